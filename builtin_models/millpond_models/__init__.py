@@ -1,0 +1,1 @@
+"""The model architectures that Millpond comes with."""

@@ -1,0 +1,1 @@
+"""Layers that models are composed of. Not a public interface: others use them at their own risk."""

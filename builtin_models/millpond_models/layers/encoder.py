@@ -1,0 +1,42 @@
+"""The post-norm encoder layer of BERT: attention, then feed-forward, each added to its input and normalised."""
+
+from torch import Tensor, nn
+
+from millpond.context import Context
+from millpond.nn import Attention, Linear, PackedBatch
+from millpond_models.layers.feed_forward import FeedForward
+from millpond_models.layers.norm import LayerNorm
+
+
+class SelfAttention(nn.Module):
+    """Bidirectional attention of a sequence to itself, with one fused map for query, key and value."""
+
+    def __init__(self, ctx: Context, *, size: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = Linear(ctx, size, size, size, size)
+        self.attention = Attention(ctx, head_dim=size // num_heads)
+        self.output = Linear(ctx, size, size)
+
+    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size]."""
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
+        attended: Tensor = self.output(self.attention(query, key, value, batch))
+        return attended
+
+
+class PostNormEncoderLayer(nn.Module):
+    """``x = norm(x + attention(x)); x = norm(x + feed_forward(x))``."""
+
+    def __init__(self, *, attention: SelfAttention, feed_forward: FeedForward, size: int, eps: float) -> None:
+        super().__init__()
+        self.attention = attention
+        self.attention_norm = LayerNorm(size, eps)
+        self.feed_forward = feed_forward
+        self.feed_forward_norm = LayerNorm(size, eps)
+
+    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size]."""
+        x = self.attention_norm(self.attention(x, batch).add_(x))
+        normed: Tensor = self.feed_forward_norm(self.feed_forward(x).add_(x))
+        return normed

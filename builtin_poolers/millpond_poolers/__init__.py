@@ -1,0 +1,1 @@
+"""The poolers and activations that Millpond comes with."""

@@ -1,0 +1,47 @@
+"""Activations of pooled tensors: [..., dim] -> [..., dim]."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+SMALLEST_NORM = 1e-12  # that of torch.nn.functional.normalize, and so of sentence-transformers
+
+
+def identity(x: Tensor) -> Tensor:
+    """The tensor as it is."""
+    return x
+
+
+def normalize(x: Tensor) -> Tensor:
+    """Each vector divided by its Euclidean length."""
+    return functional.normalize(x, dim=-1, eps=SMALLEST_NORM)
+
+
+def softmax(x: Tensor) -> Tensor:
+    """Probabilities over the last dimension."""
+    return torch.softmax(x, dim=-1)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """Each value as a probability of its own."""
+    return torch.sigmoid(x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent of each value."""
+    return torch.tanh(x)
+
+
+def relu(x: Tensor) -> Tensor:
+    """Each value, or 0 where it is negative."""
+    return torch.relu(x)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """The exact Gaussian error linear unit of each value."""
+    return functional.gelu(x)
+
+
+def silu(x: Tensor) -> Tensor:
+    """The sigmoid linear unit of each value."""
+    return functional.silu(x)

@@ -1,0 +1,40 @@
+"""Names the poolers and activations that Millpond comes with."""
+
+from collections.abc import Iterator
+
+from millpond.hookspecs import hookimpl
+from millpond.specs import ActivationSpec, PoolerSpec
+
+SEQUENCE_TASKS = ("embed", "classify")
+TOKEN_TASKS = ("token_embed", "token_classify")
+
+
+@hookimpl
+def register_poolers() -> Iterator[PoolerSpec]:
+    """The pooling types of sentence-transformers, and ALL."""
+    for name, target, summary in (
+        ("CLS", "FirstTokenPooling", "the first token"),
+        ("LAST", "LastTokenPooling", "the last token"),
+        ("MEAN", "MeanPooling", "the mean of all tokens"),
+        ("MAX", "MaxPooling", "the largest value of each dimension"),
+        ("MEAN_SQRT_LEN", "MeanSqrtLenPooling", "the sum of all tokens over the root of their number"),
+        ("WEIGHTED_MEAN", "WeightedMeanPooling", "the mean of all tokens, weighted by their place from 1"),
+    ):
+        yield PoolerSpec(name=name, target=f"millpond_poolers.methods:{target}", summary=summary, tasks=SEQUENCE_TASKS)
+    yield PoolerSpec(name="ALL", target="millpond_poolers.methods:AllTokens", summary="every token", tasks=TOKEN_TASKS)
+
+
+@hookimpl
+def register_activations() -> Iterator[ActivationSpec]:
+    """Those that heads and checkpoints name."""
+    for name, summary in (
+        ("identity", "as it is"),
+        ("normalize", "to length 1"),
+        ("softmax", "to probabilities over the last dimension"),
+        ("sigmoid", "each value to a probability"),
+        ("tanh", "hyperbolic tangent"),
+        ("relu", "negative values to 0"),
+        ("gelu", "Gaussian error linear unit"),
+        ("silu", "sigmoid linear unit"),
+    ):
+        yield ActivationSpec(name=name, target=f"millpond_poolers.activations:{name}", summary=summary)

@@ -1,0 +1,95 @@
+"""Millpond: pooling models. The public names, each imported when it is first touched."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from millpond.async_llm import AsyncLLM as AsyncLLM
+    from millpond.config import EngineConfig as EngineConfig
+    from millpond.config import PoolerConfig as PoolerConfig
+    from millpond.errors import CheckpointError as CheckpointError
+    from millpond.errors import EngineClosedError as EngineClosedError
+    from millpond.errors import EngineError as EngineError
+    from millpond.errors import EngineOverloadedError as EngineOverloadedError
+    from millpond.errors import InvalidInputError as InvalidInputError
+    from millpond.errors import MillpondError as MillpondError
+    from millpond.errors import ModelNotFoundError as ModelNotFoundError
+    from millpond.errors import PluginError as PluginError
+    from millpond.errors import UnknownNameError as UnknownNameError
+    from millpond.inputs import DataPrompt as DataPrompt
+    from millpond.inputs import TextPrompt as TextPrompt
+    from millpond.inputs import TokensPrompt as TokensPrompt
+    from millpond.io_processor import IOProcessor as IOProcessor
+    from millpond.llm import LLM as LLM
+    from millpond.outputs import EmbeddingOutput as EmbeddingOutput
+    from millpond.outputs import EmbeddingRequestOutput as EmbeddingRequestOutput
+    from millpond.outputs import PoolingOutput as PoolingOutput
+    from millpond.outputs import PoolingRequestOutput as PoolingRequestOutput
+    from millpond.params import PoolingParams as PoolingParams
+    from millpond.plugins import register as register
+else:
+    _HOME = {
+        "AsyncLLM": "async_llm",
+        "CheckpointError": "errors",
+        "DataPrompt": "inputs",
+        "EmbeddingOutput": "outputs",
+        "EmbeddingRequestOutput": "outputs",
+        "EngineClosedError": "errors",
+        "EngineConfig": "config",
+        "EngineError": "errors",
+        "EngineOverloadedError": "errors",
+        "IOProcessor": "io_processor",
+        "InvalidInputError": "errors",
+        "LLM": "llm",
+        "MillpondError": "errors",
+        "ModelNotFoundError": "errors",
+        "PluginError": "errors",
+        "PoolerConfig": "config",
+        "PoolingOutput": "outputs",
+        "PoolingParams": "params",
+        "PoolingRequestOutput": "outputs",
+        "TextPrompt": "inputs",
+        "TokensPrompt": "inputs",
+        "UnknownNameError": "errors",
+        "register": "plugins",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return [*__all__, "__version__"]
+
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LLM",
+    "AsyncLLM",
+    "CheckpointError",
+    "DataPrompt",
+    "EmbeddingOutput",
+    "EmbeddingRequestOutput",
+    "EngineClosedError",
+    "EngineConfig",
+    "EngineError",
+    "EngineOverloadedError",
+    "IOProcessor",
+    "InvalidInputError",
+    "MillpondError",
+    "ModelNotFoundError",
+    "PluginError",
+    "PoolerConfig",
+    "PoolingOutput",
+    "PoolingParams",
+    "PoolingRequestOutput",
+    "TextPrompt",
+    "TokensPrompt",
+    "UnknownNameError",
+    "register",
+]

@@ -1,0 +1,166 @@
+"""AsyncLLM: the online front door. The same pipeline and engine as ``LLM``, awaited."""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from millpond.config import ModelConfig
+from millpond.loading.arguments import read_arguments
+from millpond.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
+from millpond.pipeline import Job, Pipeline, check_on_error, retyped
+from millpond.tokenization import Params, with_truncation
+
+if TYPE_CHECKING:
+    from millpond.engine.request import PoolingRequest
+    from millpond.plugins import PluginManager
+
+RENDER_THREADS = 2
+
+
+@dataclass(eq=False)
+class Call:
+    """The requests of one call that have not ended; ``ended`` is resolved on the caller's event loop."""
+
+    left: int
+    ended: "asyncio.Future[None]"
+
+    def count_down(self, _: "PoolingRequest") -> None:
+        """Note the end of a request; called on the engine's thread alone."""
+        self.left -= 1
+        if self.left == 0 and not self.ended.get_loop().is_closed():
+            self.ended.get_loop().call_soon_threadsafe(self._resolve)
+
+    def _resolve(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+class AsyncLLM:
+    """A pooling model for callers that must not block; many calls at a time share its batches.
+
+    Cancelling a call drops what of it does not run yet.
+    """
+
+    def __init__(self, model: str, *, plugins: "PluginManager | None" = None, **arguments: Any) -> None:
+        """Load a model.
+
+        Args:
+            model: As for ``LLM``.
+            plugins: As for ``LLM``.
+            **arguments: As for ``LLM``, and ``max_waiting_tokens``: the most tokens that may wait.
+        """
+        from millpond.engine.runner import Runner  # noqa: PLC0415  needs torch
+        from millpond.engine.thread import EngineThread  # noqa: PLC0415
+        from millpond.loading.build import load_model  # noqa: PLC0415
+
+        read = read_arguments(arguments)
+        self._loaded = load_model(model, read, plugins)
+        self.pipeline = Pipeline(self._loaded.context)
+        runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=read.engine.num_workers)
+        self.engine = EngineThread(runner, read.engine)
+        self._render = ThreadPoolExecutor(RENDER_THREADS, thread_name_prefix="millpond-render")
+
+    @property
+    def model_config(self) -> ModelConfig:
+        """What is known of the model."""
+        return self._loaded.config
+
+    @property
+    def supported_tasks(self) -> tuple[str, ...]:
+        """The pooling tasks of the model."""
+        return self._loaded.config.tasks
+
+    async def embed(
+        self,
+        prompts: object,
+        *,
+        pooling_params: Params = None,
+        truncate_prompt_tokens: int | None = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
+        on_error: str = "raise",
+        priority: int = 0,
+    ) -> list[EmbeddingRequestOutput]:
+        """One vector a prompt, in the order of the prompts; see ``LLM.embed``.
+
+        Args:
+            prompts: As for ``LLM.embed``.
+            pooling_params: As for ``LLM.embed``.
+            truncate_prompt_tokens: As for ``LLM.embed``.
+            tokenization_kwargs: As for ``LLM.embed``.
+            on_error: As for ``LLM.embed``.
+            priority: A lower one is served first.
+
+        Raises:
+            EngineOverloadedError: If too much waits already.
+        """
+        params = with_truncation(pooling_params, truncate_prompt_tokens, tokenization_kwargs, None)
+        outputs = await self._run(prompts, params, "embed", on_error, priority)
+        return [retyped(output, EmbeddingRequestOutput, EmbeddingOutput) for output in outputs]
+
+    async def encode(
+        self,
+        prompts: object,
+        pooling_params: Params = None,
+        *,
+        pooling_task: str | None = None,
+        truncate_prompt_tokens: int | None = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
+        on_error: str = "raise",
+        priority: int = 0,
+    ) -> list[PoolingRequestOutput[Any]]:
+        """The bare result of any pooling task; see ``LLM.encode`` and ``embed``."""
+        params = with_truncation(pooling_params, truncate_prompt_tokens, tokenization_kwargs, None)
+        outputs = await self._run(prompts, params, pooling_task, on_error, priority)
+        return [retyped(output, PoolingRequestOutput, PoolingOutput) for output in outputs]
+
+    async def close(self, *, finish: bool = True) -> None:
+        """End the engine.
+
+        Args:
+            finish: Whether what waits is computed first; else it ends in EngineClosedError.
+        """
+        await asyncio.to_thread(self.engine.close, finish=finish)
+        self._render.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _run(
+        self, prompts: object, params: Params, task: str | None, on_error: str, priority: int
+    ) -> list[PoolingRequestOutput[Any]]:
+        check_on_error(on_error)
+        loop = asyncio.get_running_loop()
+        processor, items = self.pipeline.split(prompts, params, task)
+        jobs = await loop.run_in_executor(self._render, self.pipeline.prepare, processor, 0, items)
+        refused = next((job.error for job in jobs if job.error is not None), None)
+        if refused is not None and on_error == "raise":
+            raise refused
+        await self._compute([request for job in jobs for request in job.requests], priority)
+        outputs = await loop.run_in_executor(self._render, self._finish, jobs)
+        failed = next((output.error for output in outputs if output.error is not None), None)
+        if failed is not None and on_error == "raise":
+            raise failed
+        return outputs
+
+    async def _compute(self, requests: "list[PoolingRequest]", priority: int) -> None:
+        if not requests:
+            return
+        call = Call(len(requests), asyncio.get_running_loop().create_future())
+        for request in requests:
+            request.priority = priority
+            request.on_done = call.count_down
+        self.engine.submit(requests)
+        try:
+            await call.ended
+        except asyncio.CancelledError:
+            for request in requests:
+                request.cancel()
+            raise
+
+    def _finish(self, jobs: list[Job]) -> list[PoolingRequestOutput[Any]]:
+        return [self.pipeline.finish(job) for job in jobs]

@@ -1,0 +1,199 @@
+"""What users and checkpoints configure, and the one rule by which they are merged. Knows nothing of torch."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from millpond.params import rename_fields
+
+RENAMED = {"normalize": "use_activation", "softmax": "use_activation", "activation": "use_activation"}
+
+
+class PoolerConfig(BaseModel):
+    """How hidden states become the result; what is None is decided by the checkpoint, the architecture, the task.
+
+    Attributes:
+        task: The task that ``encode`` takes when none is named.
+        pooling_type: Shorthand that fills one of the next two.
+        seq_pooling_type: The pooling type of tasks with one result a prompt, such as CLS, LAST, MEAN.
+        tok_pooling_type: The pooling type of tasks with one result a token, such as ALL, STEP.
+        use_activation: Whether to normalise embeddings (or to apply the classifier's activation).
+        dimensions: How many dimensions to keep by default (Matryoshka).
+        enable_chunked_processing: Whether text over the model's maximum is split, embedded and merged.
+        max_embed_len: The longest text accepted then, in tokens.
+        logit_bias: Subtracted from the logits; the old name of ``logit_mean``.
+        logit_mean: Subtracted from the logits.
+        logit_sigma: Divides the logits.
+        step_tag_id: The token id whose rows are kept, for STEP.
+        returned_token_ids: The columns that are kept, for STEP.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str | None = None
+    pooling_type: str | None = None
+    seq_pooling_type: str | None = None
+    tok_pooling_type: str | None = None
+    use_activation: bool | None = None
+    dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
+    enable_chunked_processing: bool = False
+    max_embed_len: Annotated[int, Field(ge=1)] | None = None
+    logit_bias: float | None = None
+    logit_mean: float | None = None
+    logit_sigma: float | None = None
+    step_tag_id: Annotated[int, Field(ge=0)] | None = None
+    returned_token_ids: tuple[int, ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_old_fields(cls, data: object) -> object:
+        return rename_fields(data, RENAMED)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for other in ("seq_pooling_type", "tok_pooling_type"):
+            if self.pooling_type is not None and getattr(self, other) is not None:
+                message = f"Cannot set both `pooling_type` and `{other}`"
+                raise ValueError(message)
+        if self.logit_sigma == 0:
+            message = "logit_sigma cannot be 0 (division by zero)"
+            raise ValueError(message)
+        return self
+
+    @classmethod
+    def parse(cls, given: "PoolerConfig | Mapping[str, object] | str | None") -> "PoolerConfig":
+        """Take a config as an object, a dict, or JSON text; None is the empty config."""
+        if given is None:
+            return cls()
+        if isinstance(given, PoolerConfig):
+            return given
+        if isinstance(given, str):
+            return cls.model_validate_json(given)
+        return cls.model_validate(dict(given))
+
+
+class EngineConfig(BaseModel):
+    """How much is computed at once, and how much may wait.
+
+    Attributes:
+        max_num_batched_tokens: The most tokens of a batch; a longer prompt runs alone.
+        max_num_seqs: The most prompts of a batch.
+        max_waiting_tokens: The most tokens that may wait online; over it, requests are refused.
+        num_workers: Single-threaded workers on a CPU; None for one a core.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_num_batched_tokens: Annotated[int, Field(ge=1)] = 4096
+    max_num_seqs: Annotated[int, Field(ge=1)] = 512
+    max_waiting_tokens: Annotated[int, Field(ge=1)] = 1_000_000
+    num_workers: Annotated[int, Field(ge=1)] | None = None
+
+
+class CheckpointConfig(Mapping[str, Any]):
+    """A model's config.json as read-only data, by item or by attribute; nested objects likewise."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = {key: _frozen(value) for key, value in values.items()}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "_values":
+            raise AttributeError(name)
+        try:
+            return self._values[name]
+        except KeyError:
+            message = f"config.json has no {name!r}; it has {', '.join(sorted(self._values))}"
+            raise AttributeError(message) from None
+
+    def __repr__(self) -> str:
+        return f"CheckpointConfig({self._values!r})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """A copy made of plain dicts."""
+        return {key: value.to_dict() if isinstance(value, CheckpointConfig) else value for key, value in self.items()}
+
+    def overridden(self, overrides: Mapping[str, Any]) -> "CheckpointConfig":
+        """A copy in which the overrides replace what is here; nested objects are merged."""
+        return CheckpointConfig(_merged(self.to_dict(), overrides))
+
+
+def _frozen(value: object) -> object:
+    return CheckpointConfig(value) if isinstance(value, dict) else value
+
+
+def _merged(base: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overrides.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What is known of a model once its files are read: names, limits, tasks. ``hf_config`` is its config.json.
+
+    Attributes:
+        model: The name the caller used.
+        path: The local folder of its files.
+        source: The source that found the folder.
+        architecture: The name of the architecture that serves it.
+        hf_config: config.json with the caller's overrides.
+        max_model_len: The most tokens of a prompt.
+        dtype: The name of the dtype it computes in.
+        pooler_config: The merged pooler config.
+        tasks: The tasks it serves.
+        embedding_size: The dimensions of an embedding; None where config.json does not say.
+        prompts: The named prompts of the checkpoint.
+    """
+
+    model: str
+    path: str
+    source: str
+    architecture: str
+    hf_config: CheckpointConfig
+    max_model_len: int
+    dtype: str
+    pooler_config: PoolerConfig
+    tasks: tuple[str, ...]
+    embedding_size: int | None
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_matryoshka(self) -> bool:
+        """Whether embeddings may be cut to fewer dimensions."""
+        return bool(self.hf_config.get("matryoshka_dimensions") or self.hf_config.get("is_matryoshka"))
+
+    @property
+    def matryoshka_dimensions(self) -> tuple[int, ...]:
+        """The dimensions the model was trained for; empty for any."""
+        return tuple(self.hf_config.get("matryoshka_dimensions") or ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A configured value, and who decided it."""
+
+    value: Any
+    origin: str
+
+
+def merge(*layers: tuple[str, Mapping[str, Any]]) -> dict[str, Choice]:
+    """Merge layers of settings, strongest first: of each name the first value that is not None, with its layer."""
+    merged: dict[str, Choice] = {}
+    for origin, settings in layers:
+        for name, value in settings.items():
+            if value is not None and name not in merged:
+                merged[name] = Choice(value=value, origin=origin)
+    return merged

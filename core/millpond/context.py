@@ -1,0 +1,107 @@
+"""Context: what a plugin's object is given when it is built, and its only way to anything else."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from millpond.config import CheckpointConfig, ModelConfig, PoolerConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from millpond.io_processor import IOProcessor
+    from millpond.loading.tokenizer import Tokenizer
+    from millpond.nn.pooler import Pooler
+    from millpond.registry import Registry
+    from millpond.specs import TaskSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What the objects of plugins are built with: ``target(ctx)``.
+
+    Attributes:
+        registry: All that plugins brought.
+        model: What is known of the whole model: its limits, tasks, prompts.
+        config: config.json, or the part of it that ``for_part`` chose.
+        device: Where the model computes.
+        dtype: What it computes in.
+        tokenizer: The model's tokenizer; None if it has none.
+        kernels: The variants of ops that the user chose, such as ``{"attention": "sdpa"}``.
+        projector: What the checkpoint applies to pooled vectors (its Dense modules); None if it has none.
+        task: The task that a pooler is being built for.
+        head: The module that the model gave this pooler, instead of the projector.
+        activation_name: The activation that the model gave this pooler, instead of the task's.
+    """
+
+    registry: "Registry"
+    model: ModelConfig
+    config: CheckpointConfig
+    device: "torch.device"
+    dtype: "torch.dtype"
+    tokenizer: "Tokenizer | None" = None
+    kernels: Mapping[str, str] = field(default_factory=dict)
+    projector: "torch.nn.Module | None" = None
+    task: str | None = None
+    head: "torch.nn.Module | None" = None
+    activation_name: str | None = None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks the model serves."""
+        return self.model.tasks
+
+    @property
+    def pooler_config(self) -> PoolerConfig:
+        """The merged pooler config."""
+        return self.model.pooler_config
+
+    @property
+    def task_spec(self) -> "TaskSpec":
+        """The record of the task that a pooler is being built for."""
+        if self.task is None:
+            message = "this context is of no task: poolers are built by ctx.pooler(task)"
+            raise ValueError(message)
+        return self.registry.tasks.get(self.task).spec
+
+    def for_part(self, name: str) -> "Context":
+        """The context of a part of the model, such as ``vision_config``."""
+        return replace(self, config=self.config[name])
+
+    def pooler(self, task: str, *, head: "torch.nn.Module | None" = None, activation: str | None = None) -> "Pooler":
+        """Build the pooler of a task: its pooling type is the configured one, or the task's own.
+
+        Args:
+            task: The name of the task.
+            head: Applied to what is pooled, such as a classifier; by default the checkpoint's projector.
+            activation: The name of the activation; by default the task's.
+        """
+        entry = self.registry.poolers.get(self.pooling_type(task))
+        ctx = replace(self, task=task, head=head, activation_name=activation)
+        pooler: Pooler = entry.load()(ctx)
+        return pooler
+
+    def pooling_type(self, task: str) -> str:
+        """The name of the pooler that serves a task."""
+        spec = self.registry.tasks.get(task).spec
+        config = self.pooler_config
+        return (config.tok_pooling_type if spec.per_token else config.seq_pooling_type) or spec.default_pooling
+
+    def activation(self, name: str | None) -> "Callable[[torch.Tensor], torch.Tensor]":
+        """The activation of that name; None is the identity."""
+        function: Callable[[torch.Tensor], torch.Tensor] = self.registry.activations.get(name or "identity").load()
+        return function
+
+    def op(self, name: str) -> Callable[..., Any]:
+        """The implementation of an op that suits this device and dtype, or the one the user chose."""
+        from millpond.nn.ops import choose_kernel  # noqa: PLC0415  needs torch; listing plugins does not
+
+        kernel: Callable[..., Any] = choose_kernel(
+            self.registry, name, device=self.device, dtype=self.dtype, variant=self.kernels.get(name)
+        ).entry.load()
+        return kernel
+
+    def io_processor(self, name: str) -> "IOProcessor[Any, Any]":
+        """Build the IO processor of that name."""
+        processor: IOProcessor[Any, Any] = self.registry.io_processors.get(name).load()(self)
+        return processor

@@ -1,0 +1,85 @@
+"""Finds the plugins that are installed, without importing any. The only module that reads entry points."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
+from logging import getLogger
+from typing import TYPE_CHECKING
+
+import importlib_metadata
+
+from millpond.errors import PluginError
+from millpond.hookspecs import PROJECT
+from millpond.registry import PRECEDENCE, Origin, Rank
+
+if TYPE_CHECKING:
+    from importlib_metadata import IDistribution
+
+logger = getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A plugin that is installed, not imported yet."""
+
+    origin: Origin
+    load: Callable[[], object]
+
+
+def candidates() -> list[Candidate]:
+    """All entry points of our group: ours first, then by distribution and name, so that no disk's order shows."""
+    found = [candidate for distribution in _distributions() for candidate in _offered_by(distribution)]
+    return sorted(found, key=lambda it: (PRECEDENCE.index(it.origin.rank), it.origin.distribution, it.origin.plugin))
+
+
+def _distributions() -> "Iterator[IDistribution]":
+    """The distributions with a section for us; one found twice counts where it comes first, as with imports."""
+    seen: set[str] = set()
+    for distribution in importlib_metadata.distributions():
+        text = _text(distribution, "entry_points.txt")
+        if f"[{PROJECT}]" in text:  # most have none: those need not be parsed, and cannot do harm
+            key = _canonical(_headers(distribution).get("Name", "")) or text
+            if key not in seen:
+                seen.add(key)
+                yield distribution
+
+
+def _offered_by(distribution: "IDistribution") -> list[Candidate]:
+    headers = _headers(distribution)
+    name, version = headers.get("Name", ""), headers.get("Version", "")
+    rank: Rank = "builtin" if _canonical(name) == PROJECT else "installed"
+
+    def candidate(plugin: str, module: str, load: Callable[[], object]) -> Candidate:
+        return Candidate(Origin(plugin=plugin, rank=rank, distribution=name, version=version, module=module), load)
+
+    try:
+        points = dict.fromkeys(distribution.entry_points.select(group=PROJECT))
+    except (TypeError, ValueError) as error:
+        damage = PluginError(f"the file entry_points.txt of its distribution is damaged: {error}")
+        return [candidate(name or "unnamed", "", partial(_raise, damage))]
+    return [candidate(point.name, point.value.partition(":")[0].strip(), point.load) for point in points]
+
+
+def _headers(distribution: "IDistribution") -> dict[str, str]:
+    """The headers of its metadata; ``distribution.metadata`` would import the email package to read these lines."""
+    text = _text(distribution, "METADATA") or _text(distribution, "PKG-INFO")
+    lines = takewhile(str.strip, text.splitlines())
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def _text(distribution: "IDistribution", file: str) -> str:
+    try:
+        return distribution.read_text(file) or ""
+    except UnicodeDecodeError as error:
+        logger.debug("%s of %s cannot be read: %s", file, distribution, error)
+        return ""
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _raise(error: Exception) -> object:
+    raise error

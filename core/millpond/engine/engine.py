@@ -1,0 +1,176 @@
+"""Engine: the one loop. ``add`` requests, ``step`` until none is left; no thread and no event loop inside."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+import torch
+
+from millpond.config import EngineConfig
+from millpond.engine.request import PoolingRequest
+from millpond.engine.runner import Outcome, Runner
+from millpond.engine.scheduler import Scheduler
+from millpond.errors import EngineError, MillpondError, RequestCancelledError
+
+LONG_ENOUGH = 1024  # tokens; below, a second thread costs a lone sequence more than it gives
+SMALLEST_BUDGET = 256  # tokens; out of memory does not halve the budget further
+
+
+@dataclass
+class EngineStats:
+    """What the engine has done so far.
+
+    Attributes:
+        batches: Batches that were computed.
+        requests: Requests that ended, by result or error.
+        tokens: Tokens that were computed.
+        failures: Requests that ended in an error.
+    """
+
+    batches: int = 0
+    requests: int = 0
+    tokens: int = 0
+    failures: int = 0
+
+
+class Engine:
+    """Turns waiting requests into batches and batches into results. One thread at a time may call it.
+
+    Attributes:
+        stats: What it has done so far.
+    """
+
+    def __init__(self, runner: Runner, config: EngineConfig, *, notify: Callable[[], None] | None = None) -> None:
+        """Start with nothing waiting.
+
+        Args:
+            runner: Computes the batches.
+            config: The budget of a batch.
+            notify: Called by a worker when a batch is done, for who sleeps meanwhile.
+        """
+        self.runner = runner
+        self.scheduler = Scheduler(config.max_num_batched_tokens, config.max_num_seqs)
+        self.stats = EngineStats()
+        self._notify = notify
+        self._running = 0
+        self._again: deque[list[PoolingRequest]] = deque()
+        self._done: SimpleQueue[Outcome] = SimpleQueue()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything waits or runs."""
+        return self.has_waiting or self._running > 0
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether anything waits that does not run yet."""
+        return bool(self._again) or len(self.scheduler) > 0
+
+    def add(self, request: PoolingRequest) -> None:
+        """Let a request wait for its batch."""
+        self.scheduler.add(request)
+
+    def step(self, *, block: bool = True) -> list[PoolingRequest]:
+        """Launch a batch on every idle worker, and return the requests that have ended.
+
+        Args:
+            block: Whether to wait for a batch to end if none has.
+        """
+        ended = self._launch()
+        waits = block and not ended
+        while self._running:
+            try:
+                outcome = self._done.get(block=waits)
+            except Empty:
+                break
+            waits = False
+            self._running -= 1
+            ended += self._settle(outcome)
+        self.stats.requests += len(ended)
+        return ended
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every worker computes."""
+        return self._running >= self.runner.num_workers
+
+    def abort(self) -> list[PoolingRequest]:
+        """Forget what waits, wait for what runs, and return both."""
+        left = self.scheduler.clear()
+        for batch in self._again:
+            left += batch
+        self._again.clear()
+        while self._running:
+            left += self._done.get().requests
+            self._running -= 1
+        return left
+
+    def close(self) -> None:
+        """End the workers once they have finished what they have."""
+        self.runner.close()
+
+    def _launch(self) -> list[PoolingRequest]:
+        ended: list[PoolingRequest] = []
+        while self._running < self.runner.num_workers and self.has_waiting:
+            batch = (
+                self._again.popleft() if self._again else self.scheduler.take(self.runner.num_workers - self._running)
+            )
+            for request in [request for request in batch if request.cancelled]:
+                batch.remove(request)
+                request.error = RequestCancelledError("the request was cancelled")
+                ended.append(request)
+            if not batch:
+                continue
+            if self._is_alone(batch):
+                ended += self._settle(self.runner.run(batch))
+                continue
+            self._running += 1
+            self.runner.submit(batch, self._finish)
+        return ended
+
+    def _is_alone(self, batch: list[PoolingRequest]) -> bool:
+        """Whether the batch is computed in this thread, with all the threads torch has."""
+        if self.runner.device.type != "cpu":
+            return True
+        long = len(batch) == 1 and batch[0].num_tokens >= LONG_ENOUGH
+        return long and not self._running and not self.has_waiting and self.runner.num_workers > 1
+
+    def _finish(self, outcome: Outcome) -> None:
+        self._done.put(outcome)
+        if self._notify is not None:
+            self._notify()
+
+    def _settle(self, outcome: Outcome) -> list[PoolingRequest]:
+        """The requests that have ended; those of a failed batch are run again in halves, so a culprit fails alone."""
+        requests, error = outcome
+        self.stats.batches += 1
+        if error is None:
+            self.stats.tokens += sum(request.num_tokens for request in requests)
+            self.stats.failures += sum(request.error is not None for request in requests)
+            return requests
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        if _is_out_of_memory(error):
+            half = self.scheduler.max_num_batched_tokens // 2
+            self.scheduler.max_num_batched_tokens = max(half, SMALLEST_BUDGET)
+        if len(requests) == 1:
+            requests[0].error = _as_engine_error(error)
+            self.stats.failures += 1
+            return requests
+        middle = len(requests) // 2
+        self._again += (requests[:middle], requests[middle:])
+        return []
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _as_engine_error(error: BaseException) -> MillpondError:
+    if isinstance(error, MillpondError):
+        return error
+    what = "there is not enough memory for" if _is_out_of_memory(error) else "the model failed on"
+    wrapped = EngineError(f"{what} this request: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,64 @@
+"""PoolingRequest: one sequence on its way through the engine, and what is wanted of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millpond.errors import MillpondError
+from millpond.params import PoolingParams
+
+
+class Representation(NamedTuple):
+    """What is wanted of a sequence: the result of a task's pooler, with its parameters."""
+
+    task: str
+    params: PoolingParams
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class PoolingRequest:
+    """One sequence on its way through the engine.
+
+    Attributes:
+        input_ids: The token ids, [num_tokens], int64.
+        representations: What is wanted of it; all from one forward pass.
+        token_type_ids: The segment of each token, [num_tokens]; None if all are 0.
+        features: Raw inputs, such as pixels.
+        group: Only requests of one group share a batch.
+        priority: A lower one is served first.
+        note: What the IO processor must know again when it sees the results.
+        num_dropped_tokens: How many tokens truncation cut off.
+        owner: What the pipeline must know again.
+        results: One array for each representation, once it is done.
+        error: Why there are none.
+        cancelled: Set by the caller, from any thread: the request is dropped unless its batch runs already.
+        on_done: Called by the engine's thread when results or error are there.
+        ticket: Its place in the order of arrival.
+    """
+
+    input_ids: NDArray[np.int64]
+    representations: tuple[Representation, ...]
+    token_type_ids: NDArray[np.int64] | None = None
+    features: Mapping[str, object] = field(default_factory=dict)
+    group: str = "text"
+    priority: int = 0
+    note: object = None
+    num_dropped_tokens: int = 0
+    owner: Any = None
+    results: list[NDArray[np.float32]] = field(default_factory=list)
+    error: MillpondError | None = None
+    cancelled: bool = False
+    on_done: "Callable[[PoolingRequest], None] | None" = None
+    ticket: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        """The tokens it adds to a batch, at least 1."""
+        return max(len(self.input_ids), 1)
+
+    def cancel(self) -> None:
+        """Drop the request if its batch does not run yet."""
+        self.cancelled = True

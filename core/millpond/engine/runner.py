@@ -1,0 +1,166 @@
+"""Runner: a batch of requests -> packed tensors -> model -> poolers -> arrays on the host, on workers of its own."""
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from queue import SimpleQueue
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from millpond.engine.request import PoolingRequest
+from millpond.errors import NonFiniteOutputError
+from millpond.nn.batch import PackedBatch, PoolingMetadata
+from millpond.nn.model import PoolingModel
+
+Array = NDArray[np.float32]
+Job = Callable[[], None]
+MATRIX = 2  # dimensions of a tensor with one row a token
+
+
+class Outcome(NamedTuple):
+    """What became of a batch: the requests carry results or errors of their own, unless the batch failed whole."""
+
+    requests: list[PoolingRequest]
+    error: BaseException | None
+
+
+class Runner:
+    """Computes batches: on a CPU several at a time, each on a single-threaded worker; else one at a time.
+
+    Attributes:
+        num_workers: How many batches it computes at a time.
+        intra_op_threads: How many threads torch uses for a batch that is computed in the caller's thread.
+    """
+
+    def __init__(self, model: PoolingModel, *, device: torch.device, num_workers: int | None = None) -> None:
+        self.model = model
+        self.device = device
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.num_workers = (num_workers or cores) if device.type == "cpu" else 1
+        self.intra_op_threads = torch.get_num_threads()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        _start_workers(self._jobs, self.num_workers)
+        self._finalizer = weakref.finalize(self, _stop_workers, self._jobs, self.num_workers)
+
+    def submit(self, requests: list[PoolingRequest], done: Callable[[Outcome], None]) -> None:
+        """Compute a batch on a worker; ``done`` is called there."""
+        self._jobs.put(lambda: done(self.run(requests)))
+
+    def run(self, requests: list[PoolingRequest]) -> Outcome:
+        """Compute a batch in this thread."""
+        try:
+            self._compute(requests)
+        except BaseException as error:  # noqa: BLE001  a plugin's SystemExit must not take the worker with it
+            for request in requests:
+                request.results = []
+            return Outcome(requests, error)
+        return Outcome(requests, None)
+
+    def close(self) -> None:
+        """Let the workers finish what they have, and end them."""
+        self._finalizer()
+
+    @torch.inference_mode()
+    def _compute(self, requests: list[PoolingRequest]) -> None:
+        places, sequences = _distinct(requests)
+        batch = _pack(sequences, self.device)
+        hidden = self.model(batch)
+        metadata = PoolingMetadata(lengths=batch.lengths, input_ids=batch.input_ids)
+        for request in requests:
+            request.results = [np.empty(0, dtype=np.float32)] * len(request.representations)
+        wanted: dict[str, list[tuple[PoolingRequest, int]]] = {}
+        for request in requests:
+            for slot, representation in enumerate(request.representations):
+                wanted.setdefault(representation.task, []).append((request, slot))
+        for task, slots in wanted.items():
+            self._pool(task, slots, places, hidden, metadata)
+
+    def _pool(
+        self,
+        task: str,
+        slots: list[tuple[PoolingRequest, int]],
+        places: dict[PoolingRequest, int],
+        hidden: Tensor,
+        metadata: PoolingMetadata,
+    ) -> None:
+        # What is asked of equal sequences with the same params is pooled once, in the order of the batch.
+        asked = [(places[request], request.representations[slot].params) for request, slot in slots]
+        distinct = sorted(
+            {(place, id(params)): (place, params) for place, params in asked}.values(), key=lambda x: x[0]
+        )
+        rows, chosen = metadata.select([place for place, _ in distinct], [params for _, params in distinct])
+        pooled = self.model.poolers[task](hidden if rows is None else hidden[rows], chosen)
+        arrays = _to_host(pooled)
+        found = {(place, id(params)): array for (place, params), array in zip(distinct, arrays, strict=True)}
+        for (request, slot), (place, params) in zip(slots, asked, strict=True):
+            array = found[place, id(params)]
+            if not np.isfinite(array).all():
+                message = f"the model computed NaN or infinity for task {task!r}, on {request.num_tokens} tokens"
+                request.error = NonFiniteOutputError(message)
+            request.results[slot] = array
+
+
+def _distinct(requests: Iterable[PoolingRequest]) -> tuple[dict[PoolingRequest, int], list[PoolingRequest]]:
+    """The place of each request's sequence among the distinct ones, and those, shortest first."""
+    ordered = sorted(requests, key=lambda request: request.num_tokens)
+    places: dict[PoolingRequest, int] = {}
+    seen: dict[object, int] = {}
+    distinct: list[PoolingRequest] = []
+    for request in ordered:
+        types = request.token_type_ids
+        plain = not request.features
+        key = (request.input_ids.tobytes(), None if types is None else types.tobytes()) if plain else id(request)
+        place = seen.setdefault(key, len(distinct))
+        if place == len(distinct):
+            distinct.append(request)
+        places[request] = place
+    return places, distinct
+
+
+def _pack(sequences: Sequence[PoolingRequest], device: torch.device) -> PackedBatch:
+    types = [None if r.token_type_ids is None else torch.from_numpy(r.token_type_ids) for r in sequences]
+    return PackedBatch.pack(
+        [torch.from_numpy(request.input_ids) for request in sequences],
+        token_type_ids=types,
+        features=[r.features for r in sequences] if any(r.features for r in sequences) else (),
+        device=device,
+    )
+
+
+def _to_host(pooled: Tensor | list[Tensor]) -> list[Array]:
+    """One array a sequence, by one copy where all are of one width."""
+    if isinstance(pooled, Tensor):
+        return list(pooled.float().cpu().numpy())
+    if all(tensor.dim() == MATRIX for tensor in pooled) and len({tensor.shape[1] for tensor in pooled}) == 1:
+        rows = torch.cat(pooled).float().cpu().numpy()
+        return np.split(rows, np.cumsum([len(tensor) for tensor in pooled])[:-1])
+    return [tensor.float().cpu().numpy() for tensor in pooled]
+
+
+def _start_workers(jobs: "SimpleQueue[Job | None]", count: int) -> None:
+    """Start workers that compute in one thread each, and wait until they do."""
+    threads = torch.get_num_threads()
+    ready = threading.Barrier(count + 1)
+    for number in range(count):
+        threading.Thread(target=_work, args=(jobs, ready), name=f"millpond-worker-{number}", daemon=True).start()
+    ready.wait()
+    # A worker's set_num_threads is its own but for the default that threads started later get.
+    torch.set_num_threads(threads)
+
+
+def _work(jobs: "SimpleQueue[Job | None]", ready: threading.Barrier) -> None:
+    torch.set_num_threads(1)
+    ready.wait()
+    while (job := jobs.get()) is not None:
+        job()
+        del job  # else the worker would keep the runner alive while it waits
+
+
+def _stop_workers(jobs: "SimpleQueue[Job | None]", count: int) -> None:
+    for _ in range(count):
+        jobs.put(None)

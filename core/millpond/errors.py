@@ -1,0 +1,65 @@
+"""The errors Millpond raises on purpose; every one says what was asked for, what there is, and the way out."""
+
+
+class MillpondError(Exception):
+    """Root of all errors that Millpond raises on purpose."""
+
+
+class PluginError(MillpondError):
+    """A plugin broke its contract; raised only when plugins are loaded strictly."""
+
+
+class UnknownNameError(MillpondError, LookupError):
+    """A name that no plugin brings, that two plugins bring, or whose target cannot be imported."""
+
+
+class CheckpointError(MillpondError, ValueError):
+    """A model's files are missing, damaged, or contradict each other."""
+
+
+class ModelNotFoundError(CheckpointError, FileNotFoundError):
+    """No source knows a model of that name."""
+
+
+class InvalidInputError(MillpondError, ValueError):
+    """What the caller passed cannot be served.
+
+    Attributes:
+        index: The place of the prompt in the call, from 0; None when the call itself is at fault.
+        parameter: The name of the parameter at fault, where there is one.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.index = index
+        self.parameter = parameter
+
+    def __str__(self) -> str:
+        return self.message if self.index is None else f"prompt {self.index}: {self.message}"
+
+    def at(self, index: int) -> "InvalidInputError":
+        """The same error, naming the place of the prompt in the call."""
+        located = type(self)(self.message, index=index, parameter=self.parameter)
+        located.__cause__ = self.__cause__
+        return located
+
+
+class EngineError(MillpondError, RuntimeError):
+    """The model failed on a request; the requests beside it are not harmed."""
+
+
+class NonFiniteOutputError(EngineError):
+    """The model computed NaN or infinity for a request."""
+
+
+class EngineOverloadedError(EngineError):
+    """The engine's inbox is full: try again later, or raise ``max_waiting_tokens``."""
+
+
+class EngineClosedError(EngineError):
+    """The engine was closed before or while the request waited."""
+
+
+class RequestCancelledError(EngineError):
+    """The request was cancelled by its caller before it ran."""

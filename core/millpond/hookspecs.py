@@ -1,0 +1,293 @@
+"""The hooks by which a plugin says what it brings. All are generators of records, take nothing, and are asked once.
+
+A plugin is a module, named by an entry point of the group ``millpond``, that implements some of these functions under
+``@hookimpl``. It imports nothing but this module and ``millpond.specs``: a record's target is an import string, so what
+it names costs nothing until it is used.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import pluggy
+
+from millpond.specs import (
+    ActivationSpec,
+    ArchitectureSpec,
+    CommandSpec,
+    ConverterSpec,
+    IOProcessorSpec,
+    KernelSpec,
+    PoolerSpec,
+    RouteSpec,
+    SourceSpec,
+    TaskSpec,
+)
+
+PROJECT: Final = "millpond"
+"""The name under which pluggy knows us, and the group of our entry points."""
+
+API_VERSION: Final = 1
+"""Raised when a hook or a field is taken away or changes its meaning, never when one is added."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_tasks() -> Iterable[TaskSpec]:
+    """Say which pooling tasks this plugin adds.
+
+    A task is what callers ask for: ``LLM.encode(..., pooling_task="embed")``. Its record names the IO processor that
+    stands between caller and model, the type of the output, and the pooling type and activation of models for which
+    neither the user nor the checkpoint says any. Few plugins need one: under the task ``"plugin"`` an IO processor
+    takes and gives whatever it likes.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.hookspecs import hookimpl
+        from millpond.specs import TaskSpec
+
+
+        @hookimpl
+        def register_tasks() -> Iterator[TaskSpec]:
+            yield TaskSpec(
+                name="fingerprint",
+                target="millpond.outputs:EmbeddingOutput",
+                io_processor="embed",
+                default_pooling="MEAN",
+                summary="One short vector a text, for finding near duplicates.",
+            )
+    """
+    return ()
+
+
+@hookspec
+def register_architectures() -> Iterable[ArchitectureSpec]:
+    """Say which model architectures this plugin can run.
+
+    The name is the one that a checkpoint's config.json gives under ``architectures``. The target is a subclass of
+    ``millpond.nn.PoolingModel``; it is imported when a model of that architecture is loaded, and built as
+    ``target(ctx)``. A plugin that names an architecture which is built in takes its place.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.hookspecs import hookimpl
+        from millpond.specs import ArchitectureSpec
+
+
+        @hookimpl
+        def register_architectures() -> Iterator[ArchitectureSpec]:
+            yield ArchitectureSpec(
+                name="HelloModel",
+                target="millpond_hello.model:HelloModel",
+                tasks=("embed", "token_embed"),
+                pooling="MEAN",
+            )
+    """
+    return ()
+
+
+@hookspec
+def register_converters() -> Iterable[ConverterSpec]:
+    """Say how models that do not pool are made into models that do.
+
+    ``architectures`` holds shell patterns. Of the converters that match a checkpoint's architecture, the one with the
+    longest pattern is taken, unless the user names one. The target is a function that takes a model class and the
+    Context, and returns a model class.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.hookspecs import hookimpl
+        from millpond.specs import ConverterSpec
+
+
+        @hookimpl
+        def register_converters() -> Iterator[ConverterSpec]:
+            yield ConverterSpec(
+                name="hello-embed",
+                target="millpond_hello.convert:as_embedding_model",
+                architectures=("Hello*ForCausalLM",),
+                tasks=("embed",),
+            )
+    """
+    return ()
+
+
+@hookspec
+def register_poolers() -> Iterable[PoolerSpec]:
+    """Say which poolers this plugin brings.
+
+    The name is a pooling type, as in ``PoolerConfig(pooling_type="MEAN")``. The target is a subclass of
+    ``millpond.nn.Pooler``: out of the hidden states of a packed batch it makes one tensor for each sequence. ``tasks``
+    lists the tasks for which it can be asked.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.hookspecs import hookimpl
+        from millpond.specs import PoolerSpec
+
+
+        @hookimpl
+        def register_poolers() -> Iterator[PoolerSpec]:
+            yield PoolerSpec(name="MIN", target="millpond_hello.pooling:MinPooling", tasks=("embed", "classify"))
+    """
+    return ()
+
+
+@hookspec
+def register_activations() -> Iterable[ActivationSpec]:
+    """Say which activation functions this plugin brings.
+
+    An activation is the last thing that happens to a pooled tensor. The target takes a tensor of shape [..., dim],
+    returns one, and remembers nothing between calls.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.hookspecs import hookimpl
+        from millpond.specs import ActivationSpec
+
+
+        @hookimpl
+        def register_activations() -> Iterator[ActivationSpec]:
+            yield ActivationSpec(name="softplus", target="torch.nn.functional:softplus", summary="A smooth relu.")
+    """
+    return ()
+
+
+@hookspec
+def register_io_processors() -> Iterable[IOProcessorSpec]:
+    """Say which IO processors this plugin brings.
+
+    An IO processor is a task's whole dealing with the world outside: it checks what the caller hands in, makes requests
+    of it (one, several, or a pair), and makes an output of what the model gave for them. One with ``tasks=("plugin",)``
+    is asked for by its name: by the user, or by the model's config.json.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.hookspecs import hookimpl
+        from millpond.specs import IOProcessorSpec
+
+
+        @hookimpl
+        def register_io_processors() -> Iterator[IOProcessorSpec]:
+            yield IOProcessorSpec(name="hello", target="millpond_hello.io:HelloProcessor", tasks=("plugin",))
+    """
+    return ()
+
+
+@hookspec
+def register_kernels() -> Iterable[KernelSpec]:
+    """Say which ops this plugin implements, and where those implementations run.
+
+    The name is ``<op>.<variant>``. The op is one of the core's (``attention``, ``segment_pool``, ``maxsim``, ...) or
+    one that only models of this plugin ask for. Among the variants that fit device and dtype and that are available,
+    the highest ``priority`` wins, unless the user names one. Every op needs a variant in plain torch: it runs
+    everywhere, and the others are tested against it.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.hookspecs import hookimpl
+        from millpond.specs import KernelSpec
+
+
+        @hookimpl
+        def register_kernels() -> Iterator[KernelSpec]:
+            yield KernelSpec(name="greet.torch", target="millpond_hello.greet:greet")
+            yield KernelSpec(
+                name="greet.triton",
+                target="millpond_hello.greet_triton:greet",
+                devices=("cuda",),
+                dtypes=("float16", "bfloat16"),
+                priority=10,
+                available="millpond_hello.greet_triton:is_available",
+            )
+    """
+    return ()
+
+
+@hookspec
+def register_sources() -> Iterable[SourceSpec]:
+    """Say where models can come from.
+
+    The name is a scheme: ``bucket:team/model`` asks the source ``bucket`` alone; a name without a scheme is asked of
+    all sources, highest ``priority`` first. The target takes the model's name and the options, and returns the local
+    folder that holds its files, or None when it knows no such model. A source moves files and never runs them.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.hookspecs import hookimpl
+        from millpond.specs import SourceSpec
+
+
+        @hookimpl
+        def register_sources() -> Iterator[SourceSpec]:
+            yield SourceSpec(name="bucket", target="millpond_hello.bucket:fetch", priority=5)
+    """
+    return ()
+
+
+@hookspec
+def register_commands() -> Iterable[CommandSpec]:
+    """Say which commands this plugin adds under ``millpond``.
+
+    The target is a ``typer.Typer``. ``millpond --help`` lists the command by its summary; the target is imported when
+    the command is called.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.hookspecs import hookimpl
+        from millpond.specs import CommandSpec
+
+
+        @hookimpl
+        def register_commands() -> Iterator[CommandSpec]:
+            yield CommandSpec(name="hello", target="millpond_hello.command:app", summary="Greet a model.")
+    """
+    return ()
+
+
+@hookspec
+def register_routes() -> Iterable[RouteSpec]:
+    """Say which HTTP routes this plugin can serve.
+
+    The name is method and path. The target is an async function that takes the request and the model and returns a
+    response. Installed is not exposed: the routes of a plugin that is not built in are mounted only when whoever starts
+    the server names that plugin.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.hookspecs import hookimpl
+        from millpond.specs import RouteSpec
+
+
+        @hookimpl
+        def register_routes() -> Iterator[RouteSpec]:
+            yield RouteSpec(
+                name="POST /v1/hello",
+                target="millpond_hello.http:hello",
+                tasks=("embed",),
+                request="millpond_hello.http:HelloRequest",
+                response="millpond_hello.http:HelloResponse",
+            )
+    """
+    return ()

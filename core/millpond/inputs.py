@@ -1,0 +1,138 @@
+"""The forms a prompt may have, and their reduction to one. Knows nothing of tokenizers or models."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
+
+from millpond.errors import InvalidInputError
+
+FORMS = (
+    'a str, a list of token ids, {"prompt": str}, {"prompt_token_ids": [int, ...]} or {"data": ...} '
+    "(for a list of prompts, a list of these)"
+)
+EXTRAS = frozenset({"multi_modal_data", "mm_processor_kwargs", "multi_modal_uuids", "cache_salt"})
+
+
+class TextPrompt(TypedDict):
+    """A prompt given as text."""
+
+    prompt: str
+    multi_modal_data: NotRequired[Mapping[str, object]]
+    mm_processor_kwargs: NotRequired[Mapping[str, object]]
+    cache_salt: NotRequired[str]
+
+
+class TokensPrompt(TypedDict):
+    """A prompt given as token ids, special tokens included."""
+
+    prompt_token_ids: list[int]
+    multi_modal_data: NotRequired[Mapping[str, object]]
+    mm_processor_kwargs: NotRequired[Mapping[str, object]]
+    cache_salt: NotRequired[str]
+
+
+class DataPrompt(TypedDict):
+    """A prompt that only an IO processor plugin understands."""
+
+    data: object
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """One prompt in the one form that IO processors see.
+
+    Exactly one of ``text``, ``token_ids`` and ``data`` is not None, unless ``multi_modal_data`` stands alone.
+    ``token_ids`` is what the caller gave, not yet checked against a vocabulary.
+    """
+
+    text: str | None = None
+    token_ids: tuple[object, ...] | None = None
+    data: object | None = None
+    multi_modal_data: Mapping[str, object] | None = None
+
+
+def split_prompts(prompts: object) -> list[object]:
+    """Split what a caller passed into single prompts, in order: a list of ints is one prompt.
+
+    Raises:
+        InvalidInputError: If it is nothing that holds prompts, or holds none.
+    """
+    if isinstance(prompts, str | Mapping):
+        return [prompts]
+    if isinstance(prompts, bytes | bytearray) or not isinstance(prompts, Iterable):
+        message = f"expected {FORMS}; got {type(prompts).__name__}"
+        raise InvalidInputError(message, parameter="prompts")
+    if getattr(prompts, "ndim", None) == 0:
+        message = f"expected {FORMS}; got an array of no dimension"
+        raise InvalidInputError(message, parameter="prompts")
+    items = list(prompts)
+    if not items:
+        message = f"You must pass at least one prompt: the list is empty. Expected {FORMS}"
+        raise InvalidInputError(message, parameter="prompts")
+    return [items] if is_token_id(items[0]) else items
+
+
+def parse_prompt(item: object) -> Prompt:
+    """Bring one prompt into the one form.
+
+    Raises:
+        InvalidInputError: If its form is none of those that are known.
+    """
+    if isinstance(item, str):
+        return Prompt(text=str(item))
+    if isinstance(item, Mapping):
+        return _parse_mapping(item)
+    if isinstance(item, Iterable) and not isinstance(item, bytes | bytearray):
+        return Prompt(token_ids=tuple(item))
+    message = f"expected {FORMS}; got {type(item).__name__}"
+    raise InvalidInputError(message, parameter="prompts")
+
+
+def is_token_id(value: object) -> bool:
+    """Whether the value is an integer: Python's or numpy's, not a bool."""
+    return not isinstance(value, bool) and hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0
+
+
+def _parse_mapping(item: Mapping[str, object]) -> Prompt:
+    given = [key for key in ("prompt", "prompt_token_ids", "data") if item.get(key) is not None]
+    images = item.get("multi_modal_data")
+    if len(given) > 1:
+        message = f"a prompt has one of 'prompt', 'prompt_token_ids', 'data'; got {', '.join(map(repr, given))}"
+        raise InvalidInputError(message, parameter="prompts")
+    if "prompt_embeds" in item:
+        message = "'prompt_embeds' is not supported: pass 'prompt' or 'prompt_token_ids'"
+        raise InvalidInputError(message, parameter="prompts")
+    if "data" in item and item["data"] is None:
+        message = (
+            "The 'data' field of the prompt is expected to contain the prompt data and it cannot be None. "
+            "Refer to the documentation of the IOProcessor in use for more details."
+        )
+        raise InvalidInputError(message, parameter="data")
+    if not given and images is None:
+        message = f"expected {FORMS}; got a dict with the keys {sorted(map(str, item))}"
+        raise InvalidInputError(message, parameter="prompts")
+    unknown = sorted(str(key) for key in item.keys() - EXTRAS - {"prompt", "prompt_token_ids", "data"})
+    if unknown:
+        known = ", ".join(["prompt", "prompt_token_ids", "data", *sorted(EXTRAS)])
+        message = f"a prompt has no field {unknown[0]!r}; it may have {known}"
+        raise InvalidInputError(message, parameter=unknown[0])
+    if images is not None and not isinstance(images, Mapping):
+        message = f"'multi_modal_data' must be a dict such as {{'image': ...}}; got {type(images).__name__}"
+        raise InvalidInputError(message, parameter="multi_modal_data")
+    return _with_content(item, images)
+
+
+def _with_content(item: Mapping[str, object], images: Mapping[str, object] | None) -> Prompt:
+    text, ids = item.get("prompt"), item.get("prompt_token_ids")
+    if text is not None and not isinstance(text, str):
+        message = f"'prompt' must be a str; got {type(text).__name__}"
+        raise InvalidInputError(message, parameter="prompt")
+    if ids is not None and (isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable)):
+        message = f"'prompt_token_ids' must be a list of integers; got {type(ids).__name__}"
+        raise InvalidInputError(message, parameter="prompt_token_ids")
+    return Prompt(
+        text=text,
+        token_ids=None if ids is None else tuple(ids),
+        data=item.get("data"),
+        multi_modal_data=images,
+    )

@@ -1,0 +1,57 @@
+"""IOProcessor: from what the caller has to what the model takes, and back. Knows neither threads nor HTTP."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from millpond.errors import InvalidInputError
+from millpond.params import PoolingParams
+
+if TYPE_CHECKING:
+    from millpond.context import Context
+    from millpond.engine.request import PoolingRequest
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class IOProcessor(Generic[In, Out]):
+    """From what the caller has to what the model takes, and back.
+
+    It keeps no state of a call: what ``post_process`` must know rides on the requests (``request.note``).
+    All of it is synchronous and may run on any thread.
+    """
+
+    def __init__(self, ctx: "Context") -> None:
+        self.ctx = ctx
+
+    def parse(self, data: object) -> In:
+        """Check untrusted data, one item of a call.
+
+        Raises:
+            InvalidInputError: If it cannot be served.
+        """
+        raise NotImplementedError
+
+    def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
+        """Complete what the caller asked with the processor's defaults, and choose the pooler's task."""
+        return given or PoolingParams()
+
+    def pre_process(self, data: In, params: PoolingParams) -> "list[PoolingRequest]":
+        """Make requests of an item: one, several chunks, or a pair."""
+        raise NotImplementedError
+
+    def pre_process_many(
+        self, items: Sequence[tuple[In, PoolingParams]]
+    ) -> "list[list[PoolingRequest] | InvalidInputError]":
+        """Make requests of many items; an item at fault costs no other. Override it where many at once are cheaper."""
+        made: list[list[PoolingRequest] | InvalidInputError] = []
+        for data, params in items:
+            try:
+                made.append(self.pre_process(data, params))
+            except InvalidInputError as error:
+                made.append(error)
+        return made
+
+    def post_process(self, requests: "Sequence[PoolingRequest]") -> Out:
+        """Make the output of an item's requests, each of which now carries its results."""
+        raise NotImplementedError

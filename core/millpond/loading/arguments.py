@@ -1,0 +1,157 @@
+"""The arguments of the front doors: what vLLM's code passes is taken, renamed, or accepted and logged."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from millpond.config import EngineConfig, PoolerConfig
+from millpond.errors import InvalidInputError
+from millpond.loading.resolve import LoadOptions
+from millpond.loading.source import SourceOptions
+
+logger = logging.getLogger(__name__)
+
+OLD_TASKS = {"embed": "embed", "classify": "classify", "score": "classify", "reward": "embed"}
+WITHOUT_EFFECT = frozenset(
+    {
+        "block_size",
+        "compilation_config",
+        "config_format",
+        "cpu_offload_gb",
+        "disable_custom_all_reduce",
+        "disable_log_stats",
+        "distributed_executor_backend",
+        "enable_chunked_prefill",
+        "enable_prefix_caching",
+        "enforce_eager",
+        "gpu_memory_utilization",
+        "kv_cache_dtype",
+        "limit_mm_per_prompt",
+        "load_format",
+        "max_seq_len_to_capture",
+        "mm_processor_kwargs",
+        "model_impl",
+        "scheduling_policy",
+        "seed",
+        "served_model_name",
+        "swap_space",
+        "tokenizer_mode",
+        "tokenizer_revision",
+    }
+)
+MUST_BE = {
+    "tensor_parallel_size": (1,),
+    "pipeline_parallel_size": (1,),
+    "quantization": (None,),
+    "enable_lora": (False,),
+}
+
+
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "runner": "auto",
+        "convert": "auto",
+        "dtype": "auto",
+        "max_model_len": None,
+        "pooler_config": None,
+        "hf_overrides": None,
+        "trust_remote_code": False,
+        "allow_pickle": False,
+        "revision": None,
+        "hf_token": None,
+        "download_dir": None,
+        "skip_tokenizer_init": False,
+        "device": "auto",
+        "kernels": None,
+        "max_num_batched_tokens": None,
+        "max_num_seqs": None,
+        "max_waiting_tokens": None,
+        "num_workers": None,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """The arguments of a front door, sorted by who needs them."""
+
+    load: LoadOptions
+    source: SourceOptions
+    engine: EngineConfig
+    device: str
+    kernels: Mapping[str, str]
+
+
+def read_arguments(given: Mapping[str, Any]) -> Arguments:
+    """Sort and check the arguments of a front door; those that are not given have their defaults.
+
+    Raises:
+        InvalidInputError: If an argument is unknown, or asks for what there is not.
+    """
+    known = {**DEFAULTS, "kernels": {}, **{name: value for name, value in given.items() if name in DEFAULTS}}
+    known["kernels"] = dict(known["kernels"] or {})
+    for name, value in given.items():
+        if name not in DEFAULTS:
+            _read_other(known, name, value)
+    engine = {name: known[name] for name in EngineConfig.model_fields if known.get(name) is not None}
+    return Arguments(
+        load=LoadOptions(
+            runner=known["runner"],
+            convert=known["convert"],
+            dtype=str(known["dtype"]),
+            max_model_len=known["max_model_len"],
+            pooler_config=PoolerConfig.parse(known["pooler_config"]),
+            hf_overrides=known["hf_overrides"],
+            allow_pickle=bool(known["allow_pickle"]),
+            skip_tokenizer=bool(known["skip_tokenizer_init"]),
+        ),
+        source=SourceOptions(
+            revision=known["revision"],
+            token=known["hf_token"],
+            download_dir=known["download_dir"],
+            allow_pickle=bool(known["allow_pickle"]),
+        ),
+        engine=EngineConfig(**engine),
+        device=str(known["device"]),
+        kernels=known["kernels"],
+    )
+
+
+def _read_other(given: dict[str, Any], name: str, value: object) -> None:
+    if name == "task":
+        _read_old_task(given, value)
+    elif name == "override_pooler_config":
+        warnings.warn("`override_pooler_config` was renamed: use `pooler_config`", DeprecationWarning, stacklevel=5)
+        given["pooler_config"] = given["pooler_config"] or value
+    elif name == "attention_backend":
+        given["kernels"] = {"attention": value, **given["kernels"]}
+    elif name == "tokenizer":
+        if value not in (None, given.get("model")):
+            message = "a tokenizer of another model is not supported: put its tokenizer.json in the model's folder"
+            raise InvalidInputError(message, parameter=name)
+    elif name in MUST_BE:
+        if value not in MUST_BE[name]:
+            message = f"{name}={value!r} is not supported: only {MUST_BE[name][0]!r} is"
+            raise InvalidInputError(message, parameter=name)
+    elif name in WITHOUT_EFFECT:
+        logger.info("%s=%r has no effect on pooling models here", name, value)
+    else:
+        message = f"LLM() got an unexpected argument {name!r}"
+        raise InvalidInputError(message, parameter=name)
+
+
+def _read_old_task(given: dict[str, Any], task: object) -> None:
+    if task == "auto":
+        return
+    if task not in OLD_TASKS:
+        message = (
+            f"task={task!r}: expected one of auto, {', '.join(OLD_TASKS)}; `runner` and `convert` are its successors"
+        )
+        raise InvalidInputError(message, parameter="task")
+    convert = OLD_TASKS[str(task)]
+    warnings.warn(f"`task` was replaced: use `convert={convert!r}`", DeprecationWarning, stacklevel=6)
+    if given["convert"] == "auto":
+        given["convert"] = convert

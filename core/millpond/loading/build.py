@@ -1,0 +1,140 @@
+"""From a resolved repository to a model that runs: built on the meta device, then given its weights."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from millpond.config import Choice, ModelConfig
+from millpond.context import Context
+from millpond.errors import CheckpointError, InvalidInputError
+from millpond.loading.arguments import Arguments
+from millpond.loading.projector import load_projector
+from millpond.loading.resolve import LoadOptions, Resolution, resolve, with_dtype
+from millpond.loading.source import find_repository
+from millpond.loading.tokenizer import Tokenizer, load_tokenizer
+from millpond.loading.weights import iterate_weights
+from millpond.nn.model import PoolingModel
+from millpond.nn.placement import missing_weights
+from millpond.plugins import PluginManager, get_plugin_manager
+from millpond.registry import Registry
+
+logger = logging.getLogger(__name__)
+LISTED = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model that runs, with all that was decided about it."""
+
+    model: PoolingModel
+    config: ModelConfig
+    context: Context
+    tokenizer: Tokenizer | None
+    resolution: Resolution
+
+
+def load_model(model: str, arguments: Arguments, plugins: PluginManager | None = None) -> LoadedModel:
+    """Find a model's files, decide what they are, and build it.
+
+    Args:
+        model: The model's name.
+        arguments: How it is to be loaded.
+        plugins: The plugins to use; by default all that are installed.
+    """
+    registry = (plugins or get_plugin_manager()).registry
+    device = choose_device(arguments.device)
+    repository = find_repository(registry, model, arguments.source)
+    resolution = resolve(registry, repository, arguments.load)
+    return build_model(registry, resolution, arguments.load, device=device, kernels=arguments.kernels)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" is a GPU if there is one.
+
+    Raises:
+        InvalidInputError: If there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        message = f"device={name!r} cannot be used: {str(error).splitlines()[0]}"
+        raise InvalidInputError(message, parameter="device") from error
+    return device
+
+
+def build_model(
+    registry: Registry,
+    resolution: Resolution,
+    options: LoadOptions,
+    *,
+    device: torch.device,
+    kernels: Mapping[str, str],
+) -> LoadedModel:
+    """Build the model of a resolution and load its weights.
+
+    Raises:
+        CheckpointError: If the weights do not fit the architecture.
+    """
+    if resolution.dtype.origin != "user":
+        resolution = with_dtype(resolution, runnable_dtype(resolution.dtype, device))
+    repository = resolution.repository
+    config = resolution.model_config()
+    ctx = Context(
+        registry=registry,
+        model=config,
+        config=resolution.config,
+        device=device,
+        dtype=getattr(torch, config.dtype),
+        tokenizer=None if options.skip_tokenizer else load_tokenizer(repository),
+        kernels=dict(kernels),
+        projector=load_projector(registry, repository, device=device, allow_pickle=options.allow_pickle),
+    )
+    model_class = resolution.architecture.load()
+    if resolution.converter is not None:
+        model_class = resolution.converter.load()(model_class, ctx)
+    model = _instantiate(model_class, ctx)
+    placement = model.load_weights(iterate_weights(repository.transformer_path, allow_pickle=options.allow_pickle))
+    _check_placement(config.architecture, placement.unused, missing_weights(model, placement.placed))
+    return LoadedModel(model=model.eval(), config=config, context=ctx, tokenizer=ctx.tokenizer, resolution=resolution)
+
+
+def runnable_dtype(dtype: Choice, device: torch.device) -> Choice:
+    """The checkpoint's dtype where the device computes in it natively, else float32: never a silent down-cast."""
+    if dtype.value == "float32" or device.type != "cpu":
+        return dtype
+    if dtype.value == "bfloat16" and _has_native_bf16():
+        return dtype
+    logger.info("this CPU does not compute natively in %s: running in float32", dtype.value)
+    return replace(dtype, value="float32", origin=f"{dtype.origin}: {dtype.value}, which this CPU lacks")
+
+
+def _has_native_bf16() -> bool:
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
+
+
+def _instantiate(model_class: type[PoolingModel], ctx: Context) -> PoolingModel:
+    try:
+        with torch.device("meta"):
+            return model_class(ctx)
+    except (AttributeError, KeyError, TypeError) as error:
+        message = f"config.json does not fit the architecture {ctx.model.architecture!r}: {error}"
+        raise CheckpointError(message) from error
+
+
+def _check_placement(architecture: str, unused: list[str], missing: list[str]) -> None:
+    if not unused and not missing:
+        return
+    parts = [f"{what} {_listing(names)}" for what, names in (("missing", missing), ("unused", unused)) if names]
+    message = f"the checkpoint's tensors are not those of the architecture {architecture!r}: {'; '.join(parts)}"
+    raise CheckpointError(message)
+
+
+def _listing(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"({len(names)}): {', '.join(names[:LISTED])}{more}"

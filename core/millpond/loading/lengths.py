@@ -1,0 +1,101 @@
+"""How many tokens a model takes: what each file states, and which statement counts."""
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from millpond.config import CheckpointConfig, Choice
+from millpond.errors import InvalidInputError
+from millpond.loading.files import read_object
+
+if TYPE_CHECKING:
+    from millpond.loading.repository import Repository
+
+CONFIG_KEYS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "model_max_length",
+    "max_sequence_length",
+    "max_trained_positions",
+)
+FALLBACK = 2048
+UNBOUNDED = 10**9  # tokenizer_config.json writes numbers such as 1e30 for "no limit"
+ALLOW_LONG = "MILLPOND_ALLOW_LONG_MAX_MODEL_LEN"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What one file says the maximum is."""
+
+    value: int
+    file: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.file} ({self.key})"
+
+
+def state_lengths(repository: "Repository", config: CheckpointConfig, *, positions: str) -> list[Statement]:
+    """Everything that the files say of the maximum, in tokens."""
+    said: list[Statement] = []
+    files = repository.sentence_transformers
+    if files.max_seq_length is not None:
+        said.append(Statement(files.max_seq_length, str(files.length_file), "max_seq_length"))
+    unusable = int(config.get("pad_token_id") or 0) + 1 if positions == "absolute_after_pad" else 0
+    for key in CONFIG_KEYS:
+        value = _number(config.get(key))
+        if value is not None:
+            said.append(Statement(value - unusable, "config.json", key))
+    value = _number(repository.tokenizer_config.get("model_max_length"))
+    if value is not None:
+        said.append(Statement(value, "tokenizer_config.json", "model_max_length"))
+    truncation = read_object(repository.transformer_path / "tokenizer.json").get("truncation")
+    value = _number(truncation.get("max_length")) if isinstance(truncation, dict) else None
+    if value is not None:
+        said.append(Statement(value, "tokenizer.json", "truncation.max_length"))
+    return said
+
+
+def choose_length(said: list[Statement], *, positions: str, asked: int | None) -> Choice:
+    """The maximum that counts: the caller's, else sentence-transformers', else the least of config and tokenizer.
+
+    Raises:
+        InvalidInputError: If the caller asks for more than the checkpoint states, or than the position table holds.
+    """
+    table = min((s.value for s in said if s.key == "max_position_embeddings"), default=None)
+    table = table if positions.startswith("absolute") else None
+    chosen = _stated(said, with_tokenizer=positions.startswith("absolute"))
+    if table is not None and chosen.value > table:
+        chosen = Choice(value=table, origin="config.json (max_position_embeddings)")
+    if asked is None:
+        return chosen
+    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
+        message = f"max_model_len must be a positive number of tokens; got {asked!r}"
+        raise InvalidInputError(message, parameter="max_model_len")
+    if table is not None and asked > table:
+        message = f"max_model_len={asked} is over the {table} position embeddings that the model has"
+        raise InvalidInputError(message, parameter="max_model_len")
+    if asked > chosen.value and os.environ.get(ALLOW_LONG) != "1":
+        message = (
+            f"max_model_len={asked} is over the model's maximum of {chosen.value} tokens, stated by {chosen.origin}. "
+            f"Results beyond what a model was trained for may be poor; {ALLOW_LONG}=1 in the environment allows it"
+        )
+        raise InvalidInputError(message, parameter="max_model_len")
+    return Choice(value=asked, origin="user")
+
+
+def _stated(said: list[Statement], *, with_tokenizer: bool) -> Choice:
+    for statement in said:
+        if statement.key == "max_seq_length":
+            return Choice(value=statement.value, origin=str(statement))
+    files = ("config.json", "tokenizer_config.json") if with_tokenizer else ("config.json",)
+    least = min((s for s in said if s.file in files), key=lambda s: s.value, default=None)
+    return Choice(value=FALLBACK, origin="default") if least is None else Choice(value=least.value, origin=str(least))
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < UNBOUNDED:
+        return None
+    return int(value)

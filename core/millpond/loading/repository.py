@@ -1,0 +1,57 @@
+"""Repository: a local folder of a model's files, read as data. Knows nothing of torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from millpond.config import CheckpointConfig
+from millpond.errors import CheckpointError
+from millpond.loading.files import read_object
+from millpond.loading.sentence_transformers import SentenceTransformersFiles, read_sentence_transformers
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A local folder of a model's files.
+
+    Attributes:
+        model: The name under which it was asked for.
+        path: The folder.
+        source: The source that found it.
+    """
+
+    model: str
+    path: Path
+    source: str
+
+    @cached_property
+    def sentence_transformers(self) -> SentenceTransformersFiles:
+        """What the files of sentence-transformers say."""
+        return read_sentence_transformers(self.path)
+
+    @cached_property
+    def transformer_path(self) -> Path:
+        """The folder with config.json and the weights: usually the repository itself."""
+        path = self.sentence_transformers.transformer_path
+        return path if path is not None and (path / "config.json").exists() else self.path
+
+    @cached_property
+    def config(self) -> CheckpointConfig:
+        """config.json.
+
+        Raises:
+            CheckpointError: If there is none, or it is damaged.
+        """
+        path = self.transformer_path / "config.json"
+        if not path.exists():
+            there = ", ".join(sorted(item.name for item in self.path.iterdir())) or "nothing"
+            message = f"{self.path} has no config.json, so it is not a model's folder; it holds: {there}"
+            raise CheckpointError(message)
+        return CheckpointConfig(read_object(path))
+
+    @cached_property
+    def tokenizer_config(self) -> Mapping[str, Any]:
+        """tokenizer_config.json; empty if there is none."""
+        return read_object(self.transformer_path / "tokenizer_config.json")

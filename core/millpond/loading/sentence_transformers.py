@@ -1,0 +1,170 @@
+"""What the files of sentence-transformers say of a model. Types are matched by their last name, never imported."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from millpond.errors import CheckpointError
+from millpond.loading.files import inside, read_json, read_object
+
+LENGTH_FILES = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
+FAMILIES = ("sentence_transformers.", "pylate.")
+POOLING_TYPES = {
+    "cls": "CLS",
+    "cls_token": "CLS",
+    "lasttoken": "LAST",
+    "max": "MAX",
+    "max_tokens": "MAX",
+    "mean": "MEAN",
+    "mean_tokens": "MEAN",
+    "mean_sqrt_len_tokens": "MEAN_SQRT_LEN",
+    "weightedmean": "WEIGHTED_MEAN",
+    "weightedmean_tokens": "WEIGHTED_MEAN",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Module:
+    """One line of modules.json.
+
+    Attributes:
+        type: The class name alone, such as ``Pooling``.
+        path: The folder of its files.
+        config: What its config.json holds.
+    """
+
+    type: str
+    path: Path
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceTransformersFiles:
+    """The model as sentence-transformers describes it; all empty for a folder without these files.
+
+    Attributes:
+        modules: modules.json, in order.
+        pooling_types: The names of the pooling types that are on, in the order of the file.
+        include_prompt: Whether the tokens of a prompt are pooled too.
+        normalize: Whether the result is normalised; None if there is no Pooling module.
+        dense: The Dense modules after pooling, in order.
+        max_seq_length: The most tokens, from the file ``length_file``.
+        length_file: The name of that file.
+        do_lower_case: Whether text is lower-cased before it is tokenised.
+        prompts: Named prompts.
+        default_prompt_name: The prompt that sentence-transformers applies by itself.
+        similarity: The name of the similarity the model was trained for.
+        model_type: What kind of model the folder says it is, such as ``SparseEncoder``.
+    """
+
+    modules: tuple[Module, ...] = ()
+    pooling_types: tuple[str, ...] = ()
+    include_prompt: bool = True
+    normalize: bool | None = None
+    dense: tuple[Module, ...] = ()
+    max_seq_length: int | None = None
+    length_file: str | None = None
+    do_lower_case: bool = False
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    similarity: str | None = None
+    model_type: str | None = None
+
+    @property
+    def transformer_path(self) -> Path | None:
+        """The folder of the transformer itself, where modules.json puts it in one of its own."""
+        return next((module.path for module in self.modules if module.type == "Transformer"), None)
+
+
+def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
+    """Read modules.json, the files it names, and the files beside it."""
+    modules = _read_modules(folder)
+    pooling = next((module for module in modules if module.type == "Pooling"), None)
+    transformer = next((module.path for module in modules if module.type == "Transformer"), folder)
+    length_file, limits = _read_limits(transformer if transformer.is_dir() else folder)
+    settings = read_object(folder / "config_sentence_transformers.json")
+    prompts = settings.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
+        message = f"'prompts' in {folder / 'config_sentence_transformers.json'} should map names to text"
+        raise CheckpointError(message)
+    return SentenceTransformersFiles(
+        modules=modules,
+        pooling_types=() if pooling is None else _pooling_types(pooling),
+        include_prompt=pooling is None or bool(pooling.config.get("include_prompt", True)),
+        normalize=None if pooling is None else any(module.type == "Normalize" for module in modules),
+        dense=tuple(module for module in modules if module.type == "Dense"),
+        max_seq_length=_positive(limits.get("max_seq_length")),
+        length_file=length_file,
+        do_lower_case=bool(limits.get("do_lower_case", False)),
+        prompts=prompts,
+        default_prompt_name=settings.get("default_prompt_name"),
+        similarity=settings.get("similarity_fn_name"),
+        model_type=settings.get("model_type"),
+    )
+
+
+def _read_modules(folder: Path) -> tuple[Module, ...]:
+    path = folder / "modules.json"
+    if not path.exists():
+        return ()
+    lines = read_json(path)
+    if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
+        message = f"{path} should hold a list of objects with 'idx', 'name', 'path' and 'type'"
+        raise CheckpointError(message)
+    return tuple(_read_module(folder, line, path) for line in sorted(lines, key=_place))
+
+
+def _place(line: Mapping[str, Any]) -> int:
+    index = line.get("idx", 0)
+    return index if isinstance(index, int) else 0
+
+
+def _read_module(folder: Path, line: Mapping[str, Any], path: Path) -> Module:
+    dotted = str(line.get("type", ""))
+    home = inside(folder, line.get("path", ""), written_in=path)
+    name = dotted.rpartition(".")[2] if dotted.startswith(FAMILIES) else dotted
+    config = read_object(home / "config.json") if name != "Transformer" else {}
+    if name in ("Pooling", "Dense") and not config:
+        message = f"{path} names a {name} module in {home.name!r}, and {home / 'config.json'} is missing or empty"
+        raise CheckpointError(message)
+    return Module(type=name, path=home, config=config)
+
+
+def _pooling_types(pooling: Module) -> tuple[str, ...]:
+    named = pooling.config.get("pooling_mode")
+    if named is not None:
+        modes = [named] if isinstance(named, str) else list(named)
+    else:
+        flags = {key: on for key, on in pooling.config.items() if key.startswith("pooling_mode_")}
+        modes = [key.removeprefix("pooling_mode_") for key, on in flags.items() if on is True]
+    return tuple(_pooling_type(mode, pooling) for mode in modes)
+
+
+def _pooling_type(mode: object, pooling: Module) -> str:
+    if mode not in POOLING_TYPES:
+        message = (
+            f"{pooling.path / 'config.json'} asks for the pooling mode {mode!r}; known are "
+            f"{', '.join(sorted(POOLING_TYPES))}. Choose a pooling type with pooler_config={{'pooling_type': ...}}"
+        )
+        raise CheckpointError(message)
+    return POOLING_TYPES[str(mode)]
+
+
+def _read_limits(folder: Path) -> tuple[str | None, dict[str, Any]]:
+    for name in LENGTH_FILES:
+        if (folder / name).exists():
+            return name, read_object(folder / name)
+    return None, {}
+
+
+def _positive(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

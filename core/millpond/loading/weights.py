@@ -1,0 +1,105 @@
+"""A checkpoint's tensors as a stream of (name, tensor): safetensors, whole or in shards; pickles only on request."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from millpond.errors import CheckpointError
+from millpond.loading.files import inside, read_object
+
+NAMES = ("model.safetensors", "pytorch_model.bin")
+
+
+def iterate_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of the checkpoint in a folder.
+
+    Raises:
+        CheckpointError: If files are missing or damaged, hold NaN or infinity, or are pickles without ``allow_pickle``.
+    """
+    for path in weight_files(folder, allow_pickle=allow_pickle):
+        for name, tensor in read_tensors(path, allow_pickle=allow_pickle):
+            _check_finite(name, tensor, path)
+            yield name, tensor
+
+
+def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:
+    """The files that hold the checkpoint in a folder."""
+    for name in NAMES:
+        index = folder / f"{name}.index.json"
+        if index.exists():
+            return _shards(folder, index)
+        if (folder / name).exists():
+            return [folder / name]
+    there = sorted(item.name for item in folder.glob("*.safetensors"))
+    if len(there) == 1:
+        return [folder / there[0]]
+    listing = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
+    wanted = "model.safetensors or model.safetensors.index.json"
+    message = f"{folder} has no {wanted}{', nor pytorch_model.bin' if allow_pickle else ''}; it holds: {listing}"
+    raise CheckpointError(message)
+
+
+def read_tensors(path: Path, *, allow_pickle: bool) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of one file."""
+    if path.suffix == ".safetensors":
+        yield from _read_safetensors(path)
+        return
+    if not allow_pickle:
+        message = (
+            f"{path} is a pickle, which can run code when it is read: pass allow_pickle=True (--allow-pickle) to read "
+            "it with weights_only=True, or convert it to safetensors"
+        )
+        raise CheckpointError(message)
+    yield from _read_pickle(path)
+
+
+def _shards(folder: Path, index: Path) -> list[Path]:
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        message = f"{index} has no 'weight_map' that says which shard holds which tensor"
+        raise CheckpointError(message)
+    paths = [inside(folder, name, written_in=index) for name in dict.fromkeys(weight_map.values())]
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
+        message = f"{index} names shards that are not in {folder}: {', '.join(missing)}. Fetch the model again"
+        raise CheckpointError(message)
+    return paths
+
+
+def _read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118  not a mapping
+                yield name, file.get_tensor(name)
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_pickle(path: Path) -> Iterator[tuple[str, Tensor]]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        message = f"{path} cannot be read with weights_only=True: {error}"
+        raise CheckpointError(message) from error
+    if not isinstance(state, dict):
+        message = f"{path} should hold a dict of tensors; it holds {type(state).__name__}"
+        raise CheckpointError(message)
+    for name, value in state.items():
+        if isinstance(name, str) and isinstance(value, Tensor):
+            yield name, value
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged or truncated ({error}): fetch the model again")
+
+
+def _check_finite(name: str, tensor: Tensor, path: Path) -> None:
+    # The sum is not finite if any value is not; the exact look is only for sums that overflow.
+    if tensor.is_floating_point() and not tensor.sum(dtype=torch.float64).isfinite():
+        bad = int((~tensor.isfinite()).sum())
+        if bad:
+            message = f"{name!r} in {path} holds {bad} values that are NaN or infinite: the checkpoint is damaged"
+            raise CheckpointError(message)

@@ -1,0 +1,9 @@
+"""What authors of models, poolers and kernels subclass and call."""
+
+from millpond.nn.attention import Attention, AttentionSpec
+from millpond.nn.batch import PackedBatch, PoolingMetadata, Run
+from millpond.nn.linear import Linear
+from millpond.nn.model import PoolingModel
+from millpond.nn.pooler import Pooler
+
+__all__ = ["Attention", "AttentionSpec", "Linear", "PackedBatch", "Pooler", "PoolingMetadata", "PoolingModel", "Run"]

@@ -1,0 +1,162 @@
+"""PackedBatch and PoolingMetadata: sequences of different lengths end to end, without padding."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate, groupby
+
+import torch
+from torch import Tensor
+
+from millpond.params import PoolingParams
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring sequences of one length.
+
+    Attributes:
+        start: The first token of the first of them.
+        count: How many sequences.
+        length: The tokens of each.
+    """
+
+    start: int
+    count: int
+    length: int
+
+    @property
+    def stop(self) -> int:
+        """The token behind the last of them."""
+        return self.start + self.count * self.length
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedBatch:
+    """Sequences end to end; the runner orders them by length, so equal lengths are neighbours.
+
+    Attributes:
+        input_ids: The token ids, [num_tokens], int64.
+        positions: The place of each token in its sequence, from 0, [num_tokens], int64.
+        lengths: The tokens of each sequence, on the host.
+        token_type_ids: The segment of each token, [num_tokens]; None if all are 0.
+        features: Raw inputs of each sequence, such as pixels; empty mappings for plain text.
+    """
+
+    input_ids: Tensor
+    positions: Tensor
+    lengths: tuple[int, ...]
+    token_type_ids: Tensor | None = None
+    features: tuple[Mapping[str, object], ...] = ()
+
+    @classmethod
+    def pack(
+        cls,
+        sequences: Sequence[Tensor],
+        *,
+        token_type_ids: Sequence[Tensor | None] = (),
+        features: Sequence[Mapping[str, object]] = (),
+        device: torch.device | None = None,
+    ) -> "PackedBatch":
+        """Put sequences of token ids end to end.
+
+        Args:
+            sequences: Token ids, each [length].
+            token_type_ids: The segments of each sequence, or None.
+            features: The raw inputs of each sequence.
+            device: Where the batch is to lie.
+        """
+        lengths = tuple(len(sequence) for sequence in sequences)
+        types = None
+        if any(segment is not None for segment in token_type_ids):
+            types = torch.cat(
+                [
+                    torch.zeros(length, dtype=torch.long) if segment is None else segment.long()
+                    for segment, length in zip(token_type_ids, lengths, strict=True)
+                ]
+            ).to(device)
+        return cls(
+            input_ids=torch.cat([sequence.long() for sequence in sequences]).to(device),
+            positions=torch.cat([torch.arange(length) for length in lengths]).to(device),
+            lengths=lengths,
+            token_type_ids=types,
+            features=tuple(features),
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """The tokens of all sequences."""
+        return self.input_ids.shape[0]
+
+    @property
+    def num_seqs(self) -> int:
+        """The number of sequences."""
+        return len(self.lengths)
+
+    @property
+    def max_length(self) -> int:
+        """The tokens of the longest sequence."""
+        return max(self.lengths)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """Where each sequence starts, and where the last ends, on the host: num_seqs + 1 numbers."""
+        return tuple(accumulate(self.lengths, initial=0))
+
+    @cached_property
+    def cu_seqlens(self) -> Tensor:
+        """``offsets`` on the device, [num_seqs + 1], int32: the form that kernels take."""
+        return torch.tensor(self.offsets, dtype=torch.int32, device=self.input_ids.device)
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """The sequences as runs of equal length."""
+        found: list[Run] = []
+        start = 0
+        for length, same in groupby(self.lengths):
+            found.append(Run(start, sum(1 for _ in same), length))
+            start = found[-1].stop
+        return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolingMetadata:
+    """What a pooler knows of the sequences whose hidden states it gets.
+
+    Attributes:
+        lengths: The tokens of each sequence, on the host.
+        input_ids: Their token ids, [num_tokens].
+        params: What is asked for each sequence, completed by the model's config.
+    """
+
+    lengths: tuple[int, ...]
+    input_ids: Tensor
+    params: tuple[PoolingParams, ...] = field(default=())
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """Where each sequence starts, and where the last ends, on the host."""
+        return tuple(accumulate(self.lengths, initial=0))
+
+    @cached_property
+    def first(self) -> Tensor:
+        """The row of each sequence's first token, [num_seqs]."""
+        return torch.tensor(self.offsets[:-1], device=self.input_ids.device)
+
+    @cached_property
+    def last(self) -> Tensor:
+        """The row of each sequence's last token, [num_seqs]."""
+        return torch.tensor([stop - 1 for stop in self.offsets[1:]], device=self.input_ids.device)
+
+    def select(
+        self, sequences: Sequence[int], params: Sequence[PoolingParams]
+    ) -> "tuple[Tensor | None, PoolingMetadata]":
+        """The rows of some sequences, [num_rows] or None for all as they are, and the metadata of those."""
+        if tuple(sequences) == tuple(range(len(self.lengths))):
+            return None, replace(self, params=tuple(params))
+        rows = torch.cat([torch.arange(self.offsets[i], self.offsets[i + 1]) for i in sequences])
+        rows = rows.to(self.input_ids.device)
+        chosen = PoolingMetadata(
+            lengths=tuple(self.lengths[i] for i in sequences), input_ids=self.input_ids[rows], params=tuple(params)
+        )
+        return rows, chosen

@@ -1,0 +1,66 @@
+"""PoolingModel: from a packed batch to hidden states; owns the poolers of its tasks."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from millpond.context import Context
+from millpond.nn.batch import PackedBatch
+from millpond.nn.placement import Placement, place_weight
+
+
+class PoolingModel(nn.Module):
+    """Turns a packed batch into hidden states, and owns the poolers of its tasks.
+
+    It is built on the meta device: parameters get memory when their weights arrive. Buffers that the
+    checkpoint does not hold must therefore be made in ``forward``.
+
+    Attributes:
+        weight_prefixes: What may stand before every name in the checkpoint, and is cut off.
+        weight_names: Patterns of checkpoint names and the parameter names they become (``re.sub``, the first that
+            matches whole). A parameter name that ends in ``@i`` is part i of a fused ``Linear``.
+        ignored_weights: Patterns of checkpoint names that are left out on purpose.
+    """
+
+    weight_prefixes: ClassVar[Sequence[str]] = ()
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = ()
+    ignored_weights: ClassVar[Sequence[str]] = ()
+
+    def __init__(self, ctx: Context) -> None:
+        super().__init__()
+        self.ctx = ctx
+        self.poolers = nn.ModuleDict({task: self.build_pooler(ctx, task) for task in ctx.tasks})
+
+    def build_pooler(self, ctx: Context, task: str) -> nn.Module:
+        """The pooler of a task; override it where the model has a head of its own for it."""
+        return ctx.pooler(task)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """A batch of num_tokens tokens -> [num_tokens, hidden]."""
+        raise NotImplementedError
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+        """Give the parameters their values, and say what became of each tensor."""
+        result = Placement()
+        for name, tensor in weights:
+            target = self.parameter_name(name)
+            if target is None:
+                continue
+            if place_weight(self, target, tensor, dtype=self.ctx.dtype, device=self.ctx.device):
+                result.placed.add(target)
+            else:
+                result.unused.append(name)
+        return result
+
+    def parameter_name(self, name: str) -> str | None:
+        """The name of the parameter that a checkpoint name means; None if it is left out on purpose."""
+        bare = next((name.removeprefix(p) for p in self.weight_prefixes if name.startswith(p)), name)
+        if any(re.fullmatch(pattern, bare) for pattern in self.ignored_weights):
+            return None
+        for pattern, replacement in self.weight_names:
+            match = re.fullmatch(pattern, bare)
+            if match:
+                return match.expand(replacement)
+        return bare

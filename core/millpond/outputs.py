@@ -1,0 +1,122 @@
+"""What comes back: one request output a prompt, around arrays that become lists only when asked."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+
+from millpond.errors import MillpondError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import torch
+
+T = TypeVar("T")
+
+
+class ArrayOutput:
+    """A pooled result: float32 numpy, on the host.
+
+    Attributes:
+        array: The values.
+    """
+
+    __slots__ = ("array",)
+    ndim: ClassVar[int | None] = None
+    misfit: ClassVar[str] = ""
+
+    def __init__(self, array: "np.ndarray[Any, Any] | Sequence[float]") -> None:
+        import numpy as np
+
+        self.array = np.asarray(array, dtype=np.float32)
+        if self.ndim is not None and self.array.ndim != self.ndim:
+            raise ValueError(self.misfit)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        import numpy as np
+
+        return bool(np.array_equal(self.array, other.array))
+
+    __hash__ = None  # type: ignore[assignment]  # arrays are mutable
+
+    @classmethod
+    def from_base(cls, output: "ArrayOutput") -> Self:
+        """The same values as this type of output."""
+        return cls(output.array)
+
+
+class PoolingOutput(ArrayOutput):
+    """The bare result of a pooling task."""
+
+    __slots__ = ()
+
+    @property
+    def data(self) -> "torch.Tensor":
+        """The values as a float32 tensor on the CPU."""
+        import torch
+
+        return torch.from_numpy(self.array)
+
+    def __repr__(self) -> str:
+        return f"PoolingOutput(shape={tuple(self.array.shape)})"
+
+
+class EmbeddingOutput(ArrayOutput):
+    """One embedding, [hidden_size]."""
+
+    __slots__ = ()
+    ndim = 1
+    misfit = "pooled_data should be a 1-D embedding vector"
+
+    @property
+    def embedding(self) -> list[float]:
+        """The embedding as a list."""
+        values: list[float] = self.array.tolist()
+        return values
+
+    @property
+    def hidden_size(self) -> int:
+        """The number of dimensions."""
+        return len(self.array)
+
+    def __repr__(self) -> str:
+        return f"EmbeddingOutput(hidden_size={self.hidden_size})"
+
+
+@dataclass(kw_only=True)
+class PoolingRequestOutput(Generic[T]):
+    """What became of one prompt.
+
+    Attributes:
+        request_id: The id of the request within its ``LLM``.
+        outputs: The result; None if ``error`` is set.
+        prompt_token_ids: The ids that the model read; empty where an IO processor plugin made the prompts.
+        num_cached_tokens: Always 0, there is no cache of prefixes.
+        finished: Always True.
+        error: Why there is no result; only with ``on_error="return"``.
+        num_dropped_tokens: How many tokens truncation cut off.
+    """
+
+    request_id: str
+    outputs: T
+    prompt_token_ids: list[int]
+    num_cached_tokens: int = 0
+    finished: bool = True
+    error: MillpondError | None = None
+    num_dropped_tokens: int = 0
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """How many tokens the model read."""
+        return len(self.prompt_token_ids)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether tokens were cut off."""
+        return self.num_dropped_tokens > 0
+
+
+class EmbeddingRequestOutput(PoolingRequestOutput[EmbeddingOutput]):
+    """What became of one prompt of ``LLM.embed``."""

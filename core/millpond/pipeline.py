@@ -1,0 +1,197 @@
+"""Pipeline: pre-process -> engine -> post-process, as both front doors use it. Knows neither threads nor asyncio."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, TypeVar
+
+from millpond.context import Context
+from millpond.engine.request import PoolingRequest
+from millpond.errors import EngineError, InvalidInputError, MillpondError, UnknownNameError
+from millpond.inputs import split_prompts
+from millpond.io_processor import IOProcessor
+from millpond.outputs import ArrayOutput, PoolingRequestOutput
+from millpond.params import PoolingParams
+from millpond.tokenization import Params
+
+R = TypeVar("R", bound=PoolingRequestOutput[Any])
+ON_ERROR = ("raise", "return")
+NEEDED = (
+    "pooling_task required for `LLM.encode`.\n"
+    'Use `LLM.embed(...)` or `pooling_task="embed"` for embeddings, `LLM.classify(...)` or `pooling_task="classify"` '
+    "for class probabilities, `LLM.score(...)` for similarity scores, `LLM.reward(...)` or "
+    '`pooling_task="token_classify"` for rewards, `pooling_task="token_embed"` for multi-vector retrieval, '
+    '`pooling_task="plugin"` for IO processor plugins. This model serves: {tasks}.'
+)
+CONVERTED = {
+    "embed": ("Embedding", "embed"),
+    "token_embed": ("Embedding", "embed"),
+    "classify": ("Classification", "classify"),
+    "token_classify": ("Classification", "classify"),
+}
+
+
+@dataclass(eq=False, kw_only=True)
+class Job:
+    """One prompt of a call: its requests, and what became of them.
+
+    Attributes:
+        index: Its place in the call.
+        request_id: Its id within the pipeline.
+        processor: The IO processor that made its requests.
+        requests: Empty if it was refused.
+        error: Why it was refused.
+        left: How many requests have not ended.
+    """
+
+    index: int
+    request_id: str
+    processor: IOProcessor[Any, Any]
+    requests: list[PoolingRequest] = field(default_factory=list)
+    error: MillpondError | None = None
+    left: int = 0
+
+
+class Pipeline:
+    """What a loaded model does with prompts before and after the engine."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+        self._processors: dict[str, IOProcessor[Any, Any]] = {}
+        self._ids = count()
+
+    def processor(self, task: str | None) -> IOProcessor[Any, Any]:
+        """The IO processor of a task that the model serves.
+
+        Raises:
+            InvalidInputError: If the model does not serve the task.
+        """
+        if task is None:
+            raise InvalidInputError(NEEDED.format(tasks=", ".join(self.ctx.tasks)), parameter="pooling_task")
+        if task not in self.ctx.tasks:
+            raise InvalidInputError(self._refusal(task), parameter="pooling_task")
+        if task not in self._processors:
+            self._processors[task] = self.ctx.io_processor(self.ctx.registry.tasks.get(task).spec.io_processor)
+        return self._processors[task]
+
+    def split(
+        self, prompts: object, params: Params, task: str | None
+    ) -> tuple[IOProcessor[Any, Any], list[tuple[object, PoolingParams]]]:
+        """A call as single prompts with their parameters, and the IO processor that serves them."""
+        shared = params if isinstance(params, PoolingParams) else None
+        task = task or (shared.task if shared else None) or self.ctx.pooler_config.task
+        processor = self.processor(task)
+        items = split_prompts(prompts)
+        if params is None or isinstance(params, PoolingParams):
+            each = [self._complete(processor, params, task)] * len(items)
+        else:
+            given = list(params)
+            if len(given) != len(items):
+                message = f"The lengths of prompts ({len(items)}) and params ({len(given)}) must be the same."
+                raise InvalidInputError(message, parameter="pooling_params")
+            each = [self._complete(processor, own, task) for own in given]
+        return processor, list(zip(items, each, strict=True))
+
+    def prepare(
+        self, processor: IOProcessor[Any, Any], start: int, items: Sequence[tuple[object, PoolingParams]]
+    ) -> list[Job]:
+        """Make requests of prompts; a prompt at fault becomes a job with an error.
+
+        Args:
+            processor: The IO processor of the task.
+            start: The place of the first of them in the call.
+            items: Prompts with their parameters.
+        """
+        jobs = [
+            Job(index=start + offset, request_id=str(next(self._ids)), processor=processor)
+            for offset in range(len(items))
+        ]
+        parsed: list[tuple[Job, tuple[Any, PoolingParams]]] = []
+        for job, (data, params) in zip(jobs, items, strict=True):
+            try:
+                parsed.append((job, (processor.parse(data), params)))
+            except InvalidInputError as error:
+                job.error = error.at(job.index)
+        made = processor.pre_process_many([item for _, item in parsed])
+        for (job, _), requests in zip(parsed, made, strict=True):
+            if isinstance(requests, InvalidInputError):
+                job.error = requests.at(job.index)
+                continue
+            job.requests = requests
+            job.left = len(requests)
+            for request in requests:
+                request.owner = job
+        return jobs
+
+    def finish(self, job: Job) -> PoolingRequestOutput[Any]:
+        """The output of a job whose requests have all ended."""
+        error = job.error or next((request.error for request in job.requests if request.error is not None), None)
+        output: object = None
+        if error is None:
+            try:
+                output = job.processor.post_process(job.requests)
+            except MillpondError as raised:
+                error = raised
+        return PoolingRequestOutput(
+            request_id=job.request_id,
+            outputs=output,
+            prompt_token_ids=job.requests[0].input_ids.tolist() if len(job.requests) == 1 else [],
+            error=_located(error, job.index),
+            num_dropped_tokens=sum(request.num_dropped_tokens for request in job.requests),
+        )
+
+    def _complete(
+        self, processor: IOProcessor[Any, Any], params: PoolingParams | None, task: str | None
+    ) -> PoolingParams:
+        if params is not None and not isinstance(params, PoolingParams):
+            message = f"pooling_params must be PoolingParams; got {type(params).__name__}"
+            raise InvalidInputError(message, parameter="pooling_params")
+        if params is not None and params.task not in (None, task):
+            message = f"You cannot overwrite param.task={params.task!r} with pooling_task={task!r}!"
+            raise InvalidInputError(message, parameter="pooling_task")
+        return processor.pooling_params(params)
+
+    def _refusal(self, task: str) -> str:
+        served = f"Supported tasks: {self.ctx.tasks}"
+        if task in CONVERTED:
+            what, convert = CONVERTED[task]
+            hint = f"Try converting the model using `--convert {convert}`."
+            return f"{what} API is not supported by this model. {hint} {served}"
+        try:
+            self.ctx.registry.tasks.get(task)
+        except UnknownNameError as error:
+            return f"Unsupported task: {task!r} {served}. {error}"
+        return f"Unsupported task: {task!r} {served}"
+
+
+def _located(error: MillpondError | None, index: int) -> MillpondError | None:
+    if isinstance(error, InvalidInputError) and error.index is None:
+        return error.at(index)
+    if isinstance(error, EngineError) and not str(error).startswith("prompt "):
+        located = type(error)(f"prompt {index}: {error}")
+        located.__cause__ = error.__cause__
+        return located
+    return error
+
+
+def windows(total: int, *, first: int = 64, largest: int = 1024) -> Iterator[range]:
+    """Places 0 to total in windows that grow: the first is small, so that computing starts early."""
+    start, size = 0, first
+    while start < total:
+        yield range(start, min(start + size, total))
+        start, size = start + size, min(size * 4, largest)
+
+
+def check_on_error(on_error: str) -> None:
+    """Refuse what is none of the ways to treat errors."""
+    if on_error not in ON_ERROR:
+        message = f"on_error={on_error!r}: expected one of {', '.join(map(repr, ON_ERROR))}"
+        raise InvalidInputError(message, parameter="on_error")
+
+
+def retyped(output: PoolingRequestOutput[Any], kind: type[R], content: type[ArrayOutput]) -> R:
+    """The same output as another type, its array in another type of content."""
+    inner = output.outputs
+    if isinstance(inner, ArrayOutput) and not isinstance(inner, content):
+        inner = content.from_base(inner)
+    return kind(**{**vars(output), "outputs": inner})

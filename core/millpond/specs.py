@@ -1,0 +1,186 @@
+"""The records that plugins yield: a name, and where the thing named is found. Knows nothing of torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """A name, and where the thing named is found.
+
+    Attributes:
+        name: What users ask for.
+        target: ``"package.module:attribute"``, imported at first use; or the object itself.
+        summary: One line for listings and ``--help``.
+    """
+
+    kind: ClassVar[str]
+    name: str
+    target: str | object
+    summary: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(Spec):
+    """A pooling task; its target is the type of output, such as ``millpond.outputs:EmbeddingOutput``.
+
+    Attributes:
+        io_processor: The name of the IO processor that serves it.
+        default_pooling: The pooling type of a model for which nothing else decides.
+        default_activation: The activation applied to the pooled tensor, or None.
+        per_token: Whether its result is one row a token, instead of one a prompt.
+    """
+
+    kind: ClassVar[str] = "task"
+    io_processor: str
+    default_pooling: str = "LAST"
+    default_activation: str | None = None
+    per_token: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureSpec(Spec):
+    """A model architecture, named as in ``architectures`` of config.json; its target is a ``PoolingModel``.
+
+    Attributes:
+        tasks: The tasks it serves without conversion.
+        modalities: What it reads.
+        pooling: The pooling type of its sequence tasks when neither user nor checkpoint says.
+        positions: ``absolute`` if it has a table of position embeddings, which bounds the length of a text;
+            ``absolute_after_pad`` if the table starts behind the padding id, as RoBERTa's; else ``relative``.
+    """
+
+    kind: ClassVar[str] = "architecture"
+    tasks: tuple[str, ...]
+    modalities: tuple[str, ...] = ("text",)
+    pooling: str | None = None
+    positions: str = "relative"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConverterSpec(Spec):
+    """A way to make a pooling model of an architecture that is none; target: (model class, Context) -> model class.
+
+    Attributes:
+        architectures: Shell patterns of architecture names; of those that match, the longest wins.
+        tasks: The tasks of the converted model.
+    """
+
+    kind: ClassVar[str] = "converter"
+    architectures: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolerSpec(Spec):
+    """A pooler, named by its pooling type (``MEAN``); its target is a ``Pooler`` class.
+
+    Attributes:
+        tasks: The tasks for which it can be asked.
+    """
+
+    kind: ClassVar[str] = "pooler"
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationSpec(Spec):
+    """An activation of pooled tensors; its target takes and returns a tensor of shape [..., dim]."""
+
+    kind: ClassVar[str] = "activation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IOProcessorSpec(Spec):
+    """An IO processor; its target is an ``IOProcessor`` class.
+
+    Attributes:
+        tasks: The tasks it serves; ``("plugin",)`` for a third party's own input and output.
+    """
+
+    kind: ClassVar[str] = "io_processor"
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelSpec(Spec):
+    """One implementation of an op, named ``<op>.<variant>``; its target is a function.
+
+    Attributes:
+        devices: Device types it runs on, such as ``("cpu", "cuda")``; empty for any.
+        dtypes: Names of the dtypes it computes in, such as ``("float32",)``; empty for any.
+        priority: Of the variants that fit, the highest is taken.
+        available: ``"module:function"`` that says whether it can run here; asked before it is chosen.
+    """
+
+    kind: ClassVar[str] = "kernel"
+    devices: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    priority: int = 0
+    available: str | None = None
+
+    @property
+    def op(self) -> str:
+        """The op that is implemented: what stands before the first dot of the name."""
+        return self.name.partition(".")[0]
+
+    @property
+    def variant(self) -> str:
+        """The variant: what stands behind the first dot of the name."""
+        return self.name.partition(".")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec(Spec):
+    """A place models come from, named by its scheme; target: ``(name, SourceOptions) -> Path | None``.
+
+    Attributes:
+        priority: A name without a scheme is asked of the sources in descending order.
+    """
+
+    kind: ClassVar[str] = "source"
+    priority: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSpec(Spec):
+    """A command under ``millpond``; its target is a ``typer.Typer``."""
+
+    kind: ClassVar[str] = "command"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteSpec(Spec):
+    """An HTTP route, named by method and path (``POST /v1/embeddings``); target: async (request, llm) -> response.
+
+    Attributes:
+        tasks: Mounted if the model serves one of these; empty for always.
+        request: ``"module:Model"`` of the pydantic model that validates the body.
+        response: ``"module:Model"`` of the pydantic model that describes the answer.
+    """
+
+    kind: ClassVar[str] = "route"
+    tasks: tuple[str, ...] = ()
+    request: str | None = None
+    response: str | None = None
+
+
+KINDS: Mapping[str, type[Spec]] = MappingProxyType(
+    {
+        spec.kind: spec
+        for spec in (
+            TaskSpec,
+            ArchitectureSpec,
+            ConverterSpec,
+            PoolerSpec,
+            ActivationSpec,
+            IOProcessorSpec,
+            KernelSpec,
+            SourceSpec,
+            CommandSpec,
+            RouteSpec,
+        )
+    }
+)

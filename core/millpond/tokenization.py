@@ -1,0 +1,49 @@
+"""How the front doors' arguments about tokenising become pooling parameters."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from millpond.errors import InvalidInputError
+from millpond.params import PoolingParams
+
+Params = PoolingParams | Sequence[PoolingParams] | None
+
+
+def with_truncation(
+    params: Params, truncate: int | None, tokenization: Mapping[str, Any] | None, lora_request: object
+) -> Params:
+    """The parameters with what the call says of truncation; what the parameters say themselves counts more."""
+    if lora_request is not None:
+        message = "lora_request is not supported: merge the adapter into the checkpoint's weights"
+        raise InvalidInputError(message, parameter="lora_request")
+    settings = _settings(tokenization)
+    if truncate is not None:
+        settings["truncate_prompt_tokens"] = truncate
+    if not settings:
+        return params
+    if params is None or isinstance(params, PoolingParams):
+        return _with(params, settings)
+    return [_with(own, settings) for own in params]
+
+
+def _with(params: PoolingParams | None, settings: Mapping[str, Any]) -> PoolingParams:
+    # Built anew, so that what is added is validated and what was passed stays as it is.
+    given = {} if params is None else params.model_dump(exclude_unset=True)
+    return PoolingParams(**{**settings, **given})
+
+
+def _settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """VLLM's tokenization_kwargs as pooling parameters."""
+    settings: dict[str, Any] = {}
+    for name, value in (given or {}).items():
+        if name in ("truncate_prompt_tokens", "truncation_side"):
+            settings[name] = value
+        elif name == "truncation":
+            if value in (True, "longest_first"):
+                settings.setdefault("truncate_prompt_tokens", -1)
+        elif name == "max_length" and value is not None:
+            settings["truncate_prompt_tokens"] = value
+        else:
+            warnings.warn(f"tokenization_kwargs: {name!r} has no effect", stacklevel=5)
+    return settings

@@ -1,0 +1,1 @@
+"""The IO processors that serve Millpond's own tasks."""

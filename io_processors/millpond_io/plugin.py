@@ -1,0 +1,23 @@
+"""Names the IO processors that Millpond comes with."""
+
+from collections.abc import Iterator
+
+from millpond.hookspecs import hookimpl
+from millpond.specs import IOProcessorSpec
+
+
+@hookimpl
+def register_io_processors() -> Iterator[IOProcessorSpec]:
+    """Text or token ids in; vectors out."""
+    yield IOProcessorSpec(
+        name="embed",
+        target="millpond_io.embed:EmbedProcessor",
+        summary="text or token ids to one vector",
+        tasks=("embed",),
+    )
+    yield IOProcessorSpec(
+        name="token_embed",
+        target="millpond_io.embed:TokenEmbedProcessor",
+        summary="text or token ids to one vector a token",
+        tasks=("token_embed",),
+    )

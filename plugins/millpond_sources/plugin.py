@@ -1,0 +1,29 @@
+"""Names the sources that Millpond comes with, in the order in which they are asked."""
+
+from collections.abc import Iterator
+
+from millpond.hookspecs import hookimpl
+from millpond.specs import SourceSpec
+
+
+@hookimpl
+def register_sources() -> Iterator[SourceSpec]:
+    """A folder first; then what is on this machine already; the network last."""
+    yield SourceSpec(
+        name="path", target="millpond_sources.path:find_folder", summary="a folder on this machine", priority=40
+    )
+    yield SourceSpec(
+        name="cache",
+        target="millpond_sources.hub:find_in_cache",
+        summary="the Hugging Face Hub's cache on this machine",
+        priority=30,
+    )
+    yield SourceSpec(
+        name="package",
+        target="millpond_sources.package:find_in_package",
+        summary="a model that an installed Python package carries",
+        priority=20,
+    )
+    yield SourceSpec(
+        name="hub", target="millpond_sources.hub:fetch", summary="the Hugging Face Hub, over the network", priority=10
+    )

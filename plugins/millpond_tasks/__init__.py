@@ -1,0 +1,1 @@
+"""The pooling tasks that Millpond comes with."""
