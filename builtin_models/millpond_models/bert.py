@@ -49,7 +49,7 @@ class BertModel(PoolingModel):
             max_positions=config.max_position_embeddings,
             num_segments=config.get("type_vocab_size", 2),
             size=config.hidden_size,
-            eps=config.get("layer_norm_eps", 1e-12),
+            eps=float(config.get("layer_norm_eps", 1e-12)),
             first_position=self.first_position(ctx),
         )
         self.layers = nn.ModuleList(self._build_layer(ctx) for _ in range(config.num_hidden_layers))
@@ -74,5 +74,5 @@ class BertModel(PoolingModel):
                 ctx, size=size, inner_size=config.intermediate_size, activation=config.get("hidden_act", "gelu")
             ),
             size=size,
-            eps=config.get("layer_norm_eps", 1e-12),
+            eps=float(config.get("layer_norm_eps", 1e-12)),
         )

@@ -1,6 +1,7 @@
 """RobertaModel and XLMRobertaModel: BERT whose positions start behind the padding id (arXiv 1907.11692, 1911.02116)."""
 
 from millpond.context import Context
+from millpond.loading.lengths import padding_id
 from millpond_models.bert import BertModel
 
 
@@ -11,4 +12,4 @@ class RobertaModel(BertModel):
 
     def first_position(self, ctx: Context) -> int:
         """The row of the position table that the first token of a sequence gets."""
-        return int(ctx.config.get("pad_token_id", 1)) + 1
+        return padding_id(ctx.config) + 1

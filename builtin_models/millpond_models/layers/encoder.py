@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from millpond.context import Context
+from millpond.errors import CheckpointError
 from millpond.nn import Attention, Linear, PackedBatch
 from millpond_models.layers.feed_forward import FeedForward
 from millpond_models.layers.norm import LayerNorm
@@ -13,6 +14,9 @@ class SelfAttention(nn.Module):
 
     def __init__(self, ctx: Context, *, size: int, num_heads: int) -> None:
         super().__init__()
+        if num_heads < 1 or size % num_heads:
+            message = f"config.json: hidden_size {size} cannot be shared among num_attention_heads {num_heads}"
+            raise CheckpointError(message)
         self.num_heads = num_heads
         self.qkv = Linear(ctx, size, size, size, size)
         self.attention = Attention(ctx, head_dim=size // num_heads)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from millpond.errors import MillpondError
 from millpond.params import PoolingParams
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Representation(NamedTuple):
@@ -39,16 +40,16 @@ class PoolingRequest:
         ticket: Its place in the order of arrival.
     """
 
-    input_ids: NDArray[np.int64]
+    input_ids: "NDArray[np.int64]"
     representations: tuple[Representation, ...]
-    token_type_ids: NDArray[np.int64] | None = None
+    token_type_ids: "NDArray[np.int64] | None" = None
     features: Mapping[str, object] = field(default_factory=dict)
     group: str = "text"
     priority: int = 0
     note: object = None
     num_dropped_tokens: int = 0
     owner: Any = None
-    results: list[NDArray[np.float32]] = field(default_factory=list)
+    results: "list[NDArray[np.float32]]" = field(default_factory=list)
     error: MillpondError | None = None
     cancelled: bool = False
     on_done: "Callable[[PoolingRequest], None] | None" = None

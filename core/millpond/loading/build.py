@@ -8,7 +8,7 @@ import torch
 
 from millpond.config import Choice, ModelConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError, InvalidInputError
+from millpond.errors import CheckpointError, InvalidInputError, MillpondError
 from millpond.loading.arguments import Arguments
 from millpond.loading.projector import load_projector
 from millpond.loading.resolve import LoadOptions, Resolution, resolve, with_dtype
@@ -122,7 +122,9 @@ def _instantiate(model_class: type[PoolingModel], ctx: Context) -> PoolingModel:
     try:
         with torch.device("meta"):
             return model_class(ctx)
-    except (AttributeError, KeyError, TypeError) as error:
+    except MillpondError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         message = f"config.json does not fit the architecture {ctx.model.architecture!r}: {error}"
         raise CheckpointError(message) from error
 

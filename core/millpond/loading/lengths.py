@@ -43,7 +43,7 @@ def state_lengths(repository: "Repository", config: CheckpointConfig, *, positio
     files = repository.sentence_transformers
     if files.max_seq_length is not None:
         said.append(Statement(files.max_seq_length, str(files.length_file), "max_seq_length"))
-    unusable = int(config.get("pad_token_id") or 0) + 1 if positions == "absolute_after_pad" else 0
+    unusable = padding_id(config) + 1 if positions == "absolute_after_pad" else 0
     for key in CONFIG_KEYS:
         value = _number(config.get(key))
         if value is not None:
@@ -56,6 +56,12 @@ def state_lengths(repository: "Repository", config: CheckpointConfig, *, positio
     if value is not None:
         said.append(Statement(value, "tokenizer.json", "truncation.max_length"))
     return said
+
+
+def padding_id(config: CheckpointConfig) -> int:
+    """The padding id of a model whose positions start behind it; 1, as RoBERTa has it, where config.json says none."""
+    value = config.get("pad_token_id")
+    return value if isinstance(value, int) else 1
 
 
 def choose_length(said: list[Statement], *, positions: str, asked: int | None) -> Choice:

@@ -1,0 +1,22 @@
+"""Settings of every test session: no network, no telemetry, nobody's cache and none of the developer's own settings."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+_HUGGING_FACE_HOME = tempfile.mkdtemp(prefix="millpond-tests-hf-")
+atexit.register(shutil.rmtree, _HUGGING_FACE_HOME, ignore_errors=True)
+
+# Here and not in a fixture: huggingface_hub and tokenizers read the environment once, when they are imported.
+for _name in [name for name in os.environ if name.startswith("MILLPOND_")]:
+    del os.environ[_name]
+os.environ.update(
+    {
+        "DO_NOT_TRACK": "1",
+        "HF_HOME": _HUGGING_FACE_HOME,  # a model cached on this machine would hide what a fresh one sees
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+)

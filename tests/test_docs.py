@@ -1,0 +1,159 @@
+"""What the README and docs/ show works: Python blocks run, commands of ``millpond`` exit with 0.
+
+The blocks of a page run from top to bottom in one empty folder and share their names. A block that cannot run says so,
+and why, behind its language: ```` ```python no-run: needs a server ````.
+"""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from millpond import plugins
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
+LANGUAGES = ("python", "console")
+SECONDS_A_COMMAND = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A fenced block of a page: its language, what else stands behind the fence, and the line its text begins on."""
+
+    language: str
+    note: str
+    text: str
+    line: int
+
+    @property
+    def runs(self) -> bool:
+        return self.language in LANGUAGES and not self.note.startswith("no-run")
+
+
+def blocks_of(markdown: str) -> Iterator[Block]:
+    lines = enumerate(markdown.splitlines(), start=1)
+    for number, line in lines:
+        opening = FENCE.match(line)
+        if opening is None:
+            continue
+        body = []
+        for _, inner in lines:
+            if inner.strip() == opening["fence"]:
+                break
+            body.append(inner)
+        else:
+            pytest.fail(f"the block that begins on line {number} has no end")
+        language, _, note = opening["info"].strip().partition(" ")
+        yield Block(language=language, note=note.strip(), text=textwrap.dedent("\n".join(body)), line=number + 1)
+
+
+def commands_of(block: Block) -> list[str]:
+    joined = re.sub(r"\\\n(?:> ?)?", " ", block.text)
+    prompts = [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
+    return [command for command in prompts if re.match(r"(.*\| *)?millpond\b", command)]
+
+
+PAGES = {
+    path.relative_to(REPOSITORY).as_posix(): list(blocks_of(path.read_text(encoding="utf-8")))
+    for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+}
+
+
+@pytest.fixture
+def shell_environment(tmp_path_factory):
+    """An environment in which ``millpond`` is the command of this very Python, installed script or not."""
+    folder = tmp_path_factory.mktemp("bin")
+    script = folder / "millpond"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m millpond.cli "$@"\n', encoding="utf-8")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return {**os.environ, "PATH": os.pathsep.join([str(folder), os.environ["PATH"]])}
+
+
+@pytest.fixture
+def page_module(monkeypatch):
+    """A module for the blocks to run in, findable by name as one that a user writes would be.
+
+    What the page registers goes into a plugin manager of its own.
+    """
+    monkeypatch.setattr(plugins, "_process", plugins.Process())
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+def run_python(block: Block, page: str, module: ModuleType) -> None:
+    # The empty lines put the block where it stands on the page, so that a traceback points there.
+    source = "\n" * (block.line - 1) + block.text
+    exec(compile(source, str(REPOSITORY / page), "exec", dont_inherit=True), module.__dict__)
+
+
+def run_command(command: str, folder: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_A_COMMAND,
+        check=False,
+    )
+    assert done.returncode == 0, f"$ {command}\nexited with {done.returncode}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("page", [page for page, blocks in PAGES.items() if any(block.runs for block in blocks)])
+def test_page_works_as_shown(page, tmp_path, monkeypatch, page_module, shell_environment):
+    monkeypatch.chdir(tmp_path)
+    for block in PAGES[page]:
+        if not block.runs:
+            continue
+        if block.language == "python":
+            run_python(block, page, page_module)
+        else:
+            for command in commands_of(block):
+                run_command(command, tmp_path, shell_environment)
+
+
+def test_a_block_that_does_not_run_says_why():
+    silent = [
+        f"{page}:{block.line}"
+        for page, blocks in PAGES.items()
+        for block in blocks
+        if block.language in LANGUAGES and block.note and not re.fullmatch(r"no-run: \w.+", block.note)
+    ]
+    assert silent == []
+
+
+def test_blocks_and_commands_are_found():
+    markdown = textwrap.dedent(
+        """\
+        # A page
+        ```python
+        first = 1
+        ```
+        - a list
+          ~~~python no-run: needs a server
+          second = 2
+          ~~~
+        ```console
+        $ pip install millpond
+        $ millpond embed \\
+          "one"
+        {"an": "answer"}
+        $ cat texts | millpond embed -
+        ```
+        """
+    )
+    first, second, console = blocks_of(markdown)
+    assert (first.language, first.text, first.line, first.runs) == ("python", "first = 1", 3, True)
+    assert (second.note, second.text, second.runs) == ("no-run: needs a server", "second = 2", False)
+    assert commands_of(console) == ['millpond embed    "one"', "cat texts | millpond embed -"]

@@ -1,0 +1,272 @@
+"""The repository's shape: roots, packages, entry points and pins agree wherever they are named; the front is light."""
+
+import ast
+import configparser
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import millpond
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+TOOL = PYPROJECT["tool"]
+ROOTS = TOOL["hatch"]["build"]["dev-mode-dirs"]
+PACKAGE_FOLDERS = sorted(TOOL["hatch"]["build"]["targets"]["wheel"]["packages"])
+PACKAGES = sorted(Path(folder).name for folder in PACKAGE_FOLDERS)
+PLUGIN_PACKAGES = [package for package in PACKAGES if package != "millpond"]
+SCRIPT_FOLDERS = ["tests", "benchmarks", "examples", "docs"]
+HEAVY = TOOL["ruff"]["lint"]["flake8-tidy-imports"]["banned-module-level-imports"]
+
+# Older ones have known holes that a checkpoint or a request can reach.
+OLDEST_SAFE = {
+    "h11": "0.16",
+    "jinja2": "3.1.6",
+    "pillow": "12",
+    "starlette": "0.49.1",
+    "torch": "2.10",
+    "transformers": "5.3",
+}
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (REPOSITORY / folder).rglob("*.py"))
+
+
+def relative(paths: list[Path]) -> list[str]:
+    return [path.relative_to(REPOSITORY).as_posix() for path in paths]
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+# --- roots and packages ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        pytest.param(TOOL["ruff"]["src"], id="ruff"),
+        pytest.param(TOOL["mypy"]["mypy_path"], id="mypy"),
+        pytest.param(TOOL.get("pyright", {}).get("include", ROOTS), id="pyright"),
+    ],
+)
+def test_every_tool_names_the_same_roots(named):
+    assert named == ROOTS
+
+
+def test_roots_are_the_folders_that_hold_packages():
+    marked = {
+        path.parent.parent.name for name in ("__init__.py", "py.typed") for path in REPOSITORY.glob(f"*/*/{name}")
+    }
+    assert marked == set(ROOTS)
+
+
+def test_no_module_lies_directly_in_a_root():
+    assert relative([path for root in ROOTS for path in (REPOSITORY / root).glob("*.py")]) == []
+
+
+def test_no_script_folder_is_a_package():
+    assert relative([path for path in python_files(*SCRIPT_FOLDERS) if path.name == "__init__.py"]) == []
+
+
+def test_packages_on_disk_are_the_packages_of_the_wheel():
+    on_disk = [
+        path for root in ROOTS for path in (REPOSITORY / root).iterdir() if path.is_dir() and path.name != "__pycache__"
+    ]
+    assert sorted(relative(on_disk)) == PACKAGE_FOLDERS
+
+
+@pytest.mark.parametrize("folder", PACKAGE_FOLDERS)
+def test_package_is_marked_as_typed(folder):
+    assert (REPOSITORY / folder / "__init__.py").is_file()
+    assert (REPOSITORY / folder / "py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        pytest.param(TOOL["mypy"]["packages"], id="mypy"),
+        pytest.param(TOOL["importlinter"]["root_packages"], id="import-linter"),
+        pytest.param(TOOL["coverage"]["run"]["source_pkgs"], id="coverage"),
+    ],
+)
+def test_every_tool_names_the_same_packages(named):
+    assert sorted(named) == PACKAGES
+
+
+def test_import_contracts_cover_every_plugin_package():
+    contracts = TOOL["importlinter"]["contracts"]
+    core = next(contract for contract in contracts if contract.get("source_modules") == ["millpond"])
+    independence = next(contract for contract in contracts if contract["type"] == "independence")
+    assert sorted(core["forbidden_modules"]) == PLUGIN_PACKAGES
+    assert sorted(independence["modules"]) == PLUGIN_PACKAGES
+
+
+def test_every_plugin_module_is_an_entry_point_and_the_other_way_round():
+    on_disk = [f"{path.parent.name}.plugin" for root in ROOTS for path in (REPOSITORY / root).glob("*/plugin.py")]
+    assert sorted(PROJECT["entry-points"]["millpond"].values()) == sorted(on_disk)
+    assert sorted(on_disk) == [f"{package}.plugin" for package in PLUGIN_PACKAGES]
+
+
+def test_versions_agree():
+    assert millpond.__version__ == PROJECT["version"]
+
+
+def test_every_file_begins_by_saying_what_it_is():
+    files = python_files(*ROOTS, *SCRIPT_FOLDERS)
+    silent = [path for path in files if ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None]
+    assert len(files) > len(PACKAGES)
+    assert relative(silent) == []
+
+
+# --- the front stays light ------------------------------------------------------------------------------------------
+
+
+def test_importing_millpond_imports_nothing_else_of_its_own():
+    imported = re.findall(
+        r"\|\s+([\w.]+)$", run_python("-X", "importtime", "-c", "import millpond").stderr, re.MULTILINE
+    )
+    assert "millpond" in imported
+    assert [name for name in imported if name.partition(".")[0] in {*HEAVY, *PACKAGES}] == ["millpond"]
+
+
+def test_the_front_and_all_plugins_import_nothing_heavy():
+    front = [f"millpond.{path.stem}" for path in (REPOSITORY / "core/millpond").glob("*.py") if path.stem != "__init__"]
+    plugins = [f"{package}.plugin" for package in PLUGIN_PACKAGES]
+    code = f"""
+import importlib, json, sys
+for name in {[*front, *plugins, "millpond.testing.fixtures"]!r}:
+    importlib.import_module(name)
+from millpond.plugins import get_plugin_manager
+get_plugin_manager()
+print(json.dumps(sorted(sys.modules)))
+"""
+    imported = json.loads(run_python("-c", code).stdout)
+    assert set(plugins) <= set(imported)
+    assert sorted(set(HEAVY) & set(imported)) == []
+
+
+# --- the wheel ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    run_python("-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(REPOSITORY))
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def test_wheel_holds_the_packages_and_nothing_else(wheel):
+    top_level = {name.partition("/")[0] for name in wheel.namelist()}
+    assert top_level == {*PACKAGES, f"millpond-{PROJECT['version']}.dist-info"}
+
+
+def test_wheel_holds_every_source_file(wheel):
+    packed = {name for name in wheel.namelist() if name.endswith((".py", "/py.typed"))}
+    on_disk = {
+        path.relative_to(REPOSITORY / root).as_posix()
+        for root in ROOTS
+        for pattern in ("*.py", "py.typed")
+        for path in (REPOSITORY / root).rglob(pattern)
+    }
+    assert packed == on_disk
+
+
+def test_wheel_names_the_entry_points(wheel):
+    parser = configparser.ConfigParser(delimiters=("=",))
+    parser.optionxform = str
+    parser.read_string(wheel.read(f"millpond-{PROJECT['version']}.dist-info/entry_points.txt").decode())
+    groups = {group: dict(parser[group]) for group in parser.sections()}
+    assert groups == {"console_scripts": PROJECT["scripts"], **PROJECT["entry-points"]}
+
+
+# --- dependencies ---------------------------------------------------------------------------------------------------
+
+
+@cache
+def pins() -> dict[str, Version]:
+    lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    found = {}
+    for requirement in requirements:
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", f"{requirement} is no exact pin"
+        found[canonicalize_name(requirement.name)] = Version(specifier.version)
+    assert len(found) == len(requirements), "a package is pinned twice"
+    return found
+
+
+def named_requirements() -> list[Requirement]:
+    extras = PROJECT["optional-dependencies"].values()
+    named = [
+        *PROJECT["dependencies"],
+        *PYPROJECT["build-system"]["requires"],
+        *(line for extra in extras for line in extra),
+    ]
+    return [requirement for line in named if (requirement := Requirement(line)).name != PROJECT["name"]]
+
+
+def test_constraints_pin_what_pyproject_names():
+    unpinned = [
+        str(requirement)
+        for requirement in named_requirements()
+        if (pin := pins().get(canonicalize_name(requirement.name))) is None or pin not in requirement.specifier
+    ]
+    assert unpinned == []
+
+
+def children(requirement: Requirement) -> list[Requirement]:
+    """What an installed requirement brings along here; nothing if it is not installed."""
+    try:
+        lines = metadata.requires(requirement.name) or []
+    except metadata.PackageNotFoundError:
+        return []
+    environments = [{"extra": extra} for extra in requirement.extras or {""}]
+    return [
+        child
+        for line in lines
+        if (child := Requirement(line)).marker is None or any(child.marker.evaluate(e) for e in environments)
+    ]
+
+
+def test_constraints_pin_what_comes_along():
+    waiting, seen = named_requirements(), set()
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        # A CUDA build of torch names the exact versions of its libraries itself.
+        if (key := (name, frozenset(requirement.extras))) not in seen and not name.startswith(
+            ("cuda-", "nvidia-", "triton")
+        ):
+            seen.add(key)
+            waiting += children(requirement)
+    names = {name for name, _ in seen}
+    assert {"tokenizers", "filelock", "markupsafe"} <= names
+    assert sorted(names - pins().keys()) == []
+
+
+def test_torch_is_pinned_without_naming_a_build():
+    assert pins()["torch"].local is None
+
+
+def test_no_pin_is_older_than_what_is_safe():
+    unsafe = {name: str(pin) for name, pin in pins().items() if pin < Version(OLDEST_SAFE.get(name, "0"))}
+    assert unsafe == {}
