@@ -81,8 +81,13 @@ def test_no_module_lies_directly_in_a_root():
     assert relative([path for root in ROOTS for path in (REPOSITORY / root).glob("*.py")]) == []
 
 
+def test_the_build_hook_is_the_one_module_beside_the_roots():
+    assert relative(list(REPOSITORY.glob("*.py"))) == ["hatch_build.py"]
+
+
 def test_no_script_folder_is_a_package():
-    assert relative([path for path in python_files(*SCRIPT_FOLDERS) if path.name == "__init__.py"]) == []
+    modules = [path for path in python_files(*SCRIPT_FOLDERS) if "addons" not in path.parts]
+    assert relative([path for path in modules if path.name == "__init__.py"]) == []
 
 
 def test_packages_on_disk_are_the_packages_of_the_wheel():
@@ -129,7 +134,7 @@ def test_versions_agree():
 
 
 def test_every_file_begins_by_saying_what_it_is():
-    files = python_files(*ROOTS, *SCRIPT_FOLDERS)
+    files = [*REPOSITORY.glob("*.py"), *python_files(*ROOTS, *SCRIPT_FOLDERS)]
     silent = [path for path in files if ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None]
     assert len(files) > len(PACKAGES)
     assert relative(silent) == []

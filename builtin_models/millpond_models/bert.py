@@ -69,6 +69,7 @@ class BertModel(PoolingModel):
         config = ctx.config
         size = config.hidden_size
         return PostNormEncoderLayer(
+            ctx,
             attention=SelfAttention(ctx, size=size, num_heads=config.num_attention_heads),
             feed_forward=FeedForward(
                 ctx, size=size, inner_size=config.intermediate_size, activation=config.get("hidden_act", "gelu")

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from millpond.config import ModelConfig
+from millpond.errors import EngineClosedError
 from millpond.loading.arguments import read_arguments
 from millpond.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
 from millpond.pipeline import Job, Pipeline, check_on_error, retyped
@@ -29,8 +31,9 @@ class Call:
     def count_down(self, _: "PoolingRequest") -> None:
         """Note the end of a request; called on the engine's thread alone."""
         self.left -= 1
-        if self.left == 0 and not self.ended.get_loop().is_closed():
-            self.ended.get_loop().call_soon_threadsafe(self._resolve)
+        if self.left == 0:
+            with suppress(RuntimeError):  # the caller's loop is closed: nobody waits
+                self.ended.get_loop().call_soon_threadsafe(self._resolve)
 
     def _resolve(self) -> None:
         if not self.ended.done():
@@ -134,6 +137,9 @@ class AsyncLLM:
         self, prompts: object, params: Params, task: str | None, on_error: str, priority: int
     ) -> list[PoolingRequestOutput[Any]]:
         check_on_error(on_error)
+        if not self.engine.is_alive:
+            message = "the engine is closed: load the model again"
+            raise EngineClosedError(message)
         loop = asyncio.get_running_loop()
         processor, items = self.pipeline.split(prompts, params, task)
         jobs = await loop.run_in_executor(self._render, self.pipeline.prepare, processor, 0, items)

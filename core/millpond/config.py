@@ -6,7 +6,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from millpond.params import rename_fields
+from millpond.errors import InvalidInputError
+from millpond.params import rename_fields, validated
 
 RENAMED = {"normalize": "use_activation", "softmax": "use_activation", "activation": "use_activation"}
 
@@ -64,14 +65,19 @@ class PoolerConfig(BaseModel):
 
     @classmethod
     def parse(cls, given: "PoolerConfig | Mapping[str, object] | str | None") -> "PoolerConfig":
-        """Take a config as an object, a dict, or JSON text; None is the empty config."""
+        """Take a config as an object, a dict, or JSON text; None is the empty config.
+
+        Raises:
+            InvalidInputError: If it is none of these, or a field does not fit.
+        """
         if given is None:
             return cls()
         if isinstance(given, PoolerConfig):
             return given
-        if isinstance(given, str):
-            return cls.model_validate_json(given)
-        return cls.model_validate(dict(given))
+        if not isinstance(given, str | Mapping):
+            message = f"pooler_config must be a PoolerConfig, a dict or JSON text; got {type(given).__name__}"
+            raise InvalidInputError(message, parameter="pooler_config")
+        return validated(cls, given, parameter="pooler_config")
 
 
 class EngineConfig(BaseModel):
@@ -86,7 +92,7 @@ class EngineConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_num_batched_tokens: Annotated[int, Field(ge=1)] = 4096
+    max_num_batched_tokens: Annotated[int, Field(ge=1)] = 2048
     max_num_seqs: Annotated[int, Field(ge=1)] = 512
     max_waiting_tokens: Annotated[int, Field(ge=1)] = 1_000_000
     num_workers: Annotated[int, Field(ge=1)] | None = None
@@ -96,7 +102,7 @@ class CheckpointConfig(Mapping[str, Any]):
     """A model's config.json as read-only data, by item or by attribute; nested objects likewise."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = {key: _frozen(value) for key, value in values.items()}
+        vars(self)["_values"] = {key: _frozen(value) for key, value in values.items()}
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -115,6 +121,11 @@ class CheckpointConfig(Mapping[str, Any]):
         except KeyError:
             message = f"config.json has no {name!r}; it has {', '.join(sorted(self._values))}"
             raise AttributeError(message) from None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # A change that went unheard would be worse: functions for hf_overrides are written for configs that can be set.
+        message = f"config.json is read-only here: return {{{name!r}: {value!r}}} to change it by hf_overrides"
+        raise AttributeError(message)
 
     def __repr__(self) -> str:
         return f"CheckpointConfig({self._values!r})"
@@ -178,7 +189,8 @@ class ModelConfig:
     @property
     def matryoshka_dimensions(self) -> tuple[int, ...]:
         """The dimensions the model was trained for; empty for any."""
-        return tuple(self.hf_config.get("matryoshka_dimensions") or ())
+        trained = self.hf_config.get("matryoshka_dimensions") or ()
+        return (trained,) if isinstance(trained, int) else tuple(trained)
 
 
 @dataclass(frozen=True, kw_only=True)

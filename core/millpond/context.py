@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from millpond.io_processor import IOProcessor
     from millpond.loading.tokenizer import Tokenizer
     from millpond.nn.pooler import Pooler
-    from millpond.registry import Registry
+    from millpond.registry import Entry, Registry
     from millpond.specs import TaskSpec
 
 
@@ -29,7 +29,7 @@ class Context:
         tokenizer: The model's tokenizer; None if it has none.
         kernels: The variants of ops that the user chose, such as ``{"attention": "sdpa"}``.
         projector: What the checkpoint applies to pooled vectors (its Dense modules); None if it has none.
-        task: The task that a pooler is being built for.
+        task: The task that a pooler or an IO processor is being built for.
         head: The module that the model gave this pooler, instead of the projector.
         activation_name: The activation that the model gave this pooler, instead of the task's.
     """
@@ -58,11 +58,16 @@ class Context:
 
     @property
     def task_spec(self) -> "TaskSpec":
-        """The record of the task that a pooler is being built for."""
+        """The record of the task that a pooler or an IO processor is being built for."""
+        return self.task_entry.spec
+
+    @property
+    def task_entry(self) -> "Entry[TaskSpec]":
+        """The task's record with its owner: ``load()`` gives the type of the task's output."""
         if self.task is None:
-            message = "this context is of no task: poolers are built by ctx.pooler(task)"
+            message = "this context is of no task: see ctx.pooler(task) and ctx.io_processor(name, task=...)"
             raise ValueError(message)
-        return self.registry.tasks.get(self.task).spec
+        return self.registry.tasks.get(self.task)
 
     def for_part(self, name: str) -> "Context":
         """The context of a part of the model, such as ``vision_config``."""
@@ -101,7 +106,13 @@ class Context:
         ).entry.load()
         return kernel
 
-    def io_processor(self, name: str) -> "IOProcessor[Any, Any]":
-        """Build the IO processor of that name."""
-        processor: IOProcessor[Any, Any] = self.registry.io_processors.get(name).load()(self)
+    def io_processor(self, name: str, *, task: str | None = None) -> "IOProcessor[Any, Any]":
+        """Build the IO processor of that name.
+
+        Args:
+            name: Its name.
+            task: The task it is to serve; it finds the task's record as ``ctx.task_spec``.
+        """
+        ctx = self if task is None else replace(self, task=task)
+        processor: IOProcessor[Any, Any] = self.registry.io_processors.get(name).load()(ctx)
         return processor

@@ -1,11 +1,13 @@
 """Finds the plugins that are installed, without importing any. The only module that reads entry points."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from logging import getLogger
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import importlib_metadata
@@ -36,8 +38,10 @@ def candidates() -> list[Candidate]:
 
 def _distributions() -> "Iterator[IDistribution]":
     """The distributions with a section for us; one found twice counts where it comes first, as with imports."""
+    # Python names a zip file of its library that most installations lack; asking for it would import zipp.
+    folders = [entry for entry in sys.path if Path(entry).exists()]
     seen: set[str] = set()
-    for distribution in importlib_metadata.distributions():
+    for distribution in importlib_metadata.distributions(path=folders):
         text = _text(distribution, "entry_points.txt")
         if f"[{PROJECT}]" in text:  # most have none: those need not be parsed, and cannot do harm
             key = _canonical(_headers(distribution).get("Name", "")) or text

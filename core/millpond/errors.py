@@ -6,7 +6,7 @@ class MillpondError(Exception):
 
 
 class PluginError(MillpondError):
-    """A plugin broke its contract; raised only when plugins are loaded strictly."""
+    """A plugin broke its contract: raised by registering in Python, and for installed plugins when they load strictly."""
 
 
 class UnknownNameError(MillpondError, LookupError):

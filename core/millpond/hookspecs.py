@@ -55,7 +55,7 @@ def register_tasks() -> Iterable[TaskSpec]:
             yield TaskSpec(
                 name="fingerprint",
                 target="millpond.outputs:EmbeddingOutput",
-                io_processor="embed",
+                io_processor="fingerprint",
                 default_pooling="MEAN",
                 summary="One short vector a text, for finding near duplicates.",
             )

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from operator import index
+from typing import NotRequired, TypedDict, TypeGuard
 
 from millpond.errors import InvalidInputError
 
@@ -59,11 +60,8 @@ def split_prompts(prompts: object) -> list[object]:
     """
     if isinstance(prompts, str | Mapping):
         return [prompts]
-    if isinstance(prompts, bytes | bytearray) or not isinstance(prompts, Iterable):
+    if not _is_list(prompts):
         message = f"expected {FORMS}; got {type(prompts).__name__}"
-        raise InvalidInputError(message, parameter="prompts")
-    if getattr(prompts, "ndim", None) == 0:
-        message = f"expected {FORMS}; got an array of no dimension"
         raise InvalidInputError(message, parameter="prompts")
     items = list(prompts)
     if not items:
@@ -82,20 +80,34 @@ def parse_prompt(item: object) -> Prompt:
         return Prompt(text=str(item))
     if isinstance(item, Mapping):
         return _parse_mapping(item)
-    if isinstance(item, Iterable) and not isinstance(item, bytes | bytearray):
+    if _is_list(item):
         return Prompt(token_ids=tuple(item))
     message = f"expected {FORMS}; got {type(item).__name__}"
     raise InvalidInputError(message, parameter="prompts")
 
 
 def is_token_id(value: object) -> bool:
-    """Whether the value is an integer: Python's or numpy's, not a bool."""
-    return not isinstance(value, bool) and hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0
+    """Whether the value is an integer: Python's, numpy's or torch's, not a bool."""
+    if type(value) is int:
+        return True
+    if isinstance(value, bool) or getattr(value, "ndim", 0) != 0 or "bool" in str(getattr(value, "dtype", "")):
+        return False
+    try:
+        index(value)  # type: ignore[arg-type]  # that is the question
+    except TypeError:
+        return False
+    return True
+
+
+def _is_list(value: object) -> TypeGuard[Iterable[object]]:
+    """Whether the value holds others that are no bytes; an array of no dimension holds none, though it has __iter__."""
+    return isinstance(value, Iterable) and not isinstance(value, bytes | bytearray) and getattr(value, "ndim", 1) != 0
 
 
 def _parse_mapping(item: Mapping[str, object]) -> Prompt:
     given = [key for key in ("prompt", "prompt_token_ids", "data") if item.get(key) is not None]
     images = item.get("multi_modal_data")
+    images = None if isinstance(images, Mapping) and not images else images
     if len(given) > 1:
         message = f"a prompt has one of 'prompt', 'prompt_token_ids', 'data'; got {', '.join(map(repr, given))}"
         raise InvalidInputError(message, parameter="prompts")
@@ -127,7 +139,7 @@ def _with_content(item: Mapping[str, object], images: Mapping[str, object] | Non
     if text is not None and not isinstance(text, str):
         message = f"'prompt' must be a str; got {type(text).__name__}"
         raise InvalidInputError(message, parameter="prompt")
-    if ids is not None and (isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable)):
+    if ids is not None and (isinstance(ids, str | Mapping) or not _is_list(ids)):
         message = f"'prompt_token_ids' must be a list of integers; got {type(ids).__name__}"
         raise InvalidInputError(message, parameter="prompt_token_ids")
     return Prompt(

@@ -211,8 +211,9 @@ class LLM:
         return [retyped(output, PoolingRequestOutput, PoolingOutput) for output in outputs]
 
     def close(self) -> None:
-        """End the workers. The model cannot be asked afterwards."""
-        self._engine.close()
+        """End the workers, once the calls of other threads are done. The model cannot be asked afterwards."""
+        with self._lock:
+            self._engine.close()
 
     def __enter__(self) -> Self:
         return self

@@ -96,7 +96,8 @@ class PoolingRequestOutput(Generic[T]):
         num_cached_tokens: Always 0, there is no cache of prefixes.
         finished: Always True.
         error: Why there is no result; only with ``on_error="return"``.
-        num_dropped_tokens: How many tokens truncation cut off.
+        num_dropped_tokens: How many tokens truncation cut off; at least so many of a text so long that only a part of
+            it was tokenised.
     """
 
     request_id: str

@@ -1,10 +1,14 @@
 """PoolingParams: what a caller may ask of one prompt. Knows nothing of models."""
 
 import warnings
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from millpond.errors import InvalidInputError
+
+M = TypeVar("M", bound=BaseModel)
 RENAMED = {"normalize": "use_activation", "softmax": "use_activation", "activation": "use_activation"}
 
 
@@ -55,7 +59,35 @@ def rename_fields(data: object, renamed: dict[str, str]) -> object:
             continue
         warnings.warn(f"`{old}` was renamed: use `{new}`", DeprecationWarning, stacklevel=4)
         value = mended.pop(old)
-        if mended.setdefault(new, value) != value:
+        if mended.get(new) is None:
+            mended[new] = value
+        elif value not in (None, mended[new]):
             message = f"`{old}` is the old name of `{new}`, and they disagree: pass `{new}` alone"
             raise ValueError(message)
     return mended
+
+
+def validated(model: type[M], values: Mapping[str, Any] | str, *, parameter: str) -> M:
+    """Build settings of what a caller passed, as fields or as JSON text.
+
+    Args:
+        model: Their type.
+        values: What was passed.
+        parameter: The name of the argument that it was passed as.
+
+    Raises:
+        InvalidInputError: If a field is unknown or does not fit; names each.
+    """
+    try:
+        return model.model_validate_json(values) if isinstance(values, str) else model.model_validate(dict(values))
+    except ValidationError as error:
+        faults = [_fault(fault, model) for fault in error.errors(include_url=False, include_context=False)]
+        raise InvalidInputError(f"{parameter}: {'; '.join(faults)}", parameter=parameter) from error
+
+
+def _fault(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
+    place = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        return f"there is no {place!r}; there are: {', '.join(model.model_fields)}"
+    reason = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{place}={fault['input']!r}: {reason}" if place else reason

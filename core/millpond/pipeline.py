@@ -71,7 +71,8 @@ class Pipeline:
         if task not in self.ctx.tasks:
             raise InvalidInputError(self._refusal(task), parameter="pooling_task")
         if task not in self._processors:
-            self._processors[task] = self.ctx.io_processor(self.ctx.registry.tasks.get(task).spec.io_processor)
+            name = self.ctx.registry.tasks.get(task).spec.io_processor
+            self._processors[task] = self.ctx.io_processor(name, task=task)
         return self._processors[task]
 
     def split(
@@ -89,7 +90,7 @@ class Pipeline:
             if len(given) != len(items):
                 message = f"The lengths of prompts ({len(items)}) and params ({len(given)}) must be the same."
                 raise InvalidInputError(message, parameter="pooling_params")
-            each = [self._complete(processor, own, task) for own in given]
+            each = [self._complete_at(index, processor, own, task) for index, own in enumerate(given)]
         return processor, list(zip(items, each, strict=True))
 
     def prepare(
@@ -150,6 +151,14 @@ class Pipeline:
             message = f"You cannot overwrite param.task={params.task!r} with pooling_task={task!r}!"
             raise InvalidInputError(message, parameter="pooling_task")
         return processor.pooling_params(params)
+
+    def _complete_at(
+        self, index: int, processor: IOProcessor[Any, Any], params: PoolingParams, task: str | None
+    ) -> PoolingParams:
+        try:
+            return self._complete(processor, params, task)
+        except InvalidInputError as error:
+            raise error.at(index) from None
 
     def _refusal(self, task: str) -> str:
         served = f"Supported tasks: {self.ctx.tasks}"

@@ -180,6 +180,7 @@ class PluginManager:
         origin, plugin = candidate.origin, None
         try:
             with _stage("register"):
+                _check_reserved(origin.plugin)
                 self._check_name(origin.plugin)
             with _stage("import"):
                 plugin = candidate.load()
@@ -196,21 +197,22 @@ class PluginManager:
             with _stage("register"):
                 _check_unique(specs)
         except _RefusedError as refused:
-            return self._refuse(plugin, Failure(origin.plugin, refused.stage, refused.error, origin))
+            return self._refuse(origin, plugin, refused)
         for spec in specs:
             self.registry.register(spec, origin)
+        self.registry.absent.pop(origin.plugin, None)
         hooks = tuple(hook for hook, _ in given)
         self._infos.append(PluginInfo(name=origin.plugin, origin=origin, status="ok", hooks=hooks))
         return None
 
-    def _refuse(self, plugin: object, failure: Failure) -> Failure:
+    def _refuse(self, origin: Origin, plugin: object, refused: "_RefusedError") -> Failure:
         # Some versions of pluggy register the hooks that come before the one they refuse.
-        if plugin is not None and self._pluggy.get_plugin(failure.plugin) is plugin:
+        if plugin is not None and self._pluggy.get_plugin(origin.plugin) is plugin:
             self._pluggy.unregister(plugin)
+        failure = Failure(origin.plugin, refused.stage, refused.error, origin)
         self.failures.append(failure)
-        origin = failure.origin or Origin(plugin=failure.plugin, rank="runtime")
-        self._infos.append(PluginInfo(name=failure.plugin, origin=origin, status="failed", failure=failure))
-        self.registry.absent.setdefault(failure.plugin, "failed")
+        self._infos.append(PluginInfo(name=origin.plugin, origin=origin, status="failed", failure=failure))
+        self.registry.absent.setdefault(origin.plugin, "failed")
         return failure
 
     def _check_name(self, name: str) -> None:
@@ -270,6 +272,11 @@ def _stage(stage: Stage) -> Iterator[None]:
         yield
     except (Exception, SystemExit) as error:
         raise _RefusedError(stage, error) from error
+
+
+def _check_reserved(name: str) -> None:
+    if name == RUNTIME:
+        raise ValueError(f"the name {RUNTIME!r} is kept for what a program registers; name the plugin otherwise")
 
 
 def _check_version(plugin: object) -> None:

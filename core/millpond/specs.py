@@ -1,7 +1,7 @@
 """The records that plugins yield: a name, and where the thing named is found. Knows nothing of torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -20,6 +20,14 @@ class Spec:
     name: str
     target: str | object
     summary: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a text where a tuple of texts belongs: it would match by its letters."""
+        for field in fields(self):
+            if field.type == tuple[str, ...] and isinstance(getattr(self, field.name), str):
+                value = getattr(self, field.name)
+                message = f"{type(self).__name__}({self.name!r}): {field.name}={value!r} must be a tuple: ({value!r},)"
+                raise TypeError(message)
 
 
 @dataclass(frozen=True, kw_only=True)

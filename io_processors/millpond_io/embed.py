@@ -1,27 +1,25 @@
-"""The IO processors of the embedding tasks: text or token ids to one vector, or to one vector a token."""
+"""The IO processor of the embedding tasks: text or token ids to one vector, or to one vector a token."""
 
 from collections.abc import Sequence
-
-import numpy as np
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import InvalidInputError
 from millpond.inputs import Prompt, parse_prompt
 from millpond.io_processor import IOProcessor
-from millpond.outputs import ArrayOutput, EmbeddingOutput, PoolingOutput
+from millpond.outputs import ArrayOutput
 from millpond.params import PoolingParams
 from millpond_io.render import Renderer
 
 
-class TokenEmbedProcessor(IOProcessor[Prompt, ArrayOutput]):
-    """Text or token ids to one vector a token."""
-
-    task = "token_embed"
+class EmbedProcessor(IOProcessor[Prompt, ArrayOutput]):
+    """Text or token ids to vectors: one a prompt or one a token, as the task's pooler makes them."""
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         self.renderer = Renderer(ctx)
+        self.task = ctx.task_spec.name
+        self.output: type[ArrayOutput] = ctx.task_entry.load()
 
     def parse(self, data: object) -> Prompt:
         """Check one prompt; see ``IOProcessor``."""
@@ -70,8 +68,8 @@ class TokenEmbedProcessor(IOProcessor[Prompt, ArrayOutput]):
         return made
 
     def post_process(self, requests: Sequence[PoolingRequest]) -> ArrayOutput:
-        """The rows of one prompt, [num_tokens, dim]."""
-        return PoolingOutput(requests[0].results[0])
+        """The vector of one prompt, [dim], or the vectors of its tokens, [num_tokens, dim]."""
+        return self.output(requests[0].results[0])
 
     def _check_dimensions(self, asked: int | None) -> None:
         model, size = self.ctx.model, self.ctx.model.embedding_size
@@ -91,13 +89,3 @@ class TokenEmbedProcessor(IOProcessor[Prompt, ArrayOutput]):
         if trained and asked not in trained:
             message = f"Model '{model.model}' only supports Matryoshka dimensions {list(trained)}, got {asked}."
             raise InvalidInputError(message, parameter="dimensions")
-
-
-class EmbedProcessor(TokenEmbedProcessor):
-    """Text or token ids to one vector."""
-
-    task = "embed"
-
-    def post_process(self, requests: Sequence[PoolingRequest]) -> ArrayOutput:
-        """The vector of one prompt, [dim]."""
-        return EmbeddingOutput(np.asarray(requests[0].results[0]))

@@ -12,12 +12,6 @@ def register_io_processors() -> Iterator[IOProcessorSpec]:
     yield IOProcessorSpec(
         name="embed",
         target="millpond_io.embed:EmbedProcessor",
-        summary="text or token ids to one vector",
-        tasks=("embed",),
-    )
-    yield IOProcessorSpec(
-        name="token_embed",
-        target="millpond_io.embed:TokenEmbedProcessor",
-        summary="text or token ids to one vector a token",
-        tasks=("token_embed",),
+        summary="text or token ids to vectors",
+        tasks=("embed", "token_embed"),
     )

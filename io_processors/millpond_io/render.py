@@ -14,11 +14,12 @@ from millpond.params import PoolingParams
 
 CHARACTERS_PER_TOKEN = 64  # a text with more characters a token than this is no text: refused before it costs time
 FEWEST_CHARACTERS = 32_768
+PLENTY = 2  # times as many tokens as are kept: so far from its cut, an excerpt's tokens are those of the whole text
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """The ids of a prompt, [num_tokens], and how many more there were before truncation."""
+    """The ids of a prompt, [num_tokens], and how many more there were (of long text: at least) before truncation."""
 
     input_ids: NDArray[np.int64]
     num_dropped_tokens: int = 0
@@ -33,6 +34,8 @@ class Renderer:
         self.model = ctx.model.model
         vocab_size = ctx.config.get("vocab_size")
         self.vocab_size: int | None = vocab_size if isinstance(vocab_size, int) else None
+        tokens = 0 if self.tokenizer is None else self.tokenizer.backend.get_vocab_size(with_added_tokens=True)
+        self.has_unknown_tokens = self.vocab_size is not None and tokens > self.vocab_size
 
     def check(self, prompt: Prompt) -> Prompt:
         """What can be said of a prompt before it is tokenised.
@@ -58,11 +61,10 @@ class Renderer:
         texts: list[int] = []
         for place, (prompt, params) in enumerate(prompts):
             try:
-                limit = self._limit(params)
                 if prompt.token_ids is not None:
-                    found[place] = self._cut(prompt.token_ids, limit, params)
+                    found[place] = self._cut(prompt.token_ids, self._limit(params, least=1), params)
                 else:
-                    self._check_size(prompt.text or "", limit)
+                    self._check_size(prompt.text or "", self._limit(params))
                     texts.append(place)
             except InvalidInputError as error:
                 found[place] = error
@@ -77,20 +79,43 @@ class Renderer:
     ) -> None:
         if not places:
             return
-        encodings = self._tokenizer().encode_batch([prompts[place][0].text or "" for place in places])
-        for place, encoding in zip(places, encodings, strict=True):
+        excerpts = [
+            _excerpt(prompts[place][0].text or "", self._limit(prompts[place][1]), prompts[place][1])
+            for place in places
+        ]
+        for place, excerpt, ids in zip(places, excerpts, self._encode(excerpts), strict=True):
             prompt, params = prompts[place]
             try:
-                found[place] = self._fit(prompt.text or "", encoding.ids, self._limit(params), params)
+                found[place] = self._fit(prompt.text or "", excerpt, ids, params)
             except InvalidInputError as error:
                 found[place] = error
 
-    def _fit(self, text: str, ids: list[int], limit: int | None, params: PoolingParams) -> Rendered:
+    def _encode(self, texts: list[str]) -> list[list[int] | InvalidInputError]:
+        """The ids of each text; one that the tokenizer fails on costs no other."""
+        try:
+            return [encoding.ids for encoding in self._tokenizer().encode_batch(texts)]
+        except Exception as error:  # noqa: BLE001  the tokenizers library raises Exception itself
+            if len(texts) > 1:
+                return [ids for text in texts for ids in self._encode([text])]
+            message = f"the tokenizer of {self.model!r} fails on the text: {error}"
+            return [InvalidInputError(message, parameter="prompts")]
+
+    def _fit(self, text: str, excerpt: str, ids: list[int] | InvalidInputError, params: PoolingParams) -> Rendered:
+        limit = self._limit(params)
+        while limit is not None and not isinstance(ids, InvalidInputError):
+            if len(excerpt) == len(text) or len(ids) >= PLENTY * limit:
+                break
+            excerpt = _excerpt(text, limit, params, least=4 * len(excerpt))
+            (ids,) = self._encode([excerpt])
+        if isinstance(ids, InvalidInputError):
+            raise ids
         if not ids:
             message = "the text has no tokens: there is nothing to compute"
             raise InvalidInputError(message, parameter="prompts")
+        if self.has_unknown_tokens:
+            self._check_known(ids)
         if limit is not None and len(ids) > limit:
-            kept = self._tokenizer().encode_truncated(text, limit, side=params.truncation_side or "right")
+            kept = self._tokenizer().encode_truncated(excerpt, limit, side=params.truncation_side or "right")
             return Rendered(np.asarray(kept, dtype=np.int64), len(ids) - len(kept))
         self._check_length(len(ids))
         return Rendered(np.asarray(ids, dtype=np.int64))
@@ -103,16 +128,21 @@ class Renderer:
         self._check_length(len(array))
         return Rendered(array)
 
-    def _limit(self, params: PoolingParams) -> int | None:
+    def _limit(self, params: PoolingParams, least: int | None = None) -> int | None:
+        """How many tokens are kept, None for all; by default at least one beside the special tokens of a text."""
         asked = params.truncate_prompt_tokens
         if asked is None:
             return None
+        if least is None:
+            least = 1 if self.tokenizer is None else self.tokenizer.num_special_tokens + 1
+        if (self.max_model_len if asked == -1 else asked) < least:
+            message = (
+                f"truncate_prompt_tokens={asked} leaves an empty prompt: it must be -1 or from {least} on, "
+                f"and max_model_len is {self.max_model_len}"
+            )
+            raise InvalidInputError(message, parameter="truncate_prompt_tokens")
         if asked == -1:
             return self.max_model_len
-        least = 1 if self.tokenizer is None else self.tokenizer.num_special_tokens + 1
-        if asked < least:
-            message = f"truncate_prompt_tokens={asked} leaves an empty prompt: it must be -1 or from {least} on"
-            raise InvalidInputError(message, parameter="truncate_prompt_tokens")
         if asked > self.max_model_len:
             message = (
                 f"truncate_prompt_tokens value is greater than max_model_len ({asked} > {self.max_model_len}). "
@@ -163,9 +193,19 @@ class Renderer:
             message = f"token id {highest} is too large"
             raise InvalidInputError(message, parameter="prompt_token_ids")
 
+    def _check_known(self, ids: list[int]) -> None:
+        highest = max(ids)
+        if self.vocab_size is not None and highest >= self.vocab_size:
+            token = self._tokenizer().decode([highest])
+            message = (
+                f"the text holds {token!r}, which has the id {highest}, and {self.model!r} knows ids "
+                f"to {self.vocab_size - 1} alone: its tokenizer and its weights are not of one model"
+            )
+            raise InvalidInputError(message, parameter="prompts")
+
     def _check_size(self, text: str, limit: int | None) -> None:
         """Refuse a text that cannot fit before it is tokenised; one that is to be cut may be of any size."""
-        most = max(CHARACTERS_PER_TOKEN * self.max_model_len, FEWEST_CHARACTERS)
+        most = _most_characters(self.max_model_len)
         if limit is None and len(text) > most:
             message = (
                 f"This model's maximum context length is {self.max_model_len} tokens. However, your prompt contains "
@@ -184,3 +224,13 @@ class Renderer:
 
 
 WAY_OUT = "Please reduce the length of the input prompt, or cut it with truncate_prompt_tokens=-1."
+
+
+def _most_characters(num_tokens: int) -> int:
+    return max(CHARACTERS_PER_TOKEN * num_tokens, FEWEST_CHARACTERS)
+
+
+def _excerpt(text: str, limit: int | None, params: PoolingParams, least: int = 0) -> str:
+    """As much of a text as its kept tokens can need, so that a text of any size costs no more than that."""
+    most = len(text) if limit is None else max(_most_characters(limit), least)
+    return text[-most:] if params.truncation_side == "left" else text[:most]

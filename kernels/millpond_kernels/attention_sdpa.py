@@ -15,12 +15,13 @@ def attention(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, spe
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
     if query.device.type == "cpu" or len(batch.runs) <= MOST_LAUNCHES:
         for run in batch.runs:
-            output[run.start : run.stop] = _attend_run(query, key, value, run, spec)
+            output[run.start : run.stop] = attend_run(query, key, value, run, spec)
         return output
     return _attend_padded(query, key, value, batch, spec)
 
 
-def _attend_run(query: Tensor, key: Tensor, value: Tensor, run: Run, spec: AttentionSpec) -> Tensor:
+def attend_run(query: Tensor, key: Tensor, value: Tensor, run: Run, spec: AttentionSpec) -> Tensor:
+    """Attention of sequences of one length: [count * length, heads, head_dim] of the run's rows."""
     q, k, v = (
         x[run.start : run.stop].unflatten(0, (run.count, run.length)).transpose(1, 2) for x in (query, key, value)
     )

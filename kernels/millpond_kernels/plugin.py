@@ -6,9 +6,23 @@ from millpond.hookspecs import hookimpl
 from millpond.specs import KernelSpec
 
 
+NATIVE_DEVICES = ("cpu",)
+NATIVE_DTYPES = ("float32",)
+NATIVE_AVAILABLE = "millpond_kernels.native:is_available"
+
+
 @hookimpl
 def register_kernels() -> Iterator[KernelSpec]:
-    """Attention and linear maps."""
+    """Attention, linear maps, and what stands between them."""
+    yield KernelSpec(
+        name="attention.native",
+        target="millpond_kernels.attention_native:attention",
+        summary="compiled, for short sequences; longer ones go to attention.sdpa",
+        priority=20,
+        devices=NATIVE_DEVICES,
+        dtypes=NATIVE_DTYPES,
+        available=NATIVE_AVAILABLE,
+    )
     yield KernelSpec(
         name="attention.sdpa",
         target="millpond_kernels.attention_sdpa:attention",
@@ -21,3 +35,19 @@ def register_kernels() -> Iterator[KernelSpec]:
         summary="plain float32 torch, one sequence at a time: the yardstick of the others",
     )
     yield KernelSpec(name="linear.torch", target="torch.nn.functional:linear", summary="torch's own linear map")
+    for op, summary in (
+        ("gelu", "the exact GELU of x + bias"),
+        ("layer_norm_residual", "LayerNorm of x + bias + residual"),
+    ):
+        yield KernelSpec(
+            name=f"{op}.torch", target=f"millpond_kernels.{op}:{op}_torch", summary=f"{summary}, in plain torch"
+        )
+        yield KernelSpec(
+            name=f"{op}.native",
+            target=f"millpond_kernels.{op}:{op}_native",
+            summary=f"{summary}, compiled, in one pass",
+            priority=20,
+            devices=NATIVE_DEVICES,
+            dtypes=NATIVE_DTYPES,
+            available=NATIVE_AVAILABLE,
+        )

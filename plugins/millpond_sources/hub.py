@@ -1,10 +1,15 @@
-"""The sources ``cache`` and ``hub``: the Hugging Face Hub, on this machine and over the network."""
+"""The sources ``cache`` and ``hub``: the Hugging Face Hub, on this machine and over the network.
 
+The cache is read here, without huggingface_hub: to import what downloads takes it half a second.
+"""
+
+import json
 import re
+from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub import constants
 
 from millpond.errors import ModelNotFoundError
 from millpond.loading.source import SourceOptions
@@ -13,46 +18,100 @@ REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 PICKLES = ("*.bin", "*.pt")
 LEFT_OUT = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack")
+TREE_VERSION = 1  # of the listing that huggingface_hub keeps beside a snapshot
 
 
 def find_in_cache(name: str, options: SourceOptions) -> Path | None:
-    """The snapshot of a hub id that is in the cache already; no network is used."""
-    return _snapshot(name, options, local_files_only=True)
+    """The snapshot of a hub id that is in the cache already; no network is used.
+
+    Raises:
+        ModelNotFoundError: It is not there, or not all of it.
+    """
+    _check_id(name)
+    cache = Path(options.download_dir or constants.HF_HUB_CACHE).expanduser()
+    repository = cache / f"models--{name.replace('/', '--')}"
+    commit = _commit(repository, options.revision or constants.DEFAULT_REVISION)
+    snapshot = repository / "snapshots" / commit
+    if not commit or not snapshot.is_dir():
+        message = f"{_asked(name, options)} is not in {cache}"
+        raise ModelNotFoundError(message)
+    missing = [
+        file for file in _listed(repository / "trees" / f"{commit}.json", options) if not (snapshot / file).exists()
+    ]
+    if missing:
+        message = f"the snapshot {snapshot} is not complete, it lacks {', '.join(missing[:3])}"
+        raise ModelNotFoundError(message)
+    return _with_config(snapshot)
 
 
 def fetch(name: str, options: SourceOptions) -> Path | None:
-    """The snapshot of a hub id, fetched where the cache lacks it."""
-    return _snapshot(name, options, local_files_only=False)
+    """The snapshot of a hub id, fetched where the cache lacks it.
 
+    Raises:
+        ModelNotFoundError: It cannot be fetched.
+    """
+    _check_id(name)
+    from huggingface_hub import snapshot_download  # noqa: PLC0415  half a second
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled  # noqa: PLC0415
 
-def _snapshot(name: str, options: SourceOptions, *, local_files_only: bool) -> Path | None:
-    if not REPO_ID.fullmatch(name) or ".." in name:
-        message = f"{name!r} is not a hub id (organisation/name)"
-        raise ModelNotFoundError(message)
     try:
         folder = snapshot_download(
             name,
             revision=options.revision,
             token=options.token,
             cache_dir=options.download_dir,
-            allow_patterns=[*FILES, *(PICKLES if options.allow_pickle else ())],
+            allow_patterns=_wanted(options),
             ignore_patterns=list(LEFT_OUT),
-            local_files_only=local_files_only,
         )
     except (OfflineModeIsEnabled, HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise ModelNotFoundError(_reason(name, options, error, local_files_only=local_files_only)) from error
-    path = Path(folder)
-    if not (path / "config.json").exists() and not (path / "modules.json").exists():
-        message = f"the snapshot {path} holds no config.json"
+        if isinstance(error, OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
+            raise ModelNotFoundError("HF_HUB_OFFLINE forbids the network") from error
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        message = f"fetching {_asked(name, options)} from {constants.ENDPOINT} failed: {first}"
+        raise ModelNotFoundError(message) from error
+    return _with_config(Path(folder))
+
+
+def _check_id(name: str) -> None:
+    if not REPO_ID.fullmatch(name) or ".." in name:
+        message = f"{name!r} is not a hub id (organisation/name)"
         raise ModelNotFoundError(message)
-    return path
 
 
-def _reason(name: str, options: SourceOptions, error: Exception, *, local_files_only: bool) -> str:
-    revision = f" at revision {options.revision}" if options.revision else ""
-    if local_files_only:
-        return f"{name}{revision} is not in {options.download_dir or constants.HF_HUB_CACHE}"
-    if isinstance(error, OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE forbids the network"
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return f"fetching {name}{revision} from {constants.ENDPOINT} failed: {first}"
+def _commit(repository: Path, revision: str) -> str:
+    """The commit of a branch or tag, as it was when it was fetched; empty if nothing of the sort was."""
+    if ".." in Path(revision).parts or Path(revision).is_absolute():
+        return ""
+    ref = repository / "refs" / revision
+    return ref.read_text(encoding="utf-8").strip() if ref.is_file() else revision
+
+
+def _listed(tree: Path, options: SourceOptions) -> list[str]:
+    """The files that the snapshot should hold, where huggingface_hub has noted them."""
+    try:
+        listing = json.loads(tree.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    if not isinstance(listing, dict) or listing.get("format_version") != TREE_VERSION:
+        return []
+    files = [str(file) for file in listing.get("files") or ()]
+    return [file for file in files if _matches(file, _wanted(options)) and not _matches(file, LEFT_OUT)]
+
+
+def _wanted(options: SourceOptions) -> list[str]:
+    return [*FILES, *(PICKLES if options.allow_pickle else ())]
+
+
+def _matches(file: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(file, pattern) for pattern in patterns)
+
+
+def _asked(name: str, options: SourceOptions) -> str:
+    return f"{name} at revision {options.revision}" if options.revision else name
+
+
+def _with_config(snapshot: Path) -> Path:
+    if not (snapshot / "config.json").exists() and not (snapshot / "modules.json").exists():
+        message = f"the snapshot {snapshot} holds no config.json"
+        raise ModelNotFoundError(message)
+    return snapshot

@@ -21,7 +21,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         name="token_embed",
         target="millpond.outputs:PoolingOutput",
         summary="one vector a token",
-        io_processor="token_embed",
+        io_processor="embed",
         default_pooling="ALL",
         default_activation="normalize",
         per_token=True,

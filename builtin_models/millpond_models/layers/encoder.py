@@ -6,7 +6,7 @@ from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.nn import Attention, Linear, PackedBatch
 from millpond_models.layers.feed_forward import FeedForward
-from millpond_models.layers.norm import LayerNorm
+from millpond_models.layers.norm import ResidualLayerNorm
 
 
 class SelfAttention(nn.Module):
@@ -23,24 +23,26 @@ class SelfAttention(nn.Module):
         self.output = Linear(ctx, size, size)
 
     def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size]."""
+        """[num_tokens, size] -> [num_tokens, size], the bias of ``output`` not yet added."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
-        attended: Tensor = self.output(self.attention(query, key, value, batch))
+        attended: Tensor = self.output(self.attention(query, key, value, batch), add_bias=False)
         return attended
 
 
 class PostNormEncoderLayer(nn.Module):
     """``x = norm(x + attention(x)); x = norm(x + feed_forward(x))``."""
 
-    def __init__(self, *, attention: SelfAttention, feed_forward: FeedForward, size: int, eps: float) -> None:
+    def __init__(
+        self, ctx: Context, *, attention: SelfAttention, feed_forward: FeedForward, size: int, eps: float
+    ) -> None:
         super().__init__()
         self.attention = attention
-        self.attention_norm = LayerNorm(size, eps)
+        self.attention_norm = ResidualLayerNorm(ctx, size, eps)
         self.feed_forward = feed_forward
-        self.feed_forward_norm = LayerNorm(size, eps)
+        self.feed_forward_norm = ResidualLayerNorm(ctx, size, eps)
 
     def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""
-        x = self.attention_norm(self.attention(x, batch).add_(x))
-        normed: Tensor = self.feed_forward_norm(self.feed_forward(x).add_(x))
+        x = self.attention_norm(self.attention(x, batch), self.attention.output.bias, x)
+        normed: Tensor = self.feed_forward_norm(self.feed_forward(x), self.feed_forward.down.bias, x)
         return normed

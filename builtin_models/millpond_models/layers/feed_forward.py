@@ -36,15 +36,20 @@ def hidden_activation(name: str) -> Callable[[Tensor], Tensor]:
 
 
 class FeedForward(nn.Module):
-    """``down(activation(up(x)))``."""
+    """``down(activation(up(x)))``; the exact GELU goes through the op ``gelu``, with the bias of ``up``."""
 
     def __init__(self, ctx: Context, *, size: int, inner_size: int, activation: str) -> None:
         super().__init__()
         self.up = Linear(ctx, size, inner_size)
         self.down = Linear(ctx, inner_size, size)
         self.activation = hidden_activation(activation)
+        self.fused = ctx.op("gelu") if activation == "gelu" else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size]."""
-        result: Tensor = self.down(self.activation(self.up(x)))
+        """[num_tokens, size] -> [num_tokens, size], the bias of ``down`` not yet added."""
+        if self.fused is None:
+            inner = self.activation(self.up(x))
+        else:
+            inner = self.fused(self.up(x, add_bias=False), self.up.bias)
+        result: Tensor = self.down(inner, add_bias=False)
         return result

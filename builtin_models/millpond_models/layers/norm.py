@@ -1,8 +1,10 @@
-"""LayerNorm whose parameters get memory only when their weights arrive."""
+"""LayerNorm, alone and of a sum with the residual stream."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from millpond.context import Context
 
 
 class LayerNorm(nn.Module):
@@ -18,3 +20,16 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""
         return functional.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
+
+
+class ResidualLayerNorm(LayerNorm):
+    """LayerNorm of ``x + bias + residual``, where ``bias`` is that of the linear map that made x."""
+
+    def __init__(self, ctx: Context, size: int, eps: float) -> None:
+        super().__init__(size, eps)
+        self.kernel = ctx.op("layer_norm_residual")
+
+    def forward(self, x: Tensor, bias: Tensor, residual: Tensor) -> Tensor:  # type: ignore[override]  # a sum, not one
+        """[num_tokens, size], [size], [num_tokens, size] -> [num_tokens, size]; x may be overwritten."""
+        normed: Tensor = self.kernel(x, bias, residual, self.weight, self.bias, self.eps)
+        return normed

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 
 import torch
@@ -11,7 +12,7 @@ from millpond.config import EngineConfig
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Outcome, Runner
 from millpond.engine.scheduler import Scheduler
-from millpond.errors import EngineError, MillpondError, RequestCancelledError
+from millpond.errors import EngineClosedError, EngineError, MillpondError, RequestCancelledError
 
 LONG_ENOUGH = 1024  # tokens; below, a second thread costs a lone sequence more than it gives
 SMALLEST_BUDGET = 256  # tokens; out of memory does not halve the budget further
@@ -25,7 +26,7 @@ class EngineStats:
         batches: Batches that were computed.
         requests: Requests that ended, by result or error.
         tokens: Tokens that were computed.
-        failures: Requests that ended in an error.
+        failures: Requests that ended in an error of their own; those that were cancelled do not count.
     """
 
     batches: int = 0
@@ -53,14 +54,14 @@ class Engine:
         self.scheduler = Scheduler(config.max_num_batched_tokens, config.max_num_seqs)
         self.stats = EngineStats()
         self._notify = notify
-        self._running = 0
+        self._running: list[list[PoolingRequest]] = []
         self._again: deque[list[PoolingRequest]] = deque()
         self._done: SimpleQueue[Outcome] = SimpleQueue()
 
     @property
     def has_work(self) -> bool:
         """Whether anything waits or runs."""
-        return self.has_waiting or self._running > 0
+        return self.has_waiting or bool(self._running)
 
     @property
     def has_waiting(self) -> bool:
@@ -68,7 +69,14 @@ class Engine:
         return bool(self._again) or len(self.scheduler) > 0
 
     def add(self, request: PoolingRequest) -> None:
-        """Let a request wait for its batch."""
+        """Let a request wait for its batch.
+
+        Raises:
+            EngineClosedError: If the engine was closed.
+        """
+        if not self.runner.is_open:
+            message = "the engine is closed, and its workers have ended: load the model again"
+            raise EngineClosedError(message)
         self.scheduler.add(request)
 
     def step(self, *, block: bool = True) -> list[PoolingRequest]:
@@ -85,7 +93,7 @@ class Engine:
             except Empty:
                 break
             waits = False
-            self._running -= 1
+            self._running.remove(outcome.requests)
             ended += self._settle(outcome)
         self.stats.requests += len(ended)
         return ended
@@ -93,17 +101,16 @@ class Engine:
     @property
     def is_full(self) -> bool:
         """Whether every worker computes."""
-        return self._running >= self.runner.num_workers
+        return len(self._running) >= self.runner.num_workers
 
     def abort(self) -> list[PoolingRequest]:
-        """Forget what waits, wait for what runs, and return both."""
+        """Forget what waits and what runs, and return both; what a worker still computes is thrown away."""
         left = self.scheduler.clear()
-        for batch in self._again:
+        for batch in (*self._again, *self._running):
             left += batch
         self._again.clear()
-        while self._running:
-            left += self._done.get().requests
-            self._running -= 1
+        self._running.clear()
+        self._done = SimpleQueue()
         return left
 
     def close(self) -> None:
@@ -112,10 +119,9 @@ class Engine:
 
     def _launch(self) -> list[PoolingRequest]:
         ended: list[PoolingRequest] = []
-        while self._running < self.runner.num_workers and self.has_waiting:
-            batch = (
-                self._again.popleft() if self._again else self.scheduler.take(self.runner.num_workers - self._running)
-            )
+        while not self.is_full and self.has_waiting:
+            idle = self.runner.num_workers - len(self._running)
+            batch = self._again.popleft() if self._again else self.scheduler.take(idle)
             for request in [request for request in batch if request.cancelled]:
                 batch.remove(request)
                 request.error = RequestCancelledError("the request was cancelled")
@@ -124,9 +130,9 @@ class Engine:
                 continue
             if self._is_alone(batch):
                 ended += self._settle(self.runner.run(batch))
-                continue
-            self._running += 1
-            self.runner.submit(batch, self._finish)
+                break  # whoever waits for these gets them before the next batch is computed
+            self._running.append(batch)
+            self.runner.submit(batch, partial(self._finish, self._done))
         return ended
 
     def _is_alone(self, batch: list[PoolingRequest]) -> bool:
@@ -136,8 +142,8 @@ class Engine:
         long = len(batch) == 1 and batch[0].num_tokens >= LONG_ENOUGH
         return long and not self._running and not self.has_waiting and self.runner.num_workers > 1
 
-    def _finish(self, outcome: Outcome) -> None:
-        self._done.put(outcome)
+    def _finish(self, done: "SimpleQueue[Outcome]", outcome: Outcome) -> None:
+        done.put(outcome)
         if self._notify is not None:
             self._notify()
 
@@ -151,16 +157,19 @@ class Engine:
             return requests
         if isinstance(error, KeyboardInterrupt):
             raise error
-        if _is_out_of_memory(error):
-            half = self.scheduler.max_num_batched_tokens // 2
-            self.scheduler.max_num_batched_tokens = max(half, SMALLEST_BUDGET)
         if len(requests) == 1:
             requests[0].error = _as_engine_error(error)
             self.stats.failures += 1
             return requests
+        if _is_out_of_memory(error):
+            self._shrink(sum(request.num_tokens for request in requests) // 2)
         middle = len(requests) // 2
         self._again += (requests[:middle], requests[middle:])
         return []
+
+    def _shrink(self, budget: int) -> None:
+        """Make later batches smaller; batches that fail side by side do it once, and none makes them larger."""
+        self.scheduler.max_num_batched_tokens = min(self.scheduler.max_num_batched_tokens, max(budget, SMALLEST_BUDGET))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +37,8 @@ class Runner:
         intra_op_threads: How many threads torch uses for a batch that is computed in the caller's thread.
     """
 
+    _starting: ClassVar = threading.Lock()  # workers that start pass through a setting of the whole process
+
     def __init__(self, model: PoolingModel, *, device: torch.device, num_workers: int | None = None) -> None:
         self.model = model
         self.device = device
@@ -44,8 +46,14 @@ class Runner:
         self.num_workers = (num_workers or cores) if device.type == "cpu" else 1
         self.intra_op_threads = torch.get_num_threads()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        _start_workers(self._jobs, self.num_workers)
+        with self._starting:
+            _start_workers(self._jobs, self.num_workers)
         self._finalizer = weakref.finalize(self, _stop_workers, self._jobs, self.num_workers)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are workers still."""
+        return self._finalizer.alive
 
     def submit(self, requests: list[PoolingRequest], done: Callable[[Outcome], None]) -> None:
         """Compute a batch on a worker; ``done`` is called there."""
@@ -57,7 +65,7 @@ class Runner:
             self._compute(requests)
         except BaseException as error:  # noqa: BLE001  a plugin's SystemExit must not take the worker with it
             for request in requests:
-                request.results = []
+                request.results, request.error = [], None
             return Outcome(requests, error)
         return Outcome(requests, None)
 
@@ -97,8 +105,12 @@ class Runner:
         pooled = self.model.poolers[task](hidden if rows is None else hidden[rows], chosen)
         arrays = _to_host(pooled)
         found = {(place, id(params)): array for (place, params), array in zip(distinct, arrays, strict=True)}
+        handed_out: set[tuple[int, int]] = set()
         for (request, slot), (place, params) in zip(slots, asked, strict=True):
-            array = found[place, id(params)]
+            key = place, id(params)
+            # Who writes to his result must not write to that of another prompt.
+            array = found[key].copy() if key in handed_out else found[key]
+            handed_out.add(key)
             if not np.isfinite(array).all():
                 message = f"the model computed NaN or infinity for task {task!r}, on {request.num_tokens} tokens"
                 request.error = NonFiniteOutputError(message)
@@ -154,6 +166,7 @@ def _start_workers(jobs: "SimpleQueue[Job | None]", count: int) -> None:
 
 
 def _work(jobs: "SimpleQueue[Job | None]", ready: threading.Barrier) -> None:
+    torch.get_num_threads()  # else torch sets this thread up later, and takes the caller's number for it
     torch.set_num_threads(1)
     ready.wait()
     while (job := jobs.get()) is not None:

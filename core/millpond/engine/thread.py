@@ -1,5 +1,6 @@
 """EngineThread: turns the engine in a thread of its own, for callers that must not block."""
 
+import logging
 import threading
 from queue import Empty, SimpleQueue
 
@@ -9,6 +10,7 @@ from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Runner
 from millpond.errors import EngineClosedError, EngineOverloadedError
 
+logger = logging.getLogger(__name__)
 CLOSE = object()
 
 
@@ -21,6 +23,7 @@ class EngineThread:
         self._most_tokens = config.max_waiting_tokens
         self._lock = threading.Lock()
         self._tokens = 0
+        self._pending: dict[PoolingRequest, None] = {}
         self._closed = False
         self._abandon = False
         self._thread = threading.Thread(target=self._turn, name="millpond-engine", daemon=True)
@@ -55,27 +58,26 @@ class EngineThread:
                 )
                 raise EngineOverloadedError(message)
             self._tokens += tokens
+            self._pending.update(dict.fromkeys(requests))
             for request in requests:
                 self._inbox.put(request)
 
     def close(self, *, finish: bool = True) -> None:
-        """End the thread.
+        """End the thread, and wait until it has ended; a second call may still hurry it.
 
         Args:
             finish: Whether what waits is computed first; else it ends in EngineClosedError.
         """
         with self._lock:
-            if self._closed:
-                return
             self._closed = True
         if not finish:
             self._abandon = True
         self._inbox.put(CLOSE)
         self._thread.join()
-        self.engine.close()
 
     def _turn(self) -> None:
         closing = False
+        reason = "the engine was closed before the request was computed"
         try:
             while not (closing and not self.engine.has_work):
                 closing |= self._take_in(block=not self.engine.has_waiting or self.engine.is_full)
@@ -83,8 +85,12 @@ class EngineThread:
                     break
                 for request in self.engine.step(block=False):
                     self._let_go(request)
+        except BaseException as error:
+            reason = f"the engine has died of {type(error).__name__}: {error}"
+            raise
         finally:
-            self._fail_all()
+            self._fail_all(reason)
+            self.engine.close()
 
     def _take_in(self, *, block: bool) -> bool:
         """Move the inbox into the engine; whether the end was asked for."""
@@ -102,15 +108,20 @@ class EngineThread:
     def _let_go(self, request: PoolingRequest) -> None:
         with self._lock:
             self._tokens -= request.num_tokens
-        if request.on_done is not None:
+            self._pending.pop(request, None)
+        if request.on_done is None:
+            return
+        try:
             request.on_done(request)
+        except Exception:
+            logger.exception("a caller failed to take its result; the engine goes on")
 
-    def _fail_all(self) -> None:
+    def _fail_all(self, reason: str) -> None:
         """No caller is left waiting, whatever ended the loop."""
         with self._lock:
             self._closed = True
-        self._take_in(block=False)
-        left = self.engine.abort()
+            left = list(self._pending)
         for request in left:
-            request.error = request.error or EngineClosedError("the engine was closed before the request was computed")
+            request.error = request.error or EngineClosedError(reason)
             self._let_go(request)
+        self.engine.abort()

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -11,13 +12,17 @@ from millpond.config import EngineConfig, PoolerConfig
 from millpond.errors import InvalidInputError
 from millpond.loading.resolve import LoadOptions
 from millpond.loading.source import SourceOptions
+from millpond.params import validated
 
 logger = logging.getLogger(__name__)
 
 OLD_TASKS = {"embed": "embed", "classify": "classify", "score": "classify", "reward": "embed"}
 WITHOUT_EFFECT = frozenset(
     {
+        "allowed_local_media_path",
+        "allowed_media_domains",
         "block_size",
+        "chat_template",
         "compilation_config",
         "config_format",
         "cpu_offload_gb",
@@ -25,18 +30,21 @@ WITHOUT_EFFECT = frozenset(
         "disable_log_stats",
         "distributed_executor_backend",
         "enable_chunked_prefill",
+        "enable_mm_embeds",
         "enable_prefix_caching",
         "enforce_eager",
         "gpu_memory_utilization",
         "kv_cache_dtype",
         "limit_mm_per_prompt",
         "load_format",
+        "logits_processors",
         "max_seq_len_to_capture",
         "mm_processor_kwargs",
         "model_impl",
         "scheduling_policy",
         "seed",
         "served_model_name",
+        "structured_outputs_config",
         "swap_space",
         "tokenizer_mode",
         "tokenizer_revision",
@@ -46,7 +54,10 @@ MUST_BE = {
     "tensor_parallel_size": (1,),
     "pipeline_parallel_size": (1,),
     "quantization": (None,),
+    "data_parallel_size": (1,),
     "enable_lora": (False,),
+    "enable_prompt_embeds": (False,),
+    "io_processor_plugin": (None,),
 }
 
 
@@ -64,6 +75,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "hf_token": None,
         "download_dir": None,
         "skip_tokenizer_init": False,
+        "tokenizer": None,
         "device": "auto",
         "kernels": None,
         "max_num_batched_tokens": None,
@@ -83,6 +95,7 @@ class Arguments:
     engine: EngineConfig
     device: str
     kernels: Mapping[str, str]
+    tokenizer: str | None = None
 
 
 def read_arguments(given: Mapping[str, Any]) -> Arguments:
@@ -92,7 +105,7 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
         InvalidInputError: If an argument is unknown, or asks for what there is not.
     """
     known = {**DEFAULTS, "kernels": {}, **{name: value for name, value in given.items() if name in DEFAULTS}}
-    known["kernels"] = dict(known["kernels"] or {})
+    known["kernels"] = _checked_kernels(known["kernels"] or {})
     for name, value in given.items():
         if name not in DEFAULTS:
             _read_other(known, name, value)
@@ -114,24 +127,29 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
             download_dir=known["download_dir"],
             allow_pickle=bool(known["allow_pickle"]),
         ),
-        engine=EngineConfig(**engine),
+        engine=validated(EngineConfig, engine, parameter="engine"),
         device=str(known["device"]),
         kernels=known["kernels"],
+        tokenizer=known["tokenizer"],
     )
+
+
+def _checked_kernels(given: object) -> dict[str, str]:
+    if isinstance(given, Mapping) and all(isinstance(variant, str) for variant in given.values()):
+        return dict(given)
+    message = f"kernels must be a dict such as {{'attention': 'sdpa'}}; got {given!r}"
+    raise InvalidInputError(message, parameter="kernels")
 
 
 def _read_other(given: dict[str, Any], name: str, value: object) -> None:
     if name == "task":
         _read_old_task(given, value)
     elif name == "override_pooler_config":
-        warnings.warn("`override_pooler_config` was renamed: use `pooler_config`", DeprecationWarning, stacklevel=5)
+        warnings.warn("`override_pooler_config` was renamed: use `pooler_config`", DeprecationWarning, stacklevel=4)
         given["pooler_config"] = given["pooler_config"] or value
     elif name == "attention_backend":
-        given["kernels"] = {"attention": value, **given["kernels"]}
-    elif name == "tokenizer":
-        if value not in (None, given.get("model")):
-            message = "a tokenizer of another model is not supported: put its tokenizer.json in the model's folder"
-            raise InvalidInputError(message, parameter=name)
+        chosen = {} if value is None else {"attention": value}
+        given["kernels"] = _checked_kernels({**chosen, **given["kernels"]})
     elif name in MUST_BE:
         if value not in MUST_BE[name]:
             message = f"{name}={value!r} is not supported: only {MUST_BE[name][0]!r} is"
@@ -139,7 +157,9 @@ def _read_other(given: dict[str, Any], name: str, value: object) -> None:
     elif name in WITHOUT_EFFECT:
         logger.info("%s=%r has no effect on pooling models here", name, value)
     else:
-        message = f"LLM() got an unexpected argument {name!r}"
+        close = get_close_matches(name, [*DEFAULTS, *WITHOUT_EFFECT, *MUST_BE])
+        hint = f": did you mean {' or '.join(map(repr, close))}?" if close else f"; there are: {', '.join(DEFAULTS)}"
+        message = f"LLM() got an unexpected argument {name!r}{hint}"
         raise InvalidInputError(message, parameter=name)
 
 
@@ -152,6 +172,6 @@ def _read_old_task(given: dict[str, Any], task: object) -> None:
         )
         raise InvalidInputError(message, parameter="task")
     convert = OLD_TASKS[str(task)]
-    warnings.warn(f"`task` was replaced: use `convert={convert!r}`", DeprecationWarning, stacklevel=6)
+    warnings.warn(f"`task` was replaced: use `convert={convert!r}`", DeprecationWarning, stacklevel=5)
     if given["convert"] == "auto":
         given["convert"] = convert

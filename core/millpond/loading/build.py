@@ -16,6 +16,7 @@ from millpond.loading.source import find_repository
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
 from millpond.loading.weights import iterate_weights
 from millpond.nn.model import PoolingModel
+from millpond.nn.ops import judge_kernels
 from millpond.nn.placement import missing_weights
 from millpond.plugins import PluginManager, get_plugin_manager
 from millpond.registry import Registry
@@ -43,6 +44,12 @@ def load_model(model: str, arguments: Arguments, plugins: PluginManager | None =
         arguments: How it is to be loaded.
         plugins: The plugins to use; by default all that are installed.
     """
+    if arguments.tokenizer not in (None, model):
+        message = (
+            f"tokenizer={arguments.tokenizer!r}: a tokenizer of another model is not supported. Put its tokenizer.json "
+            "in the model's folder"
+        )
+        raise InvalidInputError(message, parameter="tokenizer")
     registry = (plugins or get_plugin_manager()).registry
     device = choose_device(arguments.device)
     repository = find_repository(registry, model, arguments.source)
@@ -94,6 +101,8 @@ def build_model(
         kernels=dict(kernels),
         projector=load_projector(registry, repository, device=device, allow_pickle=options.allow_pickle),
     )
+    for op in kernels:
+        judge_kernels(registry, op, device=device, dtype=ctx.dtype)  # refuses an op that nobody brings
     model_class = resolution.architecture.load()
     if resolution.converter is not None:
         model_class = resolution.converter.load()(model_class, ctx)
@@ -125,7 +134,8 @@ def _instantiate(model_class: type[PoolingModel], ctx: Context) -> PoolingModel:
     except MillpondError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        message = f"config.json does not fit the architecture {ctx.model.architecture!r}: {error}"
+        reason = f"{type(error).__name__}: {error}"
+        message = f"the architecture {ctx.model.architecture!r} cannot be built as config.json says: {reason}"
         raise CheckpointError(message) from error
 
 

@@ -48,3 +48,17 @@ def inside(folder: Path, name: object, *, written_in: Path) -> Path:
         message = f"{written_in} names {name!r}, which is not a path inside {folder}"
         raise CheckpointError(message)
     return folder / name
+
+
+def shards(folder: Path, index: Path) -> list[Path]:
+    """The files that a sharded checkpoint's index names, each once.
+
+    Raises:
+        CheckpointError: If the index does not say which shard holds which tensor.
+    """
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        message = f"{index} has no 'weight_map' that says which shard holds which tensor"
+        raise CheckpointError(message)
+    paths = [inside(folder, name, written_in=index) for name in weight_map.values()]
+    return list(dict.fromkeys(paths))

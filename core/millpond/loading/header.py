@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from millpond.loading.files import inside, read_object
+from millpond.loading.files import shards
 
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 LARGEST_HEADER = 100_000_000  # bytes, the limit of the format
@@ -40,10 +40,9 @@ def read_headers(folder: Path) -> list[TensorHeader]:
 def _files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not index.exists():
-        return [path for path in sorted(folder.glob("*.safetensors"))[:1] if path.is_file()]
-    shards = dict.fromkeys((read_object(index).get("weight_map") or {}).values())
-    paths = [inside(folder, name, written_in=index) for name in shards]
-    return [path for path in paths if path.is_file()]
+        whole = [folder / "model.safetensors", *sorted(folder.glob("*.safetensors"))]
+        return [path for path in whole if path.is_file()][:1]
+    return [path for path in shards(folder, index) if path.is_file()]
 
 
 def _read(path: Path) -> list[TensorHeader]:

@@ -49,7 +49,11 @@ class Repository:
             there = ", ".join(sorted(item.name for item in self.path.iterdir())) or "nothing"
             message = f"{self.path} has no config.json, so it is not a model's folder; it holds: {there}"
             raise CheckpointError(message)
-        return CheckpointConfig(read_object(path))
+        try:
+            return CheckpointConfig(read_object(path))
+        except RecursionError as error:
+            message = f"{path} is nested too deep to be a model's config"
+            raise CheckpointError(message) from error
 
     @cached_property
     def tokenizer_config(self) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from millpond.loading.lengths import Statement, choose_length, state_lengths
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
     from millpond.registry import Entry, Registry
-    from millpond.specs import ArchitectureSpec, ConverterSpec
+    from millpond.specs import ArchitectureSpec, ConverterSpec, PoolerSpec
 
 Overrides = Mapping[str, Any] | Callable[[CheckpointConfig], Any] | None
 DTYPES = {"half": "float16", "float": "float32"}
@@ -111,13 +111,16 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     architecture, converter = choose_architecture(registry, config, options.convert)
     spec = architecture.spec
     said = state_lengths(repository, config, positions=spec.positions)
+    tasks = spec.tasks if converter is None else converter.spec.tasks
+    pooler = merge_pooler(registry, options.pooler_config, repository, spec)
+    _check_pooler(registry, pooler, tasks)
     return Resolution(
         repository=repository,
         config=config,
         architecture=architecture,
         converter=converter,
-        tasks=spec.tasks if converter is None else converter.spec.tasks,
-        pooler=merge_pooler(registry, options.pooler_config, repository, spec),
+        tasks=tasks,
+        pooler=pooler,
         lengths=tuple(said),
         max_model_len=choose_length(said, positions=spec.positions, asked=options.max_model_len),
         dtype=choose_dtype(options.dtype, config, repository),
@@ -155,7 +158,7 @@ def choose_architecture(
     message = (
         f"no plugin brings the architecture {' or '.join(map(repr, names))}; there are: {there}. An installed "
         "plugin whose register_architectures yields that name would bring it; `millpond plugins list` shows what is "
-        "installed and what failed to load. hf_overrides={{'architectures': [...]}} chooses one that is there"
+        "installed and what failed to load. hf_overrides={'architectures': [...]} chooses one that is there"
     )
     raise UnknownNameError(message)
 
@@ -197,14 +200,35 @@ def _spread_pooling_type(registry: "Registry", config: PoolerConfig) -> PoolerCo
     """Put ``pooling_type`` where it belongs, by the tasks that its pooler serves."""
     if config.pooling_type is None:
         return config
-    tasks = registry.poolers.get(config.pooling_type).spec.tasks
-    per_token = [registry.tasks.get(task).spec.per_token for task in tasks if task in registry.tasks]
+    per_token = _per_token(registry, registry.poolers.get(config.pooling_type))
     fields = config.model_dump(exclude_unset=True, exclude={"pooling_type"})
-    if any(per_token):
+    if True in per_token:
         fields["tok_pooling_type"] = config.pooling_type
-    if not all(per_token) or not per_token:
+    if per_token != {True}:
         fields["seq_pooling_type"] = config.pooling_type
     return PoolerConfig(**fields)
+
+
+def _per_token(registry: "Registry", pooler: "Entry[PoolerSpec]") -> set[bool]:
+    """Whether the tasks that a pooler serves have one result a token, and whether they have one a prompt."""
+    return {registry.tasks.get(task).spec.per_token for task in pooler.spec.tasks if task in registry.tasks}
+
+
+def _check_pooler(registry: "Registry", pooler: Mapping[str, Choice], tasks: tuple[str, ...]) -> None:
+    """Refuse settings that no task of the model can follow; a pooler that is not there is refused when it is built."""
+    task = pooler.get("task")
+    if task is not None and task.value not in tasks:
+        message = f"pooler_config: Unsupported task: {task.value!r} Supported tasks: {tasks}"
+        raise InvalidInputError(message, parameter="pooler_config")
+    for name, per_token, gives in (("seq_pooling_type", False, "token"), ("tok_pooling_type", True, "prompt")):
+        choice = pooler.get(name)
+        entry = registry.poolers.find(choice.value) if choice is not None else None
+        if entry is not None and _per_token(registry, entry) == {not per_token}:
+            message = (
+                f"pooler_config: {name}={entry.spec.name!r} does not fit, that pooler gives one result a {gives}; "
+                "`pooling_type` puts it where it belongs"
+            )
+            raise InvalidInputError(message, parameter="pooler_config")
 
 
 def choose_dtype(asked: str, config: CheckpointConfig, repository: "Repository") -> Choice:

@@ -18,6 +18,9 @@ LENGTH_FILES = (
     "sentence_xlnet_config.json",
 )
 FAMILIES = ("sentence_transformers.", "pylate.")
+BEFORE_POOLING = ("Transformer", "Dropout")
+AFTER_POOLING = ("Dense", "Normalize", "Dropout")
+POOLED = "sentence_embedding"
 POOLING_TYPES = {
     "cls": "CLS",
     "cls_token": "CLS",
@@ -89,6 +92,8 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
     """Read modules.json, the files it names, and the files beside it."""
     modules = _read_modules(folder)
     pooling = next((module for module in modules if module.type == "Pooling"), None)
+    if pooling is not None:
+        _check_chain(modules, modules.index(pooling), folder / "modules.json")
     transformer = next((module.path for module in modules if module.type == "Transformer"), folder)
     length_file, limits = _read_limits(transformer if transformer.is_dir() else folder)
     settings = read_object(folder / "config_sentence_transformers.json")
@@ -139,24 +144,49 @@ def _read_module(folder: Path, line: Mapping[str, Any], path: Path) -> Module:
     return Module(type=name, path=home, config=config)
 
 
+def _check_chain(modules: tuple[Module, ...], pooling: int, path: Path) -> None:
+    """Refuse a chain that means something else than: pool, apply the Dense modules, normalise."""
+    for place, module in enumerate(modules):
+        foreign = "." in module.type and place < pooling  # a transformer of somebody's own
+        known = BEFORE_POOLING if place < pooling else AFTER_POOLING
+        if place != pooling and module.type not in known and not foreign:
+            where = "before" if place < pooling else "after"
+            message = (
+                f"{path} names a module {module.type} {where} Pooling, which is not known there: without it the results "
+                f"would not be those of the model. Known are {', '.join(known)}; take it out of the file to do without"
+            )
+            raise CheckpointError(message)
+        read = module.config.get("module_input_name", POOLED)
+        if place > pooling and read != POOLED:
+            message = (
+                f"{path} names a {module.type} module that reads {read!r}: after Pooling, only {POOLED!r} is known"
+            )
+            raise CheckpointError(message)
+    types = [module.type for module in modules]
+    if "Dense" in types and "Normalize" in types[: len(types) - types[::-1].index("Dense")]:
+        message = f"{path} names a Normalize module before a Dense module: only Normalize behind all of them is known"
+        raise CheckpointError(message)
+
+
 def _pooling_types(pooling: Module) -> tuple[str, ...]:
     named = pooling.config.get("pooling_mode")
     if named is not None:
-        modes = [named] if isinstance(named, str) else list(named)
+        modes = named if isinstance(named, list) and named else [named]
     else:
         flags = {key: on for key, on in pooling.config.items() if key.startswith("pooling_mode_")}
-        modes = [key.removeprefix("pooling_mode_") for key, on in flags.items() if on is True]
+        # With none on, sentence-transformers takes the mean.
+        modes = [key.removeprefix("pooling_mode_") for key, on in flags.items() if on is True] or ["mean"]
     return tuple(_pooling_type(mode, pooling) for mode in modes)
 
 
 def _pooling_type(mode: object, pooling: Module) -> str:
-    if mode not in POOLING_TYPES:
+    if not isinstance(mode, str) or mode not in POOLING_TYPES:
         message = (
             f"{pooling.path / 'config.json'} asks for the pooling mode {mode!r}; known are "
             f"{', '.join(sorted(POOLING_TYPES))}. Choose a pooling type with pooler_config={{'pooling_type': ...}}"
         )
         raise CheckpointError(message)
-    return POOLING_TYPES[str(mode)]
+    return POOLING_TYPES[mode]
 
 
 def _read_limits(folder: Path) -> tuple[str | None, dict[str, Any]]:

@@ -1,15 +1,18 @@
 """From a model's name to its folder: the sources that plugins brought are asked, one after the other."""
 
+import logging
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millpond.errors import ModelNotFoundError
+from millpond.errors import ModelNotFoundError, UnknownNameError
 from millpond.loading.repository import Repository
 
 if TYPE_CHECKING:
-    from millpond.registry import Entry, Registry
-    from millpond.specs import SourceSpec
+    from millpond.registry import Registry
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class SourceOptions:
     allow_pickle: bool = False
 
 
-def find_repository(registry: "Registry", model: str, options: SourceOptions) -> Repository:
+def find_repository(registry: "Registry", model: "str | PathLike[str]", options: SourceOptions) -> Repository:
     """The folder of a model's files.
 
     A name with the scheme of a source (``package:NAME``) is asked of that source alone, any other of all sources
@@ -38,20 +41,28 @@ def find_repository(registry: "Registry", model: str, options: SourceOptions) ->
     Raises:
         ModelNotFoundError: If no source has it; says what each of them answered.
     """
+    model = fspath(model) if isinstance(model, PathLike) else model
     if not isinstance(model, str) or not model.strip() or "\0" in model:
         message = f"the model's name should be a folder or an id such as 'org/name'; got {model!r}"
         raise ModelNotFoundError(message)
     scheme, colon, rest = model.partition(":")
     if colon and scheme in registry.sources:
         entries, name = [registry.sources.get(scheme)], rest
+        if not rest.strip():
+            message = f"{model!r} names a source and no model: write {scheme}:NAME"
+            raise ModelNotFoundError(message)
     else:
-        entries, name = sorted(_winners(registry), key=lambda entry: -entry.spec.priority), model
+        entries, name = sorted(registry.sources.entries(), key=lambda entry: -entry.spec.priority), model
     answers: list[str] = []
     for entry in entries:
         try:
             path: Path | None = entry.load()(name, options)
-        except ModelNotFoundError as error:
+        except (OSError, UnknownNameError) as error:  # ModelNotFoundError is one of them
             answers.append(f"{entry.spec.name}: {error}")
+            continue
+        except Exception as error:  # noqa: BLE001  a source that breaks must not cost the models of the others
+            logger.warning("source %s of plugin %s broke: %r", entry.spec.name, entry.origin, error)
+            answers.append(f"{entry.spec.name}: {type(error).__name__}: {error}")
             continue
         if path is not None:
             return Repository(model=model, path=Path(path), source=entry.spec.name)
@@ -61,7 +72,3 @@ def find_repository(registry: "Registry", model: str, options: SourceOptions) ->
         f"no source has the model {model!r}:{tried}\nPass the path of a folder that holds config.json and the weights."
     )
     raise ModelNotFoundError(message)
-
-
-def _winners(registry: "Registry") -> "list[Entry[SourceSpec]]":
-    return [registry.sources.get(name) for name in registry.sources.names()]

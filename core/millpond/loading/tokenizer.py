@@ -77,7 +77,11 @@ def _convert(folder: Path) -> tokenizers.Tokenizer:
     """An older tokenizer, without tokenizer.json: transformers knows how to convert it."""
     from transformers import AutoTokenizer  # noqa: PLC0415  seconds to import, and needed by old checkpoints alone
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the library raises what comes
+        message = f"{folder} has no tokenizer.json, and transformers cannot make one of its other files: {error}"
+        raise CheckpointError(message) from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, tokenizers.Tokenizer):
         message = f"{folder} has no tokenizer.json, and transformers cannot make one of {type(tokenizer).__name__}"

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from millpond.errors import CheckpointError
-from millpond.loading.files import inside, read_object
+from millpond.loading.files import shards
 
 NAMES = ("model.safetensors", "pytorch_model.bin")
 
@@ -21,7 +21,7 @@ def iterate_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[tup
     """
     for path in weight_files(folder, allow_pickle=allow_pickle):
         for name, tensor in read_tensors(path, allow_pickle=allow_pickle):
-            _check_finite(name, tensor, path)
+            check_finite(name, tensor, path)
             yield name, tensor
 
 
@@ -56,13 +56,19 @@ def read_tensors(path: Path, *, allow_pickle: bool) -> Iterator[tuple[str, Tenso
     yield from _read_pickle(path)
 
 
+def check_finite(name: str, tensor: Tensor, path: Path) -> None:
+    """Refuse a tensor that holds NaN or infinity."""
+    # The sum is not finite if any value is not; the exact look is only for sums that overflow.
+    if tensor.is_floating_point() and not tensor.sum(dtype=torch.float32).isfinite():
+        bad = int((~tensor.isfinite()).sum())
+        if bad:
+            message = f"{name!r} in {path} holds {bad} values that are NaN or infinite: the checkpoint is damaged"
+            raise CheckpointError(message)
+
+
 def _shards(folder: Path, index: Path) -> list[Path]:
-    weight_map = read_object(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        message = f"{index} has no 'weight_map' that says which shard holds which tensor"
-        raise CheckpointError(message)
-    paths = [inside(folder, name, written_in=index) for name in dict.fromkeys(weight_map.values())]
-    missing = [path.name for path in paths if not path.exists()]
+    paths = shards(folder, index)
+    missing = [path.name for path in paths if not path.is_file()]
     if missing:
         message = f"{index} names shards that are not in {folder}: {', '.join(missing)}. Fetch the model again"
         raise CheckpointError(message)
@@ -94,12 +100,3 @@ def _read_pickle(path: Path) -> Iterator[tuple[str, Tensor]]:
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(f"{path} is damaged or truncated ({error}): fetch the model again")
-
-
-def _check_finite(name: str, tensor: Tensor, path: Path) -> None:
-    # The sum is not finite if any value is not; the exact look is only for sums that overflow.
-    if tensor.is_floating_point() and not tensor.sum(dtype=torch.float64).isfinite():
-        bad = int((~tensor.isfinite()).sum())
-        if bad:
-            message = f"{name!r} in {path} holds {bad} values that are NaN or infinite: the checkpoint is damaged"
-            raise CheckpointError(message)

@@ -23,7 +23,12 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(stops[-1]), requires_grad=False) if bias else None
         self.kernel = ctx.op("linear")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[num_tokens, in_features] -> [num_tokens, sum of out_features]."""
-        output: Tensor = self.kernel(x, self.weight, self.bias)
+    def forward(self, x: Tensor, *, add_bias: bool = True) -> Tensor:
+        """[num_tokens, in_features] -> [num_tokens, sum of out_features].
+
+        Args:
+            x: The input.
+            add_bias: Whether the bias is added here; else it is left to the op that follows.
+        """
+        output: Tensor = self.kernel(x, self.weight, self.bias if add_bias else None)
         return output

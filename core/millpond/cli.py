@@ -1,0 +1,267 @@
+"""The command ``millpond``: commands come by name from the plugins, and only the one that runs is imported."""
+
+import contextlib
+import io
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+import millpond
+from millpond.errors import MillpondError, PluginError
+from millpond.plugins import get_plugin_manager
+from millpond.registry import Catalog, Entry
+from millpond.specs import CommandSpec
+
+DEBUG: Final = "MILLPOND_DEBUG"
+OK, FAILURE, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
+UNPRINTABLE = re.compile(r"[^\n -~\u00a0-\uffff\U00010000-\U0010ffff]|[\u00ad\u200b-\u200f\u2028-\u202e\ud800-\udfff]")
+
+
+class CommandError(MillpondError):
+    """A command cannot go on.
+
+    Attributes:
+        hint: The way out, on a line of its own.
+        exit_code: What the program exits with.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", exit_code: int = FAILURE) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.exit_code = exit_code
+
+
+class QuickGroup(TyperGroup):
+    """A group of commands that is quick on its way to one of them. It may have flags, and no other options."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its flags; those that are not given are False, for typer imports pydantic to make a bool of None."""
+        flags = super().get_params(ctx)
+        for flag in flags:
+            flag.default = flag.default or False
+        return flags
+
+
+class CommandGroup(QuickGroup):
+    """The root: lists commands by the summaries that plugins gave, and imports the one that is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  the signature is typer's
+        """The names of all commands."""
+        return list(_commands().names())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  the signature is typer's
+        """A stand-in for listings: the command's name and summary, nothing imported."""
+        found = [entry for entry in _commands().entries() if entry.spec.name == cmd_name]
+        if not found:
+            return None
+        summary = found[0].spec.summary
+        if len(found) > 1:
+            summary = f"several plugins bring it: say {' or '.join(entry.qualified for entry in found)}"
+        return TyperCommand(cmd_name, help=summary, short_help=summary)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called, imported."""
+        name = args[0]
+        entry = _commands().find(name)
+        if entry is not None:
+            return name, _imported(entry), args[1:]
+        if ctx.resilient_parsing:  # a shell asks what could come next
+            return None, None, args[1:]
+        there = _commands().names()
+        close = " or ".join(map(repr, get_close_matches(name, there)))
+        way_out = f"did you mean {close}?" if close else f"there are: {', '.join(there) or 'none'}"
+        message = f"there is no command {name!r}; {way_out}"
+        raise CommandError(message, hint="`millpond --help` lists all of them", exit_code=USAGE)
+
+    def invoke(self, ctx: Any) -> None:
+        """Run the command; what it returns is nobody's business, ``typer.Exit`` carries exit codes."""
+        try:
+            super().invoke(ctx)
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if _debug(ctx) and not hasattr(error, "format_message"):
+                traceback.print_exc()
+            raise
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line; unless the caller wants that for itself, tell errors on stderr and exit."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        with _log_lines():
+            try:
+                code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra) or OK
+            except SystemExit as exit_:
+                # typer itself exits with 1 when the reader of a pipe is gone: that is no failure of ours.
+                code = OK if isinstance(exit_.__context__, BrokenPipeError) else exit_.code
+            except KeyboardInterrupt:
+                code = INTERRUPTED
+            except Exception as error:  # noqa: BLE001  the outermost frame: whatever it is, it is told
+                code = _tell(error)
+        sys.exit(_flushed(code))
+
+
+def _commands() -> Catalog[CommandSpec]:
+    return get_plugin_manager().registry.commands
+
+
+def _imported(entry: Entry[CommandSpec]) -> Any:
+    app = entry.load()
+    if not isinstance(app, typer.Typer):
+        message = f"command {entry.spec.name!r} of plugin {entry.origin}: its target is {app!r}, and no typer.Typer"
+        raise PluginError(message)
+    if not _has_style():
+        app.rich_markup_mode = None
+    try:
+        return get_command(app)
+    except RuntimeError as error:
+        message = f"command {entry.spec.name!r} of plugin {entry.origin}: its typer.Typer is empty ({error})"
+        raise PluginError(message) from error
+
+
+def _has_style() -> bool:
+    """Whether escape sequences are welcome. Rich, left alone, writes some whatever NO_COLOR says."""
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _debug(ctx: Any = None) -> bool:
+    return os.environ.get(DEBUG, "0") not in ("", "0") or (ctx is not None and bool(ctx.params.get("debug")))
+
+
+def _tell(error: Exception) -> int:
+    """Say on stderr what went wrong, and return the exit code."""
+    message, hint, code = _explained(error)
+    if message:
+        say(message if message.startswith("Usage:") else f"error: {message}")
+    if hint:
+        say(f"hint: {hint}")
+    return code
+
+
+def _explained(error: Exception) -> tuple[str, str, int]:
+    """The message, the way out, and the exit code of an error."""
+    if hasattr(error, "format_message"):  # typer's own, of what was typed; which class it is depends on its version
+        message, path = str(error.format_message()), getattr(getattr(error, "ctx", None), "command_path", None)
+        hint = "" if path is None or message.startswith("Usage:") else f"`{path} --help` shows what there is"
+        return message, hint, getattr(error, "exit_code", USAGE)
+    if isinstance(error, MillpondError):
+        return str(error), getattr(error, "hint", ""), getattr(error, "exit_code", FAILURE)
+    if isinstance(error, OSError) and error.strerror:
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return f"{name}{error.strerror}", "", FAILURE
+    if isinstance(error, typer.Abort):
+        return "aborted", "", FAILURE
+    unexpected = f"{type(error).__name__}: {error}"
+    return unexpected, "" if _debug() else f"this should not happen; {DEBUG}=1 shows where it did", FAILURE
+
+
+def say(message: str) -> None:
+    """Tell something on stderr, which may be closed."""
+    if sys.stderr is not None:
+        print(printable(message), file=sys.stderr)  # noqa: T201
+
+
+def printable(text: str) -> str:
+    r"""The text with what would move a terminal's cursor or change its colours spelled out, as ``\x1b``."""
+    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def _flushed(code: Any) -> Any:
+    """Write out what is buffered; Python would do so at its end, and print a traceback when it fails."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            return code or _tell(error)
+    return code
+
+
+class _Lines(logging.Formatter):
+    """``warning: message``, as errors are told."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(f"{record.levelname.lower()}: {super().format(record)}")
+
+
+@contextlib.contextmanager
+def _log_lines() -> Iterator[None]:
+    """Show Millpond's warnings on stderr while the command line runs."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines())
+    logger = logging.getLogger("millpond")
+    level = logger.level
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"millpond {millpond.__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="millpond",
+    cls=CommandGroup,
+    rich_markup_mode=None,  # Rich would double the time of --help
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"{DEBUG}=1 in the environment does what --debug does. Plugins bring further commands.",
+)
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    version: Annotated[  # noqa: ARG001  its callback does it
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and what is logged.")] = False,
+) -> None:
+    """Pooling models on the command line: embed, compare, look into a model.
+
+    Results go to stdout, everything else to stderr.
+    """
+    if debug or _debug():
+        logging.getLogger("millpond").setLevel(logging.DEBUG)
+    if ctx.invoked_subcommand is None:
+        say(ctx.get_help())
+        raise typer.Exit(USAGE)
+
+
+def main() -> None:
+    """The entry point ``millpond``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an odd locale, or a lone surrogate, is no reason to fail
+    app(prog_name="millpond")
+
+
+if __name__ == "__main__":
+    main()

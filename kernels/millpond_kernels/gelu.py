@@ -1,0 +1,31 @@
+"""The op ``gelu``: the exact GELU of ``x + bias``. It may overwrite x."""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from torch.nn import functional
+
+from millpond_kernels.native import INT, POINTER, function
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+
+def gelu_torch(x: "Tensor", bias: "Tensor") -> "Tensor":
+    """[rows, columns] and [columns] -> [rows, columns], in plain torch."""
+    return functional.gelu(x + bias)
+
+
+def gelu_native(x: "Tensor", bias: "Tensor") -> "Tensor":
+    """[rows, columns] and [columns] -> [rows, columns], by compiled code, in place."""
+    if not (x.is_contiguous() and bias.is_contiguous()):
+        return gelu_torch(x, bias)
+    _function()(x.data_ptr(), bias.data_ptr(), x.numel() // x.shape[-1], x.shape[-1])
+    return x
+
+
+@cache
+def _function() -> "Callable[..., None]":
+    return function("millpond_bias_gelu", POINTER, POINTER, INT, INT)

@@ -1,0 +1,154 @@
+"""``millpond inspect``: what a model is, told by its files, without loading it."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from millpond.cli import FAILURE, printable
+from millpond.plugins import get_plugin_manager
+from millpond_cli import options
+from millpond_cli.arguments import ModelArguments
+
+if TYPE_CHECKING:
+    from millpond_cli.report import Report
+
+LABEL_WIDTH = 14
+
+app = options.new_app()
+
+
+@app.command(cls=options.GroupedCommand)
+def inspect(
+    *,
+    model: options.ModelArgument,
+    as_json: options.AsJson = False,
+    revision: options.Revision = None,
+    dtype: options.Dtype = "auto",
+    max_model_len: options.MaxModelLen = None,
+    hf_overrides: options.HfOverrides = None,
+    convert: options.Convert = "auto",
+    allow_pickle: options.AllowPickle = False,
+    pooler_config: options.PoolerConfigJson = None,
+) -> None:
+    """Show what a model is, and which file says so.
+
+    Reads the small files of a model and the headers of its weights; runs nothing of it. Exits with 1 if the model
+    cannot be served, and says why.
+    """
+    arguments = ModelArguments(
+        model=model,
+        revision=revision,
+        dtype=dtype,
+        max_model_len=max_model_len,
+        hf_overrides=hf_overrides,
+        convert=convert,
+        allow_pickle=allow_pickle,
+        pooler_config=pooler_config,
+    ).read()
+    from millpond_cli.report import report_on  # noqa: PLC0415  needs pydantic; --help does not
+
+    report = report_on(get_plugin_manager().registry, model, arguments)
+    if as_json:
+        whole = {**report.facts, "servable": not report.problems, "problems": report.problems, "notes": report.notes}
+        typer.echo(json.dumps(whole, indent=2, default=str))
+    else:
+        typer.echo(printable("\n".join(_lines(report))))
+    raise typer.Exit(FAILURE if report.problems else 0)
+
+
+def _lines(report: "Report") -> Iterator[str]:
+    facts = report.facts
+    yield f"{facts['model']}: {'cannot be served' if report.problems else 'can be served'}"
+    yield ""
+    for label, key, told in FACTS:
+        for number, line in enumerate(told(facts[key]) if facts[key] else ()):
+            yield f"  {'' if number else label:<{LABEL_WIDTH}}{line}"
+    for heading, entries in (("Notes", report.notes), ("Problems", report.problems)):
+        if entries:
+            yield f"\n{heading}"
+            yield from (f"  - {entry}" for entry in entries)
+
+
+def _architecture(it: dict[str, Any]) -> Iterator[str]:
+    if it["name"] is None:
+        stated = it["stated"] if isinstance(it["stated"], list) else ()
+        yield f"{', '.join(map(str, stated))}, which no plugin serves" if stated else "not stated"
+    else:
+        yield f"{it['name']}, by {_plugin(it)}: {it['summary']}"
+
+
+def _converter(it: dict[str, Any]) -> Iterator[str]:
+    yield f"{it['name']}, by {_plugin(it)}"
+
+
+def _plugin(it: dict[str, Any]) -> str:
+    return f"the plugin {it['plugin']}" + (f" ({it['distribution']})" if it["distribution"] else "")
+
+
+def _tasks(tasks: list[dict[str, Any]]) -> Iterator[str]:
+    for it in tasks:
+        activation = it["activation"] or "no activation"
+        yield f"{it['name']}: {it['pooling']}, from {it['pooling_from']}; {activation}, from {it['activation_from']}"
+
+
+def _dense(layers: list[dict[str, Any]]) -> Iterator[str]:
+    for it in layers:
+        yield f"{it['in_features']} to {it['out_features']}, {it['activation']}, from {it['folder']}"
+
+
+def _lengths(it: dict[str, Any]) -> Iterator[str]:
+    if it["value"] is not None:
+        yield f"{it['value']} tokens, from {it['from']}"
+    for said in it["stated"]:
+        if not said["counts"]:
+            yield f"{said['value']} is stated by {said['file']} ({said['key']})"
+
+
+def _tokenizer(it: dict[str, Any]) -> Iterator[str]:
+    parts = [it["file"] or "none", it["class"], "lower-cased" if it["lower_case"] else None]
+    yield ", ".join(str(part) for part in parts if part)
+
+
+def _prompts(it: dict[str, Any]) -> Iterator[str]:
+    for name, text in it["named"].items():
+        yield f"{name}: {text!r}{' (the default)' if name == it['default'] else ''}"
+
+
+def _dtype(it: dict[str, Any]) -> Iterator[str]:
+    yield f"{it['value']}, from {it['from']}"
+
+
+def _weights(it: dict[str, Any]) -> Iterator[str]:
+    count = "pickled" if it["parameters"] is None else f"{it['parameters']:,} parameters"
+    files = it["files"][0] if len(it["files"]) == 1 else f"{len(it['files'])} files, {it['files'][0]} ..."
+    yield f"{count}, {it['bytes'] / 1e6:,.1f} MB in {files}"
+
+
+def _code(found: list[dict[str, str]]) -> Iterator[str]:
+    for it in found:
+        yield f"{it['names']}, named by {it['file']} ({it['key']})"
+
+
+def _as_it_is(value: object) -> Iterator[str]:
+    yield str(value)
+
+
+# What is told, in this order: its label, which fact it is, and how that becomes lines.
+FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]]], ...] = (
+    ("source", "source", _as_it_is),
+    ("folder", "path", _as_it_is),
+    ("architecture", "architecture", _architecture),
+    ("converter", "converter", _converter),
+    ("tasks", "tasks", _tasks),
+    ("dimensions", "embedding_size", _as_it_is),
+    ("dense", "dense", _dense),
+    ("max length", "max_model_len", _lengths),
+    ("tokenizer", "tokenizer", _tokenizer),
+    ("prompts", "prompts", _prompts),
+    ("similarity", "similarity", _as_it_is),
+    ("dtype", "dtype", _dtype),
+    ("weights", "weights", _weights),
+    ("own code", "remote_code", _code),
+)

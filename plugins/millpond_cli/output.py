@@ -1,0 +1,73 @@
+"""Where results go: stdout, or a file that is there whole or not at all."""
+
+import contextlib
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from millpond.cli import CommandError
+
+STDOUT = "-"
+
+
+@contextlib.contextmanager
+def open_output(path: str | None) -> Iterator[BinaryIO]:
+    """A file to write results to; one that is named takes its name when all is written, and no sooner.
+
+    Args:
+        path: The file; None or ``-`` for stdout.
+
+    Raises:
+        CommandError: There is no stdout, or nothing can be written at that path.
+    """
+    if path is None or path == STDOUT:
+        yield _stdout()
+        return
+    target = Path(path).resolve()  # where a link leads, so that the link stays
+    if target.exists() and not target.is_file() and not target.is_dir():
+        with target.open("wb") as file:  # a device or a named pipe is written to, not replaced
+            yield file
+        return
+    with _replacement(target, path) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _replacement(target: Path, path: str) -> Iterator[BinaryIO]:
+    if target.is_dir():
+        message = f"{path} is a folder: name a file in it"
+        raise CommandError(message)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror}"
+        raise CommandError(message) from error
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield file
+        part.chmod(_mode(target))
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _mode(target: Path) -> int:
+    """The permissions of the file that is replaced; those of a new file, if there is none."""
+    if target.exists():
+        return stat.S_IMODE(target.stat().st_mode)
+    mask = os.umask(0)  # can only be read by setting it
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _stdout() -> BinaryIO:
+    if sys.stdout is None:
+        message = "stdout is closed"
+        raise CommandError(message, hint="--output FILE writes to a file")
+    return sys.stdout.buffer

@@ -1,0 +1,17 @@
+"""Names the commands that Millpond comes with."""
+
+from collections.abc import Iterator
+
+from millpond.hookspecs import hookimpl
+from millpond.specs import CommandSpec
+
+
+@hookimpl
+def register_commands() -> Iterator[CommandSpec]:
+    """Use a model, compare with it, look into one, look at the plugins."""
+    yield CommandSpec(name="embed", target="millpond_cli.embed:app", summary="Turn texts into vectors.")
+    yield CommandSpec(name="similarity", target="millpond_cli.similarity:app", summary="Say how alike texts are.")
+    yield CommandSpec(
+        name="inspect", target="millpond_cli.inspect:app", summary="Show what a model is, and which file says so."
+    )
+    yield CommandSpec(name="plugins", target="millpond_cli.plugins:app", summary="List and check plugins and kernels.")

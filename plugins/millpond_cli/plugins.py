@@ -1,0 +1,126 @@
+"""``millpond plugins``: what is installed, whether all of it works, and which kernels are chosen."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from millpond.cli import FAILURE
+from millpond.plugins import PluginInfo, get_plugin_manager
+from millpond_cli import options
+from millpond_cli.checks import ambiguities, check_targets
+from millpond_cli.tables import table
+
+app = options.new_app()
+
+ForDevice = Annotated[str, typer.Option("--device", metavar="DEVICE", help="The device to choose for: cpu, cuda ...")]
+ForDtype = Annotated[
+    str, typer.Option("--dtype", metavar="DTYPE", help="The dtype to choose for: float32, bfloat16 ...")
+]
+
+
+@app.callback()
+def plugins() -> None:
+    """List and check plugins and kernels."""
+
+
+@app.command("list", cls=options.GroupedCommand)
+def list_plugins(*, as_json: options.AsJson = False) -> None:
+    """List the plugins: where each came from, whether it is loaded, what it brings.
+
+    A plugin that failed is listed with the stage at which it did, and why. Nothing that plugins name is imported.
+    """
+    records = [_record(info) for info in get_plugin_manager().plugins()]
+    if as_json:
+        typer.echo(json.dumps(records, indent=2))
+        return
+    rows = [[it["name"], it["status"], it["origin"], _distribution(it), _brought(it)] for it in records]
+    typer.echo(table([["PLUGIN", "STATUS", "ORIGIN", "DISTRIBUTION", "BRINGS"], *rows]))
+    for record in records:
+        if record["failure"] is not None:
+            typer.echo(f"\n{_failure(record)}")
+
+
+@app.command(cls=options.GroupedCommand)
+def doctor(*, as_json: options.AsJson = False) -> None:
+    """Import all that plugins name, and say what does not work.
+
+    Exits with 1 if a plugin is not loaded because it failed, or if something it names cannot be imported.
+    """
+    registry = get_plugin_manager().registry
+    records = [_record(info) for info in get_plugin_manager().plugins()]
+    for record, info in zip(records, get_plugin_manager().plugins(), strict=True):
+        record["broken"] = check_targets(registry, info)
+    ambiguous = ambiguities(registry)
+    healthy = not any(record["failure"] or record["broken"] for record in records)
+    if as_json:
+        typer.echo(json.dumps({"healthy": healthy, "plugins": records, "ambiguous": ambiguous}, indent=2))
+    else:
+        _tell_health(records, ambiguous)
+    raise typer.Exit(0 if healthy else FAILURE)
+
+
+@app.command(cls=options.GroupedCommand)
+def kernels(*, device: ForDevice = "cpu", dtype: ForDtype = "float32", as_json: options.AsJson = False) -> None:
+    """List the implementations of every op, which of them is chosen, and why the others are not."""
+    from millpond_cli.kernels import judge_all  # noqa: PLC0415  needs torch
+
+    records = judge_all(get_plugin_manager().registry, device, dtype)
+    if as_json:
+        typer.echo(json.dumps(records, indent=2))
+        return
+    marks = [("chosen" if it["chosen"] else "fits" if it["fits"] else "no") for it in records]
+    rows = [[it["name"], mark, it["plugin"], it["reason"]] for it, mark in zip(records, marks, strict=True)]
+    typer.echo(table([["KERNEL", "HERE", "PLUGIN", "WHY"], *rows]))
+
+
+def _record(info: PluginInfo) -> dict[str, Any]:
+    catalogs = get_plugin_manager().registry.catalogs()
+    own = {
+        catalog.kind: [it.spec.name for it in catalog.entries(overridden=True) if it.origin == info.origin]
+        for catalog in catalogs
+    }
+    failure = info.failure
+    return {
+        "name": info.name,
+        "status": info.status,
+        "origin": info.origin.rank,
+        "distribution": info.origin.distribution,
+        "version": info.version,
+        "module": info.origin.module,
+        "brings": {kind: names for kind, names in own.items() if names},
+        "failure": None
+        if failure is None
+        else {"stage": failure.stage, "reason": f"{type(failure.error).__name__}: {failure.error}"},
+    }
+
+
+def _distribution(record: dict[str, Any]) -> str:
+    return f"{record['distribution']} {record['version']}".strip()
+
+
+def _brought(record: dict[str, Any]) -> str:
+    return ", ".join(f"{len(names)} {_plural(kind, len(names))}" for kind, names in record["brings"].items())
+
+
+def _plural(kind: str, count: int) -> str:
+    label = kind.replace("io_", "IO ")
+    return label if count == 1 else f"{label}s"
+
+
+def _failure(record: dict[str, Any]) -> str:
+    where = f"{record['name']} ({_distribution(record)}, {record['module'] or 'no module'})"
+    return f"{where} failed at {record['failure']['stage']}: {record['failure']['reason']}"
+
+
+def _tell_health(records: list[dict[str, Any]], ambiguous: list[str]) -> None:
+    for record in records:
+        broken = record["broken"]
+        health = "broken" if broken else record["status"]
+        typer.echo(f"{health:<8}  {record['name']}: {_brought(record) or 'nothing'}")
+        if record["failure"] is not None:
+            typer.echo(f"          {_failure(record)}")
+        for fault in broken:
+            typer.echo(f"          {fault['kind']} {fault['name']}: {fault['reason']}")
+    for line in ambiguous:
+        typer.echo(f"note      {line}")

@@ -1,0 +1,271 @@
+"""What is known of a model without loading it: what was inferred, from which file, what conflicts. No torch."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from millpond.config import CheckpointConfig, Choice
+from millpond.errors import MillpondError
+from millpond.loading.arguments import Arguments
+from millpond.loading.files import read_object
+from millpond.loading.lengths import state_lengths
+from millpond.loading.repository import Repository
+from millpond.loading.resolve import Resolution, choose_dtype, override_config, resolve
+from millpond.loading.sentence_transformers import Module
+from millpond.loading.source import find_repository
+from millpond.registry import Entry, Registry
+from millpond_cli.checkpoint_files import weights_of
+
+ORIGINS = {"user": "the command line", "default": "the default of Millpond"}
+COSINE = (None, "cosine")
+
+
+@dataclass
+class Report:
+    """What is known of a model.
+
+    Attributes:
+        facts: What was found, as JSON has it.
+        problems: Why it cannot be served; empty if it can.
+        notes: What files contradict each other in, and what of them is set aside.
+    """
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def attempt(self, look: Callable[[], Any]) -> Any:
+        """What ``look`` finds; None, and a problem noted, if it cannot."""
+        try:
+            return look()
+        except MillpondError as error:
+            if str(error) not in self.problems:  # several looks may stumble over one file
+                self.problems.append(str(error))
+            return None
+
+
+def report_on(registry: Registry, model: str, arguments: Arguments) -> Report:
+    """Look at a model.
+
+    Raises:
+        ModelNotFoundError: No source has it.
+    """
+    repository = find_repository(registry, model, arguments.source)
+    report = Report({"model": model, "source": repository.source, "path": str(repository.path)})
+    resolution: Resolution | None = report.attempt(lambda: resolve(registry, repository, arguments.load))
+    config: CheckpointConfig | None = report.attempt(
+        lambda: override_config(repository.config, arguments.load.hf_overrides)
+    )
+    _Looker(report, registry, repository, config, resolution, arguments).look()
+    return report
+
+
+@dataclass(frozen=True)
+class _Looker:
+    """Looks at one part of a model after the other, as far as what went before allows."""
+
+    report: Report
+    registry: Registry
+    repository: Repository
+    config: CheckpointConfig | None
+    resolution: Resolution | None
+    arguments: Arguments
+
+    def look(self) -> None:
+        facts, attempt = self.report.facts, self.report.attempt
+        facts["architecture"] = self._architecture()
+        facts["converter"] = self._converter()
+        facts["tasks"] = attempt(self._tasks)
+        facts["embedding_size"] = None if self.resolution is None else self.resolution.embedding_size
+        facts["dense"] = attempt(self._dense)
+        facts["max_model_len"] = attempt(self._lengths)
+        facts["tokenizer"] = attempt(self._tokenizer)
+        facts["prompts"] = attempt(self._prompts)
+        facts["similarity"] = attempt(self._similarity)
+        facts["dtype"] = attempt(self._dtype)
+        facts["weights"] = attempt(self._weights)
+        facts["remote_code"] = attempt(self._remote_code)
+
+    def _architecture(self) -> dict[str, Any] | None:
+        if self.config is None:
+            return None
+        named = {"stated": self.config.get("architectures"), "model_type": self.config.get("model_type")}
+        if self.resolution is None:
+            return {"name": None, "plugin": None, "distribution": None, "summary": None, **named}
+        entry = self.resolution.architecture
+        return {**_served(entry), "summary": entry.spec.summary, **named}
+
+    def _converter(self) -> dict[str, Any] | None:
+        if self.resolution is None or self.resolution.converter is None:
+            return None
+        return _served(self.resolution.converter)
+
+    def _tasks(self) -> list[dict[str, Any]]:
+        if self.resolution is None:
+            return []
+        if not self.resolution.tasks:
+            self.report.problems.append("its architecture serves no task by itself, and no converter gives it one")
+        return [self._task(self.resolution, name) for name in self.resolution.tasks]
+
+    def _task(self, resolution: Resolution, name: str) -> dict[str, Any]:
+        spec = self.registry.tasks.get(name).spec
+        by_task = Choice(value=spec.default_pooling, origin="task")
+        key = "tok_pooling_type" if spec.per_token else "seq_pooling_type"
+        pooling = resolution.pooler.get(key, by_task)
+        pooler = self.report.attempt(lambda: self.registry.poolers.get(pooling.value))
+        normalize = resolution.pooler.get("use_activation", Choice(value=True, origin="task"))
+        return {
+            "name": name,
+            "pooling": pooling.value,
+            "pooling_from": self._origin(pooling, name, self._pooling_file()),
+            "pooler_plugin": None if pooler is None else pooler.origin.plugin,
+            "activation": spec.default_activation if normalize.value else None,
+            "activation_from": self._origin(normalize, name, "modules.json"),
+        }
+
+    def _origin(self, choice: Choice, task: str, file: str) -> str:
+        if choice.origin == "task":
+            return f"the default of the task {task}"
+        if choice.origin == "architecture" and self.resolution is not None:
+            return f"the architecture {self.resolution.architecture.spec.name}"
+        return file if choice.origin == "sentence_transformers" else ORIGINS.get(choice.origin, choice.origin)
+
+    def _pooling_file(self) -> str:
+        modules = self.repository.sentence_transformers.modules
+        pooling = next((module for module in modules if module.type == "Pooling"), None)
+        return "modules.json" if pooling is None else f"{self._relative(pooling.path)}/config.json"
+
+    def _dense(self) -> list[dict[str, Any]]:
+        return [self._dense_layer(module) for module in self.repository.sentence_transformers.dense]
+
+    def _dense_layer(self, module: Module) -> dict[str, Any]:
+        dotted = str(module.config.get("activation_function") or "identity")
+        self.report.attempt(lambda: self.registry.activations.get(dotted.rpartition(".")[2].lower()))
+        self.report.attempt(lambda: weights_of(module.path, allow_pickle=self.arguments.load.allow_pickle))
+        return {
+            "folder": self._relative(module.path),
+            "in_features": module.config.get("in_features"),
+            "out_features": module.config.get("out_features"),
+            "activation": dotted,
+        }
+
+    def _lengths(self) -> dict[str, Any]:
+        chosen = None if self.resolution is None else self.resolution.max_model_len
+        said = self.resolution.lengths if self.resolution is not None else ()
+        if self.resolution is None and self.config is not None:
+            said = tuple(state_lengths(self.repository, self.config, positions="relative"))
+        stated = [
+            {
+                "value": it.value,
+                "file": it.file,
+                "key": it.key,
+                "counts": chosen is not None and str(it) == chosen.origin,
+            }
+            for it in said
+        ]
+        if chosen is not None and len({it.value for it in said}) > 1:
+            self.report.notes.append(_why_this_length(chosen, sorted({it.value for it in said})))
+        value, origin = (None, None) if chosen is None else (chosen.value, ORIGINS.get(chosen.origin, chosen.origin))
+        return {"value": value, "from": origin, "stated": stated}
+
+    def _tokenizer(self) -> dict[str, Any]:
+        folder = self.repository.transformer_path
+        file = next((name for name in TOKENIZER_FILES if (folder / name).exists()), None)
+        written = read_object(folder / "tokenizer.json")
+        if file is None:
+            self.report.notes.append(f"there is no {TOKENIZER_FILES[0]}: the model takes token ids, and no text")
+        for key, does in (("padding", "pads texts"), ("truncation", "cuts texts")):
+            if written.get(key):
+                self.report.notes.append(f"tokenizer.json {does} ({_brief(written[key])}): that is switched off")
+        return {
+            "file": file,
+            "class": self.repository.tokenizer_config.get("tokenizer_class"),
+            "padding": written.get("padding"),
+            "truncation": written.get("truncation"),
+            "lower_case": self.repository.sentence_transformers.do_lower_case,
+        }
+
+    def _prompts(self) -> dict[str, Any]:
+        files = self.repository.sentence_transformers
+        default = files.default_prompt_name
+        if default is not None:
+            text = files.prompts.get(default)
+            said = f"names a default prompt {default!r}" + (
+                " that it does not have" if text is None else f" ({text!r})"
+            )
+            way_out = "Millpond puts no prompt before a text unless it is asked to: write it into the texts"
+            self.report.notes.append(f"config_sentence_transformers.json {said}. {way_out}")
+        if not files.include_prompt:
+            self.report.notes.append(
+                f"{self._pooling_file()} leaves the prompt out of pooling; Millpond pools all tokens"
+            )
+        return {"named": dict(files.prompts), "default": default}
+
+    def _similarity(self) -> str | None:
+        stated = self.repository.sentence_transformers.similarity
+        if stated not in COSINE:
+            self.report.notes.append(
+                f"the model was trained for the similarity {stated!r}; `similarity` takes the cosine"
+            )
+        return stated
+
+    def _dtype(self) -> dict[str, Any] | None:
+        if self.config is None:
+            return None
+        chosen = choose_dtype(self.arguments.load.dtype, self.config, self.repository)
+        return {"value": chosen.value, "from": ORIGINS.get(chosen.origin, chosen.origin)}
+
+    def _weights(self) -> dict[str, Any]:
+        return weights_of(self.repository.transformer_path, allow_pickle=self.arguments.load.allow_pickle)
+
+    def _remote_code(self) -> list[dict[str, str]]:
+        found = [*self._named_code()]
+        if found:
+            self.report.notes.append("the model's files name code of their own; none of it is run")
+        return found
+
+    def _named_code(self) -> Iterator[dict[str, str]]:
+        configs: dict[str, Mapping[str, Any]] = {"tokenizer_config.json": self.repository.tokenizer_config}
+        if self.config is not None:
+            configs["config.json"] = self.config
+        for file, config in sorted(configs.items()):
+            named = config.get("auto_map")
+            for key, value in dict(named).items() if isinstance(named, Mapping) else ():
+                yield {"file": file, "key": f"auto_map.{key}", "names": str(value)}
+        for module in self.repository.sentence_transformers.modules:
+            if "." in module.type:  # those of known families have lost what stands before the class
+                yield {"file": "modules.json", "key": self._relative(module.path), "names": module.type}
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.repository.path).as_posix()
+
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
+
+
+def _served(entry: Entry[Any]) -> dict[str, Any]:
+    origin = entry.origin
+    distribution = f"{origin.distribution} {origin.version}".strip()
+    return {"name": entry.spec.name, "plugin": origin.plugin, "distribution": distribution or None}
+
+
+def _why_this_length(chosen: Choice, values: list[int]) -> str:
+    stated = f"the files state {', '.join(map(str, values[:-1]))} and {values[-1]} tokens"
+    if chosen.origin == "user":
+        return f"{stated}; the command line goes before all of them"
+    if "max_seq_length" in chosen.origin:
+        return f"{stated}; {chosen.value} counts, for what sentence-transformers states goes first"
+    return f"{stated}; {chosen.value} counts, the least that config.json and tokenizer_config.json state"
+
+
+def _brief(setting: Any) -> str:
+    """The part of tokenizer.json's padding or truncation that says how long: ``Fixed 128``, ``max_length 128``."""
+    if not isinstance(setting, dict):
+        return str(setting)
+    if "max_length" in setting:
+        return f"max_length {setting['max_length']}"
+    strategy = setting.get("strategy")
+    if isinstance(strategy, dict):
+        return ", ".join(f"{name} {value}" for name, value in strategy.items())
+    return str(strategy)

@@ -1,0 +1,117 @@
+"""``millpond similarity``: how alike texts are, by the cosine of their vectors."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from millpond.cli import USAGE, CommandError
+from millpond.errors import InvalidInputError
+from millpond_cli import options
+from millpond_cli.arguments import ModelArguments
+from millpond_cli.tables import is_terminal, tab_separated, table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from millpond.llm import LLM
+
+FEWEST = 2
+TOO_LONG = "maximum context length"
+
+app = options.new_app()
+
+ComparedTexts = Annotated[list[str], typer.Argument(metavar="TEXT", help="The texts, two or more.", show_default=False)]
+Matrix = Annotated[
+    bool,
+    typer.Option(
+        "--matrix", help="Compare all with all, instead of the first with each other.", rich_help_panel="Output"
+    ),
+]
+
+
+@app.command(cls=options.GroupedCommand)
+def similarity(
+    *,
+    texts: ComparedTexts,
+    matrix: Matrix = False,
+    as_json: options.AsJson = False,
+    model: options.ModelOption = options.DEFAULT_MODEL,
+    revision: options.Revision = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    max_model_len: options.MaxModelLen = None,
+    hf_overrides: options.HfOverrides = None,
+    convert: options.Convert = "auto",
+    allow_pickle: options.AllowPickle = False,
+    trust_remote_code: options.TrustRemoteCode = False,
+    kernels: options.Kernels = None,
+    truncate: options.Truncate = False,
+    pooler_config: options.PoolerConfigJson = None,
+) -> None:
+    """Say how alike texts are.
+
+    The first text is compared with each of the others: 1 is the same direction of meaning, 0 is nothing in common.
+    A terminal gets a table, a pipe tab-separated values.
+    """
+    if len(texts) < FEWEST:
+        message = "there is one text, and nothing to compare it with"
+        raise CommandError(message, hint="pass two texts or more, each in quotes", exit_code=USAGE)
+    arguments = ModelArguments(
+        model=model,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        max_model_len=max_model_len,
+        hf_overrides=hf_overrides,
+        convert=convert,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+        kernels=kernels,
+        pooler_config=pooler_config,
+    )
+    with arguments.load() as llm:
+        scores = _cosines(llm, texts, truncate=truncate)
+    if as_json:
+        shown: Any = scores.tolist() if matrix else scores[0, 1:].tolist()
+        typer.echo(
+            json.dumps({"model": model, "similarity": "cosine", "texts": texts, "scores": shown}, ensure_ascii=False)
+        )
+    else:
+        typer.echo(_matrix(texts, scores) if matrix else _list(texts, scores))
+
+
+def _cosines(llm: "LLM", texts: list[str], *, truncate: bool) -> "NDArray[Any]":
+    """The cosine of each pair, [num_texts, num_texts]."""
+    import numpy as np  # noqa: PLC0415  --help does without
+
+    try:
+        outputs = llm.embed(texts, use_tqdm=False, truncate_prompt_tokens=-1 if truncate else None)
+    except InvalidInputError as error:
+        if error.index is None:
+            raise
+        hint = "--truncate cuts texts that are too long" if TOO_LONG in error.message else ""
+        raise CommandError(f"text {error.index + 1}: {error.message}", hint=hint) from error
+    vectors = np.stack([output.outputs.array for output in outputs]).astype(np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.round(vectors @ vectors.T, 6)
+
+
+def _list(texts: Sequence[str], scores: "NDArray[Any]") -> str:
+    if not is_terminal():
+        return tab_separated([[f"{score:.6f}", text] for text, score in zip(texts[1:], scores[0, 1:], strict=True)])
+    rows = [[f"{score:.4f}", text] for text, score in zip(texts[1:], scores[0, 1:], strict=True)]
+    return table([["", texts[0]], *rows], right=[0])
+
+
+def _matrix(texts: Sequence[str], scores: "NDArray[Any]") -> str:
+    numbers = [str(number) for number in range(1, len(texts) + 1)]
+    if not is_terminal():
+        return tab_separated([["text", *texts], *_rows(texts, scores, 6)])
+    rows = [[number, *cells[1:], cells[0]] for number, cells in zip(numbers, _rows(texts, scores, 4), strict=True)]
+    return table([["", *numbers, ""], *rows], right=range(len(texts) + 1))
+
+
+def _rows(texts: Sequence[str], scores: "NDArray[Any]", digits: int) -> list[list[str]]:
+    return [[text, *(f"{score:.{digits}f}" for score in row)] for text, row in zip(texts, scores, strict=True)]

@@ -1,0 +1,287 @@
+"""How vectors are written: JSONL, JSON, CSV, npy, npz. Each writer takes results in order and keeps none of them."""
+
+import csv
+import io
+import json
+import shutil
+import struct
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millpond_cli.rows import Row
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of a row.
+
+    Attributes:
+        row: The row.
+        vector: Its vector, [dim], or one a token, [num_tokens, dim]; None if it failed.
+        num_tokens: How many tokens the model read.
+        num_dropped_tokens: How many were cut off.
+        error: Why there is no vector.
+    """
+
+    row: Row
+    vector: Array | None = None
+    num_tokens: int = 0
+    num_dropped_tokens: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What is written beside the vectors.
+
+    Attributes:
+        with_text: The text.
+        with_id: A column for the id, where columns must be known from the start.
+        with_error: A column for the error, likewise.
+        dimensions: How many dimensions a vector has, as far as the model says; for results without any vector.
+    """
+
+    with_text: bool = False
+    with_id: bool = False
+    with_error: bool = False
+    dimensions: int | None = None
+
+
+class Writer(Protocol):
+    """Writes results to a file."""
+
+    def write(self, results: Sequence[Result]) -> None:
+        """Write some results."""
+
+    def finish(self) -> None:
+        """Write what can only be known at the end."""
+
+    def release(self) -> None:
+        """Let go of temporary files, whatever happened. The file that is written to stays open."""
+
+
+class JsonLinesWriter:
+    """One JSON object a line."""
+
+    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+        self._file = file
+        self._with_text = layout.with_text
+
+    def write(self, results: Sequence[Result]) -> None:
+        """Write some results."""
+        for result in results:
+            self._file.write(_encoded(_object(result, with_text=self._with_text) + "\n"))
+
+    def finish(self) -> None:
+        """Nothing is left to write."""
+
+    def release(self) -> None:
+        """There is nothing to let go of."""
+
+
+class JsonWriter:
+    """One JSON list of objects."""
+
+    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+        self._file = file
+        self._with_text = layout.with_text
+        self._before = "[\n"
+
+    def write(self, results: Sequence[Result]) -> None:
+        """Write some results."""
+        for result in results:
+            self._file.write(_encoded(self._before + _object(result, with_text=self._with_text)))
+            self._before = ",\n"
+
+    def finish(self) -> None:
+        """End the list."""
+        self._file.write(b"[]\n" if self._before == "[\n" else b"\n]\n")
+
+    def release(self) -> None:
+        """There is nothing to let go of."""
+
+
+class CsvWriter:
+    """One record a text: index, id, text, num_tokens, error, then one column a dimension."""
+
+    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+        self._file = file
+        self._layout = layout
+        self._waiting: list[Result] = []
+        self._size: int | None = None
+
+    def write(self, results: Sequence[Result]) -> None:
+        """Write some results; those without a vector wait until one tells how many columns there are."""
+        self._waiting += results
+        if self._size is None:
+            size = next((len(result.vector) for result in self._waiting if result.vector is not None), None)
+            if size is None:
+                return
+            self._begin(size)
+        self._write_waiting()
+
+    def finish(self) -> None:
+        """Write the header, and what failed, if there was no vector at all."""
+        if self._size is None:
+            self._begin(self._layout.dimensions or 0)
+            self._write_waiting()
+
+    def release(self) -> None:
+        """There is nothing to let go of."""
+
+    def _begin(self, size: int) -> None:
+        self._size = size
+        self._write([*self._names(), *(f"e{n}" for n in range(size))])
+
+    def _names(self) -> list[str]:
+        chosen = {"id": self._layout.with_id, "text": self._layout.with_text, "error": self._layout.with_error}
+        return [name for name in ("index", "id", "text", "num_tokens", "error") if chosen.get(name, True)]
+
+    def _write_waiting(self) -> None:
+        for result in self._waiting:
+            row = result.row
+            cells = {"index": row.index, "id": row.id, "text": row.text, "error": result.error}
+            cells["num_tokens"] = result.num_tokens or ""
+            numbers = [""] * (self._size or 0) if result.vector is None else number_texts(result.vector)
+            self._write([*(cells[name] for name in self._names()), *numbers])
+        self._waiting = []
+
+    def _write(self, cells: Sequence[object]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(cells)
+        self._file.write(_encoded(line.getvalue()))
+
+
+class NpyWriter:
+    """One float32 array, [num_texts, dim]; the row of a text that failed is NaN, so that places agree."""
+
+    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+        self._file = file
+        self._layout = layout
+        self._size: int | None = None
+        self._rows = 0
+        self._missing = 0
+        # What cannot be wound back to its beginning, where the number of rows stands, is written at the end.
+        self._array = file if file.seekable() and file.readable() else tempfile.TemporaryFile()  # noqa: SIM115
+        self._array.write(npy_header((0, 0)))
+
+    def write(self, results: Sequence[Result]) -> None:
+        """Write some results."""
+        for result in results:
+            if result.vector is None:
+                self._missing += 1
+            else:
+                self._put(np.atleast_2d(result.vector))
+
+    def finish(self) -> None:
+        """Say at the beginning how many rows there are."""
+        self._put(np.empty((0, self._size or self._layout.dimensions or 0), dtype=np.float32))
+        self._array.seek(0)
+        self._array.write(npy_header((self._rows, self._size or 0)))
+        if self._array is self._file:
+            self._array.seek(0, io.SEEK_END)
+        else:
+            self._array.seek(0)
+            shutil.copyfileobj(self._array, self._file)
+
+    def release(self) -> None:
+        """Let go of the temporary file, if there is one."""
+        if self._array is not self._file:
+            self._array.close()
+
+    def _put(self, rows: Array) -> None:
+        self._size = rows.shape[1]
+        if self._missing:
+            self._array.write(np.full((self._missing, self._size), np.nan, dtype="<f4").tobytes())
+        self._array.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+        self._rows += len(rows) + self._missing
+        self._missing = 0
+
+
+class NpzWriter:
+    """Vectors of tokens: ``embeddings``, [num_tokens, dim], and ``offsets``, [num_texts + 1], where each text begins.
+
+    The vectors of text i are ``embeddings[offsets[i]:offsets[i + 1]]``: none, if it failed.
+    """
+
+    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+        self._file = file
+        self._rows = tempfile.TemporaryFile()  # noqa: SIM115  closed by release()
+        self._embeddings = NpyWriter(self._rows, layout)
+        self._offsets = [0]
+
+    def write(self, results: Sequence[Result]) -> None:
+        """Write some results."""
+        self._embeddings.write([result for result in results if result.vector is not None])
+        for result in results:
+            self._offsets.append(self._offsets[-1] + (0 if result.vector is None else len(result.vector)))
+
+    def finish(self) -> None:
+        """Put both arrays into one file."""
+        self._embeddings.finish()
+        self._rows.seek(0)
+        with zipfile.ZipFile(self._file, "w") as archive:
+            with archive.open("embeddings.npy", "w", force_zip64=True) as member:
+                shutil.copyfileobj(self._rows, member)
+            with archive.open("offsets.npy", "w") as member:
+                np.save(member, np.asarray(self._offsets, dtype=np.int64))
+
+    def release(self) -> None:
+        """Let go of the temporary file."""
+        self._rows.close()
+
+
+WRITERS: dict[str, Callable[[BinaryIO, Layout], Writer]] = {
+    "jsonl": JsonLinesWriter,
+    "json": JsonWriter,
+    "csv": CsvWriter,
+    "npy": NpyWriter,
+    "npz": NpzWriter,
+}
+
+
+def number_texts(vector: Array) -> list[str]:
+    """Numbers as text: eight digits, nine where eight would not lead back to the same float32."""
+    values = vector.tolist()
+    texts = [f"{value:.8g}" for value in values]
+    for place in np.flatnonzero(np.array(texts, dtype=np.float64).astype(np.float32) != vector):
+        texts[place] = f"{values[place]:.9g}"
+    return texts
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    """The first 128 bytes of a float32 npy file, whatever its shape."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode("ascii")
+
+
+def _object(result: Result, *, with_text: bool) -> str:
+    head: dict[str, Any] = {"index": result.row.index}
+    if result.row.id is not None:
+        head["id"] = result.row.id
+    if with_text and result.row.text:
+        head["text"] = result.row.text
+    if result.vector is None:
+        return json.dumps({**head, "error": result.error}, ensure_ascii=False)
+    head["num_tokens"] = result.num_tokens
+    if result.num_dropped_tokens:
+        head["num_dropped_tokens"] = result.num_dropped_tokens
+    return f'{json.dumps(head, ensure_ascii=False)[:-1]}, "embedding": {_list(result.vector)}}}'
+
+
+def _list(vector: Array) -> str:
+    inner = map(_list, vector) if vector.ndim > 1 else number_texts(vector)
+    return f"[{', '.join(inner)}]"
+
+
+def _encoded(text: str) -> bytes:
+    # A lone surrogate, as an id may have, becomes the escape that JSON has for it.
+    return text.encode("utf-8", "backslashreplace")

@@ -1,0 +1,31 @@
+"""Names what Millpond Hello brings."""
+
+from collections.abc import Iterator
+
+from millpond.hookspecs import hookimpl
+from millpond.specs import ArchitectureSpec, PoolerSpec
+
+MILLPOND_API = 1
+
+
+@hookimpl
+def register_poolers() -> Iterator[PoolerSpec]:
+    """One pooling method."""
+    yield PoolerSpec(
+        name="MIN",
+        target="millpond_hello.pooling:MinPooling",
+        summary="the smallest value of each dimension",
+        tasks=("embed",),
+    )
+
+
+@hookimpl
+def register_architectures() -> Iterator[ArchitectureSpec]:
+    """One architecture."""
+    yield ArchitectureSpec(
+        name="HelloModel",
+        target="millpond_hello.model:HelloModel",
+        summary="word vectors",
+        tasks=("embed", "token_embed"),
+        pooling="MIN",
+    )

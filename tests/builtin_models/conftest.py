@@ -1,0 +1,53 @@
+"""What the tests of models share: the hidden states of Millpond, and those of transformers for the same files."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from millpond import LLM, PoolingParams
+
+
+@pytest.fixture
+def load() -> Iterator:
+    """Load models as ``LLM`` does, and close them when the test ends."""
+    loaded: list[LLM] = []
+
+    def load(folder, **settings) -> LLM:
+        loaded.append(LLM(str(folder), num_workers=1, **settings))
+        return loaded[-1]
+
+    yield load
+    for llm in loaded:
+        llm.close()
+
+
+@pytest.fixture
+def hidden():
+    """The hidden states of each prompt: ALL pooling without activation."""
+
+    def hidden(llm: LLM, prompts) -> list[np.ndarray]:
+        bare = PoolingParams(use_activation=False)
+        outputs = llm.encode(prompts, pooling_task="token_embed", pooling_params=bare, use_tqdm=False)
+        return [output.outputs.array for output in outputs]
+
+    return hidden
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """The hidden states of transformers' class of the same name; the weights are loaded strictly, without prefixes."""
+    import transformers
+
+    def reference(folder, prompts, *, dtype=torch.float32) -> list[np.ndarray]:
+        config = transformers.AutoConfig.from_pretrained(folder)
+        (name,) = config.architectures
+        model = getattr(transformers, name)(config, add_pooling_layer=False)
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        model = model.eval().to(dtype)
+        with torch.inference_mode():
+            return [model(torch.tensor([ids])).last_hidden_state[0].float().numpy() for ids in prompts]
+
+    return reference

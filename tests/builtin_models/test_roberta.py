@@ -1,0 +1,127 @@
+"""RobertaModel and XLMRobertaModel: equal to transformers, with positions that start behind the padding id."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from millpond import InvalidInputError
+from millpond.testing.checkpoints import tiny, vocabulary
+
+VOCABULARY = len(vocabulary("roberta"))
+LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
+NAMES = ("RobertaModel", "XLMRobertaModel")
+
+
+def prompts_of(lengths, seed=0, first=5):
+    random = np.random.default_rng(seed)
+    return [random.integers(first, VOCABULARY, size=length).tolist() for length in lengths]
+
+
+def differences(found, expected):
+    assert [len(rows) for rows in found] == [len(rows) for rows in expected]
+    return [float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, reference, name):
+    folder = tiny(name, tmp_path)
+    prompts = prompts_of(LENGTHS)
+    llm = load(folder)
+    found = hidden(llm, prompts)
+    assert max(differences(found, reference(folder, prompts))) <= 1e-5
+    assert max(differences([hidden(llm, prompt)[0] for prompt in prompts], found)) <= 1e-5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference, name):
+    folder = tiny(name, tmp_path)
+    prompts = prompts_of(LENGTHS)
+    exact = reference(folder, prompts)
+    scale = max(float(np.abs(rows).max()) for rows in exact)
+    found = hidden(load(folder, dtype="bfloat16"), prompts)
+    assert 0 < max(differences(found, exact)) / scale <= 2e-2
+    assert max(differences(found, reference(folder, prompts, dtype=torch.bfloat16))) / scale <= 2e-2
+
+
+@pytest.mark.parametrize("pad", [0, 1, 4])
+def test_the_longest_prompt_is_what_the_table_holds_behind_the_padding_id(tmp_path, load, hidden, reference, pad):
+    folder = tiny("RobertaModel", tmp_path, pad_token_id=pad)
+    longest = 66 - pad - 1
+    llm = load(folder)
+    assert llm.model_config.max_model_len == min(longest, 64)  # tokenizer_config.json says 64
+    (folder / "tokenizer_config.json").unlink()
+    llm = load(folder)
+    assert llm.model_config.max_model_len == longest
+    prompts = prompts_of((longest, 3, longest))
+    assert max(differences(hidden(llm, prompts), reference(folder, prompts))) <= 1e-5
+    with pytest.raises(InvalidInputError, match=f"maximum context length is {longest} tokens"):
+        hidden(llm, prompts_of([longest + 1]))
+    with pytest.raises(InvalidInputError, match=f"max_model_len={longest + 1} is over the {longest} position"):
+        load(folder, max_model_len=longest + 1)
+
+
+@pytest.mark.parametrize("pad", ["absent", None])
+def test_without_a_padding_id_it_is_that_of_roberta(tmp_path, load, hidden, pad):
+    """The limit and the model must take the same default: else the longest prompt reads beyond the table."""
+    folder = tiny("RobertaModel", tmp_path)
+    prompts = prompts_of((64, 1))
+    expected = hidden(load(folder), prompts)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    del config["pad_token_id"]
+    path.write_text(json.dumps(config if pad == "absent" else config | {"pad_token_id": pad}))
+    (folder / "tokenizer_config.json").unlink()
+    llm = load(folder)
+    assert llm.model_config.max_model_len == 64
+    assert differences(hidden(llm, prompts), expected) == [0, 0]
+
+
+@pytest.mark.parametrize("prefix", ["roberta.", "model."])
+def test_a_prefix_before_every_name_changes_nothing(tmp_path, load, hidden, prefix):
+    prompts = prompts_of((2, 17))
+    plain, prefixed = tiny("RobertaModel", tmp_path / "a"), tiny("RobertaModel", tmp_path / "b", prefix=prefix)
+    assert differences(hidden(load(prefixed), prompts), hidden(load(plain), prompts)) == [0, 0]
+
+
+def test_positions_differ_from_those_of_bert(tmp_path, load, hidden):
+    folder = tiny("RobertaModel", tmp_path)
+    prompt = prompts_of([9])
+    as_roberta = hidden(load(folder), prompt)
+    as_bert = hidden(load(folder, hf_overrides={"architectures": ["BertModel"]}), prompt)
+    assert differences(as_roberta, as_bert)[0] > 0.1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, name):
+    import transformers
+
+    torch.manual_seed(4)
+    made = getattr(transformers, name)
+    settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    config = made.config_class(vocab_size=50, max_position_embeddings=40, type_vocab_size=1, **settings)
+    model = made(config).eval()
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
+    model.save_pretrained(tmp_path)
+    llm = load(tmp_path)
+    assert llm.model_config.max_model_len == 38
+    prompt = list(range(10, 48))
+    with torch.inference_mode():
+        expected = model(torch.tensor([prompt])).last_hidden_state[0].numpy()
+    assert np.abs(hidden(llm, prompt)[0] - expected).max() <= 1e-5
+
+
+def test_the_encoder_of_a_masked_language_model_is_loaded_on_request(tmp_path, load, hidden):
+    from transformers import RobertaConfig, RobertaForMaskedLM
+
+    torch.manual_seed(5)
+    settings = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
+    config = RobertaConfig(vocab_size=50, max_position_embeddings=40, type_vocab_size=1, **settings)
+    model = RobertaForMaskedLM(config).eval()
+    model.save_pretrained(tmp_path)
+    llm = load(tmp_path, hf_overrides={"architectures": ["RobertaModel"]})
+    with torch.inference_mode():
+        expected = model.roberta(torch.tensor([[7, 8, 9]])).last_hidden_state[0].numpy()
+    assert np.abs(hidden(llm, [7, 8, 9])[0] - expected).max() <= 1e-5

@@ -1,0 +1,70 @@
+"""What the tests of poolers share: poolers built as a model builds them, models, and sentence-transformers as a yardstick."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from millpond import LLM, PoolerConfig, PoolingParams
+from millpond.config import CheckpointConfig, ModelConfig
+from millpond.context import Context
+from millpond.nn import PoolingMetadata
+
+
+@pytest.fixture
+def build(registry):
+    """Build the pooler of a task for a pooling type, as a model of two tasks would."""
+
+    def build(name, *, task="embed", projector=None, head=None, activation=None):
+        config = CheckpointConfig({})
+        model = ModelConfig(
+            model="none",
+            path="none",
+            source="none",
+            architecture="none",
+            hf_config=config,
+            max_model_len=8,
+            dtype="float32",
+            pooler_config=PoolerConfig(pooling_type=None, seq_pooling_type=name, tok_pooling_type=name),
+            tasks=("embed", "token_embed"),
+            embedding_size=None,
+        )
+        ctx = Context(
+            registry=registry,
+            model=model,
+            config=config,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+            projector=projector,
+        )
+        return ctx.pooler(task, head=head, activation=activation)
+
+    return build
+
+
+@pytest.fixture
+def metadata():
+    """What a pooler is told of sequences of these lengths; their token ids count up from 0."""
+
+    def metadata(*lengths, params=None):
+        return PoolingMetadata(
+            lengths=lengths,
+            input_ids=torch.arange(sum(lengths)),
+            params=tuple(params or [PoolingParams(use_activation=False)] * len(lengths)),
+        )
+
+    return metadata
+
+
+@pytest.fixture
+def load() -> Iterator:
+    """Load models as ``LLM`` does, and close them when the test ends."""
+    loaded: list[LLM] = []
+
+    def load(folder, **settings) -> LLM:
+        loaded.append(LLM(str(folder), num_workers=1, **settings))
+        return loaded[-1]
+
+    yield load
+    for llm in loaded:
+        llm.close()

@@ -1,0 +1,250 @@
+"""The pipeline: calls into prompts, prompts into requests, requests into outputs; and IO processors of any shape."""
+
+import asyncio
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.errors import EngineError, InvalidInputError, NonFiniteOutputError
+from millpond.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
+from millpond.pipeline import Job, Pipeline, check_on_error, retyped, windows
+from millpond.specs import IOProcessorSpec
+
+POISON = 0
+
+
+class Chunks(IOProcessor):
+    """Takes lists of token ids, and makes a request of each token: the output is the mean of their vectors."""
+
+    def parse(self, data):
+        if not isinstance(data, list):
+            raise InvalidInputError("a list was wanted")
+        return data
+
+    def pre_process(self, data, params):
+        if data[:1] == [99]:
+            raise InvalidInputError("99 cannot be served")
+        wanted = (Representation("embed", params),)
+        return [
+            PoolingRequest(input_ids=np.array([number]), representations=wanted, num_dropped_tokens=1, note=len(data))
+            for number in data
+        ]
+
+    def post_process(self, requests):
+        if any(request.input_ids[0] == 98 for request in requests):
+            raise EngineError("98 cannot be merged")
+        vectors = [request.results[0] for request in requests]
+        return EmbeddingOutput(np.mean(vectors, axis=0) if vectors else np.zeros(0))
+
+
+@pytest.fixture
+def chunking(watched):
+    """Plugins whose task ``embed`` is served by ``Chunks``."""
+    watched.plugins.register(IOProcessorSpec(name="embed", target=Chunks, tasks=("embed",)))
+    return watched
+
+
+@pytest.fixture
+def llm(folder, chunking):
+    """The tiny BERT, asked by way of ``Chunks``."""
+    with LLM(folder, plugins=chunking.plugins, num_workers=2) as llm:
+        yield llm
+
+
+@pytest.fixture
+def plain(make_llm):
+    """The tiny BERT as it is."""
+    return make_llm(1)
+
+
+def embed(llm, prompts, **named):
+    return llm.embed(prompts, use_tqdm=False, **named)
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+@given(total=st.integers(0, 10_000), first=st.integers(1, 200), largest=st.integers(200, 2000))
+def test_windows_cover_every_place_once_and_grow_to_the_largest(total, first, largest):
+    ranges = list(windows(total, first=first, largest=largest))
+    assert [place for places in ranges for place in places] == list(range(total))
+    sizes = [len(places) for places in ranges]
+    assert all(0 < size <= largest for size in sizes)
+    assert sizes[:-1] == sorted(sizes[:-1])
+    assert not sizes or sizes[0] == min(first, total)
+
+
+# --- splitting a call -------------------------------------------------------------------------------------------------
+
+
+def test_shared_params_are_completed_once(plain):
+    _, items = plain.pipeline.split(["a", "b", "c"], PoolingParams(), "embed")
+    assert [data for data, _ in items] == ["a", "b", "c"]
+    assert len({id(params) for _, params in items}) == 1
+    assert items[0][1].task == "embed"
+
+
+def test_params_for_each_prompt_stay_with_it(plain):
+    own = [PoolingParams(use_activation=value) for value in (True, False, None)]
+    _, items = plain.pipeline.split(["a", "b", "c"], own, "embed")
+    assert [params.use_activation for _, params in items] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ([PoolingParams()], r"lengths of prompts \(2\) and params \(1\) must be the same"),
+        ([PoolingParams()] * 3, r"lengths of prompts \(2\) and params \(3\) must be the same"),
+        ([PoolingParams(), {"dimensions": 3}], "prompt 1: pooling_params must be PoolingParams; got dict"),
+        (PoolingParams(task="token_embed"), "cannot overwrite param.task='token_embed' with pooling_task='embed'"),
+        ([PoolingParams(), PoolingParams(task="token_embed")], "prompt 1: You cannot overwrite"),
+    ],
+)
+def test_params_that_do_not_fit_are_refused(plain, params, message):
+    with pytest.raises(InvalidInputError, match=message) as caught:
+        plain.pipeline.split(["a", "b"], params, "embed")
+    assert caught.value.parameter in ("pooling_params", "pooling_task")
+
+
+def test_the_params_say_the_task_when_the_call_does_not(plain):
+    _, ((_, params),) = plain.pipeline.split("a", PoolingParams(task="token_embed"), None)
+    assert params.task == "token_embed"
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (None, "pooling_task required.*This model serves: embed, token_embed"),
+        ("classify", "Classification API is not supported by this model.*--convert classify"),
+        ("nonsense", r"Unsupported task: 'nonsense' Supported tasks: \('embed', 'token_embed'\)"),
+    ],
+)
+def test_a_task_that_the_model_does_not_serve_is_refused(plain, task, message):
+    with pytest.raises(InvalidInputError, match=f"(?s){message}") as caught:
+        plain.pipeline.split("a", None, task)
+    assert caught.value.parameter == "pooling_task"
+
+
+def test_a_processor_is_built_once_a_task(plain):
+    first, _ = plain.pipeline.split("a", None, "embed")
+    again, _ = plain.pipeline.split("b", None, "embed")
+    other, _ = plain.pipeline.split("b", None, "token_embed")
+    assert first is again
+    assert first is not other
+
+
+def test_an_unknown_way_to_treat_errors_is_refused():
+    check_on_error("raise")
+    check_on_error("return")
+    with pytest.raises(InvalidInputError, match=r"on_error='skip': expected one of 'raise', 'return'"):
+        check_on_error("skip")
+
+
+# --- from prompts to outputs ------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_at_fault_becomes_a_job_with_an_error_that_names_its_place(plain):
+    processor, items = plain.pipeline.split(["a", "", 7, "b"], None, "embed")
+    jobs = plain.pipeline.prepare(processor, 100, items)
+    assert [job.index for job in jobs] == [100, 101, 102, 103]
+    assert [str(job.error).split(":")[0] if job.error else None for job in jobs] == [
+        None,
+        "prompt 101",
+        "prompt 102",
+        None,
+    ]
+    assert [len(job.requests) for job in jobs] == [1, 0, 0, 1]
+    assert all(request.owner is job for job in jobs for request in job.requests)
+
+
+def finished(error=None, index=4):
+    processor = SimpleNamespace(post_process=lambda _: "done")
+    request = PoolingRequest(input_ids=np.array([1, 2]), representations=(), error=error, num_dropped_tokens=3)
+    return Pipeline(None).finish(Job(index=index, request_id="9", processor=processor, requests=[request]))
+
+
+def test_an_output_says_what_was_read_and_what_was_dropped():
+    output = finished()
+    assert (output.outputs, output.error, output.request_id) == ("done", None, "9")
+    assert (output.prompt_token_ids, output.num_prompt_tokens) == ([1, 2], 2)
+    assert (output.num_dropped_tokens, output.truncated) == (3, True)
+
+
+def test_errors_of_the_engine_name_the_prompt_once_and_keep_their_type_and_cause():
+    cause = RuntimeError("why")
+    error = NonFiniteOutputError("NaN")
+    error.__cause__ = cause
+    located = finished(error).error
+    assert (str(located), type(located), located.__cause__) == ("prompt 4: NaN", NonFiniteOutputError, cause)
+    assert str(finished(located).error) == "prompt 4: NaN"
+    assert str(finished(InvalidInputError("no")).error) == "prompt 4: no"
+    assert str(finished(InvalidInputError("no", index=2)).error) == "prompt 2: no"
+
+
+def test_an_output_in_another_type_keeps_its_array_and_the_rest():
+    array = np.ones(3, dtype=np.float32)
+    output = PoolingRequestOutput(
+        request_id="7", outputs=PoolingOutput(array), prompt_token_ids=[1], num_dropped_tokens=2
+    )
+    typed = retyped(output, EmbeddingRequestOutput, EmbeddingOutput)
+    assert type(typed) is EmbeddingRequestOutput
+    assert type(typed.outputs) is EmbeddingOutput
+    assert typed.outputs.array is array
+    assert (typed.request_id, typed.prompt_token_ids, typed.num_dropped_tokens) == ("7", [1], 2)
+    failed = PoolingRequestOutput(request_id="8", outputs=None, prompt_token_ids=[], error=EngineError("no"))
+    assert retyped(failed, EmbeddingRequestOutput, EmbeddingOutput).outputs is None
+
+
+# --- several requests a prompt ----------------------------------------------------------------------------------------
+
+
+def test_a_prompt_of_several_requests_is_merged_when_the_last_has_ended(llm):
+    prompts = [[7 + number % 20 + place for place in range(number % 6)] for number in range(1, 400)]
+    prompts = [prompt or [7] for prompt in prompts]
+    alone = {number: embed(llm, [[number]])[0].outputs.array for number in range(7, 40)}
+    for prompt, output in zip(prompts, embed(llm, prompts), strict=True):
+        wanted = np.mean([alone[number] for number in prompt], axis=0)
+        np.testing.assert_allclose(output.outputs.array, wanted, atol=1e-5, rtol=0)
+        assert output.num_dropped_tokens == len(prompt)
+        assert output.prompt_token_ids == (prompt if len(prompt) == 1 else [])
+
+
+def test_a_prompt_of_no_requests_needs_no_computing(llm, chunking):
+    seen = []
+    chunking.watch(seen.append)
+    (output,) = embed(llm, [[]])
+    assert output.outputs.array.shape == (0,)
+    assert seen == []
+
+
+def test_one_failing_request_fails_its_prompt_and_no_other(llm, chunking, kit):
+    chunking.watch(kit.fails_on(POISON))
+    outputs = embed(llm, [[7, 8], [9, POISON, 10], "text", [99], [7, 98], [], [11]], on_error="return")
+    assert [None if output.error is None else str(output.error) for output in outputs] == [
+        None,
+        "prompt 1: the model failed on this request: RuntimeError: poison",
+        "prompt 2: a list was wanted",
+        "prompt 3: 99 cannot be served",
+        "prompt 4: 98 cannot be merged",
+        None,
+        None,
+    ]
+
+
+def test_both_front_doors_serve_any_processor_alike(llm, folder, chunking, kit):
+    prompts = [[7, 8], [9, POISON, 10], "text", [99], [7, 98], [], [11]]
+    chunking.watch(kit.fails_on(POISON))
+
+    async def main():
+        async with AsyncLLM(folder, plugins=chunking.plugins, num_workers=2) as other:
+            return await other.embed(prompts, on_error="return")
+
+    for output, twin in zip(asyncio.run(main()), embed(llm, prompts, on_error="return"), strict=True):
+        assert str(output.error) == str(twin.error)
+        if output.error is None:
+            np.testing.assert_allclose(output.outputs.array, twin.outputs.array, atol=1e-6, rtol=0)

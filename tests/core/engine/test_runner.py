@@ -1,0 +1,349 @@
+"""The runner: packing, duplicates, representations, results on the host, and the workers' threads."""
+
+import gc
+import threading
+import weakref
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from millpond.engine.request import Representation
+from millpond.engine.runner import Runner
+from millpond.errors import NonFiniteOutputError
+from millpond.params import PoolingParams
+
+TWO, THREE = PoolingParams(dimensions=2), PoolingParams(dimensions=3)
+
+
+def run(runner, *requests):
+    """The requests after a batch of theirs that did not fail."""
+    outcome = runner.run(list(requests))
+    assert outcome.error is None, outcome.error
+    assert outcome.requests == list(requests)
+    return requests
+
+
+def on_worker(runner, *requests):
+    """The outcome of a batch that a worker computes."""
+    outcomes = SimpleQueue()
+    runner.submit(list(requests), outcomes.put)
+    return outcomes.get(timeout=30)
+
+
+# --- packing ----------------------------------------------------------------------------------------------------------
+
+
+def test_sequences_are_packed_by_length_and_results_find_their_requests(kit, model, make_runner):
+    places = [(9, 5), (1, 2), (30, 7), (4, 1), (6, 2)]
+    requests = [kit.request(range(start, start + length)) for start, length in places]
+    kit.check(run(make_runner(), *requests))
+    (batch,) = model.seen
+    assert [len(sequence) for sequence in batch] == [1, 2, 2, 5, 7]
+
+
+def test_many_shuffled_lengths_find_their_requests(kit, make_runner):
+    numbers = np.random.default_rng(0)
+    requests = [kit.request(numbers.integers(0, 1000, length)) for length in numbers.integers(1, 40, 200)]
+    kit.check(run(make_runner(), *requests))
+
+
+def test_the_order_of_the_batch_that_is_handed_back_is_the_one_that_came(kit, make_runner):
+    requests = [kit.request([1] * length) for length in (3, 1, 2)]
+    assert make_runner().run(requests).requests == requests
+
+
+def test_segments_reach_the_model_and_requests_without_them_have_segment_0(kit, make_runner):
+    with_types, without = run(make_runner(), kit.request([5, 6], types=[1, 1]), kit.request([5, 6, 7]))
+    assert with_types.results[0][2] == 1
+    assert without.results[0][2] == 0
+
+
+def test_features_reach_the_model_with_their_sequence(kit, make_runner):
+    plain, long, short = run(
+        make_runner(),
+        kit.request([1] * 4),
+        kit.request([1] * 5, features={"add": 100}),
+        kit.request([1], features={"add": 50}),
+    )
+    assert [request.results[0][3] for request in (plain, long, short)] == [4, 105, 51]
+
+
+# --- duplicates -------------------------------------------------------------------------------------------------------
+
+
+def test_equal_sequences_are_computed_once(kit, model, make_runner):
+    requests = [kit.request(ids) for ids in ([1, 2, 3], [4, 5], [1, 2, 3], [4, 5], [1, 2, 3], [6])]
+    kit.check(run(make_runner(), *requests))
+    assert model.seen == [[(6,), (4, 5), (1, 2, 3)]]
+
+
+def test_equal_sequences_share_no_memory(kit, make_runner):
+    params = PoolingParams()
+    first, second, third = run(make_runner(), *[kit.request([1, 2], params=params) for _ in range(3)])
+    first.results[0][:] = -1
+    second.results[0][:] = -2
+    np.testing.assert_allclose(third.results[0], kit.mean_of(third))
+
+
+def test_sequences_that_are_permutations_are_two(kit, model, make_runner):
+    run(make_runner(), kit.request([1, 2]), kit.request([2, 1]))
+    assert len(model.seen[0]) == 2
+
+
+def test_equal_ids_with_other_segments_are_two(kit, model, make_runner):
+    segments = [None, [0, 1], [1, 0], [0, 1]]
+    requests = run(make_runner(), *[kit.request([1, 2], tasks=["token_embed"], types=types) for types in segments])
+    assert [request.results[0][:, 2].tolist() for request in requests] == [types or [0, 0] for types in segments]
+    assert len(model.seen[0]) == 3
+
+
+def test_equal_ids_with_other_features_are_two(kit, model, make_runner):
+    features = [{}, {"add": 1}, {"add": 2}, {}]
+    requests = run(make_runner(), *[kit.request([1, 2], features=own) for own in features])
+    assert [request.results[0][3] for request in requests] == [2, 3, 4, 2]
+    assert len(model.seen[0]) == 3
+
+
+def test_equal_sequences_with_other_params_are_computed_once_and_pooled_each_their_own_way(kit, model, make_runner):
+    asked = [TWO, THREE, PoolingParams(), PoolingParams(dimensions=2), TWO]
+    requests = run(make_runner(), *[kit.request([1, 2, 3], params=params) for params in asked])
+    for request, params in zip(requests, asked, strict=True):
+        np.testing.assert_allclose(request.results[0], kit.mean_of(request)[: params.dimensions])
+    assert model.seen == [[(1, 2, 3)]]
+
+
+# --- representations --------------------------------------------------------------------------------------------------
+
+
+def test_several_representations_come_from_one_forward(kit, model, make_runner):
+    request = kit.request([3, 4])
+    full = PoolingParams()
+    request.representations = (
+        Representation("embed", TWO),
+        Representation("token_embed", full),
+        Representation("embed", full),
+        Representation("token_embed", THREE),
+    )
+    run(make_runner(), request)
+    assert len(model.seen) == 1
+    assert [array.shape for array in request.results] == [(2,), (2, 4), (4,), (2, 3)]
+    np.testing.assert_allclose(request.results[1], [[3, 0, 0, 2], [4, 1, 0, 2]])
+    np.testing.assert_allclose(request.results[2], kit.mean_of(request))
+
+
+def test_a_batch_of_different_tasks_is_one_forward(kit, model, make_runner):
+    tasks = [["embed"], ["token_embed"], ["embed", "token_embed"], ["token_embed", "embed"]]
+    requests = [kit.request(range(length, 2 * length), tasks=own) for length, own in enumerate(tasks, start=2)]
+    run(make_runner(), *reversed(requests))
+    assert len(model.seen) == 1
+    for request, own in zip(requests, tasks, strict=True):
+        for task, array in zip(own, request.results, strict=True):
+            wanted = kit.mean_of(request)
+            np.testing.assert_allclose(array if task == "embed" else array.mean(0), wanted, rtol=1e-6)
+
+
+def test_token_rows_of_different_widths_come_apart_again(kit, make_runner):
+    requests = [kit.request([7] * length, tasks=["token_embed"], params=p) for length, p in [(3, TWO), (2, THREE)]]
+    run(make_runner(), *requests)
+    assert [request.results[0].shape for request in requests] == [(3, 2), (2, 3)]
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tasks", [["embed"], ["token_embed"]])
+def test_bfloat16_comes_back_as_float32(kit, make_runner, model, tasks):
+    model.dtype = torch.bfloat16
+    request, other = run(make_runner(), kit.request([1, 3], tasks=tasks), kit.request([8], tasks=tasks))
+    assert {array.dtype for array in (*request.results, *other.results)} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(np.atleast_2d(request.results[0]).mean(0), [2, 0.5, 0, 2])
+
+
+@pytest.mark.parametrize("tasks", [["embed"], ["token_embed"], ["embed", "token_embed"]])
+def test_nan_in_one_sequence_fails_that_request_alone(kit, model, make_runner, tasks):
+    model.nan_at = 13
+    good = [kit.request(range(start, start + 3), tasks=tasks) for start in (1, 20, 30)]
+    bad = kit.request([12, 13], tasks=tasks)
+    run(make_runner(), good[0], bad, *good[1:])
+    assert isinstance(bad.error, NonFiniteOutputError)
+    assert "2 tokens" in str(bad.error)
+    assert all(request.error is None and np.isfinite(request.results[0]).all() for request in good)
+    assert len(model.seen) == 1
+
+
+def test_infinity_fails_like_nan(kit, make_runner):
+    request, good = kit.request([1], features={"add": float("inf")}), kit.request([2])
+    run(make_runner(), request, good)
+    assert isinstance(request.error, NonFiniteOutputError)
+    kit.check([good])
+
+
+def test_every_equal_sequence_with_nan_gets_the_error(kit, model, make_runner):
+    model.nan_at = 13
+    requests = run(make_runner(), *[kit.request([13]) for _ in range(3)])
+    assert all(isinstance(request.error, NonFiniteOutputError) for request in requests)
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_fails_leaves_no_results(kit, model, make_runner):
+    model.on_forward = kit.fails_on(7)
+    requests = [kit.request([7]), kit.request([8])]
+    outcome = make_runner().run(requests)
+    assert isinstance(outcome.error, RuntimeError)
+    assert all(request.results == [] and request.error is None for request in requests)
+
+
+def test_what_one_pooler_found_does_not_outlive_the_failure_of_another(kit, model, make_runner):
+    """Else a request that succeeds when it is run again would still carry an error."""
+
+    class Broken(nn.Module):
+        def forward(self, *_):
+            raise RuntimeError("broken pooler")
+
+    model.nan_at = 13
+    model.poolers["broken"] = Broken()
+    request = kit.request([13], tasks=["embed", "broken"])
+    assert "broken pooler" in str(make_runner().run([request]).error)
+    assert (request.error, request.results) == (None, [])
+
+
+@pytest.mark.parametrize("extra", [-1, 1])
+def test_a_pooler_with_too_few_or_too_many_results_fails_its_batch(kit, model, make_runner, extra):
+    class Miscounting(nn.Module):
+        def forward(self, _, metadata):
+            return torch.zeros(len(metadata.lengths) + extra, 4)
+
+    model.poolers["embed"] = Miscounting()
+    requests = [kit.request([1]), kit.request([2, 3])]
+    assert isinstance(make_runner().run(requests).error, ValueError)
+    assert all(request.results == [] for request in requests)
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
+def test_a_worker_outlives_whatever_a_model_raises(kit, model, make_runner, error):
+    model.on_forward = kit.fails_on(7, error=error)
+    runner = make_runner(1)
+    assert isinstance(on_worker(runner, kit.request([7])).error, error)
+    good = kit.request([8])
+    assert on_worker(runner, good).error is None
+    kit.check([good])
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+
+def computed_with(model, runner, kit):
+    """How many threads torch has where a batch is computed, after an operation that uses them."""
+    numbers = []
+
+    def on_forward(_):
+        torch.ones(1 << 18).exp()
+        numbers.append(torch.get_num_threads())
+
+    model.on_forward = on_forward
+    for _ in range(4):
+        on_worker(runner, kit.request([1]))
+    return set(numbers)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_workers_compute_in_one_thread_each(kit, model, make_runner):
+    assert computed_with(model, make_runner(2), kit) == {1}
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_workers_stay_single_threaded_when_the_caller_changes_his_number(kit, model, make_runner):
+    runner = make_runner(2)
+    torch.set_num_threads(2)
+    assert computed_with(model, runner, kit) == {1}
+
+
+def test_the_callers_number_of_threads_is_as_it_was(make_runner, three_threads):
+    make_runner(2)
+    assert torch.get_num_threads() == three_threads
+
+
+def threads_of_a_new_thread():
+    found = SimpleQueue()
+    thread = threading.Thread(target=lambda: found.put(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return found.get()
+
+
+def test_a_thread_that_starts_later_has_the_callers_number(make_runner, three_threads):
+    make_runner(2)
+    assert threads_of_a_new_thread() == three_threads
+
+
+def test_runners_made_side_by_side_leave_the_number_as_it_was(model, closing, three_threads):
+    """One that reads the number while another's workers start would take theirs for the caller's, and keep it."""
+    together = threading.Barrier(8)
+
+    def make():
+        together.wait()
+        for _ in range(5):
+            closing.callback(Runner(model, device=torch.device("cpu"), num_workers=2).close)
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (torch.get_num_threads(), threads_of_a_new_thread()) == (three_threads, three_threads)
+
+
+def test_as_many_workers_as_asked_for_compute_at_a_time(kit, model, make_runner, gate):
+    model.on_forward = gate
+    runner, outcomes = make_runner(3), SimpleQueue()
+    for number in range(4):
+        runner.submit([kit.request([number])], outcomes.put)
+    gate.wait(3)
+    assert gate.nobody_came()
+    gate.let_pass()
+    outcomes.get(timeout=30)
+    gate.wait(1)
+    assert runner.num_workers == 3
+
+
+def test_by_default_there_is_a_worker_for_each_core_of_this_process(model, closing):
+    runner = Runner(model, device=torch.device("cpu"))
+    closing.callback(runner.close)
+    assert runner.num_workers >= 1
+
+
+def test_close_ends_the_workers_after_what_they_have(kit, model, make_runner, gate, threads_named):
+    model.on_forward = gate
+    runner, outcomes = make_runner(2), SimpleQueue()
+    workers = threads_named("millpond-worker")
+    assert len(workers) == 2
+    requests = [kit.request([number]) for number in range(5)]
+    for request in requests:
+        runner.submit([request], outcomes.put)
+    runner.close()
+    assert not runner.is_open
+    gate.open()
+    for worker in workers:
+        worker.join(kit.patience)
+        assert not worker.is_alive()
+    assert {outcomes.get(timeout=1).requests[0] for _ in requests} == set(requests)
+    runner.close()
+
+
+def test_a_runner_that_is_forgotten_ends_its_workers(kit, model, threads_named):
+    runner = Runner(model, device=torch.device("cpu"), num_workers=2)
+    workers = threads_named("millpond-worker")
+    for number in range(4):
+        on_worker(runner, kit.request([number]))
+    gone = weakref.ref(runner)
+    del runner
+    gc.collect()
+    assert gone() is None
+    for worker in workers:
+        worker.join(kit.patience)
+        assert not worker.is_alive()

@@ -1,0 +1,173 @@
+"""The scheduler: budgets, groups, priorities, and what is shared among idle workers."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millpond.engine.request import PoolingRequest
+from millpond.engine.scheduler import SMALLEST_SHARE, Scheduler
+
+
+def waiting(length, *, group="text", priority=0):
+    ids = np.zeros(length, dtype=np.int64)
+    return PoolingRequest(input_ids=ids, representations=(), group=group, priority=priority)
+
+
+def filled(*requests, budget=100, seqs=512):
+    scheduler = Scheduler(budget, seqs)
+    for request in requests:
+        scheduler.add(request)
+    return scheduler
+
+
+def take_all(scheduler, workers=1):
+    batches = []
+    while len(scheduler):
+        batches.append(scheduler.take(workers))
+    return batches
+
+
+def lengths(batches):
+    return [[request.num_tokens for request in batch] for batch in batches]
+
+
+def test_a_batch_holds_what_the_budget_holds():
+    assert lengths(take_all(filled(*[waiting(30) for _ in range(10)]))) == [[30] * 3, [30] * 3, [30] * 3, [30]]
+
+
+def test_a_batch_may_use_up_the_budget_to_the_token():
+    assert lengths(take_all(filled(waiting(60), waiting(40), waiting(1)))) == [[60, 40], [1]]
+
+
+def test_a_batch_holds_no_more_requests_than_max_num_seqs():
+    assert lengths(take_all(filled(*[waiting(1) for _ in range(7)], seqs=3))) == [[1] * 3, [1] * 3, [1]]
+
+
+def test_a_request_over_the_budget_runs_alone_and_in_its_turn():
+    assert lengths(take_all(filled(waiting(10), waiting(101), waiting(20), waiting(30)))) == [[10], [101], [20, 30]]
+
+
+def test_an_empty_sequence_counts_as_one_token():
+    scheduler = filled(waiting(0), waiting(0))
+    assert scheduler.waiting_tokens == 2
+    assert len(scheduler.take()) == 2
+    assert scheduler.waiting_tokens == 0
+
+
+def test_arrival_decides_within_a_group():
+    requests = [waiting(10) for _ in range(5)]
+    assert filled(*requests, budget=1000).take() == requests
+
+
+def test_a_lower_priority_goes_first_and_arrival_decides_among_equals():
+    late = [waiting(10, priority=priority) for priority in (5, 0, 5, -1, 0)]
+    taken = filled(*late, budget=1000).take()
+    assert [late.index(request) for request in taken] == [3, 1, 4, 0, 2]
+
+
+def test_the_group_whose_first_request_is_due_goes_first():
+    text, image, urgent = waiting(10), waiting(10, group="image"), waiting(10, group="image", priority=-1)
+    assert take_all(filled(text, image, urgent)) == [[urgent, image], [text]]
+
+
+def test_two_interleaved_groups_do_not_end_each_others_batches():
+    """One queue for all once made 151 batches of these 300 requests, and seven times the latency."""
+    mixed = [waiting(10, group=("text", "image")[number % 2]) for number in range(300)]
+    batches = take_all(filled(*mixed, budget=1000))
+    assert all(len({request.group for request in batch}) == 1 for batch in batches)
+    assert [len(batch) for batch in batches] == [100, 100, 50, 50]
+
+
+def test_groups_take_turns_by_the_age_of_their_first_request():
+    mixed = [waiting(50, group=("text", "image")[number % 2]) for number in range(8)]
+    assert [batch[0].group for batch in take_all(filled(*mixed))] == ["text", "image", "text", "image"]
+
+
+def test_what_waits_is_shared_among_idle_workers():
+    scheduler = filled(*[waiting(100) for _ in range(20)], budget=4096)
+    assert [len(scheduler.take(2)), len(scheduler.take(1))] == [10, 10]
+
+
+def test_four_idle_workers_each_get_a_share():
+    scheduler = filled(*[waiting(100) for _ in range(40)], budget=4096)
+    assert [len(scheduler.take(idle)) for idle in (4, 3, 2, 1)] == [10, 10, 10, 10]
+
+
+def test_too_little_is_not_shared():
+    scheduler = filled(*[waiting(SMALLEST_SHARE // 8) for _ in range(8)], budget=4096)
+    assert len(scheduler.take(2)) == 8
+
+
+def test_a_share_is_never_over_the_budget():
+    scheduler = filled(waiting(60), waiting(40), waiting(40), budget=100)
+    assert lengths([scheduler.take(2)]) == [[60, 40]]
+
+
+def test_more_than_all_workers_can_hold_is_cut_by_the_budget_alone():
+    scheduler = filled(*[waiting(100) for _ in range(90)], budget=4000)
+    assert len(scheduler.take(2)) == 40
+
+
+def test_clear_returns_all_that_waits_and_forgets_it():
+    requests = [waiting(10, group=group) for group in ("text", "image", "text")]
+    scheduler = filled(*requests)
+    assert set(scheduler.clear()) == set(requests)
+    assert (len(scheduler), scheduler.waiting_tokens) == (0, 0)
+    scheduler.add(requests[0])
+    assert scheduler.take() == [requests[0]]
+
+
+ADD = st.tuples(st.just("add"), st.integers(0, 70), st.sampled_from(["text", "image", "sound"]), st.integers(-1, 1))
+TAKE = st.tuples(st.just("take"), st.integers(1, 4))
+CLEAR = st.just(("clear",))
+
+
+def check_batch(batch, left, *, scheduler, workers):
+    """The batch is of one group, starts with what is due, and holds as much as it may."""
+    group = batch[0].group
+    order = [(request.priority, request.ticket) for request in batch]
+    behind = sorted((request.priority, request.ticket) for request in left)
+    tokens = sum(request.num_tokens for request in batch)
+    assert order == sorted(order)
+    assert not behind or order[0] < behind[0]
+    assert all(request.group == group for request in batch)
+    assert len(batch) == 1 or tokens <= scheduler.max_num_batched_tokens
+    assert len(batch) <= scheduler.max_num_seqs
+    same = sorted((r for r in left if r.group == group), key=lambda r: (r.priority, r.ticket))
+    assert not same or order[-1] < (same[0].priority, same[0].ticket)
+    if same and workers == 1 and len(batch) < scheduler.max_num_seqs:
+        assert tokens + same[0].num_tokens > scheduler.max_num_batched_tokens
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    operations=st.lists(st.one_of(ADD, ADD, ADD, TAKE, CLEAR), max_size=60),
+    budget=st.integers(1, 120),
+    seqs=st.integers(1, 6),
+)
+def test_nothing_is_lost_doubled_or_miscounted(operations, budget, seqs):
+    scheduler, left = Scheduler(budget, seqs), []
+    for what, *arguments in [*operations, *[("take", 1)] * len(operations)]:
+        if what == "add":
+            length, group, priority = arguments
+            left.append(waiting(length, group=group, priority=priority))
+            scheduler.add(left[-1])
+        elif what == "clear":
+            assert set(scheduler.clear()) == set(left)
+            left = []
+        elif left:
+            batch = scheduler.take(*arguments)
+            assert len(set(batch)) == len(batch) > 0
+            assert set(batch) <= set(left)
+            left = [request for request in left if request not in batch]
+            check_batch(batch, left, scheduler=scheduler, workers=arguments[0])
+        assert len(scheduler) == len(left)
+        assert scheduler.waiting_tokens == sum(request.num_tokens for request in left)
+    assert not left
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_every_idle_worker_takes_something_while_there_is_enough(workers):
+    scheduler = filled(*[waiting(SMALLEST_SHARE) for _ in range(workers)], budget=4096)
+    assert [len(scheduler.take(idle)) for idle in range(workers, 0, -1)] == [1] * workers

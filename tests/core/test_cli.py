@@ -1,0 +1,369 @@
+"""The command ``millpond``: lists without importing, imports what runs, tells errors in a line, keeps stdout clean."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from typer.testing import CliRunner
+
+import millpond
+from millpond import cli
+
+HEAVY = {"torch", "transformers", "numpy", "pydantic", "rich", "tokenizers", "safetensors", "huggingface_hub"}
+HEAD = """\
+import typer
+from millpond.cli import CommandError
+from millpond.errors import InvalidInputError
+from millpond.hookspecs import hookimpl
+from millpond.specs import CommandSpec
+"""
+
+
+def run(*arguments, **environment):
+    """Run the program in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "millpond", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    )
+
+
+def run_and_look(*command_lines):
+    """Run command lines in one process of its own: what went to stdout, and the modules that were imported."""
+    code = f"""
+import sys
+from millpond.cli import app
+for arguments in {command_lines!r}:
+    try:
+        app(arguments, prog_name="millpond")
+    except SystemExit as exit_:
+        assert exit_.code == 0
+print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout, set(done.stderr.split())
+
+
+def invoke(*arguments, **options):
+    """Run the program in this process."""
+    return CliRunner().invoke(cli.app, list(arguments), **options)
+
+
+def plugin(body, **commands):
+    """The source of a plugin that brings commands: a name, and the expression for its target."""
+    specs = [f"    yield CommandSpec(name={n!r}, target={t}, summary='Does {n}.')" for n, t in commands.items()]
+    return HEAD + textwrap.dedent(body) + "\n@hookimpl\ndef register_commands():\n" + "\n".join(specs) + "\n"
+
+
+def one_command(body, name="hello"):
+    """The source of a plugin with one command, whose body is given."""
+    source = "app = typer.Typer()\n\n@app.command()\ndef command():\n" + textwrap.indent(textwrap.dedent(body), "    ")
+    return plugin(source, **{name: "app"})
+
+
+def on_a_terminal(*arguments, **environment):
+    """What the program writes to a terminal, stdout and stderr together."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "millpond", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color", **environment},
+    )
+    os.close(theirs)
+    written = b""
+    try:
+        while piece := os.read(ours, 65536):
+            written += piece
+    except OSError:  # Linux says so when the other side is closed
+        pass
+    finally:
+        os.close(ours)
+    assert process.wait() == 0
+    return written
+
+
+# --- help and version -------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_the_commands_and_imports_nothing_heavy():
+    stdout, imported = run_and_look(["--help"])
+    assert imported & HEAVY == set()
+    assert {name for name in imported if name.startswith("millpond_cli.")} == {"millpond_cli.plugin"}
+    for name in ("embed", "similarity", "inspect", "plugins"):
+        assert f"\n  {name} " in stdout
+    assert "Turn texts into vectors." in stdout
+
+
+def test_help_of_a_command_imports_nothing_heavy():
+    commands = [
+        ["embed"],
+        ["similarity"],
+        ["inspect"],
+        ["plugins", "list"],
+        ["plugins", "doctor"],
+        ["plugins", "kernels"],
+    ]
+    stdout, imported = run_and_look(*([*command, "--help"] for command in commands))
+    assert {"millpond_cli.embed", "millpond_cli.similarity", "millpond_cli.inspect", "millpond_cli.plugins"} <= imported
+    assert imported & HEAVY == set()
+    for command in commands:
+        assert f"Usage: millpond {' '.join(command)} [OPTIONS]" in stdout
+
+
+def test_version_is_one_line():
+    assert run("--version").stdout == f"millpond {millpond.__version__}\n"
+    assert invoke("--version").exit_code == 0
+
+
+@pytest.mark.parametrize("module", ["millpond", "millpond.cli"])
+def test_both_modules_are_the_program(module):
+    done = subprocess.run([sys.executable, "-m", module, "-h"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: millpond [OPTIONS] COMMAND")
+
+
+def test_without_a_command_the_help_goes_to_stderr():
+    done = invoke()
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: millpond")
+
+
+def test_a_group_without_a_command_shows_its_help_on_stderr():
+    done = invoke("plugins")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: millpond plugins")
+
+
+def test_completion_names_commands_and_options():
+    environment = {"_MILLPOND_COMPLETE": "complete_bash", "COMP_WORDS": "millpond em", "COMP_CWORD": "1"}
+    assert run(**environment).stdout.split() == ["embed"]
+    environment |= {"COMP_WORDS": "millpond embed --trun", "COMP_CWORD": "2"}
+    assert run(**environment).stdout.split() == ["--truncate"]
+
+
+# --- what was typed ---------------------------------------------------------------------------------------------------
+
+
+def test_a_slip_of_the_pen_gets_a_suggestion():
+    done = invoke("embd")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: there is no command 'embd'; did you mean 'embed'?\nhint: `millpond --help` lists all of them\n"
+    )
+
+
+def test_an_unknown_command_gets_the_list():
+    done = invoke("zzz")
+    assert done.exit_code == 2
+    assert "there are: embed, inspect, plugins, similarity" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "helper"),
+    [
+        (["--frobnicate"], "No such option: --frobnicate", "`millpond --help`"),
+        (["embed", "--frobnicate"], "No such option: --frobnicate", "`millpond embed --help`"),
+        (["inspect"], "Missing argument 'MODEL'.", "`millpond inspect --help`"),
+        (["embed", "--dimensions", "x", "a"], "--dimensions", "`millpond embed --help`"),
+        (["embed", "--batch-tokens", "0", "a"], "--batch-tokens", "`millpond embed --help`"),
+    ],
+)
+def test_wrong_usage_is_two_lines_and_exits_with_2(arguments, error, helper):
+    done = invoke(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    first, second = done.stderr.splitlines()
+    assert first.startswith("error: ")
+    assert error in first
+    assert second.startswith(f"hint: {helper}")
+
+
+# --- commands of plugins ----------------------------------------------------------------------------------------------
+
+
+def test_commands_are_listed_by_summary_and_imported_when_called(install_plugin):
+    body = """
+        import json, sys
+        app = typer.Typer()
+
+        @app.command()
+        def command(name: str, loud: bool = False):
+            print(json.dumps({"name": name, "loud": loud}))
+    """
+    folder = install_plugin(
+        plugin("", greet="'greeting_command:app'", broken="'no_such_module_of_ours:app'"), "greeting"
+    )
+    (folder / "greeting_command.py").write_text("import typer\n" + textwrap.dedent(body), encoding="utf-8")
+    listing = invoke("--help")
+    assert listing.exit_code == 0
+    assert "greet       Does greet." in listing.stdout
+    assert "broken      Does broken." in listing.stdout
+    assert "greeting_command" not in sys.modules
+    done = invoke("greet", "Ann", "--loud")
+    assert (done.exit_code, json.loads(done.stdout)) == (0, {"name": "Ann", "loud": True})
+    assert "greeting_command" in sys.modules
+
+
+def test_a_target_that_does_not_import_is_told_and_named(install_plugin):
+    install_plugin(plugin("", broken="'no_such_module_of_ours:app'"), "third", version="2.0")
+    done = invoke("broken")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: command 'broken' of plugin third (millpond-third 2.0) does not load")
+    assert "no_such_module_of_ours" in done.stderr
+
+
+@pytest.mark.parametrize(("target", "said"), [("print", "no typer.Typer"), ("typer.Typer()", "is empty")])
+def test_a_target_that_is_no_app_is_told(install_plugin, target, said):
+    install_plugin(plugin("", broken=target), "third")
+    done = invoke("broken")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: command 'broken' of plugin third (millpond-third 1.0): its t")
+    assert said in done.stderr
+
+
+def test_an_installed_command_goes_before_the_built_in_one(install_plugin):
+    install_plugin(one_command("print('theirs')", name="embed"), "third")
+    assert invoke("embed").stdout == "theirs\n"
+    assert "  embed       Does embed.\n" in invoke("--help").stdout
+    assert "Turn texts into vectors." in invoke("cli/embed", "--help").stdout
+
+
+def test_a_name_of_two_plugins_is_an_error_for_who_uses_it(install_plugin):
+    install_plugin(one_command("print('one')"), "one")
+    install_plugin(one_command("print('two')"), "two")
+    done = invoke("hello")
+    assert done.exit_code == 1
+    assert done.stderr == "error: command 'hello' is ambiguous; say which: one/hello, two/hello\n"
+    assert "say one/hello or two/hello" in invoke("--help").stdout
+    assert invoke("two/hello").stdout == "two\n"
+
+
+def test_a_broken_plugin_is_a_warning_and_harms_nothing(install_plugin):
+    install_plugin("raise RuntimeError('it is broken')", "third")
+    done = invoke("--help")
+    assert done.exit_code == 0
+    assert done.stderr.startswith("warning: plugin third (millpond-third 1.0) is not loaded, it failed at import:")
+    assert "it is broken" in done.stderr
+    assert "embed" in done.stdout
+
+
+def test_strictness_makes_it_an_error(install_plugin, monkeypatch):
+    monkeypatch.setenv("MILLPOND_STRICT_PLUGINS", "1")
+    install_plugin("raise RuntimeError('it is broken')", "third")
+    done = invoke("plugins", "list")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: plugin third")
+
+
+# --- errors and exit codes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "stderr"),
+    [
+        ("raise InvalidInputError('it does not fit', index=3)", 1, "error: prompt 3: it does not fit\n"),
+        ("raise CommandError('no', hint='go left', exit_code=7)", 7, "error: no\nhint: go left\n"),
+        ("open('/no/such/file')", 1, "error: /no/such/file: No such file or directory\n"),
+        (
+            "{}['key']",
+            1,
+            "error: KeyError: 'key'\nhint: this should not happen; MILLPOND_DEBUG=1 shows where it did\n",
+        ),
+        ("raise typer.Abort", 1, "error: aborted\n"),
+        ("raise typer.Exit(5)", 5, ""),
+        ("raise KeyboardInterrupt", 130, ""),
+        ("raise SystemExit(9)", 9, ""),
+        ("return 4", 0, ""),
+        (r"raise InvalidInputError('\x1b[31mred \ud800 \u202e')", 1, "error: \\x1b[31mred \\ud800 \\u202e\n"),
+    ],
+)
+def test_how_a_command_ends_is_told_in_a_line_and_an_exit_code(install_plugin, body, code, stderr):
+    install_plugin(one_command(body), "third")
+    done = invoke("hello")
+    assert (done.exit_code, done.stdout, done.stderr) == (code, "", stderr)
+
+
+@pytest.mark.parametrize(("arguments", "environment"), [(["--debug"], {}), ([], {"MILLPOND_DEBUG": "1"})])
+def test_a_traceback_is_shown_to_who_asks(install_plugin, arguments, environment):
+    install_plugin(one_command("{}['key']"), "third")
+    done = invoke(*arguments, "hello", env=environment)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.rpartition("\nerror: ")[2].startswith("KeyError: 'key'\n")
+
+
+def test_debug_tells_of_no_error_of_typing():
+    assert invoke("--debug", "embed", "--nope").stderr.startswith("error: No such option: --nope")
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plugins", "list", "--json"]])
+def test_a_reader_that_is_gone_is_no_error(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "millpond", *arguments],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")  # noqa: PTH110
+def test_a_full_disk_is_an_error_in_a_line():
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "millpond", "plugins", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+@pytest.mark.parametrize(("redirection", "code"), [(">&-", 0), ("2>&-", 0)])
+def test_closed_streams_harm_nothing(redirection, code):
+    script = f'"{sys.executable}" -m millpond plugins list --json {redirection}'
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert redirection == ">&-" or json.loads(done.stdout)
+
+
+def test_errors_do_not_reach_stdout_when_stderr_is_closed():
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m millpond nonsense 2>&-'], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"])
+def test_no_escapes_on_a_terminal_that_wants_none(install_plugin, environment):
+    # The help of a plugin's command is Rich's by default, which writes bold in spite of NO_COLOR.
+    folder = install_plugin(one_command("'''Says hello.'''"), "third")
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    for arguments in (["--help"], ["hello", "--help"]):
+        written = on_a_terminal(*arguments, PYTHONPATH=path, **environment)
+        assert len(written) > 100
+        assert b"\x1b" not in written
+
+
+def test_no_escapes_in_pipes(install_plugin):
+    folder = install_plugin(one_command("'''Says hello.'''"), "third")
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    for arguments in (["hello", "--help"], ["plugins", "list"]):
+        done = run(*arguments, PYTHONPATH=path)
+        assert len(done.stdout) > 50
+        assert "\x1b" not in done.stdout + done.stderr

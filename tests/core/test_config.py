@@ -1,0 +1,213 @@
+"""PoolingParams, PoolerConfig, EngineConfig, CheckpointConfig: what they take, refuse, rename, merge."""
+
+import copy
+import json
+import pickle
+
+import pytest
+
+from millpond import EngineConfig, InvalidInputError, PoolerConfig, PoolingParams
+from millpond.config import CheckpointConfig, merge
+from millpond.params import validated
+
+# --- parameters of a call -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dimensions": 0},
+        {"dimensions": -1},
+        {"dimensions": 2.0},
+        {"dimensions": "2"},
+        {"dimensions": True},
+        {"truncate_prompt_tokens": -2},
+        {"truncate_prompt_tokens": "5"},
+        {"truncate_prompt_tokens": True},
+        {"truncation_side": "up"},
+        {"truncation_side": "left\n"},
+        {"use_activation": "maybe"},
+        {"step_tag_id": -1},
+        {"task": 5},
+        {"dimension": 5},
+    ],
+    ids=str,
+)
+def test_parameters_that_do_not_fit_are_a_value_error_that_names_them(fields):
+    (name,) = fields
+    with pytest.raises(ValueError, match=name):
+        PoolingParams(**fields)
+
+
+@pytest.mark.parametrize("old", ["normalize", "softmax", "activation"])
+@pytest.mark.parametrize("kind", [PoolingParams, PoolerConfig])
+def test_old_spellings_are_taken_with_a_warning_that_points_at_the_caller(kind, old):
+    with pytest.warns(DeprecationWarning, match=rf"`{old}` was renamed: use `use_activation`") as caught:
+        made = kind(**{old: False})
+    assert made.use_activation is False
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_an_old_spelling_may_agree_with_the_new_one_and_not_contradict_it():
+    with pytest.warns(DeprecationWarning, match="renamed"):
+        assert PoolingParams(normalize=True, use_activation=True).use_activation is True
+    with pytest.warns(DeprecationWarning, match="renamed"):
+        assert PoolingParams(normalize=True, use_activation=None).use_activation is True
+    with pytest.warns(DeprecationWarning, match="renamed"), pytest.raises(ValueError, match="they disagree"):
+        PoolingParams(normalize=True, use_activation=False)
+
+
+def test_parameters_do_not_change_and_are_equal_by_value():
+    params = PoolingParams(dimensions=5)
+    with pytest.raises(ValueError, match="frozen"):
+        params.dimensions = 6
+    assert params == PoolingParams(dimensions=5) != PoolingParams(dimensions=6)
+    assert pickle.loads(pickle.dumps(params)) == copy.deepcopy(params) == params
+
+
+def test_a_clone_is_deep():
+    params = PoolingParams(extra_kwargs={"a": [1]})
+    clone = params.clone()
+    clone.extra_kwargs["a"].append(2)
+    assert params.extra_kwargs == {"a": [1]}
+
+
+# --- the pooler's config --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"pooling_type": "MEAN", "use_activation": False},
+        '{"pooling_type": "MEAN", "use_activation": false}',
+        PoolerConfig(pooling_type="MEAN", use_activation=False),
+        CheckpointConfig({"pooling_type": "MEAN", "use_activation": False}),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_a_pooler_config_is_an_object_a_dict_or_json(given):
+    assert PoolerConfig.parse(given) == PoolerConfig(pooling_type="MEAN", use_activation=False)
+
+
+def test_none_is_the_empty_pooler_config():
+    assert PoolerConfig.parse(None) == PoolerConfig() == PoolerConfig.parse({}) == PoolerConfig.parse("{}")
+    assert PoolerConfig().model_dump(exclude_none=True) == {"enable_chunked_processing": False}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"pooling_typ": "MEAN"}, "there is no 'pooling_typ'; there are: task, pooling_type"),
+        ('{"pooling_typ": "MEAN"}', "there is no 'pooling_typ'"),
+        ({"dimensions": 0}, "dimensions=0: .*greater than or equal to 1"),
+        ({"dimensions": "x"}, "dimensions='x'"),
+        ({"use_activation": "maybe"}, "use_activation='maybe'"),
+        ({"logit_sigma": 0}, r"logit_sigma cannot be 0 \(division by zero\)"),
+        ({"pooling_type": "CLS", "seq_pooling_type": "CLS"}, "Cannot set both `pooling_type` and `seq_pooling_type`"),
+        ({"pooling_type": "ALL", "tok_pooling_type": "ALL"}, "Cannot set both `pooling_type` and `tok_pooling_type`"),
+        ({"dimensions": 0, "max_embed_len": 0}, "dimensions=0.*; max_embed_len=0"),
+        ("{", "Invalid JSON"),
+        ("", "Invalid JSON"),
+        ("null", "pooler_config"),
+        ("[]", "pooler_config"),
+        ("MEAN", "Invalid JSON"),
+        (5, "must be a PoolerConfig, a dict or JSON text; got int"),
+        (["pooling_type"], "must be a PoolerConfig, a dict or JSON text; got list"),
+    ],
+    ids=repr,
+)
+def test_a_pooler_config_that_does_not_fit_names_what_is_wrong(given, said):
+    with pytest.raises(InvalidInputError, match=said) as caught:
+        PoolerConfig.parse(given)
+    assert str(caught.value).startswith("pooler_config")
+    assert caught.value.parameter == "pooler_config"
+    assert "pydantic" not in str(caught.value)
+
+
+def test_validated_takes_fields_or_json():
+    assert validated(EngineConfig, {"max_num_seqs": 3}, parameter="engine").max_num_seqs == 3
+    assert validated(EngineConfig, '{"max_num_seqs": 3}', parameter="engine").max_num_seqs == 3
+    with pytest.raises(InvalidInputError, match=r"^engine: max_num_seqs=0: .*greater than or equal to 1$"):
+        validated(EngineConfig, {"max_num_seqs": 0}, parameter="engine")
+
+
+# --- config.json ----------------------------------------------------------------------------------------------------
+
+NESTED = {"hidden_size": 32, "text_config": {"layers": 2, "rope": {"theta": 1.0, "type": "x"}}, "ids": [1, {"a": 2}]}
+
+
+def test_a_checkpoint_config_is_read_by_item_or_attribute():
+    config = CheckpointConfig(NESTED)
+    assert config["hidden_size"] == config.hidden_size == config.get("hidden_size") == 32
+    assert config.text_config.rope.theta == config["text_config"]["rope"]["theta"] == 1.0
+    assert set(config) == set(NESTED)
+    assert len(config) == 3
+    assert ("hidden_size" in config, "nope" in config) == (True, False)
+    assert config.to_dict() == NESTED
+    assert json.loads(json.dumps(config.to_dict())) == NESTED
+    assert dict(**config)["hidden_size"] == 32
+
+
+def test_a_missing_field_says_what_there_is():
+    config = CheckpointConfig(NESTED)
+    with pytest.raises(AttributeError, match=r"config\.json has no 'size'; it has hidden_size, ids, text_config"):
+        _ = config.size
+    with pytest.raises(KeyError, match="size"):
+        _ = config["size"]
+    assert getattr(config, "size", 7) == config.get("size", 7) == 7
+    assert not hasattr(config, "__len_hint__")
+
+
+def test_a_checkpoint_config_cannot_be_changed():
+    """A change that went unheard would leave the caller with another model than they think."""
+    values = copy.deepcopy(NESTED)
+    config = CheckpointConfig(values)
+    values["hidden_size"] = 64
+    assert config.hidden_size == 32
+    with pytest.raises(AttributeError, match=r"read-only.*return \{'hidden_size': 64\}"):
+        config.hidden_size = 64
+    with pytest.raises(AttributeError, match="read-only"):
+        config.new = 1
+    with pytest.raises(TypeError):
+        config["hidden_size"] = 64
+    config.to_dict()["text_config"]["layers"] = 9
+    assert config.text_config.layers == 2
+
+
+def test_a_checkpoint_config_can_be_copied_and_pickled():
+    config = CheckpointConfig(NESTED)
+    assert pickle.loads(pickle.dumps(config)).to_dict() == NESTED
+    assert copy.deepcopy(config).to_dict() == NESTED
+
+
+def test_overrides_are_merged_into_nested_objects():
+    config = CheckpointConfig(NESTED)
+    changed = config.overridden({"hidden_size": 8, "text_config": {"rope": {"theta": 2.0}}, "new": {"a": {"b": 1}}})
+    assert changed.hidden_size == 8
+    assert changed.text_config.to_dict() == {"layers": 2, "rope": {"theta": 2.0, "type": "x"}}
+    assert changed.new.a.b == 1
+    assert config.to_dict() == NESTED
+    assert config.overridden({"text_config": None}).text_config is None
+    assert config.overridden({"hidden_size": {"a": 1}}).hidden_size.a == 1
+    assert config.overridden({"ids": [3]}).ids == [3]
+    assert config.overridden(CheckpointConfig({"text_config": {"layers": 5}})).text_config.to_dict() == {
+        "layers": 5,
+        "rope": {"theta": 1.0, "type": "x"},
+    }
+
+
+# --- one rule -------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_layer_that_says_something_decides():
+    merged = merge(
+        ("user", {"a": 1, "b": None, "c": False}),
+        ("files", {"a": 2, "b": 3, "c": True, "d": 0}),
+        ("architecture", {"d": 5, "e": None}),
+    )
+    assert {name: (choice.value, choice.origin) for name, choice in merged.items()} == {
+        "a": (1, "user"),
+        "b": (3, "files"),
+        "c": (False, "user"),
+        "d": (0, "files"),
+    }

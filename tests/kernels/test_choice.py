@@ -1,0 +1,221 @@
+"""Which implementation of an op is taken: by device, dtype, availability and priority, or by the name the user gives."""
+
+import pytest
+import torch
+
+from millpond import LLM, UnknownNameError
+from millpond.config import CheckpointConfig, ModelConfig, PoolerConfig
+from millpond.context import Context
+from millpond.nn.ops import choose_kernel, judge_kernels
+from millpond.registry import Origin, Registry
+from millpond.specs import KernelSpec
+from millpond.testing.checkpoints import tiny
+
+MINE = Origin(plugin="mine", rank="installed", distribution="millpond-mine", version="1.0")
+THEIRS = Origin(plugin="theirs", rank="installed", distribution="millpond-theirs", version="1.0")
+CPU = torch.device("cpu")
+asked = []
+
+
+def yes():
+    asked.append("yes")
+    return True
+
+
+def no():
+    asked.append("no")
+    return False
+
+
+def breaks():
+    message = "no such driver"
+    raise OSError(message)
+
+
+@pytest.fixture
+def kernels():
+    """A registry of kernels alone; the availability functions of this module can be named."""
+    registry = Registry()
+    asked.clear()
+
+    def kernels(*specs, origin=MINE):
+        for spec in specs:
+            registry.register(spec, origin)
+        return registry
+
+    return kernels
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """The name under which targets can import this module."""
+    import sys
+    from types import ModuleType
+
+    module = ModuleType("kernels_under_test")
+    module.yes, module.no, module.breaks = yes, no, breaks
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module.__name__
+
+
+def kernel(variant, **settings):
+    return KernelSpec(name=f"op.{variant}", target=f"nowhere:{variant}", **settings)
+
+
+def chosen(registry, *, device=CPU, dtype=torch.float32, variant=None):
+    return choose_kernel(registry, "op", device=device, dtype=dtype, variant=variant).entry.spec.variant
+
+
+def test_the_highest_priority_is_taken(kernels):
+    registry = kernels(
+        kernel("a", priority=1), kernel("b", priority=3), kernel("c", priority=2), kernel("d", priority=-9)
+    )
+    assert chosen(registry) == "b"
+    verdicts = judge_kernels(registry, "op", device=CPU, dtype=torch.float32)
+    assert [verdict.entry.spec.variant for verdict in verdicts] == ["b", "c", "a", "d"]
+    assert all(verdict.fits for verdict in verdicts)
+
+
+def test_only_kernels_of_the_op_are_judged(kernels):
+    registry = kernels(kernel("a"), KernelSpec(name="other.b", target="x:y", priority=9))
+    assert len(judge_kernels(registry, "op", device=CPU, dtype=torch.float32)) == 1
+
+
+def test_a_kernel_of_another_device_is_not_taken(kernels):
+    registry = kernels(kernel("fast", devices=("cuda",), priority=9), kernel("any"))
+    assert chosen(registry) == "any"
+    assert chosen(registry, device=torch.device("cuda:1")) == "fast"
+    (_, refused) = judge_kernels(registry, "op", device=CPU, dtype=torch.float32)
+    assert (refused.fits, refused.reason) == (False, "runs on cuda, not on cpu")
+
+
+def test_a_kernel_of_other_dtypes_is_not_taken(kernels):
+    registry = kernels(kernel("half", dtypes=("float16", "bfloat16"), priority=9), kernel("any"))
+    assert chosen(registry) == "any"
+    assert chosen(registry, dtype=torch.bfloat16) == "half"
+    (_, refused) = judge_kernels(registry, "op", device=CPU, dtype=torch.float32)
+    assert refused.reason == "computes in float16, bfloat16, not in float32"
+
+
+def test_a_kernel_that_says_no_is_not_taken(kernels, here):
+    registry = kernels(
+        kernel("no", available=f"{here}:no", priority=9),
+        kernel("yes", available=f"{here}:yes", priority=1),
+        kernel("any"),
+    )
+    assert chosen(registry) == "yes"
+    refused = judge_kernels(registry, "op", device=CPU, dtype=torch.float32)[-1]
+    assert refused.reason == f"{here}:no says it cannot run here"
+
+
+def test_who_is_on_another_device_is_not_asked(kernels, here):
+    registry = kernels(kernel("a", available=f"{here}:yes", devices=("cuda",)), kernel("b"))
+    assert chosen(registry) == "b"
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "available", ["kernels_under_test:breaks", "no_such_module:f", "kernels_under_test:absent", "x"]
+)
+@pytest.mark.usefixtures("here")
+def test_a_kernel_whose_question_breaks_is_not_taken(kernels, available):
+    """A broken plugin must not cost the models that could do without it."""
+    registry = kernels(kernel("broken", available=available, priority=9), kernel("any"))
+    assert chosen(registry) == "any"
+    refused = judge_kernels(registry, "op", device=CPU, dtype=torch.float32)[-1]
+    assert not refused.fits
+    assert available in refused.reason
+    with pytest.raises(UnknownNameError, match="broken"):
+        chosen(registry, variant="broken")
+
+
+@pytest.mark.parametrize("name", ["b", "op.b", "mine/op.b"])
+def test_the_user_names_one(kernels, name):
+    registry = kernels(kernel("a", priority=9), kernel("b", priority=-1))
+    assert chosen(registry, variant=name) == "b"
+
+
+def test_one_that_is_named_and_cannot_run_is_an_error(kernels):
+    registry = kernels(kernel("a"), kernel("b", devices=("cuda",)))
+    for name in ("b", "op.b"):
+        with pytest.raises(UnknownNameError, match=r"no kernel serves 'op\.b' on cpu .*op\.b runs on cuda, not on cpu"):
+            chosen(registry, variant=name)
+
+
+def test_one_that_is_named_and_not_there_is_an_error_that_lists_the_others(kernels):
+    registry = kernels(kernel("a"), kernel("b", devices=("cuda",)))
+    with pytest.raises(UnknownNameError, match=r"'op\.c' on cpu in torch\.float32: op\.a fits.*; op\.b runs on cuda"):
+        chosen(registry, variant="c")
+
+
+def test_none_that_fits_is_an_error_that_says_why(kernels):
+    registry = kernels(kernel("a", devices=("cuda",)), kernel("b", dtypes=("float16",)))
+    with pytest.raises(UnknownNameError, match=r"no kernel serves 'op' on cpu.*op\.a runs on cuda.*op\.b computes in"):
+        chosen(registry)
+
+
+def test_an_op_that_nobody_brings_is_an_error_that_lists_the_ops(kernels):
+    with pytest.raises(
+        UnknownNameError, match=r"no plugin brings the op 'pool'; there are: op\. A plugin brings it by"
+    ):
+        judge_kernels(kernels(kernel("a")), "pool", device=CPU, dtype=torch.float32)
+    with pytest.raises(UnknownNameError, match=r"there are: none"):
+        judge_kernels(Registry(), "pool", device=CPU, dtype=torch.float32)
+
+
+def test_the_kernel_of_a_name_that_two_plugins_bear_is_named_whole(kernels):
+    kernels(kernel("a"))
+    registry = kernels(kernel("a", priority=1), origin=THEIRS)
+    for name, origin in (("mine/op.a", MINE), ("theirs/op.a", THEIRS)):
+        found = choose_kernel(registry, "op", device=CPU, dtype=torch.float32, variant=name)
+        assert found.entry.origin is origin
+
+
+# --- the built-in kernels -------------------------------------------------------------------------------------------
+
+
+def test_the_built_in_ops_have_a_kernel_for_any_device_and_dtype(registry):
+    ops = {entry.spec.op for entry in registry.kernels.entries()}
+    assert {"attention", "linear"} <= ops
+    for op in ops:
+        plain = [entry.spec for entry in registry.kernels.entries() if entry.spec.op == op]
+        assert any(not spec.devices and not spec.dtypes and spec.available is None for spec in plain), op
+
+
+@pytest.mark.parametrize(("kernels", "name"), [({}, "sdpa"), ({"attention": "reference"}, "reference")])
+def test_a_context_gives_the_kernel_that_was_chosen(registry, kernels, name):
+    config = CheckpointConfig({})
+    model = ModelConfig(
+        model="",
+        path="",
+        source="",
+        architecture="",
+        hf_config=config,
+        max_model_len=1,
+        dtype="float32",
+        pooler_config=PoolerConfig(),
+        tasks=(),
+        embedding_size=None,
+    )
+    ctx = Context(registry=registry, model=model, config=config, device=CPU, dtype=torch.float32, kernels=kernels)
+    assert ctx.op("attention") is registry.kernels.get(f"attention.{name}").load()
+
+
+@pytest.mark.parametrize("chosen", [{"kernels": {"attention": "reference"}}, {"attention_backend": "reference"}])
+def test_llm_takes_the_attention_that_is_asked_for(tmp_path, chosen):
+    folder = str(tiny("BertModel", tmp_path))
+    with LLM(folder) as llm, LLM(folder, **chosen) as other:
+        assert llm._loaded.model.layers[0].attention.attention.kernel.__module__ == "millpond_kernels.attention_sdpa"  # noqa: SLF001
+        kernel = other._loaded.model.layers[0].attention.attention.kernel  # noqa: SLF001
+        assert kernel.__module__ == "millpond_kernels.attention_reference"
+        (one,), (two,) = llm.embed("the cat"), other.embed("the cat")
+        assert abs(one.outputs.array - two.outputs.array).max() <= 1e-6
+
+
+@pytest.mark.parametrize(
+    "kernels", [{"attention": "flash"}, {"atention": "sdpa"}, {"linear": "attention.sdpa"}], ids=str
+)
+def test_llm_refuses_a_kernel_that_is_not_there(tmp_path, kernels):
+    (op,) = kernels
+    with pytest.raises(UnknownNameError, match=op):
+        LLM(str(tiny("BertModel", tmp_path)), kernels=kernels)

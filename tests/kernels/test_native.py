@@ -1,0 +1,118 @@
+"""The compiled kernels and their torch variants against float64, on shapes that leave every kind of remainder."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from millpond.nn import AttentionSpec, PackedBatch
+from millpond_kernels import attention_native, native
+from millpond_kernels.attention_reference import attention as reference
+from millpond_kernels.gelu import gelu_native, gelu_torch
+from millpond_kernels.layer_norm_residual import layer_norm_residual_native, layer_norm_residual_torch
+
+compiled = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
+GELUS = [gelu_torch, pytest.param(gelu_native, marks=compiled)]
+NORMS = [layer_norm_residual_torch, pytest.param(layer_norm_residual_native, marks=compiled)]
+sizes = st.integers(1, 67)
+
+
+def packed(lengths):
+    return PackedBatch.pack([torch.zeros(length, dtype=torch.long) for length in sorted(lengths)])
+
+
+@compiled
+@given(
+    lengths=st.lists(st.integers(1, 140), min_size=1, max_size=5),
+    head_dim=st.sampled_from([16, 32, 48, 64, 80, 128]),
+    heads=st.sampled_from([(1, 1), (4, 4), (4, 2), (6, 1)]),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=60, deadline=None)
+def test_attention_is_the_reference(lengths, head_dim, heads, seed):
+    torch.manual_seed(seed)
+    batch = packed(lengths)
+    num_heads, kv_heads = heads
+    # One tensor holds all three, as a fused map leaves them: rows are further apart than they are wide.
+    joint = torch.randn(batch.num_tokens, num_heads + 2 * kv_heads, head_dim) * 2
+    query, key, value = joint.split([num_heads, kv_heads, kv_heads], dim=1)
+    spec = AttentionSpec(scale=head_dim**-0.5)
+    found = attention_native.attention(query, key, value, batch, spec)
+    torch.testing.assert_close(found, reference(query, key, value, batch, spec), atol=3e-5, rtol=1e-5)
+
+
+@compiled
+@pytest.mark.parametrize("spec", [AttentionSpec(scale=0.2, causal=True), AttentionSpec(scale=0.2, window=3)])
+@pytest.mark.parametrize("head_dim", [20, 32])
+def test_what_is_not_compiled_goes_to_torch(spec, head_dim):
+    batch = packed([1, 9, 9, 300])
+    query, key, value = torch.randn(3, batch.num_tokens, 2, head_dim)
+    found = attention_native.attention(query, key, value, batch, spec)
+    torch.testing.assert_close(found, reference(query, key, value, batch, spec), atol=1e-5, rtol=1e-5)
+
+
+@compiled
+def test_attention_keeps_sequences_apart_and_nan_where_it_is():
+    batch = packed([7, 7, 20])
+    query, key, value = torch.randn(3, batch.num_tokens, 2, 32)
+    clean = attention_native.attention(query, key, value, batch, AttentionSpec(scale=0.2))
+    key[8] = torch.nan
+    spoilt = attention_native.attention(query, key, value, batch, AttentionSpec(scale=0.2))
+    assert spoilt[7:14].isnan().all()
+    torch.testing.assert_close(spoilt[:7], clean[:7], atol=0, rtol=0)
+    torch.testing.assert_close(spoilt[14:], clean[14:], atol=0, rtol=0)
+
+
+@compiled
+def test_attention_stands_scores_of_any_size():
+    batch = packed([33])
+    query, key, value = torch.randn(3, 33, 1, 16)
+    spec = AttentionSpec(scale=1000.0)
+    found = attention_native.attention(query, key, value, batch, spec)
+    torch.testing.assert_close(found, reference(query, key, value, batch, spec), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("gelu", GELUS)
+@given(rows=sizes, columns=sizes, seed=st.integers(0, 2**16))
+@settings(max_examples=40, deadline=None)
+def test_gelu_is_exact(gelu, rows, columns, seed):
+    torch.manual_seed(seed)
+    x, bias = torch.randn(rows, columns) * 4, torch.randn(columns)
+    exact = functional.gelu((x + bias).double())
+    torch.testing.assert_close(gelu(x.clone(), bias).double(), exact, atol=2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gelu", GELUS)
+def test_gelu_at_the_edges(gelu):
+    edges = [0.0, -0.0, 1e-30, -1e-30, 3.9, 5.6, -5.6, 20.0, -20.0, 1e30, -1e30, torch.inf]
+    x = torch.tensor(edges * 3).unsqueeze(0)
+    found = gelu(x.clone(), torch.zeros(x.shape[1]))
+    torch.testing.assert_close(found, functional.gelu(x), atol=2e-6, rtol=1e-6)
+    nan = gelu(torch.full((1, 20), torch.nan), torch.zeros(20))
+    assert nan.isnan().all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@given(rows=sizes, columns=st.integers(2, 67), seed=st.integers(0, 2**16))
+@settings(max_examples=40, deadline=None)
+def test_layer_norm_is_that_of_the_sum(norm, rows, columns, seed):
+    torch.manual_seed(seed)
+    x, residual = torch.randn(2, rows, columns) * 3 + 5
+    bias, weight, shift = torch.randn(3, columns)
+    exact = functional.layer_norm(x.double() + bias + residual, (columns,), weight.double(), shift.double(), 1e-5)
+    found = norm(x.clone(), bias, residual, weight, shift, 1e-5)
+    torch.testing.assert_close(found.double(), exact, atol=2e-5, rtol=1e-5)
+
+
+@compiled
+@pytest.mark.parametrize("kernel", [gelu_native, layer_norm_residual_native])
+def test_tensors_with_gaps_are_served_too(kernel):
+    x = torch.randn(6, 40)[:, ::2]
+    bias, weight, shift = torch.randn(3, 20)
+    if kernel is gelu_native:
+        torch.testing.assert_close(kernel(x, bias), functional.gelu(x + bias))
+    else:
+        residual = torch.randn(6, 20)
+        exact = functional.layer_norm(x + bias + residual, (20,), weight, shift, 1e-5)
+        torch.testing.assert_close(kernel(x, bias, residual, weight, shift, 1e-5), exact)

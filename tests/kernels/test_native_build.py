@@ -1,0 +1,288 @@
+"""The wheel with compiled kernels in it, and the one that a machine without a compiler builds of the same sources."""
+
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from millpond_kernels import native
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NATIVE = "millpond_kernels/native"
+SOURCE = f"kernels/{NATIVE}/kernels.c"
+LIBRARIES = sorted(native.LIBRARIES.values())
+SECONDS_A_STEP = 300
+STALE = b"\x7fELF, of an earlier source"
+WITHOUT = "built without compiled kernels, torch's serve instead"
+
+compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+needs_compiler = pytest.mark.skipif(
+    compiler is None or platform.machine() not in ("x86_64", "AMD64"), reason="it takes a C compiler, on x86-64"
+)
+
+# Loads libraries, and says what a program that does so has afterwards.
+LOAD = """
+import ctypes, json, sys
+
+def mapped():
+    return {line.split(maxsplit=5)[5].strip() for line in open("/proc/self/maps") if "/" in line}
+
+linux = sys.platform == "linux"
+before = mapped() if linux else set()
+functions = sys.argv[1].split(",")
+libraries = [ctypes.CDLL(path) for path in sys.argv[2:]]
+print(json.dumps({
+    "functions": [[name for name in functions if hasattr(library, name)] for library in libraries],
+    "brought_along": sorted(mapped() - before) if linux else sys.argv[2:],
+    "half_of_smallest": sys.float_info.min / 2,
+}))
+"""
+
+EDITABLE = "import sys; from hatchling.build import build_editable; print(build_editable(sys.argv[1]))"
+
+
+def run(*command, cwd, **variables):
+    """Run a program; a variable that is None is taken away."""
+    environment = {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_A_STEP,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def build_wheel(source, to, **variables):
+    """Build a wheel as a user would; return it, and all that was said."""
+    options = ["--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
+    said = run(sys.executable, "-m", "pip", "wheel", "-v", *options, "-w", to, source, cwd=source, **variables)
+    (wheel,) = to.glob("*.whl")
+    return wheel, said
+
+
+def libraries_of(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".so"))
+    assert {Path(name).parent.as_posix() for name in names} <= {NATIVE}
+    return [Path(name).name for name in names]
+
+
+def tag_of(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
+        (tag,) = re.findall(r"^Tag: (.+)$", archive.read(name).decode(), re.MULTILINE)
+    assert wheel.name.endswith(f"-{tag}.whl")
+    return tag
+
+
+def unpack(wheel, to):
+    """Unpack a wheel, and return where the compiled kernels lie if it has any."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(to)
+    return to / NATIVE
+
+
+def load(folder):
+    """What a fresh interpreter finds when it loads the libraries of a folder."""
+    libraries = [folder / name for name in LIBRARIES]
+    return json.loads(run(sys.executable, "-c", LOAD, ",".join(functions()), *libraries, cwd=folder))
+
+
+def functions():
+    """What the source defines for others."""
+    code = re.sub(r"/\*.*?\*/", "", (REPOSITORY / SOURCE).read_text(encoding="utf-8"), flags=re.DOTALL)
+    return sorted(set(re.findall(r"^\w+ (millpond_\w+)\(", code, re.MULTILINE)))
+
+
+def built_in(folder):
+    return sorted(path.name for path in folder.rglob("*.so"))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """What the source distribution holds: all that there is to build from, on any machine."""
+    folder = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", folder, ".", cwd=REPOSITORY)
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    return archive.with_name(archive.name.removesuffix(".tar.gz"))
+
+
+@pytest.fixture(scope="module")
+def compiled(sources, tmp_path_factory):
+    """A wheel built where there is a compiler."""
+    return build_wheel(sources, tmp_path_factory.mktemp("compiled"), CC=compiler)
+
+
+@pytest.fixture
+def pathless(tmp_path):
+    """The environment of a machine without a compiler."""
+    folder = tmp_path / "no-programs"
+    folder.mkdir()
+    return {"PATH": str(folder), "CC": None}
+
+
+def test_sources_are_enough_to_build_from(sources):
+    assert (sources / SOURCE).read_bytes() == (REPOSITORY / SOURCE).read_bytes()
+    assert (sources / "hatch_build.py").is_file()
+    assert built_in(sources) == []
+
+
+# --- with a compiler ------------------------------------------------------------------------------------------------
+
+
+@needs_compiler
+def test_wheel_is_for_this_platform_and_any_python(compiled):
+    wheel, said = compiled
+    python, abi, system = tag_of(wheel).split("-")
+    assert (python, abi) == ("py3", "none")
+    assert system.endswith(platform.machine().lower())
+    assert libraries_of(wheel) == LIBRARIES
+    assert WITHOUT not in said
+
+
+@needs_compiler
+def test_building_a_wheel_leaves_the_sources_as_they_were(compiled, sources):
+    assert compiled[0].is_file()
+    assert built_in(sources) == []
+
+
+@needs_compiler
+def test_every_library_loads_and_holds_every_function(compiled, tmp_path):
+    found = load(unpack(compiled[0], tmp_path))
+    assert len(functions()) > 1
+    assert found["functions"] == [functions()] * len(LIBRARIES)
+
+
+@needs_compiler
+def test_loading_the_kernels_changes_nothing_else(compiled, tmp_path):
+    found = load(unpack(compiled[0], tmp_path))
+    assert [Path(file).name for file in found["brought_along"]] == LIBRARIES, "they need libc and libm alone"
+    assert found["half_of_smallest"] > 0, "numbers near 0 would be taken for 0 in the whole program"
+
+
+@needs_compiler
+def test_compiler_may_be_named_with_options(sources, tmp_path):
+    wrapper = tmp_path / "my-cc"
+    wrapper.write_text(
+        f'#!/bin/sh\n[ "$1" = --mine ] && shift && exec {shlex.quote(compiler)} "$@"\n', encoding="utf-8"
+    )
+    wrapper.chmod(0o755)
+    wheel, _ = build_wheel(sources, tmp_path, CC=f"{shlex.quote(str(wrapper))} --mine")
+    assert libraries_of(wheel) == LIBRARIES
+
+
+@needs_compiler
+def test_editable_install_finds_the_kernels_beside_their_source(sources, pathless, tmp_path):
+    copy = shutil.copytree(sources, tmp_path / "copy")
+    library = copy / "kernels" / NATIVE / LIBRARIES[0]
+    library.write_bytes(STALE)
+    with library.open("rb") as loaded:
+        run(sys.executable, "-c", EDITABLE, tmp_path, cwd=copy, CC=compiler)
+        assert loaded.read() == STALE, "what a running program has loaded stays as it is"
+    assert built_in(copy) == LIBRARIES
+    assert load(library.parent)["functions"] == [functions()] * len(LIBRARIES)
+
+    said = run(sys.executable, "-c", EDITABLE, tmp_path, cwd=copy, **pathless)
+    assert WITHOUT in said
+    assert built_in(copy) == [], "kernels of an earlier source must not stay"
+
+
+# --- without one ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        pytest.param({}, "there is no C compiler (looked for cc, gcc, clang; CC names another)", id="none"),
+        pytest.param({"CC": "no-such-cc"}, "the C compiler no-such-cc does not run (No such file", id="named-in-vain"),
+        pytest.param({"MILLPOND_NO_NATIVE": "1", "CC": compiler}, "MILLPOND_NO_NATIVE is set", id="not-wanted"),
+        pytest.param(
+            {"CC": f"{shlex.quote(sys.executable)} -S"}, "could not compile the kernels, see above", id="fails"
+        ),
+    ],
+)
+def test_building_goes_on_without_compiled_kernels_and_says_so(sources, pathless, tmp_path, variables, reason):
+    wheel, said = build_wheel(sources, tmp_path, **{**pathless, **variables})
+    assert tag_of(wheel) == "py3-none-any"
+    assert libraries_of(wheel) == []
+    (line,) = (line.strip() for line in said.splitlines() if WITHOUT in line)
+    assert line.startswith("millpond: ")
+    assert reason in line
+
+
+def test_kernels_of_an_editable_install_are_not_taken_into_a_wheel(sources, pathless, tmp_path):
+    copy = shutil.copytree(sources, tmp_path / "copy", ignore=shutil.ignore_patterns(".gitignore"))
+    (copy / "kernels" / NATIVE / LIBRARIES[0]).write_bytes(STALE)
+    wheel, _ = build_wheel(copy, tmp_path / "wheel", **pathless)
+    assert libraries_of(wheel) == []
+
+
+# --- at run time ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where the loader looks for libraries; empty at first."""
+    monkeypatch.setattr(native, "FOLDER", tmp_path)
+    native.library.cache_clear()
+    yield tmp_path
+    native.library.cache_clear()
+
+
+def pretend(capability, monkeypatch):
+    """Take this machine for one whose vectors torch calls so."""
+    monkeypatch.setattr(native, "capability", lambda: capability)
+    native.library.cache_clear()
+
+
+@needs_compiler
+def test_the_processor_decides_which_library_is_loaded(compiled, folder, monkeypatch):
+    monkeypatch.setattr(native, "FOLDER", unpack(compiled[0], folder))
+    loaded = {}
+    for capability in native.LIBRARIES:
+        pretend(capability, monkeypatch)
+        loaded[capability] = Path(native.library()._name).name  # noqa: SLF001  ctypes says it nowhere else
+    assert loaded == native.LIBRARIES
+    pretend("DEFAULT", monkeypatch)
+    assert not native.is_available()
+    with pytest.raises(OSError, match="no kernels are compiled for DEFAULT: only for AVX512, AVX2"):
+        native.library()
+
+
+@needs_compiler
+@pytest.mark.parametrize(("value", "available"), [("1", False), ("0", True), ("", True)])
+def test_compiled_kernels_can_be_switched_off(compiled, folder, monkeypatch, value, available):
+    monkeypatch.setattr(native, "FOLDER", unpack(compiled[0], folder))
+    pretend("AVX2", monkeypatch)
+    monkeypatch.setenv("MILLPOND_NO_NATIVE", value)
+    assert native.is_available() is available
+
+
+@pytest.mark.parametrize("capability", native.LIBRARIES)
+def test_where_nothing_was_compiled_there_are_no_kernels(folder, monkeypatch, capability):
+    pretend(capability, monkeypatch)
+    assert not native.is_available()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("capability", native.LIBRARIES)
+def test_a_library_that_does_not_load_is_not_available(folder, monkeypatch, capability):
+    (folder / native.LIBRARIES[capability]).write_bytes(STALE)
+    pretend(capability, monkeypatch)
+    assert not native.is_available()

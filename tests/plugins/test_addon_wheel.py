@@ -1,0 +1,177 @@
+"""A third party's wheel: built, installed beside Millpond's in a fresh environment, used by name, and taken away again.
+
+The environment borrows the other packages of the running interpreter, so that torch is not fetched once more.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ADDON = REPOSITORY / "tests" / "addons" / "millpond_hello"
+LEAVE_BEHIND = shutil.ignore_patterns("__pycache__", "*.py[cod]")
+SECONDS_A_STEP = 300
+
+LIST = """
+import json, sys
+import millpond
+from millpond.plugins import PluginManager
+
+manager = PluginManager(strict=True)
+registry = manager.registry
+print(json.dumps({
+    "millpond": millpond.__file__,
+    "plugins": {info.name: [info.origin.rank, info.origin.distribution, info.version] for info in manager.plugins()},
+    "names": [*registry.poolers.names(), *registry.architectures.names()],
+    "heavy": sorted({"torch", "numpy", "millpond_hello.pooling", "millpond_hello.model"} & set(sys.modules)),
+}))
+"""
+
+USE = """
+import json, sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from millpond import LLM
+
+folder = Path("hello-model")
+folder.mkdir()
+config = {"architectures": ["HelloModel"], "vocab_size": 3, "hidden_size": 2, "max_position_embeddings": 16}
+folder.joinpath("config.json").write_text(json.dumps(config))
+save_file({"encoder.word_vectors": torch.tensor([[3.0, 5.0], [9.0, 4.0], [1.0, 7.0]])}, folder / "model.safetensors")
+
+with LLM(str(folder), skip_tokenizer_init=True) as llm:
+    both = [output.outputs.embedding for output in llm.embed([[0, 1], [2]])]
+with LLM(str(folder), skip_tokenizer_init=True, pooler_config={"pooling_type": "poolers/MEAN"}) as llm:
+    architecture_alone = [output.outputs.embedding for output in llm.embed([[0, 1]])]
+with LLM(str(folder), skip_tokenizer_init=True, pooler_config={"pooling_type": "hello/MIN"}) as llm:
+    qualified = [output.outputs.embedding for output in llm.embed([[0, 1]])]
+print(json.dumps({"both": both, "architecture_alone": architecture_alone, "qualified": qualified}))
+"""
+
+MISS = """
+import json
+from millpond import LLM, UnknownNameError
+
+said = []
+for settings in ({}, {"hf_overrides": {"architectures": ["BertModel"]}, "pooler_config": {"pooling_type": "MIN"}}):
+    try:
+        LLM("hello-model", skip_tokenizer_init=True, **settings)
+    except UnknownNameError as error:
+        said.append(str(error))
+print(json.dumps(said))
+"""
+
+
+class Environment:
+    """A virtual environment of its own, and a folder to work in."""
+
+    def __init__(self, root):
+        self.folder = root / "work"
+        self.folder.mkdir()
+        self.root = root / "venv"
+        venv.create(self.root, with_pip=False, symlinks=os.name != "nt")
+        self.python = self.root / ("Scripts" if os.name == "nt" else "bin") / "python"
+        # Sources that the running interpreter sees, by PYTHONPATH or an editable install, are not to be seen.
+        self.variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        (site,) = self.root.rglob("site-packages")
+        borrowed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+        site.joinpath("borrowed.pth").write_text("\n".join(borrowed), encoding="utf-8")
+
+    def pip(self, *arguments):
+        run(sys.executable, "-m", "pip", "--python", self.python, "--disable-pip-version-check", *arguments, of=self)
+
+    def install(self, wheel):
+        # What is borrowed may hold a Millpond too, which is neither enough nor in the way.
+        self.pip("install", "--no-deps", "--no-index", "--ignore-installed", wheel)
+
+    def says(self, code):
+        return json.loads(run(self.python, "-c", code, of=self))
+
+
+def run(*command, of):
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=of.folder,
+        env=of.variables,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_A_STEP,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command} exited with {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def build_wheel(source, to):
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "-w",
+        to,
+        source,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_A_STEP, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = to.glob("*.whl")
+    return wheel
+
+
+def copy_sources(to):
+    """What Millpond's wheel is built of; building in the repository would leave files there."""
+    to.mkdir()
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    files = ["pyproject.toml", "hatch_build.py", project["project"]["readme"], *project["project"]["license-files"]]
+    for file in files:
+        shutil.copy(REPOSITORY / file, to)
+    for root in project["tool"]["hatch"]["build"]["dev-mode-dirs"]:
+        shutil.copytree(REPOSITORY / root, to / root, ignore=LEAVE_BEHIND)
+    return to
+
+
+@pytest.fixture
+def environment(tmp_path):
+    wheel = build_wheel(copy_sources(tmp_path / "millpond"), tmp_path / "wheels")
+    fresh = Environment(tmp_path)
+    fresh.install(wheel)
+    return fresh
+
+
+def test_an_addon_is_built_installed_used_and_taken_away(environment, tmp_path):
+    alone = environment.says(LIST)
+    assert Path(alone["millpond"]).is_relative_to(environment.root)
+    assert {rank for rank, _, _ in alone["plugins"].values()} == {"builtin"}
+    assert {"MIN", "HelloModel"}.isdisjoint(alone["names"])
+
+    addon = shutil.copytree(ADDON, tmp_path / "addon", ignore=LEAVE_BEHIND)
+    environment.install(build_wheel(addon, tmp_path / "addon-wheel"))
+    beside = environment.says(LIST)
+    assert beside["plugins"] == {**alone["plugins"], "hello": ["installed", "millpond-hello", "1.4.2"]}
+    assert set(beside["names"]) - set(alone["names"]) == {"MIN", "HelloModel"}
+    assert beside["heavy"] == [], "listing imports no target"
+
+    length = (3**2 + 4**2) ** 0.5
+    used = environment.says(USE)
+    assert used["both"] == [pytest.approx([3 / length, 4 / length]), pytest.approx([1 / 50**0.5, 7 / 50**0.5])]
+    assert used["qualified"] == [pytest.approx([3 / length, 4 / length])]
+    assert used["architecture_alone"] == [pytest.approx([0.8, 0.6])]
+
+    environment.pip("uninstall", "--yes", "millpond-hello")
+    assert environment.says(LIST) == alone
+    no_architecture, no_pooler = environment.says(MISS)
+    assert "no plugin brings the architecture 'HelloModel'; there are: BertModel" in no_architecture
+    assert "there is no pooler 'MIN'; there are: ALL, CLS, LAST, MAX, MEAN" in no_pooler

@@ -1,0 +1,340 @@
+"""``millpond embed`` with the real MiniLM: each input, output and option gives what ``LLM.embed`` gives."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from millpond import LLM, PoolingParams, cli
+from millpond.testing import checkpoints
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+TEXTS = ["A cat sleeps.", "Der Kater schläft.", "猫が寝ている。", "a", 'The bank, it says, "rose".', "  spaces  "]
+LONG = "word " * 400
+TOLERANCE = 1e-6
+
+
+def embed(*arguments, stdin="", **environment):
+    return CliRunner().invoke(cli.app, ["embed", *arguments], input=stdin, env=environment)
+
+
+def lines_of(done):
+    assert done.exit_code == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def vectors_of(done):
+    return np.array([line["embedding"] for line in lines_of(done)], dtype=np.float32)
+
+
+def assert_close(found, expected):
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    with LLM(MINILM) as llm:
+        yield llm
+
+
+@pytest.fixture(scope="module")
+def expected(minilm):
+    """What the vectors should be, [num_texts, 384]."""
+    return np.stack([output.outputs.array for output in minilm.embed(TEXTS, use_tqdm=False)])
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A checkpoint that loads in no time: 32 dimensions, 64 tokens at most."""
+    return str(checkpoints.tiny("BertModel", tmp_path_factory.mktemp("tiny") / "model"))
+
+
+# --- input ------------------------------------------------------------------------------------------------------------
+
+
+def test_arguments(expected):
+    done = embed(*TEXTS)
+    assert_close(vectors_of(done), expected)
+    assert [(line["index"], sorted(line)) for line in lines_of(done)] == [
+        (n, ["embedding", "index", "num_tokens"]) for n in range(len(TEXTS))
+    ]
+    assert lines_of(done)[3]["num_tokens"] == 3
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"], ["--input", "-"]])
+def test_lines_of_stdin(tiny, arguments):
+    done = embed("-m", tiny, *arguments, stdin="\n".join(TEXTS))
+    assert_close(vectors_of(done), vectors_of(embed("-m", tiny, *TEXTS)))
+
+
+def test_a_file_of_lines(tmp_path, expected):
+    path = tmp_path / "docs.txt"
+    path.write_text("\r\n".join(TEXTS), encoding="utf-8-sig")
+    assert_close(vectors_of(embed("-i", str(path))), expected)
+
+
+def test_a_file_of_json_lines_with_keys(tmp_path, expected):
+    path = tmp_path / "docs.jsonl"
+    rows = [{"body": text, "key": f"k{n}", "more": 1} for n, text in enumerate(TEXTS)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    done = embed("-i", str(path), "--text-key", "body", "--id-key", "key", "--with-text")
+    assert_close(vectors_of(done), expected)
+    assert [line["id"] for line in lines_of(done)] == [f"k{n}" for n in range(len(TEXTS))]
+    assert [line["text"] for line in lines_of(done)] == TEXTS
+
+
+def test_a_csv_file(tmp_path, expected):
+    path = tmp_path / "docs.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["id", "text"], *enumerate(TEXTS)])
+    done = embed("--input", str(path))
+    assert_close(vectors_of(done), expected)
+    assert [line["id"] for line in lines_of(done)] == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_json_lines_from_stdin(tiny):
+    done = embed("-m", tiny, "--input-format", "jsonl", stdin='{"text": "one", "id": 5}\n"two"\n')
+    assert [(line["index"], line.get("id")) for line in lines_of(done)] == [(0, 5), (1, None)]
+
+
+def test_more_than_one_piece_keeps_its_order(tiny):
+    words = ["cat", "dog", "fish", "bird", "lake", "pond", "river"]
+    texts = [f"{words[n % 7]} {words[n % 5]} {n}" for n in range(2100)]
+    done = embed("-m", tiny, stdin="\n".join(texts))
+    with LLM(tiny) as llm:
+        whole = np.stack([output.outputs.array for output in llm.embed(texts, use_tqdm=False)])
+    assert [line["index"] for line in lines_of(done)] == list(range(2100))
+    assert np.abs(vectors_of(done) - whole).max() <= 1e-5
+
+
+def test_nothing_to_embed_is_told_and_no_failure(tiny):
+    done = embed("-m", tiny, stdin="")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "warning: stdin holds no text\n")
+    assert embed("-m", tiny, "-q", stdin="").stderr == ""
+
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+
+def test_json_and_csv_on_stdout(tiny):
+    plain = lines_of(embed("-m", tiny, *TEXTS))
+    assert json.loads(embed("-m", tiny, *TEXTS, "--format", "json").stdout) == plain
+    header, *records = csv.reader(io.StringIO(embed("-m", tiny, *TEXTS, "-f", "csv").stdout))
+    assert header[:3] == ["index", "num_tokens", "e0"]
+    assert_close(
+        np.array([record[2:] for record in records], dtype=np.float32), np.array([line["embedding"] for line in plain])
+    )
+
+
+def test_npy_on_stdout(tiny):
+    done = embed("-m", tiny, *TEXTS, "-f", "npy")
+    assert_close(np.load(io.BytesIO(done.stdout_bytes)), vectors_of(embed("-m", tiny, *TEXTS)))
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.json", "out.csv", "out.npy", "out"])
+def test_the_name_of_a_file_says_its_format(tmp_path, tiny, name):
+    path = tmp_path / name
+    done = embed("-m", tiny, "cat", "dog", "-o", str(path))
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == [path]
+    kind = path.suffix.removeprefix(".") or "jsonl"
+    assert path.read_bytes() == embed("-m", tiny, "cat", "dog", "-f", kind).stdout_bytes
+
+
+def test_vectors_of_tokens(tmp_path, minilm):
+    path = tmp_path / "out.npz"
+    assert embed("A cat.", "a", "--task", "token_embed", "-o", str(path)).exit_code == 0
+    (first, second) = minilm.encode(["A cat.", "a"], pooling_task="token_embed", use_tqdm=False)
+    content = np.load(path)
+    assert content["offsets"].tolist() == [0, 5, 8]
+    assert_close(content["embeddings"], np.concatenate([first.outputs.array, second.outputs.array]))
+    (line,) = lines_of(embed("A cat.", "--pooling-task", "token_embed"))
+    assert_close(np.array(line["embedding"]), first.outputs.array)
+
+
+# --- what is computed -------------------------------------------------------------------------------------------------
+
+
+def test_options_reach_the_model(minilm):
+    raw = minilm.embed("cat", pooling_params=PoolingParams(use_activation=False), use_tqdm=False)[0].outputs.array
+    assert_close(vectors_of(embed("cat", "--no-normalize"))[0], raw)
+    first = vectors_of(embed("cat", "--pooler-config", '{"pooling_type": "CLS"}'))[0]
+    with LLM(MINILM, pooler_config={"pooling_type": "CLS"}) as llm:
+        assert_close(first, llm.embed("cat", use_tqdm=False)[0].outputs.array)
+
+
+def test_dimensions_of_a_model_trained_for_it(tiny):
+    done = embed("-m", tiny, "cat", "--dimensions", "8", "--hf-overrides", '{"is_matryoshka": true}')
+    assert vectors_of(done).shape == (1, 8)
+    done = embed("-m", tiny, "cat", "--dimensions", "8")
+    assert done.exit_code == 1
+    assert "does not support matryoshka" in done.stderr
+
+
+def test_a_kernel_and_a_budget_of_tokens(tiny):
+    done = embed("-m", tiny, *TEXTS, "--kernel", "attention=reference", "--batch-tokens", "16", "--device", "cpu")
+    assert np.abs(vectors_of(done) - vectors_of(embed("-m", tiny, *TEXTS))).max() <= 1e-5
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_that_is_too_long_fails_by_its_line_and_what_stands_before_is_written(tiny):
+    done = embed("-m", tiny, stdin=f"cat\n{LONG}\ndog\n")
+    assert done.exit_code == 1
+    assert [json.loads(line)["index"] for line in done.stdout.splitlines()] == [0]
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("error: stdin, line 2: This model's maximum context length is 64 tokens.")
+    assert hint == "hint: --truncate cuts texts that are too long, --on-error skip passes over texts that fail"
+
+
+def test_truncation_cuts_and_tells():
+    done = embed(LONG, "short", "--truncate")
+    (cut, whole) = lines_of(done)
+    assert (cut["num_tokens"], cut["num_dropped_tokens"]) == (256, 146)
+    assert "num_dropped_tokens" not in whole
+    assert done.stderr == "warning: 1 of 2 texts were cut to 256 tokens\n"
+    assert_close(np.array(cut["embedding"]), vectors_of(embed("word " * 254))[0])
+
+
+def test_failing_texts_can_be_passed_over(tmp_path, tiny):
+    path = tmp_path / "docs.jsonl"
+    rows = ['{"text": "cat", "id": 1}', '{"text": ""}', "no json", '{"text": "\\ud800"}', json.dumps(LONG), '"dog"']
+    path.write_text("\n".join(rows), encoding="utf-8")
+    done = embed("-m", tiny, "-i", str(path), "--on-error", "skip")
+    assert done.exit_code == 3
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [("embedding" in line, "error" in line, line["index"]) for line in lines] == [
+        (number in (0, 5), number not in (0, 5), number) for number in range(6)
+    ]
+    *failures, last = done.stderr.splitlines()
+    assert [failure.split(": ")[1] for failure in failures] == [f"{path}, line {n}" for n in (2, 3, 4, 5)]
+    assert "the text is empty" in failures[0]
+    assert "not JSON" in failures[1]
+    assert "lone surrogate" in failures[2]
+    assert "maximum context length" in failures[3]
+    assert last == "warning: 4 of 6 texts failed and have no vector"
+    array = np.load(io.BytesIO(embed("-m", tiny, "-i", str(path), "--on-error", "skip", "-f", "npy").stdout_bytes))
+    assert np.isnan(array).all(axis=1).tolist() == [False, True, True, True, True, False]
+
+
+def test_bytes_that_are_no_utf8_fail_by_their_line(tiny):
+    done = embed("-m", tiny, stdin=b"cat\n\xff\xfe\n")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: stdin, line 2: the text is not UTF-8: behind its first 0 characters")
+
+
+def test_a_failure_leaves_no_file_and_the_old_one(tmp_path, tiny):
+    path = tmp_path / "out.npy"
+    path.write_bytes(b"before")
+    done = embed("-m", tiny, "cat", "", "-o", str(path))
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: argument 2: the text is empty")
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-i", "no-such-file.txt"], "error: no-such-file.txt: No such file or directory\n"),
+        (["-i", ".", "--input-format", "txt"], "error: .: Is a directory\n"),
+        (["cat", "-o", "no/such/folder/x.npy"], "error: cannot write no/such/folder/x.npy: No such file"),
+        (["cat", "-m", "no/such-model"], "error: no source has the model 'no/such-model':\n  path: "),
+        (["cat", "-m", "."], "has no config.json"),
+        (["cat", "--dtype", "int3"], "error: dtype='int3': expected one of auto, float32"),
+        (["cat", "--kernel", "attention=nonsense"], "attention.nonsense"),
+        (["cat", "--max-model-len", "100000"], "max_model_len=100000"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_line_and_exits_with_1(tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    done = embed(*arguments)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["cat", "-i", "docs.txt"], "not from both"),
+        (["-i", "docs.pdf"], "does not say what is in the file"),
+        (["cat", "-o", "out.txt"], "does not say how to write the vectors"),
+        (["cat", "-f", "xml"], "--format 'xml': expected one of jsonl, json, csv, npy, npz"),
+        (["cat", "--on-error", "ignore"], "--on-error 'ignore': expected one of raise, skip"),
+        (["cat", "--text-key", "body"], "--text-key names a field"),
+        (["--id-key", "key"], "--id-key names a field"),
+        (["cat", "-f", "npy", "--with-text"], "--with-text: npy holds vectors alone"),
+        (["-i", "docs.csv", "-f", "npy", "--id-key", "id"], "--id-key: npy holds vectors alone"),
+        (["cat", "--task", "token_embed", "-f", "npy"], "npy holds one vector a text"),
+        (["cat", "--task", "token_embed", "-o", "out.csv"], "csv holds one vector a text"),
+        (["cat", "-o", "out.npz"], "npz holds vectors of tokens"),
+        (["cat", "--task", "tokens_embed"], "did you mean 'token_embed'"),
+        (["cat", "--pooler-config", "{"], "--pooler-config '{' is not JSON"),
+        (["cat", "--pooler-config", "[]"], "--pooler-config '[]' is no JSON object"),
+        (["cat", "--pooler-config", '{"kind": 1}'], "there is no 'kind'; there are: task, pooling_type"),
+        (["cat", "--hf-overrides", "x"], "--hf-overrides 'x' is not JSON"),
+        (["cat", "--kernel", "attention"], "--kernel 'attention' is not spelled OP=VARIANT"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, said):
+    monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
+    done = embed(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_of_its_own_gives_data_alone_and_imports_no_more_than_it_needs(expected):
+    code = "import sys; from millpond.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "embed", *TEXTS],
+        capture_output=True,
+        text=True,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    found = [json.loads(line)["embedding"] for line in done.stdout.splitlines()]
+    assert_close(np.array(found, dtype=np.float32), expected)
+    assert "\x1b" not in done.stdout + done.stderr
+    imported = set(done.stderr.split())
+    needless = {
+        "transformers",
+        "scipy",
+        "sympy",
+        "sklearn",
+        "torch._dynamo",
+        "huggingface_hub.hf_api",
+        "rich",
+        "pandas",
+    }
+    assert "torch" in imported
+    assert imported & needless == set()
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path, tiny):
+    path = tmp_path / "docs.txt"
+    path.write_text("cat\n" * 3000, encoding="utf-8")
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "millpond", "embed", "-m", tiny, "-i", str(path)],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        assert json.loads(stream.readline())["index"] == 0
+    assert (process.communicate()[1], process.returncode) == ("", 0)

@@ -1,0 +1,285 @@
+"""``millpond inspect``: what a model is, from which file, what conflicts; and why a model cannot be served."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from millpond import cli
+from millpond.testing import checkpoints
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def inspect(*arguments):
+    return CliRunner().invoke(cli.app, ["inspect", *map(str, arguments)])
+
+
+def facts(*arguments, exit_code=0):
+    done = inspect(*arguments, "--json")
+    assert done.exit_code == exit_code, done.output
+    found = json.loads(done.stdout)
+    assert found["servable"] is (exit_code == 0)
+    return found
+
+
+def edit(path, **changes):
+    """Change fields of a JSON file; None takes a field out."""
+    values = json.loads(path.read_text(encoding="utf-8")) | changes
+    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}), encoding="utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A checkpoint with the files of sentence-transformers."""
+    folder = checkpoints.tiny("BertModel", tmp_path / "model")
+    dense = [checkpoints.DenseLayer(in_features=32, out_features=16)]
+    checkpoints.write_sentence_transformers(
+        folder, pooling="cls", dense=dense, max_seq_length=48, prompts={"query": "query: "}
+    )
+    return folder
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+def test_minilm_and_what_conflicts_in_it():
+    found = facts(MINILM)
+    assert (found["source"], found["architecture"]["name"], found["architecture"]["plugin"]) == (
+        "package",
+        "BertModel",
+        "models",
+    )
+    assert found["converter"] is None
+    assert [(task["name"], task["pooling"], task["pooling_from"]) for task in found["tasks"]] == [
+        ("embed", "MEAN", "1_Pooling/config.json"),
+        ("token_embed", "ALL", "the default of the task token_embed"),
+    ]
+    assert {(task["activation"], task["activation_from"]) for task in found["tasks"]} == {("normalize", "modules.json")}
+    length = found["max_model_len"]
+    assert (length["value"], length["from"]) == (256, "sentence_bert_config.json (max_seq_length)")
+    assert [(it["value"], it["file"], it["counts"]) for it in length["stated"]] == [
+        (256, "sentence_bert_config.json", True),
+        (512, "config.json", False),
+        (512, "tokenizer_config.json", False),
+        (128, "tokenizer.json", False),
+    ]
+    assert found["tokenizer"]["padding"]["strategy"] == {"Fixed": 128}
+    assert (found["embedding_size"], found["dense"], found["remote_code"]) == (384, [], [])
+    assert found["dtype"] == {"value": "float32", "from": "the weights (embeddings.LayerNorm.bias)"}
+    assert found["weights"]["parameters"] == 22_713_216
+    assert found["weights"]["files"] == ["model.safetensors"]
+    assert found["notes"] == [
+        "the files state 128, 256 and 512 tokens; 256 counts, for what sentence-transformers states goes first",
+        "tokenizer.json pads texts (Fixed 128): that is switched off",
+        "tokenizer.json cuts texts (max_length 128): that is switched off",
+    ]
+
+
+def test_a_person_reads_the_same():
+    done = inspect(MINILM)
+    assert (done.exit_code, done.stderr) == (0, "")
+    for line in (
+        f"{MINILM}: can be served\n",
+        "  architecture  BertModel, by the plugin models (millpond ",
+        "  tasks         embed: MEAN, from 1_Pooling/config.json; normalize, from modules.json\n",
+        "  max length    256 tokens, from sentence_bert_config.json (max_seq_length)\n",
+        "                128 is stated by tokenizer.json (truncation.max_length)\n",
+        "  weights       22,713,216 parameters, 90.9 MB in model.safetensors\n",
+        "\nNotes\n  - the files state 128, 256 and 512 tokens; 256 counts",
+    ):
+        assert line in done.stdout
+    assert "Problems" not in done.stdout
+
+
+def test_it_is_told_without_torch():
+    code = f"""
+import sys
+from millpond.cli import app
+try:
+    app(["inspect", {MINILM!r}])
+except SystemExit as exit_:
+    assert exit_.code == 0
+print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "transformers", "numpy", "tokenizers", "safetensors", "huggingface_hub.hf_api"}
+    assert heavy & set(done.stderr.split()) == set()
+
+
+def test_dense_modules_prompts_and_similarity(folder):
+    found = facts(folder)
+    assert found["embedding_size"] == 16
+    assert found["dense"] == [
+        {
+            "folder": "2_Dense",
+            "in_features": 32,
+            "out_features": 16,
+            "activation": "torch.nn.modules.activation.Tanh",
+        }
+    ]
+    assert found["prompts"] == {"named": {"query": "query: "}, "default": None}
+    assert found["similarity"] == "cosine"
+    told = inspect(folder).stdout
+    assert "  dense         32 to 16, torch.nn.modules.activation.Tanh, from 2_Dense\n" in told
+    assert "  prompts       query: 'query: '\n" in told
+
+
+def test_what_is_set_aside_is_noted(folder):
+    edit(folder / "config_sentence_transformers.json", default_prompt_name="query", similarity_fn_name="dot")
+    edit(folder / "1_Pooling" / "config.json", include_prompt=False)
+    notes = facts(folder)["notes"]
+    assert any("names a default prompt 'query' ('query: ')" in note for note in notes)
+    assert any("similarity 'dot'" in note for note in notes)
+    assert any(note.startswith("1_Pooling/config.json leaves the prompt out of pooling") for note in notes)
+    assert any("48 counts" in note for note in notes)
+
+
+def test_the_command_line_is_an_origin_too(folder):
+    found = facts(
+        folder,
+        *("--max-model-len", 32, "--dtype", "bfloat16", "--pooler-config", '{"pooling_type": "MEAN"}'),
+        *("--hf-overrides", '{"architectures": ["RobertaModel"]}'),
+    )
+    assert found["architecture"]["name"] == "RobertaModel"
+    assert (found["max_model_len"]["value"], found["max_model_len"]["from"]) == (32, "the command line")
+    assert found["dtype"] == {"value": "bfloat16", "from": "the command line"}
+    assert (found["tasks"][0]["pooling"], found["tasks"][0]["pooling_from"]) == ("MEAN", "the command line")
+
+
+def test_what_nothing_states_has_a_default(tmp_path):
+    folder = checkpoints.tiny("BertModel", tmp_path / "plain", tokenizer=False)
+    found = facts(folder)
+    assert (found["tasks"][0]["pooling"], found["tasks"][0]["pooling_from"]) == ("CLS", "the architecture BertModel")
+    assert found["tasks"][0]["activation_from"] == "the default of the task embed"
+    assert found["tokenizer"]["file"] is None
+    assert "there is no tokenizer.json: the model takes token ids, and no text" in found["notes"]
+
+
+def test_code_of_the_model_is_named_and_not_run(folder):
+    (folder / "modeling_own.py").write_text("raise SystemExit('it ran')", encoding="utf-8")
+    edit(folder / "config.json", auto_map={"AutoModel": "modeling_own.Model"})
+    edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["modeling_own.Tokenizer", None]})
+    found = facts(folder)
+    assert [(code["file"], code["key"]) for code in found["remote_code"]] == [
+        ("config.json", "auto_map.AutoModel"),
+        ("tokenizer_config.json", "auto_map.AutoTokenizer"),
+    ]
+    assert "the model's files name code of their own; none of it is run" in found["notes"]
+    assert "own code      modeling_own.Model, named by config.json (auto_map.AutoModel)" in inspect(folder).stdout
+
+
+def test_shards_are_counted_together(tmp_path):
+    whole = facts(checkpoints.tiny("BertModel", tmp_path / "whole"))["weights"]
+    parts = facts(checkpoints.tiny("BertModel", tmp_path / "parts", shards=3))["weights"]
+    assert parts["parameters"] == whole["parameters"] > 0
+    assert len(parts["files"]) == 3
+
+
+# --- what cannot be served --------------------------------------------------------------------------------------------
+
+
+def problem(folder, *arguments):
+    """The one problem of a folder."""
+    found = facts(folder, *arguments, exit_code=1)
+    (only,) = found["problems"]
+    told = inspect(folder, *arguments)
+    assert told.exit_code == 1
+    assert f"{folder}: cannot be served\n" in told.stdout
+    assert "\nProblems\n  - " in told.stdout
+    return only
+
+
+def test_an_architecture_that_nothing_serves(folder):
+    edit(folder / "config.json", architectures=["GizmoModel"])
+    assert "no plugin brings the architecture 'GizmoModel'" in problem(folder)
+    assert "architecture  GizmoModel, which no plugin serves" in inspect(folder).stdout
+    found = facts(folder, exit_code=1)
+    assert found["tasks"] == []
+    first = found["max_model_len"]["stated"][0]
+    assert (first["value"], first["counts"]) == (48, False)
+    assert found["weights"]["parameters"] > 0
+
+
+def test_a_config_without_architectures(folder):
+    edit(folder / "config.json", architectures=None)
+    assert "has no list 'architectures'" in problem(folder)
+
+
+def test_an_unknown_pooling_mode(folder):
+    edit(folder / "1_Pooling" / "config.json", pooling_mode="median")
+    assert "asks for the pooling mode 'median'; known are cls" in problem(folder)
+
+
+def test_several_pooling_modes_that_no_pooler_serves(folder):
+    edit(folder / "1_Pooling" / "config.json", pooling_mode=["cls", "max"])
+    assert "CLS+MAX" in problem(folder)
+
+
+def test_a_module_that_is_not_known(folder):
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    modules.append({"idx": 9, "name": "9", "path": "9_WordWeights", "type": "sentence_transformers.models.WordWeights"})
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    assert "WordWeights" in problem(folder)
+
+
+def test_an_activation_that_is_not_known(folder):
+    edit(folder / "2_Dense" / "config.json", activation_function="torch.nn.modules.activation.Wobble")
+    assert "wobble" in problem(folder)
+
+
+def test_missing_and_damaged_weights(folder):
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-10])
+    assert "fetch the model again" in problem(folder)
+    weights.write_bytes(whole[:100])
+    assert "its header cannot be read" in problem(folder)
+    weights.unlink()
+    assert "has no weights" in problem(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    assert "which are read with --allow-pickle alone" in problem(folder)
+    assert facts(folder, "--allow-pickle")["weights"]["format"] == "pickle"
+
+
+def test_missing_weights_of_a_dense_module(folder):
+    (folder / "2_Dense" / "model.safetensors").unlink()
+    assert "2_Dense has no weights" in problem(folder)
+
+
+def test_a_missing_shard(tmp_path):
+    folder = checkpoints.tiny("BertModel", tmp_path / "parts", shards=3)
+    next(folder.glob("*-00002-*")).unlink()
+    assert "names shards that are not in" in problem(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json", "modules.json"])
+def test_damaged_json(folder, name):
+    (folder / name).write_text('{"half": ', encoding="utf-8")
+    assert f"{name} is not valid JSON" in problem(folder)
+
+
+def test_an_option_that_does_not_fit(folder):
+    assert "max_model_len=100 is over the" in problem(folder, "--max-model-len", 100)
+
+
+def test_a_folder_that_is_no_model(tmp_path):
+    found = facts(tmp_path, exit_code=1)
+    assert "has no config.json" in found["problems"][0]
+    assert found["architecture"] is None
+
+
+def test_a_model_that_is_nowhere():
+    done = inspect("no/such-model")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: no source has the model 'no/such-model':\n")
+
+
+def test_control_characters_of_a_checkpoint_do_not_reach_the_terminal(folder):
+    edit(folder / "config_sentence_transformers.json", prompts={"\x1b[31mquery": "\x1b]0;title\x07"})
+    done = inspect(folder)
+    assert done.exit_code == 0
+    assert "\x1b" not in done.stdout
+    assert "\\x1b[31mquery" in done.stdout

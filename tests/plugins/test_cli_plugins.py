@@ -1,0 +1,190 @@
+"""``millpond plugins``: what is installed, what is broken and why, and which kernels are chosen."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import millpond
+from millpond import cli
+
+HEAD = """\
+from millpond.hookspecs import hookimpl
+from millpond.specs import ActivationSpec, CommandSpec, KernelSpec, PoolerSpec
+"""
+GOOD = (
+    HEAD
+    + """
+class Maximum: pass
+
+@hookimpl
+def register_poolers():
+    yield PoolerSpec(name="MAXIMUM", target=f"{__name__}:Maximum", tasks=("embed",))
+    yield PoolerSpec(name="MINIMUM", target=Maximum, tasks=("embed",))
+"""
+)
+BROKEN = "raise RuntimeError('it is broken')"
+
+
+def plugins(*arguments):
+    return CliRunner().invoke(cli.app, ["plugins", *arguments])
+
+
+def listed(*arguments):
+    done = plugins("list", "--json", *arguments)
+    assert done.exit_code == 0
+    return {record["name"]: record for record in json.loads(done.stdout)}
+
+
+# --- list -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_built_ins_are_listed_with_what_they_bring():
+    records = listed()
+    assert {"cli", "io_processors", "kernels", "models", "poolers", "sources", "tasks"} <= set(records)
+    assert records["cli"] == {
+        "name": "cli",
+        "status": "ok",
+        "origin": "builtin",
+        "distribution": "millpond",
+        "version": millpond.__version__,
+        "module": "millpond_cli.plugin",
+        "brings": {"command": ["embed", "inspect", "plugins", "similarity"]},
+        "failure": None,
+    }
+    assert "MEAN" in records["poolers"]["brings"]["pooler"]
+
+
+def test_an_installed_plugin_and_a_broken_one(install_plugin):
+    install_plugin(GOOD, "good", version="3.1")
+    install_plugin(BROKEN, "bad", version="0.2")
+    records = listed()
+    assert (records["good"]["origin"], records["good"]["version"]) == ("installed", "3.1")
+    assert records["good"]["brings"] == {"pooler": ["MAXIMUM", "MINIMUM"]}
+    assert records["bad"]["status"] == "failed"
+    assert records["bad"]["failure"] == {"stage": "import", "reason": "RuntimeError: it is broken"}
+    done = plugins("list")
+    assert done.exit_code == 0
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["PLUGIN", "STATUS", "ORIGIN", "DISTRIBUTION", "BRINGS"] in lines
+    assert ["good", "ok", "installed", "millpond-good", "3.1", "2", "poolers"] in lines
+    assert ["bad", "failed", "installed", "millpond-bad", "0.2"] in lines
+    assert "bad (millpond-bad 0.2, millpond_bad_bad_plugin) failed at import: RuntimeError: it is broken" in done.stdout
+
+
+def test_what_is_left_out_is_listed_as_that(monkeypatch, install_plugin):
+    monkeypatch.setenv("MILLPOND_DISABLE_PLUGINS", "good")
+    install_plugin(GOOD, "good")
+    assert (listed()["good"]["status"], listed()["good"]["brings"]) == ("disabled", {})
+
+
+def test_a_broken_plugin_harms_no_process_of_its_own(install_plugin):
+    folder = install_plugin(BROKEN, "bad")
+    done = subprocess.run(
+        [sys.executable, "-m", "millpond", "plugins", "list", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+    )
+    assert {record["name"]: record["status"] for record in json.loads(done.stdout)}["bad"] == "failed"
+    assert done.stderr.startswith("warning: plugin bad (millpond-bad 1.0) is not loaded")
+
+
+# --- doctor -----------------------------------------------------------------------------------------------------------
+
+
+def test_all_that_we_bring_is_healthy():
+    done = plugins("doctor")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "ok        poolers: " in done.stdout
+    found = json.loads(plugins("doctor", "--json").stdout)
+    assert found["healthy"] is True
+    assert all(record["broken"] == [] for record in found["plugins"])
+    assert found["ambiguous"] == []
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "reason"),
+    [
+        ('PoolerSpec(name="X", target="no_such_module_here:X", tasks=("embed",))', "pooler", "no_such_module_here"),
+        ('PoolerSpec(name="X", target="millpond.specs:Nothing", tasks=("embed",))', "pooler", "Nothing"),
+        ('PoolerSpec(name="X", target="no colon", tasks=("embed",))', "pooler", "package.module:attribute"),
+        ('CommandSpec(name="X", target="builtins:print")', "command", "no typer.Typer"),
+        ('KernelSpec(name="X.y", target="builtins:print", available="no_such_module_here:f")', "kernel", "no_such_mod"),
+    ],
+)
+def test_what_does_not_import_is_found(install_plugin, record, kind, reason):
+    install_plugin(f"{HEAD}\n@hookimpl\ndef register_{kind}s():\n    yield {record}\n", "bad")
+    done = plugins("doctor")
+    assert done.exit_code == 1
+    assert "broken    bad: 1 " in done.stdout
+    found = json.loads(plugins("doctor", "--json").stdout)
+    (fault,) = next(it["broken"] for it in found["plugins"] if it["name"] == "bad")
+    assert fault["kind"] == kind
+    assert reason in fault["reason"]
+    assert found["healthy"] is False
+
+
+def test_a_plugin_that_is_not_loaded_is_unhealthy(install_plugin):
+    install_plugin(BROKEN, "bad")
+    done = plugins("doctor")
+    assert done.exit_code == 1
+    assert "failed    bad: nothing\n" in done.stdout
+    assert "failed at import: RuntimeError: it is broken" in done.stdout
+
+
+def test_names_of_two_plugins_are_noted(install_plugin):
+    install_plugin(GOOD, "one")
+    install_plugin(GOOD, "two")
+    done = plugins("doctor")
+    assert done.exit_code == 0
+    assert "note      pooler 'MAXIMUM' is brought by several plugins: say one/MAXIMUM or two/MAXIMUM" in done.stdout
+
+
+# --- kernels ----------------------------------------------------------------------------------------------------------
+
+
+def kernels(*arguments):
+    done = plugins("kernels", "--json", *arguments)
+    assert done.exit_code == 0, done.stderr
+    return {record["name"]: record for record in json.loads(done.stdout)}
+
+
+def test_kernels_are_judged(install_plugin):
+    specs = [
+        'KernelSpec(name="warp.plain", target="builtins:print")',
+        'KernelSpec(name="warp.better", target="builtins:print", priority=1)',
+        'KernelSpec(name="warp.gpu", target="builtins:print", devices=("cuda",), priority=99)',
+        'KernelSpec(name="warp.half", target="builtins:print", dtypes=("bfloat16",), priority=98)',
+        'KernelSpec(name="warp.absent", target="builtins:print", available="builtins:bool", priority=97)',
+    ]
+    body = "".join(f"    yield {spec}\n" for spec in specs)
+    install_plugin(f"{HEAD}\n@hookimpl\ndef register_kernels():\n{body}", "fast")
+    found = kernels()
+    ours = [record for record in found.values() if record["op"] == "warp"]
+    assert [(record["variant"], record["chosen"], record["fits"]) for record in ours] == [
+        ("better", True, True),
+        ("plain", False, True),
+        ("gpu", False, False),
+        ("half", False, False),
+        ("absent", False, False),
+    ]
+    assert found["warp.gpu"]["reason"] == "runs on cuda, not on cpu"
+    assert found["warp.half"]["reason"] == "computes in bfloat16, not in float32"
+    assert found["warp.absent"]["reason"] == "builtins:bool says it cannot run here"
+    assert found["attention.reference"]["plugin"] == "kernels"
+    assert kernels("--dtype", "bfloat16")["warp.half"]["chosen"] is True
+    lines = [line.split() for line in plugins("kernels").stdout.splitlines()]
+    assert lines[0] == ["KERNEL", "HERE", "PLUGIN", "WHY"]
+    assert ["warp.gpu", "no", "fast", "runs", "on", "cuda,", "not", "on", "cpu"] in lines
+
+
+@pytest.mark.parametrize("arguments", [["--device", "abacus"], ["--dtype", "float31"], ["--dtype", "nn"]])
+def test_what_torch_does_not_know_is_wrong_usage(arguments):
+    done = plugins("kernels", *arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {arguments[0]} '{arguments[1]}': torch knows no such")

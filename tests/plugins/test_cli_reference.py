@@ -1,0 +1,76 @@
+"""docs/reference/cli.md keeps up with the commands: each has its section, and in it each of its options."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.main import get_command
+
+from millpond import cli
+from millpond.plugins import PluginManager
+
+PAGE = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text(encoding="utf-8")
+
+
+def sections() -> dict[str, str]:
+    """The text under each heading that names a command; under the page's own, what is common to all."""
+    parts = re.split(r"^#{1,3} (.+)$", PAGE, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """The built-in commands, those of groups too, by how they are called."""
+    registry = PluginManager(ranks=("builtin",), disabled=()).registry
+    for entry in registry.commands.entries():
+        command = get_command(entry.load())
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            yield f"millpond {entry.spec.name}", command
+        for name, one in (inner or {}).items():
+            yield f"millpond {entry.spec.name} {name}", one
+
+
+COMMANDS = dict(commands())
+
+
+def options(command: Any) -> list[str]:
+    context = typer.Context(command, info_name="millpond")
+    given = [name for parameter in command.get_params(context) for name in (*parameter.opts, *parameter.secondary_opts)]
+    return [name for name in given if name.startswith("-") and name not in ("--help", "-h")]
+
+
+def test_commands_are_found():
+    assert set(COMMANDS) == {
+        "millpond embed",
+        "millpond similarity",
+        "millpond inspect",
+        "millpond plugins list",
+        "millpond plugins doctor",
+        "millpond plugins kernels",
+    }
+    assert "--batch-tokens" in options(COMMANDS["millpond embed"])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_a_command_is_told_and_no_other(name):
+    told = re.findall(r"`(--?[a-z][a-z-]*)`", sections()[name])
+    assert set(options(COMMANDS[name])) == set(told)
+
+
+def test_every_option_of_the_program_is_told():
+    told = re.findall(r"`(--?[a-z][a-z-]*)`", sections()["The command line"])
+    assert set(options(get_command(cli.app))) | {"--help", "-h"} == set(told)
+
+
+def test_every_exit_code_is_told():
+    told = re.findall(r"^\| (\d+) \|", sections()["Exit codes"], flags=re.MULTILINE)
+    assert told == [str(code) for code in (cli.OK, cli.FAILURE, cli.USAGE, cli.PARTIAL, cli.INTERRUPTED)]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_a_help_text(name):
+    context = typer.Context(COMMANDS[name], info_name="millpond")
+    assert [parameter.name for parameter in COMMANDS[name].get_params(context) if not parameter.help] == []

@@ -1,0 +1,177 @@
+"""Where texts come from: rows in order, each with its place; a row at fault costs no other."""
+
+import io
+
+import pytest
+
+from millpond.cli import CommandError
+from millpond_cli.rows import Keys, Source, choose_source, read_rows
+
+
+def rows(kind, content, **keys):
+    source = Source("docs", kind, lambda: None)
+    given = io.BytesIO(content) if isinstance(content, bytes) else content
+    return list(read_rows(source, given, Keys(**keys)))
+
+
+def summary(found):
+    return [(row.index, row.place.partition(", ")[2], row.text, row.id, row.error.partition(":")[0]) for row in found]
+
+
+def test_a_line_is_a_text_and_an_empty_line_an_empty_text():
+    found = rows("txt", "\ufeffone\r\n\n two \u2028 lines\u0085 \nlast".encode())
+    assert summary(found) == [
+        (0, "line 1", "one", None, ""),
+        (1, "line 2", "", None, ""),
+        (2, "line 3", " two \u2028 lines\u0085 ", None, ""),
+        (3, "line 4", "last", None, ""),
+    ]
+    assert rows("txt", b"") == []
+
+
+def test_bytes_that_are_no_utf8_are_told_with_their_line_and_cost_no_other_row():
+    found = rows("txt", b"good\nna\xefve\nfine\n")
+    assert [row.text for row in found] == ["good", "", "fine"]
+    assert found[1].place == "docs, line 2"
+    assert found[1].error == "the text is not UTF-8: behind its first 2 characters stands the byte 0xef"
+
+
+def test_json_lines_are_objects_or_strings_and_blank_lines_are_none():
+    content = b'{"text": "one", "id": 7, "more": []}\n\n  \n"two"\n{"id": "x", "text": "three"}'
+    assert summary(rows("jsonl", content)) == [
+        (0, "line 1", "one", 7, ""),
+        (1, "line 4", "two", None, ""),
+        (2, "line 5", "three", "x", ""),
+    ]
+
+
+def test_keys_choose_the_fields():
+    content = b'{"body": "one", "doc": "a"}\n{"body": "two"}\n'
+    found = rows("jsonl", content, text="body", id="doc", needs_id=True)
+    assert (found[0].text, found[0].id) == ("one", "a")
+    assert found[1].error == "there is no field 'doc'; there are: body. --id-key names the one with the id"
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (b"{", "not JSON: "),
+        (b"[1]", "expected a JSON object or string; got list"),
+        (b"12", "expected a JSON object or string; got int"),
+        (
+            b'{"txt": "a", "n": 1}',
+            "there is no field 'text'; there are: txt, n. --text-key names the one with the text",
+        ),
+        (b'{"text": 3}', "the field 'text' is no text, but int"),
+        (b'{"text": null}', "the field 'text' is no text, but NoneType"),
+        (b'{"text": "a", "id": {}}', "the field 'id' is no id, but dict"),
+        (b'{"text": "\xff"}', "the text is not UTF-8"),
+        (b"[" * 100_000, "not JSON: "),
+    ],
+)
+def test_a_json_line_at_fault_is_told_and_costs_no_other(line, error):
+    found = rows("jsonl", b'"before"\n' + line + b'\n"behind"\n')
+    assert [row.text for row in found] == ["before", "", "behind"]
+    assert found[1].place == "docs, line 2"
+    assert found[1].error.startswith(error)
+
+
+def test_an_escaped_surrogate_is_left_to_the_model_to_refuse():
+    (found,) = rows("jsonl", b'"a\\ud800"')
+    assert (found.text, found.error) == ("a\ud800", "")
+
+
+def test_csv_has_a_header_and_fields_that_go_over_lines():
+    content = b'id,text,n\n1,"one, two",x\n\n2,"over\ntwo ""lines""",y\n3,three,z\n'
+    assert summary(rows("csv", content)) == [
+        (0, "line 2", "one, two", "1", ""),
+        (1, "line 4", 'over\ntwo "lines"', "2", ""),
+        (2, "line 6", "three", "3", ""),
+    ]
+    assert rows("csv", b"") == []
+    assert rows("csv", b"text\n") == []
+
+
+def test_a_record_that_is_too_short_costs_no_other():
+    found = rows("csv", b"id,text\n1,one\n2\n3,\xff\n4,four\n")
+    assert [row.text for row in found] == ["one", "", "", "four"]
+    assert [row.id for row in found] == ["1", "2", "3", "4"]
+    assert found[1].error == "the record has 1 fields, and the text is in number 2"
+    assert found[2].error.startswith("the text is not UTF-8")
+
+
+def test_a_field_may_be_larger_than_the_limit_of_the_csv_module():
+    (found,) = rows("csv", b"text\n" + b"x" * 200_000 + b"\n")
+    assert len(found.text) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("content", "keys", "said"),
+    [
+        (b"id,body\n1,a\n", {}, "docs has no column 'text'; its first line names: id, body"),
+        (b"text\na\n", {"id": "doc", "needs_id": True}, "docs has no column 'doc'"),
+        (b'text\n"never closed\n', {}, "docs, line 2: not CSV: unexpected end of data"),
+    ],
+)
+def test_csv_without_structure_is_an_error(content, keys, said):
+    with pytest.raises(CommandError, match=said):
+        rows("csv", content, **keys)
+
+
+def test_rows_are_read_as_they_are_asked_for():
+    def lines():
+        yield b"one\n"
+        yield b"two\n"
+        pytest.fail("it reads ahead")
+
+    source = Source("docs", "txt", lambda: None)
+    found = read_rows(source, lines(), Keys())
+    assert [next(found).text, next(found).text] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((["a", "b"], None, None), ("argument", "arguments")),
+        ((["-"], None, None), ("stdin", "txt")),
+        ((["-"], None, "csv"), ("stdin", "csv")),
+        (([], None, None), ("stdin", "txt")),
+        (([], "-", "jsonl"), ("stdin", "jsonl")),
+        (([], "a.txt", None), ("a.txt", "txt")),
+        (([], "A.JSONL", None), ("A.JSONL", "jsonl")),
+        (([], "a.ndjson", None), ("a.ndjson", "jsonl")),
+        (([], "a.csv", None), ("a.csv", "csv")),
+        (([], "a.dat", "txt"), ("a.dat", "txt")),
+        ((["-", "b"], None, None), ("argument", "arguments")),
+    ],
+)
+def test_what_is_typed_names_a_source(arguments, expected):
+    source = choose_source(*arguments)
+    assert (source.name, source.kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((["a"], "b.txt", None), "not from both"),
+        (([], "a.md", None), "does not say what is in the file"),
+        (([], "a.txt", "xml"), "expected one of txt, jsonl, csv"),
+        ((["a"], None, "csv"), "the texts are on the command line"),
+    ],
+)
+def test_what_names_no_source_is_wrong_usage(arguments, said):
+    with pytest.raises(CommandError, match=said) as caught:
+        choose_source(*arguments)
+    assert caught.value.exit_code == 2
+
+
+def test_a_terminal_is_not_waited_for(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    with pytest.raises(CommandError, match="there is nothing to read") as caught:
+        choose_source([], None, None)
+    assert caught.value.exit_code == 2
+    assert choose_source(["-"], None, None).name == "stdin"

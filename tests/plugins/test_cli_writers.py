@@ -1,0 +1,204 @@
+"""How vectors are written: every format reads back as what went in, and failures keep their places."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from millpond.cli import CommandError
+from millpond_cli.output import open_output
+from millpond_cli.rows import Row
+from millpond_cli.writers import WRITERS, Layout, Result, npy_header, number_texts
+
+VECTORS = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
+
+
+class Pipe(io.RawIOBase):
+    """What can be written to, and neither read nor wound back."""
+
+    def __init__(self):
+        self.content = b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self.content += bytes(data)
+        return len(data)
+
+
+def written(kind, results, *, file=None, **layout):
+    file = io.BytesIO() if file is None else file
+    writer = WRITERS[kind](file, Layout(**layout))
+    for result in results:  # in pieces, as the command does
+        writer.write([result])
+    writer.finish()
+    writer.release()
+    return file.getvalue() if isinstance(file, io.BytesIO) else file.content
+
+
+def good(index, vector, **row):
+    return Result(
+        row=Row(index, f"line {index + 1}", row.pop("text", f"text {index}"), **row), vector=vector, num_tokens=3
+    )
+
+
+def bad(index, **row):
+    return Result(row=Row(index, f"line {index + 1}", "", **row), error="it failed")
+
+
+SOME = [bad(0), good(1, VECTORS[0]), bad(2), good(3, VECTORS[1]), bad(4)]
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_read_back_as_the_same_float32_and_are_short():
+    bits = np.random.default_rng(1).integers(0, 2**32, 100_000, dtype=np.uint32)
+    values = bits.view(np.float32)
+    values = values[np.isfinite(values)]
+    texts = number_texts(values)
+    assert np.array_equal(np.array(texts, dtype=np.float64).astype(np.float32), values)
+    assert json.loads(f"[{', '.join(texts)}]") == [float(text) for text in texts]
+    assert max(map(len, texts)) <= len("-1.23456789e-38")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.1, "0.1"), (-0.5, "-0.5"), (0.0, "0"), (1 / 3, "0.33333334"), (1e-10, "1e-10")]
+)
+def test_simple_numbers_look_simple(value, text):
+    assert number_texts(np.array([value], dtype=np.float32)) == [text]
+
+
+# --- formats ----------------------------------------------------------------------------------------------------------
+
+
+def test_json_lines():
+    results = [
+        good(0, VECTORS[0]),
+        good(1, VECTORS[1], id="é\ud800"),
+        bad(2, id=9),
+        Result(row=Row(3, "line 4", "long"), vector=VECTORS[2], num_tokens=4, num_dropped_tokens=5),
+    ]
+    lines = [json.loads(line) for line in written("jsonl", results).decode().splitlines()]
+    vectors = [np.array(line.pop("embedding"), dtype=np.float32) for line in lines if "embedding" in line]
+    assert np.array_equal(vectors, VECTORS[:3])
+    assert lines == [
+        {"index": 0, "num_tokens": 3},
+        {"index": 1, "id": "é\ud800", "num_tokens": 3},
+        {"index": 2, "id": 9, "error": "it failed"},
+        {"index": 3, "num_tokens": 4, "num_dropped_tokens": 5},
+    ]
+
+
+def test_texts_are_written_to_who_wants_them():
+    lines = written("jsonl", [good(0, VECTORS[0], text='a "b"\u2028\n'), bad(1)], with_text=True).decode().split("\n")
+    assert json.loads(lines[0])["text"] == 'a "b"\u2028\n'
+    assert "text" not in json.loads(lines[1])
+
+
+def test_vectors_of_tokens_are_lists_of_lists():
+    (line,) = written("jsonl", [good(0, VECTORS)]).decode().splitlines()
+    assert np.array_equal(np.array(json.loads(line)["embedding"], dtype=np.float32), VECTORS)
+
+
+@pytest.mark.parametrize("results", [[], SOME[1:2], SOME])
+def test_json_is_a_list_of_what_json_lines_are(results):
+    lines = written("jsonl", results).decode().splitlines()
+    assert json.loads(written("json", results)) == [json.loads(line) for line in lines]
+
+
+def test_csv_has_a_column_for_each_number():
+    content = written("csv", SOME, with_id=True, with_text=True, with_error=True).decode()
+    header, *records = csv.reader(io.StringIO(content))
+    assert header == ["index", "id", "text", "num_tokens", "error", *(f"e{n}" for n in range(7))]
+    assert records[1][:5] == ["1", "", "text 1", "3", ""]
+    assert np.array_equal(np.array(records[1][5:], dtype=np.float32), VECTORS[0])
+    assert records[0] == ["0", "", "", "", "it failed", *[""] * 7]
+    assert [record[0] for record in records] == ["0", "1", "2", "3", "4"]
+
+
+def test_csv_without_any_vector_has_its_header():
+    assert written("csv", [], dimensions=2) == b"index,num_tokens,e0,e1\n"
+    assert written("csv", [bad(0)], dimensions=1, with_error=True) == b"index,num_tokens,error,e0\n0,,it failed,\n"
+
+
+@pytest.mark.parametrize("make", [io.BytesIO, Pipe], ids=["file", "pipe"])
+def test_npy_is_one_array_in_which_failures_are_nan(make):
+    array = np.load(io.BytesIO(written("npy", SOME, file=make())))
+    assert (array.dtype, array.shape) == (np.float32, (5, 7))
+    assert np.array_equal(array[[1, 3]], VECTORS[:2])
+    assert np.isnan(array[[0, 2, 4]]).all()
+
+
+@pytest.mark.parametrize(("results", "shape"), [([], (0, 4)), ([bad(0), bad(1)], (2, 4))])
+def test_npy_without_any_vector_has_the_dimensions_of_the_model(results, shape):
+    assert np.load(io.BytesIO(written("npy", results, dimensions=4))).shape == shape
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (10**12, 8192)])
+def test_the_header_has_one_size_whatever_the_shape(shape):
+    header = npy_header(shape)
+    assert len(header) == 128
+    file = io.BytesIO(header)
+    assert np.lib.format.read_magic(file) == (1, 0)
+    assert np.lib.format.read_array_header_1_0(file) == (shape, False, np.dtype("<f4"))
+
+
+@pytest.mark.parametrize("make", [io.BytesIO, Pipe], ids=["file", "pipe"])
+def test_npz_holds_vectors_of_tokens_and_where_each_text_begins(make):
+    results = [good(0, VECTORS[:2]), bad(1), good(2, VECTORS[2:])]
+    content = np.load(io.BytesIO(written("npz", results, file=make())))
+    assert content["offsets"].tolist() == [0, 2, 2, 5]
+    assert np.array_equal(content["embeddings"], VECTORS)
+
+
+# --- where it goes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_file_takes_its_name_when_all_is_written(tmp_path):
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(b"before")
+    path.chmod(0o640)
+    with open_output(str(path)) as file:
+        file.write(b"after")
+        file.flush()
+        assert path.read_bytes() == b"before"
+    assert path.read_bytes() == b"after"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_leaves_everything_as_it_was(tmp_path):
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(b"before")
+    stop = KeyboardInterrupt()
+    output = open_output(str(path))
+    output.__enter__().write(b"half")
+    assert output.__exit__(KeyboardInterrupt, stop, None) is not True
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_a_link(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    link.symlink_to(target)
+    with open_output(str(link)) as file:
+        file.write(b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+
+
+def test_a_device_is_written_to_and_not_replaced():
+    with open_output("/dev/null") as file:
+        file.write(b"gone")
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize(("name", "said"), [("", "is a folder"), ("no/such/out", "No such file or directory")])
+def test_what_cannot_be_written_is_told_before_anything_is_computed(tmp_path, name, said):
+    with pytest.raises(CommandError, match=said), open_output(str(tmp_path / name)):
+        pytest.fail("it should not come this far")
