@@ -20,8 +20,8 @@ COMPILERS = ("cc", "gcc", "clang")
 # Generations of x86-64 and how many floats their vectors hold. There is a library for each: one wheel serves them all.
 LEVELS = {"x86-64-v3": 8, "x86-64-v4": 16}
 
-# NaN, infinity and denormals stay what they are, in the libraries and in the program that loads them, and sums keep their
-# order, which the rounding in kernels.c rests on: hence no -ffast-math and no -fassociative-math.
+# NaN, infinity and denormals stay what they are, in the libraries and in the program that loads them, and sums keep
+# their order, which the rounding in kernels.c rests on: hence no -ffast-math and no -fassociative-math.
 FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 
 

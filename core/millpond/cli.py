@@ -186,15 +186,21 @@ def printable(text: str) -> str:
 
 def _flushed(code: Any) -> Any:
     """Write out what is buffered; Python would do so at its end, and print a traceback when it fails."""
+    if code == INTERRUPTED:
+        _drop_stdout()  # who interrupts does not want to wait until a reader has taken all of it
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         if not isinstance(error, BrokenPipeError):
             return code or _tell(error)
     return code
+
+
+def _drop_stdout() -> None:
+    with contextlib.suppress(OSError, AttributeError):  # there may be none, or one that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Lines(logging.Formatter):

@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -338,3 +340,20 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path, tiny):
     with os.fdopen(reading, "rb") as stream:
         assert json.loads(stream.readline())["index"] == 0
     assert (process.communicate()[1], process.returncode) == ("", 0)
+
+
+def test_an_interrupt_ends_it_quietly_and_leaves_nothing(tmp_path, tiny):
+    path = tmp_path / "docs.txt"
+    path.write_text("the cat and the dog by the lake\n" * 100_000, encoding="utf-8")
+    output = tmp_path / "out"
+    output.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "millpond", "embed", "-m", tiny, "-i", str(path), "-o", str(output / "out.npy")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and sum(part.stat().st_size for part in output.iterdir()) < 10_000:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert (process.communicate()[1], process.returncode) == ("", 130)
+    assert list(output.iterdir()) == []

@@ -44,9 +44,9 @@ class Runner:
         self.device = device
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.num_workers = (num_workers or cores) if device.type == "cpu" else 1
-        self.intra_op_threads = torch.get_num_threads()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         with self._starting:
+            self.intra_op_threads = torch.get_num_threads()
             _start_workers(self._jobs, self.num_workers)
         self._finalizer = weakref.finalize(self, _stop_workers, self._jobs, self.num_workers)
 

@@ -68,14 +68,21 @@ def _judge(entry: "Entry[KernelSpec]", device: "torch.device", dtype: "torch.dty
     name = str(dtype).removeprefix("torch.")
     if spec.dtypes and name not in spec.dtypes:
         return Verdict(entry, fits=False, reason=f"computes in {', '.join(spec.dtypes)}, not in {name}")
-    if spec.available is not None and not _ask(spec.available):
-        return Verdict(entry, fits=False, reason=f"{spec.available} says it cannot run here")
+    if spec.available is not None:
+        refusal = _ask(spec.available)
+        if refusal is not None:
+            return Verdict(entry, fits=False, reason=refusal)
     return Verdict(entry, fits=True, reason=f"fits, priority {spec.priority}")
 
 
-def _ask(target: str) -> bool:
+def _ask(target: str) -> str | None:
+    """Why a kernel cannot run here, or None; a question that cannot be answered is a no, and no harm to the others."""
     module, _, name = target.partition(":")
-    return bool(getattr(import_module(module), name)())
+    try:
+        runs = getattr(import_module(module), name)()
+    except Exception as error:  # noqa: BLE001  whatever a plugin raises
+        return f"{target} cannot be asked ({type(error).__name__}: {error})"
+    return None if runs else f"{target} says it cannot run here"
 
 
 def _listing(verdicts: Sequence[Verdict]) -> str:

@@ -1,6 +1,7 @@
 """The engine in a thread of its own: many callers, a full inbox, closing, and an engine that dies."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -95,6 +96,20 @@ def test_a_result_is_handed_out_while_another_batch_still_runs(kit, model, make_
     assert latch.ended == []
     gate.open()
     kit.check(latch.wait())
+
+
+def test_while_a_worker_computes_the_engine_sleeps(kit, model, make_thread, gate):
+    model.on_forward = gate
+    thread = make_thread(2)
+    step, steps = thread.engine.step, []
+    thread.engine.step = lambda **named: steps.append(named) or step(**named)
+    latch = Latch(requests := [kit.request([1])])
+    thread.submit(requests)
+    gate.wait()
+    time.sleep(0.05)  # in which a loop that spins would take thousands of steps
+    gate.open()
+    kit.check(latch.wait())
+    assert len(steps) < 10
 
 
 def test_batches_form_while_the_model_is_busy(kit, model, make_thread, gate):

@@ -170,8 +170,8 @@ def test_parameters_that_do_not_fit_name_the_prompt_they_are_for(plain):
         embed(plain, ["a", "b", "c"], pooling_params=params)
 
 
-def test_after_an_error_nothing_of_the_call_is_computed_any_more(llm, watched, kit):
-    seen = []
+def test_after_an_error_nothing_of_the_call_is_computed_any_more(make_llm, watched, kit):
+    llm, seen = make_llm(1), []
 
     def on_forward(sequences):
         seen.extend(sequences)
