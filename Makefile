@@ -50,13 +50,14 @@ fmt: $(VENV)/.installed-dev ## Format the code and mend what the linter can mend
 clean: ## Remove what make has made: .venv, caches, built files
 	rm -rf .venv dist build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf {} +
+	rm -f kernels/millpond_kernels/native/*.so
 
 # One stamp an extra: a change of pyproject.toml or constraints.txt installs again, else nothing happens. An extra that
 # another one brings along needs no second install.
 BRINGS_dev  := test demo
 BRINGS_test := demo
 
-$(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/.torch
+$(VENV)/.installed-%: pyproject.toml constraints.txt hatch_build.py kernels/millpond_kernels/native/kernels.c | $(VENV)/.torch
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[$*]'
 	@touch $@ $(BRINGS_$*:%=$(VENV)/.installed-%)
 

@@ -6,7 +6,7 @@ class MillpondError(Exception):
 
 
 class PluginError(MillpondError):
-    """A plugin broke its contract: raised by registering in Python, and for installed plugins when they load strictly."""
+    """A plugin broke its contract: raised by registering in Python, and at loading where that is strict."""
 
 
 class UnknownNameError(MillpondError, LookupError):

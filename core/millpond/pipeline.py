@@ -1,6 +1,6 @@
 """Pipeline: pre-process -> engine -> post-process, as both front doors use it. Knows neither threads nor asyncio."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
@@ -86,6 +86,9 @@ class Pipeline:
         if params is None or isinstance(params, PoolingParams):
             each = [self._complete(processor, params, task)] * len(items)
         else:
+            if isinstance(params, str | Mapping) or not isinstance(params, Sequence):
+                message = f"pooling_params must be PoolingParams, or a list of them; got {type(params).__name__}"
+                raise InvalidInputError(message, parameter="pooling_params")
             given = list(params)
             if len(given) != len(items):
                 message = f"The lengths of prompts ({len(items)}) and params ({len(given)}) must be the same."

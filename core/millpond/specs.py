@@ -120,7 +120,8 @@ class KernelSpec(Spec):
         devices: Device types it runs on, such as ``("cpu", "cuda")``; empty for any.
         dtypes: Names of the dtypes it computes in, such as ``("float32",)``; empty for any.
         priority: Of the variants that fit, the highest is taken.
-        available: ``"module:function"`` that says whether it can run here; asked before it is chosen.
+        available: ``"module:function"``, asked before it is chosen: True if it can run here, else False, or a text
+            that says why not.
     """
 
     kind: ClassVar[str] = "kernel"

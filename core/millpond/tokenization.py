@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from millpond.errors import InvalidInputError
-from millpond.params import PoolingParams
+from millpond.params import PoolingParams, validated
 
 Params = PoolingParams | Sequence[PoolingParams] | None
 
@@ -22,15 +22,15 @@ def with_truncation(
         settings["truncate_prompt_tokens"] = truncate
     if not settings:
         return params
-    if params is None or isinstance(params, PoolingParams):
-        return _with(params, settings)
-    return [_with(own, settings) for own in params]
+    if isinstance(params, Sequence) and all(isinstance(own, PoolingParams) for own in params):
+        return [_with(own, settings) for own in params]
+    return _with(params, settings) if params is None or isinstance(params, PoolingParams) else params
 
 
 def _with(params: PoolingParams | None, settings: Mapping[str, Any]) -> PoolingParams:
     # Built anew, so that what is added is validated and what was passed stays as it is.
     given = {} if params is None else params.model_dump(exclude_unset=True)
-    return PoolingParams(**{**settings, **given})
+    return validated(PoolingParams, {**settings, **given}, parameter="pooling_params")
 
 
 def _settings(given: Mapping[str, Any] | None) -> dict[str, Any]:

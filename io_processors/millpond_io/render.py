@@ -154,8 +154,8 @@ class Renderer:
     def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
             message = (
-                f"the model {self.model!r} has no tokenizer (tokenizer.json, vocab.txt ...) in its folder: "
-                "pass token ids, or add the file"
+                f"the model {self.model!r} has no tokenizer: its folder holds none (tokenizer.json, vocab.txt ...), or "
+                "it was loaded with skip_tokenizer_init=True. Pass token ids, or load it with its tokenizer"
             )
             raise InvalidInputError(message, parameter="prompts")
         return self.tokenizer

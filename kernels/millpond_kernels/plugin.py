@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from millpond.hookspecs import hookimpl
 from millpond.specs import KernelSpec
 
-
 NATIVE_DEVICES = ("cpu",)
 NATIVE_DTYPES = ("float32",)
-NATIVE_AVAILABLE = "millpond_kernels.native:is_available"
+NATIVE_AVAILABLE = "millpond_kernels.native:availability"
 
 
 @hookimpl

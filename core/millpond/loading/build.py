@@ -54,6 +54,8 @@ def load_model(model: str, arguments: Arguments, plugins: PluginManager | None =
     device = choose_device(arguments.device)
     repository = find_repository(registry, model, arguments.source)
     resolution = resolve(registry, repository, arguments.load)
+    for note in unapplied(resolution):
+        logger.warning("%s: %s", model, note)
     return build_model(registry, resolution, arguments.load, device=device, kernels=arguments.kernels)
 
 
@@ -110,6 +112,20 @@ def build_model(
     placement = model.load_weights(iterate_weights(repository.transformer_path, allow_pickle=options.allow_pickle))
     _check_placement(config.architecture, placement.unused, missing_weights(model, placement.placed))
     return LoadedModel(model=model.eval(), config=config, context=ctx, tokenizer=ctx.tokenizer, resolution=resolution)
+
+
+def unapplied(resolution: Resolution) -> list[str]:
+    """What the checkpoint says and sentence-transformers does, and this does not."""
+    files = resolution.repository.sentence_transformers
+    notes: list[str] = []
+    if files.default_prompt_name is not None and files.prompts.get(files.default_prompt_name):
+        prompt = files.prompts[files.default_prompt_name]
+        notes.append(
+            f"its default prompt {files.default_prompt_name!r} is not applied: put {prompt!r} before them yourself"
+        )
+    if not files.include_prompt:
+        notes.append("it leaves the tokens of a prompt out of the pooling (include_prompt); here all tokens are pooled")
+    return notes
 
 
 def runnable_dtype(dtype: Choice, device: torch.device) -> Choice:

@@ -1,5 +1,6 @@
 """Which architecture, tasks, pooler settings and limits a repository gets, and who decided each. Without torch."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from millpond.specs import ArchitectureSpec, ConverterSpec, PoolerSpec
 
 Overrides = Mapping[str, Any] | Callable[[CheckpointConfig], Any] | None
+logger = logging.getLogger(__name__)
 DTYPES = {"half": "float16", "float": "float32"}
 KNOWN_DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
 RUNNERS = ("auto", "pooling", "generate", "draft")
@@ -246,6 +248,9 @@ def choose_dtype(asked: str, config: CheckpointConfig, repository: "Repository")
     for header in read_headers(repository.transformer_path):
         if header.dtype in ("float32", "float16", "bfloat16"):
             return Choice(value=header.dtype, origin=f"the weights ({header.name})")
+        if header.dtype == "float64":
+            logger.warning("the weights (%s) are float64: running in float32", header.name)
+            return Choice(value="float32", origin=f"the weights ({header.name}): float64, which is not supported")
     return Choice(value="float32", origin="default")
 
 

@@ -152,8 +152,8 @@ def _check_chain(modules: tuple[Module, ...], pooling: int, path: Path) -> None:
         if place != pooling and module.type not in known and not foreign:
             where = "before" if place < pooling else "after"
             message = (
-                f"{path} names a module {module.type} {where} Pooling, which is not known there: without it the results "
-                f"would not be those of the model. Known are {', '.join(known)}; take it out of the file to do without"
+                f"{path} names a module {module.type} {where} Pooling, which is not known there: without it the "
+                f"results would not be those of the model. Known are {', '.join(known)}; take it out of the file to do without"
             )
             raise CheckpointError(message)
         read = module.config.get("module_input_name", POOLED)

@@ -82,6 +82,8 @@ def _ask(target: str) -> str | None:
         runs = getattr(import_module(module), name)()
     except Exception as error:  # noqa: BLE001  whatever a plugin raises
         return f"{target} cannot be asked ({type(error).__name__}: {error})"
+    if isinstance(runs, str):
+        return runs
     return None if runs else f"{target} says it cannot run here"
 
 

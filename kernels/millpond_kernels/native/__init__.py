@@ -36,15 +36,20 @@ def library() -> ctypes.CDLL:
     return ctypes.CDLL(str(FOLDER / name))
 
 
-def is_available() -> bool:
-    """Whether the compiled kernels can be used; MILLPOND_NO_NATIVE=1 in the environment says no."""
+def availability() -> bool | str:
+    """True if the compiled kernels can be used here, else why not; MILLPOND_NO_NATIVE=1 forbids them."""
     if os.environ.get("MILLPOND_NO_NATIVE", "0") not in ("", "0"):
-        return False
+        return "is switched off by MILLPOND_NO_NATIVE"
     try:
         library()
-    except OSError:
-        return False
+    except OSError as error:
+        return f"was not compiled when millpond was built, or does not load ({error})"
     return True
+
+
+def is_available() -> bool:
+    """Whether the compiled kernels can be used."""
+    return availability() is True
 
 
 def function(name: str, *arguments: Any, returns: Any = None) -> Callable[..., Any]:
