@@ -5,11 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from millpond.cli import FAILURE
+from millpond.cli import FAILURE, printable
 from millpond.plugins import PluginInfo, get_plugin_manager
 from millpond_cli import options
 from millpond_cli.checks import ambiguities, check_targets
 from millpond_cli.tables import table
+
+HEALTH_WIDTH = 10  # columns
 
 app = options.new_app()
 
@@ -24,7 +26,7 @@ def plugins() -> None:
     """List and check plugins and kernels."""
 
 
-@app.command("list", cls=options.GroupedCommand)
+@app.command("list", cls=options.GroupedCommand, short_help="List the plugins and what they bring.")
 def list_plugins(*, as_json: options.AsJson = False) -> None:
     """List the plugins: where each came from, whether it is loaded, what it brings.
 
@@ -38,10 +40,10 @@ def list_plugins(*, as_json: options.AsJson = False) -> None:
     typer.echo(table([["PLUGIN", "STATUS", "ORIGIN", "DISTRIBUTION", "BRINGS"], *rows]))
     for record in records:
         if record["failure"] is not None:
-            typer.echo(f"\n{_failure(record)}")
+            typer.echo(f"\n{printable(_failure(record))}")
 
 
-@app.command(cls=options.GroupedCommand)
+@app.command(cls=options.GroupedCommand, short_help="Import all that plugins name; say what is broken.")
 def doctor(*, as_json: options.AsJson = False) -> None:
     """Import all that plugins name, and say what does not work.
 
@@ -60,7 +62,7 @@ def doctor(*, as_json: options.AsJson = False) -> None:
     raise typer.Exit(0 if healthy else FAILURE)
 
 
-@app.command(cls=options.GroupedCommand)
+@app.command(cls=options.GroupedCommand, short_help="List the kernels and which are chosen.")
 def kernels(*, device: ForDevice = "cpu", dtype: ForDtype = "float32", as_json: options.AsJson = False) -> None:
     """List the implementations of every op, which of them is chosen, and why the others are not."""
     from millpond_cli.kernels import judge_all  # noqa: PLC0415  needs torch
@@ -114,13 +116,13 @@ def _failure(record: dict[str, Any]) -> str:
 
 
 def _tell_health(records: list[dict[str, Any]], ambiguous: list[str]) -> None:
+    lines: list[str] = []
     for record in records:
-        broken = record["broken"]
-        health = "broken" if broken else record["status"]
-        typer.echo(f"{health:<8}  {record['name']}: {_brought(record) or 'nothing'}")
+        health = "broken" if record["broken"] else record["status"]
+        lines.append(f"{health:<{HEALTH_WIDTH}}{record['name']}: {_brought(record) or 'nothing'}")
+        faults = [f"{it['kind']} {it['name']}: {it['reason']}" for it in record["broken"]]
         if record["failure"] is not None:
-            typer.echo(f"          {_failure(record)}")
-        for fault in broken:
-            typer.echo(f"          {fault['kind']} {fault['name']}: {fault['reason']}")
-    for line in ambiguous:
-        typer.echo(f"note      {line}")
+            faults.append(_failure(record))
+        lines += [" " * HEALTH_WIDTH + fault for fault in faults]
+    lines += [f"{'note':<{HEALTH_WIDTH}}{line}" for line in ambiguous]
+    typer.echo(printable("\n".join(lines)))

@@ -1,6 +1,8 @@
 """What the tests of models share: the hidden states of Millpond, and those of transformers for the same files."""
 
+import importlib
 from collections.abc import Iterator
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -37,9 +39,14 @@ def hidden():
 
 
 @pytest.fixture(scope="session")
-def reference():
+def transformers() -> ModuleType:
+    """The module; seconds to import, so only for who asks."""
+    return importlib.import_module("transformers")
+
+
+@pytest.fixture(scope="session")
+def reference(transformers):
     """The hidden states of transformers' class of the same name; the weights are loaded strictly, without prefixes."""
-    import transformers
 
     def reference(folder, prompts, *, dtype=torch.float32) -> list[np.ndarray]:
         config = transformers.AutoConfig.from_pretrained(folder)

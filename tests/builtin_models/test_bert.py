@@ -1,4 +1,4 @@
-"""BertModel: equal to transformers on random tiny weights, whatever the batch; and what its files may and may not hold."""
+"""BertModel: equal to transformers on random tiny weights, whatever the batch; and what its files may hold."""
 
 import json
 import re
@@ -188,14 +188,12 @@ def test_shards_change_nothing(tmp_path, checkpoint, load, hidden, shards):
     assert differences(hidden(load(folder), prompts), hidden(load(checkpoint), prompts)) == [0, 0]
 
 
-def test_what_transformers_saves_is_loaded(tmp_path, load, hidden):
-    from transformers import BertConfig, BertModel
-
+def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers):
     torch.manual_seed(4)
-    config = BertConfig(
+    config = transformers.BertConfig(
         vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, pad_token_id=0
     )
-    model = BertModel(config).eval()
+    model = transformers.BertModel(config).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
     model.save_pretrained(tmp_path)
@@ -208,14 +206,12 @@ def test_what_transformers_saves_is_loaded(tmp_path, load, hidden):
     assert np.abs(hidden(llm, prompt)[0] - expected).max() <= 1e-5
 
 
-def test_the_encoder_of_a_masked_language_model_is_loaded_on_request(tmp_path, load, hidden):
-    from transformers import BertConfig, BertForMaskedLM
-
+def test_the_encoder_of_a_masked_language_model_is_loaded_on_request(tmp_path, load, hidden, transformers):
     torch.manual_seed(5)
-    config = BertConfig(
+    config = transformers.BertConfig(
         vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48, pad_token_id=0
     )
-    model = BertForMaskedLM(config).eval()
+    model = transformers.BertForMaskedLM(config).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
     model.save_pretrained(tmp_path)

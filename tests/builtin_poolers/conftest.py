@@ -1,6 +1,8 @@
-"""What the tests of poolers share: poolers built as a model builds them, models, and sentence-transformers as a yardstick."""
+"""What the tests of poolers share: poolers built as a model builds them, models, sentence-transformers."""
 
+import importlib
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 import torch
@@ -54,6 +56,12 @@ def metadata():
         )
 
     return metadata
+
+
+@pytest.fixture(scope="session")
+def sentence_transformers() -> ModuleType:
+    """The module; seconds to import, so only for who asks."""
+    return importlib.import_module("sentence_transformers")
 
 
 @pytest.fixture

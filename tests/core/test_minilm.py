@@ -94,9 +94,9 @@ def test_counts_of_tokens_are_the_true_ones(reference, ours):
 
 
 def test_ids_give_what_their_text_gives(minilm, ours):
-    prompts = [output.prompt_token_ids for output in ours]
-    found = minilm.embed(prompts, use_tqdm=False)
-    assert max(np.abs(a.outputs.array - b.outputs.array).max() for a, b in zip(found, ours, strict=True)) <= 1e-5
+    some = ours[::5]
+    found = minilm.embed([output.prompt_token_ids for output in some], use_tqdm=False)
+    assert max(np.abs(a.outputs.array - b.outputs.array).max() for a, b in zip(found, some, strict=True)) <= 1e-5
 
 
 def test_over_length_text_is_an_error_by_default(minilm):

@@ -1,4 +1,4 @@
-"""What comes back: arrays that become lists and tensors only when asked, and outputs that say what became of a prompt."""
+"""What comes back: arrays that become lists and tensors when asked, and what became of each prompt."""
 
 import copy
 import pickle

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import millpond
+from millpond import errors
 
 SOURCE = ast.parse(Path(millpond.__file__).read_text(encoding="utf-8"))
 
@@ -49,8 +50,6 @@ def test_the_three_lists_agree():
 
 
 def test_every_error_is_public_or_a_kind_of_one_that_is():
-    from millpond import errors
-
     public = tuple(getattr(millpond, name) for name in millpond.__all__ if name.endswith("Error"))
     own = [value for value in vars(errors).values() if isinstance(value, type) and value.__module__ == errors.__name__]
     assert len(own) > 8

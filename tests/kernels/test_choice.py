@@ -1,4 +1,7 @@
-"""Which implementation of an op is taken: by device, dtype, availability and priority, or by the name the user gives."""
+"""Which implementation of an op is taken: by device, dtype, availability and priority, or by name."""
+
+import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -49,9 +52,6 @@ def kernels():
 @pytest.fixture
 def here(monkeypatch):
     """The name under which targets can import this module."""
-    import sys
-    from types import ModuleType
-
     module = ModuleType("kernels_under_test")
     module.yes, module.no, module.breaks = yes, no, breaks
     monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -19,6 +19,7 @@ from millpond.nn.model import PoolingModel
 
 Array = NDArray[np.float32]
 Job = Callable[[], None]
+PATIENCE = 10.0  # seconds; a batch takes less, and a model that hangs must not hang the program's end
 MATRIX = 2  # dimensions of a tensor with one row a token
 
 
@@ -47,8 +48,8 @@ class Runner:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         with self._starting:
             self.intra_op_threads = torch.get_num_threads()
-            _start_workers(self._jobs, self.num_workers)
-        self._finalizer = weakref.finalize(self, _stop_workers, self._jobs, self.num_workers)
+            workers = _start_workers(self._jobs, self.num_workers)
+        self._finalizer = weakref.finalize(self, _stop_workers, self._jobs, workers)
 
     @property
     def is_open(self) -> bool:
@@ -154,15 +155,20 @@ def _to_host(pooled: Tensor | list[Tensor]) -> list[Array]:
     return [tensor.float().cpu().numpy() for tensor in pooled]
 
 
-def _start_workers(jobs: "SimpleQueue[Job | None]", count: int) -> None:
+def _start_workers(jobs: "SimpleQueue[Job | None]", count: int) -> list[threading.Thread]:
     """Start workers that compute in one thread each, and wait until they do."""
     threads = torch.get_num_threads()
     ready = threading.Barrier(count + 1)
-    for number in range(count):
-        threading.Thread(target=_work, args=(jobs, ready), name=f"millpond-worker-{number}", daemon=True).start()
+    workers = [
+        threading.Thread(target=_work, args=(jobs, ready), name=f"millpond-worker-{number}", daemon=True)
+        for number in range(count)
+    ]
+    for worker in workers:
+        worker.start()
     ready.wait()
     # A worker's set_num_threads is its own but for the default that threads started later get.
     torch.set_num_threads(threads)
+    return workers
 
 
 def _work(jobs: "SimpleQueue[Job | None]", ready: threading.Barrier) -> None:
@@ -174,6 +180,10 @@ def _work(jobs: "SimpleQueue[Job | None]", ready: threading.Barrier) -> None:
         del job  # else the worker would keep the runner alive while it waits
 
 
-def _stop_workers(jobs: "SimpleQueue[Job | None]", count: int) -> None:
-    for _ in range(count):
+def _stop_workers(jobs: "SimpleQueue[Job | None]", workers: list[threading.Thread]) -> None:
+    """End the workers and wait for them: a thread that is still in torch when Python exits takes the process down."""
+    for _ in workers:
         jobs.put(None)
+    for worker in workers:
+        if worker is not threading.current_thread():
+            worker.join(PATIENCE)

@@ -19,7 +19,7 @@ class EngineThread:
 
     def __init__(self, runner: Runner, config: EngineConfig) -> None:
         self.engine = Engine(runner, config, notify=lambda: self._inbox.put(None))
-        self._inbox: SimpleQueue[PoolingRequest | object | None] = SimpleQueue()
+        self._inbox: SimpleQueue[list[PoolingRequest] | object | None] = SimpleQueue()
         self._most_tokens = config.max_waiting_tokens
         self._lock = threading.Lock()
         self._tokens = 0
@@ -59,8 +59,7 @@ class EngineThread:
                 raise EngineOverloadedError(message)
             self._tokens += tokens
             self._pending.update(dict.fromkeys(requests))
-            for request in requests:
-                self._inbox.put(request)
+            self._inbox.put(list(requests))  # at once, so that the first of them does not start without the others
 
     def close(self, *, finish: bool = True) -> None:
         """End the thread, and wait until it has ended; a second call may still hurry it.
@@ -101,8 +100,8 @@ class EngineThread:
             except Empty:
                 return closing
             block = False
-            if isinstance(item, PoolingRequest):
-                self.engine.add(item)
+            for request in item if isinstance(item, list) else ():
+                self.engine.add(request)
             closing |= item is CLOSE
 
     def _let_go(self, request: PoolingRequest) -> None:

@@ -111,9 +111,9 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
         length_file=length_file,
         do_lower_case=bool(limits.get("do_lower_case", False)),
         prompts=prompts,
-        default_prompt_name=settings.get("default_prompt_name"),
-        similarity=settings.get("similarity_fn_name"),
-        model_type=settings.get("model_type"),
+        default_prompt_name=_text(settings.get("default_prompt_name")),
+        similarity=_text(settings.get("similarity_fn_name")),
+        model_type=_text(settings.get("model_type")),
     )
 
 
@@ -153,7 +153,8 @@ def _check_chain(modules: tuple[Module, ...], pooling: int, path: Path) -> None:
             where = "before" if place < pooling else "after"
             message = (
                 f"{path} names a module {module.type} {where} Pooling, which is not known there: without it the "
-                f"results would not be those of the model. Known are {', '.join(known)}; take it out of the file to do without"
+                f"results would not be those of the model. Known are {', '.join(known)}; take it out of the file to do "
+                "without"
             )
             raise CheckpointError(message)
         read = module.config.get("module_input_name", POOLED)
@@ -194,6 +195,10 @@ def _read_limits(folder: Path) -> tuple[str | None, dict[str, Any]]:
         if (folder / name).exists():
             return name, read_object(folder / name)
     return None, {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _positive(value: object) -> int | None:

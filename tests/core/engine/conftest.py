@@ -28,7 +28,7 @@ from millpond.plugins import PluginManager
 from millpond.testing.checkpoints import tiny
 from millpond_models.bert import BertModel
 
-PATIENCE = 30  # seconds until a test that waits for something is given up
+PATIENCE = 120  # seconds until a test that waits for something is given up
 Sequences = list[tuple[int, ...]]
 
 

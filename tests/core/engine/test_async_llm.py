@@ -240,7 +240,10 @@ def test_a_cancelled_call_drops_what_of_it_does_not_run_yet(make, watched, gate)
     seen = []
     watched.watch(lambda sequences: (seen.extend(sequences), gate()))
 
+    problems = []
+
     async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
         llm = make(1, max_num_seqs=2)
         first = asyncio.create_task(llm.embed([[7], [8], [9], [10]]))
         await held(gate)
@@ -258,6 +261,7 @@ def test_a_cancelled_call_drops_what_of_it_does_not_run_yet(make, watched, gate)
 
     assert asyncio.run(main()) == 0
     assert set(seen) == {(7,), (8,), (14,)}
+    assert problems == []
 
 
 def test_a_call_that_times_out_leaves_the_engine_to_others(make, watched, gate, expected):

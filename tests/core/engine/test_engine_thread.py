@@ -10,7 +10,7 @@ from millpond.engine.engine import LONG_ENOUGH
 from millpond.errors import EngineClosedError, EngineError, EngineOverloadedError, RequestCancelledError
 
 POISON = 666
-PATIENCE = 30  # seconds until a test that waits for something is given up
+PATIENCE = 120  # seconds until a test that waits for something is given up
 
 
 class Latch:
@@ -125,6 +125,14 @@ def test_batches_form_while_the_model_is_busy(kit, model, make_thread, gate):
     gate.open()
     kit.check(latch.wait())
     assert sorted(map(len, model.seen)) == [1, 150, 150]
+
+
+def test_the_requests_of_a_call_start_together(kit, model, make_thread):
+    """None of them starts alone because the engine was quicker than the hand that gave them over."""
+    thread = make_thread(1)
+    for _ in range(50):
+        run(thread, [kit.request([number]) for number in range(20)])
+    assert [len(sequences) for sequences in model.seen] == [20] * 50
 
 
 def test_a_lower_priority_overtakes_what_waits(kit, model, make_thread, gate):

@@ -282,13 +282,32 @@ def test_an_error_in_one_threads_call_harms_no_other(llm, watched, kit):
         assert list(pool.map(caller, range(30))) == [5] * 30
 
 
+@pytest.fixture
+def interrupt():
+    """Interrupts the main thread once, as Ctrl-C does; again and again until it has noticed."""
+    noticed = threading.Event()
+
+    def on_signal(*_):
+        if not noticed.is_set():
+            noticed.set()
+            raise KeyboardInterrupt
+
+    def interrupt():
+        while not noticed.wait(0.01):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    yield interrupt
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals to threads")
 @pytest.mark.parametrize("count", [3, 1000])
-def test_an_interrupt_ends_the_call_at_once_and_the_next_is_right(llm, watched, gate, count):
+def test_an_interrupt_ends_the_call_at_once_and_the_next_is_right(llm, watched, gate, interrupt, count):
     """The workers are held in the model: a call that waited for them would not end."""
 
     def interrupted(_):
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        interrupt()
         gate()
 
     watched.watch(interrupted)

@@ -162,6 +162,14 @@ def test_a_prompt_at_fault_becomes_a_job_with_an_error_that_names_its_place(plai
     assert all(request.owner is job for job in jobs for request in job.requests)
 
 
+def test_a_prompt_refused_when_requests_are_made_names_its_place_too(llm):
+    processor, items = llm.pipeline.split([[7], [99]], None, "embed")
+    assert [job.error and str(job.error) for job in llm.pipeline.prepare(processor, 100, items)] == [
+        None,
+        "prompt 101: 99 cannot be served",
+    ]
+
+
 def finished(error=None, index=4):
     processor = SimpleNamespace(post_process=lambda _: "done")
     request = PoolingRequest(input_ids=np.array([1, 2]), representations=(), error=error, num_dropped_tokens=3)

@@ -30,7 +30,7 @@ def on_worker(runner, *requests):
     """The outcome of a batch that a worker computes."""
     outcomes = SimpleQueue()
     runner.submit(list(requests), outcomes.put)
-    return outcomes.get(timeout=30)
+    return outcomes.get(timeout=120)
 
 
 # --- packing ----------------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def test_as_many_workers_as_asked_for_compute_at_a_time(kit, model, make_runner,
     gate.wait(3)
     assert gate.nobody_came()
     gate.let_pass()
-    outcomes.get(timeout=30)
+    outcomes.get(timeout=kit.patience)
     gate.wait(1)
     assert runner.num_workers == 3
 

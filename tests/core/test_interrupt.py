@@ -1,0 +1,26 @@
+"""Ctrl-C while a model computes: the program ends by it, not by a crash of torch's threads."""
+
+import signal
+import subprocess
+import sys
+
+SCRIPT = """
+from millpond import LLM
+
+llm = LLM("all-MiniLM-L6-v2")
+started = llm._loaded.model.register_forward_pre_hook(lambda *_: print("computing", flush=True))
+llm.embed(["the cat sat on the mat " * 30] * 3000, use_tqdm=False)
+print("not interrupted")
+"""
+
+
+def test_ctrl_c_while_computing_ends_the_program():
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout.readline() == "computing\n"
+        program.send_signal(signal.SIGINT)
+        output, errors = program.communicate(timeout=60)
+    assert "not interrupted" not in output
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert program.returncode == -signal.SIGINT
