@@ -292,7 +292,7 @@ def _ended(requests: "list[PoolingRequest]") -> Iterator[Job]:
 
 
 def _progress(use_tqdm: Progress, total: int) -> AbstractContextManager[Any]:
-    if use_tqdm is False:
+    if not use_tqdm:
         return nullcontext()
     from tqdm import tqdm  # noqa: PLC0415  only for who wants to see it
 

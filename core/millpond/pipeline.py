@@ -68,7 +68,7 @@ class Pipeline:
         """
         if task is None:
             raise InvalidInputError(NEEDED.format(tasks=", ".join(self.ctx.tasks)), parameter="pooling_task")
-        if task not in self.ctx.tasks:
+        if not isinstance(task, str) or task not in self.ctx.tasks:
             raise InvalidInputError(self._refusal(task), parameter="pooling_task")
         if task not in self._processors:
             name = self.ctx.registry.tasks.get(task).spec.io_processor
@@ -136,6 +136,9 @@ class Pipeline:
                 output = job.processor.post_process(job.requests)
             except MillpondError as raised:
                 error = raised
+            except Exception as raised:  # noqa: BLE001  one result that a plugin cannot take must not cost the others
+                error = EngineError(f"{type(raised).__name__}: {raised}")
+                error.__cause__ = raised
         return PoolingRequestOutput(
             request_id=job.request_id,
             outputs=output,
@@ -156,15 +159,17 @@ class Pipeline:
         return processor.pooling_params(params)
 
     def _complete_at(
-        self, index: int, processor: IOProcessor[Any, Any], params: PoolingParams, task: str | None
+        self, index: int, processor: IOProcessor[Any, Any], params: PoolingParams | None, task: str | None
     ) -> PoolingParams:
         try:
             return self._complete(processor, params, task)
         except InvalidInputError as error:
             raise error.at(index) from None
 
-    def _refusal(self, task: str) -> str:
+    def _refusal(self, task: object) -> str:
         served = f"Supported tasks: {self.ctx.tasks}"
+        if not isinstance(task, str):
+            return f"Unsupported task: {task!r} {served}"
         if task in CONVERTED:
             what, convert = CONVERTED[task]
             hint = f"Try converting the model using `--convert {convert}`."

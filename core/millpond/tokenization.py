@@ -7,7 +7,15 @@ from typing import Any
 from millpond.errors import InvalidInputError
 from millpond.params import PoolingParams, validated
 
-Params = PoolingParams | Sequence[PoolingParams] | None
+Params = PoolingParams | Sequence[PoolingParams | None] | None
+# Values of vLLM's other tokenization_kwargs that ask for what happens anyway.
+DEFAULTS: Mapping[str, tuple[object, ...]] = {
+    "add_special_tokens": (True,),
+    "do_lower_case": (False, None),
+    "needs_detokenization": (True, False),
+    "pad_prompt_tokens": (None,),
+    "padding": (False, None, "do_not_pad"),
+}
 
 
 def with_truncation(
@@ -22,7 +30,7 @@ def with_truncation(
         settings["truncate_prompt_tokens"] = truncate
     if not settings:
         return params
-    if isinstance(params, Sequence) and all(isinstance(own, PoolingParams) for own in params):
+    if isinstance(params, Sequence) and all(own is None or isinstance(own, PoolingParams) for own in params):
         return [_with(own, settings) for own in params]
     return _with(params, settings) if params is None or isinstance(params, PoolingParams) else params
 
@@ -42,8 +50,9 @@ def _settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
         elif name == "truncation":
             if value in (True, "longest_first"):
                 settings.setdefault("truncate_prompt_tokens", -1)
-        elif name == "max_length" and value is not None:
-            settings["truncate_prompt_tokens"] = value
-        else:
-            warnings.warn(f"tokenization_kwargs: {name!r} has no effect", stacklevel=5)
+        elif name == "max_length":
+            if value is not None:
+                settings["truncate_prompt_tokens"] = value
+        elif value not in DEFAULTS.get(name, ()):
+            warnings.warn(f"tokenization_kwargs: {name!r} has no effect", stacklevel=4)
     return settings

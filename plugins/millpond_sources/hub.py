@@ -41,6 +41,10 @@ def find_in_cache(name: str, options: SourceOptions) -> Path | None:
     if missing:
         message = f"the snapshot {snapshot} is not complete, it lacks {', '.join(missing[:3])}"
         raise ModelNotFoundError(message)
+    if not any(snapshot.rglob("*.safetensors")) and not any(snapshot.rglob("*.bin")):
+        # Others fetch a config or a tokenizer alone; what they leave must not hide a package, or the hub itself.
+        message = f"the snapshot {snapshot} holds no weights"
+        raise ModelNotFoundError(message)
     return _with_config(snapshot)
 
 

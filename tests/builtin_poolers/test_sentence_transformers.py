@@ -18,7 +18,7 @@ TEXTS = [
     "rain, snow and wind over the river",
     "zyzzyva",
     "The NIGHT was Cold; the road was long, and the moon (red and small) lay on the lake.",
-    "one two " * 40,  # over the limit
+    "One TWO " * 40,  # over the limit
     "!",
 ]
 POOLING_TYPES = {

@@ -413,20 +413,22 @@ def test_the_context_manager_ends_every_thread(folder, kit, threads_named):
 
 @pytest.mark.parametrize("stage", ["prepare", "finish"])
 def test_the_event_loop_goes_on_while_a_call_is_tokenised_or_finished(make, monkeypatch, stage, kit):
-    """The stage waits for the loop to tick: on the loop itself it would wait forever."""
-    ticked = threading.Event()
+    """The stage, once begun, waits for the loop to tick: on the loop itself it would wait in vain."""
+    begun, ticked, waited = asyncio.Event(), threading.Event(), []
 
     async def ticker():
+        await begun.wait()
         for _ in range(10):
             await asyncio.sleep(0)
         ticked.set()
 
     async def main():
-        llm = make()
+        llm, loop = make(), asyncio.get_running_loop()
         work = getattr(llm.pipeline, stage)
 
         def patient(*arguments):
-            assert ticked.wait(kit.patience), "the event loop stood still"
+            loop.call_soon_threadsafe(begun.set)
+            waited.append(ticked.wait(kit.patience))
             return work(*arguments)
 
         monkeypatch.setattr(llm.pipeline, stage, patient)
@@ -434,6 +436,7 @@ def test_the_event_loop_goes_on_while_a_call_is_tokenised_or_finished(make, monk
         return outputs
 
     assert len(asyncio.run(main())) == len(TEXTS)
+    assert all(waited), "the event loop stood still"
 
 
 def test_the_event_loop_goes_on_while_the_model_computes(make, watched, gate):
