@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from sentence_transformers import SentenceTransformer
-from workloads import Workload, full_length, prose
+from workloads import Workload, documentation, full_length, prose
 
 from millpond import LLM
 
@@ -147,7 +147,7 @@ def machine() -> dict[str, object]:
 def main() -> None:
     """Measure, print the table, and write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, and W1p alone")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, and W1p (prose) alone")
     parser.add_argument("--rounds", type=int, help="runs of each contestant (default: 5, with --quick 3)")
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--markdown", type=Path, help="write the table here")
@@ -162,7 +162,7 @@ def main() -> None:
         raise SystemExit(message)
     workloads = [prose(tokenizer.backend, 2000)]
     if not arguments.quick:
-        workloads.append(full_length(tokenizer.backend, 500))
+        workloads += [documentation(tokenizer.backend, 2000), full_length(tokenizer.backend, 500)]
     config = llm.model_config.hf_config
     rows: list[dict[str, object]] = []
     for workload in workloads:

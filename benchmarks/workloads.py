@@ -45,8 +45,13 @@ class Workload:
 def prose(tokenizer: Tokenizer, count: int, *, seed: int = 20261121) -> Workload:
     """W1p: prose of mixed length, log-normal, 5 to 256 tokens, about 60 in the mean."""
     rng = np.random.default_rng(seed)
-    lengths = np.clip(rng.lognormal(np.log(MEDIAN), SPREAD, count), SHORTEST, LONGEST).astype(int)
-    return _cut("W1p", tokenizer, lengths.tolist(), rng)
+    return _cut("W1p", tokenizer, _mixed_lengths(rng, count), rng)
+
+
+def documentation(tokenizer: Tokenizer, count: int, *, seed: int = 20261121) -> Workload:
+    """W1: the same lengths from all of the reference, with code and tables: characters say little of tokens there."""
+    rng = np.random.default_rng(seed)
+    return _cut("W1", tokenizer, _mixed_lengths(rng, count), rng, least_share=0.0)
 
 
 def full_length(tokenizer: Tokenizer, count: int, *, seed: int = 20261122) -> Workload:
@@ -54,8 +59,15 @@ def full_length(tokenizer: Tokenizer, count: int, *, seed: int = 20261122) -> Wo
     return _cut("W2", tokenizer, [LONGEST] * count, np.random.default_rng(seed))
 
 
-def _cut(name: str, tokenizer: Tokenizer, lengths: Sequence[int], rng: np.random.Generator) -> Workload:
-    text = " ".join(_paragraphs())
+def _mixed_lengths(rng: np.random.Generator, count: int) -> list[int]:
+    lengths: list[int] = np.clip(rng.lognormal(np.log(MEDIAN), SPREAD, count), SHORTEST, LONGEST).astype(int).tolist()
+    return lengths
+
+
+def _cut(
+    name: str, tokenizer: Tokenizer, lengths: Sequence[int], rng: np.random.Generator, *, least_share: float = PROSE
+) -> Workload:
+    text = " ".join(_paragraphs(least_share))
     offsets = tokenizer.encode(text, add_special_tokens=False).offsets
     words = [place for place in range(1, len(offsets)) if offsets[place][0] > offsets[place - 1][1]]
     texts: list[str] = []
@@ -66,9 +78,9 @@ def _cut(name: str, tokenizer: Tokenizer, lengths: Sequence[int], rng: np.random
     return Workload(name, tuple(texts), real)
 
 
-def _paragraphs() -> list[str]:
+def _paragraphs(least_share: float) -> list[str]:
     paragraphs = (" ".join(part.split()) for topic in topics.topics.values() for part in re.split(r"\n\s*\n", topic))
-    return [part for part in paragraphs if len(part) > FEWEST_CHARACTERS and _share_of_letters(part) > PROSE]
+    return [part for part in paragraphs if len(part) > FEWEST_CHARACTERS and _share_of_letters(part) > least_share]
 
 
 def _share_of_letters(text: str) -> float:

@@ -239,7 +239,6 @@ def test_overload_is_raised_and_passes(make, watched, gate):
 def test_a_cancelled_call_drops_what_of_it_does_not_run_yet(make, watched, gate):
     seen = []
     watched.watch(lambda sequences: (seen.extend(sequences), gate()))
-
     problems = []
 
     async def main():
@@ -250,13 +249,12 @@ def test_a_cancelled_call_drops_what_of_it_does_not_run_yet(make, watched, gate)
         second = asyncio.create_task(llm.embed([[11], [12], [13]]))
         third = asyncio.create_task(llm.embed([[14]]))
         await queued(llm, 8)
-        first.cancel()
-        second.cancel()
-        gate.open()
-        await third
         for cancelled in (first, second):
+            cancelled.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await cancelled
+        gate.open()
+        await third
         return llm.engine.waiting_tokens
 
     assert asyncio.run(main()) == 0
