@@ -18,7 +18,7 @@ def test_ctrl_c_while_computing_ends_the_program():
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:
-        assert program.stdout.readline() == "computing\n"
+        assert program.stdout.readline().startswith("computing")  # two workers may speak at once
         program.send_signal(signal.SIGINT)
         output, errors = program.communicate(timeout=60)
     assert "not interrupted" not in output

@@ -51,6 +51,7 @@ def test_a_model_without_an_organisation(tmp_path):
     folder = tmp_path / "models--gpt2" / "snapshots" / COMMIT
     folder.mkdir(parents=True)
     (folder / "modules.json").write_text("[]", encoding="utf-8")
+    (folder / "model.safetensors").write_text("", encoding="utf-8")
     assert find(tmp_path, "gpt2", revision=COMMIT) == folder
 
 
