@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from queue import SimpleQueue
@@ -19,7 +20,7 @@ from millpond.nn.model import PoolingModel
 
 Array = NDArray[np.float32]
 Job = Callable[[], None]
-PATIENCE = 10.0  # seconds; a batch takes less, and a model that hangs must not hang the program's end
+PATIENCE = 10.0  # seconds, for all workers; a batch takes less, and a model that hangs must not hang the program's end
 MATRIX = 2  # dimensions of a tensor with one row a token
 
 
@@ -184,6 +185,7 @@ def _stop_workers(jobs: "SimpleQueue[Job | None]", workers: list[threading.Threa
     """End the workers and wait for them: a thread that is still in torch when Python exits takes the process down."""
     for _ in workers:
         jobs.put(None)
+    deadline = time.monotonic() + PATIENCE
     for worker in workers:
         if worker is not threading.current_thread():
-            worker.join(PATIENCE)
+            worker.join(max(deadline - time.monotonic(), 0))

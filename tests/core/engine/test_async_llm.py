@@ -345,8 +345,11 @@ def test_close_without_finishing_fails_the_calls_that_wait(make, watched, gate):
         calls = [asyncio.create_task(llm.embed([7, 8], on_error=way)) for way in ("raise", "return")]
         await held(gate)
         await queued(llm, 4)
-        await llm.close(finish=False)
-        return await asyncio.gather(*calls, return_exceptions=True)
+        closing = asyncio.create_task(llm.close(finish=False))
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        gate.open()
+        await closing
+        return outcomes
 
     raised, returned = asyncio.run(main())
     assert isinstance(raised, EngineClosedError)

@@ -283,12 +283,13 @@ def test_close_without_finishing_fails_what_waits_and_what_runs_without_waiting_
     latch = Latch(requests)
     thread.submit(requests)
     gate.wait()
-    thread.close(finish=False)
+    closer = in_thread(thread.close, finish=False)
     latch.wait()
     assert all(isinstance(request.error, EngineClosedError) for request in requests)
     assert "closed before the request was computed" in str(requests[0].error)
-    assert (thread.waiting_tokens, thread.is_alive) == (0, False)
     gate.open()
+    assert joined(closer)
+    assert (thread.waiting_tokens, thread.is_alive) == (0, False)
     assert all(joined(worker) for worker in workers)
 
 
@@ -348,10 +349,10 @@ def test_a_close_that_takes_too_long_can_be_hurried(kit, model, make_thread, gat
     latch = Latch(requests)
     thread.submit(requests)
     gate.wait()
-    patient = in_thread(thread.close)
-    thread.close(finish=False)
+    closers = [in_thread(thread.close), in_thread(thread.close, finish=False)]
     latch.wait()
-    assert joined(patient)
+    gate.open()
+    assert all(joined(closer) for closer in closers)
     assert all(isinstance(request.error, EngineClosedError) for request in requests)
 
 
@@ -404,6 +405,7 @@ def test_an_engine_that_dies_leaves_nobody_waiting(kit, model, make_thread, gate
     latch.wait()
     assert all(isinstance(request.error, EngineClosedError) for request in requests)
     assert "struck by lightning" in str(requests[0].error)
+    gate.open()
     thread.close()
     assert (thread.is_alive, thread.waiting_tokens) == (False, 0)
     assert "struck by lightning" in str(deaths[0].exc_value)

@@ -325,14 +325,35 @@ def test_close_ends_the_workers_after_what_they_have(kit, model, make_runner, ga
     requests = [kit.request([number]) for number in range(5)]
     for request in requests:
         runner.submit([request], outcomes.put)
-    runner.close()
-    assert not runner.is_open
+    assert runner.is_open
+    closer = threading.Thread(target=runner.close)
+    closer.start()
     gate.open()
+    closer.join(kit.patience)
+    assert not runner.is_open
     for worker in workers:
         worker.join(kit.patience)
         assert not worker.is_alive()
     assert {outcomes.get(timeout=1).requests[0] for _ in requests} == set(requests)
     runner.close()
+
+
+def test_workers_that_hang_are_waited_for_all_together_and_not_one_after_the_other(
+    kit, model, make_runner, gate, monkeypatch
+):
+    """Else a program with 64 workers would take 64 times as long to end."""
+    model.on_forward = gate
+    runner = make_runner(8)
+    for number in range(8):
+        runner.submit([kit.request([number])], lambda _: None)
+    gate.wait(8)
+    join, waited = threading.Thread.join, []
+    monkeypatch.setattr("millpond.engine.runner.PATIENCE", 0.1)
+    monkeypatch.setattr(threading.Thread, "join", lambda self, timeout: waited.append(timeout) or join(self, timeout))
+    runner.close()
+    monkeypatch.undo()
+    assert len(waited) == 8
+    assert sum(waited) < 0.2
 
 
 def test_a_runner_that_is_forgotten_ends_its_workers(kit, model, threads_named):
