@@ -57,7 +57,7 @@ clean: ## Remove what make has made: .venv, caches, built files
 BRINGS_dev  := test demo
 BRINGS_test := demo
 
-$(VENV)/.installed-%: pyproject.toml constraints.txt hatch_build.py kernels/millpond_kernels/native/kernels.c | $(VENV)/.torch
+$(VENV)/.installed-%: pyproject.toml constraints.txt hatch_build.py $(wildcard kernels/millpond_kernels/native/*.[ch]) | $(VENV)/.torch
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[$*]'
 	@touch $@ $(BRINGS_$*:%=$(VENV)/.installed-%)
 

@@ -21,7 +21,7 @@ COMPILERS = ("cc", "gcc", "clang")
 LEVELS = {"x86-64-v3": 8, "x86-64-v4": 16}
 
 # NaN, infinity and denormals stay what they are, in the libraries and in the program that loads them, and sums keep
-# their order, which the rounding in kernels.c rests on: hence no -ffast-math and no -fassociative-math.
+# their order, which the rounding in vector.h rests on: hence no -ffast-math and no -fassociative-math.
 FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 
 
@@ -33,7 +33,7 @@ class CompiledKernels(BuildHookInterface[WheelBuilderConfig]):
         folder = Path(self.root, "kernels", FOLDER)
         self.scratch = tempfile.TemporaryDirectory(prefix="millpond-build-")
         try:
-            libraries = compile_kernels(folder / "kernels.c", Path(self.scratch.name))
+            libraries = compile_kernels(sorted(folder.glob("*.c")), Path(self.scratch.name))
         except CannotCompileError as error:
             self.app.display_warning(f"millpond: {error}; built without compiled kernels, torch's serve instead")
             libraries = []
@@ -53,7 +53,7 @@ class CannotCompileError(Exception):
     """The kernels could not be compiled here; the message says why."""
 
 
-def compile_kernels(source: Path, folder: Path) -> list[Path]:
+def compile_kernels(sources: list[Path], folder: Path) -> list[Path]:
     """Compile a shared library for each level into a folder; they need libc and libm alone."""
     if os.environ.get(SKIP, "0") not in ("", "0"):
         raise CannotCompileError(f"{SKIP} is set")
@@ -65,7 +65,7 @@ def compile_kernels(source: Path, folder: Path) -> list[Path]:
     libraries = {level: folder / f"kernels-{level}.so" for level in LEVELS}
     for level, library in libraries.items():
         options = (*FLAGS, f"-march={level}", f"-DWIDTH={LEVELS[level]}")
-        run([*compiler, *options, "-o", str(library), str(source), "-lm"])
+        run([*compiler, *options, "-o", str(library), *map(str, sources), "-lm"])
     return [*libraries.values()]
 
 

@@ -13,7 +13,7 @@ def identity(x: Tensor) -> Tensor:
 
 
 def normalize(x: Tensor) -> Tensor:
-    """Each vector divided by its Euclidean length."""
+    """Each vector divided by its Euclidean length. Where the op ``normalize`` is brought, that computes it."""
     return functional.normalize(x, dim=-1, eps=SMALLEST_NORM)
 
 

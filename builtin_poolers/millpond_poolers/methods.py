@@ -1,9 +1,15 @@
 """Pooling methods: which hidden states of a sequence become its result. Sums are in float32."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
+from millpond.context import Context
 from millpond.nn import Pooler, PoolingMetadata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class FirstTokenPooling(Pooler):
@@ -22,39 +28,46 @@ class LastTokenPooling(Pooler):
         return hidden_states[metadata.last]
 
 
-class MeanPooling(Pooler):
+class SegmentPooling(Pooler):
+    """A method that reduces the rows of each sequence to one, by the op ``segment_pool``."""
+
+    def __init__(self, ctx: Context) -> None:
+        super().__init__(ctx)
+        self.reduce: Callable[..., Tensor] = ctx.op("segment_pool")
+
+
+class MeanPooling(SegmentPooling):
     """MEAN: the sum of all tokens over their number, special tokens included."""
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden]."""
-        return _reduce(hidden_states, metadata, "mean")
+        return self.reduce(hidden_states, metadata.lengths, "mean")
 
 
-class MeanSqrtLenPooling(Pooler):
+class MeanSqrtLenPooling(SegmentPooling):
     """MEAN_SQRT_LEN: the sum of all tokens over the square root of their number."""
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden]."""
         lengths = torch.tensor(metadata.lengths, device=hidden_states.device, dtype=torch.float32)
-        return _reduce(hidden_states, metadata, "sum") / lengths.sqrt().unsqueeze(1)
+        return self.reduce(hidden_states, metadata.lengths, "sum") / lengths.sqrt().unsqueeze(1)
 
 
-class WeightedMeanPooling(Pooler):
+class WeightedMeanPooling(SegmentPooling):
     """WEIGHTED_MEAN: the mean of all tokens, each weighted by its place, counted from 1 (SGPT, arXiv 2202.08904)."""
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden]."""
-        places = torch.cat([torch.arange(1, length + 1) for length in metadata.lengths]).to(hidden_states.device)
-        weights = places.float().unsqueeze(1)
-        return _reduce(hidden_states.float() * weights, metadata, "sum") / _reduce(weights, metadata, "sum")
+        places = torch.cat([torch.arange(1.0, length + 1) for length in metadata.lengths]).to(hidden_states.device)
+        return self.reduce(hidden_states, metadata.lengths, "mean", places)
 
 
-class MaxPooling(Pooler):
+class MaxPooling(SegmentPooling):
     """MAX: the largest value of each dimension over all tokens."""
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden]."""
-        return _reduce(hidden_states, metadata, "max")
+        return self.reduce(hidden_states, metadata.lengths, "max")
 
 
 class AllTokens(Pooler):
@@ -63,8 +76,3 @@ class AllTokens(Pooler):
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> list[Tensor]:
         """[num_tokens, hidden] -> num_seqs tensors [length, hidden]."""
         return list(hidden_states.split(list(metadata.lengths)))
-
-
-def _reduce(rows: Tensor, metadata: PoolingMetadata, how: str) -> Tensor:
-    lengths = torch.tensor(metadata.lengths, device=rows.device)
-    return torch.segment_reduce(rows.float(), how, lengths=lengths, axis=0, unsafe=True)

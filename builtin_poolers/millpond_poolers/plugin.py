@@ -37,4 +37,5 @@ def register_activations() -> Iterator[ActivationSpec]:
         ("gelu", "Gaussian error linear unit"),
         ("silu", "sigmoid linear unit"),
     ):
-        yield ActivationSpec(name=name, target=f"millpond_poolers.activations:{name}", summary=summary)
+        op = "normalize" if name == "normalize" else None
+        yield ActivationSpec(name=name, target=f"millpond_poolers.activations:{name}", summary=summary, op=op)

@@ -5,15 +5,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from millpond.config import CheckpointConfig, ModelConfig, PoolerConfig
+from millpond.errors import UnknownNameError
 
 if TYPE_CHECKING:
     import torch
 
     from millpond.io_processor import IOProcessor
     from millpond.loading.tokenizer import Tokenizer
+    from millpond.nn.ops import Verdict
     from millpond.nn.pooler import Pooler
     from millpond.registry import Entry, Registry
-    from millpond.specs import TaskSpec
+    from millpond.specs import KernelSpec, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,9 @@ class Context:
         dtype: What it computes in.
         tokenizer: The model's tokenizer; None if it has none.
         kernels: The variants of ops that the user chose, such as ``{"attention": "sdpa"}``.
+        quantization: The scheme that the model's linear maps compute in, such as "int8"; None for none. What stands
+            behind the model, its poolers and heads, is not quantised.
+        batch_invariant: Whether a result must be the same to the bit whatever shares its batch.
         projector: What the checkpoint applies to pooled vectors (its Dense modules); None if it has none.
         task: The task that a pooler or an IO processor is being built for.
         head: The module that the model gave this pooler, instead of the projector.
@@ -41,6 +46,8 @@ class Context:
     dtype: "torch.dtype"
     tokenizer: "Tokenizer | None" = None
     kernels: Mapping[str, str] = field(default_factory=dict)
+    quantization: str | None = None
+    batch_invariant: bool = False
     projector: "torch.nn.Module | None" = None
     task: str | None = None
     head: "torch.nn.Module | None" = None
@@ -82,7 +89,7 @@ class Context:
             activation: The name of the activation; by default the task's.
         """
         entry = self.registry.poolers.get(self.pooling_type(task))
-        ctx = replace(self, task=task, head=head, activation_name=activation)
+        ctx = replace(self, task=task, head=head, activation_name=activation, quantization=None)
         pooler: Pooler = entry.load()(ctx)
         return pooler
 
@@ -93,18 +100,34 @@ class Context:
         return (config.tok_pooling_type if spec.per_token else config.seq_pooling_type) or spec.default_pooling
 
     def activation(self, name: str | None) -> "Callable[[torch.Tensor], torch.Tensor]":
-        """The activation of that name; None is the identity."""
-        function: Callable[[torch.Tensor], torch.Tensor] = self.registry.activations.get(name or "identity").load()
+        """The activation of that name, by the implementation of its op where there is one; None is the identity."""
+        entry = self.registry.activations.get(name or "identity")
+        kernel = None if entry.spec.op is None else self._kernel_of_activation(entry.spec.op)
+        function: Callable[[torch.Tensor], torch.Tensor] = (entry if kernel is None else kernel).load()
         return function
 
     def op(self, name: str) -> Callable[..., Any]:
         """The implementation of an op that suits this device and dtype, or the one the user chose."""
-        from millpond.nn.ops import choose_kernel  # noqa: PLC0415  needs torch; listing plugins does not
-
-        kernel: Callable[..., Any] = choose_kernel(
-            self.registry, name, device=self.device, dtype=self.dtype, variant=self.kernels.get(name)
-        ).entry.load()
+        kernel: Callable[..., Any] = self._choose(name, self.dtype).entry.load()
         return kernel
+
+    def _kernel_of_activation(self, op: str) -> "Entry[KernelSpec] | None":
+        import torch
+
+        try:
+            return self._choose(op, torch.float32).entry  # pooled tensors are float32, whatever the model computes in
+        except UnknownNameError:
+            if op in self.kernels:  # what the user named is never replaced in silence
+                raise
+            return None
+
+    def _choose(self, op: str, dtype: "torch.dtype") -> "Verdict":
+        from millpond.nn.ops import Setting, choose_kernel  # noqa: PLC0415  needs torch; listing plugins does not
+
+        setting = Setting(
+            device=self.device, dtype=dtype, quantization=self.quantization, batch_invariant=self.batch_invariant
+        )
+        return choose_kernel(self.registry, op, setting, variant=self.kernels.get(op))
 
     def io_processor(self, name: str, *, task: str | None = None) -> "IOProcessor[Any, Any]":
         """Build the IO processor of that name.

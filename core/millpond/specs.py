@@ -95,9 +95,14 @@ class PoolerSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationSpec(Spec):
-    """An activation of pooled tensors; its target takes and returns a tensor of shape [..., dim]."""
+    """An activation of pooled tensors; its target takes and returns a tensor of shape [..., dim].
+
+    Attributes:
+        op: The op whose implementation computes it for models; the target serves where there is none.
+    """
 
     kind: ClassVar[str] = "activation"
+    op: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +127,10 @@ class KernelSpec(Spec):
         priority: Of the variants that fit, the highest is taken.
         available: ``"module:function"``, asked before it is chosen: True if it can run here, else False, or a text
             that says why not.
+        quantization: The scheme it computes in, such as ``"int8"``; it serves where that is asked for, and goes
+            before those of none.
+        batch_invariant: Whether each sequence's result is the same to the bit whatever shares its batch; the others
+            do not serve ``deterministic=True``.
     """
 
     kind: ClassVar[str] = "kernel"
@@ -129,6 +138,8 @@ class KernelSpec(Spec):
     dtypes: tuple[str, ...] = ()
     priority: int = 0
     available: str | None = None
+    quantization: str | None = None
+    batch_invariant: bool = False
 
     @property
     def op(self) -> str:

@@ -7,6 +7,7 @@ import torch
 
 from millpond_kernels.attention_sdpa import attend_run
 from millpond_kernels.native import FLOAT, INT, POINTER, capability, function
+from millpond_kernels.native.parts import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,16 +16,29 @@ if TYPE_CHECKING:
 
     from millpond.nn import AttentionSpec, PackedBatch, Run
 
-LONGEST = {"AVX512": 256, "AVX2": 64}  # tokens; beyond, torch's kernel is as fast, and can use several threads
+LONGEST = {"AVX512": 1024, "AVX2": 256}  # tokens; beyond, torch's kernel is as fast
 VECTOR = 16  # floats; the compiled code takes heads of whole vectors
 
 
 def attention(query: "Tensor", key: "Tensor", value: "Tensor", batch: "PackedBatch", spec: "AttentionSpec") -> "Tensor":
     """The op ``attention``; see ``attention_reference`` for its arguments."""
+    return _attention("millpond_attention", query, key, value, batch, spec)
+
+
+def attention_int8(
+    query: "Tensor", key: "Tensor", value: "Tensor", batch: "PackedBatch", spec: "AttentionSpec"
+) -> "Tensor":
+    """The op ``attention`` with products in 8-bit integers; see ``attention_reference`` for its arguments."""
+    return _attention("millpond_attention_int8", query, key, value, batch, spec)
+
+
+def _attention(
+    name: str, query: "Tensor", key: "Tensor", value: "Tensor", batch: "PackedBatch", spec: "AttentionSpec"
+) -> "Tensor":
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
     for run in batch.runs:
         if _fits(query, key, value, run, spec):
-            _attend(query, key, value, run, spec, output)
+            _attend(name, query, key, value, run, spec.scale, output)
         else:
             output[run.start : run.stop] = attend_run(query, key, value, run, spec)
     return output
@@ -37,24 +51,33 @@ def _fits(query: "Tensor", key: "Tensor", value: "Tensor", run: "Run", spec: "At
 
 
 def _attend(
-    query: "Tensor", key: "Tensor", value: "Tensor", run: "Run", spec: "AttentionSpec", output: "Tensor"
+    name: str, query: "Tensor", key: "Tensor", value: "Tensor", run: "Run", scale: float, output: "Tensor"
 ) -> None:
     heads, head_dim = query.shape[1:]
-    attend, scratch_size = _functions()
-    scratch = torch.empty(scratch_size(run.length, head_dim))
+    kv_heads = key.shape[1]
+    shared = heads // kv_heads
+    attend, scratch_size = _functions(name)
     rows = [x[run.start : run.stop] for x in (query, key, value)]
-    attend(
-        *(x.data_ptr() for x in rows),
-        *(x.stride(0) for x in rows),
-        run.count,
-        run.length,
-        heads,
-        key.shape[1],
-        head_dim,
-        spec.scale,
-        output[run.start :].data_ptr(),
-        scratch.data_ptr(),
-    )
+    results = output[run.start : run.stop]
+
+    def attend_heads(start: int, stop: int) -> None:
+        scratch = torch.empty(scratch_size(run.length, head_dim), dtype=torch.uint8)
+        attend(
+            *(x.data_ptr() for x in rows),
+            *(x.stride(0) for x in rows),
+            run.count,
+            run.length,
+            heads,
+            kv_heads,
+            head_dim,
+            start * shared,
+            stop * shared,
+            scale,
+            results.data_ptr(),
+            scratch.data_ptr(),
+        )
+
+    in_parts(attend_heads, kv_heads, cost=4 * run.count * run.length**2 * heads * head_dim)
 
 
 @cache
@@ -63,7 +86,6 @@ def _longest() -> int:
 
 
 @cache
-def _functions() -> "tuple[Callable[..., None], Callable[..., int]]":
-    attend = function("millpond_attention", *[POINTER] * 3, *[INT] * 8, FLOAT, POINTER, POINTER)
-    scratch_size = function("millpond_attention_scratch", INT, INT, returns=INT)
-    return attend, scratch_size
+def _functions(name: str) -> "tuple[Callable[..., None], Callable[[int, int], int]]":
+    attend = function(name, *[POINTER] * 3, *[INT] * 10, FLOAT, POINTER, POINTER)
+    return attend, function(f"{name}_scratch", INT, INT, returns=INT)

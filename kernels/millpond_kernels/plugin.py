@@ -8,11 +8,15 @@ from millpond.specs import KernelSpec
 NATIVE_DEVICES = ("cpu",)
 NATIVE_DTYPES = ("float32",)
 NATIVE_AVAILABLE = "millpond_kernels.native:availability"
+NATIVE_INT8_AVAILABLE = "millpond_kernels.native:int8_availability"
+TRITON_AVAILABLE = "millpond_kernels.gpu:triton_availability"
+# Tested in Triton's interpreter and compiled for GPUs, but not yet run on one: they are taken by who names them.
+GPU_PRIORITY = -10
 
 
 @hookimpl
 def register_kernels() -> Iterator[KernelSpec]:
-    """Attention, linear maps, and what stands between them."""
+    """What models and poolers compute: attention, linear maps, what stands between them and what comes behind them."""
     yield KernelSpec(
         name="attention.native",
         target="millpond_kernels.attention_native:attention",
@@ -21,6 +25,16 @@ def register_kernels() -> Iterator[KernelSpec]:
         devices=NATIVE_DEVICES,
         dtypes=NATIVE_DTYPES,
         available=NATIVE_AVAILABLE,
+    )
+    yield KernelSpec(
+        name="attention.int8_native",
+        target="millpond_kernels.attention_native:attention_int8",
+        summary="compiled, products in 8-bit integers, for short sequences; longer ones go to attention.sdpa",
+        priority=20,
+        devices=NATIVE_DEVICES,
+        dtypes=NATIVE_DTYPES,
+        available=NATIVE_INT8_AVAILABLE,
+        quantization="int8",
     )
     yield KernelSpec(
         name="attention.sdpa",
@@ -33,7 +47,16 @@ def register_kernels() -> Iterator[KernelSpec]:
         target="millpond_kernels.attention_reference:attention",
         summary="plain float32 torch, one sequence at a time: the yardstick of the others",
     )
-    yield KernelSpec(name="linear.torch", target="torch.nn.functional:linear", summary="torch's own linear map")
+    yield KernelSpec(
+        name="attention.varlen",
+        target="millpond_kernels.attention_varlen:attention",
+        summary="torch's FlashAttention over sequences end to end, on NVIDIA GPUs",
+        priority=GPU_PRIORITY,
+        devices=("cuda",),
+        dtypes=("float16", "bfloat16"),
+        available="millpond_kernels.gpu:varlen_availability",
+    )
+    yield from linear_maps()
     for op, summary in (
         ("gelu", "the exact GELU of x + bias"),
         ("layer_norm_residual", "LayerNorm of x + bias + residual"),
@@ -50,3 +73,81 @@ def register_kernels() -> Iterator[KernelSpec]:
             dtypes=NATIVE_DTYPES,
             available=NATIVE_AVAILABLE,
         )
+    yield from behind_the_model()
+    for op in ("layer_norm_residual", "segment_pool", "maxsim"):
+        yield KernelSpec(
+            name=f"{op}.triton",
+            target=f"millpond_kernels.{op}:{op}_triton",
+            summary="one kernel in Triton, for NVIDIA GPUs",
+            priority=GPU_PRIORITY,
+            devices=("cuda",),
+            available=TRITON_AVAILABLE,
+        )
+
+
+def linear_maps() -> Iterator[KernelSpec]:
+    """Products with the weights, in floats and in 8-bit integers."""
+    yield KernelSpec(
+        name="linear.native",
+        target="millpond_kernels.linear_native:LinearNative",
+        summary="compiled, with the weights laid out for the vector units",
+        priority=20,
+        devices=NATIVE_DEVICES,
+        dtypes=NATIVE_DTYPES,
+        available=NATIVE_AVAILABLE,
+        batch_invariant=True,
+    )
+    yield KernelSpec(
+        name="linear.torch", target="millpond_kernels.linear:LinearTorch", summary="torch's own linear map"
+    )
+    yield KernelSpec(
+        name="linear.tiles",
+        target="millpond_kernels.linear:LinearTiles",
+        summary="torch's, in products of one shape alone: slow, and independent of the batch",
+        priority=-20,
+        batch_invariant=True,
+    )
+    yield KernelSpec(
+        name="linear.int8_native",
+        target="millpond_kernels.linear_int8:LinearInt8Native",
+        summary="compiled, in 8-bit integers: quantises, multiplies and scales in one go",
+        priority=20,
+        devices=NATIVE_DEVICES,
+        dtypes=NATIVE_DTYPES,
+        available=NATIVE_INT8_AVAILABLE,
+        quantization="int8",
+        batch_invariant=True,
+    )
+    yield KernelSpec(
+        name="linear.int8_torch",
+        target="millpond_kernels.linear_int8:LinearInt8Torch",
+        summary="torch's integer product (oneDNN's on a CPU) between what quantises and what scales",
+        devices=NATIVE_DEVICES,
+        quantization="int8",
+        batch_invariant=True,
+    )
+
+
+def behind_the_model() -> Iterator[KernelSpec]:
+    """What is done with hidden states: pooling, normalising, late interaction."""
+    yield KernelSpec(
+        name="segment_pool.torch",
+        target="millpond_kernels.segment_pool:segment_pool_torch",
+        summary="the sum, mean or largest values of each sequence's rows, in plain torch",
+    )
+    yield KernelSpec(
+        name="normalize.torch",
+        target="millpond_kernels.normalize:normalize_torch",
+        summary="vectors divided by their length, in plain torch",
+    )
+    yield KernelSpec(
+        name="maxsim.torch",
+        target="millpond_kernels.maxsim:maxsim_torch",
+        summary="late interaction in plain torch, a pair at a time: the yardstick of the others",
+    )
+    yield KernelSpec(
+        name="maxsim.batched",
+        target="millpond_kernels.maxsim:maxsim_batched",
+        summary="late interaction by matrix products over blocks of documents, in bounded memory",
+        priority=10,
+    )

@@ -5,20 +5,24 @@ from typing import Any
 import torch
 
 from millpond.cli import USAGE, CommandError
-from millpond.nn.ops import judge_kernels
+from millpond.nn.ops import Setting, judge_kernels
 from millpond.registry import Registry
 
 
-def judge_all(registry: Registry, device: str, dtype: str) -> list[dict[str, Any]]:
+def judge_all(
+    registry: Registry, device: str, dtype: str, *, quantization: str | None = None, batch_invariant: bool = False
+) -> list[dict[str, Any]]:
     """The kernels of all ops, of each op the chosen one first.
 
     Raises:
         CommandError: There is no such device or dtype.
     """
-    place, kind = _device(device), _dtype(dtype)
+    setting = Setting(
+        device=_device(device), dtype=_dtype(dtype), quantization=quantization, batch_invariant=batch_invariant
+    )
     records: list[dict[str, Any]] = []
     for op in sorted({entry.spec.op for entry in registry.kernels.entries()}):
-        verdicts = judge_kernels(registry, op, device=place, dtype=kind)
+        verdicts = judge_kernels(registry, op, setting)
         for number, verdict in enumerate(verdicts):
             spec = verdict.entry.spec
             records.append(

@@ -6,6 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from millpond import UnknownNameError
+from millpond.config import CheckpointConfig, ModelConfig, PoolerConfig
+from millpond.context import Context
+from millpond.plugins import PluginManager
+from millpond.specs import ActivationSpec, KernelSpec
+from millpond_kernels.normalize import normalize_torch
+from millpond_poolers import activations
+
 ERF = np.vectorize(math.erf)
 EXPECTED = {
     "identity": lambda x: x,
@@ -45,3 +53,62 @@ def test_normalize_keeps_zeros_and_the_direction_of_tiny_vectors(registry):
     normalize = registry.activations.get("normalize").load()
     assert torch.equal(normalize(torch.zeros(2, 3)), torch.zeros(2, 3))
     assert float(normalize(torch.tensor([3e-6, 4e-6])).norm()) == pytest.approx(1, abs=1e-5)
+
+
+# --- activations that are ops ---------------------------------------------------------------------------------------
+
+
+def context(registry, *, dtype=torch.float32, **fields):
+    config = CheckpointConfig({})
+    model = ModelConfig(
+        model="none",
+        path="none",
+        source="none",
+        architecture="none",
+        hf_config=config,
+        max_model_len=8,
+        dtype="float32",
+        pooler_config=PoolerConfig(),
+        tasks=(),
+        embedding_size=None,
+    )
+    return Context(registry=registry, model=model, config=config, device=torch.device("cpu"), dtype=dtype, **fields)
+
+
+def mine(x):
+    return x + 1
+
+
+def test_the_op_computes_an_activation_that_names_one(registry):
+    assert registry.activations.get("normalize").spec.op == "normalize"
+    assert context(registry).activation("normalize") is normalize_torch
+    assert context(registry).activation("tanh") is activations.tanh
+    assert context(registry).activation(None) is activations.identity
+
+
+def test_a_plugin_may_bring_another_kernel_for_it(plugin_manager):
+    plugin_manager.register(KernelSpec(name="normalize.mine", target=mine, priority=99, dtypes=("float32",)))
+    registry = plugin_manager.registry
+    assert context(registry).activation("normalize") is mine
+    # Pooled tensors are float32 whatever the model computes in.
+    assert context(registry, dtype=torch.bfloat16).activation("normalize") is mine
+    assert context(registry, kernels={"normalize": "torch"}).activation("normalize") is normalize_torch
+
+
+def test_without_the_op_the_target_serves(plugin_manager):
+    without = PluginManager(ranks=("builtin",), disabled=("kernels",)).registry
+    assert context(without).activation("normalize") is activations.normalize
+    plugin_manager.register(KernelSpec(name="far.away", target=mine, devices=("cuda",)))
+    plugin_manager.register(ActivationSpec(name="far", target=activations.relu, op="far"))
+    assert context(plugin_manager.registry).activation("far") is activations.relu
+
+
+def test_a_kernel_that_is_named_is_never_replaced_in_silence(registry):
+    with pytest.raises(UnknownNameError, match=r"no kernel serves 'normalize\.fast'"):
+        context(registry, kernels={"normalize": "fast"}).activation("normalize")
+
+
+def test_a_kernel_that_does_not_load_is_never_replaced_in_silence(plugin_manager):
+    plugin_manager.register(KernelSpec(name="normalize.broken", target="nowhere:normalize", priority=99))
+    with pytest.raises(UnknownNameError, match=r"'normalize\.broken' .* does not load"):
+        context(plugin_manager.registry).activation("normalize")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millpond import PoolingParams
@@ -80,10 +80,10 @@ def test_sixteen_bit_states_are_summed_in_float32(build, metadata, name):
 
 
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=12), seed=st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_sequence_is_pooled_as_if_it_were_alone(name, lengths, seed):
-    pooler = CLASSES[name].__new__(CLASSES[name])  # the method alone, without head and activation
+def test_a_sequence_is_pooled_as_if_it_were_alone(build, name, lengths, seed):
+    pooler = build(name)
     hidden = states(lengths, seed=seed)
     offsets = np.cumsum([0, *lengths])
 

@@ -768,7 +768,7 @@ def test_arguments_of_vllm_without_a_meaning_here_are_taken_and_logged(checkpoin
     [
         ({"tensor_parallel_size": 2}, "tensor_parallel_size=2 is not supported: only 1 is"),
         ({"pipeline_parallel_size": 4}, "pipeline_parallel_size=4 is not supported"),
-        ({"quantization": "awq"}, "quantization='awq' is not supported"),
+        ({"quantization": "awq"}, "quantization='awq': no kernel computes in it; there are: int8"),
         ({"enable_lora": True}, "enable_lora=True is not supported"),
         ({"enable_prompt_embeds": True}, "enable_prompt_embeds=True is not supported"),
         ({"tokenizer": "another/model"}, "tokenizer='another/model': a tokenizer of another model is not supported"),

@@ -6,10 +6,10 @@ from types import ModuleType
 import pytest
 import torch
 
-from millpond import LLM, UnknownNameError
+from millpond import LLM, InvalidInputError, UnknownNameError
 from millpond.config import CheckpointConfig, ModelConfig, PoolerConfig
 from millpond.context import Context
-from millpond.nn.ops import choose_kernel, judge_kernels
+from millpond.nn.ops import Setting, check_quantization, choose_kernel, judge_kernels
 from millpond.registry import Origin, Registry
 from millpond.specs import KernelSpec
 from millpond.testing.checkpoints import tiny
@@ -17,6 +17,8 @@ from millpond.testing.checkpoints import tiny
 MINE = Origin(plugin="mine", rank="installed", distribution="millpond-mine", version="1.0")
 THEIRS = Origin(plugin="theirs", rank="installed", distribution="millpond-theirs", version="1.0")
 CPU = torch.device("cpu")
+HERE = Setting(device=CPU, dtype=torch.float32)
+INT8 = Setting(device=CPU, dtype=torch.float32, quantization="int8")
 asked = []
 
 
@@ -62,8 +64,40 @@ def kernel(variant, **settings):
     return KernelSpec(name=f"op.{variant}", target=f"nowhere:{variant}", **settings)
 
 
-def chosen(registry, *, device=CPU, dtype=torch.float32, variant=None):
-    return choose_kernel(registry, "op", device=device, dtype=dtype, variant=variant).entry.spec.variant
+def chosen(registry, *, device=CPU, dtype=torch.float32, variant=None, **how):
+    return choose_kernel(registry, "op", Setting(device=device, dtype=dtype, **how), variant=variant).entry.spec.variant
+
+
+def test_a_quantized_kernel_serves_who_asks_for_it_and_nobody_else(kernels):
+    registry = kernels(kernel("plain", priority=50), kernel("small", quantization="int8"))
+    assert chosen(registry) == "plain"
+    assert chosen(registry, quantization="int8") == "small"
+    assert judge_kernels(registry, "op", HERE)[-1].reason == "serves quantization='int8' alone"
+
+
+def test_an_op_that_nobody_quantizes_is_computed_as_ever(kernels):
+    assert chosen(kernels(kernel("plain")), quantization="int8") == "plain"
+
+
+def test_where_results_must_not_depend_on_the_batch_a_kernel_must_promise_it(kernels):
+    registry = kernels(kernel("fast", priority=50), kernel("steady", batch_invariant=True))
+    assert (chosen(registry), chosen(registry, batch_invariant=True)) == ("fast", "steady")
+    with pytest.raises(UnknownNameError, match=r"independent of the batch: .*op\.fast does not promise"):
+        chosen(registry, batch_invariant=True, variant="fast")
+
+
+def test_a_quantization_that_nobody_computes_in_is_refused(kernels):
+    registry = kernels(KernelSpec(name="linear.small", target="nowhere:small", quantization="int8"))
+    check_quantization(registry, INT8)
+    with pytest.raises(InvalidInputError, match="'int4': no kernel computes in it; there are: int8"):
+        check_quantization(registry, Setting(device=CPU, dtype=torch.float32, quantization="int4"))
+
+
+def test_a_quantization_that_the_chosen_linear_maps_do_not_compute_in_is_refused(kernels):
+    small = KernelSpec(name="linear.small", target="nowhere:small", quantization="int8", devices=("cuda",))
+    registry = kernels(KernelSpec(name="linear.plain", target="nowhere:plain"), small)
+    with pytest.raises(InvalidInputError, match=r"'linear.plain' computes in: .*linear\.small runs on cuda"):
+        check_quantization(registry, INT8)
 
 
 def test_the_highest_priority_is_taken(kernels):
@@ -71,21 +105,21 @@ def test_the_highest_priority_is_taken(kernels):
         kernel("a", priority=1), kernel("b", priority=3), kernel("c", priority=2), kernel("d", priority=-9)
     )
     assert chosen(registry) == "b"
-    verdicts = judge_kernels(registry, "op", device=CPU, dtype=torch.float32)
+    verdicts = judge_kernels(registry, "op", HERE)
     assert [verdict.entry.spec.variant for verdict in verdicts] == ["b", "c", "a", "d"]
     assert all(verdict.fits for verdict in verdicts)
 
 
 def test_only_kernels_of_the_op_are_judged(kernels):
     registry = kernels(kernel("a"), KernelSpec(name="other.b", target="x:y", priority=9))
-    assert len(judge_kernels(registry, "op", device=CPU, dtype=torch.float32)) == 1
+    assert len(judge_kernels(registry, "op", HERE)) == 1
 
 
 def test_a_kernel_of_another_device_is_not_taken(kernels):
     registry = kernels(kernel("fast", devices=("cuda",), priority=9), kernel("any"))
     assert chosen(registry) == "any"
     assert chosen(registry, device=torch.device("cuda:1")) == "fast"
-    (_, refused) = judge_kernels(registry, "op", device=CPU, dtype=torch.float32)
+    (_, refused) = judge_kernels(registry, "op", HERE)
     assert (refused.fits, refused.reason) == (False, "runs on cuda, not on cpu")
 
 
@@ -93,7 +127,7 @@ def test_a_kernel_of_other_dtypes_is_not_taken(kernels):
     registry = kernels(kernel("half", dtypes=("float16", "bfloat16"), priority=9), kernel("any"))
     assert chosen(registry) == "any"
     assert chosen(registry, dtype=torch.bfloat16) == "half"
-    (_, refused) = judge_kernels(registry, "op", device=CPU, dtype=torch.float32)
+    (_, refused) = judge_kernels(registry, "op", HERE)
     assert refused.reason == "computes in float16, bfloat16, not in float32"
 
 
@@ -104,7 +138,7 @@ def test_a_kernel_that_says_no_is_not_taken(kernels, here):
         kernel("any"),
     )
     assert chosen(registry) == "yes"
-    refused = judge_kernels(registry, "op", device=CPU, dtype=torch.float32)[-1]
+    refused = judge_kernels(registry, "op", HERE)[-1]
     assert refused.reason == f"{here}:no says it cannot run here"
 
 
@@ -122,7 +156,7 @@ def test_a_kernel_whose_question_breaks_is_not_taken(kernels, available):
     """A broken plugin must not cost the models that could do without it."""
     registry = kernels(kernel("broken", available=available, priority=9), kernel("any"))
     assert chosen(registry) == "any"
-    refused = judge_kernels(registry, "op", device=CPU, dtype=torch.float32)[-1]
+    refused = judge_kernels(registry, "op", HERE)[-1]
     assert not refused.fits
     assert available in refused.reason
     with pytest.raises(UnknownNameError, match="broken"):
@@ -158,16 +192,16 @@ def test_an_op_that_nobody_brings_is_an_error_that_lists_the_ops(kernels):
     with pytest.raises(
         UnknownNameError, match=r"no plugin brings the op 'pool'; there are: op\. A plugin brings it by"
     ):
-        judge_kernels(kernels(kernel("a")), "pool", device=CPU, dtype=torch.float32)
+        judge_kernels(kernels(kernel("a")), "pool", HERE)
     with pytest.raises(UnknownNameError, match=r"there are: none"):
-        judge_kernels(Registry(), "pool", device=CPU, dtype=torch.float32)
+        judge_kernels(Registry(), "pool", HERE)
 
 
 def test_the_kernel_of_a_name_that_two_plugins_bear_is_named_whole(kernels):
     kernels(kernel("a"))
     registry = kernels(kernel("a", priority=1), origin=THEIRS)
     for name, origin in (("mine/op.a", MINE), ("theirs/op.a", THEIRS)):
-        found = choose_kernel(registry, "op", device=CPU, dtype=torch.float32, variant=name)
+        found = choose_kernel(registry, "op", HERE, variant=name)
         assert found.entry.origin is origin
 
 
@@ -199,7 +233,7 @@ def test_a_context_gives_the_kernel_that_was_chosen(registry, kernels):
     )
     ctx = Context(registry=registry, model=model, config=config, device=CPU, dtype=torch.float32, kernels=kernels)
     variant = kernels.get("attention")
-    verdict = choose_kernel(registry, "attention", device=CPU, dtype=torch.float32, variant=variant)
+    verdict = choose_kernel(registry, "attention", HERE, variant=variant)
     assert ctx.op("attention") is verdict.entry.load()
     assert variant is None or verdict.entry.spec.name.endswith(variant)
 

@@ -53,7 +53,6 @@ WITHOUT_EFFECT = frozenset(
 MUST_BE = {
     "tensor_parallel_size": (1,),
     "pipeline_parallel_size": (1,),
-    "quantization": (None,),
     "data_parallel_size": (1,),
     "enable_lora": (False,),
     "enable_prompt_embeds": (False,),
@@ -78,12 +77,30 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "tokenizer": None,
         "device": "auto",
         "kernels": None,
+        "quantization": None,
+        "deterministic": False,
+        "dedupe": True,
         "max_num_batched_tokens": None,
         "max_num_seqs": None,
         "max_waiting_tokens": None,
         "num_workers": None,
     }
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
+    """How a model computes.
+
+    Attributes:
+        kernels: The variants of ops that were chosen, such as ``{"attention": "sdpa"}``.
+        quantization: The scheme of the linear maps, such as "int8"; None for none.
+        batch_invariant: Whether a result must be the same to the bit whatever shares its batch.
+    """
+
+    kernels: Mapping[str, str]
+    quantization: str | None = None
+    batch_invariant: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +111,7 @@ class Arguments:
     source: SourceOptions
     engine: EngineConfig
     device: str
-    kernels: Mapping[str, str]
+    compute: ComputeOptions
     tokenizer: str | None = None
 
 
@@ -129,7 +146,11 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
         ),
         engine=validated(EngineConfig, engine, parameter="engine"),
         device=str(known["device"]),
-        kernels=known["kernels"],
+        compute=ComputeOptions(
+            kernels=known["kernels"],
+            quantization=known["quantization"],
+            batch_invariant=bool(known["deterministic"]),
+        ),
         tokenizer=known["tokenizer"],
     )
 

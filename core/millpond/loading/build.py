@@ -1,7 +1,6 @@
 """From a resolved repository to a model that runs: built on the meta device, then given its weights."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,14 +8,15 @@ import torch
 from millpond.config import Choice, ModelConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError, InvalidInputError, MillpondError
-from millpond.loading.arguments import Arguments
+from millpond.loading.arguments import Arguments, ComputeOptions
 from millpond.loading.projector import load_projector
 from millpond.loading.resolve import LoadOptions, Resolution, resolve, with_dtype
 from millpond.loading.source import find_repository
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
 from millpond.loading.weights import iterate_weights
+from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
-from millpond.nn.ops import judge_kernels
+from millpond.nn.ops import Setting, check_quantization, judge_kernels
 from millpond.nn.placement import missing_weights
 from millpond.plugins import PluginManager, get_plugin_manager
 from millpond.registry import Registry
@@ -56,7 +56,7 @@ def load_model(model: str, arguments: Arguments, plugins: PluginManager | None =
     resolution = resolve(registry, repository, arguments.load)
     for note in unapplied(resolution):
         logger.warning("%s: %s", model, note)
-    return build_model(registry, resolution, arguments.load, device=device, kernels=arguments.kernels)
+    return build_model(registry, resolution, arguments.load, device=device, compute=arguments.compute)
 
 
 def choose_device(name: str) -> torch.device:
@@ -82,7 +82,7 @@ def build_model(
     options: LoadOptions,
     *,
     device: torch.device,
-    kernels: Mapping[str, str],
+    compute: ComputeOptions,
 ) -> LoadedModel:
     """Build the model of a resolution and load its weights.
 
@@ -100,17 +100,26 @@ def build_model(
         device=device,
         dtype=getattr(torch, config.dtype),
         tokenizer=None if options.skip_tokenizer else load_tokenizer(repository),
-        kernels=dict(kernels),
+        kernels=dict(compute.kernels),
+        quantization=compute.quantization,
+        batch_invariant=compute.batch_invariant,
         projector=load_projector(registry, repository, device=device, allow_pickle=options.allow_pickle),
     )
-    for op in kernels:
-        judge_kernels(registry, op, device=device, dtype=ctx.dtype)  # refuses an op that nobody brings
+    setting = Setting(
+        device=device, dtype=ctx.dtype, quantization=ctx.quantization, batch_invariant=ctx.batch_invariant
+    )
+    for op in ctx.kernels:
+        judge_kernels(registry, op, setting)  # refuses an op that nobody brings
+    check_quantization(registry, setting, variant=ctx.kernels.get("linear"))
     model_class = resolution.architecture.load()
     if resolution.converter is not None:
         model_class = resolution.converter.load()(model_class, ctx)
     model = _instantiate(model_class, ctx)
     placement = model.load_weights(iterate_weights(repository.transformer_path, allow_pickle=options.allow_pickle))
     _check_placement(config.architecture, placement.unused, missing_weights(model, placement.placed))
+    for module in model.modules():
+        if isinstance(module, Linear):
+            module.prepare()
     return LoadedModel(model=model.eval(), config=config, context=ctx, tokenizer=ctx.tokenizer, resolution=resolution)
 
 

@@ -1,11 +1,15 @@
 """Linear: a linear map through the op ``linear``, or several that share their input, fused."""
 
 from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Linear(nn.Module):
@@ -13,15 +17,23 @@ class Linear(nn.Module):
 
     Attributes:
         parts: The rows of ``weight`` and ``bias`` that belong to each of the fused maps; read by the weight loader.
+        weight: [sum of out_features, in_features]; None once the kernel keeps the weights its own way.
+        bias: [sum of out_features], or None.
     """
 
     def __init__(self, ctx: Context, in_features: int, *out_features: int, bias: bool = True) -> None:
         super().__init__()
         stops = tuple(accumulate(out_features, initial=0))
         self.parts = tuple(pairwise(stops))
-        self.weight = nn.Parameter(torch.empty(stops[-1], in_features), requires_grad=False)
+        self.weight: nn.Parameter | None = nn.Parameter(torch.empty(stops[-1], in_features), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(stops[-1]), requires_grad=False) if bias else None
         self.kernel = ctx.op("linear")
+        self.map: Callable[..., Tensor] | None = None
+
+    def prepare(self) -> None:
+        """Hand the weights, which have arrived, to the kernel; it may lay them out anew, and they are kept once."""
+        self.map = self.kernel(self.weight, self.bias)
+        self.weight = None
 
     def forward(self, x: Tensor, *, add_bias: bool = True) -> Tensor:
         """[num_tokens, in_features] -> [num_tokens, sum of out_features].
@@ -30,5 +42,6 @@ class Linear(nn.Module):
             x: The input.
             add_bias: Whether the bias is added here; else it is left to the op that follows.
         """
-        output: Tensor = self.kernel(x, self.weight, self.bias if add_bias else None)
-        return output
+        if self.map is None:  # a model that was not loaded but put together by hand
+            self.map = self.kernel(self.weight, self.bias)
+        return self.map(x, add_bias=add_bias)

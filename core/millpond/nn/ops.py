@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from millpond.errors import UnknownNameError
+from millpond.errors import InvalidInputError, UnknownNameError
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,24 @@ class Verdict:
     reason: str
 
 
-def judge_kernels(registry: "Registry", op: str, *, device: "torch.device", dtype: "torch.dtype") -> list[Verdict]:
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Where an op is to be computed, and how.
+
+    Attributes:
+        device: Where.
+        dtype: What in.
+        quantization: The scheme that is asked for; None for none.
+        batch_invariant: Whether a result must not depend on what shares its batch, to the bit.
+    """
+
+    device: "torch.device"
+    dtype: "torch.dtype"
+    quantization: str | None = None
+    batch_invariant: bool = False
+
+
+def judge_kernels(registry: "Registry", op: str, setting: Setting) -> list[Verdict]:
     """All implementations of an op, the one to take first.
 
     Raises:
@@ -37,19 +54,17 @@ def judge_kernels(registry: "Registry", op: str, *, device: "torch.device", dtyp
             f"A plugin brings it by register_kernels with a record named '{op}.<variant>'"
         )
         raise UnknownNameError(message)
-    verdicts = [_judge(entry, device, dtype) for entry in entries]
-    return sorted(verdicts, key=lambda verdict: (not verdict.fits, -verdict.entry.spec.priority))
+    verdicts = [_judge(entry, setting) for entry in entries]
+    return sorted(verdicts, key=_rank)
 
 
-def choose_kernel(
-    registry: "Registry", op: str, *, device: "torch.device", dtype: "torch.dtype", variant: str | None = None
-) -> Verdict:
+def choose_kernel(registry: "Registry", op: str, setting: Setting, *, variant: str | None = None) -> Verdict:
     """The implementation to take: the one named, or of those that fit the one of highest priority.
 
     Raises:
         UnknownNameError: If none fits, or the one named is not there or cannot serve here.
     """
-    verdicts = judge_kernels(registry, op, device=device, dtype=dtype)
+    verdicts = judge_kernels(registry, op, setting)
     if variant is None:
         candidates = verdicts
     else:
@@ -57,17 +72,51 @@ def choose_kernel(
     if candidates and candidates[0].fits:
         return candidates[0]
     asked = op if variant is None else f"{op}.{variant.removeprefix(f'{op}.')}"
-    message = f"no kernel serves {asked!r} on {device.type} in {dtype}: {_listing(verdicts)}"
+    how = "".join((f", {setting.quantization}" if setting.quantization else "", _INVARIANT[setting.batch_invariant]))
+    message = f"no kernel serves {asked!r} on {setting.device.type} in {setting.dtype}{how}: {_listing(verdicts)}"
     raise UnknownNameError(message)
 
 
-def _judge(entry: "Entry[KernelSpec]", device: "torch.device", dtype: "torch.dtype") -> Verdict:
+def check_quantization(registry: "Registry", setting: Setting, *, variant: str | None = None) -> None:
+    """Refuse a quantization that the linear maps would not be computed in.
+
+    Raises:
+        InvalidInputError: If no kernel of the op ``linear`` serves it here, or another variant was chosen.
+    """
+    if setting.quantization is None:
+        return
+    known = sorted({e.spec.quantization for e in registry.kernels.entries() if e.spec.quantization is not None})
+    if setting.quantization not in known:
+        message = f"quantization={setting.quantization!r}: no kernel computes in it; there are: {', '.join(known)}"
+        raise InvalidInputError(message, parameter="quantization")
+    chosen = choose_kernel(registry, "linear", setting, variant=variant)
+    if chosen.entry.spec.quantization != setting.quantization:
+        verdicts = _listing(judge_kernels(registry, "linear", setting))
+        message = (
+            f"quantization={setting.quantization!r} is not what {chosen.entry.spec.name!r} computes in: {verdicts}"
+        )
+        raise InvalidInputError(message, parameter="quantization")
+
+
+_INVARIANT = {False: "", True: ", independent of the batch"}
+
+
+def _rank(verdict: Verdict) -> tuple[bool, bool, int]:
+    spec = verdict.entry.spec
+    return not verdict.fits, spec.quantization is None, -spec.priority
+
+
+def _judge(entry: "Entry[KernelSpec]", setting: Setting) -> Verdict:
     spec = entry.spec
-    if spec.devices and device.type not in spec.devices:
-        return Verdict(entry, fits=False, reason=f"runs on {', '.join(spec.devices)}, not on {device.type}")
-    name = str(dtype).removeprefix("torch.")
+    if spec.devices and setting.device.type not in spec.devices:
+        return Verdict(entry, fits=False, reason=f"runs on {', '.join(spec.devices)}, not on {setting.device.type}")
+    name = str(setting.dtype).removeprefix("torch.")
     if spec.dtypes and name not in spec.dtypes:
         return Verdict(entry, fits=False, reason=f"computes in {', '.join(spec.dtypes)}, not in {name}")
+    if spec.quantization not in (None, setting.quantization):
+        return Verdict(entry, fits=False, reason=f"serves quantization={spec.quantization!r} alone")
+    if setting.batch_invariant and not spec.batch_invariant:
+        return Verdict(entry, fits=False, reason="does not promise results that are independent of the batch")
     if spec.available is not None:
         refusal = _ask(spec.available)
         if refusal is not None:

@@ -47,6 +47,14 @@ def availability() -> bool | str:
     return True
 
 
+def int8_availability() -> bool | str:
+    """True if the compiled kernels of 8-bit integers can be used here, else why not."""
+    compiled = availability()
+    if compiled is not True:
+        return compiled
+    return function("millpond_linear_int8_panel", returns=INT)() > 0 or "needs a processor with AVX-512 VNNI"
+
+
 def is_available() -> bool:
     """Whether the compiled kernels can be used."""
     return availability() is True

@@ -1,0 +1,118 @@
+"""The op ``linear`` in 8-bit integers: weights symmetric per output, rows quantised as they come, no calibration.
+
+A row of x becomes ``scale * (q - zero)`` with q from 0 to 255 and zero an integer in that range; a weight becomes
+``scale * q`` with q from -127 to 127. The sums of products are exact integers. (Jacob et al., 2018, arXiv 1712.05877.)
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+
+from millpond_kernels.linear import padded
+from millpond_kernels.native import INT, POINTER, function
+from millpond_kernels.native.parts import in_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+LEVELS = 255  # of a row
+LARGEST_WEIGHT = 127
+MIDDLE = 128  # what turns an unsigned byte into a signed one
+TOGETHER = 16  # inputs that the compiled code takes at once; four of them stand side by side in a panel
+FOUR = 4
+
+
+def quantise_weight(weight: "Tensor") -> "tuple[Tensor, Tensor]":
+    """[outputs, inputs] -> int8 [outputs, inputs], and the scale of each output, [outputs], float32."""
+    weight = weight.float()
+    scales = weight.abs().amax(1) / LARGEST_WEIGHT
+    steps = torch.where(scales > 0, scales, 1).unsqueeze(1)
+    return (weight / steps).round().to(torch.int8), scales
+
+
+def quantise_rows(x: "Tensor") -> "tuple[Tensor, Tensor, Tensor]":
+    """[rows, inputs] -> q from 0 to 255 as float32, the scales [rows, 1], and the zeros [rows, 1].
+
+    A row with a NaN or an infinity gets the scale NaN.
+    """
+    x = x.float()
+    highest, lowest = x.amax(1, keepdim=True).clamp(min=0), x.amin(1, keepdim=True).clamp(max=0)
+    scales = (highest - lowest) / LEVELS
+    scales = torch.where(scales.isfinite(), scales, torch.nan)
+    inverse = torch.where(scales > 0, 1 / scales, 0)
+    zeros = (-lowest * inverse).round().nan_to_num()
+    return (x * inverse + zeros).round().clamp(0, LEVELS).nan_to_num(), scales, zeros
+
+
+class LinearInt8Torch:
+    """A linear map by torch's integer product (oneDNN's on a CPU); see ``LinearTorch`` for its arguments."""
+
+    def __init__(self, weight: "Tensor", bias: "Tensor | None") -> None:
+        quantised, self.scales = quantise_weight(weight)
+        self.weight = quantised.t()
+        self.sums = quantised.sum(1, dtype=torch.int32)
+        self.bias = bias
+
+    def __call__(self, x: "Tensor", *, add_bias: bool = True) -> "Tensor":
+        """[rows, inputs] -> [rows, outputs]; without ``add_bias`` the bias is left to the op that follows."""
+        q, scales, zeros = quantise_rows(x)
+        signed = (q - MIDDLE).to(torch.int8)
+        sums = torch._int_mm(signed, self.weight)  # noqa: SLF001  torch has no other name for it
+        exact = sums - (zeros - MIDDLE).int() * self.sums
+        output = (exact * (scales * self.scales)).to(x.dtype)
+        return output + self.bias if add_bias and self.bias is not None else output
+
+
+class LinearInt8Native:
+    """A linear map by compiled code that quantises, multiplies and scales in one go."""
+
+    def __init__(self, weight: "Tensor", bias: "Tensor | None") -> None:
+        self.outputs, self.inputs = weight.shape
+        self.multiply, self.scratch_size, panel = _functions()
+        quantised, scales = quantise_weight(weight)
+        self.scales = padded(scales, panel)
+        self.sums = padded(quantised.sum(1, dtype=torch.int32), panel)
+        self.bias = None if bias is None else padded(bias.float(), panel)
+        whole = padded(padded(quantised, panel).t(), TOGETHER).t()
+        # Laid out as [outputs / panel, inputs / 4, panel, 4].
+        self.panels = whole.unflatten(1, (-1, FOUR)).unflatten(0, (-1, panel)).transpose(1, 2).contiguous()
+
+    def __call__(self, x: "Tensor", *, add_bias: bool = True) -> "Tensor":
+        """[rows, inputs] -> [rows, outputs]; without ``add_bias`` the bias is left to the op that follows."""
+        x = x.contiguous()
+        output = x.new_empty(len(x), self.outputs)
+        bias = self.bias.data_ptr() if add_bias and self.bias is not None else None
+
+        def multiply(start: int, stop: int) -> None:
+            rows, results = x[start:stop], output[start:stop]
+            scratch = torch.empty(self.scratch_size(self.inputs), dtype=torch.uint8)
+            self.multiply(
+                rows.data_ptr(),
+                self.panels.data_ptr(),
+                self.scales.data_ptr(),
+                self.sums.data_ptr(),
+                bias,
+                results.data_ptr(),
+                len(rows),
+                self.inputs,
+                self.outputs,
+                scratch.data_ptr(),
+            )
+
+        in_parts(multiply, len(x), cost=x.numel() * self.outputs // 2)
+        return output
+
+
+@cache
+def _functions() -> "tuple[Callable[..., None], Callable[[int], int], int]":
+    multiply = function("millpond_linear_int8", *[POINTER] * 6, *[INT] * 3, POINTER)
+    return multiply, function("millpond_linear_int8_scratch", INT, returns=INT), _panel()
+
+
+@cache
+def _panel() -> int:
+    panel: int = function("millpond_linear_int8_panel", returns=INT)()
+    return panel

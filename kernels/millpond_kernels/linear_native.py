@@ -1,0 +1,46 @@
+"""The op ``linear`` by compiled code, in float32: the weights lie in panels that the vector units take as they are."""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from millpond_kernels.linear import padded
+from millpond_kernels.native import INT, POINTER, function
+from millpond_kernels.native.parts import in_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+
+class LinearNative:
+    """A linear map; see ``LinearTorch`` for its arguments."""
+
+    def __init__(self, weight: "Tensor", bias: "Tensor | None") -> None:
+        self.outputs, self.inputs = weight.shape
+        self.multiply, panel = _functions()
+        # Laid out as [outputs / panel, inputs, panel].
+        self.panels = padded(weight.float(), panel).unflatten(0, (-1, panel)).transpose(1, 2).contiguous()
+        self.bias = None if bias is None else padded(bias.float(), panel)
+
+    def __call__(self, x: "Tensor", *, add_bias: bool = True) -> "Tensor":
+        """[rows, inputs] -> [rows, outputs]; without ``add_bias`` the bias is left to the op that follows."""
+        x = x.contiguous()
+        output = x.new_empty(len(x), self.outputs)
+        bias = self.bias.data_ptr() if add_bias and self.bias is not None else None
+
+        def multiply(start: int, stop: int) -> None:
+            rows, results = x[start:stop], output[start:stop]
+            self.multiply(
+                rows.data_ptr(), self.panels.data_ptr(), bias, results.data_ptr(), len(rows), self.inputs, self.outputs
+            )
+
+        in_parts(multiply, len(x), cost=2 * x.numel() * self.outputs)
+        return output
+
+
+@cache
+def _functions() -> "tuple[Callable[..., None], int]":
+    multiply = function("millpond_linear", *[POINTER] * 4, *[INT] * 3)
+    panel: int = function("millpond_linear_panel", returns=INT)()
+    return multiply, panel

@@ -1,0 +1,170 @@
+/* Bidirectional attention of short sequences: softmax of scaled products, times the values. */
+
+#include "vector.h"
+
+/* `rows` queries against `vectors` vectors of keys that lie transposed: [head_dim, stride]. */
+INLINE void score_tile(const float *query, int64_t query_stride, const float *keys, int64_t stride, int64_t head_dim,
+                       float scale, float *scores, int rows, int vectors) {
+    vec sums[ROWS][COLUMNS];
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int c = 0; c < vectors; c++) sums[r][c] = (vec){0};
+    for (int64_t d = 0; d < head_dim; d++) {
+        vec key[COLUMNS];
+        UNROLL for (int c = 0; c < vectors; c++) key[c] = load(keys + d * stride + c * WIDTH);
+        UNROLL for (int r = 0; r < rows; r++) {
+            const float q = query[r * query_stride + d];
+            UNROLL for (int c = 0; c < vectors; c++) sums[r][c] += key[c] * q;
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int c = 0; c < vectors; c++) store(scores + r * stride + c * WIDTH, sums[r][c] * scale);
+}
+
+/* `rows` queries against all keys. */
+INLINE void score(const float *query, int64_t query_stride, const float *keys, int64_t stride, int64_t head_dim,
+                  float scale, float *scores, int rows) {
+    int64_t k = 0;
+    for (; k + COLUMNS * WIDTH <= stride; k += COLUMNS * WIDTH)
+        score_tile(query, query_stride, keys + k, stride, head_dim, scale, scores + k, rows, COLUMNS);
+    const int64_t vectors = (stride - k) / WIDTH;
+    if (vectors == 1) score_tile(query, query_stride, keys + k, stride, head_dim, scale, scores + k, rows, 1);
+    if (COLUMNS > 2 && vectors == 2)
+        score_tile(query, query_stride, keys + k, stride, head_dim, scale, scores + k, rows, 2);
+    if (COLUMNS > 3 && vectors == 3)
+        score_tile(query, query_stride, keys + k, stride, head_dim, scale, scores + k, rows, 3);
+}
+
+/* Softmax of one row in place, without the division: returns what to divide by. */
+INLINE float exponentiate(float *scores, int64_t length, int64_t stride) {
+    const int64_t last = stride - WIDTH;
+    const ivec real = lanes() < (int32_t)(length - last);
+    vec rest = choose(real, load(scores + last), splat(-INFINITY)), highest = rest;
+    for (int64_t k = 0; k < last; k += WIDTH) highest = larger(load(scores + k), highest);
+    const float shift = largest_of(highest);
+    rest = (vec)((ivec)power_of_two(rest - shift) & real);
+    store(scores + last, rest);
+    for (int64_t k = 0; k < last; k += WIDTH) {
+        vec value = power_of_two(load(scores + k) - shift);
+        store(scores + k, value);
+        rest += value;
+    }
+    return sum_of(rest);
+}
+
+/* `rows` rows of weights times the values: some vectors of the output. */
+INLINE void mix_tile(const float *weights, int64_t stride, const float *totals, const float *values, int64_t head_dim,
+                     int64_t length, float *output, int64_t output_stride, int rows, int vectors) {
+    vec sums[ROWS][COLUMNS];
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int c = 0; c < vectors; c++) sums[r][c] = (vec){0};
+    for (int64_t k = 0; k < length; k++) {
+        vec value[COLUMNS];
+        UNROLL for (int c = 0; c < vectors; c++) value[c] = load(values + k * head_dim + c * WIDTH);
+        UNROLL for (int r = 0; r < rows; r++) {
+            const float weight = weights[r * stride + k];
+            UNROLL for (int c = 0; c < vectors; c++) sums[r][c] += value[c] * weight;
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++) {
+        const float share = 1.0f / totals[r];
+        UNROLL for (int c = 0; c < vectors; c++) store(output + r * output_stride + c * WIDTH, sums[r][c] * share);
+    }
+}
+
+INLINE void mix(const float *weights, int64_t stride, const float *totals, const float *values, int64_t head_dim,
+                int64_t length, float *output, int64_t output_stride, int rows) {
+    int64_t d = 0;
+    for (; d + COLUMNS * WIDTH <= head_dim; d += COLUMNS * WIDTH)
+        mix_tile(weights, stride, totals, values + d, head_dim, length, output + d, output_stride, rows, COLUMNS);
+    if (COLUMNS > 2 && d + 2 * WIDTH <= head_dim) {
+        mix_tile(weights, stride, totals, values + d, head_dim, length, output + d, output_stride, rows, 2);
+        d += 2 * WIDTH;
+    }
+    if (d < head_dim)
+        mix_tile(weights, stride, totals, values + d, head_dim, length, output + d, output_stride, rows, 1);
+}
+
+/* The sequences' rows, and where they are worked on. */
+struct attention {
+    const float *query, *keys, *values;
+    int64_t query_stride, output_stride, length, stride, head_dim;
+    float scale, *scores, *output; /* the scale holds log2(e) too: powers are those of two */
+};
+
+INLINE void attend_rows(const struct attention *a, int64_t row, int rows) {
+    const float *query = a->query + row * a->query_stride;
+    float totals[ROWS];
+    score(query, a->query_stride, a->keys, a->stride, a->head_dim, a->scale, a->scores, rows);
+    UNROLL for (int r = 0; r < rows; r++) totals[r] = exponentiate(a->scores + r * a->stride, a->length, a->stride);
+    mix(a->scores, a->stride, totals, a->values, a->head_dim, a->length, a->output + row * a->output_stride,
+        a->output_stride, rows);
+}
+
+/* One head of one sequence. The last rows go one or two at a time: a block of more would need a function for each. */
+static void attend_head(const struct attention *a) {
+    int64_t row = 0;
+    for (; row + ROWS <= a->length; row += ROWS) attend_rows(a, row, ROWS);
+    for (; row + 2 <= a->length; row += 2) attend_rows(a, row, 2);
+    if (row < a->length) attend_rows(a, row, 1);
+}
+
+/* A head's keys become [head_dim, stride], with zeros behind the last. */
+static void transpose_keys(const float *from, int64_t from_stride, int64_t length, int64_t head_dim, float *keys,
+                           int64_t stride) {
+    for (int64_t k = 0; k < stride; k += WIDTH)
+        for (int64_t d = 0; d < head_dim; d += WIDTH) {
+            vec block[WIDTH];
+            UNROLL for (int i = 0; i < WIDTH; i++)
+                block[i] = k + i < length ? load(from + (k + i) * from_stride + d) : (vec){0};
+            transpose(block);
+            UNROLL for (int i = 0; i < WIDTH; i++) store(keys + (d + i) * stride + k, block[i]);
+        }
+}
+
+/* Asks the memory for a head's rows that will be needed soon. */
+INLINE void fetch(const float *rows, int64_t stride, int64_t length, int64_t head_dim) {
+    for (int64_t row = 0; row < length; row++)
+        for (int64_t d = 0; d < head_dim; d += 16) __builtin_prefetch(rows + row * stride + d, 0, 2);
+}
+
+static int64_t stride_of(int64_t length) { return (length + WIDTH - 1) / WIDTH * WIDTH; }
+
+/* Attention of sequences of one length that lie end to end.
+ *
+ * query, key, value: rows of one token each, `*_stride` floats apart, its heads side by side; head_dim is a multiple of
+ * WIDTH. output: [sequences * length, heads, head_dim] without gaps. scratch: millpond_attention_scratch() bytes. The
+ * heads from `first` up to `last` are computed; both are multiples of heads / kv_heads.
+ */
+void millpond_attention(const float *query, const float *key, const float *value, int64_t query_stride,
+                        int64_t key_stride, int64_t value_stride, int64_t sequences, int64_t length, int64_t heads,
+                        int64_t kv_heads, int64_t head_dim, int64_t first, int64_t last, float scale, float *output,
+                        float *scratch) {
+    const int64_t shared = heads / kv_heads, stride = stride_of(length);
+    float *keys = scratch, *values = keys + head_dim * stride;
+    struct attention a = {.keys = keys, .values = values, .query_stride = query_stride,
+                          .output_stride = heads * head_dim, .length = length, .stride = stride, .head_dim = head_dim,
+                          .scale = scale * 1.44269504088896341f, .scores = values + head_dim * length};
+    for (int64_t sequence = 0; sequence < sequences; sequence++) {
+        const int64_t token = sequence * length;
+        for (int64_t head = first; head < last; head++) {
+            if (head % shared == 0) { /* once for the queries that share it; side by side it stays in the cache */
+                const int64_t column = head / shared * head_dim;
+                transpose_keys(key + token * key_stride + column, key_stride, length, head_dim, keys, stride);
+                for (int64_t k = 0; k < length; k++)
+                    memcpy(values + k * head_dim, value + (token + k) * value_stride + column, sizeof(float) * head_dim);
+            }
+            if (head + 1 < last) { /* rows lie far apart, and no processor guesses the next one */
+                const int64_t next = (head + 1) / shared * head_dim;
+                fetch(query + token * query_stride + (head + 1) * head_dim, query_stride, length, head_dim);
+                fetch(key + token * key_stride + next, key_stride, length, head_dim);
+                fetch(value + token * value_stride + next, value_stride, length, head_dim);
+            }
+            a.query = query + token * query_stride + head * head_dim;
+            a.output = output + token * a.output_stride + head * head_dim;
+            attend_head(&a);
+        }
+    }
+}
+
+/* How many bytes of scratch millpond_attention needs. */
+int64_t millpond_attention_scratch(int64_t length, int64_t head_dim) {
+    return sizeof(float) * (head_dim * (stride_of(length) + length) + ROWS * stride_of(length));
+}

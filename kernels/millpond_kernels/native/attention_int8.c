@@ -1,0 +1,209 @@
+/* Bidirectional attention in 8-bit integers, each head of each sequence on its own: queries and keys have one scale each,
+ * values one a column, and the weights of the softmax are such that the largest of a row is 255. Sums of products are
+ * exact integers. */
+
+#include "bytes.h"
+
+#if WIDTH == 16
+
+enum { OFFSET = 128, LARGEST = 127 }; /* a query's byte is its integer plus the offset: one factor must be unsigned */
+
+/* One head of one sequence. `length` is what there is, `stride` that rounded up to whole vectors of keys. */
+struct head {
+    int64_t length, stride, head_dim;
+    uint8_t *queries;         /* [length, head_dim] */
+    int32_t *keys, *key_sums; /* [head_dim / 4, stride]: four bytes of a key in a lane; [stride]: times the offset */
+    int32_t *values;          /* [stride / 4, head_dim]: the bytes of four keys in a lane */
+    float *value_scales;      /* [head_dim] */
+    float scale, *scores;     /* what makes scores of products; [ROWS, stride] */
+    uint8_t *weights;         /* [ROWS, stride] */
+};
+
+/* What rows are divided by, so that the largest magnitude is LARGEST. NaN and infinity give NaN. */
+INLINE float scale_of_rows(const float *rows, int64_t stride, int64_t length, int64_t head_dim) {
+    vec most = splat(1e-30f), spoilt = {0};
+    for (int64_t row = 0; row < length; row++)
+        for (int64_t d = 0; d < head_dim; d += WIDTH) {
+            const vec value = load(rows + row * stride + d);
+            most = larger(most, larger(value, -value));
+            spoilt += value * 0;
+        }
+    return largest_of(most) / LARGEST + sum_of(spoilt);
+}
+
+/* Returns the scale, as the next function. */
+static float quantise_queries(const float *rows, int64_t rows_stride, const struct head *h) {
+    const float scale = scale_of_rows(rows, rows_stride, h->length, h->head_dim), inverse = 1.0f / scale;
+    for (int64_t row = 0; row < h->length; row++)
+        for (int64_t d = 0; d < h->head_dim; d += WIDTH)
+            store_bytes(h->queries + row * h->head_dim + d,
+                        rounded(load(rows + row * rows_stride + d) * inverse + OFFSET));
+    return scale;
+}
+
+static float quantise_keys(const float *rows, int64_t rows_stride, const struct head *h) {
+    const float scale = scale_of_rows(rows, rows_stride, h->length, h->head_dim), inverse = 1.0f / scale;
+    for (int64_t k = 0; k < h->stride; k++)
+        for (int64_t d = 0; d < h->head_dim; d += WIDTH) {
+            int32_t fours[WIDTH / FOUR] = {0};
+            if (k < h->length)
+                store_bytes((uint8_t *)fours, rounded(load(rows + k * rows_stride + d) * inverse + OFFSET) - OFFSET);
+            for (int i = 0; i < WIDTH / FOUR; i++) h->keys[(d / FOUR + i) * h->stride + k] = fours[i];
+        }
+    for (int64_t k = 0; k < h->stride; k += WIDTH) {
+        ivec sums = {0};
+        for (int64_t d = 0; d < h->head_dim / FOUR; d++)
+            ADD_PRODUCTS(sums, (ivec){0} + 0x01010101, load_int(h->keys + d * h->stride + k));
+        sums *= OFFSET;
+        memcpy(h->key_sums + k, &sums, sizeof sums);
+    }
+    return scale;
+}
+
+static void quantise_values(const float *rows, int64_t rows_stride, const struct head *h) {
+    for (int64_t d = 0; d < h->head_dim; d += WIDTH) {
+        vec most = {0}, spoilt = {0};
+        for (int64_t k = 0; k < h->length; k++) {
+            const vec value = load(rows + k * rows_stride + d);
+            most = larger(most, larger(value, -value));
+            spoilt += value * 0;
+        }
+        const vec scale = larger(splat(1e-30f), most) / LARGEST + spoilt, inverse = 1.0f / scale;
+        store(h->value_scales + d, scale);
+        for (int64_t k = 0; k < h->stride; k += FOUR) {
+            ivec four = {0};
+            UNROLL for (int i = 0; i < FOUR; i++) {
+                if (k + i >= h->length) continue;
+                const vec value = load(rows + (k + i) * rows_stride + d) * inverse;
+                four |= ((rounded(value + OFFSET) - OFFSET) & 255) << (8 * i);
+            }
+            memcpy(h->values + k / FOUR * h->head_dim + d, &four, sizeof four);
+        }
+    }
+}
+
+/* `rows` queries from `query` on against `vectors` vectors of keys. */
+INLINE void score_tile(const struct head *h, int64_t query, int64_t key, int rows, int vectors) {
+    ivec sums[ROWS][COLUMNS];
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int c = 0; c < vectors; c++) sums[r][c] = (ivec){0};
+    for (int64_t d = 0; d < h->head_dim / FOUR; d++) {
+        ivec keys[COLUMNS];
+        UNROLL for (int c = 0; c < vectors; c++) keys[c] = load_int(h->keys + d * h->stride + key + c * WIDTH);
+        UNROLL for (int r = 0; r < rows; r++) {
+            const ivec bytes_of_query = splat_four(h->queries + (query + r) * h->head_dim + FOUR * d);
+            UNROLL for (int c = 0; c < vectors; c++) ADD_PRODUCTS(sums[r][c], bytes_of_query, keys[c]);
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int c = 0; c < vectors; c++) {
+            const ivec exact = sums[r][c] - load_int(h->key_sums + key + c * WIDTH);
+            store(h->scores + r * h->stride + key + c * WIDTH, __builtin_convertvector(exact, vec) * h->scale);
+        }
+}
+
+INLINE void score(const struct head *h, int64_t query, int rows) {
+    int64_t key = 0;
+    for (; key + COLUMNS * WIDTH <= h->stride; key += COLUMNS * WIDTH) score_tile(h, query, key, rows, COLUMNS);
+    const int64_t vectors = (h->stride - key) / WIDTH;
+    if (vectors == 1) score_tile(h, query, key, rows, 1);
+    if (vectors == 2) score_tile(h, query, key, rows, 2);
+    if (vectors == 3) score_tile(h, query, key, rows, 3);
+}
+
+/* Scores of one row -> weights from 0 to 255; returns the sum of these. */
+INLINE float weigh(const float *scores, uint8_t *weights, int64_t length, int64_t stride) {
+    const int64_t last = stride - WIDTH;
+    const ivec real = lanes() < (int32_t)(length - last);
+    vec highest = choose(real, load(scores + last), splat(-INFINITY));
+    for (int64_t k = 0; k < last; k += WIDTH) highest = larger(highest, load(scores + k));
+    const float shift = largest_of(highest);
+    ivec weight = rounded(power_of_two(load(scores + last) - shift) * 255.0f) & real, total = weight;
+    store_bytes(weights + last, weight);
+    for (int64_t k = 0; k < last; k += WIDTH) {
+        weight = rounded(power_of_two(load(scores + k) - shift) * 255.0f);
+        store_bytes(weights + k, weight);
+        total += weight;
+    }
+    return sum_of(__builtin_convertvector(total, vec));
+}
+
+/* `rows` rows of weights times the values: `vectors` vectors of the output. */
+INLINE void mix_tile(const struct head *h, const float *shares, int64_t d, float *output, int64_t output_stride,
+                     int rows, int vectors) {
+    ivec sums[ROWS][COLUMNS];
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int c = 0; c < vectors; c++) sums[r][c] = (ivec){0};
+    for (int64_t k = 0; k < h->length; k += FOUR) {
+        ivec values[COLUMNS];
+        UNROLL for (int c = 0; c < vectors; c++)
+            values[c] = load_int(h->values + k / FOUR * h->head_dim + d + c * WIDTH);
+        UNROLL for (int r = 0; r < rows; r++) {
+            const ivec weight = splat_four(h->weights + r * h->stride + k);
+            UNROLL for (int c = 0; c < vectors; c++) ADD_PRODUCTS(sums[r][c], weight, values[c]);
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int c = 0; c < vectors; c++) {
+            const vec exact = __builtin_convertvector(sums[r][c], vec) * load(h->value_scales + d + c * WIDTH);
+            store(output + r * output_stride + d + c * WIDTH, exact * shares[r]);
+        }
+}
+
+INLINE void attend_rows(const struct head *h, int64_t row, float *output, int64_t output_stride, int rows) {
+    const float spoilt = h->scale * 0; /* no integer tells of a NaN: the scale does */
+    float shares[ROWS];
+    score(h, row, rows);
+    UNROLL for (int r = 0; r < rows; r++)
+        shares[r] = 1.0f / weigh(h->scores + r * h->stride, h->weights + r * h->stride, h->length, h->stride) + spoilt;
+    int64_t d = 0;
+    for (; d + 2 * WIDTH <= h->head_dim; d += 2 * WIDTH)
+        mix_tile(h, shares, d, output + row * output_stride, output_stride, rows, 2);
+    if (d < h->head_dim) mix_tile(h, shares, d, output + row * output_stride, output_stride, rows, 1);
+}
+
+static void attend_head(const struct head *h, float *output, int64_t output_stride) {
+    int64_t row = 0;
+    for (; row + ROWS <= h->length; row += ROWS) attend_rows(h, row, output, output_stride, ROWS);
+    for (; row + 2 <= h->length; row += 2) attend_rows(h, row, output, output_stride, 2);
+    if (row < h->length) attend_rows(h, row, output, output_stride, 1);
+}
+
+static int64_t stride_of(int64_t length) { return (length + WIDTH - 1) / WIDTH * WIDTH; }
+
+/* As millpond_attention; scratch: millpond_attention_int8_scratch() bytes. */
+void millpond_attention_int8(const float *query, const float *key, const float *value, int64_t query_stride,
+                             int64_t key_stride, int64_t value_stride, int64_t sequences, int64_t length, int64_t heads,
+                             int64_t kv_heads, int64_t head_dim, int64_t first, int64_t last, float scale, float *output,
+                             char *scratch) {
+    const int64_t shared = heads / kv_heads, stride = stride_of(length), output_stride = heads * head_dim;
+    struct head h = {.length = length, .stride = stride, .head_dim = head_dim};
+    h.keys = (int32_t *)scratch;
+    h.key_sums = h.keys + stride * head_dim / FOUR;
+    h.values = h.key_sums + stride;
+    h.value_scales = (float *)(h.values + stride * head_dim / FOUR);
+    h.scores = h.value_scales + head_dim;
+    h.queries = (uint8_t *)(h.scores + ROWS * stride);
+    h.weights = h.queries + length * head_dim;
+    float key_scale = 0;
+    for (int64_t sequence = 0; sequence < sequences; sequence++) {
+        const int64_t token = sequence * length;
+        for (int64_t head = first; head < last; head++) {
+            const int64_t column = head / shared * head_dim;
+            if (head % shared == 0) { /* once for the queries that share it */
+                key_scale = quantise_keys(key + token * key_stride + column, key_stride, &h);
+                quantise_values(value + token * value_stride + column, value_stride, &h);
+            }
+            const float query_scale = quantise_queries(query + token * query_stride + head * head_dim, query_stride, &h);
+            h.scale = query_scale * key_scale * scale * 1.44269504088896341f; /* log2(e): powers are those of two */
+            attend_head(&h, output + token * output_stride + head * head_dim, output_stride);
+        }
+    }
+}
+
+/* How many bytes of scratch millpond_attention_int8 needs. */
+int64_t millpond_attention_int8_scratch(int64_t length, int64_t head_dim) {
+    const int64_t stride = stride_of(length);
+    return sizeof(float) * (2 * stride * head_dim / FOUR + stride + head_dim + ROWS * stride) + length * head_dim +
+           ROWS * stride;
+}
+
+#endif

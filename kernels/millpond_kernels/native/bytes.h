@@ -1,0 +1,41 @@
+/* Vectors of bytes: rounding floats to them, and adding their products by AVX-512 VNNI. */
+
+#ifndef MILLPOND_BYTES_H
+#define MILLPOND_BYTES_H
+
+#include "vector.h"
+
+typedef uint8_t bytes __attribute__((vector_size(WIDTH)));
+
+enum { FOUR = 4 }; /* bytes whose products are added at a time */
+
+/* Rounded to the nearest integer, from 0 to 255. */
+INLINE ivec rounded(vec value) {
+    const vec shifter = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer, in the low bits */
+    return (ivec)(between(value, 0, 255) + shifter) & 255;
+}
+
+INLINE void store_bytes(uint8_t *to, ivec values) {
+    const bytes packed = __builtin_convertvector(values, bytes);
+    memcpy(to, &packed, sizeof packed);
+}
+
+/* Four bytes in every lane. */
+INLINE ivec splat_four(const uint8_t *from) {
+    int32_t four;
+    memcpy(&four, from, sizeof four);
+    return (ivec){0} + four;
+}
+
+INLINE ivec load_int(const void *from) {
+    ivec value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
+/* sums += the products of four neighbours; unsigned and signed bytes. The compiler's own function for this makes it copy
+ * all the sums. */
+#define ADD_PRODUCTS(sums, unsigned_bytes, signed_bytes) \
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(unsigned_bytes), "v"(signed_bytes))
+
+#endif

@@ -1,0 +1,34 @@
+/* LayerNorm of a sum with the residual stream (Ba et al., 2016). */
+
+#include "vector.h"
+
+/* x = LayerNorm(x + bias + residual) * weight + shift in place; x and residual are [rows, columns] without gaps. */
+void millpond_residual_layer_norm(float *x, const float *bias, const float *residual, const float *weight,
+                                  const float *shift, float eps, int64_t rows, int64_t columns) {
+    const int64_t whole = columns - columns % WIDTH;
+    for (int64_t row = 0; row < rows; row++, x += columns, residual += columns) {
+        vec sums = {0}, squares = {0};
+        float tail_sum = 0, tail_squares = 0;
+        for (int64_t column = 0; column < whole; column += WIDTH) {
+            vec value = load(x + column) + load(bias + column) + load(residual + column);
+            store(x + column, value);
+            sums += value;
+        }
+        for (int64_t column = whole; column < columns; column++) {
+            x[column] += bias[column] + residual[column];
+            tail_sum += x[column];
+        }
+        const float mean = (sum_of(sums) + tail_sum) / (float)columns;
+        for (int64_t column = 0; column < whole; column += WIDTH) {
+            vec distance = load(x + column) - mean;
+            squares += distance * distance;
+        }
+        for (int64_t column = whole; column < columns; column++)
+            tail_squares += (x[column] - mean) * (x[column] - mean);
+        const float scale = 1.0f / sqrtf((sum_of(squares) + tail_squares) / (float)columns + eps);
+        for (int64_t column = 0; column < whole; column += WIDTH)
+            store(x + column, (load(x + column) - mean) * scale * load(weight + column) + load(shift + column));
+        for (int64_t column = whole; column < columns; column++)
+            x[column] = (x[column] - mean) * scale * weight[column] + shift[column];
+    }
+}

@@ -1,0 +1,119 @@
+/* x @ w.T + bias in 8-bit integers: each row of x is quantised on the way, each result turned back to a float.
+ *
+ * A row becomes unsigned: x = scale * (q - zero). A weight is signed: w = scale of its output * q. Hence
+ * x @ w = scale * scale of the output * (sum of q * q - zero * sum of the output's q). The weights lie in panels:
+ * [outputs / PANEL, inputs / 4, PANEL, 4], filled up with zeros; `vpdpbusd` adds four products at a time. Integer sums
+ * are exact, so no result depends on the rows beside it.
+ */
+
+#include "bytes.h"
+
+#if WIDTH == 16
+
+enum { ROWS8 = 12, COLUMNS8 = 2, PANEL = COLUMNS8 * WIDTH, BLOCK = 8 * ROWS8 };
+
+/* What undoes the quantisation of a row. */
+struct quantised {
+    float scale;
+    int32_t zero;
+};
+
+/* What the weights are beside their panels; each has `outputs` values, rounded up to whole panels. */
+struct weights {
+    const int8_t *panels;
+    const float *scales;
+    const int32_t *sums;
+    const float *bias;
+};
+
+/* q = x / scale + zero, rounded to 0 ... 255; what lies between `inputs` and `stride` becomes 0. */
+static struct quantised quantise(const float *x, int64_t inputs, uint8_t *q, int64_t stride) {
+    const int64_t whole = inputs - inputs % WIDTH;
+    vec rest = {0};
+    memcpy(&rest, x + whole, sizeof(float) * (inputs - whole));
+    vec most = larger(rest, splat(0)), least = smaller(rest, splat(0)), spoilt = rest * 0;
+    for (int64_t k = 0; k < whole; k += WIDTH) {
+        const vec value = load(x + k);
+        most = larger(most, value);
+        least = smaller(least, value);
+        spoilt += value * 0; /* NaN for NaN and infinity, which the comparisons may lose */
+    }
+    const float highest = largest_of(most), lowest = -largest_of(-least);
+    const float scale = (highest - lowest) / 255.0f, inverse = scale > 0 ? 1.0f / scale : 0;
+    const float zero = rintf(-lowest * inverse);
+    for (int64_t k = 0; k < stride; k += WIDTH) {
+        const vec value = k < whole ? load(x + k) : k == whole ? rest : (vec){0};
+        store_bytes(q + k, rounded(value * inverse + zero));
+    }
+    return (struct quantised){.scale = scale + sum_of(spoilt), .zero = (int32_t)zero};
+}
+
+INLINE void multiply_tile(const uint8_t *q, int64_t inputs, const struct quantised *of_rows, const struct weights *w,
+                          int64_t column, float *y, int64_t y_stride, int64_t columns, int rows) {
+    const int8_t *panel = w->panels + column * inputs;
+    ivec sums[ROWS8][COLUMNS8];
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int c = 0; c < COLUMNS8; c++) sums[r][c] = (ivec){0};
+    for (int64_t k = 0; k < inputs; k += FOUR, panel += FOUR * PANEL) {
+        ivec weight[COLUMNS8];
+        UNROLL for (int c = 0; c < COLUMNS8; c++) weight[c] = load_int(panel + FOUR * c * WIDTH);
+        UNROLL for (int r = 0; r < rows; r++) {
+            const ivec row = splat_four(q + r * inputs + k);
+            UNROLL for (int c = 0; c < COLUMNS8; c++) ADD_PRODUCTS(sums[r][c], row, weight[c]);
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++) {
+        float all[PANEL];
+        float *to = columns == PANEL ? y + r * y_stride : all;
+        UNROLL for (int c = 0; c < COLUMNS8; c++) {
+            const int64_t place = column + c * WIDTH;
+            const vec sum = __builtin_convertvector(sums[r][c] - of_rows[r].zero * load_int(w->sums + place), vec);
+            const vec result = sum * (load(w->scales + place) * of_rows[r].scale);
+            store(to + c * WIDTH, w->bias ? result + load(w->bias + place) : result);
+        }
+        if (columns < PANEL) memcpy(y + r * y_stride, all, sizeof(float) * columns);
+    }
+}
+
+#define TILE(rows) \
+    case rows: multiply_tile(q, inputs, of_rows, w, column, y, y_stride, columns, rows); break;
+
+/* A function of its own: the sums stay in the registers. */
+__attribute__((noinline)) static void multiply(const uint8_t *q, int64_t inputs, const struct quantised *of_rows,
+                                               const struct weights *w, int64_t column, float *y, int64_t y_stride,
+                                               int64_t columns, int64_t rows) {
+    switch (rows) {
+        TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
+    }
+}
+
+/* x is [rows, inputs] and y [rows, outputs], without gaps; bias may be NULL. scratch: millpond_linear_int8_scratch()
+ * bytes. A row with a NaN or an infinity becomes NaN. */
+void millpond_linear_int8(const float *x, const int8_t *panels, const float *scales, const int32_t *sums,
+                          const float *bias, float *y, int64_t rows, int64_t inputs, int64_t outputs,
+                          uint8_t *scratch) {
+    const int64_t stride = (inputs + WIDTH - 1) / WIDTH * WIDTH;
+    const struct weights w = {.panels = panels, .scales = scales, .sums = sums, .bias = bias};
+    struct quantised of_rows[BLOCK];
+    for (int64_t first = 0; first < rows; first += BLOCK) {
+        const int64_t count = rows - first < BLOCK ? rows - first : BLOCK;
+        for (int64_t row = 0; row < count; row++)
+            of_rows[row] = quantise(x + (first + row) * inputs, inputs, scratch + row * stride, stride);
+        for (int64_t column = 0; column < outputs; column += PANEL)
+            for (int64_t row = 0; row < count; row += ROWS8)
+                multiply(scratch + row * stride, stride, of_rows + row, &w, column, y + (first + row) * outputs + column,
+                         outputs, outputs - column < PANEL ? outputs - column : PANEL,
+                         count - row < ROWS8 ? count - row : ROWS8);
+    }
+}
+
+/* How many bytes of scratch millpond_linear_int8 needs. */
+int64_t millpond_linear_int8_scratch(int64_t inputs) { return BLOCK * ((inputs + WIDTH - 1) / WIDTH * WIDTH); }
+
+/* How many outputs a panel holds; 0 if this processor does not know the instruction. */
+int64_t millpond_linear_int8_panel(void) { return __builtin_cpu_supports("avx512vnni") ? PANEL : 0; }
+
+#else
+
+int64_t millpond_linear_int8_panel(void) { return 0; }
+
+#endif

@@ -1,0 +1,79 @@
+"""Every kernel that Millpond comes with, held against the reference of its op."""
+
+from millpond.testing.conformance import KernelConformance
+from millpond_kernels import attention_sdpa
+
+
+class TestAttentionReference(KernelConformance):
+    name = "attention.reference"
+
+
+class TestAttentionSdpa(KernelConformance):
+    name = "attention.sdpa"
+
+
+class TestAttentionSdpaPadded(KernelConformance):
+    """The way that is else taken on accelerators alone."""
+
+    name = "attention.sdpa"
+
+    def load(self, entry):
+        return attention_sdpa._attend_padded  # noqa: SLF001
+
+
+class TestAttentionNative(KernelConformance):
+    name = "attention.native"
+
+
+class TestAttentionVarlen(KernelConformance):
+    name = "attention.varlen"
+
+
+class TestGeluTorch(KernelConformance):
+    name = "gelu.torch"
+
+
+class TestGeluNative(KernelConformance):
+    name = "gelu.native"
+
+
+class TestLayerNormResidualTorch(KernelConformance):
+    name = "layer_norm_residual.torch"
+
+
+class TestLayerNormResidualNative(KernelConformance):
+    name = "layer_norm_residual.native"
+
+
+class TestLayerNormResidualTriton(KernelConformance):
+    name = "layer_norm_residual.triton"
+
+
+class TestSegmentPoolTorch(KernelConformance):
+    name = "segment_pool.torch"
+
+
+class TestSegmentPoolTriton(KernelConformance):
+    name = "segment_pool.triton"
+
+
+class TestNormalizeTorch(KernelConformance):
+    name = "normalize.torch"
+
+
+class TestMaxsimTorch(KernelConformance):
+    name = "maxsim.torch"
+
+
+class TestMaxsimBatched(KernelConformance):
+    name = "maxsim.batched"
+
+
+class TestMaxsimTriton(KernelConformance):
+    name = "maxsim.triton"
+
+
+def test_every_kernel_has_its_class(registry):
+    classes = [value for value in globals().values() if isinstance(value, type)]
+    tested = {kind.name for kind in classes if issubclass(kind, KernelConformance) and kind is not KernelConformance}
+    assert tested == {name for name in registry.kernels.names() if not name.startswith("linear.")}
