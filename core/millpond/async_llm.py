@@ -1,7 +1,7 @@
 """AsyncLLM: the online front door. The same pipeline and engine as ``LLM``, awaited."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class AsyncLLM:
 
         read = read_arguments(arguments)
         self._loaded = load_model(model, read, plugins)
-        self.pipeline = Pipeline(self._loaded.context)
+        self.pipeline = Pipeline(self._loaded.context, dedupe=read.dedupe)
         runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=read.engine.num_workers)
         self.engine = EngineThread(runner, read.engine)
         self._render = ThreadPoolExecutor(RENDER_THREADS, thread_name_prefix="millpond-render")
@@ -142,16 +142,18 @@ class AsyncLLM:
             raise EngineClosedError(message)
         loop = asyncio.get_running_loop()
         processor, items = self.pipeline.split(prompts, params, task)
-        jobs = await loop.run_in_executor(self._render, self.pipeline.prepare, processor, 0, items)
+        places = self.pipeline.places(items)
+        distinct = [items[place] for place in places]
+        jobs = await loop.run_in_executor(self._render, self.pipeline.prepare, processor, list(places), distinct)
         refused = next((job.error for job in jobs if job.error is not None), None)
         if refused is not None and on_error == "raise":
             raise refused
         await self._compute([request for job in jobs for request in job.requests], priority)
-        outputs = await loop.run_in_executor(self._render, self._finish, jobs)
+        outputs = await loop.run_in_executor(self._render, self._finish, jobs, places)
         failed = next((output.error for output in outputs if output.error is not None), None)
         if failed is not None and on_error == "raise":
             raise failed
-        return outputs
+        return self.pipeline.numbered(outputs)
 
     async def _compute(self, requests: "list[PoolingRequest]", priority: int) -> None:
         if not requests:
@@ -168,5 +170,6 @@ class AsyncLLM:
                 request.cancel()
             raise
 
-    def _finish(self, jobs: list[Job]) -> list[PoolingRequestOutput[Any]]:
-        return [self.pipeline.finish(job) for job in jobs]
+    def _finish(self, jobs: list[Job], places: Mapping[int, Sequence[int]]) -> list[PoolingRequestOutput[Any]]:
+        ended = [pair for job in jobs for pair in self.pipeline.finish_all(job, places[job.index])]
+        return [output for _, output in sorted(ended, key=lambda pair: pair[0])]

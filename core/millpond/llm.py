@@ -125,7 +125,7 @@ class LLM:
         )
         self._loaded = load_model(model, arguments, plugins)
         self.engine_config: EngineConfig = arguments.engine
-        self.pipeline = Pipeline(self._loaded.context)
+        self.pipeline = Pipeline(self._loaded.context, dedupe=arguments.dedupe)
         self._engine = Engine(
             Runner(self._loaded.model, device=self._loaded.context.device, num_workers=arguments.engine.num_workers),
             arguments.engine,
@@ -236,35 +236,41 @@ class LLM:
     ) -> list[PoolingRequestOutput[Any]]:
         check_on_error(on_error)
         processor, items = self.pipeline.split(prompts, params, task)
+        places = self.pipeline.places(items)
         outputs: list[PoolingRequestOutput[Any] | None] = [None] * len(items)
         with self._lock, _progress(use_tqdm, len(items)) as bar:
             try:
-                for job in self._jobs(processor, items):
-                    output = self.pipeline.finish(job)
-                    if output.error is not None and on_error == "raise":
-                        raise output.error
-                    outputs[job.index] = output
+                for job in self._jobs(processor, list(places), items):
+                    for place, output in self.pipeline.finish_all(job, places[job.index]):
+                        if output.error is not None and on_error == "raise":
+                            raise output.error
+                        outputs[place] = output
                     if bar is not None:
-                        bar.update(1)
+                        bar.update(len(places[job.index]))
             finally:
                 self._engine.abort()
-        return [output for output in outputs if output is not None]
+        return self.pipeline.numbered(output for output in outputs if output is not None)
 
-    def _jobs(self, processor: "IOProcessor[Any, Any]", items: Sequence[tuple[object, PoolingParams]]) -> Iterator[Job]:
-        """The jobs of a call as they end. While one window of prompts is computed, the next is tokenised."""
-        ranges = windows(len(items))
+    def _jobs(
+        self, processor: "IOProcessor[Any, Any]", places: Sequence[int], items: Sequence[tuple[object, PoolingParams]]
+    ) -> Iterator[Job]:
+        """The jobs of some places as they end. While one window of prompts is computed, the next is tokenised."""
+
+        def prepare(window: range) -> list[Job]:
+            chosen = places[window.start : window.stop]
+            return self.pipeline.prepare(processor, chosen, [items[place] for place in chosen])
+
+        ranges = windows(len(places))
         first = next(ranges)
-        ready = self.pipeline.prepare(processor, 0, items[first.start : first.stop])
-        if first.stop == len(items):
+        ready = prepare(first)
+        if first.stop == len(places):
             yield from self._compute(ready)
             return
         with ThreadPoolExecutor(1, thread_name_prefix="millpond-render") as pool:
 
             def prepare_next() -> Future[list[Job]] | None:
-                places = next(ranges, None)
-                if places is None:
-                    return None
-                return pool.submit(self.pipeline.prepare, processor, places.start, items[places.start : places.stop])
+                window = next(ranges, None)
+                return None if window is None else pool.submit(prepare, window)
 
             coming = prepare_next()
             yield from self._start(ready)

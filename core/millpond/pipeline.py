@@ -1,7 +1,7 @@
 """Pipeline: pre-process -> engine -> post-process, as both front doors use it. Knows neither threads nor asyncio."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeVar
 
@@ -37,7 +37,6 @@ class Job:
 
     Attributes:
         index: Its place in the call.
-        request_id: Its id within the pipeline.
         processor: The IO processor that made its requests.
         requests: Empty if it was refused.
         error: Why it was refused.
@@ -45,7 +44,6 @@ class Job:
     """
 
     index: int
-    request_id: str
     processor: IOProcessor[Any, Any]
     requests: list[PoolingRequest] = field(default_factory=list)
     error: MillpondError | None = None
@@ -55,8 +53,9 @@ class Job:
 class Pipeline:
     """What a loaded model does with prompts before and after the engine."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, *, dedupe: bool = True) -> None:
         self.ctx = ctx
+        self.dedupe = dedupe
         self._processors: dict[str, IOProcessor[Any, Any]] = {}
         self._ids = count()
 
@@ -96,20 +95,21 @@ class Pipeline:
             each = [self._complete_at(index, processor, own, task) for index, own in enumerate(given)]
         return processor, list(zip(items, each, strict=True))
 
+    def places(self, items: Sequence[tuple[object, PoolingParams]]) -> dict[int, list[int]]:
+        """The prompts of a call that are to be computed, by place, each with all the places that its result is for."""
+        return equal_prompts(items) if self.dedupe else {place: [place] for place in range(len(items))}
+
     def prepare(
-        self, processor: IOProcessor[Any, Any], start: int, items: Sequence[tuple[object, PoolingParams]]
+        self, processor: IOProcessor[Any, Any], places: Sequence[int], items: Sequence[tuple[object, PoolingParams]]
     ) -> list[Job]:
         """Make requests of prompts; a prompt at fault becomes a job with an error.
 
         Args:
             processor: The IO processor of the task.
-            start: The place of the first of them in the call.
+            places: The place of each of them in the call.
             items: Prompts with their parameters.
         """
-        jobs = [
-            Job(index=start + offset, request_id=str(next(self._ids)), processor=processor)
-            for offset in range(len(items))
-        ]
+        jobs = [Job(index=place, processor=processor) for place in places]
         parsed: list[tuple[Job, tuple[Any, PoolingParams]]] = []
         for job, (data, params) in zip(jobs, items, strict=True):
             try:
@@ -127,8 +127,21 @@ class Pipeline:
                 request.owner = job
         return jobs
 
+    def finish_all(self, job: Job, places: Sequence[int]) -> Iterator[tuple[int, PoolingRequestOutput[Any]]]:
+        """The output of an ended job at each place of the call that its prompt stands at; all but one are copies."""
+        for place in places:
+            own = job
+            if place != job.index:
+                requests = [copy_of(request) for request in job.requests]
+                own = replace(job, index=place, requests=requests)
+            yield place, self.finish(own)
+
+    def numbered(self, outputs: Iterable[R]) -> list[R]:
+        """The outputs of a call, given their ids."""
+        return [replace(output, request_id=str(next(self._ids))) for output in outputs]
+
     def finish(self, job: Job) -> PoolingRequestOutput[Any]:
-        """The output of a job whose requests have all ended."""
+        """The output of a job whose requests have all ended; it has no id yet."""
         error = job.error or next((request.error for request in job.requests if request.error is not None), None)
         output: object = None
         if error is None:
@@ -140,7 +153,7 @@ class Pipeline:
                 error = EngineError(f"{type(raised).__name__}: {raised}")
                 error.__cause__ = raised
         return PoolingRequestOutput(
-            request_id=job.request_id,
+            request_id="",
             outputs=output,
             prompt_token_ids=job.requests[0].input_ids.tolist() if len(job.requests) == 1 else [],
             error=_located(error, job.index),
@@ -182,13 +195,29 @@ class Pipeline:
 
 
 def _located(error: MillpondError | None, index: int) -> MillpondError | None:
-    if isinstance(error, InvalidInputError) and error.index is None:
+    if isinstance(error, InvalidInputError) and error.index != index:
         return error.at(index)
     if isinstance(error, EngineError) and not str(error).startswith("prompt "):
         located = type(error)(f"prompt {index}: {error}")
         located.__cause__ = error.__cause__
         return located
     return error
+
+
+def copy_of(request: PoolingRequest) -> PoolingRequest:
+    """The request with results of its own: who writes to them must not write to those of another prompt."""
+    return replace(request, results=[array.copy() for array in request.results])
+
+
+def equal_prompts(items: Sequence[tuple[object, PoolingParams]]) -> dict[int, list[int]]:
+    """The places of equal texts with the same parameters, by the first of them; other prompts stand alone."""
+    first: dict[tuple[str, int], int] = {}
+    places: dict[int, list[int]] = {}
+    for place, (data, params) in enumerate(items):
+        text = data.get("prompt") if isinstance(data, Mapping) and len(data) == 1 else data
+        leader = first.setdefault((text, id(params)), place) if isinstance(text, str) else place
+        places.setdefault(leader, []).append(place)
+    return places
 
 
 def windows(total: int, *, first: int = 64, largest: int = 1024) -> Iterator[range]:

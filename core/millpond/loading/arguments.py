@@ -112,6 +112,7 @@ class Arguments:
     engine: EngineConfig
     device: str
     compute: ComputeOptions
+    dedupe: bool = True
     tokenizer: str | None = None
 
 
@@ -151,6 +152,7 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
             quantization=known["quantization"],
             batch_invariant=bool(known["deterministic"]),
         ),
+        dedupe=bool(known["dedupe"]),
         tokenizer=known["tokenizer"],
     )
 

@@ -104,15 +104,54 @@ def test_while_one_window_is_computed_the_next_is_tokenised(llm, watched, monkey
     """The second window is prepared while the first is held in the model: else this would wait forever."""
     prepare, second, waited = llm.pipeline.prepare, threading.Event(), []
 
-    def noted(processor, start, items):
-        if start:
+    def noted(processor, places, items):
+        if places[0]:
             second.set()
-        return prepare(processor, start, items)
+        return prepare(processor, places, items)
 
     monkeypatch.setattr(llm.pipeline, "prepare", noted)
     watched.watch(lambda _: waited.append(second.wait(kit.patience)))
     assert len(embed(llm, texts_of(100))) == 100
     assert all(waited), "nobody tokenised"
+
+
+# --- equal texts ---
+
+
+def test_equal_texts_of_a_call_are_computed_once_and_each_has_its_output(llm, watched):
+    seen = []
+    watched.watch(seen.extend)
+    texts = ["once", "a text that comes thrice", "twice", "a text that comes thrice", {"prompt": "twice"}]
+    outputs = embed(llm, [*texts, "a text that comes thrice"])
+    assert len(seen) == 3
+    assert [output.outputs for output in outputs] == [embed(llm, text)[0].outputs for text in [*texts, texts[1]]]
+    assert len({output.request_id for output in outputs}) == 6
+    assert all(len(output.prompt_token_ids) > 1 for output in outputs)
+    outputs[1].outputs.array[:] = 0
+    assert outputs[3].outputs.array.any()
+    assert outputs[5].outputs.array.any()
+
+
+def test_equal_texts_with_other_parameters_are_not_the_same(llm):
+    params = [PoolingParams(use_activation=True), PoolingParams(use_activation=False)]
+    normal, raw = embed(llm, ["a text"] * 2, pooling_params=params)
+    assert np.linalg.norm(normal.outputs.array) == pytest.approx(1, abs=1e-5)
+    assert np.linalg.norm(raw.outputs.array) != pytest.approx(1, abs=1e-3)
+
+
+def test_each_of_several_equal_prompts_at_fault_is_told_with_its_own_place(llm):
+    outputs = embed(llm, ["good", "", "good", ""], on_error="return")
+    assert [output.error and str(output.error)[:9] for output in outputs] == [None, "prompt 1:", None, "prompt 3:"]
+
+
+def test_equal_texts_are_computed_each_if_that_is_asked_for(folder):
+    with LLM(folder, dedupe=False) as llm:
+        prepared, prepare = [], llm.pipeline.prepare
+        llm.pipeline.prepare = lambda processor, places, items: (
+            prepared.extend(places) or prepare(processor, places, items)
+        )
+        assert len(embed(llm, ["a text"] * 3)) == 3
+        assert prepared == [0, 1, 2]
 
 
 # --- errors among many ------------------------------------------------------------------------------------------------
@@ -190,10 +229,10 @@ def test_after_an_error_nothing_of_the_call_is_computed_any_more(make_llm, watch
 def test_a_tokeniser_that_breaks_in_its_thread_breaks_the_call_once(plain, monkeypatch, threads_named, kit):
     prepare = plain.pipeline.prepare
 
-    def breaking(processor, start, items):
-        if start >= 320:
+    def breaking(processor, places, items):
+        if places[0] >= 320:
             raise RuntimeError("the tokeniser broke")
-        return prepare(processor, start, items)
+        return prepare(processor, places, items)
 
     with monkeypatch.context() as patch:
         patch.setattr(plain.pipeline, "prepare", breaking)

@@ -150,7 +150,7 @@ def test_an_unknown_way_to_treat_errors_is_refused():
 
 def test_a_prompt_at_fault_becomes_a_job_with_an_error_that_names_its_place(plain):
     processor, items = plain.pipeline.split(["a", "", 7, "b"], None, "embed")
-    jobs = plain.pipeline.prepare(processor, 100, items)
+    jobs = plain.pipeline.prepare(processor, range(100, 104), items)
     assert [job.index for job in jobs] == [100, 101, 102, 103]
     assert [str(job.error).split(":")[0] if job.error else None for job in jobs] == [
         None,
@@ -164,7 +164,7 @@ def test_a_prompt_at_fault_becomes_a_job_with_an_error_that_names_its_place(plai
 
 def test_a_prompt_refused_when_requests_are_made_names_its_place_too(llm):
     processor, items = llm.pipeline.split([[7], [99]], None, "embed")
-    assert [job.error and str(job.error) for job in llm.pipeline.prepare(processor, 100, items)] == [
+    assert [job.error and str(job.error) for job in llm.pipeline.prepare(processor, range(100, 102), items)] == [
         None,
         "prompt 101: 99 cannot be served",
     ]
@@ -173,12 +173,12 @@ def test_a_prompt_refused_when_requests_are_made_names_its_place_too(llm):
 def finished(error=None, index=4):
     processor = SimpleNamespace(post_process=lambda _: "done")
     request = PoolingRequest(input_ids=np.array([1, 2]), representations=(), error=error, num_dropped_tokens=3)
-    return Pipeline(None).finish(Job(index=index, request_id="9", processor=processor, requests=[request]))
+    return Pipeline(None).finish(Job(index=index, processor=processor, requests=[request]))
 
 
 def test_an_output_says_what_was_read_and_what_was_dropped():
     output = finished()
-    assert (output.outputs, output.error, output.request_id) == ("done", None, "9")
+    assert (output.outputs, output.error, output.request_id) == ("done", None, "")
     assert (output.prompt_token_ids, output.num_prompt_tokens) == ([1, 2], 2)
     assert (output.num_dropped_tokens, output.truncated) == (3, True)
 
@@ -191,7 +191,7 @@ def test_errors_of_the_engine_name_the_prompt_once_and_keep_their_type_and_cause
     assert (str(located), type(located), located.__cause__) == ("prompt 4: NaN", NonFiniteOutputError, cause)
     assert str(finished(located).error) == "prompt 4: NaN"
     assert str(finished(InvalidInputError("no")).error) == "prompt 4: no"
-    assert str(finished(InvalidInputError("no", index=2)).error) == "prompt 2: no"
+    assert str(finished(InvalidInputError("no", index=2)).error) == "prompt 4: no"
 
 
 def test_an_output_in_another_type_keeps_its_array_and_the_rest():
