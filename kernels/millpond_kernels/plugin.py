@@ -134,6 +134,7 @@ def behind_the_model() -> Iterator[KernelSpec]:
         name="segment_pool.torch",
         target="millpond_kernels.segment_pool:segment_pool_torch",
         summary="the sum, mean or largest values of each sequence's rows, in plain torch",
+        batch_invariant=True,
     )
     yield KernelSpec(
         name="normalize.torch",

@@ -1,6 +1,9 @@
 """Every kernel that Millpond comes with, held against the reference of its op."""
 
+from types import MappingProxyType
+
 from millpond.testing.conformance import KernelConformance
+from millpond.testing.kernel_cases import AttentionCases
 from millpond_kernels import attention_sdpa
 
 
@@ -23,6 +26,16 @@ class TestAttentionSdpaPadded(KernelConformance):
 
 class TestAttentionNative(KernelConformance):
     name = "attention.native"
+
+
+class AttentionInBytes(AttentionCases):
+    sizes = (1e-6, 30.0)  # of huge scores, eight bits do not tell the largest from the next
+
+
+class TestAttentionInt8Native(KernelConformance):
+    name = "attention.int8_native"
+    cases = AttentionInBytes()
+    tolerances = MappingProxyType({"float32": 0.03})
 
 
 class TestAttentionVarlen(KernelConformance):

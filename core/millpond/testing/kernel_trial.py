@@ -52,6 +52,7 @@ class KernelTrial:
         device: Where it runs.
         dtypes: What it computes in.
         tolerances: For each dtype, how far it may be off, in units of the largest value expected (1 at the least).
+        batch_invariant: Whether its record promises the same bits whatever shares the batch.
     """
 
     name: str
@@ -61,6 +62,7 @@ class KernelTrial:
     device: torch.device
     dtypes: tuple[torch.dtype, ...]
     tolerances: Mapping[str, float]
+    batch_invariant: bool = False
 
     @property
     def tolerance(self) -> float:
@@ -118,6 +120,17 @@ class KernelTrial:
         """Demand that a result is what is expected; NaN never is."""
         error = float((found.float() - expected.float()).abs().max()) / max(1.0, float(expected.abs().max()))
         demand(error <= tolerance, f"{self.name} is off by {error:.2g} where {tolerance:.2g} is allowed, for {what}")
+
+    def demand_independent(self, sample: Sample) -> None:
+        """Demand that a sequence alone, among others, and among huge ones, has one result."""
+        for place, share in enumerate(self.shares(sample)):
+            (alone,) = self.shares(self.alone(sample, place))
+            huge = self.shares(self.among_huge(sample, place))[place]
+            for found, how in ((share, "among others"), (huge, "among huge ones")):
+                what = f"sequence {place} of {sample}, {how} beside alone"
+                self.demand_close(found, alone, self.tolerance, what)
+                kept = not self.batch_invariant or torch.equal(found, alone)
+                demand(kept, f"{self.name} promises the same bits whatever shares the batch, and breaks it for {what}")
 
     def alone(self, sample: Sample, place: int) -> Sample:
         """One of the sequences without its batch mates."""
