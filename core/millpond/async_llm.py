@@ -64,6 +64,7 @@ class AsyncLLM:
         runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=read.engine.num_workers)
         self.engine = EngineThread(runner, read.engine)
         self._render = ThreadPoolExecutor(RENDER_THREADS, thread_name_prefix="millpond-render")
+        self._calls = 0  # that have begun and not ended
 
     @property
     def model_config(self) -> ModelConfig:
@@ -125,7 +126,8 @@ class AsyncLLM:
             finish: Whether what waits is computed first; else it ends in EngineClosedError.
         """
         await asyncio.to_thread(self.engine.close, finish=finish)
-        self._render.shutdown(wait=False)
+        if not self._calls:  # else the last of them does it: their results are still to be finished
+            self._render.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -140,6 +142,17 @@ class AsyncLLM:
         if not self.engine.is_alive:
             message = "the engine is closed: load the model again"
             raise EngineClosedError(message)
+        self._calls += 1
+        try:
+            return await self._call(prompts, params, task, on_error, priority)
+        finally:
+            self._calls -= 1
+            if not self._calls and not self.engine.is_alive:
+                self._render.shutdown(wait=False)
+
+    async def _call(
+        self, prompts: object, params: Params, task: str | None, on_error: str, priority: int
+    ) -> list[PoolingRequestOutput[Any]]:
         loop = asyncio.get_running_loop()
         processor, items = self.pipeline.split(prompts, params, task)
         places = self.pipeline.places(items)
