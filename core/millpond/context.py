@@ -80,6 +80,14 @@ class Context:
         """The context of a part of the model, such as ``vision_config``."""
         return replace(self, config=self.config[name])
 
+    def unquantized(self) -> "Context":
+        """The same without quantization: for what stands behind the model."""
+        if self.quantization is None:
+            return self
+        from millpond.nn.ops import unquantized_variants  # noqa: PLC0415  needs torch; listing plugins does not
+
+        return replace(self, quantization=None, kernels=unquantized_variants(self.registry, self.kernels))
+
     def pooler(self, task: str, *, head: "torch.nn.Module | None" = None, activation: str | None = None) -> "Pooler":
         """Build the pooler of a task: its pooling type is the configured one, or the task's own.
 
@@ -89,7 +97,7 @@ class Context:
             activation: The name of the activation; by default the task's.
         """
         entry = self.registry.poolers.get(self.pooling_type(task))
-        ctx = replace(self, task=task, head=head, activation_name=activation, quantization=None)
+        ctx = replace(self.unquantized(), task=task, head=head, activation_name=activation)
         pooler: Pooler = entry.load()(ctx)
         return pooler
 

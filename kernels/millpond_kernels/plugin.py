@@ -25,6 +25,7 @@ def register_kernels() -> Iterator[KernelSpec]:
         devices=NATIVE_DEVICES,
         dtypes=NATIVE_DTYPES,
         available=NATIVE_AVAILABLE,
+        batch_invariant=True,
     )
     yield KernelSpec(
         name="attention.int8_native",
@@ -35,6 +36,7 @@ def register_kernels() -> Iterator[KernelSpec]:
         dtypes=NATIVE_DTYPES,
         available=NATIVE_INT8_AVAILABLE,
         quantization="int8",
+        batch_invariant=True,
     )
     yield KernelSpec(
         name="attention.sdpa",
@@ -46,6 +48,7 @@ def register_kernels() -> Iterator[KernelSpec]:
         name="attention.reference",
         target="millpond_kernels.attention_reference:attention",
         summary="plain float32 torch, one sequence at a time: the yardstick of the others",
+        batch_invariant=True,
     )
     yield KernelSpec(
         name="attention.varlen",
@@ -62,7 +65,10 @@ def register_kernels() -> Iterator[KernelSpec]:
         ("layer_norm_residual", "LayerNorm of x + bias + residual"),
     ):
         yield KernelSpec(
-            name=f"{op}.torch", target=f"millpond_kernels.{op}:{op}_torch", summary=f"{summary}, in plain torch"
+            name=f"{op}.torch",
+            target=f"millpond_kernels.{op}:{op}_torch",
+            summary=f"{summary}, in plain torch",
+            batch_invariant=True,
         )
         yield KernelSpec(
             name=f"{op}.native",
@@ -72,6 +78,7 @@ def register_kernels() -> Iterator[KernelSpec]:
             devices=NATIVE_DEVICES,
             dtypes=NATIVE_DTYPES,
             available=NATIVE_AVAILABLE,
+            batch_invariant=True,
         )
     yield from behind_the_model()
     for op in ("layer_norm_residual", "segment_pool", "maxsim"):
@@ -140,6 +147,7 @@ def behind_the_model() -> Iterator[KernelSpec]:
         name="normalize.torch",
         target="millpond_kernels.normalize:normalize_torch",
         summary="vectors divided by their length, in plain torch",
+        batch_invariant=True,
     )
     yield KernelSpec(
         name="maxsim.torch",

@@ -103,8 +103,8 @@ def build_model(
         kernels=dict(compute.kernels),
         quantization=compute.quantization,
         batch_invariant=compute.batch_invariant,
-        projector=load_projector(registry, repository, device=device, allow_pickle=options.allow_pickle),
     )
+    ctx = replace(ctx, projector=load_projector(ctx, repository, allow_pickle=options.allow_pickle))
     setting = Setting(
         device=device, dtype=ctx.dtype, quantization=ctx.quantization, batch_invariant=ctx.batch_invariant
     )

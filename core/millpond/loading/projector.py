@@ -1,6 +1,7 @@
 """What a checkpoint applies to pooled vectors: the Dense modules of sentence-transformers, in their order."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,9 @@ from millpond.errors import CheckpointError
 from millpond.loading.weights import NAMES, check_finite, read_tensors
 
 if TYPE_CHECKING:
+    from millpond.context import Context
     from millpond.loading.repository import Repository
     from millpond.loading.sentence_transformers import Module
-    from millpond.registry import Registry
 
 WEIGHT_KEYS = ("linear.weight", "dense.weight", "weight")
 RESIDUAL_KEY = "residual.weight"
@@ -28,46 +29,47 @@ class Dense(nn.Module):
         bias: Tensor | None,
         activation: Callable[[Tensor], Tensor],
         residual: Callable[[Tensor], Tensor] | None = None,
+        *,
+        linear: Callable[..., Callable[[Tensor], Tensor]],
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight.float(), requires_grad=False)
-        self.bias = None if bias is None else nn.Parameter(bias.float(), requires_grad=False)
+        self.out_features, self.in_features = weight.shape
+        self.map = linear(weight, bias)
         self.activation = activation
         self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
         """[num_rows, in_features] -> [num_rows, out_features]."""
-        mapped = self.activation(nn.functional.linear(x, self.weight, self.bias))
+        mapped = self.activation(self.map(x))
         return mapped if self.residual is None else mapped + self.residual(x)
 
 
-def load_projector(
-    registry: "Registry", repository: "Repository", *, device: torch.device, allow_pickle: bool
-) -> nn.Sequential | None:
-    """The Dense modules of a repository; None if it has none."""
+def load_projector(ctx: "Context", repository: "Repository", *, allow_pickle: bool) -> nn.Sequential | None:
+    """The Dense modules of a repository, in float32; None if it has none."""
     modules = repository.sentence_transformers.dense
     if not modules:
         return None
-    layers = [_load(registry, module, allow_pickle) for module in modules]
+    ctx = replace(ctx.unquantized(), dtype=torch.float32)
+    layers = [_load(ctx, module, allow_pickle) for module in modules]
     for module, before, layer in zip(modules[1:], layers, layers[1:], strict=False):
-        if layer.weight.shape[1] != before.weight.shape[0]:
+        if layer.in_features != before.out_features:
             message = (
-                f"{module.path} takes {layer.weight.shape[1]} dimensions, where the Dense module before it gives "
-                f"{before.weight.shape[0]}"
+                f"{module.path} takes {layer.in_features} dimensions, where the Dense module before it gives "
+                f"{before.out_features}"
             )
             raise CheckpointError(message)
-    return nn.Sequential(*layers).to(device)
+    return nn.Sequential(*layers)
 
 
-def _load(registry: "Registry", module: "Module", allow_pickle: bool) -> Dense:
+def _load(ctx: "Context", module: "Module", allow_pickle: bool) -> Dense:
     # Read as data: of "torch.nn.modules.activation.Tanh" the last name counts, and only a registered one.
     dotted = str(module.config.get("activation_function") or "identity")
-    activation = registry.activations.get(dotted.rpartition(".")[2].lower()).load()
+    activation = ctx.activation(dotted.rpartition(".")[2].lower())
     path = next((module.path / name for name in NAMES if (module.path / name).exists()), None)
     if path is None:
         message = f"{module.path} is a Dense module without weights: it should hold {' or '.join(NAMES)}"
         raise CheckpointError(message)
-    tensors = dict(read_tensors(path, allow_pickle=allow_pickle))
+    tensors = {name: t.to(ctx.device, torch.float32) for name, t in read_tensors(path, allow_pickle=allow_pickle)}
     key = next((key for key in WEIGHT_KEYS if key in tensors), None)
     if key is None:
         message = f"{path} has none of {', '.join(WEIGHT_KEYS)}; it has: {', '.join(sorted(tensors))}"
@@ -79,10 +81,10 @@ def _load(registry: "Registry", module: "Module", allow_pickle: bool) -> Dense:
         message = f"{path} has no bias, where its config.json says that there is one"
         raise CheckpointError(message)
     bias = _checked(tensors, bias_key, [width], path) if bias_key in tensors else None
-    return Dense(weight, bias, activation, _residual(module, tensors, path))
+    return Dense(weight, bias, activation, _residual(ctx, module, tensors, path), linear=ctx.op("linear"))
 
 
-def _residual(module: "Module", tensors: Mapping[str, Tensor], path: Path) -> nn.Module | None:
+def _residual(ctx: "Context", module: "Module", tensors: Mapping[str, Tensor], path: Path) -> nn.Module | None:
     width, depth = module.config.get("out_features"), module.config.get("in_features")
     if not module.config.get("use_residual", False):
         return None
@@ -91,7 +93,8 @@ def _residual(module: "Module", tensors: Mapping[str, Tensor], path: Path) -> nn
     if RESIDUAL_KEY not in tensors:
         message = f"{path} has no {RESIDUAL_KEY!r}, where its config.json asks for a residual of another size"
         raise CheckpointError(message)
-    return Dense(_checked(tensors, RESIDUAL_KEY, [width, depth], path), None, nn.Identity())
+    weight = _checked(tensors, RESIDUAL_KEY, [width, depth], path)
+    return Dense(weight, None, nn.Identity(), linear=ctx.op("linear"))
 
 
 def _checked(tensors: Mapping[str, Tensor], key: str, expected: list[object], path: Path) -> Tensor:

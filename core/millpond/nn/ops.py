@@ -1,6 +1,6 @@
 """Which implementation of an op is taken, and why the others are not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -65,16 +65,28 @@ def choose_kernel(registry: "Registry", op: str, setting: Setting, *, variant: s
         UnknownNameError: If none fits, or the one named is not there or cannot serve here.
     """
     verdicts = judge_kernels(registry, op, setting)
-    if variant is None:
-        candidates = verdicts
-    else:
-        candidates = [v for v in verdicts if variant in (v.entry.spec.variant, v.entry.spec.name, v.entry.qualified)]
+    candidates = [verdict for verdict in verdicts if variant is None or is_named(verdict.entry, variant)]
     if candidates and candidates[0].fits:
         return candidates[0]
     asked = op if variant is None else f"{op}.{variant.removeprefix(f'{op}.')}"
     how = "".join((f", {setting.quantization}" if setting.quantization else "", _INVARIANT[setting.batch_invariant]))
     message = f"no kernel serves {asked!r} on {setting.device.type} in {setting.dtype}{how}: {_listing(verdicts)}"
     raise UnknownNameError(message)
+
+
+def is_named(entry: "Entry[KernelSpec]", variant: str) -> bool:
+    """Whether a kernel is meant by ``sdpa``, ``attention.sdpa`` or ``kernels/attention.sdpa``."""
+    return variant in (entry.spec.variant, entry.spec.name, entry.qualified)
+
+
+def unquantized_variants(registry: "Registry", variants: Mapping[str, str]) -> dict[str, str]:
+    """The chosen variants of ops, without those that serve a quantization alone."""
+    quantized = [entry for entry in registry.kernels.entries() if entry.spec.quantization is not None]
+    return {
+        op: variant
+        for op, variant in variants.items()
+        if not any(entry.spec.op == op and is_named(entry, variant) for entry in quantized)
+    }
 
 
 def check_quantization(registry: "Registry", setting: Setting, *, variant: str | None = None) -> None:
