@@ -5,16 +5,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from millpond.nn import Run
 from millpond_kernels.attention_sdpa import attend_run
 from millpond_kernels.native import FLOAT, INT, POINTER, capability, function
 from millpond_kernels.native.parts import in_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
-    from millpond.nn import AttentionSpec, PackedBatch, Run
+    from millpond.nn import AttentionSpec, PackedBatch
 
 LONGEST = {"AVX512": 1024, "AVX2": 256}  # tokens; beyond, torch's kernel is as fast
 VECTOR = 16  # floats; the compiled code takes heads of whole vectors
@@ -40,8 +41,15 @@ def _attention(
         if _fits(query, key, value, run, spec):
             _attend(name, query, key, value, run, spec.scale, output)
         else:
-            output[run.start : run.stop] = attend_run(query, key, value, run, spec)
+            for one in _one_by_one(run):
+                output[one.start : one.stop] = attend_run(query, key, value, one, spec)
     return output
+
+
+def _one_by_one(run: "Run") -> "Iterator[Run]":
+    """Each sequence for itself: of several at once, torch sums in an order that depends on how many there are."""
+    for start in range(run.start, run.stop, run.length):
+        yield Run(start, 1, run.length)
 
 
 def _fits(query: "Tensor", key: "Tensor", value: "Tensor", run: "Run", spec: "AttentionSpec") -> bool:
