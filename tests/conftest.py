@@ -17,6 +17,7 @@ os.environ.update(
         "HF_HOME": _HUGGING_FACE_HOME,  # a model cached on this machine would hide what a fresh one sees
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_OFFLINE": "1",
+        "MILLPOND_PROFILES": "0",  # what was tuned on this machine would change what is tested
         "TOKENIZERS_PARALLELISM": "false",
     }
 )

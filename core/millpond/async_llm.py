@@ -60,9 +60,10 @@ class AsyncLLM:
 
         read = read_arguments(arguments)
         self._loaded = load_model(model, read, plugins)
+        engine = self._loaded.engine
         self.pipeline = Pipeline(self._loaded.context, dedupe=read.dedupe)
-        runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=read.engine.num_workers)
-        self.engine = EngineThread(runner, read.engine)
+        runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=engine.num_workers)
+        self.engine = EngineThread(runner, engine)
         self._render = ThreadPoolExecutor(RENDER_THREADS, thread_name_prefix="millpond-render")
         self._calls = 0  # that have begun and not ended
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from millpond.io_processor import IOProcessor
     from millpond.loading.tokenizer import Tokenizer
-    from millpond.nn.ops import Verdict
+    from millpond.nn.ops import Setting, Verdict
     from millpond.nn.pooler import Pooler
     from millpond.registry import Entry, Registry
     from millpond.specs import KernelSpec, TaskSpec
@@ -37,6 +37,7 @@ class Context:
         task: The task that a pooler or an IO processor is being built for.
         head: The module that the model gave this pooler, instead of the projector.
         activation_name: The activation that the model gave this pooler, instead of the task's.
+        ops: The ops that were asked for so far, by this context and those made of it, and where each is computed.
     """
 
     registry: "Registry"
@@ -52,6 +53,7 @@ class Context:
     task: str | None = None
     head: "torch.nn.Module | None" = None
     activation_name: str | None = None
+    ops: "dict[str, Setting]" = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -135,7 +137,9 @@ class Context:
         setting = Setting(
             device=self.device, dtype=dtype, quantization=self.quantization, batch_invariant=self.batch_invariant
         )
-        return choose_kernel(self.registry, op, setting, variant=self.kernels.get(op))
+        verdict = choose_kernel(self.registry, op, setting, variant=self.kernels.get(op))
+        self.ops.setdefault(op, setting)
+        return verdict
 
     def io_processor(self, name: str, *, task: str | None = None) -> "IOProcessor[Any, Any]":
         """Build the IO processor of that name.

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
 from millpond.config import EngineConfig, ModelConfig, PoolerConfig
@@ -57,6 +58,7 @@ class LLM:
         max_num_batched_tokens: int | None = None,
         max_num_seqs: int | None = None,
         num_workers: int | None = None,
+        profile: bool | str | PathLike[str] = True,
         plugins: "PluginManager | None" = None,
         **other: object,
     ) -> None:
@@ -85,6 +87,8 @@ class LLM:
             max_num_batched_tokens: The most tokens of a batch.
             max_num_seqs: The most prompts of a batch.
             num_workers: Single-threaded workers on a CPU; by default one a core.
+            profile: Whether what ``millpond tune`` stored for such a model is taken for what is not said here; or the
+                file of a profile.
             plugins: The plugins to use; by default all that are installed.
             **other: vLLM's arguments: those with a meaning here are taken, the rest are accepted and logged.
 
@@ -120,15 +124,16 @@ class LLM:
                 "max_num_batched_tokens": max_num_batched_tokens,
                 "max_num_seqs": max_num_seqs,
                 "num_workers": num_workers,
+                "profile": profile,
                 **other,
             }
         )
         self._loaded = load_model(model, arguments, plugins)
-        self.engine_config: EngineConfig = arguments.engine
+        self.engine_config: EngineConfig = self._loaded.engine
         self.pipeline = Pipeline(self._loaded.context, dedupe=arguments.dedupe)
         self._engine = Engine(
-            Runner(self._loaded.model, device=self._loaded.context.device, num_workers=arguments.engine.num_workers),
-            arguments.engine,
+            Runner(self._loaded.model, device=self._loaded.context.device, num_workers=self.engine_config.num_workers),
+            self.engine_config,
         )
         self._lock = threading.Lock()
 

@@ -1,6 +1,5 @@
 """Runner: a batch of requests -> packed tensors -> model -> poolers -> arrays on the host, on workers of its own."""
 
-import os
 import threading
 import time
 import weakref
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from millpond.engine.request import PoolingRequest
 from millpond.errors import NonFiniteOutputError
+from millpond.machine import available_cores
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
 
@@ -44,8 +44,7 @@ class Runner:
     def __init__(self, model: PoolingModel, *, device: torch.device, num_workers: int | None = None) -> None:
         self.model = model
         self.device = device
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.num_workers = (num_workers or cores) if device.type == "cpu" else 1
+        self.num_workers = (num_workers or available_cores()) if device.type == "cpu" else 1
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         with self._starting:
             self.intra_op_threads = torch.get_num_threads()

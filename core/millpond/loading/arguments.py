@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from os import PathLike, fsdecode
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -84,6 +86,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "max_num_seqs": None,
         "max_waiting_tokens": None,
         "num_workers": None,
+        "profile": True,
     }
 )
 
@@ -114,6 +117,7 @@ class Arguments:
     compute: ComputeOptions
     dedupe: bool = True
     tokenizer: str | None = None
+    profile: bool | Path = True
 
 
 def read_arguments(given: Mapping[str, Any]) -> Arguments:
@@ -154,7 +158,18 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
         ),
         dedupe=bool(known["dedupe"]),
         tokenizer=known["tokenizer"],
+        profile=_read_profile(known["profile"]),
     )
+
+
+def _read_profile(given: object) -> bool | Path:
+    """Whether a stored profile is taken, or the file of the one that is."""
+    if given is None or isinstance(given, bool):
+        return given is not False
+    if isinstance(given, str | PathLike):
+        return Path(fsdecode(given)).expanduser()
+    message = f"profile={given!r}: expected True for a stored one, False for none, or the path of a file"
+    raise InvalidInputError(message, parameter="profile")
 
 
 def _checked_kernels(given: object) -> dict[str, str]:

@@ -1,11 +1,11 @@
 """From a resolved repository to a model that runs: built on the meta device, then given its weights."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from millpond.config import Choice, ModelConfig
+from millpond.config import Choice, EngineConfig, ModelConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError, InvalidInputError, MillpondError
 from millpond.loading.arguments import Arguments, ComputeOptions
@@ -13,6 +13,7 @@ from millpond.loading.projector import load_projector
 from millpond.loading.resolve import LoadOptions, Resolution, resolve, with_dtype
 from millpond.loading.source import find_repository
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
+from millpond.loading.tuned import with_profile
 from millpond.loading.weights import iterate_weights
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
@@ -27,13 +28,14 @@ LISTED = 8
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A model that runs, with all that was decided about it."""
+    """A model that runs, with all that was decided about it; ``engine`` is how much of it is to be computed at once."""
 
     model: PoolingModel
     config: ModelConfig
     context: Context
     tokenizer: Tokenizer | None
     resolution: Resolution
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
 
 def load_model(model: str, arguments: Arguments, plugins: PluginManager | None = None) -> LoadedModel:
@@ -51,12 +53,22 @@ def load_model(model: str, arguments: Arguments, plugins: PluginManager | None =
         )
         raise InvalidInputError(message, parameter="tokenizer")
     registry = (plugins or get_plugin_manager()).registry
+    resolution, device = resolve_model(registry, model, arguments)
+    for note in unapplied(resolution):
+        logger.warning("%s: %s", model, note)
+    arguments = with_profile(registry, arguments, resolution, device)
+    built = build_model(registry, resolution, arguments.load, device=device, compute=arguments.compute)
+    return replace(built, engine=arguments.engine)
+
+
+def resolve_model(registry: Registry, model: str, arguments: Arguments) -> tuple[Resolution, torch.device]:
+    """Find a model's files, and decide what they are, what they are computed in, and where."""
     device = choose_device(arguments.device)
     repository = find_repository(registry, model, arguments.source)
     resolution = resolve(registry, repository, arguments.load)
-    for note in unapplied(resolution):
-        logger.warning("%s: %s", model, note)
-    return build_model(registry, resolution, arguments.load, device=device, compute=arguments.compute)
+    if resolution.dtype.origin != "user":
+        resolution = with_dtype(resolution, runnable_dtype(resolution.dtype, device))
+    return resolution, device
 
 
 def choose_device(name: str) -> torch.device:
@@ -84,13 +96,11 @@ def build_model(
     device: torch.device,
     compute: ComputeOptions,
 ) -> LoadedModel:
-    """Build the model of a resolution and load its weights.
+    """Build the model of a resolution, whose dtype is one the device computes in, and load its weights.
 
     Raises:
         CheckpointError: If the weights do not fit the architecture.
     """
-    if resolution.dtype.origin != "user":
-        resolution = with_dtype(resolution, runnable_dtype(resolution.dtype, device))
     repository = resolution.repository
     config = resolution.model_config()
     ctx = Context(
