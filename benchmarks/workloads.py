@@ -1,5 +1,6 @@
 """The texts that benchmarks embed, cut from Python's own language reference by a fixed seed: prose, not code."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from tokenizers import Tokenizer
 SHORTEST, LONGEST = 5, 256  # tokens, special tokens included
 SPECIAL = 2  # [CLS] and [SEP]
 MEDIAN, SPREAD = 45.0, 0.75  # of the log-normal distribution of lengths: its mean is about 60
+SHORT = 8, 12  # tokens of a short text, special tokens included: 10 in the mean
 FEWEST_CHARACTERS = 40  # of a paragraph
 PROSE = 0.9  # the share of letters and spaces from which a paragraph is prose, not code or a table
 
@@ -33,6 +35,11 @@ class Workload:
         """Floating-point operations of an encoder's forward pass over the real tokens: no padding counts."""
         linear = 2 * layers * (4 * hidden * hidden + 2 * hidden * inner)
         return float(sum(n * linear + 4 * layers * hidden * n * n for n in self.lengths))
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells these texts from others: two Pythons may bring two language references."""
+        return hashlib.sha256("\0".join(self.texts).encode()).hexdigest()[:16]
 
     def padding(self, batch_size: int = 32) -> float:
         """Padded over real tokens in batches of texts sorted by characters, as sentence-transformers makes them."""
@@ -57,6 +64,13 @@ def documentation(tokenizer: Tokenizer, count: int, *, seed: int = 20261121) -> 
 def full_length(tokenizer: Tokenizer, count: int, *, seed: int = 20261122) -> Workload:
     """W2: prose of 256 tokens each, so that nobody pads."""
     return _cut("W2", tokenizer, [LONGEST] * count, np.random.default_rng(seed))
+
+
+def short(tokenizer: Tokenizer, count: int, *, seed: int = 20261123) -> Workload:
+    """W3: prose of about 10 tokens each, to be embedded one at a time."""
+    rng = np.random.default_rng(seed)
+    lengths: list[int] = rng.integers(*SHORT, size=count, endpoint=True).tolist()
+    return _cut("W3", tokenizer, lengths, rng)
 
 
 def _mixed_lengths(rng: np.random.Generator, count: int) -> list[int]:

