@@ -1,0 +1,57 @@
+"""What the figures were measured on."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+# What decides how fast a product of matrices can be.
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm", "bf16")
+
+
+def processor_flags() -> frozenset[str]:
+    """What the processor can do, as Linux names it; empty elsewhere."""
+    return frozenset(_field("flags").split()) | frozenset(_field("Features").split())
+
+
+def describe_machine() -> dict[str, object]:
+    """The processor, the memory, the system, what else ran, and which sources were measured."""
+    found = processor_flags()
+    return {
+        "processor": _field("model name") or platform.processor() or platform.machine(),
+        "flags": [flag for flag in FLAGS if flag in found],
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "threads_set": {name: os.environ[name] for name in sorted(os.environ) if name.endswith("_NUM_THREADS")},
+        "revision": _revision(),
+    }
+
+
+def _field(name: str) -> str:
+    """A field of /proc/cpuinfo, of the first processor; empty if there is none."""
+    if not CPUINFO.exists():
+        return ""
+    for line in CPUINFO.read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def _revision() -> str:
+    """The commit that is checked out, with a plus if files differ from it; empty where there is no git."""
+    folder = Path(__file__).parent
+    try:
+        head = _git(folder, "rev-parse", "--short", "HEAD")
+        return head + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603  our own words
