@@ -1,185 +1,135 @@
-"""How fast are texts embedded offline, beside sentence-transformers? Alternating runs, CPU seconds and wall time.
+"""How fast are texts embedded offline, beside sentence-transformers on each of its backends?
 
-python benchmarks/embed_throughput.py [--quick] [--json FILE] [--markdown FILE]
+python benchmarks/embed_throughput.py [--short] [--contestants NAMES] [--rounds N] [--texts N] [--output FOLDER]
+
+Compared are CPU seconds of the whole process, which a busy machine disturbs less than wall time; both are shown. Only
+real tokens count as work.
 """
 
-import argparse
-import json
-import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
 
-import torch
-from rich.console import Console
-from rich.progress import track
-from sentence_transformers import SentenceTransformer
+from contest import Contest, Worker, alternate
+from contestants import BY_NAME, REFERENCE
+from figures import Spread, quotients, rates
+from models import Model, bert_base
+from settings import Result, Settings, new_result, read_settings, write
+from vectors import Vectors, cosines
 from workloads import Workload, documentation, full_length, prose
 
-from millpond import LLM
-
-MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-PEAK_SHAPE = 2048  # rows and columns of the matrices that the machine's peak is measured with
-console = Console(stderr=True)
-
-
-@dataclass
-class Series:
-    """The runs of one contestant on one workload."""
-
-    name: str
-    cpu: list[float] = field(default_factory=list)
-    wall: list[float] = field(default_factory=list)
-
-    def run(self, work: Callable[[], object]) -> None:
-        """Measure one run."""
-        cpu, wall = time.process_time(), time.perf_counter()
-        work()
-        self.cpu.append(time.process_time() - cpu)
-        self.wall.append(time.perf_counter() - wall)
+PRECISIONS = ("float32", "bfloat16", "int8")
+PEAK_SECONDS = 0.5
+COMPARED = 200  # texts whose vectors are compared
+ALIKE = 0.9  # mean cosine; whoever is below embeds something else
+GIGA = 1e9
 
 
-def measure_peak(seconds: float = 1.0) -> float:
-    """Single-precision GFLOP of a large matrix product in a CPU second, on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    a, b = torch.randn(2, PEAK_SHAPE, PEAK_SHAPE)
-    torch.mm(a, b)
-    start, count = time.thread_time(), 0
-    while time.thread_time() - start < seconds:
-        torch.mm(a, b)
-        count += 1
-    rate = count * 2 * PEAK_SHAPE**3 / (time.thread_time() - start) / 1e9
-    torch.set_num_threads(threads)
-    return rate
+def compare(workload: Workload, model: Model, contest: Contest, matrices: Worker, rounds: int) -> Result:
+    """Have all embed a workload in turns, and measure the machine's peak before each round."""
+    contest.give(workload)
+    agreement = agreements(contest.vectors(workload, COMPARED))
+    peaks: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
 
+    def measure_peaks(_: int) -> str:
+        for precision, found in peaks.items():
+            found.append(matrices.ask("peak", precision=precision, seconds=PEAK_SECONDS)["rate"])
+        return workload.name
 
-def compare(workload: Workload, llm: LLM, peer: SentenceTransformer, rounds: int) -> tuple[list[Series], list[float]]:
-    """Let both embed the workload in turns; returns their runs and the peaks measured between them."""
-    ours, theirs = Series("millpond"), Series("sentence-transformers")
-    texts = list(workload.texts)
-    turns = [
-        (ours, lambda: llm.embed(texts, truncate_prompt_tokens=-1, use_tqdm=False)),
-        (theirs, lambda: peer.encode(texts, show_progress_bar=False)),
-    ]
-    for _, work in turns:
-        work()
-    peaks: list[float] = []
-    for number in track(range(rounds), f"{workload.name}: {len(texts)} texts", console=console):
-        peaks.append(measure_peak())
-        for series, work in turns if number % 2 == 0 else reversed(turns):
-            series.run(work)
-    return [ours, theirs], peaks
-
-
-def report(workload: Workload, series: list[Series], peaks: list[float], flops: float) -> list[dict[str, object]]:
-    """The figures of a workload: medians, and the ranges that they lie in."""
-    peak = statistics.median(peaks)
-    rows: list[dict[str, object]] = []
-    for one in series:
-        ratios = [theirs / ours for ours, theirs in zip(one.cpu, series[-1].cpu, strict=True)]
-        walls = [theirs / ours for ours, theirs in zip(one.wall, series[-1].wall, strict=True)]
-        cpu = statistics.median(one.cpu)
-        rows.append(
-            {
-                "workload": workload.name,
-                "contestant": one.name,
-                "padding_of_batches_of_32": workload.padding(),
-                "texts_per_cpu_second": len(workload.texts) / cpu,
-                "texts_per_second": len(workload.texts) / statistics.median(one.wall),
-                "cpu_seconds": one.cpu,
-                "wall_seconds": one.wall,
-                "gflops_per_cpu_second": flops / cpu / 1e9,
-                "peak_gflops": peak,
-                "utilisation": flops / cpu / 1e9 / peak,
-                "cpu_ratio": [statistics.median(ratios), min(ratios), max(ratios)],
-                "wall_ratio": [statistics.median(walls), min(walls), max(walls)],
-            }
-        )
-    return rows
-
-
-def markdown(rows: list[dict[str, object]]) -> str:
-    """The figures as a table."""
-    lines = [
-        "| workload | | texts / CPU s | texts / s | GFLOP / CPU s | of the peak | CPU ratio | wall ratio |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        cells = [
-            f"{row['workload']}",
-            f"{row['contestant']}",
-            f"{row['texts_per_cpu_second']:.0f}",
-            f"{row['texts_per_second']:.0f}",
-            f"{row['gflops_per_cpu_second']:.0f}",
-            f"{row['utilisation']:.0%} of {row['peak_gflops']:.0f}",
-            _with_range(row["cpu_ratio"]),
-            _with_range(row["wall_ratio"]),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _with_range(ratio: object) -> str:
-    middle, low, high = ratio if isinstance(ratio, list) else (0.0, 0.0, 0.0)
-    return f"{middle:.2f} [{low:.2f}-{high:.2f}]"
-
-
-def machine() -> dict[str, object]:
-    """What the figures were measured on."""
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ]
+    title = f"{model.name}, {workload.name}, {len(workload.texts)} texts"
+    runs = alternate(contest.workers, rounds, "run", title, workload=measure_peaks)
+    peak = {precision: Spread.of(found) for precision, found in peaks.items()}
     return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "workload": workload.name,
+        "model": model.name,
+        "texts": len(workload.texts),
+        "tokens": sum(workload.lengths),
+        "fingerprint": workload.fingerprint,
+        "padding_of_batches_of_32": workload.padding(),
+        "peak_gflops": {precision: spread.as_dict() for precision, spread in peak.items()},
+        "rows": {
+            name: {
+                **_figures(workload, model.flops(workload), runs[name], peak[worker.about["precision"]]),
+                "precision": worker.about["precision"],
+                "cosine_to_reference": agreement[name],
+            }
+            for name, worker in contest.workers.items()
+        },
+        "ratios": _ratios(runs),
     }
 
 
-def main() -> None:
-    """Measure, print the table, and write what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, and W1p (prose) alone")
-    parser.add_argument("--rounds", type=int, help="runs of each contestant (default: 5, with --quick 3)")
-    parser.add_argument("--json", type=Path, help="write all figures here")
-    parser.add_argument("--markdown", type=Path, help="write the table here")
-    arguments = parser.parse_args()
-    rounds = arguments.rounds or (3 if arguments.quick else 5)
+def agreements(vectors: Mapping[str, Vectors]) -> dict[str, dict[str, float]]:
+    """The cosines of each one's vectors to the reference's: all are to compute the same.
 
-    llm = LLM(model=MODEL)
-    peer = SentenceTransformer(llm.model_config.path, device="cpu")
-    tokenizer = llm.pipeline.ctx.tokenizer
-    if tokenizer is None:
-        message = f"{MODEL} has no tokenizer"
-        raise SystemExit(message)
-    workloads = [prose(tokenizer.backend, 2000)]
-    if not arguments.quick:
-        workloads += [documentation(tokenizer.backend, 2000), full_length(tokenizer.backend, 500)]
-    config = llm.model_config.hf_config
-    rows: list[dict[str, object]] = []
-    for workload in workloads:
-        series, peaks = compare(workload, llm, peer, rounds)
-        flops = workload.flops(
-            hidden=config.hidden_size, inner=config.intermediate_size, layers=config.num_hidden_layers
-        )
-        rows += report(workload, series, peaks, flops)
-    llm.close()
+    Raises:
+        SystemExit: If somebody computes something else.
+    """
+    reference = vectors.get(REFERENCE, next(iter(vectors.values())))
+    found: dict[str, dict[str, float]] = {}
+    for name, own in vectors.items():
+        alike = cosines(own, reference)
+        found[name] = {"mean": float(alike.mean()), "min": float(alike.min())}
+        if not found[name]["mean"] >= ALIKE:
+            raise SystemExit(f"{name} computes something else: the mean cosine to {REFERENCE} is {alike.mean():.3f}")
+    return found
 
-    result = {"machine": machine(), "engine": llm.engine_config.model_dump(), "rows": rows}
-    print(markdown(rows))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2), encoding="utf-8")
-    if arguments.markdown:
-        arguments.markdown.write_text(markdown(rows) + "\n", encoding="utf-8")
+
+def _figures(workload: Workload, flops: float, runs: list[dict[str, Any]], peak: Spread) -> Result:
+    cpu, wall = [run["cpu"] for run in runs], [run["wall"] for run in runs]
+    gflops = rates(flops / GIGA, cpu)
+    return {
+        "cpu_seconds": cpu,
+        "wall_seconds": wall,
+        "idle_cpu_seconds": [run["idle_cpu"] for run in runs],
+        "texts_per_cpu_second": rates(len(workload.texts), cpu).as_dict(),
+        "texts_per_second": rates(len(workload.texts), wall).as_dict(),
+        "gflop_per_cpu_second": gflops.as_dict(),
+        "share_of_peak": gflops.median / peak.high,
+    }
+
+
+def _ratios(runs: Mapping[str, list[dict[str, Any]]]) -> list[Result]:
+    """How many times as much each peer needs as each of ours, in CPU seconds and in wall time, round by round."""
+    ours, peers = [[name for name in runs if BY_NAME[name].is_ours == own] for own in (True, False)]
+    return [
+        {
+            "contestant": own,
+            "peer": peer,
+            **{
+                clock: quotients([run[clock] for run in runs[peer]], [run[clock] for run in runs[own]]).as_dict()
+                for clock in ("cpu", "wall")
+            },
+        }
+        for own, peer in product(ours, peers)
+    ]
+
+
+def measure(settings: Settings) -> Result:
+    """All workloads with the model; and, in a full run, texts of full length with a model of BERT-base's size."""
+    result, comparisons = new_result(settings), []
+    model = settings.model
+    workloads = [prose(model.tokenizer, settings.count(2000, 500))]
+    if not settings.short:
+        workloads += [
+            documentation(model.tokenizer, settings.count(2000, 500)),
+            full_length(model.tokenizer, settings.count(500, 125)),
+        ]
+    with Contest(settings.environments) as contest:
+        matrices = contest.matrices()
+        contest.enter(settings.contestants, model)
+        result |= contest.describe() | {"torch": matrices.about}
+        comparisons += [compare(workload, model, contest, matrices, settings.rounds) for workload in workloads]
+    if not settings.short:
+        large = bert_base(settings.environments)
+        with Contest(settings.environments) as contest:
+            matrices = contest.matrices()
+            contest.enter(settings.contestants, large)
+            workload = full_length(large.tokenizer, settings.count(40, 10))
+            comparisons.append(compare(workload, large, contest, matrices, settings.rounds))
+    return {**result, "comparisons": comparisons}
 
 
 if __name__ == "__main__":
-    main()
+    chosen = read_settings("embed_throughput", __doc__)
+    write(measure(chosen), chosen)

@@ -1,0 +1,112 @@
+"""What every script can be told on the command line, and where its figures go."""
+
+import argparse
+import datetime as dt
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contestants import BRIEF, Contestant, chosen, default_names
+from environments import console, default_folder
+from machine import describe_machine, processor_flags
+from models import Model, minilm
+from tables import markdown
+
+RESULTS = Path(__file__).parent / "results"
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a script was told.
+
+    Attributes:
+        question: The name of the script.
+        short: Whether figures are wanted soon rather than exact.
+        contestants: Who is compared.
+        rounds: How often each works.
+        texts: How many texts there are to embed at most; None for what the workload says.
+        model: What is embedded with, where the question is about one model.
+        environments: Where environments and exported models are kept.
+        output: The folder that the figures are written to.
+    """
+
+    question: str
+    short: bool
+    contestants: list[Contestant]
+    rounds: int
+    texts: int | None
+    model: Model
+    environments: Path
+    output: Path
+
+    def count(self, full: int, brief: int) -> int:
+        """How many texts: of a full or of a short run, unless there is a number of its own."""
+        return min(self.texts or (brief if self.short else full), full)
+
+
+def read_settings(question: str, about: str | None, *, rounds: int = 5, short_rounds: int = 3) -> Settings:
+    """Read the command line.
+
+    Args:
+        question: The name of the script.
+        about: Its docstring.
+        rounds: How often each contestant works in a full run.
+        short_rounds: How often in a short one.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="fewer rounds, texts and contestants")
+    parser.add_argument("--contestants", help="their names, with commas between; 'all' for all")
+    parser.add_argument("--rounds", type=int, help=f"how often each works (default: {rounds}, short {short_rounds})")
+    parser.add_argument("--texts", type=int, help="the most texts of a workload")
+    parser.add_argument("--model", type=Path, help="a checkpoint's folder (default: all-MiniLM-L6-v2)")
+    parser.add_argument(
+        "--environments",
+        type=Path,
+        default=default_folder(),
+        help="where the peers' environments and models are kept (default: %(default)s)",
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS, help="where figures go (default: %(default)s)")
+    given = parser.parse_args()
+    usual = default_names(processor_flags())
+    names = BRIEF if given.short else usual
+    if given.contestants:
+        names = usual if given.contestants == "all" else tuple(given.contestants.split(","))
+    return Settings(
+        question=question,
+        short=given.short,
+        contestants=chosen(names),
+        rounds=given.rounds or (short_rounds if given.short else rounds),
+        texts=given.texts,
+        model=Model(given.model.name, given.model.name, given.model.resolve()) if given.model else minilm(),
+        environments=given.environments,
+        output=given.output,
+    )
+
+
+def new_result(settings: Settings) -> Result:
+    """What every result says beside its figures."""
+    return {
+        "question": settings.question,
+        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        "short": settings.short,
+        "rounds": settings.rounds,
+        "model": settings.model.name,
+        "machine": describe_machine(),
+        "contestants": {},
+        "left_out": {},
+    }
+
+
+def write(result: Result, settings: Settings) -> None:
+    """Print the figures as tables, and write them as JSON and as Markdown."""
+    result["machine"]["load_after"] = round(os.getloadavg()[0], 2)
+    settings.output.mkdir(parents=True, exist_ok=True)
+    path = settings.output / f"{settings.question}.json"
+    text = markdown(result)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+    console.print(f"Written: {path}, {path.with_suffix('.md').name}")

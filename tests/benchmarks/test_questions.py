@@ -1,0 +1,183 @@
+"""Every question from end to end, with a tiny checkpoint: its result, its tables. Nothing is said of speed."""
+
+import json
+import sys
+from dataclasses import replace
+
+import embed_throughput
+import gpu
+import int8_quality
+import latency
+import memory
+import numpy as np
+import pytest
+import tokenisation
+import torch
+from contestants import BY_NAME, default_names
+from device import timed_run
+from settings import read_settings, write
+from tables import markdown
+from torch import nn
+
+
+def check_spread(found):
+    assert 0 < found["low"] <= found["median"] <= found["high"]
+
+
+def answered(settings, module, **changed):
+    """The result of a question, as it comes back from its file."""
+    question = module.__name__
+    settings = replace(settings, question=question, **changed)
+    write(module.measure(settings), settings)
+    result = json.loads((settings.output / f"{question}.json").read_text(encoding="utf-8"))
+    assert (settings.output / f"{question}.md").read_text(encoding="utf-8") == markdown(result) + "\n"
+    assert result["machine"]["cores"] >= 1
+    assert result["left_out"] == {}
+    return result
+
+
+def test_embed_throughput(settings, capsys):
+    result = answered(settings, embed_throughput)
+    (comparison,) = result["comparisons"]
+    assert (comparison["workload"], comparison["texts"]) == ("W1p", 4)
+    assert set(comparison["rows"]) == {"millpond", "st-torch"}
+    for row in comparison["rows"].values():
+        assert len(row["cpu_seconds"]) == 2
+        check_spread(row["texts_per_cpu_second"])
+        assert row["cosine_to_reference"]["min"] > 0.9999
+        assert row["share_of_peak"] > 0
+    (ratio,) = comparison["ratios"]
+    assert (ratio["contestant"], ratio["peer"]) == ("millpond", "st-torch")
+    own, peer = (comparison["rows"][name]["cpu_seconds"] for name in ("millpond", "st-torch"))
+    assert ratio["cpu"]["low"] == pytest.approx(min(b / a for a, b in zip(own, peer, strict=True)))
+    assert "| **Millpond** |" in capsys.readouterr().out
+
+
+def test_latency(settings):
+    result = answered(settings, latency, contestants=settings.contestants[:1])
+    assert [len(block) for block in result["rows"]["millpond"]["milliseconds"]] == [4, 4]
+    for row in result["rows"].values():
+        check_spread(row["p50_ms"])
+        assert row["p95_ms"]["median"] >= row["p50_ms"]["median"]
+    assert set(result["stages"]) == {"millpond"}
+    assert result["stages"]["millpond"]["whole"] > result["stages"]["millpond"]["forward"] > 0
+
+
+def test_memory(settings):
+    result = answered(settings, memory, rounds=1, contestants=settings.contestants[:1])
+    for row in result["rows"].values():
+        assert row["peak_mib"]["median"] >= row["loaded_mib"]["median"] > 50
+
+
+def test_int8_quality(settings):
+    result = answered(settings, int8_quality)
+    assert result["queries"] == 1
+    for row in result["rows"].values():
+        assert row["cosine_min"] > 0.9999
+        assert row["overlap"] == 1.0
+
+
+def test_tokenisation(settings):
+    result = answered(settings, tokenisation)
+    assert set(result["rows"]) == {"millpond"}
+    check_spread(result["rows"]["millpond"]["tokenised_per_second"])
+    check_spread(result["rows"]["millpond"]["wall_over_ids"])
+
+
+def test_who_computes_something_else_ends_the_run():
+    rng = np.random.default_rng(0)
+    own, other = rng.standard_normal((2, 5, 8)).astype(np.float32)
+    found = embed_throughput.agreements({"st-torch": own, "millpond": own * 3})
+    assert found["millpond"]["min"] == pytest.approx(1.0)
+    with pytest.raises(SystemExit, match="millpond computes something else"):
+        embed_throughput.agreements({"st-torch": own, "millpond": other})
+
+
+def test_overlap_counts_the_neighbours_that_are_shared():
+    angles = np.radians(np.arange(0, 90, 3, dtype=np.float32))
+    texts = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # neighbours of the first are those that follow it
+    query = texts[:1]
+    same = int8_quality.compare(texts, query, (texts, query))
+    assert (same["overlap"], same["cosine_min"]) == (1.0, pytest.approx(1.0))
+    moved = texts[[*range(6), *range(20, 30), *range(10, 20), *range(6, 10)]]  # of the nearest ten, six stay in place
+    found = int8_quality.compare(moved, query, (texts, query))
+    assert found["overlap"] == pytest.approx(0.6)
+    assert found["cosine_mean"] < 1
+
+
+def test_utilisation_is_work_by_time_and_peak():
+    runs = [{"wall": 2.0, "device": 1.0}, {"wall": 4.0, "device": 1.0}]
+    found = gpu.figures(100, 50e9, runs, peak=100.0)
+    assert found["utilisation_of_forward"]["median"] == pytest.approx(0.5)
+    assert found["utilisation_of_call"] == {"median": 0.1875, "low": 0.125, "high": 0.25}
+    assert found["texts_per_second"]["high"] == 50.0
+
+
+def test_without_a_device_gpu_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "has_cuda", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    assert gpu.main() == 1
+    assert "No CUDA device is found" in capsys.readouterr().err
+
+
+def test_a_table_of_a_device():
+    row = {
+        "contestant": "millpond",
+        "model": "tiny",
+        "workload": "W2",
+        "precision": "bfloat16",
+        "peak_gflops": 700_000.0,
+        **gpu.figures(100, 50e9, [{"wall": 2.0, "device": 1.0}], peak=100.0),
+    }
+    machine = {
+        "processor": "x", "cores": 1, "memory_gib": 1, "flags": [], "system": "y", "python": "3", "load_before": 0,
+        "revision": "",
+    }  # fmt: skip
+    result = {
+        "question": "gpu", "date": "today", "short": False, "rounds": 1, "left_out": {}, "machine": machine,
+        "torch": {"device": "A device"}, "rows": [row],
+    }  # fmt: skip
+    assert "| **Millpond**, tiny, W2, bfloat16 | 50 [50-50] | 50% | 25% | 700 |" in markdown(result)
+
+
+def test_only_forward_passes_count_as_the_time_of_a_device():
+    model = nn.Linear(64, 64)
+
+    def work() -> None:
+        for _ in range(20):
+            with torch.inference_mode():
+                model(torch.ones(4, 64))
+        sum(range(3_000_000))
+
+    run = timed_run(model, work)
+    assert 0 < run["device"] < run["wall"] / 2
+    assert timed_run(model, work)["device"] < run["wall"] / 2  # the hooks of the first run are gone
+
+
+def test_the_command_line_chooses(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        sys, "argv", ["x", "--contestants", "millpond,st-onnx", "--texts", "7", "--output", str(tmp_path)]
+    )
+    settings = read_settings("x", "About.")
+    assert [contestant.name for contestant in settings.contestants] == ["millpond", "st-onnx"]
+    assert (settings.rounds, settings.short, settings.output) == (5, False, tmp_path)
+    assert (settings.count(2000, 500), settings.count(5, 2)) == (7, 5)
+
+
+def test_a_short_run_is_brief_and_a_full_one_has_all(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "--short"])
+    brief = read_settings("x", "About.", short_rounds=2)
+    assert (brief.rounds, brief.count(2000, 500)) == (2, 500)
+    monkeypatch.setattr(sys, "argv", ["x"])
+    assert len(read_settings("x", "About.").contestants) > len(brief.contestants)
+
+
+def test_an_unknown_contestant_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "--contestants", "nobody"])
+    with pytest.raises(SystemExit, match=r"there is no contestant nobody; there are: millpond,"):
+        read_settings("x", "About.")
+
+
+def test_openvino_is_measured_twice_where_it_chooses_bfloat16():
+    assert "st-openvino-float32" not in default_names(frozenset({"avx512f", "avx512_vnni"}))
+    assert set(default_names(frozenset({"avx512_bf16"}))) == set(BY_NAME)
