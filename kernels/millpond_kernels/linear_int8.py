@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.functional import pad
 
 from millpond_kernels.linear import padded
 from millpond_kernels.native import INT, POINTER, function
@@ -52,14 +53,16 @@ class LinearInt8Torch:
 
     def __init__(self, weight: "Tensor", bias: "Tensor | None") -> None:
         quantised, self.scales = quantise_weight(weight)
-        self.weight = quantised.t()
+        self.missing = -weight.shape[1] % TOGETHER
+        # Of few inputs torch's product is wrong: a matrix of one column has no order that could be told by its strides.
+        self.weight = pad(quantised, (0, self.missing)).t()
         self.sums = quantised.sum(1, dtype=torch.int32)
         self.bias = bias
 
     def __call__(self, x: "Tensor", *, add_bias: bool = True) -> "Tensor":
         """[rows, inputs] -> [rows, outputs]; without ``add_bias`` the bias is left to the op that follows."""
         q, scales, zeros = quantise_rows(x)
-        signed = (q - MIDDLE).to(torch.int8)
+        signed = pad((q - MIDDLE).to(torch.int8), (0, self.missing))
         sums = torch._int_mm(signed, self.weight)  # noqa: SLF001  torch has no other name for it
         exact = sums - (zeros - MIDDLE).int() * self.sums
         output = (exact * (scales * self.scales)).to(x.dtype)

@@ -74,16 +74,7 @@ def maxsim_batched(
                 block = documents[document_offsets[k] : document_offsets[m]]
                 scores[i:j, k:m] = _score_block(rows, query_lengths[i:j], block, document_lengths[k:m])
         return scores
-    scores = torch.empty(len(pairs), dtype=torch.float32, device=queries.device)
-    each_document = documents.split(list(document_lengths))
-    for query, places in _by_query(pairs).items():
-        rows = queries[query_offsets[query] : query_offsets[query + 1]]
-        listed = [each_document[pairs[place][1]] for place in places]
-        lengths = [len(document) for document in listed]
-        for k, m in _blocks(lengths, DOCUMENT_ROWS):
-            block = listed[k] if m == k + 1 else torch.cat(listed[k:m])
-            scores[places[k:m]] = _score_block(rows, (len(rows),), block, lengths[k:m])[0]
-    return scores
+    return _score_listed(queries.split(list(query_lengths)), documents.split(list(document_lengths)), pairs)
 
 
 def maxsim_triton(
@@ -129,12 +120,30 @@ def every_pair(num_queries: int, num_documents: int) -> list[tuple[int, int]]:
     return [(query, document) for query in range(num_queries) for document in range(num_documents)]
 
 
+def _score_listed(queries: Sequence[Tensor], documents: Sequence[Tensor], pairs: Pairs) -> Tensor:
+    """The scores of a list of pairs, each query with all of its documents: [num_pairs]."""
+    scores = torch.empty(len(pairs), dtype=torch.float32, device=queries[0].device)
+    for query, places in _by_query(pairs).items():
+        listed = [documents[pairs[place][1]] for place in places]
+        lengths = [len(document) for document in listed]
+        for k, m in _blocks(lengths, DOCUMENT_ROWS):
+            block = listed[k] if m == k + 1 else torch.cat(listed[k:m])
+            (found,) = _score_block(queries[query], (len(queries[query]),), block, lengths[k:m])
+            if m == k + 1:  # a list of places takes longer than the product of a short pair
+                scores[places[k]] = found[0]
+            else:
+                scores[places[k:m]] = found
+    return scores
+
+
 def _score_block(
     query_rows: Tensor, query_lengths: Sequence[int], document_rows: Tensor, document_lengths: Sequence[int]
 ) -> Tensor:
     """Each query of a block with each document of a block: [num_queries, num_documents]."""
     products = document_rows.float() @ query_rows.float().T  # [num_document_tokens, num_query_tokens]
     largest = segment_max(products, document_lengths)
+    if len(query_lengths) == 1:
+        return largest.sum(dim=1).unsqueeze(0)
     return torch.stack([part.sum(dim=1) for part in largest.split(list(query_lengths), dim=1)])
 
 

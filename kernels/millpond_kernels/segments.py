@@ -31,6 +31,8 @@ def offsets_of(lengths: Sequence[int], rows: Tensor, name: str = "x") -> tuple[i
 
 def segment_max(rows: Tensor, lengths: Sequence[int]) -> Tensor:
     """The largest value of each column over the rows of each sequence: [num_rows, n] -> [num_seqs, n]; NaN wins."""
+    if len(lengths) == 1:
+        return rows.amax(dim=0, keepdim=True)
     if rows.device.type == "cpu":  # ten times as fast there as the op for segments, which saves launches elsewhere
         return torch.stack([part.amax(dim=0) for part in rows.split(list(lengths))])
     return torch.segment_reduce(rows, "max", lengths=torch.tensor(lengths, device=rows.device), axis=0, unsafe=True)

@@ -27,6 +27,8 @@ class ModelArguments:
     allow_pickle: bool = False
     trust_remote_code: bool = False
     kernels: Sequence[str] | None = None
+    quantization: str | None = None
+    deterministic: bool = False
     batch_tokens: int | None = None
     pooler_config: str | None = None
 
@@ -62,6 +64,8 @@ class ModelArguments:
             "allow_pickle": self.allow_pickle,
             "trust_remote_code": self.trust_remote_code,
             "kernels": kernels_of(self.kernels or ()),
+            "quantization": self.quantization,
+            "deterministic": self.deterministic,
             "max_num_batched_tokens": self.batch_tokens,
             "pooler_config": pooler_config_of(self.pooler_config),
         }

@@ -45,6 +45,8 @@ def embed(
     allow_pickle: options.AllowPickle = False,
     trust_remote_code: options.TrustRemoteCode = False,
     kernels: options.Kernels = None,
+    quantization: options.Quantization = None,
+    deterministic: options.Deterministic = False,
     batch_tokens: options.BatchTokens = None,
     task: options.Task = "embed",
     truncate: options.Truncate = False,
@@ -86,6 +88,8 @@ def embed(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
         kernels=kernels,
+        quantization=quantization,
+        deterministic=deterministic,
         batch_tokens=batch_tokens,
         pooler_config=pooler_config,
     )

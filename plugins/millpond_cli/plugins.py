@@ -63,11 +63,20 @@ def doctor(*, as_json: options.AsJson = False) -> None:
 
 
 @app.command(cls=options.GroupedCommand, short_help="List the kernels and which are chosen.")
-def kernels(*, device: ForDevice = "cpu", dtype: ForDtype = "float32", as_json: options.AsJson = False) -> None:
+def kernels(
+    *,
+    device: ForDevice = "cpu",
+    dtype: ForDtype = "float32",
+    quantization: options.Quantization = None,
+    deterministic: options.Deterministic = False,
+    as_json: options.AsJson = False,
+) -> None:
     """List the implementations of every op, which of them is chosen, and why the others are not."""
     from millpond_cli.kernels import judge_all  # noqa: PLC0415  needs torch
 
-    records = judge_all(get_plugin_manager().registry, device, dtype)
+    records = judge_all(
+        get_plugin_manager().registry, device, dtype, quantization=quantization, batch_invariant=deterministic
+    )
     if as_json:
         typer.echo(json.dumps(records, indent=2))
         return

@@ -47,6 +47,8 @@ def similarity(
     allow_pickle: options.AllowPickle = False,
     trust_remote_code: options.TrustRemoteCode = False,
     kernels: options.Kernels = None,
+    quantization: options.Quantization = None,
+    deterministic: options.Deterministic = False,
     truncate: options.Truncate = False,
     pooler_config: options.PoolerConfigJson = None,
 ) -> None:
@@ -69,6 +71,8 @@ def similarity(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
         kernels=kernels,
+        quantization=quantization,
+        deterministic=deterministic,
         pooler_config=pooler_config,
     )
     with arguments.load() as llm:

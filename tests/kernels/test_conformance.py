@@ -6,6 +6,8 @@ from millpond.testing.conformance import KernelConformance
 from millpond.testing.kernel_cases import AttentionCases
 from millpond_kernels import attention_sdpa
 
+IN_BYTES = MappingProxyType({"float32": 0.03})
+
 
 class TestAttentionReference(KernelConformance):
     name = "attention.reference"
@@ -35,7 +37,7 @@ class AttentionInBytes(AttentionCases):
 class TestAttentionInt8Native(KernelConformance):
     name = "attention.int8_native"
     cases = AttentionInBytes()
-    tolerances = MappingProxyType({"float32": 0.03})
+    tolerances = IN_BYTES
 
 
 class TestAttentionVarlen(KernelConformance):
@@ -86,7 +88,30 @@ class TestMaxsimTriton(KernelConformance):
     name = "maxsim.triton"
 
 
+class TestLinearTorch(KernelConformance):
+    name = "linear.torch"
+
+
+class TestLinearTiles(KernelConformance):
+    name = "linear.tiles"
+
+
+class TestLinearNative(KernelConformance):
+    name = "linear.native"
+
+
+class TestLinearInt8Torch(KernelConformance):
+    name = "linear.int8_torch"
+    dtypes = ("float32",)
+    tolerances = IN_BYTES
+
+
+class TestLinearInt8Native(KernelConformance):
+    name = "linear.int8_native"
+    tolerances = IN_BYTES
+
+
 def test_every_kernel_has_its_class(registry):
     classes = [value for value in globals().values() if isinstance(value, type)]
     tested = {kind.name for kind in classes if issubclass(kind, KernelConformance) and kind is not KernelConformance}
-    assert tested == {name for name in registry.kernels.names() if not name.startswith("linear.")}
+    assert tested == set(registry.kernels.names())

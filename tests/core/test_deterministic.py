@@ -1,0 +1,80 @@
+"""``deterministic=True``: the same text gives the same bits, whatever it is computed with."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from millpond import LLM, UnknownNameError
+from millpond.testing.checkpoints import WORDS, DenseLayer, tiny, write_sentence_transformers
+from millpond_kernels import native
+
+IN_TORCH = {"linear": "tiles", "attention": "reference", "gelu": "torch", "layer_norm_residual": "torch"}
+WAYS = [
+    pytest.param({}, id="float32"),
+    pytest.param({"kernels": IN_TORCH}, id="in torch alone"),
+    pytest.param({"quantization": "int8"}, id="int8"),
+    pytest.param({"quantization": "int8", "kernels": {"linear": "int8_torch"}}, id="int8 in torch"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint with heads of 16 and a Dense module behind the pooling."""
+    path = tiny("BertModel", tmp_path_factory.mktemp("deterministic"), hidden_size=64, num_attention_heads=4)
+    write_sentence_transformers(path, size=64, dense=[DenseLayer(in_features=64, out_features=24)])
+    return str(path)
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def pair(request, folder):
+    """The model twice: with large batches, and with small ones on other workers."""
+    large = LLM(folder, deterministic=True, num_workers=1, max_num_batched_tokens=4096, **request.param)
+    small = LLM(folder, deterministic=True, num_workers=2, max_num_batched_tokens=40, max_num_seqs=3, **request.param)
+    with large, small:
+        yield large, small
+
+
+def arrays(llm, texts):
+    return [output.outputs.array for output in llm.embed(texts, use_tqdm=False)]
+
+
+texts_of_words = st.lists(st.sampled_from(WORDS.split()), min_size=1, max_size=30).map(" ".join)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(texts_of_words, min_size=1, max_size=25))
+def test_batch_mates_change_no_bit(pair, texts):
+    large, small = pair
+    together = arrays(large, texts)
+    for text, array in zip(texts, together, strict=True):
+        (alone,) = arrays(large, [text])
+        np.testing.assert_array_equal(alone, array)
+    for one, other in zip(together, arrays(small, texts), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_long_text_that_has_the_engine_for_itself_gives_the_bits_that_it_gives_beside_others(tmp_path):
+    """Then it is computed by several threads, in parts."""
+    folder = str(
+        tiny(
+            "BertModel", tmp_path, hidden_size=64, num_attention_heads=4, max_position_embeddings=2100, tokenizer=False
+        )
+    )
+    long = [1 + number % 50 for number in range(2000)]
+    with LLM(folder, deterministic=True, skip_tokenizer_init=True, max_num_batched_tokens=8192) as llm:
+        (alone,) = arrays(llm, [long])
+        beside = arrays(llm, [[5, 6, 7], long, [9] * 700])[1]
+    np.testing.assert_array_equal(alone, beside)
+
+
+def test_what_promises_nothing_is_not_taken(folder):
+    with pytest.raises(UnknownNameError, match=r"'linear.torch' .*independent of the batch"):
+        LLM(folder, deterministic=True, kernels={"linear": "torch"})
+
+
+@pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
+def test_it_costs_nothing_where_the_kernels_are_compiled(folder):
+    with LLM(folder, deterministic=True) as llm, LLM(folder) as other:
+        kinds = [[type(m.map).__name__ for m in x._loaded.model.modules() if hasattr(m, "map")] for x in (llm, other)]  # noqa: SLF001
+    assert kinds[0] == kinds[1]

@@ -1,0 +1,97 @@
+"""Linear maps in 8-bit integers, against numpy written from the description of the quantisation."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millpond_kernels import native
+from millpond_kernels.linear_int8 import LinearInt8Native, LinearInt8Torch
+
+compiled = pytest.mark.skipif(
+    native.int8_availability() is not True, reason="needs the kernels compiled for a processor with AVX-512 VNNI"
+)
+KERNELS = [LinearInt8Torch, pytest.param(LinearInt8Native, marks=compiled)]
+
+
+def expected(x, weight, bias):
+    """x @ w.T + b with x = s (q - z), q from 0 to 255, and w = s q, q from -127 to 127, in exact integers."""
+    steps = np.abs(weight).max(1) / np.float32(127)
+    quantised = np.rint(weight / np.where(steps > 0, steps, 1)[:, None]).astype(np.int64)
+    low, high = np.minimum(x.min(1), 0), np.maximum(x.max(1), 0)
+    scales = (high - low) / np.float32(255)
+    inverse = np.divide(1, scales, out=np.zeros_like(scales), where=scales > 0)
+    zeros = np.rint(-low * inverse)
+    rows = np.clip(np.rint(x * inverse[:, None] + zeros[:, None]), 0, 255).astype(np.int64)
+    exact = (rows - zeros.astype(np.int64)[:, None]) @ quantised.T
+    return exact * (scales[:, None] * steps) + bias
+
+
+def draw(rows, inputs, outputs, seed):
+    numbers = np.random.default_rng(seed)
+    x = numbers.normal(size=(rows, inputs)).astype(np.float32) * numbers.lognormal(size=(rows, 1)).astype(np.float32)
+    weight = numbers.normal(size=(outputs, inputs)).astype(np.float32) / np.sqrt(inputs, dtype=np.float32)
+    return x, weight, numbers.normal(size=outputs).astype(np.float32)
+
+
+def step_of(x, weight):
+    """What one step of one row's quantisation is worth in a result: roundings of a half may fall to either side."""
+    return (x.max(1) - np.minimum(x.min(1), 0)).max() / 255 * np.abs(weight).max() * 2
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 130), st.integers(1, 200), st.integers(1, 150), st.integers(0, 1000))
+def test_the_integers_are_those_of_the_description(kernel, rows, inputs, outputs, seed):
+    x, weight, bias = draw(rows, inputs, outputs, seed)
+    found = kernel(torch.from_numpy(weight), torch.from_numpy(bias))(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, expected(x, weight, bias), atol=step_of(x, weight), rtol=1e-5)
+
+
+@compiled
+def test_compiled_and_in_torch_are_the_same_but_for_roundings_of_a_half():
+    x, weight, bias = map(torch.from_numpy, draw(300, 384, 1152, 7))
+    one, other = LinearInt8Native(weight, bias)(x), LinearInt8Torch(weight, bias)(x)
+    assert ((one - other).abs() > 1e-4).float().mean() < 0.01
+    torch.testing.assert_close(one, other, atol=step_of(x.numpy(), weight.numpy()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_rows_of_one_sign_lose_no_more_than_others(kernel):
+    """A zero of its own gives each row the range that it has: after GELU most of it is on one side."""
+    x = torch.from_numpy(draw(64, 512, 1, 3)[0]).abs()
+    weight = torch.randint(-127, 128, (96, 512), generator=torch.Generator().manual_seed(1)).float()
+    weight[:, 0] = 127  # so that weights are integers, and lose nothing
+    error = kernel(weight, None)(x) - x @ weight.T
+    steps = x.amax(1) / 255  # half of what they would be if each row had to reach as far to the other side
+    uniform = steps / 12**0.5 * weight.norm(dim=1).mean()
+    assert (error.std(dim=1) / uniform).mean() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_without_the_bias_it_is_left_to_who_follows(kernel):
+    x, weight, bias = map(torch.from_numpy, draw(5, 48, 33, 1))
+    mapped = kernel(weight, bias)
+    torch.testing.assert_close(mapped(x, add_bias=False) + bias, mapped(x))
+    torch.testing.assert_close(kernel(weight, None)(x), mapped(x, add_bias=False))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("value", [0.0, 3.0, -3.0, 1e30, 1e-30])
+def test_rows_that_are_all_alike(kernel, value):
+    weight = torch.from_numpy(draw(1, 40, 20, 2)[1])
+    x = torch.full((3, 40), value)
+    torch.testing.assert_close(kernel(weight, None)(x), x @ weight.T, rtol=0.02, atol=abs(value) * 0.02)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("place", [0, 17, 39])
+def test_what_is_not_finite_spoils_its_row_and_no_other(kernel, bad, place):
+    weight = torch.from_numpy(draw(1, 40, 20, 2)[1])
+    x = torch.ones(15, 40)
+    x[4, place] = bad
+    spoilt = ~kernel(weight, None)(x).isfinite()
+    assert spoilt[4].all()
+    assert not spoilt[[row for row in range(15) if row != 4]].any()
