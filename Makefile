@@ -20,7 +20,7 @@ export PIP_NO_INPUT = 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow check bench fmt clean
+.PHONY: help demo test test-slow check bench bench-full fmt clean
 
 help: ## List what there is to make
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,10 +38,14 @@ check: $(VENV)/.installed-dev ## Check format, lint, types and who imports whom
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(PY) -m mypy benchmarks
 	$(VENV)/bin/lint-imports
 
-bench: $(VENV)/.installed-test ## Measure the speed beside sentence-transformers, briefly
-	$(PY) benchmarks/embed_throughput.py --quick $(ARGS)
+bench: $(VENV)/.installed-test ## Measure speed and memory beside sentence-transformers, briefly
+	$(PY) benchmarks/suite.py --short $(ARGS)
+
+bench-full: $(VENV)/.installed-test ## Measure all of it, about two hours, and write docs/performance.md
+	$(PY) benchmarks/suite.py --output benchmarks/published --report $(ARGS)
 
 fmt: $(VENV)/.installed-dev ## Format the code and mend what the linter can mend
 	$(PY) -m ruff check --fix-only --quiet .
