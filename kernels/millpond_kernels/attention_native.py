@@ -54,8 +54,11 @@ def _one_by_one(run: "Run") -> "Iterator[Run]":
 
 def _fits(query: "Tensor", key: "Tensor", value: "Tensor", run: "Run", spec: "AttentionSpec") -> bool:
     plain = not spec.causal and (spec.window is None or spec.window >= run.length)
-    packed = all(x.stride(2) == 1 and x.stride(1) == x.shape[2] for x in (query, key, value))
-    return plain and packed and run.length <= _longest() and query.shape[2] % VECTOR == 0
+    tensors = (query, key, value)
+    packed = all(x.stride(2) == 1 and x.stride(1) == x.shape[2] for x in tensors)
+    floats = all(x.dtype is torch.float32 and x.device.type == "cpu" for x in tensors)
+    aligned = key.shape == value.shape and key.shape[::2] == query.shape[::2] and query.shape[1] % key.shape[1] == 0
+    return plain and packed and floats and aligned and run.length <= _longest() and query.shape[2] % VECTOR == 0
 
 
 def _attend(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from torch.nn import functional
 
 from millpond_kernels.native import INT, POINTER, function
+from millpond_kernels.native.tensors import are_floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ def gelu_torch(x: "Tensor", bias: "Tensor") -> "Tensor":
 
 def gelu_native(x: "Tensor", bias: "Tensor") -> "Tensor":
     """[rows, columns] and [columns] -> [rows, columns], by compiled code, in place."""
-    if not (x.is_contiguous() and bias.is_contiguous()):
+    if not are_floats(x, bias) or bias.shape != x.shape[-1:]:
         return gelu_torch(x, bias)
     _function()(x.data_ptr(), bias.data_ptr(), x.numel() // x.shape[-1], x.shape[-1])
     return x

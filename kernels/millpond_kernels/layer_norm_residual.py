@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from torch.nn import functional
 
 from millpond_kernels.native import FLOAT, INT, POINTER, function
+from millpond_kernels.native.tensors import are_floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,8 @@ def layer_norm_residual_native(
 ) -> "Tensor":
     """[rows, columns] twice and [columns] thrice -> [rows, columns], by compiled code, in place."""
     tensors = (x, bias, residual, weight, shift)
-    if not all(tensor.is_contiguous() for tensor in tensors):
+    aligned = residual.shape == x.shape and all(row.shape == x.shape[-1:] for row in (bias, weight, shift))
+    if not are_floats(*tensors) or not aligned:
         return layer_norm_residual_torch(x, bias, residual, weight, shift, eps)
     _function()(*(tensor.data_ptr() for tensor in tensors), eps, x.numel() // x.shape[-1], x.shape[-1])
     return x

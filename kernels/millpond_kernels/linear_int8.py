@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 from millpond_kernels.linear import padded
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.parts import in_parts
+from millpond_kernels.native.tensors import floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +86,7 @@ class LinearInt8Native:
 
     def __call__(self, x: "Tensor", *, add_bias: bool = True) -> "Tensor":
         """[rows, inputs] -> [rows, outputs]; without ``add_bias`` the bias is left to the op that follows."""
-        x = x.contiguous()
+        x = floats("x", x, None, self.inputs)
         output = x.new_empty(len(x), self.outputs)
         bias = self.bias.data_ptr() if add_bias and self.bias is not None else None
 

@@ -1,5 +1,7 @@
 """The compiled kernels and their torch variants against float64, on shapes that leave every kind of remainder."""
 
+from importlib import import_module
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -91,3 +93,40 @@ def test_layer_norm_is_that_of_the_sum(norm, rows, columns, seed):
     exact = functional.layer_norm(x.double() + bias + residual, (columns,), weight.double(), shift.double(), 1e-5)
     found = norm(x.clone(), bias, residual, weight, shift, 1e-5)
     torch.testing.assert_close(found.double(), exact, atol=2e-5, rtol=1e-5)
+
+
+# --- what compiled code must not be handed ----------------------------------------------------------------------------
+
+
+@compiled
+@pytest.mark.parametrize("target", ["linear_native:LinearNative", "linear_int8:LinearInt8Native"])
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (torch.randn(3, 8), r"of the shape \[3, 8\]"),
+        (torch.randn(3, 9, dtype=torch.float64), "x is torch.float64"),
+        (torch.randn(9), r"of the shape \[9\]"),
+        (torch.empty(3, 9, device="meta"), "on meta"),
+    ],
+    ids=["width", "dtype", "dimensions", "device"],
+)
+def test_linear_refuses_what_it_would_read_beyond(target, x, said):
+    if "int8" in target and native.int8_availability() is not True:
+        pytest.skip(f"linear.int8_native {native.int8_availability()}")
+    module, _, name = target.partition(":")
+    mapped = getattr(import_module(f"millpond_kernels.{module}"), name)(torch.randn(4, 9), None)
+    with pytest.raises(ValueError, match=rf"{said}.*takes torch.float32 of the shape \[any, 9\] on the CPU"):
+        mapped(x)
+
+
+@compiled
+def test_tensors_that_do_not_belong_together_are_refused_as_torch_refuses_them():
+    x = torch.randn(4, 16)
+    with pytest.raises(RuntimeError):
+        gelu_native(x, torch.randn(8))
+    with pytest.raises(RuntimeError):
+        layer_norm_residual_native(x, torch.randn(16), torch.randn(3, 16), torch.randn(16), torch.randn(16), 1e-5)
+    spec = AttentionSpec(scale=1.0)
+    batch = PackedBatch.pack([torch.zeros(4, dtype=torch.long)])
+    with pytest.raises((RuntimeError, ValueError)):
+        attention_native.attention(torch.randn(4, 2, 16), torch.randn(4, 2, 32), torch.randn(4, 2, 32), batch, spec)
