@@ -8,10 +8,13 @@ from millpond.specs import CommandSpec
 
 @hookimpl
 def register_commands() -> Iterator[CommandSpec]:
-    """Use a model, compare with it, look into one, look at the plugins."""
+    """Use a model, compare with it, look into one, make it faster, look at the plugins."""
     yield CommandSpec(name="embed", target="millpond_cli.embed:app", summary="Turn texts into vectors.")
     yield CommandSpec(name="similarity", target="millpond_cli.similarity:app", summary="Say how alike texts are.")
     yield CommandSpec(
         name="inspect", target="millpond_cli.inspect:app", summary="Show what a model is, and which file says so."
+    )
+    yield CommandSpec(
+        name="tune", target="millpond_cli.tune:app", summary="Measure what serves a model best here, and store it."
     )
     yield CommandSpec(name="plugins", target="millpond_cli.plugins:app", summary="List and check plugins and kernels.")

@@ -47,6 +47,7 @@ def test_commands_are_found():
         "millpond embed",
         "millpond similarity",
         "millpond inspect",
+        "millpond tune",
         "millpond plugins list",
         "millpond plugins doctor",
         "millpond plugins kernels",

@@ -55,6 +55,10 @@ class ModelShape(_Record):
     num_attention_heads: int | None
     intermediate_size: int | None
 
+    def __str__(self) -> str:
+        """The shape in brief: ``BertModel, 384 x 6``."""
+        return f"{self.architecture}, {self.hidden_size} x {self.num_hidden_layers}"
+
 
 class ComputeMode(_Record):
     """How a model computes.
@@ -71,6 +75,11 @@ class ComputeMode(_Record):
     quantization: str | None
     deterministic: bool
 
+    def __str__(self) -> str:
+        """The mode in brief: ``float32 on cpu, int8, deterministic``."""
+        how = [f"{self.dtype} on {self.device}", self.quantization, "deterministic" if self.deterministic else None]
+        return ", ".join(filter(None, how))
+
 
 class Machine(_Record):
     """What a model computes on.
@@ -82,6 +91,10 @@ class Machine(_Record):
 
     processor: str
     cores: Count
+
+    def __str__(self) -> str:
+        """The machine in brief: ``AMD EPYC, 2 cores``."""
+        return f"{self.processor}, {self.cores} core{'' if self.cores == 1 else 's'}"
 
 
 class ProfileKey(_Record):
