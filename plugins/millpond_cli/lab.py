@@ -20,7 +20,9 @@ from millpond_cli.contest import By, Candidate, Comparison, Sample, alternate, c
 
 DEFAULT_BUDGET: int = EngineConfig().max_num_batched_tokens
 SMALLEST_RUN = 256  # tokens a worker
-WARM = 0.2  # seconds of a run that says how fast the model is
+SHORTEST_RUN = 0.1  # seconds, if there is time; what is over sooner cannot be measured well
+WARM, WARM_SHARE = 0.2, 0.05  # seconds, and share of the time, of a run that says how fast the model is
+WARM_RUNS = 3  # the first ones are slow
 
 
 class Show(Protocol):
@@ -41,7 +43,7 @@ class Attempt:
         setting: The name of an op, "max_num_batched_tokens", "num_workers"; or "all" for all that was chosen.
         value: What was tried: the name of a variant, or a number.
         verdict: "default", "chosen", "faster" than the default and not chosen, "slower", "no_difference" that can be
-            told, "too_few_rounds" to tell, "hopeless" after one run, "refused", or "not_tried".
+            told, "too_few_rounds" to tell, "hopeless" after a run or two, "refused", or "not_tried".
         reason: Why it was refused or not tried.
         tokens_per_cpu_second: The median of its rounds; None if it did not run.
         tokens_per_second: The same by the clock.
@@ -130,16 +132,16 @@ class Lab(AbstractContextManager["Lab"]):
         bench.close()
 
     def warm_up(self) -> None:
-        """Learn how fast the model is."""
+        """Learn how fast the model is, from runs that come to last long enough."""
         self.show.phase("warming up")
-        tokens = SMALLEST_RUN * self.cores
+        tokens, lasts = SMALLEST_RUN * self.cores, min(WARM, self.seconds * WARM_SHARE)
         self.run(self.bench, self.bench.draw(tokens), self.settings)
-        while True:
+        for _ in range(WARM_RUNS):
             sample = self.run(self.bench, self.bench.draw(tokens), self.settings)
             self.rate = sample.rate("wall")
-            if sample.wall >= WARM or tokens >= DEFAULT_BUDGET * self.cores:
+            if sample.wall >= lasts / 2:
                 return
-            tokens *= 4
+            tokens = max(tokens, int(self.rate * lasts))
 
     def run(self, bench: Bench, workload: Workload, settings: ProfileSettings) -> Sample:
         """Serve a workload once."""
@@ -160,8 +162,12 @@ class Lab(AbstractContextManager["Lab"]):
 
     def tokens(self, seconds: float, *, runs: float, least: int = SMALLEST_RUN) -> int:
         """The tokens of a run such that so many runs fit: a batch for each worker, or fewer if time is short."""
-        most = (self.settings.max_num_batched_tokens or DEFAULT_BUDGET) * self.cores
+        most = self.enough(self.settings.max_num_batched_tokens or DEFAULT_BUDGET)
         return int(min(max(self.rate * seconds / runs, least * self.cores), most))
+
+    def enough(self, budget: int) -> int:
+        """The tokens of a run that is worth measuring: a batch for each worker, and not over in no time."""
+        return int(max(budget * self.cores, self.rate * SHORTEST_RUN))
 
     def contest(self, setting: str, default: Rival, rivals: Sequence[Rival], *, by: By, seconds: float) -> Rival:
         """Measure the values of a setting beside the default; the one to take."""

@@ -18,7 +18,7 @@ VERDICTS = {
     "slower": "slower",
     "no_difference": "no difference that can be told",
     "too_few_rounds": "too few rounds to tell",
-    "hopeless": "hopeless in one short run",
+    "hopeless": "hopeless: less than half as fast",
     "refused": "refused",
     "not_tried": "not tried",
 }

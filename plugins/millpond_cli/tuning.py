@@ -156,10 +156,10 @@ def try_budgets(lab: Lab) -> None:
     """Try the most tokens of a batch; each worker gets a batch of the largest at least."""
 
     def needed(budgets: Sequence[int]) -> float:
-        return LEAST * len(budgets) * max(budgets) * lab.cores / lab.rate
+        return LEAST * len(budgets) * lab.enough(max(budgets)) / lab.rate
 
     tried = _plan(lab, "max_num_batched_tokens", [DEFAULT_BUDGET, *BUDGETS], needed)
-    _try_values(lab, "max_num_batched_tokens", tried, max(tried) * lab.cores)
+    _try_values(lab, "max_num_batched_tokens", tried, lab.enough(max(tried)))
 
 
 def try_workers(lab: Lab) -> None:
@@ -188,11 +188,12 @@ def _plan(lab: Lab, setting: str, values: Sequence[int], needed: Callable[[Seque
     """The values that there is time to try, the default first; of the others it is written down why they are not."""
     seconds, tried = time_for(lab, setting), [values[0]]
     for value in values[1:]:
-        share = needed([*tried, value]) / max(seconds, 1e-3)
-        if share <= 1:
+        asked = needed([*tried, value])
+        if asked <= seconds:
             tried.append(value)
             continue
-        reason = f"--seconds {math.ceil(lab.seconds * share)} would have time for it"
+        enough = math.ceil(lab.seconds * asked / seconds) if seconds else 0
+        reason = f"--seconds {enough} would have time for it" if enough else "the time was over"
         lab.attempts.append(Attempt(setting=setting, value=value, verdict="not_tried", reason=reason))
     return tried
 
@@ -218,7 +219,7 @@ def confirm(lab: Lab) -> float | None:
     if chosen == defaults:
         return None
     budget, seconds = max(chosen.max_num_batched_tokens or 0, DEFAULT_BUDGET), time_for(lab, "all")
-    tokens = budget * lab.cores if chosen.max_num_batched_tokens else lab.tokens(seconds, runs=2 * LEAST)
+    tokens = lab.enough(budget) if chosen.max_num_batched_tokens else lab.tokens(seconds, runs=2 * LEAST)
     workload = lab.bench.draw(tokens)
     by_default = lab.bench if chosen.kernels == defaults.kernels else lab.load(defaults.kernels)
     default = lab.rival("defaults", by_default, workload, defaults)

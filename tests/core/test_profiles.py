@@ -475,6 +475,14 @@ def test_a_kernel_that_the_caller_replaces_need_not_be_there(folder, key, model,
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+def test_the_way_out_names_the_mode(folder, registry, model, caplog):
+    mode = {"dtype": "bfloat16", "quantization": "int8", "deterministic": True}
+    store(folder, key_for(registry, model, **mode)).write_text("{", encoding="utf-8")
+    LLM(model, device="cpu", **mode).close()
+    way_out = f"`millpond tune {model} --dtype bfloat16 --quantization int8 --deterministic` makes it anew"
+    assert way_out in caplog.text
+
+
 def test_a_profile_that_would_undo_the_quantization_is_left_aside(folder, registry, model, caplog):
     key = key_for(registry, model, quantization="int8")
     store(folder, key, kernels={"linear": "torch"}, num_workers=WORKERS)

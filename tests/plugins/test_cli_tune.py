@@ -549,7 +549,7 @@ def on_a_terminal(*arguments):
 @pytest.mark.usefixtures("folder")
 def test_a_terminal_shows_a_bar_unless_it_is_to_be_quiet(model):
     shown = on_a_terminal(model, "--seconds", 1, "--dry-run")
-    for phase in ("loading", "warming up", "linear", "max_num_batched_tokens"):
+    for phase in ("loading", "warming up", "attention"):
         assert f"/1 s  {phase}" in shown
     assert on_a_terminal(model, "--seconds", 0.1, "--dry-run", "--quiet") == ""
 

@@ -83,6 +83,18 @@ def test_who_is_hopeless_runs_once_and_who_is_behind_a_few_times():
     assert [compare(one, it, "cpu").verdict for it in (bad, behind, equal)] == ["hopeless", "slower", "no_difference"]
 
 
+def test_a_machine_that_stood_still_for_a_while_makes_nobody_hopeless():
+    machine = Machine()
+    one, stalled, slow = (
+        machine.candidate("a", 100),
+        machine.candidate("b", 0.1, *[100] * 20),
+        machine.candidate("c", 30),
+    )
+    alternate(one, [stalled, slow], by="wall", seconds=1e9, clock=machine.clock)
+    assert [len(it.samples) for it in (one, stalled, slow)] == [MOST, MOST, 2]
+    assert [compare(one, it, "wall").verdict for it in (stalled, slow)] == ["no_difference", "hopeless"]
+
+
 def test_when_all_are_behind_nothing_is_left_to_measure():
     machine = Machine()
     one, two = machine.candidate("a", 100), machine.candidate("b", 10)
@@ -131,6 +143,7 @@ def test_of_many_rounds_the_two_outermost_do_not_count():
         (0.90, 0.15, SOME, "too_few_rounds"),
         (0.40, 0.0, 1, "hopeless"),
         (0.40, 0.0, LEAST, "slower"),
+        (0.40, 0.2, 2, "too_few_rounds"),
         (3.00, 0.0, 1, "too_few_rounds"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -76,7 +77,7 @@ def with_profile(
     found = _find(arguments.profile, key)
     if found is None:
         return arguments
-    model, given = resolution.repository.model, arguments.compute.kernels
+    given = arguments.compute.kernels
     try:
         settings = _read(found, key).settings
         added = {op: variant for op, variant in settings.kernels.items() if op not in given}
@@ -85,15 +86,24 @@ def with_profile(
     except (InvalidInputError, UnknownNameError) as error:
         if found.given:
             raise
-        logger.warning("%s. It is left aside; `millpond tune %s` makes it anew", error, model)
+        logger.warning("%s. It is left aside; `%s` makes it anew", error, _command(resolution, key.mode))
         return arguments
-    logger.info("%s: the profile %s is in use: %s", model, found.path, settings)
+    logger.info("%s: the profile %s is in use: %s", resolution.repository.model, found.path, settings)
     engine = {name: value for name, value in settings.engine.items() if name not in arguments.engine.model_fields_set}
     return replace(
         arguments,
         compute=replace(arguments.compute, kernels={**added, **given}),
         engine=arguments.engine.model_copy(update=engine),
     )
+
+
+def _command(resolution: "Resolution", mode: ComputeMode) -> str:
+    """What to type for a profile of the same model and mode."""
+    words = ["millpond", "tune", resolution.repository.model]
+    words += ["--dtype", mode.dtype] if resolution.dtype.origin == "user" else []
+    words += ["--quantization", mode.quantization] if mode.quantization else []
+    words += ["--deterministic"] if mode.deterministic else []
+    return shlex.join(words)
 
 
 def _find(given: bool | Path, key: ProfileKey) -> Found | None:
