@@ -39,10 +39,12 @@ def lines_of(profile: Profile, found: Tuning, path: Path | None) -> Iterator[str
     yield table([HEADING, *map(_row, found.attempts)], right=(2, 3))
     settings, gain = profile.settings, profile.measured.gain
     yield ""
-    if gain is None:
-        yield f"Chosen: {settings}; nothing else was faster by more than the rounds differ."
-    else:
+    if gain is not None:
         yield f"Chosen: {settings}; {gain:.2f} times as fast as the defaults."
+    elif any(attempt.setting == "all" for attempt in found.attempts):
+        yield f"Chosen: {settings}; what was faster by itself is not, all together."
+    else:
+        yield f"Chosen: {settings}; nothing else was faster by more than the rounds differ."
     yield "Stored: nothing." if path is None else f"Stored: {path}"
 
 

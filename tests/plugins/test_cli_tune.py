@@ -26,7 +26,16 @@ from typer.testing import CliRunner
 from millpond import LLM, EngineError, cli
 from millpond.loading.arguments import read_arguments
 from millpond.loading.build import load_model, resolve_model
-from millpond.loading.profile import read_profile
+from millpond.loading.profile import (
+    ComputeMode,
+    Machine,
+    Measured,
+    Profile,
+    ProfileKey,
+    ProfileSettings,
+    read_profile,
+    shape_of,
+)
 from millpond.nn.ops import Setting, judge_kernels
 from millpond.plugins import PluginManager
 from millpond.registry import Origin, Registry
@@ -37,6 +46,7 @@ from millpond_cli import tuning
 from millpond_cli.bench import Bench, draw
 from millpond_cli.contest import MOST, Sample
 from millpond_cli.lab import Attempt, Lab, choose
+from millpond_cli.tune_report import lines_of
 
 PER_SECOND = 1000  # tokens, of the made-up machine with its defaults
 LONG = 1e4  # seconds, on that machine: no time passes
@@ -383,6 +393,28 @@ def test_a_variant_that_two_plugins_bring_is_named_whole():
     registry.register(KernelSpec(name="gelu.steady", target=same, priority=-1), origin)
     verdicts = judge_kernels(registry, "gelu", Setting(device=torch.device("cpu"), dtype=torch.float32))
     assert tuning.spellings(verdicts) == ["mine/gelu.quick", "yours/gelu.quick", "steady"]
+
+
+def test_what_was_found_is_told_in_a_line():
+    key = ProfileKey(
+        model=shape_of("X", {}),
+        mode=ComputeMode(device="cpu", dtype="float32", quantization=None, deterministic=False),
+        machine=Machine(processor="A", cores=1),
+    )
+
+    def line(gain, *attempts, **settings):
+        measured = Measured(date="", millpond="", torch="", seconds=1.0, gain=gain, tokens_per_second=1.0)
+        profile = Profile(key=key, settings=ProfileSettings(**settings), measured=measured)
+        found = tuning.Tuning(
+            attempts=attempts, settings=profile.settings, gain=gain, tokens_per_second=1.0, seconds=1.0
+        )
+        return next(it for it in lines_of(profile, found, None) if it.startswith("Chosen: "))
+
+    tried = Attempt(setting="gelu", value="torch", verdict="slower", ratio=0.9, spread=0.1, rounds=5)
+    together = Attempt(setting="all", value="what was chosen", verdict="no_difference", ratio=1.0, spread=0.1, rounds=5)
+    assert line(None, tried).endswith("the defaults; nothing else was faster by more than the rounds differ.")
+    assert line(None, tried, together).endswith("the defaults; what was faster by itself is not, all together.")
+    assert line(1.234, tried, together, num_workers=3).endswith("num_workers=3; 1.23 times as fast as the defaults.")
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
