@@ -214,7 +214,7 @@ def rows(found, setting):
 def test_where_nothing_is_faster_the_defaults_stay(search):
     found = search(lambda kernels, budget, workers: 1.0)
     assert (str(found.settings), found.gain) == ("the defaults", None)
-    for setting, default in (("max_num_batched_tokens", 2048), ("num_workers", 4), ("gelu", None)):
+    for setting, default in (("max_num_batched_tokens", 2048), ("num_workers", 4), ("attention", None)):
         verdicts = rows(found, setting)
         assert sorted(verdicts.values()) == ["default", *["no_difference"] * (len(verdicts) - 1)]
         assert default is None or verdicts[default] == "default"
