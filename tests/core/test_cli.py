@@ -98,7 +98,7 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
     stdout, imported = run_and_look(["--help"])
     assert imported & HEAVY == set()
     assert {name for name in imported if name.startswith("millpond_cli.")} == {"millpond_cli.plugin"}
-    for name in ("embed", "similarity", "inspect", "plugins"):
+    for name in ("embed", "similarity", "inspect", "tune", "plugins"):
         assert f"\n  {name} " in stdout
     assert "Turn texts into vectors." in stdout
 
@@ -108,6 +108,7 @@ def test_help_of_a_command_imports_nothing_heavy():
         ["embed"],
         ["similarity"],
         ["inspect"],
+        ["tune"],
         ["plugins", "list"],
         ["plugins", "doctor"],
         ["plugins", "kernels"],
