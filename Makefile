@@ -45,7 +45,7 @@ bench: $(VENV)/.installed-test ## Measure speed and memory beside sentence-trans
 	$(PY) benchmarks/suite.py --short $(ARGS)
 
 bench-full: $(VENV)/.installed-test ## Measure all of it, about two hours, and write docs/performance.md
-	$(PY) benchmarks/suite.py --output benchmarks/published --report $(ARGS)
+	$(PY) benchmarks/suite.py --publish $(ARGS)
 
 fmt: $(VENV)/.installed-dev ## Format the code and mend what the linter can mend
 	$(PY) -m ruff check --fix-only --quiet .

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -114,6 +114,11 @@ class Contest:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    def prepare(self, contestants: Sequence[Contestant], model: Model) -> None:
+        """Make the environments and the forms of a model that are not there, before anything is measured."""
+        for contestant in contestants:
+            self.load_arguments(contestant, model)
 
     def enter(self, contestants: Sequence[Contestant], model: Model) -> None:
         """Load a model in each contestant; one of ours that refuses is left out, and said to be.
@@ -236,7 +241,13 @@ def turns(names: Sequence[str], rounds: int) -> Iterator[list[str]]:
 
 
 def alternate(
-    workers: Mapping[str, Worker], rounds: int, action: str, title: str, **arguments: Any
+    workers: Mapping[str, Worker],
+    rounds: int,
+    action: str,
+    title: str,
+    *,
+    before: Callable[[], None] = lambda: None,
+    **arguments: Any,
 ) -> dict[str, list[dict[str, Any]]]:
     """Have all do the same in turns.
 
@@ -245,6 +256,7 @@ def alternate(
         rounds: How often each works.
         action: What each does.
         title: What is said of it on stderr.
+        before: Called before each round.
         **arguments: The arguments of the action; a function is called with the number of the round.
 
     Returns:
@@ -253,6 +265,7 @@ def alternate(
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
     for number, order in enumerate(turns(list(workers), rounds)):
         console.print(f"{title}: round {number + 1} of {rounds}")
+        before()
         given = {name: value(number) if callable(value) else value for name, value in arguments.items()}
         for name in order:
             time.sleep(SETTLE)

@@ -106,7 +106,7 @@ ALL = (
     ),
 )
 BY_NAME: Mapping[str, Contestant] = {contestant.name: contestant for contestant in ALL}
-BRIEF = ("millpond", "millpond-int8", "st-torch", "st-openvino", "st-openvino-int8")  # who a short run compares
+LEFT_TO_FULL_RUNS = frozenset({"millpond-deterministic", "st-onnx", "st-onnx-int8"})
 REFERENCE = "st-torch"  # whose vectors the others' are compared with
 
 
@@ -117,6 +117,15 @@ def default_names(flags: frozenset[str]) -> tuple[str, ...]:
         flags: What the processor can do, as /proc/cpuinfo names it.
     """
     return tuple(name for name in BY_NAME if name != "st-openvino-float32" or flags & BFLOAT16_FLAGS)
+
+
+def brief_names(flags: frozenset[str]) -> tuple[str, ...]:
+    """Who a short run compares: the fastest peers, and the one that most people use.
+
+    Args:
+        flags: What the processor can do, as /proc/cpuinfo names it.
+    """
+    return tuple(name for name in default_names(flags) if name not in LEFT_TO_FULL_RUNS)
 
 
 def chosen(names: tuple[str, ...]) -> list[Contestant]:

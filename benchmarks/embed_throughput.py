@@ -6,7 +6,8 @@ Compared are CPU seconds of the whole process, which a busy machine disturbs les
 real tokens count as work.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -25,20 +26,30 @@ ALIKE = 0.9  # mean cosine; whoever is below embeds something else
 GIGA = 1e9
 
 
-def compare(workload: Workload, model: Model, contest: Contest, matrices: Worker, rounds: int) -> Result:
-    """Have all embed a workload in turns, and measure the machine's peak before each round."""
+class Peaks:
+    """What the machine reaches in products of large matrices: measured between the rounds, the best of them counts."""
+
+    def __init__(self) -> None:
+        self._rates: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
+
+    def measure(self, matrices: Worker) -> None:
+        """Measure each precision once more."""
+        for precision, found in self._rates.items():
+            found.append(matrices.ask("peak", precision=precision, seconds=PEAK_SECONDS)["rate"])
+
+    def of(self, precision: str) -> Spread:
+        """The GFLOP a CPU second in a precision, so far."""
+        return Spread.of(self._rates[precision])
+
+
+def compare(
+    workload: Workload, model: Model, contest: Contest, rounds: int, measure_peaks: Callable[[], None]
+) -> Result:
+    """Have all embed a workload in turns, with the machine's peaks measured before each round."""
     contest.give(workload)
     agreement = agreements(contest.vectors(workload, COMPARED))
-    peaks: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
-
-    def measure_peaks(_: int) -> str:
-        for precision, found in peaks.items():
-            found.append(matrices.ask("peak", precision=precision, seconds=PEAK_SECONDS)["rate"])
-        return workload.name
-
     title = f"{model.name}, {workload.name}, {len(workload.texts)} texts"
-    runs = alternate(contest.workers, rounds, "run", title, workload=measure_peaks)
-    peak = {precision: Spread.of(found) for precision, found in peaks.items()}
+    runs = alternate(contest.workers, rounds, "run", title, before=measure_peaks, workload=workload.name)
     return {
         "workload": workload.name,
         "model": model.name,
@@ -46,10 +57,9 @@ def compare(workload: Workload, model: Model, contest: Contest, matrices: Worker
         "tokens": sum(workload.lengths),
         "fingerprint": workload.fingerprint,
         "padding_of_batches_of_32": workload.padding(),
-        "peak_gflops": {precision: spread.as_dict() for precision, spread in peak.items()},
         "rows": {
             name: {
-                **_figures(workload, model.flops(workload), runs[name], peak[worker.about["precision"]]),
+                **_figures(workload, model.flops(workload), runs[name]),
                 "precision": worker.about["precision"],
                 "cosine_to_reference": agreement[name],
             }
@@ -75,17 +85,15 @@ def agreements(vectors: Mapping[str, Vectors]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _figures(workload: Workload, flops: float, runs: list[dict[str, Any]], peak: Spread) -> Result:
+def _figures(workload: Workload, flops: float, runs: list[dict[str, Any]]) -> Result:
     cpu, wall = [run["cpu"] for run in runs], [run["wall"] for run in runs]
-    gflops = rates(flops / GIGA, cpu)
     return {
         "cpu_seconds": cpu,
         "wall_seconds": wall,
         "idle_cpu_seconds": [run["idle_cpu"] for run in runs],
         "texts_per_cpu_second": rates(len(workload.texts), cpu).as_dict(),
         "texts_per_second": rates(len(workload.texts), wall).as_dict(),
-        "gflop_per_cpu_second": gflops.as_dict(),
-        "share_of_peak": gflops.median / peak.high,
+        "gflop_per_cpu_second": rates(flops / GIGA, cpu).as_dict(),
     }
 
 
@@ -107,27 +115,38 @@ def _ratios(runs: Mapping[str, list[dict[str, Any]]]) -> list[Result]:
 
 def measure(settings: Settings) -> Result:
     """All workloads with the model; and, in a full run, texts of full length with a model of BERT-base's size."""
-    result, comparisons = new_result(settings), []
-    model = settings.model
-    workloads = [prose(model.tokenizer, settings.count(2000, 500))]
+    result, peaks, model = new_result(settings), Peaks(), settings.model
+    workloads = [prose(model.tokenizer, settings.count(2000, 300))]
     if not settings.short:
         workloads += [
-            documentation(model.tokenizer, settings.count(2000, 500)),
+            documentation(model.tokenizer, settings.count(2000, 300)),
             full_length(model.tokenizer, settings.count(500, 125)),
         ]
-    with Contest(settings.environments) as contest:
-        matrices = contest.matrices()
-        contest.enter(settings.contestants, model)
-        result |= contest.describe() | {"torch": matrices.about}
-        comparisons += [compare(workload, model, contest, matrices, settings.rounds) for workload in workloads]
+    plan = [(model, workloads)]
     if not settings.short:
         large = bert_base(settings.environments)
+        plan.append((large, [full_length(large.tokenizer, settings.count(40, 10))]))
+    with Contest(settings.environments) as contest:
+        for each, _ in plan:
+            contest.prepare(settings.contestants, each)
+    comparisons: list[Result] = []
+    for each, texts in plan:
         with Contest(settings.environments) as contest:
             matrices = contest.matrices()
-            contest.enter(settings.contestants, large)
-            workload = full_length(large.tokenizer, settings.count(40, 10))
-            comparisons.append(compare(workload, large, contest, matrices, settings.rounds))
-    return {**result, "comparisons": comparisons}
+            contest.enter(settings.contestants, each)
+            result["torch"] = matrices.about
+            for said, of in contest.describe().items():
+                result[said] = {**of, **result[said]}  # of the first model, where both say it
+            measure_peaks = partial(peaks.measure, matrices)
+            comparisons += [compare(workload, each, contest, settings.rounds, measure_peaks) for workload in texts]
+    return {**result, "peak_gflops": _with_shares(comparisons, peaks), "comparisons": comparisons}
+
+
+def _with_shares(comparisons: list[Result], peaks: Peaks) -> dict[str, dict[str, float]]:
+    """Give each row its share of the peak of its precision, the best of the whole run; returns the peaks."""
+    for row in (row for comparison in comparisons for row in comparison["rows"].values()):
+        row["share_of_peak"] = row["gflop_per_cpu_second"]["median"] / peaks.of(row["precision"]).high
+    return {precision: peaks.of(precision).as_dict() for precision in PRECISIONS}
 
 
 if __name__ == "__main__":

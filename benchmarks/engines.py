@@ -4,7 +4,7 @@ Runs in the environments of the peers too, so it imports a library only where th
 """
 
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -13,28 +13,23 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 PEAK_SIZE = 2048  # rows and columns of the matrices that a CPU's peak is measured with
 DEVICE_PEAK_SIZE = 8192
+BACKEND_PACKAGES = {"torch": ("torch",), "onnx": ("onnxruntime",), "openvino": ("openvino", "nncf")}
 OPENVINO_TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 WARM_UP = 3  # products before the clock is started
-PACKAGES = (
-    "millpond",
-    "sentence-transformers",
-    "transformers",
-    "torch",
-    "onnxruntime",
-    "optimum-onnx",
-    "openvino",
-    "optimum-intel",
-    "nncf",
-    "tokenizers",
-)
 
 
 class Engine:
-    """What is asked of a contestant; none does all."""
+    """What is asked of a contestant; none does all.
+
+    Attributes:
+        packages: Those whose versions are told.
+    """
+
+    packages: tuple[str, ...] = ("torch",)
 
     def describe(self) -> dict[str, Any]:
         """What was loaded: the precision that it computes in, the versions of its packages."""
-        return {"precision": self.precision, "versions": _versions()}
+        return {"precision": self.precision, "versions": {package: version(package) for package in self.packages}}
 
     @property
     def precision(self) -> str:
@@ -75,6 +70,8 @@ class Engine:
 
 class Millpond(Engine):
     """Millpond's LLM."""
+
+    packages = ("millpond", "torch")
 
     def __init__(self, *, model: str, **options: Any) -> None:
         from millpond import LLM  # noqa: PLC0415
@@ -144,6 +141,7 @@ class SentenceTransformers(Engine):
         if backend == "onnx":
             given["provider"] = "CPUExecutionProvider"
         self.backend, self.file_name = backend, file_name
+        self.packages = ("sentence-transformers", "transformers", *BACKEND_PACKAGES[backend])
         self.model = SentenceTransformer(
             model,
             backend=backend,  # type: ignore[arg-type]  # one of its literals
@@ -244,13 +242,3 @@ def load_engine(engine: str, **options: Any) -> Engine:
     if engine not in kinds:
         raise ValueError(f"there is no engine {engine!r}; there are: {', '.join(kinds)}")
     return kinds[engine](**options)
-
-
-def _versions() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

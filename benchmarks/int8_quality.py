@@ -45,7 +45,7 @@ def compare(texts: Vectors, queries: Vectors, reference: tuple[Vectors, Vectors]
 def measure(settings: Settings) -> Result:
     """All contestants on the same texts and queries."""
     result = new_result(settings)
-    texts = prose(settings.model.tokenizer, settings.count(2000, 500))
+    texts = prose(settings.model.tokenizer, settings.count(2000, 300))
     count = max(len(texts.texts) // SMALLEST_SHARE, 1)
     queries = prose(settings.model.tokenizer, count, seed=QUERY_SEED)
     taking_part = settings.contestants

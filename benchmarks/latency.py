@@ -66,7 +66,8 @@ def _figures(blocks: list[dict[str, Any]]) -> Result:
         "p50_ms": quantiles_of_rounds(milliseconds, MIDDLE).as_dict(),
         "p95_ms": quantiles_of_rounds(milliseconds, TAIL).as_dict(),
         "cpu_ms": sum(block["cpu"] for block in blocks) / texts * MILLI,
-        "milliseconds": [[round(value, 4) for value in block] for block in milliseconds],
+        "p50_ms_of_blocks": [quantile(block, MIDDLE) for block in milliseconds],
+        "p95_ms_of_blocks": [quantile(block, TAIL) for block in milliseconds],
     }
 
 

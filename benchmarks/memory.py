@@ -16,7 +16,7 @@ from workloads import Workload, prose
 def measure(settings: Settings) -> Result:
     """Each in turn: start, load, embed, end."""
     result = new_result(settings)
-    workload = prose(settings.model.tokenizer, settings.count(2000, 500))
+    workload = prose(settings.model.tokenizer, settings.count(2000, 200))
     runs: dict[str, list[dict[str, float]]] = {}
     with Contest(settings.environments) as contest:
         for number in range(settings.rounds):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from contestants import Contestant, lock_file
 from tokenizers import Tokenizer
@@ -24,6 +24,7 @@ BERT_BASE: Mapping[str, Any] = {
     "max_position_embeddings": 512,
 }
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+LAYOUT: Literal["old"] = "old"  # of the files of sentence-transformers: all its versions read it
 LONGEST = 256  # tokens of a text; MiniLM's own limit
 SEED = 7
 
@@ -85,7 +86,7 @@ def bert_base(folder: Path) -> Model:
         folder: Where models are kept.
     """
     source = minilm()
-    target = folder / "models" / f"bert-base-{_short_hash(json.dumps(BERT_BASE), str(SEED), str(LONGEST))}"
+    target = folder / "models" / f"bert-base-{_short_hash(json.dumps(BERT_BASE), str(SEED), LAYOUT, str(LONGEST))}"
     if not target.exists():
         with whole_or_not_at_all(target) as draft:
             _write_random(draft, source)
@@ -117,7 +118,7 @@ def _write_random(folder: Path, source: Model) -> None:
     checkpoints.write_weights(
         folder, checkpoints.random_tensors({**checkpoints.bert_shapes(config), **pooler}, seed=SEED)
     )
-    checkpoints.write_sentence_transformers(folder, size=size, max_seq_length=LONGEST)
+    checkpoints.write_sentence_transformers(folder, layout=LAYOUT, size=size, max_seq_length=LONGEST)
     for name in TOKENIZER_FILES:
         if (source.folder / name).exists():
             shutil.copy(source.folder / name, folder / name)

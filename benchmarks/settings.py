@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contestants import BRIEF, Contestant, chosen, default_names
+from contestants import Contestant, brief_names, chosen, default_names
 from environments import console, default_folder
 from machine import describe_machine, processor_flags
 from models import Model, minilm
@@ -71,7 +71,7 @@ def read_settings(question: str, about: str | None, *, rounds: int = 5, short_ro
     parser.add_argument("--output", type=Path, default=RESULTS, help="where figures go (default: %(default)s)")
     given = parser.parse_args()
     usual = default_names(processor_flags())
-    names = BRIEF if given.short else usual
+    names = brief_names(processor_flags()) if given.short else usual
     if given.contestants:
         names = usual if given.contestants == "all" else tuple(given.contestants.split(","))
     return Settings(

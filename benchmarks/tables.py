@@ -1,5 +1,6 @@
 """Results as Markdown: the one place where figures become text."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -53,7 +54,8 @@ def count_of(number: int, what: str) -> str:
 
 def throughput(result: Result) -> str:
     """Who takes part; for each workload the speeds, and how many times as much the peers need."""
-    comparisons = [part for comparison in result["comparisons"] for part in _comparison(comparison)]
+    peaks = result["peak_gflops"]
+    comparisons = [part for comparison in result["comparisons"] for part in _comparison(comparison, peaks)]
     return "\n\n".join([contestants(result), *comparisons])
 
 
@@ -70,7 +72,7 @@ def contestants(result: Result) -> str:
     return table(["", "computes in", "versions"], rows, right=False)
 
 
-def _comparison(comparison: Result) -> Iterable[str]:
+def _comparison(comparison: Result, peaks: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
     yield (
         f"**{comparison['workload']}, {comparison['model']}**: {count_of(comparison['texts'], 'text')}, "
         f"{comparison['tokens']:,} tokens"
@@ -81,10 +83,10 @@ def _comparison(comparison: Result) -> Iterable[str]:
         (
             [
                 label(name),
-                spread(row["texts_per_cpu_second"], 0),
-                spread(row["texts_per_second"], 0),
+                spread(row["texts_per_cpu_second"]),
+                spread(row["texts_per_second"]),
                 f"{row['gflop_per_cpu_second']['median']:.0f}",
-                _share(row, comparison["peak_gflops"]),
+                _share(row, peaks),
                 f"{row['cosine_to_reference']['mean']:.4f}",
                 f"{row['cosine_to_reference']['min']:.4f}",
             ]
@@ -151,9 +153,7 @@ def _stages(stages: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
 
 def memory(result: Result) -> str:
     """The memory of each once it is loaded, and at its peak."""
-    rows = (
-        [label(name), spread(row["loaded_mib"], 0), spread(row["peak_mib"], 0)] for name, row in result["rows"].items()
-    )
+    rows = ([label(name), spread(row["loaded_mib"]), spread(row["peak_mib"])] for name, row in result["rows"].items())
     head = f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}, a fresh process each"
     return f"{head}\n\n{table(['', 'loaded, MiB', 'peak, MiB'], rows)}"
 
@@ -183,7 +183,7 @@ def tokenisation(result: Result) -> str:
     rows = (
         [
             label(name),
-            *(spread(row[f"{kind}_per_second"], 0) for kind in ("tokenised", "embedded", "embedded_from_ids")),
+            *(spread(row[f"{kind}_per_second"]) for kind in ("tokenised", "embedded", "embedded_from_ids")),
             f"{row['share_of_cpu']['median']:.1%}",
             spread(row["wall_over_ids"], 3),
         ]
@@ -198,7 +198,7 @@ def gpu(result: Result) -> str:
     rows = (
         [
             f"{label(row['contestant'])}, {row['model']}, {row['workload']}, {row['precision']}",
-            spread(row["texts_per_second"], 0),
+            spread(row["texts_per_second"]),
             f"{row['utilisation_of_forward']['median']:.0%}",
             f"{row['utilisation_of_call']['median']:.0%}",
             f"{row['peak_gflops'] / 1e3:.0f}",
@@ -215,8 +215,10 @@ def label(name: str) -> str:
     return f"**{contestant.label}**" if contestant.is_ours else contestant.label
 
 
-def spread(found: Mapping[str, float], digits: int) -> str:
-    """A median with its range."""
+def spread(found: Mapping[str, float], digits: int | None = None) -> str:
+    """A median with its range; if nobody says how many digits, three that count."""
+    if digits is None:
+        digits = max(2 - int(math.log10(max(found["median"], 1.0))), 0)
     median, low, high = (f"{found[name]:,.{digits}f}" for name in ("median", "low", "high"))
     return f"{median} [{low}-{high}]"
 

@@ -14,7 +14,7 @@ ACTIONS = {"tokenised": "tokenise", "embedded": "run", "embedded_from_ids": "run
 def measure(settings: Settings) -> Result:
     """In turns: tokenise alone, embed texts, embed token ids."""
     result = new_result(settings)
-    workload = prose(settings.model.tokenizer, settings.count(2000, 500))
+    workload = prose(settings.model.tokenizer, settings.count(2000, 300))
     runs: dict[str, dict[str, list[Result]]] = {}
     with Contest(settings.environments) as contest:
         contest.enter([contestant for contestant in settings.contestants if contestant.is_ours], settings.model)

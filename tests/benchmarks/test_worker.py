@@ -48,10 +48,17 @@ def test_a_run_is_measured_by_who_runs(contest):
         assert run["memory"]["peak"] > 50
 
 
-def test_arguments_may_depend_on_the_round(contest):
-    asked = []
-    alternate(contest.workers, 3, "run", "a test", workload=lambda number: asked.append(number) or WORKLOAD.name)
-    assert asked == [0, 1, 2]
+def test_arguments_may_depend_on_the_round_and_something_may_come_before_it(contest):
+    seen = []
+    alternate(
+        {"millpond": contest.workers["millpond"]},
+        2,
+        "run",
+        "a test",
+        before=lambda: seen.append("before"),
+        workload=lambda number: seen.append(number) or WORKLOAD.name,
+    )
+    assert seen == ["before", 0, "before", 1]
 
 
 def test_single_texts_are_timed_one_by_one_and_begin_anew(contest):

@@ -1,0 +1,125 @@
+"""The page and its charts are what the published results say."""
+
+import json
+
+import charts
+import matplotlib.image
+import numpy as np
+import pytest
+import report
+from contestants import BY_NAME
+from tables import TABLES, markdown, spread
+
+RANGE = {"median": 1234.5, "low": 1000.0, "high": 2000.0}
+MACHINE = {
+    "processor": "A processor", "cores": 2, "memory_gib": 8.0, "flags": ["avx2"], "system": "Linux 6", "python": "3.11",
+    "load_before": 0.1, "load_after": 0.2, "revision": "abc1234",
+}  # fmt: skip
+COMMON = {
+    "date": "2026-01-02", "short": True, "rounds": 3, "model": "MiniLM-L6", "machine": MACHINE, "left_out": {},
+    "contestants": {"millpond": {"precision": "float32", "versions": {"torch": "2.13.0"}}},
+}  # fmt: skip
+PAGE = "# A page\n\n" + "\n".join(f"prose\n<!-- begin {name} -->\nold\n<!-- end {name} -->" for name in TABLES)
+
+
+def throughput():
+    row = {
+        "texts_per_cpu_second": RANGE, "texts_per_second": RANGE, "gflop_per_cpu_second": RANGE, "share_of_peak": 0.5,
+        "precision": "float32", "cosine_to_reference": {"mean": 1.0, "min": 0.99},
+    }  # fmt: skip
+    comparison = {
+        "workload": "W1p", "model": "MiniLM-L6", "texts": 2000, "tokens": 120_000,
+        "rows": {name: row for name in BY_NAME if name != "st-openvino-float32"},
+        "ratios": [{"contestant": "millpond", "peer": "st-torch", "cpu": RANGE, "wall": RANGE}],
+    }  # fmt: skip
+    peaks = {"float32": {"median": 90.0, "low": 80.0, "high": 100.0}}
+    return {**COMMON, "question": "embed_throughput", "peak_gflops": peaks, "comparisons": [comparison, comparison]}
+
+
+def latency():
+    row = {"p50_ms": {"median": 2.0, "low": 1, "high": 3}, "p95_ms": {"median": 5.0, "low": 4, "high": 6}, "cpu_ms": 3}
+    return {
+        **COMMON, "question": "latency", "workload": "W3", "tokens_of_a_text": 10.0, "block": 50,
+        "rows": {"millpond": row, "st-torch": row}, "ratios": [], "stages": {},
+    }  # fmt: skip
+
+
+def test_the_page_in_the_repository_is_what_its_results_say():
+    page = report.PAGE.read_text(encoding="utf-8")
+    assert report.fill(page, report.read_results(report.PUBLISHED)) == page
+
+
+def test_tables_go_between_their_marks_and_prose_stays():
+    filled = report.fill(PAGE, {"embed_throughput": throughput()})
+    assert filled.count("prose") == len(TABLES)
+    assert "old" not in filled
+    assert markdown(throughput()) in filled
+    assert "*Not measured: `python benchmarks/gpu.py` does it.*" in filled
+    assert report.fill(filled, {"embed_throughput": throughput()}) == filled
+
+
+@pytest.mark.parametrize("broken", [PAGE.replace("<!-- end gpu -->", ""), PAGE + "<!-- begin gpu -->"])
+def test_a_page_without_a_place_for_a_question_is_refused(broken):
+    with pytest.raises(ValueError, match="begin gpu"):
+        report.fill(broken, {})
+
+
+def test_results_are_read_by_question(tmp_path):
+    (tmp_path / "latency.json").write_text(json.dumps(latency()), encoding="utf-8")
+    (tmp_path / "other.json").write_text("no JSON", encoding="utf-8")
+    assert report.read_results(tmp_path) == {"latency": latency()}
+
+
+def test_what_is_published_is_what_was_measured_and_the_rest_stays(tmp_path):
+    for folder, results in (("old", {"latency": latency()}), ("new", {"embed_throughput": throughput()})):
+        (tmp_path / folder).mkdir()
+        for question, result in results.items():
+            (tmp_path / folder / f"{question}.json").write_text(json.dumps(result), encoding="utf-8")
+    report.publish(tmp_path / "new", tmp_path / "old")
+    assert report.read_results(tmp_path / "old") == {"embed_throughput": throughput(), "latency": latency()}
+    with pytest.raises(SystemExit, match="holds no results"):
+        report.publish(tmp_path / "empty", tmp_path / "old")
+
+
+def test_figures_have_their_range_and_conditions_are_told():
+    assert spread(RANGE) == "1,234 [1,000-2,000]"
+    assert spread({"median": 12.345, "low": 9.0, "high": 100.0}) == "12.3 [9.0-100.0]"
+    assert spread({"median": 0.5, "low": 0.25, "high": 1.0}) == "0.50 [0.25-1.00]"
+    assert spread({"median": 0.5, "low": 0.25, "high": 1.0}, 3) == "0.500 [0.250-1.000]"
+    text = markdown({**throughput(), "left_out": {"millpond-int8": "millpond-int8: refused"}})
+    for part in (
+        "2026-01-02, revision abc1234: A processor, 2 cores",
+        "**A short run",
+        "Left out: millpond-int8: refused",
+        "50% of 100 (float32)",
+        "|  | torch |",
+        "| **Millpond**, CPU | 1,234.50 [",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(("draw", "result"), [(charts.draw_throughput, throughput()), (charts.draw_latency, latency())])
+def test_a_chart_shows_ours_and_the_peers_and_is_the_same_each_time(draw, result, tmp_path):
+    draw(result, tmp_path / "images" / "one.png")
+    draw(result, tmp_path / "two.png")
+    assert (tmp_path / "images" / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    pixels = (matplotlib.image.imread(tmp_path / "two.png")[..., :3] * 255).round().astype(int)
+    assert pixels.shape[1] == charts.WIDTH * charts.DPI
+    for colour in (charts.OURS, charts.PEERS):
+        wanted = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)])
+        assert (pixels == wanted).all(axis=-1).sum() > 100
+
+
+def test_the_bars_are_as_long_as_the_figures(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(charts, "_save", lambda figure, *_: drawn.append(figure))
+    result = throughput()
+    rows = result["comparisons"][0]["rows"]
+    for number, name in enumerate(rows):
+        rows[name] = {**rows[name], "texts_per_cpu_second": {"median": 10.0 + number, "low": 9.0, "high": 90.0}}
+    charts.draw_throughput(result, tmp_path / "x.png")
+    axes = drawn[0].axes[0]
+    places = {label.get_text(): place for label, place in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
+    lengths = {round(bar.get_y() + bar.get_height() / 2, 6): bar.get_width() for bar in axes.patches}
+    for number, name in enumerate(rows):
+        assert lengths[round(places[BY_NAME[name].label], 6)] == 10.0 + number
