@@ -16,6 +16,7 @@ BAR = 0.68  # of the room of a row
 GAP = 0.6  # rows between float and int8
 ROOM = 1.32  # times the longest bar: what is written beside it needs its place
 DPI = 160
+FEW = 20  # texts a second; below, a digit behind the point tells something
 
 
 def draw_throughput(result: Result, path: Path) -> None:
@@ -31,7 +32,8 @@ def draw_throughput(result: Result, path: Path) -> None:
             axes.barh(place, found["median"], height=BAR, color=_colour(name))
             axes.plot([found["low"], found["high"]], [place, place], color=INK, linewidth=1.2)
             beside = max(found["high"], found["median"]) + best * 0.015
-            axes.text(beside, place, f"{found['median']:,.0f}", va="center", fontsize=9, color=INK)
+            text = f"{found['median']:,.{0 if found['median'] >= FEW else 1}f}{_precision(rows[name]['precision'])}"
+            axes.text(beside, place, text, va="center", fontsize=9, color=INK)
         title = f"{comparison['workload']}, {comparison['model']}: texts a second of CPU"
         _dress(axes, order, title, best * ROOM)
     _save(figure, path, result, "longer is better; the thin line is the range of the rounds")
@@ -48,7 +50,8 @@ def draw_latency(result: Result, path: Path) -> None:
         axes.plot([middle, tail], [place, place], color=_colour(name), linewidth=2.5, solid_capstyle="butt")
         axes.plot([tail, tail], [place - BAR / 4, place + BAR / 4], color=_colour(name), linewidth=2.5)
         axes.plot(middle, place, "o", color=_colour(name), markersize=8)
-        axes.text(tail + worst * 0.015, place, f"{middle:.1f} / {tail:.1f}", va="center", fontsize=9, color=INK)
+        said = f"{middle:.1f} / {tail:.1f}{_precision(result['contestants'][name]['precision'])}"
+        axes.text(tail + worst * 0.015, place, said, va="center", fontsize=9, color=INK)
     text = (
         f"{result['workload']}, {result['model']}: milliseconds for one text of {result['tokens_of_a_text']:.0f} tokens"
     )
@@ -73,6 +76,11 @@ def _in_groups(names: Mapping[str, Any]) -> dict[str, float]:
         **{name: float(place) for place, name in enumerate(plain)},
         **{name: len(plain) + gap + place for place, name in enumerate(quantised)},
     }
+
+
+def _precision(precision: str) -> str:
+    """What is to be said of a precision that nobody expects: not of float32, and not of int8, which the names tell."""
+    return "" if precision in {"float32", "int8"} else f"  in {precision}"
 
 
 def _colour(name: str) -> str:

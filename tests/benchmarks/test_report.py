@@ -17,7 +17,9 @@ MACHINE = {
 }  # fmt: skip
 COMMON = {
     "date": "2026-01-02", "short": True, "rounds": 3, "model": "MiniLM-L6", "machine": MACHINE, "left_out": {},
-    "contestants": {"millpond": {"precision": "float32", "versions": {"torch": "2.13.0"}}},
+    "contestants": {
+        name: {"precision": "float32", "versions": {"torch": "2.13.0"}} for name in ("millpond", "st-torch")
+    },
 }  # fmt: skip
 PAGE = "# A page\n\n" + "\n".join(f"prose\n<!-- begin {name} -->\nold\n<!-- end {name} -->" for name in TABLES)
 
