@@ -1,12 +1,11 @@
 """Names the kernels that Millpond comes with."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from millpond.hookspecs import hookimpl
 from millpond.specs import KernelSpec
 
-NATIVE_DEVICES = ("cpu",)
-NATIVE_DTYPES = ("float32",)
 NATIVE_AVAILABLE = "millpond_kernels.native:availability"
 NATIVE_INT8_AVAILABLE = "millpond_kernels.native:int8_availability"
 TRITON_AVAILABLE = "millpond_kernels.gpu:triton_availability"
@@ -17,26 +16,17 @@ GPU_PRIORITY = -10
 @hookimpl
 def register_kernels() -> Iterator[KernelSpec]:
     """What models and poolers compute: attention, linear maps, what stands between them and what comes behind them."""
-    yield KernelSpec(
+    yield native(
         name="attention.native",
         target="millpond_kernels.attention_native:attention",
         summary="compiled, for short sequences; longer ones go to attention.sdpa",
-        priority=20,
-        devices=NATIVE_DEVICES,
-        dtypes=NATIVE_DTYPES,
-        available=NATIVE_AVAILABLE,
-        batch_invariant=True,
     )
-    yield KernelSpec(
+    yield native(
         name="attention.int8_native",
         target="millpond_kernels.attention_native:attention_int8",
         summary="compiled, products in 8-bit integers, for short sequences; longer ones go to attention.sdpa",
-        priority=20,
-        devices=NATIVE_DEVICES,
-        dtypes=NATIVE_DTYPES,
         available=NATIVE_INT8_AVAILABLE,
         quantization="int8",
-        batch_invariant=True,
     )
     yield KernelSpec(
         name="attention.sdpa",
@@ -70,15 +60,10 @@ def register_kernels() -> Iterator[KernelSpec]:
             summary=f"{summary}, in plain torch",
             batch_invariant=True,
         )
-        yield KernelSpec(
+        yield native(
             name=f"{op}.native",
             target=f"millpond_kernels.{op}:{op}_native",
             summary=f"{summary}, compiled, in one pass",
-            priority=20,
-            devices=NATIVE_DEVICES,
-            dtypes=NATIVE_DTYPES,
-            available=NATIVE_AVAILABLE,
-            batch_invariant=True,
         )
     yield from behind_the_model()
     for op in ("layer_norm_residual", "segment_pool", "maxsim"):
@@ -92,17 +77,18 @@ def register_kernels() -> Iterator[KernelSpec]:
         )
 
 
+def native(**record: Any) -> KernelSpec:
+    """The record of a compiled kernel: it is taken before torch's, and a result does not depend on the batch."""
+    record.setdefault("available", NATIVE_AVAILABLE)
+    return KernelSpec(priority=20, devices=("cpu",), dtypes=("float32",), batch_invariant=True, **record)
+
+
 def linear_maps() -> Iterator[KernelSpec]:
     """Products with the weights, in floats and in 8-bit integers."""
-    yield KernelSpec(
+    yield native(
         name="linear.native",
         target="millpond_kernels.linear_native:LinearNative",
         summary="compiled, with the weights laid out for the vector units",
-        priority=20,
-        devices=NATIVE_DEVICES,
-        dtypes=NATIVE_DTYPES,
-        available=NATIVE_AVAILABLE,
-        batch_invariant=True,
     )
     yield KernelSpec(
         name="linear.torch", target="millpond_kernels.linear:LinearTorch", summary="torch's own linear map"
@@ -114,22 +100,18 @@ def linear_maps() -> Iterator[KernelSpec]:
         priority=-20,
         batch_invariant=True,
     )
-    yield KernelSpec(
+    yield native(
         name="linear.int8_native",
         target="millpond_kernels.linear_int8:LinearInt8Native",
         summary="compiled, in 8-bit integers: quantises, multiplies and scales in one go",
-        priority=20,
-        devices=NATIVE_DEVICES,
-        dtypes=NATIVE_DTYPES,
         available=NATIVE_INT8_AVAILABLE,
         quantization="int8",
-        batch_invariant=True,
     )
     yield KernelSpec(
         name="linear.int8_torch",
         target="millpond_kernels.linear_int8:LinearInt8Torch",
         summary="torch's integer product (oneDNN's on a CPU) between what quantises and what scales",
-        devices=NATIVE_DEVICES,
+        devices=("cpu",),
         quantization="int8",
         batch_invariant=True,
     )

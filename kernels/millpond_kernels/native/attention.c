@@ -125,8 +125,6 @@ INLINE void fetch(const float *rows, int64_t stride, int64_t length, int64_t hea
         for (int64_t d = 0; d < head_dim; d += 16) __builtin_prefetch(rows + row * stride + d, 0, 2);
 }
 
-static int64_t stride_of(int64_t length) { return (length + WIDTH - 1) / WIDTH * WIDTH; }
-
 /* Attention of sequences of one length that lie end to end.
  *
  * query, key, value: rows of one token each, `*_stride` floats apart, its heads side by side; head_dim is a multiple of
@@ -137,7 +135,7 @@ void millpond_attention(const float *query, const float *key, const float *value
                         int64_t key_stride, int64_t value_stride, int64_t sequences, int64_t length, int64_t heads,
                         int64_t kv_heads, int64_t head_dim, int64_t first, int64_t last, float scale, float *output,
                         float *scratch) {
-    const int64_t shared = heads / kv_heads, stride = stride_of(length);
+    const int64_t shared = heads / kv_heads, stride = whole_vectors(length);
     float *keys = scratch, *values = keys + head_dim * stride;
     struct attention a = {.keys = keys, .values = values, .query_stride = query_stride,
                           .output_stride = heads * head_dim, .length = length, .stride = stride, .head_dim = head_dim,
@@ -166,5 +164,5 @@ void millpond_attention(const float *query, const float *key, const float *value
 
 /* How many bytes of scratch millpond_attention needs. */
 int64_t millpond_attention_scratch(int64_t length, int64_t head_dim) {
-    return sizeof(float) * (head_dim * (stride_of(length) + length) + ROWS * stride_of(length));
+    return sizeof(float) * (head_dim * (whole_vectors(length) + length) + ROWS * whole_vectors(length));
 }

@@ -167,14 +167,12 @@ static void attend_head(const struct head *h, float *output, int64_t output_stri
     if (row < h->length) attend_rows(h, row, output, output_stride, 1);
 }
 
-static int64_t stride_of(int64_t length) { return (length + WIDTH - 1) / WIDTH * WIDTH; }
-
 /* As millpond_attention; scratch: millpond_attention_int8_scratch() bytes. */
 void millpond_attention_int8(const float *query, const float *key, const float *value, int64_t query_stride,
                              int64_t key_stride, int64_t value_stride, int64_t sequences, int64_t length, int64_t heads,
                              int64_t kv_heads, int64_t head_dim, int64_t first, int64_t last, float scale, float *output,
                              char *scratch) {
-    const int64_t shared = heads / kv_heads, stride = stride_of(length), output_stride = heads * head_dim;
+    const int64_t shared = heads / kv_heads, stride = whole_vectors(length), output_stride = heads * head_dim;
     struct head h = {.length = length, .stride = stride, .head_dim = head_dim};
     h.keys = (int32_t *)scratch;
     h.key_sums = h.keys + stride * head_dim / FOUR;
@@ -201,7 +199,7 @@ void millpond_attention_int8(const float *query, const float *key, const float *
 
 /* How many bytes of scratch millpond_attention_int8 needs. */
 int64_t millpond_attention_int8_scratch(int64_t length, int64_t head_dim) {
-    const int64_t stride = stride_of(length);
+    const int64_t stride = whole_vectors(length);
     return sizeof(float) * (2 * stride * head_dim / FOUR + stride + head_dim + ROWS * stride) + length * head_dim +
            ROWS * stride;
 }

@@ -28,11 +28,11 @@ struct weights {
 
 /* q = x / scale + zero, rounded to 0 ... 255; what lies between `inputs` and `stride` becomes 0. */
 static struct quantised quantise(const float *x, int64_t inputs, uint8_t *q, int64_t stride) {
-    const int64_t whole = inputs - inputs % WIDTH;
+    const int64_t full = inputs - inputs % WIDTH;
     vec rest = {0};
-    memcpy(&rest, x + whole, sizeof(float) * (inputs - whole));
+    memcpy(&rest, x + full, sizeof(float) * (inputs - full));
     vec most = larger(rest, splat(0)), least = smaller(rest, splat(0)), spoilt = rest * 0;
-    for (int64_t k = 0; k < whole; k += WIDTH) {
+    for (int64_t k = 0; k < full; k += WIDTH) {
         const vec value = load(x + k);
         most = larger(most, value);
         least = smaller(least, value);
@@ -42,7 +42,7 @@ static struct quantised quantise(const float *x, int64_t inputs, uint8_t *q, int
     const float scale = (highest - lowest) / 255.0f, inverse = scale > 0 ? 1.0f / scale : 0;
     const float zero = rintf(-lowest * inverse);
     for (int64_t k = 0; k < stride; k += WIDTH) {
-        const vec value = k < whole ? load(x + k) : k == whole ? rest : (vec){0};
+        const vec value = k < full ? load(x + k) : k == full ? rest : (vec){0};
         store_bytes(q + k, rounded(value * inverse + zero));
     }
     return (struct quantised){.scale = scale + sum_of(spoilt), .zero = (int32_t)zero};
@@ -91,7 +91,7 @@ __attribute__((noinline)) static void multiply(const uint8_t *q, int64_t inputs,
 void millpond_linear_int8(const float *x, const int8_t *panels, const float *scales, const int32_t *sums,
                           const float *bias, float *y, int64_t rows, int64_t inputs, int64_t outputs,
                           uint8_t *scratch) {
-    const int64_t stride = (inputs + WIDTH - 1) / WIDTH * WIDTH;
+    const int64_t stride = whole_vectors(inputs);
     const struct weights w = {.panels = panels, .scales = scales, .sums = sums, .bias = bias};
     struct quantised of_rows[BLOCK];
     for (int64_t first = 0; first < rows; first += BLOCK) {
@@ -107,7 +107,7 @@ void millpond_linear_int8(const float *x, const int8_t *panels, const float *sca
 }
 
 /* How many bytes of scratch millpond_linear_int8 needs. */
-int64_t millpond_linear_int8_scratch(int64_t inputs) { return BLOCK * ((inputs + WIDTH - 1) / WIDTH * WIDTH); }
+int64_t millpond_linear_int8_scratch(int64_t inputs) { return BLOCK * whole_vectors(inputs); }
 
 /* How many outputs a panel holds; 0 if this processor does not know the instruction. */
 int64_t millpond_linear_int8_panel(void) { return __builtin_cpu_supports("avx512vnni") ? PANEL : 0; }

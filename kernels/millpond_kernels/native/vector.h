@@ -53,6 +53,9 @@ INLINE vec between(vec value, float lowest, float highest) {
     return larger(splat(lowest), smaller(splat(highest), value));
 }
 
+/* So many rounded up to whole vectors. */
+INLINE int64_t whole_vectors(int64_t count) { return (count + WIDTH - 1) / WIDTH * WIDTH; }
+
 /* The numbers of the lanes: 0, 1, 2 ... */
 INLINE ivec lanes(void) {
     ivec numbers = {0};
