@@ -54,12 +54,21 @@ class MeanSqrtLenPooling(SegmentPooling):
 
 
 class WeightedMeanPooling(SegmentPooling):
-    """WEIGHTED_MEAN: the mean of all tokens, each weighted by its place, counted from 1 (SGPT, arXiv 2202.08904)."""
+    """WEIGHTED_MEAN: the mean of all tokens, each weighted by its place, counted from 1 (SGPT, arXiv 2202.08904).
+
+    Where a part of a prompt is pooled, the places are those in the whole prompt.
+    """
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden]."""
-        places = torch.cat([torch.arange(1.0, length + 1) for length in metadata.lengths]).to(hidden_states.device)
-        return self.reduce(hidden_states, metadata.lengths, "mean", places)
+        starts = metadata.starts or (0,) * len(metadata.lengths)
+        places = torch.cat(
+            [
+                torch.arange(start + 1.0, start + length + 1)
+                for start, length in zip(starts, metadata.lengths, strict=True)
+            ]
+        )
+        return self.reduce(hidden_states, metadata.lengths, "mean", places.to(hidden_states.device))
 
 
 class MaxPooling(SegmentPooling):

@@ -5,14 +5,21 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from millpond.calls import Call, Options, R, classify_call, embed_call, encode_call, score_call
 from millpond.config import ModelConfig
 from millpond.errors import EngineClosedError
 from millpond.loading.arguments import read_arguments
-from millpond.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
-from millpond.pipeline import Job, Pipeline, check_on_error, retyped
-from millpond.tokenization import Params, with_truncation
+from millpond.outputs import (
+    ClassificationRequestOutput,
+    EmbeddingRequestOutput,
+    PoolingRequestOutput,
+    ScoringRequestOutput,
+)
+from millpond.params import PoolingParams
+from millpond.pipeline import Job, Pipeline
+from millpond.tokenization import Params
 
 if TYPE_CHECKING:
     from millpond.engine.request import PoolingRequest
@@ -22,7 +29,7 @@ RENDER_THREADS = 2
 
 
 @dataclass(eq=False)
-class Call:
+class Countdown:
     """The requests of one call that have not ended; ``ended`` is resolved on the caller's event loop."""
 
     left: int
@@ -75,34 +82,59 @@ class AsyncLLM:
     @property
     def supported_tasks(self) -> tuple[str, ...]:
         """The pooling tasks of the model."""
-        return self._loaded.config.tasks
+        return self.pipeline.tasks
 
     async def embed(
-        self,
-        prompts: object,
-        *,
-        pooling_params: Params = None,
-        truncate_prompt_tokens: int | None = None,
-        tokenization_kwargs: Mapping[str, Any] | None = None,
-        on_error: str = "raise",
-        priority: int = 0,
+        self, prompts: object, *, pooling_params: Params = None, priority: int = 0, **options: Unpack[Options]
     ) -> list[EmbeddingRequestOutput]:
         """One vector a prompt, in the order of the prompts; see ``LLM.embed``.
 
         Args:
             prompts: As for ``LLM.embed``.
             pooling_params: As for ``LLM.embed``.
-            truncate_prompt_tokens: As for ``LLM.embed``.
-            tokenization_kwargs: As for ``LLM.embed``.
-            on_error: As for ``LLM.embed``.
             priority: A lower one is served first.
+            **options: As for ``LLM.embed``.
 
         Raises:
             EngineOverloadedError: If too much waits already.
         """
-        params = with_truncation(pooling_params, truncate_prompt_tokens, tokenization_kwargs, None)
-        outputs = await self._run(prompts, params, "embed", on_error, priority)
-        return [retyped(output, EmbeddingRequestOutput, EmbeddingOutput) for output in outputs]
+        return await self._answer(embed_call(prompts, pooling_params, options), priority)
+
+    async def classify(
+        self, prompts: object, *, pooling_params: Params = None, priority: int = 0, **options: Unpack[Options]
+    ) -> list[ClassificationRequestOutput]:
+        """The probabilities of the classes of each prompt; see ``LLM.classify`` and ``embed``."""
+        return await self._answer(classify_call(prompts, pooling_params, options), priority)
+
+    async def reward(
+        self, prompts: object, /, *, pooling_params: Params = None, priority: int = 0, **options: Unpack[Options]
+    ) -> list[PoolingRequestOutput[Any]]:
+        """The rewards of tokens or steps; see ``LLM.reward`` and ``embed``."""
+        return await self._answer(encode_call(prompts, pooling_params, "token_classify", options), priority)
+
+    async def score(
+        self,
+        data_1: object,
+        data_2: object,
+        /,
+        *,
+        pooling_params: PoolingParams | None = None,
+        priority: int = 0,
+        extra: Mapping[str, object] | None = None,
+        **options: Unpack[Options],
+    ) -> list[ScoringRequestOutput]:
+        """How well queries and documents go together; see ``LLM.score`` and ``embed``.
+
+        Args:
+            data_1: As for ``LLM.score``.
+            data_2: As for ``LLM.score``.
+            pooling_params: As for ``LLM.score``.
+            priority: A lower one is served first.
+            extra: ``chat_template``, ``chat_template_kwargs``, ``instruction``, ``max_tokens_per_query`` and
+                ``max_tokens_per_doc`` of ``LLM.score``.
+            **options: As for ``LLM.score``.
+        """
+        return await self._answer(score_call(data_1, data_2, pooling_params, options, extra or {}), priority)
 
     async def encode(
         self,
@@ -110,15 +142,11 @@ class AsyncLLM:
         pooling_params: Params = None,
         *,
         pooling_task: str | None = None,
-        truncate_prompt_tokens: int | None = None,
-        tokenization_kwargs: Mapping[str, Any] | None = None,
-        on_error: str = "raise",
         priority: int = 0,
+        **options: Unpack[Options],
     ) -> list[PoolingRequestOutput[Any]]:
         """The bare result of any pooling task; see ``LLM.encode`` and ``embed``."""
-        params = with_truncation(pooling_params, truncate_prompt_tokens, tokenization_kwargs, None)
-        outputs = await self._run(prompts, params, pooling_task, on_error, priority)
-        return [retyped(output, PoolingRequestOutput, PoolingOutput) for output in outputs]
+        return await self._answer(encode_call(prompts, pooling_params, pooling_task, options), priority)
 
     async def close(self, *, finish: bool = True) -> None:
         """End the engine.
@@ -136,43 +164,38 @@ class AsyncLLM:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _run(
-        self, prompts: object, params: Params, task: str | None, on_error: str, priority: int
-    ) -> list[PoolingRequestOutput[Any]]:
-        check_on_error(on_error)
+    async def _answer(self, call: Call[R], priority: int) -> list[R]:
         if not self.engine.is_alive:
             message = "the engine is closed: load the model again"
             raise EngineClosedError(message)
         self._calls += 1
         try:
-            return await self._call(prompts, params, task, on_error, priority)
+            return [call.retyped(output) for output in await self._run(call, priority)]
         finally:
             self._calls -= 1
             if not self._calls and not self.engine.is_alive:
                 self._render.shutdown(wait=False)
 
-    async def _call(
-        self, prompts: object, params: Params, task: str | None, on_error: str, priority: int
-    ) -> list[PoolingRequestOutput[Any]]:
+    async def _run(self, call: Call[R], priority: int) -> list[PoolingRequestOutput[Any]]:
         loop = asyncio.get_running_loop()
-        processor, items = self.pipeline.split(prompts, params, task)
+        processor, items = self.pipeline.split(call.prompts, call.params, call.task)
         places = self.pipeline.places(items)
         distinct = [items[place] for place in places]
         jobs = await loop.run_in_executor(self._render, self.pipeline.prepare, processor, list(places), distinct)
         refused = next((job.error for job in jobs if job.error is not None), None)
-        if refused is not None and on_error == "raise":
+        if refused is not None and call.raises:
             raise refused
         await self._compute([request for job in jobs for request in job.requests], priority)
         outputs = await loop.run_in_executor(self._render, self._finish, jobs, places)
         failed = next((output.error for output in outputs if output.error is not None), None)
-        if failed is not None and on_error == "raise":
+        if failed is not None and call.raises:
             raise failed
-        return self.pipeline.numbered(outputs)
+        return await loop.run_in_executor(self._render, self.pipeline.joined, processor, items, outputs)
 
     async def _compute(self, requests: "list[PoolingRequest]", priority: int) -> None:
         if not requests:
             return
-        call = Call(len(requests), asyncio.get_running_loop().create_future())
+        call = Countdown(len(requests), asyncio.get_running_loop().create_future())
         for request in requests:
             request.priority = priority
             request.on_done = call.count_down

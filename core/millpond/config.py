@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from millpond.errors import InvalidInputError
 from millpond.params import rename_fields, validated
 
+JOINED_BY = "+"  # between the names of pooling types whose results are joined
 RENAMED = {"normalize": "use_activation", "softmax": "use_activation", "activation": "use_activation"}
 
 
@@ -24,6 +25,7 @@ class PoolerConfig(BaseModel):
         dimensions: How many dimensions to keep by default (Matryoshka).
         enable_chunked_processing: Whether text over the model's maximum is split, embedded and merged.
         max_embed_len: The longest text accepted then, in tokens.
+        chunk_renormalize: Whether the mean of normalised chunks is normalised again.
         logit_bias: Subtracted from the logits; the old name of ``logit_mean``.
         logit_mean: Subtracted from the logits.
         logit_sigma: Divides the logits.
@@ -40,12 +42,13 @@ class PoolerConfig(BaseModel):
     use_activation: bool | None = None
     dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
     enable_chunked_processing: bool = False
-    max_embed_len: Annotated[int, Field(ge=1)] | None = None
-    logit_bias: float | None = None
-    logit_mean: float | None = None
-    logit_sigma: float | None = None
-    step_tag_id: Annotated[int, Field(ge=0)] | None = None
-    returned_token_ids: tuple[int, ...] | None = None
+    max_embed_len: Annotated[int, Field(ge=1, strict=True)] | None = None
+    chunk_renormalize: bool = True
+    logit_bias: FiniteFloat | None = None
+    logit_mean: FiniteFloat | None = None
+    logit_sigma: FiniteFloat | None = None
+    step_tag_id: Annotated[int, Field(ge=0, strict=True)] | None = None
+    returned_token_ids: tuple[Annotated[int, Field(ge=0, strict=True)], ...] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -58,6 +61,9 @@ class PoolerConfig(BaseModel):
             if self.pooling_type is not None and getattr(self, other) is not None:
                 message = f"Cannot set both `pooling_type` and `{other}`"
                 raise ValueError(message)
+        if self.logit_bias is not None and self.logit_mean not in (None, self.logit_bias):
+            message = "`logit_bias` is the old name of `logit_mean`, and they disagree: pass `logit_mean` alone"
+            raise ValueError(message)
         if self.logit_sigma == 0:
             message = "logit_sigma cannot be 0 (division by zero)"
             raise ValueError(message)
@@ -78,6 +84,22 @@ class PoolerConfig(BaseModel):
             message = f"pooler_config must be a PoolerConfig, a dict or JSON text; got {type(given).__name__}"
             raise InvalidInputError(message, parameter="pooler_config")
         return validated(cls, given, parameter="pooler_config")
+
+
+class InputOptions(BaseModel):
+    """What becomes of prompts where a call does not say.
+
+    Attributes:
+        on_overflow: What becomes of a prompt over the model's maximum: "error", "truncate", "chunk".
+        apply_default_prompt: Whether the prompt that the checkpoint names as its default is put before texts.
+        chat_template: The template of queries and documents for cross-encoders, as Jinja text or the path of a file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    on_overflow: Literal["error", "truncate", "chunk"] = "error"
+    apply_default_prompt: bool = False
+    chat_template: str | None = None
 
 
 class EngineConfig(BaseModel):
@@ -167,6 +189,12 @@ class ModelConfig:
         tasks: The tasks it serves.
         embedding_size: The dimensions of an embedding; None where config.json does not say.
         prompts: The named prompts of the checkpoint.
+        default_prompt_name: The one that it names as its default.
+        include_prompt: Whether the tokens of a prompt are pooled with those of the text.
+        num_labels: How many classes or scores it gives.
+        classifier_activation: The name of the activation of its classes or scores.
+        io_processor_plugin: The name of the IO processor that serves the task "plugin"; None for none.
+        similarity: The name of the similarity that its embeddings are compared by, as the checkpoint says.
     """
 
     model: str
@@ -180,6 +208,12 @@ class ModelConfig:
     tasks: tuple[str, ...]
     embedding_size: int | None
     prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    include_prompt: bool = True
+    num_labels: int = 0
+    classifier_activation: str = "softmax"
+    io_processor_plugin: str | None = None
+    similarity: str | None = None
 
     @property
     def is_matryoshka(self) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from millpond.config import CheckpointConfig, ModelConfig, PoolerConfig
+from millpond.config import JOINED_BY, CheckpointConfig, InputOptions, ModelConfig, PoolerConfig
 from millpond.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Context:
         device: Where the model computes.
         dtype: What it computes in.
         tokenizer: The model's tokenizer; None if it has none.
+        inputs: What becomes of prompts where a call does not say.
         kernels: The variants of ops that the user chose, such as ``{"attention": "sdpa"}``.
         quantization: The scheme that the model's linear maps compute in, such as "int8"; None for none. What stands
             behind the model, its poolers and heads, is not quantised.
@@ -46,6 +47,7 @@ class Context:
     device: "torch.device"
     dtype: "torch.dtype"
     tokenizer: "Tokenizer | None" = None
+    inputs: InputOptions = field(default_factory=InputOptions)
     kernels: Mapping[str, str] = field(default_factory=dict)
     quantization: str | None = None
     batch_invariant: bool = False
@@ -90,6 +92,12 @@ class Context:
 
         return replace(self, quantization=None, kernels=unquantized_variants(self.registry, self.kernels))
 
+    def for_head(self) -> "Context":
+        """The context of what stands behind the model: not quantised, in float32 whatever the model computes in."""
+        import torch
+
+        return replace(self.unquantized(), dtype=torch.float32)
+
     def pooler(self, task: str, *, head: "torch.nn.Module | None" = None, activation: str | None = None) -> "Pooler":
         """Build the pooler of a task: its pooling type is the configured one, or the task's own.
 
@@ -98,13 +106,18 @@ class Context:
             head: Applied to what is pooled, such as a classifier; by default the checkpoint's projector.
             activation: The name of the activation; by default the task's.
         """
-        entry = self.registry.poolers.get(self.pooling_type(task))
         ctx = replace(self.unquantized(), task=task, head=head, activation_name=activation)
-        pooler: Pooler = entry.load()(ctx)
-        return pooler
+        methods: list[Pooler] = [
+            self.registry.poolers.get(name).load()(ctx) for name in self.pooling_type(task).split(JOINED_BY)
+        ]
+        if len(methods) == 1:
+            return methods[0]
+        from millpond.nn.pooler import ConcatenatedPooling  # noqa: PLC0415  needs torch; listing plugins does not
+
+        return ConcatenatedPooling(ctx, methods)
 
     def pooling_type(self, task: str) -> str:
-        """The name of the pooler that serves a task."""
+        """The name of the pooler that serves a task; of several whose results are joined, ``CLS+MEAN``."""
         spec = self.registry.tasks.get(task).spec
         config = self.pooler_config
         return (config.tok_pooling_type if spec.per_token else config.seq_pooling_type) or spec.default_pooling

@@ -11,6 +11,10 @@ FORMS = (
     'a str, a list of token ids, {"prompt": str}, {"prompt_token_ids": [int, ...]} or {"data": ...} '
     "(for a list of prompts, a list of these)"
 )
+NO_DATA = (
+    "The 'data' field of the prompt is expected to contain the prompt data and it cannot be None. "
+    "Refer to the documentation of the IOProcessor in use for more details."
+)
 EXTRAS = frozenset({"multi_modal_data", "mm_processor_kwargs", "multi_modal_uuids", "cache_salt"})
 
 
@@ -50,6 +54,46 @@ class Prompt:
     token_ids: tuple[object, ...] | None = None
     data: object | None = None
     multi_modal_data: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True)
+class ScoreCall:
+    """What ``LLM.score`` is called with, not yet checked.
+
+    Attributes:
+        queries: One text, or a list.
+        documents: One text, or a list.
+    """
+
+    queries: object
+    documents: object
+
+
+@dataclass(frozen=True)
+class TextOfPair:
+    """What of a call of ``LLM.score`` is computed at once: a query with a document, or one of them alone.
+
+    Attributes:
+        query: The query; None if it is the document alone.
+        document: The document; None if it is the query alone.
+    """
+
+    query: str | None = None
+    document: str | None = None
+
+
+def plugin_data(item: object) -> object:
+    """What a prompt of the form ``{"data": ...}`` holds.
+
+    Raises:
+        InvalidInputError: If it has another form, or holds nothing.
+    """
+    if not isinstance(item, Mapping) or "data" not in item:
+        message = f'the "plugin" pooling task takes {{"data": ...}}; got {type(item).__name__}'
+        raise InvalidInputError(message, parameter="data")
+    if item["data"] is None:
+        raise InvalidInputError(NO_DATA, parameter="data")
+    return item["data"]
 
 
 def split_prompts(prompts: object) -> list[object]:
@@ -115,11 +159,7 @@ def _parse_mapping(item: Mapping[str, object]) -> Prompt:
         message = "'prompt_embeds' is not supported: pass 'prompt' or 'prompt_token_ids'"
         raise InvalidInputError(message, parameter="prompts")
     if "data" in item and item["data"] is None:
-        message = (
-            "The 'data' field of the prompt is expected to contain the prompt data and it cannot be None. "
-            "Refer to the documentation of the IOProcessor in use for more details."
-        )
-        raise InvalidInputError(message, parameter="data")
+        raise InvalidInputError(NO_DATA, parameter="data")
     if not given and images is None:
         message = f"expected {FORMS}; got a dict with the keys {sorted(map(str, item))}"
         raise InvalidInputError(message, parameter="prompts")

@@ -1,14 +1,16 @@
 """IOProcessor: from what the caller has to what the model takes, and back. Knows neither threads nor HTTP."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millpond.errors import InvalidInputError
+from millpond.inputs import split_prompts
 from millpond.params import PoolingParams
 
 if TYPE_CHECKING:
     from millpond.context import Context
     from millpond.engine.request import PoolingRequest
+    from millpond.outputs import PoolingRequestOutput
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -23,6 +25,33 @@ class IOProcessor(Generic[In, Out]):
 
     def __init__(self, ctx: "Context") -> None:
         self.ctx = ctx
+
+    @classmethod
+    def refusal(cls, ctx: "Context") -> str | None:  # noqa: ARG003  most serve every model of their task
+        """Why the model cannot be served; None if it can."""
+        return None
+
+    def split(self, call: object) -> list[object]:
+        """The single items of what a caller passed, in order; by default its prompts.
+
+        Raises:
+            InvalidInputError: If it is nothing that holds items, or holds none.
+        """
+        return split_prompts(call)
+
+    def join(
+        self, items: Sequence[object], outputs: "Sequence[PoolingRequestOutput[Any]]"
+    ) -> "list[PoolingRequestOutput[Any]]":
+        """The outputs of a call, from those of its items; by default the same.
+
+        Override it where a result is made of several items, such as the score of a query and a document.
+
+        Args:
+            items: What ``split`` made.
+            outputs: What became of each, in the same order; those that failed have an ``error``.
+        """
+        del items
+        return list(outputs)
 
     def parse(self, data: object) -> In:
         """Check untrusted data, one item of a call.

@@ -4,15 +4,21 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from os import PathLike
-from typing import TYPE_CHECKING, Any, Self
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from millpond.calls import Call, Options, R, classify_call, embed_call, encode_call, score_call
 from millpond.config import EngineConfig, ModelConfig, PoolerConfig
 from millpond.loading.arguments import read_arguments
-from millpond.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
+from millpond.outputs import (
+    ClassificationRequestOutput,
+    EmbeddingRequestOutput,
+    PoolingRequestOutput,
+    ScoringRequestOutput,
+)
 from millpond.params import PoolingParams
-from millpond.pipeline import Job, Pipeline, check_on_error, retyped, windows
-from millpond.tokenization import Params, with_truncation
+from millpond.pipeline import Job, Pipeline, windows
+from millpond.tokenization import Params
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,6 +56,10 @@ class LLM:
         hf_token: str | bool | None = None,
         download_dir: str | None = None,
         skip_tokenizer_init: bool = False,
+        io_processor_plugin: str | None = None,
+        on_overflow: str = "error",
+        apply_default_prompt: bool = False,
+        chat_template: str | PathLike[str] | None = None,
         device: str = "auto",
         kernels: Mapping[str, str] | None = None,
         quantization: str | None = None,
@@ -78,6 +88,13 @@ class LLM:
             hf_token: The hub's access token.
             download_dir: The folder that downloads are kept in.
             skip_tokenizer_init: Load no tokenizer: prompts are token ids.
+            io_processor_plugin: The IO processor that serves ``pooling_task="plugin"``; by default the one config.json
+                names.
+            on_overflow: What becomes of a prompt over the model's maximum where the call does not say: "error",
+                "truncate", or "chunk" to embed it in pieces and merge these.
+            apply_default_prompt: Whether the prompt that the checkpoint names as its default is put before texts.
+            chat_template: The template by which a cross-encoder's query and document become one text, as Jinja text or
+                the path of a file.
             device: "auto", "cpu", "cuda", "cuda:1" ...
             kernels: The variants of ops to take, such as ``{"attention": "sdpa"}``.
             quantization: "int8" computes the model's linear maps in 8-bit integers: about twice as fast, and close to
@@ -116,6 +133,10 @@ class LLM:
                 "hf_token": hf_token,
                 "download_dir": download_dir,
                 "skip_tokenizer_init": skip_tokenizer_init,
+                "io_processor_plugin": io_processor_plugin,
+                "on_overflow": on_overflow,
+                "apply_default_prompt": apply_default_prompt,
+                "chat_template": None if chat_template is None else fspath(chat_template),
                 "device": device,
                 "kernels": kernels,
                 "quantization": quantization,
@@ -145,7 +166,12 @@ class LLM:
     @property
     def supported_tasks(self) -> tuple[str, ...]:
         """The pooling tasks of the model."""
-        return self._loaded.config.tasks
+        return self.pipeline.tasks
+
+    @property
+    def pooling_task(self) -> str | None:
+        """The task that ``encode`` takes when none is named; None if it must be named."""
+        return self.model_config.pooler_config.task
 
     @property
     def llm_engine(self) -> Self:
@@ -166,10 +192,7 @@ class LLM:
         *,
         use_tqdm: Progress = True,
         pooling_params: Params = None,
-        truncate_prompt_tokens: int | None = None,
-        tokenization_kwargs: Mapping[str, Any] | None = None,
-        lora_request: None = None,
-        on_error: str = "raise",
+        **options: Unpack[Options],
     ) -> list[EmbeddingRequestOutput]:
         """One vector a prompt, in the order of the prompts.
 
@@ -178,24 +201,98 @@ class LLM:
                 these.
             use_tqdm: Whether long work shows its progress on stderr; or what to make the progress bar with.
             pooling_params: Parameters for all prompts, or one for each.
-            truncate_prompt_tokens: Cut prompts to so many tokens; -1 for the model's maximum. By default a prompt
-                that is too long is an error.
-            tokenization_kwargs: ``truncate_prompt_tokens``, ``truncation_side``, as in vLLM.
-            lora_request: Not supported.
-            on_error: "raise" the first error; or "return" it as ``error`` of the prompt's output.
+            **options: What may be said of every call; see ``Options``:
+                ``truncate_prompt_tokens`` cuts prompts to so many tokens, -1 to the model's maximum (by default a
+                prompt that is too long is an error); ``tokenization_kwargs`` says the same as in vLLM;
+                ``on_overflow`` is "error", "truncate" or "chunk"; ``prompt_name`` or ``prompt`` is put before each
+                text; ``on_error`` is "raise" for the first error, or "return" for it as ``error`` of the prompt's
+                output; ``lora_request`` is not supported.
 
         Raises:
             InvalidInputError: If a prompt or a parameter cannot be served; names the prompt's place.
             EngineError: If the model fails on a prompt.
         """
-        outputs = self._run(
-            prompts,
-            with_truncation(pooling_params, truncate_prompt_tokens, tokenization_kwargs, lora_request),
-            "embed",
-            use_tqdm,
-            on_error,
-        )
-        return [retyped(output, EmbeddingRequestOutput, EmbeddingOutput) for output in outputs]
+        return self._answer(embed_call(prompts, pooling_params, options), use_tqdm)
+
+    def classify(
+        self,
+        prompts: object,
+        *,
+        use_tqdm: Progress = True,
+        pooling_params: Params = None,
+        **options: Unpack[Options],
+    ) -> list[ClassificationRequestOutput]:
+        """The probabilities of the classes of each prompt: ``output.outputs.probs``.
+
+        Args:
+            prompts: As for ``embed``.
+            use_tqdm: As for ``embed``.
+            pooling_params: As for ``embed``; with ``use_activation=False`` the logits are given.
+            **options: As for ``embed``.
+        """
+        return self._answer(classify_call(prompts, pooling_params, options), use_tqdm)
+
+    def reward(
+        self,
+        prompts: object,
+        /,
+        *,
+        use_tqdm: Progress = True,
+        pooling_params: Params = None,
+        **options: Unpack[Options],
+    ) -> list[PoolingRequestOutput[Any]]:
+        """The rewards of the tokens of each prompt, or of its steps: ``output.outputs.data`` is [rows, num_labels].
+
+        The same as ``encode(..., pooling_task="token_classify")``.
+
+        Args:
+            prompts: As for ``embed``.
+            use_tqdm: As for ``embed``.
+            pooling_params: As for ``embed``.
+            **options: As for ``embed``.
+        """
+        return self.encode(prompts, pooling_params, use_tqdm=use_tqdm, pooling_task="token_classify", **options)
+
+    def score(
+        self,
+        data_1: object,
+        data_2: object,
+        /,
+        *,
+        use_tqdm: Progress = True,
+        pooling_params: PoolingParams | None = None,
+        chat_template: str | None = None,
+        chat_template_kwargs: Mapping[str, object] | None = None,
+        instruction: str | None = None,
+        max_tokens_per_query: int | None = None,
+        max_tokens_per_doc: int | None = None,
+        **options: Unpack[Options],
+    ) -> list[ScoringRequestOutput]:
+        """How well queries and documents go together: ``output.outputs.score``.
+
+        A cross-encoder reads each pair; with an embedding model the score is the cosine of the two vectors, with a
+        model of late interaction the sum of the best matches of the query's tokens (MaxSim).
+
+        Args:
+            data_1: A query, or a list: one for all documents, or one for each.
+            data_2: A document, or a list.
+            use_tqdm: As for ``embed``.
+            pooling_params: Parameters for all pairs.
+            chat_template: The template of a pair for a cross-encoder, as Jinja text or the path of a file.
+            chat_template_kwargs: Further variables of the template.
+            instruction: What a reranker that takes instructions is to judge by.
+            max_tokens_per_query: Cut queries to so many tokens; 0 for no limit.
+            max_tokens_per_doc: Cut documents to so many tokens; 0 for no limit.
+            **options: As for ``embed``.
+        """
+        extra = {
+            "chat_template": chat_template,
+            "chat_template_kwargs": chat_template_kwargs,
+            "instruction": instruction,
+            "max_tokens_per_query": max_tokens_per_query,
+            "max_tokens_per_doc": max_tokens_per_doc,
+        }
+        return self._answer(score_call(data_1, data_2, pooling_params, options, extra), use_tqdm)
 
     def encode(
         self,
@@ -204,26 +301,19 @@ class LLM:
         *,
         use_tqdm: Progress = True,
         pooling_task: str | None = None,
-        truncate_prompt_tokens: int | None = None,
-        tokenization_kwargs: Mapping[str, Any] | None = None,
-        lora_request: None = None,
-        on_error: str = "raise",
+        **options: Unpack[Options],
     ) -> list[PoolingRequestOutput[Any]]:
         """The bare result of any pooling task: ``output.outputs.data`` is a tensor.
 
         Args:
-            prompts: As for ``embed``.
+            prompts: As for ``embed``; for ``pooling_task="plugin"``, ``{"data": ...}``.
             pooling_params: As for ``embed``.
             use_tqdm: As for ``embed``.
-            pooling_task: "embed", "token_embed", or another task that the model serves.
-            truncate_prompt_tokens: As for ``embed``.
-            tokenization_kwargs: As for ``embed``.
-            lora_request: Not supported.
-            on_error: As for ``embed``.
+            pooling_task: "embed", "token_embed", "classify", "token_classify", "plugin", or another task that the
+                model serves.
+            **options: As for ``embed``.
         """
-        params = with_truncation(pooling_params, truncate_prompt_tokens, tokenization_kwargs, lora_request)
-        outputs = self._run(prompts, params, pooling_task, use_tqdm, on_error)
-        return [retyped(output, PoolingRequestOutput, PoolingOutput) for output in outputs]
+        return self._answer(encode_call(prompts, pooling_params, pooling_task, options), use_tqdm)
 
     def close(self) -> None:
         """End the workers, once the calls of other threads are done. The model cannot be asked afterwards."""
@@ -236,25 +326,23 @@ class LLM:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(
-        self, prompts: object, params: Params, task: str | None, use_tqdm: Progress, on_error: str
-    ) -> list[PoolingRequestOutput[Any]]:
-        check_on_error(on_error)
-        processor, items = self.pipeline.split(prompts, params, task)
+    def _answer(self, call: Call[R], use_tqdm: Progress) -> list[R]:
+        processor, items = self.pipeline.split(call.prompts, call.params, call.task)
         places = self.pipeline.places(items)
         outputs: list[PoolingRequestOutput[Any] | None] = [None] * len(items)
         with self._lock, _progress(use_tqdm, len(items)) as bar:
             try:
                 for job in self._jobs(processor, list(places), items):
                     for place, output in self.pipeline.finish_all(job, places[job.index]):
-                        if output.error is not None and on_error == "raise":
+                        if output.error is not None and call.raises:
                             raise output.error
                         outputs[place] = output
                     if bar is not None:
                         bar.update(len(places[job.index]))
             finally:
                 self._engine.abort()
-        return self.pipeline.numbered(output for output in outputs if output is not None)
+        ended = (output for output in outputs if output is not None)
+        return [call.retyped(output) for output in self.pipeline.joined(processor, items, ended)]
 
     def _jobs(
         self, processor: "IOProcessor[Any, Any]", places: Sequence[int], items: Sequence[tuple[object, PoolingParams]]

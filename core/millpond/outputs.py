@@ -85,6 +85,44 @@ class EmbeddingOutput(ArrayOutput):
         return f"EmbeddingOutput(hidden_size={self.hidden_size})"
 
 
+class ClassificationOutput(ArrayOutput):
+    """The probabilities of the classes of one prompt, [num_classes]."""
+
+    __slots__ = ()
+    ndim = 1
+    misfit = "pooled_data should be a 1-D probability vector"
+
+    @property
+    def probs(self) -> list[float]:
+        """The probabilities as a list; logits where the activation was left out."""
+        values: list[float] = self.array.tolist()
+        return values
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return len(self.array)
+
+    def __repr__(self) -> str:
+        return f"ClassificationOutput(num_classes={self.num_classes})"
+
+
+class ScoringOutput(ArrayOutput):
+    """How well two texts go together: a scalar."""
+
+    __slots__ = ()
+    ndim = 0
+    misfit = "pooled_data should be a scalar score"
+
+    @property
+    def score(self) -> float:
+        """The score as a number."""
+        return float(self.array)
+
+    def __repr__(self) -> str:
+        return f"ScoringOutput(score={self.score})"
+
+
 @dataclass(kw_only=True)
 class PoolingRequestOutput(Generic[T]):
     """What became of one prompt.
@@ -121,3 +159,11 @@ class PoolingRequestOutput(Generic[T]):
 
 class EmbeddingRequestOutput(PoolingRequestOutput[EmbeddingOutput]):
     """What became of one prompt of ``LLM.embed``."""
+
+
+class ClassificationRequestOutput(PoolingRequestOutput[ClassificationOutput]):
+    """What became of one prompt of ``LLM.classify``."""
+
+
+class ScoringRequestOutput(PoolingRequestOutput[ScoringOutput]):
+    """What became of one pair of ``LLM.score``; ``prompt_token_ids`` are those of both texts."""

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,6 +25,10 @@ class PoolingParams(BaseModel):
         returned_token_ids: The columns that are kept, for pooling type STEP.
         truncate_prompt_tokens: Keep at most so many tokens; -1 for the model's maximum.
         truncation_side: The side tokens are cut from.
+        on_overflow: What becomes of a prompt over the model's maximum: "error" refuses it, "truncate" cuts it, "chunk"
+            embeds it in pieces and merges these.
+        prompt: Text that is put before the caller's, such as an instruction.
+        prompt_name: The same by the name that the checkpoint gives it.
         extra_kwargs: Parameters of a plugin's own.
     """
 
@@ -34,9 +38,12 @@ class PoolingParams(BaseModel):
     use_activation: bool | None = None
     dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
     step_tag_id: Annotated[int, Field(ge=0, strict=True)] | None = None
-    returned_token_ids: tuple[int, ...] | None = None
+    returned_token_ids: tuple[Annotated[int, Field(ge=0, strict=True)], ...] | None = None
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None
-    truncation_side: Annotated[str, Field(pattern="^(left|right)$")] | None = None
+    truncation_side: Literal["left", "right"] | None = None
+    on_overflow: Literal["error", "truncate", "chunk"] | None = None
+    prompt: str | None = None
+    prompt_name: str | None = None
     extra_kwargs: dict[str, object] | None = None
 
     @model_validator(mode="before")

@@ -1,21 +1,23 @@
 """Pipeline: pre-process -> engine -> post-process, as both front doors use it. Knows neither threads nor asyncio."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest
 from millpond.errors import EngineError, InvalidInputError, MillpondError, UnknownNameError
-from millpond.inputs import split_prompts
+from millpond.inputs import TextOfPair, plugin_data, split_prompts
 from millpond.io_processor import IOProcessor
-from millpond.outputs import ArrayOutput, PoolingRequestOutput
+from millpond.outputs import PoolingRequestOutput
 from millpond.params import PoolingParams
 from millpond.tokenization import Params
 
-R = TypeVar("R", bound=PoolingRequestOutput[Any])
-ON_ERROR = ("raise", "return")
+PLUGIN = "plugin"
+OLD_TASKS = {"encode": "token_embed", "reward": "token_classify"}
 NEEDED = (
     "pooling_task required for `LLM.encode`.\n"
     'Use `LLM.embed(...)` or `pooling_task="embed"` for embeddings, `LLM.classify(...)` or `pooling_task="classify"` '
@@ -66,22 +68,43 @@ class Pipeline:
             InvalidInputError: If the model does not serve the task.
         """
         if task is None:
-            raise InvalidInputError(NEEDED.format(tasks=", ".join(self.ctx.tasks)), parameter="pooling_task")
-        if not isinstance(task, str) or task not in self.ctx.tasks:
+            raise InvalidInputError(NEEDED.format(tasks=", ".join(self.tasks)), parameter="pooling_task")
+        if not isinstance(task, str) or task not in self.tasks:
             raise InvalidInputError(self._refusal(task), parameter="pooling_task")
         if task not in self._processors:
-            name = self.ctx.registry.tasks.get(task).spec.io_processor
-            self._processors[task] = self.ctx.io_processor(name, task=task)
+            self._processors[task] = self.ctx.io_processor(self._name_of_processor(task), task=task)
         return self._processors[task]
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that can be asked for: those of the model's poolers, and those that are made of them."""
+        own = [task for task in self.ctx.tasks if task != PLUGIN]
+        made = [entry.spec for entry in self.ctx.registry.tasks.entries() if entry.spec.made_of]
+        possible = [spec.name for spec in made if set(own) & set(spec.made_of) and self._why_not(spec.name) is None]
+        plugin = [PLUGIN] if self.ctx.model.io_processor_plugin is not None else []
+        return (*own, *dict.fromkeys(name for name in possible if name not in own), *plugin)
+
+    def _name_of_processor(self, task: str) -> str:
+        plugin = self.ctx.model.io_processor_plugin if task == PLUGIN else None
+        return plugin or self.ctx.registry.tasks.get(task).spec.io_processor
+
+    def _why_not(self, task: str) -> str | None:
+        """Why the IO processor of a task does not serve the model; None if it does."""
+        try:
+            entry = self.ctx.registry.io_processors.get(self._name_of_processor(task))
+            processor: type[IOProcessor[Any, Any]] = entry.load()
+        except UnknownNameError as error:  # of a plugin's task, which must not cost the other tasks
+            return str(error)
+        return processor.refusal(replace(self.ctx, task=task))
 
     def split(
         self, prompts: object, params: Params, task: str | None
     ) -> tuple[IOProcessor[Any, Any], list[tuple[object, PoolingParams]]]:
         """A call as single prompts with their parameters, and the IO processor that serves them."""
         shared = params if isinstance(params, PoolingParams) else None
-        task = task or (shared.task if shared else None) or self.ctx.pooler_config.task
+        task = _renamed(task or (shared.task if shared else None)) or self.ctx.pooler_config.task
         processor = self.processor(task)
-        items = split_prompts(prompts)
+        items = [plugin_data(item) for item in split_prompts(prompts)] if task == PLUGIN else processor.split(prompts)
         if params is None or isinstance(params, PoolingParams):
             each = [self._complete(processor, params, task)] * len(items)
         else:
@@ -136,9 +159,15 @@ class Pipeline:
                 own = replace(job, index=place, requests=requests)
             yield place, self.finish(own)
 
-    def numbered(self, outputs: Iterable[R]) -> list[R]:
-        """The outputs of a call, given their ids."""
-        return [replace(output, request_id=str(next(self._ids))) for output in outputs]
+    def joined(
+        self,
+        processor: IOProcessor[Any, Any],
+        items: Sequence[tuple[object, PoolingParams]],
+        outputs: Iterable[PoolingRequestOutput[Any]],
+    ) -> list[PoolingRequestOutput[Any]]:
+        """The outputs of a call, from those of its items in their order, which are given their ids."""
+        numbered = [replace(output, request_id=str(next(self._ids))) for output in outputs]
+        return processor.join([item for item, _ in items], numbered)
 
     def finish(self, job: Job) -> PoolingRequestOutput[Any]:
         """The output of a job whose requests have all ended; it has no id yet."""
@@ -180,18 +209,33 @@ class Pipeline:
             raise error.at(index) from None
 
     def _refusal(self, task: object) -> str:
-        served = f"Supported tasks: {self.ctx.tasks}"
+        served = f"Supported tasks: {self.tasks}"
         if not isinstance(task, str):
             return f"Unsupported task: {task!r} {served}"
         if task in CONVERTED:
             what, convert = CONVERTED[task]
             hint = f"Try converting the model using `--convert {convert}`."
             return f"{what} API is not supported by this model. {hint} {served}"
+        if task == PLUGIN:
+            return (
+                "No IOProcessor plugin installed: none is named for this model. io_processor_plugin='NAME', or the key "
+                f"of that name in config.json, names one. {served}"
+            )
         try:
-            self.ctx.registry.tasks.get(task)
+            spec = self.ctx.registry.tasks.get(task).spec
         except UnknownNameError as error:
             return f"Unsupported task: {task!r} {served}. {error}"
-        return f"Unsupported task: {task!r} {served}"
+        reason = self._why_not(task) if spec.made_of else None
+        return f"{reason or f'Unsupported task: {task!r}'} {served}"
+
+
+def _renamed(task: str | None) -> str | None:
+    """The task by its present name."""
+    if not isinstance(task, str) or task not in OLD_TASKS:
+        return task
+    new = OLD_TASKS[task]
+    warnings.warn(f"the pooling task `{task}` was renamed: use `{new}`", DeprecationWarning, stacklevel=5)
+    return new
 
 
 def _located(error: MillpondError | None, index: int) -> MillpondError | None:
@@ -210,14 +254,20 @@ def copy_of(request: PoolingRequest) -> PoolingRequest:
 
 
 def equal_prompts(items: Sequence[tuple[object, PoolingParams]]) -> dict[int, list[int]]:
-    """The places of equal texts with the same parameters, by the first of them; other prompts stand alone."""
-    first: dict[tuple[str, int], int] = {}
+    """The places of equal texts, or pairs, with the same parameters, by the first; other prompts stand alone."""
+    first: dict[tuple[object, int], int] = {}
     places: dict[int, list[int]] = {}
     for place, (data, params) in enumerate(items):
-        text = data.get("prompt") if isinstance(data, Mapping) and len(data) == 1 else data
-        leader = first.setdefault((text, id(params)), place) if isinstance(text, str) else place
+        key = _key(data)
+        leader = place if key is None else first.setdefault((key, id(params)), place)
         places.setdefault(leader, []).append(place)
     return places
+
+
+def _key(data: object) -> object:
+    """What a prompt is told from others by; None if that is not known."""
+    text = data.get("prompt") if isinstance(data, Mapping) and len(data) == 1 else data
+    return text if isinstance(text, str | TextOfPair) else None
 
 
 def windows(total: int, *, first: int = 64, largest: int = 1024) -> Iterator[range]:
@@ -226,18 +276,3 @@ def windows(total: int, *, first: int = 64, largest: int = 1024) -> Iterator[ran
     while start < total:
         yield range(start, min(start + size, total))
         start, size = start + size, min(size * 4, largest)
-
-
-def check_on_error(on_error: str) -> None:
-    """Refuse what is none of the ways to treat errors."""
-    if on_error not in ON_ERROR:
-        message = f"on_error={on_error!r}: expected one of {', '.join(map(repr, ON_ERROR))}"
-        raise InvalidInputError(message, parameter="on_error")
-
-
-def retyped(output: PoolingRequestOutput[Any], kind: type[R], content: type[ArrayOutput]) -> R:
-    """The same output as another type, its array in another type of content."""
-    inner = output.outputs
-    if isinstance(inner, ArrayOutput) and not isinstance(inner, content):
-        inner = content.from_base(inner)
-    return kind(**{**vars(output), "outputs": inner})

@@ -1,7 +1,7 @@
 """The records that plugins yield: a name, and where the thing named is found. Knows nothing of torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -23,10 +23,10 @@ class Spec:
 
     def __post_init__(self) -> None:
         """Refuse a text where a tuple of texts belongs: it would match by its letters."""
-        for field in fields(self):
-            if field.type == tuple[str, ...] and isinstance(getattr(self, field.name), str):
-                value = getattr(self, field.name)
-                message = f"{type(self).__name__}({self.name!r}): {field.name}={value!r} must be a tuple: ({value!r},)"
+        for item in fields(self):
+            if item.type == tuple[str, ...] and isinstance(getattr(self, item.name), str):
+                value = getattr(self, item.name)
+                message = f"{type(self).__name__}({self.name!r}): {item.name}={value!r} must be a tuple: ({value!r},)"
                 raise TypeError(message)
 
 
@@ -39,6 +39,8 @@ class TaskSpec(Spec):
         default_pooling: The pooling type of a model for which nothing else decides.
         default_activation: The activation applied to the pooled tensor, or None.
         per_token: Whether its result is one row a token, instead of one a prompt.
+        made_of: The tasks whose results it is computed from; a model that serves one of them serves it, and needs no
+            pooler for it. Empty for a task that models serve themselves.
     """
 
     kind: ClassVar[str] = "task"
@@ -46,6 +48,7 @@ class TaskSpec(Spec):
     default_pooling: str = "LAST"
     default_activation: str | None = None
     per_token: bool = False
+    made_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,8 @@ class ArchitectureSpec(Spec):
         tasks: The tasks it serves without conversion.
         modalities: What it reads.
         pooling: The pooling type of its sequence tasks when neither user nor checkpoint says.
+        pooler_config: Other fields of ``PoolerConfig`` for when neither user nor checkpoint says, such as
+            ``{"tok_pooling_type": "STEP"}``.
         positions: ``absolute`` if it has a table of position embeddings, which bounds the length of a text;
             ``absolute_after_pad`` if the table starts behind the padding id, as RoBERTa's; else ``relative``.
     """
@@ -64,6 +69,7 @@ class ArchitectureSpec(Spec):
     tasks: tuple[str, ...]
     modalities: tuple[str, ...] = ("text",)
     pooling: str | None = None
+    pooler_config: Mapping[str, object] = field(default_factory=dict, hash=False)
     positions: str = "relative"
 
 
@@ -74,11 +80,14 @@ class ConverterSpec(Spec):
     Attributes:
         architectures: Shell patterns of architecture names; of those that match, the longest wins.
         tasks: The tasks of the converted model.
+        pooling: The pooling types that it is for: it is taken where the user names one of them, and before others;
+            empty for any.
     """
 
     kind: ClassVar[str] = "converter"
     architectures: tuple[str, ...]
     tasks: tuple[str, ...]
+    pooling: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

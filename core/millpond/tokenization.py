@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from millpond.errors import InvalidInputError
 from millpond.params import PoolingParams, validated
 
 Params = PoolingParams | Sequence[PoolingParams | None] | None
@@ -18,16 +17,8 @@ DEFAULTS: Mapping[str, tuple[object, ...]] = {
 }
 
 
-def with_truncation(
-    params: Params, truncate: int | None, tokenization: Mapping[str, Any] | None, lora_request: object
-) -> Params:
-    """The parameters with what the call says of truncation; what the parameters say themselves counts more."""
-    if lora_request is not None:
-        message = "lora_request is not supported: merge the adapter into the checkpoint's weights"
-        raise InvalidInputError(message, parameter="lora_request")
-    settings = _settings(tokenization)
-    if truncate is not None:
-        settings["truncate_prompt_tokens"] = truncate
+def with_settings(params: Params, settings: Mapping[str, Any]) -> Params:
+    """The parameters with what the call says for all of them; what the parameters say themselves counts more."""
     if not settings:
         return params
     if isinstance(params, Sequence) and all(own is None or isinstance(own, PoolingParams) for own in params):
@@ -41,8 +32,8 @@ def _with(params: PoolingParams | None, settings: Mapping[str, Any]) -> PoolingP
     return validated(PoolingParams, {**settings, **given}, parameter="pooling_params")
 
 
-def _settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """VLLM's tokenization_kwargs as pooling parameters."""
+def truncation_settings(truncate: int | None, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A call's ``truncate_prompt_tokens``, and vLLM's ``tokenization_kwargs``, as pooling parameters."""
     settings: dict[str, Any] = {}
     for name, value in (given or {}).items():
         if name in ("truncate_prompt_tokens", "truncation_side"):
@@ -54,5 +45,7 @@ def _settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
             if value is not None:
                 settings["truncate_prompt_tokens"] = value
         elif value not in DEFAULTS.get(name, ()):
-            warnings.warn(f"tokenization_kwargs: {name!r} has no effect", stacklevel=4)
+            warnings.warn(f"tokenization_kwargs: {name!r} has no effect", stacklevel=5)
+    if truncate is not None:
+        settings["truncate_prompt_tokens"] = truncate
     return settings

@@ -8,10 +8,22 @@ from millpond.specs import IOProcessorSpec
 
 @hookimpl
 def register_io_processors() -> Iterator[IOProcessorSpec]:
-    """Text or token ids in; vectors out."""
+    """Text or token ids in; vectors, classes or scores out."""
     yield IOProcessorSpec(
         name="embed",
         target="millpond_io.embed:EmbedProcessor",
         summary="text or token ids to vectors",
         tasks=("embed", "token_embed"),
+    )
+    yield IOProcessorSpec(
+        name="classify",
+        target="millpond_io.classify:ClassifyProcessor",
+        summary="text or token ids to classes",
+        tasks=("classify", "token_classify"),
+    )
+    yield IOProcessorSpec(
+        name="score",
+        target="millpond_io.score:ScoreProcessor",
+        summary="queries and documents to scores",
+        tasks=("score",),
     )

@@ -8,7 +8,7 @@ from millpond.specs import TaskSpec
 
 @hookimpl
 def register_tasks() -> Iterator[TaskSpec]:
-    """One vector a prompt, and one vector a token."""
+    """Vectors and classes, of a prompt or of each token; scores of pairs; and whatever an IO processor makes."""
     yield TaskSpec(
         name="embed",
         target="millpond.outputs:EmbeddingOutput",
@@ -24,5 +24,35 @@ def register_tasks() -> Iterator[TaskSpec]:
         io_processor="embed",
         default_pooling="ALL",
         default_activation="normalize",
+        per_token=True,
+    )
+    yield TaskSpec(
+        name="classify",
+        target="millpond.outputs:ClassificationOutput",
+        summary="the probabilities of classes",
+        io_processor="classify",
+        default_pooling="LAST",
+    )
+    yield TaskSpec(
+        name="token_classify",
+        target="millpond.outputs:PoolingOutput",
+        summary="the probabilities of classes, or rewards, of each token or step",
+        io_processor="classify",
+        default_pooling="ALL",
+        per_token=True,
+    )
+    yield TaskSpec(
+        name="score",
+        target="millpond.outputs:ScoringOutput",
+        summary="how well a query and a document go together",
+        io_processor="score",
+        made_of=("classify", "token_embed", "embed"),
+    )
+    yield TaskSpec(
+        name="plugin",
+        target="millpond.outputs:PoolingOutput",
+        summary="whatever the IO processor makes that the model or the caller names",
+        io_processor="plugin",
+        default_pooling="ALL",
         per_token=True,
     )

@@ -13,10 +13,17 @@ if TYPE_CHECKING:
 
 
 class Representation(NamedTuple):
-    """What is wanted of a sequence: the result of a task's pooler, with its parameters."""
+    """What is wanted of a sequence: the result of a task's pooler, with its parameters.
+
+    Attributes:
+        task: The pooler's task.
+        params: What is asked of it.
+        span: The tokens that are pooled, from a place up to another; None for all.
+    """
 
     task: str
     params: PoolingParams
+    span: tuple[int, int] | None = None
 
 
 @dataclass(eq=False, kw_only=True, slots=True)

@@ -98,17 +98,18 @@ class Runner:
         metadata: PoolingMetadata,
     ) -> None:
         # What is asked of equal sequences with the same params is pooled once, in the order of the batch.
-        asked = [(places[request], request.representations[slot].params) for request, slot in slots]
-        distinct = sorted(
-            {(place, id(params)): (place, params) for place, params in asked}.values(), key=lambda x: x[0]
+        asked = [(places[request], request.representations[slot]) for request, slot in slots]
+        keys = [(place, id(wanted.params), wanted.span) for place, wanted in asked]
+        distinct = dict(sorted(dict(zip(keys, asked, strict=True)).items(), key=lambda item: item[1][0]))
+        rows, chosen = metadata.select(
+            [place for place, _ in distinct.values()],
+            [wanted.params for _, wanted in distinct.values()],
+            [wanted.span for _, wanted in distinct.values()],
         )
-        rows, chosen = metadata.select([place for place, _ in distinct], [params for _, params in distinct])
         pooled = self.model.poolers[task](hidden if rows is None else hidden[rows], chosen)
-        arrays = _to_host(pooled)
-        found = {(place, id(params)): array for (place, params), array in zip(distinct, arrays, strict=True)}
-        handed_out: set[tuple[int, int]] = set()
-        for (request, slot), (place, params) in zip(slots, asked, strict=True):
-            key = place, id(params)
+        found = dict(zip(distinct, _to_host(pooled), strict=True))
+        handed_out: set[object] = set()
+        for (request, slot), key in zip(slots, keys, strict=True):
             # Who writes to his result must not write to that of another prompt.
             array = found[key].copy() if key in handed_out else found[key]
             handed_out.add(key)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from millpond.config import EngineConfig, PoolerConfig
+from millpond.config import EngineConfig, InputOptions, PoolerConfig
 from millpond.errors import InvalidInputError
 from millpond.loading.resolve import LoadOptions
 from millpond.loading.source import SourceOptions
@@ -24,7 +24,6 @@ WITHOUT_EFFECT = frozenset(
         "allowed_local_media_path",
         "allowed_media_domains",
         "block_size",
-        "chat_template",
         "compilation_config",
         "config_format",
         "cpu_offload_gb",
@@ -58,7 +57,6 @@ MUST_BE = {
     "data_parallel_size": (1,),
     "enable_lora": (False,),
     "enable_prompt_embeds": (False,),
-    "io_processor_plugin": (None,),
 }
 
 
@@ -76,6 +74,10 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "hf_token": None,
         "download_dir": None,
         "skip_tokenizer_init": False,
+        "io_processor_plugin": None,
+        "on_overflow": "error",
+        "apply_default_prompt": False,
+        "chat_template": None,
         "tokenizer": None,
         "device": "auto",
         "kernels": None,
@@ -142,6 +144,9 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
             hf_overrides=known["hf_overrides"],
             allow_pickle=bool(known["allow_pickle"]),
             skip_tokenizer=bool(known["skip_tokenizer_init"]),
+            old_task=known.get("task"),
+            io_processor_plugin=known["io_processor_plugin"],
+            inputs=validated(InputOptions, {name: known[name] for name in InputOptions.model_fields}, parameter="LLM"),
         ),
         source=SourceOptions(
             revision=known["revision"],
@@ -209,6 +214,7 @@ def _read_old_task(given: dict[str, Any], task: object) -> None:
             f"task={task!r}: expected one of auto, {', '.join(OLD_TASKS)}; `runner` and `convert` are its successors"
         )
         raise InvalidInputError(message, parameter="task")
+    given["task"] = task
     convert = OLD_TASKS[str(task)]
     warnings.warn(f"`task` was replaced: use `convert={convert!r}`", DeprecationWarning, stacklevel=5)
     if given["convert"] == "auto":

@@ -110,6 +110,7 @@ def build_model(
         device=device,
         dtype=getattr(torch, config.dtype),
         tokenizer=None if options.skip_tokenizer else load_tokenizer(repository),
+        inputs=resolution.inputs,
         kernels=dict(compute.kernels),
         quantization=compute.quantization,
         batch_invariant=compute.batch_invariant,

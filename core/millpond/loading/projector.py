@@ -1,7 +1,6 @@
 """What a checkpoint applies to pooled vectors: the Dense modules of sentence-transformers, in their order."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +48,7 @@ def load_projector(ctx: "Context", repository: "Repository", *, allow_pickle: bo
     modules = repository.sentence_transformers.dense
     if not modules:
         return None
-    ctx = replace(ctx.unquantized(), dtype=torch.float32)
+    ctx = ctx.for_head()
     layers = [_load(ctx, module, allow_pickle) for module in modules]
     for module, before, layer in zip(modules[1:], layers, layers[1:], strict=False):
         if layer.in_features != before.out_features:

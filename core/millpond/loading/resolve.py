@@ -3,16 +3,19 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from millpond.config import CheckpointConfig, Choice, ModelConfig, PoolerConfig, merge
-from millpond.errors import CheckpointError, InvalidInputError, UnknownNameError
+from millpond.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, ModelConfig, PoolerConfig, merge
+from millpond.errors import InvalidInputError, UnknownNameError
+from millpond.loading.architecture import Chosen, choose_architecture
+from millpond.loading.classification import choose_activation, count_labels
 from millpond.loading.header import read_headers
+from millpond.loading.known import with_known
 from millpond.loading.lengths import Statement, choose_length, state_lengths
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
+    from millpond.loading.sentence_transformers import SentenceTransformersFiles
     from millpond.registry import Entry, Registry
     from millpond.specs import ArchitectureSpec, ConverterSpec, PoolerSpec
 
@@ -21,6 +24,13 @@ logger = logging.getLogger(__name__)
 DTYPES = {"half": "float16", "float": "float32"}
 KNOWN_DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
 RUNNERS = ("auto", "pooling", "generate", "draft")
+# What `encode` takes by itself where the model was loaded by the old argument `task`: the first of these it serves.
+OLD_TASKS = {
+    "embed": ("embed",),
+    "classify": ("classify",),
+    "score": ("classify", "embed"),
+    "reward": ("token_classify", "token_embed"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +45,9 @@ class LoadOptions:
     hf_overrides: Overrides = None
     allow_pickle: bool = False
     skip_tokenizer: bool = False
+    old_task: str | None = None
+    io_processor_plugin: str | None = None
+    inputs: InputOptions = field(default_factory=InputOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +64,9 @@ class Resolution:
         lengths: All that the files say of the maximum length.
         max_model_len: The one that counts.
         dtype: The dtype asked for, or the checkpoint's.
+        classifier_activation: The activation of its classes or scores, where it gives any.
+        io_processor_plugin: The name of the IO processor of the task "plugin"; None for none.
+        inputs: What becomes of prompts where a call does not say.
     """
 
     repository: "Repository"
@@ -62,6 +78,14 @@ class Resolution:
     lengths: tuple[Statement, ...]
     max_model_len: Choice
     dtype: Choice
+    classifier_activation: Choice
+    io_processor_plugin: str | None = None
+    inputs: InputOptions = field(default_factory=InputOptions)
+
+    @property
+    def num_labels(self) -> int:
+        """How many classes or scores it gives."""
+        return count_labels(self.config, self.repository.sentence_transformers)
 
     @property
     def pooler_config(self) -> PoolerConfig:
@@ -72,11 +96,16 @@ class Resolution:
     def embedding_size(self) -> int | None:
         """The dimensions of an embedding: those of the last Dense module, else the hidden size."""
         dense = self.repository.sentence_transformers.dense
-        size = dense[-1].config.get("out_features") if dense else self.config.get("hidden_size")
-        return size if isinstance(size, int) else None
+        if dense:
+            size = dense[-1].config.get("out_features")
+            return size if isinstance(size, int) else None
+        size, pooling = self.config.get("hidden_size"), self.pooler.get("seq_pooling_type")
+        methods = 1 if pooling is None else len(pooling.value.split(JOINED_BY))
+        return size * methods if isinstance(size, int) else None
 
     def model_config(self) -> ModelConfig:
         """The part of this that the rest of the program needs."""
+        files = self.repository.sentence_transformers
         return ModelConfig(
             model=self.repository.model,
             path=str(self.repository.path),
@@ -88,7 +117,13 @@ class Resolution:
             pooler_config=self.pooler_config,
             tasks=self.tasks,
             embedding_size=self.embedding_size,
-            prompts=self.repository.sentence_transformers.prompts,
+            prompts=named_prompts(self.config, files),
+            default_prompt_name=files.default_prompt_name,
+            include_prompt=files.include_prompt,
+            num_labels=self.num_labels,
+            classifier_activation=self.classifier_activation.value,
+            io_processor_plugin=self.io_processor_plugin,
+            similarity=files.similarity,
         )
 
 
@@ -109,20 +144,30 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
             "Try passing `--runner pooling` to use the model as a pooling model."
         )
         raise InvalidInputError(message, parameter="runner")
-    config = override_config(repository.config, options.hf_overrides)
-    architecture, converter = choose_architecture(registry, config, options.convert)
-    spec = architecture.spec
+    files = repository.sentence_transformers
+    config = override_config(with_known(repository, repository.config), options.hf_overrides)
+    user = _spread_pooling_type(registry, options.pooler_config)
+    chosen = choose_architecture(
+        registry,
+        config,
+        options.convert,
+        pooling=user.tok_pooling_type or user.seq_pooling_type,
+        classifies=files.model_type == "CrossEncoder",
+    )
+    spec = chosen.architecture.spec
     said = state_lengths(repository, config, positions=spec.positions)
-    tasks = spec.tasks if converter is None else converter.spec.tasks
-    pooler = merge_pooler(registry, options.pooler_config, repository, spec)
-    _check_pooler(registry, pooler, tasks)
+    pooler = merge_pooler(user, files, chosen, options.old_task)
+    _check_pooler(registry, pooler, chosen.tasks)
     return Resolution(
         repository=repository,
         config=config,
-        architecture=architecture,
-        converter=converter,
-        tasks=tasks,
+        architecture=chosen.architecture,
+        converter=chosen.converter,
+        tasks=chosen.tasks,
         pooler=pooler,
+        classifier_activation=choose_activation(config, files, count_labels(config, files)),
+        io_processor_plugin=_plugin_of(registry, config, options.io_processor_plugin),
+        inputs=options.inputs,
         lengths=tuple(said),
         max_model_len=choose_length(said, positions=spec.positions, asked=options.max_model_len),
         dtype=choose_dtype(options.dtype, config, repository),
@@ -141,68 +186,56 @@ def override_config(config: CheckpointConfig, overrides: Overrides) -> Checkpoin
     return config.overridden(overrides)
 
 
-def choose_architecture(
-    registry: "Registry", config: CheckpointConfig, convert: str
-) -> "tuple[Entry[ArchitectureSpec], Entry[ConverterSpec] | None]":
-    """The architecture that serves a config, and the converter it needs."""
-    names = config.get("architectures")
-    there = ", ".join(registry.architectures.names()) or "none"
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        message = (
-            f"config.json has no list 'architectures', which says what the model is; got {names!r}. "
-            f"Say it with hf_overrides={{'architectures': [...]}}; there are: {there}"
-        )
-        raise CheckpointError(message)
-    for name in names:
-        architecture = registry.architectures.find(name)
-        if architecture is not None:
-            return architecture, _choose_converter(registry, architecture, convert)
-    message = (
-        f"no plugin brings the architecture {' or '.join(map(repr, names))}; there are: {there}. An installed "
-        "plugin whose register_architectures yields that name would bring it; `millpond plugins list` shows what is "
-        "installed and what failed to load. hf_overrides={'architectures': [...]} chooses one that is there"
-    )
-    raise UnknownNameError(message)
-
-
-def _choose_converter(
-    registry: "Registry", architecture: "Entry[ArchitectureSpec]", convert: str
-) -> "Entry[ConverterSpec] | None":
-    tasks = architecture.spec.tasks
-    if convert == "none" or (convert == "auto" and tasks) or convert in tasks:
-        return None
-    if convert != "auto":
-        return registry.converters.get(convert)
-    name = architecture.spec.name
-    found = [
-        (len(pattern), entry)
-        for entry in registry.converters.entries()
-        for pattern in entry.spec.architectures
-        if fnmatchcase(name, pattern)
-    ]
-    return max(found, key=lambda pair: pair[0])[1] if found else None
-
-
 def merge_pooler(
-    registry: "Registry", user: PoolerConfig, repository: "Repository", spec: "ArchitectureSpec"
+    user: PoolerConfig, files: "SentenceTransformersFiles", chosen: Chosen, old_task: str | None = None
 ) -> dict[str, Choice]:
     """The pooler settings, each with the layer that decided it: user > sentence-transformers > architecture."""
-    files = repository.sentence_transformers
+    said: dict[str, Any] = {"seq_pooling_type": JOINED_BY.join(files.pooling_types) or None}
+    if "embed" in chosen.tasks:
+        said["use_activation"] = files.normalize
+    spec = chosen.architecture.spec
+    own: dict[str, Any] = {} if chosen.converter is not None else {**spec.pooler_config}
+    task = next((task for task in OLD_TASKS.get(old_task or "", ()) if task in chosen.tasks), None)
     return merge(
-        ("user", _spread_pooling_type(registry, user).model_dump(exclude_unset=True)),
-        (
-            "sentence_transformers",
-            {"seq_pooling_type": "+".join(files.pooling_types) or None, "use_activation": files.normalize},
-        ),
-        ("architecture", {"seq_pooling_type": spec.pooling}),
+        ("user", {"task": task, **user.model_dump(exclude_unset=True)}),
+        ("sentence_transformers", said),
+        ("architecture", {"seq_pooling_type": None if chosen.converter is not None else spec.pooling, **own}),
     )
+
+
+def named_prompts(config: CheckpointConfig, files: "SentenceTransformersFiles") -> dict[str, str]:
+    """The prompts that a model names: ``task_instructions`` of config.json, then those of sentence-transformers."""
+    instructions = config.get("task_instructions")
+    own = instructions if isinstance(instructions, CheckpointConfig) else {}
+    return {**files.prompts, **{name: text for name, text in own.items() if isinstance(text, str)}}
+
+
+def _plugin_of(registry: "Registry", config: CheckpointConfig, asked: str | None) -> str | None:
+    """The IO processor of the task "plugin": the one that was asked for, else the one config.json names.
+
+    Raises:
+        UnknownNameError: If it is not there.
+    """
+    name = asked or config.get("io_processor_plugin")
+    if name is None:
+        return None
+    there = [e.spec.name for e in registry.io_processors.entries() if "plugin" in e.spec.tasks]
+    if not there:
+        raise UnknownNameError(f"No IOProcessor plugins installed but one is required ({name}).")
+    if not isinstance(name, str) or registry.io_processors.find(name) is None:
+        message = (
+            f"The model requires the {name!r} IO Processor plugin but it is not installed. Available plugins: {there}"
+        )
+        raise UnknownNameError(message)
+    return name
 
 
 def _spread_pooling_type(registry: "Registry", config: PoolerConfig) -> PoolerConfig:
     """Put ``pooling_type`` where it belongs, by the tasks that its pooler serves."""
     if config.pooling_type is None:
         return config
-    per_token = _per_token(registry, registry.poolers.get(config.pooling_type))
+    names = config.pooling_type.split(JOINED_BY)
+    per_token = set[bool]().union(*(_per_token(registry, registry.poolers.get(name)) for name in names))
     fields = config.model_dump(exclude_unset=True, exclude={"pooling_type"})
     if True in per_token:
         fields["tok_pooling_type"] = config.pooling_type
@@ -224,8 +257,10 @@ def _check_pooler(registry: "Registry", pooler: Mapping[str, Choice], tasks: tup
         raise InvalidInputError(message, parameter="pooler_config")
     for name, per_token, gives in (("seq_pooling_type", False, "token"), ("tok_pooling_type", True, "prompt")):
         choice = pooler.get(name)
-        entry = registry.poolers.find(choice.value) if choice is not None else None
-        if entry is not None and _per_token(registry, entry) == {not per_token}:
+        names = [] if choice is None else choice.value.split(JOINED_BY)
+        for entry in filter(None, map(registry.poolers.find, names)):
+            if _per_token(registry, entry) != {not per_token}:
+                continue
             message = (
                 f"pooler_config: {name}={entry.spec.name!r} does not fit, that pooler gives one result a {gives}; "
                 "`pooling_type` puts it where it belongs"

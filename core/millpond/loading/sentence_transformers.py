@@ -67,6 +67,7 @@ class SentenceTransformersFiles:
         default_prompt_name: The prompt that sentence-transformers applies by itself.
         similarity: The name of the similarity the model was trained for.
         model_type: What kind of model the folder says it is, such as ``SparseEncoder``.
+        activation_fn: The dotted name of the activation of a CrossEncoder's scores.
     """
 
     modules: tuple[Module, ...] = ()
@@ -81,6 +82,7 @@ class SentenceTransformersFiles:
     default_prompt_name: str | None = None
     similarity: str | None = None
     model_type: str | None = None
+    activation_fn: str | None = None
 
     @property
     def transformer_path(self) -> Path | None:
@@ -114,6 +116,7 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
         default_prompt_name=_text(settings.get("default_prompt_name")),
         similarity=_text(settings.get("similarity_fn_name")),
         model_type=_text(settings.get("model_type")),
+        activation_fn=_text(settings.get("activation_fn")),
     )
 
 

@@ -127,11 +127,14 @@ class PoolingMetadata:
         lengths: The tokens of each sequence, on the host.
         input_ids: Their token ids, [num_tokens].
         params: What is asked for each sequence, completed by the model's config.
+        starts: The place of each sequence's first token in its prompt, where a part of a prompt is pooled; empty if
+            all begin at 0.
     """
 
     lengths: tuple[int, ...]
     input_ids: Tensor
     params: tuple[PoolingParams, ...] = field(default=())
+    starts: tuple[int, ...] = field(default=())
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -149,14 +152,33 @@ class PoolingMetadata:
         return torch.tensor([stop - 1 for stop in self.offsets[1:]], device=self.input_ids.device)
 
     def select(
-        self, sequences: Sequence[int], params: Sequence[PoolingParams]
+        self, sequences: Sequence[int], params: Sequence[PoolingParams], spans: Sequence[tuple[int, int] | None] = ()
     ) -> "tuple[Tensor | None, PoolingMetadata]":
-        """The rows of some sequences, [num_rows] or None for all as they are, and the metadata of those."""
-        if tuple(sequences) == tuple(range(len(self.lengths))):
+        """The rows of some sequences, or of parts of them, and the metadata of those.
+
+        Args:
+            sequences: Their places.
+            params: What is asked for each.
+            spans: The tokens of each that are wanted, from a place up to another; None, or nothing at all, for all.
+
+        Returns:
+            The rows, [num_rows], or None for all as they are.
+        """
+        partial = any(span is not None for span in spans)
+        if not partial and tuple(sequences) == tuple(range(len(self.lengths))):
             return None, replace(self, params=tuple(params))
-        rows = torch.cat([torch.arange(self.offsets[i], self.offsets[i + 1]) for i in sequences])
-        rows = rows.to(self.input_ids.device)
+        wanted = spans if partial else [None] * len(sequences)
+        bounds = [span or (0, self.lengths[i]) for i, span in zip(sequences, wanted, strict=True)]
+        rows = torch.cat(
+            [
+                torch.arange(self.offsets[i] + start, self.offsets[i] + stop)
+                for i, (start, stop) in zip(sequences, bounds, strict=True)
+            ]
+        ).to(self.input_ids.device)
         chosen = PoolingMetadata(
-            lengths=tuple(self.lengths[i] for i in sequences), input_ids=self.input_ids[rows], params=tuple(params)
+            lengths=tuple(stop - start for start, stop in bounds),
+            input_ids=self.input_ids[rows],
+            params=tuple(params),
+            starts=tuple(start for start, _ in bounds) if partial else (),
         )
         return rows, chosen

@@ -19,6 +19,7 @@ class Linear(nn.Module):
         parts: The rows of ``weight`` and ``bias`` that belong to each of the fused maps; read by the weight loader.
         weight: [sum of out_features, in_features]; None once the kernel keeps the weights its own way.
         bias: [sum of out_features], or None.
+        dtype: What the weights are kept in.
     """
 
     def __init__(self, ctx: Context, in_features: int, *out_features: int, bias: bool = True) -> None:
@@ -27,6 +28,7 @@ class Linear(nn.Module):
         self.parts = tuple(pairwise(stops))
         self.weight: nn.Parameter | None = nn.Parameter(torch.empty(stops[-1], in_features), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(stops[-1]), requires_grad=False) if bias else None
+        self.dtype = ctx.dtype
         self.kernel = ctx.op("linear")
         self.map: Callable[..., Tensor] | None = None
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn.batch import PackedBatch
+from millpond.nn.classifier import Calibrated
 from millpond.nn.placement import Placement, place_weight
 
 
@@ -36,6 +37,16 @@ class PoolingModel(nn.Module):
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The pooler of a task; override it where the model has a head of its own for it."""
         return ctx.pooler(task)
+
+    def classifier_pooler(self, ctx: Context, task: str, classifier: nn.Module) -> nn.Module:
+        """The pooler of a classifying task: logits, calibrated and activated as user and checkpoint say.
+
+        Args:
+            ctx: The model's context.
+            task: The name of the task.
+            classifier: Pooled rows [num_rows, hidden] to logits [num_rows, num_labels].
+        """
+        return ctx.pooler(task, head=Calibrated(ctx, classifier), activation=ctx.model.classifier_activation)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch of num_tokens tokens -> [num_tokens, hidden]."""

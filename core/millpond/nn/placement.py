@@ -28,7 +28,7 @@ def place_weight(model: nn.Module, target: str, tensor: Tensor, *, dtype: torch.
         model: The model.
         target: The parameter's dotted name; ``@i`` behind it means part i of a fused ``Linear``.
         tensor: The values.
-        dtype: What floating-point parameters are kept in.
+        dtype: What floating-point parameters are kept in, unless their module has a ``dtype`` of its own.
         device: Where they are kept.
 
     Raises:
@@ -51,7 +51,7 @@ def place_weight(model: nn.Module, target: str, tensor: Tensor, *, dtype: torch.
             f"{list(expected)}: the weights and config.json are not of one model"
         )
         raise CheckpointError(message)
-    kept = dtype if parameter.is_floating_point() else parameter.dtype
+    kept = getattr(module, "dtype", dtype) if parameter.is_floating_point() else parameter.dtype
     if not part:
         values = tensor.to(device=device, dtype=kept, copy=True)
         module._parameters[name] = nn.Parameter(values, requires_grad=False)  # noqa: SLF001

@@ -59,6 +59,20 @@ class Pooler(nn.Module):
         return rows if params.use_activation is False else self.activation(rows)
 
 
+class ConcatenatedPooling(Pooler):
+    """Several methods at once: what each pools of a sequence, one behind the other."""
+
+    def __init__(self, ctx: Context, methods: Sequence[Pooler]) -> None:
+        super().__init__(ctx)
+        self.methods: Sequence[Pooler] = methods
+
+    def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
+        """[num_tokens, hidden] -> [num_seqs, hidden * number of methods]."""
+        pooled = [method.pool(hidden_states, metadata) for method in self.methods]
+        # Methods of sequence tasks give one row each; those of token tasks are never joined.
+        return torch.cat([rows.float() for rows in pooled if isinstance(rows, Tensor)], dim=-1)
+
+
 def _agree(params: Sequence[PoolingParams]) -> bool:
     first = params[0]
     return all(

@@ -17,6 +17,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
 from millpond.errors import UnknownNameError
+from millpond.testing.decoders import DECODERS, decoder_config, decoder_shapes
 
 Shape = tuple[int, ...]
 Layout = Literal["old", "new"]
@@ -32,8 +33,15 @@ MARKS = "!\"'(),-.:;?"
 SPECIAL = {
     "bert": {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
     "roberta": {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"},
+    "decoder": {"unk": "<unk>", "bos": "<s>", "eos": "</s>", "pad": "<pad>"},
 }
-FAMILY = {"BertModel": "bert", "RobertaModel": "roberta", "XLMRobertaModel": "roberta"}
+AROUND = {"bert": ("cls", "sep"), "roberta": ("cls", "sep"), "decoder": ("bos", "eos")}
+FAMILY = {
+    "BertModel": "bert",
+    "RobertaModel": "roberta",
+    "XLMRobertaModel": "roberta",
+    **dict.fromkeys(DECODERS, "decoder"),
+}
 MODEL_TYPE = {"BertModel": "bert", "RobertaModel": "roberta", "XLMRobertaModel": "xlm-roberta"}
 OLD_MODULES = {
     name: f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Dense", "Normalize")
@@ -87,7 +95,8 @@ def tiny(
     """Write a small random checkpoint of an architecture: two layers, 32 dimensions, 64 positions.
 
     Args:
-        architecture: "BertModel", "RobertaModel" or "XLMRobertaModel".
+        architecture: "BertModel", "RobertaModel", "XLMRobertaModel"; or, of Llama, Mistral, Qwen2, Qwen3 and Gemma,
+            "LlamaModel" or "LlamaForCausalLM".
         path: The folder to write; made if it is not there.
         seed: Another seed gives other weights.
         dtype: The name of the dtype of the weights.
@@ -109,9 +118,11 @@ def tiny(
         )
         raise UnknownNameError(message)
     folder = Path(path)
-    full = {**_bert_config(architecture, dtype), **overrides}
+    decodes = FAMILY[architecture] == "decoder"
+    full = {**(_decoder_config if decodes else _bert_config)(architecture, dtype), **overrides}
     write_config(folder, {key: value for key, value in full.items() if value is not None})
-    shapes = {f"{prefix}{name}": shape for name, shape in bert_shapes(full).items()}
+    tensors = decoder_shapes(full) if decodes else bert_shapes(full)
+    shapes = {f"{prefix}{name}": shape for name, shape in tensors.items()}
     write_weights(folder, random_tensors(shapes, seed=seed, dtype=dtype), shards=shards)
     if tokenizer:
         write_tokenizer(folder, FAMILY[architecture])
@@ -191,7 +202,7 @@ def write_tokenizer(folder: Path | str, family: str = "bert", *, max_length: int
 
     Args:
         folder: Where to.
-        family: "bert" ([CLS] text [SEP]) or "roberta" (<s> text </s>).
+        family: "bert" ([CLS] text [SEP]), "roberta" or "decoder" (<s> text </s>).
         max_length: ``model_max_length`` of tokenizer_config.json.
     """
     folder = Path(folder)
@@ -200,7 +211,7 @@ def write_tokenizer(folder: Path | str, family: str = "bert", *, max_length: int
     made.normalizer = normalizers.BertNormalizer(lowercase=True)
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     made.add_special_tokens(list(special.values()))
-    start, end = special["cls"], special["sep"]
+    start, end = (special[role] for role in AROUND[family])
     made.post_processor = processors.TemplateProcessing(
         single=f"{start} $A {end}",
         pair=f"{start} $A {end} $B:1 {end}:1",
@@ -315,6 +326,12 @@ def _bert_config(architecture: str, dtype: str) -> dict[str, Any]:
         "eos_token_id": tokens[special["sep"]],
         "dtype": dtype,
     }
+
+
+def _decoder_config(architecture: str, dtype: str) -> dict[str, Any]:
+    tokens, special = vocabulary("decoder"), SPECIAL["decoder"]
+    ids = {f"{role}_token_id": tokens[special[role]] for role in ("pad", "bos", "eos")}
+    return {**decoder_config(architecture), "vocab_size": len(tokens), **ids, "dtype": dtype}
 
 
 def _write(path: Path, value: object) -> None:

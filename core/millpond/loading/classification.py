@@ -1,0 +1,75 @@
+"""What a checkpoint says of its classes: how many there are, and how their logits become results. Without torch."""
+
+from typing import TYPE_CHECKING
+
+from millpond.config import CheckpointConfig, Choice
+from millpond.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from millpond.loading.sentence_transformers import SentenceTransformersFiles
+
+DEFAULT_LABELS = 2  # what transformers takes where config.json says nothing
+TRUSTED = ("torch.nn.modules.", "torch.nn.")  # names of activations are data: their last part is looked up
+BY_PROBLEM = {"regression": "identity", "multi_label_classification": "sigmoid"}
+
+
+def count_labels(config: CheckpointConfig, files: "SentenceTransformersFiles") -> int:
+    """How many classes or scores a classifier of this config gives."""
+    tokens = config.get("classifier_from_token") or config.get("classifier_from_token_ids")
+    if tokens:
+        return 1 if is_two_way(config) else len(tokens)
+    if files.dense and files.model_type == "CrossEncoder":
+        width = files.dense[-1].config.get("out_features")
+        return width if isinstance(width, int) else DEFAULT_LABELS
+    stated = _labels(config)
+    text = config.get("text_config")
+    if stated in (None, DEFAULT_LABELS) and isinstance(text, CheckpointConfig):
+        stated = _labels(text) or stated
+    return DEFAULT_LABELS if stated is None else stated
+
+
+def is_two_way(config: CheckpointConfig) -> bool:
+    """Whether the score is the difference of the logits of two tokens, false and true."""
+    return config.get("method") == "from_2_way_softmax" or bool(config.get("is_original_qwen3_reranker"))
+
+
+def choose_activation(config: CheckpointConfig, files: "SentenceTransformersFiles", num_labels: int) -> Choice:
+    """The activation of logits: by the problem's type, else the one sentence-transformers wrote, else by their number.
+
+    Raises:
+        CheckpointError: If it is named by a path that leads elsewhere than to torch.
+    """
+    by_number = "sigmoid" if num_labels == 1 else "softmax"
+    problem = config.get("problem_type")
+    if problem is not None:
+        name = BY_PROBLEM.get(str(problem), by_number)
+        return Choice(value=name, origin="config.json (problem_type)")
+    for dotted, origin in _named(config, files):
+        if "." in dotted and not dotted.startswith(TRUSTED):
+            message = (
+                f"{origin} asks for the activation {dotted!r}. Loading of activation functions is restricted to "
+                "torch.nn.modules for security reasons: hf_overrides={'problem_type': ...} chooses another"
+            )
+            raise CheckpointError(message)
+        name = dotted.rpartition(".")[2].lower()
+        return Choice(value=by_number if name == "softmax" else name, origin=origin)
+    return Choice(value=by_number, origin="default")
+
+
+def _named(config: CheckpointConfig, files: "SentenceTransformersFiles") -> list[tuple[str, str]]:
+    own = config.get("sentence_transformers")
+    inner = own.get("activation_fn") if isinstance(own, CheckpointConfig) else None
+    said = (
+        (inner, "config.json (sentence_transformers.activation_fn)"),
+        (config.get("sbert_ce_default_activation_function"), "config.json (sbert_ce_default_activation_function)"),
+        (files.activation_fn, "config_sentence_transformers.json (activation_fn)"),
+    )
+    return [(dotted, origin) for dotted, origin in said if isinstance(dotted, str) and dotted]
+
+
+def _labels(config: CheckpointConfig) -> int | None:
+    names = config.get("id2label")
+    stated = config.get("num_labels")
+    if isinstance(stated, int) and not isinstance(stated, bool):
+        return stated
+    return len(names) if isinstance(names, CheckpointConfig) and len(names) else None

@@ -1,0 +1,109 @@
+"""The config.json and the tensors of small decoders: Llama, Mistral, Qwen2, Qwen3, Gemma."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+Shape = tuple[int, ...]
+
+OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "Llama": {"model_type": "llama", "attention_bias": False, "mlp_bias": False},
+        "Mistral": {"model_type": "mistral", "sliding_window": 24},
+        "Qwen2": {
+            "model_type": "qwen2",
+            "use_sliding_window": False,
+            "sliding_window": 24,
+            "max_window_layers": 1,
+            "tie_word_embeddings": True,
+        },
+        "Qwen3": {
+            "model_type": "qwen3",
+            "head_dim": 16,
+            "attention_bias": False,
+            "use_sliding_window": False,
+            "sliding_window": None,
+            "max_window_layers": 2,
+            "tie_word_embeddings": True,
+        },
+        "Gemma": {
+            "model_type": "gemma",
+            "head_dim": 16,
+            "num_key_value_heads": 1,
+            "hidden_act": "gelu_pytorch_tanh",
+            "attention_bias": False,
+            "tie_word_embeddings": True,
+        },
+    }
+)
+"""What sets each family's config.json apart."""
+
+DECODERS = tuple(f"{family}{suffix}" for family in OWN for suffix in ("Model", "ForCausalLM"))
+
+
+def decoder_config(architecture: str) -> dict[str, Any]:
+    """A config.json without what depends on the tokenizer: two layers, 32 dimensions, 64 positions."""
+    return {
+        "architectures": [architecture],
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 48,
+        "hidden_act": "silu",
+        "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": False,
+        **OWN[_family(architecture)],
+    }
+
+
+def decoder_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
+    """The tensors of a decoder, by their names in transformers.
+
+    One that predicts tokens (``*ForCausalLM``) has ``model.`` before each name, and a head, unless that is tied.
+    """
+    (architecture,) = config["architectures"]
+    size, vocabulary = config["hidden_size"], config["vocab_size"]
+    shapes: dict[str, Shape] = {"embed_tokens.weight": (vocabulary, size)}
+    for number in range(config["num_hidden_layers"]):
+        layer = _layer_shapes(_family(architecture), config)
+        shapes |= {f"layers.{number}.{name}": shape for name, shape in layer.items()}
+    shapes["norm.weight"] = (size,)
+    if not architecture.endswith("ForCausalLM"):
+        return shapes
+    head: dict[str, Shape] = {} if config["tie_word_embeddings"] else {"lm_head.weight": (vocabulary, size)}
+    return {f"model.{name}": shape for name, shape in shapes.items()} | head
+
+
+def _layer_shapes(family: str, config: Mapping[str, Any]) -> dict[str, Shape]:
+    size, inner, heads = config["hidden_size"], config["intermediate_size"], config["num_attention_heads"]
+    head_dim = config.get("head_dim") or size // heads
+    keys = (config.get("num_key_value_heads") or heads) * head_dim
+    attention: dict[str, Shape] = {
+        "q_proj": (heads * head_dim, size),
+        "k_proj": (keys, size),
+        "v_proj": (keys, size),
+        "o_proj": (size, heads * head_dim),
+    }
+    feed_forward: dict[str, Shape] = {"gate_proj": (inner, size), "up_proj": (inner, size), "down_proj": (size, inner)}
+    biased = list(attention) if config.get("attention_bias") else []
+    biased = ["q_proj", "k_proj", "v_proj"] if family == "Qwen2" else biased
+    shapes: dict[str, Shape] = {"input_layernorm.weight": (size,)}
+    for name, shape in attention.items():
+        shapes[f"self_attn.{name}.weight"] = shape
+        if name in biased:
+            shapes[f"self_attn.{name}.bias"] = shape[:1]
+    if family == "Qwen3":
+        shapes |= {f"self_attn.{name}.weight": (head_dim,) for name in ("q_norm", "k_norm")}
+    shapes["post_attention_layernorm.weight"] = (size,)
+    for name, shape in feed_forward.items():
+        shapes[f"mlp.{name}.weight"] = shape
+        if config.get("mlp_bias"):
+            shapes[f"mlp.{name}.bias"] = shape[:1]
+    return shapes
+
+
+def _family(architecture: str) -> str:
+    return architecture.removesuffix("ForCausalLM").removesuffix("Model")
