@@ -1,15 +1,9 @@
 """The IO processor of the task ``score``: queries and documents to scores, by what the model can do."""
 
-from collections.abc import Sequence
-from typing import Any
 
-from millpond.context import Context
-from millpond.engine.request import PoolingRequest
-from millpond.errors import InvalidInputError
-from millpond.inputs import ScoreCall, TextOfPair
+from millpond.inputs import TextOfPair
 from millpond.io_processor import IOProcessor
-from millpond.outputs import ArrayOutput, PoolingRequestOutput
-from millpond.params import PoolingParams
+from millpond.outputs import ArrayOutput
 
 
 class ScoreProcessor(IOProcessor[TextOfPair, ArrayOutput]):

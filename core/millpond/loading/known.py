@@ -69,6 +69,22 @@ def with_known(repository: "Repository", config: CheckpointConfig) -> Checkpoint
 def _by_name(repository: "Repository", config: CheckpointConfig) -> Mapping[str, Any]:
     """By the name that the caller used, that of the folder, or the one that was written when it was saved."""
     stated = (repository.model, repository.path.name, str(config.get("_name_or_path", "")))
+    names = {name.rstrip("/").replace("\\", "/").rpartition("/")[2].lower() for name in stated}
+    architectures = _architectures(config)
+    for family in FAMILIES:
+        if family.architecture is not None and family.architecture not in architectures:
+            continue
+        if any(fnmatchcase(name, family.pattern) for name in names):
+            return family.settings
+    return {}
+
+
+def _logit_score(repository: "Repository", config: CheckpointConfig) -> Mapping[str, Any]:
+    """A causal language model whose score, sentence-transformers says, is the logit of a token or of two."""
+    module = next((m for m in repository.sentence_transformers.modules if m.type == "LogitScore"), None)
+    if module is None:
+        return {}
+    false, true = module.config.get("false_token_id"), module.config.get("true_token_id")
     return {
         "architectures": [name.replace("ForCausalLM", "ForSequenceClassification") for name in _architectures(config)],
         "classifier_from_token_ids": [true] if false is None else [false, true],
