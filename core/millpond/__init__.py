@@ -21,16 +21,22 @@ if TYPE_CHECKING:
     from millpond.inputs import TokensPrompt as TokensPrompt
     from millpond.io_processor import IOProcessor as IOProcessor
     from millpond.llm import LLM as LLM
+    from millpond.outputs import ClassificationOutput as ClassificationOutput
+    from millpond.outputs import ClassificationRequestOutput as ClassificationRequestOutput
     from millpond.outputs import EmbeddingOutput as EmbeddingOutput
     from millpond.outputs import EmbeddingRequestOutput as EmbeddingRequestOutput
     from millpond.outputs import PoolingOutput as PoolingOutput
     from millpond.outputs import PoolingRequestOutput as PoolingRequestOutput
+    from millpond.outputs import ScoringOutput as ScoringOutput
+    from millpond.outputs import ScoringRequestOutput as ScoringRequestOutput
     from millpond.params import PoolingParams as PoolingParams
     from millpond.plugins import register as register
 else:
     _HOME = {
         "AsyncLLM": "async_llm",
         "CheckpointError": "errors",
+        "ClassificationOutput": "outputs",
+        "ClassificationRequestOutput": "outputs",
         "DataPrompt": "inputs",
         "EmbeddingOutput": "outputs",
         "EmbeddingRequestOutput": "outputs",
@@ -48,6 +54,8 @@ else:
         "PoolingOutput": "outputs",
         "PoolingParams": "params",
         "PoolingRequestOutput": "outputs",
+        "ScoringOutput": "outputs",
+        "ScoringRequestOutput": "outputs",
         "TextPrompt": "inputs",
         "TokensPrompt": "inputs",
         "UnknownNameError": "errors",
@@ -72,6 +80,8 @@ __all__ = [
     "LLM",
     "AsyncLLM",
     "CheckpointError",
+    "ClassificationOutput",
+    "ClassificationRequestOutput",
     "DataPrompt",
     "EmbeddingOutput",
     "EmbeddingRequestOutput",
@@ -88,6 +98,8 @@ __all__ = [
     "PoolingOutput",
     "PoolingParams",
     "PoolingRequestOutput",
+    "ScoringOutput",
+    "ScoringRequestOutput",
     "TextPrompt",
     "TokensPrompt",
     "UnknownNameError",

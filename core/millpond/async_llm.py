@@ -119,22 +119,23 @@ class AsyncLLM:
         /,
         *,
         pooling_params: PoolingParams | None = None,
+        chat_template: str | None = None,
+        chat_template_kwargs: Mapping[str, object] | None = None,
+        instruction: str | None = None,
+        max_tokens_per_query: int | None = None,
+        max_tokens_per_doc: int | None = None,
         priority: int = 0,
-        extra: Mapping[str, object] | None = None,
         **options: Unpack[Options],
     ) -> list[ScoringRequestOutput]:
-        """How well queries and documents go together; see ``LLM.score`` and ``embed``.
-
-        Args:
-            data_1: As for ``LLM.score``.
-            data_2: As for ``LLM.score``.
-            pooling_params: As for ``LLM.score``.
-            priority: A lower one is served first.
-            extra: ``chat_template``, ``chat_template_kwargs``, ``instruction``, ``max_tokens_per_query`` and
-                ``max_tokens_per_doc`` of ``LLM.score``.
-            **options: As for ``LLM.score``.
-        """
-        return await self._answer(score_call(data_1, data_2, pooling_params, options, extra or {}), priority)
+        """How well queries and documents go together; see ``LLM.score`` and ``embed``."""
+        extra = {
+            "chat_template": chat_template,
+            "chat_template_kwargs": chat_template_kwargs,
+            "instruction": instruction,
+            "max_tokens_per_query": max_tokens_per_query,
+            "max_tokens_per_doc": max_tokens_per_doc,
+        }
+        return await self._answer(score_call(data_1, data_2, pooling_params, options, extra), priority)
 
     async def encode(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Generic, TypedDict, TypeVar
 
 from millpond.errors import InvalidInputError
@@ -118,6 +119,11 @@ def _call(
     output: type[R],
     content: type[ArrayOutput],
 ) -> Call[R]:
+    unknown = sorted(options.keys() - Options.__annotations__.keys())
+    if unknown:
+        close = get_close_matches(unknown[0], Options.__annotations__)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(Options.__annotations__)}"
+        raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}: {hint}")
     on_error = options.get("on_error", "raise")
     if on_error not in ON_ERROR:
         message = f"on_error={on_error!r}: expected one of {', '.join(map(repr, ON_ERROR))}"

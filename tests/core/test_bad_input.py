@@ -383,8 +383,11 @@ def test_encode_asks_for_a_task(tiny_bert):
     [
         ("classify", "Classification API is not supported by this model. Try converting .*`--convert classify`"),
         ("token_classify", "Classification API is not supported by this model"),
-        ("score", r"Unsupported task: 'score' Supported tasks: \('embed', 'token_embed'\)"),
-        ("embedd", r"Unsupported task: 'embedd' Supported tasks: \('embed', 'token_embed'\)\..*did you mean 'embed'"),
+        ("plugin", r"No IOProcessor plugin installed.*io_processor_plugin='NAME'"),
+        (
+            "embedd",
+            r"Unsupported task: 'embedd' Supported tasks: \('embed', 'token_embed', 'score'\)\..*did you mean 'embed'",
+        ),
         (5, "Unsupported task: 5"),
         (["embed"], r"Unsupported task: \['embed'\]"),
     ],

@@ -91,7 +91,7 @@ def test_a_pooler_config_is_an_object_a_dict_or_json(given):
 
 def test_none_is_the_empty_pooler_config():
     assert PoolerConfig.parse(None) == PoolerConfig() == PoolerConfig.parse({}) == PoolerConfig.parse("{}")
-    assert PoolerConfig().model_dump(exclude_none=True) == {"enable_chunked_processing": False}
+    assert PoolerConfig().model_dump(exclude_none=True, exclude_defaults=True) == {}
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ def signature_of(hook):
 
 
 def default_of(field):
+    if field.default_factory is not MISSING:
+        return f"`{field.default_factory()!r}`"
     return "required" if field.default is MISSING else "`{}`".format(repr(field.default).replace("'", '"'))
 
 

@@ -25,6 +25,7 @@ from millpond import (
     errors,
     nn,
 )
+from millpond.calls import Options
 from millpond.context import Context
 from millpond.loading import arguments
 from millpond.plugins import PluginManager
@@ -92,8 +93,12 @@ def first_two(text):
 # --- reference/llm.md -------------------------------------------------------------------------------------------------
 
 
+METHODS = ("embed", "classify", "score", "reward", "encode")
+
+
 @pytest.mark.parametrize(
-    ("heading", "function"), [("## LLM", LLM.__init__), ("## LLM.embed", LLM.embed), ("## LLM.encode", LLM.encode)]
+    ("heading", "function"),
+    [("## LLM", LLM.__init__), *((f"## LLM.{name}", getattr(LLM, name)) for name in METHODS)],
 )
 def test_arguments_of_llm_are_told_with_their_defaults(heading, function):
     assert first_two(section("llm", heading)) == parameters(function)
@@ -102,7 +107,12 @@ def test_arguments_of_llm_are_told_with_their_defaults(heading, function):
 def test_attributes_and_methods_of_llm_are_told():
     told = names(rows(section("llm", "### Attributes and other methods")))
     set_at_start = {"engine_config", "pipeline"}
-    assert told == {name for name in dir(LLM) if not name.startswith("_")} - {"embed", "encode"} | set_at_start
+    assert told == {name for name in dir(LLM) if not name.startswith("_")} - {*METHODS} | set_at_start
+
+
+def test_options_of_every_call_are_told():
+    told = first_two(section("llm", "## Options of every call"))
+    assert [name for name, _ in told] == [f"`{name}`" for name in Options.__annotations__]
 
 
 def test_methods_of_async_llm_are_told():
@@ -111,11 +121,11 @@ def test_methods_of_async_llm_are_told():
     assert {name for name in public if f"`{name}`" not in told and f"`await {name}(" not in told} == set()
 
 
-@pytest.mark.parametrize("method", ["embed", "encode"])
+@pytest.mark.parametrize("method", METHODS)
 def test_async_methods_take_what_is_said(method):
     sync, awaited = dict(parameters(getattr(LLM, method))), dict(parameters(getattr(AsyncLLM, method)))
     assert awaited == {
-        **{name: default for name, default in sync.items() if name not in ("`use_tqdm`", "`lora_request`")},
+        **{name: default for name, default in sync.items() if name != "`use_tqdm`"},
         "`priority`": "`0`",
     }
 

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
+from millpond.calls import embed_call
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import EngineError, InvalidInputError, NonFiniteOutputError
 from millpond.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
-from millpond.pipeline import Job, Pipeline, check_on_error, retyped, windows
+from millpond.pipeline import Job, Pipeline, windows
 from millpond.specs import IOProcessorSpec
 
 POISON = 0
@@ -121,7 +122,7 @@ def test_the_params_say_the_task_when_the_call_does_not(plain):
     [
         (None, "pooling_task required.*This model serves: embed, token_embed"),
         ("classify", "Classification API is not supported by this model.*--convert classify"),
-        ("nonsense", r"Unsupported task: 'nonsense' Supported tasks: \('embed', 'token_embed'\)"),
+        ("nonsense", r"Unsupported task: 'nonsense' Supported tasks: \('embed', 'token_embed', 'score'\)"),
     ],
 )
 def test_a_task_that_the_model_does_not_serve_is_refused(plain, task, message):
@@ -139,10 +140,17 @@ def test_a_processor_is_built_once_a_task(plain):
 
 
 def test_an_unknown_way_to_treat_errors_is_refused():
-    check_on_error("raise")
-    check_on_error("return")
+    assert embed_call("a", None, {"on_error": "raise"}).raises
+    assert not embed_call("a", None, {"on_error": "return"}).raises
     with pytest.raises(InvalidInputError, match=r"on_error='skip': expected one of 'raise', 'return'"):
-        check_on_error("skip")
+        embed_call("a", None, {"on_error": "skip"})
+
+
+def test_an_unknown_option_is_refused_and_what_was_meant_is_said():
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'on_eror': did you mean 'on_error'"):
+        embed_call("a", None, {"on_eror": "raise"})
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'zzz': there are: truncate_prompt_tokens, "):
+        embed_call("a", None, {"zzz": 1})
 
 
 # --- from prompts to outputs ------------------------------------------------------------------------------------------
@@ -199,13 +207,14 @@ def test_an_output_in_another_type_keeps_its_array_and_the_rest():
     output = PoolingRequestOutput(
         request_id="7", outputs=PoolingOutput(array), prompt_token_ids=[1], num_dropped_tokens=2
     )
-    typed = retyped(output, EmbeddingRequestOutput, EmbeddingOutput)
+    call = embed_call("a", None, {})
+    typed = call.retyped(output)
     assert type(typed) is EmbeddingRequestOutput
     assert type(typed.outputs) is EmbeddingOutput
     assert typed.outputs.array is array
     assert (typed.request_id, typed.prompt_token_ids, typed.num_dropped_tokens) == ("7", [1], 2)
     failed = PoolingRequestOutput(request_id="8", outputs=None, prompt_token_ids=[], error=EngineError("no"))
-    assert retyped(failed, EmbeddingRequestOutput, EmbeddingOutput).outputs is None
+    assert call.retyped(failed).outputs is None
 
 
 # --- several requests a prompt ----------------------------------------------------------------------------------------
