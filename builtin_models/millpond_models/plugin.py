@@ -6,10 +6,23 @@ from millpond.hookspecs import hookimpl
 from millpond.specs import ArchitectureSpec
 
 EMBEDDING_TASKS = ("embed", "token_embed")
+DECODERS = {
+    "Llama": ("llama", "Llama (Touvron et al., 2023) and the many decoders of its form"),
+    "Mistral": ("mistral", "Mistral (Jiang et al., 2023), with a sliding window"),
+    "Qwen2": ("qwen", "Qwen2 and Qwen2.5 (Yang et al., 2024)"),
+    "Qwen3": ("qwen", "Qwen3 (Yang et al., 2025), with norms of heads"),
+    "Gemma": ("gemma", "Gemma, the first (Gemma Team, 2024)"),
+}
 
 
 @hookimpl
 def register_architectures() -> Iterator[ArchitectureSpec]:
+    """Encoders of BERT's form, and decoders of Llama's."""
+    yield from encoders()
+    yield from decoders()
+
+
+def encoders() -> Iterator[ArchitectureSpec]:
     """BERT and its relatives."""
     yield ArchitectureSpec(
         name="BertModel",
@@ -28,3 +41,17 @@ def register_architectures() -> Iterator[ArchitectureSpec]:
             pooling="CLS",
             positions="absolute_after_pad",
         )
+
+
+def decoders() -> Iterator[ArchitectureSpec]:
+    """Decoders, of which many embedding models are made; of one that predicts tokens the head for that is left out."""
+    for family, (module, summary) in DECODERS.items():
+        for name in (f"{family}Model", f"{family}ForCausalLM"):
+            yield ArchitectureSpec(
+                name=name,
+                target=f"millpond_models.{module}:{family}Model",
+                summary=summary,
+                tasks=EMBEDDING_TASKS,
+                pooling="LAST",
+                positions="relative",
+            )

@@ -1,0 +1,104 @@
+"""The pre-norm layer of decoders: attention with rotary positions, then a gated feed-forward, each added to its input.
+
+Heads of keys and values may be fewer than those of queries, which share them (Ainslie et al., 2023, arXiv 2305.13245).
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from millpond.context import Context
+from millpond.errors import CheckpointError
+from millpond.nn import Attention, Linear, PackedBatch
+from millpond_models.layers.gated_feed_forward import GatedFeedForward
+from millpond_models.layers.rms_norm import RMSNorm
+from millpond_models.layers.rotary import Rotation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """The heads of attention: how many of queries, how many of keys and of values, and the dimensions of each."""
+
+    queries: int
+    keys: int
+    size: int
+
+    def __post_init__(self) -> None:
+        """Refuse heads that cannot be shared evenly."""
+        if min(self.queries, self.keys, self.size) < 1 or self.queries % self.keys:
+            message = (
+                f"config.json: num_attention_heads {self.queries} of head_dim {self.size} cannot share "
+                f"num_key_value_heads {self.keys}"
+            )
+            raise CheckpointError(message)
+
+
+class RotaryAttention(nn.Module):
+    """Attention of a sequence to itself, with one fused map for query, key and value.
+
+    Args:
+        ctx: The model's context.
+        size: The dimensions of hidden states.
+        heads: The heads.
+        causal: Whether a token attends only to itself and what stands before it.
+        window: How many tokens it attends to on each side; None for all.
+        bias: Whether query, key and value have a bias.
+        output_bias: Whether the output has one.
+        query_norm: Normalises each head of the query before it is turned; None for nothing.
+        key_norm: The same of the key.
+    """
+
+    def __init__(
+        self,
+        ctx: Context,
+        *,
+        size: int,
+        heads: Heads,
+        causal: bool,
+        window: int | None = None,
+        bias: bool = False,
+        output_bias: bool = False,
+        query_norm: RMSNorm | None = None,
+        key_norm: RMSNorm | None = None,
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        inner = heads.queries * heads.size
+        self.qkv = Linear(ctx, size, inner, *[heads.keys * heads.size] * 2, bias=bias)
+        self.query_norm = query_norm
+        self.key_norm = key_norm
+        self.attention = Attention(ctx, head_dim=heads.size, causal=causal, window=window)
+        self.output = Linear(ctx, inner, size, bias=output_bias)
+
+    def forward(self, x: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size]."""
+        counts = (self.heads.queries, self.heads.keys, self.heads.keys)
+        query, key, value = self.qkv(x).unflatten(-1, (-1, self.heads.size)).split(counts, dim=1)
+        query = query if self.query_norm is None else self.query_norm(query)
+        key = key if self.key_norm is None else self.key_norm(key)
+        attended: Tensor = self.output(self.attention(rotation(query), rotation(key), value, batch))
+        return attended
+
+
+class DecoderLayer(nn.Module):
+    """``x = x + attention(norm(x)); x = x + feed_forward(norm(x))``."""
+
+    def __init__(
+        self,
+        *,
+        attention_norm: RMSNorm,
+        attention: RotaryAttention,
+        feed_forward_norm: RMSNorm,
+        feed_forward: GatedFeedForward,
+    ) -> None:
+        super().__init__()
+        self.attention_norm = attention_norm
+        self.attention = attention
+        self.feed_forward_norm = feed_forward_norm
+        self.feed_forward = feed_forward
+
+    def forward(self, x: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size]."""
+        x = x + self.attention(self.attention_norm(x), rotation, batch)
+        added: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
+        return added

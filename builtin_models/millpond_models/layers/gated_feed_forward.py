@@ -1,0 +1,59 @@
+"""The feed-forward half of a decoder layer, whose activation is a gate (Shazeer, 2020, arXiv 2002.05202)."""
+
+from collections.abc import Callable, Mapping
+from math import pi, sqrt
+from types import MappingProxyType
+
+from torch import Tensor, nn
+
+from millpond.context import Context
+from millpond.nn import Linear
+from millpond_models.layers.feed_forward import hidden_activation
+
+
+class GatedFeedForward(nn.Module):
+    """``down(activation(gate(x)) * up(x))``, with one fused map for gate and up."""
+
+    def __init__(self, ctx: Context, *, size: int, inner_size: int, activation: str, bias: bool = False) -> None:
+        super().__init__()
+        self.gate_up = Linear(ctx, size, inner_size, inner_size, bias=bias)
+        self.down = Linear(ctx, inner_size, size, bias=bias)
+        self.activation = gate_activation(ctx, activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size]."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        result: Tensor = self.down(self.activation(gate) * up)
+        return result
+
+
+def gate_activation(ctx: Context, name: str) -> Callable[[Tensor], Tensor]:
+    """The activation that config.json names; the exact GELU is that of the op ``gelu``.
+
+    Raises:
+        CheckpointError: If it is none of those known.
+    """
+    activation = hidden_activation(name)
+    if name == "gelu":
+        kernel = ctx.op("gelu")
+        return lambda gate: kernel(gate.contiguous(), gate.new_zeros(gate.shape[-1]))
+    return BATCH_INVARIANT.get(name, activation) if ctx.batch_invariant else activation
+
+
+def silu(x: Tensor) -> Tensor:
+    """``x / (1 + exp(-x))``, in float32."""
+    full = x.float()
+    return (full / full.neg().exp_().add_(1)).to(x.dtype)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU by its approximation with tanh (Hendrycks and Gimpel, 2016, arXiv 1606.08415), in float32."""
+    full = x.float()
+    bent = (full + 0.044715 * full * full * full).mul_(sqrt(2 / pi)).tanh_()
+    return (0.5 * full * bent.add_(1)).to(x.dtype)
+
+
+# torch rounds its own differently at the end of the part of a tensor that a thread computes; exp and tanh it does not.
+BATCH_INVARIANT: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {"silu": silu, "swish": silu, "gelu_new": gelu_tanh, "gelu_pytorch_tanh": gelu_tanh}
+)

@@ -1,0 +1,97 @@
+"""The checkpoints of the test kit: what transformers would write, wholly random, and the same at every run."""
+
+import importlib
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from millpond import UnknownNameError
+from millpond.testing.checkpoints import FAMILY, random_tensors, tiny, vocabulary
+from millpond.testing.decoders import DECODERS
+
+LEFT_OUT = ("pooler.", "embeddings.position_ids")
+
+
+def shapes_of(tensors):
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    """The tensors of transformers' model of some files, each once."""
+    transformers = importlib.import_module("transformers")  # seconds to import, so only for who asks
+
+    def wanted(folder):
+        config = transformers.AutoConfig.from_pretrained(folder)
+        with torch.device("meta"):
+            model = getattr(transformers, *config.architectures)(config)
+        found = shapes_of(model.state_dict())
+        if config.tie_word_embeddings:
+            found.pop("lm_head.weight", None)
+        return {name: shape for name, shape in found.items() if not name.startswith(LEFT_OUT)}
+
+    return wanted
+
+
+@pytest.mark.parametrize("architecture", FAMILY)
+def test_the_tensors_are_those_of_transformers(tmp_path, wanted, architecture):
+    folder = tiny(architecture, tmp_path)
+    assert shapes_of(load_file(folder / "model.safetensors")) == wanted(folder)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        ("LlamaModel", {"attention_bias": True, "mlp_bias": True, "num_hidden_layers": 3}),
+        ("LlamaModel", {"num_key_value_heads": None, "head_dim": 12}),
+        ("MistralForCausalLM", {"tie_word_embeddings": True, "intermediate_size": 20}),
+        ("Qwen2ForCausalLM", {"tie_word_embeddings": False, "hidden_size": 64}),
+        ("Qwen3Model", {"head_dim": 32, "attention_bias": True}),
+        ("GemmaModel", {"num_key_value_heads": 4, "vocab_size": 7}),
+    ],
+    ids=str,
+)
+def test_changes_of_the_config_change_the_tensors(tmp_path, wanted, architecture, changes):
+    folder = tiny(architecture, tmp_path, tokenizer=False, **changes)
+    assert shapes_of(load_file(folder / "model.safetensors")) == wanted(folder)
+
+
+@pytest.mark.parametrize("architecture", FAMILY)
+def test_every_parameter_is_random_and_the_same_at_every_run(tmp_path, architecture):
+    first, second, third = (tiny(architecture, tmp_path / str(n), seed=n // 2) for n in range(3))
+    for file in sorted(first.iterdir()):
+        assert file.read_bytes() == (second / file.name).read_bytes()
+    tensors, others = (load_file(folder / "model.safetensors") for folder in (first, third))
+    for name, tensor in tensors.items():
+        assert tensor.unique().numel() > tensor.numel() / 2, name
+        assert not torch.equal(tensor, others[name]), name
+
+
+@pytest.mark.parametrize("architecture", FAMILY)
+def test_the_tokenizer_is_that_of_the_config(tmp_path, architecture):
+    folder = tiny(architecture, tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    encoded = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("The old mill")
+    assert config["vocab_size"] == len(vocabulary(FAMILY[architecture])) > max(encoded.ids)
+    assert encoded.tokens[1:-1] == ["the", "old", "mill"]
+    assert [encoded.ids[0], encoded.ids[-1]] == [config["bos_token_id"], config["eos_token_id"]]
+
+
+def test_there_are_decoders_and_such_as_predict_tokens():
+    assert {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model", "GemmaModel", "GemmaForCausalLM"} <= {*DECODERS}
+    assert set(FAMILY) - {*DECODERS} == {"BertModel", "RobertaModel", "XLMRobertaModel"}
+
+
+def test_an_architecture_that_is_not_there_is_named_with_those_that_are(tmp_path):
+    with pytest.raises(UnknownNameError, match=r"'T5Model'; there are: BertModel, .*Qwen3Model.*random_tensors"):
+        tiny("T5Model", tmp_path)
+
+
+def test_matrices_keep_the_size_of_values_and_norms_lie_around_one():
+    tensors = random_tensors({"a.weight": (400, 300), "b.weight": (5000,), "b.bias": (5000,)})
+    assert float(tensors["a.weight"].std()) == pytest.approx(300**-0.5, rel=0.05)
+    assert float(tensors["b.weight"].mean()) == pytest.approx(1, abs=0.05)
+    assert float(tensors["b.bias"].mean()) == pytest.approx(0, abs=0.05)
