@@ -11,6 +11,7 @@ from millpond.calls import Call, Options, R, classify_call, embed_call, encode_c
 from millpond.config import ModelConfig
 from millpond.errors import EngineClosedError
 from millpond.loading.arguments import read_arguments
+from millpond.loading.source import find_repository
 from millpond.outputs import (
     ClassificationRequestOutput,
     EmbeddingRequestOutput,
@@ -19,6 +20,7 @@ from millpond.outputs import (
 )
 from millpond.params import PoolingParams
 from millpond.pipeline import Job, Pipeline
+from millpond.plugins import get_plugin_manager
 from millpond.tokenization import Params
 
 if TYPE_CHECKING:
@@ -61,12 +63,14 @@ class AsyncLLM:
             plugins: As for ``LLM``.
             **arguments: As for ``LLM``, and ``max_waiting_tokens``: the most tokens that may wait.
         """
+        read = read_arguments(arguments)
+        plugins = plugins or get_plugin_manager()
+        repository = find_repository(plugins.registry, model, read.source)  # a name mistyped is told of at once
         from millpond.engine.runner import Runner  # noqa: PLC0415  needs torch
         from millpond.engine.thread import EngineThread  # noqa: PLC0415
         from millpond.loading.build import load_model  # noqa: PLC0415
 
-        read = read_arguments(arguments)
-        self._loaded = load_model(model, read, plugins)
+        self._loaded = load_model(repository, read, plugins)
         engine = self._loaded.engine
         self.pipeline = Pipeline(self._loaded.context, dedupe=read.dedupe)
         runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=engine.num_workers)
@@ -171,13 +175,13 @@ class AsyncLLM:
             raise EngineClosedError(message)
         self._calls += 1
         try:
-            return [call.retyped(output) for output in await self._run(call, priority)]
+            return await self._run(call, priority)
         finally:
             self._calls -= 1
             if not self._calls and not self.engine.is_alive:
                 self._render.shutdown(wait=False)
 
-    async def _run(self, call: Call[R], priority: int) -> list[PoolingRequestOutput[Any]]:
+    async def _run(self, call: Call[R], priority: int) -> list[R]:
         loop = asyncio.get_running_loop()
         processor, items = self.pipeline.split(call.prompts, call.params, call.task)
         places = self.pipeline.places(items)
@@ -191,7 +195,7 @@ class AsyncLLM:
         failed = next((output.error for output in outputs if output.error is not None), None)
         if failed is not None and call.raises:
             raise failed
-        return await loop.run_in_executor(self._render, self.pipeline.joined, processor, items, outputs)
+        return await loop.run_in_executor(self._render, self.pipeline.answers, call, processor, items, outputs)
 
     async def _compute(self, requests: "list[PoolingRequest]", priority: int) -> None:
         if not requests:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from millpond.calls import Call, Options, R, classify_call, embed_call, encode_call, score_call
 from millpond.config import EngineConfig, ModelConfig, PoolerConfig
 from millpond.loading.arguments import read_arguments
+from millpond.loading.source import find_repository
 from millpond.outputs import (
     ClassificationRequestOutput,
     EmbeddingRequestOutput,
@@ -18,6 +19,7 @@ from millpond.outputs import (
 )
 from millpond.params import PoolingParams
 from millpond.pipeline import Job, Pipeline, windows
+from millpond.plugins import get_plugin_manager
 from millpond.tokenization import Params
 
 if TYPE_CHECKING:
@@ -115,10 +117,6 @@ class LLM:
             UnknownNameError: If nothing serves its architecture.
             InvalidInputError: If an argument does not fit.
         """
-        from millpond.engine.engine import Engine  # noqa: PLC0415  needs torch
-        from millpond.engine.runner import Runner  # noqa: PLC0415
-        from millpond.loading.build import load_model  # noqa: PLC0415
-
         arguments = read_arguments(
             {
                 "runner": runner,
@@ -149,7 +147,13 @@ class LLM:
                 **other,
             }
         )
-        self._loaded = load_model(model, arguments, plugins)
+        plugins = plugins or get_plugin_manager()
+        repository = find_repository(plugins.registry, model, arguments.source)  # a name mistyped is told of at once
+        from millpond.engine.engine import Engine  # noqa: PLC0415  needs torch
+        from millpond.engine.runner import Runner  # noqa: PLC0415
+        from millpond.loading.build import load_model  # noqa: PLC0415
+
+        self._loaded = load_model(repository, arguments, plugins)
         self.engine_config: EngineConfig = self._loaded.engine
         self.pipeline = Pipeline(self._loaded.context, dedupe=arguments.dedupe)
         self._engine = Engine(
@@ -342,7 +346,7 @@ class LLM:
             finally:
                 self._engine.abort()
         ended = (output for output in outputs if output is not None)
-        return [call.retyped(output) for output in self.pipeline.joined(processor, items, ended)]
+        return self.pipeline.answers(call, processor, items, ended)
 
     def _jobs(
         self, processor: "IOProcessor[Any, Any]", places: Sequence[int], items: Sequence[tuple[object, PoolingParams]]

@@ -9,8 +9,10 @@ from millpond.config import Choice, EngineConfig, ModelConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError, InvalidInputError, MillpondError
 from millpond.loading.arguments import Arguments, ComputeOptions
+from millpond.loading.header import read_headers
 from millpond.loading.projector import load_projector
-from millpond.loading.resolve import LoadOptions, Resolution, resolve, with_dtype
+from millpond.loading.repository import Repository
+from millpond.loading.resolve import LoadOptions, Resolution, named_prompts, resolve, with_dtype
 from millpond.loading.source import find_repository
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
 from millpond.loading.tuned import with_profile
@@ -24,6 +26,7 @@ from millpond.registry import Registry
 
 logger = logging.getLogger(__name__)
 LISTED = 8
+MOST_LAYERS = 10_000  # of a checkpoint whose files do not say what they hold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +41,16 @@ class LoadedModel:
     engine: EngineConfig = field(default_factory=EngineConfig)
 
 
-def load_model(model: str, arguments: Arguments, plugins: PluginManager | None = None) -> LoadedModel:
+def load_model(model: str | Repository, arguments: Arguments, plugins: PluginManager | None = None) -> LoadedModel:
     """Find a model's files, decide what they are, and build it.
 
     Args:
-        model: The model's name.
+        model: The model's name, or its files where they were found already.
         arguments: How it is to be loaded.
         plugins: The plugins to use; by default all that are installed.
     """
-    if arguments.tokenizer not in (None, model):
+    name = model if isinstance(model, str) else model.model
+    if arguments.tokenizer not in (None, name):
         message = (
             f"tokenizer={arguments.tokenizer!r}: a tokenizer of another model is not supported. Put its tokenizer.json "
             "in the model's folder"
@@ -55,16 +59,16 @@ def load_model(model: str, arguments: Arguments, plugins: PluginManager | None =
     registry = (plugins or get_plugin_manager()).registry
     resolution, device = resolve_model(registry, model, arguments)
     for note in unapplied(resolution):
-        logger.warning("%s: %s", model, note)
+        logger.warning("%s: %s", name, note)
     arguments = with_profile(registry, arguments, resolution, device)
     built = build_model(registry, resolution, arguments.load, device=device, compute=arguments.compute)
     return replace(built, engine=arguments.engine)
 
 
-def resolve_model(registry: Registry, model: str, arguments: Arguments) -> tuple[Resolution, torch.device]:
+def resolve_model(registry: Registry, model: str | Repository, arguments: Arguments) -> tuple[Resolution, torch.device]:
     """Find a model's files, and decide what they are, what they are computed in, and where."""
     device = choose_device(arguments.device)
-    repository = find_repository(registry, model, arguments.source)
+    repository = find_repository(registry, model, arguments.source) if isinstance(model, str) else model
     resolution = resolve(registry, repository, arguments.load)
     if resolution.dtype.origin != "user":
         resolution = with_dtype(resolution, runnable_dtype(resolution.dtype, device))
@@ -122,6 +126,7 @@ def build_model(
     for op in ctx.kernels:
         judge_kernels(registry, op, setting)  # refuses an op that nobody brings
     check_quantization(registry, setting, variant=ctx.kernels.get("linear"))
+    _check_depth(resolution)
     model_class = resolution.architecture.load()
     if resolution.converter is not None:
         model_class = resolution.converter.load()(model_class, ctx)
@@ -135,17 +140,18 @@ def build_model(
 
 
 def unapplied(resolution: Resolution) -> list[str]:
-    """What the checkpoint says and sentence-transformers does, and this does not."""
-    files = resolution.repository.sentence_transformers
-    notes: list[str] = []
-    if files.default_prompt_name is not None and files.prompts.get(files.default_prompt_name):
-        prompt = files.prompts[files.default_prompt_name]
-        notes.append(
-            f"its default prompt {files.default_prompt_name!r} is not applied: put {prompt!r} before them yourself"
-        )
-    if not files.include_prompt:
-        notes.append("it leaves the tokens of a prompt out of the pooling (include_prompt); here all tokens are pooled")
-    return notes
+    """What of prompts is not as the checkpoint, or the caller, may have it."""
+    name = resolution.repository.sentence_transformers.default_prompt_name
+    prompt = named_prompts(resolution.config, resolution.repository.sentence_transformers).get(name or "")
+    if resolution.inputs.apply_default_prompt:
+        said = "names none" if name is None else f"names {name!r}, and has no prompt of that name"
+        return [] if prompt is not None else [f"apply_default_prompt=True changes nothing: as its default it {said}"]
+    if not prompt:
+        return []
+    return [
+        f"its default prompt {name!r} ({prompt!r}) is not put before texts: apply_default_prompt=True does that for "
+        f"all calls, prompt_name={name!r} for one"
+    ]
 
 
 def runnable_dtype(dtype: Choice, device: torch.device) -> Choice:
@@ -161,6 +167,16 @@ def runnable_dtype(dtype: Choice, device: torch.device) -> Choice:
 def _has_native_bf16() -> bool:
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
+
+
+def _check_depth(resolution: Resolution) -> None:
+    """Refuse more layers than there are tensors, before so many are built that memory is full."""
+    tensors = len(read_headers(resolution.repository.transformer_path)) or MOST_LAYERS
+    for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+        layers = resolution.config.get(key)
+        if isinstance(layers, int) and layers > tensors:
+            message = f"config.json asks for {key}={layers}, and the weights hold {tensors} tensors in all"
+            raise CheckpointError(message)
 
 
 def _instantiate(model_class: type[PoolingModel], ctx: Context) -> PoolingModel:

@@ -59,7 +59,7 @@ class PoolingModel(nn.Module):
             target = self.parameter_name(name)
             if target is None:
                 continue
-            if place_weight(self, target, tensor, dtype=self.ctx.dtype, device=self.ctx.device):
+            if place_weight(self, target, tensor, dtype=self.ctx.dtype, device=self.ctx.device, name=name):
                 result.placed.add(target)
             else:
                 result.unused.append(name)

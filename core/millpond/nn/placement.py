@@ -21,7 +21,9 @@ class Placement:
     unused: list[str] = field(default_factory=list)
 
 
-def place_weight(model: nn.Module, target: str, tensor: Tensor, *, dtype: torch.dtype, device: torch.device) -> bool:
+def place_weight(
+    model: nn.Module, target: str, tensor: Tensor, *, dtype: torch.dtype, device: torch.device, name: str | None = None
+) -> bool:
     """Give a parameter its values; False if the model has no such parameter.
 
     Args:
@@ -30,36 +32,37 @@ def place_weight(model: nn.Module, target: str, tensor: Tensor, *, dtype: torch.
         tensor: The values.
         dtype: What floating-point parameters are kept in, unless their module has a ``dtype`` of its own.
         device: Where they are kept.
+        name: The tensor's name in the checkpoint, for errors.
 
     Raises:
         CheckpointError: If the tensor's shape is not the parameter's.
     """
     path, _, part = target.partition("@")
-    module_path, _, name = path.rpartition(".")
+    module_path, _, own_name = path.rpartition(".")
     try:
         module = model.get_submodule(module_path)
     except AttributeError:
         return False
-    parameter = module._parameters.get(name)  # noqa: SLF001  a parameter on the meta device is replaced, not set
+    parameter = module._parameters.get(own_name)  # noqa: SLF001  a parameter on the meta device is replaced, not set
     if parameter is None:
         return False
     start, stop = _rows(module, part) if part else (0, parameter.shape[0])
     expected = (stop - start, *parameter.shape[1:])
     if tuple(tensor.shape) != expected:
         message = (
-            f"the checkpoint's tensor for {path!r} has the shape {list(tensor.shape)}, where config.json leads to "
+            f"the checkpoint's tensor {name or path!r} has the shape {list(tensor.shape)}, where config.json leads to "
             f"{list(expected)}: the weights and config.json are not of one model"
         )
         raise CheckpointError(message)
     kept = getattr(module, "dtype", dtype) if parameter.is_floating_point() else parameter.dtype
     if not part:
         values = tensor.to(device=device, dtype=kept, copy=True)
-        module._parameters[name] = nn.Parameter(values, requires_grad=False)  # noqa: SLF001
+        module._parameters[own_name] = nn.Parameter(values, requires_grad=False)  # noqa: SLF001
         return True
     if parameter.is_meta:
         fresh = torch.full(parameter.shape, torch.nan, dtype=kept, device=device)
         parameter = nn.Parameter(fresh, requires_grad=False)
-        module._parameters[name] = parameter  # noqa: SLF001
+        module._parameters[own_name] = parameter  # noqa: SLF001
     parameter.data[start:stop].copy_(tensor)
     return True
 

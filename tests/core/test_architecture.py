@@ -1,0 +1,182 @@
+"""Which architecture serves a name that nobody registers, which converter makes it pool, what is known of a model."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from millpond import LLM
+from millpond.config import CheckpointConfig
+from millpond.errors import CheckpointError, UnknownNameError
+from millpond.loading.architecture import choose_architecture
+from millpond.loading.classification import choose_activation, count_labels
+from millpond.loading.sentence_transformers import Module, SentenceTransformersFiles
+from millpond.plugins import PluginManager
+from millpond.specs import ArchitectureSpec, ConverterSpec
+from millpond.testing import checkpoints
+
+PLAIN = SentenceTransformersFiles()
+
+
+@pytest.fixture
+def registry():
+    """One family, "Mill", registered by its backbone; and converters as the built-in ones are shaped."""
+    manager = PluginManager(ranks=())
+    for spec in (
+        ArchitectureSpec(name="MillModel", target=object(), tasks=("embed",)),
+        ArchitectureSpec(name="PondForScoring", target=object(), tasks=("classify",)),
+        ArchitectureSpec(name="RawForCausalLM", target=object(), tasks=()),
+        ConverterSpec(
+            name="embed", target=object(), architectures=("*Model", "*ForCausalLM"), tasks=("embed", "token_embed")
+        ),
+        ConverterSpec(
+            name="classify", target=object(), architectures=("*ForSequenceClassification",), tasks=("classify",)
+        ),
+        ConverterSpec(
+            name="rewards", target=object(), architectures=("*Model", "*RewardModel"), tasks=("token_classify",)
+        ),
+        ConverterSpec(
+            name="steps", target=object(), architectures=("*ForCausalLM",), tasks=("token_classify",), pooling=("STEP",)
+        ),
+    ):
+        manager.register(spec)
+    return manager.registry
+
+
+def chosen(registry, name, convert="auto", **more):
+    found = choose_architecture(registry, CheckpointConfig({"architectures": [name]}), convert, **more)
+    converter = None if found.converter is None else found.converter.spec.name
+    return found.architecture.spec.name, converter, found.tasks
+
+
+@pytest.mark.parametrize(
+    ("name", "convert", "more", "expected"),
+    [
+        ("MillModel", "auto", {}, ("MillModel", None, ("embed",))),
+        ("MillModel", "embed", {}, ("MillModel", None, ("embed",))),
+        ("MillModel", "classify", {}, ("MillModel", "classify", ("classify",))),
+        ("MillModel", "auto", {"classifies": True}, ("MillModel", "classify", ("classify",))),
+        ("MillModel", "none", {"classifies": True}, ("MillModel", None, ("embed",))),
+        ("MillForCausalLM", "auto", {}, ("MillModel", "embed", ("embed", "token_embed"))),
+        ("MillForCausalLM", "auto", {"pooling": "MEAN"}, ("MillModel", "embed", ("embed", "token_embed"))),
+        ("MillForCausalLM", "auto", {"pooling": "STEP"}, ("MillModel", "steps", ("token_classify",))),
+        ("MillForCausalLM", "classify", {}, ("MillModel", "classify", ("classify",))),
+        ("MillForSequenceClassification", "auto", {}, ("MillModel", "classify", ("classify",))),
+        ("MillForRewardModel", "auto", {}, ("MillModel", "rewards", ("token_classify",))),
+        ("PondForScoring", "auto", {"classifies": True}, ("PondForScoring", None, ("classify",))),
+        ("RawForCausalLM", "auto", {}, ("RawForCausalLM", "embed", ("embed", "token_embed"))),
+    ],
+)  # fmt: skip
+def test_a_name_finds_its_backbone_and_its_converter(registry, name, convert, more, expected):
+    assert chosen(registry, name, convert, **more) == expected
+
+
+def test_what_has_no_relative_is_refused_with_what_there_is(registry):
+    for name, convert in (("OtherForCausalLM", "auto"), ("MillForCausalLM", "none"), ("Mill", "auto")):
+        with pytest.raises(
+            UnknownNameError, match=f"no plugin brings the architecture '{name}'; there are: .*MillModel"
+        ):
+            chosen(registry, name, convert)
+    with pytest.raises(UnknownNameError, match=r"no converter .nonsense."):
+        chosen(registry, "MillModel", "nonsense")
+
+
+@pytest.mark.parametrize(
+    ("config", "labels"),
+    [
+        ({}, 2),
+        ({"num_labels": 5}, 5),
+        ({"id2label": {"0": "a", "1": "b", "2": "c"}}, 3),
+        ({"id2label": {"0": "a"}, "num_labels": 1}, 1),
+        ({"text_config": {"num_labels": 4}}, 4),
+        ({"num_labels": 3, "text_config": {"num_labels": 4}}, 3),
+        ({"classifier_from_token": ["no", "yes"], "is_original_qwen3_reranker": True, "num_labels": 7}, 1),
+        ({"classifier_from_token": ["no", "yes"], "method": "from_2_way_softmax"}, 1),
+        ({"classifier_from_token": ["a", "b", "c"], "method": "no_post_processing"}, 3),
+        ({"classifier_from_token_ids": [7]}, 1),
+    ],
+)
+def test_labels_are_counted(config, labels):
+    assert count_labels(CheckpointConfig(config), PLAIN) == labels
+
+
+def test_the_last_dense_module_of_a_cross_encoder_counts_its_labels(tmp_path):
+    dense = (Module(type="Dense", path=tmp_path, config={"out_features": 6}),)
+    files = SentenceTransformersFiles(dense=dense, model_type="CrossEncoder")
+    assert count_labels(CheckpointConfig({"num_labels": 2}), files) == 6
+    assert count_labels(CheckpointConfig({"num_labels": 2}), SentenceTransformersFiles(dense=dense)) == 2
+
+
+ACTIVATIONS = "torch.nn.modules.activation."
+
+
+@pytest.mark.parametrize(
+    ("config", "files", "labels", "expected"),
+    [
+        ({}, {}, 1, ("sigmoid", "default")),
+        ({}, {}, 3, ("softmax", "default")),
+        ({"problem_type": "regression"}, {}, 1, ("identity", "config.json (problem_type)")),
+        ({"problem_type": "single_label_classification"}, {}, 1, ("sigmoid", "config.json (problem_type)")),
+        ({"problem_type": "single_label_classification"}, {}, 2, ("softmax", "config.json (problem_type)")),
+        ({"problem_type": "multi_label_classification"}, {}, 4, ("sigmoid", "config.json (problem_type)")),
+        (
+            {"problem_type": "regression", "sbert_ce_default_activation_function": ACTIVATIONS + "Sigmoid"},
+            {},
+            1,
+            ("identity", "config.json (problem_type)"),
+        ),
+        (
+            {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"},
+            {},
+            1,
+            ("identity", "config.json (sbert_ce_default_activation_function)"),
+        ),
+        (
+            {"sentence_transformers": {"activation_fn": ACTIVATIONS + "Sigmoid"}},
+            {"activation_fn": "torch.nn.modules.linear.Identity"},
+            3,
+            ("sigmoid", "config.json (sentence_transformers.activation_fn)"),
+        ),
+        (
+            {},
+            {"activation_fn": "torch.nn.modules.linear.Identity"},
+            3,
+            ("identity", "config_sentence_transformers.json (activation_fn)"),
+        ),
+        (
+            {},
+            {"activation_fn": ACTIVATIONS + "Softmax"},
+            1,
+            ("sigmoid", "config_sentence_transformers.json (activation_fn)"),
+        ),
+        ({}, {"activation_fn": ACTIVATIONS + "Tanh"}, 1, ("tanh", "config_sentence_transformers.json (activation_fn)")),
+    ],
+)
+def test_the_activation_of_classes_and_who_decided_it(config, files, labels, expected):
+    choice = choose_activation(CheckpointConfig(config), SentenceTransformersFiles(**files), labels)
+    assert (choice.value, choice.origin) == expected
+
+
+def test_an_activation_from_elsewhere_is_refused_unread():
+    with pytest.raises(CheckpointError, match=r"restricted to torch\.nn\.modules for security reasons"):
+        choose_activation(CheckpointConfig({}), SentenceTransformersFiles(activation_fn="os.system"), 1)
+
+
+def test_more_layers_than_tensors_are_refused_before_they_are_built(tmp_path):
+    folder = checkpoints.tiny("BertModel", tmp_path / "model", num_hidden_layers=2)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
+    with pytest.raises(CheckpointError, match=r"num_hidden_layers=1000000000, and the weights hold \d+ tensors in all"):
+        LLM(str(folder))
+
+
+def test_a_name_that_no_source_knows_is_told_of_before_torch_is_imported():
+    code = (
+        "import sys; from millpond import LLM, ModelNotFoundError\n"
+        "try: LLM('no/such-model')\n"
+        "except ModelNotFoundError: sys.exit('torch' in sys.modules)\n"
+        "sys.exit(3)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
