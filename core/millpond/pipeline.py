@@ -7,6 +7,8 @@ from functools import cached_property
 from itertools import count
 from typing import Any
 
+from millpond import guard
+from millpond.calls import Call, R
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest
 from millpond.errors import EngineError, InvalidInputError, MillpondError, UnknownNameError
@@ -81,7 +83,8 @@ class Pipeline:
         own = [task for task in self.ctx.tasks if task != PLUGIN]
         made = [entry.spec for entry in self.ctx.registry.tasks.entries() if entry.spec.made_of]
         possible = [spec.name for spec in made if set(own) & set(spec.made_of) and self._why_not(spec.name) is None]
-        plugin = [PLUGIN] if self.ctx.model.io_processor_plugin is not None else []
+        named = self.ctx.model.io_processor_plugin is not None
+        plugin = [PLUGIN] if named and self._why_not(PLUGIN) is None else []
         return (*own, *dict.fromkeys(name for name in possible if name not in own), *plugin)
 
     def _name_of_processor(self, task: str) -> str:
@@ -104,7 +107,7 @@ class Pipeline:
         shared = params if isinstance(params, PoolingParams) else None
         task = _renamed(task or (shared.task if shared else None)) or self.ctx.pooler_config.task
         processor = self.processor(task)
-        items = [plugin_data(item) for item in split_prompts(prompts)] if task == PLUGIN else processor.split(prompts)
+        items = split_prompts(prompts) if task == PLUGIN else processor.split(prompts)
         if params is None or isinstance(params, PoolingParams):
             each = [self._complete(processor, params, task)] * len(items)
         else:
@@ -134,15 +137,17 @@ class Pipeline:
         """
         jobs = [Job(index=place, processor=processor) for place in places]
         parsed: list[tuple[Job, tuple[Any, PoolingParams]]] = []
-        for job, (data, params) in zip(jobs, items, strict=True):
+        is_plugin = self._is_plugin(processor)
+        for job, (item, params) in zip(jobs, items, strict=True):
             try:
-                parsed.append((job, (processor.parse(data), params)))
-            except InvalidInputError as error:
-                job.error = error.at(job.index)
-        made = processor.pre_process_many([item for _, item in parsed])
+                data = plugin_data(item) if is_plugin else item
+                parsed.append((job, (guard.parse(processor, data), params)))
+            except MillpondError as error:
+                job.error = _located(error, job.index)
+        made = guard.make_requests(processor, [item for _, item in parsed], self.ctx.tasks) if parsed else []
         for (job, _), requests in zip(parsed, made, strict=True):
-            if isinstance(requests, InvalidInputError):
-                job.error = requests.at(job.index)
+            if isinstance(requests, MillpondError):
+                job.error = _located(requests, job.index)
                 continue
             job.requests = requests
             job.left = len(requests)
@@ -159,15 +164,19 @@ class Pipeline:
                 own = replace(job, index=place, requests=requests)
             yield place, self.finish(own)
 
-    def joined(
+    def answers(
         self,
+        call: Call[R],
         processor: IOProcessor[Any, Any],
         items: Sequence[tuple[object, PoolingParams]],
         outputs: Iterable[PoolingRequestOutput[Any]],
-    ) -> list[PoolingRequestOutput[Any]]:
-        """The outputs of a call, from those of its items in their order, which are given their ids."""
+    ) -> list[R]:
+        """What a call gives, of the outputs of its items in their order; those of a plugin have no ids, as in vLLM."""
+        data, outputs = [item for item, _ in items], list(outputs)
+        if self._is_plugin(processor):
+            return [call.output(**vars(output)) for output in processor.join(data, outputs)]
         numbered = [replace(output, request_id=str(next(self._ids))) for output in outputs]
-        return processor.join([item for item, _ in items], numbered)
+        return [call.retyped(output) for output in processor.join(data, numbered)]
 
     def finish(self, job: Job) -> PoolingRequestOutput[Any]:
         """The output of a job whose requests have all ended; it has no id yet."""
@@ -175,16 +184,14 @@ class Pipeline:
         output: object = None
         if error is None:
             try:
-                output = job.processor.post_process(job.requests)
+                output = guard.make_output(job.processor, job.requests)
             except MillpondError as raised:
                 error = raised
-            except Exception as raised:  # noqa: BLE001  one result that a plugin cannot take must not cost the others
-                error = EngineError(f"{type(raised).__name__}: {raised}")
-                error.__cause__ = raised
+        shows_ids = len(job.requests) == 1 and not self._is_plugin(job.processor)
         return PoolingRequestOutput(
             request_id="",
             outputs=output,
-            prompt_token_ids=job.requests[0].input_ids.tolist() if len(job.requests) == 1 else [],
+            prompt_token_ids=job.requests[0].input_ids.tolist() if shows_ids else [],
             error=_located(error, job.index),
             num_dropped_tokens=sum(request.num_dropped_tokens for request in job.requests),
         )
@@ -198,7 +205,11 @@ class Pipeline:
         if params is not None and params.task not in (None, task):
             message = f"You cannot overwrite param.task={params.task!r} with pooling_task={task!r}!"
             raise InvalidInputError(message, parameter="pooling_task")
-        return processor.pooling_params(params)
+        return guard.complete(processor, params)
+
+    def _is_plugin(self, processor: IOProcessor[Any, Any]) -> bool:
+        """Whether it serves the task "plugin": what it takes and gives is its own."""
+        return self._processors.get(PLUGIN) is processor
 
     def _complete_at(
         self, index: int, processor: IOProcessor[Any, Any], params: PoolingParams | None, task: str | None
@@ -217,10 +228,12 @@ class Pipeline:
             hint = f"Try converting the model using `--convert {convert}`."
             return f"{what} API is not supported by this model. {hint} {served}"
         if task == PLUGIN:
-            return (
+            none = (
                 "No IOProcessor plugin installed: none is named for this model. io_processor_plugin='NAME', or the key "
-                f"of that name in config.json, names one. {served}"
+                "of that name in config.json, names one."
             )
+            named = self.ctx.model.io_processor_plugin is not None
+            return f"{(named and self._why_not(PLUGIN)) or none} {served}"
         try:
             spec = self.ctx.registry.tasks.get(task).spec
         except UnknownNameError as error:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from millpond.engine.request import PoolingRequest
-from millpond.errors import NonFiniteOutputError
+from millpond.errors import EngineError, NonFiniteOutputError
 from millpond.machine import available_cores
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
@@ -79,6 +79,9 @@ class Runner:
         places, sequences = _distinct(requests)
         batch = _pack(sequences, self.device)
         hidden = self.model(batch)
+        if len(hidden) != batch.num_tokens:
+            message = f"the model gave {len(hidden)} rows for {batch.num_tokens} tokens: it must give one for each"
+            raise EngineError(message)
         metadata = PoolingMetadata(lengths=batch.lengths, input_ids=batch.input_ids)
         for request in requests:
             request.results = [np.empty(0, dtype=np.float32)] * len(request.representations)
@@ -107,6 +110,9 @@ class Runner:
             [wanted.span for _, wanted in distinct.values()],
         )
         pooled = self.model.poolers[task](hidden if rows is None else hidden[rows], chosen)
+        if len(pooled) != len(distinct):
+            message = f"the pooler of the task {task!r} gave {len(pooled)} results for {len(distinct)} sequences"
+            raise EngineError(message)
         found = dict(zip(distinct, _to_host(pooled), strict=True))
         handed_out: set[object] = set()
         for (request, slot), key in zip(slots, keys, strict=True):

@@ -157,7 +157,8 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     spec = chosen.architecture.spec
     said = state_lengths(repository, config, positions=spec.positions)
     pooler = merge_pooler(user, files, chosen, options.old_task)
-    _check_pooler(registry, pooler, chosen.tasks)
+    plugin = _plugin_of(registry, config, options.io_processor_plugin)
+    _check_pooler(registry, pooler, chosen.tasks if plugin is None else (*chosen.tasks, "plugin"))
     return Resolution(
         repository=repository,
         config=config,
@@ -166,7 +167,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         tasks=chosen.tasks,
         pooler=pooler,
         classifier_activation=choose_activation(config, files, count_labels(config, files)),
-        io_processor_plugin=_plugin_of(registry, config, options.io_processor_plugin),
+        io_processor_plugin=plugin,
         inputs=options.inputs,
         lengths=tuple(said),
         max_model_len=choose_length(said, positions=spec.positions, asked=options.max_model_len),
@@ -222,7 +223,8 @@ def _plugin_of(registry: "Registry", config: CheckpointConfig, asked: str | None
     there = [e.spec.name for e in registry.io_processors.entries() if "plugin" in e.spec.tasks]
     if not there:
         raise UnknownNameError(f"No IOProcessor plugins installed but one is required ({name}).")
-    if not isinstance(name, str) or registry.io_processors.find(name) is None:
+    found = registry.io_processors.find(name) if isinstance(name, str) else None
+    if found is None or "plugin" not in found.spec.tasks:
         message = (
             f"The model requires the {name!r} IO Processor plugin but it is not installed. Available plugins: {there}"
         )

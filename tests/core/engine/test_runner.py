@@ -12,7 +12,7 @@ from torch import nn
 
 from millpond.engine.request import Representation
 from millpond.engine.runner import Runner
-from millpond.errors import NonFiniteOutputError
+from millpond.errors import EngineError, NonFiniteOutputError
 from millpond.params import PoolingParams
 
 TWO, THREE = PoolingParams(dimensions=2), PoolingParams(dimensions=3)
@@ -220,7 +220,9 @@ def test_a_pooler_with_too_few_or_too_many_results_fails_its_batch(kit, model, m
 
     model.poolers["embed"] = Miscounting()
     requests = [kit.request([1]), kit.request([2, 3])]
-    assert isinstance(make_runner().run(requests).error, ValueError)
+    error = make_runner().run(requests).error
+    assert type(error) is EngineError
+    assert str(error) == f"the pooler of the task 'embed' gave {2 + extra} results for 2 sequences"
     assert all(request.results == [] for request in requests)
 
 
@@ -368,3 +370,12 @@ def test_a_runner_that_is_forgotten_ends_its_workers(kit, model, threads_named):
     for worker in workers:
         worker.join(kit.patience)
         assert not worker.is_alive()
+
+
+def test_a_model_that_gives_another_number_of_rows_than_tokens_is_told(make_engine, model, kit):
+    model.forward = lambda batch: torch.zeros(batch.num_tokens + 1, 4)
+    engine = make_engine()
+    request = kit.request([5, 6, 7])
+    engine.add(request)
+    kit.drain(engine)
+    assert str(request.error) == "the model gave 4 rows for 3 tokens: it must give one for each"

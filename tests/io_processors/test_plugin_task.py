@@ -1,0 +1,337 @@
+"""``pooling_task="plugin"``: an IO processor of a third party, by name; what it may do, and what its errors cost."""
+
+import asyncio
+import json
+
+import numpy as np
+import pytest
+
+from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.errors import EngineError, InvalidInputError, UnknownNameError
+from millpond.outputs import EmbeddingOutput, PoolingOutput, PoolingRequestOutput
+from millpond.plugins import PluginManager
+from millpond.specs import IOProcessorSpec
+from millpond.testing.checkpoints import tiny
+
+PIECE = 4  # tokens of a chunk
+NO_DATA = (
+    "The 'data' field of the prompt is expected to contain the prompt data and it cannot be None. "
+    "Refer to the documentation of the IOProcessor in use for more details."
+)
+
+
+class Digest(IOProcessor):
+    """``{"ids": [...], "want": [...]}`` to the mean of each wanted task over chunks of ``PIECE`` tokens.
+
+    ``"fail"`` names the step in which it fails, ``"break"`` the promise that it breaks.
+    """
+
+    def parse(self, data):
+        if not isinstance(data, dict) or not isinstance(data.get("ids"), list):
+            raise InvalidInputError('expected {"ids": [...]}', parameter="data")
+        return {"want": ["embed"], **data, "bad": 1 / 0 if data.get("fail") == "parse" else 0}
+
+    def pooling_params(self, given):
+        given = given or PoolingParams()
+        return given.model_copy(
+            update={"task": "embed", "use_activation": (given.extra_kwargs or {}).get("unit", True)}
+        )
+
+    def pre_process(self, data, params):
+        if data.get("fail") == "pre_process":
+            raise KeyError("size")
+        if data.get("fail") == "refused":
+            raise InvalidInputError("too many bands")
+        ids, wanted = data["ids"], tuple(Representation(task, params) for task in data["want"])
+        pieces = [np.array(ids[start : start + PIECE]) for start in range(0, len(ids), PIECE)]
+        requests = [PoolingRequest(input_ids=piece, representations=wanted, note=data) for piece in pieces]
+        broken = data.get("break")
+        return {
+            None: requests,
+            "no list": requests[0] if requests else None,
+            "no requests": pieces,
+            "a list of ids": [PoolingRequest(input_ids=ids, representations=wanted)],
+            "other ids": [PoolingRequest(input_ids=np.array(ids, dtype=np.int32), representations=wanted)],
+            "no ids": [PoolingRequest(input_ids=np.array([], dtype=np.int64), representations=wanted)],
+            "types": [PoolingRequest(input_ids=np.array(ids), token_type_ids=np.array([0]), representations=wanted)],
+            "another task": [
+                PoolingRequest(input_ids=np.array(ids), representations=(Representation("rank", params),))
+            ],
+            "no representation": [PoolingRequest(input_ids=np.array(ids), representations=("embed",))],
+            "a span too far": [
+                PoolingRequest(input_ids=np.array(ids), representations=(Representation("embed", params, (1, 99)),))
+            ],
+        }[broken]
+
+    def post_process(self, requests):
+        if requests and requests[0].note.get("fail") == "post_process":
+            raise IndexError("no band 7")
+        slots = range(len(requests[0].results) if requests else 0)
+        means = [float(np.mean([request.results[slot].mean(0) for request in requests])) for slot in slots]
+        return {"chunks": len(requests), "mean": means}
+
+
+class Vectors(IOProcessor):
+    """Token ids to an output of one of Millpond's own types."""
+
+    def parse(self, data):
+        return data
+
+    def pre_process(self, data, params):
+        return [PoolingRequest(input_ids=np.array(data), representations=(Representation("embed", params),))]
+
+    def post_process(self, requests):
+        return EmbeddingOutput(requests[0].results[0])
+
+
+class Stubborn(Vectors):
+    """Serves no model."""
+
+    @classmethod
+    def refusal(cls, ctx):
+        return f"there are no bands in {ctx.model.architecture}"
+
+
+class Careless(Vectors):
+    """Whose parameters are none."""
+
+    def pooling_params(self, given):
+        return {} if given is None else {}["unit"]
+
+
+SPECS = [
+    IOProcessorSpec(name=kind.__name__.lower(), target=kind, tasks=("plugin",))
+    for kind in (Digest, Vectors, Stubborn, Careless)
+]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return str(tiny("BertModel", tmp_path_factory.mktemp("plugin") / "bert"))
+
+
+@pytest.fixture(scope="session")
+def manager():
+    made = PluginManager()
+    for spec in SPECS:
+        made.register(spec)
+    return made
+
+
+@pytest.fixture(scope="session")
+def digest(folder, manager):
+    with LLM(folder, plugins=manager, io_processor_plugin="digest", num_workers=1) as llm:
+        yield llm
+
+
+def ask(llm, prompts, **options):
+    return llm.encode(prompts, pooling_task="plugin", use_tqdm=False, **options)
+
+
+# --- what comes back --------------------------------------------------------------------------------------------------
+
+
+def test_one_item_gives_one_output_which_is_the_plugins_own(digest):
+    (output,) = ask(digest, {"data": {"ids": [5, 6, 7]}})
+    assert type(output) is PoolingRequestOutput
+    assert (output.request_id, output.prompt_token_ids, output.finished, output.error) == ("", [], True, None)
+    assert output.outputs["chunks"] == 1
+    assert digest.supported_tasks == ("embed", "token_embed", "score", "plugin")
+
+
+def test_a_list_gives_one_output_each_in_order(digest):
+    lengths = (3, 0, 9, 4, 30, 1)
+    outputs = ask(digest, [{"data": {"ids": list(range(5, 5 + length))}} for length in lengths])
+    assert [output.outputs["chunks"] for output in outputs] == [1, 0, 3, 1, 8, 1]
+
+
+def test_an_output_of_a_type_of_millponds_stays_as_it_is(folder, manager):
+    with LLM(folder, plugins=manager, io_processor_plugin="vectors", num_workers=1) as llm:
+        (output,) = ask(llm, {"data": [5, 6]})
+        (plain,) = llm.embed([[5, 6]], use_tqdm=False)
+    assert type(output.outputs) is EmbeddingOutput
+    assert output.outputs == plain.outputs
+
+
+def test_the_plugin_chooses_tasks_and_completes_parameters(digest):
+    ids = list(range(5, 16))
+    (unit,) = ask(digest, {"data": {"ids": ids[:4]}})
+    (raw,) = ask(digest, {"data": {"ids": ids[:4]}}, pooling_params=PoolingParams(extra_kwargs={"unit": False}))
+    (rows,) = ask(digest, {"data": {"ids": ids[:4], "want": ["token_embed", "embed"]}})
+    (expected,) = digest.encode([ids[:4]], pooling_task="token_embed", use_tqdm=False)
+    np.testing.assert_allclose(rows.outputs["mean"][0], expected.outputs.array.mean(), atol=1e-6)
+    (vector,) = digest.embed([ids[:4]], use_tqdm=False)
+    np.testing.assert_allclose(unit.outputs["mean"][0], vector.outputs.array.mean(), atol=1e-6)
+    (bare,) = digest.embed([ids[:4]], pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
+    np.testing.assert_allclose(raw.outputs["mean"][0], bare.outputs.array.mean(), atol=1e-6)
+
+
+def test_parameters_may_be_one_for_each_item(digest):
+    item = {"data": {"ids": [5, 6, 7]}}
+    own = [PoolingParams(extra_kwargs={"unit": unit}) for unit in (True, False)]
+    together = ask(digest, [item, item], pooling_params=own)
+    alone = [ask(digest, item, pooling_params=params)[0] for params in own]
+    assert [output.outputs for output in together] == [output.outputs for output in alone]
+    assert together[0].outputs != together[1].outputs
+
+
+def test_the_task_may_be_the_models_default(folder, manager):
+    settings = {"plugins": manager, "io_processor_plugin": "digest", "num_workers": 1}
+    with LLM(folder, pooler_config={"task": "plugin"}, **settings) as llm:
+        (output,) = llm.encode({"data": {"ids": [5]}}, use_tqdm=False)
+    assert output.outputs["chunks"] == 1
+
+
+def test_the_models_own_tasks_are_served_beside_it(digest):
+    (output,) = digest.encode([[5, 6, 7]], pooling_task="embed", use_tqdm=False)
+    assert type(output.outputs) is PoolingOutput
+    assert output.request_id != ""
+    assert output.prompt_token_ids == [5, 6, 7]
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_no_data_is_refused(digest):
+    with pytest.raises(InvalidInputError, match=NO_DATA) as caught:
+        ask(digest, {"data": None})
+    assert caught.value.parameter == "data"
+
+
+@pytest.mark.parametrize("task", ["embed", "token_embed"])
+def test_data_for_another_task_is_refused(digest, task):
+    message = "The 'data' field is only supported for the 'plugin' pooling task."
+    with pytest.raises(InvalidInputError, match=message):
+        digest.encode({"data": {"ids": [5]}}, pooling_task=task, use_tqdm=False)
+
+
+@pytest.mark.parametrize("prompt", ["text", [1, 2], {"prompt": "text"}, 3, {}])
+def test_what_is_no_data_is_refused(digest, prompt):
+    with pytest.raises(InvalidInputError, match=r"takes \{\"data\": \.\.\.\}|expected a str, a list"):
+        ask(digest, prompt)
+
+
+def test_a_model_without_a_plugin_says_how_to_name_one(folder, manager):
+    with LLM(folder, plugins=manager, num_workers=1) as llm:
+        assert "plugin" not in llm.supported_tasks
+        with pytest.raises(InvalidInputError, match=r"No IOProcessor plugin installed.*io_processor_plugin='NAME'"):
+            ask(llm, {"data": 1})
+
+
+def test_a_plugin_that_does_not_serve_the_model_says_why(folder, manager):
+    with LLM(folder, plugins=manager, io_processor_plugin="stubborn", num_workers=1) as llm:
+        assert llm.supported_tasks == ("embed", "token_embed", "score")
+        with pytest.raises(InvalidInputError, match="there are no bands in BertModel"):
+            ask(llm, {"data": 1})
+
+
+# --- how it is named --------------------------------------------------------------------------------------------------
+
+
+def test_config_json_names_it_and_the_argument_wins(tmp_path, manager):
+    folder = tiny("BertModel", tmp_path / "named", io_processor_plugin="vectors")
+    with LLM(str(folder), plugins=manager, num_workers=1) as llm:
+        (output,) = ask(llm, {"data": [5, 6]})
+        assert type(output.outputs) is EmbeddingOutput
+    with LLM(str(folder), plugins=manager, io_processor_plugin="digest", num_workers=1) as llm:
+        (output,) = ask(llm, {"data": {"ids": [5, 6]}})
+        assert output.outputs["chunks"] == 1
+    with LLM(str(folder), plugins=manager, hf_overrides={"io_processor_plugin": "runtime/digest"}) as llm:
+        (output,) = ask(llm, {"data": {"ids": [5, 6]}})
+        assert output.outputs["chunks"] == 1
+
+
+@pytest.mark.parametrize("name", ["terra", "embed"])  # the second is there, and serves another task
+def test_a_plugin_that_is_not_there_is_told_at_load(folder, manager, name):
+    message = (
+        f"The model requires the '{name}' IO Processor plugin but it is not installed. "
+        r"Available plugins: \['careless', 'digest', 'stubborn', 'vectors'\]"
+    )
+    with pytest.raises(UnknownNameError, match=message):
+        LLM(folder, plugins=manager, io_processor_plugin=name)
+
+
+def test_where_none_is_installed_that_is_told_at_load(tmp_path):
+    folder = tiny("BertModel", tmp_path / "named", io_processor_plugin="terra")
+    alone = PluginManager(ranks=("builtin",), disabled=())
+    with pytest.raises(UnknownNameError, match=r"No IOProcessor plugins installed but one is required \(terra\)\."):
+        LLM(str(folder), plugins=alone)
+
+
+# --- what its errors cost ---------------------------------------------------------------------------------------------
+
+OF = r"the IO processor \S*\.Digest "
+HINT = ". What it cannot serve it should refuse by an InvalidInputError"
+FAILURES = [
+    ({"ids": "abc"}, InvalidInputError, r'expected \{"ids": \[\.\.\.\]\}'),
+    ({"fail": "refused"}, InvalidInputError, "too many bands"),
+    ({"fail": "parse"}, EngineError, f"{OF}failed in parse: ZeroDivisionError: division by zero{HINT}"),
+    ({"fail": "pre_process"}, EngineError, f"{OF}failed in pre_process: KeyError: 'size'{HINT}"),
+    ({"fail": "post_process"}, EngineError, f"{OF}failed in post_process: IndexError: no band 7$"),
+    ({"break": "no list"}, EngineError, f"{OF}broke.*must return a list of PoolingRequest; it returned a PoolingReq"),
+    ({"break": "no requests"}, EngineError, f"{OF}broke.*it returned a list of ndarray"),
+    ({"break": "a list of ids"}, EngineError, r"input_ids must be a numpy array \[num_tokens\] of int64; got list"),
+    ({"break": "other ids"}, EngineError, r"of int64; got ndarray \[3\] of int32"),
+    ({"break": "no ids"}, EngineError, "its input_ids are empty. Where the model reads features alone, the ids may be"),
+    (
+        {"break": "types"},
+        EngineError,
+        r"token_type_ids must be like input_ids, int64 \[3\], or None; got ndarray \[1\]",
+    ),
+    ({"break": "another task"}, EngineError, r"wants the task 'rank', for which .* it has: \('embed', 'token_embed'\)"),
+    ({"break": "no representation"}, EngineError, r"must be Representation\(task, params, span\); got 'embed'"),
+    ({"break": "a span too far"}, EngineError, r"a request of 3 tokens wants those of the span \(1, 99\)"),
+]
+
+
+@pytest.mark.parametrize(("fault", "kind", "message"), FAILURES)
+def test_an_error_costs_its_item_alone_and_says_whose_it_is(digest, fault, kind, message):
+    good = [{"data": {"ids": list(range(5, 5 + length))}} for length in (3, 9)]
+    prompts = [good[0], {"data": {"ids": [5, 6, 7], **fault}}, good[1]]
+    first, failed, last = ask(digest, prompts, on_error="return")
+    assert [first.outputs, last.outputs] == [output.outputs for output in ask(digest, good)]
+    assert (first.error, failed.outputs, last.error) == (None, None, None)
+    with pytest.raises(kind, match=rf"^prompt 1: .*{message}") as caught:
+        raise failed.error
+    assert type(caught.value) is kind
+    with pytest.raises(kind, match=message):
+        ask(digest, prompts)
+
+
+def test_an_item_that_is_no_data_costs_itself_alone(digest):
+    prompts = [{"data": {"ids": [5]}}, {"data": None}, {"prompt": "text"}]
+    first, no_data, text = ask(digest, prompts, on_error="return")
+    assert first.outputs["chunks"] == 1
+    assert str(no_data.error) == f"prompt 1: {NO_DATA}"
+    assert str(text.error) == 'prompt 2: the "plugin" pooling task takes {"data": ...}; got dict'
+
+
+def test_parameters_that_are_none_are_told(folder, manager):
+    with LLM(folder, plugins=manager, io_processor_plugin="careless", num_workers=1) as llm:
+        with pytest.raises(EngineError, match=r"Careless broke.*must return PoolingParams; it returned dict"):
+            ask(llm, {"data": [5]})
+        with pytest.raises(EngineError, match=r"Careless failed in pooling_params: KeyError: 'unit'"):
+            ask(llm, {"data": [5]}, pooling_params=PoolingParams())
+
+
+# --- both front doors -------------------------------------------------------------------------------------------------
+
+
+def test_async_llm_answers_alike(digest, folder, manager):
+    prompts = [{"data": {"ids": list(range(5, 5 + length))}} for length in (3, 0, 9)]
+    prompts += [{"data": {"ids": [5, 6, 7], **fault}} for fault, _, _ in FAILURES]
+
+    async def main():
+        async with AsyncLLM(folder, plugins=manager, io_processor_plugin="digest", num_workers=1) as llm:
+            with pytest.raises(InvalidInputError, match=NO_DATA):
+                await llm.encode({"data": None}, pooling_task="plugin")
+            return await llm.encode(prompts, pooling_task="plugin", on_error="return")
+
+    found, expected = asyncio.run(main()), ask(digest, prompts, on_error="return")
+    assert [json.dumps(str(output.error)) for output in found] == [json.dumps(str(output.error)) for output in expected]
+    for output, twin in zip(found, expected, strict=True):
+        assert (output.request_id, output.prompt_token_ids) == ("", [])
+        if output.error is None:
+            assert output.outputs["chunks"] == twin.outputs["chunks"]
+            np.testing.assert_allclose(output.outputs["mean"], twin.outputs["mean"], atol=1e-6)
