@@ -1,5 +1,6 @@
 """BertModel: embeddings, then a stack of post-norm encoder layers (Devlin et al., 2018, arXiv 1810.04805)."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ class BertModel(PoolingModel):
     """BERT with absolute positions."""
 
     weight_prefixes = ("bert.", "model.")
-    weight_names: ClassVar = (
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         (r"embeddings\.word_embeddings\.weight", r"embeddings.words.weight"),
         (r"embeddings\.position_embeddings\.weight", r"embeddings.positions.weight"),
         (r"embeddings\.token_type_embeddings\.weight", r"embeddings.segments.weight"),
@@ -33,7 +34,7 @@ class BertModel(PoolingModel):
         (r"encoder\.layer\.(\d+)\.output\.LayerNorm\.(?:weight|gamma)", r"layers.\1.feed_forward_norm.weight"),
         (r"encoder\.layer\.(\d+)\.output\.LayerNorm\.(?:bias|beta)", r"layers.\1.feed_forward_norm.bias"),
     )
-    ignored_weights = (r"pooler\..*", r"cls\..*", r"lm_head\..*", r"embeddings\.position_ids")
+    ignored_weights: ClassVar[Sequence[str]] = (r"pooler\..*", r"cls\..*", r"lm_head\..*", r"embeddings\.position_ids")
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)

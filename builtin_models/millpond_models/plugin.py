@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from millpond.hookspecs import hookimpl
 from millpond.specs import ArchitectureSpec
+from millpond_models.catalogue import classifiers
 
 EMBEDDING_TASKS = ("embed", "token_embed")
 DECODERS = {
@@ -17,8 +18,9 @@ DECODERS = {
 
 @hookimpl
 def register_architectures() -> Iterator[ArchitectureSpec]:
-    """Encoders of BERT's form, and decoders of Llama's."""
+    """Encoders of BERT's form, alone and with classifiers, and decoders of Llama's."""
     yield from encoders()
+    yield from classifiers()
     yield from decoders()
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from millpond.errors import UnknownNameError
 from millpond.testing.decoders import DECODERS, decoder_config, decoder_shapes
+from millpond.testing.heads import SEQUENCE, TOKEN, label_names, with_head
 
 Shape = tuple[int, ...]
 Layout = Literal["old", "new"]
@@ -41,6 +42,12 @@ FAMILY = {
     "RobertaModel": "roberta",
     "XLMRobertaModel": "roberta",
     **dict.fromkeys(DECODERS, "decoder"),
+}
+BACKBONES = {
+    f"{name.removesuffix('Model')}{head}": name
+    for name in FAMILY
+    if name.endswith("Model")
+    for head in (SEQUENCE, TOKEN)
 }
 MODEL_TYPE = {"BertModel": "bert", "RobertaModel": "roberta", "XLMRobertaModel": "xlm-roberta"}
 OLD_MODULES = {
@@ -90,19 +97,22 @@ def tiny(
     prefix: str = "",
     shards: int = 1,
     tokenizer: bool = True,
+    num_labels: int | None = None,
     **overrides: Any,
 ) -> Path:
     """Write a small random checkpoint of an architecture: two layers, 32 dimensions, 64 positions.
 
     Args:
         architecture: "BertModel", "RobertaModel", "XLMRobertaModel"; or, of Llama, Mistral, Qwen2, Qwen3 and Gemma,
-            "LlamaModel" or "LlamaForCausalLM".
+            "LlamaModel" or "LlamaForCausalLM"; of any of these "BertForSequenceClassification" or
+            "BertForTokenClassification".
         path: The folder to write; made if it is not there.
         seed: Another seed gives other weights.
         dtype: The name of the dtype of the weights.
         prefix: What stands before the name of every tensor.
         shards: Over how many safetensors files the tensors are spread.
         tokenizer: Whether there is a tokenizer.
+        num_labels: The classes of a classifier; None writes nothing of them, which means 2.
         **overrides: Replace fields of config.json; None takes a field out.
 
     Returns:
@@ -111,21 +121,26 @@ def tiny(
     Raises:
         UnknownNameError: If it is none of these architectures.
     """
-    if architecture not in FAMILY:
+    backbone = BACKBONES.get(architecture, architecture)
+    if backbone not in FAMILY:
         message = (
-            f"there is no tiny checkpoint of {architecture!r}; there are: {', '.join(FAMILY)}. "
+            f"there is no tiny checkpoint of {architecture!r}; there are: {', '.join([*FAMILY, *BACKBONES])}. "
             "write_config, random_tensors, write_weights and write_tokenizer make one of any architecture"
         )
         raise UnknownNameError(message)
     folder = Path(path)
-    decodes = FAMILY[architecture] == "decoder"
-    full = {**(_decoder_config if decodes else _bert_config)(architecture, dtype), **overrides}
-    write_config(folder, {key: value for key, value in full.items() if value is not None})
+    decodes = FAMILY[backbone] == "decoder"
+    full = {**(_decoder_config if decodes else _bert_config)(backbone, dtype), **overrides}
+    labels = {} if num_labels is None else label_names(num_labels)
     tensors = decoder_shapes(full) if decodes else bert_shapes(full)
+    full |= {"architectures": overrides.get("architectures", [architecture]), **labels}
+    if backbone != architecture:
+        tensors = with_head(architecture, full, tensors)
+    write_config(folder, {key: value for key, value in full.items() if value is not None})
     shapes = {f"{prefix}{name}": shape for name, shape in tensors.items()}
     write_weights(folder, random_tensors(shapes, seed=seed, dtype=dtype), shards=shards)
     if tokenizer:
-        write_tokenizer(folder, FAMILY[architecture])
+        write_tokenizer(folder, FAMILY[backbone])
     return folder
 
 

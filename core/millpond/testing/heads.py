@@ -1,0 +1,52 @@
+"""The tensors of small classifiers: those of the backbone, by their names in a classifier's files, and the head's."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+Shape = tuple[int, ...]
+
+SEQUENCE, TOKEN = "ForSequenceClassification", "ForTokenClassification"
+PREFIXES: Mapping[str, str] = MappingProxyType({"Bert": "bert.", "Roberta": "roberta.", "XLMRoberta": "roberta."})
+"""What stands before the names of a backbone in the files of a classifier; of the others, ``model.``."""
+
+
+def split_head(architecture: str) -> tuple[str, str]:
+    """The family of an architecture, and what its name says of the head; "" for a backbone or one not known here.
+
+    ``("Bert", "ForSequenceClassification")`` of ``BertForSequenceClassification``.
+    """
+    head = next((head for head in (SEQUENCE, TOKEN) if architecture.endswith(head)), "")
+    return architecture.removesuffix(head) if head else architecture, head
+
+
+def label_names(num_labels: int) -> dict[str, Any]:
+    """What config.json says of so many classes."""
+    names = [f"LABEL_{number}" for number in range(num_labels)]
+    return {"id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {n: i for i, n in enumerate(names)}}
+
+
+def with_head(architecture: str, config: Mapping[str, Any], backbone: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The tensors of a classifier by their names in transformers, from those of its backbone without a prefix."""
+    family, head = split_head(architecture)
+    prefix = PREFIXES.get(family, "model.")
+    shapes = {f"{prefix}{name}": shape for name, shape in backbone.items()}
+    size, labels = config["hidden_size"], len(config.get("id2label") or (0, 1))
+    if family not in PREFIXES:
+        linear("score", labels, size, shapes, bias=head == TOKEN)
+    elif head == TOKEN:
+        linear("classifier", labels, size, shapes)
+    elif family == "Bert":
+        linear("bert.pooler.dense", size, size, shapes)
+        linear("classifier", labels, size, shapes)
+    else:
+        linear("classifier.dense", size, size, shapes)
+        linear("classifier.out_proj", labels, size, shapes)
+    return shapes
+
+
+def linear(name: str, width: int, size: int, shapes: dict[str, Shape], *, bias: bool = True) -> None:
+    """Add the tensors of a linear map to those there are."""
+    shapes[f"{name}.weight"] = (width, size)
+    if bias:
+        shapes[f"{name}.bias"] = (width,)
