@@ -2,73 +2,85 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from millpond.cli import USAGE, CommandError
 from millpond.errors import InvalidInputError
+from millpond_cli.options import Asking, Files
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
     from millpond.loading.arguments import Arguments
 
+ON_OVERFLOW = ("error", "truncate", "chunk")
 
-@dataclass(frozen=True, kw_only=True)
-class ModelArguments:
-    """What a command line says of a model and how it is run, as it was typed."""
 
-    model: str
-    revision: str | None = None
-    dtype: str = "auto"
-    device: str = "auto"
-    max_model_len: int | None = None
-    hf_overrides: str | None = None
-    convert: str = "auto"
-    allow_pickle: bool = False
-    trust_remote_code: bool = False
-    kernels: Sequence[str] | None = None
-    quantization: str | None = None
-    deterministic: bool = False
-    batch_tokens: int | None = None
-    pooler_config: str | None = None
+def load(model: str, typed: Files) -> "LLM":
+    """The model, ready to be asked.
 
-    def load(self) -> "LLM":
-        """The model, ready to be asked.
+    Raises:
+        CommandError: What was typed is wrong in itself.
+    """
+    arguments = for_llm(typed)  # first: a slip of the pen is told before torch is imported
+    from millpond.llm import LLM  # noqa: PLC0415  needs pydantic, then torch; --help needs neither
 
-        Raises:
-            CommandError: What was typed is wrong in itself.
-        """
-        arguments = self._for_llm()  # first: a slip of the pen is told before torch is imported
-        from millpond.llm import LLM  # noqa: PLC0415  needs pydantic, then torch; --help needs neither
+    return LLM(model, **arguments)
 
-        return LLM(self.model, **arguments)
 
-    def read(self) -> "Arguments":
-        """The arguments as loading takes them, for who looks at a model without running it.
+def read(typed: Files) -> "Arguments":
+    """The arguments as loading takes them, for who looks at a model without running it.
 
-        Raises:
-            CommandError: What was typed is wrong in itself.
-        """
-        from millpond.loading.arguments import read_arguments  # noqa: PLC0415  as above
+    Raises:
+        CommandError: What was typed is wrong in itself.
+    """
+    arguments = for_llm(typed)
+    from millpond.loading.arguments import read_arguments  # noqa: PLC0415  as above
 
-        return read_arguments(self._for_llm())
+    return read_arguments(arguments)
 
-    def _for_llm(self) -> dict[str, Any]:
-        return {
-            "revision": self.revision,
-            "dtype": self.dtype,
-            "device": self.device,
-            "max_model_len": self.max_model_len,
-            "hf_overrides": json_object("--hf-overrides", self.hf_overrides),
-            "convert": self.convert,
-            "allow_pickle": self.allow_pickle,
-            "trust_remote_code": self.trust_remote_code,
-            "kernels": kernels_of(self.kernels or ()),
-            "quantization": self.quantization,
-            "deterministic": self.deterministic,
-            "max_num_batched_tokens": self.batch_tokens,
-            "pooler_config": pooler_config_of(self.pooler_config),
-        }
+
+def for_llm(typed: Files) -> dict[str, Any]:
+    """The arguments of ``LLM``.
+
+    Raises:
+        CommandError: What was typed is wrong in itself.
+    """
+    given = dict(vars(typed))
+    given["hf_overrides"] = json_object("--hf-overrides", given["hf_overrides"])
+    if "kernels" in given:
+        given["kernels"] = kernels_of(given["kernels"] or ())
+    if "pooler_config" in given:
+        given["pooler_config"] = pooler_config_of(given["pooler_config"])
+    return given
+
+
+def for_call(typed: Asking) -> dict[str, Any]:
+    """The arguments that every method of ``LLM`` takes.
+
+    Raises:
+        CommandError: They contradict each other.
+    """
+    if typed.prompt is not None and typed.prompt_name is not None:
+        message = "--prompt and --prompt-name both say what stands before a text"
+        raise CommandError(message, hint="give one of them", exit_code=USAGE)
+    action = _on_overflow(typed)
+    if action == "truncate":
+        return {"prompt": typed.prompt, "prompt_name": typed.prompt_name, "truncate_prompt_tokens": -1}
+    return {"prompt": typed.prompt, "prompt_name": typed.prompt_name, "on_overflow": action}
+
+
+def _on_overflow(typed: Asking) -> str | None:
+    asked = typed.on_overflow
+    if asked not in (None, *ON_OVERFLOW):
+        message = f"--on-overflow {asked!r}: expected one of {', '.join(ON_OVERFLOW)}"
+        raise CommandError(message, exit_code=USAGE)
+    if typed.truncate is None:
+        return asked
+    short = "truncate" if typed.truncate else "error"
+    if asked not in (None, short):
+        message = f"--{'' if typed.truncate else 'no-'}truncate and --on-overflow {asked} contradict each other"
+        raise CommandError(message, hint="give one of them", exit_code=USAGE)
+    return short
 
 
 def json_object(option: str, text: str | None) -> dict[str, Any] | None:

@@ -8,45 +8,36 @@ import typer
 
 from millpond.cli import FAILURE, printable
 from millpond.plugins import get_plugin_manager
-from millpond_cli import options
-from millpond_cli.arguments import ModelArguments
+from millpond_cli import declare, options
+from millpond_cli.arguments import read
 
 if TYPE_CHECKING:
     from millpond_cli.report import Report
 
 LABEL_WIDTH = 14
 
-app = options.new_app()
+EXAMPLES = (
+    "millpond inspect all-MiniLM-L6-v2",
+    "millpond inspect BAAI/bge-reranker-base --json",
+    """millpond inspect ./model --pooler-config '{"pooling_type": "CLS"}'""",
+)
+
+app = declare.new_app()
 
 
-@app.command(cls=options.GroupedCommand)
+@declare.command(app, examples=EXAMPLES)
 def inspect(
     *,
     model: options.ModelArgument,
     as_json: options.AsJson = False,
-    revision: options.Revision = None,
-    dtype: options.Dtype = "auto",
-    max_model_len: options.MaxModelLen = None,
-    hf_overrides: options.HfOverrides = None,
-    convert: options.Convert = "auto",
-    allow_pickle: options.AllowPickle = False,
-    pooler_config: options.PoolerConfigJson = None,
+    settings: options.Settings,
 ) -> None:
     """Show what a model is, and which file says so.
 
     Reads the small files of a model and the headers of its weights; runs nothing of it. Exits with 1 if the model
     cannot be served, and says why.
     """
-    arguments = ModelArguments(
-        model=model,
-        revision=revision,
-        dtype=dtype,
-        max_model_len=max_model_len,
-        hf_overrides=hf_overrides,
-        convert=convert,
-        allow_pickle=allow_pickle,
-        pooler_config=pooler_config,
-    ).read()
+    arguments = read(settings)
     from millpond_cli.report import report_on  # noqa: PLC0415  needs pydantic; --help does not
 
     report = report_on(get_plugin_manager().registry, model, arguments)

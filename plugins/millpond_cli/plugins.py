@@ -7,13 +7,13 @@ import typer
 
 from millpond.cli import FAILURE, printable
 from millpond.plugins import PluginInfo, get_plugin_manager
-from millpond_cli import options
+from millpond_cli import declare, options
 from millpond_cli.checks import ambiguities, check_targets
 from millpond_cli.tables import table
 
 HEALTH_WIDTH = 10  # columns
 
-app = options.new_app()
+app = declare.new_app()
 
 ForDevice = Annotated[str, typer.Option("--device", metavar="DEVICE", help="The device to choose for: cpu, cuda ...")]
 ForDtype = Annotated[
@@ -26,7 +26,7 @@ def plugins() -> None:
     """List and check plugins and kernels."""
 
 
-@app.command("list", cls=options.GroupedCommand, short_help="List the plugins and what they bring.")
+@declare.command(app, "list", short_help="List the plugins and what they bring.")
 def list_plugins(*, as_json: options.AsJson = False) -> None:
     """List the plugins: where each came from, whether it is loaded, what it brings.
 
@@ -43,7 +43,7 @@ def list_plugins(*, as_json: options.AsJson = False) -> None:
             typer.echo(f"\n{printable(_failure(record))}")
 
 
-@app.command(cls=options.GroupedCommand, short_help="Import all that plugins name; say what is broken.")
+@declare.command(app, short_help="Import all that plugins name; say what is broken.")
 def doctor(*, as_json: options.AsJson = False) -> None:
     """Import all that plugins name, and say what does not work.
 
@@ -62,7 +62,7 @@ def doctor(*, as_json: options.AsJson = False) -> None:
     raise typer.Exit(0 if healthy else FAILURE)
 
 
-@app.command(cls=options.GroupedCommand, short_help="List the kernels and which are chosen.")
+@declare.command(app, short_help="List the kernels and which are chosen.")
 def kernels(
     *,
     device: ForDevice = "cpu",

@@ -4,8 +4,8 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,21 +13,25 @@ from millpond.cli import USAGE, CommandError
 
 STDIN = "-"
 KINDS = {".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+ACTIONS = ("raise", "skip")
 TEXT_KEY, ID_KEY = "text", "id"
+TAB = "\t"
 BYTE_ORDER_MARK = "\ufeff"
 Scalar = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One text, or why there is none.
+    """One text, or one pair of them, or why there is none.
 
     Attributes:
         index: Its place among the texts, from 0.
         place: Where it stands, for error messages: ``docs.jsonl, line 7``.
-        text: The text; empty where ``error`` is not.
+        text: The text, of a pair the document; empty where ``error`` is not.
         id: What its input calls it.
         error: Why there is no text.
+        query: The query of a pair; None for a single text.
+        data: What stands in the place of the text, where that may be anything.
     """
 
     index: int
@@ -35,15 +39,34 @@ class Row:
     text: str
     id: Scalar = None
     error: str = ""
+    query: str | None = None
+    data: object = None
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The texts, by what they are called beside a result."""
+        return {"text": self.text} if self.query is None else {"query": self.query, "document": self.text}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """Which fields of a row hold the text and its id; an id that was asked for by name must be there."""
+    """Which fields of a row hold what.
+
+    Attributes:
+        text: The text; of a pair the document.
+        id: An id.
+        needs_id: Whether the id must be there, as one that was asked for by name must.
+        query: The query, where rows are pairs; None where they are single texts.
+        text_option: The option that names the field of the text.
+        any_data: Whether the text may be any JSON value, for IO processors of a plugin's.
+    """
 
     text: str = TEXT_KEY
     id: str = ID_KEY
     needs_id: bool = False
+    query: str | None = None
+    text_option: str = "--text-key"
+    any_data: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +120,39 @@ def choose_source(texts: Sequence[str], path: str | None, kind: str | None) -> S
     return Source("stdin", kind or "txt", lambda: nullcontext(_stdin()))
 
 
+@contextmanager
+def open_rows(source: Source, keys: Keys) -> Iterator[Iterator[Row]]:
+    """The rows of a source, while it is open."""
+    with source.open() as content:
+        yield read_rows(source, content, keys)
+
+
+def check_action(asked: str) -> bool:
+    """Whether texts that fail are passed over.
+
+    Raises:
+        CommandError: ``--on-error`` says neither that nor the contrary.
+    """
+    if asked not in ACTIONS:
+        message = f"--on-error {asked!r}: expected one of {', '.join(ACTIONS)}"
+        raise CommandError(message, exit_code=USAGE)
+    return asked == "skip"
+
+
+def choose_keys(source: Source, *, id_key: str | None, text_key: str | None = None, plain: Keys | None = None) -> Keys:
+    """The fields that the command line names, else those of ``plain``.
+
+    Raises:
+        CommandError: It names one, and the source has no fields.
+    """
+    plain = plain or Keys()
+    for option, key in ((plain.text_option, text_key), ("--id-key", id_key)):
+        if key is not None and not source.has_fields:
+            message = f"{option} names a field of JSONL or a column of CSV, and the texts come as {source.kind}"
+            raise CommandError(message, hint="--input-format jsonl or csv says what is in the input", exit_code=USAGE)
+    return replace(plain, text=text_key or plain.text, id=id_key or plain.id, needs_id=id_key is not None)
+
+
 def read_rows(source: Source, content: BinaryIO | Sequence[str], keys: Keys) -> Iterator[Row]:
     """The rows of a source, in order, as they are asked for.
 
@@ -136,21 +192,32 @@ def _lines(file: BinaryIO) -> Iterator[str]:
 
 def _checked(row: Row) -> Row:
     """The row, at fault if bytes in it are not UTF-8."""
-    try:
-        row.text.encode()
-    except UnicodeEncodeError as error:
-        if not "\udc80" <= row.text[error.start] <= "\udcff":
-            return row  # written as an escape in JSON: no question of bytes, the model's checks explain it
-        byte = ord(row.text[error.start]) - 0xDC00
-        message = f"the text is not UTF-8: behind its first {error.start} characters stands the byte 0x{byte:02x}"
-        return Row(row.index, row.place, "", row.id, message)
+    for name, text in row.texts.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            if not "\udc80" <= text[error.start] <= "\udcff":
+                continue  # written as an escape in JSON: no question of bytes, the model's checks explain it
+            byte = ord(text[error.start]) - 0xDC00
+            message = f"the {name} is not UTF-8: behind its first {error.start} characters stands the byte 0x{byte:02x}"
+            return Row(row.index, row.place, "", row.id, message)
     return row
 
 
-def _read_text(lines: Iterator[str], name: str, _keys: Keys) -> Iterator[Row]:
-    """One text a line; an empty line is an empty text, so that the number of a line is the place of its vector."""
+def _read_text(lines: Iterator[str], name: str, keys: Keys) -> Iterator[Row]:
+    """One text a line; an empty line is an empty text, so that the number of a line is the place of its result."""
     for index, line in enumerate(lines):
-        yield Row(index, f"{name}, line {index + 1}", line.removesuffix("\n").removesuffix("\r"))
+        place, text = f"{name}, line {index + 1}", line.removesuffix("\n").removesuffix("\r")
+        yield Row(index, place, text) if keys.query is None else _pair_of_line(index, place, text)
+
+
+def _pair_of_line(index: int, place: str, line: str) -> Row:
+    query, tab, document = line.partition(TAB)
+    if not tab or TAB in document:
+        return Row(
+            index, place, "", error=f"expected a query, one tab and a document; there are {line.count(TAB)} tabs"
+        )
+    return Row(index, place, document, query=query)
 
 
 def _read_jsonl(lines: Iterator[str], name: str, keys: Keys) -> Iterator[Row]:
@@ -167,17 +234,27 @@ def _row_of_json(index: int, place: str, line: str, keys: Keys) -> Row:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         return Row(index, place, "", error=f"not JSON: {error}")
-    if isinstance(value, str):
+    if isinstance(value, str) and keys.query is None:
         return Row(index, place, value)
     if not isinstance(value, dict):
-        return Row(index, place, "", error=f"expected a JSON object or string; got {type(value).__name__}")
+        form = "object or string" if keys.query is None else "object"
+        return Row(index, place, "", error=f"expected a JSON {form}; got {type(value).__name__}")
     own = value.get(keys.id)
     if isinstance(own, dict | list) or (keys.needs_id and keys.id not in value):
         return Row(index, place, "", error=_no_field(keys.id, "id", value, "--id-key"))
-    text = value.get(keys.text)
+    return _row_of_fields(Row(index, place, "", own), value, keys)
+
+
+def _row_of_fields(row: Row, value: dict[str, Any], keys: Keys) -> Row:
+    text, query = value.get(keys.text), None if keys.query is None else value.get(keys.query)
+    if keys.any_data and text is not None:
+        return replace(row, data=text)
+    if keys.query is not None and not isinstance(query, str):
+        return replace(row, error=_no_field(keys.query, "query", value, "--query-key"))
     if not isinstance(text, str):
-        return Row(index, place, "", own, _no_field(keys.text, "text", value, "--text-key"))
-    return Row(index, place, text, own)
+        what = "text" if keys.query is None else "document"
+        return replace(row, error=_no_field(keys.text, what, value, keys.text_option))
+    return replace(row, text=text, query=query)
 
 
 def _no_field(key: str, what: str, value: dict[str, object], option: str) -> str:
@@ -201,27 +278,42 @@ def _read_csv(lines: Iterator[str], name: str, keys: Keys) -> Iterator[Row]:
         csv.field_size_limit(limit)
 
 
-def _columns(header: list[str], name: str, keys: Keys) -> tuple[int, int | None]:
-    """Where the text stands in a record, and where the id."""
-    for key, option, needed in ((keys.text, "--text-key", True), (keys.id, "--id-key", keys.needs_id)):
-        if needed and key not in header:
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Where in a record the text stands, where the id, and where the query of a pair."""
+
+    text: int
+    id: int | None
+    query: int | None
+
+
+def _columns(header: list[str], name: str, keys: Keys) -> _Columns:
+    wanted = (
+        (keys.query, "--query-key", True),
+        (keys.text, keys.text_option, True),
+        (keys.id, "--id-key", keys.needs_id),
+    )
+    for key, option, needed in wanted:
+        if needed and key is not None and key not in header:
             message = f"{name} has no column {key!r}; its first line names: {', '.join(header)}"
             raise CommandError(message, hint=f"{option} names the one to take")
-    return header.index(keys.text), header.index(keys.id) if keys.id in header else None
+    places = {key: header.index(key) for key in (keys.text, keys.id, keys.query) if key in header}
+    return _Columns(places[keys.text], places.get(keys.id), None if keys.query is None else places[keys.query])
 
 
-def _records(reader: Any, name: str, columns: tuple[int, int | None]) -> Iterator[Row]:
-    text_column, id_column = columns
-    index, line = 0, reader.line_num
+def _records(reader: Any, name: str, columns: _Columns) -> Iterator[Row]:
+    index, line, last = 0, reader.line_num, max(columns.text, columns.query or 0)
     for record in reader:
         line, first = reader.line_num, line + 1
         if not record:
             continue
         place = f"{name}, line {first}"
-        own = record[id_column] if id_column is not None and id_column < len(record) else None
-        if text_column < len(record):
-            yield Row(index, place, record[text_column], own)
+        own = record[columns.id] if columns.id is not None and columns.id < len(record) else None
+        if last < len(record):
+            query = None if columns.query is None else record[columns.query]
+            yield Row(index, place, record[columns.text], own, query=query)
         else:
-            error = f"the record has {len(record)} fields, and the text is in number {text_column + 1}"
+            what = "text" if columns.query is None else "pair"
+            error = f"the record has {len(record)} fields, and the {what} is in number {last + 1}"
             yield Row(index, place, "", own, error)
         index += 1

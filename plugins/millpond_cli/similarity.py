@@ -8,8 +8,8 @@ import typer
 
 from millpond.cli import USAGE, CommandError
 from millpond.errors import InvalidInputError
-from millpond_cli import options
-from millpond_cli.arguments import ModelArguments
+from millpond_cli import declare, options
+from millpond_cli.arguments import for_call, load
 from millpond_cli.tables import is_terminal, tab_separated, table
 
 if TYPE_CHECKING:
@@ -19,38 +19,28 @@ if TYPE_CHECKING:
 
 FEWEST = 2
 TOO_LONG = "maximum context length"
+EXAMPLES = (
+    'millpond similarity "a cup of tea" "a mug of coffee" "a flat tyre"',
+    'millpond similarity --matrix --json "a cup of tea" "a mug of coffee" "a flat tyre"',
+)
 
-app = options.new_app()
+app = declare.new_app()
 
 ComparedTexts = Annotated[list[str], typer.Argument(metavar="TEXT", help="The texts, two or more.", show_default=False)]
 Matrix = Annotated[
-    bool,
-    typer.Option(
-        "--matrix", help="Compare all with all, instead of the first with each other.", rich_help_panel="Output"
-    ),
+    bool, declare.option("Output", "--matrix", help="Compare all with all, instead of the first with each other.")
 ]
 
 
-@app.command(cls=options.GroupedCommand)
+@declare.command(app, examples=EXAMPLES)
 def similarity(
     *,
     texts: ComparedTexts,
     matrix: Matrix = False,
     as_json: options.AsJson = False,
     model: options.ModelOption = options.DEFAULT_MODEL,
-    revision: options.Revision = None,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
-    max_model_len: options.MaxModelLen = None,
-    hf_overrides: options.HfOverrides = None,
-    convert: options.Convert = "auto",
-    allow_pickle: options.AllowPickle = False,
-    trust_remote_code: options.TrustRemoteCode = False,
-    kernels: options.Kernels = None,
-    quantization: options.Quantization = None,
-    deterministic: options.Deterministic = False,
-    truncate: options.Truncate = False,
-    pooler_config: options.PoolerConfigJson = None,
+    serving: options.Serving,
+    asking: options.Asking,
 ) -> None:
     """Say how alike texts are.
 
@@ -60,23 +50,9 @@ def similarity(
     if len(texts) < FEWEST:
         message = "there is one text, and nothing to compare it with"
         raise CommandError(message, hint="pass two texts or more, each in quotes", exit_code=USAGE)
-    arguments = ModelArguments(
-        model=model,
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        max_model_len=max_model_len,
-        hf_overrides=hf_overrides,
-        convert=convert,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-        kernels=kernels,
-        quantization=quantization,
-        deterministic=deterministic,
-        pooler_config=pooler_config,
-    )
-    with arguments.load() as llm:
-        scores = _cosines(llm, texts, truncate=truncate)
+    options_of_call = for_call(asking)
+    with load(model, serving) as llm:
+        scores = _cosines(llm, texts, options_of_call)
     if as_json:
         shown: Any = scores.tolist() if matrix else scores[0, 1:].tolist()
         typer.echo(
@@ -86,12 +62,12 @@ def similarity(
         typer.echo(_matrix(texts, scores) if matrix else _list(texts, scores))
 
 
-def _cosines(llm: "LLM", texts: list[str], *, truncate: bool) -> "NDArray[Any]":
+def _cosines(llm: "LLM", texts: list[str], call: dict[str, Any]) -> "NDArray[Any]":
     """The cosine of each pair, [num_texts, num_texts]."""
     import numpy as np  # noqa: PLC0415  --help does without
 
     try:
-        outputs = llm.embed(texts, use_tqdm=False, truncate_prompt_tokens=-1 if truncate else None)
+        outputs = llm.embed(texts, use_tqdm=False, **call)
     except InvalidInputError as error:
         if error.index is None:
             raise

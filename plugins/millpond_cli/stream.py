@@ -1,52 +1,64 @@
-"""From rows to vectors to a file, piece by piece and in order: what ``millpond embed`` does."""
+"""From rows to results to a file, piece by piece and in order: what the commands that run a model do."""
 
 import re
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from millpond.cli import CommandError
-from millpond_cli.arguments import ModelArguments
+import typer
+
+from millpond.cli import PARTIAL, CommandError
+from millpond_cli.arguments import load
+from millpond_cli.ask import Ask
 from millpond_cli.notes import Progress, warn
+from millpond_cli.options import ReadingTexts, Serving, Writing
 from millpond_cli.output import open_output
-from millpond_cli.rows import Keys, Row, Source, read_rows
+from millpond_cli.rows import Keys, Row, choose_keys, choose_source, open_rows
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
     from millpond.outputs import PoolingRequestOutput
-    from millpond_cli.writers import Result, Writer
+    from millpond_cli.writers import Layout, Result
 
 CHUNK = 1024  # texts that are read, computed and written at a time
 PLACE_IN_CALL = re.compile(r"prompt \d+: ")
 TOO_LONG = "maximum context length"
+SKIP = "--on-error skip passes over texts that fail"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What is wanted of the texts.
+class Input:
+    """What a command reads.
 
     Attributes:
-        task: The pooling task.
-        format: How results are written.
-        with_text: Whether texts are written too.
-        keys: Which fields hold the text and its id.
-        truncate: Whether a text that is too long is cut.
-        dimensions: How many dimensions to keep.
-        normalize: Whether vectors are brought to length 1; None as the model says.
-        skips: Whether a text that fails is passed over.
+        name: What messages call it.
+        rows: Opens it.
+        has_fields: Whether a row may have an id.
+    """
+
+    name: str
+    rows: Callable[[], AbstractContextManager[Iterator[Row]]]
+    has_fields: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is done with rows.
+
+    Attributes:
+        model: The name of the model.
+        serving: How it is loaded.
+        ask: Asks it for the results of some rows, none of which is at fault.
+        skips: Whether a row that fails is passed over.
         quiet: Whether notes are kept back.
         progress: Whether there is a progress bar; None for on a terminal.
     """
 
-    task: str
-    format: str
-    with_text: bool
-    keys: Keys
-    truncate: bool
-    dimensions: int | None
-    normalize: bool | None
+    model: str
+    serving: Serving
+    ask: Ask
     skips: bool
     quiet: bool
     progress: bool | None
@@ -60,75 +72,111 @@ class Tally:
     failed: int = 0
     cut: int = 0
 
+    def add(self, results: "Sequence[Result]") -> None:
+        """Count some results, and tell those that failed."""
+        self.texts += len(results)
+        for result in results:
+            self.cut += result.num_dropped_tokens > 0
+            if result.error:
+                self.failed += 1
+                warn(f"{result.row.place}: {result.error}")
 
-def run(source: Source, output_path: str | None, arguments: ModelArguments, wish: Wish) -> int:
-    """Read, compute, write.
 
-    Returns:
-        How many texts failed and were passed over.
+Sink = Callable[["LLM", "Iterable[list[Result]]"], None]
+
+
+def texts_of(texts: Sequence[str] | None, reading: ReadingTexts, *, plain: Keys | None = None) -> Input:
+    """The texts that the command line names.
+
+    Args:
+        texts: Those on the command line itself.
+        reading: Where else they are.
+        plain: Which fields hold what, where the command line does not say.
 
     Raises:
-        CommandError: A text failed, and none is to be passed over; what stood before it has been written.
+        CommandError: It names nothing, or two things.
     """
-    with source.open() as content, open_output(output_path) as file:
-        rows = read_rows(source, content, wish.keys)
+    source = choose_source(texts or (), reading.input_path, reading.input_format)
+    keys = choose_keys(source, text_key=reading.text_key, id_key=reading.id_key, plain=plain)
+    return Input(name=source.name, rows=lambda: open_rows(source, keys), has_fields=source.has_fields)
+
+
+def work_of(model: str, serving: Serving, writing: Writing, ask: Ask, *, skips: bool) -> Work:
+    """What is done with rows, by what was typed."""
+    progress = False if writing.quiet and writing.progress is None else writing.progress
+    return Work(model=model, serving=serving, ask=ask, skips=skips, quiet=writing.quiet, progress=progress)
+
+
+def run(source: Input, work: Work, sink: Sink) -> None:
+    """Read, compute, and hand what comes of it on.
+
+    Args:
+        source: Where rows come from.
+        work: What is done with them.
+        sink: Takes the model, and the results in pieces. Where none is to be passed over, they end before the first
+            that failed.
+
+    Raises:
+        CommandError: A row failed, and none is to be passed over; what stood before it has gone to the sink.
+        typer.Exit: Some failed, and were passed over.
+    """
+    tally = Tally()
+    with source.rows() as rows:
         chunks = iter(lambda: list(islice(rows, CHUNK)), [])
         first = next(chunks, [])  # before the model is loaded: what cannot be read is told at once
         total = len(first) if len(first) < CHUNK else None
-        with arguments.load() as llm, closing(Progress(shown=wish.progress, total=total)) as progress:
-            results = (_embed(llm, chunk, wish, progress) for chunk in chain([first], chunks))
-            tally = _write(results, _writer(file, source, llm, wish), file, skips=wish.skips)
-    if not wish.quiet:
+        with load(work.model, work.serving) as llm, closing(Progress(shown=work.progress, total=total)) as progress:
+            sink(llm, _results(llm, chain([first], chunks), work, progress, tally))
+    if not work.quiet:
         _tell(source, llm, tally)
-    return tally.failed
+    if tally.failed:
+        raise typer.Exit(PARTIAL)
 
 
-def _writer(file: BinaryIO, source: Source, llm: "LLM", wish: Wish) -> "Writer":
-    from millpond_cli.writers import WRITERS, Layout  # noqa: PLC0415  needs numpy; --help does not
+def write(source: Input, work: Work, path: str | None, kind: str, layout: "Callable[[LLM], Layout]") -> None:
+    """Read, compute, write; see ``run``.
 
-    layout = Layout(
-        with_text=wish.with_text,
-        with_id=source.has_fields,
-        with_error=wish.skips,
-        dimensions=wish.dimensions or llm.model_config.embedding_size,
-    )
-    return WRITERS[wish.format](file, layout)
+    Args:
+        source: Where rows come from.
+        work: What is done with them.
+        path: The file; None or ``-`` for stdout.
+        kind: The format.
+        layout: What is written, by the model.
+    """
+    with open_output(path) as file:
+        run(source, work, lambda llm, chunks: _write(file, kind, layout(llm), chunks))
 
 
-def _write(chunks: "Iterable[list[Result]]", writer: "Writer", file: BinaryIO, *, skips: bool) -> Tally:
-    tally = Tally()
+def _write(file: BinaryIO, kind: str, layout: "Layout", chunks: "Iterable[list[Result]]") -> None:
+    from millpond_cli.writers import WRITERS  # noqa: PLC0415  needs numpy; --help does not
+
+    writer = WRITERS[kind](file, layout)
     try:
         for results in chunks:
-            failed = next((place for place, result in enumerate(results) if result.error), None)
-            stop = None if skips else failed
-            writer.write(results[:stop])
+            writer.write(results)
             file.flush()
-            if stop is not None:
-                raise _failure(results[stop])
-            _count(tally, results)
         writer.finish()
         file.flush()
     finally:
         writer.release()
-    return tally
 
 
-def _embed(llm: "LLM", rows: Sequence[Row], wish: Wish, progress: Progress) -> "list[Result]":
-    from millpond.params import PoolingParams  # noqa: PLC0415  needs pydantic; --help does not
+def _results(
+    llm: "LLM", chunks: Iterable[list[Row]], work: Work, progress: Progress, tally: Tally
+) -> "Iterator[list[Result]]":
+    for rows in chunks:
+        results = _ask(llm, rows, work.ask, progress)
+        failed = next((place for place, result in enumerate(results) if result.error), None)
+        if failed is not None and not work.skips:
+            yield results[:failed]
+            raise _failure(results[failed])
+        yield results
+        tally.add(results)
 
-    texts = [row.text for row in rows if not row.error]
-    outputs = iter(
-        llm.encode(
-            texts,
-            PoolingParams(dimensions=wish.dimensions, use_activation=wish.normalize),
-            pooling_task=wish.task,
-            truncate_prompt_tokens=-1 if wish.truncate else None,
-            use_tqdm=progress.one_call,
-            on_error="return",
-        )
-        if texts
-        else ()
-    )
+
+def _ask(llm: "LLM", rows: Sequence[Row], ask: Ask, progress: Progress) -> "list[Result]":
+    good = [row for row in rows if not row.error]
+    outputs = iter(ask(llm, good, progress) if good else ())
     return [_result(row, None if row.error else next(outputs)) for row in rows]
 
 
@@ -141,32 +189,21 @@ def _result(row: Row, output: "PoolingRequestOutput[Any] | None") -> "Result":
         return Result(row=row, error=PLACE_IN_CALL.sub("", str(output.error), count=1))
     return Result(
         row=row,
-        vector=output.outputs.array,
+        value=getattr(output.outputs, "array", output.outputs),
         num_tokens=output.num_prompt_tokens,
         num_dropped_tokens=output.num_dropped_tokens,
     )
 
 
 def _failure(result: "Result") -> CommandError:
-    hint = "--on-error skip passes over texts that fail"
-    if TOO_LONG in result.error:
-        hint = f"--truncate cuts texts that are too long, {hint}"
+    hint = f"--truncate cuts texts that are too long, {SKIP}" if TOO_LONG in result.error else SKIP
     return CommandError(f"{result.row.place}: {result.error}", hint=hint)
 
 
-def _count(tally: Tally, results: "Sequence[Result]") -> None:
-    tally.texts += len(results)
-    for result in results:
-        tally.cut += result.num_dropped_tokens > 0
-        if result.error:
-            tally.failed += 1
-            warn(f"{result.row.place}: {result.error}")
-
-
-def _tell(source: Source, llm: "LLM", tally: Tally) -> None:
+def _tell(source: Input, llm: "LLM", tally: Tally) -> None:
     if not tally.texts:
         warn(f"{source.name} holds no text")
     if tally.failed:
-        warn(f"{tally.failed} of {tally.texts} texts failed and have no vector")
+        warn(f"{tally.failed} of {tally.texts} texts failed and have no result")
     if tally.cut:
         warn(f"{tally.cut} of {tally.texts} texts were cut to {llm.model_config.max_model_len} tokens")

@@ -3,48 +3,50 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from millpond.cli import USAGE, CommandError, printable
-from millpond_cli import options
-from millpond_cli.arguments import ModelArguments
+from millpond_cli import declare, options
+from millpond_cli.arguments import read
 
-app = options.new_app()
+EXAMPLES = (
+    "millpond tune BAAI/bge-small-en-v1.5",
+    "millpond tune all-MiniLM-L6-v2 --quantization int8 --seconds 20 --dry-run",
+    "millpond tune --list",
+)
 
-
-def _option(*names: str, metavar: str | None = None, least: float | None = None, panel: str, help: str) -> Any:  # noqa: A002
-    return typer.Option(*names, metavar=metavar, min=least, help=help, rich_help_panel=panel)
+app = declare.new_app()
 
 
 TunedModel = Annotated[str | None, typer.Argument(metavar="MODEL", help=options.MODEL_HELP, show_default=False)]
 Seconds = Annotated[
     float,
-    _option(
+    declare.option(
+        "Measuring",
         "--seconds",
         metavar="SECONDS",
         least=0.1,
-        panel="Measuring",
         help="About how long to measure; loading comes on top. With more time, more is tried.",
     ),
 ]
-DryRun = Annotated[bool, _option("--dry-run", panel="Profile", help="Measure, and store nothing.")]
+DryRun = Annotated[bool, declare.option("Profile", "--dry-run", help="Measure, and store nothing.")]
 ProfilePath = Annotated[
     str | None,
-    _option(
+    declare.option(
+        "Profile",
         "--output",
         "-o",
         metavar="FILE",
-        panel="Profile",
         help="Store the profile in a file, for LLM(profile=FILE), instead of where it is found by itself.",
     ),
 ]
-List = Annotated[bool, _option("--list", panel="Profile", help="List the profiles that are stored; measure nothing.")]
-Forget = Annotated[bool, _option("--forget", panel="Profile", help="Remove the stored profile; measure nothing.")]
+List = Annotated[bool, declare.option("Profile", "--list", help="List the profiles that are stored; measure nothing.")]
+Forget = Annotated[bool, declare.option("Profile", "--forget", help="Remove the stored profile; measure nothing.")]
 
 
-@app.command(cls=options.GroupedCommand)
+@declare.command(app, examples=EXAMPLES)
 def tune(
     *,
     model: TunedModel = None,
@@ -55,16 +57,7 @@ def tune(
     forget: Forget = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
-    revision: options.Revision = None,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
-    hf_overrides: options.HfOverrides = None,
-    convert: options.Convert = "auto",
-    allow_pickle: options.AllowPickle = False,
-    trust_remote_code: options.TrustRemoteCode = False,
-    kernels: options.Kernels = None,
-    quantization: options.Quantization = None,
-    deterministic: options.Deterministic = False,
+    tuning: options.Tuning,
 ) -> None:
     """Measure what serves a model best on this machine, and store it.
 
@@ -76,25 +69,12 @@ def tune(
     if model is None:
         _list(as_json=as_json)
         return
-    arguments = ModelArguments(
-        model=model,
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        hf_overrides=hf_overrides,
-        convert=convert,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-        kernels=kernels,
-        quantization=quantization,
-        deterministic=deterministic,
-    )
-    read = arguments.read()
+    arguments = read(tuning)
     from millpond_cli import profile_files as files  # noqa: PLC0415  needs pydantic; --help does not
     from millpond_cli.profiling import Bar, find_subject, measure  # noqa: PLC0415  needs torch
     from millpond_cli.tune_report import lines_of, record_of  # noqa: PLC0415  as above
 
-    subject = find_subject(model, read)
+    subject = find_subject(model, arguments)
     if forget:
         typer.echo(printable(files.forget(files.place_of(subject.key))))
         return

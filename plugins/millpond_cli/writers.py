@@ -1,4 +1,4 @@
-"""How vectors are written: JSONL, JSON, CSV, npy, npz. Each writer takes results in order and keeps none of them."""
+"""How results are written: JSONL, JSON, CSV, npy, npz. Each writer takes results in order and keeps none of them."""
 
 import csv
 import io
@@ -8,15 +8,13 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from millpond_cli.contents import Array, Content, Numbers
 from millpond_cli.rows import Row
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +23,15 @@ class Result:
 
     Attributes:
         row: The row.
-        vector: Its vector, [dim], or one a token, [num_tokens, dim]; None if it failed.
-        num_tokens: How many tokens the model read.
+        value: What the model made of it: most often a vector, [dim], or one a token, [num_tokens, dim]; None if it
+            failed.
+        num_tokens: How many tokens the model read; 0 where that cannot be told.
         num_dropped_tokens: How many were cut off.
-        error: Why there is no vector.
+        error: Why there is no result.
     """
 
     row: Row
-    vector: Array | None = None
+    value: Any = None
     num_tokens: int = 0
     num_dropped_tokens: int = 0
     error: str = ""
@@ -40,19 +39,23 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What is written beside the vectors.
+    """What is written, and what beside it.
 
     Attributes:
         with_text: The text.
         with_id: A column for the id, where columns must be known from the start.
         with_error: A column for the error, likewise.
         dimensions: How many dimensions a vector has, as far as the model says; for results without any vector.
+        content: How a result is told.
+        texts: The names of the texts of a row.
     """
 
     with_text: bool = False
     with_id: bool = False
     with_error: bool = False
     dimensions: int | None = None
+    content: Content = field(default_factory=Numbers)
+    texts: Sequence[str] = ("text",)
 
 
 class Writer(Protocol):
@@ -73,12 +76,12 @@ class JsonLinesWriter:
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         self._file = file
-        self._with_text = layout.with_text
+        self._layout = layout
 
     def write(self, results: Sequence[Result]) -> None:
         """Write some results."""
         for result in results:
-            self._file.write(_encoded(_object(result, with_text=self._with_text) + "\n"))
+            self._file.write(_encoded(_object(result, self._layout) + "\n"))
 
     def finish(self) -> None:
         """Nothing is left to write."""
@@ -92,13 +95,13 @@ class JsonWriter:
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         self._file = file
-        self._with_text = layout.with_text
+        self._layout = layout
         self._before = "[\n"
 
     def write(self, results: Sequence[Result]) -> None:
         """Write some results."""
         for result in results:
-            self._file.write(_encoded(self._before + _object(result, with_text=self._with_text)))
+            self._file.write(_encoded(self._before + _object(result, self._layout)))
             self._before = ",\n"
 
     def finish(self) -> None:
@@ -110,19 +113,20 @@ class JsonWriter:
 
 
 class CsvWriter:
-    """One record a text: index, id, text, num_tokens, error, then one column a dimension."""
+    """One record a text: index, id, text, num_tokens, error, then the columns of the result."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         self._file = file
         self._layout = layout
         self._waiting: list[Result] = []
         self._size: int | None = None
+        self._columns: list[str] = []
 
     def write(self, results: Sequence[Result]) -> None:
         """Write some results; those without a vector wait until one tells how many columns there are."""
         self._waiting += results
         if self._size is None:
-            size = next((len(result.vector) for result in self._waiting if result.vector is not None), None)
+            size = next((np.size(result.value) for result in self._waiting if result.value is not None), None)
             if size is None:
                 return
             self._begin(size)
@@ -139,19 +143,21 @@ class CsvWriter:
 
     def _begin(self, size: int) -> None:
         self._size = size
-        self._write([*self._names(), *(f"e{n}" for n in range(size))])
+        self._columns = self._layout.content.columns(size)
+        self._write([*self._names(), *self._columns])
 
     def _names(self) -> list[str]:
-        chosen = {"id": self._layout.with_id, "text": self._layout.with_text, "error": self._layout.with_error}
-        return [name for name in ("index", "id", "text", "num_tokens", "error") if chosen.get(name, True)]
+        chosen = {"id": self._layout.with_id, "error": self._layout.with_error}
+        texts = self._layout.texts if self._layout.with_text else ()
+        return [name for name in ("index", "id", *texts, "num_tokens", "error") if chosen.get(name, True)]
 
     def _write_waiting(self) -> None:
         for result in self._waiting:
-            row = result.row
-            cells = {"index": row.index, "id": row.id, "text": row.text, "error": result.error}
+            row, value = result.row, result.value
+            cells = {"index": row.index, "id": row.id, **row.texts, "error": result.error}
             cells["num_tokens"] = result.num_tokens or ""
-            numbers = [""] * (self._size or 0) if result.vector is None else number_texts(result.vector)
-            self._write([*(cells[name] for name in self._names()), *numbers])
+            told = [""] * len(self._columns) if value is None else self._layout.content.cells(value)
+            self._write([*(cells.get(name, "") for name in self._names()), *told])
         self._waiting = []
 
     def _write(self, cells: Sequence[object]) -> None:
@@ -176,10 +182,10 @@ class NpyWriter:
     def write(self, results: Sequence[Result]) -> None:
         """Write some results."""
         for result in results:
-            if result.vector is None:
+            if result.value is None:
                 self._missing += 1
             else:
-                self._put(np.atleast_2d(result.vector))
+                self._put(np.atleast_2d(result.value))
 
     def finish(self) -> None:
         """Say at the beginning how many rows there are."""
@@ -220,9 +226,9 @@ class NpzWriter:
 
     def write(self, results: Sequence[Result]) -> None:
         """Write some results."""
-        self._embeddings.write([result for result in results if result.vector is not None])
+        self._embeddings.write([result for result in results if result.value is not None])
         for result in results:
-            self._offsets.append(self._offsets[-1] + (0 if result.vector is None else len(result.vector)))
+            self._offsets.append(self._offsets[-1] + (0 if result.value is None else len(result.value)))
 
     def finish(self) -> None:
         """Put both arrays into one file."""
@@ -248,38 +254,25 @@ WRITERS: dict[str, Callable[[BinaryIO, Layout], Writer]] = {
 }
 
 
-def number_texts(vector: Array) -> list[str]:
-    """Numbers as text: eight digits, nine where eight would not lead back to the same float32."""
-    values = vector.tolist()
-    texts = [f"{value:.8g}" for value in values]
-    for place in np.flatnonzero(np.array(texts, dtype=np.float64).astype(np.float32) != vector):
-        texts[place] = f"{values[place]:.9g}"
-    return texts
-
-
 def npy_header(shape: tuple[int, ...]) -> bytes:
     """The first 128 bytes of a float32 npy file, whatever its shape."""
     text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode("ascii")
 
 
-def _object(result: Result, *, with_text: bool) -> str:
+def _object(result: Result, layout: Layout) -> str:
     head: dict[str, Any] = {"index": result.row.index}
     if result.row.id is not None:
         head["id"] = result.row.id
-    if with_text and result.row.text:
-        head["text"] = result.row.text
-    if result.vector is None:
+    if layout.with_text:
+        head |= {name: text for name, text in result.row.texts.items() if text}
+    if result.value is None:
         return json.dumps({**head, "error": result.error}, ensure_ascii=False)
-    head["num_tokens"] = result.num_tokens
+    if result.num_tokens:
+        head["num_tokens"] = result.num_tokens
     if result.num_dropped_tokens:
         head["num_dropped_tokens"] = result.num_dropped_tokens
-    return f'{json.dumps(head, ensure_ascii=False)[:-1]}, "embedding": {_list(result.vector)}}}'
-
-
-def _list(vector: Array) -> str:
-    inner = map(_list, vector) if vector.ndim > 1 else number_texts(vector)
-    return f"[{', '.join(inner)}]"
+    return f"{json.dumps(head, ensure_ascii=False)[:-1]}, {layout.content.json(result.value)}}}"
 
 
 def _encoded(text: str) -> bytes:

@@ -223,7 +223,7 @@ def test_failing_texts_can_be_passed_over(tmp_path, tiny):
     assert "not JSON" in failures[1]
     assert "lone surrogate" in failures[2]
     assert "maximum context length" in failures[3]
-    assert last == "warning: 4 of 6 texts failed and have no vector"
+    assert last == "warning: 4 of 6 texts failed and have no result"
     array = np.load(io.BytesIO(embed("-m", tiny, "-i", str(path), "--on-error", "skip", "-f", "npy").stdout_bytes))
     assert np.isnan(array).all(axis=1).tolist() == [False, True, True, True, True, False]
 
@@ -270,7 +270,7 @@ def test_what_cannot_be_done_is_told_in_a_line_and_exits_with_1(tmp_path, monkey
     [
         (["cat", "-i", "docs.txt"], "not from both"),
         (["-i", "docs.pdf"], "does not say what is in the file"),
-        (["cat", "-o", "out.txt"], "does not say how to write the vectors"),
+        (["cat", "-o", "out.txt"], "does not say how to write the results"),
         (["cat", "-f", "xml"], "--format 'xml': expected one of jsonl, json, csv, npy, npz"),
         (["cat", "--on-error", "ignore"], "--on-error 'ignore': expected one of raise, skip"),
         (["cat", "--text-key", "body"], "--text-key names a field"),

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from millpond.cli import CommandError
+from millpond_cli.contents import number_texts
 from millpond_cli.output import open_output
 from millpond_cli.rows import Row
-from millpond_cli.writers import WRITERS, Layout, Result, npy_header, number_texts
+from millpond_cli.writers import WRITERS, Layout, Result, npy_header
 
 VECTORS = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
 
@@ -42,7 +43,7 @@ def written(kind, results, *, file=None, **layout):
 
 def good(index, vector, **row):
     return Result(
-        row=Row(index, f"line {index + 1}", row.pop("text", f"text {index}"), **row), vector=vector, num_tokens=3
+        row=Row(index, f"line {index + 1}", row.pop("text", f"text {index}"), **row), value=vector, num_tokens=3
     )
 
 
@@ -81,7 +82,7 @@ def test_json_lines():
         good(0, VECTORS[0]),
         good(1, VECTORS[1], id="é\ud800"),
         bad(2, id=9),
-        Result(row=Row(3, "line 4", "long"), vector=VECTORS[2], num_tokens=4, num_dropped_tokens=5),
+        Result(row=Row(3, "line 4", "long"), value=VECTORS[2], num_tokens=4, num_dropped_tokens=5),
     ]
     lines = [json.loads(line) for line in written("jsonl", results).decode().splitlines()]
     vectors = [np.array(line.pop("embedding"), dtype=np.float32) for line in lines if "embedding" in line]

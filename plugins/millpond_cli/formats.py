@@ -1,0 +1,79 @@
+"""In which format results are written: the one that was asked for, else by the name of the file. No torch, no numpy."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from millpond.cli import USAGE, CommandError
+from millpond.errors import UnknownNameError
+from millpond.plugins import get_plugin_manager
+from millpond_cli.output import STDOUT
+
+RECORDS = ("jsonl", "json", "csv")
+BINARY = ("npy", "npz")
+
+
+def choose_format(asked: str | None, path: str | None, known: Sequence[str], *, plain: str = "jsonl") -> str:
+    """The format that was asked for, else the one that the file's name says.
+
+    Args:
+        asked: What ``--format`` says.
+        path: What ``--output`` says.
+        known: The formats that can hold the results.
+        plain: The format where nothing says it.
+
+    Raises:
+        CommandError: It is none of those that are known.
+    """
+    chosen = asked or _format_of(path, known) or plain
+    if chosen not in known:
+        message = f"--format {chosen!r}: expected one of {', '.join(known)}"
+        raise CommandError(message, exit_code=USAGE)
+    return chosen
+
+
+def check_vectors(task: str, chosen: str) -> None:
+    """Refuse a format that has no place for what a task gives.
+
+    Raises:
+        CommandError: It has none, or there is no such task.
+    """
+    try:
+        per_token = get_plugin_manager().registry.tasks.get(task).spec.per_token
+    except UnknownNameError as error:
+        raise CommandError(f"--pooling-task {task!r}: {error}", exit_code=USAGE) from error
+    if per_token and chosen in ("csv", "npy"):
+        message = f"{chosen} holds one vector a text, and the task {task} gives one a token"
+        raise CommandError(message, hint="--format npz, jsonl or json holds them", exit_code=USAGE)
+    if not per_token and chosen == "npz":
+        message = f"npz holds vectors of tokens, and the task {task} gives one vector a text"
+        raise CommandError(message, hint="--format npy holds them", exit_code=USAGE)
+
+
+def check_binary(chosen: str, path: str | None, *, with_text: bool, needs_id: bool) -> None:
+    """Refuse what an array has no place for, and what a terminal cannot show.
+
+    Raises:
+        CommandError: The format is an array, and something is asked that it cannot do.
+    """
+    if chosen not in BINARY:
+        return
+    for option, given in (("--with-text", with_text), ("--id-key", needs_id)):
+        if given:
+            message = f"{option}: {chosen} holds vectors alone"
+            raise CommandError(message, hint="--format jsonl, json or csv holds more", exit_code=USAGE)
+    if path in (None, STDOUT) and sys.stdout is not None and sys.stdout.isatty():
+        message = f"{chosen} is binary, and stdout is a terminal"
+        raise CommandError(message, hint="--output FILE writes to a file", exit_code=USAGE)
+
+
+def _format_of(path: str | None, known: Sequence[str]) -> str | None:
+    suffix = "" if path is None else Path(path).suffix.lower().removeprefix(".")
+    if suffix == "":
+        return None
+    if suffix == "ndjson":
+        return "jsonl"
+    if suffix not in known:
+        message = f"the name {path!r} does not say how to write the results; known are .{', .'.join(known)}"
+        raise CommandError(message, hint="--format says it", exit_code=USAGE)
+    return suffix
