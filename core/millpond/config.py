@@ -216,6 +216,15 @@ class ModelConfig:
     similarity: str | None = None
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of its classes, one each: by ``id2label`` of config.json, else LABEL_0 ... as transformers has it."""
+        text = self.hf_config.get("text_config")
+        inner = text.get("id2label") if isinstance(text, CheckpointConfig) else None
+        stated = (names for names in (self.hf_config.get("id2label"), inner) if isinstance(names, CheckpointConfig))
+        names = next((names for names in stated if len(names) == self.num_labels), {})
+        return tuple(str(names.get(str(number), f"LABEL_{number}")) for number in range(self.num_labels))
+
+    @property
     def is_matryoshka(self) -> bool:
         """Whether embeddings may be cut to fewer dimensions."""
         return bool(self.hf_config.get("matryoshka_dimensions") or self.hf_config.get("is_matryoshka"))

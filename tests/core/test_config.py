@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from millpond import EngineConfig, InvalidInputError, PoolerConfig, PoolingParams
-from millpond.config import CheckpointConfig, merge
+from millpond.config import CheckpointConfig, ModelConfig, merge
 from millpond.params import validated
 
 # --- parameters of a call -------------------------------------------------------------------------------------------
@@ -178,6 +178,35 @@ def test_a_checkpoint_config_can_be_copied_and_pickled():
     config = CheckpointConfig(NESTED)
     assert pickle.loads(pickle.dumps(config)).to_dict() == NESTED
     assert copy.deepcopy(config).to_dict() == NESTED
+
+
+@pytest.mark.parametrize(
+    ("config", "num_labels", "labels"),
+    [
+        ({"id2label": {"1": "joy", "0": "grief"}}, 2, ("grief", "joy")),
+        ({"text_config": {"id2label": {"0": "a"}}}, 1, ("a",)),
+        ({"id2label": {"0": "a", "1": "b"}, "text_config": {"id2label": {"0": "c"}}}, 1, ("c",)),
+        ({"id2label": {"0": "a", "2": "c"}}, 2, ("a", "LABEL_1")),
+        ({"id2label": {"0": "a", "1": "b"}}, 1, ("LABEL_0",)),
+        ({}, 2, ("LABEL_0", "LABEL_1")),
+        ({"id2label": ["a"]}, 0, ()),
+    ],
+)
+def test_labels_are_those_of_the_config_where_it_names_as_many(config, num_labels, labels):
+    model = ModelConfig(
+        model="m",
+        path="m",
+        source="path",
+        architecture="A",
+        hf_config=CheckpointConfig(config),
+        max_model_len=8,
+        dtype="float32",
+        pooler_config=PoolerConfig(),
+        tasks=("classify",),
+        embedding_size=None,
+        num_labels=num_labels,
+    )
+    assert model.labels == labels
 
 
 def test_overrides_are_merged_into_nested_objects():
