@@ -217,11 +217,11 @@ class ModelConfig:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of its classes, one each: by ``id2label`` of config.json, else LABEL_0 ... as transformers has it."""
+        """The names of its classes: those of ``id2label`` in config.json, else LABEL_0 ... as transformers has them."""
         text = self.hf_config.get("text_config")
         inner = text.get("id2label") if isinstance(text, CheckpointConfig) else None
         stated = (names for names in (self.hf_config.get("id2label"), inner) if isinstance(names, CheckpointConfig))
-        names = next((names for names in stated if len(names) == self.num_labels), {})
+        names: Mapping[str, Any] = next((names for names in stated if len(names) == self.num_labels), {})
         return tuple(str(names.get(str(number), f"LABEL_{number}")) for number in range(self.num_labels))
 
     @property
