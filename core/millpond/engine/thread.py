@@ -35,6 +35,16 @@ class EngineThread:
         return self._tokens
 
     @property
+    def most_waiting_tokens(self) -> int:
+        """How many tokens may wait."""
+        return self._most_tokens
+
+    @property
+    def pending(self) -> int:
+        """How many requests have not ended."""
+        return len(self._pending)
+
+    @property
     def is_alive(self) -> bool:
         """Whether the loop turns."""
         return self._thread.is_alive()

@@ -1,0 +1,102 @@
+"""From the bytes of a request to its validated body: size, media type, JSON, fields, each with its own error."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.types import Receive, Scope
+
+from millpond_server.errors import ApiError
+from millpond_server.settings import Limits
+
+SHOWN = 120  # characters of a value that does not fit, in the error that tells of it
+
+
+class ClientGoneError(Exception):
+    """The client has closed the connection before its request was whole."""
+
+
+async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
+    """The body of a request.
+
+    Raises:
+        ApiError: 413 if it is too large, 408 if it does not arrive in time.
+        ClientGoneError: If the client goes away.
+    """
+    stated = next((value for name, value in scope["headers"] if name == b"content-length"), None)
+    if stated is not None and stated.isdigit() and int(stated) > limits.body_bytes:
+        raise _too_large(limits)
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            return await _collect(receive, limits)
+    except TimeoutError:
+        raise ApiError(408, f"the body did not arrive within {limits.body_seconds:g} seconds") from None
+
+
+async def _collect(receive: Receive, limits: Limits) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limits.body_bytes:
+            raise _too_large(limits)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limits: Limits) -> ApiError:
+    return ApiError(413, f"the body is over the limit of {limits.body_bytes} bytes", reason="body")
+
+
+def check_media_type(headers: Mapping[str, str]) -> None:
+    """Refuse a body that does not say that it is JSON.
+
+    Raises:
+        ApiError: 400, as vLLM does.
+    """
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise ApiError(400, "Unsupported Media Type: Only 'application/json' is allowed", parameter="content-type")
+
+
+def parse_json(body: bytes) -> Any:
+    """The JSON value of a body.
+
+    Raises:
+        ApiError: 400 if it is none; of surrogates, numbers beyond 64 bits and nesting too deep as well.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ApiError(400, f"the body is not valid JSON: {error.msg} at byte {error.pos}", parameter="body") from None
+
+
+def validate(model: type[BaseModel], value: Any) -> BaseModel:
+    """The body as a model; a null is taken as not given.
+
+    Raises:
+        ApiError: 400, with all that does not fit.
+    """
+    if isinstance(value, dict):
+        value = {name: item for name, item in value.items() if item is not None}
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False)
+        lines = [f"{len(faults)} validation error{'s' if len(faults) > 1 else ''}:", *map(_line, faults)]
+        place = ".".join(["body", *map(str, faults[0]["loc"])])
+        raise ApiError(400, "\n".join(lines), kind="Bad Request", parameter=place, reason="schema") from None
+
+
+def _line(fault: Mapping[str, Any]) -> str:
+    shown = repr(fault["input"])
+    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
+    place = ".".join(map(str, fault["loc"])) or "body"
+    return f"  {place}: {fault['msg']} (type={fault['type']}, input={shown})"

@@ -1,0 +1,144 @@
+"""Endpoint: a route's record as an ASGI application: body in, handler, answer out; errors become answers."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from millpond.registry import Entry
+from millpond.specs import RouteSpec
+from millpond_server import errors
+from millpond_server.body import ClientGoneError, check_media_type, parse_json, read_body, validate
+from millpond_server.call import Call, new_id
+from millpond_server.errors import ApiError, as_api_error
+from millpond_server.models import Models
+from millpond_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+SERVER_FAULT = 500  # from here on
+WITH_CALL = 3  # parameters of a handler that wants to know of the call beside the body and the model
+JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+
+
+class Endpoint:
+    """One route: reads and validates the body, finds the model, runs the handler, writes what it returns.
+
+    A handler returns a Starlette response, a pydantic model, or what orjson can write, arrays included. It is
+    cancelled when its client goes away, or its deadline passes.
+    """
+
+    def __init__(self, entry: Entry[RouteSpec], models: Models, settings: Settings, state: Any = None) -> None:
+        self.entry = entry
+        self.method, _, self.path = entry.spec.name.partition(" ")
+        self.handler: Callable[..., Awaitable[Any]] = entry.load()
+        self.wants_call = len(inspect.signature(self.handler).parameters) >= WITH_CALL
+        self.request = None if entry.spec.request is None else load_model(entry, entry.spec.request)
+        self.render: Callable[[ApiError], Response] = getattr(
+            inspect.getmodule(self.handler), "render_error", errors.answer
+        )
+        self.models = models
+        self.settings = settings
+        self.state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; see the class."""
+        try:
+            response = await self._answer(scope, receive)
+        except ClientGoneError:
+            scope["millpond.reason"] = "disconnected"
+            return
+        except Exception as error:  # whatever it is, the client gets an answer and the server goes on
+            failure = as_api_error(error, overload_status=self.settings.overload_status)
+            if failure.status >= SERVER_FAULT:
+                logger.exception("%s failed", self.entry.spec.name, exc_info=error)
+            scope["millpond.reason"] = failure.reason
+            response = self.render(failure)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        request: Any = None
+        named: object = None
+        if self.method == "POST":
+            body = await read_body(scope, receive, self.settings.limits)
+            request, named = self._validated(headers, body)
+        served = self.models.get(named)
+        scope["millpond.model"] = served.name
+        call = Call(
+            request_id=scope.get("millpond.request_id") or new_id(),
+            headers=headers,
+            path_values=dict(scope.get("path_params", {})),
+            models=self.models,
+            served=served,
+            settings=self.settings,
+            state=self.state,
+        )
+        scope["millpond.call"] = call
+        made = self.handler(request, served.llm, call) if self.wants_call else self.handler(request, served.llm)
+        return as_response(await watched(made, receive, seconds=self._deadline(headers)))
+
+    def _validated(self, headers: dict[str, str], body: bytes) -> tuple[Any, object]:
+        if self.request is None and not body:
+            return None, None
+        check_media_type(headers)
+        value = parse_json(body)
+        request = value if self.request is None else validate(self.request, value)
+        return request, value.get("model") if isinstance(value, dict) else None
+
+    def _deadline(self, headers: dict[str, str]) -> float | None:
+        stated = headers.get("x-request-timeout-ms")
+        if stated is None:
+            return self.settings.limits.request_seconds
+        if not stated.isdigit() or int(stated) < 1:
+            raise ApiError(400, f"x-request-timeout-ms: {stated!r} is no number of milliseconds", parameter="headers")
+        return int(stated) / 1000
+
+
+def load_model(entry: Entry[RouteSpec], target: str) -> type[BaseModel]:
+    """The pydantic model that a route's record names."""
+    spec = RouteSpec(name=entry.spec.name, target=target)
+    model: type[BaseModel] = Entry(spec=spec, origin=entry.origin).load()
+    return model
+
+
+def as_response(result: Any) -> Response:
+    """What a handler returned as an answer."""
+    if isinstance(result, Response):
+        return result
+    if isinstance(result, BaseModel):
+        result = result.model_dump(exclude_none=False)
+    return Response(orjson.dumps(result, option=JSON_OPTIONS), media_type="application/json")
+
+
+async def watched(made: Awaitable[Any], receive: Receive, *, seconds: float | None) -> Any:
+    """The result of a handler, which is cancelled when its client goes away or its time is over.
+
+    Raises:
+        ClientGoneError: If the client goes away.
+        TimeoutError: If its time is over.
+    """
+    work = asyncio.ensure_future(made)
+    gone = asyncio.ensure_future(_gone(receive))
+    try:
+        done, _ = await asyncio.wait({work, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if work in done:
+            return work.result()
+        if gone in done:
+            raise ClientGoneError
+        raise TimeoutError
+    finally:
+        for task in (work, gone):
+            if not task.done():
+                task.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

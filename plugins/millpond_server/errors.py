@@ -1,0 +1,116 @@
+"""Errors as answers: which status, which type, and one body that the clients of several APIs can read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from millpond.errors import (
+    EngineClosedError,
+    EngineError,
+    EngineOverloadedError,
+    InvalidInputError,
+    NonFiniteOutputError,
+    RequestCancelledError,
+)
+
+TYPES: Mapping[int, str] = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    404: "NotFoundError",
+    405: "MethodNotAllowedError",
+    408: "RequestTimeoutError",
+    411: "LengthRequiredError",
+    413: "RequestTooLargeError",
+    415: "UnsupportedMediaTypeError",
+    422: "UnprocessableEntityError",
+    429: "overloaded_error",
+    431: "HeadersTooLargeError",
+    500: "InternalServerError",
+    501: "NotImplementedError",
+    503: "overloaded_error",
+    504: "DeadlineExceededError",
+}
+
+
+class ApiError(Exception):
+    """A request that is answered by an error.
+
+    Attributes:
+        status: The HTTP status.
+        message: What is wrong, for whoever wrote the request.
+        kind: The type in the body; by default the status's.
+        parameter: The field at fault.
+        retry_after: In how many seconds it may be tried again.
+        reason: Why it was refused, from a fixed set, for metrics.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str | None = None,
+        parameter: str | None = None,
+        retry_after: float | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.kind = kind or TYPES.get(status, "InternalServerError")
+        self.parameter = parameter
+        self.retry_after = retry_after
+        self.reason = reason or self.kind
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that say when to come again."""
+        if self.retry_after is None:
+            return {}
+        seconds = max(self.retry_after, 0.001)
+        return {"retry-after": str(max(round(seconds + 0.5), 1)), "retry-after-ms": str(max(round(seconds * 1000), 1))}
+
+
+# What each error of Millpond means to a client, the first that fits; what else fails is the server's fault.
+MEANINGS: tuple[tuple[type[BaseException], dict[str, Any]], ...] = (
+    (
+        EngineClosedError,
+        {"status": 503, "message": "the server is shutting down", "retry_after": 1.0},
+    ),
+    (RequestCancelledError, {"status": 499, "message": "the request was cancelled", "reason": "cancelled"}),
+    (
+        NonFiniteOutputError,
+        {"status": 500, "message": "the model computed NaN or infinity for an input", "kind": "non_finite_output"},
+    ),
+    (EngineError, {"status": 500, "message": "the model failed on an input", "reason": "engine"}),
+    (TimeoutError, {"status": 504, "message": "the request was not done by its deadline", "reason": "deadline"}),
+    (BaseException, {"status": 500, "message": "the server failed on this request", "reason": "internal"}),
+)
+
+
+def as_api_error(error: BaseException, *, overload_status: int = 503) -> ApiError:
+    """What the errors of Millpond mean to a client; of others only that the server failed."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, InvalidInputError):
+        return ApiError(400, str(error), parameter=error.parameter, reason="invalid")
+    if isinstance(error, EngineOverloadedError):
+        return ApiError(overload_status, str(error), retry_after=1.0, reason="overloaded")
+    return ApiError(**next(said for kind, said in MEANINGS if isinstance(error, kind)))
+
+
+def answer(error: ApiError) -> Response:
+    """The answer that clients of OpenAI, Cohere, Jina and their like can read."""
+    body: dict[str, Any] = {
+        "error": {"message": error.message, "type": error.kind, "param": error.parameter, "code": error.status},
+        "detail": error.message,
+        "message": error.message,
+    }
+    return Response(
+        orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS),
+        status_code=error.status,
+        headers=error.headers,
+        media_type="application/json",
+    )

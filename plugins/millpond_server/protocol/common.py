@@ -1,0 +1,92 @@
+"""What the requests of several APIs share: fields, their limits, and the inputs that a body may hold."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Encoding = Literal["float", "base64", "bytes", "bytes_only"]
+Count = Annotated[int, Field(ge=0, strict=True)]
+
+
+class Body(BaseModel):
+    """A request's body: fields that nobody knows are ignored, as clients of other servers send them."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+
+class TextOptions(Body):
+    """What is asked of each text.
+
+    Attributes:
+        model: The name of the model; the server's first where none is given.
+        user: Ignored.
+        truncate_prompt_tokens: Keep at most so many tokens; -1 for the model's maximum.
+        truncation_side: The side tokens are cut from.
+        priority: A lower one is served first.
+        prompt_name: The name of the model's prompt that is put before each text.
+        prompt: The text that is put before each text.
+    """
+
+    model: str | None = None
+    user: str | None = None
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None
+    truncation_side: Literal["left", "right"] | None = None
+    priority: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] = 0
+    prompt_name: str | None = None
+    prompt: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What of this a call of ``AsyncLLM`` takes."""
+        said: dict[str, Any] = {"prompt_name": self.prompt_name, "prompt": self.prompt}
+        if self.truncate_prompt_tokens is not None:
+            said["truncate_prompt_tokens"] = self.truncate_prompt_tokens
+        if self.truncation_side is not None:
+            said["tokenization_kwargs"] = {"truncation_side": self.truncation_side}
+        return {name: value for name, value in said.items() if value is not None}
+
+
+class VectorOptions(TextOptions):
+    """What is asked of vectors.
+
+    Attributes:
+        encoding_format: As numbers, as base64, or as bytes, with or without a header that tells of them.
+        embed_dtype: The type of a value, for all but "float".
+        endianness: The order of a value's bytes, for all but "float".
+        use_activation: Whether vectors are normalised.
+        dimensions: Keep the first so many dimensions.
+    """
+
+    encoding_format: Encoding = "float"
+    embed_dtype: Literal["float32", "float16", "bfloat16", "fp8_e4m3", "fp8_e5m2"] = "float32"
+    endianness: Literal["native", "little", "big"] = "little"
+    use_activation: bool | None = None
+    dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
+
+
+class Usage(BaseModel):
+    """How many tokens were read."""
+
+    prompt_tokens: int
+    total_tokens: int
+    completion_tokens: int = 0
+    prompt_tokens_details: dict[str, Any] | None = None
+
+
+class Inputs(Body):
+    """A body with texts or token ids.
+
+    Attributes:
+        input: A text, a list of texts, the token ids of one text, or a list of such lists.
+        add_special_tokens: Whether texts get the model's special tokens.
+    """
+
+    input: Any
+    add_special_tokens: bool = True
+
+    @field_validator("input")
+    @classmethod
+    def _has_something(cls, value: Any) -> Any:
+        if isinstance(value, list) and not value:
+            message = "You must pass at least one prompt"
+            raise ValueError(message)
+        return value

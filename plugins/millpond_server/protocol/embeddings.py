@@ -1,0 +1,35 @@
+"""``POST /v1/embeddings``, as OpenAI has it, with what vLLM adds."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from millpond_server.protocol.common import Inputs, Usage, VectorOptions
+
+
+class EmbeddingRequest(VectorOptions, Inputs):
+    """Texts or token ids that become vectors."""
+
+
+class EmbeddingItem(BaseModel):
+    """One vector."""
+
+    index: int
+    object: Literal["embedding"] = "embedding"
+    embedding: list[float] | str
+
+
+class EmbeddingResponse(BaseModel):
+    """All vectors, in the order of the inputs."""
+
+    id: str
+    object: Literal["list"] = "list"
+    created: int
+    model: str
+    data: list[EmbeddingItem]
+    usage: Usage
+
+
+def usage_of(tokens: int) -> dict[str, Any]:
+    """The tokens that were read, as clients look for them."""
+    return Usage(prompt_tokens=tokens, total_tokens=tokens).model_dump()

@@ -1,0 +1,86 @@
+"""``POST /v1/embeddings``: one vector an input."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from millpond import AsyncLLM, PoolingParams
+from millpond.outputs import PoolingRequestOutput
+from millpond_server.call import Call
+from millpond_server.inputs import read_inputs
+from millpond_server.protocol.common import VectorOptions
+from millpond_server.protocol.embeddings import EmbeddingRequest, usage_of
+from millpond_server.wire import to_base64, to_bytes
+
+
+async def embeddings(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
+    """The vectors of a body's inputs."""
+    prompts = read_inputs(request.input, call.settings.limits, llm)
+    params = PoolingParams(dimensions=request.dimensions, use_activation=request.use_activation)
+    outputs = await llm.embed(
+        prompts, pooling_params=params, priority=request.priority + call.priority, **request.options()
+    )
+    return vectors(outputs, request, call, kind="embedding", field="embedding", prefix="embd")
+
+
+def vectors(
+    outputs: Sequence[PoolingRequestOutput[Any]],
+    request: VectorOptions,
+    call: Call,
+    *,
+    kind: str,
+    field: str,
+    prefix: str,
+) -> Any:
+    """Arrays in the encoding that the body asks for.
+
+    Args:
+        outputs: What became of the inputs.
+        request: What it asks for.
+        call: The call.
+        kind: What an item calls itself.
+        field: The item's field that holds its values.
+        prefix: Of the answer's id.
+    """
+    tokens = sum(output.num_prompt_tokens for output in outputs)
+    head = {"id": call.id(prefix), "object": "list", "created": call.created, "model": call.served.name}
+    if request.encoding_format in ("bytes", "bytes_only"):
+        return _as_bytes(outputs, request, head, tokens)
+    data = [
+        {
+            "index": place,
+            "object": kind,
+            field: output.outputs.array
+            if request.encoding_format == "float"
+            else to_base64(output.outputs.array, request.embed_dtype, request.endianness),
+        }
+        for place, output in enumerate(outputs)
+    ]
+    return {**head, "data": data, "usage": usage_of(tokens)}
+
+
+def _as_bytes(
+    outputs: Sequence[PoolingRequestOutput[Any]], request: VectorOptions, head: dict[str, Any], tokens: int
+) -> Response:
+    parts = [to_bytes(output.outputs.array, request.embed_dtype, request.endianness) for output in outputs]
+    headers: dict[str, str] = {}
+    if request.encoding_format == "bytes":
+        items: list[dict[str, Any]] = []
+        start = 0
+        for place, (part, output) in enumerate(zip(parts, outputs, strict=True)):
+            items.append(
+                {
+                    "index": place,
+                    "embed_dtype": request.embed_dtype,
+                    "endianness": request.endianness,
+                    "start": start,
+                    "end": start + len(part),
+                    "shape": list(output.outputs.array.shape),
+                }
+            )
+            start += len(part)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        headers["metadata"] = orjson.dumps({**head, "data": items, "usage": usage}).decode()
+    return Response(b"".join(parts), media_type="application/octet-stream", headers=headers)

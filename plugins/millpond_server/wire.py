@@ -1,0 +1,48 @@
+"""Arrays as bytes: dtypes, byte orders and base64, written from the array and never through lists."""
+
+import base64
+import sys
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+DType = Literal["float32", "float16", "bfloat16", "fp8_e4m3", "fp8_e5m2"]
+Endianness = Literal["native", "little", "big"]
+Array = NDArray[np.float32]
+
+
+def to_bytes(array: Array, dtype: DType = "float32", endianness: Endianness = "little") -> bytes:
+    """The values of an array in another dtype and byte order; bfloat16 takes two bytes a value, fp8 one."""
+    encoded = _cast(array, dtype)
+    wanted = sys.byteorder if endianness == "native" else endianness
+    return (encoded if wanted == sys.byteorder else encoded.byteswap()).tobytes()
+
+
+def to_base64(array: Array, dtype: DType = "float32", endianness: Endianness = "little") -> str:
+    """The same as base64; little-endian where nothing is said, as the clients of OpenAI decode it."""
+    return base64.b64encode(to_bytes(array, dtype, endianness)).decode("ascii")
+
+
+def _cast(array: Array, dtype: DType) -> NDArray[Any]:
+    if dtype == "float32":
+        return np.ascontiguousarray(array, dtype=np.float32)
+    if dtype == "float16":
+        return np.ascontiguousarray(array, dtype=np.float16)
+    import torch  # noqa: PLC0415  numpy has no such dtypes
+
+    tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    if dtype == "bfloat16":
+        return tensor.to(torch.bfloat16).view(torch.uint16).numpy()
+    kind = torch.float8_e4m3fn if dtype == "fp8_e4m3" else torch.float8_e5m2
+    return tensor.to(kind).view(torch.uint8).numpy()
+
+
+def to_bits(array: Array) -> NDArray[np.uint8]:
+    """One bit a value, 1 where it is not negative, eight a byte, the first the highest: Cohere's ``ubinary``."""
+    return np.packbits(array >= 0, axis=-1)
+
+
+def to_signed_bits(array: Array) -> NDArray[np.int8]:
+    """The same less 128: Cohere's ``binary``."""
+    return (to_bits(array).astype(np.int16) - 128).astype(np.int8)

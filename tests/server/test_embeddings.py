@@ -1,0 +1,149 @@
+"""``POST /v1/embeddings`` over HTTP: the numbers of ``LLM``, every encoding, and what it refuses."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+
+from millpond import LLM
+
+TEXTS = ["a cup of tea", "the old mill by the pond", "tea"]
+
+
+@pytest.fixture(scope="session")
+def offline():
+    with LLM("all-MiniLM-L6-v2") as llm:
+        yield llm
+
+
+@pytest.fixture(scope="session")
+def expected(offline):
+    return np.stack([output.outputs.array for output in offline.embed(TEXTS, use_tqdm=False)])
+
+
+def ask(http, **body):
+    return http.post("/v1/embeddings", json=body)
+
+
+def test_the_answer_is_that_of_openai_with_the_numbers_of_llm(http, offline, expected):
+    body = ask(http, input=TEXTS, model="all-MiniLM-L6-v2").json()
+    assert (body["object"], body["model"]) == ("list", "all-MiniLM-L6-v2")
+    assert [item["index"] for item in body["data"]] == [0, 1, 2]
+    np.testing.assert_allclose([item["embedding"] for item in body["data"]], expected, atol=1e-6)
+    tokens = sum(output.num_prompt_tokens for output in offline.embed(TEXTS, use_tqdm=False))
+    assert body["usage"]["prompt_tokens"] == body["usage"]["total_tokens"] == tokens
+
+
+def test_base64_is_little_endian_float32(http, expected):
+    data = ask(http, input=TEXTS, encoding_format="base64").json()["data"]
+    found = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in data]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width", "tolerance"),
+    [("float32", 4, 1e-6), ("float16", 2, 1e-3), ("bfloat16", 2, 4e-3), ("fp8_e4m3", 1, 0.1), ("fp8_e5m2", 1, 0.1)],
+)
+@pytest.mark.parametrize("endianness", ["little", "big", "native"])
+def test_bytes_say_in_a_header_what_they_are(http, expected, dtype, width, tolerance, endianness):
+    answer = ask(http, input=TEXTS, encoding_format="bytes", embed_dtype=dtype, endianness=endianness)
+    told = json.loads(answer.headers["metadata"])
+    assert [(item["start"], item["end"]) for item in told["data"]] == [
+        (i * 384 * width, (i + 1) * 384 * width) for i in range(3)
+    ]
+    values = np.frombuffer(answer.content, np.uint8).reshape(-1, width)
+    values = values[:, ::-1] if endianness == "big" else values
+    np.testing.assert_allclose(decoded(values, dtype).reshape(3, 384), expected, atol=tolerance)
+
+
+def decoded(values, dtype):
+    """Little-endian bytes, [count, width], as float32; written from the formats' definitions."""
+    raw = np.ascontiguousarray(values)
+    if dtype == "float32":
+        return raw.view("<f4").ravel()
+    if dtype == "float16":
+        return raw.view("<f2").ravel().astype(np.float32)
+    if dtype == "bfloat16":
+        return (raw.view("<u2").ravel().astype(np.uint32) << 16).view(np.float32)
+    exponent_bits = 4 if dtype == "fp8_e4m3" else 5
+    mantissa_bits = 7 - exponent_bits
+    bits = raw.ravel().astype(np.int64)
+    sign, exponent = np.where(bits >> 7, -1.0, 1.0), (bits >> mantissa_bits) & (2**exponent_bits - 1)
+    mantissa = (bits & (2**mantissa_bits - 1)) / 2**mantissa_bits
+    bias = 2 ** (exponent_bits - 1) - 1
+    return sign * np.where(exponent == 0, mantissa * 2.0 ** (1 - bias), (1 + mantissa) * 2.0 ** (exponent - bias))
+
+
+def test_token_ids_are_one_input_or_many(http, offline):
+    ids = offline.embed(TEXTS[0], use_tqdm=False)[0].prompt_token_ids
+    one, same = ask(http, input=ids).json()["data"], ask(http, input=[ids, ids]).json()["data"]
+    assert (len(one), len(same)) == (1, 2)
+    np.testing.assert_allclose(one[0]["embedding"], same[1]["embedding"], atol=1e-6)
+
+
+def test_nulls_are_not_given_and_unknown_fields_are_ignored(http):
+    answer = ask(http, input="tea", model=None, dimensions=None, user=None, late_chunking=True, modality="text")
+    assert answer.status_code == 200
+
+
+def test_full_size_is_always_allowed_and_another_is_refused(http):
+    assert ask(http, input="tea", dimensions=384).status_code == 200
+    refused = ask(http, input="tea", dimensions=128)
+    assert refused.status_code == 400
+    assert "does not support" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({}, 400, "input"),
+        ({"input": []}, 400, "at least one prompt"),
+        ({"input": ""}, 400, "empty"),
+        ({"input": 5}, 400, "input must be a text"),
+        ({"input": ["a", 5]}, 400, r"input[1] must be a text"),
+        ({"input": [1, 2, 30522]}, 400, "30522"),
+        ({"input": [-1]}, 400, "-1"),
+        ({"input": "a", "encoding_format": "hex"}, 400, "literal_error"),
+        ({"input": "a", "model": "nope"}, 404, "The model `nope` does not exist"),
+        ({"input": "a", "model": "../../etc/passwd"}, 404, "does not exist"),
+        ({"input": "tea " * 600}, 400, "maximum context length"),
+        ({"input": ["a"] * 2049}, 413, "list length"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_body_that_many_clients_read(http, body, status, message):
+    answer = ask(http, **body)
+    told = answer.json()
+    assert answer.status_code == told["error"]["code"] == status
+    assert message in told["error"]["message"]
+    assert told["detail"] == told["message"] == told["error"]["message"]
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b'{"input": "\\ud800"}', b"[" * 5000, b'{"input": [1e400]}', b"\xff\xfe"])
+def test_what_is_no_json_is_refused(http, raw):
+    answer = http.post("/v1/embeddings", content=raw, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+
+
+def test_another_media_type_is_refused(http):
+    answer = http.post("/v1/embeddings", content=b"input=a", headers={"content-type": "text/plain"})
+    assert (answer.status_code, "Only 'application/json'" in answer.text) == (400, True)
+
+
+def test_too_long_text_is_cut_on_request(http):
+    body = ask(http, input="tea " * 600, truncate_prompt_tokens=-1).json()
+    assert body["usage"]["prompt_tokens"] == 256
+
+
+def test_models_are_told(http):
+    (card,) = http.get("/v1/models").json()["data"]
+    assert (card["id"], card["object"], card["max_model_len"]) == ("all-MiniLM-L6-v2", "model", 256)
+    assert http.get(f"/v1/models/{card['id']}").json()["id"] == card["id"]
+    assert http.get("/v1/models/nope").status_code == 404
+
+
+def test_it_says_that_it_lives(http):
+    assert (http.get("/health").status_code, http.get("/ping").status_code) == (200, 200)
+    missing = http.get("/nope")
+    assert (missing.status_code, missing.json()["detail"]) == (404, "Not Found")
+    assert http.get("/v1/embeddings").status_code == 405
