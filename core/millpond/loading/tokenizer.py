@@ -1,12 +1,13 @@
 """Tokenizer: the model's own tokenizer.json, without the padding and truncation that may be written in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tokenizers
 
 from millpond.errors import CheckpointError
+from millpond.loading.chat_template import ChatTemplate, read_chat_template, read_special_tokens
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
@@ -18,20 +19,66 @@ class Tokenizer:
     Attributes:
         backend: The tokenizer of the tokenizers library.
         num_special_tokens: How many special tokens a text gets.
+        special_tokens: Its special tokens by their roles, such as ``{"pad_token": "[PAD]"}``.
+        chat_template: The template that the checkpoint has for messages; None for none.
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer, *, lower_case: bool = False) -> None:
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        *,
+        lower_case: bool = False,
+        special_tokens: Mapping[str, str] | None = None,
+        chat_template: ChatTemplate | None = None,
+    ) -> None:
+        padding = backend.padding
         backend.no_padding()
         backend.no_truncation()
         self.backend = backend
         self.lower_case = lower_case
         self.num_special_tokens: int = backend.num_special_tokens_to_add(is_pair=False)
+        self.special_tokens = {
+            **({} if padding is None else {"pad_token": padding["pad_token"]}),
+            **(special_tokens or {}),
+        }
+        self.chat_template = chat_template
+
+    @property
+    def pad_token_id(self) -> int | None:
+        """The id of the padding token; None if there is none."""
+        token = self.special_tokens.get("pad_token")
+        return None if token is None else self.backend.token_to_id(token)
 
     def encode_batch(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[tokenizers.Encoding]:
         """Tokenise many texts at once; releases the interpreter lock."""
         if self.lower_case:
             texts = [text.lower() for text in texts]
         return self.backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tokenizers.Encoding]:
+        """Tokenise many pairs of texts at once, with the special tokens between and around; see ``encode_batch``."""
+        if self.lower_case:
+            pairs = [(first.lower(), second.lower()) for first, second in pairs]
+        return self.backend.encode_batch_fast(list(pairs), add_special_tokens=True)
+
+    def cut(self, text: str, num_tokens: int, *, side: str = "right") -> tuple[str, int]:
+        """As much of a text as its first tokens are made of, or its last ones where ``side`` is "left".
+
+        Special tokens are not counted.
+
+        Returns:
+            That part of the text, and how many tokens were cut off.
+        """
+        if self.lower_case:
+            text = text.lower()
+        offsets = self.backend.encode(text, add_special_tokens=False).offsets
+        dropped = len(offsets) - num_tokens
+        if dropped <= 0:
+            return text, 0
+        if not num_tokens:
+            return "", dropped
+        part = text[offsets[-num_tokens][0] :] if side == "left" else text[: offsets[num_tokens - 1][1]]
+        return part, dropped
 
     def encode_truncated(
         self, text: str, limit: int, *, side: str = "right", add_special_tokens: bool = True
@@ -56,13 +103,19 @@ def load_tokenizer(repository: "Repository") -> Tokenizer | None:
         CheckpointError: If its file is damaged.
     """
     folder = repository.transformer_path
-    lower_case = repository.sentence_transformers.do_lower_case
     path = folder / "tokenizer.json"
     if path.exists():
-        return Tokenizer(_read(path), lower_case=lower_case)
-    if any((folder / name).exists() for name in ("vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")):
-        return Tokenizer(_convert(folder), lower_case=lower_case)
-    return None
+        backend = _read(path)
+    elif any((folder / name).exists() for name in ("vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")):
+        backend = _convert(folder)
+    else:
+        return None
+    return Tokenizer(
+        backend,
+        lower_case=repository.sentence_transformers.do_lower_case,
+        special_tokens=read_special_tokens(repository),
+        chat_template=read_chat_template(repository),
+    )
 
 
 def _read(path: Path) -> tokenizers.Tokenizer:
