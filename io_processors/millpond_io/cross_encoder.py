@@ -1,0 +1,102 @@
+"""Scores of pairs that a model reads together: each pair is one sequence, and its one class is the score."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from millpond.context import Context
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.errors import InvalidInputError
+from millpond.inputs import Prompt, TextOfPair
+from millpond.outputs import ArrayOutput, PoolingRequestOutput, ScoringOutput
+from millpond.params import PoolingParams
+from millpond_io.pair_encoder import Encoded, Limits, PairEncoder
+from millpond_io.pair_prompts import choose_encoder
+from millpond_io.render import Renderer
+from millpond_io.score_options import read_options
+
+Made: TypeAlias = "list[PoolingRequest] | InvalidInputError"
+
+
+class CrossEncoder:
+    """Makes one sequence of each pair, by the model's template or its tokenizer's form of pairs."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+        self.task = "classify"
+        self.inner = ctx.io_processor(ctx.registry.tasks.get(self.task).spec.io_processor, task=self.task)
+        self.renderer = Renderer(ctx)
+
+    def split(self, queries: Sequence[str], documents: Sequence[str]) -> list[object]:
+        """The pairs."""
+        left = [*queries] * len(documents) if len(queries) == 1 else queries
+        return [TextOfPair(query, document) for query, document in zip(left, documents, strict=True)]
+
+    def pooling_params(self, given: PoolingParams) -> PoolingParams:
+        """What was asked, as the IO processor of classes completes it."""
+        read_options(given, self.ctx.model.max_model_len)
+        inner = self.inner.pooling_params(given.model_copy(update={"extra_kwargs": None}))
+        return inner.model_copy(update={"extra_kwargs": given.extra_kwargs})
+
+    def parse(self, data: object) -> TextOfPair:
+        """Check a pair."""
+        if not isinstance(data, TextOfPair) or data.query is None or data.document is None:
+            message = f"expected a query and a document; got {type(data).__name__}"
+            raise InvalidInputError(message, parameter="data_1")
+        for name, text, parameter in (("query", data.query, "data_1"), ("document", data.document, "data_2")):
+            try:
+                self.renderer.check(Prompt(text=text or "."))  # a text without characters makes a pair all the same
+            except InvalidInputError as error:
+                raise InvalidInputError(f"{name}: {error.message}", parameter=parameter) from error
+        return data
+
+    def pre_process_many(self, items: Sequence[tuple[TextOfPair, PoolingParams]]) -> list[Made]:
+        """One request of each pair, all tokenised at once; one at fault costs no other."""
+        made: list[Made] = []
+        for _, group in groupby(items, key=lambda item: id(item[1])):
+            pairs = [*group]
+            made += self._requests([pair for pair, _ in pairs], pairs[0][1])
+        return made
+
+    def post_process(self, requests: Sequence[PoolingRequest]) -> ArrayOutput:
+        """The score of a pair."""
+        return ScoringOutput(requests[0].results[0].reshape(()))
+
+    def join(
+        self, items: Sequence[object], outputs: Sequence[PoolingRequestOutput[Any]]
+    ) -> list[PoolingRequestOutput[Any]]:
+        """The outputs as they are: each is of a pair."""
+        del items
+        return list(outputs)
+
+    def _requests(self, pairs: Sequence[TextOfPair], params: PoolingParams) -> list[Made]:
+        """The requests of pairs that share their parameters."""
+        try:
+            options = read_options(params, self.ctx.model.max_model_len)
+            limits = Limits.of(params, options, self.ctx)
+            encoder: PairEncoder = choose_encoder(self.ctx, params, options, limits)
+        except InvalidInputError as error:
+            return [error] * len(pairs)
+        encoded = encoder.encode_many([(pair.query or "", pair.document or "") for pair in pairs])
+        return [self._request(one, params) for one in encoded]
+
+    def _request(self, encoded: Encoded | InvalidInputError, params: PoolingParams) -> Made:
+        if isinstance(encoded, InvalidInputError):
+            return encoded
+        if not encoded.input_ids:
+            return InvalidInputError("the pair has no tokens: there is nothing to compute", parameter="data_1")
+        if self.renderer.has_unknown_tokens:
+            try:
+                self.renderer.check(Prompt(token_ids=tuple(encoded.input_ids)))
+            except InvalidInputError as error:
+                return error
+        types = encoded.token_type_ids
+        request = PoolingRequest(
+            input_ids=np.asarray(encoded.input_ids, dtype=np.int64),
+            token_type_ids=None if types is None else np.asarray(types, dtype=np.int64),
+            representations=(Representation(self.task, params.model_copy(update={"extra_kwargs": None})),),
+            num_dropped_tokens=encoded.num_dropped_tokens,
+        )
+        return [request]

@@ -1,0 +1,217 @@
+"""Scores of texts that are embedded each for itself: the cosine of two vectors, or MaxSim of two sets of vectors."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+
+from millpond.context import Context
+from millpond.engine.request import PoolingRequest
+from millpond.errors import EngineError, InvalidInputError, MillpondError
+from millpond.inputs import TextOfPair
+from millpond.outputs import ArrayOutput, PoolingRequestOutput, ScoringOutput
+from millpond.params import PoolingParams
+from millpond_io.excerpts import head
+from millpond_io.score_options import read_options, warn_of_templates
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[np.float32]"
+Pairs: TypeAlias = Sequence[tuple[Array, Array]]
+Output: TypeAlias = PoolingRequestOutput[Any]
+PAIRS_AT_ONCE = 1024  # whose vectors are copied side by side for a cosine
+DOCUMENT_TOKENS_AT_ONCE = 32_768  # whose vectors are copied end to end for MaxSim
+SMALLEST_NORM = 1e-8  # as torch.nn.functional.cosine_similarity has it: a vector of zeros is like none
+SIDES = ("data_1", "data_2")
+
+
+@dataclass(frozen=True)
+class Side(TextOfPair):
+    """A query or a document.
+
+    Attributes:
+        place: The first pair that it is of; not part of what makes two of them equal.
+    """
+
+    place: int = field(default=0, compare=False)
+
+    @property
+    def is_query(self) -> bool:
+        """Whether it is the query of its pair."""
+        return self.query is not None
+
+    @property
+    def text(self) -> str:
+        """The text of either."""
+        return (self.query if self.is_query else self.document) or ""
+
+
+class SideError(InvalidInputError):
+    """A query or document at fault; it names the place of its pair, whatever the place of the text in the call."""
+
+    def at(self, index: int) -> "SideError":
+        """The same error: it knows its place."""
+        del index
+        return self
+
+
+class Towers:
+    """Embeds queries and documents by the IO processor of another task, and scores the pairs."""
+
+    def __init__(self, ctx: Context, task: str) -> None:
+        self.ctx = ctx
+        self.inner = ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task)
+        self.score: Callable[[Pairs], Iterator[float]] = cosines if task == "embed" else MaxSim(ctx)
+
+    def split(self, queries: Sequence[str], documents: Sequence[str]) -> list[object]:
+        """The queries, then the documents; each is computed once."""
+        return [
+            *(Side(query=text, place=place) for place, text in enumerate(queries)),
+            *(Side(document=text, place=place) for place, text in enumerate(documents)),
+        ]
+
+    def pooling_params(self, given: PoolingParams) -> PoolingParams:
+        """What was asked, as the task's own IO processor completes it."""
+        options = read_options(given, self.ctx.model.max_model_len)
+        warn_of_templates(options, "the model embeds each text for itself, templates are for cross-encoders")
+        inner = self.inner.pooling_params(given.model_copy(update={"extra_kwargs": None}))
+        return inner.model_copy(update={"extra_kwargs": given.extra_kwargs})
+
+    def parse(self, data: object) -> tuple[Side, Any]:
+        """Check one text."""
+        if not isinstance(data, Side):
+            message = f"expected a query or a document of a call of score; got {type(data).__name__}"
+            raise InvalidInputError(message, parameter="data_1")
+        try:
+            return data, self.inner.parse({"prompt": data.text})
+        except InvalidInputError as error:
+            raise _of(data, error) from error
+
+    def pre_process_many(
+        self, items: Sequence[tuple[tuple[Side, Any], PoolingParams]]
+    ) -> list[list[PoolingRequest] | InvalidInputError]:
+        """The requests of many texts; one at fault costs no other."""
+        cut = [self._cut(side, prompt, params) for (side, prompt), params in items]
+        made = self.inner.pre_process_many([(prompt, own) for (prompt, _), (_, own) in zip(cut, items, strict=True)])
+        found: list[list[PoolingRequest] | InvalidInputError] = []
+        for ((side, _), _), (_, dropped), requests in zip(items, cut, made, strict=True):
+            if isinstance(requests, InvalidInputError):
+                found.append(_of(side, requests))
+                continue
+            requests[0].num_dropped_tokens += dropped
+            found.append(requests)
+        return found
+
+    def post_process(self, requests: Sequence[PoolingRequest]) -> ArrayOutput:
+        """The vector or vectors of a text."""
+        output: ArrayOutput = self.inner.post_process(requests)
+        return output
+
+    def join(self, items: Sequence[object], outputs: Sequence[Output]) -> list[Output]:
+        """The outputs of the pairs, in the order of the documents."""
+        num_queries = sum(isinstance(item, Side) and item.is_query for item in items)
+        queries, documents = outputs[:num_queries], outputs[num_queries:]
+        pairs = [(queries[0 if num_queries == 1 else place], document) for place, document in enumerate(documents)]
+        joined = [self._joined(query, document, place) for place, (query, document) in enumerate(pairs)]
+        whole = [place for place, output in enumerate(joined) if output.error is None]
+        scores = self.score([(pairs[place][0].outputs.array, pairs[place][1].outputs.array) for place in whole])
+        for place, score in zip(whole, scores, strict=True):
+            joined[place] = replace(joined[place], outputs=ScoringOutput(np.asarray(score)))
+        return joined
+
+    def _joined(self, query: Output, document: Output, place: int) -> Output:
+        """What became of a pair, without its score."""
+        error = query.error or document.error
+        pad = None if self.ctx.tokenizer is None else self.ctx.tokenizer.pad_token_id
+        between = [] if pad is None else [pad]
+        return PoolingRequestOutput(
+            request_id=f"{query.request_id}_{document.request_id}",
+            outputs=None,
+            prompt_token_ids=[*query.prompt_token_ids, *between, *document.prompt_token_ids],
+            error=None if error is None else _at(error, place),
+            num_dropped_tokens=query.num_dropped_tokens + document.num_dropped_tokens,
+        )
+
+    def _cut(self, side: Side, prompt: object, params: PoolingParams) -> tuple[object, int]:
+        """The prompt of a text, cut to what the call says of its side, and how many tokens were cut off."""
+        if not params.extra_kwargs or self.ctx.tokenizer is None:
+            return prompt, 0
+        options = read_options(params, self.ctx.model.max_model_len)
+        most = options.max_tokens_per_query if side.is_query else options.max_tokens_per_doc
+        text, dropped = head(self.ctx.tokenizer, side.text, most) if most else ("", 0)
+        return (self.inner.parse({"prompt": text}), dropped) if dropped else (prompt, 0)
+
+
+def cosines(pairs: Pairs) -> Iterator[float]:
+    """The cosine of each pair of vectors [dim], in float32."""
+    for start in range(0, len(pairs), PAIRS_AT_ONCE):
+        block = pairs[start : start + PAIRS_AT_ONCE]
+        queries, documents = np.stack([query for query, _ in block]), np.stack([document for _, document in block])
+        products = np.einsum("ij,ij->i", queries, documents)
+        norms = np.linalg.norm(queries, axis=1) * np.linalg.norm(documents, axis=1)
+        yield from (products / np.maximum(norms, SMALLEST_NORM)).tolist()
+
+
+class MaxSim:
+    """The sum, over the tokens of a query, of the largest product with a token of the document: the op ``maxsim``."""
+
+    def __init__(self, ctx: Context) -> None:
+        head_ctx = ctx.for_head()
+        self.op: Callable[..., torch.Tensor] = head_ctx.op("maxsim")
+        self.device = ctx.device
+
+    def __call__(self, pairs: Pairs) -> Iterator[float]:
+        """The score of each pair of sets of vectors, [num_tokens, dim] each.
+
+        Documents are copied in blocks of a bounded size, whatever their number.
+        """
+        for block in _blocks(pairs):
+            queries = list({id(query): query for query, _ in block}.values())
+            numbers = {id(query): number for number, query in enumerate(queries)}
+            scores = self.op(
+                self._end_to_end(queries),
+                self._end_to_end([document for _, document in block]),
+                [len(query) for query in queries],
+                [len(document) for _, document in block],
+                None if len(queries) == 1 else [(numbers[id(query)], place) for place, (query, _) in enumerate(block)],
+            )
+            yield from scores.flatten().tolist()
+
+    def _end_to_end(self, arrays: Sequence[Array]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate(arrays)).to(self.device)
+
+
+def _blocks(pairs: Pairs) -> Iterator[Pairs]:
+    """Neighbouring pairs whose documents have so many tokens together, or one pair whose document has more."""
+    start = tokens = 0
+    for place, (query, document) in enumerate(pairs):
+        added = len(query) + len(document)
+        if place > start and tokens + added > DOCUMENT_TOKENS_AT_ONCE:
+            yield pairs[start:place]
+            start, tokens = place, 0
+        tokens += added
+    if start < len(pairs):
+        yield pairs[start:]
+
+
+def _of(side: Side, error: InvalidInputError) -> SideError:
+    """The error of a text, with its side and the place of its pair."""
+    name = "query" if side.is_query else "document"
+    parameter = error.parameter if error.parameter not in (None, "prompts") else SIDES[not side.is_query]
+    return SideError(f"{name}: {error.message}", index=side.place, parameter=parameter)
+
+
+def _at(error: MillpondError, place: int) -> MillpondError:
+    """The error of a text as that of a pair."""
+    if isinstance(error, InvalidInputError):
+        located: MillpondError = InvalidInputError(error.message, index=place, parameter=error.parameter)
+    elif isinstance(error, EngineError):
+        located = type(error)(re.sub(r"^prompt \d+: ", f"prompt {place}: ", str(error)))
+    else:
+        return error
+    located.__cause__ = error.__cause__
+    return located
