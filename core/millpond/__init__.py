@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from millpond.inputs import TokensPrompt as TokensPrompt
     from millpond.io_processor import IOProcessor as IOProcessor
     from millpond.llm import LLM as LLM
+    from millpond.outputs import ChunkEmbedding as ChunkEmbedding
+    from millpond.outputs import ChunksOutput as ChunksOutput
+    from millpond.outputs import ChunksRequestOutput as ChunksRequestOutput
     from millpond.outputs import ClassificationOutput as ClassificationOutput
     from millpond.outputs import ClassificationRequestOutput as ClassificationRequestOutput
     from millpond.outputs import EmbeddingOutput as EmbeddingOutput
@@ -35,6 +38,9 @@ else:
     _HOME = {
         "AsyncLLM": "async_llm",
         "CheckpointError": "errors",
+        "ChunkEmbedding": "outputs",
+        "ChunksOutput": "outputs",
+        "ChunksRequestOutput": "outputs",
         "ClassificationOutput": "outputs",
         "ClassificationRequestOutput": "outputs",
         "DataPrompt": "inputs",
@@ -80,6 +86,9 @@ __all__ = [
     "LLM",
     "AsyncLLM",
     "CheckpointError",
+    "ChunkEmbedding",
+    "ChunksOutput",
+    "ChunksRequestOutput",
     "ClassificationOutput",
     "ClassificationRequestOutput",
     "DataPrompt",

@@ -7,12 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from millpond.calls import Call, Options, R, classify_call, embed_call, encode_call, score_call
+from millpond.calls import Call, Chunking, Options, R, chunks_call, classify_call, embed_call, encode_call, score_call
 from millpond.config import ModelConfig
 from millpond.errors import EngineClosedError
 from millpond.loading.arguments import read_arguments
 from millpond.loading.source import find_repository
 from millpond.outputs import (
+    ChunksRequestOutput,
     ClassificationRequestOutput,
     EmbeddingRequestOutput,
     PoolingRequestOutput,
@@ -103,6 +104,22 @@ class AsyncLLM:
             EngineOverloadedError: If too much waits already.
         """
         return await self._answer(embed_call(prompts, pooling_params, options), priority)
+
+    async def embed_chunks(
+        self,
+        texts: object,
+        *,
+        spans: object = None,
+        chunk_tokens: int | None = None,
+        overlap: int = 0,
+        method: str = "late",
+        pooling_params: Params = None,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> list[ChunksRequestOutput]:
+        """One vector a chunk of each text; see ``LLM.embed_chunks`` and ``embed``."""
+        chunking = Chunking(spans=spans, chunk_tokens=chunk_tokens, overlap=overlap, method=method)
+        return await self._answer(chunks_call(texts, pooling_params, options, chunking), priority)
 
     async def classify(
         self, prompts: object, *, pooling_params: Params = None, priority: int = 0, **options: Unpack[Options]

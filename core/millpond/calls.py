@@ -6,9 +6,11 @@ from difflib import get_close_matches
 from typing import Any, Generic, TypedDict, TypeVar
 
 from millpond.errors import InvalidInputError
-from millpond.inputs import ScoreCall
+from millpond.inputs import ChunksCall, ScoreCall
 from millpond.outputs import (
     ArrayOutput,
+    ChunksOutput,
+    ChunksRequestOutput,
     ClassificationOutput,
     ClassificationRequestOutput,
     EmbeddingOutput,
@@ -83,6 +85,29 @@ class Call(Generic[R]):
 def embed_call(prompts: object, params: Params, options: Options) -> Call[EmbeddingRequestOutput]:
     """One vector a prompt."""
     return _call(prompts, params, "embed", options, output=EmbeddingRequestOutput, content=EmbeddingOutput)
+
+
+class Chunking(TypedDict, total=False):
+    """How ``LLM.embed_chunks`` cuts texts into chunks.
+
+    Attributes:
+        spans: The characters of each chunk, ``[(start, stop), ...]``; for several texts, a list of such lists.
+        chunk_tokens: Instead: cut a text into chunks of so many of its tokens.
+        overlap: So many of them each chunk shares with the one before it.
+        method: "late": the model reads the whole text, and the tokens of each chunk are pooled; "naive": it reads each
+            chunk alone.
+    """
+
+    spans: object
+    chunk_tokens: int | None
+    overlap: int
+    method: str
+
+
+def chunks_call(texts: object, params: Params, options: Options, chunking: Chunking) -> Call[ChunksRequestOutput]:
+    """One vector a chunk of each text."""
+    call = ChunksCall(texts, **chunking)
+    return _call(call, params, "embed_chunks", options, output=ChunksRequestOutput, content=ChunksOutput)
 
 
 def classify_call(prompts: object, params: Params, options: Options) -> Call[ClassificationRequestOutput]:

@@ -82,6 +82,36 @@ class TextOfPair:
     document: str | None = None
 
 
+@dataclass(frozen=True)
+class ChunksCall:
+    """What ``LLM.embed_chunks`` is called with, not yet checked.
+
+    Attributes:
+        texts: One text, or a list.
+        spans: The characters of the chunks of the text, or of each text; None where they are cut by tokens.
+        chunk_tokens: The tokens of a chunk.
+        overlap: The tokens that a chunk shares with the one before it.
+        method: "late" or "naive".
+    """
+
+    texts: object
+    spans: object = None
+    chunk_tokens: object = None
+    overlap: object = 0
+    method: object = "late"
+
+
+@dataclass(frozen=True)
+class TextInChunks:
+    """One text of a call of ``LLM.embed_chunks``; fields as there, ``spans`` of this text alone."""
+
+    text: object
+    spans: object = None
+    chunk_tokens: object = None
+    overlap: object = 0
+    method: object = "late"
+
+
 def plugin_data(item: object) -> object:
     """What a prompt of the form ``{"data": ...}`` holds.
 

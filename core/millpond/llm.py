@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from millpond.calls import Call, Options, R, classify_call, embed_call, encode_call, score_call
+from millpond.calls import Call, Chunking, Options, R, chunks_call, classify_call, embed_call, encode_call, score_call
 from millpond.config import EngineConfig, ModelConfig, PoolerConfig
 from millpond.loading.arguments import read_arguments
 from millpond.loading.source import find_repository
 from millpond.outputs import (
+    ChunksRequestOutput,
     ClassificationRequestOutput,
     EmbeddingRequestOutput,
     PoolingRequestOutput,
@@ -217,6 +218,43 @@ class LLM:
             EngineError: If the model fails on a prompt.
         """
         return self._answer(embed_call(prompts, pooling_params, options), use_tqdm)
+
+    def embed_chunks(
+        self,
+        texts: object,
+        *,
+        spans: object = None,
+        chunk_tokens: int | None = None,
+        overlap: int = 0,
+        method: str = "late",
+        use_tqdm: Progress = True,
+        pooling_params: Params = None,
+        **options: Unpack[Options],
+    ) -> list[ChunksRequestOutput]:
+        """One vector a chunk of each text: ``for chunk in output.outputs: chunk.embedding, chunk.start, chunk.text``.
+
+        With late chunking (Günther et al. 2024, arXiv 2409.04701) the model reads the whole text, and what ``embed``
+        does with all its tokens is done with those of each chunk. What stands before the text, special tokens and a
+        prompt, is pooled with the chunk that begins it, what stands behind with the one that ends it. A text over the
+        model's maximum is read in windows that overlap by half, each chunk in the one that gives it the most context.
+
+        Args:
+            texts: A text, or a list.
+            spans: The characters of each chunk, ``[(start, stop), ...]``; for several texts, a list of such lists. A
+                token is of a chunk if it overlaps it.
+            chunk_tokens: Instead: cut texts into chunks of so many of their tokens.
+            overlap: So many of them each chunk shares with the one before it.
+            method: "late", or "naive" to embed each chunk as a text of its own.
+            use_tqdm: As for ``embed``.
+            pooling_params: As for ``embed``.
+            **options: As for ``embed``; texts cannot be cut, and ``on_overflow="error"`` refuses those that are too
+                long.
+
+        Raises:
+            InvalidInputError: If a span holds no token, or a chunk has more tokens than the model reads.
+        """
+        chunking = Chunking(spans=spans, chunk_tokens=chunk_tokens, overlap=overlap, method=method)
+        return self._answer(chunks_call(texts, pooling_params, options, chunking), use_tqdm)
 
     def classify(
         self,

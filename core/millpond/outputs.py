@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from millpond.errors import MillpondError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     import torch
@@ -85,6 +85,63 @@ class EmbeddingOutput(ArrayOutput):
         return f"EmbeddingOutput(hidden_size={self.hidden_size})"
 
 
+class ChunkEmbedding(EmbeddingOutput):
+    """The embedding of a chunk of a text, [hidden_size].
+
+    Attributes:
+        start: Its first character.
+        end: The character behind its last.
+        text: What stands there.
+    """
+
+    __slots__ = ("end", "start", "text")
+
+    def __init__(
+        self, array: "np.ndarray[Any, Any] | Sequence[float]", *, start: int = 0, end: int = 0, text: str = ""
+    ) -> None:
+        super().__init__(array)
+        self.start, self.end, self.text = start, end, text
+
+    def __repr__(self) -> str:
+        return f"ChunkEmbedding(start={self.start}, end={self.end}, hidden_size={self.hidden_size})"
+
+
+class ChunksOutput(ArrayOutput):
+    """The embeddings of the chunks of one text, [num_chunks, hidden_size]; iterating gives each ``ChunkEmbedding``.
+
+    Attributes:
+        spans: The characters of each chunk, from one up to another.
+        text: The text.
+    """
+
+    __slots__ = ("spans", "text")
+    ndim = 2
+    misfit = "pooled_data should be one embedding vector a chunk"
+
+    def __init__(
+        self,
+        array: "np.ndarray[Any, Any] | Sequence[float]",
+        *,
+        spans: "Sequence[tuple[int, int]]" = (),
+        text: str = "",
+    ) -> None:
+        super().__init__(array)
+        self.spans, self.text = tuple(spans), text
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, place: int) -> ChunkEmbedding:
+        start, end = self.spans[place]
+        return ChunkEmbedding(self.array[place], start=start, end=end, text=self.text[start:end])
+
+    def __iter__(self) -> "Iterator[ChunkEmbedding]":
+        return (self[place] for place in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"ChunksOutput(num_chunks={self.array.shape[0]}, hidden_size={self.array.shape[1]})"
+
+
 class ClassificationOutput(ArrayOutput):
     """The probabilities of the classes of one prompt, [num_classes]."""
 
@@ -159,6 +216,10 @@ class PoolingRequestOutput(Generic[T]):
 
 class EmbeddingRequestOutput(PoolingRequestOutput[EmbeddingOutput]):
     """What became of one prompt of ``LLM.embed``."""
+
+
+class ChunksRequestOutput(PoolingRequestOutput[ChunksOutput]):
+    """What became of one text of ``LLM.embed_chunks``; ``prompt_token_ids`` are those of the whole text."""
 
 
 class ClassificationRequestOutput(PoolingRequestOutput[ClassificationOutput]):

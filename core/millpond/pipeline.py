@@ -1,5 +1,6 @@
 """Pipeline: pre-process -> engine -> post-process, as both front doors use it. Knows neither threads nor asyncio."""
 
+import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from millpond.outputs import PoolingRequestOutput
 from millpond.params import PoolingParams
 from millpond.tokenization import Params
 
+logger = logging.getLogger(__name__)
 PLUGIN = "plugin"
 OLD_TASKS = {"encode": "token_embed", "reward": "token_classify"}
 NEEDED = (
@@ -173,6 +175,7 @@ class Pipeline:
     ) -> list[R]:
         """What a call gives, of the outputs of its items in their order; those of a plugin have no ids, as in vLLM."""
         data, outputs = [item for item, _ in items], list(outputs)
+        _tell_what_was_cut(items, outputs)
         if self._is_plugin(processor):
             return [call.output(**vars(output)) for output in processor.join(data, outputs)]
         numbered = [replace(output, request_id=str(next(self._ids))) for output in outputs]
@@ -187,11 +190,10 @@ class Pipeline:
                 output = guard.make_output(job.processor, job.requests)
             except MillpondError as raised:
                 error = raised
-        shows_ids = len(job.requests) == 1 and not self._is_plugin(job.processor)
         return PoolingRequestOutput(
             request_id="",
             outputs=output,
-            prompt_token_ids=job.requests[0].input_ids.tolist() if shows_ids else [],
+            prompt_token_ids=[] if self._is_plugin(job.processor) else _ids_of(job.requests),
             error=_located(error, job.index),
             num_dropped_tokens=sum(request.num_dropped_tokens for request in job.requests),
         )
@@ -240,6 +242,33 @@ class Pipeline:
             return f"Unsupported task: {task!r} {served}. {error}"
         reason = self._why_not(task) if spec.made_of else None
         return f"{reason or f'Unsupported task: {task!r}'} {served}"
+
+
+def _ids_of(requests: Sequence[PoolingRequest]) -> list[int]:
+    """The token ids of a prompt; none where it became several requests that are not parts of one whole."""
+    ids: list[int] = []
+    if requests and (requests[0].whole is not None or len(requests) == 1):
+        whole = requests[0].whole
+        ids = (requests[0].input_ids if whole is None else whole).tolist()
+    return ids
+
+
+def _tell_what_was_cut(
+    items: Sequence[tuple[object, PoolingParams]], outputs: Sequence[PoolingRequestOutput[Any]]
+) -> None:
+    """Log, once a call, that prompts were cut which nobody asked to be of a certain length."""
+    dropped = [
+        output.num_dropped_tokens
+        for (_, params), output in zip(items, outputs, strict=True)
+        if params.on_overflow == "truncate" and params.truncate_prompt_tokens is None and output.truncated
+    ]
+    if dropped:
+        logger.warning(
+            "on_overflow='truncate': %d of %d prompts were longer than the model reads and cut; %d tokens were dropped",
+            len(dropped),
+            len(items),
+            sum(dropped),
+        )
 
 
 def _renamed(task: str | None) -> str | None:

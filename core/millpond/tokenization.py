@@ -16,6 +16,8 @@ DEFAULTS: Mapping[str, tuple[object, ...]] = {
     "padding": (False, None, "do_not_pad"),
 }
 
+PROMPT_FIELDS = frozenset({"prompt", "prompt_name"})  # two ways to say one thing
+
 
 def with_settings(params: Params, settings: Mapping[str, Any]) -> Params:
     """The parameters with what the call says for all of them; what the parameters say themselves counts more."""
@@ -28,7 +30,9 @@ def with_settings(params: Params, settings: Mapping[str, Any]) -> Params:
 
 def _with(params: PoolingParams | None, settings: Mapping[str, Any]) -> PoolingParams:
     # Built anew, so that what is added is validated and what was passed stays as it is.
-    given = {} if params is None else params.model_dump(exclude_unset=True)
+    given = {} if params is None else params.model_dump(exclude_none=True)
+    if given.keys() & PROMPT_FIELDS:
+        settings = {name: value for name, value in settings.items() if name not in PROMPT_FIELDS}
     return validated(PoolingParams, {**settings, **given}, parameter="pooling_params")
 
 

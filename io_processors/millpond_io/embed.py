@@ -1,12 +1,30 @@
 """The IO processor of the embedding tasks: text or token ids to one vector, or to one vector a token."""
 
+import logging
+from collections.abc import Sequence
+
+from millpond.config import JOINED_BY
+from millpond.context import Context
+from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import InvalidInputError
+from millpond.outputs import ArrayOutput
 from millpond.params import PoolingParams
+from millpond_io.chunking import merged, slices
+from millpond_io.render import Rendered
 from millpond_io.text import TextProcessor
+
+logger = logging.getLogger(__name__)
 
 
 class EmbedProcessor(TextProcessor):
     """Text or token ids to vectors: one a prompt or one a token, as the task's pooler makes them."""
+
+    def __init__(self, ctx: Context) -> None:
+        super().__init__(ctx)
+        self.size = ctx.model.embedding_size
+        if ctx.task_spec.per_token and ctx.projector is None and self.size is not None:
+            # The types whose results are joined for a prompt are one for a token.
+            self.size //= len(ctx.pooling_type("embed").split(JOINED_BY)) if "embed" in ctx.tasks else 1
 
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
         """What was asked, completed by the model's config and checked against it."""
@@ -14,8 +32,38 @@ class EmbedProcessor(TextProcessor):
         self._check_dimensions(completed.dimensions)
         return completed
 
+    def requests(self, rendered: Rendered, params: PoolingParams, first: int) -> list[PoolingRequest]:
+        """One request of a prompt; of one that is too long and to be embedded in pieces, one of each piece."""
+        longest, total = self.ctx.model.max_model_len, len(rendered.input_ids)
+        if total <= longest:
+            return super().requests(rendered, params, first)
+        pieces = slices(rendered.input_ids, longest)
+        logger.info("Input length %d exceeds max_position_embeddings %d, will use chunked processing", total, longest)
+        logger.info("Split input of %d tokens into %d chunks (max_chunk_size: %d)", total, len(pieces), longest)
+        spans = [(first, longest) if first else None] + [None] * (len(pieces) - 1)
+        return [
+            PoolingRequest(
+                input_ids=piece, representations=(Representation(self.task, params, span),), whole=rendered.input_ids
+            )
+            for piece, span in zip(pieces, spans, strict=True)
+        ]
+
+    def post_process(self, requests: Sequence[PoolingRequest]) -> ArrayOutput:
+        """The result of one prompt; of one in pieces, the mean of theirs, weighted by the tokens that were pooled."""
+        if len(requests) == 1:
+            return super().post_process(requests)
+        params = requests[0].representations[0].params
+        normalizes = params.use_activation is not False and self.ctx.task_spec.default_activation == "normalize"
+        return self.output(
+            merged(
+                [request.results[0] for request in requests],
+                [_num_pooled(request) for request in requests],
+                renormalize=normalizes and self.ctx.pooler_config.chunk_renormalize,
+            )
+        )
+
     def _check_dimensions(self, asked: int | None) -> None:
-        model, size = self.ctx.model, self.ctx.model.embedding_size
+        model, size = self.ctx.model, self.size
         if asked is None or asked == size:
             return
         if not model.is_matryoshka:
@@ -32,3 +80,8 @@ class EmbedProcessor(TextProcessor):
         if trained and asked not in trained:
             message = f"Model '{model.model}' only supports Matryoshka dimensions {list(trained)}, got {asked}."
             raise InvalidInputError(message, parameter="dimensions")
+
+
+def _num_pooled(request: PoolingRequest) -> int:
+    span = request.representations[0].span
+    return len(request.input_ids) if span is None else span[1] - span[0]

@@ -16,6 +16,12 @@ def register_io_processors() -> Iterator[IOProcessorSpec]:
         tasks=("embed", "token_embed"),
     )
     yield IOProcessorSpec(
+        name="embed_chunks",
+        target="millpond_io.embed_chunks:ChunksProcessor",
+        summary="chunks of texts to vectors",
+        tasks=("embed_chunks",),
+    )
+    yield IOProcessorSpec(
         name="classify",
         target="millpond_io.classify:ClassifyProcessor",
         summary="text or token ids to classes",

@@ -1,4 +1,4 @@
-"""From prompts to token ids: checks, tokenising many texts at once, truncation on request, limits."""
+"""From prompts to token ids: checks, tokenising many texts at once, truncation on request."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,8 @@ from millpond.errors import InvalidInputError
 from millpond.inputs import Prompt, is_token_id
 from millpond.loading.tokenizer import Tokenizer
 from millpond.params import PoolingParams
+from millpond_io.lengths import Lengths, most_characters
 
-CHARACTERS_PER_TOKEN = 64  # a text with more characters a token than this is no text: refused before it costs time
-FEWEST_CHARACTERS = 32_768
 PLENTY = 2  # times as many tokens as are kept: so far from its cut, an excerpt's tokens are those of the whole text
 
 
@@ -30,7 +29,7 @@ class Renderer:
 
     def __init__(self, ctx: Context) -> None:
         self.tokenizer = ctx.tokenizer
-        self.max_model_len = ctx.model.max_model_len
+        self.lengths = Lengths(ctx)
         self.model = ctx.model.model
         vocab_size = ctx.config.get("vocab_size")
         self.vocab_size: int | None = vocab_size if isinstance(vocab_size, int) else None
@@ -62,9 +61,9 @@ class Renderer:
         for place, (prompt, params) in enumerate(prompts):
             try:
                 if prompt.token_ids is not None:
-                    found[place] = self._cut(prompt.token_ids, self._limit(params, least=1), params)
+                    found[place] = self._cut(prompt.token_ids, params)
                 else:
-                    self._check_size(prompt.text or "", self._limit(params))
+                    self.lengths.check_characters(prompt.text or "", params)
                     texts.append(place)
             except InvalidInputError as error:
                 found[place] = error
@@ -79,10 +78,8 @@ class Renderer:
     ) -> None:
         if not places:
             return
-        excerpts = [
-            _excerpt(prompts[place][0].text or "", self._limit(prompts[place][1]), prompts[place][1])
-            for place in places
-        ]
+        asked = [prompts[place] for place in places]
+        excerpts = [_excerpt(prompt.text or "", self.lengths.kept(params), params) for prompt, params in asked]
         for place, excerpt, ids in zip(places, excerpts, self._encode(excerpts), strict=True):
             prompt, params = prompts[place]
             try:
@@ -97,11 +94,33 @@ class Renderer:
         except Exception as error:  # noqa: BLE001  the tokenizers library raises Exception itself
             if len(texts) > 1:
                 return [ids for text in texts for ids in self._encode([text])]
-            message = f"the tokenizer of {self.model!r} fails on the text: {error}"
-            return [InvalidInputError(message, parameter="prompts")]
+            return [self._failure(error)]
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of a checked text, and the characters that each stands for: from one up to another.
+
+        Raises:
+            InvalidInputError: If it cannot be tokenised, or holds what the model does not know.
+        """
+        tokenizer = self._tokenizer()
+        try:
+            encoding = tokenizer.backend.encode(text.lower() if tokenizer.lower_case else text)
+        except Exception as error:  # the tokenizers library raises Exception itself
+            raise self._failure(error) from error
+        if self.has_unknown_tokens:
+            self._check_known(encoding.ids)
+        if not tokenizer.lower_case:
+            return encoding.ids, encoding.offsets
+        # A few characters become two in lower case: offsets are to be those of the text that was given.
+        origin = [place for place, character in enumerate(text) for _ in character.lower()]
+        spans = [(origin[start], origin[stop - 1] + 1) if stop > start else (0, 0) for start, stop in encoding.offsets]
+        return encoding.ids, spans
+
+    def _failure(self, error: Exception) -> InvalidInputError:
+        return InvalidInputError(f"the tokenizer of {self.model!r} fails on the text: {error}", parameter="prompts")
 
     def _fit(self, text: str, excerpt: str, ids: list[int] | InvalidInputError, params: PoolingParams) -> Rendered:
-        limit = self._limit(params)
+        limit = self.lengths.kept(params)
         while limit is not None and not isinstance(ids, InvalidInputError):
             if len(excerpt) == len(text) or len(ids) >= PLENTY * limit:
                 break
@@ -117,39 +136,17 @@ class Renderer:
         if limit is not None and len(ids) > limit:
             kept = self._tokenizer().encode_truncated(excerpt, limit, side=params.truncation_side or "right")
             return Rendered(np.asarray(kept, dtype=np.int64), len(ids) - len(kept))
-        self._check_length(len(ids))
+        self.lengths.check_tokens(len(ids), params)
         return Rendered(np.asarray(ids, dtype=np.int64))
 
-    def _cut(self, ids: Iterable[object], limit: int | None, params: PoolingParams) -> Rendered:
+    def _cut(self, ids: Iterable[object], params: PoolingParams) -> Rendered:
+        limit = self.lengths.kept(params, is_text=False)
         array = np.asarray(ids, dtype=np.int64)
         if limit is not None and len(array) > limit:
             kept = array[-limit:] if params.truncation_side == "left" else array[:limit]
             return Rendered(kept.copy(), len(array) - limit)
-        self._check_length(len(array))
+        self.lengths.check_tokens(len(array), params)
         return Rendered(array)
-
-    def _limit(self, params: PoolingParams, least: int | None = None) -> int | None:
-        """How many tokens are kept, None for all; by default at least one beside the special tokens of a text."""
-        asked = params.truncate_prompt_tokens
-        if asked is None:
-            return None
-        if least is None:
-            least = 1 if self.tokenizer is None else self.tokenizer.num_special_tokens + 1
-        if (self.max_model_len if asked == -1 else asked) < least:
-            message = (
-                f"truncate_prompt_tokens={asked} leaves an empty prompt: it must be -1 or from {least} on, "
-                f"and max_model_len is {self.max_model_len}"
-            )
-            raise InvalidInputError(message, parameter="truncate_prompt_tokens")
-        if asked == -1:
-            return self.max_model_len
-        if asked > self.max_model_len:
-            message = (
-                f"truncate_prompt_tokens value is greater than max_model_len ({asked} > {self.max_model_len}). "
-                "Please request a smaller truncation size."
-            )
-            raise InvalidInputError(message, parameter="truncate_prompt_tokens")
-        return asked
 
     def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
@@ -203,34 +200,8 @@ class Renderer:
             )
             raise InvalidInputError(message, parameter="prompts")
 
-    def _check_size(self, text: str, limit: int | None) -> None:
-        """Refuse a text that cannot fit before it is tokenised; one that is to be cut may be of any size."""
-        most = _most_characters(self.max_model_len)
-        if limit is None and len(text) > most:
-            message = (
-                f"This model's maximum context length is {self.max_model_len} tokens. However, your prompt contains "
-                f"{len(text)} characters (more than {most} characters, which is the upper bound for "
-                f"{self.max_model_len} input tokens). {WAY_OUT}"
-            )
-            raise InvalidInputError(message, parameter="prompts")
-
-    def _check_length(self, num_tokens: int) -> None:
-        if num_tokens > self.max_model_len:
-            message = (
-                f"This model's maximum context length is {self.max_model_len} tokens. However, your prompt contains "
-                f"{num_tokens} input tokens. {WAY_OUT}"
-            )
-            raise InvalidInputError(message, parameter="prompts")
-
-
-WAY_OUT = "Please reduce the length of the input prompt, or cut it with truncate_prompt_tokens=-1."
-
-
-def _most_characters(num_tokens: int) -> int:
-    return max(CHARACTERS_PER_TOKEN * num_tokens, FEWEST_CHARACTERS)
-
 
 def _excerpt(text: str, limit: int | None, params: PoolingParams, least: int = 0) -> str:
     """As much of a text as its kept tokens can need, so that a text of any size costs no more than that."""
-    most = len(text) if limit is None else max(_most_characters(limit), least)
+    most = len(text) if limit is None else max(most_characters(limit), least)
     return text[-most:] if params.truncation_side == "left" else text[:most]

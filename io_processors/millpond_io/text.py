@@ -1,4 +1,4 @@
-"""What the IO processors of texts share: one prompt becomes one request, and its result one output."""
+"""What the IO processors of texts share: a prompt becomes requests, by default one, and its result one output."""
 
 from collections.abc import Collection, Sequence
 
@@ -9,7 +9,8 @@ from millpond.inputs import Prompt, parse_prompt
 from millpond.io_processor import IOProcessor
 from millpond.outputs import ArrayOutput
 from millpond.params import PoolingParams
-from millpond_io.render import Renderer
+from millpond_io.named_prompts import Prompts
+from millpond_io.render import Rendered, Renderer
 
 STEP_FIELDS = ("step_tag_id", "returned_token_ids")
 POOLING_FIELDS = ("use_activation", "dimensions", *STEP_FIELDS)
@@ -21,6 +22,7 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         self.renderer = Renderer(ctx)
+        self.prompts = Prompts(ctx)
         self.task = ctx.task_spec.name
         self.output: type[ArrayOutput] = ctx.task_entry.load()
 
@@ -29,7 +31,7 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
         return self.renderer.check(parse_prompt(data))
 
     def pre_process(self, data: Prompt, params: PoolingParams) -> list[PoolingRequest]:
-        """One request of one prompt."""
+        """The requests of one prompt."""
         (made,) = self.pre_process_many([(data, params)])
         if isinstance(made, InvalidInputError):
             raise made
@@ -38,19 +40,70 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
     def pre_process_many(
         self, items: Sequence[tuple[Prompt, PoolingParams]]
     ) -> list[list[PoolingRequest] | InvalidInputError]:
-        """One request of each prompt, all tokenised at once."""
+        """The requests of each prompt, all tokenised at once."""
         made: list[list[PoolingRequest] | InvalidInputError] = []
-        for rendered, (_, params) in zip(self.renderer.render(items), items, strict=True):
-            if isinstance(rendered, InvalidInputError):
-                made.append(rendered)
+        ready: list[tuple[int, tuple[Prompt, PoolingParams]]] = []
+        for place, (data, params) in enumerate(items):
+            made.append([])
+            try:
+                ready.append((place, (self.prompts.before(data, params), params)))
+            except InvalidInputError as error:
+                made[place] = error
+        rendered = self.renderer.render([item for _, item in ready])
+        for (place, (prompt, params)), result in zip(ready, rendered, strict=True):
+            if isinstance(result, InvalidInputError):
+                made[place] = result
                 continue
-            request = PoolingRequest(
+            try:
+                made[place] = self.requests(result, params, self.first_pooled(prompt, result, params))
+            except InvalidInputError as error:
+                made[place] = error
+        return made
+
+    def requests(self, rendered: Rendered, params: PoolingParams, first: int) -> list[PoolingRequest]:
+        """The requests of a prompt's token ids; one, unless a task's processor makes more.
+
+        Args:
+            rendered: The ids.
+            params: What is asked.
+            first: The first token that is pooled.
+        """
+        span = (first, len(rendered.input_ids)) if first else None
+        return [
+            PoolingRequest(
                 input_ids=rendered.input_ids,
-                representations=(Representation(self.task, params),),
+                representations=(Representation(self.task, params, span),),
                 num_dropped_tokens=rendered.num_dropped_tokens,
             )
-            made.append([request])
-        return made
+        ]
+
+    def first_pooled(self, prompt: Prompt, rendered: Rendered, params: PoolingParams) -> int:
+        """The first token of a text that is pooled: 0, or where the checkpoint leaves its prompts out, the one behind.
+
+        The special tokens before the prompt are left out with it, as in sentence-transformers.
+
+        Raises:
+            InvalidInputError: If nothing is left.
+        """
+        if self.ctx.model.include_prompt or self.ctx.task_spec.per_token or prompt.text is None:
+            return 0
+        first = self.prompts.num_tokens(params)
+        if first == 0:
+            return 0
+        special = self.prompts.special_ids
+        ids: list[int] = rendered.input_ids.tolist()
+        if params.truncation_side == "left":
+            leading = next((place for place, token in enumerate(ids) if token not in special), len(ids))
+            first = max(first - rendered.num_dropped_tokens, leading)
+        first = min(first, len(ids) - (ids[-1] in special))
+        if first >= min(len(ids), self.ctx.model.max_model_len):
+            message = (
+                f"the prompt takes {first} of the {len(ids)} tokens, and the model leaves prompts out of the pooling "
+                f"(include_prompt): nothing is left of the text. Take a shorter prompt; {self.ctx.model.model!r} reads "
+                f"{self.ctx.model.max_model_len} tokens"
+            )
+            raise InvalidInputError(message, parameter="prompt")
+        return first
 
     def post_process(self, requests: Sequence[PoolingRequest]) -> ArrayOutput:
         """The result of one prompt, as the task's type of output."""
@@ -67,6 +120,7 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
             InvalidInputError: If another field is given; names it.
         """
         asked = given or PoolingParams()
+        self.prompts.check(asked)
         config = self.ctx.pooler_config
         legal = {*supported, *(STEP_FIELDS if self._is_step() else ())}
         for name in POOLING_FIELDS:
@@ -77,7 +131,8 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
                 )
                 raise InvalidInputError(message, parameter=name)
         known = {name: getattr(config, name) for name in legal if getattr(asked, name) is None}
-        settings = {"use_activation": True, **{name: value for name, value in known.items() if value is not None}}
+        settings = {"use_activation": True, "on_overflow": self.renderer.lengths.overflow(asked)}
+        settings |= {name: value for name, value in known.items() if value is not None}
         if asked.use_activation is not None:
             settings.pop("use_activation")
         return asked.model_copy(update={"task": self.task, **settings})

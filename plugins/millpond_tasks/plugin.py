@@ -49,6 +49,13 @@ def register_tasks() -> Iterator[TaskSpec]:
         made_of=("classify", "token_embed", "embed"),
     )
     yield TaskSpec(
+        name="embed_chunks",
+        target="millpond.outputs:ChunksOutput",
+        summary="one vector a chunk of a text",
+        io_processor="embed_chunks",
+        made_of=("embed",),
+    )
+    yield TaskSpec(
         name="plugin",
         target="millpond.outputs:PoolingOutput",
         summary="whatever the IO processor makes that the model or the caller names",

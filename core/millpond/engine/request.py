@@ -39,6 +39,7 @@ class PoolingRequest:
         priority: A lower one is served first.
         note: What the IO processor must know again when it sees the results.
         num_dropped_tokens: How many tokens truncation cut off.
+        whole: The ids of the whole prompt, [num_tokens], where several requests are made of it; else None.
         owner: What the pipeline must know again.
         results: One array for each representation, once it is done.
         error: Why there are none.
@@ -55,6 +56,7 @@ class PoolingRequest:
     priority: int = 0
     note: object = None
     num_dropped_tokens: int = 0
+    whole: "NDArray[np.int64] | None" = None
     owner: Any = None
     results: "list[NDArray[np.float32]]" = field(default_factory=list)
     error: MillpondError | None = None

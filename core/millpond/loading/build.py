@@ -148,10 +148,11 @@ def unapplied(resolution: Resolution) -> list[str]:
         return [] if prompt is not None else [f"apply_default_prompt=True changes nothing: as its default it {said}"]
     if not prompt:
         return []
-    return [
+    note = (
         f"its default prompt {name!r} ({prompt!r}) is not put before texts: apply_default_prompt=True does that for "
         f"all calls, prompt_name={name!r} for one"
-    ]
+    )
+    return [note]
 
 
 def runnable_dtype(dtype: Choice, device: torch.device) -> Choice:

@@ -122,7 +122,7 @@ def test_the_params_say_the_task_when_the_call_does_not(plain):
     [
         (None, "pooling_task required.*This model serves: embed, token_embed"),
         ("classify", "Classification API is not supported by this model.*--convert classify"),
-        ("nonsense", r"Unsupported task: 'nonsense' Supported tasks: \('embed', 'token_embed', 'score'\)"),
+        ("nonsense", r"Unsupported task: 'nonsense' Supported tasks: \('embed', .*'score'\)"),
     ],
 )
 def test_a_task_that_the_model_does_not_serve_is_refused(plain, task, message):

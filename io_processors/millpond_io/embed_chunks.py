@@ -1,0 +1,187 @@
+"""The IO processor of ``LLM.embed_chunks``: one vector a chunk of a text, pooled late or embedded alone.
+
+Late chunking: the model reads the whole text, and the pooler of ``embed`` is applied to the tokens of each chunk
+(Günther et al. 2024, arXiv 2409.04701). As in section 4.1 there, the tokens before the text, special ones and those of
+a prompt, are of the chunk that begins it, and those behind it of the chunk that ends it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from millpond.context import Context
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.errors import InvalidInputError
+from millpond.inputs import Prompt, TextInChunks, parse_prompt
+from millpond.io_processor import IOProcessor
+from millpond.outputs import ChunksOutput
+from millpond.params import PoolingParams
+from millpond_io.chunk_options import Cut, read_cut, split_call
+from millpond_io.embed import EmbedProcessor
+from millpond_io.render import Rendered
+from millpond_io.spans import Span, Tokens, characters_of, chunks_of_spans, chunks_of_tokens, tokens_of
+from millpond_io.windows import choose_windows
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text, how it is cut, and how its chunks are embedded."""
+
+    text: str
+    cut: Cut
+    is_late: bool
+
+
+@dataclass(frozen=True)
+class Note:
+    """What of a document a request is for.
+
+    Attributes:
+        places: The chunks that its results are of, or that all its results make one of.
+        spans: The characters of every chunk of the document.
+        text: The document.
+        is_late: Whether it has one result a chunk.
+    """
+
+    places: tuple[int, ...]
+    spans: tuple[Span, ...]
+    text: str
+    is_late: bool
+
+
+class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
+    """Texts to the vectors of their chunks."""
+
+    def __init__(self, ctx: Context) -> None:
+        super().__init__(ctx)
+        self.embed = EmbedProcessor(replace(ctx, task="embed"))
+
+    def split(self, call: object) -> list[object]:
+        """The texts of a call, each with how it is cut."""
+        return list(split_call(call))
+
+    def parse(self, data: object) -> Document:
+        """Check one text and its spans."""
+        if not isinstance(data, TextInChunks):
+            message = f"expected a text and how it is cut; got {type(data).__name__}"
+            raise InvalidInputError(message, parameter="prompts")
+        text = self.embed.renderer.check(parse_prompt(data.text)).text
+        if text is None:
+            message = "embed_chunks takes texts, as chunks are spans of characters; these are token ids"
+            raise InvalidInputError(message, parameter="prompts")
+        return Document(text, read_cut(data, text), data.method == "late")
+
+    def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
+        """What was asked, completed as for ``embed``; ``on_overflow`` stays as the call says it.
+
+        Raises:
+            InvalidInputError: If texts are to be cut: the chunks would be of less than was asked for.
+        """
+        asked = given or PoolingParams()
+        for name in ("truncate_prompt_tokens", "on_overflow"):
+            if getattr(asked, name) not in (None, "error", "chunk"):
+                message = (
+                    f"{name}={getattr(asked, name)!r}: embed_chunks cuts nothing off. A text over the model's maximum "
+                    "is read in windows; on_overflow='error' refuses it"
+                )
+                raise InvalidInputError(message, parameter=name)
+        completed = self.embed.pooling_params(asked.model_copy(update={"task": None}))
+        return completed.model_copy(update={"on_overflow": asked.on_overflow})
+
+    def pre_process(self, data: Document, params: PoolingParams) -> list[PoolingRequest]:
+        """The requests of a text: of its windows where it is pooled late, else of its chunks."""
+        tokens = self._tokens(data, params)
+        if data.cut.spans is not None:
+            spans = data.cut.spans
+            chunks = chunks_of_spans(tokens, spans, data.text)
+        else:
+            chunks = chunks_of_tokens(tokens, data.cut.size, data.cut.overlap)
+            spans = tuple(characters_of(tokens, chunk) for chunk in chunks)
+        if not chunks:
+            message = "the text has no tokens: there is nothing to cut into chunks"
+            raise InvalidInputError(message, parameter="prompts")
+        note = Note((), spans, data.text, data.is_late)
+        return self._late(tokens, chunks, note, params) if data.is_late else self._naive(note, params)
+
+    def post_process(self, requests: Sequence[PoolingRequest]) -> ChunksOutput:
+        """The vectors of a text's chunks, [num_chunks, dim]."""
+        notes = [request.note for request in requests if isinstance(request.note, Note)]
+        found: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
+        if notes[0].is_late:
+            for note, request in zip(notes, requests, strict=True):
+                found |= zip(note.places, request.results, strict=True)
+        else:
+            for place in range(len(notes[0].spans)):
+                own = [request for note, request in zip(notes, requests, strict=True) if note.places == (place,)]
+                found[place] = self.embed.post_process(own).array
+        return ChunksOutput(
+            np.stack([found[place] for place in sorted(found)]), spans=notes[0].spans, text=notes[0].text
+        )
+
+    def _tokens(self, data: Document, params: PoolingParams) -> Tokens:
+        """The text as the model would read it whole."""
+        prompt = self.embed.prompts.of(params)
+        lengths = self.embed.renderer.lengths
+        refuses = params.on_overflow == "error" and data.is_late
+        limits = params.model_copy(update={"on_overflow": "error" if refuses else "chunk"})
+        lengths.check_characters(prompt + data.text, limits)
+        ids, offsets = self.embed.renderer.encode_with_offsets(prompt + data.text)
+        lengths.check_tokens(len(ids), limits)
+        return tokens_of(data.text, ids, offsets, prompt=prompt)
+
+    def _late(self, tokens: Tokens, chunks: Sequence[Span], note: Note, params: PoolingParams) -> list[PoolingRequest]:
+        ids = np.asarray(tokens.ids, dtype=np.int64)
+        begin, end = tokens.content
+        head, tail = ids[:begin], ids[end:]
+        room = self.ctx.model.max_model_len - len(head) - len(tail)
+        self._check_room(chunks, note.spans, room)
+        first = self.embed.first_pooled(Prompt(text=note.text), Rendered(ids), params)
+        chosen = choose_windows(chunks, (begin, end), room)
+        requests = []
+        for window in sorted(set(chosen)):
+            places = tuple(place for place, own in enumerate(chosen) if own == window)
+            shift = begin - window[0]
+            size = len(head) + window[1] - window[0] + len(tail)
+            spans = []
+            for start, stop in (chunks[place] for place in places):
+                last = size if stop == end else stop + shift
+                spans.append((min(first, last - 1) if start == begin else start + shift, last))
+            requests.append(
+                PoolingRequest(
+                    input_ids=np.concatenate([head, ids[window[0] : window[1]], tail]),
+                    representations=tuple(Representation("embed", params, span) for span in spans),
+                    note=replace(note, places=places),
+                    whole=ids,
+                )
+            )
+        return requests
+
+    def _check_room(self, chunks: Sequence[Span], spans: Sequence[Span], room: int) -> None:
+        for place, (start, stop) in enumerate(chunks):
+            if stop - start > room:
+                message = (
+                    f"chunk {place}, the characters {spans[place]}, has {stop - start} tokens, and the model reads "
+                    f"{max(room, 0)} beside the special tokens and the prompt: cut the text into smaller chunks, or "
+                    "embed each alone and in pieces with method='naive', on_overflow='chunk'"
+                )
+                raise InvalidInputError(message, parameter="spans")
+
+    def _naive(self, note: Note, params: PoolingParams) -> list[PoolingRequest]:
+        default = self.embed.renderer.lengths.default
+        own = params.model_copy(
+            update={"on_overflow": params.on_overflow or ("chunk" if default == "chunk" else "error")}
+        )
+        made = self.embed.pre_process_many([(Prompt(text=note.text[start:stop]), own) for start, stop in note.spans])
+        requests: list[PoolingRequest] = []
+        for place, result in enumerate(made):
+            if isinstance(result, InvalidInputError):
+                message = f"chunk {place}, the characters {note.spans[place]}: {result.message}"
+                raise InvalidInputError(message, parameter=result.parameter) from result
+            for request in result:
+                request.note = replace(note, places=(place,))
+                requests.append(request)
+        read = np.concatenate([request.input_ids for request in requests])
+        for request in requests:
+            request.whole = read
+        return requests
