@@ -9,12 +9,13 @@ from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.nn import PackedBatch, PoolingModel
 from millpond_models.layers.embeddings import BertEmbeddings
-from millpond_models.layers.encoder import PostNormEncoderLayer, SelfAttention
+from millpond_models.layers.encoder import ExpandsAndContracts, PostNormEncoderLayer, SelfAttention
 from millpond_models.layers.feed_forward import FeedForward
+from millpond_models.layers.rotary import Rotary
 
 
 class BertModel(PoolingModel):
-    """BERT with absolute positions."""
+    """BERT with absolute positions; subclasses say by overriding what sets their architecture apart."""
 
     weight_prefixes = ("bert.", "model.")
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -39,42 +40,67 @@ class BertModel(PoolingModel):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         config = ctx.config
-        kind = config.get("position_embedding_type", "absolute")
-        if kind != "absolute":
-            message = (
-                f"config.json asks for position_embedding_type {kind!r}; {type(self).__name__} knows 'absolute' alone"
-            )
-            raise CheckpointError(message)
+        self.rotary = self.build_rotary(ctx)
         self.embeddings = BertEmbeddings(
             vocab_size=config.vocab_size,
-            max_positions=config.max_position_embeddings,
+            max_positions=config.max_position_embeddings if self.rotary is None else None,
             num_segments=config.get("type_vocab_size", 2),
             size=config.hidden_size,
             eps=float(config.get("layer_norm_eps", 1e-12)),
             first_position=self.first_position(ctx),
         )
-        self.layers = nn.ModuleList(self._build_layer(ctx) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(self._build_layer(ctx, layer) for layer in range(config.num_hidden_layers))
 
     def first_position(self, ctx: Context) -> int:  # noqa: ARG002  RoBERTa's depends on it
         """The row of the position table that the first token of a sequence gets."""
         return 0
 
+    def build_rotary(self, ctx: Context) -> Rotary | None:
+        """Positions by rotation of queries and keys; None for a table of positions.
+
+        Raises:
+            CheckpointError: If config.json asks for positions of another kind.
+        """
+        check_positions(ctx, type(self).__name__, "absolute")
+        return None
+
+    def build_attention(self, ctx: Context) -> SelfAttention:
+        """The attention of a layer."""
+        return SelfAttention(ctx, size=ctx.config.hidden_size, num_heads=ctx.config.num_attention_heads)
+
+    def build_feed_forward(self, ctx: Context, layer: int) -> ExpandsAndContracts:  # noqa: ARG002  some have several
+        """The feed-forward half of a layer."""
+        config = ctx.config
+        activation = config.get("hidden_act", "gelu")
+        return FeedForward(ctx, size=config.hidden_size, inner_size=config.intermediate_size, activation=activation)
+
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden]."""
+        rotation = None if self.rotary is None else self.rotary(batch)
         x: Tensor = self.embeddings(batch)
         for layer in self.layers:
-            x = layer(x, batch)
+            x = layer(x, batch, rotation)
         return x
 
-    def _build_layer(self, ctx: Context) -> PostNormEncoderLayer:
-        config = ctx.config
-        size = config.hidden_size
+    def _build_layer(self, ctx: Context, layer: int) -> PostNormEncoderLayer:
         return PostNormEncoderLayer(
             ctx,
-            attention=SelfAttention(ctx, size=size, num_heads=config.num_attention_heads),
-            feed_forward=FeedForward(
-                ctx, size=size, inner_size=config.intermediate_size, activation=config.get("hidden_act", "gelu")
-            ),
-            size=size,
-            eps=float(config.get("layer_norm_eps", 1e-12)),
+            attention=self.build_attention(ctx),
+            feed_forward=self.build_feed_forward(ctx, layer),
+            size=ctx.config.hidden_size,
+            eps=float(ctx.config.get("layer_norm_eps", 1e-12)),
         )
+
+
+def check_positions(ctx: Context, model: str, *known: str) -> str:
+    """The kind of positions that config.json asks for; where it says nothing, the first of those that are known.
+
+    Raises:
+        CheckpointError: If it is none of them.
+    """
+    kind: str = ctx.config.get("position_embedding_type", known[0])
+    if kind not in known:
+        names = " and ".join(map(repr, known)) + (" alone" if len(known) == 1 else "")
+        message = f"config.json asks for position_embedding_type {kind!r}; {model} knows {names}"
+        raise CheckpointError(message)
+    return kind

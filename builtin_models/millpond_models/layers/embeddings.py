@@ -21,21 +21,41 @@ class Table(nn.Module):
 
 
 class BertEmbeddings(nn.Module):
-    """The sum of word, position and segment vectors, normalised."""
+    """The sum of word, position and segment vectors, normalised.
+
+    Args:
+        vocab_size: The rows of the table of words.
+        max_positions: The rows of the table of positions; None for no table, where attention knows the positions.
+        num_segments: The rows of the table of segments; 0 for no table.
+        size: The dimensions of a vector.
+        eps: What the norm adds to the variance.
+        first_position: The row of the first token's position.
+    """
 
     def __init__(
-        self, *, vocab_size: int, max_positions: int, num_segments: int, size: int, eps: float, first_position: int = 0
+        self,
+        *,
+        vocab_size: int,
+        max_positions: int | None,
+        num_segments: int,
+        size: int,
+        eps: float,
+        first_position: int = 0,
     ) -> None:
         super().__init__()
         self.words = Table(vocab_size, size)
-        self.positions = Table(max_positions, size)
-        self.segments = Table(num_segments, size)
+        self.positions = None if max_positions is None else Table(max_positions, size)
+        self.segments = Table(num_segments, size) if num_segments else None
         self.norm = LayerNorm(size, eps)
         self.first_position = first_position
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, size]."""
-        segments = self.segments.weight[0] if batch.token_type_ids is None else self.segments(batch.token_type_ids)
-        words = self.words(batch.input_ids)
-        embedded: Tensor = self.norm(words + segments + self.positions(batch.positions + self.first_position))
+        x: Tensor = self.words(batch.input_ids)
+        if self.segments is not None:
+            types = batch.token_type_ids
+            x = x + (self.segments.weight[0] if types is None else self.segments(types))
+        if self.positions is not None:
+            x = x + self.positions(batch.positions + self.first_position)
+        embedded: Tensor = self.norm(x)
         return embedded

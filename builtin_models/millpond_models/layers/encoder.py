@@ -1,30 +1,45 @@
 """The post-norm encoder layer of BERT: attention, then feed-forward, each added to its input and normalised."""
 
+from typing import Protocol
+
 from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.nn import Attention, Linear, PackedBatch
-from millpond_models.layers.feed_forward import FeedForward
 from millpond_models.layers.norm import ResidualLayerNorm
+from millpond_models.layers.rotary import Rotation
+
+
+class ExpandsAndContracts(Protocol):
+    """A feed-forward half: a module that leaves its last bias to the norm behind it."""
+
+    @property
+    def last_bias(self) -> Tensor | None:
+        """[size], or None."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size], without the last bias."""
 
 
 class SelfAttention(nn.Module):
     """Bidirectional attention of a sequence to itself, with one fused map for query, key and value."""
 
-    def __init__(self, ctx: Context, *, size: int, num_heads: int) -> None:
+    def __init__(self, ctx: Context, *, size: int, num_heads: int, bias: bool = True) -> None:
         super().__init__()
         if num_heads < 1 or size % num_heads:
             message = f"config.json: hidden_size {size} cannot be shared among num_attention_heads {num_heads}"
             raise CheckpointError(message)
         self.num_heads = num_heads
-        self.qkv = Linear(ctx, size, size, size, size)
+        self.qkv = Linear(ctx, size, size, size, size, bias=bias)
         self.attention = Attention(ctx, head_dim=size // num_heads)
-        self.output = Linear(ctx, size, size)
+        self.output = Linear(ctx, size, size, bias=bias)
 
-    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
+    def forward(self, x: Tensor, batch: PackedBatch, rotation: Rotation | None = None) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size], the bias of ``output`` not yet added."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
+        if rotation is not None:
+            query, key = rotation(query), rotation(key)
         attended: Tensor = self.output(self.attention(query, key, value, batch), add_bias=False)
         return attended
 
@@ -33,7 +48,7 @@ class PostNormEncoderLayer(nn.Module):
     """``x = norm(x + attention(x)); x = norm(x + feed_forward(x))``."""
 
     def __init__(
-        self, ctx: Context, *, attention: SelfAttention, feed_forward: FeedForward, size: int, eps: float
+        self, ctx: Context, *, attention: SelfAttention, feed_forward: ExpandsAndContracts, size: int, eps: float
     ) -> None:
         super().__init__()
         self.attention = attention
@@ -41,8 +56,8 @@ class PostNormEncoderLayer(nn.Module):
         self.feed_forward = feed_forward
         self.feed_forward_norm = ResidualLayerNorm(ctx, size, eps)
 
-    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size]."""
-        x = self.attention_norm(self.attention(x, batch), self.attention.output.bias, x)
-        normed: Tensor = self.feed_forward_norm(self.feed_forward(x), self.feed_forward.down.bias, x)
+    def forward(self, x: Tensor, batch: PackedBatch, rotation: Rotation | None = None) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size]; the rotation is that of queries and keys, None for none."""
+        x = self.attention_norm(self.attention(x, batch, rotation), self.attention.output.bias, x)
+        normed: Tensor = self.feed_forward_norm(self.feed_forward(x), self.feed_forward.last_bias, x)
         return normed

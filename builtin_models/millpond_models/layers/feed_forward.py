@@ -38,10 +38,10 @@ def hidden_activation(name: str) -> Callable[[Tensor], Tensor]:
 class FeedForward(nn.Module):
     """``down(activation(up(x)))``; the exact GELU goes through the op ``gelu``, with the bias of ``up``."""
 
-    def __init__(self, ctx: Context, *, size: int, inner_size: int, activation: str) -> None:
+    def __init__(self, ctx: Context, *, size: int, inner_size: int, activation: str, bias: bool = True) -> None:
         super().__init__()
-        self.up = Linear(ctx, size, inner_size)
-        self.down = Linear(ctx, inner_size, size)
+        self.up = Linear(ctx, size, inner_size, bias=bias)
+        self.down = Linear(ctx, inner_size, size, bias=bias)
         self.activation = hidden_activation(activation)
         self.fused = ctx.op("gelu") if activation == "gelu" else None
 
@@ -50,6 +50,13 @@ class FeedForward(nn.Module):
         if self.fused is None:
             inner = self.activation(self.up(x))
         else:
-            inner = self.fused(self.up(x, add_bias=False), self.up.bias)
+            inner = self.up(x, add_bias=False)
+            bias = inner.new_zeros(inner.shape[-1]) if self.up.bias is None else self.up.bias
+            inner = self.fused(inner, bias)
         result: Tensor = self.down(inner, add_bias=False)
         return result
+
+    @property
+    def last_bias(self) -> Tensor | None:
+        """The bias of ``down``, which is left to the norm behind this."""
+        return self.down.bias

@@ -8,12 +8,12 @@ from millpond.context import Context
 
 
 class LayerNorm(nn.Module):
-    """Normalises over the last dimension, then scales and shifts (Ba et al., 2016)."""
+    """Normalises over the last dimension, then scales and, if there is a bias, shifts (Ba et al., 2016)."""
 
-    def __init__(self, size: int, eps: float) -> None:
+    def __init__(self, size: int, eps: float, *, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(size), requires_grad=False)
-        self.bias = nn.Parameter(torch.empty(size), requires_grad=False)
+        self.bias = nn.Parameter(torch.empty(size), requires_grad=False) if bias else None
         self.shape = (size,)
         self.eps = eps
 
@@ -23,13 +23,14 @@ class LayerNorm(nn.Module):
 
 
 class ResidualLayerNorm(LayerNorm):
-    """LayerNorm of ``x + bias + residual``, where ``bias`` is that of the linear map that made x."""
+    """LayerNorm of ``x + bias + residual``, where ``bias`` is that of the linear map that made x, if it has one."""
 
     def __init__(self, ctx: Context, size: int, eps: float) -> None:
         super().__init__(size, eps)
         self.kernel = ctx.op("layer_norm_residual")
 
-    def forward(self, x: Tensor, bias: Tensor, residual: Tensor) -> Tensor:  # type: ignore[override]  # a sum, not one
+    def forward(self, x: Tensor, bias: Tensor | None, residual: Tensor) -> Tensor:  # type: ignore[override]  # a sum
         """[num_tokens, size], [size], [num_tokens, size] -> [num_tokens, size]; x may be overwritten."""
+        bias = x.new_zeros(self.shape) if bias is None else bias
         normed: Tensor = self.kernel(x, bias, residual, self.weight, self.bias, self.eps)
         return normed

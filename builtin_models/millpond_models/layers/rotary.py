@@ -27,10 +27,14 @@ class Rotation(NamedTuple):
     sin: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[num_tokens, heads, head_dim] -> the same, value i of a head's first half turned with i of its second."""
-        first, second = x.chunk(2, dim=-1)
+        """[num_tokens, heads, head_dim] -> the same, value i of a head's first half turned with i of its second.
+
+        Where there are cosines for a part of a head, that part is turned, and what stands behind it stays.
+        """
+        turned = 2 * self.cos.shape[-1]
+        first, second = x[..., :turned].chunk(2, dim=-1)
         return torch.cat(
-            (first * self.cos - second * self.sin, second * self.cos + first * self.sin),
+            (first * self.cos - second * self.sin, second * self.cos + first * self.sin, x[..., turned:]),
             dim=-1,
         )
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from millpond.errors import UnknownNameError
 from millpond.testing.decoders import DECODERS, decoder_config, decoder_shapes
+from millpond.testing.encoders import JINA, ROTARY_ENCODERS, is_jina, jina_shapes, rotary_encoder_shapes
 from millpond.testing.heads import SEQUENCE, TOKEN, label_names, with_head
 
 Shape = tuple[int, ...]
@@ -48,7 +49,13 @@ BACKBONES = {
     for name in FAMILY
     if name.endswith("Model")
     for head in (SEQUENCE, TOKEN)
+} | {
+    "ModernBertForSequenceClassification": "ModernBertModel",
+    "ModernBertForTokenClassification": "ModernBertModel",
+    "NewForSequenceClassification": "NewModel",
+    "GteNewForSequenceClassification": "GteNewModel",
 }
+TOKENIZERS = {**FAMILY, **dict.fromkeys(ROTARY_ENCODERS, "bert")}
 MODEL_TYPE = {"BertModel": "bert", "RobertaModel": "roberta", "XLMRobertaModel": "xlm-roberta"}
 OLD_MODULES = {
     name: f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Dense", "Normalize")
@@ -100,12 +107,15 @@ def tiny(
     num_labels: int | None = None,
     **overrides: Any,
 ) -> Path:
-    """Write a small random checkpoint of an architecture: two layers, 32 dimensions, 64 positions.
+    """Write a small random checkpoint of an architecture: two layers (ModernBERT: four), 32 dimensions, 64 positions.
+
+    ``tiny("XLMRobertaModel", path, position_embedding_type="rotary")`` is one like jina-embeddings-v3, with adapters.
 
     Args:
         architecture: "BertModel", "RobertaModel", "XLMRobertaModel"; or, of Llama, Mistral, Qwen2, Qwen3 and Gemma,
             "LlamaModel" or "LlamaForCausalLM"; of any of these "BertForSequenceClassification" or
-            "BertForTokenClassification".
+            "BertForTokenClassification". Or "ModernBertModel", "NomicBertModel", "GteModel", "GteNewModel", "NewModel",
+            and of some of these a classifier.
         path: The folder to write; made if it is not there.
         seed: Another seed gives other weights.
         dtype: The name of the dtype of the weights.
@@ -122,17 +132,16 @@ def tiny(
         UnknownNameError: If it is none of these architectures.
     """
     backbone = BACKBONES.get(architecture, architecture)
-    if backbone not in FAMILY:
+    if backbone not in TOKENIZERS:
         message = (
-            f"there is no tiny checkpoint of {architecture!r}; there are: {', '.join([*FAMILY, *BACKBONES])}. "
+            f"there is no tiny checkpoint of {architecture!r}; there are: {', '.join([*TOKENIZERS, *BACKBONES])}. "
             "write_config, random_tensors, write_weights and write_tokenizer make one of any architecture"
         )
         raise UnknownNameError(message)
     folder = Path(path)
-    decodes = FAMILY[backbone] == "decoder"
-    full = {**(_decoder_config if decodes else _bert_config)(backbone, dtype), **overrides}
+    full = {**_default_config(backbone, dtype), **(JINA if is_jina(overrides) else {}), **overrides}
     labels = {} if num_labels is None else label_names(num_labels)
-    tensors = decoder_shapes(full) if decodes else bert_shapes(full)
+    tensors = _shapes(backbone, full)
     full |= {"architectures": overrides.get("architectures", [architecture]), **labels}
     if backbone != architecture:
         tensors = with_head(architecture, full, tensors)
@@ -140,7 +149,7 @@ def tiny(
     shapes = {f"{prefix}{name}": shape for name, shape in tensors.items()}
     write_weights(folder, random_tensors(shapes, seed=seed, dtype=dtype), shards=shards)
     if tokenizer:
-        write_tokenizer(folder, FAMILY[backbone])
+        write_tokenizer(folder, TOKENIZERS[backbone])
     return folder
 
 
@@ -316,6 +325,24 @@ def _pooling_config(pooling: str | Sequence[str], layout: Layout, size: int) -> 
         flags = {flag: mode in modes for mode, flag in OLD_FLAGS.items()}
         return {"word_embedding_dimension": size, **flags, "include_prompt": True}
     return {"embedding_dimension": size, "pooling_mode": pooling, "include_prompt": True}
+
+
+def _default_config(backbone: str, dtype: str) -> dict[str, Any]:
+    if TOKENIZERS[backbone] == "decoder":
+        return _decoder_config(backbone, dtype)
+    if backbone not in ROTARY_ENCODERS:
+        return _bert_config(backbone, dtype)
+    tokens = vocabulary("bert")
+    own = ROTARY_ENCODERS[backbone]
+    return {**own, "vocab_size": len(tokens), "pad_token_id": tokens[SPECIAL["bert"]["pad"]], "dtype": dtype}
+
+
+def _shapes(backbone: str, config: Mapping[str, Any]) -> dict[str, Shape]:
+    if TOKENIZERS[backbone] == "decoder":
+        return decoder_shapes(config)
+    if backbone in ROTARY_ENCODERS:
+        return rotary_encoder_shapes(backbone, config)
+    return jina_shapes(config) if is_jina(config) else bert_shapes(config)
 
 
 def _bert_config(architecture: str, dtype: str) -> dict[str, Any]:

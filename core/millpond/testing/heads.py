@@ -11,6 +11,10 @@ PREFIXES: Mapping[str, str] = MappingProxyType({"Bert": "bert.", "Roberta": "rob
 """What stands before the names of a backbone in the files of a classifier; of the others, ``model.``."""
 
 
+ROTARY_PREFIXES: Mapping[str, str] = MappingProxyType({"ModernBert": "model.", "New": "", "GteNew": ""})
+"""The same of encoders with rotary positions; the names of GTE's backbone have theirs anyhow."""
+
+
 def split_head(architecture: str) -> tuple[str, str]:
     """The family of an architecture, and what its name says of the head; "" for a backbone or one not known here.
 
@@ -29,6 +33,8 @@ def label_names(num_labels: int) -> dict[str, Any]:
 def with_head(architecture: str, config: Mapping[str, Any], backbone: Mapping[str, Shape]) -> dict[str, Shape]:
     """The tensors of a classifier by their names in transformers, from those of its backbone without a prefix."""
     family, head = split_head(architecture)
+    if family in ROTARY_PREFIXES:
+        return _with_rotary_head(family, config, backbone)
     prefix = PREFIXES.get(family, "model.")
     shapes = {f"{prefix}{name}": shape for name, shape in backbone.items()}
     size, labels = config["hidden_size"], len(config.get("id2label") or (0, 1))
@@ -42,6 +48,20 @@ def with_head(architecture: str, config: Mapping[str, Any], backbone: Mapping[st
     else:
         linear("classifier.dense", size, size, shapes)
         linear("classifier.out_proj", labels, size, shapes)
+    return shapes
+
+
+def _with_rotary_head(family: str, config: Mapping[str, Any], backbone: Mapping[str, Shape]) -> dict[str, Shape]:
+    shapes = {f"{ROTARY_PREFIXES[family]}{name}": shape for name, shape in backbone.items()}
+    size, labels = config["hidden_size"], len(config.get("id2label") or (0, 1))
+    if family == "ModernBert":
+        linear("head.dense", size, size, shapes, bias=config["classifier_bias"])
+        shapes |= {
+            f"head.norm.{part}": (size,) for part in ("weight", "bias") if part == "weight" or config["norm_bias"]
+        }
+    else:
+        linear("new.pooler.dense", size, size, shapes)
+    linear("classifier", labels, size, shapes)
     return shapes
 
 

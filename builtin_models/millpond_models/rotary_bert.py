@@ -1,0 +1,43 @@
+"""What encoders of BERT's form with rotary positions share: how config.json says by what heads are turned."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from millpond.config import CheckpointConfig
+from millpond.context import Context
+from millpond.errors import CheckpointError
+from millpond_models.layers.rotary import Rotary
+
+ROPE_KEYS = ("rope_parameters", "rope_scaling")
+
+
+def rotary_of(
+    ctx: Context, *, theta: object, fraction: float = 1.0, options: Mapping[str, Any] | None = None
+) -> Rotary:
+    """The rotary positions of a model.
+
+    Args:
+        ctx: The model's context.
+        theta: The base of the frequencies where ``rope_theta`` does not say it.
+        fraction: The part of a head that is turned.
+        options: What stands in the place of ``rope_parameters`` and ``rope_scaling``; None for what config.json has.
+
+    Raises:
+        CheckpointError: If that part is not an even number of dimensions, or config.json asks for an unknown kind.
+    """
+    config = ctx.config
+    size, heads = config.hidden_size, config.num_attention_heads
+    if heads < 1 or size % heads:
+        message = f"config.json: hidden_size {size} cannot be shared among num_attention_heads {heads}"
+        raise CheckpointError(message)
+    turned = size // heads * fraction
+    if turned != int(turned) or turned < 1:
+        message = f"config.json: {fraction} of heads of {size // heads} dimensions is to be turned: {turned} dimensions"
+        raise CheckpointError(message)
+    values = config.to_dict()
+    if options is not None:
+        values = {**values, **dict.fromkeys(ROPE_KEYS), "rope_scaling": dict(options)}
+    if values.get("rope_theta") is None:
+        values["rope_theta"] = theta
+    return Rotary(replace(ctx, config=CheckpointConfig(values)), head_dim=int(turned))

@@ -1,0 +1,245 @@
+"""The config.json and the tensors of small encoders with rotary positions, by their names in published checkpoints.
+
+They are Jina's XLM-RoBERTa, ModernBERT, Nomic's BERT and GTE.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+Shape = tuple[int, ...]
+
+SMALL: Mapping[str, Any] = MappingProxyType(
+    {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+)
+JINA: Mapping[str, Any] = MappingProxyType(
+    {
+        "position_embedding_type": "rotary",
+        "rotary_emb_base": 20000.0,
+        "lora_adaptations": ["retrieval.query", "retrieval.passage", "separation", "classification", "text-matching"],
+        "lora_alpha": 1,
+        "lora_rank": 4,
+        "matryoshka_dimensions": [8, 16, 32],
+        "task_instructions": {
+            "retrieval.query": "Represent the query for retrieving evidence documents: ",
+            "retrieval.passage": "Represent the document for retrieval: ",
+            "separation": "",
+            "classification": "",
+            "text-matching": "",
+        },
+    }
+)
+"""What sets the config.json of jina-embeddings-v3 apart from that of XLM-RoBERTa."""
+
+MODERNBERT: Mapping[str, Any] = MappingProxyType(
+    {
+        **SMALL,
+        "model_type": "modernbert",
+        "num_hidden_layers": 4,
+        "max_position_embeddings": 64,
+        "hidden_activation": "gelu",
+        "norm_eps": 1e-5,
+        "norm_bias": False,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "local_attention": 16,
+        "global_attn_every_n_layers": 3,
+        "global_rope_theta": 160000.0,
+        "local_rope_theta": 10000.0,
+        "classifier_pooling": "mean",
+        "classifier_bias": False,
+        "classifier_activation": "gelu",
+    }
+)
+NOMIC: Mapping[str, Any] = MappingProxyType(
+    {
+        "model_type": "nomic_bert",
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_inner": 48,
+        "n_positions": 64,
+        "max_trained_positions": 64,
+        "layer_norm_epsilon": 1e-12,
+        "activation_function": "swiglu",
+        "type_vocab_size": 2,
+        "prenorm": False,
+        "use_rms_norm": False,
+        "qkv_proj_bias": False,
+        "mlp_fc1_bias": False,
+        "mlp_fc2_bias": False,
+        "rotary_emb_base": 1000,
+        "rotary_emb_fraction": 1.0,
+        "rotary_emb_interleaved": False,
+        "rotary_emb_scale_base": None,
+        "rotary_scaling_factor": None,
+    }
+)
+GTE: Mapping[str, Any] = MappingProxyType(
+    {
+        **SMALL,
+        "max_position_embeddings": 64,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+        "layer_norm_type": "layer_norm",
+        "position_embedding_type": "rope",
+        "rope_theta": 20000.0,
+        "rope_scaling": {"type": "ntk", "factor": 8.0},
+        "type_vocab_size": 1,
+        "pack_qkv": True,
+        "logn_attention_scale": False,
+    }
+)
+ROTARY_ENCODERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "ModernBertModel": MODERNBERT,
+        "NomicBertModel": NOMIC,
+        "NewModel": {**GTE, "model_type": "new"},
+        "GteNewModel": {**GTE, "model_type": "new"},
+        "GteModel": {**GTE, "model_type": "gte", "rope_scaling": None, "rope_theta": 160000.0},
+    }
+)
+"""The backbones, by architecture, and their config.json without what depends on the tokenizer."""
+
+
+def is_jina(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json of RoBERTa's form means Jina's XLM-RoBERTa."""
+    return config.get("position_embedding_type") == "rotary"
+
+
+def rotary_encoder_shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, Shape]:
+    """The tensors of one of ``ROTARY_ENCODERS``."""
+    if architecture == "ModernBertModel":
+        return modernbert_shapes(config)
+    if architecture == "NomicBertModel":
+        return nomic_shapes(config)
+    prefix = "" if architecture == "GteModel" else "new."
+    return {f"{prefix}{name}": shape for name, shape in gte_shapes(config).items()}
+
+
+def jina_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
+    """The tensors of jina-embeddings-v3; each weight of a map or table with its adapters, if there are any."""
+    size, inner = config["hidden_size"], config["intermediate_size"]
+    tables: dict[str, Shape] = {
+        "embeddings.word_embeddings": (config["vocab_size"], size),
+        "embeddings.token_type_embeddings": (config["type_vocab_size"], size),
+    }
+    maps: dict[str, Shape] = {}
+    norms = ["emb_ln"]
+    for number in range(config["num_hidden_layers"]):
+        layer = f"encoder.layers.{number}"
+        maps |= {
+            f"{layer}.mixer.Wqkv": (3 * size, size),
+            f"{layer}.mixer.out_proj": (size, size),
+            f"{layer}.mlp.fc1": (inner, size),
+            f"{layer}.mlp.fc2": (size, inner),
+        }
+        norms += [f"{layer}.norm1", f"{layer}.norm2"]
+    maps["pooler.dense"] = (size, size)
+    shapes: dict[str, Shape] = {}
+    for name, shape in (tables | maps).items():
+        shapes |= _adapted(name, shape, config, swapped=name in tables)
+    return shapes | _biases(maps) | _norms(norms, size)
+
+
+def modernbert_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
+    """The tensors of ModernBERT; the first layer has no norm before its attention."""
+    size, inner = config["hidden_size"], config["intermediate_size"]
+    maps: dict[str, Shape] = {}
+    biased: list[str] = []
+    norms = ["embeddings.norm", "final_norm"]
+    for number in range(config["num_hidden_layers"]):
+        attention = {"attn.Wqkv": (3 * size, size), "attn.Wo": (size, size)}
+        feed_forward = {"mlp.Wi": (2 * inner, size), "mlp.Wo": (size, inner)}
+        maps |= {f"layers.{number}.{name}": shape for name, shape in (attention | feed_forward).items()}
+        biased += [f"layers.{number}.{name}" for name in attention if config["attention_bias"]]
+        biased += [f"layers.{number}.{name}" for name in feed_forward if config["mlp_bias"]]
+        norms += [f"layers.{number}.attn_norm"] if number else []
+        norms.append(f"layers.{number}.mlp_norm")
+    return {
+        "embeddings.tok_embeddings.weight": (config["vocab_size"], size),
+        **_weights(maps),
+        **_biases({name: maps[name] for name in biased}),
+        **_norms(norms, size, bias=config["norm_bias"]),
+    }
+
+
+def nomic_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
+    """The tensors of Nomic's BERT; with ``moe_every_n_layers``, the second of so many layers has experts."""
+    size, inner, every = config["n_embd"], config["n_inner"], config.get("moe_every_n_layers") or 0
+    shapes = _tables(config, size)
+    maps: dict[str, Shape] = {}
+    norms = ["emb_ln"]
+    for number in range(config["n_layer"]):
+        layer = f"encoder.layers.{number}"
+        maps |= {f"{layer}.attn.Wqkv": (3 * size, size), f"{layer}.attn.out_proj": (size, size)}
+        norms += [f"{layer}.norm1", f"{layer}.norm2"]
+        if every and number % every == 1:
+            experts = config["num_experts"]
+            shapes[f"{layer}.mlp.router.layer.weight"] = (experts, size)
+            shapes |= {f"{layer}.mlp.experts.mlp.{name}": (experts * inner, size) for name in ("w1", "w2")}
+            shapes[f"{layer}.mlp.experts.bias"] = (size,)
+            continue
+        gated = config["activation_function"] != "gelu"
+        maps |= {f"{layer}.mlp.{name}": (inner, size) for name in (("fc11", "fc12") if gated else ("fc1",))}
+        maps[f"{layer}.mlp.fc2"] = (size, inner)
+    biased = {name: shape for name, shape in maps.items() if config[_nomic_bias(name)]}
+    return shapes | _weights(maps) | _biases(biased) | _norms(norms, size)
+
+
+def gte_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
+    """The tensors of GTE without a prefix; ``up_gate_proj`` alone has no bias."""
+    size, inner = config["hidden_size"], config["intermediate_size"]
+    shapes = _tables(config, size)
+    maps: dict[str, Shape] = {}
+    norms = ["embeddings.LayerNorm"]
+    for number in range(config["num_hidden_layers"]):
+        layer = f"encoder.layer.{number}"
+        packed = (
+            {"qkv_proj": 3 * size}
+            if config.get("pack_qkv", True)
+            else dict.fromkeys(("q_proj", "k_proj", "v_proj"), size)
+        )
+        maps |= {f"{layer}.attention.{name}": (rows, size) for name, rows in packed.items()}
+        maps |= {f"{layer}.attention.o_proj": (size, size), f"{layer}.mlp.down_proj": (size, inner)}
+        shapes[f"{layer}.mlp.up_gate_proj.weight"] = (2 * inner, size)
+        norms += [f"{layer}.attn_ln", f"{layer}.mlp_ln"]
+    return shapes | _weights(maps) | _biases(maps) | _norms(norms, size)
+
+
+def _nomic_bias(name: str) -> str:
+    """Which key of config.json says whether a map of Nomic's BERT has a bias."""
+    if ".attn." in name:
+        return "qkv_proj_bias"
+    return "mlp_fc2_bias" if name.endswith("fc2") else "mlp_fc1_bias"
+
+
+def _tables(config: Mapping[str, Any], size: int) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {"embeddings.word_embeddings.weight": (config["vocab_size"], size)}
+    if config["type_vocab_size"]:
+        shapes["embeddings.token_type_embeddings.weight"] = (config["type_vocab_size"], size)
+    return shapes
+
+
+def _weights(maps: Mapping[str, Shape]) -> dict[str, Shape]:
+    return {f"{name}.weight": shape for name, shape in maps.items()}
+
+
+def _biases(maps: Mapping[str, Shape]) -> dict[str, Shape]:
+    return {f"{name}.bias": shape[:1] for name, shape in maps.items()}
+
+
+def _norms(names: list[str], size: int, *, bias: bool = True) -> dict[str, Shape]:
+    return {f"{name}.{part}": (size,) for name in names for part in (("weight", "bias") if bias else ("weight",))}
+
+
+def _adapted(name: str, shape: Shape, config: Mapping[str, Any], *, swapped: bool) -> dict[str, Shape]:
+    """A weight, or where there are adapters, the weight and theirs; those of a table have A and B swapped."""
+    tasks = len(config.get("lora_adaptations") or ())
+    if not tasks:
+        return {f"{name}.weight": shape}
+    rank = config["lora_rank"]
+    first, second = (tasks, rank, shape[1]), (tasks, shape[0], rank)
+    a, b = (second, first) if swapped else (first, second)
+    whole = f"{name}.parametrizations.weight"
+    return {f"{whole}.original": shape, f"{whole}.0.lora_A": a, f"{whole}.0.lora_B": b}

@@ -1,0 +1,286 @@
+"""XLMRobertaModel with rotary positions, jina-embeddings-v3: equal to transformers, with adapters merged by hand."""
+
+import re
+from functools import reduce
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from millpond import CheckpointError, InvalidInputError, PoolingParams
+from millpond.testing.checkpoints import tiny, vocabulary, write_sentence_transformers
+from millpond.testing.encoders import JINA
+
+VOCABULARY = len(vocabulary("roberta"))
+LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
+SHORT = (1, 9, 40)
+TASKS = JINA["lora_adaptations"]
+NAMES = (
+    ("emb_ln", "embeddings.LayerNorm"),
+    ("encoder.layers", "layers"),
+    ("mixer.out_proj", "self_attn.o_proj"),
+    ("norm1", "post_attention_layernorm"),
+    ("norm2", "post_mlp_layernorm"),
+)
+ORIGINAL = ".parametrizations.weight.original"
+
+
+def jina(path, **settings):
+    return tiny("XLMRobertaModel", path, position_embedding_type="rotary", **settings)
+
+
+def prompts_of(lengths, seed=0):
+    random = np.random.default_rng(seed)
+    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
+
+
+def error(found, expected):
+    """The largest difference, in units of the largest value that is expected."""
+    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
+    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
+    return worst / max(float(np.abs(rows).max()) for rows in expected)
+
+
+def rewrite(folder, change):
+    """Change the tensors of a checkpoint, a dict by name, in place."""
+    path = folder / "model.safetensors"
+    save_file(change(load_file(path)), path)
+    return folder
+
+
+def merged(tensors, task, scale):
+    """The weights with one adapter, by the formula of the paper: W + scale * B A, and for tables E + scale * A B."""
+    plain = {name: tensor for name, tensor in tensors.items() if ".parametrizations." not in name}
+    for name in tensors:
+        if name.endswith(ORIGINAL):
+            stem = name.removesuffix("original")
+            a, b = tensors[f"{stem}0.lora_A"][task], tensors[f"{stem}0.lora_B"][task]
+            product = torch.einsum("vr,rh->vh", a, b) if "embeddings" in name else torch.einsum("ri,or->oi", a, b)
+            plain[name.removesuffix(ORIGINAL) + ".weight"] = tensors[name] + scale * product
+    return plain
+
+
+@pytest.fixture(scope="session")
+def reference(transformers):
+    """The hidden states of transformers, whose names and whose query, key and value are others."""
+
+    def reference(folder, prompts, task=-1, *, dtype=torch.float32):
+        config = transformers.AutoConfig.from_pretrained(folder).to_dict()
+        scale = config.get("lora_alpha", 1) / config.get("lora_rank", 1)
+        state = {}
+        for name, tensor in merged(load_file(folder / "model.safetensors"), task, scale).items():
+            other = reduce(lambda text, pair: text.replace(*pair), NAMES, name)
+            if "Wqkv" in name:
+                parts = zip("qkv", tensor.chunk(3), strict=True)
+                state |= {other.replace("mixer.Wqkv", f"self_attn.{part}_proj"): values for part, values in parts}
+            elif not name.startswith("pooler"):
+                state[other] = tensor
+        keys = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+        made = transformers.JinaEmbeddingsV3Config(
+            **{key: config[key] for key in (*keys, "hidden_act", "layer_norm_eps", "type_vocab_size")},
+            rope_parameters={"rope_type": "default", "rope_theta": config["rotary_emb_base"]},
+        )
+        model = transformers.JinaEmbeddingsV3Model(made, add_pooling_layer=False)
+        model.load_state_dict(state)
+        model = model.eval().to(dtype)
+        with torch.inference_mode():
+            return [model(torch.tensor([ids])).last_hidden_state[0].float().numpy() for ids in prompts]
+
+    return reference
+
+
+# --- equal to transformers ------------------------------------------------------------------------------------------
+
+
+def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, reference):
+    folder = jina(tmp_path)
+    prompts = prompts_of(LENGTHS)
+    llm = load(folder)
+    expected = reference(folder, prompts)
+    assert error(hidden(llm, prompts), expected) <= 1e-5
+    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= 1e-5
+    assert error(hidden(load(folder, max_num_batched_tokens=17, max_num_seqs=2), prompts), expected) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lora_alpha": 8},
+        {"lora_rank": 3, "lora_alpha": 2},
+        {"rotary_emb_base": 500.0},
+        {"hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 7},
+        {"layer_norm_eps": 0.1},
+        {"type_vocab_size": 2},
+        {"lora_adaptations": None},
+    ],
+    ids=str,
+)
+def test_the_shape_in_config_json_is_taken(tmp_path, load, hidden, reference, change):
+    folder = jina(tmp_path, **change)
+    assert error(hidden(load(folder), prompts_of(SHORT)), reference(folder, prompts_of(SHORT))) <= 1e-5
+
+
+def test_rope_theta_goes_before_rotary_emb_base(tmp_path, load, hidden):
+    folder = jina(tmp_path, lora_adaptations=None)
+    prompts = prompts_of(SHORT)
+    found = hidden(load(folder, hf_overrides={"rope_theta": 500.0}), prompts)
+    assert error(found, hidden(load(folder, hf_overrides={"rotary_emb_base": 500.0}), prompts)) == 0
+    assert error(found, hidden(load(folder), prompts)) > 1e-3
+
+
+def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference):
+    folder = jina(tmp_path)
+    prompts = prompts_of(LENGTHS)
+    exact = reference(folder, prompts)
+    assert 0 < error(hidden(load(folder, dtype="bfloat16"), prompts), exact) <= 2e-2
+
+
+def test_int8_is_near_float32(tmp_path, load):
+    folder = jina(tmp_path, hidden_size=128, intermediate_size=256)
+    prompts = prompts_of(LENGTHS)
+    exact, found = (
+        np.stack([output.outputs.array for output in llm.embed(prompts, use_tqdm=False)])
+        for llm in (load(folder), load(folder, quantization="int8"))
+    )
+    cosines = (exact * found).sum(axis=1)
+    assert 0.99 < cosines.min() < 1 - 1e-7
+
+
+@pytest.mark.parametrize("settings", [{}, {"quantization": "int8"}, {"dtype": "bfloat16"}], ids=str)
+def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden, settings):
+    folder = jina(tmp_path, intermediate_size=50)
+    prompts = prompts_of(LENGTHS)
+    together = hidden(load(folder, deterministic=True, **settings), prompts)
+    small = load(folder, deterministic=True, max_num_batched_tokens=40, max_num_seqs=3, **settings)
+    assert all(map(np.array_equal, hidden(small, prompts), together))
+    assert all(np.array_equal(hidden(small, prompt)[0], rows) for prompt, rows in zip(prompts, together, strict=True))
+
+
+# --- adapters -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("place", "task"), [*enumerate(TASKS)])
+def test_an_adapter_is_chosen_by_name_or_by_place(tmp_path, load, hidden, reference, place, task):
+    folder = jina(tmp_path)
+    prompts = prompts_of(SHORT)
+    expected = reference(folder, prompts, place)
+    by_name = hidden(load(folder, hf_overrides={"lora_adaptation": task}), prompts)
+    assert error(by_name, expected) <= 1e-5
+    for choice in (place, place - len(TASKS)):
+        assert error(hidden(load(folder, hf_overrides={"lora_adaptation": choice}), prompts), by_name) == 0
+    default = hidden(load(folder), prompts)
+    assert (error(default, by_name) == 0) is (task == "text-matching")
+
+
+def test_config_json_may_choose_the_adapter(tmp_path, load, hidden):
+    prompts = prompts_of(SHORT)
+    chosen = load(jina(tmp_path / "a", lora_adaptation="separation"))
+    asked = load(jina(tmp_path / "b"), hf_overrides={"lora_adaptation": "separation"})
+    assert error(hidden(chosen, prompts), hidden(asked, prompts)) == 0
+
+
+@pytest.mark.parametrize("shards", [2, 7])
+def test_parts_of_an_adapter_may_lie_in_several_files(tmp_path, load, hidden, shards):
+    prompts = prompts_of(SHORT)
+    whole, sharded = jina(tmp_path / "whole"), jina(tmp_path / "sharded", shards=shards)
+    assert error(hidden(load(sharded), prompts), hidden(load(whole), prompts)) == 0
+
+
+def test_a_merged_weight_is_rounded_once(tmp_path, load, hidden, reference):
+    """The files of the published model are bfloat16: in that, small changes by an adapter would be lost twice."""
+    folder = jina(tmp_path, dtype="bfloat16", lora_alpha=0.01)
+    prompts = prompts_of(SHORT)
+    rewrite(folder, lambda tensors: {name: tensor.float() for name, tensor in tensors.items()})
+    expected = reference(folder, prompts)
+    rewrite(folder, lambda tensors: {name: tensor.bfloat16() for name, tensor in tensors.items()})
+    assert error(hidden(load(folder, dtype="float32"), prompts), expected) <= 1e-5
+
+
+@pytest.mark.parametrize("asked", ["retrieval", 5, -6, True, 1.0, ["separation"]])
+def test_an_adapter_that_is_not_there_is_refused(tmp_path, load, asked):
+    said = rf"lora_adaptation {re.escape(repr(asked))} is no adapter.*'retrieval\.query', .*'text-matching', .* 0 to 4"
+    with pytest.raises(CheckpointError, match=said):
+        load(jina(tmp_path), hf_overrides={"lora_adaptation": asked})
+
+
+@pytest.mark.parametrize("lacking", ["original", "0.lora_A", "0.lora_B"])
+def test_a_part_that_is_missing_is_named(tmp_path, load, lacking):
+    weight = "encoder.layers.1.mixer.Wqkv.parametrizations.weight"
+    folder = jina(tmp_path)
+    rewrite(folder, lambda tensors: {name: tensors[name] for name in tensors if name != f"{weight}.{lacking}"})
+    with pytest.raises(CheckpointError, match=rf"has .* of {re.escape(weight)}, and lacks {re.escape(lacking)}$"):
+        load(folder)
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 31), (5, 3, 32), (2, 4, 32), (4, 32)], ids=str)
+def test_an_adapter_of_another_shape_is_refused(tmp_path, load, shape):
+    name = "encoder.layers.0.mlp.fc1.parametrizations.weight.0.lora_A"
+    folder = rewrite(jina(tmp_path), lambda tensors: tensors | {name: torch.ones(shape)})
+    with pytest.raises(
+        CheckpointError, match=r"adapters of encoder\.layers\.0\.mlp\.fc1 do not fit, with lora_rank 4: "
+    ):
+        load(folder, hf_overrides={"lora_adaptation": 0})
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_adapters_of_another_rank_than_stated_are_refused(tmp_path, load, rank):
+    with pytest.raises(CheckpointError, match=f"do not fit, with lora_rank {rank}: "):
+        load(jina(tmp_path), hf_overrides={"lora_rank": rank})
+
+
+# --- served as it is published --------------------------------------------------------------------------------------
+
+
+def test_it_is_served_as_the_published_model(tmp_path, load, hidden):
+    folder = jina(tmp_path, prefix="roberta.", tokenizer=True)
+    write_sentence_transformers(folder, pooling="mean", layout="old")
+    llm = load(folder, runner="pooling", trust_remote_code=True)
+    text = "the old mill by the pond"
+    rows = hidden(llm, [text])[0]
+    mean = rows.mean(axis=0)
+    (whole,) = llm.embed([text], use_tqdm=False)
+    np.testing.assert_allclose(whole.outputs.array, mean / np.linalg.norm(mean), rtol=0, atol=1e-6)
+    (cut,) = llm.embed([text], pooling_params=PoolingParams(dimensions=16), use_tqdm=False)
+    np.testing.assert_allclose(cut.outputs.array, mean[:16] / np.linalg.norm(mean[:16]), rtol=0, atol=1e-6)
+    with pytest.raises(InvalidInputError, match="12"):
+        llm.embed([text], pooling_params=PoolingParams(dimensions=12), use_tqdm=False)
+    assert llm.model_config.prompts["retrieval.passage"] == JINA["task_instructions"]["retrieval.passage"]
+    assert llm.model_config.max_model_len == 64
+
+
+# --- what else has these names --------------------------------------------------------------------------------------
+
+
+def with_flash_names(tensors):
+    """The names that Jina's implementation gives the tensors of a RoBERTa."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        new = name.replace("encoder.layer.", "encoder.layers.").replace("attention.output.dense", "mixer.out_proj")
+        new = new.replace("attention.output.LayerNorm", "norm1").replace("output.LayerNorm", "norm2")
+        new = new.replace("intermediate.dense", "mlp.fc1").replace("output.dense", "mlp.fc2")
+        renamed[new.replace("embeddings.LayerNorm", "emb_ln")] = tensor
+    for query in [name for name in renamed if ".attention.self.query." in name]:
+        parts = [renamed.pop(query.replace("query", part)) for part in ("query", "key", "value")]
+        renamed[query.replace("attention.self.query", "mixer.Wqkv")] = torch.cat(parts)
+    return renamed
+
+
+def test_these_names_do_as_well_with_a_table_of_positions(tmp_path, load, hidden):
+    prompts = prompts_of(SHORT)
+    plain = tiny("XLMRobertaModel", tmp_path / "a")
+    renamed = rewrite(tiny("XLMRobertaModel", tmp_path / "b"), with_flash_names)
+    assert error(hidden(load(renamed), prompts), hidden(load(plain), prompts)) == 0
+
+
+def test_these_names_do_as_well_with_a_classifier(tmp_path, load):
+    name = "XLMRobertaForSequenceClassification"
+    plain, renamed = tiny(name, tmp_path / "a", num_labels=3), tiny(name, tmp_path / "b", num_labels=3)
+    rewrite(renamed, with_flash_names)
+    expected, found = (load(folder).classify(prompts_of(SHORT), use_tqdm=False) for folder in (plain, renamed))
+    assert [one.outputs.probs for one in found] == [other.outputs.probs for other in expected]
+
+
+def test_positions_of_another_kind_are_refused(tmp_path, load):
+    with pytest.raises(CheckpointError, match="'alibi'; RobertaModel knows 'absolute' and 'rotary'"):
+        load(jina(tmp_path), hf_overrides={"position_embedding_type": "alibi"})
