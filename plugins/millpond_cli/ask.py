@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from millpond.llm import LLM
     from millpond.outputs import PoolingRequestOutput
 
+PLUGIN = "plugin"
 # The results of some rows, none of which is at fault, in their order; one that fails has an error.
 Ask = Callable[["LLM", Sequence[Row], Progress], "Sequence[PoolingRequestOutput[Any]]"]
 
@@ -32,7 +33,7 @@ def encoding(task: str | None, typed: Asking, **params: Any) -> Ask:
     def ask(llm: "LLM", rows: Sequence[Row], progress: Progress) -> "Sequence[PoolingRequestOutput[Any]]":
         from millpond.params import PoolingParams  # noqa: PLC0415  needs pydantic; --help does not
 
-        prompts = [row.text if row.data is None else {"data": row.data} for row in rows]
+        prompts = [_data(row) for row in rows] if task == PLUGIN else [row.text for row in rows]
         return llm.encode(
             prompts,
             PoolingParams(**params),
@@ -43,6 +44,10 @@ def encoding(task: str | None, typed: Asking, **params: Any) -> Ask:
         )
 
     return ask
+
+
+def _data(row: Row) -> dict[str, object]:
+    return {"data": row.text if row.data is None else row.data}
 
 
 def scoring(typed: Asking, pairing: Pairing) -> Ask:

@@ -1,12 +1,15 @@
 """How a result is told in words: the fields of a JSON object, the columns of CSV. One content a kind of result."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from millpond_cli.writers import Result
 
 Array = NDArray[np.float32]
 
@@ -14,13 +17,13 @@ Array = NDArray[np.float32]
 class Content(Protocol):
     """How the results of a command are told."""
 
-    def json(self, value: Any) -> str:
+    def json(self, result: "Result") -> str:
         """A result as the fields of a JSON object, without its braces."""
 
     def columns(self, size: int) -> list[str]:
         """The names of the columns of results with so many values."""
 
-    def cells(self, value: Any) -> list[str]:
+    def cells(self, result: "Result") -> list[str]:
         """A result as cells of CSV."""
 
 
@@ -36,34 +39,34 @@ class Numbers:
     field: str = "embedding"
     column: str = "e"
 
-    def json(self, value: Array) -> str:
+    def json(self, result: "Result") -> str:
         """``"embedding": [0.1, ...]``; a list of lists for one row a token."""
-        return f'"{self.field}": {_list(value)}'
+        return f'"{self.field}": {_list(result.value)}'
 
     def columns(self, size: int) -> list[str]:
         """``e0``, ``e1`` ..."""
         return [f"{self.column}{n}" for n in range(size)]
 
-    def cells(self, value: Array) -> list[str]:
+    def cells(self, result: "Result") -> list[str]:
         """A cell a dimension."""
-        return number_texts(value)
+        return number_texts(result.value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
     """One number."""
 
-    def json(self, value: Array) -> str:
+    def json(self, result: "Result") -> str:
         """``"score": 0.98``."""
-        return f'"score": {self.cells(value)[0]}'
+        return f'"score": {self.cells(result)[0]}'
 
     def columns(self, size: int) -> list[str]:  # noqa: ARG002  it is one, whatever the model
         """``score``."""
         return ["score"]
 
-    def cells(self, value: Array) -> list[str]:
+    def cells(self, result: "Result") -> list[str]:
         """One cell."""
-        return number_texts(np.atleast_1d(value))
+        return number_texts(np.atleast_1d(result.value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +83,15 @@ class Classes:
     field: str = "probs"
     top: int | None = None
 
-    def json(self, value: Array) -> str:
+    def json(self, result: "Result") -> str:
         """``"label": "joy", "probs": {"joy": 0.9, ...}``."""
-        texts, order = number_texts(value), self._order(value)
-        pairs = ", ".join(f"{_text(self.labels[place])}: {texts[place]}" for place in order)
-        return f'"label": {_text(self.labels[best(value)])}, "{self.field}": {{{pairs}}}'
+        return self.told(result.value)
+
+    def told(self, value: Array) -> str:
+        """The same of the numbers of the classes, [num_labels]."""
+        texts = number_texts(value)
+        pairs = ", ".join(f"{_text(self.labels[place])}: {texts[place]}" for place in self._order(value))
+        return f'"label": {_text(self._best(value))}, "{self.field}": {{{pairs}}}'
 
     def columns(self, size: int) -> list[str]:  # noqa: ARG002  the labels say it
         """``label`` and a column a class; or the names of the best, each before its number."""
@@ -93,12 +100,15 @@ class Classes:
         numbers = range(1, min(self.top, len(self.labels)) + 1)
         return [name for number in numbers for name in (f"label_{number}", f"{self.field}_{number}")]
 
-    def cells(self, value: Array) -> list[str]:
+    def cells(self, result: "Result") -> list[str]:
         """A cell a column."""
-        texts = number_texts(value)
+        value, texts = result.value, number_texts(result.value)
         if self.top is None:
-            return [self.labels[best(value)], *texts]
+            return [self._best(value), *texts]
         return [cell for place in self._order(value) for cell in (self.labels[place], texts[place])]
+
+    def _best(self, value: Array) -> str:
+        return self.labels[int(value.argmax())]
 
     def _order(self, value: Array) -> list[int]:
         if self.top is None:
@@ -108,25 +118,49 @@ class Classes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenClasses:
+    """The classes of each token of a text, for JSON alone.
+
+    Attributes:
+        classes: How those of one are told.
+        token: The token of an id.
+    """
+
+    classes: Classes
+    token: Callable[[int], str]
+
+    def json(self, result: "Result") -> str:
+        """``"tokens": [{"token": "Paris", "label": ...}, ...]``; without ``token`` where a row is not that of one."""
+        rows, ids = result.value, result.token_ids
+        known = len(ids) == len(rows)
+        names = [f'"token": {_text(self.token(number))}, ' for number in ids] if known else [""] * len(rows)
+        told = (f"{{{name}{self.classes.told(row)}}}" for name, row in zip(names, rows, strict=True))
+        return f'"tokens": [{", ".join(told)}]'
+
+    def columns(self, size: int) -> list[str]:
+        """Those of the classes."""
+        return self.classes.columns(size)
+
+    def cells(self, result: "Result") -> list[str]:
+        """One cell, with JSON in it."""
+        return [self.json(result)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Anything:
     """What an IO processor of a plugin's makes, as JSON has it."""
 
-    def json(self, value: Any) -> str:
+    def json(self, result: "Result") -> str:
         """``"data": ...``."""
-        return f'"data": {json.dumps(value, ensure_ascii=False, default=_plain)}'
+        return f'"data": {json.dumps(result.value, ensure_ascii=False, default=_plain)}'
 
     def columns(self, size: int) -> list[str]:  # noqa: ARG002  the protocol has it
         """``data``."""
         return ["data"]
 
-    def cells(self, value: Any) -> list[str]:
+    def cells(self, result: "Result") -> list[str]:
         """One cell, with JSON in it."""
-        return [self.json(value).removeprefix('"data": ')]
-
-
-def best(value: Array) -> int:
-    """The place of the class with the greatest number."""
-    return int(value.argmax())
+        return [self.json(result).removeprefix('"data": ')]
 
 
 def number_texts(vector: Array) -> list[str]:

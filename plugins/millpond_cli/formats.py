@@ -9,6 +9,7 @@ from millpond.errors import UnknownNameError
 from millpond.plugins import get_plugin_manager
 from millpond_cli.output import STDOUT
 
+TABLE = "table"  # for a person
 RECORDS = ("jsonl", "json", "csv")
 BINARY = ("npy", "npz")
 
@@ -25,7 +26,7 @@ def choose_format(asked: str | None, path: str | None, known: Sequence[str], *, 
     Raises:
         CommandError: It is none of those that are known.
     """
-    chosen = asked or _format_of(path, known) or plain
+    chosen = asked or _format_of(path, [name for name in known if name != TABLE]) or plain
     if chosen not in known:
         message = f"--format {chosen!r}: expected one of {', '.join(known)}"
         raise CommandError(message, exit_code=USAGE)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from millpond_cli.report import Report
 
 LABEL_WIDTH = 14
+SHOWN = 8  # labels
+UNSAID = "the default of Millpond"
 
 EXAMPLES = (
     "millpond inspect all-MiniLM-L6-v2",
@@ -63,15 +65,42 @@ def _lines(report: "Report") -> Iterator[str]:
 
 
 def _architecture(it: dict[str, Any]) -> Iterator[str]:
+    stated = [str(name) for name in it["stated"]] if isinstance(it["stated"], list) else []
     if it["name"] is None:
-        stated = it["stated"] if isinstance(it["stated"], list) else ()
-        yield f"{', '.join(map(str, stated))}, which no plugin serves" if stated else "not stated"
-    else:
-        yield f"{it['name']}, by {_plugin(it)}: {it['summary']}"
+        yield f"{', '.join(stated)}, which no plugin serves" if stated else "not stated"
+        return
+    yield f"{it['name']}, by {_plugin(it)}: {it['summary']}"
+    if stated and it["name"] not in stated:
+        yield f"of the same family as {', '.join(stated)}, which config.json names"
 
 
 def _converter(it: dict[str, Any]) -> Iterator[str]:
-    yield f"{it['name']}, by {_plugin(it)}"
+    yield f"{it['name']}, by {_plugin(it)}: for {', '.join(it['architectures'])}; gives {', '.join(it['tasks'])}"
+
+
+def _known(it: dict[str, Any]) -> Iterator[str]:
+    for key, value in it.items():
+        yield f"{key}: {json.dumps(value, ensure_ascii=False)}"
+
+
+def _pooler(fields: dict[str, Any]) -> Iterator[str]:
+    for name, it in fields.items():
+        if it["from"] != UNSAID:
+            yield f"{name}: {json.dumps(it['value'], ensure_ascii=False)}, from {it['from']}"
+
+
+def _classes(it: dict[str, Any]) -> Iterator[str]:
+    labels = ", ".join(it["labels"][:SHOWN]) + (" ..." if len(it["labels"]) > SHOWN else "")
+    yield f"{it['num_labels']}: {labels}; {it['activation']}, from {it['activation_from']}"
+
+
+def _io_processor(it: dict[str, Any]) -> Iterator[str]:
+    yield f"{it['name']}, by the plugin {it['plugin']}, named by {it['from']}"
+
+
+def _matryoshka(it: dict[str, Any]) -> Iterator[str]:
+    sizes = ", ".join(map(str, it["dimensions"])) if it["dimensions"] else "any smaller number of dimensions"
+    yield f"{sizes}, from {it['from']}"
 
 
 def _plugin(it: dict[str, Any]) -> str:
@@ -137,8 +166,13 @@ FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]]], ...] = (
     ("folder", "path", _as_it_is),
     ("architecture", "architecture", _architecture),
     ("converter", "converter", _converter),
+    ("known", "known", _known),
     ("tasks", "tasks", _tasks),
+    ("pooler", "pooler", _pooler),
+    ("classes", "classes", _classes),
+    ("IO processor", "io_processor", _io_processor),
     ("dimensions", "embedding_size", _as_it_is),
+    ("matryoshka", "matryoshka", _matryoshka),
     ("dense", "dense", _dense),
     ("max length", "max_model_len", _lengths),
     ("tokenizer", "tokenizer", _tokenizer),

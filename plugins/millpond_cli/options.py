@@ -21,6 +21,16 @@ Texts = Annotated[
 WithText = Annotated[bool, option("Output", "--with-text", help="Write each text beside its result.")]
 AsJson = Annotated[bool, option("Output", "--json", help="Print JSON.")]
 Quiet = Annotated[bool, option("Output", "--quiet", "-q", help="No progress bar and no notes; errors alone.")]
+RecordsFormat = Annotated[
+    str | None,
+    option(
+        "Output",
+        "--format",
+        "-f",
+        metavar="FORMAT",
+        help="jsonl, json or csv. If unset, by the name of the file; else jsonl.",
+    ),
+]
 Quantization = Annotated[
     str | None,
     option(
@@ -93,6 +103,40 @@ class ReadingTexts(Reading):
     text_key: Annotated[
         str | None,
         option("Input", "--text-key", metavar="KEY", help="The JSON field or CSV column of the text; text if unset."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingPairs(Reading):
+    """The same of pairs of a query and a document."""
+
+    query_key: Annotated[
+        str | None,
+        option(
+            "Input",
+            "--query-key",
+            metavar="KEY",
+            help="The JSON field or CSV column of the query; query if unset, in a file of queries text.",
+        ),
+    ] = None
+    document_key: Annotated[
+        str | None,
+        option(
+            "Input",
+            "--document-key",
+            metavar="KEY",
+            help="The JSON field or CSV column of the document; document if unset, in a file of documents text.",
+        ),
+    ] = None
+    queries: Annotated[
+        str | None,
+        option(
+            "Input", "--queries", metavar="FILE", help="Read queries from a file of their own: one, or one a document."
+        ),
+    ] = None
+    documents: Annotated[
+        str | None,
+        option("Input", "--documents", "-d", metavar="FILE", help="Read documents from a file of their own."),
     ] = None
 
 
@@ -262,7 +306,7 @@ class Asking:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairing:
-    """How a query and a document become one text, for models that read both at once."""
+    """How a query and a document become one text, for models that read both at once; the fields of ``LLM.score``."""
 
     instruction: Annotated[
         str | None,

@@ -18,8 +18,8 @@ from millpond.loading.source import find_repository
 from millpond.machine import available_cores, processor_name
 from millpond.registry import Entry, Registry
 from millpond_cli.checkpoint_files import weights_of
+from millpond_cli.report_pooling import ORIGINS, Pooling, known_settings, notes_on_prompts, pooling_file, prompts_of
 
-ORIGINS = {"user": "the command line", "default": "the default of Millpond"}
 COSINE = (None, "cosine")
 
 
@@ -78,8 +78,14 @@ class _Looker:
         facts, attempt = self.report.facts, self.report.attempt
         facts["architecture"] = self._architecture()
         facts["converter"] = self._converter()
-        facts["tasks"] = attempt(self._tasks)
-        facts["embedding_size"] = None if self.resolution is None else self.resolution.embedding_size
+        facts["known"] = attempt(lambda: known_settings(self.repository))
+        pooling = None if self.resolution is None else Pooling(self.registry, self.resolution, attempt)
+        facts["tasks"] = attempt(lambda: self._tasks(pooling))
+        facts["pooler"] = {} if pooling is None else pooling.pooler()
+        facts["classes"] = None if pooling is None else pooling.classes()
+        facts["io_processor"] = None if pooling is None else pooling.io_processor()
+        facts["embedding_size"] = None if pooling is None else pooling.embedding_size()
+        facts["matryoshka"] = None if pooling is None else pooling.matryoshka(self.arguments.load.hf_overrides)
         facts["dense"] = attempt(self._dense)
         facts["max_model_len"] = attempt(self._lengths)
         facts["tokenizer"] = attempt(self._tokenizer)
@@ -102,42 +108,15 @@ class _Looker:
     def _converter(self) -> dict[str, Any] | None:
         if self.resolution is None or self.resolution.converter is None:
             return None
-        return _served(self.resolution.converter)
+        entry = self.resolution.converter
+        return {**_served(entry), "tasks": list(entry.spec.tasks), "architectures": list(entry.spec.architectures)}
 
-    def _tasks(self) -> list[dict[str, Any]]:
-        if self.resolution is None:
+    def _tasks(self, pooling: Pooling | None) -> list[dict[str, Any]]:
+        if pooling is None:
             return []
-        if not self.resolution.tasks:
+        if not pooling.resolution.tasks:
             self.report.problems.append("its architecture serves no task by itself, and no converter gives it one")
-        return [self._task(self.resolution, name) for name in self.resolution.tasks]
-
-    def _task(self, resolution: Resolution, name: str) -> dict[str, Any]:
-        spec = self.registry.tasks.get(name).spec
-        by_task = Choice(value=spec.default_pooling, origin="task")
-        key = "tok_pooling_type" if spec.per_token else "seq_pooling_type"
-        pooling = resolution.pooler.get(key, by_task)
-        pooler = self.report.attempt(lambda: self.registry.poolers.get(pooling.value))
-        normalize = resolution.pooler.get("use_activation", Choice(value=True, origin="task"))
-        return {
-            "name": name,
-            "pooling": pooling.value,
-            "pooling_from": self._origin(pooling, name, self._pooling_file()),
-            "pooler_plugin": None if pooler is None else pooler.origin.plugin,
-            "activation": spec.default_activation if normalize.value else None,
-            "activation_from": self._origin(normalize, name, "modules.json"),
-        }
-
-    def _origin(self, choice: Choice, task: str, file: str) -> str:
-        if choice.origin == "task":
-            return f"the default of the task {task}"
-        if choice.origin == "architecture" and self.resolution is not None:
-            return f"the architecture {self.resolution.architecture.spec.name}"
-        return file if choice.origin == "sentence_transformers" else ORIGINS.get(choice.origin, choice.origin)
-
-    def _pooling_file(self) -> str:
-        modules = self.repository.sentence_transformers.modules
-        pooling = next((module for module in modules if module.type == "Pooling"), None)
-        return "modules.json" if pooling is None else f"{self._relative(pooling.path)}/config.json"
+        return pooling.tasks()
 
     def _dense(self) -> list[dict[str, Any]]:
         return [self._dense_layer(module) for module in self.repository.sentence_transformers.dense]
@@ -190,20 +169,9 @@ class _Looker:
         }
 
     def _prompts(self) -> dict[str, Any]:
-        files = self.repository.sentence_transformers
-        default = files.default_prompt_name
-        if default is not None:
-            text = files.prompts.get(default)
-            said = f"names a default prompt {default!r}" + (
-                " that it does not have" if text is None else f" ({text!r})"
-            )
-            way_out = "Millpond puts no prompt before a text unless it is asked to: write it into the texts"
-            self.report.notes.append(f"config_sentence_transformers.json {said}. {way_out}")
-        if not files.include_prompt:
-            self.report.notes.append(
-                f"{self._pooling_file()} leaves the prompt out of pooling; Millpond pools all tokens"
-            )
-        return {"named": dict(files.prompts), "default": default}
+        found = prompts_of(self.repository.sentence_transformers, self.config)
+        self.report.notes.extend(notes_on_prompts(found, pooling_file(self.repository)))
+        return found
 
     def _similarity(self) -> str | None:
         stated = self.repository.sentence_transformers.similarity

@@ -89,13 +89,14 @@ class Source:
         return self.kind in ("jsonl", "csv")
 
 
-def choose_source(texts: Sequence[str], path: str | None, kind: str | None) -> Source:
+def choose_source(texts: Sequence[str], path: str | None, kind: str | None, *, called: str = "argument") -> Source:
     """What the arguments name.
 
     Args:
         texts: The texts on the command line; ``-`` alone is stdin.
         path: The file of ``--input``.
         kind: The format of the input, where its name does not say it.
+        called: What messages call a text on the command line.
 
     Raises:
         CommandError: They name nothing, or two things.
@@ -112,7 +113,7 @@ def choose_source(texts: Sequence[str], path: str | None, kind: str | None) -> S
         if kind is not None:
             message = "--input-format is that of a file or of stdin, and the texts are on the command line"
             raise CommandError(message, exit_code=USAGE)
-        return Source("argument", "arguments", lambda: nullcontext(texts))
+        return Source(called, "arguments", lambda: nullcontext(texts))
     if not texts and path is None and sys.stdin is not None and sys.stdin.isatty():
         message = "there is nothing to read"
         hint = "pass texts, name a file by --input FILE, or pipe lines into stdin"
@@ -161,7 +162,7 @@ def read_rows(source: Source, content: BinaryIO | Sequence[str], keys: Keys) -> 
     """
     if source.kind == "arguments":
         texts: Iterable[str] = content  # type: ignore[assignment]  # what this kind opens as
-        return (_checked(Row(n, f"argument {n + 1}", text)) for n, text in enumerate(texts))
+        return (_checked(Row(n, f"{source.name} {n + 1}", text)) for n, text in enumerate(texts))
     lines = _lines(content)  # type: ignore[arg-type]  # all other kinds are files
     readers = {"txt": _read_text, "jsonl": _read_jsonl, "csv": _read_csv}
     return map(_checked, readers[source.kind](lines, source.name, keys))

@@ -144,10 +144,18 @@ def write(source: Input, work: Work, path: str | None, kind: str, layout: "Calla
         layout: What is written, by the model.
     """
     with open_output(path) as file:
-        run(source, work, lambda llm, chunks: _write(file, kind, layout(llm), chunks))
+        run(source, work, lambda llm, chunks: write_results(file, kind, layout(llm), chunks))
 
 
-def _write(file: BinaryIO, kind: str, layout: "Layout", chunks: "Iterable[list[Result]]") -> None:
+def write_results(file: BinaryIO, kind: str, layout: "Layout", chunks: "Iterable[Sequence[Result]]") -> None:
+    """Write results as they come.
+
+    Args:
+        file: Where to.
+        kind: The format.
+        layout: What is written.
+        chunks: The results, in pieces.
+    """
     from millpond_cli.writers import WRITERS  # noqa: PLC0415  needs numpy; --help does not
 
     writer = WRITERS[kind](file, layout)
@@ -192,6 +200,7 @@ def _result(row: Row, output: "PoolingRequestOutput[Any] | None") -> "Result":
         value=getattr(output.outputs, "array", output.outputs),
         num_tokens=output.num_prompt_tokens,
         num_dropped_tokens=output.num_dropped_tokens,
+        token_ids=output.prompt_token_ids,
     )
 
 

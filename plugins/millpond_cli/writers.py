@@ -28,6 +28,8 @@ class Result:
         num_tokens: How many tokens the model read; 0 where that cannot be told.
         num_dropped_tokens: How many were cut off.
         error: Why there is no result.
+        token_ids: The ids that the model read; empty where that cannot be told.
+        rank: Its place among all, from 1; 0 where there is no order.
     """
 
     row: Row
@@ -35,6 +37,8 @@ class Result:
     num_tokens: int = 0
     num_dropped_tokens: int = 0
     error: str = ""
+    token_ids: Sequence[int] = ()
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,9 @@ class Layout:
         with_error: A column for the error, likewise.
         dimensions: How many dimensions a vector has, as far as the model says; for results without any vector.
         content: How a result is told.
-        texts: The names of the texts of a row.
+        texts: Which texts of a row are written.
+        with_rank: The place among all.
+        array: The name of the array in npz.
     """
 
     with_text: bool = False
@@ -56,6 +62,8 @@ class Layout:
     dimensions: int | None = None
     content: Content = field(default_factory=Numbers)
     texts: Sequence[str] = ("text",)
+    with_rank: bool = False
+    array: str = "embeddings"
 
 
 class Writer(Protocol):
@@ -147,16 +155,16 @@ class CsvWriter:
         self._write([*self._names(), *self._columns])
 
     def _names(self) -> list[str]:
-        chosen = {"id": self._layout.with_id, "error": self._layout.with_error}
+        chosen = {"rank": self._layout.with_rank, "id": self._layout.with_id, "error": self._layout.with_error}
         texts = self._layout.texts if self._layout.with_text else ()
-        return [name for name in ("index", "id", *texts, "num_tokens", "error") if chosen.get(name, True)]
+        return [name for name in ("rank", "index", "id", *texts, "num_tokens", "error") if chosen.get(name, True)]
 
     def _write_waiting(self) -> None:
         for result in self._waiting:
-            row, value = result.row, result.value
-            cells = {"index": row.index, "id": row.id, **row.texts, "error": result.error}
+            row = result.row
+            cells = {"rank": result.rank, "index": row.index, "id": row.id, **row.texts, "error": result.error}
             cells["num_tokens"] = result.num_tokens or ""
-            told = [""] * len(self._columns) if value is None else self._layout.content.cells(value)
+            told = [""] * len(self._columns) if result.value is None else self._layout.content.cells(result)
             self._write([*(cells.get(name, "") for name in self._names()), *told])
         self._waiting = []
 
@@ -220,6 +228,7 @@ class NpzWriter:
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         self._file = file
+        self._name = layout.array
         self._rows = tempfile.TemporaryFile()  # noqa: SIM115  closed by release()
         self._embeddings = NpyWriter(self._rows, layout)
         self._offsets = [0]
@@ -235,7 +244,7 @@ class NpzWriter:
         self._embeddings.finish()
         self._rows.seek(0)
         with zipfile.ZipFile(self._file, "w") as archive:
-            with archive.open("embeddings.npy", "w", force_zip64=True) as member:
+            with archive.open(f"{self._name}.npy", "w", force_zip64=True) as member:
                 shutil.copyfileobj(self._rows, member)
             with archive.open("offsets.npy", "w") as member:
                 np.save(member, np.asarray(self._offsets, dtype=np.int64))
@@ -261,18 +270,19 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
 
 
 def _object(result: Result, layout: Layout) -> str:
-    head: dict[str, Any] = {"index": result.row.index}
+    head: dict[str, Any] = {"rank": result.rank} if layout.with_rank else {}
+    head["index"] = result.row.index
     if result.row.id is not None:
         head["id"] = result.row.id
     if layout.with_text:
-        head |= {name: text for name, text in result.row.texts.items() if text}
+        head |= {name: text for name, text in result.row.texts.items() if text and name in layout.texts}
     if result.value is None:
         return json.dumps({**head, "error": result.error}, ensure_ascii=False)
     if result.num_tokens:
         head["num_tokens"] = result.num_tokens
     if result.num_dropped_tokens:
         head["num_dropped_tokens"] = result.num_dropped_tokens
-    return f"{json.dumps(head, ensure_ascii=False)[:-1]}, {layout.content.json(result.value)}}}"
+    return f"{json.dumps(head, ensure_ascii=False)[:-1]}, {layout.content.json(result)}}}"
 
 
 def _encoded(text: str) -> bytes:

@@ -7,8 +7,11 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from millpond import cli
+from millpond import PoolerConfig, cli
+from millpond.plugins import PluginManager
+from millpond.specs import ConverterSpec, IOProcessorSpec
 from millpond.testing import checkpoints
+from millpond_cli import inspect as command
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -120,7 +123,12 @@ def test_dense_modules_prompts_and_similarity(folder):
             "activation": "torch.nn.modules.activation.Tanh",
         }
     ]
-    assert found["prompts"] == {"named": {"query": "query: "}, "default": None}
+    assert found["prompts"] == {
+        "named": {"query": "query: "},
+        "from": {"query": "config_sentence_transformers.json"},
+        "default": None,
+        "include_prompt": True,
+    }
     assert found["similarity"] == "cosine"
     told = inspect(folder).stdout
     assert "  dense         32 to 16, torch.nn.modules.activation.Tanh, from 2_Dense\n" in told
@@ -131,9 +139,9 @@ def test_what_is_set_aside_is_noted(folder):
     edit(folder / "config_sentence_transformers.json", default_prompt_name="query", similarity_fn_name="dot")
     edit(folder / "1_Pooling" / "config.json", include_prompt=False)
     notes = facts(folder)["notes"]
-    assert any("names a default prompt 'query' ('query: ')" in note for note in notes)
+    assert any("names a default prompt 'query' ('query: '): it stands before a text with" in note for note in notes)
     assert any("similarity 'dot'" in note for note in notes)
-    assert any(note.startswith("1_Pooling/config.json leaves the prompt out of pooling") for note in notes)
+    assert any(note.startswith("1_Pooling/config.json leaves prompts out of pooling") for note in notes)
     assert any("48 counts" in note for note in notes)
 
 
@@ -156,6 +164,119 @@ def test_what_nothing_states_has_a_default(tmp_path):
     assert found["tasks"][0]["activation_from"] == "the default of the task embed"
     assert found["tokenizer"]["file"] is None
     assert "there is no tokenizer.json: the model takes token ids, and no text" in found["notes"]
+
+
+def test_each_setting_of_the_pooler_has_its_origin(folder):
+    found = facts(folder, "--pooler-config", '{"use_activation": false, "enable_chunked_processing": true}')["pooler"]
+    assert set(found) == set(PoolerConfig.model_fields)
+    assert found["seq_pooling_type"] == {"value": "CLS", "from": "1_Pooling/config.json"}
+    assert found["use_activation"] == {"value": False, "from": "the command line"}
+    assert found["enable_chunked_processing"] == {"value": True, "from": "the command line"}
+    assert found["chunk_renormalize"] == {"value": True, "from": "the default of Millpond"}
+    assert found["tok_pooling_type"] == {"value": None, "from": "the default of Millpond"}
+    told = inspect(folder).stdout
+    assert '  pooler        seq_pooling_type: "CLS", from 1_Pooling/config.json\n' in told
+    assert "                use_activation: true, from modules.json\n" in told
+    assert "chunk_renormalize" not in told
+
+
+def test_several_pooling_types_are_one_vector(folder):
+    edit(folder / "1_Pooling" / "config.json", pooling_mode=["cls", "max"])
+    (task, _) = facts(folder)["tasks"]
+    assert (task["pooling"], task["pooler_plugin"]) == ("CLS+MAX", "poolers")
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "dimensions", "origin"),
+    [
+        ({"matryoshka_dimensions": [32, 16]}, None, [32, 16], "config.json (matryoshka_dimensions)"),
+        ({"is_matryoshka": True}, None, None, "config.json (is_matryoshka)"),
+        ({}, '{"matryoshka_dimensions": [8]}', [8], "the command line (matryoshka_dimensions)"),
+        (
+            {"_name_or_path": "mixedbread-ai/mxbai-embed-large-v1"},
+            None,
+            None,
+            "what is known of models of that name, or modules.json",
+        ),
+    ],
+)
+def test_sizes_that_vectors_may_be_cut_to(folder, config, overrides, dimensions, origin):
+    assert facts(folder)["matryoshka"] is None
+    edit(folder / "config.json", **config)
+    given = [] if overrides is None else ["--hf-overrides", overrides]
+    found = facts(folder, *given)
+    assert found["matryoshka"] == {"dimensions": dimensions, "from": origin}
+    assert found["known"] == ({"is_matryoshka": True} if "_name_or_path" in config else {})
+    sizes = ", ".join(map(str, dimensions)) if dimensions else "any smaller number of dimensions"
+    assert f"  matryoshka    {sizes}, from {origin}\n" in inspect(folder, *given).stdout
+
+
+def test_classes_and_their_activation(tmp_path):
+    folder = checkpoints.tiny("BertForSequenceClassification", tmp_path / "model", num_labels=3)
+    edit(folder / "config.json", id2label={"0": "grief", "1": "joy", "2": "rage"})
+    found = facts(folder)
+    assert found["classes"] == {
+        "num_labels": 3,
+        "labels": ["grief", "joy", "rage"],
+        "activation": "softmax",
+        "activation_from": "the default for several classes",
+    }
+    assert found["embedding_size"] is None
+    assert (found["tasks"][0]["name"], found["tasks"][0]["activation"]) == ("classify", "softmax")
+    edit(folder / "config.json", problem_type="multi_label_classification")
+    assert facts(folder)["classes"]["activation_from"] == "config.json (problem_type)"
+    told = inspect(folder).stdout
+    assert "  classes       3: grief, joy, rage; sigmoid, from config.json (problem_type)\n" in told
+    off = facts(folder, "--pooler-config", '{"use_activation": false}')["tasks"][0]
+    assert (off["activation"], off["activation_from"]) == (None, "the command line")
+
+
+def test_a_cross_encoder_with_an_activation_of_sentence_transformers(tmp_path):
+    folder = checkpoints.tiny("BertForSequenceClassification", tmp_path / "model", num_labels=1)
+    assert facts(folder)["classes"]["activation_from"] == "the default for one score"
+    edit(folder / "config.json", sbert_ce_default_activation_function="torch.nn.modules.linear.Identity")
+    found = facts(folder)["classes"]
+    assert (found["num_labels"], found["activation"]) == (1, "identity")
+    assert found["activation_from"] == "config.json (sbert_ce_default_activation_function)"
+    edit(folder / "config.json", sbert_ce_default_activation_function="os.system")
+    assert "restricted to torch.nn.modules" in problem(folder)
+
+
+@pytest.fixture
+def plugins(monkeypatch):
+    """The plugin manager of the command, to which a test may add."""
+    manager = PluginManager(ranks=("builtin",), disabled=())
+    monkeypatch.setattr(command, "get_plugin_manager", lambda: manager)
+    return manager
+
+
+def test_a_model_that_is_made_a_pooling_model_of_another(folder, plugins):
+    edit(folder / "config.json", architectures=["BertForRewardModel"])
+    plugins.register(
+        ConverterSpec(name="gizmo", target="no:where", architectures=("*ForRewardModel",), tasks=("token_classify",)),
+        plugin="mine",
+    )
+    found = facts(folder)
+    assert (found["architecture"]["name"], found["architecture"]["stated"]) == ("BertModel", ["BertForRewardModel"])
+    assert found["converter"] == {
+        "name": "gizmo",
+        "plugin": "mine",
+        "distribution": None,
+        "tasks": ["token_classify"],
+        "architectures": ["*ForRewardModel"],
+    }
+    assert [task["name"] for task in found["tasks"]] == ["token_classify"]
+    told = inspect(folder).stdout
+    assert "                of the same family as BertForRewardModel, which config.json names\n" in told
+    assert "  converter     gizmo, by the plugin mine: for *ForRewardModel; gives token_classify\n" in told
+
+
+def test_the_io_processor_that_a_model_names(folder, plugins):
+    edit(folder / "config.json", io_processor_plugin="gizmo")
+    assert "No IOProcessor plugins installed but one is required (gizmo)" in problem(folder)
+    plugins.register(IOProcessorSpec(name="gizmo", target="no:where", tasks=("plugin",)), plugin="mine")
+    assert facts(folder)["io_processor"] == {"name": "gizmo", "plugin": "mine", "from": "config.json"}
+    assert "  IO processor  gizmo, by the plugin mine, named by config.json\n" in inspect(folder).stdout
 
 
 def test_code_of_the_model_is_named_and_not_run(folder):
@@ -213,9 +334,8 @@ def test_an_unknown_pooling_mode(folder):
     assert "asks for the pooling mode 'median'; known are cls" in problem(folder)
 
 
-def test_several_pooling_modes_that_no_pooler_serves(folder):
-    edit(folder / "1_Pooling" / "config.json", pooling_mode=["cls", "max"])
-    assert "CLS+MAX" in problem(folder)
+def test_a_pooling_type_that_no_plugin_brings(folder):
+    assert "MEDIAN" in problem(folder, "--pooler-config", '{"seq_pooling_type": "CLS+MEDIAN"}')
 
 
 def test_a_module_that_is_not_known(folder):

@@ -52,7 +52,9 @@ def test_the_built_ins_are_listed_with_what_they_bring():
         "distribution": "millpond",
         "version": millpond.__version__,
         "module": "millpond_cli.plugin",
-        "brings": {"command": ["embed", "inspect", "plugins", "similarity", "tune"]},
+        "brings": {
+            "command": ["classify", "embed", "encode", "inspect", "plugins", "rerank", "score", "similarity", "tune"]
+        },
         "failure": None,
     }
     assert "MEAN" in records["poolers"]["brings"]["pooler"]

@@ -45,9 +45,14 @@ def options(command: Any) -> list[str]:
 def test_commands_are_found():
     assert set(COMMANDS) == {
         "millpond embed",
+        "millpond rerank",
+        "millpond score",
+        "millpond classify",
+        "millpond encode",
         "millpond similarity",
         "millpond inspect",
         "millpond tune",
+        "millpond serve",
         "millpond plugins list",
         "millpond plugins doctor",
         "millpond plugins kernels",

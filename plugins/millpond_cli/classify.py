@@ -1,0 +1,85 @@
+"""``millpond classify``: the classes of texts, or of their tokens."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from millpond.cli import USAGE, CommandError
+from millpond_cli import declare, options
+from millpond_cli.ask import encoding
+from millpond_cli.formats import RECORDS, choose_format
+from millpond_cli.rows import check_action
+from millpond_cli.stream import texts_of, work_of, write
+
+if TYPE_CHECKING:
+    from millpond.llm import LLM
+    from millpond_cli.contents import Content
+    from millpond_cli.writers import Layout
+
+EXAMPLES = (
+    'millpond classify -m ./sentiment "what a lovely day"',
+    "millpond classify -m ./sentiment -i reviews.csv --text-key body --top-k 1 -o labels.csv",
+    'millpond classify -m ./entities --per-token --top-k 1 "Anna lives in Oslo"',
+)
+
+app = declare.new_app()
+
+Model = Annotated[str, declare.option("Model", "--model", "-m", metavar="MODEL", help=options.MODEL_HELP)]
+TopK = Annotated[
+    int | None,
+    declare.option("Output", "--top-k", metavar="N", least=1, help="Tell the N best classes alone, the best first."),
+]
+Raw = Annotated[
+    bool, declare.option("Output", "--raw", help="Tell the logits, to which no activation has been applied.")
+]
+PerToken = Annotated[bool, declare.option("Pooling", "--per-token", help="Classify each token, with jsonl and json.")]
+
+
+@declare.command(app, examples=EXAMPLES)
+def classify(
+    *,
+    texts: options.Texts = None,
+    reading: options.ReadingTexts,
+    writing: options.Writing,
+    output_format: options.RecordsFormat = None,
+    with_text: options.WithText = False,
+    top_k: TopK = None,
+    raw: Raw = False,
+    model: Model,
+    serving: options.Serving,
+    asking: options.Asking,
+    per_token: PerToken = False,
+) -> None:
+    """Say which class texts are of.
+
+    Each has its label, as config.json names it, and the probabilities of all classes. Texts are arguments, the lines
+    of stdin, or the rows of a file; any number of them fits into memory.
+    """
+    skips = check_action(reading.on_error)
+    source = texts_of(texts, reading)
+    kind = choose_format(output_format, writing.output_path, RECORDS)
+    if per_token and kind == "csv":
+        message = "csv holds the classes of texts, and --per-token gives those of tokens"
+        raise CommandError(message, hint="--format jsonl or json holds them", exit_code=USAGE)
+
+    def layout(llm: "LLM") -> "Layout":
+        from millpond_cli.writers import Layout  # noqa: PLC0415  needs numpy; --help does not
+
+        content = _content(llm, field="logits" if raw else "probs", top=top_k, per_token=per_token)
+        return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, content=content)
+
+    ask = encoding("token_classify" if per_token else "classify", asking, use_activation=False if raw else None)
+    write(source, work_of(model, serving, writing, ask, skips=skips), writing.output_path, kind, layout)
+
+
+def _content(llm: "LLM", *, field: str, top: int | None, per_token: bool) -> "Content":
+    from millpond_cli.contents import Classes, TokenClasses  # noqa: PLC0415  needs numpy; --help does not
+
+    classes = Classes(labels=distinct(llm.model_config.labels), field=field, top=top)
+    tokenizer = llm.pipeline.ctx.tokenizer
+    if not per_token or tokenizer is None:
+        return classes
+    return TokenClasses(classes=classes, token=lambda number: str(tokenizer.backend.id_to_token(number)))
+
+
+def distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels, by which their numbers can be told apart: those that stand there twice with their place."""
+    return tuple(f"{label}#{place}" if labels.count(label) > 1 else label for place, label in enumerate(labels))

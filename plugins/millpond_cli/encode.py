@@ -1,0 +1,95 @@
+"""``millpond encode``: the bare results of any pooling task."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from millpond.cli import USAGE, CommandError
+from millpond_cli import declare, options
+from millpond_cli.ask import encoding
+from millpond_cli.formats import BINARY, RECORDS, check_binary, check_vectors, choose_format
+from millpond_cli.rows import Keys, check_action
+from millpond_cli.stream import texts_of, work_of, write
+
+if TYPE_CHECKING:
+    from millpond.llm import LLM
+    from millpond_cli.writers import Layout
+
+PLUGIN = "plugin"
+FORMATS = (*RECORDS, *BINARY)
+EXAMPLES = (
+    'millpond encode --task token_embed "a cup of tea"',
+    "millpond encode --task token_embed -i notes.txt -o tokens.npz",
+    "millpond encode -m ./sentiment --task classify --no-activation -i reviews.txt",
+    "millpond encode -m ./model --task plugin --io-processor-plugin NAME -i requests.jsonl --text-key data",
+)
+
+app = declare.new_app()
+
+Task = Annotated[
+    str,
+    declare.option(
+        "Pooling",
+        "--pooling-task",
+        "--task",
+        metavar="TASK",
+        help="embed, classify; token_embed, token_classify for a row a token; plugin for an IO processor's own.",
+    ),
+]
+Activation = Annotated[
+    bool | None,
+    declare.option(
+        "Pooling",
+        "--activation/--no-activation",
+        help="Normalise vectors, or make probabilities of logits; as the model says if unset.",
+    ),
+]
+Format = Annotated[
+    str | None,
+    declare.option(
+        "Output",
+        "--format",
+        "-f",
+        metavar="FORMAT",
+        help="jsonl, json, csv, npy, or npz for a row a token. If unset, by the name of the file; else jsonl.",
+    ),
+]
+
+
+@declare.command(app, examples=EXAMPLES)
+def encode(
+    *,
+    texts: options.Texts = None,
+    reading: options.ReadingTexts,
+    writing: options.Writing,
+    output_format: Format = None,
+    with_text: options.WithText = False,
+    model: options.ModelOption = options.DEFAULT_MODEL,
+    serving: options.ServingPlugins,
+    asking: options.Asking,
+    task: Task,
+    dimensions: options.Dimensions = None,
+    activation: Activation = None,
+) -> None:
+    """Give the bare results of any pooling task.
+
+    Texts are arguments, the lines of stdin, or the rows of a file. For the task plugin, the field that --text-key names
+    may hold any JSON. They are read, computed and written piece by piece: any number of them fits into memory.
+    """
+    skips = check_action(reading.on_error)
+    source = texts_of(texts, reading, plain=Keys(any_data=task == PLUGIN))
+    kind = choose_format(output_format, writing.output_path, FORMATS)
+    if task == PLUGIN and kind not in RECORDS:
+        message = f"{kind} holds numbers, and what an IO processor of a plugin's makes may be anything"
+        raise CommandError(message, hint="--format jsonl or json holds it", exit_code=USAGE)
+    if task != PLUGIN:
+        check_vectors(task, kind)
+    check_binary(kind, writing.output_path, with_text=with_text, needs_id=reading.id_key is not None)
+
+    def layout(_: "LLM") -> "Layout":
+        from millpond_cli.contents import Anything, Numbers  # noqa: PLC0415  needs numpy; --help does not
+        from millpond_cli.writers import Layout  # noqa: PLC0415  as above
+
+        content = Anything() if task == PLUGIN else Numbers(field="data", column="d")
+        return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, content=content, array="data")
+
+    ask = encoding(task, asking, dimensions=dimensions, use_activation=activation)
+    write(source, work_of(model, serving, writing, ask, skips=skips), writing.output_path, kind, layout)

@@ -1,0 +1,176 @@
+"""What ``millpond inspect`` tells of pooling: which task has which pooler, classes, sizes, prompts; and who says so."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from millpond.config import JOINED_BY, CheckpointConfig, Choice, PoolerConfig
+from millpond.loading.known import with_known
+from millpond.loading.repository import Repository
+from millpond.loading.resolve import Resolution, named_prompts
+from millpond.loading.sentence_transformers import SentenceTransformersFiles
+from millpond.registry import Registry
+
+COMMAND_LINE = "the command line"
+ORIGINS = {"user": COMMAND_LINE, "default": "the default of Millpond"}
+KNOWN = "what is known of models of that name, or modules.json"
+CLASSIFYING = ("classify", "token_classify")
+EMBEDDING = ("embed", "token_embed")
+SETTINGS_FILE = "config_sentence_transformers.json"
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Looks at what a model is resolved to.
+
+    Attributes:
+        registry: All that plugins brought.
+        resolution: What the model is loaded as.
+        attempt: Gives what a look finds; None, and a problem noted, if it cannot.
+    """
+
+    registry: Registry
+    resolution: Resolution
+    attempt: Callable[[Callable[[], Any]], Any]
+
+    @property
+    def repository(self) -> Repository:
+        """Its files."""
+        return self.resolution.repository
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Each task with its pooling type and its activation."""
+        return [self._task(name) for name in self.resolution.tasks]
+
+    def pooler(self) -> dict[str, dict[str, Any]]:
+        """Every field of the pooler config, its value, and who decided it."""
+        fields = PoolerConfig.model_fields
+        unsaid = {name: Choice(value=field.default, origin="default") for name, field in fields.items()}
+        choices = {**unsaid, **self.resolution.pooler}
+        return {name: {"value": it.value, "from": self._origin(name, it)} for name, it in choices.items()}
+
+    def classes(self) -> dict[str, Any] | None:
+        """Its classes or scores; None for a model that gives none."""
+        if not set(self.resolution.tasks) & set(CLASSIFYING):
+            return None
+        activation = self.resolution.classifier_activation
+        by_number = f"the default for {'one score' if self.resolution.num_labels == 1 else 'several classes'}"
+        return {
+            "num_labels": self.resolution.num_labels,
+            "labels": list(self.resolution.model_config().labels),
+            "activation": activation.value,
+            "activation_from": by_number if activation.origin == "default" else activation.origin,
+        }
+
+    def embedding_size(self) -> int | None:
+        """The dimensions of a vector; None for a model that gives none, or does not say."""
+        return self.resolution.embedding_size if set(self.resolution.tasks) & set(EMBEDDING) else None
+
+    def matryoshka(self, overrides: object) -> dict[str, Any] | None:
+        """To which sizes its vectors may be cut, and who says so; None if to none."""
+        model = self.resolution.model_config()
+        if not model.is_matryoshka or self.embedding_size() is None:
+            return None
+        key = "matryoshka_dimensions" if model.matryoshka_dimensions else "is_matryoshka"
+        return {"dimensions": list(model.matryoshka_dimensions) or None, "from": self._says(key, overrides)}
+
+    def io_processor(self) -> dict[str, Any] | None:
+        """The IO processor of the task ``plugin``; None if none is named."""
+        name = self.resolution.io_processor_plugin
+        if name is None:
+            return None
+        return {"name": name, "plugin": self.registry.io_processors.get(name).origin.plugin, "from": "config.json"}
+
+    def _task(self, name: str) -> dict[str, Any]:
+        spec = self.registry.tasks.get(name).spec
+        key = "tok_pooling_type" if spec.per_token else "seq_pooling_type"
+        pooling = self.resolution.pooler.get(key, Choice(value=spec.default_pooling, origin="task"))
+        get = self.registry.poolers.get
+        poolers = [self.attempt(partial(get, one)) for one in pooling.value.split(JOINED_BY)]
+        activation, origin = self._activation(name, spec.default_activation)
+        return {
+            "name": name,
+            "pooling": pooling.value,
+            "pooling_from": self._origin(key, pooling, task=name),
+            "pooler_plugin": ", ".join(dict.fromkeys(it.origin.plugin for it in poolers if it is not None)) or None,
+            "activation": activation,
+            "activation_from": origin,
+        }
+
+    def _activation(self, task: str, default: str | None) -> tuple[str | None, str]:
+        """The activation of a task's results, and who decided it."""
+        wanted = self.resolution.pooler.get("use_activation", Choice(value=True, origin="task"))
+        classes = self.classes() if task in CLASSIFYING else None
+        if classes is not None and wanted.value:
+            return classes["activation"], classes["activation_from"]
+        return default if wanted.value else None, self._origin("use_activation", wanted, task=task)
+
+    def _origin(self, field: str, choice: Choice, task: str = "") -> str:
+        if choice.origin == "task":
+            return f"the default of the task {task}"
+        if choice.origin == "architecture":
+            return f"the architecture {self.resolution.architecture.spec.name}"
+        if choice.origin == "sentence_transformers":
+            return "modules.json" if field == "use_activation" else pooling_file(self.repository)
+        return ORIGINS.get(choice.origin, choice.origin)
+
+    def _says(self, key: str, overrides: object) -> str:
+        return says(self.repository.config, key, overrides)
+
+
+def pooling_file(repository: Repository) -> str:
+    """The file of sentence-transformers that says how a model pools."""
+    modules = repository.sentence_transformers.modules
+    pooling = next((module for module in modules if module.type == "Pooling"), None)
+    if pooling is None:
+        return "modules.json"
+    return f"{pooling.path.relative_to(repository.path).as_posix()}/config.json"
+
+
+def says(config: CheckpointConfig, key: str, overrides: object) -> str:
+    """Who gives a key of config.json the value that counts.
+
+    Args:
+        config: config.json as the file has it.
+        key: The key.
+        overrides: What the command line replaces of it.
+    """
+    if isinstance(overrides, dict) and key in overrides:
+        return f"{COMMAND_LINE} ({key})"
+    return f"config.json ({key})" if config.get(key) is not None else KNOWN
+
+
+def known_settings(repository: Repository) -> dict[str, Any]:
+    """The keys of config.json that it lacks and that are known all the same, or that count in place of its own."""
+    config = with_known(repository, repository.config)
+    return {key: value for key, value in config.to_dict().items() if repository.config.to_dict().get(key) != value}
+
+
+def prompts_of(files: SentenceTransformersFiles, config: CheckpointConfig | None) -> dict[str, Any]:
+    """The prompts of a model: named ones, the default, whether their tokens are pooled."""
+    named = files.prompts if config is None else named_prompts(config, files)
+    return {
+        "named": dict(named),
+        "from": {
+            name: "config.json (task_instructions)" if name not in files.prompts else SETTINGS_FILE for name in named
+        },
+        "default": files.default_prompt_name,
+        "include_prompt": files.include_prompt,
+    }
+
+
+def notes_on_prompts(found: dict[str, Any], file: str) -> Iterator[str]:
+    """What is to be known of a model's prompts.
+
+    Args:
+        found: The prompts.
+        file: The file that says how the model pools.
+    """
+    default, named = found["default"], found["named"]
+    if default is not None:
+        said = f"({named[default]!r})" if default in named else "that it does not have"
+        way_out = "it stands before a text with --apply-default-prompt, or apply_default_prompt=True, alone"
+        yield f"{SETTINGS_FILE} names a default prompt {default!r} {said}: {way_out}"
+    if not found["include_prompt"]:
+        yield f"{file} leaves prompts out of pooling: their tokens are read, and the text's alone are pooled"

@@ -1,0 +1,69 @@
+"""``millpond score``: how well queries and documents go together."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from millpond_cli import declare, options
+from millpond_cli.ask import scoring
+from millpond_cli.formats import RECORDS, choose_format
+from millpond_cli.pairs import pairs_of
+from millpond_cli.rows import check_action
+from millpond_cli.stream import work_of, write
+
+if TYPE_CHECKING:
+    from millpond.llm import LLM
+    from millpond_cli.writers import Layout
+
+EXAMPLES = (
+    'millpond score "how to dry tea" "Spread the leaves in the sun."',
+    'millpond score -m BAAI/bge-reranker-base "how to dry tea" --documents docs.txt',
+    "millpond score --queries queries.txt --documents docs.txt -o scores.csv",
+    "millpond score -i pairs.jsonl --query-key question --document-key answer --with-text",
+)
+
+app = declare.new_app()
+
+PairTexts = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="QUERY DOCUMENT", help="A query and its documents; none, or - alone, for pairs from stdin."),
+]
+
+
+@declare.command(app, examples=EXAMPLES)
+def score(
+    *,
+    texts: PairTexts = None,
+    reading: options.ReadingPairs,
+    writing: options.Writing,
+    output_format: options.RecordsFormat = None,
+    with_text: options.WithText = False,
+    model: options.ModelOption = options.DEFAULT_MODEL,
+    serving: options.Serving,
+    asking: options.Asking,
+    pairing: options.Pairing,
+) -> None:
+    """Say how well queries and documents go together.
+
+    A cross-encoder reads both texts of a pair at once; of an embedding model, the score is the cosine of the two
+    vectors. Pairs are arguments, the rows of a file, or lines with a tab between query and document; any number of
+    them fits into memory.
+    """
+    skips = check_action(reading.on_error)
+    source = pairs_of(texts or (), reading)
+    kind = choose_format(output_format, writing.output_path, RECORDS)
+
+    def layout(_: "LLM") -> "Layout":
+        from millpond_cli.contents import Score  # noqa: PLC0415  needs numpy; --help does not
+        from millpond_cli.writers import Layout  # noqa: PLC0415  as above
+
+        return Layout(
+            with_text=with_text,
+            with_id=source.has_fields,
+            with_error=skips,
+            content=Score(),
+            texts=("query", "document"),
+        )
+
+    work = work_of(model, serving, writing, scoring(asking, pairing), skips=skips)
+    write(source, work, writing.output_path, kind, layout)
