@@ -46,3 +46,14 @@ def to_bits(array: Array) -> NDArray[np.uint8]:
 def to_signed_bits(array: Array) -> NDArray[np.int8]:
     """The same less 128: Cohere's ``binary``."""
     return (to_bits(array).astype(np.int16) - 128).astype(np.int8)
+
+
+def to_int8(array: Array) -> NDArray[np.int8]:
+    """Values from -1 to 1 as whole numbers from -127 to 127, those beyond cut off: Cohere's ``int8``."""
+    scaled: Array = np.clip(np.rint(array * np.float32(127)), -127, 127)
+    return scaled.astype(np.int8)
+
+
+def to_uint8(array: Array) -> NDArray[np.uint8]:
+    """The same and 127: Cohere's ``uint8``."""
+    return (to_int8(array).astype(np.int16) + 127).astype(np.uint8)

@@ -1,0 +1,127 @@
+"""``POST /score`` and ``POST /rerank``: queries and documents, in the words of vLLM, Cohere, Jina and Infinity."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from millpond_server.protocol.common import Count, TextOptions, Usage
+
+PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
+
+
+class ScoringOptions(TextOptions):
+    """What is asked of pairs.
+
+    Attributes:
+        use_activation: Whether the activation of the model is applied to scores.
+        max_tokens_per_query: Cut queries to so many tokens; 0 for no limit.
+        max_tokens_per_doc: Cut documents to so many tokens; 0 for no limit.
+        instruction: What a reranker that takes instructions is to judge by.
+        chat_template_kwargs: Further variables of the model's template.
+    """
+
+    use_activation: bool | None = None
+    max_tokens_per_query: Count = 0
+    max_tokens_per_doc: Count = 0
+    instruction: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+    def of_pairs(self) -> dict[str, Any]:
+        """What of this ``AsyncLLM.score`` takes beside the options of every call."""
+        return {
+            "max_tokens_per_query": self.max_tokens_per_query or None,
+            "max_tokens_per_doc": self.max_tokens_per_doc or None,
+            "instruction": self.instruction,
+            "chat_template_kwargs": self.chat_template_kwargs,
+        }
+
+
+class ScoreRequest(ScoringOptions):
+    """Two sides under one of four pairs of names."""
+
+    queries: Any = None
+    documents: Any = None
+    items: Any = None
+    data_1: Any = None
+    data_2: Any = None
+    text_1: Any = None
+    text_2: Any = None
+
+    @property
+    def sides(self) -> tuple[Any, Any]:
+        """Queries and documents, by the first pair of names that is whole."""
+        left, right = next(pair for pair in PAIRS if self._has(*pair))
+        return getattr(self, left), getattr(self, right)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if not any(self._has(*pair) for pair in PAIRS):
+            pairs = ", ".join(f"`{left}` and `{right}`" for left, right in PAIRS)
+            message = f"one of these pairs of fields must be given: {pairs}"
+            raise ValueError(message)
+        return self
+
+    def _has(self, left: str, right: str) -> bool:
+        return getattr(self, left) is not None and getattr(self, right) is not None
+
+
+class ScoreItem(BaseModel):
+    """The score of one pair."""
+
+    index: int
+    object: Literal["score"] = "score"
+    score: float
+
+
+class ScoreResponse(BaseModel):
+    """The scores of all pairs, in their order."""
+
+    id: str
+    object: Literal["list"] = "list"
+    created: int
+    model: str
+    data: list[ScoreItem]
+    usage: Usage
+
+
+class RerankRequest(ScoringOptions):
+    """A query and the documents that it ranks.
+
+    Attributes:
+        query: The query.
+        documents: Texts, or objects that hold a text.
+        top_n: Keep so many; all where it is 0 or not given.
+        return_documents: Whether documents are told with their scores.
+        rank_fields: The fields of a document that are read, of those that are objects.
+    """
+
+    query: Any
+    documents: Any
+    top_n: Annotated[int, Field(ge=0, strict=True)] = 0
+    return_documents: bool = True
+    rank_fields: list[str] | None = None
+
+
+class Document(BaseModel):
+    """A document as it was given."""
+
+    text: str
+    multi_modal: Any = None
+
+
+class RerankItem(BaseModel):
+    """A document's place in the request, and its score."""
+
+    index: int
+    relevance_score: float
+    document: Document | None = None
+
+
+class RerankResponse(BaseModel):
+    """The documents, best first."""
+
+    id: str
+    model: str
+    usage: Usage
+    results: list[RerankItem]
+    meta: dict[str, Any]

@@ -1,0 +1,46 @@
+"""``POST /pooling``: the bare result of any task."""
+
+from typing import Any
+
+from millpond import AsyncLLM, PoolingParams
+from millpond_server.call import Call
+from millpond_server.errors import ApiError
+from millpond_server.inputs import read_inputs
+from millpond_server.protocol.pooling import PluginResponse, PoolingRequest
+from millpond_server.routes.embeddings import vectors
+
+OLD_TASKS = {"encode": "token_embed", "reward": "token_classify"}
+BY_ITSELF = ("embed", "classify", "token_embed", "token_classify")
+
+
+async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
+    """The results of a body's inputs, or what an IO processor plugin makes of its data."""
+    if request.data is not None:
+        return await _by_plugin(request, llm, call)
+    if request.dimensions is not None:
+        raise ApiError(400, "dimensions is currently not supported", parameter="dimensions", reason="invalid")
+    prompts = read_inputs(request.input, call.settings.limits, llm)
+    outputs = await llm.encode(
+        prompts,
+        PoolingParams(use_activation=request.use_activation),
+        pooling_task=_task(request, llm),
+        priority=request.priority + call.priority,
+        **request.options(),
+    )
+    return vectors(outputs, request, call, kind="pooling", field="data", prefix="pooling")
+
+
+def _task(request: PoolingRequest, llm: AsyncLLM) -> str | None:
+    """The task that is named; else the one the model is configured for, else the first that it serves."""
+    if request.task is not None:
+        return OLD_TASKS.get(request.task, request.task)
+    configured = llm.model_config.pooler_config.task
+    return configured or next((task for task in BY_ITSELF if task in llm.supported_tasks), None)
+
+
+async def _by_plugin(request: PoolingRequest, llm: AsyncLLM, call: Call) -> PluginResponse:
+    if request.task not in (None, "plugin"):
+        message = "The 'data' field is only supported for the 'plugin' pooling task."
+        raise ApiError(400, message, parameter="data", reason="invalid")
+    outputs = await llm.encode({"data": request.data}, pooling_task="plugin", priority=request.priority)
+    return PluginResponse(request_id=call.id("pooling"), created_at=call.created, data=outputs[0].outputs)
