@@ -85,7 +85,8 @@ class Resolution:
     @property
     def num_labels(self) -> int:
         """How many classes or scores it gives."""
-        return count_labels(self.config, self.repository.sentence_transformers)
+        own = self.architecture.spec.num_labels
+        return own or count_labels(self.config, self.repository.sentence_transformers)
 
     @property
     def pooler_config(self) -> PoolerConfig:
@@ -166,7 +167,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         converter=chosen.converter,
         tasks=chosen.tasks,
         pooler=pooler,
-        classifier_activation=choose_activation(config, files, count_labels(config, files)),
+        classifier_activation=choose_activation(config, files, spec.num_labels or count_labels(config, files)),
         io_processor_plugin=plugin,
         inputs=options.inputs,
         lengths=tuple(said),

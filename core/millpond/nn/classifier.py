@@ -1,12 +1,37 @@
-"""Calibrated: what stands between a classifier's logits and its activation."""
+"""What classifies pooled rows: classifiers whose classes are tokens, and what stands behind any of them."""
+
+from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from millpond.context import Context
 
 
+class TokenLogits(nn.Module):
+    """A classifier whose classes are tokens: of the whole vocabulary, it computes those that a caller asks for."""
+
+    takes_tokens: ClassVar = True
+
+    def forward(self, x: Tensor, token_ids: Sequence[int]) -> Tensor:
+        """[num_rows, hidden] -> [num_rows, len(token_ids)].
+
+        Args:
+            x: Pooled rows.
+            token_ids: The tokens whose logits are wanted (``returned_token_ids``), in this order.
+
+        Raises:
+            InvalidInputError: If there are none, or it does not know one of them.
+        """
+        raise NotImplementedError
+
+
 class Calibrated(nn.Module):
-    """``(classifier(x) - logit_mean) / logit_sigma``, as the pooler config says; the logits as they are by default."""
+    """``(classifier(x) - logit_mean) / logit_sigma``, as the pooler config says; the logits as they are by default.
+
+    Attributes:
+        takes_tokens: Whether its classes are tokens, which each call names.
+    """
 
     def __init__(self, ctx: Context, classifier: nn.Module) -> None:
         super().__init__()
@@ -14,10 +39,11 @@ class Calibrated(nn.Module):
         self.classifier = classifier
         self.mean = config.logit_mean if config.logit_mean is not None else config.logit_bias
         self.sigma = config.logit_sigma
+        self.takes_tokens: bool = getattr(classifier, "takes_tokens", False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[num_rows, hidden] -> [num_rows, num_labels]."""
-        logits: Tensor = self.classifier(x)
+    def forward(self, x: Tensor, token_ids: Sequence[int] = ()) -> Tensor:
+        """[num_rows, hidden] -> [num_rows, num_labels], or [num_rows, len(token_ids)] where classes are tokens."""
+        logits: Tensor = self.classifier(x, token_ids) if self.takes_tokens else self.classifier(x)
         if self.mean is not None:
             logits = logits - self.mean
         return logits if self.sigma is None else logits / self.sigma
