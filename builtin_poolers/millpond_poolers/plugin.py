@@ -11,7 +11,7 @@ TOKEN_TASKS = ("token_embed", "token_classify")
 
 @hookimpl
 def register_poolers() -> Iterator[PoolerSpec]:
-    """The pooling types of sentence-transformers, and ALL."""
+    """The pooling types of sentence-transformers, ALL, and STEP."""
     for name, target, summary in (
         ("CLS", "FirstTokenPooling", "the first token"),
         ("LAST", "LastTokenPooling", "the last token"),
@@ -22,6 +22,9 @@ def register_poolers() -> Iterator[PoolerSpec]:
     ):
         yield PoolerSpec(name=name, target=f"millpond_poolers.methods:{target}", summary=summary, tasks=SEQUENCE_TASKS)
     yield PoolerSpec(name="ALL", target="millpond_poolers.methods:AllTokens", summary="every token", tasks=TOKEN_TASKS)
+    yield PoolerSpec(
+        name="STEP", target="millpond_poolers.step:StepPooling", summary="the tokens that end a step", tasks=TOKEN_TASKS
+    )
 
 
 @hookimpl

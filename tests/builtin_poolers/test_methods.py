@@ -45,7 +45,7 @@ def expected(name, hidden, lengths):
 
 
 def test_these_are_all_pooling_types(registry):
-    assert set(registry.poolers.names()) == {*EXPECTED, "ALL"}
+    assert set(registry.poolers.names()) == {*EXPECTED, "ALL", "STEP"}
     assert {name: registry.poolers.get(name).load() for name in EXPECTED} == CLASSES
 
 
