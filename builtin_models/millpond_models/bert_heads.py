@@ -1,12 +1,13 @@
 """BERT, RoBERTa and XLM-RoBERTa with a classifier behind them, for whole texts and for each token."""
 
+import torch
 from torch import nn
 
 from millpond.context import Context
 from millpond.nn import Linear
 from millpond_models.bert import BertModel
 from millpond_models.classifier import Classifier
-from millpond_models.layers.heads import TanhHead
+from millpond_models.layers.heads import DenseHead
 from millpond_models.roberta import RobertaModel
 
 
@@ -25,7 +26,7 @@ class BertForSequenceClassification(Classifier, BertModel):
 
     def build_classifier(self, ctx: Context) -> nn.Module:
         """The pooler of BERT's training and the classifier as one head."""
-        return TanhHead(ctx, size=ctx.config.hidden_size, num_labels=ctx.model.num_labels)
+        return tanh_head(ctx)
 
 
 class RobertaForSequenceClassification(Classifier, RobertaModel):
@@ -39,7 +40,7 @@ class RobertaForSequenceClassification(Classifier, RobertaModel):
 
     def build_classifier(self, ctx: Context) -> nn.Module:
         """The dense layer and the projection as one head."""
-        return TanhHead(ctx, size=ctx.config.hidden_size, num_labels=ctx.model.num_labels)
+        return tanh_head(ctx)
 
 
 class BertForTokenClassification(Classifier, BertModel):
@@ -56,3 +57,8 @@ class RobertaForTokenClassification(Classifier, RobertaModel):
     def build_classifier(self, ctx: Context) -> nn.Module:
         """One linear map."""
         return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels)
+
+
+def tanh_head(ctx: Context) -> DenseHead:
+    """``output(tanh(dense(x)))``, with which BERT and its relatives classify texts."""
+    return DenseHead(ctx, size=ctx.config.hidden_size, num_labels=ctx.model.num_labels, activation=torch.tanh)

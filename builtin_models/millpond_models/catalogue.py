@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator
 
-from millpond.specs import ArchitectureSpec
+from millpond.specs import ArchitectureSpec, ConverterSpec
 
+EMBEDDING_TASKS = ("embed", "token_embed")
 CLASSIFYING_TASKS = ("classify", "token_classify")
+REWARDING_TASKS = ("token_classify",)
+QWEN_STEP_TAG = 151651  # <extra_0>, which ends a step in prompts for Qwen2.5-Math-PRM
+GENERATING = ("*ForCausalLM", "*ForConditionalGeneration", "*ChatModel", "*LMHeadModel")
 ENCODERS = {
     # family: the class that serves it, how its positions are counted
     "Bert": ("Bert", "absolute"),
@@ -28,6 +32,80 @@ def classifiers() -> Iterator[ArchitectureSpec]:
             name=f"{family}ForTokenClassification",
             target=f"millpond_models.bert_heads:{served_by}ForTokenClassification",
             summary="classes of each token",
-            tasks=("token_classify",),
+            tasks=REWARDING_TASKS,
             positions=positions,
         )
+
+
+def rewards() -> Iterator[ArchitectureSpec]:
+    """Decoders with a head that rewards each token, or each step of a solution."""
+    yield ArchitectureSpec(
+        name="Qwen2ForRewardModel",
+        target="millpond_models.reward:Qwen2Reward",
+        summary="Qwen2 with a reward a token, by two linear maps",
+        tasks=REWARDING_TASKS,
+        pooler_config={"use_activation": False},
+        num_labels=1,
+    )
+    yield ArchitectureSpec(
+        name="Qwen2ForProcessRewardModel",
+        target="millpond_models.reward:Qwen2Reward",
+        summary="Qwen2 with the probabilities of a bad and a good step",
+        tasks=REWARDING_TASKS,
+        pooler_config={"tok_pooling_type": "STEP", "step_tag_id": QWEN_STEP_TAG},
+        num_labels=2,
+    )
+    yield ArchitectureSpec(
+        name="InternLM2ForRewardModel",
+        target="millpond_models.internlm:InternLM2ForRewardModel",
+        summary="InternLM2 with a reward a token",
+        tasks=REWARDING_TASKS,
+        num_labels=1,
+    )
+    yield ArchitectureSpec(
+        name="InternLM2Model",
+        target="millpond_models.internlm:InternLM2Model",
+        summary="InternLM2 (Cai et al., 2024)",
+        tasks=EMBEDDING_TASKS,
+        pooling="LAST",
+    )
+
+
+def converters() -> Iterator[ConverterSpec]:
+    """Ways to a pooling model, by what an architecture's name says of its head."""
+    yield ConverterSpec(
+        name="embed",
+        target="millpond_models.convert:as_embedding",
+        summary="vectors: leaves out the head",
+        architectures=(
+            "*ForTextEncoding",
+            "*EmbeddingModel",
+            "*ForRewardModeling",
+            "*RewardModel",
+            "*Model",
+            *GENERATING,
+        ),
+        tasks=EMBEDDING_TASKS,
+    )
+    yield ConverterSpec(
+        name="classify",
+        target="millpond_models.convert:as_classifier",
+        summary="classes or a score: a linear map named score, or made of rows of the vocabulary's",
+        architectures=(
+            "*ForSequenceClassification",
+            "*ForTokenClassification",
+            "*ForAudioClassification",
+            "*ForImageClassification",
+            "*ForVideoClassification",
+            "*ClassificationModel",
+        ),
+        tasks=CLASSIFYING_TASKS,
+    )
+    yield ConverterSpec(
+        name="process_reward",
+        target="millpond_models.convert:as_process_reward",
+        summary="the probabilities of some tokens at the end of each step",
+        architectures=("*ForCausalLM",),
+        tasks=REWARDING_TASKS,
+        pooling=("STEP",),
+    )

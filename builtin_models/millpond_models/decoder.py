@@ -1,5 +1,6 @@
 """What decoders share: a table of tokens, pre-norm layers with rotary positions, and a norm behind the last of them."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ class DecoderModel(PoolingModel):
     """
 
     weight_prefixes = ("model.",)
-    weight_names: ClassVar = (
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         (r"embed_tokens\.weight", r"embeddings.weight"),
         (r"layers\.(\d+)\.input_layernorm\.weight", r"layers.\1.attention_norm.weight"),
         (r"layers\.(\d+)\.self_attn\.q_proj\.(\w+)", r"layers.\1.attention.qkv.\2@0"),
@@ -35,7 +36,11 @@ class DecoderModel(PoolingModel):
         (r"layers\.(\d+)\.mlp\.up_proj\.(\w+)", r"layers.\1.feed_forward.gate_up.\2@1"),
         (r"layers\.(\d+)\.mlp\.down_proj\.(\w+)", r"layers.\1.feed_forward.down.\2"),
     )
-    ignored_weights = (r"lm_head\..*", r"score\..*", r"(?:layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
+    ignored_weights: ClassVar[Sequence[str]] = (
+        r"lm_head\..*",
+        r"score\..*",
+        r"(?:layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",
+    )
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)

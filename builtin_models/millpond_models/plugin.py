@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from millpond.hookspecs import hookimpl
-from millpond.specs import ArchitectureSpec
-from millpond_models.catalogue import classifiers
+from millpond.specs import ArchitectureSpec, ConverterSpec
+from millpond_models import catalogue
 
 EMBEDDING_TASKS = ("embed", "token_embed")
 DECODERS = {
@@ -18,10 +18,17 @@ DECODERS = {
 
 @hookimpl
 def register_architectures() -> Iterator[ArchitectureSpec]:
-    """Encoders of BERT's form, alone and with classifiers, and decoders of Llama's."""
+    """Encoders of BERT's form, decoders of Llama's, and those of either with classifiers and rewards of their own."""
     yield from encoders()
-    yield from classifiers()
     yield from decoders()
+    yield from catalogue.classifiers()
+    yield from catalogue.rewards()
+
+
+@hookimpl
+def register_converters() -> Iterator[ConverterSpec]:
+    """To embedding models, to classifiers, to process-reward models."""
+    yield from catalogue.converters()
 
 
 def encoders() -> Iterator[ArchitectureSpec]:
@@ -46,14 +53,13 @@ def encoders() -> Iterator[ArchitectureSpec]:
 
 
 def decoders() -> Iterator[ArchitectureSpec]:
-    """Decoders, of which many embedding models are made; of one that predicts tokens the head for that is left out."""
+    """Decoders, of which many embedding models are made, and by converters classifiers."""
     for family, (module, summary) in DECODERS.items():
-        for name in (f"{family}Model", f"{family}ForCausalLM"):
-            yield ArchitectureSpec(
-                name=name,
-                target=f"millpond_models.{module}:{family}Model",
-                summary=summary,
-                tasks=EMBEDDING_TASKS,
-                pooling="LAST",
-                positions="relative",
-            )
+        yield ArchitectureSpec(
+            name=f"{family}Model",
+            target=f"millpond_models.{module}:{family}Model",
+            summary=summary,
+            tasks=EMBEDDING_TASKS,
+            pooling="LAST",
+            positions="relative",
+        )

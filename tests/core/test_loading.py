@@ -792,10 +792,9 @@ def test_an_argument_that_does_not_fit_is_refused(checkpoint, arguments, said):
     assert isinstance(caught.value, ValueError)
 
 
-@pytest.mark.parametrize("convert", ["classify", "nope"])
-def test_a_converter_that_nobody_brings_is_refused(checkpoint, convert):
-    with pytest.raises(UnknownNameError, match=rf"no converter '{convert}'; there are: none"):
-        LLM(str(checkpoint), convert=convert)
+def test_a_converter_that_nobody_brings_is_refused(checkpoint):
+    with pytest.raises(UnknownNameError, match=r"no converter 'nope'; there are: .*classify.*embed"):
+        LLM(str(checkpoint), convert="nope")
 
 
 @pytest.mark.parametrize("arguments", [{"convert": "embed"}, {"convert": "none"}, {"runner": "pooling"}], ids=str)
@@ -841,7 +840,7 @@ def test_the_old_task_auto_means_nothing(checkpoint, load, expected):
 def test_an_old_task_that_needs_a_converter_asks_for_it(checkpoint, task):
     with (
         pytest.warns(DeprecationWarning, match="convert='classify'"),
-        pytest.raises(UnknownNameError, match="converter"),
+        pytest.raises(CheckpointError, match=r"'BertModel' is to be a classifier .*score\.weight"),
     ):
         LLM(str(checkpoint), task=task)
 
