@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from reprlib import repr as brief
 
 from millpond.errors import InvalidInputError
 from millpond.inputs import ChunksCall, TextInChunks, is_token_id, split_prompts
@@ -99,7 +100,7 @@ def _spans_of_each(spans: object, count: int) -> list[object]:
 def _read_span(number: int, span: object, length: int) -> Span:
     ends = _listed(span)
     if ends is None or len(ends) != ENDS or not all(map(is_token_id, ends)):
-        message = f"spans[{number}] = {span!r}: expected (start, stop), two numbers of characters"
+        message = f"spans[{number}] = {brief(span)}: expected (start, stop), two numbers of characters"
         raise InvalidInputError(message, parameter="spans")
     start, stop = map(_as_int, ends)
     if not 0 <= start < stop <= length:

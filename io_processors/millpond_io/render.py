@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from reprlib import repr as brief
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,7 +178,7 @@ class Renderer:
             raise InvalidInputError(message, parameter="prompt_token_ids")
         for place, value in enumerate(ids):
             if not is_token_id(value):
-                message = f"token ids must be integers; number {place} is {value!r} ({type(value).__name__})"
+                message = f"token ids must be integers; number {place} is {brief(value)} ({type(value).__name__})"
                 raise InvalidInputError(message, parameter="prompt_token_ids")
         numbers = [int(value) for value in ids]  # type: ignore[call-overload]  # checked one by one above
         lowest, highest = min(numbers), max(numbers)

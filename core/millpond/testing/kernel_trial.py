@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import pytest
 import torch
 from torch import Tensor
 
+from millpond.testing.demands import demand
 from millpond.testing.kernel_cases import KernelCases, Setting, Tensors
 
 SHORT = (4, 6, 6, 1, 19)
@@ -151,13 +151,6 @@ class KernelTrial:
 
     def _packed(self, sample: Sample) -> list[str]:
         return [name for name in self.cases.packed if name in sample.tensors]
-
-
-def demand(holds: bool, complaint: str) -> None:
-    """Fail the test with the complaint unless it holds."""
-    __tracebackhide__ = True
-    if not holds:
-        pytest.fail(complaint)
 
 
 def copies(tensors: Tensors) -> Tensors:

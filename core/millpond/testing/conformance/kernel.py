@@ -1,7 +1,4 @@
-"""Conformance classes: inherit one in your tests, name what you bring, and it is held against what it must do.
-
-``class TestMine(KernelConformance): name = "gelu.mine"`` is a whole test.
-"""
+"""KernelConformance: a kernel is held against the reference of its op."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +12,9 @@ import torch
 from millpond.plugins import get_plugin_manager
 from millpond.registry import Entry, Registry
 from millpond.specs import KernelSpec
+from millpond.testing.demands import demand
 from millpond.testing.kernel_cases import CASES, KernelCases
-from millpond.testing.kernel_trial import FILL, KernelTrial, copies, demand, every_other, turned, wider
+from millpond.testing.kernel_trial import FILL, KernelTrial, copies, every_other, turned, wider
 
 MIXED = (1, 7, 7, 2, 1, 1, 33, 5)
 EDGES = (63, 64, 65, 128, 255, 256, 257)  # around the lengths at which kernels begin another block, or hand over

@@ -1,0 +1,47 @@
+"""ConverterConformance: what a converter makes of an architecture is a pooling model, and the architecture stays."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from millpond.nn import PoolingModel
+from millpond.registry import Entry
+from millpond.specs import ConverterSpec
+from millpond.testing.conformance.model import ModelConformance
+from millpond.testing.demands import demand
+
+
+class ConverterConformance(ModelConformance):
+    """Tests of one converter; ``checkpoint`` writes a small model that it is chosen for.
+
+    Attributes:
+        name: The converter's name.
+    """
+
+    kind: ClassVar[str] = "converter"
+
+    def faults(self, entry: Entry[ConverterSpec]) -> list[str]:
+        """Architectures, tasks and pooling types."""
+        spec = entry.spec
+        faults = self.unknown_tasks(spec.tasks)
+        if not spec.tasks:
+            faults.append("the converted model serves no task")
+        if not spec.architectures:
+            faults.append("it is for no architecture: architectures are empty")
+        unknown = [name for name in spec.pooling if name not in self.registry().poolers]
+        return faults + [f"no plugin brings the pooling type {name!r}" for name in unknown]
+
+    def test_it_is_chosen_and_leaves_the_architecture_as_it_is(self, entry: Entry[ConverterSpec], folder: Path) -> None:
+        """The model is loaded by it, and is a PoolingModel; another model of that architecture does not notice."""
+        with self.load(folder) as llm:
+            resolution, model = llm._loaded.resolution, self.model(llm)  # noqa: SLF001  a test of it looks into it
+            chosen = resolution.converter
+            served = llm.model_config.tasks
+        demand(chosen is not None and chosen.qualified == entry.qualified, f"{folder} is not loaded by {self.name}")
+        demand(isinstance(model, PoolingModel), f"{self.name} makes a {type(model).__name__}")
+        demand(set(served) == set(entry.spec.tasks), f"{self.name} promises {entry.spec.tasks}; it serves {served}")
+        own = resolution.architecture.load()
+        before = dict(vars(own))
+        converted = entry.load()(own, llm.pipeline.ctx)
+        demand(dict(vars(own)) == before, f"{self.name} changes {own.__name__}, which others load too")
+        right = isinstance(converted, type) and issubclass(converted, PoolingModel)
+        demand(right, f"{self.name} must return a subclass of PoolingModel; it returned {converted!r}")

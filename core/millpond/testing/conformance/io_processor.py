@@ -1,0 +1,277 @@
+"""IOProcessorConformance: what it cannot serve it refuses, and each item has an output of its own."""
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import pytest
+
+from millpond import guard
+from millpond.engine.engine import Engine
+from millpond.engine.request import PoolingRequest
+from millpond.engine.runner import Runner
+from millpond.errors import InvalidInputError, MillpondError
+from millpond.io_processor import IOProcessor
+from millpond.loading.arguments import read_arguments
+from millpond.loading.build import LoadedModel, load_model
+from millpond.params import PoolingParams
+from millpond.pipeline import PLUGIN
+from millpond.registry import Entry
+from millpond.specs import IOProcessorSpec
+from millpond.testing.checkpoints import tiny
+from millpond.testing.conformance.record import RecordConformance
+from millpond.testing.demands import demand, demand_same
+from millpond.testing.rubbish import rubbish, spoilt
+
+Processor = IOProcessor[Any, Any]
+SHOWN = 120  # characters of a value in a complaint
+
+
+class IOProcessorConformance(RecordConformance):
+    """Tests of one IO processor, for each task of its record, on a model that it serves.
+
+    Attributes:
+        name: The IO processor's name.
+        arguments: What ``LLM`` is to be told beside the model.
+        tasks: Those of its tasks that are tried; by default all that the model serves.
+        items: Items of a call that it can serve: what ``parse`` gets; several, of different sizes.
+        call: What a whole call passes, which ``split`` makes into items; in place of ``items``.
+        chunked: Items with the number of requests that each becomes: 0, 1, many.
+        refused: Items that it must refuse, beside those that nobody can serve.
+        params: What is asked.
+        tolerance: How far the outputs of an item alone and among others may be apart.
+        threads: How many threads call it at a time.
+    """
+
+    kind: ClassVar[str] = "io_processor"
+    wanted: ClassVar[str] = "it must be a subclass of millpond.IOProcessor"
+    arguments: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    items: ClassVar[Sequence[object]] = ("a cup of tea", "the old mill by the river", "no", [5, 6, 7], {"prompt": "a"})
+    tasks: ClassVar[tuple[str, ...]] = ()
+    call: ClassVar[object] = None
+    chunked: ClassVar[Sequence[tuple[object, int]]] = ()
+    refused: ClassVar[Sequence[object]] = ()
+    params: ClassVar[PoolingParams | None] = None
+    tolerance: ClassVar[float] = 1e-5
+    threads: ClassVar[int] = 4
+
+    def checkpoint(self, folder: Path) -> Path:
+        """Write a small model that it serves, and return its folder; by default a tiny BERT."""
+        return tiny("BertModel", folder)
+
+    def fits(self, target: object) -> bool:
+        """The target is an IOProcessor that can be built."""
+        right = isinstance(target, type) and issubclass(target, IOProcessor)
+        return right and not inspect.isabstract(target)
+
+    def faults(self, entry: Entry[IOProcessorSpec]) -> list[str]:
+        """It serves tasks, and these are there."""
+        faults = self.unknown_tasks(entry.spec.tasks)
+        return faults if entry.spec.tasks else ["it serves no task"]
+
+    @pytest.fixture
+    def trials(self, entry: Entry[IOProcessorSpec], tmp_path: Path) -> Iterator[list["Trial"]]:
+        """The IO processor for each of its tasks that the model serves, and what computes its requests."""
+        arguments = {"num_workers": 1, **self.arguments}
+        if PLUGIN in entry.spec.tasks:
+            arguments["io_processor_plugin"] = self.name
+        loaded = load_model(str(self.checkpoint(tmp_path / "model")), read_arguments(arguments), self.plugins())
+        runner = Runner(loaded.model, device=loaded.context.device, num_workers=1)
+        made = [Trial(self.name, task, loaded, runner, self.params) for task in self._served(entry, loaded)]
+        for trial in made:
+            trial.items = self.items if self.call is None else trial.processor.split(self.call)
+        yield made
+        runner.close()
+
+    # --- what it is given ---------------------------------------------------------------------------------------------
+
+    def test_rubbish_is_refused_or_served(self, trials: list["Trial"]) -> None:
+        """Whatever comes: an InvalidInputError, or requests that the engine can take. Nothing else."""
+        for trial in trials:
+            for data in (*rubbish(), *self.refused, *(bad for item in trial.items for bad in spoilt(item))):
+                trial.demand_no_other_error(data)
+
+    def test_what_it_cannot_serve_is_refused(self, trials: list["Trial"]) -> None:
+        """An object of no kind, and what the author says; the error says why."""
+        for trial in trials:
+            for data in (object(), *self.refused):
+                error = trial.refusal(data)
+                demand(error is not None, f"{self.name} takes {_shown(data)}")
+                demand(bool(str(error).strip()), f"{self.name} refuses {_shown(data)} and does not say why")
+
+    def test_any_json_is_refused_or_served(self, trials: list["Trial"]) -> None:
+        """What hypothesis makes up, where it is installed."""
+        if importlib.util.find_spec("hypothesis") is None:
+            pytest.skip("hypothesis is not installed")
+        for trial in trials:
+            _try_anything(trial.demand_no_other_error)
+
+    def test_items_at_fault_cost_no_other(self, trials: list["Trial"]) -> None:
+        """Of several items at once, each is served or refused as it would be alone."""
+        for trial in trials:
+            parsed = [guard.parse(trial.processor, item) for item in trial.items]
+            found = guard.make_requests(trial.processor, [(one, trial.params) for one in parsed], trial.tasks)
+            for made, item in zip(found, trial.items, strict=True):
+                alone = trial.requests(item)
+                if isinstance(made, MillpondError):
+                    pytest.fail(f"{self.name} serves {_shown(item)} alone, and not among others: {made}")
+                demand_same([_told(one) for one in made], [_told(one) for one in alone], 0.0, f"{self.name}, requests")
+
+    def test_parameters(self, trials: list["Trial"]) -> None:
+        """None, and those of no wishes, are completed; what was passed stays as it is."""
+        for trial in trials:
+            for given in (None, PoolingParams()):
+                guard.complete(trial.processor, given)
+            demand(trial.params == guard.complete(trial.processor, self.params), f"{self.name} completes by chance")
+
+    # --- what it gives ------------------------------------------------------------------------------------------------
+
+    def test_each_item_has_its_own_output(self, trials: list["Trial"]) -> None:
+        """Items in one call and alone, in one order and in the other, have the same outputs."""
+        for trial in trials:
+            alone = [trial.outputs([item])[0] for item in trial.items]
+            together = trial.outputs(trial.items)
+            back = trial.outputs(trial.items[::-1])[::-1]
+            for place, expected in enumerate(alone):
+                what = f"{self.name}, item {place}"
+                demand_same(together[place], expected, self.tolerance, f"{what} among others beside alone")
+                demand_same(back[place], expected, self.tolerance, f"{what} in reverse order beside alone")
+
+    def test_an_output_can_be_made_again(self, trials: list["Trial"]) -> None:
+        """Equal items of a call are computed once, and each has its output: of the same requests."""
+        for trial in trials:
+            for item in trial.items:
+                requests = trial.computed([item])[0]
+                first, second = (guard.make_output(trial.processor, requests) for _ in range(2))
+                demand_same(second, first, 0.0, f"{self.name} of {_shown(item)}, made again")
+
+    def test_any_number_of_chunks(self, trials: list["Trial"]) -> None:
+        """An item may become no request, one, or many."""
+        if not self.chunked:
+            pytest.skip(f"{self.name}: say which item becomes how many requests: chunked = [(item, 0), ...]")
+        for trial in trials:
+            for item, count in self.chunked:
+                made = trial.requests(item)
+                demand(len(made) == count, f"{self.name} makes {len(made)} requests of {_shown(item)}, not {count}")
+            together = trial.outputs([item for item, _ in self.chunked])
+            for (item, count), found in zip(self.chunked, together, strict=True):
+                (alone,) = trial.outputs([item])
+                demand_same(found, alone, self.tolerance, f"{self.name}, an item of {count} requests")
+
+    def test_several_threads_may_call_it(self, trials: list["Trial"]) -> None:
+        """One object serves all calls: it keeps nothing of one."""
+        for trial in trials:
+            expected = [[_told(request) for request in trial.requests(item)] for item in trial.items]
+            with ThreadPoolExecutor(self.threads) as pool:
+                found = list(pool.map(trial.requests, list(trial.items) * 8))
+            for made, told in zip(found, expected * 8, strict=True):
+                demand_same([_told(one) for one in made], told, 0.0, f"{self.name}, requests made by threads")
+
+    def _served(self, entry: Entry[IOProcessorSpec], loaded: LoadedModel) -> list[str]:
+        tasks, registry = loaded.context.tasks, self.registry()
+        served = [
+            task
+            for task in self.tasks or entry.spec.tasks
+            if task in (PLUGIN, *tasks) or set(tasks) & set(registry.tasks.get(task).spec.made_of)
+        ]
+        demand(bool(served), f"{self.name} serves {entry.spec.tasks}, the model of checkpoint() {tasks}")
+        return served
+
+
+class Trial:
+    """An IO processor built for a task of a model, and what computes its requests.
+
+    Attributes:
+        processor: The IO processor.
+        params: What is asked, completed.
+        tasks: The tasks for which the model has poolers.
+        items: Items that it can serve.
+    """
+
+    items: Sequence[object] = ()
+
+    def __init__(self, name: str, task: str, loaded: LoadedModel, runner: Runner, params: PoolingParams | None) -> None:
+        self.name = name
+        self.tasks = loaded.context.tasks
+        self.processor: Processor = loaded.context.io_processor(name, task=task)
+        self.params = guard.complete(self.processor, params)
+        self._engine = Engine(runner, loaded.engine)
+
+    def requests(self, item: object) -> list[PoolingRequest]:
+        """The requests of an item.
+
+        Raises:
+            MillpondError: If it is refused, or the IO processor fails on it.
+        """
+        parsed = guard.parse(self.processor, item)
+        (made,) = guard.make_requests(self.processor, [(parsed, self.params)], self.tasks)
+        if isinstance(made, MillpondError):
+            raise made
+        return made
+
+    def computed(self, items: Sequence[object]) -> list[list[PoolingRequest]]:
+        """The requests of items, which share batches, with their results."""
+        made = [self.requests(item) for item in items]
+        for request in (request for requests in made for request in requests):
+            self._engine.add(request)
+        while self._engine.has_work:
+            self._engine.step()
+        for error in (request.error for requests in made for request in requests if request.error is not None):
+            raise error
+        return made
+
+    def outputs(self, items: Sequence[object]) -> list[object]:
+        """The outputs of items, which share batches."""
+        return [guard.make_output(self.processor, requests) for requests in self.computed(items)]
+
+    def refusal(self, data: object) -> InvalidInputError | None:
+        """How it refuses an item; None if it takes it."""
+        try:
+            self.requests(data)
+        except InvalidInputError as error:
+            return error
+        return None
+
+    def demand_no_other_error(self, data: object) -> None:
+        """Demand that an item is served, or refused by an InvalidInputError."""
+        __tracebackhide__ = True
+        try:
+            self.refusal(data)
+        except Exception as error:  # noqa: BLE001  any other is what is looked for
+            pytest.fail(f"{self.name} neither serves nor refuses {_shown(data)}: {error}")
+
+
+def _try_anything(trial: Callable[[object], None]) -> None:
+    """Call with what JSON can hold, and bytes."""
+    from hypothesis import HealthCheck, given, settings  # noqa: PLC0415  authors may not have it
+    from hypothesis import strategies as st  # noqa: PLC0415
+
+    leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)) | st.binary()
+    values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
+    quiet = settings(
+        max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+    quiet(given(values)(trial))()
+
+
+def _told(request: PoolingRequest) -> dict[str, object]:
+    """What of a request the engine is told."""
+    return {
+        "input_ids": request.input_ids,
+        "token_type_ids": request.token_type_ids,
+        "representations": request.representations,
+        "features": request.features,
+        "group": request.group,
+        "num_dropped_tokens": request.num_dropped_tokens,
+    }
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.{SHOWN}}"
+    except Exception:  # noqa: BLE001  a value that cannot even be shown is shown by its kind
+        return f"something of {type(value).__name__}"

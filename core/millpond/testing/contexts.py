@@ -1,0 +1,54 @@
+"""Contexts without a model, for tests of what is built with one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from millpond.config import CheckpointConfig, ModelConfig, PoolerConfig
+from millpond.context import Context
+from millpond.registry import Registry
+
+
+def bare_context(
+    registry: Registry,
+    *,
+    tasks: Sequence[str] = ("embed", "token_embed"),
+    config: Mapping[str, Any] | None = None,
+    pooler_config: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
+    deterministic: bool = False,
+) -> Context:
+    """The context of a model on the CPU that has no files.
+
+    Args:
+        registry: All that plugins brought.
+        tasks: The tasks that the model serves.
+        config: What stands in its config.json.
+        pooler_config: What is set of its ``PoolerConfig``.
+        dtype: The name of the dtype it computes in.
+        deterministic: Whether results must be the same to the bit whatever shares their batch.
+    """
+    files = CheckpointConfig(config or {})
+    labels = files.get("num_labels")
+    model = ModelConfig(
+        model="none",
+        path="none",
+        source="none",
+        architecture="none",
+        hf_config=files,
+        max_model_len=512,
+        dtype=dtype,
+        pooler_config=PoolerConfig(**(pooler_config or {})),
+        tasks=tuple(tasks),
+        embedding_size=None,
+        num_labels=labels if isinstance(labels, int) else 0,
+    )
+    return Context(
+        registry=registry,
+        model=model,
+        config=files,
+        device=torch.device("cpu"),
+        dtype=getattr(torch, dtype),
+        batch_invariant=deterministic,
+    )

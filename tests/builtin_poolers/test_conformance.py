@@ -1,0 +1,24 @@
+"""Every pooler and activation that Millpond comes with does what every pooler and activation must."""
+
+from millpond.params import PoolingParams
+from millpond.plugins import PluginManager
+from millpond.testing.conformance import ActivationConformance, PoolerConformance
+
+BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
+OWN = {"STEP": {"params": PoolingParams(step_tag_id=3)}}
+
+# A class for each that is registered: one that is new is tested from its first day.
+for _entry in BUILTIN.poolers.entries():
+    _own = {"name": _entry.spec.name, **OWN.get(_entry.spec.name, {})}
+    globals()[f"TestPooler{_entry.spec.name}"] = type(f"TestPooler{_entry.spec.name}", (PoolerConformance,), _own)
+for _entry in BUILTIN.activations.entries():
+    _name = f"TestActivation{_entry.spec.name.title().replace('_', '')}"
+    globals()[_name] = type(_name, (ActivationConformance,), {"name": _entry.spec.name})
+
+
+def test_there_is_a_class_for_each(registry):
+    classes = [value for value in globals().values() if isinstance(value, type) and hasattr(value, "name")]
+    for kind, conformance in (("pooler", PoolerConformance), ("activation", ActivationConformance)):
+        tested = {one.name for one in classes if issubclass(one, conformance)}
+        assert tested == set(registry.catalog(kind).names())
+    assert set(OWN) <= set(registry.poolers.names()) | {"STEP"}

@@ -1,0 +1,66 @@
+"""Every IO processor that Millpond comes with does what every IO processor must."""
+
+from types import MappingProxyType
+
+from millpond.inputs import ChunksCall, ScoreCall, TextInChunks, TextOfPair
+from millpond.plugins import PluginManager
+from millpond.testing.checkpoints import tiny
+from millpond.testing.conformance import IOProcessorConformance
+
+BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
+
+
+def checkpoint_of(architecture, **overrides):
+    """Writes a tiny checkpoint of another architecture."""
+    return lambda _, folder: tiny(architecture, folder, **overrides)
+
+
+LONG = "mill " * 150  # 150 tokens and two special ones, for a model that takes 64
+CHUNKS = ChunksCall(["the old mill by the river", "a cup of tea", "no"], None, 4, 1, "naive")
+OWN = {
+    "embed": {"chunked": [("a cup of tea", 1)]},
+    "embed_chunks": {"call": CHUNKS, "chunked": [(TextInChunks("a cup of tea", None, 4, 0, "naive"), 2)]},
+    "classify": {
+        "checkpoint": checkpoint_of("BertForSequenceClassification", num_labels=3),
+        "chunked": [("a cup of tea", 1)],
+    },
+    "score": {"call": ScoreCall(["a cup of tea", "no"], ["the old mill by the river", "a"]), "refused": ["text"]},
+}
+
+# A class for each that is registered: one that is new is tested from its first day.
+for _entry in BUILTIN.io_processors.entries():
+    _name = f"Test{_entry.spec.name.title().replace('_', '')}"
+    _own = {"name": _entry.spec.name, **OWN.get(_entry.spec.name, {})}
+    globals()[_name] = type(_name, (IOProcessorConformance,), _own)
+
+
+class TestEmbedLongTexts(IOProcessorConformance):
+    """Over the model's maximum, cut into chunks."""
+
+    name = "embed"
+    tasks = ("embed",)
+    arguments = MappingProxyType({"on_overflow": "chunk"})
+    chunked = (("a cup of tea", 1), (LONG, 3))
+
+
+class TestEmbedSpansOfChunks(IOProcessorConformance):
+    """Chunks that are spans of characters."""
+
+    name = "embed_chunks"
+    call = ChunksCall(["the old mill by the river", "a cup of tea"], [[(0, 12), (13, 25)], [(2, 5)]], None, 0, "late")
+
+
+class TestScoreOfPairs(IOProcessorConformance):
+    """With a cross-encoder, which reads both texts of a pair at once."""
+
+    name = "score"
+    call = ScoreCall(["a cup of tea", "no"], ["the old mill by the river", "a"])
+    refused = ("text", TextOfPair(None, None))
+    checkpoint = checkpoint_of("BertForSequenceClassification", num_labels=1)
+
+
+def test_there_is_a_class_for_each(registry):
+    classes = [value for value in globals().values() if isinstance(value, type)]
+    tested = {one.name for one in classes if issubclass(one, IOProcessorConformance) and hasattr(one, "name")}
+    assert tested == set(registry.io_processors.names())
+    assert set(OWN) <= tested
