@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from millpond.hookspecs import hookimpl
 from millpond.specs import ArchitectureSpec, ConverterSpec
 from millpond_models import catalogue
+from millpond_models.rotary_catalogue import rotary_encoders
 
 EMBEDDING_TASKS = ("embed", "token_embed")
 DECODERS = {
@@ -20,6 +21,7 @@ DECODERS = {
 def register_architectures() -> Iterator[ArchitectureSpec]:
     """Encoders of BERT's form, decoders of Llama's, and those of either with classifiers and rewards of their own."""
     yield from encoders()
+    yield from rotary_encoders()
     yield from decoders()
     yield from catalogue.classifiers()
     yield from catalogue.rewards()

@@ -86,9 +86,9 @@ class DecoderLayer(nn.Module):
     def __init__(
         self,
         *,
-        attention_norm: RMSNorm,
+        attention_norm: nn.Module,
         attention: RotaryAttention,
-        feed_forward_norm: RMSNorm,
+        feed_forward_norm: nn.Module,
         feed_forward: GatedFeedForward,
     ) -> None:
         super().__init__()

@@ -1,0 +1,41 @@
+"""The head that ModernBERT classifies with. It is built with ``ctx.for_head()``, in float32."""
+
+import torch
+from torch import Tensor, nn
+
+from millpond.context import Context
+from millpond.nn import Linear
+from millpond_models.layers.gated_feed_forward import gate_activation
+from millpond_models.layers.norm import LayerNorm
+
+
+class HeadNorm(LayerNorm):
+    """LayerNorm whose parameters are float32 whatever the model computes in."""
+
+    dtype = torch.float32
+
+
+class NormHead(nn.Module):
+    """``output(norm(activation(dense(x))))``."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        *,
+        size: int,
+        num_labels: int,
+        activation: str,
+        dense_bias: bool,
+        norm_bias: bool,
+        eps: float,
+    ) -> None:
+        super().__init__()
+        self.dense = Linear(ctx, size, size, bias=dense_bias)
+        self.activation = gate_activation(ctx, activation)
+        self.norm = HeadNorm(size, eps, bias=norm_bias)
+        self.output = Linear(ctx, size, num_labels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[num_rows, size] -> [num_rows, num_labels]."""
+        logits: Tensor = self.output(self.norm(self.activation(self.dense(x))))
+        return logits

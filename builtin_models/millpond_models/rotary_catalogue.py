@@ -1,0 +1,31 @@
+"""The records of encoders with rotary positions. Without torch: ``plugin.py`` yields them."""
+
+from collections.abc import Iterator
+
+from millpond.specs import ArchitectureSpec
+
+EMBEDDING_TASKS = ("embed", "token_embed")
+CLASSIFYING_TASKS = ("classify", "token_classify")
+
+
+def rotary_encoders() -> Iterator[ArchitectureSpec]:
+    """ModernBERT, Nomic's BERT and GTE, alone and with classifiers."""
+    yield ArchitectureSpec(
+        name="ModernBertModel",
+        target="millpond_models.modernbert:ModernBertModel",
+        summary="ModernBERT (Warner et al., 2024), of which most layers attend to a window",
+        tasks=EMBEDDING_TASKS,
+        pooling="CLS",
+    )
+    yield ArchitectureSpec(
+        name="ModernBertForSequenceClassification",
+        target="millpond_models.modernbert_heads:ModernBertForSequenceClassification",
+        summary="classes or a score of a text, or of a pair of texts",
+        tasks=CLASSIFYING_TASKS,
+    )
+    yield ArchitectureSpec(
+        name="ModernBertForTokenClassification",
+        target="millpond_models.modernbert_heads:ModernBertForTokenClassification",
+        summary="classes of each token",
+        tasks=("token_classify",),
+    )
