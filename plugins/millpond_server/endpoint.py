@@ -58,7 +58,7 @@ class Endpoint:
             if failure.status >= SERVER_FAULT:
                 logger.exception("%s failed", self.entry.spec.name, exc_info=error)
             scope["millpond.reason"] = failure.reason
-            response = self.render(failure)
+            response = (failure.render or self.render)(failure)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:

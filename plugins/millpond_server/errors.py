@@ -1,6 +1,6 @@
 """Errors as answers: which status, which type, and one body that the clients of several APIs can read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -44,6 +44,7 @@ class ApiError(Exception):
         parameter: The field at fault.
         retry_after: In how many seconds it may be tried again.
         reason: Why it was refused, from a fixed set, for metrics.
+        render: How it is written, where not as the route's other errors are.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class ApiError(Exception):
         self.parameter = parameter
         self.retry_after = retry_after
         self.reason = reason or self.kind
+        self.render: Callable[[ApiError], Response] | None = None
 
     @property
     def headers(self) -> dict[str, str]:

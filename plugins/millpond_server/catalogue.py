@@ -1,0 +1,241 @@
+"""The routes of the server as rows: path, target, request, answer; and the prefixes under which clients find them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from millpond.specs import RouteSpec
+
+HERE = "millpond_server"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One route.
+
+    Attributes:
+        name: Method and path.
+        target: The module of ``routes`` and its function.
+        summary: What it does.
+        tasks: The tasks one of which a model must serve.
+        request: The module of ``protocol`` and its model.
+        response: Likewise.
+    """
+
+    name: str
+    target: str
+    summary: str
+    tasks: tuple[str, ...] = ()
+    request: str | None = None
+    response: str | None = None
+
+    def at(self, name: str) -> "Row":
+        """The same under another name."""
+        return replace(self, name=name)
+
+    def spec(self) -> RouteSpec:
+        """The record."""
+        return RouteSpec(
+            name=self.name,
+            target=f"{HERE}.routes.{self.target}",
+            summary=self.summary,
+            tasks=self.tasks,
+            request=None if self.request is None else f"{HERE}.protocol.{self.request}",
+            response=None if self.response is None else f"{HERE}.protocol.{self.response}",
+        )
+
+
+EMBEDDINGS = Row(
+    name="POST /v1/embeddings",
+    target="embeddings:embeddings",
+    summary="one vector an input, as OpenAI has it",
+    tasks=("embed",),
+    request="embeddings:EmbeddingRequest",
+    response="embeddings:EmbeddingResponse",
+)
+COHERE_V2 = Row(
+    name="POST /v2/embed",
+    target="cohere:embed",
+    summary="vectors of several kinds, as Cohere has it",
+    tasks=("embed",),
+    request="cohere:CohereEmbedRequest",
+    response="cohere:CohereEmbedResponse",
+)
+COHERE_V1 = replace(COHERE_V2, name="POST /v1/embed", target="cohere:embed_v1")
+POOLING = Row(
+    name="POST /pooling",
+    target="pooling:pooling",
+    summary="the bare result of any task, as vLLM has it",
+    request="pooling:PoolingRequest",
+    response="pooling:PoolingResponse",
+)
+CLASSIFY = Row(
+    name="POST /classify",
+    target="classify:classify",
+    summary="the classes of texts, as vLLM has it",
+    tasks=("classify",),
+    request="classify:ClassificationRequest",
+    response="classify:ClassificationResponse",
+)
+SCORE = Row(
+    name="POST /score",
+    target="scoring:score",
+    summary="how well queries and documents go together, as vLLM has it",
+    tasks=("score",),
+    request="scoring:ScoreRequest",
+    response="scoring:ScoreResponse",
+)
+RERANK = Row(
+    name="POST /v1/rerank",
+    target="scoring:rerank",
+    summary="documents in the order of how well they fit a query, as Cohere, Jina and vLLM have it",
+    tasks=("score",),
+    request="scoring:RerankRequest",
+    response="scoring:RerankResponse",
+)
+ANY_RERANK = replace(
+    RERANK,
+    name="POST /rerank",
+    target="any_rerank:rerank",
+    summary="documents in the order of how well they fit a query; with `texts`, as text-embeddings-inference has it",
+    request="tei:AnyRerankRequest",
+)
+TOKENIZE = Row(
+    name="POST /tokenize",
+    target="any_tokenize:tokenize",
+    summary="the tokens of a text",
+    request="any_tokenize:AnyTokenizeRequest",
+    response="tokens:TokenizeResponse",
+)
+DETOKENIZE = Row(
+    name="POST /detokenize",
+    target="tokens:detokenize",
+    summary="the text of tokens",
+    request="tokens:DetokenizeRequest",
+    response="tokens:DetokenizeResponse",
+)
+MODELS = Row(
+    name="GET /v1/models", target="models:list_models", summary="the models of this server", response="models:ModelList"
+)
+TEI_EMBED = Row(
+    name="POST /embed",
+    target="tei:embed",
+    summary="one vector a text, as text-embeddings-inference has it",
+    tasks=("embed",),
+    request="tei:TeiEmbedRequest",
+)
+TEI = (
+    TEI_EMBED,
+    Row(
+        name="POST /embed_all",
+        target="tei:embed_all",
+        summary="one vector a token",
+        tasks=("token_embed",),
+        request="tei:TeiEmbedRequest",
+    ),
+    Row(
+        name="POST /predict",
+        target="tei:predict",
+        summary="the classes of texts or of pairs",
+        tasks=("classify",),
+        request="tei:TeiPredictRequest",
+    ),
+    Row(
+        name="POST /similarity",
+        target="tei:similarity",
+        summary="how like a sentence others are",
+        tasks=("score",),
+        request="tei:TeiSimilarityRequest",
+    ),
+    Row(name="POST /decode", target="tei:decode", summary="the texts of token ids", request="tei:TeiDecodeRequest"),
+    Row(name="GET /info", target="tei:info", summary="what the default model is"),
+    Row(name="POST /", target="tei:root", summary="what the default model is for"),
+)
+TEI_RERANK = Row(
+    name="POST /rerank",
+    target="tei:rerank",
+    summary="texts in the order of how well they fit a query",
+    tasks=("score",),
+    request="tei:TeiRerankRequest",
+    response="tei:Ranks",
+)
+TEI_TOKENIZE = Row(
+    name="POST /tokenize", target="tei:tokenize", summary="the tokens of texts", request="tei:TeiTokenizeRequest"
+)
+INFINITY = (
+    Row(
+        name="POST /rerank",
+        target="infinity:rerank",
+        summary="documents in the order of how well they fit a query, as Infinity has it",
+        tasks=("score",),
+        request="infinity:InfinityRerankRequest",
+    ),
+    Row(
+        name="POST /classify",
+        target="infinity:classify",
+        summary="the classes of texts by their names, as Infinity has it",
+        tasks=("classify",),
+        request="infinity:InfinityClassifyRequest",
+    ),
+    EMBEDDINGS.at("POST /embeddings"),
+    MODELS.at("GET /models"),
+)
+JINA = replace(
+    EMBEDDINGS,
+    target="jina:embeddings",
+    summary="one vector an input, as Jina has it",
+    request="jina:JinaEmbeddingRequest",
+)
+ROOT = (
+    EMBEDDINGS,
+    EMBEDDINGS.at("POST /embeddings"),
+    COHERE_V1,
+    COHERE_V2,
+    POOLING,
+    CLASSIFY,
+    SCORE,
+    SCORE.at("POST /v1/score"),
+    ANY_RERANK,
+    RERANK,
+    RERANK.at("POST /v2/rerank"),
+    TOKENIZE,
+    DETOKENIZE,
+    MODELS,
+    MODELS.at("GET /models"),
+    Row(
+        name="GET /v1/models/{id:path}",
+        target="models:show_model",
+        summary="one model of this server",
+        response="models:ModelCard",
+    ),
+    *TEI,
+)
+# Where one body cannot serve two clients, each finds its own under a prefix.
+DIALECTS: dict[str, tuple[Row, ...]] = {
+    "vllm": (
+        EMBEDDINGS,
+        COHERE_V2,
+        POOLING,
+        CLASSIFY,
+        SCORE,
+        SCORE.at("POST /v1/score"),
+        RERANK.at("POST /rerank"),
+        RERANK,
+        RERANK.at("POST /v2/rerank"),
+        replace(TOKENIZE, target="tokens:tokenize", request="tokens:TokenizeRequest"),
+        DETOKENIZE,
+        MODELS,
+    ),
+    "cohere": (COHERE_V1, COHERE_V2, RERANK, RERANK.at("POST /v2/rerank")),
+    "jina": (JINA, RERANK, MODELS),
+    "infinity": INFINITY,
+    "tei": (*TEI, TEI_RERANK, TEI_TOKENIZE, EMBEDDINGS, EMBEDDINGS.at("POST /embeddings")),
+}
+
+
+def rows() -> Iterator[Row]:
+    """Every route of the APIs, at the root and under the prefixes."""
+    yield from ROOT
+    for dialect, members in DIALECTS.items():
+        for row in members:
+            method, _, path = row.name.partition(" ")
+            yield row.at(f"{method} /{dialect}{path}")

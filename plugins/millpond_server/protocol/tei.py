@@ -1,0 +1,113 @@
+"""The routes of text-embeddings-inference: bare lists in and out."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Discriminator, Field, RootModel, Tag
+
+from millpond_server.protocol.common import Body
+from millpond_server.protocol.scoring import RerankRequest
+
+
+class TeiOptions(Body):
+    """What is asked of each text.
+
+    Attributes:
+        truncate: Whether texts that are too long are cut.
+        truncation_direction: The side they are cut from.
+        prompt_name: The name of the model's prompt that is put before each text.
+    """
+
+    truncate: bool = True
+    truncation_direction: Literal["left", "right", "Left", "Right"] = "right"
+    prompt_name: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What of this a call of ``AsyncLLM`` takes."""
+        said: dict[str, Any] = {}
+        if self.prompt_name is not None:
+            said["prompt_name"] = self.prompt_name
+        if self.truncate:
+            said["truncate_prompt_tokens"] = -1
+            said["tokenization_kwargs"] = {"truncation_side": self.truncation_direction.lower()}
+        return said
+
+
+class TeiEmbedRequest(TeiOptions):
+    """Texts that become vectors."""
+
+    inputs: Any
+    normalize: bool = True
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+
+
+class TeiPredictRequest(TeiOptions):
+    """A text, a pair of texts, or a list of either, whose classes are wanted."""
+
+    inputs: Any
+    raw_scores: bool = False
+
+
+class TeiRerankRequest(TeiOptions):
+    """A query and the texts that it ranks."""
+
+    query: str
+    texts: list[str]
+    raw_scores: bool = False
+    return_text: bool = False
+
+
+class Similarity(Body):
+    """A sentence, and those that it is compared with."""
+
+    source_sentence: str
+    sentences: list[str]
+
+
+class TeiSimilarityRequest(Body):
+    """Sentences whose likeness is wanted."""
+
+    inputs: Similarity
+    parameters: TeiOptions = TeiOptions()
+
+
+class TeiTokenizeRequest(Body):
+    """Texts whose tokens are wanted."""
+
+    inputs: str | list[str]
+    add_special_tokens: bool = True
+    prompt_name: str | None = None
+
+
+class TeiDecodeRequest(Body):
+    """Token ids whose text is wanted."""
+
+    ids: list[int] | list[list[int]]
+    skip_special_tokens: bool = True
+
+
+class Rank(BaseModel):
+    """A text's place in the request, and its score."""
+
+    index: int
+    score: float
+    text: str | None = None
+
+
+class Ranks(RootModel[list[Rank]]):
+    """The texts, best first."""
+
+
+def _dialect(value: Any) -> str:
+    texts = value.get("texts") if isinstance(value, dict) else getattr(value, "texts", None)
+    return "texts" if texts is not None else "documents"
+
+
+class AnyRerankRequest(
+    RootModel[
+        Annotated[
+            Annotated[RerankRequest, Tag("documents")] | Annotated[TeiRerankRequest, Tag("texts")],
+            Discriminator(_dialect),
+        ]
+    ]
+):
+    """A query and ``documents``, as Cohere, Jina and vLLM have it; or ``texts``, as text-embeddings-inference has."""
