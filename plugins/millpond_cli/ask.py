@@ -38,7 +38,7 @@ def encoding(task: str | None, typed: Asking, **params: Any) -> Ask:
             prompts,
             PoolingParams(**params),
             pooling_task=task,
-            use_tqdm=progress.one_call,
+            use_tqdm=progress.of(len(rows)),
             on_error="return",
             **options,
         )
@@ -64,6 +64,6 @@ def scoring(typed: Asking, pairing: Pairing) -> Ask:
 
     def ask(llm: "LLM", rows: Sequence[Row], progress: Progress) -> "Sequence[PoolingRequestOutput[Any]]":
         queries, documents = [row.query for row in rows], [row.text for row in rows]
-        return llm.score(queries, documents, use_tqdm=progress.one_call, on_error="return", **options)
+        return llm.score(queries, documents, use_tqdm=progress.of(len(rows)), on_error="return", **options)
 
     return ask

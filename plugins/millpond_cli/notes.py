@@ -1,9 +1,12 @@
 """What a command says on stderr while it works: notes, and a progress bar on a terminal."""
 
 import sys
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from millpond.cli import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def warn(message: str) -> None:
@@ -28,9 +31,9 @@ class Progress:
 
             self._bar = tqdm(total=total, unit=" texts", dynamic_ncols=True, delay=1.0, file=sys.stderr)
 
-    def one_call(self, **_: object) -> "Progress":
-        """What one call of ``LLM`` takes for its own bar."""
-        return self
+    def of(self, texts: int) -> "Callable[..., Share]":
+        """What one call of ``LLM``, for so many texts, takes for its own bar."""
+        return lambda *, total, **_: Share(self, texts=texts, items=total)
 
     def update(self, count: int) -> None:
         """So many texts more are done."""
@@ -41,6 +44,27 @@ class Progress:
         """Leave the bar as it stands."""
         if self._bar is not None:
             self._bar.close()
+
+
+class Share:
+    """The part of the bar that is one call's.
+
+    Args:
+        bar: The bar.
+        texts: How many texts, or pairs of texts, the call is for.
+        items: How many items it makes of them, whose ends it tells; of a pair it may be two.
+    """
+
+    def __init__(self, bar: Progress, *, texts: int, items: int) -> None:
+        self._bar, self._texts, self._items = bar, texts, items
+        self._done = self._told = 0
+
+    def update(self, count: int) -> None:
+        """So many items more are done."""
+        self._done += count
+        due = self._done * self._texts // self._items
+        self._bar.update(due - self._told)
+        self._told = due
 
     def __enter__(self) -> Self:
         return self

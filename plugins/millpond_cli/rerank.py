@@ -91,7 +91,7 @@ def in_order(results: "Iterable[Result]", top: int | None) -> "list[Result]":
         results: Those of all documents.
         top: How many are kept; None for all.
     """
-    scored = (result for result in results if not result.error)
+    scored = (replace(result, token_ids=()) for result in results if not result.error)  # what is kept is small
     best = sorted(scored, key=_score, reverse=True) if top is None else nlargest(top, scored, key=_score)
     return [replace(result, rank=rank) for rank, result in enumerate(best, start=1)]
 

@@ -1,0 +1,167 @@
+"""``millpond classify``: labels and probabilities are those of the logits, in every format."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from millpond import LLM, PoolingParams, cli
+from millpond.testing import checkpoints
+from millpond_cli.classify import distinct
+
+TEXTS = ["a cat sleeps", "the dog", "water under the bridge", "snow"]
+LABELS = ["grief", "joy", 'rage "red"']
+RAW = PoolingParams(use_activation=False)
+TOLERANCE = 1e-6
+
+
+def classify(*arguments, stdin=""):
+    return CliRunner().invoke(cli.app, ["classify", *map(str, arguments)], input=stdin)
+
+
+def lines_of(done):
+    assert done.exit_code == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A classifier of texts into three classes, which config.json names."""
+    folder = checkpoints.tiny("BertForSequenceClassification", tmp_path_factory.mktemp("tiny") / "model", num_labels=3)
+    return named(folder)
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory):
+    """A classifier of tokens."""
+    return named(checkpoints.tiny("BertForTokenClassification", tmp_path_factory.mktemp("tags") / "m", num_labels=3))
+
+
+def named(folder, **changes):
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | {"id2label": dict(enumerate(LABELS))} | changes
+    path.write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def logits(folder):
+    """What the model says before any activation, [num_texts, 3]."""
+    with LLM(str(folder)) as llm:
+        return np.stack([output.outputs.array for output in llm.classify(TEXTS, pooling_params=RAW, use_tqdm=False)])
+
+
+def softmax(rows):
+    raised = np.exp(rows - rows.max(-1, keepdims=True))
+    return raised / raised.sum(-1, keepdims=True)
+
+
+def test_each_text_has_its_label_and_the_probabilities_of_all(folder, logits):
+    lines = lines_of(classify("-m", folder, *TEXTS))
+    assert [list(line) for line in lines] == [["index", "num_tokens", "label", "probs"]] * len(TEXTS)
+    assert [list(line["probs"]) for line in lines] == [LABELS] * len(TEXTS)
+    found = np.array([list(line["probs"].values()) for line in lines])
+    assert np.abs(found - softmax(logits)).max() <= TOLERANCE
+    assert [line["label"] for line in lines] == [LABELS[place] for place in logits.argmax(1)]
+
+
+def test_logits_are_told_raw(folder, logits):
+    lines = lines_of(classify("-m", folder, "--raw", *TEXTS))
+    found = np.array([list(line["logits"].values()) for line in lines])
+    assert np.abs(found - logits).max() <= TOLERANCE
+    assert [line["label"] for line in lines] == [LABELS[place] for place in logits.argmax(1)]
+
+
+def test_the_best_stand_first(folder, logits):
+    lines = lines_of(classify("-m", folder, "--top-k", 2, *TEXTS))
+    order = np.argsort(-logits, axis=1)[:, :2]
+    assert [list(line["probs"]) for line in lines] == [[LABELS[place] for place in places] for places in order]
+    assert all(line["label"] == next(iter(line["probs"])) for line in lines)
+    assert lines_of(classify("-m", folder, "--top-k", 9, *TEXTS))[0]["probs"].keys() == set(LABELS)
+
+
+def test_several_labels_a_text_are_probabilities_one_by_one(tmp_path, logits):
+    model = named(
+        checkpoints.tiny("BertForSequenceClassification", tmp_path / "model", num_labels=3),
+        problem_type="multi_label_classification",
+    )
+    found = np.array([list(line["probs"].values()) for line in lines_of(classify("-m", model, *TEXTS))])
+    assert np.abs(found - 1 / (1 + np.exp(-logits))).max() <= TOLERANCE
+
+
+def test_csv_has_a_column_a_class(folder, logits):
+    header, *records = csv.reader(io.StringIO(classify("-m", folder, "-f", "csv", "--with-text", *TEXTS).stdout))
+    assert header == ["index", "text", "num_tokens", "label", *LABELS]
+    assert [record[1] for record in records] == TEXTS
+    assert np.abs(np.array([record[4:] for record in records], dtype=float) - softmax(logits)).max() <= TOLERANCE
+    header, *records = csv.reader(io.StringIO(classify("-m", folder, "-f", "csv", "--top-k", 2, *TEXTS).stdout))
+    assert header == ["index", "num_tokens", "label_1", "probs_1", "label_2", "probs_2"]
+    assert [record[2] for record in records] == [LABELS[place] for place in logits.argmax(1)]
+    assert all(float(record[3]) > float(record[5]) for record in records)
+
+
+def test_a_file_in_and_a_file_out(tmp_path, folder):
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    rows = [{"body": text, "id": f"k{number}"} for number, text in enumerate(TEXTS)]
+    source.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    done = classify("-m", folder, "-i", source, "--text-key", "body", "-o", target, "--top-k", 1)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+    header, *records = csv.reader(io.StringIO(target.read_text(encoding="utf-8")))
+    assert header == ["index", "id", "num_tokens", "label_1", "probs_1"]
+    assert [record[1] for record in records] == ["k0", "k1", "k2", "k3"]
+
+
+def test_texts_that_fail_are_passed_over(folder):
+    done = classify("-m", folder, "--on-error", "skip", "-f", "csv", stdin="cat\n\ndog\n")
+    assert done.exit_code == 3
+    header, *records = csv.reader(io.StringIO(done.stdout))
+    assert header == ["index", "num_tokens", "error", "label", *LABELS]
+    assert [bool(record[2]) for record in records] == [False, True, False]
+    assert records[1][3:] == ["", "", "", ""]
+    assert done.stderr.splitlines()[-1] == "warning: 1 of 3 texts failed and have no result"
+
+
+def test_each_token_has_its_classes(tagger):
+    (line,) = lines_of(classify("-m", tagger, "--per-token", "--raw", "A cat, no"))
+    with LLM(str(tagger)) as llm:
+        (output,) = llm.encode("A cat, no", RAW, pooling_task="token_classify", use_tqdm=False)
+    assert [token["token"] for token in line["tokens"]] == ["[CLS]", "a", "cat", ",", "no", "[SEP]"]
+    found = np.array([list(token["logits"].values()) for token in line["tokens"]])
+    assert np.abs(found - output.outputs.array).max() <= TOLERANCE
+    assert [token["label"] for token in line["tokens"]] == [LABELS[place] for place in found.argmax(1)]
+    (line,) = lines_of(classify("-m", tagger, "--per-token", "--top-k", 1, "A cat, no"))
+    assert {len(token["probs"]) for token in line["tokens"]} == {1}
+
+
+def test_labels_that_stand_there_twice_are_told_apart():
+    assert distinct(("a", "b", "a")) == ("a#0", "b", "a#2")
+    assert distinct(("a", "b")) == ("a", "b")
+
+
+def test_a_model_that_does_not_classify_says_what_it_does(tmp_path):
+    model = checkpoints.tiny("BertModel", tmp_path / "model")
+    done = classify("-m", model, "cat")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: Classification API is not supported by this model.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["cat"], "Missing option '--model'"),
+        (["cat", "-m", "x", "--top-k", "0"], "--top-k"),
+        (["cat", "-m", "x", "-f", "npy"], "--format 'npy': expected one of jsonl, json, csv"),
+        (["cat", "-m", "x", "-o", "out.npz"], "known are .jsonl, .json, .csv"),
+        (["cat", "-m", "x", "--per-token", "-f", "csv"], "csv holds the classes of texts"),
+        (["cat", "-m", "x", "--on-error", "no"], "--on-error 'no': expected one of raise, skip"),
+        (["cat", "-m", "x", "--prompt", "a", "--prompt-name", "b"], "both say what stands before a text"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, said):
+    monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
+    done = classify(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr

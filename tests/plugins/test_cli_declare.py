@@ -1,0 +1,133 @@
+"""Options that commands share: a dataclass in a command's signature stands for its fields."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from millpond.cli import CommandError
+from millpond_cli import declare, options
+from millpond_cli.arguments import for_call, for_llm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """One option."""
+
+    size: Annotated[int, declare.option("First", "--size", "-s", least=1, help="How large.")] = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group(Base):
+    """Two more."""
+
+    flag: Annotated[bool, declare.option("Second", "--flag/--no-flag", help="Whether.")] = False
+    names: Annotated[list[str] | None, declare.option("Second", "--name", help="What.")] = None
+
+
+SEEN = []
+app = declare.new_app()
+
+
+@declare.command(app, examples=("millpond thing --size 4 one", f"millpond thing {'two ' * 40}".rstrip()))
+def thing(
+    *,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts.")] = None,
+    group: Group,
+    own: Annotated[str, declare.option("First", "--own", help="Its own.")] = "mine",
+) -> None:
+    """Do a thing."""
+    SEEN.append((texts, group, own))
+
+
+def call(*arguments):
+    SEEN.clear()
+    done = CliRunner().invoke(app, arguments)
+    return SEEN[0] if done.exit_code == 0 and SEEN else done
+
+
+def test_a_command_is_called_with_its_groups():
+    assert call("a") == (["a"], Group(), "mine")
+    expected = Group(size=7, flag=True, names=["x", "y"])
+    assert call("-s", "7", "--flag", "--name", "x", "--name", "y", "--own", "z", "a", "b") == (
+        ["a", "b"],
+        expected,
+        "z",
+    )
+    assert call("--no-flag", "a")[1].flag is False
+
+
+def test_what_an_option_does_not_allow_is_refused():
+    assert call("--size", "0", "a").exit_code == 2
+    assert call("--size", "x", "a").exit_code == 2
+    assert call("--group", "x", "a").exit_code == 2
+
+
+def test_help_has_each_option_under_its_heading_and_ends_with_the_examples():
+    told = call("--help").stdout
+    first, second = told.index("\nFirst:\n"), told.index("\nSecond:\n")
+    assert first < told.index("--size") < told.index("--own") < second < told.index("--no-flag") < told.index("--name")
+    assert "group" not in told.lower()
+    assert told.endswith(f"\nExamples:\n  millpond thing --size 4 one\n  millpond thing {'two ' * 40}".rstrip() + "\n")
+
+
+def test_a_command_without_examples_has_no_heading_for_them():
+    plain = declare.new_app()
+    declare.command(plain, "plain", short_help="Nothing.")(lambda: None)
+    assert "Examples" not in CliRunner().invoke(plain, ["--help"]).stdout
+
+
+# --- what was typed becomes arguments ---------------------------------------------------------------------------------
+
+
+def test_a_model_gets_what_its_group_says_and_no_more():
+    assert for_llm(options.Files()) == {
+        "revision": None,
+        "dtype": "auto",
+        "hf_overrides": None,
+        "convert": "auto",
+        "allow_pickle": False,
+    }
+    given = for_llm(
+        options.Serving(
+            hf_overrides='{"a": 1}', pooler_config='{"dimensions": 8}', kernels=["attention=sdpa"], device="cpu"
+        )
+    )
+    assert (given["hf_overrides"], given["pooler_config"]) == ({"a": 1}, {"dimensions": 8})
+    assert (given["kernels"], given["device"]) == ({"attention": "sdpa"}, "cpu")
+    assert "io_processor_plugin" not in given
+    assert for_llm(options.ServingPlugins(io_processor_plugin="mine"))["io_processor_plugin"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("typed", "given"),
+    [
+        ({}, {"on_overflow": None}),
+        ({"truncate": True}, {"truncate_prompt_tokens": -1}),
+        ({"truncate": True, "on_overflow": "truncate"}, {"truncate_prompt_tokens": -1}),
+        ({"on_overflow": "truncate"}, {"truncate_prompt_tokens": -1}),
+        ({"on_overflow": "chunk"}, {"on_overflow": "chunk"}),
+        ({"truncate": False}, {"on_overflow": "error"}),
+        ({"truncate": False, "on_overflow": "error"}, {"on_overflow": "error"}),
+    ],
+)
+def test_what_becomes_of_long_texts_is_said_in_one_way(typed, given):
+    assert for_call(options.Asking(**typed)) == {"prompt": None, "prompt_name": None, **given}
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"on_overflow": "burst"}, "--on-overflow 'burst': expected one of error, truncate, chunk"),
+        ({"truncate": True, "on_overflow": "chunk"}, "--truncate and --on-overflow chunk contradict each other"),
+        ({"truncate": False, "on_overflow": "chunk"}, "--no-truncate and --on-overflow chunk contradict each other"),
+        ({"prompt": "a", "prompt_name": "b"}, "--prompt and --prompt-name both say what stands before a text"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(typed, said):
+    with pytest.raises(CommandError) as caught:
+        for_call(options.Asking(**typed))
+    assert str(caught.value) == said
+    assert caught.value.exit_code == 2

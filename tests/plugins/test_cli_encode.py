@@ -1,0 +1,150 @@
+"""``millpond encode``: the bare results of every task, as ``LLM.encode`` gives them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from millpond import LLM, IOProcessor, PoolingParams, cli, plugins, register
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.errors import InvalidInputError
+from millpond.specs import IOProcessorSpec
+from millpond.testing import checkpoints
+
+TEXTS = ["a cat is", "the dog"]
+TOLERANCE = 1e-6
+
+
+def encode(*arguments, stdin=""):
+    return CliRunner().invoke(cli.app, ["encode", *map(str, arguments)], input=stdin)
+
+
+def data_of(done):
+    assert done.exit_code == 0, done.stderr
+    return [np.array(json.loads(line)["data"]) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory):
+    return str(checkpoints.tiny("BertModel", tmp_path_factory.mktemp("tiny") / "model"))
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "classifier"
+    return str(checkpoints.tiny("BertForSequenceClassification", folder, num_labels=3))
+
+
+@pytest.mark.parametrize("task", ["embed", "token_embed", "classify", "token_classify"])
+@pytest.mark.parametrize("activation", [None, True, False])
+def test_every_task_gives_what_the_model_gives(embedder, classifier, task, activation):
+    model = embedder if "embed" in task else classifier
+    option = {None: (), True: ("--activation",), False: ("--no-activation",)}[activation]
+    found = data_of(encode("-m", model, "--task", task, *option, *TEXTS))
+    with LLM(model) as llm:
+        outputs = llm.encode(TEXTS, PoolingParams(use_activation=activation), pooling_task=task, use_tqdm=False)
+    assert [rows.shape for rows in found] == [output.outputs.array.shape for output in outputs]
+    assert max(np.abs(one - two.outputs.array).max() for one, two in zip(found, outputs, strict=True)) <= TOLERANCE
+
+
+def test_arrays_in_files(tmp_path, embedder, classifier):
+    rows, tokens = tmp_path / "rows.npy", tmp_path / "tokens.npz"
+    assert encode("-m", classifier, "--task", "classify", "-o", rows, *TEXTS).exit_code == 0
+    found = data_of(encode("-m", classifier, "--task", "classify", *TEXTS))
+    assert np.abs(np.load(rows) - np.stack(found)).max() <= TOLERANCE
+    assert encode("-m", embedder, "--task", "token_embed", "-o", tokens, *TEXTS).exit_code == 0
+    found = data_of(encode("-m", embedder, "--task", "token_embed", *TEXTS))
+    content = np.load(tokens)
+    assert content["offsets"].tolist() == [0, 5, 9]
+    assert np.abs(content["data"] - np.concatenate(found)).max() <= TOLERANCE
+
+
+def test_csv_numbers_its_columns(classifier):
+    done = encode("-m", classifier, "--task", "classify", "-f", "csv", *TEXTS)
+    header, *records = done.stdout.splitlines()
+    assert header == "index,num_tokens,d0,d1,d2"
+    assert len(records) == 2
+
+
+def test_dimensions_and_prompts_reach_the_model(embedder):
+    option = ("--hf-overrides", '{"is_matryoshka": true}', "--dimensions", 8)
+    (found,) = data_of(encode("-m", embedder, "--task", "embed", *option, "cat"))
+    assert found.shape == (8,)
+    (told,) = data_of(encode("-m", embedder, "--task", "embed", "--prompt", "the ", "cat"))
+    (whole,) = data_of(encode("-m", embedder, "--task", "embed", "the cat"))
+    assert np.abs(told - whole).max() <= TOLERANCE
+
+
+@dataclass
+class Told:
+    """What the processor below makes: a record, with an array in it."""
+
+    bands: list
+    vector: np.ndarray
+    where: Path
+
+
+class Bands(IOProcessor):
+    """``{"ids": [...], "bands": ...}`` to a record; its prompts are of nobody else's business."""
+
+    def parse(self, data):
+        if not isinstance(data, dict):
+            raise InvalidInputError('expected {"ids": [...]}', parameter="data")
+        return data
+
+    def pre_process(self, data, params):
+        return [
+            PoolingRequest(
+                input_ids=np.array(data["ids"]), representations=(Representation("embed", params),), note=data["bands"]
+            )
+        ]
+
+    def post_process(self, requests):
+        return Told(requests[0].note, requests[0].results[0], Path("here"))
+
+
+def test_what_an_io_processor_of_a_plugin_makes_is_json(tmp_path, monkeypatch, embedder):
+    monkeypatch.setattr(plugins, "_process", plugins.Process())
+    register(IOProcessorSpec(name="bands", target=Bands, tasks=("plugin",)))
+    path = tmp_path / "in.jsonl"
+    rows = [{"data": {"ids": [5, 6], "bands": [1, {"é": None}]}, "id": "x"}, {"data": [1]}]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    option = ("--task", "plugin", "--io-processor-plugin", "bands", "--text-key", "data", "--on-error", "skip")
+    done = encode("-m", embedder, *option, "-i", path)
+    assert done.exit_code == 3, done.output
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert (first["id"], first["data"]["bands"], first["data"]["where"]) == ("x", [1, {"é": None}], "here")
+    with LLM(embedder) as llm:
+        (output,) = llm.encode([[5, 6]], pooling_task="embed", use_tqdm=False)
+    assert np.abs(np.array(first["data"]["vector"]) - output.outputs.array).max() <= TOLERANCE
+    assert second == {"index": 1, "error": 'expected {"ids": [...]}'}
+    done = encode("-m", embedder, "--task", "plugin", "cat")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "No IOProcessor plugin installed" in done.stderr
+
+
+def test_a_task_that_the_model_does_not_serve(embedder):
+    done = encode("-m", embedder, "--task", "classify", "cat")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "Classification API is not supported by this model" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["cat"], "Missing option '--pooling-task' / '--task'"),
+        (["cat", "--task", "classifi"], "did you mean 'classify'"),
+        (["cat", "--task", "token_classify", "-f", "npy"], "npy holds one vector a text"),
+        (["cat", "--task", "classify", "-o", "out.npz"], "npz holds vectors of tokens"),
+        (["cat", "--task", "plugin", "-f", "npz"], "what an IO processor of a plugin's makes may be anything"),
+        (["cat", "--task", "embed", "-f", "npy", "--with-text"], "--with-text: npy holds vectors alone"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, said):
+    monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
+    done = encode(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr

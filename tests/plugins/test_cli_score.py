@@ -1,0 +1,222 @@
+"""``millpond score``: pairs from everywhere, each with the score that the vectors or the cross-encoder give it."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from millpond import LLM, cli
+from millpond.cli import CommandError
+from millpond.testing import checkpoints
+from millpond_cli.options import ReadingPairs
+from millpond_cli.pairs import pairs_of
+
+QUERIES = ["how warm is the water", "where does the dog sleep", "a small boat"]
+DOCUMENTS = ["The water is cold in winter.", "Dogs sleep by the door.", "Ships are large."]
+PAIRS = list(zip(QUERIES, DOCUMENTS, strict=True))
+WORDS = ("cat", "dog", "fish", "bird", "lake")
+LONG = "word " * 100
+TOLERANCE = 1e-5
+
+
+def score(*arguments, stdin=""):
+    return CliRunner().invoke(cli.app, ["score", *map(str, arguments)], input=stdin)
+
+
+def scores_of(done):
+    assert done.exit_code == 0, done.stderr
+    return np.array([json.loads(line)["score"] for line in done.stdout.splitlines()])
+
+
+def write(path, rows):
+    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A cross-encoder that loads in no time: one score, 64 tokens at most."""
+    folder = checkpoints.tiny("BertForSequenceClassification", tmp_path_factory.mktemp("tiny") / "model", num_labels=1)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def crossed(tiny):
+    """What the cross-encoder says of each query with each document, [num_queries, num_documents]."""
+    with LLM(tiny) as llm:
+        rows = [[one.outputs.score for one in llm.score(query, DOCUMENTS, use_tqdm=False)] for query in QUERIES]
+    return np.array(rows)
+
+
+# --- with the real MiniLM ---------------------------------------------------------------------------------------------
+
+
+def test_an_embedding_model_gives_cosines(tmp_path):
+    with LLM("sentence-transformers/all-MiniLM-L6-v2") as llm:
+        vectors = np.stack([one.outputs.array for one in llm.embed(QUERIES + DOCUMENTS, use_tqdm=False)])
+    cosines = vectors[:3] @ vectors[3:].T
+    assert np.abs(scores_of(score(QUERIES[0], *DOCUMENTS)) - cosines[0]).max() <= TOLERANCE
+    done = score("--queries", write(tmp_path / "q.txt", QUERIES), "-d", write(tmp_path / "d.txt", DOCUMENTS))
+    assert np.abs(scores_of(done) - cosines.diagonal()).max() <= TOLERANCE
+    assert done.stderr == ""
+
+
+# --- where pairs come from --------------------------------------------------------------------------------------------
+
+
+def test_arguments_are_a_query_and_documents(tiny, crossed):
+    done = score("-m", tiny, QUERIES[1], *DOCUMENTS)
+    assert np.abs(scores_of(done) - crossed[1]).max() <= TOLERANCE
+    (line, *_) = map(json.loads, done.stdout.splitlines())
+    assert list(line) == ["index", "num_tokens", "score"]
+    with LLM(tiny) as llm:
+        assert line["num_tokens"] == llm.score(QUERIES[1], DOCUMENTS[0], use_tqdm=False)[0].num_prompt_tokens
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"], ["-i", "-"]])
+def test_lines_with_a_tab(tiny, crossed, arguments):
+    lines = "\n".join(map("\t".join, PAIRS))
+    assert np.abs(scores_of(score("-m", tiny, *arguments, stdin=lines)) - crossed.diagonal()).max() <= TOLERANCE
+
+
+def test_a_file_of_pairs_with_keys(tmp_path, tiny, crossed):
+    rows = [{"q": query, "d": text, "id": number} for number, (query, text) in enumerate(PAIRS)]
+    done = score(
+        *("-m", tiny, "-i", write(tmp_path / "pairs.jsonl", rows), "--query-key", "q", "--document-key", "d"),
+        "--with-text",
+    )
+    assert np.abs(scores_of(done) - crossed.diagonal()).max() <= TOLERANCE
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(line["id"], line["query"], line["document"]) for line in lines] == [
+        (number, query, text) for number, (query, text) in enumerate(PAIRS)
+    ]
+
+
+def test_csv_in_and_out(tmp_path, tiny, crossed):
+    path = tmp_path / "pairs.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["document", "more", "query"], *((d, "", q) for q, d in PAIRS)])
+    done = score("-m", tiny, "-i", path, "-f", "csv", "--with-text")
+    header, *records = csv.reader(io.StringIO(done.stdout))
+    assert header == ["index", "id", "query", "document", "num_tokens", "score"]
+    assert [record[2:4] for record in records] == [list(pair) for pair in PAIRS]
+    assert np.abs(np.array([record[-1] for record in records], dtype=float) - crossed.diagonal()).max() <= TOLERANCE
+
+
+def test_one_query_for_a_file_of_documents(tmp_path, tiny, crossed):
+    documents = write(tmp_path / "docs.jsonl", [{"body": text, "id": text[:3]} for text in DOCUMENTS])
+    (tmp_path / "query.txt").write_text(QUERIES[2], encoding="utf-8")
+    for given in ([QUERIES[2]], ["--queries", tmp_path / "query.txt"]):
+        done = score("-m", tiny, *given, "--documents", documents, "--document-key", "body")
+        assert np.abs(scores_of(done) - crossed[2]).max() <= TOLERANCE
+        assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["The", "Dog", "Shi"]
+
+
+def test_more_than_one_piece_keeps_its_order(tmp_path, tiny):
+    texts = [f"{WORDS[n % 5]} {n}" for n in range(1300)]
+    found = scores_of(score("-m", tiny, "a dog", "-d", write(tmp_path / "docs.txt", texts)))
+    with LLM(tiny) as llm:
+        whole = np.array([one.outputs.score for one in llm.score("a dog", texts, use_tqdm=False)])
+    assert np.abs(found - whole).max() <= TOLERANCE
+
+
+def rows_of(texts=(), **reading):
+    with pairs_of(texts, ReadingPairs(**{name: str(value) for name, value in reading.items()})).rows() as rows:
+        return [(row.query, row.text, row.place.partition(", ")[2], row.error) for row in rows]
+
+
+def test_a_pair_at_fault_costs_no_other(tmp_path):
+    path = write(tmp_path / "pairs.txt", ["a\tb", "no tab", "c\td\te", "f\tg"])
+    assert rows_of(input_path=path) == [
+        ("a", "b", "line 1", ""),
+        (None, "", "line 2", "expected a query, one tab and a document; there are 0 tabs"),
+        (None, "", "line 3", "expected a query, one tab and a document; there are 2 tabs"),
+        ("f", "g", "line 4", ""),
+    ]
+    path = write(tmp_path / "pairs.jsonl", ['"a"', {"query": "a"}, {"document": "b"}, {"query": 1, "document": "b"}])
+    assert [error.partition(";")[0] for *_, error in rows_of(input_path=path)] == [
+        "expected a JSON object",
+        "there is no field 'document'",
+        "there is no field 'query'",
+        "the field 'query' is no query, but int",
+    ]
+    path = write(tmp_path / "pairs.csv", ["query,document", "a,b", "c"])
+    assert [error for *_, error in rows_of(input_path=path)] == [
+        "",
+        "the record has 1 fields, and the pair is in number 2",
+    ]
+
+
+def test_a_query_at_fault_is_told_beside_its_document(tmp_path):
+    queries = write(tmp_path / "q.jsonl", [{"text": "a"}, {"no": 1}, {"text": "c"}])
+    documents = write(tmp_path / "d.txt", ["x", "y", "z"])
+    _, second, third = rows_of(queries=queries, documents=documents)
+    assert second[3] == "there is no field 'text'; there are: no. --query-key names the one with the text"
+    assert third == ("c", "z", f"line 3, with {queries}, line 3", "")
+
+
+@pytest.mark.parametrize(("queries", "documents", "there"), [(3, 2, "more queries"), (2, 3, "more documents")])
+def test_numbers_must_agree(tmp_path, queries, documents, there):
+    files = {
+        "queries": write(tmp_path / "q.txt", QUERIES[:queries]),
+        "documents": write(tmp_path / "d.txt", DOCUMENTS[:documents]),
+    }
+    with pytest.raises(CommandError, match=f"holds {there} than .* line 3 has none"):
+        rows_of(**files)
+
+
+def test_a_file_without_a_query_is_refused(tmp_path):
+    with pytest.raises(CommandError, match="holds no query"):
+        rows_of(queries=write(tmp_path / "q.txt", []), documents=write(tmp_path / "d.txt", ["x"]))
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_pair_that_is_too_long_fails_by_its_line(tiny):
+    lines = f"a\tb\nc\t{LONG}\ne\tf\n"
+    done = score("-m", tiny, stdin=lines)
+    assert done.exit_code == 1
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr.startswith("error: stdin, line 2: ")
+    assert "--truncate cuts texts that are too long" in done.stderr
+    skipped = score("-m", tiny, "--on-error", "skip", stdin=lines)
+    assert skipped.exit_code == 3
+    assert ["score" in json.loads(line) for line in skipped.stdout.splitlines()] == [True, False, True]
+    cut = score("-m", tiny, "--truncate", stdin=lines)
+    assert len(scores_of(cut)) == 3
+    assert cut.stderr == "warning: 1 of 3 texts were cut to 64 tokens\n"
+
+
+def test_a_model_of_several_classes_gives_no_scores(tmp_path):
+    model = checkpoints.tiny("BertForSequenceClassification", tmp_path / "model", num_labels=3)
+    done = score("-m", model, "a", "b")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "Scoring API is only enabled for num_labels == 1." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["query"], "there is a query, and no document"),
+        (["", "document"], "the query is empty"),
+        (["a", "b", "-i", "pairs.txt"], "not from both"),
+        (["a", "b", "--documents", "d.txt"], "and from somewhere else, too"),
+        (["a", "--queries", "q.txt", "--documents", "d.txt"], "and from somewhere else, too"),
+        (["-i", "p.txt", "--documents", "d.txt", "--queries", "q.txt"], "and from somewhere else, too"),
+        (["--queries", "q.txt"], "--documents is missing: a pair is a query and a document"),
+        (["--documents", "d.txt"], "QUERY or --queries is missing"),
+        (["--queries", "-", "--documents", "-"], "cannot both be stdin"),
+        (["-i", "p.txt", "--query-key", "q"], "--query-key names a field"),
+        (["-i", "p.txt", "--document-key", "d"], "--document-key names a field"),
+        (["a", "b", "-f", "npy"], "--format 'npy': expected one of jsonl, json, csv"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, said):
+    monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
+    done = score(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
