@@ -1,13 +1,27 @@
 """AsyncLLM: the online front door. The same pipeline and engine as ``LLM``, awaited."""
 
 import asyncio
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from millpond.calls import Call, Chunking, Options, R, chunks_call, classify_call, embed_call, encode_call, score_call
+from millpond.call_stats import CallStats, current_stats
+from millpond.calls import (
+    Call,
+    Chunking,
+    Options,
+    R,
+    chunks_call,
+    classify_call,
+    embed_call,
+    encode_call,
+    represent_call,
+    score_call,
+)
 from millpond.config import ModelConfig
 from millpond.errors import EngineClosedError
 from millpond.loading.arguments import read_arguments
@@ -17,6 +31,7 @@ from millpond.outputs import (
     ClassificationRequestOutput,
     EmbeddingRequestOutput,
     PoolingRequestOutput,
+    RepresentationsRequestOutput,
     ScoringRequestOutput,
 )
 from millpond.params import PoolingParams
@@ -37,11 +52,14 @@ class Countdown:
 
     left: int
     ended: "asyncio.Future[None]"
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count_down(self, _: "PoolingRequest") -> None:
-        """Note the end of a request; called on the engine's thread alone."""
-        self.left -= 1
-        if self.left == 0:
+        """Note the end of a request; any thread may call it."""
+        with self.lock:
+            self.left -= 1
+            left = self.left
+        if left == 0:
             with suppress(RuntimeError):  # the caller's loop is closed: nobody waits
                 self.ended.get_loop().call_soon_threadsafe(self._resolve)
 
@@ -158,6 +176,17 @@ class AsyncLLM:
         }
         return await self._answer(score_call(data_1, data_2, pooling_params, options, extra), priority)
 
+    async def represent(
+        self,
+        prompts: object,
+        representations: Sequence[Mapping[str, object]],
+        *,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> list[RepresentationsRequestOutput]:
+        """Several results of each prompt from one forward pass; see ``LLM.represent`` and ``embed``."""
+        return await self._answer(represent_call(prompts, representations, options), priority)
+
     async def encode(
         self,
         prompts: object,
@@ -200,23 +229,31 @@ class AsyncLLM:
 
     async def _run(self, call: Call[R], priority: int) -> list[R]:
         loop = asyncio.get_running_loop()
+        stats, began = current_stats.get() or CallStats(), perf_counter()
         processor, items = self.pipeline.split(call.prompts, call.params, call.task)
         places = self.pipeline.places(items)
         distinct = [items[place] for place in places]
         jobs = await loop.run_in_executor(self._render, self.pipeline.prepare, processor, list(places), distinct)
+        stats.tokenise_seconds += perf_counter() - began
+        stats.duplicates += len(items) - len(places)
         refused = next((job.error for job in jobs if job.error is not None), None)
         if refused is not None and call.raises:
             raise refused
-        await self._compute([request for job in jobs for request in job.requests], priority)
+        await self._compute([request for job in jobs for request in job.requests], priority, stats)
+        began = perf_counter()
         outputs = await loop.run_in_executor(self._render, self._finish, jobs, places)
         failed = next((output.error for output in outputs if output.error is not None), None)
         if failed is not None and call.raises:
             raise failed
-        return await loop.run_in_executor(self._render, self.pipeline.answers, call, processor, items, outputs)
+        stats.count(outputs)
+        answers = await loop.run_in_executor(self._render, self.pipeline.answers, call, processor, items, outputs)
+        stats.finish_seconds += perf_counter() - began
+        return answers
 
-    async def _compute(self, requests: "list[PoolingRequest]", priority: int) -> None:
+    async def _compute(self, requests: "list[PoolingRequest]", priority: int, stats: CallStats) -> None:
         if not requests:
             return
+        began = perf_counter()
         call = Countdown(len(requests), asyncio.get_running_loop().create_future())
         for request in requests:
             request.priority = priority
@@ -224,6 +261,9 @@ class AsyncLLM:
         self.engine.submit(requests)
         try:
             await call.ended
+            started = min((request.started for request in requests if request.started), default=began)
+            stats.queue_seconds += max(started - began, 0.0)
+            stats.compute_seconds += perf_counter() - max(started, began)
         except asyncio.CancelledError:
             for request in requests:
                 request.cancel()

@@ -1,6 +1,6 @@
 """A call of a front door as the pipeline takes it: prompts, complete parameters, a task, and what is to come back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Generic, TypedDict, TypeVar
@@ -17,6 +17,7 @@ from millpond.outputs import (
     EmbeddingRequestOutput,
     PoolingOutput,
     PoolingRequestOutput,
+    RepresentationsRequestOutput,
     ScoringOutput,
     ScoringRequestOutput,
 )
@@ -118,6 +119,15 @@ def classify_call(prompts: object, params: Params, options: Options) -> Call[Cla
 def encode_call(prompts: object, params: Params, task: str | None, options: Options) -> Call[PoolingRequestOutput[Any]]:
     """The bare result of a task."""
     return _call(prompts, params, task, options, output=PoolingRequestOutput, content=PoolingOutput)
+
+
+def represent_call(
+    prompts: object, representations: Sequence[Mapping[str, object]], options: Options
+) -> Call[RepresentationsRequestOutput]:
+    """Several results of each prompt."""
+    wanted: object = list(representations) if isinstance(representations, list | tuple) else representations
+    params = PoolingParams(extra_kwargs={"representations": wanted})
+    return _call(prompts, params, "represent", options, output=RepresentationsRequestOutput, content=PoolingOutput)
 
 
 def score_call(

@@ -7,7 +7,18 @@ from contextlib import AbstractContextManager, nullcontext
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from millpond.calls import Call, Chunking, Options, R, chunks_call, classify_call, embed_call, encode_call, score_call
+from millpond.calls import (
+    Call,
+    Chunking,
+    Options,
+    R,
+    chunks_call,
+    classify_call,
+    embed_call,
+    encode_call,
+    represent_call,
+    score_call,
+)
 from millpond.config import EngineConfig, ModelConfig, PoolerConfig
 from millpond.loading.arguments import read_arguments
 from millpond.loading.source import find_repository
@@ -16,6 +27,7 @@ from millpond.outputs import (
     ClassificationRequestOutput,
     EmbeddingRequestOutput,
     PoolingRequestOutput,
+    RepresentationsRequestOutput,
     ScoringRequestOutput,
 )
 from millpond.params import PoolingParams
@@ -335,6 +347,25 @@ class LLM:
             "max_tokens_per_doc": max_tokens_per_doc,
         }
         return self._answer(score_call(data_1, data_2, pooling_params, options, extra), use_tqdm)
+
+    def represent(
+        self,
+        prompts: object,
+        representations: Sequence[Mapping[str, object]],
+        *,
+        use_tqdm: Progress = True,
+        **options: Unpack[Options],
+    ) -> list[RepresentationsRequestOutput]:
+        """Several results of each prompt from one forward pass: ``output.outputs.results``.
+
+        Args:
+            prompts: As for ``embed``.
+            representations: What is wanted of each prompt: the fields of ``PoolingParams``, such as
+                ``{"task": "embed", "dimensions": 128}`` and ``{"task": "token_embed"}``.
+            use_tqdm: As for ``embed``.
+            **options: As for ``embed``.
+        """
+        return self._answer(represent_call(prompts, representations, options), use_tqdm)
 
     def encode(
         self,

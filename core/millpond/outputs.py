@@ -180,6 +180,16 @@ class ScoringOutput(ArrayOutput):
         return f"ScoringOutput(score={self.score})"
 
 
+@dataclass(frozen=True, slots=True)
+class RepresentationsOutput:
+    """Several results of one prompt, in the order in which they were asked for."""
+
+    results: "tuple[ArrayOutput, ...]"
+
+    def __repr__(self) -> str:
+        return f"RepresentationsOutput({', '.join(map(repr, self.results))})"
+
+
 @dataclass(kw_only=True)
 class PoolingRequestOutput(Generic[T]):
     """What became of one prompt.
@@ -228,3 +238,7 @@ class ClassificationRequestOutput(PoolingRequestOutput[ClassificationOutput]):
 
 class ScoringRequestOutput(PoolingRequestOutput[ScoringOutput]):
     """What became of one pair of ``LLM.score``; ``prompt_token_ids`` are those of both texts."""
+
+
+class RepresentationsRequestOutput(PoolingRequestOutput[RepresentationsOutput]):
+    """What became of one prompt of ``LLM.represent``."""

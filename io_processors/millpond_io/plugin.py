@@ -28,6 +28,12 @@ def register_io_processors() -> Iterator[IOProcessorSpec]:
         tasks=("classify", "token_classify"),
     )
     yield IOProcessorSpec(
+        name="represent",
+        target="millpond_io.represent:RepresentProcessor",
+        summary="text or token ids to several results at once",
+        tasks=("represent",),
+    )
+    yield IOProcessorSpec(
         name="score",
         target="millpond_io.score:ScoreProcessor",
         summary="queries and documents to scores",

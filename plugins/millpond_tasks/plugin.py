@@ -56,6 +56,13 @@ def register_tasks() -> Iterator[TaskSpec]:
         made_of=("embed",),
     )
     yield TaskSpec(
+        name="represent",
+        target="millpond.outputs:RepresentationsOutput",
+        summary="several results of a prompt from one forward pass",
+        io_processor="represent",
+        made_of=("embed", "token_embed", "classify", "token_classify"),
+    )
+    yield TaskSpec(
         name="plugin",
         target="millpond.outputs:PoolingOutput",
         summary="whatever the IO processor makes that the model or the caller names",

@@ -1,0 +1,73 @@
+"""The IO processor of the task ``represent``: several results of one text from one forward pass."""
+
+from collections.abc import Mapping, Sequence
+
+from millpond.context import Context
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.errors import InvalidInputError
+from millpond.outputs import RepresentationsOutput
+from millpond.params import PoolingParams, validated
+from millpond_io.render import Rendered
+from millpond_io.text import TextProcessor
+
+WANTED = "representations"
+
+
+class RepresentProcessor(TextProcessor):
+    """Text or token ids to several results: of other tasks, or of one with other parameters."""
+
+    def __init__(self, ctx: Context) -> None:
+        super().__init__(ctx)
+        served = [task for task in ctx.task_spec.made_of if task in ctx.tasks]
+        self.parts: dict[str, TextProcessor] = {}
+        for task in served:
+            processor = ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task)
+            if isinstance(processor, TextProcessor):
+                self.parts[task] = processor
+
+    def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
+        """What was asked, and of each result what its own task makes of it."""
+        asked = given or PoolingParams()
+        wanted = (asked.extra_kwargs or {}).get(WANTED)
+        if not isinstance(wanted, list | tuple) or not wanted:
+            message = f"{WANTED} must be a list of objects such as {{'task': 'embed'}}; got {wanted!r}"
+            raise InvalidInputError(message, parameter=WANTED)
+        each = tuple(self._completed(item) for item in wanted)
+        return self.completed(asked, supported=()).model_copy(update={"extra_kwargs": {WANTED: each}})
+
+    def requests(self, rendered: Rendered, params: PoolingParams, first: int) -> list[PoolingRequest]:
+        """One request of a prompt, for all of its results."""
+        each: tuple[PoolingParams, ...] = (params.extra_kwargs or {})[WANTED]  # type: ignore[assignment]  # made above
+        representations = tuple(self._representation(own, rendered, first) for own in each)
+        return [
+            PoolingRequest(
+                input_ids=rendered.input_ids,
+                representations=representations,
+                num_dropped_tokens=rendered.num_dropped_tokens,
+            )
+        ]
+
+    def post_process(self, requests: Sequence[PoolingRequest]) -> RepresentationsOutput:  # type: ignore[override]  # several
+        """The results of one prompt, in the order in which they were asked for."""
+        (request,) = requests
+        pairs = zip(request.representations, request.results, strict=True)
+        return RepresentationsOutput(tuple(self.parts[wanted.task].output(array) for wanted, array in pairs))
+
+    def _completed(self, item: object) -> PoolingParams:
+        if isinstance(item, PoolingParams):
+            asked = item
+        elif isinstance(item, Mapping):
+            asked = validated(PoolingParams, item, parameter=WANTED)
+        else:
+            message = f"{WANTED} holds {type(item).__name__}; expected objects such as {{'task': 'embed'}}"
+            raise InvalidInputError(message, parameter=WANTED)
+        processor = self.parts.get(asked.task or "")
+        if processor is None:
+            message = f"{WANTED}: the task {asked.task!r} is not served; this model serves: {', '.join(self.parts)}"
+            raise InvalidInputError(message, parameter=WANTED)
+        return processor.pooling_params(asked.model_copy(update={"task": None}))
+
+    def _representation(self, params: PoolingParams, rendered: Rendered, first: int) -> Representation:
+        task = params.task or ""
+        whole = first == 0 or self.ctx.registry.tasks.get(task).spec.per_token
+        return Representation(task, params, None if whole else (first, len(rendered.input_ids)))

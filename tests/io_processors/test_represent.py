@@ -1,0 +1,87 @@
+"""Several results of one text from one forward pass: each is what its own task gives, and the model runs once."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from millpond import LLM, AsyncLLM, InvalidInputError, PoolingParams
+from millpond.testing import checkpoints
+
+TEXTS = ["the old mill", "rain on the pond at night", "a", "two boats and a bird on the lake"]
+WANTED = [
+    {"task": "embed"},
+    {"task": "embed", "dimensions": 8},
+    {"task": "embed", "use_activation": False},
+    {"task": "token_embed", "dimensions": 4},
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return checkpoints.tiny("BertModel", tmp_path_factory.mktemp("model") / "bert", is_matryoshka=True)
+
+
+@pytest.fixture(scope="module")
+def llm(folder):
+    with LLM(str(folder)) as llm:
+        yield llm
+
+
+def alone(llm, text, wanted):
+    params = PoolingParams(**{name: value for name, value in wanted.items() if name != "task"})
+    (output,) = llm.encode(text, params, pooling_task=wanted["task"], use_tqdm=False)
+    return output.outputs.array
+
+
+def test_each_result_is_that_of_its_own_task(llm):
+    for text, output in zip(TEXTS, llm.represent(TEXTS, WANTED, use_tqdm=False), strict=True):
+        for wanted, result in zip(WANTED, output.outputs.results, strict=True):
+            np.testing.assert_allclose(result.array, alone(llm, text, wanted), atol=1e-6)
+
+
+def test_the_model_runs_once_for_all(llm, monkeypatch):
+    model, tokens = llm._loaded.model, []
+    forward = type(model).forward
+    monkeypatch.setattr(
+        type(model), "forward", lambda self, batch: tokens.append(batch.num_tokens) or forward(self, batch)
+    )
+    (output,) = llm.represent(TEXTS[1], WANTED, use_tqdm=False)
+    assert tokens == [output.num_prompt_tokens]
+
+
+def test_awaited_it_gives_the_same(folder, llm):
+    async def ask():
+        async with AsyncLLM(str(folder)) as awaited:
+            return await awaited.represent(TEXTS, WANTED)
+
+    expected = llm.represent(TEXTS, WANTED, use_tqdm=False)
+    for found, output in zip(asyncio.run(ask()), expected, strict=True):
+        for one, other in zip(found.outputs.results, output.outputs.results, strict=True):
+            np.testing.assert_allclose(one.array, other.array, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ([], "must be a list of objects"),
+        ("embed", "must be a list of objects"),
+        ([5], "holds int"),
+        ([{"task": "classify"}], "the task 'classify' is not served; this model serves: embed, token_embed"),
+        ([{}], "the task None is not served"),
+        ([{"task": "embed", "dimensions": 0}], "dimensions"),
+        ([{"task": "embed", "colour": "red"}], "there is no 'colour'"),
+        ([{"task": "embed", "dimensions": 33}], r"dimensions in range \[1, 32\], got 33"),
+        ([{"task": "embed", "step_tag_id": 5}], "does not support"),
+    ],
+)
+def test_what_cannot_be_given_is_refused(llm, wanted, message):
+    with pytest.raises(InvalidInputError, match=message):
+        llm.represent("a", wanted)
+
+
+def test_outputs_are_told_in_short(llm):
+    (output,) = llm.represent("a", WANTED[:2], use_tqdm=False)
+    assert (
+        repr(output.outputs) == "RepresentationsOutput(EmbeddingOutput(hidden_size=32), EmbeddingOutput(hidden_size=8))"
+    )
