@@ -21,3 +21,5 @@ os.environ.update(
         "TOKENIZERS_PARALLELISM": "false",
     }
 )
+
+collect_ignore = ["addons"]  # their tests run where they are installed: see plugins/test_addon_wheel.py

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ADDON = REPOSITORY / "tests" / "addons" / "millpond_hello"
+ADDONS = REPOSITORY / "tests" / "addons"
 LEAVE_BEHIND = shutil.ignore_patterns("__pycache__", "*.py[cod]")
 SECONDS_A_STEP = 300
 
@@ -143,10 +143,11 @@ def copy_sources(to):
     return to
 
 
-@pytest.fixture
-def environment(tmp_path):
-    wheel = build_wheel(copy_sources(tmp_path / "millpond"), tmp_path / "wheels")
-    fresh = Environment(tmp_path)
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("environment")
+    wheel = build_wheel(copy_sources(folder / "millpond"), folder / "wheels")
+    fresh = Environment(folder)
     fresh.install(wheel)
     return fresh
 
@@ -157,7 +158,7 @@ def test_an_addon_is_built_installed_used_and_taken_away(environment, tmp_path):
     assert {rank for rank, _, _ in alone["plugins"].values()} == {"builtin"}
     assert {"MIN", "HelloModel"}.isdisjoint(alone["names"])
 
-    addon = shutil.copytree(ADDON, tmp_path / "addon", ignore=LEAVE_BEHIND)
+    addon = shutil.copytree(ADDONS / "millpond_hello", tmp_path / "addon", ignore=LEAVE_BEHIND)
     environment.install(build_wheel(addon, tmp_path / "addon-wheel"))
     beside = environment.says(LIST)
     assert beside["plugins"] == {**alone["plugins"], "hello": ["installed", "millpond-hello", "1.4.2"]}
@@ -175,3 +176,24 @@ def test_an_addon_is_built_installed_used_and_taken_away(environment, tmp_path):
     no_architecture, no_pooler = environment.says(MISS)
     assert "no plugin brings the architecture 'HelloModel'; there are: Bert" in no_architecture
     assert "there is no pooler 'MIN'; there are: ALL, CLS, LAST, MAX, MEAN" in no_pooler
+
+
+def test_an_addon_passes_its_own_tests_by_the_conformance_classes(environment, tmp_path):
+    addon = shutil.copytree(ADDONS / "millpond_geo", tmp_path / "addon", ignore=LEAVE_BEHIND)
+    environment.install(build_wheel(addon, tmp_path / "addon-wheel"))
+    installed = environment.says(LIST)
+    assert installed["plugins"]["geo"] == ["installed", "millpond-geo", "0.3.0"]
+    assert "TileSegmenter" in installed["names"]
+
+    report = run(
+        environment.python, "-m", "pytest", "-q", "-c", addon / "pyproject.toml", addon / "tests", of=environment
+    )
+    environment.pip("uninstall", "--yes", "millpond-geo")
+    assert "geo" not in environment.says(LIST)["plugins"]
+    skipped = sorted(line.partition(": ")[2] for line in report.splitlines() if line.startswith("SKIPPED"))
+    assert [reason.partition(":")[0] for reason in skipped] == [
+        "TileSegmenter does not compute in bfloat16",
+        "TileSegmenter reads no token ids",
+        "transformers has no TileSegmenter",
+    ]
+    assert " passed, 3 skipped in " in report

@@ -1,0 +1,31 @@
+"""Names what Millpond Geo brings."""
+
+from collections.abc import Iterator
+
+from millpond.hookspecs import hookimpl
+from millpond.specs import ArchitectureSpec, IOProcessorSpec
+
+MILLPOND_API = 1
+
+
+@hookimpl
+def register_architectures() -> Iterator[ArchitectureSpec]:
+    """One architecture, which serves the task "plugin" alone."""
+    yield ArchitectureSpec(
+        name="TileSegmenter",
+        target="millpond_geo.model:TileSegmenter",
+        summary="the class of each pixel of a tile",
+        tasks=("plugin",),
+        modalities=("image",),
+    )
+
+
+@hookimpl
+def register_io_processors() -> Iterator[IOProcessorSpec]:
+    """Tiles in, masks out."""
+    yield IOProcessorSpec(
+        name="tiles",
+        target="millpond_geo.tiles:TilesProcessor",
+        summary="satellite tiles to masks of land cover",
+        tasks=("plugin",),
+    )
