@@ -22,7 +22,16 @@ LEVELS = {"x86-64-v3": 8, "x86-64-v4": 16}
 
 # NaN, infinity and denormals stay what they are, in the libraries and in the program that loads them, and sums keep
 # their order, which the rounding in vector.h rests on: hence no -ffast-math and no -fassociative-math.
-FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
+FLAGS = (
+    "-std=gnu11",
+    "-O3",
+    "-fPIC",
+    "-shared",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-pthread",
+)
 
 
 class CompiledKernels(BuildHookInterface[WheelBuilderConfig]):

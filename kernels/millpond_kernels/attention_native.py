@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from millpond.nn import Run
+from millpond.nn.threads import op_threads
 from millpond_kernels.attention_sdpa import attend_run
 from millpond_kernels.native import FLOAT, INT, POINTER, capability, function
-from millpond_kernels.native.parts import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from millpond.nn import AttentionSpec, PackedBatch
 
 LONGEST = {"AVX512": 1024, "AVX2": 256}  # tokens; beyond, torch's kernel is as fast
+FLOAT_BYTES = 4
 VECTOR = 16  # floats; the compiled code takes heads of whole vectors
 
 
@@ -37,12 +38,13 @@ def _attention(
     name: str, query: "Tensor", key: "Tensor", value: "Tensor", batch: "PackedBatch", spec: "AttentionSpec"
 ) -> "Tensor":
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
-    for run in batch.runs:
-        if _fits(query, key, value, run, spec):
-            _attend(name, query, key, value, run, spec.scale, output)
-        else:
-            for one in _one_by_one(run):
-                output[one.start : one.stop] = attend_run(query, key, value, one, spec)
+    longest = _longest_run(query, key, value, spec)
+    compiled = [run for run in batch.runs if run.length <= longest]
+    if compiled:
+        _attend(name, query, key, value, compiled, spec.scale, output)
+    for run in batch.runs if len(compiled) < len(batch.runs) else ():
+        for one in _one_by_one(run) if run.length > longest else ():
+            output[one.start : one.stop] = attend_run(query, key, value, one, spec)
     return output
 
 
@@ -52,43 +54,43 @@ def _one_by_one(run: "Run") -> "Iterator[Run]":
         yield Run(start, 1, run.length)
 
 
-def _fits(query: "Tensor", key: "Tensor", value: "Tensor", run: "Run", spec: "AttentionSpec") -> bool:
-    plain = not spec.causal and (spec.window is None or spec.window >= run.length)
-    tensors = (query, key, value)
-    packed = all(x.stride(2) == 1 and x.stride(1) == x.shape[2] for x in tensors)
-    floats = all(x.dtype is torch.float32 and x.device.type == "cpu" for x in tensors)
-    aligned = key.shape == value.shape and key.shape[::2] == query.shape[::2] and query.shape[1] % key.shape[1] == 0
-    return plain and packed and floats and aligned and run.length <= _longest() and query.shape[2] % VECTOR == 0
+def _longest_run(query: "Tensor", key: "Tensor", value: "Tensor", spec: "AttentionSpec") -> int:
+    """The tokens of the longest sequences that the compiled code takes; 0 if it takes none of these tensors."""
+    for x in (query, key, value):
+        if not (x.is_cpu and x.dtype is torch.float32 and x.stride(2) == 1 and x.stride(1) == x.size(2)):
+            return 0
+    heads, head_dim = query.shape[1:]
+    aligned = key.shape == value.shape == (query.size(0), key.size(1), head_dim) and heads % key.size(1) == 0
+    if spec.causal or not aligned or head_dim % VECTOR:
+        return 0
+    return _longest() if spec.window is None else min(_longest(), spec.window)
 
 
 def _attend(
-    name: str, query: "Tensor", key: "Tensor", value: "Tensor", run: "Run", scale: float, output: "Tensor"
+    name: str, query: "Tensor", key: "Tensor", value: "Tensor", runs: "list[Run]", scale: float, output: "Tensor"
 ) -> None:
     heads, head_dim = query.shape[1:]
-    kv_heads = key.shape[1]
-    shared = heads // kv_heads
+    kv_heads = key.size(1)
     attend, scratch_size = _functions(name)
-    rows = [x[run.start : run.stop] for x in (query, key, value)]
-    results = output[run.start : run.stop]
-
-    def attend_heads(start: int, stop: int) -> None:
-        scratch = torch.empty(scratch_size(run.length, head_dim), dtype=torch.uint8)
+    threads = op_threads()
+    scratch = torch.empty(threads * scratch_size(max(run.length for run in runs), head_dim), dtype=torch.uint8)
+    places = [(x.data_ptr(), x.stride(0)) for x in (query, key, value, output)]
+    strides = [stride for _, stride in places[:3]]
+    for run in runs:
+        *rows, results = [place + FLOAT_BYTES * stride * run.start for place, stride in places]
         attend(
-            *(x.data_ptr() for x in rows),
-            *(x.stride(0) for x in rows),
+            *rows,
+            *strides,
             run.count,
             run.length,
             heads,
             kv_heads,
             head_dim,
-            start * shared,
-            stop * shared,
             scale,
-            results.data_ptr(),
+            results,
             scratch.data_ptr(),
+            threads,
         )
-
-    in_parts(attend_heads, kv_heads, cost=4 * run.count * run.length**2 * heads * head_dim)
 
 
 @cache
@@ -98,5 +100,5 @@ def _longest() -> int:
 
 @cache
 def _functions(name: str) -> "tuple[Callable[..., None], Callable[[int, int], int]]":
-    attend = function(name, *[POINTER] * 3, *[INT] * 10, FLOAT, POINTER, POINTER)
+    attend = function(name, *[POINTER] * 3, *[INT] * 8, FLOAT, POINTER, POINTER, INT)
     return attend, function(f"{name}_scratch", INT, INT, returns=INT)

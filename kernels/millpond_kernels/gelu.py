@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch.nn import functional
 
+from millpond.nn.threads import op_threads
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import are_floats
 
@@ -21,12 +22,13 @@ def gelu_torch(x: "Tensor", bias: "Tensor") -> "Tensor":
 
 def gelu_native(x: "Tensor", bias: "Tensor") -> "Tensor":
     """[rows, columns] and [columns] -> [rows, columns], by compiled code, in place."""
-    if not are_floats(x, bias) or bias.shape != x.shape[-1:]:
+    columns = x.size(-1)
+    if not are_floats(x, bias) or bias.shape != (columns,):
         return gelu_torch(x, bias)
-    _function()(x.data_ptr(), bias.data_ptr(), x.numel() // x.shape[-1], x.shape[-1])
+    _function()(x.data_ptr(), bias.data_ptr(), x.numel() // columns, columns, op_threads())
     return x
 
 
 @cache
 def _function() -> "Callable[..., None]":
-    return function("millpond_bias_gelu", POINTER, POINTER, INT, INT)
+    return function("millpond_bias_gelu", POINTER, POINTER, INT, INT, INT)

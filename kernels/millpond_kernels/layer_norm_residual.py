@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch.nn import functional
 
+from millpond.nn.threads import op_threads
 from millpond_kernels.native import FLOAT, INT, POINTER, function
 from millpond_kernels.native.tensors import are_floats
 
@@ -25,11 +26,21 @@ def layer_norm_residual_native(
     x: "Tensor", bias: "Tensor", residual: "Tensor", weight: "Tensor", shift: "Tensor", eps: float
 ) -> "Tensor":
     """[rows, columns] twice and [columns] thrice -> [rows, columns], by compiled code, in place."""
-    tensors = (x, bias, residual, weight, shift)
-    aligned = residual.shape == x.shape and all(row.shape == x.shape[-1:] for row in (bias, weight, shift))
-    if not are_floats(*tensors) or not aligned:
+    columns = x.size(-1)
+    aligned = residual.shape == x.shape and bias.shape == weight.shape == shift.shape == (columns,)
+    if not (aligned and are_floats(x, bias, residual, weight, shift)):
         return layer_norm_residual_torch(x, bias, residual, weight, shift, eps)
-    _function()(*(tensor.data_ptr() for tensor in tensors), eps, x.numel() // x.shape[-1], x.shape[-1])
+    _function()(
+        x.data_ptr(),
+        bias.data_ptr(),
+        residual.data_ptr(),
+        weight.data_ptr(),
+        shift.data_ptr(),
+        eps,
+        x.numel() // columns,
+        columns,
+        op_threads(),
+    )
     return x
 
 
@@ -46,4 +57,4 @@ def layer_norm_residual_triton(
 
 @cache
 def _function() -> "Callable[..., None]":
-    return function("millpond_residual_layer_norm", *[POINTER] * 5, FLOAT, INT, INT)
+    return function("millpond_residual_layer_norm", *[POINTER] * 5, FLOAT, INT, INT, INT)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import pad
 
+from millpond.nn.threads import op_threads
 from millpond_kernels.linear import padded
 from millpond_kernels.native import INT, POINTER, function
-from millpond_kernels.native.parts import in_parts
-from millpond_kernels.native.tensors import floats
+from millpond_kernels.native.tensors import rows_of_floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,8 @@ class LinearInt8Native:
 
     def __init__(self, weight: "Tensor", bias: "Tensor | None") -> None:
         self.outputs, self.inputs = weight.shape
-        self.multiply, self.scratch_size, panel = _functions()
+        self.multiply, scratch_size, panel = _functions()
+        self.scratch_size = scratch_size(self.inputs)
         quantised, scales = quantise_weight(weight)
         self.scales = padded(scales, panel)
         self.sums = padded(quantised.sum(1, dtype=torch.int32), panel)
@@ -86,33 +87,30 @@ class LinearInt8Native:
 
     def __call__(self, x: "Tensor", *, add_bias: bool = True) -> "Tensor":
         """[rows, inputs] -> [rows, outputs]; without ``add_bias`` the bias is left to the op that follows."""
-        x = floats("x", x, None, self.inputs)
-        output = x.new_empty(len(x), self.outputs)
+        x = rows_of_floats(x, self.inputs)
+        rows = x.size(0)
+        output = torch.empty(rows, self.outputs)
         bias = self.bias.data_ptr() if add_bias and self.bias is not None else None
-
-        def multiply(start: int, stop: int) -> None:
-            rows, results = x[start:stop], output[start:stop]
-            scratch = torch.empty(self.scratch_size(self.inputs), dtype=torch.uint8)
-            self.multiply(
-                rows.data_ptr(),
-                self.panels.data_ptr(),
-                self.scales.data_ptr(),
-                self.sums.data_ptr(),
-                bias,
-                results.data_ptr(),
-                len(rows),
-                self.inputs,
-                self.outputs,
-                scratch.data_ptr(),
-            )
-
-        in_parts(multiply, len(x), cost=x.numel() * self.outputs // 2)
+        scratch = torch.empty(self.scratch_size, dtype=torch.uint8)
+        self.multiply(
+            x.data_ptr(),
+            self.panels.data_ptr(),
+            self.scales.data_ptr(),
+            self.sums.data_ptr(),
+            bias,
+            output.data_ptr(),
+            rows,
+            self.inputs,
+            self.outputs,
+            scratch.data_ptr(),
+            op_threads(),
+        )
         return output
 
 
 @cache
 def _functions() -> "tuple[Callable[..., None], Callable[[int], int], int]":
-    multiply = function("millpond_linear_int8", *[POINTER] * 6, *[INT] * 3, POINTER)
+    multiply = function("millpond_linear_int8", *[POINTER] * 6, *[INT] * 3, POINTER, INT)
     return multiply, function("millpond_linear_int8_scratch", INT, returns=INT), _panel()
 
 

@@ -3,10 +3,12 @@
 from functools import cache
 from typing import TYPE_CHECKING
 
+import torch
+
+from millpond.nn.threads import op_threads
 from millpond_kernels.linear import padded
 from millpond_kernels.native import INT, POINTER, function
-from millpond_kernels.native.parts import in_parts
-from millpond_kernels.native.tensors import floats
+from millpond_kernels.native.tensors import rows_of_floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,22 +28,25 @@ class LinearNative:
 
     def __call__(self, x: "Tensor", *, add_bias: bool = True) -> "Tensor":
         """[rows, inputs] -> [rows, outputs]; without ``add_bias`` the bias is left to the op that follows."""
-        x = floats("x", x, None, self.inputs)
-        output = x.new_empty(len(x), self.outputs)
+        x = rows_of_floats(x, self.inputs)
+        rows = x.size(0)
+        output = torch.empty(rows, self.outputs)
         bias = self.bias.data_ptr() if add_bias and self.bias is not None else None
-
-        def multiply(start: int, stop: int) -> None:
-            rows, results = x[start:stop], output[start:stop]
-            self.multiply(
-                rows.data_ptr(), self.panels.data_ptr(), bias, results.data_ptr(), len(rows), self.inputs, self.outputs
-            )
-
-        in_parts(multiply, len(x), cost=2 * x.numel() * self.outputs)
+        self.multiply(
+            x.data_ptr(),
+            self.panels.data_ptr(),
+            bias,
+            output.data_ptr(),
+            rows,
+            self.inputs,
+            self.outputs,
+            op_threads(),
+        )
         return output
 
 
 @cache
 def _functions() -> "tuple[Callable[..., None], int]":
-    multiply = function("millpond_linear", *[POINTER] * 4, *[INT] * 3)
+    multiply = function("millpond_linear", *[POINTER] * 4, *[INT] * 4)
     panel: int = function("millpond_linear_panel", returns=INT)()
     return multiply, panel

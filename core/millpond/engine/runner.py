@@ -17,6 +17,7 @@ from millpond.errors import EngineError, NonFiniteOutputError
 from millpond.machine import available_cores
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
+from millpond.nn.threads import Crew
 
 Array = NDArray[np.float32]
 Job = Callable[[], None]
@@ -32,7 +33,9 @@ class Outcome(NamedTuple):
 
 
 class Runner:
-    """Computes batches: on a CPU several at a time, each on a single-threaded worker; else one at a time.
+    """Computes batches: on a CPU several at a time, each on a worker of one thread; else one at a time.
+
+    While one worker alone has a batch, ops may use the threads that torch would use in the caller's thread.
 
     Attributes:
         num_workers: How many batches it computes at a time.
@@ -48,7 +51,8 @@ class Runner:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         with self._starting:
             self.intra_op_threads = torch.get_num_threads()
-            workers = _start_workers(self._jobs, self.num_workers)
+            crew = Crew(self.intra_op_threads if self.num_workers > 1 else 1)
+            workers = _start_workers(self._jobs, self.num_workers, crew)
         self._finalizer = weakref.finalize(self, _stop_workers, self._jobs, workers)
 
     @property
@@ -162,12 +166,12 @@ def _to_host(pooled: Tensor | list[Tensor]) -> list[Array]:
     return [tensor.float().cpu().numpy() for tensor in pooled]
 
 
-def _start_workers(jobs: "SimpleQueue[Job | None]", count: int) -> list[threading.Thread]:
+def _start_workers(jobs: "SimpleQueue[Job | None]", count: int, crew: Crew) -> list[threading.Thread]:
     """Start workers that compute in one thread each, and wait until they do."""
     threads = torch.get_num_threads()
     ready = threading.Barrier(count + 1)
     workers = [
-        threading.Thread(target=_work, args=(jobs, ready), name=f"millpond-worker-{number}", daemon=True)
+        threading.Thread(target=_work, args=(jobs, crew, ready), name=f"millpond-worker-{number}", daemon=True)
         for number in range(count)
     ]
     for worker in workers:
@@ -178,12 +182,14 @@ def _start_workers(jobs: "SimpleQueue[Job | None]", count: int) -> list[threadin
     return workers
 
 
-def _work(jobs: "SimpleQueue[Job | None]", ready: threading.Barrier) -> None:
+def _work(jobs: "SimpleQueue[Job | None]", crew: Crew, ready: threading.Barrier) -> None:
     torch.get_num_threads()  # else torch sets this thread up later, and takes the caller's number for it
     torch.set_num_threads(1)
+    crew.join()
     ready.wait()
     while (job := jobs.get()) is not None:
-        job()
+        with crew:
+            job()
         del job  # else the worker would keep the runner alive while it waits
 
 

@@ -1,6 +1,9 @@
 /* Bidirectional attention of short sequences: softmax of scaled products, times the values. */
 
+#include "pool.h"
 #include "vector.h"
+
+enum { LEAST = 1 << 16 }; /* multiply-and-adds of a part, some microseconds */
 
 /* `rows` queries against `vectors` vectors of keys that lie transposed: [head_dim, stride]. */
 INLINE void score_tile(const float *query, int64_t query_stride, const float *keys, int64_t stride, int64_t head_dim,
@@ -119,50 +122,69 @@ static void transpose_keys(const float *from, int64_t from_stride, int64_t lengt
         }
 }
 
+/* How many bytes of scratch millpond_attention needs for a thread. */
+int64_t millpond_attention_scratch(int64_t length, int64_t head_dim) {
+    return sizeof(float) * (head_dim * (whole_vectors(length) + length) + ROWS * whole_vectors(length));
+}
+
 /* Asks the memory for a head's rows that will be needed soon. */
 INLINE void fetch(const float *rows, int64_t stride, int64_t length, int64_t head_dim) {
     for (int64_t row = 0; row < length; row++)
         for (int64_t d = 0; d < head_dim; d += 16) __builtin_prefetch(rows + row * stride + d, 0, 2);
 }
 
-/* Attention of sequences of one length that lie end to end.
- *
- * query, key, value: rows of one token each, `*_stride` floats apart, its heads side by side; head_dim is a multiple of
- * WIDTH. output: [sequences * length, heads, head_dim] without gaps. scratch: millpond_attention_scratch() bytes. The
- * heads from `first` up to `last` are computed; both are multiples of heads / kv_heads.
- */
-void millpond_attention(const float *query, const float *key, const float *value, int64_t query_stride,
-                        int64_t key_stride, int64_t value_stride, int64_t sequences, int64_t length, int64_t heads,
-                        int64_t kv_heads, int64_t head_dim, int64_t first, int64_t last, float scale, float *output,
-                        float *scratch) {
-    const int64_t shared = heads / kv_heads, stride = whole_vectors(length);
-    float *keys = scratch, *values = keys + head_dim * stride;
-    struct attention a = {.keys = keys, .values = values, .query_stride = query_stride,
-                          .output_stride = heads * head_dim, .length = length, .stride = stride, .head_dim = head_dim,
-                          .scale = scale * 1.44269504088896341f, .scores = values + head_dim * length};
-    for (int64_t sequence = 0; sequence < sequences; sequence++) {
-        const int64_t token = sequence * length;
-        for (int64_t head = first; head < last; head++) {
-            if (head % shared == 0) { /* once for the queries that share it; side by side it stays in the cache */
-                const int64_t column = head / shared * head_dim;
-                transpose_keys(key + token * key_stride + column, key_stride, length, head_dim, keys, stride);
-                for (int64_t k = 0; k < length; k++)
-                    memcpy(values + k * head_dim, value + (token + k) * value_stride + column, sizeof(float) * head_dim);
-            }
-            if (head + 1 < last) { /* rows lie far apart, and no processor guesses the next one */
-                const int64_t next = (head + 1) / shared * head_dim;
-                fetch(query + token * query_stride + (head + 1) * head_dim, query_stride, length, head_dim);
-                fetch(key + token * key_stride + next, key_stride, length, head_dim);
-                fetch(value + token * value_stride + next, value_stride, length, head_dim);
-            }
-            a.query = query + token * query_stride + head * head_dim;
-            a.output = output + token * a.output_stride + head * head_dim;
+/* Sequences of one length that lie end to end. */
+struct sequences {
+    const float *query, *key, *value;
+    int64_t query_stride, key_stride, value_stride, length, heads, kv_heads, head_dim;
+    float scale, *output;
+    char *scratch;
+};
+
+/* Some heads' keys and values, counted over all sequences, with the queries that share them: side by side these stay in
+ * the cache. */
+static void attend(const void *job, int64_t start, int64_t stop, int64_t thread) {
+    const struct sequences *s = job;
+    const int64_t shared = s->heads / s->kv_heads, length = s->length, head_dim = s->head_dim;
+    const int64_t stride = whole_vectors(length), output_stride = s->heads * head_dim;
+    float *keys = (float *)(s->scratch + thread * millpond_attention_scratch(length, head_dim));
+    float *values = keys + head_dim * stride;
+    struct attention a = {.keys = keys, .values = values, .query_stride = s->query_stride,
+                          .output_stride = output_stride, .length = length, .stride = stride, .head_dim = head_dim,
+                          .scale = s->scale * 1.44269504088896341f, .scores = values + head_dim * length};
+    for (int64_t place = start; place < stop; place++) {
+        const int64_t token = place / s->kv_heads * length, column = place % s->kv_heads * head_dim;
+        transpose_keys(s->key + token * s->key_stride + column, s->key_stride, length, head_dim, keys, stride);
+        for (int64_t k = 0; k < length; k++)
+            memcpy(values + k * head_dim, s->value + (token + k) * s->value_stride + column, sizeof(float) * head_dim);
+        if (place + 1 < stop) { /* rows lie far apart, and no processor guesses the next one */
+            const int64_t then = (place + 1) / s->kv_heads * length, next = (place + 1) % s->kv_heads * head_dim;
+            fetch(s->query + then * s->query_stride + next * shared, s->query_stride, length, head_dim);
+            fetch(s->key + then * s->key_stride + next, s->key_stride, length, head_dim);
+            fetch(s->value + then * s->value_stride + next, s->value_stride, length, head_dim);
+        }
+        for (int64_t head = 0; head < shared; head++) {
+            a.query = s->query + token * s->query_stride + column * shared + head * head_dim;
+            a.output = s->output + token * output_stride + column * shared + head * head_dim;
             attend_head(&a);
         }
     }
 }
 
-/* How many bytes of scratch millpond_attention needs. */
-int64_t millpond_attention_scratch(int64_t length, int64_t head_dim) {
-    return sizeof(float) * (head_dim * (whole_vectors(length) + length) + ROWS * whole_vectors(length));
+/* Attention of sequences of one length that lie end to end.
+ *
+ * query, key, value: rows of one token each, `*_stride` floats apart, its heads side by side; head_dim is a multiple of
+ * WIDTH. output: [sequences * length, heads, head_dim] without gaps. scratch: millpond_attention_scratch() bytes for each
+ * thread.
+ */
+void millpond_attention(const float *query, const float *key, const float *value, int64_t query_stride,
+                        int64_t key_stride, int64_t value_stride, int64_t sequences, int64_t length, int64_t heads,
+                        int64_t kv_heads, int64_t head_dim, float scale, float *output, char *scratch,
+                        int64_t threads) {
+    const struct sequences all = {.query = query, .key = key, .value = value, .query_stride = query_stride,
+                                  .key_stride = key_stride, .value_stride = value_stride, .length = length,
+                                  .heads = heads, .kv_heads = kv_heads, .head_dim = head_dim, .scale = scale,
+                                  .output = output, .scratch = scratch};
+    millpond_in_parts(attend, &all, sequences * kv_heads,
+                      part_size(2 * length * length * head_dim * heads / kv_heads, LEAST), threads);
 }

@@ -3,10 +3,15 @@
  * exact integers. */
 
 #include "bytes.h"
+#include "pool.h"
 
 #if WIDTH == 16
 
-enum { OFFSET = 128, LARGEST = 127 }; /* a query's byte is its integer plus the offset: one factor must be unsigned */
+enum {
+    OFFSET = 128, /* a query's byte is its integer plus the offset: one factor must be unsigned */
+    LARGEST = 127,
+    LEAST = 1 << 16, /* multiply-and-adds of a part, some microseconds */
+};
 
 /* One head of one sequence. `length` is what there is, `stride` that rounded up to whole vectors of keys. */
 struct head {
@@ -167,41 +172,58 @@ static void attend_head(const struct head *h, float *output, int64_t output_stri
     if (row < h->length) attend_rows(h, row, output, output_stride, 1);
 }
 
-/* As millpond_attention; scratch: millpond_attention_int8_scratch() bytes. */
-void millpond_attention_int8(const float *query, const float *key, const float *value, int64_t query_stride,
-                             int64_t key_stride, int64_t value_stride, int64_t sequences, int64_t length, int64_t heads,
-                             int64_t kv_heads, int64_t head_dim, int64_t first, int64_t last, float scale, float *output,
-                             char *scratch) {
-    const int64_t shared = heads / kv_heads, stride = whole_vectors(length), output_stride = heads * head_dim;
+/* How many bytes of scratch millpond_attention_int8 needs for a thread; a multiple of what its numbers are aligned to. */
+int64_t millpond_attention_int8_scratch(int64_t length, int64_t head_dim) {
+    const int64_t stride = whole_vectors(length);
+    return sizeof(float) * (2 * stride * head_dim / FOUR + stride + head_dim + ROWS * stride) + length * head_dim +
+           ROWS * stride;
+}
+
+/* Sequences of one length that lie end to end. */
+struct sequences {
+    const float *query, *key, *value;
+    int64_t query_stride, key_stride, value_stride, length, heads, kv_heads, head_dim;
+    float scale, *output;
+    char *scratch;
+};
+
+/* Some heads' keys and values, counted over all sequences, with the queries that share them. */
+static void attend(const void *job, int64_t start, int64_t stop, int64_t thread) {
+    const struct sequences *s = job;
+    const int64_t shared = s->heads / s->kv_heads, length = s->length, head_dim = s->head_dim;
+    const int64_t stride = whole_vectors(length), output_stride = s->heads * head_dim;
     struct head h = {.length = length, .stride = stride, .head_dim = head_dim};
-    h.keys = (int32_t *)scratch;
+    h.keys = (int32_t *)(s->scratch + thread * millpond_attention_int8_scratch(length, head_dim));
     h.key_sums = h.keys + stride * head_dim / FOUR;
     h.values = h.key_sums + stride;
     h.value_scales = (float *)(h.values + stride * head_dim / FOUR);
     h.scores = h.value_scales + head_dim;
     h.queries = (uint8_t *)(h.scores + ROWS * stride);
     h.weights = h.queries + length * head_dim;
-    float key_scale = 0;
-    for (int64_t sequence = 0; sequence < sequences; sequence++) {
-        const int64_t token = sequence * length;
-        for (int64_t head = first; head < last; head++) {
-            const int64_t column = head / shared * head_dim;
-            if (head % shared == 0) { /* once for the queries that share it */
-                key_scale = quantise_keys(key + token * key_stride + column, key_stride, &h);
-                quantise_values(value + token * value_stride + column, value_stride, &h);
-            }
-            const float query_scale = quantise_queries(query + token * query_stride + head * head_dim, query_stride, &h);
-            h.scale = query_scale * key_scale * scale * 1.44269504088896341f; /* log2(e): powers are those of two */
-            attend_head(&h, output + token * output_stride + head * head_dim, output_stride);
+    for (int64_t place = start; place < stop; place++) {
+        const int64_t token = place / s->kv_heads * length, column = place % s->kv_heads * head_dim;
+        const float key_scale = quantise_keys(s->key + token * s->key_stride + column, s->key_stride, &h);
+        quantise_values(s->value + token * s->value_stride + column, s->value_stride, &h);
+        for (int64_t head = 0; head < shared; head++) {
+            const int64_t own = column * shared + head * head_dim;
+            const float query_scale = quantise_queries(s->query + token * s->query_stride + own, s->query_stride, &h);
+            h.scale = query_scale * key_scale * s->scale * 1.44269504088896341f; /* log2(e): powers are those of two */
+            attend_head(&h, s->output + token * output_stride + own, output_stride);
         }
     }
 }
 
-/* How many bytes of scratch millpond_attention_int8 needs. */
-int64_t millpond_attention_int8_scratch(int64_t length, int64_t head_dim) {
-    const int64_t stride = whole_vectors(length);
-    return sizeof(float) * (2 * stride * head_dim / FOUR + stride + head_dim + ROWS * stride) + length * head_dim +
-           ROWS * stride;
+/* As millpond_attention; scratch: millpond_attention_int8_scratch() bytes for each thread. */
+void millpond_attention_int8(const float *query, const float *key, const float *value, int64_t query_stride,
+                             int64_t key_stride, int64_t value_stride, int64_t sequences, int64_t length, int64_t heads,
+                             int64_t kv_heads, int64_t head_dim, float scale, float *output, char *scratch,
+                             int64_t threads) {
+    const struct sequences all = {.query = query, .key = key, .value = value, .query_stride = query_stride,
+                                  .key_stride = key_stride, .value_stride = value_stride, .length = length,
+                                  .heads = heads, .kv_heads = kv_heads, .head_dim = head_dim, .scale = scale,
+                                  .output = output, .scratch = scratch};
+    millpond_in_parts(attend, &all, sequences * kv_heads,
+                      part_size(2 * length * length * head_dim * heads / kv_heads, LEAST), threads);
 }
 
 #endif

@@ -7,10 +7,18 @@
  */
 
 #include "bytes.h"
+#include "pool.h"
 
 #if WIDTH == 16
 
-enum { ROWS8 = 12, COLUMNS8 = 2, PANEL = COLUMNS8 * WIDTH, BLOCK = 8 * ROWS8 };
+enum {
+    ROWS8 = 12,
+    COLUMNS8 = 2,
+    PANEL = COLUMNS8 * WIDTH,
+    BLOCK = 8 * ROWS8,   /* rows that stay in the cache for all panels */
+    LEAST = 1 << 20,     /* multiply-and-adds of a part, some microseconds */
+    LEAST_ROW = 1 << 14, /* numbers that are quantised in a part */
+};
 
 /* What undoes the quantisation of a row. */
 struct quantised {
@@ -86,23 +94,50 @@ __attribute__((noinline)) static void multiply(const uint8_t *q, int64_t inputs,
     }
 }
 
+/* A block of rows, first quantised, then multiplied. */
+struct product {
+    const float *x;
+    uint8_t *q;
+    struct quantised *of_rows;
+    const struct weights *weights;
+    float *y;
+    int64_t rows, inputs, stride, outputs;
+};
+
+static void quantise_rows(const void *job, int64_t start, int64_t stop, int64_t thread) {
+    const struct product *p = job;
+    (void)thread;
+    for (int64_t row = start; row < stop; row++)
+        p->of_rows[row] = quantise(p->x + row * p->inputs, p->inputs, p->q + row * p->stride, p->stride);
+}
+
+static void multiply_panels(const void *job, int64_t start, int64_t stop, int64_t thread) {
+    const struct product *p = job;
+    (void)thread;
+    for (int64_t column = start * PANEL; column < stop * PANEL; column += PANEL)
+        for (int64_t row = 0; row < p->rows; row += ROWS8)
+            multiply(p->q + row * p->stride, p->stride, p->of_rows + row, p->weights, column,
+                     p->y + row * p->outputs + column, p->outputs,
+                     p->outputs - column < PANEL ? p->outputs - column : PANEL,
+                     p->rows - row < ROWS8 ? p->rows - row : ROWS8);
+}
+
 /* x is [rows, inputs] and y [rows, outputs], without gaps; bias may be NULL. scratch: millpond_linear_int8_scratch()
  * bytes. A row with a NaN or an infinity becomes NaN. */
 void millpond_linear_int8(const float *x, const int8_t *panels, const float *scales, const int32_t *sums,
-                          const float *bias, float *y, int64_t rows, int64_t inputs, int64_t outputs,
-                          uint8_t *scratch) {
-    const int64_t stride = whole_vectors(inputs);
-    const struct weights w = {.panels = panels, .scales = scales, .sums = sums, .bias = bias};
+                          const float *bias, float *y, int64_t rows, int64_t inputs, int64_t outputs, uint8_t *scratch,
+                          int64_t threads) {
+    const struct weights weights = {.panels = panels, .scales = scales, .sums = sums, .bias = bias};
     struct quantised of_rows[BLOCK];
+    struct product block = {.q = scratch, .of_rows = of_rows, .weights = &weights, .inputs = inputs,
+                            .stride = whole_vectors(inputs), .outputs = outputs};
     for (int64_t first = 0; first < rows; first += BLOCK) {
-        const int64_t count = rows - first < BLOCK ? rows - first : BLOCK;
-        for (int64_t row = 0; row < count; row++)
-            of_rows[row] = quantise(x + (first + row) * inputs, inputs, scratch + row * stride, stride);
-        for (int64_t column = 0; column < outputs; column += PANEL)
-            for (int64_t row = 0; row < count; row += ROWS8)
-                multiply(scratch + row * stride, stride, of_rows + row, &w, column, y + (first + row) * outputs + column,
-                         outputs, outputs - column < PANEL ? outputs - column : PANEL,
-                         count - row < ROWS8 ? count - row : ROWS8);
+        block.x = x + first * inputs;
+        block.y = y + first * outputs;
+        block.rows = rows - first < BLOCK ? rows - first : BLOCK;
+        millpond_in_parts(quantise_rows, &block, block.rows, part_size(inputs, LEAST_ROW), threads);
+        millpond_in_parts(multiply_panels, &block, (outputs + PANEL - 1) / PANEL,
+                          part_size(block.rows * inputs * PANEL, LEAST), threads);
     }
 }
 

@@ -7,24 +7,27 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+MATRIX = 2  # dimensions
+
 
 def are_floats(*tensors: "Tensor") -> bool:
     """Whether all are float32 on the CPU, without gaps."""
-    return all(x.dtype is torch.float32 and x.device.type == "cpu" and x.is_contiguous() for x in tensors)
+    for x in tensors:  # noqa: SIM110  a generator costs more than the question, which short texts ask often
+        if not (x.is_cpu and x.dtype is torch.float32 and x.is_contiguous()):
+            return False
+    return True
 
 
-def floats(name: str, tensor: "Tensor", *shape: int | None) -> "Tensor":
-    """The tensor without gaps, if it is float32, on the CPU, and of that shape; None stands for any size.
+def rows_of_floats(x: "Tensor", columns: int) -> "Tensor":
+    """The rows without gaps, if they are float32, on the CPU, and of the shape [any, columns].
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If they are not.
     """
-    right = tensor.dtype is torch.float32 and tensor.device.type == "cpu" and tensor.dim() == len(shape)
-    if not right or any(size not in (None, there) for size, there in zip(shape, tensor.shape, strict=True)):
-        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+    if not (x.is_cpu and x.dtype is torch.float32 and x.dim() == MATRIX and x.size(1) == columns):
         message = (
-            f"{name} is {tensor.dtype} of the shape {list(tensor.shape)} on {tensor.device}, where the compiled kernel "
-            f"takes torch.float32 of the shape [{wanted}] on the CPU"
+            f"x is {x.dtype} of the shape {list(x.shape)} on {x.device}, where the compiled kernel takes torch.float32 "
+            f"of the shape [any, {columns}] on the CPU"
         )
         raise ValueError(message)
-    return tensor.contiguous()
+    return x.contiguous()

@@ -1,7 +1,7 @@
 /* Vectors of floats, WIDTH of them, and what the kernels compute with them.
  *
  * The build compiles the kernels once for AVX-512 and once for AVX2 (see LEVELS in hatch_build.py); one is loaded. Every
- * function works on one thread; callers run several at once on data of their own.
+ * function may be called by several threads at once, on data of their own, and says how many it may use itself.
  */
 
 #ifndef MILLPOND_VECTOR_H

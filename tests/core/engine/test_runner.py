@@ -13,6 +13,7 @@ from torch import nn
 from millpond.engine.request import Representation
 from millpond.engine.runner import Runner
 from millpond.errors import EngineError, NonFiniteOutputError
+from millpond.nn.threads import op_threads
 from millpond.params import PoolingParams
 
 TWO, THREE = PoolingParams(dimensions=2), PoolingParams(dimensions=3)
@@ -298,6 +299,43 @@ def test_runners_made_side_by_side_leave_the_number_as_it_was(model, closing, th
     for thread in threads:
         thread.join()
     assert (torch.get_num_threads(), threads_of_a_new_thread()) == (three_threads, three_threads)
+
+
+@pytest.mark.parametrize(("workers", "share"), [(2, 3), (1, 1)], ids=["several", "one"])
+def test_an_op_may_use_all_threads_while_a_worker_is_alone(kit, model, make_runner, three_threads, workers, share):
+    shares = []
+    model.on_forward = lambda _: shares.append(op_threads())
+    runner = make_runner(workers)
+    for _ in range(4):
+        on_worker(runner, kit.request([1]))
+    assert (shares, op_threads()) == ([share] * 4, three_threads)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_beside_another_batch_an_op_has_one_thread(kit, model, make_runner):
+    shares, outcomes, both = [], SimpleQueue(), threading.Barrier(2, timeout=kit.patience)
+
+    def on_forward(_):
+        both.wait()
+        shares.append(op_threads())
+        both.wait()
+
+    model.on_forward = on_forward
+    runner = make_runner(2)
+    for number in range(2):
+        runner.submit([kit.request([number])], outcomes.put)
+    assert [outcomes.get(timeout=kit.patience).error for _ in range(2)] == [None, None]
+    assert shares == [1, 1]
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_batch_that_failed_is_no_company(kit, model, make_runner):
+    runner, shares = make_runner(2), []
+    model.on_forward = kit.fails_on(1)
+    assert on_worker(runner, kit.request([1])).error is not None
+    model.on_forward = lambda _: shares.append(op_threads())
+    on_worker(runner, kit.request([2]))
+    assert shares == [3]
 
 
 def test_as_many_workers_as_asked_for_compute_at_a_time(kit, model, make_runner, gate):

@@ -1,0 +1,165 @@
+"""The threads that compiled kernels share their work among: the same bits, whoever computes them."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+
+from millpond.nn import AttentionSpec, PackedBatch
+from millpond_kernels import native
+from millpond_kernels.attention_native import attention, attention_int8
+from millpond_kernels.gelu import gelu_native
+from millpond_kernels.layer_norm_residual import layer_norm_residual_native
+from millpond_kernels.linear_int8 import LinearInt8Native
+from millpond_kernels.linear_native import LinearNative
+
+pytestmark = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
+in_bytes = pytest.mark.skipif(
+    native.int8_availability() is not True, reason="needs the kernels compiled for a processor with AVX-512 VNNI"
+)
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    """The number of threads is torch's; each test leaves it as it was."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def attended(kernel, rows, generator):
+    lengths = sorted([rows, 1, 7, 7])
+    batch = PackedBatch.pack([torch.zeros(length, dtype=torch.long) for length in lengths])
+    query = torch.randn(batch.num_tokens, 8, 32, generator=generator)
+    key, value = torch.randn(2, batch.num_tokens, 4, 32, generator=generator)
+    spec = AttentionSpec(scale=0.2)
+    return lambda: kernel(query, key, value, batch, spec)
+
+
+def mapped(kernel, rows, generator):
+    weight, bias = torch.randn(1000, 700, generator=generator), torch.randn(1000, generator=generator)
+    x = torch.randn(rows, 700, generator=generator)
+    linear = kernel(weight, bias)
+    return lambda: linear(x)
+
+
+def between(kernel, rows, generator):
+    x, residual = torch.randn(2, rows, 1001, generator=generator)
+    bias, weight, shift = torch.randn(3, 1001, generator=generator)
+    if kernel is gelu_native:
+        return lambda: kernel(x.clone(), bias)
+    return lambda: kernel(x.clone(), bias, residual, weight, shift, 1e-5)
+
+
+OPS = [
+    pytest.param(mapped, LinearNative, id="linear"),
+    pytest.param(mapped, LinearInt8Native, id="linear_int8", marks=in_bytes),
+    pytest.param(attended, attention, id="attention"),
+    pytest.param(attended, attention_int8, id="attention_int8", marks=in_bytes),
+    pytest.param(between, gelu_native, id="gelu"),
+    pytest.param(between, layer_norm_residual_native, id="layer_norm_residual"),
+]
+
+
+@pytest.mark.parametrize("rows", [1, 12, 97, 250])
+@pytest.mark.parametrize(("op", "kernel"), OPS)
+def test_bits_do_not_depend_on_how_many_threads_there_are(op, kernel, rows):
+    compute = op(kernel, rows, torch.Generator().manual_seed(rows))
+    torch.set_num_threads(1)
+    alone = compute()
+    for threads in (2, 3, 8):
+        torch.set_num_threads(threads)
+        assert all(torch.equal(compute(), alone) for _ in range(5)), threads
+
+
+@pytest.mark.parametrize(("op", "kernel"), OPS)
+def test_callers_at_the_same_time_do_not_meet(op, kernel):
+    """One of them has the helpers, and the others work alone."""
+    works = [op(kernel, 60 + number, torch.Generator().manual_seed(number)) for number in range(4)]
+    torch.set_num_threads(1)
+    wanted = [work() for work in works]
+    right = []
+
+    def call(work, result):
+        torch.set_num_threads(3)
+        right.append(all(torch.equal(work(), result) for _ in range(40)))
+
+    callers = [threading.Thread(target=call, args=pair) for pair in zip(works, wanted, strict=True)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert right == [True] * 4
+
+
+def test_helpers_sleep_when_there_is_nothing_to_do():
+    compute = mapped(LinearNative, 97, torch.Generator().manual_seed(1))
+    torch.set_num_threads(3)
+    compute()
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - before < 0.1
+
+
+START = """
+import os, sys, torch
+from millpond_kernels.linear_native import LinearNative
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+def compute(number):
+    torch.set_num_threads(number)
+    return linear(x)
+
+generator = torch.Generator().manual_seed(1)
+x, linear = torch.randn(97, 700, generator=generator), LinearNative(torch.randn(1000, 700, generator=generator), None)
+"""
+
+COUNT = """
+before = threads()
+for number in (1, 2, 2, 4, 3):
+    compute(number)
+    print(threads() - before)
+"""
+
+# Results are compared as bytes: torch's own threads do not survive a fork.
+FORK = """
+import signal
+
+def bits(number):
+    return compute(number).numpy().tobytes()
+
+alone = bits(1)
+assert bits(3) == alone
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    assert threads() == 1
+    right = all(bits(3) == alone for _ in range(5))
+    os._exit(0 if right and threads() == 3 else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), bits(3) == alone)
+"""
+
+
+def output_of(program):
+    """What a fresh interpreter writes that runs it."""
+    done = subprocess.run(
+        [sys.executable, "-c", START + program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+def test_there_are_no_more_helpers_than_asked_for():
+    assert output_of(COUNT) == ["0", "1", "1", "3", "3"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+def test_a_fork_has_helpers_of_its_own():
+    assert output_of(FORK) == ["0", "True"]
