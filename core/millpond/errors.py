@@ -54,7 +54,15 @@ class NonFiniteOutputError(EngineError):
 
 
 class EngineOverloadedError(EngineError):
-    """The engine's inbox is full: try again later, or raise ``max_waiting_tokens``."""
+    """The engine's inbox is full: try again later, or raise ``max_waiting_tokens``.
+
+    Attributes:
+        retry_after: In how many seconds there should be room again, as far as that can be said; else None.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class EngineClosedError(EngineError):

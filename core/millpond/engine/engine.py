@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
+from time import perf_counter
 
 import torch
 
@@ -12,6 +13,7 @@ from millpond.config import EngineConfig
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Outcome, Runner
 from millpond.engine.scheduler import Scheduler
+from millpond.engine.throughput import Throughput
 from millpond.errors import EngineClosedError, EngineError, MillpondError, RequestCancelledError
 
 LONG_ENOUGH = 1024  # tokens; below, a second thread costs a lone sequence more than it gives
@@ -40,6 +42,8 @@ class Engine:
 
     Attributes:
         stats: What it has done so far.
+        throughput: How fast it does it.
+        on_batch: Called with the requests and the seconds of each batch that was computed, by whoever turns the loop.
     """
 
     def __init__(self, runner: Runner, config: EngineConfig, *, notify: Callable[[], None] | None = None) -> None:
@@ -53,8 +57,11 @@ class Engine:
         self.runner = runner
         self.scheduler = Scheduler(config.max_num_batched_tokens, config.max_num_seqs)
         self.stats = EngineStats()
+        self.throughput = Throughput()
+        self.on_batch: Callable[[list[PoolingRequest], float], None] | None = None
         self._notify = notify
         self._running: list[list[PoolingRequest]] = []
+        self._alone: list[PoolingRequest] | None = None  # the batch that is computed in this thread
         self._again: deque[list[PoolingRequest]] = deque()
         self._done: SimpleQueue[Outcome] = SimpleQueue()
 
@@ -103,6 +110,12 @@ class Engine:
         """Whether every worker computes."""
         return len(self._running) >= self.runner.num_workers
 
+    @property
+    def running(self) -> list[list[PoolingRequest]]:
+        """The batches that are computed at present; any thread may ask."""
+        alone = self._alone
+        return [*self._running, *([] if alone is None else [alone])]
+
     def abort(self) -> list[PoolingRequest]:
         """Forget what waits and what runs, and return both; what a worker still computes is thrown away."""
         left = self.scheduler.clear()
@@ -128,12 +141,22 @@ class Engine:
                 ended.append(request)
             if not batch:
                 continue
+            now = perf_counter()
+            for request in batch:
+                request.started = now
             if self._is_alone(batch):
-                ended += self._settle(self.runner.run(batch))
+                ended += self._settle(self._run_here(batch))
                 break  # whoever waits for these gets them before the next batch is computed
             self._running.append(batch)
             self.runner.submit(batch, partial(self._finish, self._done))
         return ended
+
+    def _run_here(self, batch: list[PoolingRequest]) -> Outcome:
+        self._alone = batch
+        try:
+            return self.runner.run(batch)
+        finally:
+            self._alone = None
 
     def _is_alone(self, batch: list[PoolingRequest]) -> bool:
         """Whether the batch is computed in this thread, with all the threads torch has."""
@@ -152,7 +175,7 @@ class Engine:
         requests, error = outcome
         self.stats.batches += 1
         if error is None:
-            self.stats.tokens += sum(request.num_tokens for request in requests)
+            self._measure(requests)
             self.stats.failures += sum(request.error is not None for request in requests)
             return requests
         if isinstance(error, KeyboardInterrupt):
@@ -166,6 +189,13 @@ class Engine:
         middle = len(requests) // 2
         self._again += (requests[:middle], requests[middle:])
         return []
+
+    def _measure(self, requests: list[PoolingRequest]) -> None:
+        tokens, began, ended = sum(request.num_tokens for request in requests), requests[0].started, perf_counter()
+        self.stats.tokens += tokens
+        self.throughput.note(tokens, began=began, ended=ended)
+        if self.on_batch is not None:
+            self.on_batch(requests, ended - began)
 
     def _shrink(self, budget: int) -> None:
         """Make later batches smaller; batches that fail side by side do it once, and none makes them larger."""

@@ -46,6 +46,7 @@ class PoolingRequest:
         cancelled: Set by the caller, from any thread: the request is dropped unless its batch runs already.
         on_done: Called by the engine's thread when results or error are there.
         ticket: Its place in the order of arrival.
+        started: When its batch was started, by ``time.perf_counter``; 0.0 before.
     """
 
     input_ids: "NDArray[np.int64]"
@@ -63,6 +64,7 @@ class PoolingRequest:
     cancelled: bool = False
     on_done: "Callable[[PoolingRequest], None] | None" = None
     ticket: int = 0
+    started: float = 0.0
 
     @property
     def num_tokens(self) -> int:

@@ -1,17 +1,24 @@
 """Scheduler: one queue a group, and batches cut by a budget of tokens. Knows nothing of models."""
 
-import heapq
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
+from itertools import chain
 
 from millpond.engine.request import PoolingRequest
 
 SMALLEST_SHARE = 256  # tokens; a batch smaller than this is not worth a worker of its own
+TURN = 8  # of so many batches, one is begun by what has waited longest, whatever its priority
+
+Queue = dict[int, deque[PoolingRequest]]  # what waits in a group, by priority, in the order of arrival
 
 
 @dataclass
 class Scheduler:
     """What waits, in the order of priority and arrival, one queue a group.
+
+    Among several priorities the lowest number goes first, but for one batch in ``TURN``, which is begun by the request
+    that has waited longest: no stream of urgent requests starves the others. What is patient, of a priority above 0,
+    shares no batch with what is not: a short question must not take as long as a full batch.
 
     Attributes:
         max_num_batched_tokens: The most tokens of a batch; a longer request runs alone.
@@ -22,17 +29,21 @@ class Scheduler:
     max_num_batched_tokens: int
     max_num_seqs: int
     waiting_tokens: int = 0
-    _queues: dict[str, list[tuple[int, int, PoolingRequest]]] = field(default_factory=lambda: defaultdict(list))
+    _queues: dict[str, Queue] = field(default_factory=dict)
+    _waiting: int = 0
     _tickets: int = 0
+    _overtaken: int = 0  # batches since what has waited longest had its turn
 
     def __len__(self) -> int:
-        return sum(map(len, self._queues.values()))
+        return self._waiting
 
     def add(self, request: PoolingRequest) -> None:
         """Let a request wait."""
         self._tickets += 1
         request.ticket = self._tickets
-        heapq.heappush(self._queues[request.group], (request.priority, request.ticket, request))
+        queue = self._queues.setdefault(request.group, defaultdict(deque))
+        queue[request.priority].append(request)
+        self._waiting += 1
         self.waiting_tokens += request.num_tokens
 
     def take(self, workers: int = 1) -> list[PoolingRequest]:
@@ -41,31 +52,53 @@ class Scheduler:
         Args:
             workers: How many workers are idle: what waits is shared among them.
         """
-        due = min((queue[0][:2], group) for group, queue in self._queues.items() if queue)[1]
-        queue = self._queues[due]
-        share = -(-sum(entry[2].num_tokens for entry in queue) // workers) if self._is_short(workers) else None
-        budget = self.max_num_batched_tokens if share is None else max(share, SMALLEST_SHARE)
-        budget = min(budget, self.max_num_batched_tokens)
-        batch = [self._pop(queue)]
-        room = budget - batch[0].num_tokens
-        while queue and len(batch) < self.max_num_seqs and queue[0][2].num_tokens <= room:
-            batch.append(self._pop(queue))
-            room -= batch[-1].num_tokens
-        if not queue:
-            del self._queues[due]
-        return batch
+        first = self._due()
+        queue = self._queues[first.group]
+        room = self._budget(queue, workers) - first.num_tokens
+        batch = [first]
+        self._drop_first(queue, first.priority)
+        others = sorted(key for key in queue.keys() - {first.priority} if (key > 0) == (first.priority > 0))
+        for priority in (first.priority, *others):
+            while (waiting := queue.get(priority)) and len(batch) < self.max_num_seqs:
+                if waiting[0].num_tokens > room:
+                    return self._taken(batch)
+                batch.append(waiting[0])
+                room -= waiting[0].num_tokens
+                self._drop_first(queue, priority)
+        return self._taken(batch)
 
     def clear(self) -> list[PoolingRequest]:
         """Forget all that waits, and return it."""
-        waiting = [entry[2] for queue in self._queues.values() for entry in queue]
+        waiting = [request for queue in self._queues.values() for request in chain(*queue.values())]
         self._queues.clear()
-        self.waiting_tokens = 0
+        self._waiting = self.waiting_tokens = 0
         return waiting
 
-    def _is_short(self, workers: int) -> bool:
-        return self.waiting_tokens < workers * self.max_num_batched_tokens
+    def _due(self) -> PoolingRequest:
+        """The request that begins the next batch."""
+        heads = [waiting[0] for queue in self._queues.values() for waiting in queue.values()]
+        due = min(heads, key=lambda request: (request.priority, request.ticket))
+        oldest = min(heads, key=lambda request: request.ticket)
+        self._overtaken = self._overtaken + 1 if oldest.priority > due.priority else 0
+        if self._overtaken < TURN:
+            return due
+        self._overtaken = 0
+        return oldest
 
-    def _pop(self, queue: list[tuple[int, int, PoolingRequest]]) -> PoolingRequest:
-        request = heapq.heappop(queue)[2]
-        self.waiting_tokens -= request.num_tokens
-        return request
+    def _budget(self, queue: Queue, workers: int) -> int:
+        if self.waiting_tokens >= workers * self.max_num_batched_tokens:
+            return self.max_num_batched_tokens
+        share = -(-sum(request.num_tokens for request in chain(*queue.values())) // workers)
+        return min(max(share, SMALLEST_SHARE), self.max_num_batched_tokens)
+
+    def _drop_first(self, queue: Queue, priority: int) -> None:
+        queue[priority].popleft()
+        if not queue[priority]:
+            del queue[priority]
+
+    def _taken(self, batch: list[PoolingRequest]) -> list[PoolingRequest]:
+        self._waiting -= len(batch)
+        self.waiting_tokens -= sum(request.num_tokens for request in batch)
+        if not self._queues[batch[0].group]:
+            del self._queues[batch[0].group]
+        return batch

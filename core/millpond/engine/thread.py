@@ -2,27 +2,39 @@
 
 import logging
 import threading
+from collections import Counter
+from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 
 from millpond.config import EngineConfig
 from millpond.engine.engine import Engine
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Runner
-from millpond.errors import EngineClosedError, EngineOverloadedError
+from millpond.errors import EngineClosedError, EngineError, EngineOverloadedError
 
 logger = logging.getLogger(__name__)
 CLOSE = object()
+PATIENT_SHARE = 0.75  # of the tokens that may wait, for what has a priority above 0: the rest is kept for the others
+SOON = 0.05  # seconds; less is no time to wait before trying again
 
 
 class EngineThread:
-    """The online turner of the loop: requests in by ``submit``, out by their ``on_done``."""
+    """The online turner of the loop: requests in by ``submit``, out by their ``on_done``.
+
+    Attributes:
+        engine: What it turns.
+        most_seconds: Requests that would have to wait longer than this are refused; None for no such limit.
+    """
 
     def __init__(self, runner: Runner, config: EngineConfig) -> None:
         self.engine = Engine(runner, config, notify=lambda: self._inbox.put(None))
         self._inbox: SimpleQueue[list[PoolingRequest] | object | None] = SimpleQueue()
+        self.most_seconds: float | None = None
         self._most_tokens = config.max_waiting_tokens
         self._lock = threading.Lock()
         self._tokens = 0
+        self._tokens_of: Counter[int] = Counter()  # by priority
+        self._ended_of = ""  # why the loop has ended
         self._pending: dict[PoolingRequest, None] = {}
         self._closed = False
         self._abandon = False
@@ -49,6 +61,16 @@ class EngineThread:
         """Whether the loop turns."""
         return self._thread.is_alive()
 
+    @property
+    def has_died(self) -> str:
+        """What the loop has died of; empty if it turns, or was closed."""
+        return "" if self._thread.is_alive() else self._ended_of
+
+    def expected_wait(self, priority: int = 0) -> float:
+        """How many seconds a request would wait for its batch by what was measured; 0.0 where nothing was yet."""
+        with self._lock:
+            return self._wait_behind(priority)
+
     def submit(self, requests: list[PoolingRequest]) -> None:
         """Hand over requests, all or none; each one's ``on_done`` is called on the engine's thread.
 
@@ -56,20 +78,32 @@ class EngineThread:
             EngineOverloadedError: If too many tokens wait already.
             EngineClosedError: If the engine was closed.
         """
-        tokens = sum(request.num_tokens for request in requests)
+        tokens: Counter[int] = Counter()
+        for request in requests:
+            tokens[request.priority] += request.num_tokens
         with self._lock:
             if self._closed or not self._thread.is_alive():
-                message = "the engine is closed"
+                message = f"the engine has died of {self._ended_of}" if self._ended_of else "the engine is closed"
                 raise EngineClosedError(message)
-            if self._tokens and self._tokens + tokens > self._most_tokens:
-                message = (
-                    f"{self._tokens} tokens wait already, and {tokens} more are over max_waiting_tokens="
-                    f"{self._most_tokens}: try again later"
-                )
-                raise EngineOverloadedError(message)
-            self._tokens += tokens
+            self._check_room(tokens)
+            self._tokens += tokens.total()
+            self._tokens_of.update(tokens)
             self._pending.update(dict.fromkeys(requests))
             self._inbox.put(list(requests))  # at once, so that the first of them does not start without the others
+
+    def give_up(self, requests: Iterable[PoolingRequest], reason: str) -> None:
+        """End requests in an EngineError, whatever the engine may still make of them: for who finds that it hangs.
+
+        Their ``on_done`` is called on the caller's thread.
+        """
+        for request in requests:
+            request.cancelled = True
+            self._let_go(request, EngineError(reason))
+
+    def waiting(self) -> list[PoolingRequest]:
+        """The requests that have not ended."""
+        with self._lock:
+            return list(self._pending)
 
     def close(self, *, finish: bool = True) -> None:
         """End the thread, and wait until it has ended; a second call may still hurry it.
@@ -95,7 +129,8 @@ class EngineThread:
                 for request in self.engine.step(block=False):
                     self._let_go(request)
         except BaseException as error:
-            reason = f"the engine has died of {type(error).__name__}: {error}"
+            self._ended_of = f"{type(error).__name__}: {error}"
+            reason = f"the engine has died of {self._ended_of}"
             raise
         finally:
             self._fail_all(reason)
@@ -114,10 +149,38 @@ class EngineThread:
                 self.engine.add(request)
             closing |= item is CLOSE
 
-    def _let_go(self, request: PoolingRequest) -> None:
+    def _check_room(self, tokens: Counter[int]) -> None:
+        """Refuse a call that does not fit beside what waits."""
+        priority = max(tokens, default=0)
+        most = self._most_tokens if priority <= 0 else round(self._most_tokens * PATIENT_SHARE)
+        if self._tokens and self._tokens + tokens.total() > most:
+            excess = min(self._tokens + tokens.total() - most, self._tokens)
+            message = (
+                f"{self._tokens} tokens wait already, and {tokens.total()} more are over max_waiting_tokens={most}: "
+                f"try again later"
+            )
+            later = max(self.engine.throughput.seconds_for(excess), SOON) if self.engine.throughput.rate else None
+            raise EngineOverloadedError(message, retry_after=later)
+        wait = self._wait_behind(priority)
+        if self.most_seconds is not None and wait > self.most_seconds:
+            message = f"it would have to wait for {wait:.1f} s, more than {self.most_seconds:g} s: try again later"
+            raise EngineOverloadedError(message, retry_after=max(wait - self.most_seconds, SOON))
+
+    def _wait_behind(self, priority: int) -> float:
+        ahead = sum(tokens for own, tokens in self._tokens_of.items() if own <= priority)
+        return self.engine.throughput.seconds_for(ahead)
+
+    def _let_go(self, request: PoolingRequest, error: EngineError | None = None) -> None:
+        """Tell the caller that a request has ended, once."""
         with self._lock:
+            if request not in self._pending:
+                return  # it was given up
+            del self._pending[request]
             self._tokens -= request.num_tokens
-            self._pending.pop(request, None)
+            self._tokens_of[request.priority] -= request.num_tokens
+            if not self._tokens_of[request.priority]:
+                del self._tokens_of[request.priority]
+            request.error = error or request.error
         if request.on_done is None:
             return
         try:
@@ -129,8 +192,6 @@ class EngineThread:
         """No caller is left waiting, whatever ended the loop."""
         with self._lock:
             self._closed = True
-            left = list(self._pending)
-        for request in left:
-            request.error = request.error or EngineClosedError(reason)
-            self._let_go(request)
+        for request in self.waiting():
+            self._let_go(request, None if request.error else EngineClosedError(reason))
         self.engine.abort()

@@ -454,3 +454,120 @@ def test_a_model_that_raises_a_keyboard_interrupt_leaves_nobody_waiting(kit, mod
     assert all(isinstance(request.error, EngineClosedError) for request in requests)
     thread.close()
     assert deaths
+
+
+# --- how long it takes, and what hangs --------------------------------------------------------------------------------
+
+
+def measured(thread, rate):
+    """The thread, as if its engine had computed so many tokens a second."""
+    thread.engine.throughput.note(rate, began=0.0, ended=1.0)
+    thread.engine.throughput.note = lambda *_, **__: None
+    return thread
+
+
+def test_the_expected_wait_is_that_of_what_is_served_first(kit, model, make_thread, gate):
+    model.on_forward = gate
+    thread = measured(make_thread(1), rate=100)
+    assert thread.expected_wait() == 0.0
+    thread.submit([kit.request([1] * 50)])
+    gate.wait()
+    thread.submit([kit.request([1] * 200, priority=1)])
+    thread.submit([kit.request([1] * 20, priority=-1)])
+    assert [thread.expected_wait(priority) for priority in (-1, 0, 1)] == pytest.approx([0.2, 0.7, 2.7])
+    gate.open()
+    thread.close()
+    assert [thread.expected_wait(priority) for priority in (-1, 0, 1)] == [0.0, 0.0, 0.0]
+
+
+def test_nothing_is_expected_before_a_batch_was_measured(kit, model, make_thread, gate):
+    model.on_forward = gate
+    thread = make_thread(1)
+    thread.most_seconds = 0.001
+    thread.submit([kit.request([1] * 50)])
+    gate.wait()
+    thread.submit([kit.request([1] * 50)])
+    assert thread.expected_wait() == 0.0
+    gate.open()
+    thread.close()
+    assert thread.engine.throughput.rate > 0
+
+
+def test_a_hopeless_wait_is_refused_with_when_to_come_again(kit, model, make_thread, gate):
+    model.on_forward = gate
+    thread = measured(make_thread(1), rate=100)
+    thread.most_seconds = 1.0
+    thread.submit([kit.request([1] * 150, priority=1)])
+    gate.wait()
+    with pytest.raises(EngineOverloadedError, match=r"wait for 1\.5 s, more than 1 s") as refused:
+        thread.submit([kit.request([1], priority=1)])
+    assert refused.value.retry_after == pytest.approx(0.5)
+    waiting = kit.request([1])
+    thread.submit([waiting])  # it is before the other
+    gate.open()
+    thread.close()
+    kit.check([waiting])
+
+
+def test_what_is_patient_leaves_room_for_the_others(kit, model, make_thread, gate):
+    model.on_forward = gate
+    thread = measured(make_thread(1, max_waiting_tokens=100), rate=10)
+    thread.submit([kit.request([1] * 70, priority=1)])
+    gate.wait()
+    with pytest.raises(EngineOverloadedError, match="max_waiting_tokens=75") as refused:
+        thread.submit([kit.request([1] * 10, priority=1)])
+    assert refused.value.retry_after == pytest.approx(0.5)
+    waiting = kit.request([1] * 30)
+    thread.submit([waiting])
+    gate.open()
+    thread.close()
+    kit.check([waiting])
+
+
+def test_what_hangs_can_be_given_up_and_ends_once(kit, model, make_thread, gate):
+    model.on_forward = gate
+    thread = make_thread(1)
+    requests = [kit.request([number]) for number in range(3)]
+    ended = []
+    for request in requests:
+        request.on_done = ended.append
+    thread.submit(requests[:1])
+    gate.wait()
+    thread.submit(requests[1:])
+    assert [batch == requests[:1] for batch in thread.engine.running] == [True]
+    thread.give_up(thread.engine.running[0], "it hangs")
+    assert (ended, str(requests[0].error), thread.pending) == (requests[:1], "it hangs", 2)
+    assert set(thread.waiting()) == set(requests[1:])
+    gate.open()
+    thread.close()
+    assert set(ended) == set(requests)
+    assert len(ended) == 3
+    kit.check(requests[1:])
+    assert str(requests[0].error) == "it hangs"
+    assert thread.waiting_tokens == 0
+
+
+def test_it_says_what_it_has_died_of(kit, make_thread, deaths):
+    thread = make_thread(1)
+    assert thread.has_died == ""
+    thread.engine.step = lightning
+    request = kit.request([1])
+    latch = Latch([request])
+    thread.submit([request])
+    latch.wait()
+    thread.close()
+    assert thread.has_died == "RuntimeError: struck by lightning"
+    with pytest.raises(EngineClosedError, match="struck by lightning"):
+        thread.submit([kit.request([1])])
+    assert deaths
+
+
+def test_each_batch_is_told_with_its_seconds(kit, make_thread):
+    thread = make_thread(1)
+    told = []
+    thread.engine.on_batch = lambda requests, seconds: told.append((list(requests), seconds))
+    requests = run(thread, [kit.request([number]) for number in range(4)])
+    thread.close()
+    assert [set(batch) for batch, _ in told] == [set(requests)]
+    assert told[0][1] > 0
+    assert all(request.started > 0 for request in requests)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond.engine.request import PoolingRequest
-from millpond.engine.scheduler import SMALLEST_SHARE, Scheduler
+from millpond.engine.scheduler import SMALLEST_SHARE, TURN, Scheduler
 
 
 def waiting(length, *, group="text", priority=0):
@@ -61,9 +61,38 @@ def test_arrival_decides_within_a_group():
 
 
 def test_a_lower_priority_goes_first_and_arrival_decides_among_equals():
-    late = [waiting(10, priority=priority) for priority in (5, 0, 5, -1, 0)]
+    late = [waiting(10, priority=priority) for priority in (-1, -6, -1, -7, -6)]
     taken = filled(*late, budget=1000).take()
     assert [late.index(request) for request in taken] == [3, 1, 4, 0, 2]
+
+
+def test_what_is_patient_shares_no_batch_with_what_is_not():
+    late = [waiting(10, priority=priority) for priority in (5, 0, 1, -1, 5)]
+    batches = take_all(filled(*late, budget=1000))
+    assert [[late.index(request) for request in batch] for batch in batches] == [[3, 1], [2, 0, 4]]
+
+
+@pytest.mark.parametrize(("urgent", "patient"), [(0, 1), (-5, 0), (3, 4)])
+def test_a_stream_of_urgent_requests_does_not_starve_the_others(urgent, patient):
+    scheduler = filled(*[waiting(10, priority=patient) for _ in range(40)], budget=100)
+    taken = []
+    for _ in range(4 * TURN):
+        for _ in range(20):  # more than a batch: at any time something urgent waits
+            scheduler.add(waiting(10, priority=urgent))
+        taken.append(scheduler.take())
+    turns = [place for place, batch in enumerate(taken) if batch[0].priority == patient]
+    assert turns == [TURN - 1, 2 * TURN - 1, 3 * TURN - 1, 4 * TURN - 1]
+    assert [len(taken[place]) for place in turns] == [10] * 4
+    assert [request.ticket for place in turns for request in taken[place]] == list(range(1, 41))
+
+
+def test_who_waits_for_nobody_is_no_turn_nearer():
+    scheduler = filled(budget=100)
+    for _ in range(3 * TURN):
+        scheduler.add(waiting(10))
+        scheduler.add(waiting(10, priority=1))
+        assert [request.priority for request in scheduler.take()] == [0]
+        assert [request.priority for request in scheduler.take()] == [1]
 
 
 def test_the_group_whose_first_request_is_due_goes_first():
@@ -124,18 +153,24 @@ CLEAR = st.just(("clear",))
 
 
 def check_batch(batch, left, *, scheduler, workers):
-    """The batch is of one group, starts with what is due, and holds as much as it may."""
-    group = batch[0].group
-    order = [(request.priority, request.ticket) for request in batch]
-    behind = sorted((request.priority, request.ticket) for request in left)
+    """The batch is of one group and one lane, starts with what is due or has waited longest, and holds what it may."""
+    first = batch[0]
+
+    def place(request):
+        return request.priority != first.priority, request.priority, request.ticket
+
+    def shares(request):
+        return request.group == first.group and (request.priority > 0) == (first.priority > 0)
+
     tokens = sum(request.num_tokens for request in batch)
-    assert order == sorted(order)
-    assert not behind or order[0] < behind[0]
-    assert all(request.group == group for request in batch)
+    is_due = all((first.priority, first.ticket) < (request.priority, request.ticket) for request in left)
+    assert is_due or all(first.ticket < request.ticket for request in left)
+    assert batch == sorted(batch, key=place)
+    assert all(shares(request) for request in batch)
     assert len(batch) == 1 or tokens <= scheduler.max_num_batched_tokens
     assert len(batch) <= scheduler.max_num_seqs
-    same = sorted((r for r in left if r.group == group), key=lambda r: (r.priority, r.ticket))
-    assert not same or order[-1] < (same[0].priority, same[0].ticket)
+    same = sorted(filter(shares, left), key=place)
+    assert not same or place(batch[-1]) < place(same[0])
     if same and workers == 1 and len(batch) < scheduler.max_num_seqs:
         assert tokens + same[0].num_tokens > scheduler.max_num_batched_tokens
 
