@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from millpond.outputs import EmbeddingRequestOutput as EmbeddingRequestOutput
     from millpond.outputs import PoolingOutput as PoolingOutput
     from millpond.outputs import PoolingRequestOutput as PoolingRequestOutput
+    from millpond.outputs import RepresentationsOutput as RepresentationsOutput
+    from millpond.outputs import RepresentationsRequestOutput as RepresentationsRequestOutput
     from millpond.outputs import ScoringOutput as ScoringOutput
     from millpond.outputs import ScoringRequestOutput as ScoringRequestOutput
     from millpond.params import PoolingParams as PoolingParams
@@ -60,6 +62,8 @@ else:
         "PoolingOutput": "outputs",
         "PoolingParams": "params",
         "PoolingRequestOutput": "outputs",
+        "RepresentationsOutput": "outputs",
+        "RepresentationsRequestOutput": "outputs",
         "ScoringOutput": "outputs",
         "ScoringRequestOutput": "outputs",
         "TextPrompt": "inputs",
@@ -107,6 +111,8 @@ __all__ = [
     "PoolingOutput",
     "PoolingParams",
     "PoolingRequestOutput",
+    "RepresentationsOutput",
+    "RepresentationsRequestOutput",
     "ScoringOutput",
     "ScoringRequestOutput",
     "TextPrompt",

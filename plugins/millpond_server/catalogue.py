@@ -209,6 +209,24 @@ ROOT = (
     ),
     *TEI,
 )
+OWN = (
+    Row(
+        name="POST /v1/represent",
+        target="represent:represent",
+        summary="several results of each text from one forward pass",
+        tasks=("represent",),
+        request="represent:RepresentRequest",
+        response="represent:RepresentResponse",
+    ),
+    Row(
+        name="POST /explain",
+        target="explain:explain",
+        summary="which tokens of a document make its score",
+        tasks=("token_embed",),
+        request="represent:ExplainRequest",
+        response="represent:ExplainResponse",
+    ),
+)
 # Where one body cannot serve two clients, each finds its own under a prefix.
 DIALECTS: dict[str, tuple[Row, ...]] = {
     "vllm": (
@@ -235,6 +253,7 @@ DIALECTS: dict[str, tuple[Row, ...]] = {
 def rows() -> Iterator[Row]:
     """Every route of the APIs, at the root and under the prefixes."""
     yield from ROOT
+    yield from OWN
     for dialect, members in DIALECTS.items():
         for row in members:
             method, _, path = row.name.partition(" ")

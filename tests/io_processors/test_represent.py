@@ -7,6 +7,7 @@ import pytest
 
 from millpond import LLM, AsyncLLM, InvalidInputError, PoolingParams
 from millpond.testing import checkpoints
+from millpond_models.bert import BertModel
 
 TEXTS = ["the old mill", "rain on the pond at night", "a", "two boats and a bird on the lake"]
 WANTED = [
@@ -41,11 +42,13 @@ def test_each_result_is_that_of_its_own_task(llm):
 
 
 def test_the_model_runs_once_for_all(llm, monkeypatch):
-    model, tokens = llm._loaded.model, []
-    forward = type(model).forward
-    monkeypatch.setattr(
-        type(model), "forward", lambda self, batch: tokens.append(batch.num_tokens) or forward(self, batch)
-    )
+    tokens, forward = [], BertModel.forward
+
+    def counted(self, batch):
+        tokens.append(batch.num_tokens)
+        return forward(self, batch)
+
+    monkeypatch.setattr(BertModel, "forward", counted)
     (output,) = llm.represent(TEXTS[1], WANTED, use_tqdm=False)
     assert tokens == [output.num_prompt_tokens]
 

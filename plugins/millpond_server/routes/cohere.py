@@ -1,6 +1,6 @@
 """``POST /v2/embed`` and ``POST /v1/embed``, as Cohere has them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,11 +54,15 @@ def by_type(arrays: list[Array], kinds: list[Any]) -> dict[str, Any]:
     Raises:
         ApiError: If bits are asked for of a number of dimensions that fills no whole bytes.
     """
-    size = arrays[0].shape[-1]
+    check_bits(arrays[0].shape[-1], kinds)
+    return {kind: [KINDS[kind](array) for array in arrays] for kind in dict.fromkeys(kinds)}
+
+
+def check_bits(size: int, kinds: Sequence[str]) -> None:
+    """Refuse bits of a number of dimensions that fills no whole bytes."""
     if size % 8 and any(kind in BITS for kind in kinds):
         message = f"Embedding dimension must be a multiple of 8 for binary embedding types, but got {size}."
         raise ApiError(400, message, parameter="embedding_types", reason="invalid")
-    return {kind: [KINDS[kind](array) for array in arrays] for kind in dict.fromkeys(kinds)}
 
 
 def prompt_name(input_type: str | None, llm: AsyncLLM) -> str | None:

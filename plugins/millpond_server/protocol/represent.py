@@ -1,0 +1,104 @@
+"""``POST /v1/represent`` and ``POST /explain``: what no other server has."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from millpond_server.protocol.cohere import Kind
+from millpond_server.protocol.common import Body, Inputs, TextOptions, Usage
+
+
+class Wanted(Body):
+    """One result that is wanted of each text.
+
+    Attributes:
+        task: The pooling task.
+        dimensions: Keep the first so many dimensions.
+        use_activation: Whether vectors are normalised, or probabilities given.
+        embedding_types: The kinds of numbers that are wanted.
+    """
+
+    task: str
+    dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
+    use_activation: bool | None = None
+    embedding_types: tuple[Kind, ...] = Field(default=("float",), min_length=1)
+
+
+class RepresentRequest(TextOptions, Inputs):
+    """Texts of which several results are wanted, from one forward pass.
+
+    Attributes:
+        representations: What is wanted of each.
+        return_tokens: Whether the ids and the tokens that were read are told.
+    """
+
+    representations: Annotated[list[Wanted], Field(min_length=1, max_length=32)]
+    return_tokens: bool = False
+
+
+class Represented(BaseModel):
+    """One result of one text."""
+
+    task: str
+    shape: list[int]
+    embeddings: dict[str, Any]
+
+
+class RepresentItem(BaseModel):
+    """All results of one text."""
+
+    index: int
+    representations: list[Represented]
+    num_tokens: int
+    truncated: bool
+    num_dropped_tokens: int
+    token_ids: list[int] | None = None
+    tokens: list[str] | None = None
+
+
+class RepresentResponse(BaseModel):
+    """The results of all texts, in their order."""
+
+    id: str
+    object: Literal["list"] = "list"
+    created: int
+    model: str
+    data: list[RepresentItem]
+    usage: Usage
+
+
+class ExplainRequest(Body):
+    """A query and the documents whose likeness to it is to be explained."""
+
+    model: str | None = None
+    query: str
+    documents: Annotated[list[str], Field(min_length=1, max_length=64)]
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None
+
+
+class Match(BaseModel):
+    """A token of the query, and the token of the document that it fits best."""
+
+    query_index: int
+    query_token: str
+    document_index: int
+    document_token: str
+    similarity: float
+
+
+class Explanation(BaseModel):
+    """Why a document has its score."""
+
+    index: int
+    score: float
+    matches: list[Match]
+
+
+class ExplainResponse(BaseModel):
+    """The explanations of all documents, in their order."""
+
+    id: str
+    object: Literal["list"] = "list"
+    model: str
+    data: list[Explanation]
+    usage: Usage

@@ -1,0 +1,56 @@
+"""``POST /v1/represent``: several results of each text from one forward pass."""
+
+from typing import Any
+
+from millpond import AsyncLLM, RepresentationsRequestOutput
+from millpond_server.call import Call
+from millpond_server.inputs import read_inputs
+from millpond_server.protocol.embeddings import usage_of
+from millpond_server.protocol.represent import RepresentRequest, Wanted
+from millpond_server.routes.cohere import KINDS, check_bits
+
+
+async def represent(request: RepresentRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
+    """All results of a body's inputs."""
+    outputs = await llm.represent(
+        read_inputs(request.input, call.settings.limits, llm),
+        [wanted.model_dump(exclude={"embedding_types"}) for wanted in request.representations],
+        priority=request.priority + call.priority,
+        **request.options(),
+    )
+    data = [_item(place, output, request, llm) for place, output in enumerate(outputs)]
+    return {
+        "id": call.id("represent"),
+        "object": "list",
+        "created": call.created,
+        "model": call.served.name,
+        "data": data,
+        "usage": usage_of(sum(output.num_prompt_tokens for output in outputs)),
+    }
+
+
+def _item(place: int, output: RepresentationsRequestOutput, request: RepresentRequest, llm: AsyncLLM) -> dict[str, Any]:
+    pairs = zip(request.representations, output.outputs.results, strict=True)
+    item: dict[str, Any] = {
+        "index": place,
+        "representations": [_represented(wanted, result.array) for wanted, result in pairs],
+        "num_tokens": output.num_prompt_tokens,
+        "truncated": output.truncated,
+        "num_dropped_tokens": output.num_dropped_tokens,
+    }
+    if request.return_tokens:
+        item["token_ids"] = output.prompt_token_ids
+        item["tokens"] = tokens_of(output.prompt_token_ids, llm)
+    return item
+
+
+def tokens_of(ids: list[int], llm: AsyncLLM) -> list[str]:
+    """The tokens of ids as the vocabulary spells them; numbers where there is no tokenizer."""
+    tokenizer = llm.pipeline.ctx.tokenizer
+    return [(tokenizer and tokenizer.backend.id_to_token(token)) or str(token) for token in ids]
+
+
+def _represented(wanted: Wanted, array: Any) -> dict[str, Any]:
+    check_bits(array.shape[-1], wanted.embedding_types)
+    embeddings = {kind: KINDS[kind](array) for kind in dict.fromkeys(wanted.embedding_types)}
+    return {"task": wanted.task, "shape": list(array.shape), "embeddings": embeddings}
