@@ -46,10 +46,7 @@ def choose_encoder(ctx: Context, params: PoolingParams, options: ScoreOptions, l
     warn_of_templates(options, BARE)
     before = _prompt(ctx, params, options) or ""
     if uses_separator(ctx):
-        segments = ctx.config.get("type_vocab_size")
-        return TokenizerPairs(
-            ctx.tokenizer, limits, segments=segments if isinstance(segments, int) else 0, before=before
-        )
+        return TokenizerPairs(ctx.tokenizer, limits, segments=_segments(ctx, ctx.tokenizer), before=before)
     if limits.document:
         return WrittenPairs(ctx.tokenizer, limits, lambda query, document: (before + query, document))
     return WrittenPairs(ctx.tokenizer, limits, lambda query, document: (before + query + document,), special="all")
@@ -68,6 +65,12 @@ def uses_separator(ctx: Context) -> bool:
             return bool(ctx.config[name])
     entry = ctx.registry.architectures.find(ctx.model.architecture)
     return entry is None or "classify" in entry.spec.tasks or entry.spec.pooling != "LAST"
+
+
+def _segments(ctx: Context, tokenizer: Tokenizer) -> int:
+    """How many segments the model tells apart, where its tokenizer gives them; else 0."""
+    stated = ctx.config.get("type_vocab_size")
+    return stated if tokenizer.gives_segments and isinstance(stated, int) else 0
 
 
 def _by_own_template(

@@ -12,6 +12,9 @@ from millpond.loading.chat_template import ChatTemplate, read_chat_template, rea
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
 
+# Families whose tokenizers in transformers give the segment of each token unless tokenizer_config.json says otherwise.
+WITH_SEGMENTS = ("bert", "convbert", "deberta", "electra", "ernie", "funnel", "layoutlm", "mobilebert", "roformer")
+
 
 class Tokenizer:
     """Text to token ids; safe to use from several threads.
@@ -21,6 +24,7 @@ class Tokenizer:
         num_special_tokens: How many special tokens a text gets.
         special_tokens: Its special tokens by their roles, such as ``{"pad_token": "[PAD]"}``.
         chat_template: The template that the checkpoint has for messages; None for none.
+        gives_segments: Whether the two texts of a pair are told apart by the segments of their tokens.
     """
 
     def __init__(
@@ -30,6 +34,7 @@ class Tokenizer:
         lower_case: bool = False,
         special_tokens: Mapping[str, str] | None = None,
         chat_template: ChatTemplate | None = None,
+        gives_segments: bool = False,
     ) -> None:
         padding = backend.padding
         backend.no_padding()
@@ -42,6 +47,7 @@ class Tokenizer:
             **(special_tokens or {}),
         }
         self.chat_template = chat_template
+        self.gives_segments = gives_segments
 
     @property
     def pad_token_id(self) -> int | None:
@@ -115,7 +121,17 @@ def load_tokenizer(repository: "Repository") -> Tokenizer | None:
         lower_case=repository.sentence_transformers.do_lower_case,
         special_tokens=read_special_tokens(repository),
         chat_template=read_chat_template(repository),
+        gives_segments=_gives_segments(repository),
     )
+
+
+def _gives_segments(repository: "Repository") -> bool:
+    """Whether transformers would make ``token_type_ids``: as the tokenizer's config says, else by its class."""
+    stated = repository.tokenizer_config.get("model_input_names")
+    if isinstance(stated, list):
+        return "token_type_ids" in stated
+    name = repository.tokenizer_config.get("tokenizer_class") or repository.config.get("model_type")
+    return isinstance(name, str) and name.lower().startswith(WITH_SEGMENTS)
 
 
 def _read(path: Path) -> tokenizers.Tokenizer:

@@ -1,0 +1,101 @@
+"""What checkpoints say of templates and special tokens is read from whichever file has it, and damage is told."""
+
+import json
+
+import pytest
+
+from millpond.errors import CheckpointError
+from millpond.loading.chat_template import read_chat_template, read_special_tokens
+from millpond.loading.repository import Repository
+from millpond.loading.tokenizer import load_tokenizer
+from millpond.testing.checkpoints import tiny
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Write files beside a tiny BERT, or change its tokenizer_config.json; gives the repository."""
+    folder = tiny("BertModel", tmp_path / "model")
+
+    def write(config=None, **others) -> Repository:
+        path = folder / "tokenizer_config.json"
+        kept = {**json.loads(path.read_text(encoding="utf-8")), **(config or {})}
+        path.write_text(json.dumps({key: value for key, value in kept.items() if value is not None}), encoding="utf-8")
+        for name, value in others.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            (folder / name.replace("__", ".")).write_text(text, encoding="utf-8")
+        return Repository(path=folder, model=str(folder), source="test")
+
+    return write
+
+
+def test_there_may_be_no_template(files):
+    assert read_chat_template(files()) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "others", "text"),
+    [
+        ({"chat_template": "a"}, {}, "a"),
+        ({"chat_template": [{"name": "tool", "template": "b"}, {"name": "default", "template": "a"}]}, {}, "a"),
+        ({}, {"chat_template__json": {"chat_template": "a"}}, "a"),
+        ({"chat_template": "b"}, {"chat_template__jinja": "a"}, "a"),
+    ],
+)
+def test_the_template_is_found_where_transformers_finds_it(files, config, others, text):
+    template = read_chat_template(files(config, **others))
+    assert template is not None
+    assert (template.text, template.settings) == (text, {})
+
+
+def test_the_settings_are_those_of_sentence_transformers(files):
+    said = {"processing_kwargs": {"chat_template": {"add_generation_prompt": True}}}
+    template = read_chat_template(files({"chat_template": "a"}, sentence_bert_config__json=said))
+    assert template is not None
+    assert template.settings == {"add_generation_prompt": True}
+
+
+def test_special_tokens_are_text_or_objects_in_either_file(files):
+    config = {"pad_token": {"content": "<p>", "lstrip": False}, "cls_token": None, "sep_token": 3}
+    found = read_special_tokens(files(config, special_tokens_map__json={"cls_token": "<c>", "pad_token": "no"}))
+    assert (found["pad_token"], found["cls_token"]) == ("<p>", "<c>")
+    assert "sep_token" not in found
+
+
+def test_a_damaged_template_is_told(files):
+    repository = files()
+    (repository.path / "chat_template.jinja").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CheckpointError, match=r"cannot read .*chat_template\.jinja"):
+        read_chat_template(repository)
+
+
+@pytest.mark.parametrize(
+    ("config", "given"),
+    [
+        ({"model_input_names": ["input_ids", "token_type_ids"]}, True),
+        ({"model_input_names": ["input_ids"], "tokenizer_class": "BertTokenizer"}, False),
+        ({"tokenizer_class": "BertTokenizerFast"}, True),
+        ({"tokenizer_class": "RobertaTokenizer"}, False),
+        ({"tokenizer_class": None}, True),  # config.json says "bert"
+    ],
+)
+def test_segments_are_given_as_in_transformers(files, config, given):
+    assert load_tokenizer(files(config)).gives_segments is given
+
+
+def test_the_padding_token_is_found_in_the_tokenizer_itself(files):
+    repository = files({"pad_token": None})
+    assert load_tokenizer(repository).pad_token_id is None
+    path = repository.path / "tokenizer.json"
+    padding = {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": None}
+    padding |= {"pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "padding": padding}), encoding="utf-8")
+    assert load_tokenizer(repository).pad_token_id == 0
+
+
+@pytest.mark.parametrize(("count", "side", "text"), [(2, "right", "The cat"), (2, "left", "a HILL"), (0, "right", "")])
+def test_texts_are_cut_between_tokens(files, count, side, text):
+    tokenizer = load_tokenizer(files())
+    whole = "The cat is up  a HILL"
+    assert tokenizer.cut(whole, count, side=side) == (text, 6 - count)
+    assert tokenizer.cut(whole, 6, side=side) == (whole, 0)
+    assert tokenizer.cut(whole, 9, side=side) == (whole, 0)
