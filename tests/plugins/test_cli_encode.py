@@ -57,9 +57,9 @@ def test_arrays_in_files(tmp_path, embedder, classifier):
     assert np.abs(np.load(rows) - np.stack(found)).max() <= TOLERANCE
     assert encode("-m", embedder, "--task", "token_embed", "-o", tokens, *TEXTS).exit_code == 0
     found = data_of(encode("-m", embedder, "--task", "token_embed", *TEXTS))
-    content = np.load(tokens)
-    assert content["offsets"].tolist() == [0, 5, 9]
-    assert np.abs(content["data"] - np.concatenate(found)).max() <= TOLERANCE
+    with np.load(tokens) as content:
+        assert content["offsets"].tolist() == [0, 5, 9]
+        assert np.abs(content["data"] - np.concatenate(found)).max() <= TOLERANCE
 
 
 def test_csv_numbers_its_columns(classifier):
