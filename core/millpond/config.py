@@ -226,7 +226,9 @@ class ModelConfig:
 
     @property
     def is_matryoshka(self) -> bool:
-        """Whether embeddings may be cut to fewer dimensions."""
+        """Whether embeddings may be cut to fewer dimensions; ``is_matryoshka: false`` forbids what else would allow."""
+        if self.hf_config.get("is_matryoshka") is False:
+            return False
         return bool(self.hf_config.get("matryoshka_dimensions") or self.hf_config.get("is_matryoshka"))
 
     @property

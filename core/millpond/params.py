@@ -42,8 +42,8 @@ class PoolingParams(BaseModel):
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None
     truncation_side: Literal["left", "right"] | None = None
     on_overflow: Literal["error", "truncate", "chunk"] | None = None
-    prompt: str | None = None
-    prompt_name: str | None = None
+    prompt: Annotated[str, Field(strict=True)] | None = None
+    prompt_name: Annotated[str, Field(strict=True)] | None = None
     extra_kwargs: dict[str, object] | None = None
 
     @model_validator(mode="before")

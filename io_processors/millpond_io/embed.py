@@ -22,12 +22,18 @@ class EmbedProcessor(TextProcessor):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         self.size = ctx.model.embedding_size
+        self.num_joined = len(ctx.pooling_type("embed").split(JOINED_BY)) if "embed" in ctx.tasks else 1
         if ctx.task_spec.per_token and ctx.projector is None and self.size is not None:
-            # The types whose results are joined for a prompt are one for a token.
-            self.size //= len(ctx.pooling_type("embed").split(JOINED_BY)) if "embed" in ctx.tasks else 1
+            self.size //= self.num_joined  # what is joined for a prompt is one for a token
 
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
         """What was asked, completed by the model's config and checked against it."""
+        if self.ctx.task_spec.per_token and self.ctx.projector is not None and self.num_joined > 1:
+            message = (
+                f"the task {self.task!r} is not served by {self.ctx.model.model!r}: its Dense modules take the results "
+                f"of {self.num_joined} pooling types joined, and a token has but one. The task 'embed' is"
+            )
+            raise InvalidInputError(message, parameter="pooling_task")
         completed = self.completed(given, supported=("use_activation", "dimensions"))
         self._check_dimensions(completed.dimensions)
         return completed

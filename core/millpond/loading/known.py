@@ -43,6 +43,7 @@ FAMILIES = (
     Family(pattern="mxbai-rerank-*-v2*", settings=MXBAI_RERANK_V2, architecture="Qwen2ForCausalLM"),
     # Trained for embeddings that may be cut: any size, or those that their authors list.
     Family(pattern="qwen3-embedding*", settings=ANY_SIZE),
+    Family(pattern="qwen3-vl-embedding*", settings=ANY_SIZE),
     Family(pattern="embeddinggemma*", settings={"matryoshka_dimensions": [768, 512, 256, 128]}),
     Family(pattern="nomic-embed-text-v1.5*", settings=ANY_SIZE),
     Family(pattern="nomic-embed-text-v2-moe*", settings={"matryoshka_dimensions": [768, 256]}),
@@ -50,7 +51,9 @@ FAMILIES = (
     Family(pattern="snowflake-arctic-embed-m-v2*", settings={"matryoshka_dimensions": [768, 256]}),
     Family(pattern="snowflake-arctic-embed-l-v2*", settings={"matryoshka_dimensions": [1024, 256]}),
     Family(pattern="jina-embeddings-v3*", settings={"matryoshka_dimensions": [32, 64, 128, 256, 512, 768, 1024]}),
+    Family(pattern="jina-embeddings-v5-text*", settings=ANY_SIZE),
     Family(pattern="mxbai-embed-large*", settings=ANY_SIZE),
+    Family(pattern="gte-multilingual-base*", settings=ANY_SIZE),
 )
 SETTLES = ("classifier_from_token", "classifier_from_token_ids")
 

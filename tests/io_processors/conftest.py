@@ -1,0 +1,63 @@
+"""What the tests of IO processors share: tiny checkpoints, models that are closed when the test ends, references."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from millpond import LLM
+from millpond.testing.checkpoints import tiny
+
+
+@pytest.fixture(scope="session")
+def sentence_transformers() -> ModuleType:
+    """The module; seconds to import, so only for who asks."""
+    return importlib.import_module("sentence_transformers")
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    """A tiny BERT, without files of sentence-transformers."""
+    return tiny("BertModel", tmp_path / "checkpoint")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """A tiny BERT that no test changes."""
+    return tiny("BertModel", tmp_path_factory.mktemp("tiny") / "bert")
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tiny_folder) -> Iterator[LLM]:
+    """The same, loaded with MEAN pooling."""
+    with LLM(str(tiny_folder), num_workers=1, pooler_config={"pooling_type": "MEAN"}) as llm:
+        yield llm
+
+
+@pytest.fixture(scope="session")
+def hidden_states(tiny_folder):
+    """The hidden states of token ids, [num_tokens, 32], as transformers computes them for the tiny BERT."""
+    torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
+    model = transformers.BertModel.from_pretrained(str(tiny_folder), add_pooling_layer=False).eval()
+
+    def hidden_states(ids):
+        with torch.no_grad():
+            return model(torch.tensor([list(ids)])).last_hidden_state[0].numpy()
+
+    return hidden_states
+
+
+@pytest.fixture
+def load() -> Iterator:
+    """Load models as ``LLM`` does, and close them when the test ends."""
+    loaded: list[LLM] = []
+
+    def load(model, **settings) -> LLM:
+        loaded.append(LLM(str(model), **{"num_workers": 1, **settings}))
+        return loaded[-1]
+
+    yield load
+    for llm in loaded:
+        llm.close()
