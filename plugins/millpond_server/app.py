@@ -14,6 +14,8 @@ from millpond.specs import RouteSpec
 from millpond_server.endpoint import Endpoint
 from millpond_server.errors import ApiError, answer
 from millpond_server.models import Models
+from millpond_server.openapi import describe
+from millpond_server.pages import page_routes
 from millpond_server.settings import Settings
 
 SHOWN = 200  # characters of a path that leads nowhere
@@ -29,6 +31,7 @@ def build_app(registry: Registry, models: Models, settings: Settings, state: Any
     entries = list(mounted(registry, models, settings))
     endpoints = [Endpoint(entry, models, settings, state) for entry in entries]
     routes = [Route(endpoint.path, endpoint, methods=[endpoint.method]) for endpoint in endpoints]
+    routes += page_routes(describe(entries, guarded=bool(settings.api_keys)))
     return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_allowed})
 
 

@@ -207,6 +207,7 @@ ROOT = (
         summary="one model of this server",
         response="models:ModelCard",
     ),
+    Row(name="POST /invocations", target="invocations:invocations", summary="whatever route the body is for"),
     *TEI,
 )
 OWN = (

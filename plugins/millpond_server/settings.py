@@ -1,10 +1,12 @@
 """How a server is run: addresses, keys, limits. Knows nothing of models."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MEBIBYTE = 2**20
+KIBIBYTE, MEBIBYTE = 2**10, 2**20
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
 
 
 class Limits(BaseModel):
@@ -16,21 +18,35 @@ class Limits(BaseModel):
         tokens: The most tokens of a request.
         documents: The most documents of a request that ranks.
         queue_wait: The longest wait that is predicted for a request, in seconds, before it is refused.
+        header_bytes: The largest head of a request: its line and its headers.
+        headers: The most headers of a request.
+        header_seconds: How long a head may take to arrive, from its first byte.
         body_seconds: How long a body may take to arrive.
-        drain_seconds: How long requests that run may take after the server was told to stop.
+        idle_seconds: How long a connection may stay open between requests.
+        connections: The most connections at a time.
+        drain_delay: How long requests are still taken after the server was told to stop.
+        drain_seconds: How long requests that run may take from then on.
         request_seconds: How long a request may take, where its header does not say; None for ever.
+        hang_seconds: How long a batch may take, at the least, before it is taken to hang.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    body_bytes: Annotated[int, Field(ge=1)] = 32 * MEBIBYTE
-    inputs: Annotated[int, Field(ge=1)] = 2048
-    tokens: Annotated[int, Field(ge=1)] = 300_000
-    documents: Annotated[int, Field(ge=1)] = 1024
-    queue_wait: Annotated[float, Field(gt=0)] = 10.0
-    body_seconds: Annotated[float, Field(gt=0)] = 30.0
-    drain_seconds: Annotated[int, Field(ge=0)] = 30
-    request_seconds: Annotated[float, Field(gt=0)] | None = None
+    body_bytes: Count = 32 * MEBIBYTE
+    inputs: Count = 2048
+    tokens: Count = 300_000
+    documents: Count = 1024
+    queue_wait: Seconds = 10.0
+    header_bytes: Count = 32 * KIBIBYTE
+    headers: Count = 100
+    header_seconds: Seconds = 5.0
+    body_seconds: Seconds = 30.0
+    idle_seconds: Annotated[int, Field(ge=1)] = 65
+    connections: Count = 1024
+    drain_delay: Annotated[float, Field(ge=0)] = 0.0
+    drain_seconds: Annotated[float, Field(ge=0)] = 30.0
+    request_seconds: Seconds | None = None
+    hang_seconds: Seconds = 10.0
 
 
 class Settings(BaseModel):
@@ -40,9 +56,16 @@ class Settings(BaseModel):
         host: The address that is listened on.
         port: The port; 0 for any that is free.
         uds: The path of a Unix socket, instead of both.
-        api_keys: The keys that may be used; none for an open server.
+        root_path: What stands before each path, where a proxy serves it below one.
+        api_keys: The keys that may be used; none, here and in the file, for an open server.
+        api_key_file: A file with a key a line, which is read anew when it changes.
+        public_models: Whether the list of models may be read without a key.
+        public_metrics: Whether the metrics may be read without a key.
+        cors_origins: The origins whose pages may call the server from a browser; "*" for all.
         routes: The installed plugins whose routes are mounted.
         overload_status: The status of an answer to what does not fit into the queue.
+        engine_restart: Whether an engine that has died is replaced; else the process ends.
+        log_format: How a line of the access log is written; "off" for none.
         limits: What one request may ask for.
     """
 
@@ -51,7 +74,14 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     uds: str | None = None
-    api_keys: tuple[str, ...] = ()
+    root_path: Annotated[str, Field(pattern=r"^(/[^/?#\s]+)*$")] = ""
+    api_keys: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), repr=False)
+    api_key_file: str | None = None
+    public_models: bool = False
+    public_metrics: bool = False
+    cors_origins: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
-    overload_status: int = 503
+    overload_status: Literal[429, 503] = 503
+    engine_restart: bool = False
+    log_format: Literal["text", "json", "off"] = "text"
     limits: Limits = Limits()

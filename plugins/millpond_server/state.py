@@ -1,0 +1,30 @@
+"""State: what the parts of a running server know of one another."""
+
+from dataclasses import dataclass, field
+
+from millpond_server.access_log import AccessLog
+from millpond_server.metrics import Metrics
+from millpond_server.models import Models
+
+
+@dataclass(kw_only=True)
+class State:
+    """What the parts of a running server know of one another.
+
+    Attributes:
+        models: Its models.
+        metrics: What it measures.
+        log: Where it writes its lines.
+        draining: Whether it was told to stop.
+        ailing: Why models are not well, by their names.
+        refusing: The models that take nothing at present, by their names.
+        running: The requests that are served at present.
+    """
+
+    models: Models
+    metrics: Metrics
+    log: AccessLog
+    draining: bool = False
+    ailing: dict[str, str] = field(default_factory=dict)
+    refusing: set[str] = field(default_factory=set)
+    running: int = 0

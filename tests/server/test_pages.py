@@ -1,0 +1,71 @@
+"""What the server tells of itself: OpenAPI 3.1 built from its routes, the page that draws it, and ``/invocations``."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from millpond.plugins import get_plugin_manager
+
+
+@pytest.fixture(scope="session")
+def described(minilm_server):
+    with minilm_server.client() as client:
+        return client.get("/openapi.json").json()
+
+
+def references(value):
+    if isinstance(value, dict):
+        yield from ([value["$ref"]] if isinstance(value.get("$ref"), str) else [])
+        for inner in value.values():
+            yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+def test_every_route_is_described_once(described):
+    assert described["openapi"] == "3.1.0"
+    names = {f"{method.upper()} {path}" for path, methods in described["paths"].items() for method in methods}
+    all_names = {re.sub(r":path\}", "}", name) for name in get_plugin_manager().registry.routes.names()}
+    assert names <= all_names
+    assert {"POST /v1/embeddings", "POST /rerank", "POST /infinity/rerank", "GET /v1/models/{id}"} <= names
+    assert not any("/classify" in name or "/predict" in name for name in names)  # MiniLM knows no classes
+    ids = [operation["operationId"] for methods in described["paths"].values() for operation in methods.values()]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_reference_leads_somewhere(described):
+    schemas = described["components"]["schemas"]
+    found = set(references(described))
+    assert found
+    assert {reference.removeprefix("#/components/schemas/") for reference in found} <= set(schemas)
+
+
+def test_fields_are_described_with_their_limits(described):
+    fields = described["components"]["schemas"]["EmbeddingRequest"]["properties"]
+    assert fields["encoding_format"]["enum"] == ["float", "base64", "bytes", "bytes_only"]
+    assert "minimum" in json.dumps(fields["dimensions"])
+    assert "security" not in described
+
+
+def test_the_page_needs_nothing_from_elsewhere(http):
+    page, script = http.get("/docs"), http.get("/docs.js")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert not re.search(r"(?:src|href)=\"(?:https?:)?//", page.text + script.text)
+    assert 'src="docs.js"' in page.text
+
+
+def test_invocations_find_the_route_of_a_body(http):
+    vector = http.post("/v1/embeddings", json={"input": "tea"}).json()["data"][0]["embedding"]
+    found = http.post("/invocations", json={"input": "tea"}).json()["data"][0]["embedding"]
+    np.testing.assert_allclose(found, vector, atol=1e-6)
+    ranks = http.post("/invocations", json={"query": "tea", "documents": ["rain", "tea"]}).json()["results"]
+    assert [rank["index"] for rank in ranks] == [1, 0]
+    scores = http.post("/invocations", json={"text_1": "tea", "text_2": "tea"}).json()["data"]
+    assert scores[0]["score"] == pytest.approx(1, abs=1e-5)
+    refused = http.post("/invocations", json={"prompt": "tea"})
+    assert refused.status_code == 400
+    assert "the body is that of no route" in refused.json()["detail"]
