@@ -117,7 +117,7 @@ def test_token_classify_applies_the_head_to_every_token(tmp_path, load, name):
 @pytest.mark.parametrize("name", TOKEN)
 def test_token_classifiers_serve_no_other_task(tmp_path, load, name):
     llm = load(tiny(name, tmp_path))
-    assert llm.supported_tasks == ("token_classify",)
+    assert llm.model_config.tasks == ("token_classify",)
     with pytest.raises(InvalidInputError, match="Classification API is not supported by this model"):
         llm.classify("the cat")
 
