@@ -133,6 +133,9 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
     for name, value in given.items():
         if name not in DEFAULTS:
             _read_other(known, name, value)
+    if known["convert"] == "reward":
+        warnings.warn("`convert='reward'` was removed: use `convert='embed'`", DeprecationWarning, stacklevel=3)
+        known["convert"] = "embed"
     engine = {name: known[name] for name in EngineConfig.model_fields if known.get(name) is not None}
     return Arguments(
         load=LoadOptions(

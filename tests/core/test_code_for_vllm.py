@@ -1,0 +1,227 @@
+"""Code written for vLLM's pooling models runs with the import replaced, in the words of each of its generations."""
+
+import json
+import textwrap
+import warnings
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import millpond
+from millpond.testing import checkpoints
+
+HELLO = "the old mill by the pond"
+
+
+def qwen_reward(folder, architecture, num_labels):
+    """A Qwen2 with two linear maps behind it."""
+    checkpoints.tiny("Qwen2Model", folder)
+    shapes = {"score.0.weight": (32, 32), "score.0.bias": (32,)}
+    shapes |= {"score.2.weight": (num_labels, 32), "score.2.bias": (num_labels,)}
+    tensors = load_file(folder / "model.safetensors") | checkpoints.random_tensors(shapes, seed=5)
+    checkpoints.write_weights(folder, tensors)
+    config = json.loads((folder / "config.json").read_text())
+    checkpoints.write_config(folder, {**config, "architectures": [architecture]})
+    return folder
+
+
+def internlm_reward(folder):
+    """InternLM2 with one value a token."""
+    config = {
+        "architectures": ["InternLM2ForRewardModel"],
+        "model_type": "internlm2",
+        "vocab_size": len(checkpoints.vocabulary("decoder")),
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "hidden_act": "silu",
+        "bias": False,
+    }
+    layer = {
+        "attention_norm.weight": (32,),
+        "attention.wqkv.weight": (64, 32),
+        "attention.wo.weight": (32, 32),
+        "ffn_norm.weight": (32,),
+        "feed_forward.w1.weight": (48, 32),
+        "feed_forward.w2.weight": (32, 48),
+        "feed_forward.w3.weight": (48, 32),
+    }
+    shapes = {f"model.layers.0.{name}": shape for name, shape in layer.items()}
+    shapes |= {"model.tok_embeddings.weight": (config["vocab_size"], 32), "model.norm.weight": (32,)}
+    shapes["v_head.weight"] = (1, 32)
+    checkpoints.write_config(folder, config)
+    checkpoints.write_weights(folder, checkpoints.random_tensors(shapes))
+    checkpoints.write_tokenizer(folder, "decoder")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A small checkpoint of the architecture of each model that vLLM's documents name."""
+    root, tiny = tmp_path_factory.mktemp("models"), checkpoints.tiny
+    jina = {"position_embedding_type": "rotary", "hidden_size": 64, "matryoshka_dimensions": [32, 64]}
+    made = {
+        "intfloat/e5-small": tiny("BertModel", root / "e5"),
+        "jason9693/Qwen2.5-1.5B-apeach": tiny("Qwen2ForSequenceClassification", root / "apeach"),
+        "BAAI/bge-reranker-v2-m3": tiny("XLMRobertaForSequenceClassification", root / "bge", num_labels=1),
+        "internlm/internlm2-1_8b-reward": internlm_reward(root / "internlm"),
+        "Qwen/Qwen2.5-Math-RM-72B": qwen_reward(root / "rm", "Qwen2ForRewardModel", 1),
+        "Qwen/Qwen2.5-Math-PRM-7B": qwen_reward(root / "prm", "Qwen2ForProcessRewardModel", 2),
+        "peiyi9979/math-shepherd-mistral-7b-prm": tiny("LlamaForCausalLM", root / "shepherd"),
+        "intfloat/e5-mistral-7b-instruct": tiny("MistralModel", root / "mistral"),
+        "jinaai/jina-embeddings-v3": tiny("XLMRobertaModel", root / "jina", **jina),
+    }
+    return {name: str(folder) for name, folder in made.items()}
+
+
+SNIPPETS = {
+    "embed": """
+        llm = LLM(model="intfloat/e5-small", runner="pooling")
+        (output,) = llm.embed("Hello, my name is")
+        embeds = output.outputs.embedding
+        print(f"Embeddings: {embeds!r} (size={len(embeds)})")
+        """,
+    "classify": """
+        llm = LLM(model="jason9693/Qwen2.5-1.5B-apeach", runner="pooling")
+        (output,) = llm.classify("Hello, my name is")
+        probs = output.outputs.probs
+        print(f"Class Probabilities: {probs!r} (size={len(probs)})")
+        """,
+    "score by a cross-encoder": """
+        llm = LLM(model="BAAI/bge-reranker-v2-m3", runner="pooling")
+        (output,) = llm.score("What is the capital of France?",
+                              "The capital of Brazil is Brasilia.")
+        score = output.outputs.score
+        print(f"Score: {score}")
+        """,
+    "score by an embedding model": """
+        llm = LLM(model="intfloat/e5-small", runner="pooling")
+        (output,) = llm.score(
+            "What is the capital of France?",
+            "The capital of Brazil is Brasilia.",
+        )
+        score = output.outputs.score
+        """,
+    "reward": """
+        llm = LLM(model="internlm/internlm2-1_8b-reward", runner="pooling", trust_remote_code=True)
+        (output,) = llm.reward("Hello, my name is")
+        data = output.outputs.data
+        print(f"Data: {data!r}")
+        """,
+    "encode": """
+        llm = LLM(model="intfloat/e5-small", runner="pooling")
+        (output,) = llm.encode("Hello, my name is", pooling_task="embed")
+        data = output.outputs.data
+        print(f"Data: {data!r}")
+        """,
+    "Matryoshka": """
+        llm = LLM(
+            model="jinaai/jina-embeddings-v3",
+            runner="pooling",
+            trust_remote_code=True,
+        )
+        outputs = llm.embed(
+            ["Follow the white rabbit."],
+            pooling_params=PoolingParams(dimensions=32),
+        )
+        print(outputs[0].outputs)
+        """,
+    "process rewards": """
+        llm = LLM(
+            model="peiyi9979/math-shepherd-mistral-7b-prm",
+            pooler_config='{"pooling_type": "STEP", "step_tag_id": 12, "returned_token_ids": [45, 78]}'
+        )
+        (output,) = llm.reward([[7, 8, 12, 9, 12]])
+        data = output.outputs.data
+        """,
+    "process rewards of Qwen2": """
+        llm = LLM(model="Qwen/Qwen2.5-Math-PRM-7B", pooler_config={"step_tag_id": 12})
+        (output,) = llm.encode([[7, 8, 12, 9, 12]], pooling_task="token_classify")
+        data = output.outputs.data
+        """,
+}
+OLD = {
+    "task reward": """
+        llm = LLM(model="Qwen/Qwen2.5-Math-RM-72B", task="reward")
+        (output,) = llm.encode("Hello, my name is")
+        data = output.outputs.data
+        """,
+    "task embed": """
+        llm = LLM(model="intfloat/e5-mistral-7b-instruct", task="embed")
+        (output,) = llm.embed("Hello, my name is")
+        embeds = output.outputs.embedding
+        """,
+    "task classify": """
+        llm = LLM(model="jason9693/Qwen2.5-1.5B-apeach", task="classify")
+        (output,) = llm.classify("Hello, my name is")
+        probs = output.outputs.probs
+        """,
+    "task score": """
+        llm = LLM(model="BAAI/bge-reranker-v2-m3", task="score")
+        (output,) = llm.score("What is the capital of France?",
+                              "The capital of Brazil is Brasilia.")
+        score = output.outputs.score
+        """,
+    "override_pooler_config": """
+        llm = LLM(model="intfloat/e5-small",
+                  override_pooler_config={"pooling_type": "MEAN", "normalize": True})
+        (output,) = llm.embed("Hello, my name is")
+        embeds = output.outputs.embedding
+        """,
+    "convert reward": """
+        llm = LLM(model="intfloat/e5-small", runner="pooling", convert="reward")
+        (output,) = llm.encode("Hello, my name is", pooling_task="encode")
+        data = output.outputs.data
+        """,
+}
+
+
+def run(snippet, models):
+    names = {"PoolingParams": millpond.PoolingParams}
+    names["LLM"] = lambda model, **arguments: millpond.LLM(models[model], **arguments)
+    exec(compile(textwrap.dedent(snippet), "snippet", "exec"), names)
+    names["llm"].close()
+    return names
+
+
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_snippets_run_as_they_are_printed(models, name):
+    check(name, run(SNIPPETS[name], models))
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_older_words_are_taken_with_a_warning(models, name):
+    with pytest.warns(DeprecationWarning, match="use `"):
+        check(name, run(OLD[name], models))
+
+
+def check(name, made):
+    if "embeds" in made:
+        assert len(made["embeds"]) == 32
+        assert sum(x * x for x in made["embeds"]) == pytest.approx(1, abs=1e-5)
+    elif "probs" in made:
+        assert sum(made["probs"]) == pytest.approx(1, abs=1e-5)
+    elif "score" in made:
+        assert isinstance(made["score"], float)
+        assert -1 <= made["score"] <= 1
+    elif "outputs" in made:
+        assert repr(made["outputs"][0].outputs) == "EmbeddingOutput(hidden_size=32)"
+    else:
+        assert isinstance(made["data"], torch.Tensor)
+        assert made["data"].dtype == torch.float32
+        assert made["data"].isfinite().all()
+    if "process" in name:
+        assert made["data"].shape == (2, 2)
+        torch.testing.assert_close(made["data"].sum(dim=-1), torch.ones(2))
+
+
+def test_new_words_warn_of_nothing(models):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(SNIPPETS["embed"], models)
