@@ -75,7 +75,7 @@ def _architecture(it: dict[str, Any]) -> Iterator[str]:
 
 
 def _converter(it: dict[str, Any]) -> Iterator[str]:
-    yield f"{it['name']}, by {_plugin(it)}: for {', '.join(it['architectures'])}; gives {', '.join(it['tasks'])}"
+    yield f"{it['name']}, by {_plugin(it)}, {it['why']}: gives {', '.join(it['tasks'])}"
 
 
 def _known(it: dict[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,15 @@ from millpond.loading.source import find_repository
 from millpond.machine import available_cores, processor_name
 from millpond.registry import Entry, Registry
 from millpond_cli.checkpoint_files import weights_of
-from millpond_cli.report_pooling import ORIGINS, Pooling, known_settings, notes_on_prompts, pooling_file, prompts_of
+from millpond_cli.report_pooling import (
+    ORIGINS,
+    SETTINGS_FILE,
+    Pooling,
+    known_settings,
+    notes_on_prompts,
+    pooling_file,
+    prompts_of,
+)
 
 COSINE = (None, "cosine")
 
@@ -108,8 +117,15 @@ class _Looker:
     def _converter(self) -> dict[str, Any] | None:
         if self.resolution is None or self.resolution.converter is None:
             return None
-        entry = self.resolution.converter
-        return {**_served(entry), "tasks": list(entry.spec.tasks), "architectures": list(entry.spec.architectures)}
+        spec, names = self.resolution.converter.spec, self.resolution.config.get("architectures") or ()
+        fits = [pattern for pattern in spec.architectures if any(fnmatchcase(str(name), pattern) for name in names)]
+        if self.arguments.load.convert != "auto":
+            why = f"named by {ORIGINS['user']}"
+        elif fits:
+            why = f"for {max(fits, key=len)}"
+        else:
+            why = f"for {SETTINGS_FILE} says that it is a {self.repository.sentence_transformers.model_type}"
+        return {**_served(self.resolution.converter), "tasks": list(spec.tasks), "why": why}
 
     def _tasks(self, pooling: Pooling | None) -> list[dict[str, Any]]:
         if pooling is None:

@@ -205,8 +205,9 @@ def _result(row: Row, output: "PoolingRequestOutput[Any] | None") -> "Result":
 
 
 def _failure(result: "Result") -> CommandError:
-    hint = f"--truncate cuts texts that are too long, {SKIP}" if TOO_LONG in result.error else SKIP
-    return CommandError(f"{result.row.place}: {result.error}", hint=hint)
+    ways = ["--truncate cuts texts that are too long"] if TOO_LONG in result.error else []
+    ways += ["--on-overflow chunk embeds them in pieces"] if "'chunk'" in result.error and ways else []
+    return CommandError(f"{result.row.place}: {result.error}", hint=", ".join([*ways, SKIP]))
 
 
 def _tell(source: Input, llm: "LLM", tally: Tally) -> None:

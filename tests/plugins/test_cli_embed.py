@@ -173,6 +173,32 @@ def test_options_reach_the_model(minilm):
         assert_close(first, llm.embed("cat", use_tqdm=False)[0].outputs.array)
 
 
+def test_prompts_stand_before_texts(tmp_path):
+    model = checkpoints.tiny("BertModel", tmp_path / "model")
+    checkpoints.write_sentence_transformers(model, prompts={"find": "find the ", "other": "no "})
+    path = model / "config_sentence_transformers.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"default_prompt_name": "other"}))
+    plain, found, other = vectors_of(embed("-m", str(model), "cat", "find the cat", "no cat"))
+    assert_close(vectors_of(embed("-m", str(model), "cat"))[0], plain)
+    assert_close(vectors_of(embed("-m", str(model), "cat", "--prompt", "find the "))[0], found)
+    assert_close(vectors_of(embed("-m", str(model), "cat", "--prompt-name", "find"))[0], found)
+    assert_close(vectors_of(embed("-m", str(model), "cat", "--apply-default-prompt"))[0], other)
+    done = embed("-m", str(model), "cat", "--prompt-name", "seek")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "seek" in done.stderr
+
+
+def test_a_text_that_is_too_long_is_embedded_in_pieces(tiny):
+    with LLM(tiny) as llm:
+        whole = llm.embed(LONG, on_overflow="chunk", use_tqdm=False)[0].outputs.array
+    done = embed("-m", tiny, LONG, "--on-overflow", "chunk")
+    assert_close(vectors_of(done)[0], whole)
+    assert done.stderr == ""
+    cut = vectors_of(embed("-m", tiny, LONG, "--on-overflow", "truncate"))[0]
+    assert np.abs(cut - whole).max() > 1e-3
+    assert_close(cut, vectors_of(embed("-m", tiny, LONG, "--truncate"))[0])
+
+
 def test_dimensions_of_a_model_trained_for_it(tiny):
     done = embed("-m", tiny, "cat", "--dimensions", "8", "--hf-overrides", '{"is_matryoshka": true}')
     assert vectors_of(done).shape == (1, 8)
@@ -195,7 +221,10 @@ def test_a_text_that_is_too_long_fails_by_its_line_and_what_stands_before_is_wri
     assert [json.loads(line)["index"] for line in done.stdout.splitlines()] == [0]
     error, hint = done.stderr.splitlines()
     assert error.startswith("error: stdin, line 2: This model's maximum context length is 64 tokens.")
-    assert hint == "hint: --truncate cuts texts that are too long, --on-error skip passes over texts that fail"
+    assert hint == (
+        "hint: --truncate cuts texts that are too long, --on-overflow chunk embeds them in pieces, "
+        "--on-error skip passes over texts that fail"
+    )
 
 
 def test_truncation_cuts_and_tells():

@@ -263,12 +263,29 @@ def test_a_model_that_is_made_a_pooling_model_of_another(folder, plugins):
         "plugin": "mine",
         "distribution": None,
         "tasks": ["token_classify"],
-        "architectures": ["*ForRewardModel"],
+        "why": "for *ForRewardModel",
     }
     assert [task["name"] for task in found["tasks"]] == ["token_classify"]
     told = inspect(folder).stdout
     assert "                of the same family as BertForRewardModel, which config.json names\n" in told
-    assert "  converter     gizmo, by the plugin mine: for *ForRewardModel; gives token_classify\n" in told
+    assert "  converter     gizmo, by the plugin mine, for *ForRewardModel: gives token_classify\n" in told
+
+
+def test_a_language_model_is_told_with_its_converter(tmp_path):
+    folder = checkpoints.tiny("LlamaForCausalLM", tmp_path / "model")
+    found = facts(folder)
+    assert (found["converter"]["name"], found["converter"]["why"]) == ("embed", "for *ForCausalLM")
+    assert [task["name"] for task in found["tasks"]] == ["embed", "token_embed"]
+    found = facts(folder, "--convert", "classify")
+    assert (found["converter"]["name"], found["converter"]["why"]) == ("classify", "named by the command line")
+    assert found["tasks"][0]["pooling_from"] == "the default of the task classify"
+    assert found["classes"]["num_labels"] == 2
+    settings = {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.linear.Identity"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(settings), encoding="utf-8")
+    edit(folder / "config.json", architectures=["LlamaModel"], num_labels=1)
+    found = facts(folder)
+    assert found["converter"]["why"] == "for config_sentence_transformers.json says that it is a CrossEncoder"
+    assert found["classes"]["activation_from"] == "config_sentence_transformers.json (activation_fn)"
 
 
 def test_the_io_processor_that_a_model_names(folder, plugins):
