@@ -12,8 +12,8 @@ from millpond.errors import InvalidInputError
 from millpond.inputs import Prompt, TextOfPair
 from millpond.outputs import ArrayOutput, PoolingRequestOutput, ScoringOutput
 from millpond.params import PoolingParams
-from millpond_io.pair_encoder import Encoded, Limits, PairEncoder
-from millpond_io.pair_prompts import choose_encoder
+from millpond_io.pair_encoder import Encoded
+from millpond_io.pair_prompts import PairPrompts
 from millpond_io.render import Renderer
 from millpond_io.score_options import read_options
 
@@ -28,6 +28,7 @@ class CrossEncoder:
         self.task = "classify"
         self.inner = ctx.io_processor(ctx.registry.tasks.get(self.task).spec.io_processor, task=self.task)
         self.renderer = Renderer(ctx)
+        self.prompts = PairPrompts(ctx)
 
     def split(self, queries: Sequence[str], documents: Sequence[str]) -> list[object]:
         """The pairs."""
@@ -36,7 +37,7 @@ class CrossEncoder:
 
     def pooling_params(self, given: PoolingParams) -> PoolingParams:
         """What was asked, as the IO processor of classes completes it."""
-        read_options(given, self.ctx.model.max_model_len)
+        self.prompts.warn_of(read_options(given, self.ctx.model.max_model_len))
         inner = self.inner.pooling_params(given.model_copy(update={"extra_kwargs": None}))
         return inner.model_copy(update={"extra_kwargs": given.extra_kwargs})
 
@@ -74,9 +75,7 @@ class CrossEncoder:
     def _requests(self, pairs: Sequence[TextOfPair], params: PoolingParams) -> list[Made]:
         """The requests of pairs that share their parameters."""
         try:
-            options = read_options(params, self.ctx.model.max_model_len)
-            limits = Limits.of(params, options, self.ctx)
-            encoder: PairEncoder = choose_encoder(self.ctx, params, options, limits)
+            encoder = self.prompts.encoder(params, read_options(params, self.ctx.model.max_model_len))
         except InvalidInputError as error:
             return [error] * len(pairs)
         encoded = encoder.encode_many([(pair.query or "", pair.document or "") for pair in pairs])

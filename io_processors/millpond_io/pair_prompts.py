@@ -5,6 +5,7 @@ from typing import Any
 
 from millpond.context import Context
 from millpond.errors import InvalidInputError
+from millpond.loading.chat_template import ChatTemplate
 from millpond.loading.tokenizer import Tokenizer
 from millpond.params import PoolingParams
 from millpond_io.known_prompts import KnownPrompt, known_prompt
@@ -13,7 +14,7 @@ from millpond_io.pair_encoder import Limits, PairEncoder
 from millpond_io.pairs import TokenizerPairs
 from millpond_io.pieces import Write, WrittenPairs
 from millpond_io.score_options import ScoreOptions, warn_of_templates
-from millpond_io.templates import ChatTemplate, read_template
+from millpond_io.templates import JinjaTemplate, read_template
 
 ROOM = 100_000  # characters that a template may add to its texts
 NOT_VARIABLES = ("prompt", "prompt_name", "restore_suffix")  # sentence-transformers' own, which no template sees
@@ -23,39 +24,56 @@ BARE = (
 )
 
 
-def choose_encoder(ctx: Context, params: PoolingParams, options: ScoreOptions, limits: Limits) -> PairEncoder:
-    """How the pairs of a call become sequences.
+class PairPrompts:
+    """What the pairs of a model are written as, where a call says nothing else.
 
-    Raises:
-        InvalidInputError: If a template or a prompt that is asked for is not there or not fit.
+    Attributes:
+        template: The template that the model was loaded with; None for none.
+        own: The checkpoint's, where its score is the logits of tokens, as sentence-transformers' LogitScore.
+        known: The wording of the model's authors, where it is known.
     """
-    if ctx.tokenizer is None:
-        message = f"the model {ctx.model.model!r} has no tokenizer, and a score is asked for of texts"
-        raise InvalidInputError(message, parameter="data_1")
-    given = options.chat_template or ctx.inputs.chat_template
-    if given is not None:
-        template = ChatTemplate(read_template(given))
-        write = _writer(ctx, ctx.tokenizer, template, params, options)
-        return WrittenPairs(ctx.tokenizer, limits, write, special="once")
-    if own_template(ctx) is not None:
-        return _by_own_template(ctx, ctx.tokenizer, params, options, limits)
-    known = known_prompt(ctx.model)
-    if known is not None:
-        write = _known_writer(known, _instruction(options) or _prompt(ctx, params, options))
-        return WrittenPairs(ctx.tokenizer, limits, write)
-    warn_of_templates(options, BARE)
-    before = _prompt(ctx, params, options) or ""
-    if uses_separator(ctx):
-        return TokenizerPairs(ctx.tokenizer, limits, segments=_segments(ctx, ctx.tokenizer), before=before)
-    if limits.document:
-        return WrittenPairs(ctx.tokenizer, limits, lambda query, document: (before + query, document))
-    return WrittenPairs(ctx.tokenizer, limits, lambda query, document: (before + query + document,), special="all")
 
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+        given = ctx.inputs.chat_template
+        self.template = None if given is None else JinjaTemplate(read_template(given))
+        by_logits = bool(ctx.config.get("classifier_from_token_ids"))
+        self.own = ctx.tokenizer.chat_template if ctx.tokenizer is not None and by_logits else None
+        self.known = known_prompt(ctx.model)
 
-def own_template(ctx: Context) -> str | None:
-    """The checkpoint's template, where its score is the logits of tokens, as sentence-transformers' LogitScore."""
-    template = None if ctx.tokenizer is None else ctx.tokenizer.chat_template
-    return template.text if template is not None and ctx.config.get("classifier_from_token_ids") else None
+    def warn_of(self, options: ScoreOptions) -> None:
+        """Tell of what only a template would read, where there is none."""
+        if all(each is None for each in (options.chat_template, self.template, self.own, self.known)):
+            warn_of_templates(options, BARE)
+
+    def encoder(self, params: PoolingParams, options: ScoreOptions) -> PairEncoder:
+        """How the pairs of a call become sequences.
+
+        Raises:
+            InvalidInputError: If a template, a prompt or a length that is asked for is not there or does not fit.
+        """
+        ctx, tokenizer = self.ctx, self.ctx.tokenizer
+        if tokenizer is None:
+            message = f"the model {ctx.model.model!r} has no tokenizer, and a score is asked for of texts"
+            raise InvalidInputError(message, parameter="data_1")
+        limits = Limits.of(params, options, ctx)
+        template = (
+            self.template if options.chat_template is None else JinjaTemplate(read_template(options.chat_template))
+        )
+        if template is not None:
+            write = _writer(ctx, tokenizer, template, params, options)
+            return WrittenPairs(tokenizer, limits, write, special="once")
+        if self.own is not None:
+            return WrittenPairs(tokenizer, limits, _by_own_template(ctx, tokenizer, self.own, params, options))
+        if self.known is not None:
+            write = _known_writer(self.known, _instruction(options) or _prompt(ctx, params, options))
+            return WrittenPairs(tokenizer, limits, write)
+        before = _prompt(ctx, params, options) or ""
+        if uses_separator(ctx):
+            return TokenizerPairs(tokenizer, limits, segments=_segments(ctx, tokenizer), before=before)
+        if limits.document:
+            return WrittenPairs(tokenizer, limits, lambda query, document: (before + query, document))
+        return WrittenPairs(tokenizer, limits, lambda query, document: (before + query + document,), special="all")
 
 
 def uses_separator(ctx: Context) -> bool:
@@ -74,16 +92,14 @@ def _segments(ctx: Context, tokenizer: Tokenizer) -> int:
 
 
 def _by_own_template(
-    ctx: Context, tokenizer: Tokenizer, params: PoolingParams, options: ScoreOptions, limits: Limits
-) -> PairEncoder:
-    own = tokenizer.chat_template
-    if own is None:
-        raise AssertionError
-    template = ChatTemplate(own.text)
+    ctx: Context, tokenizer: Tokenizer, own: ChatTemplate, params: PoolingParams, options: ScoreOptions
+) -> Write:
+    """Renders the checkpoint's template: with contents as text, or as lists of parts if it wants them so."""
+    template = JinjaTemplate(own.text)
     for structured in (False, True):
         write = _writer(ctx, tokenizer, template, params, options, own=own.settings, structured=structured)
         if _carries_both(write):
-            return WrittenPairs(tokenizer, limits, write)
+            return write
     message = (
         f"the chat template of {ctx.model.model!r} does not write both a message of the role 'query' and one of the "
         "role 'document'. chat_template, of the call or of the LLM, gives another"
@@ -94,7 +110,7 @@ def _by_own_template(
 def _writer(
     ctx: Context,
     tokenizer: Tokenizer,
-    template: ChatTemplate,
+    template: JinjaTemplate,
     params: PoolingParams,
     options: ScoreOptions,
     *,

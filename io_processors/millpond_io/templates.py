@@ -16,7 +16,7 @@ MARKS = ("{{", "{%", "{#", "\n")  # what tells the text of a template from the p
 MOST_CHARACTERS = 1_000_000  # of a template itself
 
 
-class ChatTemplate:
+class JinjaTemplate:
     """A compiled template.
 
     Attributes:
