@@ -93,7 +93,7 @@ def first_two(text):
 # --- reference/llm.md -------------------------------------------------------------------------------------------------
 
 
-METHODS = ("embed", "classify", "score", "reward", "encode")
+METHODS = ("embed", "embed_chunks", "classify", "score", "reward", "encode")
 
 
 @pytest.mark.parametrize(

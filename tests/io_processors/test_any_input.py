@@ -1,4 +1,4 @@
-"""Whatever is passed to ``embed``, ``encode`` and ``embed_chunks``: an output a prompt, or an error that says why not."""
+"""Whatever is passed to ``embed``, ``encode`` and ``embed_chunks``: an output a prompt, or an error that says why."""
 
 from datetime import timedelta
 
