@@ -3,6 +3,7 @@
 from types import MappingProxyType
 
 from millpond.inputs import ChunksCall, ScoreCall, TextInChunks, TextOfPair
+from millpond.params import PoolingParams
 from millpond.plugins import PluginManager
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance import IOProcessorConformance
@@ -22,6 +23,10 @@ OWN = {
     "embed_chunks": {"call": CHUNKS, "chunked": [(TextInChunks("a cup of tea", None, 4, 0, "naive"), 2)]},
     "classify": {
         "checkpoint": checkpoint_of("BertForSequenceClassification", num_labels=3),
+        "chunked": [("a cup of tea", 1)],
+    },
+    "represent": {
+        "params": PoolingParams(extra_kwargs={"representations": [{"task": "embed"}, {"task": "token_embed"}]}),
         "chunked": [("a cup of tea", 1)],
     },
     "score": {"call": ScoreCall(["a cup of tea", "no"], ["the old mill by the river", "a"]), "refused": ["text"]},

@@ -41,7 +41,7 @@ class ActivationConformance(RecordConformance):
     @pytest.fixture
     def ways(self, entry: Entry[ActivationSpec]) -> dict[str, Activation]:
         """The function that the record names, and the one that models get, by what they are called in complaints."""
-        ctx = bare_context(self.plugins().registry)
+        ctx = bare_context(self.registry(), deterministic=True)
         return {f"{self.name}, the target": entry.load(), f"{self.name}, by ctx.activation": ctx.activation(self.name)}
 
     def test_shape_stays(self, ways: dict[str, Activation]) -> None:
@@ -56,12 +56,15 @@ class ActivationConformance(RecordConformance):
     def test_rows_do_not_matter_to_each_other(self, ways: dict[str, Activation]) -> None:
         """A row alone, among others, and among huge ones has one result, to the bit."""
         for way, activation in ways.items():
-            x = _draw((64, 33))
-            huge = x * 1e3
-            huge[5] = x[5]
-            alone = activation(x[5:6].clone())[0]
-            for found, how in ((activation(x.clone())[5], "others"), (activation(huge)[5], "huge ones")):
-                demand_same(found, alone, self.tolerances["float32"], f"{way}, a row among {how} beside alone")
+            for width in (1, 2, 3, 33):
+                x = _draw((65, width))
+                together = activation(x.clone())
+                for row in range(len(x)):
+                    huge = x * 1e3
+                    huge[row] = x[row]
+                    alone = activation(x[row : row + 1].clone())[0]
+                    for found, how in ((together[row], "others"), (activation(huge)[row], "huge ones")):
+                        demand_same(found, alone, 0.0, f"{way}, row {row} of {width} values among {how} beside alone")
 
     def test_both_ways_agree(self, ways: dict[str, Activation]) -> None:
         """What models get is what the record names, in each dtype; bfloat16 is close to float32."""

@@ -122,11 +122,17 @@ class IOProcessorConformance(RecordConformance):
                 demand_same([_told(one) for one in made], [_told(one) for one in alone], 0.0, f"{self.name}, requests")
 
     def test_parameters(self, trials: list["Trial"]) -> None:
-        """None, and those of no wishes, are completed; what was passed stays as it is."""
+        """What is asked is always completed to the same; nothing at all is completed, or refused with a reason."""
         for trial in trials:
+            again = guard.complete(trial.processor, self.params)
+            demand(
+                trial.params == again, f"{self.name} completes {self.params!r} to {trial.params!r}, then to {again!r}"
+            )
             for given in (None, PoolingParams()):
-                guard.complete(trial.processor, given)
-            demand(trial.params == guard.complete(trial.processor, self.params), f"{self.name} completes by chance")
+                try:
+                    guard.complete(trial.processor, given)
+                except InvalidInputError as error:
+                    demand(bool(str(error).strip()), f"{self.name} refuses {given!r} and does not say why")
 
     # --- what it gives ------------------------------------------------------------------------------------------------
 
