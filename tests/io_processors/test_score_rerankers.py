@@ -1,5 +1,6 @@
 """Rerankers made of language models score as their authors' code and sentence-transformers do, by whatever prompt."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import pytest
 import tokenizers
 import torch
 from sentence_transformers import CrossEncoder
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.cross_encoder.modules import LogitScore
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from millpond import LLM, InvalidInputError
+from millpond import LLM, AsyncLLM, InvalidInputError
 from millpond.testing.checkpoints import tiny
 
 QUERIES = ["what is a mill?", "the cat"]
@@ -260,6 +263,38 @@ def test_what_stands_behind_the_document_stays(logit_score):
     pairs = [("the cat", LONG), ("the cat", "a dog")]
     given = llm.score("the cat", [LONG, "a dog"], on_overflow="truncate")
     np.testing.assert_allclose(scores(given), reference.predict(pairs), atol=1e-5)
+
+
+def test_the_score_may_be_the_logit_of_one_token(tmp_path):
+    base = reranker(tmp_path / "base", chat_template=ROLES)
+    transformer = Transformer(str(base), transformer_task="text-generation")
+    made = CrossEncoder(
+        modules=[transformer, LogitScore(true_token_id=40)], device="cpu", activation_fn=torch.nn.Identity()
+    )
+    made.save(str(tmp_path / "saved"))
+    with LLM(str(tmp_path / "saved"), num_workers=1) as llm:
+        given = llm.score("the cat", DOCUMENTS)
+    np.testing.assert_allclose(scores(given), made.predict([("the cat", text) for text in DOCUMENTS]), atol=1e-5)
+
+
+def test_the_company_of_a_pair_does_not_matter(qwen):
+    llm, _ = qwen
+    texts = [*DOCUMENTS, "the river and the hill " * 15] * 5
+    together = scores(llm.score("the cat", texts, on_overflow="truncate"))
+    alone = [llm.score("the cat", text)[0].outputs.score for text in texts[: len(DOCUMENTS) + 1]]
+    np.testing.assert_allclose(together, np.tile(alone, 5), atol=1e-6)
+
+
+def test_the_same_online(qwen):
+    llm, folder = qwen
+
+    async def ask():
+        async with AsyncLLM(str(folder), num_workers=1) as online:
+            return await online.score("the cat", DOCUMENTS, instruction="Find animals")
+
+    np.testing.assert_allclose(
+        scores(asyncio.run(ask())), scores(llm.score("the cat", DOCUMENTS, instruction="Find animals")), atol=1e-6
+    )
 
 
 def test_a_template_without_the_roles_is_refused(tmp_path):
