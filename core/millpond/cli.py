@@ -250,7 +250,7 @@ def root(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and what is logged.")] = False,
 ) -> None:
-    """Pooling models on the command line: embed, compare, look into a model.
+    """Pooling models on the command line: embed, rerank, score, classify, look into a model.
 
     Results go to stdout, everything else to stderr.
     """
