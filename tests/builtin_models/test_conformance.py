@@ -1,0 +1,105 @@
+"""Every architecture and converter that Millpond comes with does what every model must."""
+
+import json
+from types import MappingProxyType
+
+from safetensors.torch import load_file
+
+from millpond.plugins import PluginManager
+from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_weights
+from millpond.testing.conformance import ArchitectureConformance, ConverterConformance
+
+BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
+
+
+def checkpoint_of(architecture, **overrides):
+    """Writes a tiny checkpoint of another architecture."""
+    return lambda _, folder: tiny(architecture, folder, **overrides)
+
+
+def rewritten(architecture, name, change):
+    """Writes a tiny checkpoint of an architecture under another's name, with the tensors that a function makes."""
+
+    def write(_, folder):
+        tiny(architecture, folder)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        write_config(folder, {**config, "architectures": [name]})
+        write_weights(folder, change(load_file(folder / "model.safetensors")))
+        return folder
+
+    return write
+
+
+def with_two_maps(labels):
+    """The head of Qwen2's reward models: ``score.0`` and ``score.2``."""
+    last = {"score.2.weight": (labels, 32), "score.2.bias": (labels,)}
+    head = random_tensors({"score.0.weight": (32, 32), "score.0.bias": (32,), **last})
+    return lambda tensors: {name: tensor for name, tensor in tensors.items() if "score." not in name} | head
+
+
+INTERNLM = (
+    ("embed_tokens", "tok_embeddings"),
+    ("self_attn.o_proj", "attention.wo"),
+    ("input_layernorm", "attention_norm"),
+    ("post_attention_layernorm", "ffn_norm"),
+    ("mlp.gate_proj", "feed_forward.w1"),
+    ("mlp.up_proj", "feed_forward.w3"),
+    ("mlp.down_proj", "feed_forward.w2"),
+)
+
+
+def as_internlm(tensors):
+    """Llama's tensors by InternLM2's names, with query, key and value in one map."""
+    shapes = {}
+    for name, tensor in tensors.items():
+        if "q_proj" in name:
+            rows = tensor.shape[0] * 2  # four heads of queries share two of keys
+            shapes[name.replace("self_attn.q_proj", "attention.wqkv")] = (rows, tensor.shape[1])
+        elif "k_proj" not in name and "v_proj" not in name:
+            new = next((name.replace(old, new) for old, new in INTERNLM if old in name), name)
+            shapes[new] = tuple(tensor.shape)
+    return random_tensors(shapes)
+
+
+def as_internlm_reward(tensors):
+    """The same as a reward model's, whose head is ``v_head``."""
+    named = {f"model.{name}": tensor for name, tensor in as_internlm(tensors).items()}
+    return named | random_tensors({"v_head.weight": (1, 32)})
+
+
+ARCHITECTURES = {
+    # Its tiny checkpoint is as the hub has it, which transformers cannot read; test_nomic.py compares the two.
+    "NomicBertModel": {"reference": lambda *_: None},
+    "InternLM2Model": {"checkpoint": rewritten("LlamaModel", "InternLM2Model", as_internlm)},
+    "InternLM2ForRewardModel": {"checkpoint": rewritten("LlamaModel", "InternLM2ForRewardModel", as_internlm_reward)},
+} | {
+    name: {"checkpoint": rewritten("Qwen2ForSequenceClassification", name, with_two_maps(labels))}
+    for name, labels in (("Qwen2ForRewardModel", 1), ("Qwen2ForProcessRewardModel", 2))
+}
+STEP = MappingProxyType({"pooling_type": "STEP", "step_tag_id": 7, "returned_token_ids": [5, 6]})
+CONVERTERS = {
+    "classify": {"checkpoint": checkpoint_of("LlamaForSequenceClassification")},
+    "embed": {"checkpoint": checkpoint_of("Qwen3ForCausalLM")},
+    "process_reward": {
+        "checkpoint": checkpoint_of("LlamaForCausalLM"),
+        "arguments": MappingProxyType({"pooler_config": STEP}),
+    },
+}
+
+# A class for each that is registered: one that is new is tested from its first day.
+for _entry in BUILTIN.architectures.entries():
+    _own = {"name": _entry.spec.name, **ARCHITECTURES.get(_entry.spec.name, {})}
+    globals()[f"Test{_entry.spec.name}"] = type(f"Test{_entry.spec.name}", (ArchitectureConformance,), _own)
+for _entry in BUILTIN.converters.entries():
+    _name = f"TestConverter{_entry.spec.name.title().replace('_', '')}"
+    _own = {"name": _entry.spec.name, **CONVERTERS.get(_entry.spec.name, {})}
+    globals()[_name] = type(_name, (ConverterConformance,), _own)
+
+
+def test_there_is_a_class_for_each(registry):
+    classes = [value for value in globals().values() if isinstance(value, type) and hasattr(value, "name")]
+    for kind, conformance in (("architecture", ArchitectureConformance), ("converter", ConverterConformance)):
+        tested = {one.name for one in classes if issubclass(one, conformance)}
+        assert tested == set(registry.catalog(kind).names())
+    assert set(ARCHITECTURES) <= set(registry.architectures.names())
+    assert set(CONVERTERS) <= set(registry.converters.names())
