@@ -10,19 +10,21 @@ REWARDING_TASKS = ("token_classify",)
 QWEN_STEP_TAG = 151651  # <extra_0>, which ends a step in prompts for Qwen2.5-Math-PRM
 GENERATING = ("*ForCausalLM", "*ForConditionalGeneration", "*ChatModel", "*LMHeadModel")
 ENCODERS = {
-    # family: the class that serves it, how its positions are counted
-    "Bert": ("Bert", "absolute"),
-    "Roberta": ("Roberta", "absolute_after_pad"),
-    "XLMRoberta": ("Roberta", "absolute_after_pad"),
+    # family: what the names of the classes that serve it begin with, and how its positions are counted
+    "Bert": ("bert_heads:Bert", "absolute"),
+    "Roberta": ("bert_heads:Roberta", "absolute_after_pad"),
+    "XLMRoberta": ("bert_heads:Roberta", "absolute_after_pad"),
+    "Ernie": ("ernie:Ernie", "absolute"),
 }
 
 
 def classifiers() -> Iterator[ArchitectureSpec]:
-    """Encoders with classifiers of their own."""
+    """Encoders with classifiers of their own; and Ernie's without one."""
+    yield ernie()
     for family, (served_by, positions) in ENCODERS.items():
         yield ArchitectureSpec(
             name=f"{family}ForSequenceClassification",
-            target=f"millpond_models.bert_heads:{served_by}ForSequenceClassification",
+            target=f"millpond_models.{served_by}ForSequenceClassification",
             summary="classes or a score of a text, or of a pair of texts",
             tasks=CLASSIFYING_TASKS,
             pooling="CLS",
@@ -30,11 +32,23 @@ def classifiers() -> Iterator[ArchitectureSpec]:
         )
         yield ArchitectureSpec(
             name=f"{family}ForTokenClassification",
-            target=f"millpond_models.bert_heads:{served_by}ForTokenClassification",
+            target=f"millpond_models.{served_by}ForTokenClassification",
             summary="classes of each token",
             tasks=REWARDING_TASKS,
             positions=positions,
         )
+
+
+def ernie() -> ArchitectureSpec:
+    """The backbone of Ernie's classifiers."""
+    return ArchitectureSpec(
+        name="ErnieModel",
+        target="millpond_models.ernie:ErnieModel",
+        summary="BERT with a vector of its task (Sun et al., 2020)",
+        tasks=EMBEDDING_TASKS,
+        pooling="CLS",
+        positions="absolute",
+    )
 
 
 def rewards() -> Iterator[ArchitectureSpec]:

@@ -439,6 +439,27 @@ def test_a_chain_of_a_cross_encoder_equals_sentence_transformers(tmp_path, load,
         assert np.abs(np.array(scores) - theirs.predict(pairs)).max() <= TOLERANCE
 
 
+@pytest.mark.parametrize("false", [NO, None])
+@pytest.mark.parametrize("name", ["Qwen3ForCausalLM", "LlamaForCausalLM"])
+def test_a_logit_score_of_a_cross_encoder_equals_sentence_transformers(tmp_path, load, name, false):
+    base = importlib.import_module("sentence_transformers.base.modules")
+    score = importlib.import_module("sentence_transformers.cross_encoder.modules").LogitScore
+    source = base.Transformer(str(tiny(name, tmp_path / "source")), transformer_task="text-generation")
+    chain = [source, score(true_token_id=YES, false_token_id=false)]
+    theirs = importlib.import_module("sentence_transformers").CrossEncoder(modules=chain)
+    theirs.save_pretrained(str(tmp_path / "saved"))
+    prompts = prompts_of(SHORT)
+    with torch.inference_mode():
+        expected = [
+            theirs({"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids))})["scores"][0].numpy()
+            for ids in prompts
+        ]
+    llm = load(tmp_path / "saved")
+    assert llm.model_config.num_labels == 1
+    assert worst(found(llm, prompts, "classify"), expected) <= TOLERANCE
+    assert worst(found(llm, prompts, "classify", None), [1 / (1 + np.exp(-score)) for score in expected]) <= TOLERANCE
+
+
 def test_dense_modules_of_an_embedding_model_are_no_classifier(tmp_path, load):
     folder = tiny("BertModel", tmp_path)
     write_sentence_transformers(folder, dense=[DenseLayer(in_features=32, out_features=8)])

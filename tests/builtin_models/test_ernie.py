@@ -1,0 +1,64 @@
+"""ErnieModel, alone and with classifiers: equal to transformers, with and without a vector of its task."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from millpond import CheckpointError, PoolingParams
+from millpond.testing.checkpoints import tiny, vocabulary
+
+WORDS = vocabulary("bert")
+LENGTHS = (1, 2, 3, 64, 5, 8, 13, 30)
+TASKS = "ernie.embeddings.task_type_embeddings.weight"
+TASK_OF = {"Model": "token_embed", "ForSequenceClassification": "classify", "ForTokenClassification": "token_classify"}
+
+
+def ernie(folder, kind, *, task_id, num_labels=3):
+    """A checkpoint of BERT's tensors under Ernie's names, and a table of tasks."""
+    tiny(f"Bert{kind}", folder, **({} if kind == "Model" else {"num_labels": num_labels}))
+    path = folder / "model.safetensors"
+    prefix = "" if kind == "Model" else "ernie."
+    tensors = {name.replace("bert.", "ernie."): tensor for name, tensor in load_file(path).items()}
+    if task_id:
+        tasks = torch.randn(3, 32, generator=torch.Generator().manual_seed(4))
+        tensors[f"{prefix}{TASKS.removeprefix('ernie.')}"] = tasks
+    save_file(tensors, path)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"architectures": [f"Ernie{kind}"], "model_type": "ernie", "use_task_id": task_id}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def found(llm, prompts, task):
+    raw = PoolingParams(use_activation=False)
+    return [output.outputs.array for output in llm.encode(prompts, raw, pooling_task=task, use_tqdm=False)]
+
+
+def prompts_of(lengths):
+    random = np.random.default_rng(0)
+    return [random.integers(5, len(WORDS), size=length).tolist() for length in lengths]
+
+
+@pytest.mark.parametrize("task_id", [True, False])
+@pytest.mark.parametrize("kind", TASK_OF)
+def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, transformers, kind, task_id):
+    folder = ernie(tmp_path, kind, task_id=task_id)
+    config = transformers.AutoConfig.from_pretrained(folder)
+    more = {"add_pooling_layer": False} if kind == "Model" else {}
+    model = getattr(transformers, f"Ernie{kind}")(config, **more).eval()
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    prompts = prompts_of(LENGTHS)
+    with torch.inference_mode():
+        outputs = [model(torch.tensor([ids])) for ids in prompts]
+    expected = [(out.last_hidden_state if kind == "Model" else out.logits)[0].numpy() for out in outputs]
+    together = found(load(folder), prompts, TASK_OF[kind])
+    assert max(float(np.abs(a - b).max()) for a, b in zip(together, expected, strict=True)) <= 1e-5
+
+
+def test_a_missing_table_of_tasks_is_named(tmp_path, load):
+    folder = ernie(tmp_path, "Model", task_id=False)
+    with pytest.raises(CheckpointError, match=r"use_task_id.*has no embeddings\.task_type_embeddings\.weight"):
+        load(folder, hf_overrides={"use_task_id": True})
