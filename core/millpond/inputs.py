@@ -8,12 +8,21 @@ from typing import NotRequired, TypedDict, TypeGuard
 from millpond.errors import InvalidInputError
 
 FORMS = (
-    'a str, a list of token ids, {"prompt": str}, {"prompt_token_ids": [int, ...]} or {"data": ...} '
+    'a str, a list of token ids, {"prompt": str}, {"prompt_token_ids": [int, ...]}, {"messages": [...]} or '
+    '{"data": ...} '
     "(for a list of prompts, a list of these)"
 )
 NO_DATA = (
     "The 'data' field of the prompt is expected to contain the prompt data and it cannot be None. "
     "Refer to the documentation of the IOProcessor in use for more details."
+)
+CONTENTS = ("prompt", "prompt_token_ids", "data", "messages")
+OF_CHATS = (
+    "chat_template",
+    "chat_template_kwargs",
+    "add_generation_prompt",
+    "continue_final_message",
+    "add_special_tokens",
 )
 EXTRAS = frozenset({"multi_modal_data", "mm_processor_kwargs", "multi_modal_uuids", "cache_salt"})
 
@@ -43,17 +52,41 @@ class DataPrompt(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Conversation:
+    """A prompt given as messages, not yet checked.
+
+    Attributes:
+        messages: Objects with a ``role`` and a ``content``.
+        template: Jinja text that is taken instead of the model's own; None for that.
+        variables: Further variables of the template.
+        add_generation_prompt: Whether the template opens an answer.
+        continue_final_message: Whether the last message is left open.
+        add_special_tokens: Whether special tokens are added to those that the template writes.
+    """
+
+    messages: tuple[object, ...]
+    template: str | None = None
+    variables: Mapping[str, object] | None = None
+    add_generation_prompt: bool = False
+    continue_final_message: bool = False
+    add_special_tokens: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
     """One prompt in the one form that IO processors see.
 
-    Exactly one of ``text``, ``token_ids`` and ``data`` is not None, unless ``multi_modal_data`` stands alone.
-    ``token_ids`` is what the caller gave, not yet checked against a vocabulary.
+    Exactly one of ``text``, ``token_ids``, ``data`` and ``conversation`` is not None, unless ``multi_modal_data``
+    stands alone. ``token_ids`` is what the caller gave, not yet checked against a vocabulary. ``add_special_tokens``
+    says whether a text gets the tokenizer's special tokens.
     """
 
     text: str | None = None
     token_ids: tuple[object, ...] | None = None
     data: object | None = None
     multi_modal_data: Mapping[str, object] | None = None
+    conversation: Conversation | None = None
+    add_special_tokens: bool = True
 
 
 @dataclass(frozen=True)
@@ -179,11 +212,13 @@ def _is_list(value: object) -> TypeGuard[Iterable[object]]:
 
 
 def _parse_mapping(item: Mapping[str, object]) -> Prompt:
-    given = [key for key in ("prompt", "prompt_token_ids", "data") if item.get(key) is not None]
+    given = [key for key in CONTENTS if item.get(key) is not None]
     images = item.get("multi_modal_data")
     images = None if isinstance(images, Mapping) and not images else images
     if len(given) > 1:
-        message = f"a prompt has one of 'prompt', 'prompt_token_ids', 'data'; got {', '.join(map(repr, given))}"
+        message = (
+            f"a prompt has one of 'prompt', 'prompt_token_ids', 'data', 'messages'; got {', '.join(map(repr, given))}"
+        )
         raise InvalidInputError(message, parameter="prompts")
     if "prompt_embeds" in item:
         message = "'prompt_embeds' is not supported: pass 'prompt' or 'prompt_token_ids'"
@@ -193,9 +228,15 @@ def _parse_mapping(item: Mapping[str, object]) -> Prompt:
     if not given and images is None:
         message = f"expected {FORMS}; got a dict with the keys {sorted(map(str, item))}"
         raise InvalidInputError(message, parameter="prompts")
-    unknown = sorted(str(key) for key in item.keys() - EXTRAS - {"prompt", "prompt_token_ids", "data"})
+    unknown = sorted(
+        str(key)
+        for key in item.keys()
+        - EXTRAS
+        - {*CONTENTS}
+        - ({*OF_CHATS} if given == ["messages"] else {"add_special_tokens"})
+    )
     if unknown:
-        known = ", ".join(["prompt", "prompt_token_ids", "data", *sorted(EXTRAS)])
+        known = ", ".join([*CONTENTS, "add_special_tokens", *sorted(EXTRAS)])
         message = f"a prompt has no field {unknown[0]!r}; it may have {known}"
         raise InvalidInputError(message, parameter=unknown[0])
     if images is not None and not isinstance(images, Mapping):
@@ -212,9 +253,41 @@ def _with_content(item: Mapping[str, object], images: Mapping[str, object] | Non
     if ids is not None and (isinstance(ids, str | Mapping) or not _is_list(ids)):
         message = f"'prompt_token_ids' must be a list of integers; got {type(ids).__name__}"
         raise InvalidInputError(message, parameter="prompt_token_ids")
+    special = item.get("add_special_tokens", True)
+    if not isinstance(special, bool):
+        message = f"'add_special_tokens' must be true or false; got {special!r}"
+        raise InvalidInputError(message, parameter="add_special_tokens")
     return Prompt(
         text=text,
         token_ids=None if ids is None else tuple(ids),
         data=item.get("data"),
         multi_modal_data=images,
+        conversation=None if item.get("messages") is None else _conversation(item),
+        add_special_tokens=special,
+    )
+
+
+def _conversation(item: Mapping[str, object]) -> Conversation:
+    messages, template, variables = item["messages"], item.get("chat_template"), item.get("chat_template_kwargs")
+    if not isinstance(messages, list | tuple):
+        message = f"'messages' must be a list of objects with 'role' and 'content'; got {type(messages).__name__}"
+        raise InvalidInputError(message, parameter="messages")
+    if template is not None and not isinstance(template, str):
+        message = f"'chat_template' must be Jinja text; got {type(template).__name__}"
+        raise InvalidInputError(message, parameter="chat_template")
+    if variables is not None and not (isinstance(variables, Mapping) and all(isinstance(n, str) for n in variables)):
+        message = f"'chat_template_kwargs' must be a dict of variables; got {type(variables).__name__}"
+        raise InvalidInputError(message, parameter="chat_template_kwargs")
+    flags = {name: item.get(name) or False for name in OF_CHATS[2:]}
+    wrong = next((name for name, value in flags.items() if not isinstance(value, bool)), None)
+    if wrong is not None:
+        message = f"{wrong!r} must be true or false; got {flags[wrong]!r}"
+        raise InvalidInputError(message, parameter=wrong)
+    return Conversation(
+        messages=tuple(messages),
+        template=template,
+        variables=variables,
+        add_generation_prompt=flags["add_generation_prompt"] is True,
+        continue_final_message=flags["continue_final_message"] is True,
+        add_special_tokens=flags["add_special_tokens"] is True,
     )

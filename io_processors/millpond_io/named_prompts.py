@@ -1,5 +1,6 @@
 """The prompts that are put before texts: which one a call means, and how many tokens it takes."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 from millpond.context import Context
@@ -67,7 +68,7 @@ class Prompts:
         """
         if prompt.text is not None:
             text = self.of(params)
-            return Prompt(text=text + prompt.text) if text else prompt
+            return replace(prompt, text=text + prompt.text) if text else prompt
         if params.prompt or params.prompt_name:
             given = "prompt" if params.prompt else "prompt_name"
             message = (

@@ -81,20 +81,33 @@ class Renderer:
             return
         asked = [prompts[place] for place in places]
         excerpts = [_excerpt(prompt.text or "", self.lengths.kept(params), params) for prompt, params in asked]
-        for place, excerpt, ids in zip(places, excerpts, self._encode(excerpts), strict=True):
+        for place, excerpt, ids in zip(places, excerpts, self._encode_each(asked, excerpts), strict=True):
             prompt, params = prompts[place]
             try:
-                found[place] = self._fit(prompt.text or "", excerpt, ids, params)
+                found[place] = self._fit(prompt, excerpt, ids, params)
             except InvalidInputError as error:
                 found[place] = error
 
-    def _encode(self, texts: list[str]) -> list[list[int] | InvalidInputError]:
+    def _encode_each(
+        self, asked: Sequence[tuple[Prompt, PoolingParams]], excerpts: list[str]
+    ) -> list[list[int] | InvalidInputError]:
+        """The ids of each excerpt, with special tokens or without, as its prompt says."""
+        if all(prompt.add_special_tokens for prompt, _ in asked):
+            return self._encode(excerpts)
+        found: dict[int, list[int] | InvalidInputError] = {}
+        for special in (True, False):
+            places = [place for place, (prompt, _) in enumerate(asked) if prompt.add_special_tokens is special]
+            encoded = self._encode([excerpts[place] for place in places], special=special)
+            found.update(zip(places, encoded, strict=True))
+        return [found[place] for place in range(len(asked))]
+
+    def _encode(self, texts: list[str], *, special: bool = True) -> list[list[int] | InvalidInputError]:
         """The ids of each text; one that the tokenizer fails on costs no other."""
         try:
-            return [encoding.ids for encoding in self._tokenizer().encode_batch(texts)]
+            return [encoding.ids for encoding in self._tokenizer().encode_batch(texts, add_special_tokens=special)]
         except Exception as error:  # noqa: BLE001  the tokenizers library raises Exception itself
             if len(texts) > 1:
-                return [ids for text in texts for ids in self._encode([text])]
+                return [ids for text in texts for ids in self._encode([text], special=special)]
             return [self._failure(error)]
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -120,13 +133,14 @@ class Renderer:
     def _failure(self, error: Exception) -> InvalidInputError:
         return InvalidInputError(f"the tokenizer of {self.model!r} fails on the text: {error}", parameter="prompts")
 
-    def _fit(self, text: str, excerpt: str, ids: list[int] | InvalidInputError, params: PoolingParams) -> Rendered:
+    def _fit(self, prompt: Prompt, excerpt: str, ids: list[int] | InvalidInputError, params: PoolingParams) -> Rendered:
+        text, special = prompt.text or "", prompt.add_special_tokens
         limit = self.lengths.kept(params)
         while limit is not None and not isinstance(ids, InvalidInputError):
             if len(excerpt) == len(text) or len(ids) >= PLENTY * limit:
                 break
             excerpt = _excerpt(text, limit, params, least=4 * len(excerpt))
-            (ids,) = self._encode([excerpt])
+            (ids,) = self._encode([excerpt], special=special)
         if isinstance(ids, InvalidInputError):
             raise ids
         if not ids:
@@ -135,7 +149,8 @@ class Renderer:
         if self.has_unknown_tokens:
             self._check_known(ids)
         if limit is not None and len(ids) > limit:
-            kept = self._tokenizer().encode_truncated(excerpt, limit, side=params.truncation_side or "right")
+            side = params.truncation_side or "right"
+            kept = self._tokenizer().encode_truncated(excerpt, limit, side=side, add_special_tokens=special)
             return Rendered(np.asarray(kept, dtype=np.int64), len(ids) - len(kept))
         self.lengths.check_tokens(len(ids), params)
         return Rendered(np.asarray(ids, dtype=np.int64))

@@ -9,6 +9,7 @@ from millpond.inputs import Prompt, parse_prompt
 from millpond.io_processor import IOProcessor
 from millpond.outputs import ArrayOutput
 from millpond.params import PoolingParams
+from millpond_io.chat import Conversations
 from millpond_io.named_prompts import Prompts
 from millpond_io.render import Rendered, Renderer
 
@@ -23,12 +24,16 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
         super().__init__(ctx)
         self.renderer = Renderer(ctx)
         self.prompts = Prompts(ctx)
+        self.conversations = Conversations(ctx)
         self.task = ctx.task_spec.name
         self.output: type[ArrayOutput] = ctx.task_entry.load()
 
     def parse(self, data: object) -> Prompt:
-        """Check one prompt; see ``IOProcessor``."""
-        return self.renderer.check(parse_prompt(data))
+        """Check one prompt, a conversation written out; see ``IOProcessor``."""
+        prompt = parse_prompt(data)
+        if prompt.conversation is not None:
+            prompt = self.conversations.written(prompt.conversation)
+        return self.renderer.check(prompt)
 
     def pre_process(self, data: Prompt, params: PoolingParams) -> list[PoolingRequest]:
         """The requests of one prompt."""

@@ -1,0 +1,108 @@
+"""Conversations as prompts: the model's template writes them, as transformers does; without one, a line a content."""
+
+import json
+
+import numpy as np
+import pytest
+
+from millpond import LLM, InvalidInputError
+from millpond.testing import checkpoints
+
+TEMPLATE = (
+    "{% for message in messages %}{{ message.role }} says {{ message['content'] | trim }} . {% endfor %}"
+    "{% if add_generation_prompt %}so{% endif %}{% if mood %} {{ mood }}{% endif %}"
+)
+TALK = [
+    {"role": "man", "content": "the old mill"},
+    {"role": "woman", "content": [{"type": "text", "text": "by the pond"}]},
+]
+
+
+def made(path, template=TEMPLATE):
+    folder = checkpoints.tiny("BertModel", path)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    if template is not None:
+        config["chat_template"] = template
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("model") / "bert")
+
+
+@pytest.fixture(scope="module")
+def llm(folder):
+    with LLM(str(folder)) as llm:
+        yield llm
+
+
+def ids(llm, prompt):
+    return llm.embed(prompt, use_tqdm=False)[0].prompt_token_ids
+
+
+@pytest.mark.parametrize("opens", [False, True])
+def test_the_template_writes_what_transformers_writes(llm, folder, opens):
+    from transformers import AutoTokenizer
+
+    plain = [{**message, "content": text} for message, text in zip(TALK, ("the old mill", "by the pond"), strict=True)]
+    theirs = AutoTokenizer.from_pretrained(folder)
+    text = theirs.apply_chat_template(plain, tokenize=False, add_generation_prompt=opens)
+    found = ids(llm, {"messages": TALK, "add_generation_prompt": opens})
+    assert found == theirs(text, add_special_tokens=False)["input_ids"]
+
+
+def test_special_tokens_and_variables_on_request(llm):
+    bare = ids(llm, {"messages": TALK})
+    assert ids(llm, {"messages": TALK, "add_special_tokens": True})[1:-1] == bare
+    warm = ids(llm, {"messages": TALK, "chat_template_kwargs": {"mood": "warm"}})
+    assert warm[: len(bare)] == bare
+    assert len(warm) == len(bare) + 1
+
+
+def test_the_last_message_may_be_left_open(llm):
+    opened = ids(llm, {"messages": TALK, "continue_final_message": True})
+    whole = ids(llm, {"messages": TALK})
+    assert opened == whole[: len(opened)]
+    assert len(whole) - len(opened) == 1  # the full stop
+
+
+def test_the_operators_template_goes_before_that_of_the_model(folder):
+    with LLM(str(folder), chat_template="{% for m in messages %}{{ m.content }} {% endfor %}") as llm:
+        assert ids(llm, {"messages": TALK}) == ids(
+            llm, {"prompt": "the old mill by the pond", "add_special_tokens": False}
+        )
+
+
+def test_without_a_template_contents_are_lines(tmp_path):
+    with LLM(str(made(tmp_path / "bert", None))) as llm:
+        (talk,), (text,) = llm.embed({"messages": TALK}), llm.embed("the old mill\nby the pond")
+        assert talk.prompt_token_ids == text.prompt_token_ids
+        np.testing.assert_array_equal(talk.outputs.array, text.outputs.array)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ({"messages": []}, "'messages' is empty"),
+        ({"messages": "hello"}, "'messages' must be a list"),
+        ({"messages": [5]}, r"messages\[0\] must be an object"),
+        ({"messages": [{"role": "a", "content": None}]}, "'content' must be a text"),
+        ({"messages": [{"role": "a", "content": [{"type": "image_url"}]}]}, "text alone"),
+        ({"messages": TALK, "prompt": "a"}, "a prompt has one of"),
+        ({"messages": TALK, "chat_template": 5}, "'chat_template' must be Jinja text"),
+        ({"messages": TALK, "chat_template": "{{"}, "not valid Jinja"),
+        ({"messages": TALK, "chat_template": "{{ 1 / 0 }}"}, "ZeroDivisionError"),
+        ({"messages": TALK, "chat_template": "{{ ''.__class__.__mro__ }}"}, "SecurityError"),
+        ({"messages": TALK, "chat_template_kwargs": {"messages": []}}, "may not hold 'messages'"),
+        ({"messages": TALK, "chat_template_kwargs": 5}, "must be a dict"),
+        ({"messages": TALK, "add_generation_prompt": "yes"}, "must be true or false"),
+        ({"messages": TALK, "add_generation_prompt": True, "continue_final_message": True}, "Cannot set both"),
+        ({"prompt": "a", "add_generation_prompt": True}, "no field 'add_generation_prompt'"),
+        ({"prompt": "a", "add_special_tokens": 5}, "'add_special_tokens' must be true or false"),
+    ],
+)
+def test_what_is_no_conversation_is_refused(llm, prompt, message):
+    with pytest.raises(InvalidInputError, match=message):
+        llm.embed(prompt)
