@@ -199,6 +199,19 @@ class AsyncLLM:
         """The bare result of any pooling task; see ``LLM.encode`` and ``embed``."""
         return await self._answer(encode_call(prompts, pooling_params, pooling_task, options), priority)
 
+    def restart(self) -> None:
+        """Turn a new engine in place of one that has died; the model stays as it is.
+
+        Raises:
+            EngineClosedError: If the engine has not died: a model that was closed stays closed.
+        """
+        if not self.engine.has_died:
+            message = "the engine has not died: only one that has can be restarted"
+            raise EngineClosedError(message)
+        config, old = self._loaded.engine, self.engine.engine
+        runner = type(old.runner)(old.runner.model, device=old.runner.device, num_workers=config.num_workers)
+        self.engine = type(self.engine)(runner, config)
+
     async def close(self, *, finish: bool = True) -> None:
         """End the engine.
 

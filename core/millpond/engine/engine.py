@@ -116,6 +116,11 @@ class Engine:
         alone = self._alone
         return [*self._running, *([] if alone is None else [alone])]
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the thread that turns the loop computes a batch itself: nothing else begins meanwhile."""
+        return self._alone is not None
+
     def abort(self) -> list[PoolingRequest]:
         """Forget what waits and what runs, and return both; what a worker still computes is thrown away."""
         left = self.scheduler.clear()

@@ -454,3 +454,30 @@ def test_the_event_loop_goes_on_while_the_model_computes(make, watched, gate):
         return await call
 
     assert len(asyncio.run(main())) == 1
+
+
+# --- death ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_that_has_died_can_be_restarted(make, watched, kit, expected, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # pytest would warn
+
+    async def main():
+        llm = make()
+        with pytest.raises(EngineClosedError, match="has not died"):
+            llm.restart()
+        watched.watch(kit.fails_on(*range(1000), error=KeyboardInterrupt))
+        with pytest.raises(EngineClosedError, match="KeyboardInterrupt"):
+            await llm.embed("a")
+        watched.watch(lambda _: None)
+        for _ in range(100):
+            if llm.engine.has_died:
+                break
+            await asyncio.sleep(0.05)
+        with pytest.raises(EngineClosedError):
+            await llm.embed("a")
+        llm.restart()
+        text = next(iter(expected))
+        check(await llm.embed(text), [text], expected)
+
+    asyncio.run(main())
