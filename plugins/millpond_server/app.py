@@ -31,7 +31,7 @@ def build_app(registry: Registry, models: Models, settings: Settings, state: Any
     entries = list(mounted(registry, models, settings))
     endpoints = [Endpoint(entry, models, settings, state) for entry in entries]
     routes = [Route(endpoint.path, endpoint, methods=[endpoint.method]) for endpoint in endpoints]
-    routes += page_routes(describe(entries, guarded=bool(settings.api_keys)))
+    routes += page_routes(describe(entries, guarded=bool(settings.api_keys or settings.api_key_file)))
     return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_allowed})
 
 

@@ -1,4 +1,4 @@
-"""Auth: an ASGI middleware that lets only who has a key pass, but for the few routes that say whether the server lives."""
+"""Auth: an ASGI middleware that lets only who has a key pass, but for the few routes that say whether it lives."""
 
 from collections.abc import Iterable
 

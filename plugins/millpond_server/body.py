@@ -32,7 +32,8 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
         async with asyncio.timeout(limits.body_seconds):
             return await _collect(receive, limits)
     except TimeoutError:
-        raise ApiError(408, f"the body did not arrive within {limits.body_seconds:g} seconds") from None
+        message = f"the body did not arrive within {limits.body_seconds:g} seconds"
+        raise ApiError(408, message, reason="slow_body") from None
 
 
 async def _collect(receive: Receive, limits: Limits) -> bytes:

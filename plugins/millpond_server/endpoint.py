@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from millpond.registry import Entry
 from millpond.specs import RouteSpec
 from millpond_server import errors
+from millpond_server.admission import admit
 from millpond_server.body import ClientGoneError, check_media_type, parse_json, read_body, validate
 from millpond_server.call import Call, new_id
 from millpond_server.errors import ApiError, as_api_error
@@ -22,6 +23,7 @@ from millpond_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 SERVER_FAULT = 500  # from here on
+CLOSES = frozenset({"body", "slow_body"})  # reasons to refuse a body before it has arrived
 WITH_CALL = 3  # parameters of a handler that wants to know of the call beside the body and the model
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
@@ -48,10 +50,11 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; see the class."""
+        scope["millpond.route"] = self.path
         try:
             response = await self._answer(scope, receive)
         except ClientGoneError:
-            scope["millpond.reason"] = "disconnected"
+            scope["millpond.reason"] = "gone"
             return
         except Exception as error:  # whatever it is, the client gets an answer and the server goes on
             failure = as_api_error(error, overload_status=self.settings.overload_status)
@@ -59,6 +62,8 @@ class Endpoint:
                 logger.exception("%s failed", self.entry.spec.name, exc_info=error)
             scope["millpond.reason"] = failure.reason
             response = (failure.render or self.render)(failure)
+            if failure.reason in CLOSES:
+                response.headers["connection"] = "close"
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
@@ -80,8 +85,11 @@ class Endpoint:
             state=self.state,
         )
         scope["millpond.call"] = call
+        seconds = self._deadline(headers)
+        if self.entry.spec.tasks:
+            admit(call, seconds=seconds)
         made = self.handler(request, served.llm, call) if self.wants_call else self.handler(request, served.llm)
-        return as_response(await watched(made, receive, seconds=self._deadline(headers)))
+        return as_response(await watched(made, receive, seconds=seconds))
 
     def _validated(self, headers: dict[str, str], body: bytes) -> tuple[Any, object]:
         if self.request is None and not body:

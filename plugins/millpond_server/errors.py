@@ -79,7 +79,12 @@ class ApiError(Exception):
 MEANINGS: tuple[tuple[type[BaseException], dict[str, Any]], ...] = (
     (
         EngineClosedError,
-        {"status": 503, "message": "the server is shutting down", "retry_after": 1.0},
+        {
+            "status": 503,
+            "message": "the model takes no requests: the server is shutting down, or its engine has died",
+            "retry_after": 1.0,
+            "reason": "closed",
+        },
     ),
     (RequestCancelledError, {"status": 499, "message": "the request was cancelled", "reason": "cancelled"}),
     (
@@ -99,7 +104,8 @@ def as_api_error(error: BaseException, *, overload_status: int = 503) -> ApiErro
     if isinstance(error, InvalidInputError):
         return ApiError(400, str(error), parameter=error.parameter, reason="invalid")
     if isinstance(error, EngineOverloadedError):
-        return ApiError(overload_status, str(error), retry_after=1.0, reason="overloaded")
+        wait = 1.0 if error.retry_after is None else error.retry_after
+        return ApiError(overload_status, str(error), retry_after=wait, reason="queue")
     return ApiError(**next(said for kind, said in MEANINGS if isinstance(error, kind)))
 
 

@@ -17,8 +17,14 @@ def register_commands() -> Iterator[CommandSpec]:
 def register_routes() -> Iterator[RouteSpec]:
     """The routes of many APIs, on one set of models."""
     yield from (row.spec() for row in rows())
-    for path in ("/health", "/ping"):
-        yield RouteSpec(name=f"GET {path}", target=f"{HERE}.routes.health:health", summary="whether its engines turn")
-    yield RouteSpec(name="POST /ping", target=f"{HERE}.routes.health:health", summary="whether its engines turn")
-    yield RouteSpec(name="GET /live", target=f"{HERE}.routes.health:live", summary="whether the process answers")
-    yield RouteSpec(name="GET /version", target=f"{HERE}.routes.health:version", summary="the version of Millpond")
+    for name, handler, summary in (
+        ("GET /health", "health", "whether its engines turn"),
+        ("GET /ping", "health", "whether its engines turn"),
+        ("POST /ping", "health", "whether its engines turn"),
+        ("GET /ready", "ready", "whether it takes requests"),
+        ("GET /live", "live", "whether the process answers"),
+        ("GET /load", "load", "how busy it is"),
+        ("GET /metrics", "metrics", "what it measures, for Prometheus"),
+        ("GET /version", "version", "the version of Millpond"),
+    ):
+        yield RouteSpec(name=name, target=f"{HERE}.routes.health:{handler}", summary=summary)

@@ -1,30 +1,106 @@
-"""Running the application: a socket, uvicorn on it, until a signal asks for the end; then the engines are closed."""
+"""Running the application: a socket, uvicorn on it, until a signal asks for the end; then what runs is finished."""
 
 import asyncio
+import contextlib
+import logging
+import os
+import signal
 import socket
+import stat
+import sys
+import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from millpond_server.models import Models
-from millpond_server.settings import Settings
+from millpond_server.errors import ApiError
+from millpond_server.settings import Limits, Settings
+from millpond_server.state import State
+from millpond_server.supervisor import Supervisor
+from millpond_server.warm_up import warm_up
 
+logger = logging.getLogger(__name__)
 BACKLOG = 2048
+SIGNALLED = 128  # and the signal's number: what a program exits with that a signal has ended
+LAST_BYTES = 1.0  # seconds for answers to reach their clients
+STEP = 0.05  # seconds
+FILES = 512  # descriptors beside those of connections
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which tells when it listens."""
+    """uvicorn's server, which tells when it listens, and ends without losing what it has accepted.
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    The first signal ends it once what runs is finished; a second one ends it at once.
+
+    Attributes:
+        exit_code: What the process shall exit with.
+    """
+
+    def __init__(self, config: uvicorn.Config, state: State, limits: Limits, started: Callable[[], None]) -> None:
         super().__init__(config)
+        self.exit_code = 0
+        self._state = state
+        self._limits = limits
         self._tell = started
+        self._end_at = float("inf")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and tell so."""
         await super().startup(sockets)
         if self.started:
             self._tell()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is uvicorn's
+        """Take a signal."""
+        if self._state.draining:
+            self.end(SIGNALLED + sig)
+            return
+        self._state.draining = True
+        self._end_at = time.monotonic() + self._limits.drain_delay
+        self.exit_code = SIGNALLED + sig if sig == signal.SIGINT else 0
+
+    def end(self, exit_code: int) -> None:
+        """End at once: what still runs is answered 503."""
+        self._state.draining = self.should_exit = self.force_exit = True
+        self.exit_code = exit_code
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to leave off."""
+        self.should_exit |= time.monotonic() >= self._end_at
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more, finish what runs, and answer 503 to what is left."""
+        for server in self.servers:
+            server.close()
+        for listening in sockets or []:
+            listening.close()
+        await self._until(lambda: not self.server_state.connections, 10 * STEP)  # some have just sent a request
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._until(lambda: not self.server_state.tasks, self._limits.drain_seconds)
+        left = len(self.server_state.tasks)
+        closing = asyncio.gather(*(_close(model.llm.engine) for model in self._state.models.served))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(closing), None if left == 0 else LAST_BYTES)
+        self.force_exit = False  # these have their answers, which are still to be sent
+        await self._until(lambda: not self.server_state.tasks, LAST_BYTES)
+        for task in self.server_state.tasks:
+            task.cancel()
+        await self._until(lambda: not self.server_state.connections, LAST_BYTES)
+        if left:
+            logger.warning("%d requests were not finished in time", left)
+
+    async def _until(self, done: Callable[[], bool], seconds: float) -> None:
+        """Wait for something, no longer than so many seconds, and not at all in a hurry."""
+        end = time.monotonic() + seconds
+        while not done() and not self.force_exit and time.monotonic() < end:  # noqa: ASYNC110  uvicorn tells nobody
+            await asyncio.sleep(STEP)
 
 
 def bind(settings: Settings) -> tuple[socket.socket, str]:
@@ -34,9 +110,7 @@ def bind(settings: Settings) -> tuple[socket.socket, str]:
         OSError: If the address is taken, or is none.
     """
     if settings.uds is not None:
-        listening = socket.socket(socket.AF_UNIX)
-        listening.bind(settings.uds)
-        return listening, f"unix:{settings.uds}"
+        return _bind_path(Path(settings.uds)), f"unix:{settings.uds}"
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -45,34 +119,111 @@ def bind(settings: Settings) -> tuple[socket.socket, str]:
     return listening, f"http://{host}:{listening.getsockname()[1]}"
 
 
-def run(
-    app: ASGIApp, models: Models, settings: Settings, listening: socket.socket, started: Callable[[], None]
-) -> None:
+def _bind_path(path: Path) -> socket.socket:
+    """A Unix socket; one that a server left behind, and nobody listens on, is replaced."""
+    listening = socket.socket(socket.AF_UNIX)
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode) and not _is_listened_on(path):
+        path.unlink()
+    listening.bind(str(path))
+    return listening
+
+
+def _is_listened_on(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+def run(app: ASGIApp, state: State, settings: Settings, listening: socket.socket, started: Callable[[], None]) -> int:
     """Serve on a socket until a signal asks for the end.
 
     Args:
         app: The application.
-        models: Its models, which are closed at the end.
+        state: Its parts; its models are warmed up first, and closed at the end.
         settings: How it is run.
         listening: The socket.
         started: Called once it listens.
+
+    Returns:
+        The exit code. Where a thread hangs, or an engine has died, the process is ended instead.
     """
-    config = uvicorn.Config(
-        app,
-        backlog=BACKLOG,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        timeout_graceful_shutdown=settings.limits.drain_seconds,
-    )
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(Server(config, started), models, listening))
+    _allow_files(settings.limits.connections)
+    with asyncio.Runner(loop_factory=configured(app, state, settings).get_loop_factory()) as runner:
+        exit_code = runner.run(serve(app, state, settings, listening, started))
+        if settings.uds is not None:
+            Path(settings.uds).unlink(missing_ok=True)
+        state.log.close()
+        if state.ailing or exit_code > SIGNALLED:
+            _exit_now(exit_code)
+    return exit_code
 
 
-async def _serve(server: Server, models: Models, listening: socket.socket) -> None:
+async def serve(
+    app: ASGIApp, state: State, settings: Settings, listening: socket.socket, started: Callable[[], None]
+) -> int:
+    """The same on the event loop that runs; returns the exit code."""
+    for model in state.models.served:
+        await warm_up(model.llm)
+    server = Server(configured(app, state, settings), state, settings.limits, started)
+    watch = asyncio.ensure_future(Supervisor(state, settings, server.end).run())
     try:
         await server.serve(sockets=[listening])
     finally:
-        for model in models.served:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+    if not state.ailing:
+        for model in state.models.served:
             await model.llm.close(finish=False)
+    return server.exit_code
+
+
+def configured(app: ASGIApp, state: State, settings: Settings) -> uvicorn.Config:
+    """The settings of uvicorn: ours, and a protocol with limits where httptools is installed."""
+    config = uvicorn.Config(
+        app,
+        backlog=BACKLOG,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=settings.limits.idle_seconds,
+        h11_max_incomplete_event_size=settings.limits.header_bytes,
+    )
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what clients send wrong is no event of the server
+    config.load()
+    with contextlib.suppress(ImportError):
+        from millpond_server.connection import Connection  # noqa: PLC0415  httptools is not everywhere
+
+        protocol: Any = partial(Connection, limits=settings.limits, on_refused=partial(_refused, state))
+        config.http_protocol_class = protocol
+    return config
+
+
+def _refused(state: State, error: ApiError, client: str) -> None:
+    state.metrics.refused(error.reason)
+    state.log.write({"method": "-", "path": "-", "status": error.status, "client": client, "reason": error.reason})
+
+
+async def _close(engine: Any) -> None:
+    await asyncio.to_thread(engine.close, finish=False)
+
+
+def _allow_files(connections: int) -> None:
+    """Raise the number of files that may be open to what the connections need, as far as the system lets us."""
+    try:
+        import resource  # noqa: PLC0415  not on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + FILES if hard == resource.RLIM_INFINITY else min(connections + FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _exit_now(exit_code: int) -> None:
+    """End the process without waiting for threads: some would never end."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)

@@ -4,36 +4,67 @@ from typing import Annotated
 
 import typer
 
-from millpond.cli import USAGE, CommandError
+from millpond.cli import USAGE, CommandError, say
 from millpond.plugins import get_plugin_manager
+from millpond_server.declare import ServeCommand, with_options
+from millpond_server.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
+from millpond_server.typed import arguments_of, check_extra, names_of, settings_of
 
-app = typer.Typer(add_completion=False, no_args_is_help=False)
+EXAMPLES = (
+    "millpond serve BAAI/bge-small-en-v1.5",
+    "millpond serve ./embedder ./reranker --served-model-name embedder reranker --port 8001",
+    "millpond serve MODEL --host 0.0.0.0 --api-key-file keys.txt --log-format json",
+)
+app = typer.Typer(add_completion=False, no_args_is_help=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=ServeCommand, epilog="\n".join(EXAMPLES))
+@with_options(AddressOptions, ModelOptions, AccessOptions, LimitOptions)
 def serve(
-    models: Annotated[list[str], typer.Argument(help="The models: folders, hub ids, or scheme:name.")],
-    *,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port; 0 for any that is free.")] = 8000,
-    served_model_name: Annotated[
-        list[str] | None, typer.Option("--served-model-name", help="What requests call the models, in their order.")
-    ] = None,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Folders, hub ids, or scheme:name.")],
+    address: AddressOptions,
+    model: ModelOptions,
+    access: AccessOptions,
+    limits: LimitOptions,
 ) -> None:
-    """Serve models over HTTP."""
-    from millpond import AsyncLLM  # noqa: PLC0415  needs torch; --help does not
-    from millpond_server.app import build_app  # noqa: PLC0415
-    from millpond_server.models import Models, ServedModel  # noqa: PLC0415
-    from millpond_server.run import bind, run  # noqa: PLC0415
-    from millpond_server.settings import Settings  # noqa: PLC0415
+    """Serve models over HTTP, as OpenAI, Cohere, Jina, vLLM and text-embeddings-inference do.
 
-    settings = Settings(host=host, port=port)
-    names = served_model_name or models
-    if len(names) != len(models):
-        message = f"--served-model-name names {len(names)} models, and {len(models)} are served"
-        raise CommandError(message, exit_code=USAGE)
-    listening, address = bind(settings)
-    served = [ServedModel(names=(name,), llm=AsyncLLM(model)) for name, model in zip(names, models, strict=True)]
-    table = Models(served)
-    application = build_app(get_plugin_manager().registry, table, settings)
-    run(application, table, settings, listening, lambda: typer.echo(f"Millpond listens on {address}"))
+    The options of vLLM are understood; those that mean nothing here are accepted, and told of. SIGTERM ends the server
+    once what runs is finished. One line a request goes to stderr.
+    """
+    names = names_of(models, address.served_model_name or ())
+    arguments = arguments_of(model)
+    check_extra()
+    settings = settings_of(address, access, limits)
+
+    from millpond import AsyncLLM  # noqa: PLC0415  needs torch; --help does not
+    from millpond_server.access_log import AccessLog  # noqa: PLC0415
+    from millpond_server.app import build_app  # noqa: PLC0415
+    from millpond_server.keys import Keys  # noqa: PLC0415
+    from millpond_server.metrics import Metrics  # noqa: PLC0415
+    from millpond_server.models import Models, ServedModel  # noqa: PLC0415
+    from millpond_server.overview import overview  # noqa: PLC0415
+    from millpond_server.run import bind, run  # noqa: PLC0415
+    from millpond_server.stack import around  # noqa: PLC0415
+    from millpond_server.state import State  # noqa: PLC0415
+
+    registry = get_plugin_manager().registry
+    try:
+        keys = Keys(settings.api_keys, settings.api_key_file)
+        listening, url = bind(settings)  # before the models are loaded: that the address is taken is told at once
+        table = Models(
+            [ServedModel(names=own, llm=AsyncLLM(one, **arguments)) for own, one in zip(names, models, strict=True)]
+        )
+        state = State(models=table, metrics=Metrics(table), log=AccessLog(settings.log_format))
+        application = around(build_app(registry, table, settings, state), state, settings, keys)
+    except ValueError as error:
+        if type(error) is not ValueError:
+            raise
+        raise CommandError(str(error), exit_code=USAGE) from error
+
+    def tell() -> None:
+        say(overview(table, settings, url))
+        typer.echo(f"Millpond listens on {url}")
+
+    if exit_code := run(application, state, settings, listening, tell):
+        raise typer.Exit(exit_code)

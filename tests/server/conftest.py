@@ -2,11 +2,10 @@
 
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
-import time
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,14 +14,16 @@ import pytest
 
 MINILM = "all-MiniLM-L6-v2"
 PATIENCE = 60.0
+LISTENS = re.compile(r"listens on ((?:http|unix):\S+)")
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server that runs."""
+    """A server that runs, and the lines that it writes."""
 
     process: subprocess.Popen
     address: str
+    lines: list
 
     def client(self, **more):
         return httpx2.Client(base_url=self.address, timeout=30.0, **more)
@@ -35,8 +36,12 @@ def serving(*arguments, env=None):
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}
     )
+    lines, listens = [], threading.Event()
+    # Somebody must read what it writes, one line a request: a full pipe would hold it up.
+    reader = threading.Thread(target=_read, args=(process, lines, listens), daemon=True)
+    reader.start()
     try:
-        yield Running(process, _address(process))
+        yield Running(process, _address(lines, listens), lines)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -44,22 +49,24 @@ def serving(*arguments, env=None):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        reader.join(PATIENCE)
         process.stdout.close()
 
 
-def _address(process):
-    deadline, lines = time.monotonic() + PATIENCE, []
-    while time.monotonic() < deadline:
-        if not select.select([process.stdout], [], [], 1.0)[0]:
-            continue
-        line = process.stdout.readline()
+def _read(process, lines, listens):
+    for line in process.stdout:
         lines.append(line)
-        found = re.search(r"listens on (http://\S+)", line)
-        if found:
-            return found.group(1)
-        if not line and process.poll() is not None:
-            break
-    pytest.fail(f"the server did not start:\n{''.join(lines)}")
+        if LISTENS.search(line):
+            listens.set()
+    listens.set()
+
+
+def _address(lines, listens):
+    listens.wait(PATIENCE)
+    found = next(filter(None, map(LISTENS.search, list(lines))), None)
+    if found is None:
+        pytest.fail(f"the server did not start:\n{''.join(lines)}")
+    return found.group(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,249 @@
+"""The options of ``millpond serve``: those of a model bear vLLM's names and are arguments of ``AsyncLLM``."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from millpond_server.declare import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """What the models are made to be; the fields bear the names of the arguments of ``AsyncLLM``."""
+
+    runner: Annotated[str, option("Model", "--runner", metavar="NAME", help="auto or pooling.")] = "auto"
+    convert: Annotated[
+        str,
+        option(
+            "Model",
+            "--convert",
+            metavar="NAME",
+            help="The converter that makes a pooling model of another, such as embed or classify; auto chooses.",
+        ),
+    ] = "auto"
+    task: Annotated[
+        str | None, option("Model", "--task", metavar="TASK", help="The old spelling of --convert: embed, score ...")
+    ] = None
+    pooler_config: Annotated[
+        str | None,
+        option(
+            "Model",
+            "--pooler-config",
+            metavar="JSON",
+            help='How hidden states become the result, such as {"pooling_type": "CLS"}; or --pooler-config.KEY VALUE.',
+        ),
+    ] = None
+    hf_overrides: Annotated[
+        str | None,
+        option(
+            "Model",
+            "--hf-overrides",
+            metavar="JSON",
+            help="An object that replaces parts of config.json; also --hf-overrides.KEY VALUE.",
+        ),
+    ] = None
+    dtype: Annotated[str, option("Model", "--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16.")] = (
+        "auto"
+    )
+    quantization: Annotated[
+        str | None, option("Model", "--quantization", metavar="SCHEME", help="int8 is about twice as fast on CPUs.")
+    ] = None
+    max_model_len: Annotated[
+        int | None, option("Model", "--max-model-len", metavar="N", help="The most tokens of a text.")
+    ] = None
+    on_overflow: Annotated[
+        str,
+        option(
+            "Model",
+            "--on-overflow",
+            metavar="ACTION",
+            help="What becomes of a text that is too long: error, truncate, or chunk.",
+        ),
+    ] = "error"
+    apply_default_prompt: Annotated[
+        bool,
+        option(
+            "Model", "--apply-default-prompt", help="Put the model's default prompt before texts where none is named."
+        ),
+    ] = False
+    chat_template: Annotated[
+        str | None,
+        option("Model", "--chat-template", metavar="JINJA", help="The chat template, as text or as a file."),
+    ] = None
+    io_processor_plugin: Annotated[
+        str | None,
+        option("Model", "--io-processor-plugin", metavar="NAME", help="The IO processor of the task plugin."),
+    ] = None
+    revision: Annotated[
+        str | None, option("Model", "--revision", metavar="REV", help="The branch, tag or commit on the hub.")
+    ] = None
+    tokenizer: Annotated[
+        str | None, option("Model", "--tokenizer", metavar="MODEL", help="The model itself; no other is supported.")
+    ] = None
+    skip_tokenizer_init: Annotated[
+        bool, option("Model", "--skip-tokenizer-init", help="Load no tokenizer: inputs are token ids, or a plugin's.")
+    ] = False
+    hf_token: Annotated[str | None, option("Model", "--hf-token", metavar="TOKEN", help="The token for the hub.")] = (
+        None
+    )
+    download_dir: Annotated[
+        str | None, option("Model", "--download-dir", metavar="FOLDER", help="Where the hub's files are kept.")
+    ] = None
+    trust_remote_code: Annotated[
+        bool, option("Model", "--trust-remote-code", help="Let code in the model's folder run; most need none.")
+    ] = False
+    allow_pickle: Annotated[
+        bool, option("Model", "--allow-pickle", help="Read weights that are pickles, with weights_only=True.")
+    ] = False
+    device: Annotated[str, option("Computing", "--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")] = (
+        "auto"
+    )
+    kernels: Annotated[
+        list[str] | None,
+        option(
+            "Computing",
+            "--kernel",
+            metavar="OP=VARIANT",
+            help="The implementation of an op, such as attention=sdpa. May be given several times.",
+        ),
+    ] = None
+    attention_backend: Annotated[
+        str | None,
+        option("Computing", "--attention-backend", metavar="NAME", help="The same as --kernel attention=NAME."),
+    ] = None
+    deterministic: Annotated[
+        bool, option("Computing", "--deterministic", help="Give each text the same bits, whatever is beside it.")
+    ] = False
+    max_num_batched_tokens: Annotated[
+        int | None, option("Computing", "--max-num-batched-tokens", metavar="N", help="The most tokens of a batch.")
+    ] = None
+    max_num_seqs: Annotated[
+        int | None, option("Computing", "--max-num-seqs", metavar="N", help="The most texts of a batch.")
+    ] = None
+    num_workers: Annotated[
+        int | None, option("Computing", "--num-workers", metavar="N", help="Workers on a CPU; one a core if unset.")
+    ] = None
+    max_waiting_tokens: Annotated[
+        int | None, option("Computing", "--max-waiting-tokens", metavar="N", help="The most tokens that may wait.")
+    ] = None
+    profile: Annotated[
+        bool, option("Computing", "--profile/--no-profile", help="Use what `millpond tune` found for the model.")
+    ] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressOptions:
+    """Where the server listens, and what it calls the models."""
+
+    served_model_name: Annotated[
+        list[str] | None,
+        option(
+            "Server",
+            "--served-model-name",
+            metavar="NAME",
+            help="What requests call the model; several names for one model, or one for each of several.",
+        ),
+    ] = None
+    host: Annotated[
+        str, option("Server", "--host", metavar="ADDRESS", help="The address to listen on; 0.0.0.0 for all.")
+    ] = "127.0.0.1"
+    port: Annotated[int, option("Server", "--port", metavar="PORT", help="The port; 0 for any that is free.")] = 8000
+    uds: Annotated[str | None, option("Server", "--uds", metavar="FILE", help="A Unix socket instead of both.")] = None
+    root_path: Annotated[
+        str, option("Server", "--root-path", metavar="PATH", help="The path that a proxy serves it below.")
+    ] = ""
+    routes: Annotated[
+        list[str] | None,
+        option("Server", "--routes", metavar="PLUGIN", help="Mount the routes of an installed plugin. Repeatable."),
+    ] = None
+    log_format: Annotated[
+        str, option("Server", "--log-format", metavar="FORMAT", help="One line a request on stderr: text, json or off.")
+    ] = "text"
+    engine_restart: Annotated[
+        bool, option("Server", "--engine-restart", help="Replace an engine that has died, instead of exiting with 70.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessOptions:
+    """Who may use the server."""
+
+    api_key: Annotated[
+        list[str] | None,
+        option("Access", "--api-key", metavar="KEY", help="A key that requests must bear. Repeatable."),
+    ] = None
+    api_key_file: Annotated[
+        str | None,
+        option("Access", "--api-key-file", metavar="FILE", help="A file with a key a line, read anew when it changes."),
+    ] = None
+    public_models: Annotated[
+        bool, option("Access", "--public-models", help="Let the list of models be read without a key.")
+    ] = False
+    public_metrics: Annotated[
+        bool, option("Access", "--public-metrics", help="Let /metrics be read without a key.")
+    ] = False
+    cors_origin: Annotated[
+        list[str] | None,
+        option("Access", "--cors-origin", metavar="ORIGIN", help="A site whose pages may call the server. Repeatable."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitOptions:
+    """What a request may ask for, and how much may wait; what is None has the default of ``Limits``."""
+
+    max_body_bytes: Annotated[
+        int | None, option("Limits", "--max-body-bytes", metavar="N", help="The largest body; 32 MiB if unset.")
+    ] = None
+    max_inputs: Annotated[
+        int | None, option("Limits", "--max-inputs", metavar="N", help="The most texts of a request; 2048 if unset.")
+    ] = None
+    max_tokens: Annotated[
+        int | None,
+        option("Limits", "--max-tokens", metavar="N", help="The most tokens of a request; 300000 if unset."),
+    ] = None
+    max_documents: Annotated[
+        int | None,
+        option("Limits", "--max-documents", metavar="N", help="The most documents to rank; 1024 if unset."),
+    ] = None
+    max_queue_wait: Annotated[
+        float | None,
+        option("Limits", "--max-queue-wait", metavar="SECONDS", help="Refuse who would wait longer; 10 if unset."),
+    ] = None
+    max_connections: Annotated[
+        int | None,
+        option("Limits", "--max-connections", metavar="N", help="The most open connections; 1024 if unset."),
+    ] = None
+    overload_status: Annotated[
+        int, option("Limits", "--overload-status", metavar="STATUS", help="The answer to who is refused: 503 or 429.")
+    ] = 503
+    request_timeout: Annotated[
+        float | None,
+        option("Limits", "--request-timeout", metavar="SECONDS", help="The longest a request may take; none if unset."),
+    ] = None
+    hang_timeout: Annotated[
+        float | None,
+        option(
+            "Limits",
+            "--hang-timeout",
+            metavar="SECONDS",
+            help="The least after which a batch is taken to hang; 10 if unset, and never below 20 times what is usual.",
+        ),
+    ] = None
+    drain_delay: Annotated[
+        float | None,
+        option(
+            "Limits",
+            "--drain-delay",
+            metavar="SECONDS",
+            help="How long requests are still taken after SIGTERM, while /ready says 503; 0 if unset.",
+        ),
+    ] = None
+    drain_timeout: Annotated[
+        float | None,
+        option(
+            "Limits",
+            "--drain-timeout",
+            metavar="SECONDS",
+            help="How long what runs may take from then on; 30 if unset.",
+        ),
+    ] = None

@@ -1,0 +1,27 @@
+"""What stands around the application: who is watched, whom browsers may call for, and who may pass."""
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from millpond_server.auth import Auth
+from millpond_server.keys import Keys
+from millpond_server.observer import Observer
+from millpond_server.settings import Settings
+from millpond_server.state import State
+
+METHODS = ("GET", "POST")
+EXPOSED = ("x-request-id", "server-timing", "retry-after", "retry-after-ms", "metadata")
+
+
+def around(app: ASGIApp, state: State, settings: Settings, keys: Keys) -> ASGIApp:
+    """The application behind its middlewares; the first that a request meets is the last that is put on."""
+    app = Auth(app, keys, settings)
+    if settings.cors_origins:  # before Auth: the browser's question whether it may ask bears no key
+        app = CORSMiddleware(
+            app,
+            allow_origins=settings.cors_origins,
+            allow_methods=METHODS,
+            allow_headers=("*",),
+            expose_headers=EXPOSED,
+        )
+    return Observer(app, state, settings.root_path)

@@ -1,0 +1,148 @@
+"""What was typed for ``millpond serve``, checked, as settings of the server and arguments of its models."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from millpond.cli import USAGE, CommandError
+from millpond_server.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
+
+if TYPE_CHECKING:
+    from millpond_server.settings import Settings
+
+NEEDED = ("starlette", "uvicorn", "orjson", "prometheus_client")
+KEYS = ("MILLPOND_API_KEY", "VLLM_API_KEY")
+OF_LIMITS = {
+    "max_body_bytes": "body_bytes",
+    "max_inputs": "inputs",
+    "max_tokens": "tokens",
+    "max_documents": "documents",
+    "max_queue_wait": "queue_wait",
+    "max_connections": "connections",
+    "request_timeout": "request_seconds",
+    "hang_timeout": "hang_seconds",
+    "drain_delay": "drain_delay",
+    "drain_timeout": "drain_seconds",
+}
+
+
+def check_extra() -> None:
+    """See that what the server stands on is installed.
+
+    Raises:
+        CommandError: It is not.
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        message = f"`millpond serve` needs {', '.join(missing)}, which the extra `serve` brings"
+        raise CommandError(message, hint="pip install 'millpond[serve]'", exit_code=USAGE)
+
+
+def names_of(models: Sequence[str], given: Sequence[str]) -> list[tuple[str, ...]]:
+    """What requests call each model: several names where there is one model, one a model where there are several.
+
+    Raises:
+        CommandError: There are not as many names as models.
+    """
+    if not given:
+        return [(model,) for model in models]
+    if len(models) == 1:
+        return [tuple(dict.fromkeys(given))]
+    if len(given) != len(models):
+        message = f"--served-model-name gives {len(given)} names to {len(models)} models: give one to each"
+        raise CommandError(message, exit_code=USAGE)
+    return [(name,) for name in given]
+
+
+def arguments_of(typed: ModelOptions) -> dict[str, Any]:
+    """The arguments of ``AsyncLLM``, but for those that are not given.
+
+    Raises:
+        CommandError: What was typed is wrong in itself.
+    """
+    given = {name: value for name, value in vars(typed).items() if value is not None}
+    for name in ("pooler_config", "hf_overrides"):
+        if name in given:
+            given[name] = _json_object(f"--{name.replace('_', '-')}", given[name])
+    if "kernels" in given:
+        given["kernels"] = _kernels(given["kernels"])
+    return given
+
+
+def settings_of(
+    address: AddressOptions, access: AccessOptions, limits: LimitOptions, environment: Mapping[str, str] = os.environ
+) -> "Settings":
+    """The settings of the server.
+
+    Raises:
+        CommandError: One of them is out of bounds.
+    """
+    from pydantic import ValidationError  # noqa: PLC0415  --help does without
+
+    from millpond_server.settings import Limits, Settings  # noqa: PLC0415
+
+    chosen = {OF_LIMITS[name]: value for name, value in vars(limits).items() if name in OF_LIMITS and value is not None}
+    from_environment = next((environment[name] for name in KEYS if environment.get(name)), None)
+    keys = access.api_key or ([] if from_environment is None else [from_environment])
+    try:
+        return Settings(
+            host=address.host,
+            port=address.port,
+            uds=address.uds,
+            root_path=address.root_path.rstrip("/"),
+            api_keys=tuple(keys),
+            api_key_file=access.api_key_file,
+            public_models=access.public_models,
+            public_metrics=access.public_metrics,
+            cors_origins=tuple(_origins(access.cors_origin or ())),
+            routes=tuple(address.routes or ()),
+            overload_status=limits.overload_status,  # type: ignore[arg-type]  # pydantic checks it
+            engine_restart=address.engine_restart,
+            log_format=address.log_format,  # type: ignore[arg-type]  # likewise
+            limits=Limits(**chosen),
+        )
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = _option_of(str(fault["loc"][-1] if isinstance(fault["loc"][-1], str) else fault["loc"][0]))
+        shown = "" if "key" in name else f" {fault['input']!r}"
+        message = f"{name}{shown}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+        raise CommandError(message, exit_code=USAGE) from error
+
+
+def _option_of(field: str) -> str:
+    names = {own: name for name, own in OF_LIMITS.items()} | {"api_keys": "api_key", "cors_origins": "cors_origin"}
+    return f"--{names.get(field, field).replace('_', '-')}"
+
+
+def _origins(given: Sequence[str]) -> list[str]:
+    """The origins; vLLM has them as a JSON list."""
+    found: list[str] = []
+    for origin in given:
+        found += json.loads(origin) if origin.startswith("[") else [origin]
+    return found
+
+
+def _json_object(option: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        message = f"{option} {text!r} is not JSON: {error}"
+        hint = f'quote it for the shell: {option} \'{{"name": "value"}}\''
+        raise CommandError(message, hint=hint, exit_code=USAGE) from error
+    if not isinstance(value, dict):
+        message = f"{option} {text!r} is no JSON object"
+        raise CommandError(message, exit_code=USAGE)
+    return value
+
+
+def _kernels(given: Sequence[str]) -> dict[str, str]:
+    kernels: dict[str, str] = {}
+    for item in given:
+        op, _, variant = item.partition("=")
+        if not (op and variant):
+            message = f"--kernel {item!r} is not spelled OP=VARIANT, such as attention=sdpa"
+            raise CommandError(message, hint="`millpond plugins kernels` lists what there is", exit_code=USAGE)
+        kernels[op] = variant
+    return kernels

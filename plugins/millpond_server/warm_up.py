@@ -1,0 +1,28 @@
+"""Warming up: a model computes a little before it is served, so that the first request is no slower than the others."""
+
+import logging
+
+from millpond import AsyncLLM
+from millpond.errors import MillpondError
+
+logger = logging.getLogger(__name__)
+LENGTHS = (8, 128, 64, 128)  # tokens of the prompts; all differ, for equal ones are computed once
+
+
+async def warm_up(llm: AsyncLLM) -> None:
+    """Have a model compute a few batches; its speed is known then. What fails is told, and no reason not to serve."""
+    task = next((task for task in llm.supported_tasks if task in llm.model_config.tasks), None)
+    if task is None:
+        return
+    vocabulary = int(llm.model_config.hf_config.get("vocab_size") or len(LENGTHS) + 1)
+    longest = llm.model_config.max_model_len
+    for turn in range(2):  # the first fills caches, the second is measured
+        prompts = [
+            {"prompt_token_ids": [(turn * len(LENGTHS) + place + 1) % vocabulary] * min(length, longest)}
+            for place, length in enumerate(LENGTHS)
+        ]
+        try:
+            await llm.encode(prompts, pooling_task=task)
+        except MillpondError as error:
+            logger.warning("%s could not be warmed up: %s", llm.model_config.model, error)
+            return
