@@ -108,8 +108,8 @@ class PairEncoder(ABC):
                 first, second = cut[query], self._first(document, self.limits.document)
                 ready[place] = self._bounded(first[0], second[0])
                 dropped[place] = first[1] + second[1]
-            except InvalidInputError as error:
-                found[place] = error
+            except Exception as error:  # noqa: BLE001  the tokenizers library raises Exception itself
+                found[place] = _refused(error)
         for place, encoded in zip(ready, self._encoded([*ready.values()]), strict=True):
             found[place] = encoded if isinstance(encoded, InvalidInputError) else encoded.without(dropped[place])
         return [item for item in found if item is not None]
@@ -150,5 +150,11 @@ class PairEncoder(ABC):
         except Exception as error:  # noqa: BLE001  the tokenizers library raises Exception itself
             if len(pairs) > 1:
                 return [encoded for pair in pairs for encoded in self._encoded([pair])]
-            message = f"the tokenizer fails on the pair: {type(error).__name__}: {error}"
-            return [InvalidInputError(message, parameter="data_1")]
+            return [_refused(error)]
+
+
+def _refused(error: Exception) -> InvalidInputError:
+    """The error of a pair: what was refused as it is, what the tokenizer raised as its failure."""
+    if isinstance(error, InvalidInputError):
+        return error
+    return InvalidInputError(f"the tokenizer fails on the pair: {type(error).__name__}: {error}", parameter="data_1")

@@ -61,13 +61,19 @@ class PairPrompts:
             self.template if options.chat_template is None else JinjaTemplate(read_template(options.chat_template))
         )
         if template is not None:
-            write = _writer(ctx, tokenizer, template, params, options)
-            return WrittenPairs(tokenizer, limits, write, special="once")
-        if self.own is not None:
-            return WrittenPairs(tokenizer, limits, _by_own_template(ctx, tokenizer, self.own, params, options))
+            return WrittenPairs(tokenizer, limits, _writer(ctx, tokenizer, template, params, options), special="once")
+        write = None if self.own is None else _by_own_template(ctx, tokenizer, self.own, params, options)
+        if write is not None:
+            return WrittenPairs(tokenizer, limits, write)
         if self.known is not None:
             write = _known_writer(self.known, _instruction(options) or _prompt(ctx, params, options))
             return WrittenPairs(tokenizer, limits, write)
+        if self.own is not None:
+            message = (
+                f"the chat template of {ctx.model.model!r} does not write both a message of the role 'query' and one "
+                "of the role 'document'. chat_template, of the call or of the LLM, gives another"
+            )
+            raise InvalidInputError(message, parameter="chat_template")
         before = _prompt(ctx, params, options) or ""
         if uses_separator(ctx):
             return TokenizerPairs(tokenizer, limits, segments=_segments(ctx, tokenizer), before=before)
@@ -93,18 +99,14 @@ def _segments(ctx: Context, tokenizer: Tokenizer) -> int:
 
 def _by_own_template(
     ctx: Context, tokenizer: Tokenizer, own: ChatTemplate, params: PoolingParams, options: ScoreOptions
-) -> Write:
-    """Renders the checkpoint's template: with contents as text, or as lists of parts if it wants them so."""
+) -> Write | None:
+    """Renders the checkpoint's template, with contents as text or as lists of parts; None if it leaves a role out."""
     template = JinjaTemplate(own.text)
     for structured in (False, True):
         write = _writer(ctx, tokenizer, template, params, options, own=own.settings, structured=structured)
         if _carries_both(write):
             return write
-    message = (
-        f"the chat template of {ctx.model.model!r} does not write both a message of the role 'query' and one of the "
-        "role 'document'. chat_template, of the call or of the LLM, gives another"
-    )
-    raise InvalidInputError(message, parameter="chat_template")
+    return None
 
 
 def _writer(

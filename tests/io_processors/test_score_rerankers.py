@@ -307,6 +307,17 @@ def test_a_template_without_the_roles_is_refused(tmp_path):
         assert llm.score("the cat", "a dog", chat_template=ROLES)[0].error is None
 
 
+def test_a_known_wording_stands_in_for_a_template_without_the_roles(tmp_path):
+    chat = "{% for m in messages if m.role in ('system', 'user') %}{{ m.content }}{% endfor %}"
+    folder = reranker(tmp_path / "Qwen3-Reranker-0.6B", chat_template=chat)
+    ids = AutoTokenizer.from_pretrained(str(folder)).convert_tokens_to_ids(["no", "yes"])
+    overrides = {"architectures": ["Qwen3ForSequenceClassification"], "classifier_from_token_ids": ids}
+    overrides |= {"method": "from_2_way_softmax", "classifier_from_token": None}
+    with LLM(str(folder), num_workers=1, hf_overrides=overrides) as llm:
+        (output,) = llm.score("the cat", "a dog")
+    assert output.prompt_token_ids == published_ids(folder, "the cat", "a dog")
+
+
 # --- templates of the caller ----------------------------------------------------------------------------------------
 
 PLAIN = "{% for m in messages %}{{ m.role }}={{ m.content }};{% endfor %}"
