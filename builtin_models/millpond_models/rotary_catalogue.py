@@ -24,6 +24,29 @@ def rotary_encoders() -> Iterator[ArchitectureSpec]:
         tasks=CLASSIFYING_TASKS,
     )
     yield ArchitectureSpec(
+        name="NomicBertModel",
+        target="millpond_models.nomic:NomicBertModel",
+        summary="Nomic's BERT (Nussbaum et al., 2024), with rotary positions, gates and experts",
+        tasks=EMBEDDING_TASKS,
+        pooling="MEAN",
+    )
+    for name in ("GteModel", "GteNewModel", "NewModel"):
+        yield ArchitectureSpec(
+            name=name,
+            target="millpond_models.gte:GteModel",
+            summary="GTE (Zhang et al., 2024): BERT with rotary positions and gates",
+            tasks=EMBEDDING_TASKS,
+            pooling="CLS",
+        )
+    for name in ("GteNewForSequenceClassification", "NewForSequenceClassification"):
+        yield ArchitectureSpec(
+            name=name,
+            target="millpond_models.gte:GteForSequenceClassification",
+            summary="classes or a score of a text, or of a pair of texts",
+            tasks=CLASSIFYING_TASKS,
+            pooling="CLS",
+        )
+    yield ArchitectureSpec(
         name="ModernBertForTokenClassification",
         target="millpond_models.modernbert_heads:ModernBertForTokenClassification",
         summary="classes of each token",

@@ -38,10 +38,19 @@ def hidden_activation(name: str) -> Callable[[Tensor], Tensor]:
 class FeedForward(nn.Module):
     """``down(activation(up(x)))``; the exact GELU goes through the op ``gelu``, with the bias of ``up``."""
 
-    def __init__(self, ctx: Context, *, size: int, inner_size: int, activation: str, bias: bool = True) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        *,
+        size: int,
+        inner_size: int,
+        activation: str,
+        bias: bool = True,
+        down_bias: bool | None = None,
+    ) -> None:
         super().__init__()
         self.up = Linear(ctx, size, inner_size, bias=bias)
-        self.down = Linear(ctx, inner_size, size, bias=bias)
+        self.down = Linear(ctx, inner_size, size, bias=bias if down_bias is None else down_bias)
         self.activation = hidden_activation(activation)
         self.fused = ctx.op("gelu") if activation == "gelu" else None
 

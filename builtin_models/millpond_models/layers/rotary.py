@@ -152,6 +152,20 @@ def yarn_frequencies(settings: RotarySettings) -> Tensor:
     return (1 - share) * slow + share * fast
 
 
+def ntk_frequencies(settings: RotarySettings) -> Tensor:
+    """The slower the slower ones are: number m, counted from 1, by ``exp(a * m ** mixed_b)``.
+
+    Where ``mixed_b`` is not said, it is 1; a is such that the last is slower by the factor
+    (https://kexue.fm/archives/9706).
+    """
+    factor, mixed = settings.number("factor"), settings.options.get("mixed_b")
+    count = settings.size // 2
+    numbers = torch.arange(1, count + 1, device="cpu").float()
+    bend = 1.0 if mixed is None else settings.number("mixed_b")
+    slower: Tensor = (log(factor) / count**bend * numbers**bend).exp()
+    return default_frequencies(settings) / slower
+
+
 def yarn_attention(settings: RotarySettings) -> float:
     """What queries and keys are multiplied with, so that attention stays as sharp as it was."""
     given = settings.options.get("attention_factor")
@@ -173,6 +187,7 @@ FREQUENCIES: Mapping[str, Callable[[RotarySettings], Tensor]] = MappingProxyType
         "dynamic": default_frequencies,
         "llama3": llama3_frequencies,
         "yarn": yarn_frequencies,
+        "ntk": ntk_frequencies,
     }
 )
 

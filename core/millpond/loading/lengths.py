@@ -1,6 +1,7 @@
 """How many tokens a model takes: what each file states, and which statement counts."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ CONFIG_KEYS = (
     "max_sequence_length",
     "max_trained_positions",
 )
+TRAINED = "max_trained_positions"
+ROPE_KEYS = ("rope_scaling", "rope_parameters")
 FALLBACK = 2048
 UNBOUNDED = 10**9  # tokenizer_config.json writes numbers such as 1e30 for "no limit"
 ALLOW_LONG = "MILLPOND_ALLOW_LONG_MAX_MODEL_LEN"
@@ -46,7 +49,7 @@ def state_lengths(repository: "Repository", config: CheckpointConfig, *, positio
     unusable = padding_id(config) + 1 if positions == "absolute_after_pad" else 0
     for key in CONFIG_KEYS:
         value = _number(config.get(key))
-        if value is not None:
+        if value is not None and not (key == TRAINED and _is_stretched(config)):
             said.append(Statement(value - unusable, "config.json", key))
     value = _number(repository.tokenizer_config.get("model_max_length"))
     if value is not None:
@@ -67,12 +70,18 @@ def padding_id(config: CheckpointConfig) -> int:
 def choose_length(said: list[Statement], *, positions: str, asked: int | None) -> Choice:
     """The maximum that counts: the caller's, else sentence-transformers', else the least of config and tokenizer.
 
+    What config.json says of the training (``max_trained_positions``) is over all but the caller's, unless rotary
+    positions are stretched.
+
     Raises:
         InvalidInputError: If the caller asks for more than the checkpoint states, or than the position table holds.
     """
     table = min((s.value for s in said if s.key == "max_position_embeddings"), default=None)
     table = table if positions.startswith("absolute") else None
     chosen = _stated(said, with_tokenizer=positions.startswith("absolute"))
+    trained = min((s.value for s in said if s.key == TRAINED), default=None)
+    if trained is not None and chosen.value > trained:
+        chosen = Choice(value=trained, origin=f"config.json ({TRAINED})")
     if table is not None and chosen.value > table:
         chosen = Choice(value=table, origin="config.json (max_position_embeddings)")
     if asked is None:
@@ -99,6 +108,13 @@ def _stated(said: list[Statement], *, with_tokenizer: bool) -> Choice:
     files = ("config.json", "tokenizer_config.json") if with_tokenizer else ("config.json",)
     least = min((s for s in said if s.file in files), key=lambda s: s.value, default=None)
     return Choice(value=FALLBACK, origin="default") if least is None else Choice(value=least.value, origin=str(least))
+
+
+def _is_stretched(config: CheckpointConfig) -> bool:
+    """Whether config.json has rotary positions reach further than in the training."""
+    options = [given for key in ROPE_KEYS if isinstance(given := config.get(key), Mapping)]
+    kinds = [given.get("rope_type") or given.get("type") or "default" for given in options]
+    return config.get("rotary_scaling_factor") is not None or any(kind != "default" for kind in kinds)
 
 
 def _number(value: object) -> int | None:

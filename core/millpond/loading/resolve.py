@@ -100,7 +100,8 @@ class Resolution:
         if dense:
             size = dense[-1].config.get("out_features")
             return size if isinstance(size, int) else None
-        size, pooling = self.config.get("hidden_size"), self.pooler.get("seq_pooling_type")
+        size = self.config.get("hidden_size") or self.config.get("n_embd")
+        pooling = self.pooler.get("seq_pooling_type")
         methods = 1 if pooling is None else len(pooling.value.split(JOINED_BY))
         return size * methods if isinstance(size, int) else None
 

@@ -1,0 +1,99 @@
+"""GteModel and GteNewModel: BERT with rotary positions and gates (Zhang et al., 2024, arXiv 2407.19669)."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from millpond.context import Context
+from millpond.errors import CheckpointError
+from millpond.nn.placement import Placement
+from millpond_models.bert import BertModel, check_positions
+from millpond_models.bert_heads import tanh_head
+from millpond_models.classifier import Classifier
+from millpond_models.layers.encoder import ExpandsAndContracts
+from millpond_models.layers.gated_encoder import GatedEncoderFeedForward
+from millpond_models.layers.rotary import Rotary
+from millpond_models.rotary_bert import rotary_of
+
+KNOWN: Mapping[str, tuple[object, ...]] = MappingProxyType(
+    {"layer_norm_type": (None, "layer_norm"), "logn_attention_scale": (None, False)}
+)
+UP_GATE = re.compile(r"(.*\.mlp)\.up_gate_proj\.weight")
+
+
+class GteModel(BertModel):
+    """BERT's layers with rotary positions and gates; its checkpoints may have ``new.`` before each name."""
+
+    weight_prefixes = ("new.", "model.")
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = (
+        *BertModel.weight_names,
+        (r"encoder\.layer\.(\d+)\.attention\.qkv_proj\.(\w+)", r"layers.\1.attention.qkv.\2"),
+        (r"encoder\.layer\.(\d+)\.attention\.q_proj\.(\w+)", r"layers.\1.attention.qkv.\2@0"),
+        (r"encoder\.layer\.(\d+)\.attention\.k_proj\.(\w+)", r"layers.\1.attention.qkv.\2@1"),
+        (r"encoder\.layer\.(\d+)\.attention\.v_proj\.(\w+)", r"layers.\1.attention.qkv.\2@2"),
+        (r"encoder\.layer\.(\d+)\.attention\.o_proj\.(\w+)", r"layers.\1.attention.output.\2"),
+        (r"encoder\.layer\.(\d+)\.attn_ln\.(\w+)", r"layers.\1.attention_norm.\2"),
+        (r"encoder\.layer\.(\d+)\.mlp\.gate\.weight", r"layers.\1.feed_forward.gate_up.weight@0"),
+        (r"encoder\.layer\.(\d+)\.mlp\.up\.weight", r"layers.\1.feed_forward.gate_up.weight@1"),
+        (r"encoder\.layer\.(\d+)\.mlp\.down_proj\.(\w+)", r"layers.\1.feed_forward.down.\2"),
+        (r"encoder\.layer\.(\d+)\.mlp_ln\.(\w+)", r"layers.\1.feed_forward_norm.\2"),
+    )
+    ignored_weights: ClassVar[Sequence[str]] = (r"pooler\..*", r"classifier\..*", r"lm_head\..*")
+
+    def build_rotary(self, ctx: Context) -> Rotary:
+        """Positions by rotation.
+
+        Raises:
+            CheckpointError: If config.json asks for what is not known here.
+        """
+        check_positions(ctx, type(self).__name__, "rope")
+        for key, known in KNOWN.items():
+            if ctx.config.get(key) not in known:
+                message = f"config.json asks for {key} {ctx.config[key]!r}; {type(self).__name__} knows {known[-1]!r}"
+                raise CheckpointError(message)
+        return rotary_of(ctx, theta=10_000.0)
+
+    def build_feed_forward(self, ctx: Context, layer: int) -> ExpandsAndContracts:  # noqa: ARG002  all are alike
+        """The feed-forward half of a layer; the last map alone has a bias."""
+        config = ctx.config
+        return GatedEncoderFeedForward(
+            ctx,
+            size=config.hidden_size,
+            inner_size=config.intermediate_size,
+            activation=config.get("hidden_act", "gelu"),
+            bias=False,
+            down_bias=True,
+        )
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+        """Give the parameters their values."""
+        return super().load_weights(apart(weights))
+
+
+class GteForSequenceClassification(Classifier, GteModel):
+    """GTE, then the pooler of its training, ``tanh(dense(x))``, then a linear classifier."""
+
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = (
+        *GteModel.weight_names,
+        (r"pooler\.dense\.(weight|bias)", r"classifier.dense.\1"),
+        (r"classifier\.(weight|bias)", r"classifier.output.\1"),
+    )
+    ignored_weights: ClassVar[Sequence[str]] = (r"lm_head\..*",)
+
+    def build_classifier(self, ctx: Context) -> nn.Module:
+        """The pooler of the training and the classifier as one head."""
+        return tanh_head(ctx)
+
+
+def apart(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a checkpoint, those that hold the rows of ``up`` and, behind them, of ``gate`` as two."""
+    for name, tensor in weights:
+        match = UP_GATE.fullmatch(name)
+        if match is None:
+            yield name, tensor
+            continue
+        for part, own in zip(("up", "gate"), tensor.chunk(2), strict=True):
+            yield f"{match[1]}.{part}.weight", own
