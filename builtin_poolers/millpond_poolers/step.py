@@ -8,6 +8,7 @@ from torch import Tensor
 from millpond.context import Context
 from millpond.errors import InvalidInputError
 from millpond.nn import Pooler, PoolingMetadata
+from millpond.params import PoolingParams
 
 
 class StepPooling(Pooler):
@@ -20,7 +21,21 @@ class StepPooling(Pooler):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         self.task = ctx.task_spec.name
+        self.num_labels = ctx.model.num_labels
         self.takes_tokens: bool = getattr(self.head, "takes_tokens", False)
+
+    def check(self, params: PoolingParams) -> None:
+        """Refuse ``returned_token_ids`` that the head cannot give; see ``Pooler``."""
+        wanted = params.returned_token_ids or ()
+        if self.takes_tokens and self.head is not None:
+            self.head.check(wanted)  # type: ignore[operator]  # of TokenLogits, which takes tokens
+            return
+        if wanted and self.task == "token_embed":
+            message = "returned_token_ids selects classes, and the task token_embed gives vectors: leave it out"
+            raise InvalidInputError(message, parameter="returned_token_ids")
+        if wanted and max(wanted) >= self.num_labels:
+            message = f"returned_token_ids={list(wanted)}: the model gives {self.num_labels} classes, counted from 0"
+            raise InvalidInputError(message, parameter="returned_token_ids")
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> list[Tensor]:
         """[num_tokens, hidden] -> num_seqs tensors [steps, hidden]."""
@@ -29,11 +44,7 @@ class StepPooling(Pooler):
         return [rows if own.step_tag_id is None else rows[ids == own.step_tag_id] for rows, ids, own in each]
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> list[Tensor]:
-        """[num_tokens, hidden] -> num_seqs tensors [steps, number of classes].
-
-        Raises:
-            InvalidInputError: If ``returned_token_ids`` is not what the head can give.
-        """
+        """[num_tokens, hidden] -> num_seqs tensors [steps, number of classes]."""
         pooled = self.pool(hidden_states, metadata)
         alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for place, own in enumerate(metadata.params):
@@ -43,7 +54,8 @@ class StepPooling(Pooler):
             rows = self._apply_head(torch.cat([pooled[place] for place in places]).float(), wanted)
             parts = rows.split([len(pooled[place]) for place in places])
             for place, part in zip(places, parts, strict=True):
-                finished[place] = self._chosen(self._finish(part, metadata.params[place]), wanted)
+                result = self._finish(part, metadata.params[place])
+                finished[place] = result[..., list(wanted)] if wanted and not self.takes_tokens else result
         return finished
 
     def _apply_head(self, rows: Tensor, wanted: tuple[int, ...]) -> Tensor:
@@ -51,15 +63,3 @@ class StepPooling(Pooler):
             return rows
         found: Tensor = self.head(rows, wanted) if self.takes_tokens else self.head(rows)
         return found
-
-    def _chosen(self, rows: Tensor, wanted: tuple[int, ...]) -> Tensor:
-        """Of the classes, those that are wanted."""
-        if not wanted or self.takes_tokens:
-            return rows
-        if self.task == "token_embed":
-            message = "returned_token_ids selects classes, and the task token_embed gives vectors: leave it out"
-            raise InvalidInputError(message, parameter="returned_token_ids")
-        if max(wanted) >= rows.shape[-1]:
-            message = f"returned_token_ids={list(wanted)}: the model gives {rows.shape[-1]} classes, counted from 0"
-            raise InvalidInputError(message, parameter="returned_token_ids")
-        return rows[..., list(wanted)]

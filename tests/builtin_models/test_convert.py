@@ -584,8 +584,11 @@ def test_one_request_at_fault_costs_no_other(tmp_path, load):
     prompts = prompts_of((9, 9, 9), seed=4)
     good = PoolingParams(returned_token_ids=(YES, NO))
     params = [good, PoolingParams(), good]
+    stats = llm._engine.stats  # noqa: SLF001  nobody else tells how often it computed
+    batches = stats.batches
     outputs = llm.encode(prompts, params, pooling_task="token_classify", on_error="return", use_tqdm=False)
     assert [output.error is None for output in outputs] == [True, False, True]
+    assert stats.batches == batches + 1  # the one at fault is told before the others are computed
     assert worst([outputs[2].outputs.array], found(llm, [prompts[2]], "token_classify", good)) <= TOLERANCE
 
 

@@ -156,8 +156,11 @@ def test_logits_of_tokens_are_calibrated(registry, build, step):
 
 @pytest.mark.parametrize("wanted", [(3,), (0, 99)])
 def test_a_class_that_there_is_not_is_refused_by_name(step, wanted):
+    pooler = step(Recorded())
+    pooler.num_labels = 3
+    pooler.check(PoolingParams(returned_token_ids=(0, 2)))
     with pytest.raises(InvalidInputError, match=r"returned_token_ids=.*gives 3 classes") as caught:
-        step(Recorded())(states(), metadata(PoolingParams(returned_token_ids=wanted)))
+        pooler.check(PoolingParams(returned_token_ids=wanted))
     assert caught.value.parameter == "returned_token_ids"
 
 
@@ -167,7 +170,7 @@ def test_vectors_have_no_classes(step):
     found = pooler(hidden, metadata(PoolingParams(step_tag_id=TAG)))
     assert worst(found, [torch.nn.functional.normalize(hidden[places]).numpy() for places in STEPS]) <= 1e-6
     with pytest.raises(InvalidInputError, match="task token_embed gives vectors") as caught:
-        pooler(hidden, metadata(PoolingParams(step_tag_id=TAG, returned_token_ids=(0, 1))))
+        pooler.check(PoolingParams(step_tag_id=TAG, returned_token_ids=(0, 1)))
     assert caught.value.parameter == "returned_token_ids"
 
 

@@ -22,8 +22,8 @@ class TheseTokens(TokenLogits):
         self.places = dict(zip(token_ids, count(), strict=False))
         self.map = Linear(ctx, size, len(token_ids), bias=False)
 
-    def forward(self, x: Tensor, token_ids: Sequence[int]) -> Tensor:
-        """[num_rows, size] -> [num_rows, len(token_ids)]; see ``TokenLogits``."""
+    def check(self, token_ids: Sequence[int]) -> None:
+        """Refuse tokens that it has no rows of."""
         unknown = [token for token in token_ids if token not in self.places]
         if unknown:
             message = (
@@ -31,6 +31,9 @@ class TheseTokens(TokenLogits):
                 "pooler_config; without returned_token_ids there, every call may name its own"
             )
             raise InvalidInputError(message, parameter="returned_token_ids")
+
+    def forward(self, x: Tensor, token_ids: Sequence[int]) -> Tensor:
+        """[num_rows, size] -> [num_rows, len(token_ids)]; see ``TokenLogits``."""
         logits: Tensor = self.map(x)
         return logits[..., [self.places[token] for token in token_ids]] if token_ids else logits
 
@@ -50,13 +53,8 @@ class AnyTokens(TokenLogits):
         self.kernel = ctx.op("linear")
         self.maps: dict[tuple[int, ...], Callable[[Tensor], Tensor]] = {}
 
-    def forward(self, x: Tensor, token_ids: Sequence[int]) -> Tensor:
-        """[num_rows, size] -> [num_rows, len(token_ids)]; see ``TokenLogits``."""
-        wanted = tuple(token_ids)
-        ready = self.maps.get(wanted)
-        return (self._ready(wanted) if ready is None else ready)(x)
-
-    def _ready(self, token_ids: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+    def check(self, token_ids: Sequence[int]) -> None:
+        """Refuse no tokens at all, and those that the vocabulary has not."""
         if not token_ids:
             message = (
                 "a process-reward model of a causal language model needs returned_token_ids: the tokens, such as those "
@@ -66,6 +64,14 @@ class AnyTokens(TokenLogits):
         if max(token_ids) >= len(self.weight):
             message = f"returned_token_ids={list(token_ids)}: the vocabulary has {len(self.weight)} tokens"
             raise InvalidInputError(message, parameter="returned_token_ids")
+
+    def forward(self, x: Tensor, token_ids: Sequence[int]) -> Tensor:
+        """[num_rows, size] -> [num_rows, len(token_ids)]; see ``TokenLogits``."""
+        wanted = tuple(token_ids)
+        ready = self.maps.get(wanted)
+        return (self._ready(wanted) if ready is None else ready)(x)
+
+    def _ready(self, token_ids: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
         rows = list(token_ids)
         bias = None if self.bias is None else self.bias[rows].float()
         made: Callable[[Tensor], Tensor] = self.kernel(self.weight[rows].float(), bias)

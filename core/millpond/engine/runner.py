@@ -10,14 +10,16 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from millpond.engine.request import PoolingRequest
-from millpond.errors import EngineError, NonFiniteOutputError
+from millpond.errors import EngineError, InvalidInputError, NonFiniteOutputError
 from millpond.machine import available_cores
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
+from millpond.nn.pooler import Pooler
 from millpond.nn.threads import Crew
+from millpond.params import PoolingParams
 
 Array = NDArray[np.float32]
 Job = Callable[[], None]
@@ -80,6 +82,9 @@ class Runner:
 
     @torch.inference_mode()
     def _compute(self, requests: list[PoolingRequest]) -> None:
+        requests = self._acceptable(requests)
+        if not requests:
+            return
         places, sequences = _distinct(requests)
         batch = _pack(sequences, self.device)
         hidden = self.model(batch)
@@ -95,6 +100,17 @@ class Runner:
                 wanted.setdefault(representation.task, []).append((request, slot))
         for task, slots in wanted.items():
             self._pool(task, slots, places, hidden, metadata)
+
+    def _acceptable(self, requests: list[PoolingRequest]) -> list[PoolingRequest]:
+        """Those of which nothing is asked that a pooler cannot give; the others get their errors, and cost nothing."""
+        refused: dict[tuple[str, int], InvalidInputError | None] = {}
+        for request in requests:
+            for wanted in request.representations:
+                key = (wanted.task, id(wanted.params))
+                if key not in refused:
+                    refused[key] = _refusal(self.model.poolers[wanted.task], wanted.params)
+                request.error = request.error or refused[key]
+        return [request for request in requests if request.error is None] if any(refused.values()) else requests
 
     def _pool(
         self,
@@ -127,6 +143,15 @@ class Runner:
                 message = f"the model computed NaN or infinity for task {task!r}, on {request.num_tokens} tokens"
                 request.error = NonFiniteOutputError(message)
             request.results[slot] = array
+
+
+def _refusal(pooler: nn.Module, params: PoolingParams) -> InvalidInputError | None:
+    if isinstance(pooler, Pooler):
+        try:
+            pooler.check(params)
+        except InvalidInputError as error:
+            return error
+    return None
 
 
 def _distinct(requests: Iterable[PoolingRequest]) -> tuple[dict[PoolingRequest, int], list[PoolingRequest]]:

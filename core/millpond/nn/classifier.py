@@ -13,15 +13,15 @@ class TokenLogits(nn.Module):
 
     takes_tokens: ClassVar = True
 
+    def check(self, token_ids: Sequence[int]) -> None:
+        """Refuse tokens whose logits it cannot give; see ``Pooler.check``."""
+
     def forward(self, x: Tensor, token_ids: Sequence[int]) -> Tensor:
         """[num_rows, hidden] -> [num_rows, len(token_ids)].
 
         Args:
             x: Pooled rows.
-            token_ids: The tokens whose logits are wanted (``returned_token_ids``), in this order.
-
-        Raises:
-            InvalidInputError: If there are none, or it does not know one of them.
+            token_ids: The tokens whose logits are wanted (``returned_token_ids``), in this order, checked before.
         """
         raise NotImplementedError
 
@@ -40,6 +40,11 @@ class Calibrated(nn.Module):
         self.mean = config.logit_mean if config.logit_mean is not None else config.logit_bias
         self.sigma = config.logit_sigma
         self.takes_tokens: bool = getattr(classifier, "takes_tokens", False)
+
+    def check(self, token_ids: Sequence[int]) -> None:
+        """Refuse tokens whose logits the classifier cannot give; see ``Pooler.check``."""
+        if isinstance(self.classifier, TokenLogits):
+            self.classifier.check(token_ids)
 
     def forward(self, x: Tensor, token_ids: Sequence[int] = ()) -> Tensor:
         """[num_rows, hidden] -> [num_rows, num_labels], or [num_rows, len(token_ids)] where classes are tokens."""

@@ -22,6 +22,13 @@ class Pooler(nn.Module):
         self.head = ctx.projector if ctx.head is None else ctx.head
         self.activation = ctx.activation(ctx.activation_name or ctx.task_spec.default_activation)
 
+    def check(self, params: PoolingParams) -> None:
+        """Refuse what is asked of a sequence, before its batch is computed; by default nothing.
+
+        Raises:
+            InvalidInputError: If it cannot be given; names the parameter.
+        """
+
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
         """[num_tokens, hidden] -> [num_seqs, hidden], or a list of num_seqs tensors [rows, hidden]."""
         raise NotImplementedError
