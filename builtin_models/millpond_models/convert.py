@@ -204,7 +204,7 @@ class FromAnyTokens(PoolingModel):
             if EMBEDDINGS.fullmatch(name) and target is not None:
                 tables.append(target)
             if target == "tokens.bias":
-                make_bias(self.tokens, len(tensor))
+                make_bias(self.tokens, self.ctx.config.vocab_size)
             yield name, tensor
 
 

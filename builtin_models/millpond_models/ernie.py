@@ -43,13 +43,18 @@ def with_task(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tens
     task: Tensor | None = None
     for name, tensor in weights:
         if name.endswith(TASKS):
-            task = tensor[0].float()
+            task = tensor[0].float() if tensor.dim() and len(tensor) else None
         elif name.endswith(SEGMENTS):
             segments = (name, tensor)
         else:
             yield name, tensor
     if task is None:
-        message = f"config.json says use_task_id, and the checkpoint has no {TASKS}"
+        message = f"config.json says use_task_id, and the checkpoint has no row of {TASKS}"
+        raise CheckpointError(message)
+    if segments is not None and segments[1].shape[1:] != task.shape:
+        message = (
+            f"the checkpoint's {TASKS} has rows of {list(task.shape)}, and {SEGMENTS} of {list(segments[1].shape[1:])}"
+        )
         raise CheckpointError(message)
     if segments is not None:
         yield segments[0], segments[1].float() + task

@@ -84,8 +84,8 @@ def split_heads(fused: Tensor, heads: Heads, name: str) -> tuple[Tensor, Tensor,
     """
     each = heads.queries // heads.keys
     rows = heads.keys * (each + 2) * heads.size
-    if len(fused) != rows:
-        message = f"the checkpoint's {name!r} has {len(fused)} rows, where config.json leads to {rows}"
+    if tuple(fused.shape[:1]) != (rows,):
+        message = f"the checkpoint's {name!r} has the shape {list(fused.shape)}, where config.json leads to {rows} rows"
         raise CheckpointError(message)
     groups = fused.unflatten(0, (heads.keys, each + 2, heads.size))
     query, key, value = groups[:, :each], groups[:, each], groups[:, each + 1]

@@ -62,10 +62,9 @@ class TokenRows:
         return self.found.get("bias")
 
     def _rows(self, name: str, tensor: Tensor) -> Tensor:
-        if max(self.token_ids) >= len(tensor):
-            message = (
-                f"{self.parameter}: {max(self.token_ids)} is no token, the checkpoint's {name!r} has {len(tensor)}"
-            )
+        rows = tensor.shape[0] if tensor.dim() else 0
+        if max(self.token_ids) >= rows:
+            message = f"{self.parameter}: {max(self.token_ids)} is no token, the checkpoint's {name!r} has {rows}"
             raise CheckpointError(message)
         return tensor[self.token_ids].float()
 

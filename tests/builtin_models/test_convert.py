@@ -378,6 +378,17 @@ def test_tokens_that_make_no_classifier_are_refused_by_name(tmp_path, load, said
         load(tiny("Qwen3ForCausalLM", tmp_path), hf_overrides=as_classifier("Qwen3ForCausalLM", **said))
 
 
+@pytest.mark.parametrize("shape", [(), (0, 32), (32,), (len(WORDS), 31)], ids=str)
+def test_a_misshapen_head_is_refused(tmp_path, load, shape):
+    folder = tiny("LlamaForCausalLM", tmp_path)
+    rewrite(folder, lambda tensors: tensors | {"lm_head.weight": torch.ones(shape)})
+    wanted = {"hf_overrides": as_classifier("LlamaForCausalLM", classifier_from_token_ids=[0, 40])}
+    steps = ({}, {"returned_token_ids": [0, 40]})
+    for settings in (wanted, *({"pooler_config": {"pooling_type": "STEP", **more}} for more in steps)):
+        with pytest.raises(CheckpointError, match=r"has the shape|is no token"):
+            load(folder, **settings)
+
+
 def test_tokens_as_text_need_a_tokenizer(tmp_path, load):
     folder = tiny("Qwen3ForCausalLM", tmp_path)
     with pytest.raises(CheckpointError, match=r"needs the model's tokenizer.*classifier_from_token_ids"):

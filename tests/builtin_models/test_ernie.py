@@ -60,5 +60,14 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, transforme
 
 def test_a_missing_table_of_tasks_is_named(tmp_path, load):
     folder = ernie(tmp_path, "Model", task_id=False)
-    with pytest.raises(CheckpointError, match=r"use_task_id.*has no embeddings\.task_type_embeddings\.weight"):
+    with pytest.raises(CheckpointError, match=r"use_task_id.*has no row of embeddings\.task_type_embeddings\.weight"):
         load(folder, hf_overrides={"use_task_id": True})
+
+
+@pytest.mark.parametrize("shape", [(), (0, 32), (3, 31), (3,)], ids=str)
+def test_a_misshapen_table_of_tasks_is_refused(tmp_path, load, shape):
+    folder = ernie(tmp_path, "Model", task_id=True)
+    path = folder / "model.safetensors"
+    save_file(load_file(path) | {TASKS.removeprefix("ernie."): torch.ones(shape)}, path)
+    with pytest.raises(CheckpointError, match=r"embeddings\.task_type_embeddings\.weight"):
+        load(folder)
