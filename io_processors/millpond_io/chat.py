@@ -37,6 +37,10 @@ class Conversations:
         if conversation.add_generation_prompt and conversation.continue_final_message:
             message = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
             raise InvalidInputError(message, parameter="continue_final_message")
+        taken = next((name for name in RESERVED if name in (conversation.variables or {})), None)
+        if taken is not None:
+            message = f"chat_template_kwargs may not hold {taken!r}: it is decided otherwise"
+            raise InvalidInputError(message, parameter="chat_template_kwargs")
         template = self.template if conversation.template is None else JinjaTemplate(conversation.template)
         if template is None:
             return Prompt(text="\n".join(message["content"] for message in messages))
@@ -46,14 +50,9 @@ class Conversations:
         return Prompt(text=text, add_special_tokens=conversation.add_special_tokens)
 
     def _variables(self, conversation: Conversation, messages: list[dict[str, Any]]) -> dict[str, Any]:
-        more = conversation.variables or {}
-        taken = next((name for name in RESERVED if name in more), None)
-        if taken is not None:
-            message = f"chat_template_kwargs may not hold {taken!r}: it is decided otherwise"
-            raise InvalidInputError(message, parameter="chat_template_kwargs")
         return {
             **self.special,
-            **more,
+            **(conversation.variables or {}),
             "messages": messages,
             "add_generation_prompt": conversation.add_generation_prompt,
         }

@@ -4,7 +4,45 @@ from typing import Any
 
 from millpond import AsyncLLM
 from millpond_server.errors import ApiError
+from millpond_server.protocol.common import Inputs
 from millpond_server.settings import Limits
+
+UNTRUSTED = (
+    "Chat template is passed with request, but --trust-request-chat-template is not set. "
+    "Refused request with untrusted chat template."
+)
+
+
+def prompts_of(request: Inputs, limits: Limits, llm: AsyncLLM) -> list[Any]:
+    """The prompts of a body: its texts, token ids or conversations.
+
+    Raises:
+        ApiError: 400 for another form, or a template of the request's own; 413 for too many.
+    """
+    if request.chat_template is not None or "chat_template" in (request.chat_template_kwargs or {}):
+        raise ApiError(400, UNTRUSTED, parameter="chat_template", reason="invalid")
+    conversations = request.messages if request.messages is not None else _conversations(request.input)
+    if conversations is None:
+        prompts = read_inputs(request.input, limits, llm)
+        if request.add_special_tokens is False:
+            prompts = [{"prompt": p, "add_special_tokens": False} if isinstance(p, str) else p for p in prompts]
+        return prompts
+    many = all(isinstance(one, list) for one in conversations)
+    each = conversations if many else [conversations]
+    if len(each) > limits.inputs:
+        message = f"messages hold {len(each)} conversations; the list length is limited to {limits.inputs}"
+        raise ApiError(413, message, parameter="messages", reason="inputs")
+    said = {name: value for name, value in request.of_conversations.items() if value is not None}
+    return [{"messages": one, **said} for one in each]
+
+
+def _conversations(given: Any) -> list[Any] | None:
+    """Conversations that stand under ``input``; None if texts or ids do."""
+    if not isinstance(given, list) or not given:
+        return None
+    first = given[0]
+    inner = first[0] if isinstance(first, list) and first else first
+    return given if isinstance(inner, dict) and "role" in inner else None
 
 
 def read_inputs(given: Any, limits: Limits, llm: AsyncLLM, *, parameter: str = "input") -> list[Any]:

@@ -173,7 +173,7 @@ def test_pooling_gives_the_bare_result_of_a_task(http, offline, vectors):
         ({"input": "a", "dimensions": 12}, "dimensions is currently not supported"),
         ({"data": {"a": 1}}, "No IOProcessor plugin installed"),
         ({"data": {"a": 1}, "task": "embed"}, "only supported for the 'plugin' pooling task"),
-        ({}, "exactly one of `input` and `data`"),
+        ({}, "one of `input`"),
     ],
 )
 def test_pooling_is_refused_what_the_model_lacks(http, body, message):

@@ -147,3 +147,53 @@ def test_it_says_that_it_lives(http):
     missing = http.get("/nope")
     assert (missing.status_code, missing.json()["detail"]) == (404, "Not Found")
     assert http.get("/v1/embeddings").status_code == 405
+
+
+def test_a_conversation_is_one_input(http, expected):
+    """MiniLM has no template: the contents are read, a line each."""
+    one = ask(http, input=None, messages=[{"role": "user", "content": TEXTS[0]}]).json()["data"]
+    np.testing.assert_allclose([item["embedding"] for item in one], expected[:1], atol=1e-6)
+    parts = [{"role": "user", "content": [{"type": "text", "text": text}]} for text in TEXTS]
+    many = ask(http, messages=[[part] for part in parts]).json()["data"]
+    np.testing.assert_allclose([item["embedding"] for item in many], expected, atol=1e-6)
+    inside = ask(http, input=[[part] for part in parts]).json()["data"]
+    np.testing.assert_allclose([item["embedding"] for item in inside], expected, atol=1e-6)
+    lines = ask(http, messages=parts).json()["data"]
+    joined = ask(http, input="\n".join(TEXTS)).json()["data"]
+    np.testing.assert_allclose(lines[0]["embedding"], joined[0]["embedding"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"messages": [], "input": None}, "at least one prompt"),
+        ({"messages": [{"role": "user"}]}, "'content' must be a text"),
+        ({"messages": [{"content": "a"}]}, "'role'"),
+        ({"messages": ["a"]}, "'role'"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "text alone"),
+        ({"messages": [{"role": "user", "content": "a"}], "input": "a"}, "both given"),
+        ({"messages": [{"role": "user", "content": "a"}], "chat_template": "{{ 1 }}"}, "untrusted chat template"),
+        (
+            {"messages": [{"role": "user", "content": "a"}], "chat_template_kwargs": {"chat_template": "{{ 1 }}"}},
+            "untrusted chat template",
+        ),
+        ({"messages": [{"role": "user", "content": "a"}], "chat_template_kwargs": {"tokenize": True}}, "'tokenize'"),
+        (
+            {
+                "messages": [{"role": "user", "content": "a"}],
+                "add_generation_prompt": True,
+                "continue_final_message": True,
+            },
+            "Cannot set both",
+        ),
+    ],
+)
+def test_conversations_that_do_not_fit_are_refused(http, body, message):
+    answer = ask(http, **body)
+    assert answer.status_code == 400
+    assert message in answer.json()["error"]["message"]
+
+
+def test_texts_without_special_tokens(http):
+    bare = ask(http, input="tea", add_special_tokens=False).json()
+    assert (bare["usage"]["prompt_tokens"], ask(http, input="tea").json()["usage"]["prompt_tokens"]) == (1, 3)

@@ -1,8 +1,8 @@
 """What the requests of several APIs share: fields, their limits, and the inputs that a body may hold."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Encoding = Literal["float", "base64", "bytes", "bytes_only"]
 Count = Annotated[int, Field(ge=0, strict=True)]
@@ -73,20 +73,45 @@ class Usage(BaseModel):
 
 
 class Inputs(Body):
-    """A body with texts or token ids.
+    """A body with texts, token ids or conversations.
 
     Attributes:
         input: A text, a list of texts, the token ids of one text, or a list of such lists.
-        add_special_tokens: Whether texts get the model's special tokens.
+        messages: Instead: a conversation, or a list of conversations.
+        add_special_tokens: Whether special tokens are added; by default to texts, and not to what a template writes.
+        add_generation_prompt: Whether the template of a conversation opens an answer.
+        continue_final_message: Whether the last message is left open.
+        chat_template: A template; refused, for a server runs no template of a request.
+        chat_template_kwargs: Further variables of the model's template.
     """
 
-    input: Any
-    add_special_tokens: bool = True
+    input: Any = None
+    messages: list[Any] | None = None
+    add_special_tokens: bool | None = None
+    add_generation_prompt: bool = False
+    continue_final_message: bool = False
+    chat_template: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
-    @field_validator("input")
-    @classmethod
-    def _has_something(cls, value: Any) -> Any:
-        if isinstance(value, list) and not value:
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.input is None and self.messages is None:
+            message = "one of `input` and `messages` must be given"
+            raise ValueError(message)
+        if self.input is not None and self.messages is not None:
+            message = "`input` and `messages` are both given: pass one of them"
+            raise ValueError(message)
+        if self.input == [] or self.messages == []:
             message = "You must pass at least one prompt"
             raise ValueError(message)
-        return value
+        return self
+
+    @property
+    def of_conversations(self) -> dict[str, Any]:
+        """What is said of every conversation."""
+        return {
+            "add_generation_prompt": self.add_generation_prompt,
+            "continue_final_message": self.continue_final_message,
+            "chat_template_kwargs": self.chat_template_kwargs,
+            "add_special_tokens": bool(self.add_special_tokens),
+        }

@@ -4,27 +4,25 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, model_validator
 
-from millpond_server.protocol.common import Usage, VectorOptions
+from millpond_server.protocol.common import Inputs, Usage, VectorOptions
 
 
-class PoolingRequest(VectorOptions):
-    """Texts, token ids, or data of a plugin.
+class PoolingRequest(VectorOptions, Inputs):
+    """Texts, token ids, conversations, or data of a plugin.
 
     Attributes:
-        input: As for ``/v1/embeddings``.
         data: What only the IO processor plugin of the model reads.
         task: The pooling task; the model's own where none is given.
     """
 
-    input: Any = None
     data: Any = None
     task: str | None = None
-    add_special_tokens: bool = True
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
-        if (self.input is None) == (self.data is None):
-            message = "exactly one of `input` and `data` must be given"
+        given = [value for value in (self.input, self.messages, self.data) if value is not None]
+        if len(given) != 1:
+            message = "exactly one of `input`, `messages` and `data` must be given"
             raise ValueError(message)
         return self
 

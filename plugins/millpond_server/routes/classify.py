@@ -4,14 +4,14 @@ from typing import Any
 
 from millpond import AsyncLLM, PoolingParams
 from millpond_server.call import Call
-from millpond_server.inputs import read_inputs
+from millpond_server.inputs import prompts_of
 from millpond_server.protocol.classify import ClassificationRequest
 from millpond_server.protocol.embeddings import usage_of
 
 
 async def classify(request: ClassificationRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """The most probable class of each input, and the probabilities of all."""
-    prompts = read_inputs(request.input, call.settings.limits, llm)
+    prompts = prompts_of(request, call.settings.limits, llm)
     outputs = await llm.classify(
         prompts,
         pooling_params=PoolingParams(use_activation=request.use_activation),

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from millpond import AsyncLLM, PoolingParams
 from millpond.outputs import PoolingRequestOutput
 from millpond_server.call import Call
-from millpond_server.inputs import read_inputs
+from millpond_server.inputs import prompts_of
 from millpond_server.protocol.common import VectorOptions
 from millpond_server.protocol.embeddings import EmbeddingRequest, usage_of
 from millpond_server.wire import to_base64, to_bytes
@@ -17,7 +17,7 @@ from millpond_server.wire import to_base64, to_bytes
 
 async def embeddings(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
     """The vectors of a body's inputs."""
-    prompts = read_inputs(request.input, call.settings.limits, llm)
+    prompts = prompts_of(request, call.settings.limits, llm)
     params = PoolingParams(dimensions=request.dimensions, use_activation=request.use_activation)
     outputs = await llm.embed(
         prompts, pooling_params=params, priority=request.priority + call.priority, **request.options()

@@ -4,7 +4,7 @@ from typing import Any
 
 from millpond import AsyncLLM, PoolingParams
 from millpond_server.call import Call
-from millpond_server.inputs import read_inputs
+from millpond_server.inputs import prompts_of, read_inputs
 from millpond_server.protocol.infinity import InfinityClassifyRequest, InfinityRerankRequest, usage
 from millpond_server.routes.scoring import ranked
 
@@ -39,7 +39,7 @@ async def rerank(request: InfinityRerankRequest, llm: AsyncLLM, call: Call) -> d
 async def classify(request: InfinityClassifyRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """The classes of each text by their names, most probable first."""
     outputs = await llm.classify(
-        read_inputs(request.input, call.settings.limits, llm),
+        prompts_of(request, call.settings.limits, llm),
         pooling_params=PoolingParams(use_activation=not request.raw_scores),
         priority=call.priority,
         **request.options(),

@@ -5,7 +5,7 @@ from typing import Any
 from millpond import AsyncLLM, PoolingParams
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
-from millpond_server.inputs import read_inputs
+from millpond_server.inputs import prompts_of
 from millpond_server.protocol.embeddings import usage_of
 from millpond_server.protocol.jina import JinaEmbeddingRequest
 from millpond_server.routes.cohere import KINDS, prompt_name
@@ -20,7 +20,7 @@ async def embeddings(request: JinaEmbeddingRequest, llm: AsyncLLM, call: Call) -
     if request.truncate:
         options.setdefault("truncate_prompt_tokens", -1)
     outputs = await llm.embed(
-        read_inputs(request.input, call.settings.limits, llm),
+        prompts_of(request, call.settings.limits, llm),
         pooling_params=PoolingParams(dimensions=request.dimensions, use_activation=request.normalized),
         priority=request.priority + call.priority,
         **options,

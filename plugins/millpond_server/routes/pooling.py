@@ -5,7 +5,7 @@ from typing import Any
 from millpond import AsyncLLM, PoolingParams
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
-from millpond_server.inputs import read_inputs
+from millpond_server.inputs import prompts_of
 from millpond_server.protocol.pooling import PluginResponse, PoolingRequest
 from millpond_server.routes.embeddings import vectors
 
@@ -19,7 +19,7 @@ async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
         return await _by_plugin(request, llm, call)
     if request.dimensions is not None:
         raise ApiError(400, "dimensions is currently not supported", parameter="dimensions", reason="invalid")
-    prompts = read_inputs(request.input, call.settings.limits, llm)
+    prompts = prompts_of(request, call.settings.limits, llm)
     outputs = await llm.encode(
         prompts,
         PoolingParams(use_activation=request.use_activation),

@@ -4,7 +4,7 @@ from typing import Any
 
 from millpond import AsyncLLM, RepresentationsRequestOutput
 from millpond_server.call import Call
-from millpond_server.inputs import read_inputs
+from millpond_server.inputs import prompts_of
 from millpond_server.protocol.embeddings import usage_of
 from millpond_server.protocol.represent import RepresentRequest, Wanted
 from millpond_server.routes.cohere import KINDS, check_bits
@@ -13,7 +13,7 @@ from millpond_server.routes.cohere import KINDS, check_bits
 async def represent(request: RepresentRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """All results of a body's inputs."""
     outputs = await llm.represent(
-        read_inputs(request.input, call.settings.limits, llm),
+        prompts_of(request, call.settings.limits, llm),
         [wanted.model_dump(exclude={"embedding_types"}) for wanted in request.representations],
         priority=request.priority + call.priority,
         **request.options(),
