@@ -89,7 +89,9 @@ def validated(model: type[M], values: Mapping[str, Any] | str, *, parameter: str
         return model.model_validate_json(values) if isinstance(values, str) else model.model_validate(dict(values))
     except ValidationError as error:
         faults = [_fault(fault, model) for fault in error.errors(include_url=False, include_context=False)]
-        raise InvalidInputError(f"{parameter}: {'; '.join(faults)}", parameter=parameter) from error
+        said = "; ".join(faults)
+        prefix = "" if said.startswith(f"{parameter}=") else f"{parameter}: "
+        raise InvalidInputError(f"{prefix}{said}", parameter=parameter) from error
 
 
 def _fault(fault: Mapping[str, Any], model: type[BaseModel]) -> str:

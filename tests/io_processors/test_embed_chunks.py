@@ -281,13 +281,13 @@ def test_one_text_at_fault_costs_no_other(tiny_bert):
         ([5, 6], {"chunk_tokens": 5}, "prompts", "embed_chunks takes texts, .*; these are token ids"),
         ([], {"chunk_tokens": 5}, "prompts", "the list is empty"),
         (" ", {"chunk_tokens": 5}, "prompts", "the text has no tokens: there is nothing to cut into chunks"),
-        (TEXT, {"chunk_tokens": 5, "on_overflow": "cut"}, None, "on_overflow='cut'"),
+        (TEXT, {"chunk_tokens": 5, "on_overflow": "cut"}, "on_overflow", "on_overflow='cut'"),
     ],
 )
 def test_bad_input_is_named(tiny_bert, texts, said, parameter, message):
     with pytest.raises(InvalidInputError, match=message) as caught:
         tiny_bert.embed_chunks(texts, **said)
-    assert parameter is None or caught.value.parameter == parameter
+    assert caught.value.parameter == parameter
 
 
 def test_the_task_is_asked_for_by_its_method(tiny_bert):

@@ -60,8 +60,9 @@ def test_the_call_counts_more_than_the_model(checkpoint, load):
 @pytest.mark.parametrize("value", ["cut", 5, True])
 def test_what_is_no_way_is_refused(tiny_bert, checkpoint, load, value):
     message = rf"on_overflow={value!r}: Input should be 'error', 'truncate' or 'chunk'"
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(InvalidInputError, match=f"^{message}") as caught:
         tiny_bert.embed("cat", on_overflow=value)
+    assert caught.value.parameter == "on_overflow"
     with pytest.raises(InvalidInputError, match=message):
         load(checkpoint, on_overflow=value)
 

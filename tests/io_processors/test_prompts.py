@@ -221,6 +221,7 @@ def test_prompts_that_are_no_text_are_refused(tiny_bert, said):
     with pytest.raises(InvalidInputError, match=rf"{name}=.*should be a valid string") as caught:
         tiny_bert.embed("cat", **said)
     assert repr(value) in str(caught.value)
+    assert caught.value.parameter == name
 
 
 def test_a_checkpoint_without_prompts_says_so(tiny_bert):
