@@ -100,9 +100,16 @@ class Careless(Vectors):
         return {} if given is None else {}["unit"]
 
 
+class Lossy(Vectors):
+    """Which forgets the first of several."""
+
+    def pre_process_many(self, items):
+        return super().pre_process_many(items)[1:]
+
+
 SPECS = [
     IOProcessorSpec(name=kind.__name__.lower(), target=kind, tasks=("plugin",))
-    for kind in (Digest, Vectors, Stubborn, Careless)
+    for kind in (Digest, Vectors, Stubborn, Careless, Lossy)
 ]
 
 
@@ -246,7 +253,7 @@ def test_config_json_names_it_and_the_argument_wins(tmp_path, manager):
 def test_a_plugin_that_is_not_there_is_told_at_load(folder, manager, name):
     message = (
         f"The model requires the '{name}' IO Processor plugin but it is not installed. "
-        r"Available plugins: \['careless', 'digest', 'stubborn', 'vectors'\]"
+        r"Available plugins: \['careless', 'digest', 'lossy', 'stubborn', 'vectors'\]"
     )
     with pytest.raises(UnknownNameError, match=message):
         LLM(folder, plugins=manager, io_processor_plugin=name)
@@ -313,6 +320,14 @@ def test_parameters_that_are_none_are_told(folder, manager):
             ask(llm, {"data": [5]})
         with pytest.raises(EngineError, match=r"Careless failed in pooling_params: KeyError: 'unit'"):
             ask(llm, {"data": [5]}, pooling_params=PoolingParams())
+
+
+def test_requests_for_another_number_of_items_are_told(folder, manager):
+    with LLM(folder, plugins=manager, io_processor_plugin="lossy", num_workers=1) as llm:
+        outputs = ask(llm, [{"data": [5]}, {"data": [6]}], on_error="return")
+    for place, output in enumerate(outputs):
+        assert str(output.error).startswith(f"prompt {place}: the IO processor ")
+        assert "must return a list an item; of 2 items it returned 1" in str(output.error)
 
 
 # --- both front doors -------------------------------------------------------------------------------------------------
