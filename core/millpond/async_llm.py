@@ -243,7 +243,7 @@ class AsyncLLM:
     async def _run(self, call: Call[R], priority: int) -> list[R]:
         loop = asyncio.get_running_loop()
         stats, began = current_stats.get() or CallStats(), perf_counter()
-        processor, items = self.pipeline.split(call.prompts, call.params, call.task)
+        processor, items = self.pipeline.split(call.prompts, call.params, call.task, raises=call.raises)
         places = self.pipeline.places(items)
         distinct = [items[place] for place in places]
         jobs = await loop.run_in_executor(self._render, self.pipeline.prepare, processor, list(places), distinct)

@@ -400,7 +400,7 @@ class LLM:
         self.close()
 
     def _answer(self, call: Call[R], use_tqdm: Progress) -> list[R]:
-        processor, items = self.pipeline.split(call.prompts, call.params, call.task)
+        processor, items = self.pipeline.split(call.prompts, call.params, call.task, raises=call.raises)
         places = self.pipeline.places(items)
         outputs: list[PoolingRequestOutput[Any] | None] = [None] * len(items)
         with self._lock, _progress(use_tqdm, len(items)) as bar:

@@ -37,6 +37,13 @@ CONVERTED = {
 }
 
 
+@dataclass(frozen=True)
+class Refused:
+    """Stands where a prompt stood whose parameters are at fault."""
+
+    error: InvalidInputError
+
+
 @dataclass(eq=False, kw_only=True)
 class Job:
     """One prompt of a call: its requests, and what became of them.
@@ -103,9 +110,16 @@ class Pipeline:
         return processor.refusal(replace(self.ctx, task=task))
 
     def split(
-        self, prompts: object, params: Params, task: str | None
+        self, prompts: object, params: Params, task: str | None, *, raises: bool = True
     ) -> tuple[IOProcessor[Any, Any], list[tuple[object, PoolingParams]]]:
-        """A call as single prompts with their parameters, and the IO processor that serves them."""
+        """A call as single prompts with their parameters, and the IO processor that serves them.
+
+        Args:
+            prompts: What the caller passed.
+            params: Parameters for all, or one for each.
+            task: The pooling task.
+            raises: Whether the parameters of one prompt, at fault, end the call; else that prompt alone.
+        """
         shared = params if isinstance(params, PoolingParams) else None
         task = _renamed(task or (shared.task if shared else None)) or self.ctx.pooler_config.task
         processor = self.processor(task)
@@ -120,7 +134,15 @@ class Pipeline:
             if len(given) != len(items):
                 message = f"The lengths of prompts ({len(items)}) and params ({len(given)}) must be the same."
                 raise InvalidInputError(message, parameter="pooling_params")
-            each = [self._complete_at(index, processor, own, task) for index, own in enumerate(given)]
+            each = []
+            for index, own in enumerate(given):
+                try:
+                    each.append(self._complete(processor, own, task))
+                except InvalidInputError as error:
+                    if raises:
+                        raise error.at(index) from None
+                    items[index] = Refused(error)
+                    each.append(PoolingParams())
         return processor, list(zip(items, each, strict=True))
 
     def places(self, items: Sequence[tuple[object, PoolingParams]]) -> dict[int, list[int]]:
@@ -141,6 +163,9 @@ class Pipeline:
         parsed: list[tuple[Job, tuple[Any, PoolingParams]]] = []
         is_plugin = self._is_plugin(processor)
         for job, (item, params) in zip(jobs, items, strict=True):
+            if isinstance(item, Refused):
+                job.error = _located(item.error, job.index)
+                continue
             try:
                 data = plugin_data(item) if is_plugin else item
                 parsed.append((job, (guard.parse(processor, data), params)))
@@ -212,14 +237,6 @@ class Pipeline:
     def _is_plugin(self, processor: IOProcessor[Any, Any]) -> bool:
         """Whether it serves the task "plugin": what it takes and gives is its own."""
         return self._processors.get(PLUGIN) is processor
-
-    def _complete_at(
-        self, index: int, processor: IOProcessor[Any, Any], params: PoolingParams | None, task: str | None
-    ) -> PoolingParams:
-        try:
-            return self._complete(processor, params, task)
-        except InvalidInputError as error:
-            raise error.at(index) from None
 
     def _refusal(self, task: object) -> str:
         served = f"Supported tasks: {self.tasks}"

@@ -153,6 +153,20 @@ def test_an_unknown_option_is_refused_and_what_was_meant_is_said():
         embed_call("a", None, {"zzz": 1})
 
 
+def test_parameters_at_fault_cost_one_prompt_where_errors_are_returned(plain):
+    given = [PoolingParams(), PoolingParams(dimensions=7), PoolingParams(task="token_embed"), None]
+    with pytest.raises(InvalidInputError, match=r"prompt 1: .*dimensions=7"):
+        plain.embed(["a", "b", "c", "d"], pooling_params=given)
+    outputs = plain.embed(["a", "b", "c", "d"], pooling_params=given, on_error="return", use_tqdm=False)
+    assert [output.error and str(output.error).partition(":")[0] for output in outputs] == [
+        None,
+        "prompt 1",
+        "prompt 2",
+        None,
+    ]
+    assert [output.outputs is None for output in outputs] == [False, True, True, False]
+
+
 # --- from prompts to outputs ------------------------------------------------------------------------------------------
 
 
