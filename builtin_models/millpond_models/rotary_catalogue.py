@@ -19,9 +19,10 @@ def rotary_encoders() -> Iterator[ArchitectureSpec]:
     )
     yield ArchitectureSpec(
         name="ModernBertForSequenceClassification",
-        target="millpond_models.modernbert_heads:ModernBertForSequenceClassification",
+        target="millpond_models.modernbert_heads:ModernBertClassifier",
         summary="classes or a score of a text, or of a pair of texts",
         tasks=CLASSIFYING_TASKS,
+        pooling="CLS",
     )
     yield ArchitectureSpec(
         name="NomicBertModel",
@@ -48,7 +49,7 @@ def rotary_encoders() -> Iterator[ArchitectureSpec]:
         )
     yield ArchitectureSpec(
         name="ModernBertForTokenClassification",
-        target="millpond_models.modernbert_heads:ModernBertForTokenClassification",
+        target="millpond_models.modernbert_heads:ModernBertClassifier",
         summary="classes of each token",
         tasks=("token_classify",),
     )

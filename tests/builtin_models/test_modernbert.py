@@ -252,6 +252,11 @@ def test_classes_of_texts_equal_transformers(tmp_path, load, logits, change, dty
 def test_the_user_decides_how_a_classifier_pools(tmp_path, load, logits):
     folder = tiny(SEQUENCE, tmp_path, num_labels=3)
     prompts = prompts_of(SHORT)
+    assert load(folder).model_config.pooler_config.seq_pooling_type == "MEAN"
+    change = {"classifier_pooling": None}
+    assert load(folder, hf_overrides=change).model_config.pooler_config.seq_pooling_type == "CLS"
+    backbone = load(folder, hf_overrides={"architectures": ["ModernBertModel"]})
+    assert backbone.model_config.pooler_config.seq_pooling_type == "CLS"
     llm = load(folder, pooler_config={"pooling_type": "CLS"})
     found = [output.outputs.array for output in llm.classify(prompts, use_tqdm=False)]
     change_config(folder, {"classifier_pooling": "cls"})

@@ -1,7 +1,7 @@
 """The feed-forward half of an encoder layer, and the activations that config.json may name in ``hidden_act``."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 
 from torch import Tensor, nn
@@ -36,7 +36,10 @@ def hidden_activation(name: str) -> Callable[[Tensor], Tensor]:
 
 
 class FeedForward(nn.Module):
-    """``down(activation(up(x)))``; the exact GELU goes through the op ``gelu``, with the bias of ``up``."""
+    """``down(activation(up(x)))``; the exact GELU goes through the op ``gelu``, with the bias of ``up``.
+
+    Kernels of ``linear`` that can compute two maps with a GELU between them in one go do.
+    """
 
     def __init__(
         self,
@@ -56,6 +59,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size], the bias of ``down`` not yet added."""
+        if self.in_one_go is not None:
+            return self.in_one_go(x)
         if self.fused is None:
             inner = self.activation(self.up(x))
         else:
@@ -64,6 +69,12 @@ class FeedForward(nn.Module):
             inner = self.fused(inner, bias)
         result: Tensor = self.down(inner, add_bias=False)
         return result
+
+    @cached_property
+    def in_one_go(self) -> Callable[[Tensor], Tensor] | None:
+        """What computes all of this, if the kernels in use have such code; asked when they have the weights."""
+        after_gelu = getattr(self.down.map, "after_gelu", None)
+        return None if after_gelu is None else after_gelu(self.up.map, self.fused)
 
     @property
     def last_bias(self) -> Tensor | None:

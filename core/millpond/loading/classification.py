@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LABELS = 2  # what transformers takes where config.json says nothing
 TRUSTED = ("torch.nn.modules.", "torch.nn.")  # names of activations are data: their last part is looked up
+POOLED_BY = {"cls": "CLS", "mean": "MEAN"}
 BY_PROBLEM = {"regression": "identity", "multi_label_classification": "sigmoid"}
 
 
@@ -54,6 +55,21 @@ def choose_activation(config: CheckpointConfig, files: "SentenceTransformersFile
         name = dotted.rpartition(".")[2].lower()
         return Choice(value=by_number if name == "softmax" else name, origin=origin)
     return Choice(value=by_number, origin="default")
+
+
+def classifier_pooling(config: CheckpointConfig) -> str | None:
+    """The pooling type before a classifier that config.json names by ``classifier_pooling``; None if it says nothing.
+
+    Raises:
+        CheckpointError: If it is none that is known.
+    """
+    named = config.get("classifier_pooling")
+    if named is None:
+        return None
+    if named not in POOLED_BY:
+        message = f"config.json: classifier_pooling must be one of {', '.join(map(repr, POOLED_BY))}; got {named!r}"
+        raise CheckpointError(message)
+    return POOLED_BY[named]
 
 
 def _named(config: CheckpointConfig, files: "SentenceTransformersFiles") -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from millpond.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, ModelConfig, PoolerConfig, merge
 from millpond.errors import InvalidInputError, UnknownNameError
 from millpond.loading.architecture import Chosen, choose_architecture
-from millpond.loading.classification import choose_activation, count_labels
+from millpond.loading.classification import choose_activation, classifier_pooling, count_labels
 from millpond.loading.header import read_headers
 from millpond.loading.known import with_known
 from millpond.loading.lengths import Statement, choose_length, state_lengths
@@ -158,7 +158,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     )
     spec = chosen.architecture.spec
     said = state_lengths(repository, config, positions=spec.positions)
-    pooler = merge_pooler(user, files, chosen, options.old_task)
+    pooler = merge_pooler(user, files, config, chosen, options.old_task)
     plugin = _plugin_of(registry, config, options.io_processor_plugin)
     _check_pooler(registry, pooler, chosen.tasks if plugin is None else (*chosen.tasks, "plugin"))
     return Resolution(
@@ -190,18 +190,24 @@ def override_config(config: CheckpointConfig, overrides: Overrides) -> Checkpoin
 
 
 def merge_pooler(
-    user: PoolerConfig, files: "SentenceTransformersFiles", chosen: Chosen, old_task: str | None = None
+    user: PoolerConfig,
+    files: "SentenceTransformersFiles",
+    config: CheckpointConfig,
+    chosen: Chosen,
+    old_task: str | None = None,
 ) -> dict[str, Choice]:
-    """The pooler settings, each with the layer that decided it: user > sentence-transformers > architecture."""
+    """The pooler settings, each with the layer that decided it: user > sentence-transformers > config.json > record."""
     said: dict[str, Any] = {"seq_pooling_type": JOINED_BY.join(files.pooling_types) or None}
     if "embed" in chosen.tasks:
         said["use_activation"] = files.normalize
     spec = chosen.architecture.spec
     own: dict[str, Any] = {} if chosen.converter is not None else {**spec.pooler_config}
+    classifies = chosen.converter is None and "classify" in chosen.tasks
     task = next((task for task in OLD_TASKS.get(old_task or "", ()) if task in chosen.tasks), None)
     return merge(
         ("user", {"task": task, **user.model_dump(exclude_unset=True)}),
         ("sentence_transformers", said),
+        ("config.json (classifier_pooling)", {"seq_pooling_type": classifier_pooling(config) if classifies else None}),
         ("architecture", {"seq_pooling_type": None if chosen.converter is not None else spec.pooling, **own}),
     )
 

@@ -40,6 +40,7 @@ SPECIAL = {
 AROUND = {"bert": ("cls", "sep"), "roberta": ("cls", "sep"), "decoder": ("bos", "eos")}
 FAMILY = {
     "BertModel": "bert",
+    "ErnieModel": "bert",
     "RobertaModel": "roberta",
     "XLMRobertaModel": "roberta",
     **dict.fromkeys(DECODERS, "decoder"),
@@ -56,7 +57,7 @@ BACKBONES = {
     "GteNewForSequenceClassification": "GteNewModel",
 }
 TOKENIZERS = {**FAMILY, **dict.fromkeys(ROTARY_ENCODERS, "bert")}
-MODEL_TYPE = {"BertModel": "bert", "RobertaModel": "roberta", "XLMRobertaModel": "xlm-roberta"}
+MODEL_TYPE = {"BertModel": "bert", "ErnieModel": "ernie", "RobertaModel": "roberta", "XLMRobertaModel": "xlm-roberta"}
 OLD_MODULES = {
     name: f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Dense", "Normalize")
 }
@@ -112,7 +113,7 @@ def tiny(
     ``tiny("XLMRobertaModel", path, position_embedding_type="rotary")`` is one like jina-embeddings-v3, with adapters.
 
     Args:
-        architecture: "BertModel", "RobertaModel", "XLMRobertaModel"; or, of Llama, Mistral, Qwen2, Qwen3 and Gemma,
+        architecture: "BertModel", "ErnieModel", "RobertaModel", "XLMRobertaModel"; or, of Llama, Mistral, Qwen2, Qwen3 and Gemma,
             "LlamaModel" or "LlamaForCausalLM"; of any of these "BertForSequenceClassification" or
             "BertForTokenClassification". Or "ModernBertModel", "NomicBertModel", "GteModel", "GteNewModel", "NewModel",
             and of some of these a classifier.
@@ -154,7 +155,7 @@ def tiny(
 
 
 def bert_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of a BERT or RoBERTa checkpoint, by their names in transformers, without the pooler."""
+    """The tensors of a BERT, ERNIE or RoBERTa checkpoint, by their names in transformers, without the pooler."""
     size, inner = config["hidden_size"], config["intermediate_size"]
     shapes: dict[str, Shape] = {
         "embeddings.word_embeddings.weight": (config["vocab_size"], size),
@@ -163,6 +164,8 @@ def bert_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
         "embeddings.LayerNorm.weight": (size,),
         "embeddings.LayerNorm.bias": (size,),
     }
+    if config.get("use_task_id"):
+        shapes["embeddings.task_type_embeddings.weight"] = (config["task_type_vocab_size"], size)
     for number in range(config["num_hidden_layers"]):
         maps = {f"attention.self.{name}": (size, size) for name in ("query", "key", "value")}
         maps |= {
@@ -348,7 +351,9 @@ def _shapes(backbone: str, config: Mapping[str, Any]) -> dict[str, Shape]:
 def _bert_config(architecture: str, dtype: str) -> dict[str, Any]:
     family = FAMILY[architecture]
     tokens, special = vocabulary(family), SPECIAL[family]
+    task = {"use_task_id": True, "task_type_vocab_size": 3} if architecture == "ErnieModel" else {}
     return {
+        **task,
         "architectures": [architecture],
         "model_type": MODEL_TYPE[architecture],
         "vocab_size": len(tokens),

@@ -7,7 +7,9 @@ from typing import Any
 Shape = tuple[int, ...]
 
 SEQUENCE, TOKEN = "ForSequenceClassification", "ForTokenClassification"
-PREFIXES: Mapping[str, str] = MappingProxyType({"Bert": "bert.", "Roberta": "roberta.", "XLMRoberta": "roberta."})
+PREFIXES: Mapping[str, str] = MappingProxyType(
+    {"Bert": "bert.", "Ernie": "ernie.", "Roberta": "roberta.", "XLMRoberta": "roberta."}
+)
 """What stands before the names of a backbone in the files of a classifier; of the others, ``model.``."""
 
 
@@ -42,8 +44,8 @@ def with_head(architecture: str, config: Mapping[str, Any], backbone: Mapping[st
         linear("score", labels, size, shapes, bias=head == TOKEN)
     elif head == TOKEN:
         linear("classifier", labels, size, shapes)
-    elif family == "Bert":
-        linear("bert.pooler.dense", size, size, shapes)
+    elif family in ("Bert", "Ernie"):
+        linear(f"{prefix}pooler.dense", size, size, shapes)
         linear("classifier", labels, size, shapes)
     else:
         linear("classifier.dense", size, size, shapes)
