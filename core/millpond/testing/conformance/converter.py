@@ -39,7 +39,8 @@ class ConverterConformance(ModelConformance):
         demand(chosen is not None and chosen.qualified == entry.qualified, f"{folder} is not loaded by {self.name}")
         demand(isinstance(model, PoolingModel), f"{self.name} makes a {type(model).__name__}")
         demand(set(served) == set(entry.spec.tasks), f"{self.name} promises {entry.spec.tasks}; it serves {served}")
-        own = resolution.architecture.load()
+        architecture = resolution.architecture.load()
+        own = type(architecture.__name__, (architecture,), {})  # which nothing has changed yet
         before = dict(vars(own))
         converted = entry.load()(own, llm.pipeline.ctx)
         demand(dict(vars(own)) == before, f"{self.name} changes {own.__name__}, which others load too")
