@@ -113,8 +113,8 @@ def tiny(
     ``tiny("XLMRobertaModel", path, position_embedding_type="rotary")`` is one like jina-embeddings-v3, with adapters.
 
     Args:
-        architecture: "BertModel", "ErnieModel", "RobertaModel", "XLMRobertaModel"; or, of Llama, Mistral, Qwen2, Qwen3 and Gemma,
-            "LlamaModel" or "LlamaForCausalLM"; of any of these "BertForSequenceClassification" or
+        architecture: "BertModel", "ErnieModel", "RobertaModel", "XLMRobertaModel"; or, of Llama, Mistral, Qwen2, Qwen3
+            and Gemma, "LlamaModel" or "LlamaForCausalLM"; of any of these "BertForSequenceClassification" or
             "BertForTokenClassification". Or "ModernBertModel", "NomicBertModel", "GteModel", "GteNewModel", "NewModel",
             and of some of these a classifier.
         path: The folder to write; made if it is not there.
