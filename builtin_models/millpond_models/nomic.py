@@ -39,7 +39,9 @@ ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 GATES: Mapping[str, str] = MappingProxyType({"swiglu": "silu", "geglu": "gelu"})
 UNKNOWN = (
     "causal",
+    "expert_choice_router",
     "moe_normalize_expert_weights",
+    "num_shared_experts",
     "parallel_block",
     "prenorm",
     "rotary_emb_interleaved",

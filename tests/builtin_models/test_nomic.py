@@ -296,6 +296,7 @@ def test_a_config_that_does_not_fit_is_a_checkpoint_error(tmp_path, load, change
         ({"num_experts": 7}, r"the 240 rows of encoder\.layers\.1\.mlp\.experts\.mlp\.w\d cannot be .* num_experts 7"),
         ({"moe_top_k": 6}, "a token cannot take moe_top_k 6 of num_experts 5"),
         ({"moe_normalize_expert_weights": True}, "moe_normalize_expert_weights True"),
+        ({"num_shared_experts": 1}, "num_shared_experts 1"),
     ],
     ids=str,
 )
