@@ -1,6 +1,7 @@
 """How fast are texts embedded offline, beside sentence-transformers on each of its backends?
 
-python benchmarks/embed_throughput.py [--short] [--contestants NAMES] [--rounds N] [--texts N] [--output FOLDER]
+python benchmarks/embed_throughput.py [--short] [--contestants NAMES] [--workloads W1p,W1,W2,W2-base] [--rounds N]
+    [--texts N] [--output FOLDER]
 
 Compared are CPU seconds of the whole process, which a busy machine disturbs less than wall time; both are shown. Only
 real tokens count as work.
@@ -24,6 +25,7 @@ PEAK_SECONDS = 0.5
 COMPARED = 200  # texts whose vectors are compared
 ALIKE = 0.9  # mean cosine; whoever is below embeds something else
 GIGA = 1e9
+LARGE = "W2-base"  # W2 with a model of BERT-base's size
 
 
 class Peaks:
@@ -116,16 +118,17 @@ def _ratios(runs: Mapping[str, list[dict[str, Any]]]) -> list[Result]:
 def measure(settings: Settings) -> Result:
     """All workloads with the model; and, in a full run, texts of full length with a model of BERT-base's size."""
     result, peaks, model = new_result(settings), Peaks(), settings.model
-    workloads = [prose(model.tokenizer, settings.count(2000, 300))]
+    makers: dict[str, Callable[[], Workload]] = {"W1p": lambda: prose(model.tokenizer, settings.count(2000, 300))}
     if not settings.short:
-        workloads += [
-            documentation(model.tokenizer, settings.count(2000, 300)),
-            full_length(model.tokenizer, settings.count(500, 125)),
-        ]
-    plan = [(model, workloads)]
-    if not settings.short:
+        makers["W1"] = lambda: documentation(model.tokenizer, settings.count(2000, 300))
+        makers["W2"] = lambda: full_length(model.tokenizer, settings.count(500, 125))
+    plan = [(model, [make() for name, make in makers.items() if settings.wants(name)])]
+    if not settings.short and settings.wants(LARGE):
         large = bert_base(settings.environments)
         plan.append((large, [full_length(large.tokenizer, settings.count(40, 10))]))
+    plan = [(each, workloads) for each, workloads in plan if workloads]
+    if not plan:
+        raise SystemExit(f"no workload of {', '.join(settings.workloads)}; there are: {', '.join(makers)}, {LARGE}")
     with Contest(settings.environments) as contest:
         for each, _ in plan:
             contest.prepare(settings.contestants, each)

@@ -31,6 +31,7 @@ class Settings:
         model: What is embedded with, where the question is about one model.
         environments: Where environments and exported models are kept.
         output: The folder that the figures are written to.
+        workloads: What is measured, of the question's workloads; empty for all.
     """
 
     question: str
@@ -41,6 +42,11 @@ class Settings:
     model: Model
     environments: Path
     output: Path
+    workloads: tuple[str, ...] = ()
+
+    def wants(self, workload: str) -> bool:
+        """Whether a workload is measured."""
+        return not self.workloads or workload in self.workloads
 
     def count(self, full: int, brief: int) -> int:
         """How many texts: of a full or of a short run, unless there is a number of its own."""
@@ -61,6 +67,7 @@ def read_settings(question: str, about: str | None, *, rounds: int = 5, short_ro
     parser.add_argument("--contestants", help="their names, with commas between; 'all' for all")
     parser.add_argument("--rounds", type=int, help=f"how often each works (default: {rounds}, short {short_rounds})")
     parser.add_argument("--texts", type=int, help="the most texts of a workload")
+    parser.add_argument("--workloads", help="their names, with commas between (default: all of the question)")
     parser.add_argument("--model", type=Path, help="a checkpoint's folder (default: all-MiniLM-L6-v2)")
     parser.add_argument(
         "--environments",
@@ -83,6 +90,7 @@ def read_settings(question: str, about: str | None, *, rounds: int = 5, short_ro
         model=Model(given.model.name, given.model.name, given.model.resolve()) if given.model else minilm(),
         environments=given.environments,
         output=given.output,
+        workloads=tuple(given.workloads.split(",")) if given.workloads else (),
     )
 
 
