@@ -28,6 +28,7 @@ from millpond_io.windows import choose_windows
 class Document:
     """A text, how it is cut, and how its chunks are embedded."""
 
+    prompt: Prompt
     text: str
     cut: Cut
     is_late: bool
@@ -40,14 +41,19 @@ class Note:
     Attributes:
         places: The chunks that its results are of, or that all its results make one of.
         spans: The characters of every chunk of the document.
-        text: The document.
+        prompt: The document.
         is_late: Whether it has one result a chunk.
     """
 
     places: tuple[int, ...]
     spans: tuple[Span, ...]
-    text: str
+    prompt: Prompt
     is_late: bool
+
+    @property
+    def text(self) -> str:
+        """The text of the document."""
+        return self.prompt.text or ""
 
 
 class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
@@ -66,11 +72,15 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
         if not isinstance(data, TextInChunks):
             message = f"expected a text and how it is cut; got {type(data).__name__}"
             raise InvalidInputError(message, parameter="prompts")
-        text = self.embed.renderer.check(parse_prompt(data.text)).text
+        prompt = parse_prompt(data.text)
+        if prompt.conversation is not None:
+            message = "embed_chunks takes texts, as chunks are spans of characters; these are messages"
+            raise InvalidInputError(message, parameter="messages")
+        text = self.embed.renderer.check(prompt).text
         if text is None:
             message = "embed_chunks takes texts, as chunks are spans of characters; these are token ids"
             raise InvalidInputError(message, parameter="prompts")
-        return Document(text, read_cut(data, text), data.method == "late")
+        return Document(prompt, text, read_cut(data, text), data.method == "late")
 
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
         """What was asked, completed as for ``embed``; ``on_overflow`` stays as the call says it.
@@ -101,7 +111,7 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
         if not chunks:
             message = "the text has no tokens: there is nothing to cut into chunks"
             raise InvalidInputError(message, parameter="prompts")
-        note = Note((), spans, data.text, data.is_late)
+        note = Note((), spans, data.prompt, data.is_late)
         return self._late(tokens, chunks, note, params) if data.is_late else self._naive(note, params)
 
     def post_process(self, requests: Sequence[PoolingRequest]) -> ChunksOutput:
@@ -126,7 +136,9 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
         refuses = params.on_overflow == "error" and data.is_late
         limits = params.model_copy(update={"on_overflow": "error" if refuses else "chunk"})
         lengths.check_characters(prompt + data.text, limits)
-        ids, offsets = self.embed.renderer.encode_with_offsets(prompt + data.text)
+        ids, offsets = self.embed.renderer.encode_with_offsets(
+            prompt + data.text, special=data.prompt.add_special_tokens
+        )
         lengths.check_tokens(len(ids), limits)
         return tokens_of(data.text, ids, offsets, prompt=prompt)
 
@@ -136,7 +148,7 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
         head, tail = ids[:begin], ids[end:]
         room = self.ctx.model.max_model_len - len(head) - len(tail)
         self._check_room(chunks, note.spans, room)
-        first = self.embed.first_pooled(Prompt(text=note.text), Rendered(ids), params)
+        first = self.embed.first_pooled(note.prompt, Rendered(ids), params)
         chosen = choose_windows(chunks, (begin, end), room)
         requests = []
         for window in sorted(set(chosen)):
@@ -172,7 +184,9 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
         own = params.model_copy(
             update={"on_overflow": params.on_overflow or ("chunk" if default == "chunk" else "error")}
         )
-        made = self.embed.pre_process_many([(Prompt(text=note.text[start:stop]), own) for start, stop in note.spans])
+        made = self.embed.pre_process_many(
+            [(replace(note.prompt, text=note.text[start:stop]), own) for start, stop in note.spans]
+        )
         requests: list[PoolingRequest] = []
         for place, result in enumerate(made):
             if isinstance(result, InvalidInputError):

@@ -16,6 +16,7 @@ class Lengths:
     Attributes:
         max_model_len: The most that the model reads at once.
         max_embed_len: The most that a prompt to be embedded may have; None for no other limit than the model's.
+        longest: The most of a prompt that is not cut into pieces.
     """
 
     def __init__(self, ctx: Context) -> None:
@@ -24,16 +25,12 @@ class Lengths:
         self.chunks = ctx.task == CHUNKED_TASK
         self.max_model_len = ctx.model.max_model_len
         self.max_embed_len = config.max_embed_len if self.chunks else None
+        self.longest = min(self.max_model_len, self.max_embed_len or self.max_model_len)
         self.least = 1 if ctx.tokenizer is None else ctx.tokenizer.num_special_tokens + 1
         if self.chunks:
             self.default = "chunk" if config.enable_chunked_processing and default == "error" else default
         else:
             self.default = "error" if default == "chunk" else default
-
-    @property
-    def longest(self) -> int:
-        """The most tokens of a prompt that is not cut into pieces."""
-        return min(self.max_model_len, self.max_embed_len or self.max_model_len)
 
     def overflow(self, params: PoolingParams) -> str:
         """What becomes of a prompt that is too long: as its parameters say, else as the model was loaded.
@@ -55,11 +52,11 @@ class Lengths:
         Raises:
             InvalidInputError: If that would leave none, or is more than the model reads.
         """
-        asked, said = params.truncate_prompt_tokens, f"truncate_prompt_tokens={params.truncate_prompt_tokens}"
-        if asked is None:
-            if self.overflow(params) != "truncate":
-                return None
-            asked, said = -1, "on_overflow='truncate'"
+        asked = params.truncate_prompt_tokens
+        if asked is None and self.overflow(params) != "truncate":
+            return None
+        said = "on_overflow='truncate'" if asked is None else f"truncate_prompt_tokens={asked}"
+        asked = -1 if asked is None else asked
         least = self.least if is_text else 1
         if (self.longest if asked == -1 else asked) < least:
             message = (
@@ -76,9 +73,9 @@ class Lengths:
         return self.longest if asked == -1 else asked
 
     def check_characters(self, text: str, params: PoolingParams) -> None:
-        """Refuse a text that cannot fit before it is tokenised; one that is to be cut may be of any size."""
-        limit = self._limit(params)
-        if limit is None or self.kept(params) is not None or len(text) <= most_characters(limit):
+        """Refuse a text of which all is to be kept, and which cannot fit, before it is tokenised."""
+        limit = self._limit(params) if len(text) > FEWEST_CHARACTERS else None
+        if limit is None or len(text) <= most_characters(limit):
             return
         most = most_characters(limit)
         message = (
@@ -90,7 +87,7 @@ class Lengths:
 
     def check_tokens(self, count: int, params: PoolingParams) -> None:
         """Refuse a prompt of too many tokens."""
-        limit = self._limit(params)
+        limit = self._limit(params) if count > self.longest else None
         if limit is None or count <= limit:
             return
         name = self._name(limit, params)

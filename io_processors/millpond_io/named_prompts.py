@@ -78,19 +78,19 @@ class Prompts:
             raise InvalidInputError(message, parameter=given)
         return prompt
 
-    def num_tokens(self, params: PoolingParams) -> int:
+    def num_tokens(self, params: PoolingParams, *, special: bool = True) -> int:
         """How many tokens of a text are those of what is put before it, special tokens before it included.
 
         They are counted as sentence-transformers counts them: those of the prompt as a text of its own, without a
         special token at its end.
         """
         text = self.of(params)
-        return self._count(text) if text else 0
+        return self._count(text, special) if text else 0
 
-    def _count_tokens(self, text: str) -> int:
+    def _count_tokens(self, text: str, special: bool) -> int:
         if self.tokenizer is None:
             return 0
-        (encoding,) = self.tokenizer.encode_batch([text])
+        (encoding,) = self.tokenizer.encode_batch([text], add_special_tokens=special)
         ids: list[int] = encoding.ids
         return len(ids) - (bool(ids) and ids[-1] in self.special_ids)
 

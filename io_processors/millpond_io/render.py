@@ -58,14 +58,16 @@ class Renderer:
     def render(self, prompts: Sequence[tuple[Prompt, PoolingParams]]) -> list[Rendered | InvalidInputError]:
         """The ids of checked prompts; a prompt at fault costs no other."""
         found: list[Rendered | InvalidInputError | None] = [None] * len(prompts)
-        texts: list[int] = []
+        texts: list[tuple[int, int | None]] = []  # the place of each, and how many tokens of it are kept
         for place, (prompt, params) in enumerate(prompts):
             try:
                 if prompt.token_ids is not None:
                     found[place] = self._cut(prompt.token_ids, params)
                 else:
-                    self.lengths.check_characters(prompt.text or "", params)
-                    texts.append(place)
+                    kept = self.lengths.kept(params)
+                    if kept is None:
+                        self.lengths.check_characters(prompt.text or "", params)
+                    texts.append((place, kept))
             except InvalidInputError as error:
                 found[place] = error
         self._render_texts(prompts, texts, found)
@@ -74,17 +76,18 @@ class Renderer:
     def _render_texts(
         self,
         prompts: Sequence[tuple[Prompt, PoolingParams]],
-        places: list[int],
+        texts: list[tuple[int, int | None]],
         found: list[Rendered | InvalidInputError | None],
     ) -> None:
-        if not places:
+        if not texts:
             return
-        asked = [prompts[place] for place in places]
-        excerpts = [_excerpt(prompt.text or "", self.lengths.kept(params), params) for prompt, params in asked]
-        for place, excerpt, ids in zip(places, excerpts, self._encode_each(asked, excerpts), strict=True):
-            prompt, params = prompts[place]
+        asked = [prompts[place] for place, _ in texts]
+        excerpts = [
+            _excerpt(prompt.text or "", kept, params) for (prompt, params), (_, kept) in zip(asked, texts, strict=True)
+        ]
+        for (place, kept), excerpt, ids in zip(texts, excerpts, self._encode_each(asked, excerpts), strict=True):
             try:
-                found[place] = self._fit(prompt, excerpt, ids, params)
+                found[place] = self._fit(prompts[place], excerpt, ids, kept)
             except InvalidInputError as error:
                 found[place] = error
 
@@ -110,7 +113,7 @@ class Renderer:
                 return [ids for text in texts for ids in self._encode([text], special=special)]
             return [self._failure(error)]
 
-    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    def encode_with_offsets(self, text: str, *, special: bool = True) -> tuple[list[int], list[tuple[int, int]]]:
         """The ids of a checked text, and the characters that each stands for: from one up to another.
 
         Raises:
@@ -118,7 +121,9 @@ class Renderer:
         """
         tokenizer = self._tokenizer()
         try:
-            encoding = tokenizer.backend.encode(text.lower() if tokenizer.lower_case else text)
+            encoding = tokenizer.backend.encode(
+                text.lower() if tokenizer.lower_case else text, add_special_tokens=special
+            )
         except Exception as error:  # the tokenizers library raises Exception itself
             raise self._failure(error) from error
         if self.has_unknown_tokens:
@@ -133,9 +138,15 @@ class Renderer:
     def _failure(self, error: Exception) -> InvalidInputError:
         return InvalidInputError(f"the tokenizer of {self.model!r} fails on the text: {error}", parameter="prompts")
 
-    def _fit(self, prompt: Prompt, excerpt: str, ids: list[int] | InvalidInputError, params: PoolingParams) -> Rendered:
+    def _fit(
+        self,
+        asked: tuple[Prompt, PoolingParams],
+        excerpt: str,
+        ids: list[int] | InvalidInputError,
+        limit: int | None,
+    ) -> Rendered:
+        prompt, params = asked
         text, special = prompt.text or "", prompt.add_special_tokens
-        limit = self.lengths.kept(params)
         while limit is not None and not isinstance(ids, InvalidInputError):
             if len(excerpt) == len(text) or len(ids) >= PLENTY * limit:
                 break

@@ -24,6 +24,7 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
         super().__init__(ctx)
         self.renderer = Renderer(ctx)
         self.prompts = Prompts(ctx)
+        self.pools_prompts = ctx.model.include_prompt or ctx.task_spec.per_token
         self.conversations = Conversations(ctx)
         self.task = ctx.task_spec.name
         self.output: type[ArrayOutput] = ctx.task_entry.load()
@@ -60,7 +61,8 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
                 made[place] = result
                 continue
             try:
-                made[place] = self.requests(result, params, self.first_pooled(prompt, result, params))
+                first = 0 if self.pools_prompts else self.first_pooled(prompt, result, params)
+                made[place] = self.requests(result, params, first)
             except InvalidInputError as error:
                 made[place] = error
         return made
@@ -90,9 +92,9 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
         Raises:
             InvalidInputError: If nothing is left.
         """
-        if self.ctx.model.include_prompt or self.ctx.task_spec.per_token or prompt.text is None:
+        if self.pools_prompts or prompt.text is None:
             return 0
-        first = self.prompts.num_tokens(params)
+        first = self.prompts.num_tokens(params, special=prompt.add_special_tokens)
         if first == 0:
             return 0
         special = self.prompts.special_ids

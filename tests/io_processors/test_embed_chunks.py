@@ -92,6 +92,16 @@ def test_chunks_that_are_neither_first_nor_last_have_no_special_tokens(tiny_bert
     assert np.abs(output.outputs.array - expected).max() <= 1e-6
 
 
+@pytest.mark.parametrize("method", ["late", "naive"])
+def test_a_text_may_do_without_special_tokens(tiny_bert, method):
+    plain = {"prompt": TEXT, "add_special_tokens": False}
+    (output,) = tiny_bert.embed_chunks(plain, spans=[(0, len(TEXT))], method=method)
+    (embedded,) = tiny_bert.embed(plain)
+    assert output.prompt_token_ids == embedded.prompt_token_ids
+    assert len(output.prompt_token_ids) == 14
+    assert np.abs(output.outputs.array[0] - embedded.outputs.array).max() <= 1e-6
+
+
 def test_chunks_of_tokens(tiny_bert, hidden_states):
     (output,) = tiny_bert.embed_chunks(TEXT, chunk_tokens=6, overlap=2)
     states = hidden_states(output.prompt_token_ids)
@@ -280,6 +290,7 @@ def test_one_text_at_fault_costs_no_other(tiny_bert):
         ([TEXT, TEXT], {"spans": 5}, "spans", "2 texts, int lists"),
         ([5, 6], {"chunk_tokens": 5}, "prompts", "embed_chunks takes texts, .*; these are token ids"),
         ([], {"chunk_tokens": 5}, "prompts", "the list is empty"),
+        ({"messages": [{"role": "user", "content": "a"}]}, {"chunk_tokens": 5}, "messages", "these are messages"),
         (" ", {"chunk_tokens": 5}, "prompts", "the text has no tokens: there is nothing to cut into chunks"),
         (TEXT, {"chunk_tokens": 5, "on_overflow": "cut"}, "on_overflow", "on_overflow='cut'"),
     ],
