@@ -94,7 +94,7 @@ class AsyncLLM:
         self.pipeline = Pipeline(self._loaded.context, dedupe=read.dedupe)
         runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=engine.num_workers)
         self.engine = EngineThread(runner, engine)
-        self._render = ThreadPoolExecutor(RENDER_THREADS, thread_name_prefix="millpond-render")
+        self._render = _render_threads()
         self._calls = 0  # that have begun and not ended
 
     @property
@@ -211,6 +211,8 @@ class AsyncLLM:
         config, old = self._loaded.engine, self.engine.engine
         runner = type(old.runner)(old.runner.model, device=old.runner.device, num_workers=config.num_workers)
         self.engine = type(self.engine)(runner, config)
+        self._render.shutdown(wait=False)  # the last call that the old engine failed may have done it already
+        self._render = _render_threads()
 
     async def close(self, *, finish: bool = True) -> None:
         """End the engine.
@@ -285,3 +287,7 @@ class AsyncLLM:
     def _finish(self, jobs: list[Job], places: Mapping[int, Sequence[int]]) -> list[PoolingRequestOutput[Any]]:
         ended = [pair for job in jobs for pair in self.pipeline.finish_all(job, places[job.index])]
         return [output for _, output in sorted(ended, key=lambda pair: pair[0])]
+
+
+def _render_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(RENDER_THREADS, thread_name_prefix="millpond-render")

@@ -15,14 +15,15 @@ from millpond.registry import Entry
 from millpond.specs import RouteSpec
 from millpond_server import errors
 from millpond_server.admission import admit
-from millpond_server.body import ClientGoneError, check_media_type, parse_json, read_body, validate
+from millpond_server.body import ClientGoneError, check_media_type, parse_json, read_body, unread, validate
 from millpond_server.call import Call, new_id
 from millpond_server.errors import ApiError, as_api_error
 from millpond_server.models import Models
 from millpond_server.settings import Settings
 
 logger = logging.getLogger(__name__)
-SERVER_FAULT = 500  # from here on
+SERVER_FAULT = 500
+IGNORED = "x-millpond-ignored"  # tells of the fields of a body that nobody reads
 CLOSES = frozenset({"body", "slow_body"})  # reasons to refuse a body before it has arrived
 WITH_CALL = 3  # parameters of a handler that wants to know of the call beside the body and the model
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
@@ -58,7 +59,7 @@ class Endpoint:
             return
         except Exception as error:  # whatever it is, the client gets an answer and the server goes on
             failure = as_api_error(error, overload_status=self.settings.overload_status)
-            if failure.status >= SERVER_FAULT:
+            if failure.status == SERVER_FAULT:  # others, such as overload, are no surprise, and come in crowds
                 logger.exception("%s failed", self.entry.spec.name, exc_info=error)
             scope["millpond.reason"] = failure.reason
             response = (failure.render or self.render)(failure)
@@ -70,9 +71,10 @@ class Endpoint:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request: Any = None
         named: object = None
+        ignored: tuple[str, ...] = ()
         if self.method == "POST":
             body = await read_body(scope, receive, self.settings.limits)
-            request, named = self._validated(headers, body)
+            request, named, ignored = self._validated(headers, body)
         served = self.models.get(named)
         scope["millpond.model"] = served.name
         call = Call(
@@ -83,21 +85,26 @@ class Endpoint:
             served=served,
             settings=self.settings,
             state=self.state,
+            ignored=ignored,
         )
         scope["millpond.call"] = call
         seconds = self._deadline(headers)
         if self.entry.spec.tasks:
             admit(call, seconds=seconds)
         made = self.handler(request, served.llm, call) if self.wants_call else self.handler(request, served.llm)
-        return as_response(await watched(made, receive, seconds=seconds))
+        response = as_response(await watched(made, receive, seconds=seconds))
+        if ignored:
+            response.headers[IGNORED] = ", ".join(ignored)
+        return response
 
-    def _validated(self, headers: dict[str, str], body: bytes) -> tuple[Any, object]:
+    def _validated(self, headers: dict[str, str], body: bytes) -> tuple[Any, object, tuple[str, ...]]:
+        """The request, the model that it names, and the fields that nobody reads."""
         if self.request is None and not body:
-            return None, None
+            return None, None, ()
         check_media_type(headers)
         value = parse_json(body)
         request = value if self.request is None else validate(self.request, value)
-        return request, value.get("model") if isinstance(value, dict) else None
+        return request, value.get("model") if isinstance(value, dict) else None, unread(request, value)
 
     def _deadline(self, headers: dict[str, str]) -> float | None:
         stated = headers.get("x-request-timeout-ms")

@@ -164,7 +164,8 @@ async def serve(
     for model in state.models.served:
         await warm_up(model.llm)
     server = Server(configured(app, state, settings), state, settings.limits, started)
-    watch = asyncio.ensure_future(Supervisor(state, settings, server.end).run())
+    state.end = server.end
+    watch = asyncio.ensure_future(Supervisor(state, settings).run())
     try:
         await server.serve(sockets=[listening])
     finally:

@@ -1,5 +1,6 @@
 """State: what the parts of a running server know of one another."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from millpond_server.access_log import AccessLog
@@ -19,6 +20,7 @@ class State:
         ailing: Why models are not well, by their names.
         refusing: The models that take nothing at present, by their names.
         running: The requests that are served at present.
+        end: Ends the server at once, with an exit code; any thread may call it.
     """
 
     models: Models
@@ -28,3 +30,4 @@ class State:
     ailing: dict[str, str] = field(default_factory=dict)
     refusing: set[str] = field(default_factory=set)
     running: int = 0
+    end: Callable[[int], None] = lambda _: None

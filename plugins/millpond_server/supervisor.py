@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 
 from millpond.engine.request import PoolingRequest
 from millpond_server.models import ServedModel
@@ -28,13 +27,11 @@ class Supervisor:
     Args:
         state: Where it says what it finds.
         settings: Whether engines are restarted, and how long a batch may take.
-        end: Called with the exit code when the process must end.
     """
 
-    def __init__(self, state: State, settings: Settings, end: Callable[[int], None]) -> None:
+    def __init__(self, state: State, settings: Settings) -> None:
         self._state = state
         self._settings = settings
-        self._end = end
         self._ages: dict[tuple[str, int, float], float] = {}  # of running batches: seconds in which we looked
         self._restarts: dict[str, list[float]] = {}
         self._buried: set[str] = set()  # what has died for good
@@ -114,7 +111,7 @@ class Supervisor:
             logger.warning("the engine of %s was restarted", model.name)
             return  # the next look finds it well
         self._buried.add(model.name)
-        asyncio.get_running_loop().call_later(GRACE, self._end, DEAD)
+        asyncio.get_running_loop().call_later(GRACE, self._state.end, DEAD)
 
     def _may_restart(self, name: str) -> bool:
         now = time.monotonic()

@@ -1,16 +1,22 @@
 """A server that a test talks to over HTTP: a process of its own, on 127.0.0.1, ended by its pid."""
 
+import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx2
 import pytest
+
+from millpond import AsyncLLM
+from millpond.testing.checkpoints import tiny
+from millpond_models.bert import BertModel
 
 MINILM = "all-MiniLM-L6-v2"
 PATIENCE = 60.0
@@ -79,3 +85,124 @@ def minilm_server():
 def http(minilm_server):
     with minilm_server.client() as client:
         yield client
+
+
+# --- a server in a thread of this process, for models that tests hold, poison and kill --------------------------------
+
+
+class WatchedBert(BertModel):
+    """BertModel, except that each forward is announced first, with the token ids of its sequences."""
+
+    on_forward = staticmethod(lambda _: None)
+
+    def forward(self, batch):
+        self.on_forward([tuple(part.tolist()) for part in batch.input_ids.split(list(batch.lengths))])
+        return super().forward(batch)
+
+
+class Gate:
+    """Called at each forward: notes who comes, and lets nobody pass until the test says so."""
+
+    def __init__(self):
+        self.came = threading.Semaphore(0)
+        self.may_pass = threading.Event()
+
+    def __call__(self, _):
+        self.came.release()
+        assert self.may_pass.wait(PATIENCE)
+
+    def wait(self):
+        assert self.came.acquire(timeout=PATIENCE), "no forward began"
+
+
+@dataclass(frozen=True)
+class Local:
+    """A server in a thread of this process."""
+
+    state: object
+    address: str
+    thread: threading.Thread
+
+    @property
+    def llm(self):
+        return self.state.models.served[0].llm
+
+    @property
+    def port(self):
+        return int(self.address.rpartition(":")[2])
+
+    def client(self, **more):
+        return httpx2.Client(base_url=self.address, timeout=30.0, **more)
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def metric(self, name, **labels):
+        return self.state.metrics.registry.get_sample_value(f"millpond_{name}", labels)
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.may_pass.set()
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    """Have a function called at each forward of the models of ``local``."""
+
+    def watch(function):
+        monkeypatch.setattr(WatchedBert, "on_forward", staticmethod(function))
+
+    return watch
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return str(tiny("BertModel", tmp_path_factory.mktemp("tiny") / "bert"))
+
+
+@pytest.fixture
+def local(folder, plugin_manager):
+    """Start servers in threads; they end with the test."""
+    from millpond_server.access_log import AccessLog
+    from millpond_server.app import build_app
+    from millpond_server.keys import Keys
+    from millpond_server.metrics import Metrics
+    from millpond_server.models import Models, ServedModel
+    from millpond_server.run import bind, serve
+    from millpond_server.settings import Limits, Settings
+    from millpond_server.stack import around
+    from millpond_server.state import State
+
+    built_in = plugin_manager.registry.architectures.get("BertModel").spec
+    plugin_manager.register(replace(built_in, target=WatchedBert))
+    started = []
+
+    def start(names=("tiny",), *, workers=1, limits=None, **settings):
+        chosen = Settings(port=0, limits=Limits(**(limits or {})), **{"log_format": "off", **settings})
+        listening, address = bind(chosen)
+        served = [
+            ServedModel(names=(name,), llm=AsyncLLM(folder, plugins=plugin_manager, num_workers=workers))
+            for name in names
+        ]
+        models = Models(served)
+        state = State(models=models, metrics=Metrics(models), log=AccessLog(chosen.log_format))
+        keys = Keys(chosen.api_keys, chosen.api_key_file)
+        app = around(build_app(plugin_manager.registry, models, chosen, state), state, chosen, keys)
+        listens = threading.Event()
+        work = serve(app, state, chosen, listening, listens.set)
+        thread = threading.Thread(target=lambda: codes.append(asyncio.run(work)), daemon=True)
+        codes = []
+        thread.start()
+        assert listens.wait(PATIENCE), "the server did not start"
+        started.append((state, thread))
+        return Local(state, address, thread)
+
+    yield start
+    for state, thread in started:
+        state.end(0)
+        thread.join(PATIENCE)
+        state.log.close()
+        assert not thread.is_alive(), "the server did not end"

@@ -1,0 +1,308 @@
+"""What becomes of requests whose model raises, hangs or dies, that wait too long, or whose client goes away."""
+
+import concurrent.futures
+import threading
+import time
+
+import numpy as np
+import pytest
+
+PATIENCE = 60
+TEXTS = ["a boat", "the sea", "a cat and a dog", "old stone", "a red door", "one fish", "deep lake", "this town"]
+
+
+@pytest.fixture
+def pool():
+    with concurrent.futures.ThreadPoolExecutor(80) as pool:
+        yield pool
+
+
+@pytest.fixture
+def deaths(monkeypatch):
+    """What threads died of, instead of pytest's warning."""
+    died = []
+    monkeypatch.setattr(threading, "excepthook", died.append)
+    return died
+
+
+def embed(client, text="a boat", headers=None, **body):
+    return client.post("/v1/embeddings", json={"input": text, **body}, headers=headers)
+
+
+def eventually(check, patience=PATIENCE):
+    end = time.monotonic() + patience
+    while not check():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.01)
+
+
+def ids_of(server, text):
+    return tuple(server.llm.pipeline.ctx.tokenizer.encode_batch([text])[0].ids)
+
+
+# --- raises -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_poison_in_a_batch_of_64_fails_alone(local, watch, gate, pool):
+    server = local()
+    with server.client() as client:
+        alone = {text: embed(client, text).json()["data"][0]["embedding"] for text in TEXTS}
+        poison = ids_of(server, "green sky")
+        held = []
+
+        def forward(sequences):
+            if not held:
+                held.append(gate(sequences))
+            if poison in sequences:
+                raise RuntimeError("a secret of the model")
+
+        watch(forward)
+        first = pool.submit(embed, client)
+        gate.wait()
+        texts = [TEXTS[number % 8] if number != 37 else "green sky" for number in range(64)]
+        asked = [pool.submit(embed, client, text) for text in texts]
+        eventually(lambda: server.llm.engine.pending == 65)
+        gate.may_pass.set()
+        answers = [one.result() for one in asked]
+        assert first.result().status_code == 200
+    for number, (text, answered) in enumerate(zip(texts, answers, strict=True)):
+        assert answered.status_code == (500 if number == 37 else 200)
+        if number != 37:
+            np.testing.assert_allclose(answered.json()["data"][0]["embedding"], alone[text], atol=1e-5)
+    assert answers[37].json()["error"]["type"] == "InternalServerError"
+    assert "secret" not in answers[37].text
+    eventually(lambda: server.metric("requests_refused_total", reason="engine") == 1)
+
+
+@pytest.mark.parametrize("error", [SystemExit, MemoryError, RecursionError, AssertionError, StopIteration])
+def test_whatever_a_model_raises_the_server_goes_on(local, watch, error):
+    server = local()
+    with server.client() as client:
+
+        def forward(_):
+            raise error
+
+        watch(forward)
+        assert embed(client).status_code == 500
+        watch(lambda _: None)
+        assert embed(client).status_code == 200
+        assert client.get("/health").status_code == 200
+
+
+# --- dies -------------------------------------------------------------------------------------------------------------
+
+
+def dying(_):
+    raise KeyboardInterrupt  # the one error that ends the thread which turns the engine
+
+
+def test_of_a_dead_engine_all_are_told_within_a_second(local, watch, gate, pool, deaths):
+    server = local()
+    with server.client() as client:
+
+        def forward(sequences):
+            gate(sequences)
+            dying(sequences)
+
+        watch(forward)
+        asked = [pool.submit(embed, client, text) for text in TEXTS]
+        gate.wait()
+        eventually(lambda: server.llm.engine.pending == 8)
+        gate.may_pass.set()
+        began = time.monotonic()
+        answers = [one.result() for one in asked]
+        assert time.monotonic() - began < 5
+        assert {answered.status_code for answered in answers} == {503}
+        assert all(int(answered.headers["retry-after"]) >= 1 for answered in answers)
+        assert client.get("/health").status_code == 503
+        assert embed(client).status_code == 503
+        assert client.get("/ready").status_code == 503
+        assert client.get("/live").status_code == 200
+        told = client.get("/health").json()
+        assert told["error"]["type"] == "EngineDeadError"
+        assert "tiny: it has died" in told["detail"]
+        assert server.metric("engine_up", model="tiny") == 0
+    server.thread.join(PATIENCE)  # it ends by itself, a second later
+    assert not server.thread.is_alive()
+    assert deaths
+
+
+def test_the_other_models_are_served_while_one_is_dead_and_it_is_restarted(local, watch, deaths):
+    server = local(("good", "bad"), engine_restart=True)
+    bad = server.state.models.get("bad").llm
+    with server.client() as client:
+        expected = embed(client, "the sea", model="bad").json()["data"][0]["embedding"]
+        bad.engine.engine.step = lambda **_: dying(None)
+        assert embed(client, model="bad").status_code == 503
+        assert embed(client, model="good").status_code == 200
+        eventually(lambda: embed(client, model="bad").status_code == 200)
+        eventually(lambda: client.get("/health").status_code == 200)
+        again = embed(client, "the sea", model="bad").json()["data"][0]["embedding"]
+        np.testing.assert_allclose(again, expected, atol=1e-6)
+        assert bad.engine.most_seconds is not None
+    assert deaths
+
+
+# --- hangs ------------------------------------------------------------------------------------------------------------
+
+
+def test_of_a_model_that_hangs_health_tells_and_the_others_are_served(local, watch, gate, pool):
+    server = local(workers=2, limits={"hang_seconds": 0.5})
+    with server.client() as client:
+        poison = ids_of(server, "green sky")
+        watch(lambda sequences: gate(sequences) if poison in sequences else None)
+        server.llm.engine.engine.throughput.rate = 1e9
+        stuck = pool.submit(embed, client, "green sky")
+        gate.wait()
+        assert stuck.result(PATIENCE).status_code == 500
+        told = client.get("/health")
+        assert (told.status_code, "tiny: a batch does not end" in told.text) == (503, True)
+        assert embed(client, "the sea").status_code == 200
+        gate.may_pass.set()
+        eventually(lambda: client.get("/health").status_code == 200)
+        assert embed(client, "green sky").status_code == 200
+
+
+def test_where_no_worker_is_left_nobody_waits(local, watch, gate, pool):
+    server = local(limits={"hang_seconds": 0.5})
+    with server.client() as client:
+        watch(gate)
+        server.llm.engine.engine.throughput.rate = 1e9
+        stuck = pool.submit(embed, client, "green sky")
+        gate.wait()
+        behind = [pool.submit(embed, client, text) for text in TEXTS]
+        assert stuck.result(PATIENCE).status_code == 500
+        assert {one.result(PATIENCE).status_code for one in behind} == {500}
+        refused = embed(client)
+        assert (refused.status_code, "does not work at present" in refused.text) == (503, True)
+        assert client.get("/health").status_code == 503
+        gate.may_pass.set()
+        eventually(lambda: client.get("/health").status_code == 200)
+        assert embed(client).status_code == 200
+
+
+def test_a_slow_batch_that_was_to_be_expected_does_not_hang(local, watch, gate, pool):
+    server = local(limits={"hang_seconds": 0.2})
+    with server.client() as client:
+        watch(gate)
+        server.llm.engine.engine.throughput.rate = 0.1  # tokens a second
+        slow = pool.submit(embed, client)
+        gate.wait()
+        time.sleep(1.0)
+        assert client.get("/health").status_code == 200
+        gate.may_pass.set()
+        assert slow.result().status_code == 200
+
+
+# --- waits ------------------------------------------------------------------------------------------------------------
+
+
+def measured(server, rate):
+    """The server, as if its engine computed so many tokens a second, whatever it does."""
+    throughput = server.llm.engine.engine.throughput
+    throughput.rate, throughput.note = rate, lambda *_, **__: None
+    return server
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_who_would_wait_too_long_is_refused_with_when_to_come_again(local, watch, gate, pool, status):
+    server = measured(local(limits={"queue_wait": 2.0}, overload_status=status), rate=10)
+    with server.client() as client:
+        watch(gate)
+        running = pool.submit(embed, client, " ".join(TEXTS))
+        gate.wait()
+        tokens = server.llm.engine.waiting_tokens
+        refused = embed(client)
+        told = refused.json()
+        assert (refused.status_code, told["error"]["type"]) == (status, "overloaded_error")
+        assert "rate limit" not in refused.text.lower().replace("_", " ")
+        wait = tokens / 10 - 2.0
+        assert wait > 0
+        assert int(refused.headers["retry-after-ms"]) == pytest.approx(wait * 1000, abs=2)
+        assert wait <= int(refused.headers["retry-after"]) <= wait + 2
+        eventually(lambda: server.metric("requests_refused_total", reason="queue") == 1)
+        gate.may_pass.set()
+        assert running.result().status_code == 200
+        assert embed(client).status_code == 200
+
+
+def test_who_is_in_a_hurry_is_refused_at_once_or_dropped_in_time(local, watch, gate, pool):
+    server = measured(local(), rate=10)
+    with server.client() as client:
+        watch(gate)
+        running = pool.submit(embed, client, "a boat on the sea")
+        gate.wait()
+        hopeless = embed(client, headers={"x-request-timeout-ms": "100"})
+        assert (hopeless.status_code, "retry-after-ms" in hopeless.headers) == (503, True)
+        eventually(lambda: server.metric("requests_refused_total", reason="hopeless") == 1)
+        server.llm.engine.engine.throughput.rate = 1e9
+        began = time.monotonic()
+        late = embed(client, headers={"x-request-timeout-ms": "200"})
+        assert (late.status_code, time.monotonic() - began < 10) == (504, True)
+        assert late.json()["error"]["type"] == "DeadlineExceededError"
+        assert embed(client, headers={"x-request-timeout-ms": "soon"}).status_code == 400
+        gate.may_pass.set()
+        assert running.result().status_code == 200
+        eventually(lambda: server.llm.engine.pending == 0)
+
+
+def test_a_client_that_goes_away_takes_its_work_with_it(local, watch, gate, pool):
+    server = local()
+    with server.client() as client:
+        watch(gate)
+        running = pool.submit(embed, client, "a boat on the sea")
+        gate.wait()
+        body = b'{"input": ["a cat", "a dog", "a fish"]}'
+        with server.connect() as connection:
+            head = b"POST /v1/embeddings HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+            connection.sendall(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+            eventually(lambda: server.llm.engine.pending == 4)
+            queued = [one for one in server.llm.engine.waiting() if len(one.input_ids) < 5]
+        began = time.monotonic()
+        eventually(lambda: all(one.cancelled for one in queued))
+        assert time.monotonic() - began < 2  # alone on a machine it takes some milliseconds
+        eventually(lambda: server.metric("requests_refused_total", reason="gone") == 1)
+        gate.may_pass.set()
+        assert running.result().status_code == 200
+        eventually(lambda: server.llm.engine.pending == 0)
+        assert server.llm.engine.engine.stats.failures == 0
+
+
+# --- lanes ------------------------------------------------------------------------------------------------------------
+
+BULK = {"x-millpond-lane": "bulk"}
+
+
+def test_what_is_in_bulk_lets_the_others_pass_and_is_not_starved(local, watch, gate, pool):
+    server = local()
+    seen = []
+
+    def forward(sequences):
+        gate(sequences)
+        seen.append({len(one) for one in sequences})
+
+    with server.client() as client:
+        watch(forward)
+        first = pool.submit(embed, client)
+        gate.wait()
+        bulk = pool.submit(embed, client, [f"{TEXTS[0]} {text}" for text in TEXTS], headers=BULK)
+        eventually(lambda: server.llm.engine.pending == 9)
+        urgent = [pool.submit(embed, client, text) for text in TEXTS[:2]]
+        eventually(lambda: server.llm.engine.pending == 11)
+        gate.may_pass.set()
+        assert {one.result().status_code for one in (first, bulk, *urgent)} == {200}
+    assert len(seen) == 3
+    assert max(seen[1]) < min(seen[2])  # the short ones shared a batch, and went first
+
+
+def test_bulk_is_refused_while_the_others_are_taken(local, watch, gate, pool):
+    server = measured(local(limits={"queue_wait": 1.0}), rate=10)
+    with server.client() as client:
+        watch(gate)
+        bulk = pool.submit(embed, client, TEXTS, headers=BULK)
+        gate.wait()
+        assert embed(client, headers=BULK).status_code == 503
+        urgent = pool.submit(embed, client, "the sea")
+        eventually(lambda: server.llm.engine.pending == 9)
+        gate.may_pass.set()
+        assert (bulk.result().status_code, urgent.result().status_code) == (200, 200)

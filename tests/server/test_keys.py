@@ -1,0 +1,157 @@
+"""Who may use a server: keys, the routes that need none, and browsers."""
+
+import os
+import time
+
+import pytest
+
+PUBLIC = {"/live", "/health", "/ready", "/ping"}
+
+
+def test_without_keys_all_may(local):
+    with local().client() as client:
+        assert client.get("/v1/models").status_code == 200
+
+
+def walk(app):
+    """Method and path of all that is mounted, the pages too."""
+    while not hasattr(app, "routes"):
+        app = app.app
+    return sorted((method, route.path) for route in app.routes for method in route.methods)
+
+
+def test_every_route_but_those_of_liveness_needs_a_key(local, plugin_manager, folder):
+    from millpond import AsyncLLM
+    from millpond_server.app import build_app
+    from millpond_server.models import Models, ServedModel
+    from millpond_server.settings import Settings
+
+    llm = AsyncLLM(folder, num_workers=1)
+    llm.engine.close()
+    table = walk(build_app(plugin_manager.registry, Models([ServedModel(names=("tiny",), llm=llm)]), Settings()))
+    assert ("POST", "/pooling") in table
+    assert ("GET", "/openapi.json") in table
+    with local(api_keys=("right",)).client() as client:
+        for method, path in table:
+            status = client.request(method, path.replace("{id:path}", "tiny")).status_code
+            assert (status == 401) == (path not in PUBLIC), (method, path, status)
+            if path in PUBLIC and method != "HEAD":
+                assert status == 200
+        for path in ("/", "/nope", "/health/", "/health/x", "//health", "/HEALTH", "/live%2f"):
+            assert client.get(path).status_code == 401, path
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"authorization": "Bearer right"}, 200),
+        ({"authorization": "bEaReR   right"}, 200),
+        ({"authorization": "Bearer second"}, 200),
+        ({"x-api-key": "right"}, 200),
+        ({"api-key": "second"}, 200),
+        ({"authorization": "Bearer wrong", "x-api-key": "right"}, 200),
+        ({}, 401),
+        ({"authorization": "Bearer wrong"}, 401),
+        ({"authorization": "Bearer"}, 401),
+        ({"authorization": "Bearer right second"}, 401),
+        ({"authorization": "Basic right"}, 401),
+        ({"authorization": "right"}, 401),
+        ({"authorization": "Bearer rïght"}, 401),
+        ({"x-api-key": "\udcff".encode("utf-8", "surrogateescape")}, 401),
+        ({"authorization": "Bearer " + "x" * 5000}, 401),
+    ],
+)
+def test_keys(local, headers, status):
+    sent = {name: value if isinstance(value, bytes) else value.encode() for name, value in headers.items()}
+    with local(api_keys=("right", "second")).client() as client:
+        answered = client.get("/v1/models", headers=sent)
+    assert answered.status_code == status
+    if status == 401:
+        told = answered.json()
+        assert told["error"]["type"] == "AuthenticationError"
+        assert told["detail"] == told["message"] == told["error"]["message"]
+        assert answered.headers["www-authenticate"] == "Bearer"
+        assert "wrong" not in answered.text
+
+
+def test_models_and_metrics_may_be_public(local):
+    with local(api_keys=("right",), public_models=True, public_metrics=True).client() as client:
+        assert [client.get(path).status_code for path in ("/v1/models", "/models", "/metrics")] == [200, 200, 200]
+        assert client.get("/v1/models/tiny").status_code == 401
+        assert client.post("/v1/embeddings", json={"input": "a"}).status_code == 401
+
+
+def test_a_file_of_keys_is_read_anew_when_it_changes(tmp_path, monkeypatch, caplog):
+    from millpond_server import keys
+
+    monkeypatch.setattr(keys, "LOOK_EVERY", 0.0)
+    file = tmp_path / "keys.txt"
+    file.write_text("# of the team\nfirst\n\n second \n", encoding="utf-8")
+    ring = keys.Keys(["given"], str(file))
+    assert [ring.take(key) for key in (b"given", b"first", b"second", b"# of the team", b"")] == [True] * 3 + [
+        False
+    ] * 2
+    file.write_text("third\n", encoding="utf-8")
+    os.utime(file, ns=(time.time_ns(), time.time_ns() + 1_000_000))
+    assert [ring.take(key) for key in (b"given", b"first", b"third")] == [True, False, True]
+    file.write_text("", encoding="utf-8")
+    os.utime(file, ns=(time.time_ns(), time.time_ns() + 2_000_000))
+    assert ring.take(b"third")
+    file.unlink()
+    assert ring.take(b"third")
+    assert "stay as they are" in caplog.text
+    with pytest.raises(OSError, match=r"keys\.txt"):
+        keys.Keys([], str(file))
+
+
+def test_a_file_without_keys_is_no_open_server(tmp_path):
+    from millpond_server.keys import Keys
+
+    (tmp_path / "keys").write_text("# none yet\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="holds no key"):
+        Keys([], str(tmp_path / "keys"))
+
+
+def test_every_key_is_compared_whichever_is_right(monkeypatch):
+    from millpond_server import keys
+
+    compared = []
+    monkeypatch.setattr(keys, "compare_digest", lambda a, b: compared.append((a, b)) or a == b)
+    ring = keys.Keys(["a", "b", "c"])
+    for key in (b"a", b"c", b"nope"):
+        compared.clear()
+        ring.take(key)
+        assert len(compared) == 3
+        assert {len(one) for pair in compared for one in pair} == {32}
+
+
+# --- browsers ---------------------------------------------------------------------------------------------------------
+
+ASKS = {"origin": "https://shop.example", "access-control-request-method": "POST"}
+
+
+def test_no_page_of_another_site_may_read_anything(local):
+    with local().client() as client:
+        answered = client.get("/v1/models", headers={"origin": "https://shop.example"})
+        assert "access-control-allow-origin" not in answered.headers
+        assert client.options("/v1/embeddings", headers=ASKS).status_code == 405
+        sent = {"origin": "https://shop.example", "content-type": "text/plain"}
+        assert client.post("/v1/embeddings", content=b'{"input": "a"}', headers=sent).status_code == 400
+
+
+def test_pages_of_named_sites_may(local):
+    with local(cors_origins=("https://shop.example",), api_keys=("right",)).client() as client:
+        assert client.options("/v1/embeddings", headers=ASKS).headers["access-control-allow-origin"] == ASKS["origin"]
+        other = client.options("/v1/embeddings", headers={**ASKS, "origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
+        refused = client.get("/v1/models", headers={"origin": ASKS["origin"]})
+        assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, ASKS["origin"])
+
+
+def test_a_root_path_is_taken_away_wherever_the_proxy_leaves_it(local):
+    with local(root_path="/ml/v2", api_keys=("right",)).client() as client:
+        own = {"authorization": "Bearer right"}
+        assert client.get("/ml/v2/health").status_code == client.get("/health").status_code == 200
+        assert client.get("/ml/v2/v1/models", headers=own).status_code == 200
+        assert client.get("/ml/v2/v1/models").status_code == 401
+        assert client.get("/ml/v2x/health").status_code == 401
