@@ -1,6 +1,7 @@
-"""What the README and docs/ show works: Python blocks run, commands of ``millpond`` exit with 0.
+"""What the README and docs/ show works: Python blocks run, commands of ``millpond`` and ``curl`` exit with 0.
 
-The blocks of a page run from top to bottom in one empty folder and share their names. A block that cannot run says so,
+The blocks of a page run from top to bottom in one empty folder and share their names; a server that a page starts is
+there until its end. A block that cannot run says so,
 and why, behind its language: ```` ```python no-run: needs a server ````.
 """
 
@@ -10,7 +11,9 @@ import stat
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -59,7 +62,7 @@ def blocks_of(markdown: str) -> Iterator[Block]:
 def commands_of(block: Block) -> list[str]:
     joined = re.sub(r"\\\n(?:> ?)?", " ", block.text)
     prompts = [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
-    return [command for command in prompts if re.match(r"(.*\| *)?millpond\b", command)]
+    return [command for command in prompts if re.match(r"(.*\| *)?(millpond|curl)\b", command)]
 
 
 PAGES = {
@@ -116,17 +119,41 @@ def run_command(command: str, folder: Path, environment: dict[str, str]) -> None
     assert done.returncode == 0, f"$ {command}\nexited with {done.returncode}\n{done.stdout}{done.stderr}"
 
 
+@contextmanager
+def running(command: str, folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A server, from when it listens until the block ends."""
+    log = folder / "server.log"
+    with log.open("w", encoding="utf-8") as file:
+        server = subprocess.Popen(
+            ["bash", "-c", f"exec {command}"], cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT
+        )
+        try:
+            deadline = time.monotonic() + SECONDS_A_COMMAND
+            while "listens on" not in log.read_text(encoding="utf-8"):
+                ended = server.poll() is not None or time.monotonic() > deadline
+                assert not ended, f"$ {command}\n{log.read_text(encoding='utf-8')}"
+                time.sleep(0.1)
+            yield
+        finally:
+            server.terminate()
+            server.wait(SECONDS_A_COMMAND)
+
+
 @pytest.mark.parametrize("page", [page for page, blocks in PAGES.items() if any(block.runs for block in blocks)])
 def test_page_works_as_shown(page, tmp_path, monkeypatch, page_module, shell_environment):
     monkeypatch.chdir(tmp_path)
-    for block in PAGES[page]:
-        if not block.runs:
-            continue
-        if block.language == "python":
-            run_python(block, page, page_module)
-        else:
+    with ExitStack() as servers:
+        for block in PAGES[page]:
+            if not block.runs:
+                continue
+            if block.language == "python":
+                run_python(block, page, page_module)
+                continue
             for command in commands_of(block):
-                run_command(command, tmp_path, shell_environment)
+                if command.startswith("millpond serve "):
+                    servers.enter_context(running(command, tmp_path, shell_environment))
+                else:
+                    run_command(command, tmp_path, shell_environment)
 
 
 def test_a_block_that_does_not_run_says_why():
