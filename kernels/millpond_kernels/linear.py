@@ -10,7 +10,8 @@ TILE = 64  # rows of a product on an accelerator, where one row at a time would 
 class LinearTorch:
     """torch's own linear map.
 
-    Every kernel of the op is built and called like this one.
+    Every kernel of the op is built and called like this one. One that can compute two maps with a GELU between them in
+    one go has a method ``after_gelu`` besides (see ``LinearInt8Native``).
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:

@@ -4,13 +4,14 @@ A row of x becomes ``scale * (q - zero)`` with q from 0 to 255 and zero an integ
 ``scale * q`` with q from -127 to 127. The sums of products are exact integers. (Jacob et al., 2018, arXiv 1712.05877.)
 """
 
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import pad
 
 from millpond.nn.threads import op_threads
+from millpond_kernels.gelu import gelu_native
 from millpond_kernels.linear import padded
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import rows_of_floats
@@ -106,6 +107,48 @@ class LinearInt8Native:
             op_threads(),
         )
         return output
+
+    def after_gelu(self, first: object, gelu: object) -> "Callable[[Tensor], Tensor] | None":
+        """[rows, inputs of ``first``] -> [rows, outputs]: ``first``, the exact GELU and this map, in one go.
+
+        What lies between the two maps stays in the processor's cache. The bias of this one is left to the op that
+        follows. None if one of the others is not compiled code that this can be joined with.
+        """
+        if isinstance(first, LinearInt8Native) and first.outputs == self.inputs and gelu is gelu_native:
+            return partial(_feed_forward, first, self)
+        return None
+
+
+def _feed_forward(up: LinearInt8Native, down: LinearInt8Native, x: "Tensor") -> "Tensor":
+    x = rows_of_floats(x, up.inputs)
+    rows = x.size(0)
+    output = torch.empty(rows, down.outputs)
+    multiply, scratch_size = _functions_of_two()
+    scratch = torch.empty(scratch_size(up.inputs, up.outputs), dtype=torch.uint8)
+    multiply(
+        x.data_ptr(),
+        up.panels.data_ptr(),
+        up.scales.data_ptr(),
+        up.sums.data_ptr(),
+        None if up.bias is None else up.bias.data_ptr(),
+        down.panels.data_ptr(),
+        down.scales.data_ptr(),
+        down.sums.data_ptr(),
+        output.data_ptr(),
+        rows,
+        up.inputs,
+        up.outputs,
+        down.outputs,
+        scratch.data_ptr(),
+        op_threads(),
+    )
+    return output
+
+
+@cache
+def _functions_of_two() -> "tuple[Callable[..., None], Callable[[int, int], int]]":
+    multiply = function("millpond_feed_forward_int8", *[POINTER] * 9, *[INT] * 4, POINTER, INT)
+    return multiply, function("millpond_feed_forward_int8_scratch", INT, INT, returns=INT)
 
 
 @cache

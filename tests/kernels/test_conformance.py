@@ -2,11 +2,16 @@
 
 from types import MappingProxyType
 
+import torch
+from torch.nn import functional
+
 from millpond.testing.conformance import KernelConformance
-from millpond.testing.kernel_cases import AttentionCases
+from millpond.testing.kernel_cases import AttentionCases, LinearCases
 from millpond_kernels import attention_sdpa
+from millpond_kernels.gelu import gelu_native
 
 IN_BYTES = MappingProxyType({"float32": 0.03})
+TWICE_IN_BYTES = MappingProxyType({"float32": 0.06})
 
 
 class TestAttentionReference(KernelConformance):
@@ -109,6 +114,27 @@ class TestLinearInt8Torch(KernelConformance):
 class TestLinearInt8Native(KernelConformance):
     name = "linear.int8_native"
     tolerances = IN_BYTES
+
+
+class TwoMapsWithGeluBetween(LinearCases):
+    """In one go where the kernel can, else by its maps one by one."""
+
+    def tensors(self, num_tokens, width, setting, generator):
+        found = super().tensors(num_tokens, width, setting, generator)
+        return found | {"second": torch.randn(width, setting["out"], generator=generator) / setting["out"] ** 0.5}
+
+    def call(self, kernel, tensors, lengths, setting):
+        del lengths, setting
+        up, down = kernel(tensors["weight"], tensors.get("bias")), kernel(tensors["second"], None)
+        if hasattr(down, "after_gelu"):
+            return down.after_gelu(up, gelu_native)(tensors["x"])
+        return down(functional.gelu(up(tensors["x"])))
+
+
+class TestLinearInt8NativeInOneGo(KernelConformance):
+    name = "linear.int8_native"
+    cases = TwoMapsWithGeluBetween()
+    tolerances = TWICE_IN_BYTES
 
 
 def test_every_kernel_has_its_class(registry):

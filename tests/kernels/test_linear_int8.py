@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond_kernels import native
+from millpond_kernels.gelu import gelu_native, gelu_torch
+from millpond_kernels.linear import LinearTorch
 from millpond_kernels.linear_int8 import LinearInt8Native, LinearInt8Torch
 
 compiled = pytest.mark.skipif(
@@ -95,3 +97,27 @@ def test_what_is_not_finite_spoils_its_row_and_no_other(kernel, bad, place):
     spoilt = ~kernel(weight, None)(x).isfinite()
     assert spoilt[4].all()
     assert not spoilt[[row for row in range(15) if row != 4]].any()
+
+
+@compiled
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 130), *[st.integers(1, 150)] * 3, st.booleans(), st.integers(0, 1000))
+def test_two_maps_in_one_go_are_the_two_one_by_one(rows, inputs, inner, outputs, biased, seed):
+    x, weight, bias = map(torch.from_numpy, draw(rows, inputs, inner, seed))
+    second = torch.from_numpy(draw(1, inner, outputs, seed + 1)[1])
+    up, down = LinearInt8Native(weight, bias if biased else None), LinearInt8Native(second, torch.randn(outputs))
+    between = gelu_native(up(x), torch.zeros(inner))
+    both = down.after_gelu(up, gelu_native)
+    step = step_of(between.numpy(), second.numpy())
+    torch.testing.assert_close(both(x), down(between, add_bias=False), atol=step, rtol=1e-5)
+
+
+@compiled
+def test_two_maps_in_one_go_need_the_compiled_code_for_all_of_it():
+    _, weight, bias = map(torch.from_numpy, draw(1, 40, 40, 1))
+    up = LinearInt8Native(weight, bias)
+    assert up.after_gelu(up, gelu_native) is not None
+    assert up.after_gelu(up, gelu_torch) is None
+    assert up.after_gelu(up, None) is None
+    assert up.after_gelu(LinearTorch(weight, bias), gelu_native) is None
+    assert up.after_gelu(LinearInt8Native(weight[:30], None), gelu_native) is None

@@ -46,6 +46,14 @@ def mapped(kernel, rows, generator):
     return lambda: linear(x)
 
 
+def mapped_twice(kernel, rows, generator):
+    up = kernel(torch.randn(1000, 300, generator=generator) / 20, torch.randn(1000, generator=generator))
+    down = kernel(torch.randn(310, 1000, generator=generator), None)
+    x = torch.randn(rows, 300, generator=generator)
+    both = down.after_gelu(up, gelu_native)
+    return lambda: both(x)
+
+
 def between(kernel, rows, generator):
     x, residual = torch.randn(2, rows, 1001, generator=generator)
     bias, weight, shift = torch.randn(3, 1001, generator=generator)
@@ -57,6 +65,7 @@ def between(kernel, rows, generator):
 OPS = [
     pytest.param(mapped, LinearNative, id="linear"),
     pytest.param(mapped, LinearInt8Native, id="linear_int8", marks=in_bytes),
+    pytest.param(mapped_twice, LinearInt8Native, id="feed_forward_int8", marks=in_bytes),
     pytest.param(attended, attention, id="attention"),
     pytest.param(attended, attention_int8, id="attention_int8", marks=in_bytes),
     pytest.param(between, gelu_native, id="gelu"),

@@ -20,6 +20,22 @@ INLINE void store_bytes(uint8_t *to, ivec values) {
     memcpy(to, &packed, sizeof packed);
 }
 
+#if WIDTH == 16
+/* Rounded to the nearest integer; what is not finite becomes any. */
+INLINE ivec nearest(vec value) { return (ivec)_mm512_cvtps_epi32(value); }
+
+/* Rounded to the nearest integer, from 0 to 255; a NaN becomes any. */
+INLINE void store_rounded(uint8_t *to, vec value) {
+    const __m128i packed = _mm512_cvtusepi32_epi8((__m512i)nearest(larger(splat(0), value)));
+    memcpy(to, &packed, sizeof packed);
+}
+
+/* The largest magnitude of each lane, as the bits of a float: infinity is above all numbers, and NaN above that. */
+INLINE ivec larger_magnitude(ivec most, vec value) {
+    return (ivec)_mm512_max_epu32((__m512i)most, (__m512i)((ivec)value & INT32_MAX));
+}
+#endif
+
 /* Four bytes in every lane. */
 INLINE ivec splat_four(const uint8_t *from) {
     int32_t four;

@@ -7,7 +7,10 @@
  */
 
 #include "bytes.h"
+#include "gelu.h"
 #include "pool.h"
+
+#include <stdbool.h>
 
 #if WIDTH == 16
 
@@ -16,8 +19,10 @@ enum {
     COLUMNS8 = 2,
     PANEL = COLUMNS8 * WIDTH,
     BLOCK = 8 * ROWS8,   /* rows that stay in the cache for all panels */
+    BLOCK_OF_TWO = 4 * ROWS8, /* the same where what lies between two maps stays there too */
     LEAST = 1 << 20,     /* multiply-and-adds of a part, some microseconds */
     LEAST_ROW = 1 << 14, /* numbers that are quantised in a part */
+    SIDE_BY_SIDE = 4,    /* sums that do not wait for one another */
 };
 
 /* What undoes the quantisation of a row. */
@@ -39,21 +44,29 @@ static struct quantised quantise(const float *x, int64_t inputs, uint8_t *q, int
     const int64_t full = inputs - inputs % WIDTH;
     vec rest = {0};
     memcpy(&rest, x + full, sizeof(float) * (inputs - full));
-    vec most = larger(rest, splat(0)), least = smaller(rest, splat(0)), spoilt = rest * 0;
-    for (int64_t k = 0; k < full; k += WIDTH) {
+    vec most = larger(rest, splat(0)), least = smaller(rest, splat(0)), spoilt[SIDE_BY_SIDE] = {rest * 0};
+    int64_t k = 0;
+    for (; k + SIDE_BY_SIDE * WIDTH <= full; k += SIDE_BY_SIDE * WIDTH)
+        UNROLL for (int i = 0; i < SIDE_BY_SIDE; i++) {
+            const vec value = load(x + k + i * WIDTH);
+            most = larger(most, value);
+            least = smaller(least, value);
+            spoilt[i] += value * 0; /* NaN for NaN and infinity, which the comparisons may lose */
+        }
+    for (; k < full; k += WIDTH) {
         const vec value = load(x + k);
         most = larger(most, value);
         least = smaller(least, value);
-        spoilt += value * 0; /* NaN for NaN and infinity, which the comparisons may lose */
+        spoilt[0] += value * 0;
     }
+    UNROLL for (int i = 1; i < SIDE_BY_SIDE; i++) spoilt[0] += spoilt[i];
     const float highest = largest_of(most), lowest = -largest_of(-least);
     const float scale = (highest - lowest) / 255.0f, inverse = scale > 0 ? 1.0f / scale : 0;
     const float zero = rintf(-lowest * inverse);
-    for (int64_t k = 0; k < stride; k += WIDTH) {
-        const vec value = k < full ? load(x + k) : k == full ? rest : (vec){0};
-        store_bytes(q + k, rounded(value * inverse + zero));
-    }
-    return (struct quantised){.scale = scale + sum_of(spoilt), .zero = (int32_t)zero};
+    for (k = 0; k < full; k += WIDTH) store_rounded(q + k, load(x + k) * inverse + zero);
+    if (full < inputs) store_rounded(q + full, rest * inverse + zero);
+    for (k = whole_vectors(inputs); k < stride; k += WIDTH) store_rounded(q + k, splat(0));
+    return (struct quantised){.scale = scale + sum_of(spoilt[0]), .zero = (int32_t)zero};
 }
 
 INLINE void multiply_tile(const uint8_t *q, int64_t inputs, const struct quantised *of_rows, const struct weights *w,
@@ -101,25 +114,36 @@ struct product {
     struct quantised *of_rows;
     const struct weights *weights;
     float *y;
-    int64_t rows, inputs, stride, outputs;
+    int64_t rows, inputs, x_stride, stride, outputs, y_stride;
+    bool bend; /* whether results go through GELU; y then has whole panels */
 };
 
 static void quantise_rows(const void *job, int64_t start, int64_t stop, int64_t thread) {
     const struct product *p = job;
     (void)thread;
     for (int64_t row = start; row < stop; row++)
-        p->of_rows[row] = quantise(p->x + row * p->inputs, p->inputs, p->q + row * p->stride, p->stride);
+        p->of_rows[row] = quantise(p->x + row * p->x_stride, p->inputs, p->q + row * p->stride, p->stride);
 }
 
 static void multiply_panels(const void *job, int64_t start, int64_t stop, int64_t thread) {
     const struct product *p = job;
     (void)thread;
     for (int64_t column = start * PANEL; column < stop * PANEL; column += PANEL)
-        for (int64_t row = 0; row < p->rows; row += ROWS8)
-            multiply(p->q + row * p->stride, p->stride, p->of_rows + row, p->weights, column,
-                     p->y + row * p->outputs + column, p->outputs,
-                     p->outputs - column < PANEL ? p->outputs - column : PANEL,
-                     p->rows - row < ROWS8 ? p->rows - row : ROWS8);
+        for (int64_t row = 0; row < p->rows; row += ROWS8) {
+            const int64_t rows = p->rows - row < ROWS8 ? p->rows - row : ROWS8;
+            float *y = p->y + row * p->y_stride + column;
+            multiply(p->q + row * p->stride, p->stride, p->of_rows + row, p->weights, column, y, p->y_stride,
+                     p->y_stride - column < PANEL ? p->y_stride - column : PANEL, rows);
+            for (int64_t r = 0; p->bend && r < rows; r++)
+                UNROLL for (int c = 0; c < PANEL; c += WIDTH)
+                    store(y + r * p->y_stride + c, gelu(load(y + r * p->y_stride + c)));
+        }
+}
+
+static void compute(const struct product *block, int64_t threads) {
+    millpond_in_parts(quantise_rows, block, block->rows, part_size(block->inputs, LEAST_ROW), threads);
+    millpond_in_parts(multiply_panels, block, (block->outputs + PANEL - 1) / PANEL,
+                      part_size(block->rows * block->inputs * PANEL, LEAST), threads);
 }
 
 /* x is [rows, inputs] and y [rows, outputs], without gaps; bias may be NULL. scratch: millpond_linear_int8_scratch()
@@ -130,15 +154,49 @@ void millpond_linear_int8(const float *x, const int8_t *panels, const float *sca
     const struct weights weights = {.panels = panels, .scales = scales, .sums = sums, .bias = bias};
     struct quantised of_rows[BLOCK];
     struct product block = {.q = scratch, .of_rows = of_rows, .weights = &weights, .inputs = inputs,
-                            .stride = whole_vectors(inputs), .outputs = outputs};
+                            .x_stride = inputs, .stride = whole_vectors(inputs), .outputs = outputs,
+                            .y_stride = outputs};
     for (int64_t first = 0; first < rows; first += BLOCK) {
         block.x = x + first * inputs;
         block.y = y + first * outputs;
         block.rows = rows - first < BLOCK ? rows - first : BLOCK;
-        millpond_in_parts(quantise_rows, &block, block.rows, part_size(inputs, LEAST_ROW), threads);
-        millpond_in_parts(multiply_panels, &block, (outputs + PANEL - 1) / PANEL,
-                          part_size(block.rows * inputs * PANEL, LEAST), threads);
+        compute(&block, threads);
     }
+}
+
+static int64_t whole_panels(int64_t count) { return (count + PANEL - 1) / PANEL * PANEL; }
+
+/* y = GELU(x @ first.T + bias) @ second.T, block by block: what lies between does not leave the cache. x is [rows,
+ * inputs], y [rows, outputs], first [inner, inputs] and second [outputs, inner], each as for millpond_linear_int8;
+ * scratch: millpond_feed_forward_int8_scratch() bytes. */
+void millpond_feed_forward_int8(const float *x, const int8_t *panels, const float *scales, const int32_t *sums,
+                                const float *bias, const int8_t *second_panels, const float *second_scales,
+                                const int32_t *second_sums, float *y, int64_t rows, int64_t inputs, int64_t inner,
+                                int64_t outputs, char *scratch, int64_t threads) {
+    const struct weights weights = {.panels = panels, .scales = scales, .sums = sums, .bias = bias};
+    const struct weights second_weights = {.panels = second_panels, .scales = second_scales, .sums = second_sums};
+    float *between = (float *)scratch;
+    uint8_t *q = (uint8_t *)(between + BLOCK_OF_TWO * whole_panels(inner));
+    struct quantised of_rows[BLOCK_OF_TWO];
+    struct product first = {.q = q, .of_rows = of_rows, .weights = &weights, .y = between, .inputs = inputs,
+                            .x_stride = inputs, .stride = whole_vectors(inputs), .outputs = inner,
+                            .y_stride = whole_panels(inner), .bend = true};
+    struct product second = {.x = between, .q = q, .of_rows = of_rows, .weights = &second_weights, .inputs = inner,
+                             .x_stride = whole_panels(inner), .stride = whole_vectors(inner), .outputs = outputs,
+                             .y_stride = outputs};
+    for (int64_t row = 0; row < rows; row += BLOCK_OF_TWO) {
+        first.x = x + row * inputs;
+        second.y = y + row * outputs;
+        first.rows = second.rows = rows - row < BLOCK_OF_TWO ? rows - row : BLOCK_OF_TWO;
+        compute(&first, threads);
+        compute(&second, threads);
+    }
+}
+
+/* How many bytes of scratch millpond_feed_forward_int8 needs. */
+int64_t millpond_feed_forward_int8_scratch(int64_t inputs, int64_t inner) {
+    const int64_t widest = whole_vectors(inputs > inner ? inputs : inner);
+    return BLOCK_OF_TWO * ((int64_t)sizeof(float) * whole_panels(inner) + widest);
 }
 
 /* How many bytes of scratch millpond_linear_int8 needs. */
