@@ -47,25 +47,30 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
         self, items: Sequence[tuple[Prompt, PoolingParams]]
     ) -> list[list[PoolingRequest] | InvalidInputError]:
         """The requests of each prompt, all tokenised at once."""
-        made: list[list[PoolingRequest] | InvalidInputError] = []
-        ready: list[tuple[int, tuple[Prompt, PoolingParams]]] = []
-        for place, (data, params) in enumerate(items):
-            made.append([])
-            try:
-                ready.append((place, (self.prompts.before(data, params), params)))
-            except InvalidInputError as error:
-                made[place] = error
-        rendered = self.renderer.render([item for _, item in ready])
-        for (place, (prompt, params)), result in zip(ready, rendered, strict=True):
-            if isinstance(result, InvalidInputError):
-                made[place] = result
-                continue
-            try:
-                first = 0 if self.pools_prompts else self.first_pooled(prompt, result, params)
-                made[place] = self.requests(result, params, first)
-            except InvalidInputError as error:
-                made[place] = error
-        return made
+        asked = [self._with_prompt(item) for item in items]
+        rendered = iter(self.renderer.render([item for item in asked if not isinstance(item, InvalidInputError)]))
+        return [item if isinstance(item, InvalidInputError) else self._made(item, next(rendered)) for item in asked]
+
+    def _with_prompt(self, item: tuple[Prompt, PoolingParams]) -> tuple[Prompt, PoolingParams] | InvalidInputError:
+        """The item as it is where nothing is put before its text: most are, and new tuples would cost time."""
+        data, params = item
+        try:
+            prompt = self.prompts.before(data, params)
+        except InvalidInputError as error:
+            return error
+        return item if prompt is data else (prompt, params)
+
+    def _made(
+        self, item: tuple[Prompt, PoolingParams], rendered: Rendered | InvalidInputError
+    ) -> list[PoolingRequest] | InvalidInputError:
+        if isinstance(rendered, InvalidInputError):
+            return rendered
+        prompt, params = item
+        try:
+            first = 0 if self.pools_prompts else self.first_pooled(prompt, rendered, params)
+            return self.requests(rendered, params, first)
+        except InvalidInputError as error:
+            return error
 
     def requests(self, rendered: Rendered, params: PoolingParams, first: int) -> list[PoolingRequest]:
         """The requests of a prompt's token ids; one, unless a task's processor makes more.
