@@ -39,11 +39,13 @@ class Server(uvicorn.Server):
 
     Attributes:
         exit_code: What the process shall exit with.
+        has_left: Whether something still ran when it ended.
     """
 
     def __init__(self, config: uvicorn.Config, state: State, limits: Limits, started: Callable[[], None]) -> None:
         super().__init__(config)
         self.exit_code = 0
+        self.has_left = False
         self._state = state
         self._limits = limits
         self._tell = started
@@ -76,15 +78,13 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more, finish what runs, and answer 503 to what is left."""
-        for server in self.servers:
-            server.close()
-        for listening in sockets or []:
-            listening.close()
+        await self._stop_listening(sockets or [])
         await self._until(lambda: not self.server_state.connections, 10 * STEP)  # some have just sent a request
         for connection in list(self.server_state.connections):
             connection.shutdown()
         await self._until(lambda: not self.server_state.tasks, self._limits.drain_seconds)
         left = len(self.server_state.tasks)
+        self.has_left = left > 0
         closing = asyncio.gather(*(_close(model.llm.engine) for model in self._state.models.served))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(closing), None if left == 0 else LAST_BYTES)
@@ -96,11 +96,42 @@ class Server(uvicorn.Server):
         if left:
             logger.warning("%d requests were not finished in time", left)
 
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+        """Listen no more, but take those who have connected already: closing the socket would cut them off."""
+        loop = asyncio.get_running_loop()
+        own = [listening.dup() for listening in sockets]
+        for server in self.servers:
+            server.close()
+        for listening in sockets:
+            listening.close()
+        await asyncio.sleep(0)
+        protocol: Any = self.config.http_protocol_class
+        connect = partial(
+            protocol,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            _loop=loop,
+        )
+        waiting = [connected for listening in own for connected in _accepted(listening)]
+        for connected in waiting:
+            await loop.connect_accepted_socket(connect, connected)
+
     async def _until(self, done: Callable[[], bool], seconds: float) -> None:
         """Wait for something, no longer than so many seconds, and not at all in a hurry."""
         end = time.monotonic() + seconds
         while not done() and not self.force_exit and time.monotonic() < end:  # noqa: ASYNC110  uvicorn tells nobody
             await asyncio.sleep(STEP)
+
+
+def _accepted(listening: socket.socket) -> list[socket.socket]:
+    """Those who have connected and were not taken yet; the socket is closed at once behind the last of them."""
+    waiting: list[socket.socket] = []
+    with listening, contextlib.suppress(BlockingIOError):
+        listening.setblocking(False)
+        while True:
+            waiting.append(listening.accept()[0])
+    return waiting
 
 
 def bind(settings: Settings) -> tuple[socket.socket, str]:
@@ -144,23 +175,23 @@ def run(app: ASGIApp, state: State, settings: Settings, listening: socket.socket
         started: Called once it listens.
 
     Returns:
-        The exit code. Where a thread hangs, or an engine has died, the process is ended instead.
+        The exit code. Where threads are still at work, or hang, the process is ended instead.
     """
     _allow_files(settings.limits.connections)
     with asyncio.Runner(loop_factory=configured(app, state, settings).get_loop_factory()) as runner:
-        exit_code = runner.run(serve(app, state, settings, listening, started))
+        server = runner.run(serve(app, state, settings, listening, started))
         if settings.uds is not None:
             Path(settings.uds).unlink(missing_ok=True)
         state.log.close()
-        if state.ailing or exit_code > SIGNALLED:
-            _exit_now(exit_code)
-    return exit_code
+        if server.has_left or state.ailing:
+            _exit_now(server.exit_code)
+    return server.exit_code
 
 
 async def serve(
     app: ASGIApp, state: State, settings: Settings, listening: socket.socket, started: Callable[[], None]
-) -> int:
-    """The same on the event loop that runs; returns the exit code."""
+) -> Server:
+    """The same on the event loop that runs; returns the server, which has ended."""
     for model in state.models.served:
         await warm_up(model.llm)
     server = Server(configured(app, state, settings), state, settings.limits, started)
@@ -171,10 +202,10 @@ async def serve(
     finally:
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
-    if not state.ailing:
+    if not (server.has_left or state.ailing):
         for model in state.models.served:
             await model.llm.close(finish=False)
-    return server.exit_code
+    return server
 
 
 def configured(app: ASGIApp, state: State, settings: Settings) -> uvicorn.Config:

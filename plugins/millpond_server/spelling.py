@@ -137,7 +137,7 @@ def _options(left: deque[str], made: Respelled) -> Iterator[tuple[str, str]]:
             made.without_effect.append(f"{name} {value}")
         elif name in MANY or name.partition(".")[0] in DOTTED:
             yield name, stated if sign else _next(left, word)
-            while name in MANY and left and not left[0].startswith("-"):
+            while name in MANY and not sign and left and not left[0].startswith("-"):
                 yield name, left.popleft()
         elif name == MODEL:
             made.words.append(stated if sign else _next(left, word))

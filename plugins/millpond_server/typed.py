@@ -66,8 +66,7 @@ def arguments_of(typed: ModelOptions) -> dict[str, Any]:
     for name in ("pooler_config", "hf_overrides"):
         if name in given:
             given[name] = _json_object(f"--{name.replace('_', '-')}", given[name])
-    if "kernels" in given:
-        given["kernels"] = _kernels(given["kernels"])
+    given["kernels"] = _kernels(given.get("kernels", ()))
     return given
 
 

@@ -36,9 +36,9 @@ class Running:
 
 
 @contextmanager
-def serving(*arguments, env=None):
+def serve_process(*arguments, env=None, port=("--port", "0")):
     """``millpond serve ...`` on a free port, until the block ends."""
-    command = [sys.executable, "-m", "millpond", "serve", *arguments, "--port", "0"]
+    command = [sys.executable, "-m", "millpond", "serve", *arguments, *port]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}
     )
@@ -76,8 +76,13 @@ def _address(lines, listens):
 
 
 @pytest.fixture(scope="session")
+def serving():
+    return serve_process
+
+
+@pytest.fixture(scope="session")
 def minilm_server():
-    with serving(MINILM) as running:
+    with serve_process(MINILM) as running:
         yield running
 
 
@@ -193,8 +198,7 @@ def local(folder, plugin_manager):
         app = around(build_app(plugin_manager.registry, models, chosen, state), state, chosen, keys)
         listens = threading.Event()
         work = serve(app, state, chosen, listening, listens.set)
-        thread = threading.Thread(target=lambda: codes.append(asyncio.run(work)), daemon=True)
-        codes = []
+        thread = threading.Thread(target=asyncio.run, args=(work,), daemon=True)
         thread.start()
         assert listens.wait(PATIENCE), "the server did not start"
         started.append((state, thread))

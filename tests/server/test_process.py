@@ -1,0 +1,250 @@
+"""``millpond serve`` as a process: what it says, what it answers while it ends, and with which code it exits."""
+
+import concurrent.futures
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx2
+import pytest
+
+PATIENCE = 60
+MINILM = "all-MiniLM-L6-v2"
+PLUGIN = """
+import os, time
+from dataclasses import replace
+from millpond.hookspecs import hookimpl
+from millpond.specs import ArchitectureSpec, RouteSpec
+
+@hookimpl
+def register_architectures():
+    target = f"{__name__}:Bert"
+    yield ArchitectureSpec(name="BertModel", target=target, tasks=("embed", "token_embed"), positions="absolute")
+
+@hookimpl
+def register_routes():
+    yield RouteSpec(name="POST /v1/hello", target=f"{__name__}:hello", tasks=("embed",))
+
+async def hello(request, llm, call):
+    (output,) = await llm.embed(request["text"])
+    return {"id": call.id("hello"), "tokens": output.num_prompt_tokens}
+
+def __getattr__(name):
+    if name != "Bert":
+        raise AttributeError(name)
+    from millpond_models.bert import BertModel
+
+    class Bert(BertModel):
+        def forward(self, batch):
+            if batch.num_tokens == 5:
+                raise KeyboardInterrupt
+            if batch.num_tokens % 10 == 9:
+                time.sleep(float(os.environ.get("NAP", "1")))
+            return super().forward(batch)
+
+    return Bert
+"""
+SLOW = {"input": " ".join(["boat"] * 7)}  # 9 tokens
+DEADLY = {"input": "a boat sea"}  # 5 tokens
+
+
+@pytest.fixture
+def napping(folder, install_plugin, serving):
+    """Serve a tiny model whose forward may be slow, or kill its engine."""
+    path = str(install_plugin(PLUGIN, "napping"))
+
+    def serve(*arguments, env=None):
+        return serving(folder, "--served-model-name", "tiny", *arguments, env={"PYTHONPATH": path, **(env or {})})
+
+    return serve
+
+
+def embed(running, body, **more):
+    with running.client() as client:
+        return client.post("/v1/embeddings", json=body, **more)
+
+
+def eventually(check):
+    end = time.monotonic() + PATIENCE
+    while not check():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+
+
+def load(running):
+    with running.client() as client:
+        return client.get("/load").json()["server_load"]
+
+
+# --- start ------------------------------------------------------------------------------------------------------------
+
+
+def test_it_says_what_it_serves_on_stderr_and_where_on_stdout(minilm_server):
+    told = "".join(minilm_server.lines)
+    row = next(line for line in minilm_server.lines if line.startswith(f"  {MINILM}  "))
+    assert re.search(r"embed, token_embed.*  cpu  +float32  .*attention\.\w+.*  256  +[\d,]+", row)
+    assert "API key  none: whoever reaches it may use it" in told
+    assert f"{minilm_server.address}/v1/embeddings" in told
+
+
+HELP = """
+import sys
+from millpond.cli import app
+try:
+    app(["serve", "--help"])
+except SystemExit:
+    print({"torch", "pydantic", "starlette", "numpy"} & set(sys.modules))
+"""
+
+
+def test_help_loads_neither_torch_nor_pydantic():
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert "--max-queue-wait" in done.stdout
+    assert done.stdout.endswith("set()\n"), done.stdout[-200:]
+
+
+@pytest.mark.slow
+def test_an_address_that_is_taken_is_told_before_the_model_is_loaded():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, "-m", "millpond", "serve", MINILM, "--port", str(taken.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Address already in use" in done.stderr
+
+
+def test_a_unix_socket_and_two_models(folder, serving, tmp_path):
+    path = tmp_path / "server.sock"
+    stale = socket.socket(socket.AF_UNIX)
+    stale.bind(str(path))
+    stale.close()
+    arguments = ("--served-model-name", "one", "two", "--uds", str(path), "--api-key", "k", "--log-format", "json")
+    with serving(folder, folder, *arguments, port=()) as running:
+        assert running.address == f"unix:{path}"
+        own = {"authorization": "Bearer k"}
+        with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path)), base_url="http://server") as client:
+            names = [card["id"] for card in client.get("/v1/models", headers=own).json()["data"]]
+            assert names == ["one", "two"]
+            for name in names:
+                told = client.post("/v1/embeddings", json={"input": "a boat", "model": name}, headers=own).json()
+                assert told["model"] == name
+    assert running.process.returncode == 0
+    assert not path.exists()
+    assert sum('"event":"request"' in line for line in running.lines) == 3
+
+
+# --- routes of plugins ------------------------------------------------------------------------------------------------
+
+
+def test_routes_of_a_plugin_are_mounted_when_named_and_a_dead_engine_ends_the_process_with_70(napping):
+    with napping("--routes", "napping") as running:
+        with running.client() as client:
+            told = client.post("/v1/hello", json={"text": "a cat"}, headers={"x-request-id": "it"}).json()
+            assert told == {"id": "hello-it", "tokens": 4}
+            assert "/v1/hello" in client.get("/openapi.json").json()["paths"]
+        assert embed(running, DEADLY).status_code == 503
+        began = time.monotonic()
+        assert running.process.wait(PATIENCE) == 70
+        assert time.monotonic() - began < 20
+    assert any("has died of KeyboardInterrupt" in line for line in running.lines)
+
+
+def test_a_plugin_that_brings_no_routes_is_told(registry):
+    from millpond_server.app import mounted
+    from millpond_server.settings import Settings
+
+    with pytest.raises(ValueError, match=r"--routes nobody: that plugin brings no routes; these do: .*server"):
+        next(mounted(registry, None, Settings(routes=("nobody",))))
+
+
+# --- end --------------------------------------------------------------------------------------------------------------
+
+
+def test_sigterm_finishes_what_runs_and_exits_with_0(napping):
+    with napping("--drain-delay", "1.0") as running, concurrent.futures.ThreadPoolExecutor() as pool:
+        with running.client() as client:
+            assert client.get("/ready").status_code == 200
+            slow = pool.submit(embed, running, SLOW)
+            eventually(lambda: load(running) == 1)
+            running.process.send_signal(signal.SIGTERM)
+            eventually(lambda: client.get("/ready").status_code == 503)
+            late = client.post("/v1/embeddings", json={"input": "a boat"})  # within the delay it is served
+            assert (late.status_code, late.headers["connection"]) == (200, "close")
+            assert client.get("/health").status_code == 200
+        assert slow.result().status_code == 200
+        assert running.process.wait(PATIENCE) == 0
+
+
+def test_what_is_not_finished_in_time_is_answered_503(napping):
+    with (
+        napping("--drain-timeout", "0.5", env={"NAP": "8"}) as running,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        slow = pool.submit(embed, running, SLOW)
+        eventually(lambda: load(running) == 1)
+        running.process.send_signal(signal.SIGTERM)
+        assert slow.result().status_code == 503
+        assert running.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_it_at_once(napping):
+    with napping(env={"NAP": "30"}) as running, concurrent.futures.ThreadPoolExecutor() as pool:
+        slow = pool.submit(embed, running, SLOW)
+        eventually(lambda: load(running) == 1)
+        began = time.monotonic()
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(PATIENCE) == 128 + signal.SIGTERM
+        assert time.monotonic() - began < 10
+        assert slow.result().status_code == 503
+
+
+@pytest.mark.slow
+def test_ctrl_c_finishes_what_runs_and_exits_with_130(napping):
+    with napping() as running, concurrent.futures.ThreadPoolExecutor() as pool:
+        slow = pool.submit(embed, running, SLOW)
+        eventually(lambda: load(running) == 1)
+        running.process.send_signal(signal.SIGINT)
+        assert slow.result().status_code == 200
+        assert running.process.wait(PATIENCE) == 130
+
+
+def test_sigterm_under_load_loses_no_request_that_was_accepted(napping):
+    outcomes, lost = [], []
+
+    def hammer(running):
+        while True:
+            try:
+                with running.client() as client:
+                    for number in range(50):
+                        answered = client.post("/v1/embeddings", json={"input": ["the sea"] * (number % 3 + 1)})
+                        outcomes.append(answered.status_code)
+            except httpx2.ConnectError:
+                return  # it listens no more
+            except httpx2.HTTPError as error:
+                lost.append(repr(error))
+
+    with napping("--drain-delay", "0.5") as running, concurrent.futures.ThreadPoolExecutor(16) as pool:
+        hammers = [pool.submit(hammer, running) for _ in range(16)]
+        eventually(lambda: len(outcomes) > 200)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(PATIENCE) == 0
+        for one in hammers:
+            one.result()
+    assert set(outcomes) == {200}
+    assert lost == []
+
+
+@pytest.mark.slow
+def test_kill_leaves_nothing_behind_that_a_successor_would_mind(folder, serving, tmp_path):
+    path = tmp_path / "server.sock"
+    for _ in range(2):
+        with serving(folder, "--uds", str(path), port=()) as running:
+            os.kill(running.process.pid, signal.SIGKILL)
+            running.process.wait(PATIENCE)
+    assert path.exists()

@@ -1,0 +1,234 @@
+"""``millpond serve``: command lines as people write them for vLLM, what they become, and which make no sense."""
+
+import json
+
+import pytest
+import typer
+from typer.main import get_command
+
+from millpond.cli import CommandError
+from millpond_server.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
+from millpond_server.serve import app
+from millpond_server.spelling import respell
+from millpond_server.typed import arguments_of, names_of, settings_of
+
+COMMAND = get_command(app)
+GROUPS = {group: group() for group in (AddressOptions, ModelOptions, AccessOptions, LimitOptions)}
+
+
+def parsed(*words):
+    """What typer makes of a command line: its models, and a dataclass of each group of options."""
+    context = typer.Context(COMMAND, info_name="serve")
+    COMMAND.parse_args(context, list(words))
+    given = context.params
+    made = [group(**{name: given[name] for name in vars(default)}) for group, default in GROUPS.items()]
+    return given["models"], *made
+
+
+def arguments(*words):
+    """Those of the model that differ from what they are by default."""
+    told = arguments_of(parsed("m", *words)[2])
+    default = arguments_of(ModelOptions())
+    return {name: value for name, value in told.items() if default.get(name) != value}
+
+
+def settings(*words, **environment):
+    _, address, _, access, limits = parsed("m", *words)
+    return settings_of(address, access, limits, environment)
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--max-model-len", "512"], {"max_model_len": 512}),
+        (["--max_model_len=512"], {"max_model_len": 512}),
+        (["--pooler-config", '{"pooling_type": "CLS"}'], {"pooler_config": {"pooling_type": "CLS"}}),
+        (["--pooler_config", '{"task": "embed"}'], {"pooler_config": {"task": "embed"}}),
+        (["--override-pooler-config", '{"normalize": false}'], {"pooler_config": {"normalize": False}}),
+        (
+            [
+                "--pooler-config.task",
+                "embed",
+                "--pooler_config.dimensions=32",
+                "--pooler-config.use_activation",
+                "false",
+            ],
+            {"pooler_config": {"task": "embed", "dimensions": 32, "use_activation": False}},
+        ),
+        (["--hf_overrides", '{"is_causal": false}'], {"hf_overrides": {"is_causal": False}}),
+        (
+            ["--hf-overrides.rope.theta", "1e6", "--hf-overrides.rope.kind", "linear", "--hf-overrides.names", '["a"]'],
+            {"hf_overrides": {"rope": {"theta": 1e6, "kind": "linear"}, "names": ["a"]}},
+        ),
+        (["--runner", "pooling", "--convert", "embed"], {"runner": "pooling", "convert": "embed"}),
+        (["--task", "embed"], {"task": "embed"}),
+        (["--trust-remote-code", "--revision", "abc"], {"trust_remote_code": True, "revision": "abc"}),
+        (["-q", "int8"], {"quantization": "int8"}),
+        (["--kernels", "attention=sdpa", "linear=torch"], {"kernels": {"attention": "sdpa", "linear": "torch"}}),
+        (["--kernel", "attention=sdpa", "--kernel", "a=b"], {"kernels": {"attention": "sdpa", "a": "b"}}),
+        (
+            ["--io-processor-plugin", "p", "--chat-template", "t.jinja"],
+            {"io_processor_plugin": "p", "chat_template": "t.jinja"},
+        ),
+        (["--max-num-batched-tokens", "64", "--max-num-seqs=2"], {"max_num_batched_tokens": 64, "max_num_seqs": 2}),
+        (["--num-workers", "1", "--no-profile"], {"num_workers": 1, "profile": False}),
+        (["--on-overflow", "truncate", "--dtype", "float32"], {"on_overflow": "truncate", "dtype": "float32"}),
+        (
+            ["--device", "cpu", "--deterministic", "--allow-pickle"],
+            {"deterministic": True, "allow_pickle": True, "device": "cpu"},
+        ),
+    ],
+)
+def test_arguments_of_the_model(words, expected):
+    assert arguments(*words) == expected
+
+
+def test_every_argument_is_one_of_async_llm():
+    from millpond.loading.arguments import DEFAULTS, OLD_TASKS
+
+    assert OLD_TASKS
+    assert set(vars(ModelOptions())) - {"task", "attention_backend"} <= set(DEFAULTS)
+
+
+def test_what_means_nothing_here_is_accepted_with_one_line(capsys):
+    words = (
+        "--gpu-memory-utilization 0.9 --enforce_eager --disable-log-requests --tensor-parallel-size 1 -tp=1 --seed 0"
+    )
+    assert arguments(*words.split()) == {}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("note: without effect here: --gpu-memory-utilization 0.9, --enforce-eager, ")
+    assert line.endswith("--tensor-parallel-size 1, --tensor-parallel-size 1, --seed 0")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--tensor-parallel-size", "2"], "--tensor-parallel-size 2 is not supported: only 1 is"),
+        (["-tp", "8"], "only 1 is"),
+        (["--pooler-config", "{"], "is not JSON"),
+        (["--hf-overrides", "[]"], "is no JSON object"),
+        (["--pooler-config", "{}", "--pooler-config.task", "embed"], "both as a whole and in parts"),
+        (["--pooler-config.task"], "needs a value"),
+        (["--gpu-memory-utilization"], "needs a value"),
+        (["--kernel", "sdpa"], "OP=VARIANT"),
+    ],
+)
+def test_what_makes_no_sense(words, message):
+    with pytest.raises(CommandError, match=message) as raised:
+        arguments(*words)
+    assert raised.value.exit_code == 2
+
+
+def test_an_unknown_option_is_an_error():
+    with pytest.raises(Exception, match="No such option: --modle"):
+        parsed("m", "--modle", "x")
+
+
+# --- models and names -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["m"], [("m",)]),
+        (["m", "--served-model-name", "a", "b"], [("a", "b")]),
+        (["m", "--served_model_name", "a", "--served-model-name", "b", "--port", "1"], [("a", "b")]),
+        (["m", "n", "--served-model-name", "a", "b"], [("a",), ("b",)]),
+        (["--served-model-name=a", "m"], [("a",)]),
+        (["--model", "m", "--port", "1"], [("m",)]),
+        (["m", "n"], [("m",), ("n",)]),
+    ],
+)
+def test_names(words, expected):
+    models, address, *_ = parsed(*words)
+    assert names_of(models, address.served_model_name or ()) == expected
+
+
+def test_several_models_have_a_name_each():
+    with pytest.raises(CommandError, match="3 names to 2 models: give one to each"):
+        names_of(["m", "n"], ["a", "b", "c"])
+
+
+# --- the server -------------------------------------------------------------------------------------------------------
+
+
+def test_settings_of_the_server(tmp_path):
+    words = f"""
+        --host 0.0.0.0 --port 1 --root-path /x/ --routes a b --log-format json --cors-origin https://a --max-inputs 5
+        --max-tokens 6 --max-documents 7 --max-body-bytes 8 --max-queue-wait 0.5 --max-connections 9
+        --request-timeout 2 --hang-timeout 3 --drain-delay 4 --drain-timeout 1.5 --overload-status 429 --public-models
+        --public-metrics --engine-restart --api-key-file {tmp_path}/k --uds {tmp_path}/s
+    """
+    told = settings(*words.split())
+    assert (told.host, told.port, told.root_path, told.routes) == ("0.0.0.0", 1, "/x", ("a", "b"))
+    assert (told.log_format, told.cors_origins, told.overload_status) == ("json", ("https://a",), 429)
+    assert (told.public_models, told.public_metrics, told.engine_restart) == (True, True, True)
+    assert (told.api_key_file, told.uds) == (f"{tmp_path}/k", f"{tmp_path}/s")
+    limits = told.limits
+    assert (limits.inputs, limits.tokens, limits.documents, limits.body_bytes) == (5, 6, 7, 8)
+    assert (limits.queue_wait, limits.connections, limits.request_seconds) == (0.5, 9, 2)
+    assert (limits.hang_seconds, limits.drain_delay, limits.drain_seconds) == (3, 4, 1.5)
+
+
+def test_defaults_are_those_of_settings():
+    from millpond_server.settings import Settings
+
+    assert settings() == Settings()
+    assert settings().host == "127.0.0.1"
+
+
+def test_origins_may_be_a_list_as_in_vllm():
+    assert settings("--allowed-origins", json.dumps(["https://a", "https://b"])).cors_origins == (
+        "https://a",
+        "https://b",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "expected"),
+    [
+        ([], {}, ()),
+        (["--api-key", "a", "b", "--api-key", "c"], {"MILLPOND_API_KEY": "no"}, ("a", "b", "c")),
+        ([], {"MILLPOND_API_KEY": "own", "VLLM_API_KEY": "other"}, ("own",)),
+        ([], {"VLLM_API_KEY": "other"}, ("other",)),
+        ([], {"MILLPOND_API_KEY": ""}, ()),
+    ],
+)
+def test_keys_come_from_the_command_line_or_the_environment(words, environment, expected):
+    told = settings(*words, **environment)
+    assert told.api_keys == expected
+    assert not any(key in repr(told) for key in expected if len(key) > 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--overload-status", "500"], "--overload-status 500"),
+        (["--log-format", "xml"], "--log-format 'xml'"),
+        (["--max-queue-wait", "0"], "--max-queue-wait 0"),
+        (["--root-path", "x y"], "--root-path 'x y'"),
+        (["--port", "99999"], "--port 99999"),
+        (["--api-key", ""], "^--api-key: "),
+        (["--drain-delay", "-1"], "--drain-delay -1"),
+    ],
+)
+def test_what_is_out_of_bounds_is_told_by_the_name_of_the_option(words, message):
+    with pytest.raises(CommandError, match=message):
+        settings(*words)
+
+
+def test_a_missing_extra_is_told_with_the_way_out(monkeypatch):
+    from millpond_server import typed
+
+    monkeypatch.setattr(typed, "NEEDED", ("starlette", "no_such_module_at_all"))
+    with pytest.raises(CommandError, match="needs no_such_module_at_all") as raised:
+        typed.check_extra()
+    assert raised.value.hint == "pip install 'millpond[serve]'"
+
+
+def test_words_that_are_no_options_stay_where_they_are():
+    words = ["a", "--api-key-file", "k", "b", "--host", "h", "--", "-x"]
+    assert respell(words).words == words
