@@ -1,17 +1,20 @@
 """From the bytes of a request to its validated body: size, media type, JSON, fields, each with its own error."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 from starlette.types import Receive, Scope
 
 from millpond_server.errors import ApiError
 from millpond_server.settings import Limits
 
 SHOWN = 120  # characters of a value that does not fit, in the error that tells of it
+PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,40}")  # names of fields that a header can tell of
+MOST_TOLD = 16
 
 
 class ClientGoneError(Exception):
@@ -94,6 +97,15 @@ def validate(model: type[BaseModel], value: Any) -> BaseModel:
         lines = [f"{len(faults)} validation error{'s' if len(faults) > 1 else ''}:", *map(_line, faults)]
         place = ".".join(["body", *map(str, faults[0]["loc"])])
         raise ApiError(400, "\n".join(lines), kind="Bad Request", parameter=place, reason="schema") from None
+
+
+def unread(request: Any, value: Any) -> tuple[str, ...]:
+    """The fields of a body that its model does not know, as far as a header can tell of them."""
+    body = request.root if isinstance(request, RootModel) else request
+    if not isinstance(body, BaseModel) or not isinstance(value, dict):
+        return ()
+    known = {*type(body).model_fields, "model"}
+    return tuple(name for name in value if name not in known and PLAIN.fullmatch(name))[:MOST_TOLD]
 
 
 def _line(fault: Mapping[str, Any]) -> str:

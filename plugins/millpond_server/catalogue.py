@@ -116,6 +116,18 @@ DETOKENIZE = Row(
 MODELS = Row(
     name="GET /v1/models", target="models:list_models", summary="the models of this server", response="models:ModelList"
 )
+INFINITY_EMBEDDINGS = replace(
+    EMBEDDINGS,
+    name="POST /embeddings",
+    summary="one vector an input, as OpenAI and Infinity have it",
+    request="infinity:InfinityEmbeddingRequest",
+)
+INFINITY_MODELS = replace(
+    MODELS,
+    name="GET /models",
+    target="infinity:list_models",
+    summary="the models of this server, as Infinity has it",
+)
 TEI_EMBED = Row(
     name="POST /embed",
     target="tei:embed",
@@ -176,8 +188,8 @@ INFINITY = (
         tasks=("classify",),
         request="infinity:InfinityClassifyRequest",
     ),
-    EMBEDDINGS.at("POST /embeddings"),
-    MODELS.at("GET /models"),
+    INFINITY_EMBEDDINGS,
+    INFINITY_MODELS,
 )
 JINA = replace(
     EMBEDDINGS,
@@ -187,7 +199,7 @@ JINA = replace(
 )
 ROOT = (
     EMBEDDINGS,
-    EMBEDDINGS.at("POST /embeddings"),
+    INFINITY_EMBEDDINGS,
     COHERE_V1,
     COHERE_V2,
     POOLING,
@@ -200,7 +212,7 @@ ROOT = (
     TOKENIZE,
     DETOKENIZE,
     MODELS,
-    MODELS.at("GET /models"),
+    INFINITY_MODELS,
     Row(
         name="GET /v1/models/{id:path}",
         target="models:show_model",

@@ -9,6 +9,7 @@ from millpond import AsyncLLM
 from millpond_server.errors import ApiError
 
 LONGEST_NAME = 200  # of an unknown model, in the error that tells of it
+UNNAMED = ("", "default/not-specified")  # the latter is what Infinity's client sends where none is named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class Models:
         Raises:
             ApiError: If there is none of that name.
         """
-        if name is None or name == "":
+        if name is None or name in UNNAMED:
             return self.served[0]
         model = self.by_name.get(name) if isinstance(name, str) else None
         if model is None:

@@ -9,9 +9,14 @@ Count = Annotated[int, Field(ge=0, strict=True)]
 
 
 class Body(BaseModel):
-    """A request's body: fields that nobody knows are ignored, as clients of other servers send them."""
+    """A request's body, or a part of one: unknown fields are ignored, and nulls are not given, as clients send both."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        return {name: item for name, item in value.items() if item is not None} if isinstance(value, dict) else value
 
 
 class TextOptions(Body):

@@ -2,9 +2,19 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from millpond_server.protocol.common import Inputs, TextOptions
+from millpond_server.protocol.embeddings import EmbeddingRequest
+
+
+class InfinityEmbeddingRequest(EmbeddingRequest):
+    """Texts or token ids that become vectors; 0 dimensions are all, which is what Infinity's client says by default."""
+
+    @field_validator("dimensions", mode="before")
+    @classmethod
+    def _all(cls, value: Any) -> Any:
+        return None if value == 0 and isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class InfinityRerankRequest(TextOptions):

@@ -6,6 +6,8 @@ from millpond import AsyncLLM, PoolingParams
 from millpond_server.call import Call
 from millpond_server.inputs import prompts_of, read_inputs
 from millpond_server.protocol.infinity import InfinityClassifyRequest, InfinityRerankRequest, usage
+from millpond_server.protocol.models import ModelList
+from millpond_server.routes import models
 from millpond_server.routes.scoring import ranked
 
 
@@ -57,3 +59,9 @@ async def classify(request: InfinityClassifyRequest, llm: AsyncLLM, call: Call) 
         "data": data,
         "usage": usage(sum(output.num_prompt_tokens for output in outputs)),
     }
+
+
+async def list_models(_: Any, llm: AsyncLLM, call: Call) -> ModelList:
+    """The models of the server, owned as Infinity's client must have it: by Infinity alone."""
+    listed = await models.list_models(_, llm, call)
+    return ModelList(data=[card.model_copy(update={"owned_by": "infinity"}) for card in listed.data])
