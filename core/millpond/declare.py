@@ -50,7 +50,12 @@ def option(panel: str, *names: str, metavar: str | None = None, least: float | N
 
 
 def command(
-    app: typer.Typer, name: str | None = None, *, examples: Sequence[str] = (), short_help: str | None = None
+    app: typer.Typer,
+    name: str | None = None,
+    *,
+    examples: Sequence[str] = (),
+    short_help: str | None = None,
+    kind: type[GroupedCommand] = GroupedCommand,
 ) -> Callable[[Function], Function]:
     """Declare a command of an app.
 
@@ -62,10 +67,11 @@ def command(
         name: What it is called; by default as the function.
         examples: Command lines that its help ends with.
         short_help: Its line in the list of a group's commands; by default the first of its docstring.
+        kind: How it reads what was typed.
     """
 
     def declare(function: Function) -> Function:
-        register = app.command(name, cls=GroupedCommand, epilog="\n".join(examples) or None, short_help=short_help)
+        register = app.command(name, cls=kind, epilog="\n".join(examples) or None, short_help=short_help)
         return register(_with_options_of_groups(function))
 
     return declare

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Annotated
 
+from millpond import declare
 from millpond.cli import USAGE, CommandError
-from millpond_cli import declare, options
+from millpond_cli import options
 from millpond_cli.ask import encoding
 from millpond_cli.formats import RECORDS, choose_format
 from millpond_cli.rows import check_action

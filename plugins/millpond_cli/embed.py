@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from millpond_cli import declare, options
+from millpond import declare
+from millpond_cli import options
 from millpond_cli.ask import encoding
 from millpond_cli.formats import BINARY, RECORDS, check_binary, check_vectors, choose_format
 from millpond_cli.rows import check_action

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from millpond import declare
 from millpond.cli import FAILURE, printable
 from millpond.plugins import get_plugin_manager
-from millpond_cli import declare, options
+from millpond_cli import options
 from millpond_cli.arguments import read
 
 if TYPE_CHECKING:

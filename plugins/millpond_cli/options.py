@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from millpond_cli.declare import option
+from millpond.declare import option
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 MODEL_HELP = "A folder, a Hugging Face Hub id, or package:NAME for one that a Python package carries."

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from millpond import declare
 from millpond.cli import FAILURE, printable
 from millpond.plugins import PluginInfo, get_plugin_manager
-from millpond_cli import declare, options
+from millpond_cli import options
 from millpond_cli.checks import ambiguities, check_targets
 from millpond_cli.tables import table
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from millpond_cli import declare, options
+from millpond import declare
+from millpond_cli import options
 from millpond_cli.ask import scoring
 from millpond_cli.formats import RECORDS, TABLE, choose_format
 from millpond_cli.output import STDOUT, open_output

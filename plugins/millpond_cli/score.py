@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from millpond_cli import declare, options
+from millpond import declare
+from millpond_cli import options
 from millpond_cli.ask import scoring
 from millpond_cli.formats import RECORDS, choose_format
 from millpond_cli.pairs import pairs_of

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from millpond import declare
 from millpond.cli import USAGE, CommandError
 from millpond.errors import InvalidInputError
-from millpond_cli import declare, options
+from millpond_cli import options
 from millpond_cli.arguments import for_call, load
 from millpond_cli.tables import is_terminal, tab_separated, table
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from millpond import declare
 from millpond.cli import USAGE, CommandError, printable
-from millpond_cli import declare, options
+from millpond_cli import options
 from millpond_cli.arguments import read
 
 EXAMPLES = (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from millpond_server.declare import option
+from millpond.declare import option
 
 
 @dataclass(frozen=True, kw_only=True)

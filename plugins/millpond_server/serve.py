@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
+from millpond import declare
 from millpond.cli import USAGE, CommandError, say
 from millpond.plugins import get_plugin_manager
-from millpond_server.declare import ServeCommand, with_options
+from millpond_server.command import RespelledCommand
 from millpond_server.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
 from millpond_server.typed import arguments_of, check_extra, names_of, settings_of
 
@@ -15,11 +16,10 @@ EXAMPLES = (
     "millpond serve ./embedder ./reranker --served-model-name embedder reranker --port 8001",
     "millpond serve MODEL --host 0.0.0.0 --api-key-file keys.txt --log-format json",
 )
-app = typer.Typer(add_completion=False, no_args_is_help=False, rich_markup_mode=None)
+app = declare.new_app()
 
 
-@app.command(cls=ServeCommand, epilog="\n".join(EXAMPLES))
-@with_options(AddressOptions, ModelOptions, AccessOptions, LimitOptions)
+@declare.command(app, examples=EXAMPLES, kind=RespelledCommand)
 def serve(
     models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Folders, hub ids, or scheme:name.")],
     address: AddressOptions,

@@ -8,7 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from millpond.cli import CommandError
-from millpond_cli import declare, options
+from millpond import declare
+from millpond_cli import options
 from millpond_cli.arguments import for_call, for_llm
 
 
