@@ -39,7 +39,8 @@ def draw(rows, inputs, outputs, seed):
 
 def step_of(x, weight):
     """What one step of one row's quantisation is worth in a result: roundings of a half may fall to either side."""
-    return (x.max(1) - np.minimum(x.min(1), 0)).max() / 255 * np.abs(weight).max() * 2
+    ranges = np.maximum(x.max(1), 0) - np.minimum(x.min(1), 0)
+    return ranges.max() / 255 * np.abs(weight).max() * 2
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
