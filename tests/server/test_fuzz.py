@@ -1,0 +1,243 @@
+"""Whatever is posted to whatever route, the answer is none of the server's faults, and is JSON that says what is wrong.
+
+Bodies are made of the requests' own pydantic models, field by field: what fits, and what does not.
+"""
+
+import asyncio
+import json
+import threading
+import types
+import typing
+
+import httpx2
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, RootModel
+
+from millpond import AsyncLLM
+from millpond.testing.checkpoints import tiny
+from millpond_server.catalogue import rows
+
+# What has no effect is warned of, which is no fault.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+ROWS = [row for row in rows() if row.name.startswith("POST")]
+QUICK = settings(
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+)
+THOROUGH = settings(QUICK, max_examples=10_000, derandomize=False, print_blob=True)
+MODELS = {"embed": "BertModel", "classify": "BertForSequenceClassification"}
+
+
+# --- a server without a network --------------------------------------------------------------------------------------
+
+
+class Server:
+    """The application of a server, called on a loop of its own."""
+
+    def __init__(self, app):
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        transport = httpx2.ASGITransport(app=app)
+        self.client = httpx2.AsyncClient(transport=transport, base_url="http://millpond", timeout=60.0)
+
+    def run(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(120)
+
+    def post(self, path, body, **headers):
+        return self.run(self.client.post(path, content=body, headers={"content-type": "application/json", **headers}))
+
+    def close(self):
+        self.run(self.client.aclose())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+        self.loop.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Every route, on tiny models of random weights that serve all tasks between them."""
+    from millpond.plugins import PluginManager
+    from millpond_server.app import build_app
+    from millpond_server.models import Models, ServedModel
+    from millpond_server.settings import Settings
+
+    plugins = PluginManager()
+    served = []
+    for name, architecture in MODELS.items():
+        folder = tiny(architecture, tmp_path_factory.mktemp(name) / "model")
+        served.append(ServedModel(names=(name,), llm=AsyncLLM(str(folder), plugins=plugins)))
+    server = Server(build_app(plugins.registry, Models(served), Settings()))
+    yield server
+    for model in served:
+        server.run(model.llm.close())
+    server.close()
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+
+def nested(depth):
+    made = "a"
+    for _ in range(depth):
+        made = [made]
+    return made
+
+
+TEXT = st.one_of(
+    st.sampled_from(["", " ", "the old mill", "the old mill by the pond " * 40, "\ud800", "\x00", "é", "[CLS]"]),
+    st.text(max_size=40),
+    st.text(st.characters(codec=None), max_size=40),  # lone surrogates too
+)
+NUMBER = st.one_of(
+    st.integers(-2, 600),
+    st.integers(-(2**70), 2**70),
+    st.sampled_from([0, -1, 2**31, 2**63, 2**64, -(2**63) - 1, 1e400, -0.0, float("nan"), 1e-320]),
+    st.floats(),
+)
+IDS = st.one_of(st.lists(st.integers(0, 100), min_size=1, max_size=20), st.lists(NUMBER | st.booleans(), max_size=5))
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), NUMBER, TEXT),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXT, inner, max_size=4)),
+    max_leaves=8,
+)
+PART = st.fixed_dictionaries({}, optional={"type": st.sampled_from(["text", "image_url"]) | ANYTHING, "text": TEXT})
+CONTENT = st.one_of(TEXT, st.lists(PART | ANYTHING, max_size=3), ANYTHING)
+ROLE = st.sampled_from(["user", "user", "system", "document"])
+MESSAGE = st.fixed_dictionaries({"role": ROLE | ANYTHING, "content": CONTENT})
+OBJECT = st.fixed_dictionaries({}, optional={"text": CONTENT, "content": CONTENT, "title": ANYTHING})
+ITEM = st.one_of(TEXT, TEXT, IDS, OBJECT, MESSAGE, ANYTHING)
+DEEP = st.integers(2, 1100).map(nested)
+INPUT = st.one_of(ITEM, st.lists(TEXT, max_size=5), st.lists(ITEM, max_size=5), st.lists(IDS, max_size=3), DEEP)
+WORDS = st.sampled_from(["the old mill", "snow", "a bird by the pond", "Grüße", "a" * 300, "the pond " * 40])
+PLAIN_IDS = st.lists(st.integers(5, 60), min_size=1, max_size=9)
+PLAIN = st.one_of(
+    WORDS, st.lists(WORDS, min_size=1, max_size=4), PLAIN_IDS, st.lists(PLAIN_IDS, min_size=1, max_size=3)
+)
+SELDOM = st.sampled_from([False] * 19 + [True])
+# The fields of which a body must have one group, where its model requires none.
+GROUPS = (
+    ("input",),
+    ("messages",),
+    ("data",),
+    ("texts",),
+    ("inputs",),
+    ("queries", "documents"),
+    ("queries", "items"),
+    ("data_1", "data_2"),
+    ("text_1", "text_2"),
+)
+
+
+def fitting(annotation):
+    """Values that a type takes, by and large."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return fitting(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of(*(fitting(argument) for argument in arguments if argument is not type(None)))
+    simple = {str: WORDS, int: st.integers(1, 32), float: st.floats(0, 1), bool: st.booleans(), typing.Any: PLAIN}
+    return simple[annotation] if annotation in simple else made_of(annotation, origin, arguments)
+
+
+def made_of(annotation, origin, arguments):
+    """Values of a type that is made of others."""
+    if origin is typing.Literal:
+        return st.sampled_from(arguments)
+    if origin in (list, tuple):
+        return st.lists(fitting(arguments[0]), min_size=1, max_size=4)
+    if origin is dict:
+        return st.dictionaries(TEXT, ANYTHING, max_size=3) | OBJECT
+    assert issubclass(annotation, BaseModel), annotation
+    return bodies(annotation)
+
+
+@st.composite
+def bodies(draw, model, served=tuple(MODELS)):
+    """Bodies of a request: what its fields take, and in some of them what they do not."""
+    if issubclass(model, RootModel):
+        return draw(fitting(model.model_fields["root"].annotation))
+    fields = model.model_fields
+    names = {name for name, field in fields.items() if field.is_required()}
+    groups = [group for group in GROUPS if set(group) <= set(fields)]
+    names |= set(draw(st.sampled_from(groups))) if groups and not names else set()
+    names |= set(draw(st.lists(st.sampled_from(sorted(fields)), max_size=3, unique=True)))
+    body = {name: draw(fitting(fields[name].annotation)) for name in sorted(names)}
+    if "task" in body:
+        body["task"] = draw(st.sampled_from(["embed", "token_embed", "classify", "plugin"]) | TEXT)
+    if "messages" in body:
+        body["messages"] = draw(st.lists(MESSAGE, min_size=1, max_size=2))
+    if "model" in fields:
+        body["model"] = draw(st.sampled_from(served))
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2, 5]))):
+        body[draw(st.sampled_from(sorted(fields)))] = draw(st.none() | INPUT)
+    return body
+
+
+@st.composite
+def requests(draw):
+    """A route and the bytes that are posted to it."""
+    row = draw(st.sampled_from(ROWS))
+    model = None if row.request is None else _model(row)
+    served = ("classify",) if row.tasks == ("classify",) else tuple(MODELS)
+    value = draw(ANYTHING if model is None or draw(SELDOM) else bodies(model, served))
+    if isinstance(value, dict) and draw(SELDOM):
+        value[draw(TEXT)] = draw(ANYTHING)
+    return row, encoded(value, plain=draw(st.booleans()), cut=draw(SELDOM))
+
+
+def encoded(value, *, plain, cut):
+    """The bytes of a body: surrogates escaped or as they are, and one in a while not whole."""
+    body = json.dumps(value, ensure_ascii=plain).encode("utf-8", "surrogatepass")
+    return body[: len(body) // 2] if cut else body
+
+
+def _model(row):
+    from importlib import import_module
+
+    module, _, name = row.request.partition(":")
+    return getattr(import_module(f"millpond_server.protocol.{module}"), name)
+
+
+# --- what holds -------------------------------------------------------------------------------------------------------
+
+
+def check(server, row, body):
+    answer = server.post(row.name.removeprefix("POST "), body)
+    # 424 is how text-embeddings-inference names a fault of the server.
+    assert answer.status_code < 500, (row.name, body, answer.text)
+    assert answer.status_code != 424, (row.name, body, answer.text)
+    if answer.headers["content-type"] == "application/octet-stream":
+        return answer.status_code
+    told = orjson.loads(answer.content)
+    if answer.status_code >= 400:
+        error = told["error"]
+        message = error if isinstance(error, str) else error["message"]
+        assert message
+        assert "Traceback" not in message
+        assert isinstance(error, str) or told["detail"] == told["message"] == message
+    return answer.status_code
+
+
+def test_no_body_is_the_servers_fault(server):
+    """Nor is the door all that is tested: bodies reach what many routes do."""
+    answered = set()
+
+    @QUICK
+    @given(requests())
+    def post(request):
+        row, body = request
+        if check(server, row, body) == 200:
+            answered.add(row.target)
+
+    post()
+    assert len(answered) >= 8, answered
+
+
+@pytest.mark.slow
+@THOROUGH
+@given(requests())
+def test_no_body_of_very_many_is_the_servers_fault(server, request):
+    check(server, *request)
