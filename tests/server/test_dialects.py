@@ -72,12 +72,14 @@ def test_tei_compares_sentences_and_knows_tokens(http, vectors):
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        ("/embed", {"inputs": []}, 422),
+        ("/embed", {"inputs": []}, 400),
         ("/embed", {"inputs": ""}, 422),
         ("/embed", {}, 422),
         ("/embed", {"inputs": "tea " * 600, "truncate": False}, 422),
         ("/tei/rerank", {"query": "a"}, 422),
-        ("/rerank", {"query": "a", "texts": []}, 422),
+        ("/rerank", {"query": "a", "texts": []}, 400),
+        ("/similarity", {"inputs": {"source_sentence": "a", "sentences": []}}, 400),
+        ("/tei/tokenize", {"inputs": []}, 400),
         ("/decode", {"ids": [99999]}, 422),
         ("/embed", {"inputs": ["a"] * 2049}, 413),
     ],
@@ -86,7 +88,7 @@ def test_tei_is_refused_in_its_own_words(http, path, body, status):
     answer = http.post(path, json=body)
     assert answer.status_code == status
     assert list(answer.json()) == ["error", "error_type"]
-    assert answer.json()["error_type"] == "Validation"
+    assert answer.json()["error_type"] == ("Empty" if status == 400 else "Validation")
 
 
 def test_infinity_has_documents_as_texts(http):

@@ -232,7 +232,14 @@ def test_every_client_finds_the_reason(http, path, body, status):
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [("/embed", {}), ("/tei/rerank", {}), ("/rerank", {"query": "a", "texts": []}), ("/decode", {"ids": [99999]})],
+    [
+        ("/embed", {}),
+        ("/tei/rerank", {}),
+        ("/rerank", {"query": "a", "texts": [5]}),
+        ("/rerank", {"query": "", "texts": [""], "truncate": 5}),
+        ("/tokenize", {"inputs": [5]}),
+        ("/decode", {"ids": [99999]}),
+    ],
 )
 def test_tei_has_errors_of_its_own(http, path, body):
     answer = http.post(path, json=body)

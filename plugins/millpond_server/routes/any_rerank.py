@@ -2,11 +2,18 @@
 
 from typing import Any
 
+from starlette.responses import Response
+
 from millpond import AsyncLLM
 from millpond_server.call import Call
-from millpond_server.errors import as_api_error
+from millpond_server.errors import ApiError
 from millpond_server.protocol.tei import AnyRerankRequest, TeiRerankRequest
 from millpond_server.routes import scoring, tei
+
+
+def render_error(error: ApiError) -> Response:
+    """What does not fit, in the words of whoever asks."""
+    return tei.render_of("texts", error)
 
 
 async def rerank(request: AnyRerankRequest, llm: AsyncLLM, call: Call) -> Any:
@@ -14,9 +21,5 @@ async def rerank(request: AnyRerankRequest, llm: AsyncLLM, call: Call) -> Any:
     body = request.root
     if not isinstance(body, TeiRerankRequest):
         return await scoring.rerank(body, llm, call)
-    try:
+    with tei.own_errors(call):
         return await tei.rerank(body, llm, call)
-    except Exception as error:
-        failure = as_api_error(error, overload_status=call.settings.overload_status)
-        failure.render = tei.render_error
-        raise failure from error

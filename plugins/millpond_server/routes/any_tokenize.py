@@ -2,13 +2,25 @@
 
 from typing import Any
 
+from starlette.responses import Response
+
 from millpond import AsyncLLM
+from millpond_server.call import Call
+from millpond_server.errors import ApiError
 from millpond_server.protocol.any_tokenize import AnyTokenizeRequest
 from millpond_server.protocol.tei import TeiTokenizeRequest
 from millpond_server.routes import tei, tokens
 
 
-async def tokenize(request: AnyTokenizeRequest, llm: AsyncLLM) -> Any:
+def render_error(error: ApiError) -> Response:
+    """What does not fit, in the words of whoever asks."""
+    return tei.render_of("inputs", error)
+
+
+async def tokenize(request: AnyTokenizeRequest, llm: AsyncLLM, call: Call) -> Any:
     """The answer in the words of whoever asks."""
     body = request.root
-    return await (tei.tokenize(body, llm) if isinstance(body, TeiTokenizeRequest) else tokens.tokenize(body, llm))
+    if not isinstance(body, TeiTokenizeRequest):
+        return await tokens.tokenize(body, llm)
+    with tei.own_errors(call):
+        return await tei.tokenize(body, llm)

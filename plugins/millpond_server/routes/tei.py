@@ -1,6 +1,8 @@
 """The routes of text-embeddings-inference: bare lists, and errors in its words."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from starlette.responses import Response
 import millpond
 from millpond import AsyncLLM, PoolingParams
 from millpond_server.call import Call
-from millpond_server.errors import ApiError
+from millpond_server.errors import ApiError, answer, as_api_error
 from millpond_server.inputs import read_inputs
 from millpond_server.protocol.tei import (
     TeiDecodeRequest,
@@ -31,19 +33,49 @@ KINDS = {
     503: "Overloaded",
 }
 VALIDATION = (400, 415)
+EMPTY = "Empty"
 PAIR = 2
 
 
 def render_error(error: ApiError) -> Response:
     """An error in the words of text-embeddings-inference, whose clients take 422 for a request at fault."""
-    status = 422 if error.status in VALIDATION else 424 if error.status == 500 else error.status  # noqa: PLR2004
-    kind = KINDS.get(error.status, "Backend")
+    kind = EMPTY if error.kind == EMPTY else KINDS.get(error.status, "Backend")
+    status = 424 if error.status == 500 else error.status  # noqa: PLR2004
+    status = 422 if error.status in VALIDATION and kind != EMPTY else status
     body = orjson.dumps({"error": error.message, "error_type": kind})
     return Response(body, status_code=status, headers=error.headers, media_type="application/json")
 
 
+def render_of(dialect: str, error: ApiError) -> Response:
+    """An error of a path with two dialects: in these words if the body was taken for one of this dialect."""
+    ours = (error.parameter or "").startswith(f"body.{dialect}")
+    return (render_error if ours else answer)(error)
+
+
+@contextmanager
+def own_errors(call: Call) -> Iterator[None]:
+    """Errors that are raised within are written in these words, whatever the route."""
+    try:
+        yield
+    except Exception as error:
+        failure = as_api_error(error, overload_status=call.settings.overload_status)
+        failure.render = render_error
+        raise failure from error
+
+
+def check_some(given: Any, name: str) -> None:
+    """Refuse an empty list in the words of text-embeddings-inference.
+
+    Raises:
+        ApiError: 400, of its kind "Empty".
+    """
+    if given == []:
+        raise ApiError(400, f"`{name}` cannot be empty", kind=EMPTY, parameter=name, reason="invalid")
+
+
 async def embed(request: TeiEmbedRequest, llm: AsyncLLM, call: Call) -> list[Any]:
     """One vector a text."""
+    check_some(request.inputs, "inputs")
     outputs = await llm.embed(
         read_inputs(request.inputs, call.settings.limits, llm, parameter="inputs"),
         pooling_params=PoolingParams(dimensions=request.dimensions, use_activation=request.normalize),
@@ -55,6 +87,7 @@ async def embed(request: TeiEmbedRequest, llm: AsyncLLM, call: Call) -> list[Any
 
 async def embed_all(request: TeiEmbedRequest, llm: AsyncLLM, call: Call) -> list[Any]:
     """One vector a token, as the model's last layer gives it."""
+    check_some(request.inputs, "inputs")
     outputs = await llm.encode(
         read_inputs(request.inputs, call.settings.limits, llm, parameter="inputs"),
         PoolingParams(use_activation=False),
@@ -67,6 +100,7 @@ async def embed_all(request: TeiEmbedRequest, llm: AsyncLLM, call: Call) -> list
 
 async def predict(request: TeiPredictRequest, llm: AsyncLLM, call: Call) -> list[Any]:
     """The classes of texts, or of pairs of texts, most probable first."""
+    check_some(request.inputs, "inputs")
     given, many = request.inputs, True
     if isinstance(given, str) or (isinstance(given, list) and given and isinstance(given[0], str)):
         given, many = [given], False
@@ -97,6 +131,7 @@ async def predict(request: TeiPredictRequest, llm: AsyncLLM, call: Call) -> list
 
 async def rerank(request: TeiRerankRequest, llm: AsyncLLM, call: Call) -> list[dict[str, Any]]:
     """The texts, those that fit the query best first."""
+    check_some(request.texts, "texts")
     outputs = await llm.score(
         request.query,
         request.texts,
@@ -115,6 +150,7 @@ async def rerank(request: TeiRerankRequest, llm: AsyncLLM, call: Call) -> list[d
 
 async def similarity(request: TeiSimilarityRequest, llm: AsyncLLM, call: Call) -> list[float]:
     """How like a sentence others are."""
+    check_some(request.inputs.sentences, "sentences")
     outputs = await llm.score(
         request.inputs.source_sentence,
         request.inputs.sentences,
@@ -126,6 +162,7 @@ async def similarity(request: TeiSimilarityRequest, llm: AsyncLLM, call: Call) -
 
 async def tokenize(request: TeiTokenizeRequest, llm: AsyncLLM) -> list[list[dict[str, Any]]]:
     """The tokens of texts, with their places in them."""
+    check_some(request.inputs, "inputs")
     tokenizer = llm.pipeline.ctx.tokenizer
     if tokenizer is None:
         raise ApiError(400, f"the model {llm.model_config.model!r} has no tokenizer", reason="unsupported")
