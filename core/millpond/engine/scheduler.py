@@ -7,6 +7,8 @@ from itertools import chain
 from millpond.engine.request import PoolingRequest
 
 SMALLEST_SHARE = 256  # tokens; a batch smaller than this is not worth a worker of its own
+PATIENT_PART = 4  # so many times smaller are batches of what is patient while somebody who is not comes now and then
+RECENT = 64  # batches for which one who is not patient is remembered
 TURN = 8  # of so many batches, one is begun by what has waited longest, whatever its priority
 
 Queue = dict[int, deque[PoolingRequest]]  # what waits in a group, by priority, in the order of arrival
@@ -18,7 +20,8 @@ class Scheduler:
 
     Among several priorities the lowest number goes first, but for one batch in ``TURN``, which is begun by the request
     that has waited longest: no stream of urgent requests starves the others. What is patient, of a priority above 0,
-    shares no batch with what is not: a short question must not take as long as a full batch.
+    shares no batch with what is not: a short question must not take as long as a full batch. Nor must it wait for one
+    to end: while such questions come, batches of what is patient are smaller.
 
     Attributes:
         max_num_batched_tokens: The most tokens of a batch; a longer request runs alone.
@@ -33,6 +36,7 @@ class Scheduler:
     _waiting: int = 0
     _tickets: int = 0
     _overtaken: int = 0  # batches since what has waited longest had its turn
+    _since_urgent: int = RECENT  # batches since one of what is not patient
 
     def __len__(self) -> int:
         return self._waiting
@@ -54,6 +58,7 @@ class Scheduler:
         """
         first = self._due()
         queue = self._queues[first.group]
+        self._since_urgent = self._since_urgent + 1 if first.priority > 0 else 0
         room = self._budget(queue, workers) - first.num_tokens
         batch = [first]
         self._drop_first(queue, first.priority)
@@ -86,10 +91,13 @@ class Scheduler:
         return oldest
 
     def _budget(self, queue: Queue, workers: int) -> int:
+        most = self.max_num_batched_tokens
+        if 0 < self._since_urgent < RECENT:
+            most = min(max(most // PATIENT_PART, SMALLEST_SHARE), most)
         if self.waiting_tokens >= workers * self.max_num_batched_tokens:
-            return self.max_num_batched_tokens
+            return most
         share = -(-sum(request.num_tokens for request in chain(*queue.values())) // workers)
-        return min(max(share, SMALLEST_SHARE), self.max_num_batched_tokens)
+        return min(max(share, SMALLEST_SHARE), most)
 
     def _drop_first(self, queue: Queue, priority: int) -> None:
         queue[priority].popleft()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond.engine.request import PoolingRequest
-from millpond.engine.scheduler import SMALLEST_SHARE, TURN, Scheduler
+from millpond.engine.scheduler import PATIENT_PART, RECENT, SMALLEST_SHARE, TURN, Scheduler
 
 
 def waiting(length, *, group="text", priority=0):
@@ -70,6 +70,14 @@ def test_what_is_patient_shares_no_batch_with_what_is_not():
     late = [waiting(10, priority=priority) for priority in (5, 0, 1, -1, 5)]
     batches = take_all(filled(*late, budget=1000))
     assert [[late.index(request) for request in batch] for batch in batches] == [[3, 1], [2, 0, 4]]
+
+
+def test_what_is_patient_has_smaller_batches_while_others_come():
+    scheduler = filled(*[waiting(256, priority=1) for _ in range(300)], budget=4096)
+    assert len(scheduler.take()) == 16
+    scheduler.add(waiting(10))
+    taken = [len(scheduler.take()) for _ in range(RECENT + 1)]
+    assert taken == [1, *[16 // PATIENT_PART] * (RECENT - 1), 16]
 
 
 @pytest.mark.parametrize(("urgent", "patient"), [(0, 1), (-5, 0), (3, 4)])
