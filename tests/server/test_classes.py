@@ -1,0 +1,141 @@
+"""The routes of classifiers and cross-encoders: the numbers of ``LLM`` in the shapes of vLLM, Infinity and TEI."""
+
+import asyncio
+
+import httpx2
+import numpy as np
+import pytest
+
+from millpond import LLM, AsyncLLM, PoolingParams
+from millpond.testing.checkpoints import tiny
+
+TEXTS = ["the old mill", "snow on the hill", "a bird"]
+QUERY = "where is the mill?"
+CLASSES = 3
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A classifier and a cross-encoder."""
+    place = tmp_path_factory.mktemp("classes")
+    return {
+        "classifier": str(tiny("BertForSequenceClassification", place / "classifier", num_labels=CLASSES)),
+        "reranker": str(tiny("BertForSequenceClassification", place / "reranker", num_labels=1)),
+    }
+
+
+@pytest.fixture(scope="module")
+def post(folders):
+    """Post a body to the application of a server of both, or get a path where there is none."""
+    from millpond.plugins import PluginManager
+    from millpond_server.app import build_app
+    from millpond_server.models import Models, ServedModel
+    from millpond_server.settings import Settings
+
+    plugins = PluginManager()
+    served = [ServedModel(names=(name,), llm=AsyncLLM(path, plugins=plugins)) for name, path in folders.items()]
+    transport = httpx2.ASGITransport(app=build_app(plugins.registry, Models(served), Settings()))
+    client = httpx2.AsyncClient(transport=transport, base_url="http://millpond")
+
+    with asyncio.Runner() as runner:
+
+        def call(path, status=200, **body):
+            made = client.post(path, json=body) if body else client.get(path)
+            answer = runner.run(made)
+            assert answer.status_code == status, answer.text
+            return answer.json()
+
+        yield call
+        for model in served:
+            runner.run(model.llm.close())
+        runner.run(client.aclose())
+
+
+@pytest.fixture(scope="module")
+def labels(folders):
+    with LLM(folders["classifier"]) as llm:
+        return list(llm.model_config.labels)
+
+
+@pytest.fixture(scope="module")
+def probabilities(folders):
+    with LLM(folders["classifier"]) as llm:
+        return np.stack([output.outputs.array for output in llm.classify(TEXTS, use_tqdm=False)])
+
+
+@pytest.fixture(scope="module")
+def logits(folders):
+    with LLM(folders["classifier"]) as llm:
+        params = PoolingParams(use_activation=False)
+        return np.stack([out.outputs.array for out in llm.classify(TEXTS, pooling_params=params, use_tqdm=False)])
+
+
+@pytest.fixture(scope="module")
+def scores(folders):
+    with LLM(folders["reranker"]) as llm:
+        return np.array([output.outputs.score for output in llm.score(QUERY, TEXTS, use_tqdm=False)])
+
+
+def ordered(row, labels):
+    """Classes by their names, most probable first."""
+    return [{"label": labels[place], "score": pytest.approx(row[place], abs=1e-6)} for place in np.argsort(-row)]
+
+
+def test_vllm_has_probabilities_in_their_order(post, probabilities, logits, labels):
+    body = post("/classify", input=TEXTS, model="classifier")
+    np.testing.assert_allclose([item["probs"] for item in body["data"]], probabilities, atol=1e-6)
+    assert [item["label"] for item in body["data"]] == [labels[place] for place in probabilities.argmax(1)]
+    assert {item["num_classes"] for item in body["data"]} == {CLASSES}
+    assert (body["model"], body["usage"]["total_tokens"] > 0) == ("classifier", True)
+    raw = post("/classify", input=TEXTS, use_activation=False)
+    np.testing.assert_allclose([item["probs"] for item in raw["data"]], logits, atol=1e-5)
+    bare = post("/pooling", input=TEXTS, task="classify")
+    np.testing.assert_allclose([item["data"] for item in bare["data"]], probabilities, atol=1e-6)
+
+
+def test_infinity_has_classes_by_their_names(post, probabilities, logits, labels):
+    body = post("/infinity/classify", input=TEXTS, model="classifier")
+    assert body["data"] == [ordered(row, labels) for row in probabilities]
+    assert (body["object"], body["usage"]["total_tokens"] > 0) == ("classify", True)
+    raw = post("/infinity/classify", input=TEXTS, raw_scores=True)
+    assert [[one["label"] for one in row] for row in raw["data"]] == [
+        [one["label"] for one in ordered(row, labels)] for row in logits
+    ]
+    np.testing.assert_allclose([row[0]["score"] for row in raw["data"]], logits.max(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/tei/predict", "/"])
+def test_tei_has_one_list_for_a_text_and_lists_for_many(post, probabilities, labels, path):
+    assert post(path, inputs=TEXTS[0]) == ordered(probabilities[0], labels)
+    assert post(path, inputs=[[text] for text in TEXTS]) == [ordered(row, labels) for row in probabilities]
+
+
+def test_tei_predicts_pairs(post, scores):
+    found = post("/predict", inputs=[[QUERY, text] for text in TEXTS], model="reranker")
+    np.testing.assert_allclose([row[0]["score"] for row in found], scores, atol=1e-6)
+    refused = post("/predict", 422, inputs=[[QUERY, TEXTS[0]], TEXTS[1]])
+    assert "all of one kind" in refused["error"]
+
+
+def test_tei_tells_what_the_model_is(post, labels):
+    kind = post("/info")["model_type"]["classifier"]
+    assert kind["id2label"] == {str(place): label for place, label in enumerate(labels)}
+    assert kind["label2id"] == {label: place for place, label in enumerate(labels)}
+
+
+def test_a_cross_encoder_ranks_in_every_dialect(post, scores):
+    best = np.argsort(-scores).tolist()
+    found = post("/rerank", query=QUERY, documents=TEXTS, model="reranker")["results"]
+    assert [one["index"] for one in found] == best
+    np.testing.assert_allclose([one["relevance_score"] for one in found], scores[best], atol=1e-6)
+    found = post("/infinity/rerank", query=QUERY, documents=TEXTS, model="reranker", return_documents=True)["results"]
+    assert [(one["index"], one["document"]) for one in found] == [(place, TEXTS[place]) for place in best]
+    found = post("/tei/rerank", query=QUERY, texts=TEXTS, model="reranker")
+    assert [one["index"] for one in found] == best
+    found = post("/score", text_1=QUERY, text_2=TEXTS, model="reranker")["data"]
+    np.testing.assert_allclose([one["score"] for one in found], scores, atol=1e-6)
+
+
+def test_what_a_model_does_not_serve_is_refused(post):
+    assert "num_labels == 1" in post("/score", 400, text_1=QUERY, text_2=TEXTS, model="classifier")["message"]
+    assert "Embedding API is not supported" in post("/pooling", 400, input="a", task="embed")["message"]
