@@ -1,0 +1,51 @@
+"""Clients of other servers, unchanged, against a server of Millpond: what they give is what ``LLM`` computes."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+TOLERANCE = 1e-6
+
+
+def check(told, offline):
+    """What a script reports are the numbers of ``LLM``."""
+    assert told["vectors"] or told["ranks"]
+    for case in told["vectors"]:
+        prompts = [given if isinstance(given, str) else {"prompt_token_ids": given} for given in case["inputs"]]
+        expected = np.stack([output.outputs.array for output in offline.embed(prompts, use_tqdm=False)])
+        np.testing.assert_allclose(case["values"], expected, atol=TOLERANCE, rtol=0, err_msg=case["case"])
+    for case in told["ranks"]:
+        outputs = offline.score(case["query"], case["documents"], use_tqdm=False)
+        scores = np.array([output.outputs.score for output in outputs])
+        places, found = zip(*case["results"], strict=True)
+        assert list(places) == np.argsort(-scores, kind="stable")[: len(places)].tolist(), case["case"]
+        np.testing.assert_allclose(found, scores[list(places)], atol=TOLERANCE, rtol=0, err_msg=case["case"])
+
+
+@pytest.mark.parametrize(
+    ("environment_name", "script"),
+    [
+        ("newest", "with_openai"),
+        ("newest", "with_cohere"),
+        ("newest", "with_huggingface_hub"),
+        ("newest", "with_infinity_client"),
+        ("newest", "with_requests"),
+        ("older", "with_openai"),
+        ("older", "with_cohere"),
+        ("litellm", "with_openai"),
+        ("litellm", "with_litellm"),
+        ("litellm", "with_langchain_openai"),
+        ("frameworks", "with_cohere"),
+        ("frameworks", "with_langchain_cohere"),
+        ("frameworks", "with_llama_index"),
+    ],
+)
+def test_clients_for_python_get_the_numbers_of_llm(python, offline, environment_name, script):
+    check(python(environment_name, script), offline)
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="needs node and npm")
+def test_clients_for_node_get_the_numbers_of_llm(node, offline):
+    check(node("with_node"), offline)
