@@ -7,6 +7,7 @@ from millpond.specs import ArchitectureSpec, ConverterSpec
 EMBEDDING_TASKS = ("embed", "token_embed")
 CLASSIFYING_TASKS = ("classify", "token_classify")
 REWARDING_TASKS = ("token_classify",)
+SPLADE_POOLING = ("SPLADE_MAX", "SPLADE_SUM", "SPLADE_MAX_LOG", "SPLADE_SUM_LOG")
 QWEN_STEP_TAG = 151651  # <extra_0>, which ends a step in prompts for Qwen2.5-Math-PRM
 GENERATING = ("*ForCausalLM", "*ForConditionalGeneration", "*ChatModel", "*LMHeadModel")
 ENCODERS = {
@@ -47,6 +48,18 @@ def ernie() -> ArchitectureSpec:
         summary="BERT with a vector of its task (Sun et al., 2020)",
         tasks=EMBEDDING_TASKS,
         pooling="CLS",
+        positions="absolute",
+    )
+
+
+def sparse_encoders() -> Iterator[ArchitectureSpec]:
+    """SPLADE by the name that other servers know it by; the same of masked language models is a converter's."""
+    yield ArchitectureSpec(
+        name="BertSpladeSparseEmbeddingModel",
+        target="millpond_models.splade:BertSplade",
+        summary="SPLADE: a weight for each token of the vocabulary (Formal et al., 2021)",
+        tasks=EMBEDDING_TASKS,
+        pooling="SPLADE_MAX",
         positions="absolute",
     )
 
@@ -122,4 +135,12 @@ def converters() -> Iterator[ConverterSpec]:
         architectures=("*ForCausalLM",),
         tasks=REWARDING_TASKS,
         pooling=("STEP",),
+    )
+    yield ConverterSpec(
+        name="splade",
+        target="millpond_models.splade:as_splade",
+        summary="a weight for each token of the vocabulary, by the head that fills in masked tokens",
+        architectures=("*ForMaskedLM",),
+        tasks=EMBEDDING_TASKS,
+        pooling=SPLADE_POOLING,
     )

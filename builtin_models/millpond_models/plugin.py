@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from millpond.hookspecs import hookimpl
 from millpond.specs import ArchitectureSpec, ConverterSpec
-from millpond_models import catalogue
+from millpond_models import catalogue, decoder_catalogue
 from millpond_models.rotary_catalogue import rotary_encoders
 
 EMBEDDING_TASKS = ("embed", "token_embed")
@@ -23,13 +23,15 @@ def register_architectures() -> Iterator[ArchitectureSpec]:
     yield from encoders()
     yield from rotary_encoders()
     yield from decoders()
+    yield from decoder_catalogue.embedding_decoders()
     yield from catalogue.classifiers()
     yield from catalogue.rewards()
+    yield from catalogue.sparse_encoders()
 
 
 @hookimpl
 def register_converters() -> Iterator[ConverterSpec]:
-    """To embedding models, to classifiers, to process-reward models."""
+    """To embedding models, to classifiers, to process-reward models, to sparse encoders."""
     yield from catalogue.converters()
 
 

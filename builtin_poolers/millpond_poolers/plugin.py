@@ -11,7 +11,7 @@ TOKEN_TASKS = ("token_embed", "token_classify")
 
 @hookimpl
 def register_poolers() -> Iterator[PoolerSpec]:
-    """The pooling types of sentence-transformers, ALL, and STEP."""
+    """The pooling types of sentence-transformers, those of its sparse encoders among them, ALL, and STEP."""
     for name, target, summary in (
         ("CLS", "FirstTokenPooling", "the first token"),
         ("LAST", "LastTokenPooling", "the last token"),
@@ -21,6 +21,13 @@ def register_poolers() -> Iterator[PoolerSpec]:
         ("WEIGHTED_MEAN", "WeightedMeanPooling", "the mean of all tokens, weighted by their place from 1"),
     ):
         yield PoolerSpec(name=name, target=f"millpond_poolers.methods:{target}", summary=summary, tasks=SEQUENCE_TASKS)
+    for name, target, summary in (
+        ("SPLADE_MAX", "SpladePooling", "a weight for each token of the vocabulary: the largest log(1 + relu(logit))"),
+        ("SPLADE_SUM", "SpladeSumPooling", "the same by the sum of them"),
+        ("SPLADE_MAX_LOG", "SpladeMaxLogPooling", "the same by the largest log(1 + log(1 + relu(logit)))"),
+        ("SPLADE_SUM_LOG", "SpladeSumLogPooling", "the same by the sum of those"),
+    ):
+        yield PoolerSpec(name=name, target=f"millpond_poolers.splade:{target}", summary=summary, tasks=("embed",))
     yield PoolerSpec(name="ALL", target="millpond_poolers.methods:AllTokens", summary="every token", tasks=TOKEN_TASKS)
     yield PoolerSpec(
         name="STEP", target="millpond_poolers.step:StepPooling", summary="the tokens that end a step", tasks=TOKEN_TASKS

@@ -76,13 +76,21 @@ ARCHITECTURES = {
     name: {"checkpoint": rewritten("Qwen2ForSequenceClassification", name, with_two_maps(labels))}
     for name, labels in (("Qwen2ForRewardModel", 1), ("Qwen2ForProcessRewardModel", 2))
 }
+ARCHITECTURES["BertSpladeSparseEmbeddingModel"] = {
+    "checkpoint": rewritten("BertForMaskedLM", "BertSpladeSparseEmbeddingModel", dict),
+}
 STEP = MappingProxyType({"pooling_type": "STEP", "step_tag_id": 7, "returned_token_ids": [5, 6]})
+SPLADE = MappingProxyType({"pooling_type": "SPLADE_MAX"})
 CONVERTERS = {
     "classify": {"checkpoint": checkpoint_of("LlamaForSequenceClassification")},
     "embed": {"checkpoint": checkpoint_of("Qwen3ForCausalLM")},
     "process_reward": {
         "checkpoint": checkpoint_of("LlamaForCausalLM"),
         "arguments": MappingProxyType({"pooler_config": STEP}),
+    },
+    "splade": {
+        "checkpoint": checkpoint_of("BertForMaskedLM"),
+        "arguments": MappingProxyType({"pooler_config": SPLADE}),
     },
 }
 

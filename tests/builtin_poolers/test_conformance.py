@@ -1,11 +1,25 @@
 """Every pooler and activation that Millpond comes with does what every pooler and activation must."""
 
+from torch import nn
+
 from millpond.params import PoolingParams
 from millpond.plugins import PluginManager
 from millpond.testing.conformance import ActivationConformance, PoolerConformance
+from millpond.testing.contexts import bare_context
 
 BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
-OWN = {"STEP": {"params": PoolingParams(step_tag_id=3)}}
+
+
+def with_logits(self, task, *, dtype="float32", deterministic=False):
+    """A pooler of SPLADE with the head that its model gives it: here, hidden states are logits."""
+    config = {"seq_pooling_type": self.name}
+    ctx = bare_context(self.registry(), tasks=(task,), pooler_config=config, dtype=dtype, deterministic=deterministic)
+    return ctx.pooler(task, head=nn.Identity(), activation="identity").eval()
+
+
+OWN = {"STEP": {"params": PoolingParams(step_tag_id=3)}} | {
+    name: {"build": with_logits} for name in ("SPLADE_MAX", "SPLADE_SUM", "SPLADE_MAX_LOG", "SPLADE_SUM_LOG")
+}
 
 # A class for each that is registered: one that is new is tested from its first day.
 for _entry in BUILTIN.poolers.entries():

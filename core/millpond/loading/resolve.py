@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from millpond.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, ModelConfig, PoolerConfig, merge
 from millpond.errors import InvalidInputError, UnknownNameError
 from millpond.loading.architecture import Chosen, choose_architecture
-from millpond.loading.classification import choose_activation, classifier_pooling, count_labels
+from millpond.loading.classification import choose_activation, classifier_pooling, count_labels, named_pooling
 from millpond.loading.header import read_headers
 from millpond.loading.known import with_known
 from millpond.loading.lengths import Statement, choose_length, state_lengths
+from millpond.loading.sentence_transformers import SPLADE_TYPES
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
@@ -95,13 +96,18 @@ class Resolution:
 
     @property
     def embedding_size(self) -> int | None:
-        """The dimensions of an embedding: those of the last Dense module, else the hidden size."""
+        """The dimensions of an embedding: those of the last Dense module, else the hidden size; of SPLADE, tokens."""
         dense = self.repository.sentence_transformers.dense
         if dense:
             size = dense[-1].config.get("out_features")
             return size if isinstance(size, int) else None
-        size = self.config.get("hidden_size") or self.config.get("n_embd")
         pooling = self.pooler.get("seq_pooling_type")
+        if pooling is not None and pooling.value in SPLADE_TYPES.values():
+            size = self.config.get("vocab_size")
+            return size if isinstance(size, int) else None
+        if self.architecture.spec.sized_by_labels and "embed" in self.tasks:
+            return self.num_labels
+        size = self.config.get("hidden_size") or self.config.get("n_embd")
         methods = 1 if pooling is None else len(pooling.value.split(JOINED_BY))
         return size * methods if isinstance(size, int) else None
 
@@ -153,7 +159,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         registry,
         config,
         options.convert,
-        pooling=user.tok_pooling_type or user.seq_pooling_type,
+        pooling=user.tok_pooling_type or user.seq_pooling_type or JOINED_BY.join(files.pooling_types) or None,
         classifies=files.model_type == "CrossEncoder",
     )
     spec = chosen.architecture.spec
@@ -204,10 +210,12 @@ def merge_pooler(
     own: dict[str, Any] = {} if chosen.converter is not None else {**spec.pooler_config}
     classifies = chosen.converter is None and "classify" in chosen.tasks
     task = next((task for task in OLD_TASKS.get(old_task or "", ()) if task in chosen.tasks), None)
+    key = spec.pooling_key
     return merge(
         ("user", {"task": task, **user.model_dump(exclude_unset=True)}),
         ("sentence_transformers", said),
         ("config.json (classifier_pooling)", {"seq_pooling_type": classifier_pooling(config) if classifies else None}),
+        (f"config.json ({key})", {"seq_pooling_type": named_pooling(config, key) if key else None}),
         ("architecture", {"seq_pooling_type": None if chosen.converter is not None else spec.pooling, **own}),
     )
 

@@ -18,7 +18,8 @@ LENGTH_FILES = (
     "sentence_xlnet_config.json",
 )
 FAMILIES = ("sentence_transformers.", "pylate.")
-BEFORE_POOLING = ("Transformer", "Dropout")
+TRANSFORMERS = ("Transformer", "MLMTransformer")
+BEFORE_POOLING = (*TRANSFORMERS, "Dropout")
 AFTER_POOLING = ("Dense", "Normalize", "Dropout")
 POOLED = "sentence_embedding"
 POOLING_TYPES = {
@@ -32,6 +33,12 @@ POOLING_TYPES = {
     "mean_sqrt_len_tokens": "MEAN_SQRT_LEN",
     "weightedmean": "WEIGHTED_MEAN",
     "weightedmean_tokens": "WEIGHTED_MEAN",
+}
+SPLADE_TYPES = {
+    ("max", "relu"): "SPLADE_MAX",
+    ("sum", "relu"): "SPLADE_SUM",
+    ("max", "log1p_relu"): "SPLADE_MAX_LOG",
+    ("sum", "log1p_relu"): "SPLADE_SUM_LOG",
 }
 OLD_ORDER = {
     mode: place
@@ -93,7 +100,7 @@ class SentenceTransformersFiles:
     @property
     def transformer_path(self) -> Path | None:
         """The folder of the transformer itself, where modules.json puts it in one of its own."""
-        return next((module.path for module in self.modules if module.type == "Transformer"), None)
+        return next((module.path for module in self.modules if module.type in TRANSFORMERS), None)
 
 
 def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
@@ -102,7 +109,10 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
     pooling = next((module for module in modules if module.type == "Pooling"), None)
     if pooling is not None:
         _check_chain(modules, modules.index(pooling), folder / "modules.json")
-    transformer = next((module.path for module in modules if module.type == "Transformer"), folder)
+    splade = next((module for module in modules if module.type == "SpladePooling"), None)
+    if splade is not None:
+        _check_splade(modules, folder / "modules.json")
+    transformer = next((module.path for module in modules if module.type in TRANSFORMERS), folder)
     length_file, limits = _read_limits(transformer if transformer.is_dir() else folder)
     settings = read_object(folder / "config_sentence_transformers.json")
     prompts = settings.get("prompts") or {}
@@ -111,7 +121,7 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
         raise CheckpointError(message)
     return SentenceTransformersFiles(
         modules=modules,
-        pooling_types=() if pooling is None else _pooling_types(pooling),
+        pooling_types=(_splade_type(splade),) if splade else () if pooling is None else _pooling_types(pooling),
         include_prompt=pooling is None or bool(pooling.config.get("include_prompt", True)),
         normalize=None if pooling is None else any(module.type == "Normalize" for module in modules),
         dense=tuple(module for module in modules if module.type == "Dense"),
@@ -146,7 +156,7 @@ def _read_module(folder: Path, line: Mapping[str, Any], path: Path) -> Module:
     dotted = str(line.get("type", ""))
     home = inside(folder, line.get("path", ""), written_in=path)
     name = dotted.rpartition(".")[2] if dotted.startswith(FAMILIES) else dotted
-    config = read_object(home / "config.json") if name != "Transformer" else {}
+    config = read_object(home / "config.json") if name not in TRANSFORMERS else {}
     if name in ("Pooling", "Dense") and not config:
         message = f"{path} names a {name} module in {home.name!r}, and {home / 'config.json'} is missing or empty"
         raise CheckpointError(message)
@@ -176,6 +186,34 @@ def _check_chain(modules: tuple[Module, ...], pooling: int, path: Path) -> None:
     if "Dense" in types and "Normalize" in types[: len(types) - types[::-1].index("Dense")]:
         message = f"{path} names a Normalize module before a Dense module: only Normalize behind all of them is known"
         raise CheckpointError(message)
+
+
+def _check_splade(modules: tuple[Module, ...], path: Path) -> None:
+    """Refuse a chain that means something else than: logits of a masked language model, then SPLADE."""
+    types = [module.type for module in modules]
+    if types[:1] not in [[name] for name in TRANSFORMERS] or types[1:] != ["SpladePooling"]:
+        message = (
+            f"{path} names the modules {', '.join(types)}: of those with SpladePooling, only one Transformer and "
+            "SpladePooling behind it are known; without the others the results would not be those of the model"
+        )
+        raise CheckpointError(message)
+
+
+def _splade_type(splade: Module) -> str:
+    strategy, activation = (
+        splade.config.get(key, default)
+        for key, default in (("pooling_strategy", "max"), ("activation_function", "relu"))
+    )
+    found = (
+        SPLADE_TYPES.get((strategy, activation)) if isinstance(strategy, str) and isinstance(activation, str) else None
+    )
+    if found is None:
+        message = (
+            f"{splade.path / 'config.json'} asks for pooling_strategy {strategy!r} and activation_function "
+            f"{activation!r}; known are max and sum, relu and log1p_relu"
+        )
+        raise CheckpointError(message)
+    return found
 
 
 def _pooling_types(pooling: Module) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from millpond.errors import UnknownNameError
 from millpond.testing.decoders import DECODERS, decoder_config, decoder_shapes
 from millpond.testing.encoders import JINA, ROTARY_ENCODERS, is_jina, jina_shapes, rotary_encoder_shapes
-from millpond.testing.heads import SEQUENCE, TOKEN, label_names, with_head
+from millpond.testing.heads import MASKED, SEQUENCE, TOKEN, label_names, with_head
 
 Shape = tuple[int, ...]
 Layout = Literal["old", "new"]
@@ -51,6 +51,7 @@ BACKBONES = {
     if name.endswith("Model")
     for head in (SEQUENCE, TOKEN)
 } | {
+    **{f"{family}{MASKED}": f"{family}Model" for family in ("Bert", "Roberta", "XLMRoberta")},
     "ModernBertForSequenceClassification": "ModernBertModel",
     "ModernBertForTokenClassification": "ModernBertModel",
     "NewForSequenceClassification": "NewModel",
@@ -66,6 +67,18 @@ NEW_MODULES = {
     "Pooling": "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
     "Dense": "sentence_transformers.base.modules.dense.Dense",
     "Normalize": "sentence_transformers.base.modules.normalize.Normalize",
+}
+FILL_MASK = {"method": "forward", "method_output_name": "logits"}
+NEW_OUTPUT = {"module_output_name": "token_embeddings"}
+SPARSE_MODULES = {
+    "old": (
+        "sentence_transformers.sparse_encoder.models.MLMTransformer",
+        "sentence_transformers.sparse_encoder.models.SpladePooling",
+    ),
+    "new": (
+        NEW_MODULES["Transformer"],
+        "sentence_transformers.sparse_encoder.modules.splade_pooling.SpladePooling",
+    ),
 }
 OLD_FLAGS = {
     "cls": "pooling_mode_cls_token",
@@ -115,8 +128,9 @@ def tiny(
     Args:
         architecture: "BertModel", "ErnieModel", "RobertaModel", "XLMRobertaModel"; or, of Llama, Mistral, Qwen2, Qwen3
             and Gemma, "LlamaModel" or "LlamaForCausalLM"; of any of these "BertForSequenceClassification" or
-            "BertForTokenClassification". Or "ModernBertModel", "NomicBertModel", "GteModel", "GteNewModel", "NewModel",
-            and of some of these a classifier.
+            "BertForTokenClassification". Or "BertForMaskedLM", and the same of RoBERTa and XLM-RoBERTa. Or
+            "ModernBertModel", "NomicBertModel", "GteModel", "GteNewModel", "NewModel", and of some of these a
+            classifier.
         path: The folder to write; made if it is not there.
         seed: Another seed gives other weights.
         dtype: The name of the dtype of the weights.
@@ -299,6 +313,38 @@ def write_sentence_transformers(
     }
     if layout == "new":
         settings["model_type"] = "SentenceTransformer"
+    _write(folder / "config_sentence_transformers.json", settings)
+
+
+def write_sparse_encoder(
+    folder: Path | str, *, strategy: str = "max", activation: str = "relu", layout: Layout = "new"
+) -> None:
+    """Write modules.json and the files beside it for a masked language model that is a SparseEncoder.
+
+    Args:
+        folder: The folder of a checkpoint, such as that of "BertForMaskedLM".
+        strategy: "max" or "sum".
+        activation: "relu" or "log1p_relu".
+        layout: "old" as most of the hub has it, "new" as sentence-transformers 6 writes it.
+    """
+    folder = Path(folder)
+    types = SPARSE_MODULES[layout]
+    lines = [("", types[0]), ("1_SpladePooling", types[1])]
+    modules = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(lines)]
+    _write(folder / "modules.json", modules)
+    size = "word_embedding_dimension" if layout == "old" else "embedding_dimension"
+    pooling = {"pooling_strategy": strategy, "activation_function": activation, size: None}
+    _write(folder / "1_SpladePooling" / "config.json", pooling)
+    limits: dict[str, Any] = {"max_seq_length": 64, "do_lower_case": False}
+    if layout == "new":
+        limits = {"transformer_task": "fill-mask", "modality_config": {"text": FILL_MASK}} | NEW_OUTPUT
+    _write(folder / "sentence_bert_config.json", limits)
+    settings: dict[str, Any] = {
+        "model_type": "SparseEncoder",
+        "prompts": {},
+        "default_prompt_name": None,
+        "similarity_fn_name": "dot",
+    }
     _write(folder / "config_sentence_transformers.json", settings)
 
 

@@ -1,4 +1,4 @@
-"""The tensors of small classifiers: those of the backbone, by their names in a classifier's files, and the head's."""
+"""The tensors of small models with a head: those of the backbone, by their names in such files, and the head's."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -7,10 +7,20 @@ from typing import Any
 Shape = tuple[int, ...]
 
 SEQUENCE, TOKEN = "ForSequenceClassification", "ForTokenClassification"
+MASKED = "ForMaskedLM"
 PREFIXES: Mapping[str, str] = MappingProxyType(
     {"Bert": "bert.", "Ernie": "ernie.", "Roberta": "roberta.", "XLMRoberta": "roberta."}
 )
 """What stands before the names of a backbone in the files of a classifier; of the others, ``model.``."""
+
+
+MASKED_NAMES: Mapping[str, tuple[str, str, str]] = MappingProxyType(
+    {
+        "bert.": ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"),
+        "roberta.": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    }
+)
+"""The dense map, the norm and the bias of the head for masked tokens, by the prefix of the backbone."""
 
 
 ROTARY_PREFIXES: Mapping[str, str] = MappingProxyType({"ModernBert": "model.", "New": "", "GteNew": ""})
@@ -22,7 +32,7 @@ def split_head(architecture: str) -> tuple[str, str]:
 
     ``("Bert", "ForSequenceClassification")`` of ``BertForSequenceClassification``.
     """
-    head = next((head for head in (SEQUENCE, TOKEN) if architecture.endswith(head)), "")
+    head = next((head for head in (SEQUENCE, TOKEN, MASKED) if architecture.endswith(head)), "")
     return architecture.removesuffix(head) if head else architecture, head
 
 
@@ -33,14 +43,21 @@ def label_names(num_labels: int) -> dict[str, Any]:
 
 
 def with_head(architecture: str, config: Mapping[str, Any], backbone: Mapping[str, Shape]) -> dict[str, Shape]:
-    """The tensors of a classifier by their names in transformers, from those of its backbone without a prefix."""
+    """The tensors of a model with a head by their names in transformers, from those of its backbone without a prefix.
+
+    The head of a masked language model has no table of its own: that of the embeddings serves it.
+    """
     family, head = split_head(architecture)
     if family in ROTARY_PREFIXES:
         return _with_rotary_head(family, config, backbone)
     prefix = PREFIXES.get(family, "model.")
     shapes = {f"{prefix}{name}": shape for name, shape in backbone.items()}
     size, labels = config["hidden_size"], len(config.get("id2label") or (0, 1))
-    if family not in PREFIXES:
+    if head == MASKED:
+        dense, norm, bias = MASKED_NAMES[prefix]
+        linear(dense, size, size, shapes)
+        shapes |= {f"{norm}.weight": (size,), f"{norm}.bias": (size,), bias: (config["vocab_size"],)}
+    elif family not in PREFIXES:
         linear("score", labels, size, shapes, bias=head == TOKEN)
     elif head == TOKEN:
         linear("classifier", labels, size, shapes)

@@ -1,0 +1,188 @@
+"""SPLADE equals the SparseEncoder of sentence-transformers, and never holds the logits of a whole batch."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from millpond import CheckpointError, InvalidInputError, PoolingParams, UnknownNameError
+from millpond.testing.checkpoints import tiny, vocabulary, write_sparse_encoder
+from millpond_poolers import splade
+
+TEXTS = [
+    "a",
+    "the cat sat on the mill",
+    "rain, snow and wind over the river",
+    "zyzzyva",
+    "The NIGHT was Cold; the road was long, and the moon (red and small) lay on the lake.",
+    "One TWO " * 40,  # over the limit
+]
+WAYS = {
+    ("max", "relu"): "SPLADE_MAX",
+    ("sum", "relu"): "SPLADE_SUM",
+    ("max", "log1p_relu"): "SPLADE_MAX_LOG",
+    ("sum", "log1p_relu"): "SPLADE_SUM_LOG",
+}
+
+
+@pytest.fixture
+def theirs(sentence_transformers):
+    def theirs(folder):
+        model = sentence_transformers.SparseEncoder(str(folder), device="cpu")
+        return model.encode(TEXTS, batch_size=3, show_progress_bar=False, convert_to_sparse_tensor=False).numpy()
+
+    return theirs
+
+
+def ours(llm):
+    outputs = llm.embed(TEXTS, truncate_prompt_tokens=-1, use_tqdm=False)
+    return np.stack([output.outputs.array for output in outputs])
+
+
+def change(path, **fields):
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize("layout", ["old", "new"])
+@pytest.mark.parametrize("way", WAYS, ids="-".join)
+def test_each_way_equals_theirs(tmp_path, load, theirs, way, layout):
+    folder = tiny("BertForMaskedLM", tmp_path)
+    write_sparse_encoder(folder, strategy=way[0], activation=way[1], layout=layout)
+    llm = load(folder)
+    assert llm.model_config.pooler_config.seq_pooling_type == WAYS[way]
+    assert llm.model_config.embedding_size == len(vocabulary("bert"))
+    expected = theirs(folder)
+    found = ours(llm)
+    assert found.shape == expected.shape == (len(TEXTS), len(vocabulary("bert")))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert (found >= 0).all()
+    assert 0.05 < (found == 0).mean() < 0.95
+    assert np.linalg.norm(found, axis=1).min() > 1.1  # not normalised
+
+
+@pytest.mark.parametrize("name", ["RobertaForMaskedLM", "XLMRobertaForMaskedLM"])
+def test_roberta_equals_theirs(tmp_path, load, theirs, name):
+    folder = tiny(name, tmp_path)
+    write_sparse_encoder(folder)
+    np.testing.assert_allclose(ours(load(folder)), theirs(folder), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("names", ["both biases", "a table of its own"])
+def test_the_head_is_found_by_its_other_names(tmp_path, load, theirs, names):
+    folder = tiny("BertForMaskedLM", tmp_path)
+    write_sparse_encoder(folder)
+    expected = theirs(folder)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"].clone()
+    if names == "a table of its own":
+        del tensors["cls.predictions.bias"]
+        tensors["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"].clone()
+        tensors["cls.seq_relationship.weight"] = torch.ones(2, 32)
+    save_file(tensors, path)
+    np.testing.assert_allclose(ours(load(folder)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_any_masked_language_model_by_the_pooling_type(tmp_path, load):
+    folder = tiny("BertForMaskedLM", tmp_path / "bare")
+    with pytest.raises(UnknownNameError, match="BertForMaskedLM"):
+        load(folder)
+    found = ours(load(folder, pooler_config={"pooling_type": "SPLADE_SUM"}))
+    write_sparse_encoder(folder, strategy="sum")
+    assert np.array_equal(found, ours(load(folder)))
+
+
+@pytest.mark.parametrize("ends", [{}, {"cls_token_id": 2, "sep_token_id": 3}, {"cls_token_id": 2}], ids=str)
+def test_the_name_of_other_servers_leaves_out_what_config_json_names(tmp_path, load, ends):
+    folder = tiny("BertForMaskedLM", tmp_path)
+    everything = load(folder, pooler_config={"pooling_type": "SPLADE_SUM"})
+    change(folder / "config.json", architectures=["BertSpladeSparseEmbeddingModel"], **ends)
+    llm = load(folder, pooler_config={"pooling_type": "SPLADE_SUM"})
+    assert load(folder).model_config.pooler_config.seq_pooling_type == "SPLADE_MAX"
+    prompts = [[2, 40, 41, 3], [40, 41], [2, 3], [2], [40, 3]]
+
+    def embedded(model, prompts):
+        return [output.outputs.array for output in model.embed(prompts, use_tqdm=False)]
+
+    found, whole = embedded(llm, prompts), embedded(everything, prompts)
+    weights = everything.model_config.embedding_size
+    model = everything._loaded.model  # noqa: SLF001  a test of it looks into it
+    for place, prompt in enumerate(prompts):
+        bare = PoolingParams(use_activation=False)
+        (states,) = everything.encode([prompt], bare, pooling_task="token_embed", use_tqdm=False)
+        start = int("cls_token_id" in ends and prompt[0] == 2)
+        stop = len(prompt) - int("sep_token_id" in ends and len(prompt) > start and prompt[-1] == 3)
+        rows = torch.from_numpy(states.outputs.array.copy())[start:stop]
+        expected = model.mlm(rows).relu().log1p().sum(0).numpy() if len(rows) else np.zeros(weights)
+        np.testing.assert_allclose(found[place], expected, rtol=1e-5, atol=1e-5)
+    if not ends:
+        assert all(np.array_equal(one, other) for one, other in zip(found, whole, strict=True))
+
+
+def test_tokens_come_without_the_head(tmp_path, load):
+    folder = tiny("BertForMaskedLM", tmp_path)
+    write_sparse_encoder(folder)
+    (output,) = load(folder).encode(["the cat"], pooling_task="token_embed")
+    assert output.outputs.array.shape == (4, 32)
+
+
+@pytest.mark.parametrize("name", WAYS.values())
+def test_few_rows_at_a_time_give_what_all_at_once_give(build, metadata, name):
+    torch.manual_seed(0)
+    lengths = (1, 300, 128, 127, 2, 500, 5, 5)
+    hidden = torch.randn(sum(lengths), 16)
+    seen = []
+
+    class Head(nn.Linear):
+        def forward(self, x):
+            seen.append(len(x))
+            return super().forward(x)
+
+    head = Head(16, 50)
+    with torch.inference_mode():
+        found = build(name, head=head, activation="identity")(hidden, metadata(*lengths))
+        weights = nn.functional.linear(hidden, head.weight, head.bias).relu().double().log1p()
+    weights = weights.log1p() if name.endswith("LOG") else weights
+    parts = weights.split(lengths)
+    expected = torch.stack([part.sum(0) if "SUM" in name else part.amax(0) for part in parts])
+    assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5)
+    assert sum(seen) == sum(lengths)
+    assert max(seen) <= splade.ROWS_AT_ONCE
+
+
+def test_a_model_without_logits_is_refused(tmp_path, load):
+    folder = tiny("BertModel", tmp_path)
+    with pytest.raises(InvalidInputError, match=r"SPLADE_MAX.*masked language model.*BertModel"):
+        load(folder, pooler_config={"pooling_type": "SPLADE_MAX"})
+
+
+def test_a_head_that_is_not_there_is_named(tmp_path, load):
+    folder = tiny("BertForMaskedLM", tmp_path)
+    write_sparse_encoder(folder)
+    change(folder / "config.json", tie_word_embeddings=False)
+    with pytest.raises(CheckpointError, match=r"tie_word_embeddings=false.*decoder\.weight"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("pooling_strategy", "mean"), ("activation_function", "gelu"), ("pooling_strategy", ["max"])]
+)
+def test_ways_that_are_not_known_are_refused(tmp_path, load, field, value):
+    folder = tiny("BertForMaskedLM", tmp_path)
+    write_sparse_encoder(folder)
+    change(folder / "1_SpladePooling" / "config.json", **{field: value})
+    with pytest.raises(CheckpointError, match=r"1_SpladePooling.*known are max and sum, relu and log1p_relu"):
+        load(folder)
+
+
+def test_other_modules_beside_it_are_refused(tmp_path, load):
+    folder = tiny("BertForMaskedLM", tmp_path)
+    write_sparse_encoder(folder)
+    path = folder / "modules.json"
+    line = {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}
+    path.write_text(json.dumps([*json.loads(path.read_text()), line]))
+    with pytest.raises(CheckpointError, match="Transformer, SpladePooling, Normalize"):
+        load(folder)
