@@ -47,16 +47,8 @@ class DecoderModel(PoolingModel):
         config = ctx.config
         heads = self.heads(ctx)
         self.embeddings = Table(config.vocab_size, config.hidden_size)
-        self.rotary = Rotary(ctx, head_dim=heads.size)
-        self.layers = nn.ModuleList(
-            DecoderLayer(
-                attention_norm=self.build_norm(ctx, config.hidden_size),
-                attention=self.build_attention(ctx, heads, layer),
-                feed_forward_norm=self.build_norm(ctx, config.hidden_size),
-                feed_forward=self.build_feed_forward(ctx),
-            )
-            for layer in range(config.num_hidden_layers)
-        )
+        self.rotary = self.build_rotary(ctx, heads)
+        self.layers = nn.ModuleList(self.build_layer(ctx, heads, layer) for layer in range(config.num_hidden_layers))
         self.norm = self.build_norm(ctx, config.hidden_size)
 
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -72,6 +64,19 @@ class DecoderModel(PoolingModel):
         """What the first layer gets: [num_tokens, hidden]."""
         embedded: Tensor = self.embeddings(batch.input_ids)
         return embedded
+
+    def build_rotary(self, ctx: Context, heads: Heads) -> nn.Module:
+        """The rotary positions; where layers turn differently, ``forward`` is overridden too."""
+        return Rotary(ctx, head_dim=heads.size)
+
+    def build_layer(self, ctx: Context, heads: Heads, layer: int) -> DecoderLayer:
+        """A layer."""
+        return DecoderLayer(
+            attention_norm=self.build_norm(ctx, ctx.config.hidden_size),
+            attention=self.build_attention(ctx, heads, layer),
+            feed_forward_norm=self.build_norm(ctx, ctx.config.hidden_size),
+            feed_forward=self.build_feed_forward(ctx),
+        )
 
     def heads(self, ctx: Context) -> Heads:
         """The heads of attention."""
@@ -106,9 +111,17 @@ class DecoderModel(PoolingModel):
         """``sliding_window`` where a layer has one; None where it attends to all."""
         return None
 
+    def reach(self, ctx: Context, layer: int, *, causal: bool) -> int | None:
+        """How many tokens on each side a layer attends to; None for all."""
+        return reach(self.sliding_window(ctx, layer), causal=causal)
+
     def attention_biases(self, ctx: Context) -> tuple[bool, bool]:  # noqa: ARG002  it differs among architectures
         """Whether query, key and value have a bias, and whether the output of attention has one."""
         return False, False
+
+    def attention_scale(self, ctx: Context) -> float | None:  # noqa: ARG002  it differs among architectures
+        """What products of query and key are multiplied with; None for ``head_dim ** -0.5``."""
+        return None
 
     def feed_forward_bias(self, ctx: Context) -> bool:  # noqa: ARG002  it differs among architectures
         """Whether the maps of the feed-forward half have a bias."""
@@ -136,11 +149,12 @@ class DecoderModel(PoolingModel):
             size=ctx.config.hidden_size,
             heads=heads,
             causal=causal,
-            window=reach(self.sliding_window(ctx, layer), causal=causal),
+            window=self.reach(ctx, layer, causal=causal),
             bias=bias,
             output_bias=output_bias,
             query_norm=self.build_head_norm(ctx, heads.size),
             key_norm=self.build_head_norm(ctx, heads.size),
+            scale=self.attention_scale(ctx),
         )
 
     def build_feed_forward(self, ctx: Context) -> GatedFeedForward:

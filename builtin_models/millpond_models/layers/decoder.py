@@ -46,6 +46,7 @@ class RotaryAttention(nn.Module):
         output_bias: Whether the output has one.
         query_norm: Normalises each head of the query before it is turned; None for nothing.
         key_norm: The same of the key.
+        scale: What products of query and key are multiplied with; None for ``head_dim ** -0.5``.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class RotaryAttention(nn.Module):
         output_bias: bool = False,
         query_norm: RMSNorm | None = None,
         key_norm: RMSNorm | None = None,
+        scale: float | None = None,
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -67,7 +69,7 @@ class RotaryAttention(nn.Module):
         self.qkv = Linear(ctx, size, inner, *[heads.keys * heads.size] * 2, bias=bias)
         self.query_norm = query_norm
         self.key_norm = key_norm
-        self.attention = Attention(ctx, head_dim=heads.size, causal=causal, window=window)
+        self.attention = Attention(ctx, head_dim=heads.size, causal=causal, window=window, scale=scale)
         self.output = Linear(ctx, inner, size, bias=output_bias)
 
     def forward(self, x: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
@@ -101,4 +103,33 @@ class DecoderLayer(nn.Module):
         """[num_tokens, size] -> [num_tokens, size]."""
         x = x + self.attention(self.attention_norm(x), rotation, batch)
         added: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
+        return added
+
+
+class NormedDecoderLayer(DecoderLayer):
+    """``x = x + norm(attention(norm(x))); x = x + norm(feed_forward(norm(x)))``: what is added is normalised too."""
+
+    def __init__(
+        self,
+        *,
+        attention_norm: nn.Module,
+        attention: RotaryAttention,
+        attention_post_norm: nn.Module,
+        feed_forward_norm: nn.Module,
+        feed_forward: GatedFeedForward,
+        feed_forward_post_norm: nn.Module,
+    ) -> None:
+        super().__init__(
+            attention_norm=attention_norm,
+            attention=attention,
+            feed_forward_norm=feed_forward_norm,
+            feed_forward=feed_forward,
+        )
+        self.attention_post_norm = attention_post_norm
+        self.feed_forward_post_norm = feed_forward_post_norm
+
+    def forward(self, x: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size]."""
+        x = x + self.attention_post_norm(self.attention(self.attention_norm(x), rotation, batch))
+        added: Tensor = x + self.feed_forward_post_norm(self.feed_forward(self.feed_forward_norm(x)))
         return added

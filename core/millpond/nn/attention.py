@@ -29,9 +29,17 @@ class Attention(nn.Module):
     Fewer heads of keys and values than of queries are shared by groups of query heads, in order.
     """
 
-    def __init__(self, ctx: Context, *, head_dim: int, causal: bool = False, window: int | None = None) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        *,
+        head_dim: int,
+        causal: bool = False,
+        window: int | None = None,
+        scale: float | None = None,
+    ) -> None:
         super().__init__()
-        self.spec = AttentionSpec(scale=head_dim**-0.5, causal=causal, window=window)
+        self.spec = AttentionSpec(scale=head_dim**-0.5 if scale is None else scale, causal=causal, window=window)
         self.kernel = ctx.op("attention")
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> Tensor:

@@ -34,11 +34,35 @@ OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "attention_bias": False,
             "tie_word_embeddings": True,
         },
+        "Gemma3Text": {
+            "model_type": "gemma3_text",
+            "head_dim": 16,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "query_pre_attn_scalar": 24,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "sliding_window": 24,
+            "rope_theta": 50000.0,
+            "rope_local_base_freq": 5000.0,
+            "attention_bias": False,
+            "use_bidirectional_attention": True,
+            "tie_word_embeddings": True,
+        },
     }
 )
 """What sets each family's config.json apart."""
 
-DECODERS = tuple(f"{family}{suffix}" for family in OWN for suffix in ("Model", "ForCausalLM"))
+EMBEDDING_ONLY = ("Gemma3Text",)
+"""Families whose small checkpoints predict no tokens."""
+
+WITH_HEAD_NORMS = ("Qwen3", "Gemma3Text")
+WITH_POST_NORMS = ("Gemma3Text",)
+
+DECODERS = tuple(
+    f"{family}{suffix}"
+    for family in OWN
+    for suffix in ("Model", "ForCausalLM")
+    if suffix == "Model" or family not in EMBEDDING_ONLY
+)
 
 
 def decoder_config(architecture: str) -> dict[str, Any]:
@@ -95,9 +119,11 @@ def _layer_shapes(family: str, config: Mapping[str, Any]) -> dict[str, Shape]:
         shapes[f"self_attn.{name}.weight"] = shape
         if name in biased:
             shapes[f"self_attn.{name}.bias"] = shape[:1]
-    if family == "Qwen3":
+    if family in WITH_HEAD_NORMS:
         shapes |= {f"self_attn.{name}.weight": (head_dim,) for name in ("q_norm", "k_norm")}
     shapes["post_attention_layernorm.weight"] = (size,)
+    if family in WITH_POST_NORMS:
+        shapes |= {f"{name}_feedforward_layernorm.weight": (size,) for name in ("pre", "post")}
     for name, shape in feed_forward.items():
         shapes[f"mlp.{name}.weight"] = shape
         if config.get("mlp_bias"):
