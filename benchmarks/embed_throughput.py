@@ -142,7 +142,15 @@ def measure(settings: Settings) -> Result:
                 result[said] = {**of, **result[said]}  # of the first model, where both say it
             measure_peaks = partial(peaks.measure, matrices)
             comparisons += [compare(workload, each, contest, settings.rounds, measure_peaks) for workload in texts]
-    return {**result, "peak_gflops": _with_shares(comparisons, peaks), "comparisons": comparisons}
+    peak_gflops = _with_shares(comparisons, peaks)
+    for comparison in comparisons:  # each says when it was measured: the page may show those of several runs
+        comparison["measured"] = {"date": result["date"], "rounds": result["rounds"], **_where(result)}
+        comparison["peak_gflops"] = peak_gflops
+    return {**result, "peak_gflops": peak_gflops, "comparisons": comparisons}
+
+
+def _where(result: Result) -> Result:
+    return {name: result["machine"][name] for name in ("processor", "cores", "revision")}
 
 
 def _with_shares(comparisons: list[Result], peaks: Peaks) -> dict[str, dict[str, float]]:

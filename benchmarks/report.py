@@ -8,7 +8,6 @@ The page shows the results in benchmarks/published; --publish copies there first
 import argparse
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,8 +54,25 @@ def publish(folder: Path, published: Path) -> None:
     if not results:
         raise SystemExit(f"{folder} holds no results: run benchmarks/suite.py first")
     published.mkdir(parents=True, exist_ok=True)
-    for question in results:
-        shutil.copy(folder / f"{question}.json", published / f"{question}.json")
+    before = read_results(published)
+    for question, result in results.items():
+        merged = with_others(result, before.get(question, {}))
+        (published / f"{question}.json").write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
+
+
+def with_others(result: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """A result with the comparisons of an earlier one that it did not make anew, where the machine is the same."""
+    if "comparisons" not in result:
+        return dict(result)
+    here = {name: result["machine"][name] for name in ("processor", "cores")}
+    made = {(one["model"], one["workload"]) for one in result["comparisons"]}
+    kept = [
+        one
+        for one in before.get("comparisons", ())
+        if (one["model"], one["workload"]) not in made and here.items() <= one.get("measured", {}).items()
+    ]
+    contestants = {**before.get("contestants", {}), **result["contestants"]} if kept else result["contestants"]
+    return {**result, "contestants": contestants, "comparisons": [*kept, *result["comparisons"]]}
 
 
 def _not_measured(question: str) -> str:

@@ -55,7 +55,11 @@ def count_of(number: int, what: str) -> str:
 def throughput(result: Result) -> str:
     """Who takes part; for each workload the speeds, and how many times as much the peers need."""
     peaks = result["peak_gflops"]
-    comparisons = [part for comparison in result["comparisons"] for part in _comparison(comparison, peaks)]
+    comparisons = [
+        part
+        for comparison in result["comparisons"]
+        for part in _comparison(comparison, comparison.get("peak_gflops", peaks), result)
+    ]
     return "\n\n".join([contestants(result), *comparisons])
 
 
@@ -72,10 +76,13 @@ def contestants(result: Result) -> str:
     return table(["", "computes in", "versions"], rows, right=False)
 
 
-def _comparison(comparison: Result, peaks: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
+def _comparison(comparison: Result, peaks: Mapping[str, Mapping[str, float]], result: Result) -> Iterable[str]:
+    measured = comparison.get("measured")
+    another = measured is not None and measured["revision"] != result["machine"]["revision"]
     yield (
         f"**{comparison['workload']}, {comparison['model']}**: {count_of(comparison['texts'], 'text')}, "
         f"{comparison['tokens']:,} tokens"
+        + (f"; measured {measured['date']} at revision {measured['revision']}" if measured and another else "")
     )
     head = ["", "texts / CPU s", "texts / s", "GFLOP / CPU s", "of the peak", "cosine, mean", "min"]
     yield table(

@@ -83,6 +83,25 @@ def test_what_is_published_is_what_was_measured_and_the_rest_stays(tmp_path):
         report.publish(tmp_path / "empty", tmp_path / "old")
 
 
+def test_workloads_that_were_not_measured_anew_stay_and_say_when_they_were():
+    def of(workload, revision, processor="P"):
+        measured = {"date": "2026-01-01", "rounds": 5, "processor": processor, "cores": 2, "revision": revision}
+        one = {**throughput()["comparisons"][0], "workload": workload, "measured": measured}
+        machine = {**throughput()["machine"], "processor": processor, "cores": 2, "revision": revision}
+        return {**throughput(), "machine": machine, "comparisons": [one]}
+
+    merged = report.with_others(of("W2", "new"), of("W1", "old"))
+    assert [(one["workload"], one["measured"]["revision"]) for one in merged["comparisons"]] == [
+        ("W1", "old"),
+        ("W2", "new"),
+    ]
+    page = markdown(merged)
+    assert "measured 2026-01-01 at revision old" in page
+    assert "at revision new" not in page
+    assert report.with_others(of("W2", "new"), of("W2", "old")) == of("W2", "new")
+    assert report.with_others(of("W2", "new"), of("W1", "old", processor="Q")) == of("W2", "new")
+
+
 def test_figures_have_their_range_and_conditions_are_told():
     assert spread(RANGE) == "1,234 [1,000-2,000]"
     assert spread({"median": 12.345, "low": 9.0, "high": 100.0}) == "12.3 [9.0-100.0]"
