@@ -61,6 +61,9 @@ class ArchitectureSpec(Spec):
         pooling: The pooling type of its sequence tasks when neither user nor checkpoint says.
         pooler_config: Other fields of ``PoolerConfig`` for when neither user nor checkpoint says, such as
             ``{"tok_pooling_type": "STEP"}``.
+        pooling_key: The key of config.json that names its pooling type (``avg``, ``cls``, ``last``), of converted
+            models too; None for none.
+        sized_by_labels: Whether its embeddings have as many dimensions as config.json has labels.
         num_labels: How many classes or scores it gives, whatever config.json says; None where that decides.
         positions: ``absolute`` if it has a table of position embeddings, which bounds the length of a text;
             ``absolute_after_pad`` if the table starts behind the padding id, as RoBERTa's; else ``relative``.
@@ -71,6 +74,8 @@ class ArchitectureSpec(Spec):
     modalities: tuple[str, ...] = ("text",)
     pooling: str | None = None
     pooler_config: Mapping[str, object] = field(default_factory=dict, hash=False)
+    pooling_key: str | None = None
+    sized_by_labels: bool = False
     num_labels: int | None = None
     positions: str = "relative"
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 DEFAULT_LABELS = 2  # what transformers takes where config.json says nothing
 TRUSTED = ("torch.nn.modules.", "torch.nn.")  # names of activations are data: their last part is looked up
 POOLED_BY = {"cls": "CLS", "mean": "MEAN"}
+NAMED_POOLING = {"avg": "MEAN", "cls": "CLS", "last": "LAST"}
 BY_PROBLEM = {"regression": "identity", "multi_label_classification": "sigmoid"}
 
 
@@ -70,6 +71,21 @@ def classifier_pooling(config: CheckpointConfig) -> str | None:
         message = f"config.json: classifier_pooling must be one of {', '.join(map(repr, POOLED_BY))}; got {named!r}"
         raise CheckpointError(message)
     return POOLED_BY[named]
+
+
+def named_pooling(config: CheckpointConfig, key: str) -> str | None:
+    """The pooling type that config.json names by a key of the architecture's own; None if it says nothing.
+
+    Raises:
+        CheckpointError: If it is none that is known.
+    """
+    named = config.get(key)
+    if named is None:
+        return None
+    if not isinstance(named, str) or named not in NAMED_POOLING:
+        message = f"config.json: {key} must be one of {', '.join(map(repr, NAMED_POOLING))}; got {named!r}"
+        raise CheckpointError(message)
+    return NAMED_POOLING[named]
 
 
 def _named(config: CheckpointConfig, files: "SentenceTransformersFiles") -> list[tuple[str, str]]:

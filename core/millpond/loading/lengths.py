@@ -22,6 +22,7 @@ CONFIG_KEYS = (
     "max_trained_positions",
 )
 TRAINED = "max_trained_positions"
+TABLES = ("max_position_embeddings", "n_positions")
 ROPE_KEYS = ("rope_scaling", "rope_parameters")
 FALLBACK = 2048
 UNBOUNDED = 10**9  # tokenizer_config.json writes numbers such as 1e30 for "no limit"
@@ -76,14 +77,14 @@ def choose_length(said: list[Statement], *, positions: str, asked: int | None) -
     Raises:
         InvalidInputError: If the caller asks for more than the checkpoint states, or than the position table holds.
     """
-    table = min((s.value for s in said if s.key == "max_position_embeddings"), default=None)
+    table = min((s.value for s in said if s.key in TABLES), default=None)
     table = table if positions.startswith("absolute") else None
     chosen = _stated(said, with_tokenizer=positions.startswith("absolute"))
     trained = min((s.value for s in said if s.key == TRAINED), default=None)
     if trained is not None and chosen.value > trained:
         chosen = Choice(value=trained, origin=f"config.json ({TRAINED})")
     if table is not None and chosen.value > table:
-        chosen = Choice(value=table, origin="config.json (max_position_embeddings)")
+        chosen = Choice(value=table, origin=str(next(s for s in said if s.key in TABLES)))
     if asked is None:
         return chosen
     if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
