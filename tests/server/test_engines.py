@@ -4,6 +4,7 @@ import concurrent.futures
 import threading
 import time
 
+import httpx2
 import numpy as np
 import pytest
 
@@ -141,6 +142,21 @@ def test_the_other_models_are_served_while_one_is_dead_and_it_is_restarted(local
         np.testing.assert_allclose(again, expected, atol=1e-6)
         assert bad.engine.most_seconds is not None
     assert deaths
+
+
+def test_an_engine_that_dies_again_and_again_ends_the_server(local, watch, deaths):
+    server = local(engine_restart=True)
+    watch(dying)
+    end = time.monotonic() + PATIENCE
+    while server.thread.is_alive() and time.monotonic() < end:
+        try:
+            with server.client() as client:
+                assert embed(client).status_code == 503
+        except httpx2.TransportError:  # it listens no more
+            break
+    server.thread.join(PATIENCE)
+    assert not server.thread.is_alive()
+    assert len(deaths) == 4
 
 
 # --- hangs ------------------------------------------------------------------------------------------------------------
