@@ -92,6 +92,12 @@ RERANK = Row(
     request="scoring:RerankRequest",
     response="scoring:RerankResponse",
 )
+COHERE_RERANK = replace(
+    RERANK,
+    name="POST /v2/rerank",
+    target="cohere:rerank",
+    summary="documents in the order of how well they fit a query, as Cohere has it: what is too long is cut",
+)
 ANY_RERANK = replace(
     RERANK,
     name="POST /rerank",
@@ -208,7 +214,7 @@ ROOT = (
     SCORE.at("POST /v1/score"),
     ANY_RERANK,
     RERANK,
-    RERANK.at("POST /v2/rerank"),
+    COHERE_RERANK,
     TOKENIZE,
     DETOKENIZE,
     MODELS,
@@ -256,7 +262,7 @@ DIALECTS: dict[str, tuple[Row, ...]] = {
         DETOKENIZE,
         MODELS,
     ),
-    "cohere": (COHERE_V1, COHERE_V2, RERANK, RERANK.at("POST /v2/rerank")),
+    "cohere": (COHERE_V1, COHERE_V2, COHERE_RERANK.at("POST /v1/rerank"), COHERE_RERANK),
     "jina": (JINA, RERANK, MODELS),
     "infinity": INFINITY,
     "tei": (*TEI, TEI_RERANK, TEI_TOKENIZE, EMBEDDINGS, EMBEDDINGS.at("POST /embeddings")),

@@ -217,6 +217,19 @@ def test_equals_keep_the_order_of_the_request(http, path):
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.parametrize("path", ["/v2/rerank", "/cohere/v1/rerank", "/cohere/v2/rerank"])
+def test_cohere_cuts_documents_whatever_the_limit(http, path):
+    """4096 is what Cohere's clients say by default, for models of any length."""
+    long = ["tea " * 600, "snow " * 600]
+    for limit in ({}, {"max_tokens_per_doc": 4096}, {"max_tokens_per_doc": None}):
+        body = ask(http, path, query="tea", documents=long, **limit)
+        assert [one["index"] for one in body["results"]] == [0, 1]
+        assert body["usage"]["total_tokens"] < 1200
+    assert http.post("/vllm/v2/rerank", json={"query": "tea", "documents": long}).status_code == 400
+    refused = http.post("/rerank", json={"query": "tea", "documents": ["tea"], "max_tokens_per_doc": 4096})
+    assert "must be less than max_model_len" in refused.json()["message"]
+
+
 # --- 11: one body for all errors --------------------------------------------------------------------------------------
 
 

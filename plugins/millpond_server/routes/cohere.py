@@ -10,6 +10,8 @@ from millpond_server.call import Call
 from millpond_server.errors import ApiError
 from millpond_server.inputs import read_inputs
 from millpond_server.protocol.cohere import CohereEmbedRequest
+from millpond_server.protocol.scoring import RerankRequest
+from millpond_server.routes import scoring
 from millpond_server.wire import Array, to_base64, to_bits, to_int8, to_signed_bits, to_uint8
 
 # What Cohere calls the purposes of texts, and the names of prompts that mean the same.
@@ -46,6 +48,16 @@ async def embed_v1(request: CohereEmbedRequest, llm: AsyncLLM, call: Call) -> di
     if request.embedding_types:
         return _answer(request, call, texts, tokens, by_type(arrays, request.embedding_types))
     return _answer(request, call, texts, tokens, arrays)
+
+
+async def rerank(request: RerankRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
+    """The documents, best first. What is too long is cut, and a limit beyond the model's own is none, as Cohere has it."""
+    changes: dict[str, Any] = {}
+    if request.max_tokens_per_doc >= llm.model_config.max_model_len:
+        changes["max_tokens_per_doc"] = 0
+    if request.truncate_prompt_tokens is None:
+        changes["truncate_prompt_tokens"] = -1
+    return await scoring.rerank(request.model_copy(update=changes), llm, call)
 
 
 def by_type(arrays: list[Array], kinds: list[Any]) -> dict[str, Any]:
