@@ -51,7 +51,7 @@ async def embed_v1(request: CohereEmbedRequest, llm: AsyncLLM, call: Call) -> di
 
 
 async def rerank(request: RerankRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
-    """The documents, best first. What is too long is cut, and a limit beyond the model's own is none, as Cohere has it."""
+    """The documents, best first, as Cohere has it: too long ones are cut, and no limit is beyond the model's own."""
     changes: dict[str, Any] = {}
     if request.max_tokens_per_doc >= llm.model_config.max_model_len:
         changes["max_tokens_per_doc"] = 0
