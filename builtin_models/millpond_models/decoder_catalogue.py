@@ -16,3 +16,19 @@ def embedding_decoders() -> Iterator[ArchitectureSpec]:
         tasks=EMBEDDING_TASKS,
         pooling="MEAN",
     )
+    yield ArchitectureSpec(
+        name="LlamaBidirectionalModel",
+        target="millpond_models.bidirectional:LlamaBidirectionalModel",
+        summary="Llama that attends in both directions, for embeddings and, by a converter, classes",
+        tasks=EMBEDDING_TASKS,
+        pooling="MEAN",
+        pooling_key="pooling",
+    )
+    yield ArchitectureSpec(
+        name="VoyageQwen3BidirectionalEmbedModel",
+        target="millpond_models.bidirectional:VoyageQwen3BidirectionalEmbedModel",
+        summary="Qwen3 that attends in both directions, with a linear map of each token",
+        tasks=EMBEDDING_TASKS,
+        pooling="MEAN",
+        sized_by_labels=True,
+    )

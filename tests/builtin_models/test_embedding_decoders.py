@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from millpond import CheckpointError
+from millpond import CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_sentence_transformers
 
 VOCABULARY = len(vocabulary("decoder"))
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
 SHORT = (1, 9, 40)
 TOLERANCE = 1e-5  # of the largest value
-NAMES = ("Gemma3TextModel",)
+NAMES = ("Gemma3TextModel", "LlamaBidirectionalModel", "VoyageQwen3BidirectionalEmbedModel")
 
 
 def prompts_of(lengths, seed=0):
@@ -155,3 +155,91 @@ def test_embeddinggemma_is_the_mean_through_two_dense_maps(tmp_path, load, refer
     found = load(folder).embed(prompts, use_tqdm=False)
     for output, row in zip(found, expected, strict=True):
         np.testing.assert_allclose(output.outputs.array, row / np.linalg.norm(row), rtol=0, atol=TOLERANCE)
+
+
+# --- both directions ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def of_both_directions(transformers):
+    """The hidden states of transformers' Llama or Qwen3 for the same weights, where every token attends to all."""
+
+    def of_both_directions(folder, prompts, model_type):
+        settings = json.loads((folder / "config.json").read_text())
+        settings = {key: value for key, value in settings.items() if key not in ("model_type", "num_labels")}
+        config = transformers.AutoConfig.for_model(model_type, **settings, is_causal=False)
+        config._attn_implementation = "eager"  # noqa: SLF001  which from_pretrained takes as an argument
+        model = transformers.AutoModel.from_config(config, dtype=torch.float32).eval()
+        tensors = load_file(folder / "model.safetensors")
+        heads = {name: tensors.pop(name) for name in ("linear.weight", "score.weight") if name in tensors}
+        model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in tensors.items()})
+        with torch.inference_mode():
+            states = [model(torch.tensor([ids]), use_cache=False).last_hidden_state[0] for ids in prompts]
+        return states, heads
+
+    return of_both_directions
+
+
+def pooled(states, pooling):
+    return {"avg": states.mean(dim=0), "cls": states[0], "last": states[-1]}[pooling]
+
+
+@pytest.mark.parametrize("pooling", ["avg", "cls", "last", None])
+def test_llama_of_both_directions_pools_as_config_json_says(tmp_path, load, hidden, of_both_directions, pooling):
+    folder = tiny("LlamaBidirectionalModel", tmp_path, pooling=pooling)
+    prompts = prompts_of(LENGTHS)
+    states, _ = of_both_directions(folder, prompts, "llama")
+    llm = load(folder)
+    expected = [rows.numpy() for rows in states]
+    assert error(hidden(llm, prompts), expected) <= TOLERANCE
+    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
+    for output, rows in zip(llm.embed(prompts, use_tqdm=False), states, strict=True):
+        row = torch.nn.functional.normalize(pooled(rows, pooling or "avg"), dim=0)
+        np.testing.assert_allclose(output.outputs.array, row, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("pooling", ["avg", "cls", "last"])
+@pytest.mark.parametrize("num_labels", [1, 3])
+def test_a_classifier_of_both_directions_pools_as_config_json_says(
+    tmp_path, load, of_both_directions, pooling, num_labels
+):
+    name = "LlamaBidirectionalForSequenceClassification"
+    folder = tiny(name, tmp_path, pooling=pooling, num_labels=num_labels)
+    prompts = prompts_of(LENGTHS)
+    states, heads = of_both_directions(folder, prompts, "llama")
+    llm = load(folder)
+    bare = PoolingParams(use_activation=False)
+    outputs = llm.encode(prompts, pooling_task="classify", pooling_params=bare, use_tqdm=False)
+    expected = [(heads["score.weight"] @ pooled(rows, pooling)).numpy() for rows in states]
+    assert error([output.outputs.array for output in outputs], expected) <= TOLERANCE
+    assert ("score" in llm.supported_tasks) is (num_labels == 1)
+
+
+def test_a_caller_goes_before_config_json(tmp_path, load):
+    folder = tiny("LlamaBidirectionalModel", tmp_path, pooling="cls")
+    assert load(folder).model_config.pooler_config.seq_pooling_type == "CLS"
+    said = load(folder, pooler_config={"pooling_type": "LAST"}).model_config.pooler_config
+    assert said.seq_pooling_type == "LAST"
+
+
+@pytest.mark.parametrize("pooling", ["colbert", ["avg"]], ids=str)
+def test_a_pooling_that_is_not_known_is_refused(tmp_path, load, pooling):
+    folder = tiny("LlamaBidirectionalModel", tmp_path, pooling=pooling)
+    with pytest.raises(CheckpointError, match=r"pooling must be one of 'avg', 'cls', 'last'; got .*(colbert|avg)"):
+        load(folder)
+
+
+def test_voyage_maps_each_token_and_pools_that(tmp_path, load, hidden, of_both_directions):
+    folder = tiny("VoyageQwen3BidirectionalEmbedModel", tmp_path)
+    prompts = prompts_of(LENGTHS)
+    states, heads = of_both_directions(folder, prompts, "qwen3")
+    expected = [rows @ heads["linear.weight"].T for rows in states]
+    llm = load(folder)
+    assert llm.model_config.embedding_size == len(heads["linear.weight"]) == 24
+    assert error(hidden(llm, prompts), [rows.numpy() for rows in expected]) <= TOLERANCE
+    for prompt, rows in zip(prompts, expected, strict=True):
+        (output,) = llm.embed(prompt, use_tqdm=False)
+        row = torch.nn.functional.normalize(rows.mean(dim=0), dim=0)
+        np.testing.assert_allclose(output.outputs.array, row, rtol=0, atol=TOLERANCE)
+    with pytest.raises(InvalidInputError, match="dimensions"):
+        llm.embed(prompts, pooling_params=PoolingParams(dimensions=16), use_tqdm=False)

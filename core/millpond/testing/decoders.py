@@ -47,14 +47,25 @@ OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "use_bidirectional_attention": True,
             "tie_word_embeddings": True,
         },
+        "LlamaBidirectional": {"model_type": "llama_bidirec", "attention_bias": False, "pooling": "avg"},
+        "VoyageQwen3BidirectionalEmbed": {
+            "model_type": "qwen3",
+            "head_dim": 16,
+            "attention_bias": False,
+            "use_sliding_window": False,
+            "sliding_window": None,
+            "max_window_layers": 2,
+            "num_labels": 24,
+            "tie_word_embeddings": True,
+        },
     }
 )
 """What sets each family's config.json apart."""
 
-EMBEDDING_ONLY = ("Gemma3Text",)
+EMBEDDING_ONLY = ("Gemma3Text", "LlamaBidirectional", "VoyageQwen3BidirectionalEmbed")
 """Families whose small checkpoints predict no tokens."""
 
-WITH_HEAD_NORMS = ("Qwen3", "Gemma3Text")
+WITH_HEAD_NORMS = ("Qwen3", "Gemma3Text", "VoyageQwen3BidirectionalEmbed")
 WITH_POST_NORMS = ("Gemma3Text",)
 
 DECODERS = tuple(
@@ -95,6 +106,8 @@ def decoder_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
         layer = _layer_shapes(_family(architecture), config)
         shapes |= {f"layers.{number}.{name}": shape for name, shape in layer.items()}
     shapes["norm.weight"] = (size,)
+    if _family(architecture) == "VoyageQwen3BidirectionalEmbed":
+        shapes["linear.weight"] = (config["num_labels"], size)
     if not architecture.endswith("ForCausalLM"):
         return shapes
     head: dict[str, Shape] = {} if config["tie_word_embeddings"] else {"lm_head.weight": (vocabulary, size)}
