@@ -64,6 +64,17 @@ def sparse_encoders() -> Iterator[ArchitectureSpec]:
     )
 
 
+def token_encoders() -> Iterator[ArchitectureSpec]:
+    """Late interaction: vectors of tokens."""
+    yield ArchitectureSpec(
+        name="HF_ColBERT",
+        target="millpond_models.colbert:ColBert",
+        summary="ColBERT: a vector of few dimensions for each token (Khattab and Zaharia, 2020)",
+        tasks=("token_embed",),
+        positions="absolute",
+    )
+
+
 def rewards() -> Iterator[ArchitectureSpec]:
     """Decoders with a head that rewards each token, or each step of a solution."""
     yield ArchitectureSpec(

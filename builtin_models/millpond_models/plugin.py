@@ -27,6 +27,7 @@ def register_architectures() -> Iterator[ArchitectureSpec]:
     yield from catalogue.classifiers()
     yield from catalogue.rewards()
     yield from catalogue.sparse_encoders()
+    yield from catalogue.token_encoders()
 
 
 @hookimpl

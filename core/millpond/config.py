@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from millpond.errors import InvalidInputError
+from millpond.late_interaction import LateInteraction
 from millpond.params import rename_fields, validated
 
 JOINED_BY = "+"  # between the names of pooling types whose results are joined
@@ -195,6 +196,7 @@ class ModelConfig:
         classifier_activation: The name of the activation of its classes or scores.
         io_processor_plugin: The name of the IO processor that serves the task "plugin"; None for none.
         similarity: The name of the similarity that its embeddings are compared by, as the checkpoint says.
+        late_interaction: How it reads queries and documents, if it is one of ColBERT's kind; else None.
     """
 
     model: str
@@ -214,6 +216,7 @@ class ModelConfig:
     classifier_activation: str = "softmax"
     io_processor_plugin: str | None = None
     similarity: str | None = None
+    late_interaction: LateInteraction | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:

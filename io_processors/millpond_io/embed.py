@@ -3,13 +3,17 @@
 import logging
 from collections.abc import Sequence
 
+import numpy as np
+
 from millpond.config import JOINED_BY
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import InvalidInputError
+from millpond.inputs import Prompt
 from millpond.outputs import ArrayOutput
 from millpond.params import PoolingParams
 from millpond_io.chunking import merged, slices
+from millpond_io.late_interaction import input_type, readers
 from millpond_io.render import Rendered
 from millpond_io.text import TextProcessor
 
@@ -22,6 +26,7 @@ class EmbedProcessor(TextProcessor):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         self.size = ctx.model.embedding_size
+        self.readers = readers(ctx)
         self.num_joined = len(ctx.pooling_type("embed").split(JOINED_BY)) if "embed" in ctx.tasks else 1
         if ctx.task_spec.per_token and ctx.projector is None and self.size is not None:
             self.size //= self.num_joined  # what is joined for a prompt is one for a token
@@ -36,10 +41,28 @@ class EmbedProcessor(TextProcessor):
             raise InvalidInputError(message, parameter="pooling_task")
         completed = self.completed(given, supported=("use_activation", "dimensions"))
         self._check_dimensions(completed.dimensions)
+        asked = input_type(completed)
+        if asked is not None and asked not in self.readers:
+            message = (
+                f"input_type={asked!r} is for 'token_embed' of models whose files say how queries and documents "
+                f"are read, as ColBERT's do; {self.ctx.model.model!r} as {self.task!r} knows neither"
+            )
+            raise InvalidInputError(message, parameter="input_type")
         return completed
+
+    def _with_prompt(self, item: tuple[Prompt, PoolingParams]) -> tuple[Prompt, PoolingParams] | InvalidInputError:
+        found = super()._with_prompt(item)
+        kind = None if isinstance(found, InvalidInputError) or not self.readers else input_type(found[1])
+        return found if kind is None or isinstance(found, InvalidInputError) else self.readers[kind].prepared(*found)
 
     def requests(self, rendered: Rendered, params: PoolingParams, first: int) -> list[PoolingRequest]:
         """One request of a prompt; of one that is too long and to be embedded in pieces, one of each piece."""
+        kind = input_type(params) if self.readers else None
+        if kind is not None:
+            side = self.readers[kind].read(rendered)
+            (request,) = super().requests(side.rendered, params, first)
+            request.features, request.note = side.features, side.kept
+            return [request]
         longest, total = self.ctx.model.max_model_len, len(rendered.input_ids)
         if total <= longest:
             return super().requests(rendered, params, first)
@@ -57,7 +80,9 @@ class EmbedProcessor(TextProcessor):
     def post_process(self, requests: Sequence[PoolingRequest]) -> ArrayOutput:
         """The result of one prompt; of one in pieces, the mean of theirs, weighted by the tokens that were pooled."""
         if len(requests) == 1:
-            return super().post_process(requests)
+            kept = requests[0].note
+            output = super().post_process(requests)
+            return output if not isinstance(kept, np.ndarray) else self.output(output.array[kept])
         params = requests[0].representations[0].params
         normalizes = params.use_activation is not False and self.ctx.task_spec.default_activation == "normalize"
         return self.output(

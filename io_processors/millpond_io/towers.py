@@ -15,6 +15,7 @@ from millpond.inputs import TextOfPair
 from millpond.outputs import ArrayOutput, PoolingRequestOutput, ScoringOutput
 from millpond.params import PoolingParams
 from millpond_io.excerpts import head
+from millpond_io.late_interaction import INPUT_TYPE
 from millpond_io.score_options import read_options, warn_of_templates
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Towers:
     def __init__(self, ctx: Context, task: str) -> None:
         self.ctx = ctx
         self.inner = ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task)
+        self.reads_sides = task == "token_embed" and ctx.model.late_interaction is not None
         self.score: Callable[[Pairs], Iterator[float]] = cosines if task == "embed" else MaxSim(ctx)
 
     def split(self, queries: Sequence[str], documents: Sequence[str]) -> list[object]:
@@ -96,7 +98,9 @@ class Towers:
     ) -> list[list[PoolingRequest] | InvalidInputError]:
         """The requests of many texts; one at fault costs no other."""
         cut = [self._cut(side, prompt, params) for (side, prompt), params in items]
-        made = self.inner.pre_process_many([(prompt, own) for (prompt, _), (_, own) in zip(cut, items, strict=True)])
+        made = self.inner.pre_process_many(
+            [(prompt, self._own(side, own)) for (prompt, _), ((side, _), own) in zip(cut, items, strict=True)]
+        )
         found: list[list[PoolingRequest] | InvalidInputError] = []
         for ((side, _), _), (_, dropped), requests in zip(items, cut, made, strict=True):
             if isinstance(requests, InvalidInputError):
@@ -122,6 +126,13 @@ class Towers:
         for place, score in zip(whole, scores, strict=True):
             joined[place] = replace(joined[place], outputs=ScoringOutput(np.asarray(score)))
         return joined
+
+    def _own(self, side: Side, params: PoolingParams) -> PoolingParams:
+        """The parameters of one text, which say whether it is a query where the model makes a difference."""
+        if not self.reads_sides:
+            return params
+        kind = "query" if side.is_query else "document"
+        return params.model_copy(update={"extra_kwargs": {INPUT_TYPE: kind}})
 
     def _joined(self, query: Output, document: Output, place: int) -> Output:
         """What became of a pair, without its score."""

@@ -76,6 +76,17 @@ ARCHITECTURES = {
     name: {"checkpoint": rewritten("Qwen2ForSequenceClassification", name, with_two_maps(labels))}
     for name, labels in (("Qwen2ForRewardModel", 1), ("Qwen2ForProcessRewardModel", 2))
 }
+
+
+def as_colbert(_, folder):
+    """Writes BERT with a projection of its tokens, which config.json names as Stanford does."""
+    tiny("BertModel", folder, architectures=["HF_ColBERT"], dim=12)
+    projection = random_tensors({"linear.weight": (12, 32)})
+    write_weights(folder, load_file(folder / "model.safetensors") | projection)
+    return folder
+
+
+ARCHITECTURES["HF_ColBERT"] = {"checkpoint": as_colbert}
 ARCHITECTURES["BertSpladeSparseEmbeddingModel"] = {
     "checkpoint": rewritten("BertForMaskedLM", "BertSpladeSparseEmbeddingModel", dict),
 }

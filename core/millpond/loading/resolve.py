@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from millpond.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, ModelConfig, PoolerConfig, merge
 from millpond.errors import InvalidInputError, UnknownNameError
+from millpond.late_interaction import LateInteraction
 from millpond.loading.architecture import Chosen, choose_architecture
 from millpond.loading.classification import choose_activation, classifier_pooling, count_labels, named_pooling
 from millpond.loading.header import read_headers
 from millpond.loading.known import with_known
+from millpond.loading.late_interaction import read_late_interaction
 from millpond.loading.lengths import Statement, choose_length, state_lengths
 from millpond.loading.sentence_transformers import SPLADE_TYPES
 
@@ -24,6 +26,7 @@ Overrides = Mapping[str, Any] | Callable[[CheckpointConfig], Any] | None
 logger = logging.getLogger(__name__)
 DTYPES = {"half": "float16", "float": "float32"}
 KNOWN_DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
+LATE_INTERACTION = ("ColBERT", "MultiVectorEncoder")  # kinds of models that token vectors are asked of
 RUNNERS = ("auto", "pooling", "generate", "draft")
 # What `encode` takes by itself where the model was loaded by the old argument `task`: the first of these it serves.
 OLD_TASKS = {
@@ -68,6 +71,7 @@ class Resolution:
         classifier_activation: The activation of its classes or scores, where it gives any.
         io_processor_plugin: The name of the IO processor of the task "plugin"; None for none.
         inputs: What becomes of prompts where a call does not say.
+        late_interaction: How queries and documents are read; None where no file says that there are any.
     """
 
     repository: "Repository"
@@ -82,6 +86,7 @@ class Resolution:
     classifier_activation: Choice
     io_processor_plugin: str | None = None
     inputs: InputOptions = field(default_factory=InputOptions)
+    late_interaction: LateInteraction | None = None
 
     @property
     def num_labels(self) -> int:
@@ -101,6 +106,8 @@ class Resolution:
         if dense:
             size = dense[-1].config.get("out_features")
             return size if isinstance(size, int) else None
+        if self.late_interaction is not None and self.late_interaction.dim is not None:
+            return self.late_interaction.dim
         pooling = self.pooler.get("seq_pooling_type")
         if pooling is not None and pooling.value in SPLADE_TYPES.values():
             size = self.config.get("vocab_size")
@@ -132,6 +139,7 @@ class Resolution:
             classifier_activation=self.classifier_activation.value,
             io_processor_plugin=self.io_processor_plugin,
             similarity=files.similarity,
+            late_interaction=self.late_interaction,
         )
 
 
@@ -177,6 +185,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         classifier_activation=choose_activation(config, files, spec.num_labels or count_labels(config, files)),
         io_processor_plugin=plugin,
         inputs=options.inputs,
+        late_interaction=read_late_interaction(repository, config),
         lengths=tuple(said),
         max_model_len=choose_length(said, positions=spec.positions, asked=options.max_model_len),
         dtype=choose_dtype(options.dtype, config, repository),
@@ -204,7 +213,9 @@ def merge_pooler(
 ) -> dict[str, Choice]:
     """The pooler settings, each with the layer that decided it: user > sentence-transformers > config.json > record."""
     said: dict[str, Any] = {"seq_pooling_type": JOINED_BY.join(files.pooling_types) or None}
-    if "embed" in chosen.tasks:
+    if files.model_type in LATE_INTERACTION and "token_embed" in chosen.tasks:
+        said["task"] = "token_embed"
+    elif "embed" in chosen.tasks:
         said["use_activation"] = files.normalize
     spec = chosen.architecture.spec
     own: dict[str, Any] = {} if chosen.converter is not None else {**spec.pooler_config}

@@ -40,7 +40,8 @@ class PackedBatch:
         positions: The place of each token in its sequence, from 0, [num_tokens], int64.
         lengths: The tokens of each sequence, on the host.
         token_type_ids: The segment of each token, [num_tokens]; None if all are 0.
-        features: Raw inputs of each sequence, such as pixels; empty mappings for plain text.
+        features: Raw inputs of each sequence, such as pixels; empty mappings for plain text. ``num_attended`` in them
+            says how many of the first tokens are attended to, where that is not all.
     """
 
     input_ids: Tensor

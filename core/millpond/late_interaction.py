@@ -1,0 +1,52 @@
+"""LateInteraction: how a model of token vectors reads queries and documents. Without torch."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """How a query is read, or a document.
+
+    Attributes:
+        marker: The token, or text, that is put before it; empty for none.
+        prompt: The text behind that.
+        length: The most tokens, special tokens and the marker included; None for as many as the model reads.
+        skipped: The tokens whose vectors are left out, as words.
+    """
+
+    marker: str = ""
+    prompt: str = ""
+    length: int | None = None
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expansion:
+    """The tokens that are put behind a query (Khattab and Zaharia, 2020, arXiv 2004.12832, section 3.2).
+
+    Attributes:
+        length: The tokens of a query that has them.
+        attended: Whether the query's own tokens, and these, attend to them.
+        token: Which; None for the mask token, or where there is none, the one that ends a text.
+    """
+
+    length: int
+    attended: bool = False
+    token: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateInteraction:
+    """How a model of token vectors reads queries and documents, as its files say.
+
+    Attributes:
+        query: How a query is read.
+        document: How a document is read.
+        expansion: What is put behind queries; None for nothing.
+        dim: The dimensions of a vector where Stanford's files say; else None.
+    """
+
+    query: Side = field(default_factory=Side)
+    document: Side = field(default_factory=Side)
+    expansion: Expansion | None = None
+    dim: int | None = None

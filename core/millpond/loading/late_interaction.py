@@ -1,0 +1,145 @@
+"""What a folder says of queries and documents: as Stanford's ColBERT, PyLate or sentence-transformers write it."""
+
+import string
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from millpond.config import CheckpointConfig
+from millpond.errors import CheckpointError
+from millpond.late_interaction import Expansion, LateInteraction, Side
+from millpond.loading.files import read_object
+
+if TYPE_CHECKING:
+    from millpond.loading.repository import Repository
+
+STANFORD = "HF_ColBERT"
+DIM_KEYS = ("colbert_dim", "dim", "projection_dim")  # of config.json
+QUERY_LENGTH = 32  # of all of these, where the files do not say
+PUNCTUATION = tuple(string.punctuation)
+SETTINGS = "config_sentence_transformers.json"
+
+
+def read_late_interaction(repository: "Repository", config: CheckpointConfig) -> LateInteraction | None:
+    """How queries and documents are read; None where no file says that there are any.
+
+    Raises:
+        CheckpointError: If a file says what is not known.
+    """
+    kind = repository.sentence_transformers.model_type
+    if kind == "MultiVectorEncoder":
+        return _native(repository)
+    if kind == "ColBERT":
+        return _pylate(repository.path / SETTINGS)
+    if STANFORD in (config.get("architectures") or ()):
+        return _stanford(repository.path / "artifact.metadata", config)
+    return None
+
+
+def _stanford(path: Path, config: CheckpointConfig) -> LateInteraction:
+    said = read_object(path)
+    dim = next((config[key] for key in DIM_KEYS if config.get(key) is not None), None)
+    return LateInteraction(
+        query=Side(marker=_text(said, "query_token_id", path) or "[unused0]"),
+        document=Side(
+            marker=_text(said, "doc_token_id", path) or "[unused1]",
+            length=_count(said, "doc_maxlen", path),
+            skipped=PUNCTUATION if said.get("mask_punctuation", True) else (),
+        ),
+        expansion=Expansion(
+            length=_count(said, "query_maxlen", path) or QUERY_LENGTH,
+            attended=bool(said.get("attend_to_mask_tokens")),
+        ),
+        dim=_count(said, "dim", path) if dim is None else _count({"dim": dim}, "dim", Path("config.json")),
+    )
+
+
+def _pylate(path: Path) -> LateInteraction:
+    said = read_object(path)
+    prompts = said.get("prompts") or {}
+    skipped = said.get("skiplist_words")
+    sides = {
+        role: Side(
+            marker=_text(said, f"{role}_prefix", path),
+            prompt=_text(prompts, role, path).removeprefix(_text(said, f"{role}_prefix", path)),
+            length=_count(said, f"{role}_length", path),
+            skipped=(PUNCTUATION if skipped is None else tuple(skipped)) if role == "document" else (),
+        )
+        for role in ("query", "document")
+    }
+    if "query_expansion" in said:
+        expansion = _expansion(said["query_expansion"], path)
+    elif said.get("do_query_expansion") is False:
+        expansion = None
+    else:
+        attended = said.get("attend_to_expansion_tokens", said.get("attend_to_mask_tokens"))
+        expansion = Expansion(length=sides["query"].length or QUERY_LENGTH, attended=bool(attended))
+    return LateInteraction(query=sides["query"], document=sides["document"], expansion=expansion)
+
+
+def _native(repository: "Repository") -> LateInteraction:
+    files = repository.sentence_transformers
+    folder = repository.transformer_path
+    path = folder / (files.length_file or "sentence_bert_config.json")
+    said = read_object(path)
+    masks = [module for module in files.modules if module.type == "MultiVectorMask"]
+    mask: Mapping[str, Any] = masks[0].config if masks else {}
+    if mask.get("keep_only_token_ids"):
+        message = f"{masks[0].path / 'config.json'} names keep_only_token_ids, which is for images and not known here"
+        raise CheckpointError(message)
+    tasks = mask.get("skiplist_tasks") or ("document",)
+    return LateInteraction(
+        query=Side(
+            prompt=files.prompts.get("query", ""),
+            length=_count(said, "query_length", path),
+            skipped=_words(mask.get("skiplist_words")) if "query" in tasks else (),
+        ),
+        document=Side(
+            prompt=files.prompts.get("document", ""),
+            length=_count(said, "document_length", path),
+            skipped=_words(mask.get("skiplist_words")) if "document" in tasks else (),
+        ),
+        expansion=_expansion(said.get("query_expansion"), path),
+    )
+
+
+def _expansion(said: object, path: Path) -> Expansion | None:
+    if said is None:
+        return None
+    length = said.get("length") if isinstance(said, Mapping) else None
+    if (
+        not isinstance(said, Mapping)
+        or said.get("strategy") != "fixed"
+        or isinstance(length, bool)
+        or not isinstance(length, int)
+        or length < 1
+    ):
+        message = (
+            f"{path}: query_expansion must be an object with strategy 'fixed' and a positive length; got {said!r}. "
+            "Other strategies are not known"
+        )
+        raise CheckpointError(message)
+    token = said.get("token")
+    return Expansion(
+        length=length, attended=bool(said.get("attend", False)), token=token if isinstance(token, str) else None
+    )
+
+
+def _words(said: Iterable[object] | None) -> tuple[str, ...]:
+    return tuple(word for word in said or () if isinstance(word, str))
+
+
+def _text(said: Mapping[str, Any], key: str, path: Path) -> str:
+    value = said.get(key)
+    if value is None or isinstance(value, str):
+        return value or ""
+    message = f"{path}: {key} must be text; got {value!r}"
+    raise CheckpointError(message)
+
+
+def _count(said: Mapping[str, Any], key: str, path: Path) -> int | None:
+    value = said.get(key)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    message = f"{path}: {key} must be a positive number of tokens; got {value!r}"
+    raise CheckpointError(message)

@@ -1,0 +1,143 @@
+"""Queries and documents as a model of token vectors reads them: markers, expansion, tokens that are left out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millpond.context import Context
+from millpond.errors import InvalidInputError
+from millpond.inputs import Prompt
+from millpond.late_interaction import Expansion, LateInteraction, Side
+from millpond.loading.tokenizer import Tokenizer
+from millpond.nn.attention import NUM_ATTENDED
+from millpond.params import PoolingParams
+from millpond_io.render import Rendered
+
+INPUT_TYPE = "input_type"
+INPUT_TYPES = ("query", "document")
+
+
+@dataclass(frozen=True)
+class ReadSide:
+    """A query or document as token ids.
+
+    Attributes:
+        rendered: The ids.
+        features: For the model: how many tokens are attended to, where that is not all.
+        kept: Which tokens' vectors are given, [num_tokens], bool; None for all.
+    """
+
+    rendered: Rendered
+    features: Mapping[str, object]
+    kept: NDArray[np.bool_] | None
+
+
+class Reader:
+    """Reads queries, or documents, of one model.
+
+    A marker that is one token of the vocabulary is put behind the special tokens at the start as such, for a tokenizer
+    might take it to pieces; any other is text.
+    """
+
+    def __init__(self, ctx: Context, tokenizer: Tokenizer, side: Side, expansion: Expansion | None) -> None:
+        self.most = min(ctx.model.max_model_len, side.length or ctx.model.max_model_len)
+        self.cuts = side.length is not None or expansion is not None
+        if expansion is not None:
+            self.most = min(ctx.model.max_model_len, expansion.length)
+        self.model = ctx.model.model
+        self.marker, text = _marker(tokenizer, side.marker)
+        self.before = text + side.prompt
+        added = tokenizer.backend.get_added_tokens_decoder()
+        self.special_ids = frozenset(id_ for id_, token in added.items() if token.special)
+        self.skipped = np.array(sorted(_ids(tokenizer, side.skipped)), dtype=np.int64)
+        self.expansion = expansion
+        self.filler = None if expansion is None else _filler(ctx, tokenizer, expansion)
+
+    def prepared(self, prompt: Prompt, params: PoolingParams) -> tuple[Prompt, PoolingParams]:
+        """A prompt with the text before it, and how much of both is kept."""
+        if prompt.text is not None and self.before:
+            prompt = replace(prompt, text=self.before + prompt.text)
+        room = self.most - len(self.marker)
+        asked = params.truncate_prompt_tokens
+        if not self.cuts and asked is None:
+            return prompt, params
+        kept = room if asked in (None, -1) else min(asked or room, room)
+        return prompt, params.model_copy(update={"truncate_prompt_tokens": kept})
+
+    def read(self, rendered: Rendered) -> ReadSide:
+        """The ids with the marker and what is put behind them.
+
+        Raises:
+            InvalidInputError: If they are more than the model reads.
+        """
+        ids = rendered.input_ids
+        place = int(len(ids) > 0 and int(ids[0]) in self.special_ids)
+        ids = np.concatenate([ids[:place], np.array(self.marker, dtype=np.int64), ids[place:]])
+        if len(ids) > self.most:
+            message = (
+                f"the prompt has {len(ids)} tokens with its marker, and {self.model!r} reads {self.most}: cut it with "
+                "truncate_prompt_tokens=-1"
+            )
+            raise InvalidInputError(message, parameter="prompts")
+        own = len(ids)
+        features: Mapping[str, object] = {}
+        if self.expansion is not None and own < self.most:
+            ids = np.concatenate([ids, np.full(self.most - own, self.filler, dtype=np.int64)])
+            features = {} if self.expansion.attended else {NUM_ATTENDED: own}
+        kept = ~np.isin(ids, self.skipped) if len(self.skipped) else None
+        return ReadSide(Rendered(ids, rendered.num_dropped_tokens), features, kept)
+
+
+def readers(ctx: Context) -> Mapping[str, Reader]:
+    """The reader of each type of input; empty for a model that knows none."""
+    said: LateInteraction | None = ctx.model.late_interaction
+    if said is None or ctx.tokenizer is None or not ctx.task_spec.per_token:
+        return {}
+    return {
+        "query": Reader(ctx, ctx.tokenizer, said.query, said.expansion),
+        "document": Reader(ctx, ctx.tokenizer, said.document, None),
+    }
+
+
+def input_type(params: PoolingParams) -> str | None:
+    """What a call says that its prompts are; None for prompts as they are."""
+    return None if params.extra_kwargs is None else _checked(params.extra_kwargs.get(INPUT_TYPE))
+
+
+def _checked(said: object) -> str | None:
+    if said is None or (isinstance(said, str) and said in INPUT_TYPES):
+        return said
+    message = f"{INPUT_TYPE}={said!r}: expected {' or '.join(map(repr, INPUT_TYPES))}"
+    raise InvalidInputError(message, parameter=INPUT_TYPE)
+
+
+def _marker(tokenizer: Tokenizer, marker: str) -> tuple[tuple[int, ...], str]:
+    """The marker as a token, and what of it is text: "[unused0] " is a token, as is "[Q] " where that was added."""
+    first = marker.split(maxsplit=1)[0] if marker.strip() else ""
+    for token in (marker, first):
+        found = tokenizer.backend.token_to_id(token) if token else None
+        if found is not None:
+            return (found,), marker.removeprefix(token).lstrip()
+    return (), marker
+
+
+def _ids(tokenizer: Tokenizer, words: tuple[str, ...]) -> set[int]:
+    """The ids of words that are tokens; the others are nowhere in a text."""
+    found = (tokenizer.backend.token_to_id(word) for word in words)
+    return {id_ for id_ in found if id_ is not None}
+
+
+def _filler(ctx: Context, tokenizer: Tokenizer, expansion: Expansion) -> int:
+    names = (
+        [expansion.token]
+        if expansion.token
+        else [tokenizer.special_tokens.get(f"{role}_token") for role in ("mask", "eos")]
+    )
+    found = [tokenizer.backend.token_to_id(name) for name in names if name]
+    known = next((id_ for id_ in found if id_ is not None), None)
+    if known is None:
+        message = f"{ctx.model.model!r} expands queries, and its tokenizer has no token to do so with: {names}"
+        raise InvalidInputError(message, parameter="tokenizer")
+    return known

@@ -1,0 +1,183 @@
+"""ColBERT in each of its layouts equals the MultiVectorEncoder of sentence-transformers: vectors and scores."""
+
+import json
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+from safetensors.torch import load_file
+
+from millpond import CheckpointError, InvalidInputError, PoolingParams
+from millpond.testing.checkpoints import (
+    DenseLayer,
+    random_tensors,
+    tiny,
+    vocabulary,
+    write_config,
+    write_dense,
+    write_weights,
+)
+
+QUERIES = ["the cat", "what is a mill, and where?", "a hot day on the river " * 8]
+DOCUMENTS = ["a small red bird in the tree.", "river", "the old mill stands by the long green river, (so) it is! " * 4]
+DIM = 12
+
+
+def change(path, **fields):
+    said = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(said | fields))
+
+
+def stanford(folder, *, metadata=None, **config):
+    """As colbert-ir/colbertv2.0 has it: the projection beside the encoder, markers that are tokens."""
+    tiny("BertModel", folder, prefix="bert.")
+    said = json.loads((folder / "config.json").read_text())
+    write_config(folder, said | {"architectures": ["HF_ColBERT"]} | config)
+    tensors = load_file(folder / "model.safetensors")
+    tensors |= random_tensors({"linear.weight": (DIM, 32), "bert.pooler.dense.weight": (32, 32)}, seed=3)
+    tensors |= {"bert.pooler.dense.bias": torch.zeros(32)}
+    write_weights(folder, tensors)
+    tokens = folder / "tokenizer.json"
+    tokens.write_text(tokens.read_text().replace('"##8"', '"[unused0]"').replace('"##9"', '"[unused1]"'))
+    if metadata is not None:
+        change(folder / "artifact.metadata", **metadata)
+    return folder
+
+
+def pylate(folder, *, added=True, architecture="BertModel", **settings):
+    """As lightonai/GTE-ModernColBERT-v1 has it: the projection in a folder of its own, markers that may be tokens."""
+    tiny(architecture, folder, vocab_size=len(vocabulary("bert")) + 2)
+    if added:
+        path = str(folder / "tokenizer.json")
+        tokenizer = tokenizers.Tokenizer.from_file(path)
+        tokenizer.add_tokens(["[Q] ", "[D] "])
+        tokenizer.save(path)
+    write_dense(folder / "1_Dense", DenseLayer(in_features=32, out_features=DIM, bias=False))
+    change(folder / "1_Dense" / "config.json", activation_function="torch.nn.modules.linear.Identity")
+    types = ("sentence_transformers.models.Transformer", "pylate.models.Dense.Dense")
+    lines = zip(("", "1_Dense"), types, strict=True)
+    modules = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(lines)]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    said = {"model_type": "ColBERT", "query_prefix": "[Q] ", "document_prefix": "[D] ", "prompts": {}}
+    said |= {"query_length": 16, "document_length": 40, "similarity_fn_name": "MaxSim"}
+    change(folder / "config_sentence_transformers.json", **(said | settings))
+    return folder
+
+
+LAYOUTS = {
+    "stanford": lambda folder: stanford(folder, dim=DIM),
+    "stanford, attended": lambda folder: stanford(
+        folder,
+        metadata={
+            "query_maxlen": 20,
+            "doc_maxlen": 30,
+            "attend_to_mask_tokens": True,
+            "mask_punctuation": False,
+            "query_token_id": "[unused1]",
+            "doc_token_id": "[unused0]",
+            "dim": DIM,
+        },
+    ),
+    "pylate": pylate,
+    "pylate, markers as text": lambda folder: pylate(folder, added=False),
+    "pylate, attended": lambda folder: pylate(folder, attend_to_expansion_tokens=True, skiplist_words=["the", ","]),
+    "pylate, prompts": lambda folder: pylate(folder, prompts={"query": "what is ", "document": "[D] it is "}),
+    "pylate, rotary": lambda folder: pylate(folder, architecture="ModernBertModel", query_length=40),
+    "pylate, not expanded": lambda folder: pylate(folder, do_query_expansion=False),
+}
+
+
+@pytest.fixture
+def theirs(sentence_transformers):
+    def theirs(folder):
+        return sentence_transformers.MultiVectorEncoder(str(folder), device="cpu")
+
+    return theirs
+
+
+def ours(llm, texts, kind):
+    params = PoolingParams(extra_kwargs={"input_type": kind}, truncate_prompt_tokens=-1)
+    outputs = llm.encode(texts, params, pooling_task="token_embed", use_tqdm=False)
+    return [output.outputs.array for output in outputs]
+
+
+def same(found, expected):
+    assert [len(rows) for rows in found] == [len(rows) for rows in expected]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, np.asarray(other), atol=2e-5)
+
+
+def check(llm, model):
+    queries = [np.asarray(rows) for rows in model.encode_query(QUERIES, convert_to_numpy=True)]
+    documents = [np.asarray(rows) for rows in model.encode_document(DOCUMENTS, convert_to_numpy=True)]
+    assert queries[0].shape[1] == DIM
+    same(ours(llm, QUERIES, "query"), queries)
+    same(ours(llm, DOCUMENTS, "document"), documents)
+    for query, rows in zip(QUERIES, queries, strict=True):
+        expected = [(rows @ other.T).max(axis=1).sum() for other in documents]
+        given = llm.score(query, DOCUMENTS, truncate_prompt_tokens=-1)
+        np.testing.assert_allclose([output.outputs.score for output in given], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_layout_equals_theirs(tmp_path, load, theirs, layout):
+    folder = LAYOUTS[layout](tmp_path / "model")
+    check(load(folder), theirs(folder))
+
+
+@pytest.mark.parametrize("layout", ["stanford", "pylate", "pylate, not expanded"])
+def test_what_sentence_transformers_saves_of_them_does_too(tmp_path, load, theirs, layout):
+    theirs(LAYOUTS[layout](tmp_path / "model")).save_pretrained(str(tmp_path / "saved"))
+    assert json.loads((tmp_path / "saved" / "config_sentence_transformers.json").read_text())["model_type"]
+    check(load(tmp_path / "saved"), theirs(tmp_path / "saved"))
+
+
+def test_without_input_type_the_tokens_are_those_of_the_text(tmp_path, load):
+    llm = load(stanford(tmp_path, dim=DIM))
+    (output,) = llm.encode(["the cat."], pooling_task="token_embed", use_tqdm=False)
+    assert output.outputs.array.shape == (5, DIM)
+    assert output.prompt_token_ids == llm.get_tokenizer()("the cat.")["input_ids"]
+    assert np.linalg.norm(output.outputs.array, axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("key", ["colbert_dim", "dim", "projection_dim"])
+def test_the_dimensions_are_found_by_each_key(tmp_path, load, key):
+    llm = load(stanford(tmp_path, **{key: DIM}))
+    assert llm.model_config.embedding_size == DIM
+    assert ours(llm, ["a"], "document")[0].shape == (4, DIM)
+
+
+def test_without_dimensions_the_way_out_is_told(tmp_path, load):
+    folder = stanford(tmp_path)
+    with pytest.raises(CheckpointError, match=r"Expected one of: 'colbert_dim', 'dim', or 'projection_dim'"):
+        load(folder)
+    assert load(folder, hf_overrides={"dim": DIM}).model_config.tasks == ("token_embed",)
+
+
+def test_batch_mates_do_not_matter(tmp_path, load):
+    llm = load(stanford(tmp_path, dim=DIM))
+    together = ours(llm, QUERIES, "query")
+    same([ours(llm, [query], "query")[0] for query in QUERIES], together)
+
+
+def test_an_input_type_that_is_none_is_refused(tmp_path, load):
+    llm = load(stanford(tmp_path, dim=DIM))
+    with pytest.raises(InvalidInputError, match="input_type='passage': expected 'query' or 'document'"):
+        ours(llm, ["a"], "passage")
+
+
+def test_a_model_that_knows_no_queries_refuses_the_input_type(tiny_bert):
+    with pytest.raises(InvalidInputError, match="input_type='query' is for 'token_embed' of models whose"):
+        ours(tiny_bert, ["a"], "query")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [({"doc_maxlen": "long"}, "doc_maxlen must be a positive"), ({"query_token_id": 3}, "query_token_id must be text")],
+    ids=str,
+)
+def test_what_is_wrong_in_artifact_metadata_is_named(tmp_path, load, metadata, said):
+    folder = stanford(tmp_path, metadata=metadata, dim=DIM)
+    with pytest.raises(CheckpointError, match=rf"artifact\.metadata: {said}"):
+        load(folder)
