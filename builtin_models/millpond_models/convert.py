@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from millpond.config import CheckpointConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError, InvalidInputError
 from millpond.nn import Linear, PoolingModel
@@ -89,7 +90,7 @@ class FromScore(Headless, Classifier):
 
     def build_classifier(self, ctx: Context) -> nn.Module:
         """One linear map."""
-        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels, bias=False)
+        return Linear(ctx, hidden_size(ctx.config), ctx.model.num_labels, bias=False)
 
     def parameter_name(self, name: str) -> str | None:
         """``score``, else as the model says."""
@@ -104,7 +105,7 @@ class FromScore(Headless, Classifier):
         """
         placement = super().load_weights(self._with_room(weights))
         if "classifier.weight" not in placement.placed:
-            shape = [self.ctx.model.num_labels, self.ctx.config.hidden_size]
+            shape = [self.ctx.model.num_labels, hidden_size(self.ctx.config)]
             message = (
                 f"the architecture {self.ctx.model.architecture!r} is to be a classifier (convert='classify'), and its "
                 f"checkpoint has none: missing (1): score.weight {shape}. Without convert, it is what it is"
@@ -124,7 +125,7 @@ class FromTokens(Headless, Classifier):
 
     def build_classifier(self, ctx: Context) -> nn.Module:
         """One linear map."""
-        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels, bias=False)
+        return Linear(ctx, hidden_size(ctx.config), ctx.model.num_labels, bias=False)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
         """Give the parameters their values, the classifier's last, once the rows have passed by."""
@@ -150,7 +151,7 @@ class FromTheseTokens(Headless):
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The softmax over the tokens."""
         wanted = ctx.pooler_config.returned_token_ids or ()
-        self.tokens = TheseTokens(ctx.for_head(), size=ctx.config.hidden_size, token_ids=wanted)
+        self.tokens = TheseTokens(ctx.for_head(), size=hidden_size(ctx.config), token_ids=wanted)
         return ctx.pooler(task, head=Calibrated(ctx, self.tokens), activation="softmax")
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
@@ -168,7 +169,7 @@ class FromAnyTokens(PoolingModel):
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The softmax over the tokens."""
         config = ctx.config
-        self.tokens = AnyTokens(ctx.for_head(), size=config.hidden_size, vocab_size=config.vocab_size)
+        self.tokens = AnyTokens(ctx.for_head(), size=hidden_size(config), vocab_size=config.vocab_size)
         return ctx.pooler(task, head=Calibrated(ctx, self.tokens), activation="softmax")
 
     def parameter_name(self, name: str) -> str | None:
@@ -206,6 +207,12 @@ class FromAnyTokens(PoolingModel):
             if target == "tokens.bias":
                 make_bias(self.tokens, self.ctx.config.vocab_size)
             yield name, tensor
+
+
+def hidden_size(config: CheckpointConfig) -> int:
+    """The dimensions of hidden states, by either name."""
+    size: int = config.n_embd if config.get("hidden_size") is None else config.hidden_size
+    return size
 
 
 def make_bias(module: nn.Module, size: int) -> None:

@@ -32,3 +32,11 @@ def embedding_decoders() -> Iterator[ArchitectureSpec]:
         pooling="MEAN",
         sized_by_labels=True,
     )
+    yield ArchitectureSpec(
+        name="GPT2Model",
+        target="millpond_models.gpt2:GPT2Model",
+        summary="GPT-2 (Radford et al., 2019)",
+        tasks=EMBEDDING_TASKS,
+        pooling="LAST",
+        positions="absolute",
+    )

@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import load_file
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
-from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_sentence_transformers
+from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_sentence_transformers, write_weights
 
 VOCABULARY = len(vocabulary("decoder"))
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
 SHORT = (1, 9, 40)
 TOLERANCE = 1e-5  # of the largest value
-NAMES = ("Gemma3TextModel", "LlamaBidirectionalModel", "VoyageQwen3BidirectionalEmbedModel")
+NAMES = ("Gemma3TextModel", "LlamaBidirectionalModel", "VoyageQwen3BidirectionalEmbedModel", "GPT2Model")
 
 
 def prompts_of(lengths, seed=0):
@@ -243,3 +243,63 @@ def test_voyage_maps_each_token_and_pools_that(tmp_path, load, hidden, of_both_d
         np.testing.assert_allclose(output.outputs.array, row, rtol=0, atol=TOLERANCE)
     with pytest.raises(InvalidInputError, match="dimensions"):
         llm.embed(prompts, pooling_params=PoolingParams(dimensions=16), use_tqdm=False)
+
+
+# --- GPT-2 ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"n_inner": None},
+        {"n_head": 2, "n_layer": 3},
+        {"activation_function": "relu"},
+        {"activation_function": "gelu"},
+        {"layer_norm_epsilon": 0.1},
+        {"scale_attn_weights": False},
+        {"scale_attn_by_inverse_layer_idx": True},
+    ],
+    ids=str,
+)
+def test_gpt2_equals_transformers(tmp_path, load, hidden, reference, change):
+    folder = tiny("GPT2Model", tmp_path, **change)
+    prompts = prompts_of(LENGTHS)
+    expected = reference(folder, prompts)
+    llm = load(folder)
+    assert error(hidden(llm, prompts), expected) <= TOLERANCE
+    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
+
+
+@pytest.mark.parametrize("num_labels", [1, 3])
+def test_a_classifier_of_gpt2_equals_transformers(tmp_path, load, transformers, num_labels):
+    folder = tiny("GPT2ForSequenceClassification", tmp_path, num_labels=num_labels)
+    prompts = prompts_of(LENGTHS)
+    model = transformers.GPT2ForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        expected = [model(torch.tensor([prompt])).logits[0].numpy() for prompt in prompts]
+    bare = PoolingParams(use_activation=False)
+    outputs = load(folder).encode(prompts, pooling_task="classify", pooling_params=bare, use_tqdm=False)
+    assert error([output.outputs.array for output in outputs], expected) <= TOLERANCE
+
+
+def test_masks_in_old_files_of_gpt2_are_no_weights(tmp_path, load, hidden):
+    folder = tiny("GPT2Model", tmp_path)
+    prompts = prompts_of(SHORT)
+    expected = hidden(load(folder), prompts)
+    masks = {"h.0.attn.bias": torch.ones(1, 1, 64, 64), "h.1.attn.masked_bias": torch.tensor(-1e4)}
+    write_weights(folder, {**load_file(folder / "model.safetensors"), **masks})
+    assert error(hidden(load(folder), prompts), expected) == 0
+
+
+def test_gpt2_takes_no_more_than_its_positions(tmp_path, load, monkeypatch):
+    monkeypatch.setenv("MILLPOND_ALLOW_LONG_MAX_MODEL_LEN", "1")
+    folder = tiny("GPT2Model", tmp_path)
+    assert load(folder).model_config.max_model_len == 64
+    with pytest.raises(InvalidInputError, match="max_model_len=65 is over the 64 position embeddings"):
+        load(folder, max_model_len=65)
+
+
+def test_heads_of_gpt2_must_share_its_dimensions(tmp_path, load):
+    with pytest.raises(CheckpointError, match="n_embd 32 cannot be shared among n_head 5"):
+        load(tiny("GPT2Model", tmp_path, n_head=5))

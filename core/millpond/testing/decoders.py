@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from millpond.testing.gpt2 import gpt2_config, gpt2_shapes
+
 Shape = tuple[int, ...]
 
 OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -68,16 +70,21 @@ EMBEDDING_ONLY = ("Gemma3Text", "LlamaBidirectional", "VoyageQwen3BidirectionalE
 WITH_HEAD_NORMS = ("Qwen3", "Gemma3Text", "VoyageQwen3BidirectionalEmbed")
 WITH_POST_NORMS = ("Gemma3Text",)
 
-DECODERS = tuple(
-    f"{family}{suffix}"
-    for family in OWN
-    for suffix in ("Model", "ForCausalLM")
-    if suffix == "Model" or family not in EMBEDDING_ONLY
+DECODERS = (
+    *(
+        f"{family}{suffix}"
+        for family in OWN
+        for suffix in ("Model", "ForCausalLM")
+        if suffix == "Model" or family not in EMBEDDING_ONLY
+    ),
+    "GPT2Model",
 )
 
 
 def decoder_config(architecture: str) -> dict[str, Any]:
     """A config.json without what depends on the tokenizer: two layers, 32 dimensions, 64 positions."""
+    if architecture == "GPT2Model":
+        return gpt2_config(architecture)
     return {
         "architectures": [architecture],
         "hidden_size": 32,
@@ -100,6 +107,8 @@ def decoder_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
     One that predicts tokens (``*ForCausalLM``) has ``model.`` before each name, and a head, unless that is tied.
     """
     (architecture,) = config["architectures"]
+    if architecture == "GPT2Model":
+        return gpt2_shapes(config)
     size, vocabulary = config["hidden_size"], config["vocab_size"]
     shapes: dict[str, Shape] = {"embed_tokens.weight": (vocabulary, size)}
     for number in range(config["num_hidden_layers"]):

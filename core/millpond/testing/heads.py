@@ -11,7 +11,7 @@ MASKED = "ForMaskedLM"
 PREFIXES: Mapping[str, str] = MappingProxyType(
     {"Bert": "bert.", "Ernie": "ernie.", "Roberta": "roberta.", "XLMRoberta": "roberta."}
 )
-"""What stands before the names of a backbone in the files of a classifier; of the others, ``model.``."""
+"""What stands before the names of a backbone in a classifier's files; else ``model.``, of GPT-2 ``transformer.``."""
 
 
 MASKED_NAMES: Mapping[str, tuple[str, str, str]] = MappingProxyType(
@@ -50,9 +50,9 @@ def with_head(architecture: str, config: Mapping[str, Any], backbone: Mapping[st
     family, head = split_head(architecture)
     if family in ROTARY_PREFIXES:
         return _with_rotary_head(family, config, backbone)
-    prefix = PREFIXES.get(family, "model.")
+    prefix = PREFIXES.get(family, "transformer." if family == "GPT2" else "model.")
     shapes = {f"{prefix}{name}": shape for name, shape in backbone.items()}
-    size, labels = config["hidden_size"], len(config.get("id2label") or (0, 1))
+    size, labels = config.get("hidden_size") or config["n_embd"], len(config.get("id2label") or (0, 1))
     if head == MASKED:
         dense, norm, bias = MASKED_NAMES[prefix]
         linear(dense, size, size, shapes)

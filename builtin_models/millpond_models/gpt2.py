@@ -1,0 +1,121 @@
+"""GPT2Model: a pre-norm decoder with a table of positions (Radford et al., 2019)."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from millpond.context import Context
+from millpond.errors import CheckpointError
+from millpond.nn import Attention, Linear, PackedBatch, PoolingModel
+from millpond.nn.placement import Placement
+from millpond_models.layers.embeddings import Table
+from millpond_models.layers.gated_feed_forward import gate_activation
+from millpond_models.layers.norm import LayerNorm
+
+TRANSPOSED = re.compile(r"(?:.*\.)?h\.\d+\.(?:attn|mlp)\.(?:c_attn|c_proj|c_fc)\.weight")
+
+
+class GPT2Model(PoolingModel):
+    """GPT-2: hidden states behind the final norm; a head for the next token is left out."""
+
+    weight_prefixes = ("transformer.",)
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = (
+        (r"wte\.weight", r"embeddings.weight"),
+        (r"wpe\.weight", r"positions.weight"),
+        (r"h\.(\d+)\.ln_1\.(weight|bias)", r"layers.\1.attention_norm.\2"),
+        (r"h\.(\d+)\.attn\.c_attn\.(weight|bias)", r"layers.\1.attention.qkv.\2"),
+        (r"h\.(\d+)\.attn\.c_proj\.(weight|bias)", r"layers.\1.attention.output.\2"),
+        (r"h\.(\d+)\.ln_2\.(weight|bias)", r"layers.\1.feed_forward_norm.\2"),
+        (r"h\.(\d+)\.mlp\.c_fc\.(weight|bias)", r"layers.\1.feed_forward.up.\2"),
+        (r"h\.(\d+)\.mlp\.c_proj\.(weight|bias)", r"layers.\1.feed_forward.down.\2"),
+        (r"ln_f\.(weight|bias)", r"norm.\1"),
+    )
+    # Of attention, old files keep the mask, which is no weight.
+    ignored_weights: ClassVar[Sequence[str]] = (r"lm_head\..*", r"score\..*", r"h\.\d+\.attn\.(?:masked_)?bias")
+
+    def __init__(self, ctx: Context) -> None:
+        super().__init__(ctx)
+        config = ctx.config
+        size, eps = config.n_embd, float(config.get("layer_norm_epsilon", 1e-5))
+        self.embeddings = Table(config.vocab_size, size)
+        self.positions = Table(config.n_positions, size)
+        self.layers = nn.ModuleList(GPT2Layer(ctx, layer, size=size, eps=eps) for layer in range(config.n_layer))
+        self.norm = LayerNorm(size, eps)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """A batch -> [num_tokens, hidden]."""
+        x: Tensor = self.embeddings(batch.input_ids) + self.positions(batch.positions)
+        for layer in self.layers:
+            x = layer(x, batch)
+        normed: Tensor = self.norm(x)
+        return normed
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+        """Give the parameters their values; linear maps are stored as [in_features, out_features]."""
+        return super().load_weights(turned(weights))
+
+
+def turned(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors with those of linear maps transposed."""
+    for name, tensor in weights:
+        yield name, tensor.t() if tensor.ndim == 2 and TRANSPOSED.fullmatch(name) else tensor  # noqa: PLR2004
+
+
+class GPT2Layer(nn.Module):
+    """``x = x + attention(norm(x)); x = x + feed_forward(norm(x))``."""
+
+    def __init__(self, ctx: Context, layer: int, *, size: int, eps: float) -> None:
+        super().__init__()
+        self.attention_norm = LayerNorm(size, eps)
+        self.attention = CausalAttention(ctx, layer, size=size)
+        self.feed_forward_norm = LayerNorm(size, eps)
+        self.feed_forward = CausalFeedForward(ctx, size=size)
+
+    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size]."""
+        x = x + self.attention(self.attention_norm(x), batch)
+        added: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
+        return added
+
+
+class CausalAttention(nn.Module):
+    """Attention to a token itself and what stands before it, with one fused map for query, key and value."""
+
+    def __init__(self, ctx: Context, layer: int, *, size: int) -> None:
+        super().__init__()
+        config = ctx.config
+        heads = config.n_head
+        if heads < 1 or size % heads:
+            message = f"config.json: n_embd {size} cannot be shared among n_head {heads}"
+            raise CheckpointError(message)
+        scale = (size // heads) ** -0.5 if config.get("scale_attn_weights", True) else 1.0
+        if config.get("scale_attn_by_inverse_layer_idx", False):
+            scale /= layer + 1
+        self.num_heads = heads
+        self.qkv = Linear(ctx, size, size, size, size)
+        self.attention = Attention(ctx, head_dim=size // heads, causal=True, scale=scale)
+        self.output = Linear(ctx, size, size)
+
+    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size]."""
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
+        attended: Tensor = self.output(self.attention(query, key, value, batch))
+        return attended
+
+
+class CausalFeedForward(nn.Module):
+    """``down(activation(up(x)))``, with GELU's approximation unless config.json says otherwise."""
+
+    def __init__(self, ctx: Context, *, size: int) -> None:
+        super().__init__()
+        inner = ctx.config.get("n_inner") or 4 * size
+        self.up = Linear(ctx, size, inner)
+        self.down = Linear(ctx, inner, size)
+        self.activation = gate_activation(ctx, ctx.config.get("activation_function", "gelu_new"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size]."""
+        result: Tensor = self.down(self.activation(self.up(x)))
+        return result

@@ -1,0 +1,39 @@
+"""The config.json and the tensors of a small GPT-2."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Shape = tuple[int, ...]
+
+
+def gpt2_config(architecture: str) -> dict[str, Any]:
+    """A config.json without what depends on the tokenizer: two layers, 32 dimensions, 64 positions."""
+    return {
+        "architectures": [architecture],
+        "model_type": "gpt2",
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_inner": 48,
+        "n_positions": 64,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+    }
+
+
+def gpt2_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
+    """The tensors, by their names in transformers; linear maps are stored as [in_features, out_features]."""
+    size, inner = config["n_embd"], config.get("n_inner") or 4 * config["n_embd"]
+    shapes: dict[str, Shape] = {"wte.weight": (config["vocab_size"], size), "wpe.weight": (config["n_positions"], size)}
+    maps = {
+        "attn.c_attn": (size, 3 * size),
+        "attn.c_proj": (size, size),
+        "mlp.c_fc": (size, inner),
+        "mlp.c_proj": (inner, size),
+    }
+    norms = ["ln_f"]
+    for number in range(config["n_layer"]):
+        norms += [f"h.{number}.ln_1", f"h.{number}.ln_2"]
+        for name, shape in maps.items():
+            shapes |= {f"h.{number}.{name}.weight": shape, f"h.{number}.{name}.bias": shape[1:]}
+    return shapes | {f"{name}.{part}": (size,) for name in norms for part in ("weight", "bias")}
