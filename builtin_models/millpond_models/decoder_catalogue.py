@@ -40,3 +40,10 @@ def embedding_decoders() -> Iterator[ArchitectureSpec]:
         pooling="LAST",
         positions="absolute",
     )
+    yield ArchitectureSpec(
+        name="GritLM",
+        target="millpond_models.gritlm:GritLM",
+        summary="GritLM (Muennighoff et al., 2024): Mistral in both directions, pooled without the instruction",
+        tasks=EMBEDDING_TASKS,
+        pooling="MEAN",
+    )

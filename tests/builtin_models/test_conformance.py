@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from millpond.plugins import PluginManager
 from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_weights
 from millpond.testing.conformance import ArchitectureConformance, ConverterConformance
+from millpond.testing.gritlm import tiny_gritlm
 
 BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
 
@@ -70,6 +71,7 @@ def as_internlm_reward(tensors):
 ARCHITECTURES = {
     # Its tiny checkpoint is as the hub has it, which transformers cannot read; test_nomic.py compares the two.
     "NomicBertModel": {"reference": lambda *_: None},
+    "GritLM": {"checkpoint": lambda _, folder: tiny_gritlm(folder)},
     "InternLM2Model": {"checkpoint": rewritten("LlamaModel", "InternLM2Model", as_internlm)},
     "InternLM2ForRewardModel": {"checkpoint": rewritten("LlamaModel", "InternLM2ForRewardModel", as_internlm_reward)},
 } | {

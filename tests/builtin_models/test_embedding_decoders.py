@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_sentence_transformers, write_weights
+from millpond.testing.gritlm import PIECES, tiny_gritlm
 
 VOCABULARY = len(vocabulary("decoder"))
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
@@ -303,3 +304,65 @@ def test_gpt2_takes_no_more_than_its_positions(tmp_path, load, monkeypatch):
 def test_heads_of_gpt2_must_share_its_dimensions(tmp_path, load):
     with pytest.raises(CheckpointError, match="n_embd 32 cannot be shared among n_head 5"):
         load(tiny("GPT2Model", tmp_path, n_head=5))
+
+
+# --- GritLM ---------------------------------------------------------------------------------------------------------
+
+
+def gritlm_ids(pieces):
+    own = {piece: vocabulary("decoder")[word] for word, piece in PIECES.items()}
+    return [own[piece] if piece in own else vocabulary("decoder")[piece] for piece in pieces]
+
+
+USER = ["▁<", "|", "user", "|", ">", "<0x0A>"]
+EMBED = ["|", "embed", "|", ">", "<0x0A>"]
+TEXT = ["the", "old", "mill"]
+PROMPTS = {  # and how many tokens come before the text
+    "instruction": (["<s>", *USER, "in", "fish", "<0x0A>", "<", *EMBED, *TEXT], 16),
+    "none": (["<s>", "▁<", *EMBED, *TEXT], 7),
+    "no marker": (["<s>", *TEXT, "by", "the", "pond"], 1),
+    "marker in halves": (["<s>", "▁<", "|", "embed", "|", "mill", ">", "<0x0A>"], 1),
+    "no opening": (["<s>", "mill", *EMBED, *TEXT], 1),
+    "no text": (["<s>", "▁<", *EMBED], 0),
+    "start alone": (["<s>"], 0),
+}
+
+
+def test_gritlm_leaves_instructions_out_of_the_mean(tmp_path, load, hidden, of_both_directions):
+    prompts = [gritlm_ids(pieces) for pieces, _ in PROMPTS.values()]
+    folder = tiny_gritlm(tmp_path, tie_word_embeddings=True, sliding_window=2)
+    change_config(folder, {"sliding_window": None})
+    states, _ = of_both_directions(folder, prompts, "mistral")
+    change_config(folder, {"sliding_window": 2})
+    llm = load(folder)
+    assert error(hidden(llm, prompts), [rows.numpy() for rows in states]) <= TOLERANCE
+    together = llm.embed(prompts, use_tqdm=False)
+    for prompt, output, rows, (_, before) in zip(prompts, together, states, PROMPTS.values(), strict=True):
+        row = torch.nn.functional.normalize(rows[before:].mean(dim=0), dim=0)
+        np.testing.assert_allclose(output.outputs.array, row, rtol=0, atol=TOLERANCE)
+        (alone,) = llm.embed(prompt, use_tqdm=False)
+        np.testing.assert_allclose(alone.outputs.array, row, rtol=0, atol=TOLERANCE)
+
+
+def test_gritlm_pools_all_of_a_prompt_without_a_start_and_says_so(tmp_path, load, hidden, caplog):
+    llm = load(tiny_gritlm(tmp_path))
+    prompt = gritlm_ids(["▁<", *EMBED, *TEXT])
+    (output,) = llm.embed(prompt, use_tqdm=False)
+    mean = hidden(llm, prompt)[0].mean(axis=0)
+    np.testing.assert_allclose(output.outputs.array, mean / np.linalg.norm(mean), rtol=0, atol=TOLERANCE)
+    assert "does not begin with <s>" in caplog.text
+
+
+def test_gritlm_needs_the_pieces_of_its_marker(tmp_path, load):
+    folder = change_config(tiny("MistralForCausalLM", tmp_path), {"architectures": ["GritLM"]})
+    with pytest.raises(CheckpointError, match=r"GritLM finds the text .* has no piece '▁<'"):
+        load(folder)
+
+
+@pytest.mark.parametrize("settings", [{}, {"quantization": "int8"}], ids=str)
+def test_gritlm_gives_the_same_bits_in_every_batch(tmp_path, load, settings):
+    llm = load(tiny_gritlm(tmp_path), deterministic=True, **settings)
+    prompts = [[1, *prompt[1:]] for prompt in prompts_of(LENGTHS)]
+    together = llm.embed(prompts, use_tqdm=False)
+    for prompt, output in zip(prompts, together, strict=True):
+        np.testing.assert_array_equal(llm.embed(prompt, use_tqdm=False)[0].outputs.array, output.outputs.array)
