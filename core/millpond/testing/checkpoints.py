@@ -129,8 +129,8 @@ def tiny(
         architecture: "BertModel", "ErnieModel", "RobertaModel", "XLMRobertaModel"; or, of Llama, Mistral, Qwen2, Qwen3
             and Gemma, "LlamaModel" or "LlamaForCausalLM"; of any of these "BertForSequenceClassification" or
             "BertForTokenClassification". Or "BertForMaskedLM", and the same of RoBERTa and XLM-RoBERTa. Or
-            "ModernBertModel", "NomicBertModel", "GteModel", "GteNewModel", "NewModel", and of some of these a
-            classifier.
+            "ModernBertModel", "NomicBertModel", "GteModel", "GteNewModel", "NewModel", "GPT2Model", "Gemma3TextModel",
+            "LlamaBidirectionalModel", "VoyageQwen3BidirectionalEmbedModel", and of some of these a classifier.
         path: The folder to write; made if it is not there.
         seed: Another seed gives other weights.
         dtype: The name of the dtype of the weights.
