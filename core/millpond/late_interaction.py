@@ -26,11 +26,13 @@ class Expansion:
 
     Attributes:
         length: The tokens of a query that has them.
+        cuts: Whether longer queries are cut to that.
         attended: Whether the query's own tokens, and these, attend to them.
         token: Which; None for the mask token, or where there is none, the one that ends a text.
     """
 
     length: int
+    cuts: bool = True
     attended: bool = False
     token: str | None = None
 

@@ -43,9 +43,10 @@ class Reader:
 
     def __init__(self, ctx: Context, tokenizer: Tokenizer, side: Side, expansion: Expansion | None) -> None:
         self.most = min(ctx.model.max_model_len, side.length or ctx.model.max_model_len)
-        self.cuts = side.length is not None or expansion is not None
+        self.cuts = side.length is not None or (expansion is not None and expansion.cuts)
+        self.least = 0 if expansion is None else min(ctx.model.max_model_len, expansion.length)
         if expansion is not None:
-            self.most = min(ctx.model.max_model_len, expansion.length)
+            self.most = self.least if expansion.cuts else max(self.most, self.least)
         self.model = ctx.model.model
         self.marker, text = _marker(tokenizer, side.marker)
         self.before = text + side.prompt
@@ -83,8 +84,8 @@ class Reader:
             raise InvalidInputError(message, parameter="prompts")
         own = len(ids)
         features: Mapping[str, object] = {}
-        if self.expansion is not None and own < self.most:
-            ids = np.concatenate([ids, np.full(self.most - own, self.filler, dtype=np.int64)])
+        if self.expansion is not None and own < self.least:
+            ids = np.concatenate([ids, np.full(self.least - own, self.filler, dtype=np.int64)])
             features = {} if self.expansion.attended else {NUM_ATTENDED: own}
         kept = ~np.isin(ids, self.skipped) if len(self.skipped) else None
         return ReadSide(Rendered(ids, rendered.num_dropped_tokens), features, kept)

@@ -133,6 +133,17 @@ def test_what_sentence_transformers_saves_of_them_does_too(tmp_path, load, their
     check(load(tmp_path / "saved"), theirs(tmp_path / "saved"))
 
 
+@pytest.mark.parametrize(("query_length", "attend"), [(None, False), (24, True)])
+def test_queries_may_be_longer_than_the_expansion(tmp_path, load, theirs, query_length, attend):
+    folder = tmp_path / "saved"
+    theirs(pylate(tmp_path / "model")).save_pretrained(str(folder))
+    expansion = {"strategy": "min", "length": 12, "attend": attend, "token": "[UNK]"}
+    change(folder / "sentence_bert_config.json", query_expansion=expansion, query_length=query_length)
+    llm = load(folder)
+    check(llm, theirs(folder))
+    assert [len(rows) for rows in ours(llm, QUERIES, "query")] == [12, 12, query_length or 51]
+
+
 def test_without_input_type_the_tokens_are_those_of_the_text(tmp_path, load):
     llm = load(stanford(tmp_path, dim=DIM))
     (output,) = llm.encode(["the cat."], pooling_task="token_embed", use_tqdm=False)

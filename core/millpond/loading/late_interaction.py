@@ -17,6 +17,7 @@ STANFORD = "HF_ColBERT"
 DIM_KEYS = ("colbert_dim", "dim", "projection_dim")  # of config.json
 QUERY_LENGTH = 32  # of all of these, where the files do not say
 PUNCTUATION = tuple(string.punctuation)
+STRATEGIES = ("fixed", "min")
 SETTINGS = "config_sentence_transformers.json"
 
 
@@ -109,19 +110,22 @@ def _expansion(said: object, path: Path) -> Expansion | None:
     length = said.get("length") if isinstance(said, Mapping) else None
     if (
         not isinstance(said, Mapping)
-        or said.get("strategy") != "fixed"
+        or said.get("strategy") not in STRATEGIES
         or isinstance(length, bool)
         or not isinstance(length, int)
         or length < 1
     ):
         message = (
-            f"{path}: query_expansion must be an object with strategy 'fixed' and a positive length; got {said!r}. "
-            "Other strategies are not known"
+            f"{path}: query_expansion must be an object with a positive length and the strategy "
+            f"{' or '.join(map(repr, STRATEGIES))}; got {said!r}"
         )
         raise CheckpointError(message)
     token = said.get("token")
     return Expansion(
-        length=length, attended=bool(said.get("attend", False)), token=token if isinstance(token, str) else None
+        length=length,
+        cuts=said["strategy"] == "fixed",
+        attended=bool(said.get("attend", False)),
+        token=token if isinstance(token, str) else None,
     )
 
 
