@@ -40,6 +40,8 @@ def check(told, offline):
         ("frameworks", "with_cohere"),
         ("frameworks", "with_langchain_cohere"),
         ("frameworks", "with_llama_index"),
+        ("integrations", "with_haystack"),
+        ("integrations", "with_llama_index_integrations"),
     ],
 )
 def test_clients_for_python_get_the_numbers_of_llm(python, offline, environment_name, script):
