@@ -168,9 +168,9 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self.transport.is_closing():
             return
+        self._on_refused(error, self.client[0] if self.client else "-")
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(_raw(answer(error)))
-        self._on_refused(error, self.client[0] if self.client else "-")
         self.transport.close()
 
 

@@ -3,6 +3,8 @@
 import concurrent.futures
 import time
 
+import pytest
+
 CLIENTS = 40
 SECONDS = 4.0
 WAIT = 0.5
@@ -23,6 +25,7 @@ def hammer(server, number):
     return found
 
 
+@pytest.mark.slow
 def test_who_is_served_waits_no_longer_than_was_promised_and_who_is_not_is_told_at_once(local, watch):
     server = local(limits={"queue_wait": WAIT})
     engine = server.llm.engine

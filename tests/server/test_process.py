@@ -178,6 +178,7 @@ def test_sigterm_finishes_what_runs_and_exits_with_0(napping):
         assert running.process.wait(PATIENCE) == 0
 
 
+@pytest.mark.slow
 def test_what_is_not_finished_in_time_is_answered_503(napping):
     with (
         napping("--drain-timeout", "0.5", env={"NAP": "8"}) as running,

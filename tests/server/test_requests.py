@@ -34,12 +34,12 @@ def test_every_answer_bears_the_id_that_its_request_brought(local):
         assert embed(client, "", headers=known).headers["x-request-id"] == "order-66.a_B"
 
 
-@pytest.mark.parametrize("brought", ["", "a b", "x" * 65, "é", "a\tb", "<script>", "a/b", "ab\u2028"])
-def test_an_id_that_is_not_plain_is_replaced(local, brought):
+def test_an_id_that_is_not_plain_is_replaced(local):
     with local().client() as client:
-        answered = client.get("/live", headers={"x-request-id": brought.encode("utf-8")})
-    assert answered.status_code == 200
-    assert re.fullmatch(r"[0-9a-f]{32}", answered.headers["x-request-id"])
+        for brought in ("", "a b", "x" * 65, "é", "a\tb", "<script>", "a/b", "ab\u2028"):
+            answered = client.get("/live", headers={"x-request-id": brought.encode("utf-8")})
+            assert answered.status_code == 200
+            assert re.fullmatch(r"[0-9a-f]{32}", answered.headers["x-request-id"]), brought
 
 
 def test_requests_without_an_id_get_one_each(local):
@@ -66,6 +66,8 @@ def lines_of(local, capsys, log_format, send):
     server = local(log_format=log_format)
     with server.client() as client:
         send(client)
+    server.state.end(0)
+    server.thread.join(60)  # a line is written behind the answer
     server.state.log.close()
     return capsys.readouterr().err.splitlines()
 
