@@ -9,7 +9,7 @@ from millpond import LLM
 
 llm = LLM("all-MiniLM-L6-v2")
 started = llm._loaded.model.register_forward_pre_hook(lambda *_: print("computing", flush=True))
-llm.embed(["the cat sat on the mat " * 30] * 3000, use_tqdm=False)
+llm.embed([f"{number} cats sat on the mat " * 30 for number in range(3000)], use_tqdm=False)
 print("not interrupted")
 """
 

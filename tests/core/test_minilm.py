@@ -227,7 +227,7 @@ def test_what_is_known_of_it(minilm):
     assert config.max_model_len == 256  # tokenizer.json says 128, tokenizer_config.json 512
     assert (config.pooler_config.seq_pooling_type, config.pooler_config.use_activation) == ("MEAN", True)
     assert (config.tasks, config.embedding_size, config.is_matryoshka) == (("embed", "token_embed"), 384, False)
-    assert minilm.supported_tasks == ("embed", "token_embed", "embed_chunks", "score")
+    assert minilm.supported_tasks == ("embed", "token_embed", "embed_chunks", "represent", "score")
     assert minilm.llm_engine.model_config.hf_config.hidden_size == 384
 
 
