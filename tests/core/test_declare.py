@@ -7,8 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from millpond.cli import CommandError
 from millpond import declare
+from millpond.cli import CommandError
 from millpond_cli import options
 from millpond_cli.arguments import for_call, for_llm
 
