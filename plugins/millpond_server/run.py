@@ -19,6 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from millpond_server.errors import ApiError
+from millpond_server.listening import admit_no_more
 from millpond_server.settings import Limits, Settings
 from millpond_server.state import State
 from millpond_server.supervisor import Supervisor
@@ -29,6 +30,7 @@ BACKLOG = 2048
 SIGNALLED = 128  # and the signal's number: what a program exits with that a signal has ended
 LAST_BYTES = 1.0  # seconds for answers to reach their clients
 STEP = 0.05  # seconds
+FIRST_REQUEST = 2.0  # seconds for a request on a connection that was made just before the end
 FILES = 512  # descriptors beside those of connections
 
 
@@ -80,6 +82,7 @@ class Server(uvicorn.Server):
         """Take no more, finish what runs, and answer 503 to what is left."""
         await self._stop_listening(sockets or [])
         await self._until(lambda: not self.server_state.connections, 10 * STEP)  # some have just sent a request
+        await self._until(lambda: all(map(_has_asked, self.server_state.connections)), FIRST_REQUEST)
         for connection in list(self.server_state.connections):
             connection.shutdown()
         await self._until(lambda: not self.server_state.tasks, self._limits.drain_seconds)
@@ -100,11 +103,13 @@ class Server(uvicorn.Server):
         """Listen no more, but take those who have connected already: closing the socket would cut them off."""
         loop = asyncio.get_running_loop()
         own = [listening.dup() for listening in sockets]
+        for listening in own:
+            admit_no_more(listening)
         for server in self.servers:
             server.close()
         for listening in sockets:
             listening.close()
-        await asyncio.sleep(0)
+        await asyncio.sleep(STEP)  # until who was let in before is known here
         protocol: Any = self.config.http_protocol_class
         connect = partial(
             protocol,
@@ -122,6 +127,11 @@ class Server(uvicorn.Server):
         end = time.monotonic() + seconds
         while not done() and not self.force_exit and time.monotonic() < end:  # noqa: ASYNC110  uvicorn tells nobody
             await asyncio.sleep(STEP)
+
+
+def _has_asked(connection: Any) -> bool:
+    """Whether a request has come on a connection."""
+    return getattr(connection, "cycle", None) is not None
 
 
 def _accepted(listening: socket.socket) -> list[socket.socket]:
