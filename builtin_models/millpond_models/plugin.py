@@ -1,10 +1,13 @@
 """Names the architectures that Millpond comes with."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from millpond.hookspecs import hookimpl
 from millpond.specs import ArchitectureSpec, ConverterSpec
 from millpond_models import catalogue, decoder_catalogue
+from millpond_models.encoder_catalogue import encoder_families
+from millpond_models.published import published
 from millpond_models.rotary_catalogue import rotary_encoders
 
 EMBEDDING_TASKS = ("embed", "token_embed")
@@ -20,8 +23,14 @@ DECODERS = {
 @hookimpl
 def register_architectures() -> Iterator[ArchitectureSpec]:
     """Encoders of BERT's form, decoders of Llama's, and those of either with classifiers and rewards of their own."""
+    for spec in _architectures():
+        yield replace(spec, published=spec.published or published(spec.name))
+
+
+def _architectures() -> Iterator[ArchitectureSpec]:
     yield from encoders()
     yield from rotary_encoders()
+    yield from encoder_families()
     yield from decoders()
     yield from decoder_catalogue.embedding_decoders()
     yield from catalogue.classifiers()

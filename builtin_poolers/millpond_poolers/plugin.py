@@ -27,7 +27,13 @@ def register_poolers() -> Iterator[PoolerSpec]:
         ("SPLADE_MAX_LOG", "SpladeMaxLogPooling", "the same by the largest log(1 + log(1 + relu(logit)))"),
         ("SPLADE_SUM_LOG", "SpladeSumLogPooling", "the same by the sum of those"),
     ):
-        yield PoolerSpec(name=name, target=f"millpond_poolers.splade:{target}", summary=summary, tasks=("embed",))
+        yield PoolerSpec(
+            name=name,
+            target=f"millpond_poolers.splade:{target}",
+            summary=summary,
+            tasks=("embed",),
+            size_key="vocab_size",
+        )
     yield PoolerSpec(name="ALL", target="millpond_poolers.methods:AllTokens", summary="every token", tasks=TOKEN_TASKS)
     yield PoolerSpec(
         name="STEP", target="millpond_poolers.step:StepPooling", summary="the tokens that end a step", tasks=TOKEN_TASKS

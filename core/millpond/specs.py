@@ -52,6 +52,23 @@ class TaskSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedModel:
+    """A published model, or several of one kind, and what is known of them that their files do not say.
+
+    Attributes:
+        name: As its authors publish it, ``organisation/model``; a shell pattern for several. A model is known by what
+            follows the organisation, whatever the case.
+        config: Keys of config.json that theirs lacks. What config.json or a caller says counts more; ``architectures``
+            takes the place of the published one.
+        named: What their config.json names, where ``config`` is for that architecture alone; None for any.
+    """
+
+    name: str
+    config: Mapping[str, object] = field(default_factory=dict, hash=False)
+    named: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArchitectureSpec(Spec):
     """A model architecture, named as in ``architectures`` of config.json; its target is a ``PoolingModel``.
 
@@ -67,6 +84,7 @@ class ArchitectureSpec(Spec):
         num_labels: How many classes or scores it gives, whatever config.json says; None where that decides.
         positions: ``absolute`` if it has a table of position embeddings, which bounds the length of a text;
             ``absolute_after_pad`` if the table starts behind the padding id, as RoBERTa's; else ``relative``.
+        published: Models of this architecture that people use.
     """
 
     kind: ClassVar[str] = "architecture"
@@ -78,6 +96,7 @@ class ArchitectureSpec(Spec):
     sized_by_labels: bool = False
     num_labels: int | None = None
     positions: str = "relative"
+    published: tuple[PublishedModel, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +122,13 @@ class PoolerSpec(Spec):
 
     Attributes:
         tasks: The tasks for which it can be asked.
+        size_key: The key of config.json that says how many values it gives, such as ``vocab_size``; None for as many
+            as a hidden state has.
     """
 
     kind: ClassVar[str] = "pooler"
     tasks: tuple[str, ...]
+    size_key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

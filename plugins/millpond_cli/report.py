@@ -87,7 +87,7 @@ class _Looker:
         facts, attempt = self.report.facts, self.report.attempt
         facts["architecture"] = self._architecture()
         facts["converter"] = self._converter()
-        facts["known"] = attempt(lambda: known_settings(self.repository))
+        facts["known"] = attempt(lambda: known_settings(self.registry, self.repository))
         pooling = None if self.resolution is None else Pooling(self.registry, self.resolution, attempt)
         facts["tasks"] = attempt(lambda: self._tasks(pooling))
         facts["pooler"] = {} if pooling is None else pooling.pooler()

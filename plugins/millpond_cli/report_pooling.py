@@ -141,9 +141,9 @@ def says(config: CheckpointConfig, key: str, overrides: object) -> str:
     return f"config.json ({key})" if config.get(key) is not None else KNOWN
 
 
-def known_settings(repository: Repository) -> dict[str, Any]:
+def known_settings(registry: Registry, repository: Repository) -> dict[str, Any]:
     """The keys of config.json that it lacks and that are known all the same, or that count in place of its own."""
-    config = with_known(repository, repository.config)
+    config = with_known(registry, repository)
     return {key: value for key, value in config.to_dict().items() if repository.config.to_dict().get(key) != value}
 
 

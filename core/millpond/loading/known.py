@@ -1,7 +1,6 @@
-"""What is known of published models that their files do not say, by name: it goes behind what files and callers say."""
+"""What plugins know of published models that their files do not say: it goes behind what files and callers say."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -9,77 +8,39 @@ from millpond.config import CheckpointConfig
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
+    from millpond.registry import Registry
 
-QWEN3_RERANKER = {
-    "architectures": ["Qwen3ForSequenceClassification"],
-    "classifier_from_token": ["no", "yes"],
-    "is_original_qwen3_reranker": True,
-}
-MXBAI_RERANK_V2 = {
-    "architectures": ["Qwen2ForSequenceClassification"],
-    "classifier_from_token": ["0", "1"],
-    "method": "from_2_way_softmax",
-}
-ANY_SIZE: Mapping[str, Any] = {"is_matryoshka": True}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """Published models of one kind.
-
-    Attributes:
-        pattern: A shell pattern of their names in lower case, without the organisation.
-        settings: Keys of config.json that theirs lacks.
-        architecture: What their config.json names; settings are for that alone. None for any.
-    """
-
-    pattern: str
-    settings: Mapping[str, Any]
-    architecture: str | None = None
-
-
-FAMILIES = (
-    Family(pattern="qwen3-reranker*", settings=QWEN3_RERANKER, architecture="Qwen3ForCausalLM"),
-    Family(pattern="mxbai-rerank-*-v2*", settings=MXBAI_RERANK_V2, architecture="Qwen2ForCausalLM"),
-    # Trained for embeddings that may be cut: any size, or those that their authors list.
-    Family(pattern="qwen3-embedding*", settings=ANY_SIZE),
-    Family(pattern="qwen3-vl-embedding*", settings=ANY_SIZE),
-    Family(pattern="embeddinggemma*", settings={"matryoshka_dimensions": [768, 512, 256, 128]}),
-    Family(pattern="nomic-embed-text-v1.5*", settings=ANY_SIZE),
-    Family(pattern="nomic-embed-text-v2-moe*", settings={"matryoshka_dimensions": [768, 256]}),
-    Family(pattern="snowflake-arctic-embed-m-v1.5*", settings={"matryoshka_dimensions": [768, 256]}),
-    Family(pattern="snowflake-arctic-embed-m-v2*", settings={"matryoshka_dimensions": [768, 256]}),
-    Family(pattern="snowflake-arctic-embed-l-v2*", settings={"matryoshka_dimensions": [1024, 256]}),
-    Family(pattern="jina-embeddings-v3*", settings={"matryoshka_dimensions": [32, 64, 128, 256, 512, 768, 1024]}),
-    Family(pattern="jina-embeddings-v5-text*", settings=ANY_SIZE),
-    Family(pattern="mxbai-embed-large*", settings=ANY_SIZE),
-    Family(pattern="gte-multilingual-base*", settings=ANY_SIZE),
-)
+MATRYOSHKA = ("is_matryoshka", "matryoshka_dimensions")
 SETTLES = ("classifier_from_token", "classifier_from_token_ids")
 
 
-def with_known(repository: "Repository", config: CheckpointConfig) -> CheckpointConfig:
+def with_known(registry: "Registry", repository: "Repository") -> CheckpointConfig:
     """config.json with what else is known of the model; what it says itself stays, but for its architecture's head."""
-    settings = {**_by_name(repository, config), **_logit_score(repository, config)}
+    config = repository.config
+    settings = {**_by_name(registry, repository, config), **_logit_score(repository, config)}
     if any(config.get(key) for key in SETTLES):
-        settings = {key: value for key, value in settings.items() if key in ANY_SIZE}
+        settings = {key: value for key, value in settings.items() if key in MATRYOSHKA}
     added = {key: value for key, value in settings.items() if key == "architectures" or config.get(key) is None}
     if config.get("matryoshka_dimensions") or config.get("is_matryoshka") is not None:
-        added = {key: value for key, value in added.items() if "matryoshka" not in key}
+        added = {key: value for key, value in added.items() if key not in MATRYOSHKA}
     return config.overridden(added)
 
 
-def _by_name(repository: "Repository", config: CheckpointConfig) -> Mapping[str, Any]:
+def _by_name(registry: "Registry", repository: "Repository", config: CheckpointConfig) -> Mapping[str, object]:
     """By the name that the caller used, that of the folder, or the one that was written when it was saved."""
     stated = (repository.model, repository.path.name, str(config.get("_name_or_path", "")))
-    names = {name.rstrip("/").replace("\\", "/").rpartition("/")[2].lower() for name in stated}
+    names = {_without_organisation(name) for name in stated}
     architectures = _architectures(config)
-    for family in FAMILIES:
-        if family.architecture is not None and family.architecture not in architectures:
-            continue
-        if any(fnmatchcase(name, family.pattern) for name in names):
-            return family.settings
+    for entry in registry.architectures.entries():
+        for model in entry.spec.published:
+            pattern = _without_organisation(model.name)
+            if model.named in (None, *architectures) and any(fnmatchcase(name, pattern) for name in names):
+                return model.config
     return {}
+
+
+def _without_organisation(name: str) -> str:
+    return name.rstrip("/").replace("\\", "/").rpartition("/")[2].lower()
 
 
 def _logit_score(repository: "Repository", config: CheckpointConfig) -> Mapping[str, Any]:

@@ -14,7 +14,6 @@ from millpond.loading.header import read_headers
 from millpond.loading.known import with_known
 from millpond.loading.late_interaction import read_late_interaction
 from millpond.loading.lengths import Statement, choose_length, state_lengths
-from millpond.loading.sentence_transformers import SPLADE_TYPES
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
@@ -27,6 +26,7 @@ logger = logging.getLogger(__name__)
 DTYPES = {"half": "float16", "float": "float32"}
 KNOWN_DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
 LATE_INTERACTION = ("ColBERT", "MultiVectorEncoder")  # kinds of models that token vectors are asked of
+WIDTHS = ("hidden_size", "n_embd", "dim")  # the dimensions of hidden states, as config.json may call them
 RUNNERS = ("auto", "pooling", "generate", "draft")
 # What `encode` takes by itself where the model was loaded by the old argument `task`: the first of these it serves.
 OLD_TASKS = {
@@ -72,6 +72,7 @@ class Resolution:
         io_processor_plugin: The name of the IO processor of the task "plugin"; None for none.
         inputs: What becomes of prompts where a call does not say.
         late_interaction: How queries and documents are read; None where no file says that there are any.
+        size_key: The key of config.json that says how many values its pooler gives; None for the hidden size.
     """
 
     repository: "Repository"
@@ -87,6 +88,7 @@ class Resolution:
     io_processor_plugin: str | None = None
     inputs: InputOptions = field(default_factory=InputOptions)
     late_interaction: LateInteraction | None = None
+    size_key: str | None = None
 
     @property
     def num_labels(self) -> int:
@@ -101,20 +103,20 @@ class Resolution:
 
     @property
     def embedding_size(self) -> int | None:
-        """The dimensions of an embedding: those of the last Dense module, else the hidden size; of SPLADE, tokens."""
+        """The dimensions of an embedding: the last Dense module's, else those of its pooler or token vectors."""
         dense = self.repository.sentence_transformers.dense
         if dense:
             size = dense[-1].config.get("out_features")
             return size if isinstance(size, int) else None
         if self.late_interaction is not None and self.late_interaction.dim is not None:
             return self.late_interaction.dim
-        pooling = self.pooler.get("seq_pooling_type")
-        if pooling is not None and pooling.value in SPLADE_TYPES.values():
-            size = self.config.get("vocab_size")
+        if self.size_key is not None:
+            size = self.config.get(self.size_key)
             return size if isinstance(size, int) else None
         if self.architecture.spec.sized_by_labels and "embed" in self.tasks:
             return self.num_labels
-        size = self.config.get("hidden_size") or self.config.get("n_embd")
+        size = next((said for key in WIDTHS if (said := self.config.get(key))), None)
+        pooling = self.pooler.get("seq_pooling_type")
         methods = 1 if pooling is None else len(pooling.value.split(JOINED_BY))
         return size * methods if isinstance(size, int) else None
 
@@ -161,7 +163,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         )
         raise InvalidInputError(message, parameter="runner")
     files = repository.sentence_transformers
-    config = override_config(with_known(repository, repository.config), options.hf_overrides)
+    config = override_config(with_known(registry, repository), options.hf_overrides)
     user = _spread_pooling_type(registry, options.pooler_config)
     chosen = choose_architecture(
         registry,
@@ -186,10 +188,18 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         io_processor_plugin=plugin,
         inputs=options.inputs,
         late_interaction=read_late_interaction(repository, config),
+        size_key=_size_key(registry, pooler),
         lengths=tuple(said),
         max_model_len=choose_length(said, positions=spec.positions, asked=options.max_model_len),
         dtype=choose_dtype(options.dtype, config, repository),
     )
+
+
+def _size_key(registry: "Registry", pooler: Mapping[str, Choice]) -> str | None:
+    """The key of config.json that says how many values the pooler of embeddings gives."""
+    pooling = pooler.get("seq_pooling_type")
+    entry = None if pooling is None else registry.poolers.find(pooling.value)
+    return None if entry is None else entry.spec.size_key
 
 
 def override_config(config: CheckpointConfig, overrides: Overrides) -> CheckpointConfig:
