@@ -121,6 +121,7 @@ def converters() -> Iterator[ConverterSpec]:
             "*ForRewardModeling",
             "*RewardModel",
             "*Model",
+            "*ForMaskedLM",
             *GENERATING,
         ),
         tasks=EMBEDDING_TASKS,

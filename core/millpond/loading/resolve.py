@@ -230,6 +230,8 @@ def merge_pooler(
     spec = chosen.architecture.spec
     own: dict[str, Any] = {} if chosen.converter is not None else {**spec.pooler_config}
     classifies = chosen.converter is None and "classify" in chosen.tasks
+    # How a backbone pools is how what is made of it to embed does, such as a masked language model.
+    embeds = chosen.converter is None or "embed" in chosen.tasks
     task = next((task for task in OLD_TASKS.get(old_task or "", ()) if task in chosen.tasks), None)
     key = spec.pooling_key
     return merge(
@@ -237,7 +239,7 @@ def merge_pooler(
         ("sentence_transformers", said),
         ("config.json (classifier_pooling)", {"seq_pooling_type": classifier_pooling(config) if classifies else None}),
         (f"config.json ({key})", {"seq_pooling_type": named_pooling(config, key) if key else None}),
-        ("architecture", {"seq_pooling_type": None if chosen.converter is not None else spec.pooling, **own}),
+        ("architecture", {"seq_pooling_type": spec.pooling if embeds else None, **own}),
     )
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from millpond.errors import UnknownNameError
 from millpond.testing.decoders import DECODERS, decoder_config, decoder_shapes
+from millpond.testing.encoder_families import ENCODER_FAMILIES, encoder_family_shapes
 from millpond.testing.encoders import JINA, ROTARY_ENCODERS, is_jina, jina_shapes, rotary_encoder_shapes
 from millpond.testing.heads import MASKED, SEQUENCE, TOKEN, label_names, with_head
 
@@ -57,7 +58,7 @@ BACKBONES = {
     "NewForSequenceClassification": "NewModel",
     "GteNewForSequenceClassification": "GteNewModel",
 }
-TOKENIZERS = {**FAMILY, **dict.fromkeys(ROTARY_ENCODERS, "bert")}
+TOKENIZERS = {**FAMILY, **dict.fromkeys([*ROTARY_ENCODERS, *ENCODER_FAMILIES], "bert")}
 MODEL_TYPE = {"BertModel": "bert", "ErnieModel": "ernie", "RobertaModel": "roberta", "XLMRobertaModel": "xlm-roberta"}
 OLD_MODULES = {
     name: f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Dense", "Normalize")
@@ -130,7 +131,8 @@ def tiny(
             and Gemma, "LlamaModel" or "LlamaForCausalLM"; of any of these "BertForSequenceClassification" or
             "BertForTokenClassification". Or "BertForMaskedLM", and the same of RoBERTa and XLM-RoBERTa. Or
             "ModernBertModel", "NomicBertModel", "GteModel", "GteNewModel", "NewModel", "GPT2Model", "Gemma3TextModel",
-            "LlamaBidirectionalModel", "VoyageQwen3BidirectionalEmbedModel", and of some of these a classifier.
+            "LlamaBidirectionalModel", "VoyageQwen3BidirectionalEmbedModel", and of some of these a classifier;
+            or one of ``encoder_families.ENCODER_FAMILIES``.
         path: The folder to write; made if it is not there.
         seed: Another seed gives other weights.
         dtype: The name of the dtype of the weights.
@@ -156,8 +158,8 @@ def tiny(
     folder = Path(path)
     full = {**_default_config(backbone, dtype), **(JINA if is_jina(overrides) else {}), **overrides}
     labels = {} if num_labels is None else label_names(num_labels)
-    tensors = _shapes(backbone, full)
     full |= {"architectures": overrides.get("architectures", [architecture]), **labels}
+    tensors = _shapes(backbone, full)
     if backbone != architecture:
         tensors = with_head(architecture, full, tensors)
     write_config(folder, {key: value for key, value in full.items() if value is not None})
@@ -379,10 +381,10 @@ def _pooling_config(pooling: str | Sequence[str], layout: Layout, size: int) -> 
 def _default_config(backbone: str, dtype: str) -> dict[str, Any]:
     if TOKENIZERS[backbone] == "decoder":
         return _decoder_config(backbone, dtype)
-    if backbone not in ROTARY_ENCODERS:
+    own = ROTARY_ENCODERS.get(backbone) or ENCODER_FAMILIES.get(backbone)
+    if own is None:
         return _bert_config(backbone, dtype)
     tokens = vocabulary("bert")
-    own = ROTARY_ENCODERS[backbone]
     return {**own, "vocab_size": len(tokens), "pad_token_id": tokens[SPECIAL["bert"]["pad"]], "dtype": dtype}
 
 
@@ -391,6 +393,8 @@ def _shapes(backbone: str, config: Mapping[str, Any]) -> dict[str, Shape]:
         return decoder_shapes(config)
     if backbone in ROTARY_ENCODERS:
         return rotary_encoder_shapes(backbone, config)
+    if backbone in ENCODER_FAMILIES:
+        return encoder_family_shapes(backbone, config)
     return jina_shapes(config) if is_jina(config) else bert_shapes(config)
 
 
