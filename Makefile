@@ -39,6 +39,7 @@ check: $(VENV)/.installed-dev ## Check format, lint, types and who imports whom
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	$(PY) -m mypy benchmarks
+	$(VENV)/bin/pyright --pythonpath $(PY)
 	$(VENV)/bin/lint-imports
 
 bench: $(VENV)/.installed-test ## Measure speed and memory beside sentence-transformers, briefly

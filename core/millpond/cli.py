@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
@@ -158,8 +158,9 @@ def _tell(error: Exception) -> int:
 
 def _explained(error: Exception) -> tuple[str, str, int]:
     """The message, the way out, and the exit code of an error."""
-    if hasattr(error, "format_message"):  # typer's own, of what was typed; which class it is depends on its version
-        message, path = str(error.format_message()), getattr(getattr(error, "ctx", None), "command_path", None)
+    explain: Callable[[], object] | None = getattr(error, "format_message", None)
+    if explain is not None:  # typer's own, of what was typed; which class it is depends on its version
+        message, path = str(explain()), getattr(getattr(error, "ctx", None), "command_path", None)
         hint = "" if path is None or message.startswith("Usage:") else f"`{path} --help` shows what there is"
         return message, hint, getattr(error, "exit_code", USAGE)
     if isinstance(error, MillpondError):

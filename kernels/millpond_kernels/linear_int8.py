@@ -65,7 +65,7 @@ class LinearInt8Torch:
         """[rows, inputs] -> [rows, outputs]; without ``add_bias`` the bias is left to the op that follows."""
         q, scales, zeros = quantise_rows(x)
         signed = pad((q - MIDDLE).to(torch.int8), (0, self.missing))
-        sums = torch._int_mm(signed, self.weight)  # noqa: SLF001  torch has no other name for it
+        sums = torch._int_mm(signed, self.weight)  # noqa: SLF001  # pyright: ignore[reportPrivateImportUsage]  torch has no other name for it
         exact = sums - (zeros - MIDDLE).int() * self.sums
         output = (exact * (scales * self.scales)).to(x.dtype)
         return output + self.bias if add_bias and self.bias is not None else output

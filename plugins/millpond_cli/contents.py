@@ -19,12 +19,15 @@ class Content(Protocol):
 
     def json(self, result: "Result") -> str:
         """A result as the fields of a JSON object, without its braces."""
+        ...
 
     def columns(self, size: int) -> list[str]:
         """The names of the columns of results with so many values."""
+        ...
 
     def cells(self, result: "Result") -> list[str]:
         """A result as cells of CSV."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,32 @@ class Numbers:
     def cells(self, result: "Result") -> list[str]:
         """A cell a dimension."""
         return number_texts(result.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The tokens of the vocabulary that have a weight.
+
+    Attributes:
+        with_tokens: Whether they are told as text too.
+    """
+
+    with_tokens: bool = False
+
+    def json(self, result: "Result") -> str:
+        """``"indices": [2543, ...], "values": [1.2, ...]``."""
+        names = ("indices", "values", *(("tokens",) if self.with_tokens else ()))
+        return ", ".join(f'"{name}": {text}' for name, text in zip(names, self.cells(result), strict=True))
+
+    def columns(self, size: int) -> list[str]:  # noqa: ARG002  each text has as many as it has
+        """``indices``, ``values``, ``tokens``."""
+        return ["indices", "values", *(("tokens",) if self.with_tokens else ())]
+
+    def cells(self, result: "Result") -> list[str]:
+        """Cells with JSON lists in them."""
+        value = result.value
+        told = [json.dumps(value.indices.tolist()), _list(value.values)]
+        return [*told, json.dumps(list(value.tokens), ensure_ascii=False)] if self.with_tokens else told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +216,7 @@ def _plain(value: Any) -> Any:
         return value.model_dump()
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
-    array = getattr(value, "array", value)  # that of one of Millpond's outputs
+    array: Any = getattr(value, "array", value)  # that of one of Millpond's outputs
     if hasattr(array, "tolist"):
         return array.tolist()
     return str(value)

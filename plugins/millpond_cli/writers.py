@@ -212,9 +212,9 @@ class NpyWriter:
             self._array.close()
 
     def _put(self, rows: Array) -> None:
-        self._size = rows.shape[1]
+        size = self._size = rows.shape[1]
         if self._missing:
-            self._array.write(np.full((self._missing, self._size), np.nan, dtype="<f4").tobytes())
+            self._array.write(np.full((self._missing, size), np.nan, dtype="<f4").tobytes())
         self._array.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
         self._rows += len(rows) + self._missing
         self._missing = 0

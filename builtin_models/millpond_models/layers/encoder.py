@@ -20,6 +20,7 @@ class ExpandsAndContracts(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size], without the last bias."""
+        ...
 
 
 class SelfAttention(nn.Module):

@@ -5,6 +5,7 @@ import struct
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from millpond.loading.files import shards
 
@@ -52,9 +53,9 @@ def _read(path: Path) -> list[TensorHeader]:
         if not 0 < size <= LARGEST_HEADER:
             return []
         try:
-            entries = json.loads(file.read(size))
+            entries: dict[str, Any] = json.loads(file.read(size))
             return [
-                TensorHeader(name, DTYPES.get(entry["dtype"], entry["dtype"].lower()), tuple(entry["shape"]))
+                TensorHeader(name, DTYPES.get(entry["dtype"]) or entry["dtype"].lower(), tuple(entry["shape"]))
                 for name, entry in entries.items()
                 if name != "__metadata__"
             ]

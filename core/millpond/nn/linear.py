@@ -44,6 +44,7 @@ class Linear(nn.Module):
             x: The input.
             add_bias: Whether the bias is added here; else it is left to the op that follows.
         """
-        if self.map is None:  # a model that was not loaded but put together by hand
-            self.map = self.kernel(self.weight, self.bias)
-        return self.map(x, add_bias=add_bias)
+        mapped = self.map
+        if mapped is None:  # a model that was not loaded but put together by hand
+            mapped = self.map = self.kernel(self.weight, self.bias)
+        return mapped(x, add_bias=add_bias)

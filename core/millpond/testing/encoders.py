@@ -195,7 +195,7 @@ def gte_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
     norms = ["embeddings.LayerNorm"]
     for number in range(config["num_hidden_layers"]):
         layer = f"encoder.layer.{number}"
-        packed = (
+        packed: dict[str, int] = (
             {"qkv_proj": 3 * size}
             if config.get("pack_qkv", True)
             else dict.fromkeys(("q_proj", "k_proj", "v_proj"), size)

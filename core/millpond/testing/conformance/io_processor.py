@@ -258,9 +258,8 @@ def _try_anything(trial: Callable[[object], None]) -> None:
 
     leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)) | st.binary()
     values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
-    quiet = settings(
-        max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
-    )
+    every: list[Any] = list(HealthCheck)
+    quiet = settings(max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=every)
     quiet(given(values)(trial))()
 
 
