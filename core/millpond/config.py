@@ -115,7 +115,7 @@ class EngineConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_num_batched_tokens: Annotated[int, Field(ge=1)] = 2048
+    max_num_batched_tokens: Annotated[int, Field(ge=1)] = 1024
     max_num_seqs: Annotated[int, Field(ge=1)] = 512
     max_waiting_tokens: Annotated[int, Field(ge=1)] = 1_000_000
     num_workers: Annotated[int, Field(ge=1)] | None = None

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millpond import LLM, AsyncLLM, InvalidInputError, UnknownNameError, machine
+from millpond.config import EngineConfig
 from millpond.loading import profile as profiles
 from millpond.loading.arguments import ComputeOptions, read_arguments
 from millpond.loading.build import resolve_model
@@ -275,6 +276,7 @@ def test_a_machine_that_states_nothing_has_a_name_all_the_same(tmp_path, monkeyp
 
 # --- who wins ---------------------------------------------------------------------------------------------------------
 
+DEFAULT = EngineConfig().max_num_batched_tokens
 OTHER_ATTENTION = {"attention": "reference"}
 BY_PROFILE = (BUDGET, WORKERS, "attention_reference")
 
@@ -283,7 +285,7 @@ def test_a_profile_goes_before_the_defaults(folder, key, model):
     before = taken(model)
     store(folder, key, kernels=OTHER_ATTENTION, max_num_batched_tokens=BUDGET, num_workers=WORKERS)
     assert taken(model) == BY_PROFILE
-    assert before[:2] == (2048, None)
+    assert before[:2] == (DEFAULT, None)
     assert before[2] != "attention_reference"
 
 
@@ -305,7 +307,7 @@ def test_what_the_caller_says_goes_before_a_profile(folder, key, model):
 @pytest.mark.parametrize("without", [{"profile": False}, {"dtype": "bfloat16"}, {"deterministic": True}], ids=str)
 def test_who_asks_for_none_or_for_something_else_gets_none(folder, key, model, without):
     store(folder, key, kernels=OTHER_ATTENTION, max_num_batched_tokens=BUDGET, num_workers=WORKERS)
-    assert taken(model, **without)[:2] == (2048, None)
+    assert taken(model, **without)[:2] == (DEFAULT, None)
 
 
 def test_the_variable_switches_profiles_off(folder, key, model, monkeypatch):
@@ -325,7 +327,7 @@ def test_async_llm_takes_it_too(folder, key, model):
 
     assert asyncio.run(taken()) == BY_PROFILE
     assert asyncio.run(taken(num_workers=1)) == (BUDGET, 1, "attention_reference")
-    assert asyncio.run(taken(profile=False))[0] == 2048
+    assert asyncio.run(taken(profile=False))[0] == DEFAULT
 
 
 def test_results_do_not_change(folder, key, model):

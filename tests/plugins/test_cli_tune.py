@@ -45,7 +45,7 @@ from millpond_cli import lab as laboratory
 from millpond_cli import tuning
 from millpond_cli.bench import Bench, draw
 from millpond_cli.contest import MOST, Sample
-from millpond_cli.lab import Attempt, Lab, choose
+from millpond_cli.lab import DEFAULT_BUDGET, Attempt, Lab, choose
 from millpond_cli.tune_report import lines_of
 
 PER_SECOND = 1000  # tokens, of the made-up machine with its defaults
@@ -184,7 +184,7 @@ def search(model, monkeypatch):
 
     def search(speed, *, seconds=LONG, manager=None, **arguments):
         def run(self, bench, workload, settings):
-            budget = settings.max_num_batched_tokens or 2048
+            budget = settings.max_num_batched_tokens or DEFAULT_BUDGET
             workers = settings.num_workers or self.cores
             found = speed(dict(bench.loaded.context.kernels), budget, workers)
             cpu, wall = found if isinstance(found, tuple) else (found, found)
@@ -214,7 +214,7 @@ def rows(found, setting):
 def test_where_nothing_is_faster_the_defaults_stay(search):
     found = search(lambda kernels, budget, workers: 1.0)
     assert (str(found.settings), found.gain) == ("the defaults", None)
-    for setting, default in (("max_num_batched_tokens", 2048), ("num_workers", 4), ("attention", None)):
+    for setting, default in (("max_num_batched_tokens", DEFAULT_BUDGET), ("num_workers", 4), ("attention", None)):
         verdicts = rows(found, setting)
         assert sorted(verdicts.values()) == ["default", *["no_difference"] * (len(verdicts) - 1)]
         assert default is None or verdicts[default] == "default"
@@ -235,7 +235,7 @@ def test_what_is_faster_is_chosen_on_top_of_what_was_chosen_before(search):
     assert found.tokens_per_second == pytest.approx(1.2**3 * PER_SECOND * 4)
     assert rows(found, "attention")["reference"] == "chosen"
     assert [it.verdict for it in found.attempts if it.setting == "all"] == ["default", "chosen"]
-    assert {kernels.get("attention") for kernels, budget, _ in asked if budget not in (512, 2048)} == {"reference"}
+    assert {kernels.get("attention") for kernels, budget, _ in asked if budget not in (512, DEFAULT_BUDGET)} == {"reference"}
     assert {budget for _, budget, workers in asked if workers not in (3, 4)} == {512}
 
 
