@@ -19,6 +19,8 @@ from millpond_server.pages import page_routes
 from millpond_server.settings import Settings
 
 SHOWN = 200  # characters of a path that leads nowhere
+METRICS = "/metrics"
+WATCHED = frozenset({METRICS, "/live", "/health", "/ready", "/ping"})  # what there is on a port for metrics
 NAME = re.compile(r"(GET|POST|PUT|DELETE|HEAD) (/\S*)")
 
 
@@ -28,11 +30,27 @@ def build_app(registry: Registry, models: Models, settings: Settings, state: Any
     Raises:
         ValueError: If a record's name is no method and path, or a plugin that was named brings no route.
     """
-    entries = list(mounted(registry, models, settings))
+    entries = [
+        entry
+        for entry in mounted(registry, models, settings)
+        if settings.metrics_port is None or _path(entry) != METRICS
+    ]
     endpoints = [Endpoint(entry, models, settings, state) for entry in entries]
     routes = [Route(endpoint.path, endpoint, methods=[endpoint.method]) for endpoint in endpoints]
     routes += page_routes(describe(entries, guarded=bool(settings.api_keys or settings.api_key_file)))
     return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_allowed})
+
+
+def build_watched(registry: Registry, models: Models, settings: Settings, state: Any) -> Starlette:
+    """The application of a port for metrics: these, and whether the server lives."""
+    entries = [entry for entry in mounted(registry, models, settings) if _path(entry) in WATCHED]
+    endpoints = [Endpoint(entry, models, settings, state) for entry in entries]
+    routes = [Route(endpoint.path, endpoint, methods=[endpoint.method]) for endpoint in endpoints]
+    return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_allowed})
+
+
+def _path(entry: Entry[RouteSpec]) -> str:
+    return entry.spec.name.partition(" ")[2]
 
 
 def mounted(registry: Registry, models: Models, settings: Settings) -> Iterator[Entry[RouteSpec]]:

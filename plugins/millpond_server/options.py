@@ -148,6 +148,44 @@ class AddressOptions:
     ] = "127.0.0.1"
     port: Annotated[int, option("Server", "--port", metavar="PORT", help="The port; 0 for any that is free.")] = 8000
     uds: Annotated[str | None, option("Server", "--uds", metavar="FILE", help="A Unix socket instead of both.")] = None
+    ssl_certfile: Annotated[
+        str | None,
+        option("Server", "--ssl-certfile", metavar="FILE", help="Speak HTTPS, with the certificate in this PEM file."),
+    ] = None
+    ssl_keyfile: Annotated[
+        str | None,
+        option("Server", "--ssl-keyfile", metavar="FILE", help="Its private key, where it is not in the same file."),
+    ] = None
+    ssl_keyfile_password: Annotated[
+        str | None,
+        option("Server", "--ssl-keyfile-password", metavar="PASSWORD", help="What opens the key, if it is encrypted."),
+    ] = None
+    ssl_ca_certs: Annotated[
+        str | None,
+        option("Server", "--ssl-ca-certs", metavar="FILE", help="Who signs the certificates of clients, in PEM."),
+    ] = None
+    ssl_cert_reqs: Annotated[
+        int,
+        option(
+            "Server",
+            "--ssl-cert-reqs",
+            metavar="N",
+            help="Whether clients must show a certificate: 0 no, 1 they may, 2 they must.",
+        ),
+    ] = 0
+    metrics_port: Annotated[
+        int | None,
+        option(
+            "Server",
+            "--metrics-port",
+            metavar="PORT",
+            help="Serve /metrics on this port alone, without key or TLS, with /health and its like.",
+        ),
+    ] = None
+    metrics_host: Annotated[
+        str | None,
+        option("Server", "--metrics-host", metavar="ADDRESS", help="The address of that port; --host if unset."),
+    ] = None
     root_path: Annotated[
         str, option("Server", "--root-path", metavar="PATH", help="The path that a proxy serves it below.")
     ] = ""

@@ -10,15 +10,23 @@ from millpond_server.settings import Limits, Settings
 HEAD = ("model", "tasks", "device", "dtype", "kernels", "tokens a text", "tokens a second")
 
 
-def overview(models: Models, settings: Settings, address: str) -> str:
-    """The table, its lines in one text."""
+def overview(models: Models, settings: Settings, address: str, metrics: str | None = None) -> str:
+    """The table, its lines in one text.
+
+    Args:
+        models: The models.
+        settings: How they are served.
+        address: Where.
+        metrics: Where its metrics are, if not there.
+    """
     rows = [_row(model) for model in models.served]
     keys = "needed" if settings.api_keys or settings.api_key_file else "none: whoever reaches it may use it"
     url = f"{address}{settings.root_path}"
+    urls = [f"{url}{path}" for path in ("/v1/embeddings", "/docs", "/health")]
     told = [
         ("limits", _limits(settings.limits)),
         ("API key", keys),
-        ("URLs", ", ".join(f"{url}{path}" for path in ("/v1/embeddings", "/docs", "/health", "/metrics"))),
+        ("URLs", ", ".join([*urls, f"{url if metrics is None else metrics}/metrics"])),
     ]
     return "\n".join(["", *_table([HEAD, *rows]), "", *(f"  {name:<8} {text}" for name, text in told), ""])
 

@@ -18,11 +18,13 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from millpond_server.aside import Aside
 from millpond_server.errors import ApiError
 from millpond_server.listening import admit_no_more
 from millpond_server.settings import Limits, Settings
 from millpond_server.state import State
 from millpond_server.supervisor import Supervisor
+from millpond_server.tls import HANDSHAKE, Certificate
 from millpond_server.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ SIGNALLED = 128  # and the signal's number: what a program exits with that a sig
 LAST_BYTES = 1.0  # seconds for answers to reach their clients
 STEP = 0.05  # seconds
 FIRST_REQUEST = 2.0  # seconds for a request on a connection that was made just before the end
+LOOKS = 100  # ticks of uvicorn, of 0.1 seconds each, between two looks at the files of a certificate
 FILES = 512  # descriptors beside those of connections
 
 
@@ -44,8 +47,20 @@ class Server(uvicorn.Server):
         has_left: Whether something still ran when it ended.
     """
 
-    def __init__(self, config: uvicorn.Config, state: State, limits: Limits, started: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        state: State,
+        limits: Limits,
+        started: Callable[[], None],
+        certificate: Certificate | None = None,
+    ) -> None:
         super().__init__(config)
+        self._certificate = certificate
+        # What is handed to the event loop with each socket.
+        self._encryption: dict[str, Any] = (
+            {} if certificate is None else {"ssl": certificate.context, "ssl_handshake_timeout": HANDSHAKE}
+        )
         self.exit_code = 0
         self.has_left = False
         self._state = state
@@ -55,9 +70,13 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and tell so."""
-        await super().startup(sockets)
-        if self.started:
-            self._tell()
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(self._connection, sock=listening, backlog=self.config.backlog, **self._encryption)
+            for listening in sockets or []
+        ]
+        self.started = True
+        self._tell()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is uvicorn's
         """Take a signal."""
@@ -75,6 +94,8 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to leave off."""
+        if self._certificate is not None and counter % LOOKS == LOOKS - 1:
+            self._certificate.refresh()
         self.should_exit |= time.monotonic() >= self._end_at
         return await super().on_tick(counter)
 
@@ -101,7 +122,6 @@ class Server(uvicorn.Server):
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         """Listen no more, but take those who have connected already: closing the socket would cut them off."""
-        loop = asyncio.get_running_loop()
         own = [listening.dup() for listening in sockets]
         for listening in own:
             admit_no_more(listening)
@@ -110,17 +130,27 @@ class Server(uvicorn.Server):
         for listening in sockets:
             listening.close()
         await asyncio.sleep(STEP)  # until who was let in before is known here
+        waiting = [connected for listening in own for connected in _accepted(listening)]
+        await asyncio.gather(*map(self._take, waiting))
+
+    async def _take(self, connected: socket.socket) -> None:
+        """Serve who has connected; one that does not agree on its encryption is not."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            await asyncio.wait_for(
+                loop.connect_accepted_socket(self._connection, connected, **self._encryption), FIRST_REQUEST
+            )
+
+    def _connection(self) -> asyncio.Protocol:
+        """What speaks with a client that has connected."""
         protocol: Any = self.config.http_protocol_class
-        connect = partial(
-            protocol,
+        made: asyncio.Protocol = protocol(
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,
-            _loop=loop,
+            _loop=asyncio.get_running_loop(),
         )
-        waiting = [connected for listening in own for connected in _accepted(listening)]
-        for connected in waiting:
-            await loop.connect_accepted_socket(connect, connected)
+        return made
 
     async def _until(self, done: Callable[[], bool], seconds: float) -> None:
         """Wait for something, no longer than so many seconds, and not at all in a hurry."""
@@ -152,12 +182,30 @@ def bind(settings: Settings) -> tuple[socket.socket, str]:
     """
     if settings.uds is not None:
         return _bind_path(Path(settings.uds)), f"unix:{settings.uds}"
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening, address = _bind_port(settings.host, settings.port)
+    return listening, f"http{'' if settings.ssl_certfile is None else 's'}://{address}"
+
+
+def bind_metrics(settings: Settings) -> tuple[socket.socket, str] | None:
+    """The socket that metrics alone are read from, and its address; None if they are read with the rest.
+
+    Raises:
+        OSError: If the address is taken, or is none.
+    """
+    if settings.metrics_port is None:
+        return None
+    listening, address = _bind_port(settings.metrics_host or settings.host, settings.metrics_port)
+    return listening, f"http://{address}"
+
+
+def _bind_port(host: str, port: int) -> tuple[socket.socket, str]:
+    """A socket of TCP, and its host and port as URLs have them."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((settings.host, settings.port))
-    host = f"[{settings.host}]" if family == socket.AF_INET6 else settings.host
-    return listening, f"http://{host}:{listening.getsockname()[1]}"
+    listening.bind((host, port))
+    shown = f"[{host}]" if family == socket.AF_INET6 else host
+    return listening, f"{shown}:{listening.getsockname()[1]}"
 
 
 def _bind_path(path: Path) -> socket.socket:
@@ -174,7 +222,16 @@ def _is_listened_on(path: Path) -> bool:
         return probe.connect_ex(str(path)) == 0
 
 
-def run(app: ASGIApp, state: State, settings: Settings, listening: socket.socket, started: Callable[[], None]) -> int:
+def run(
+    app: ASGIApp,
+    state: State,
+    settings: Settings,
+    listening: socket.socket,
+    started: Callable[[], None],
+    *,
+    certificate: Certificate | None = None,
+    aside: tuple[ASGIApp, socket.socket] | None = None,
+) -> int:
     """Serve on a socket until a signal asks for the end.
 
     Args:
@@ -183,13 +240,15 @@ def run(app: ASGIApp, state: State, settings: Settings, listening: socket.socket
         settings: How it is run.
         listening: The socket.
         started: Called once it listens.
+        certificate: What connections are encrypted by; None for no encryption.
+        aside: An application that is served beside it, on a socket of its own.
 
     Returns:
         The exit code. Where threads are still at work, or hang, the process is ended instead.
     """
     _allow_files(settings.limits.connections)
     with asyncio.Runner(loop_factory=configured(app, state, settings).get_loop_factory()) as runner:
-        server = runner.run(serve(app, state, settings, listening, started))
+        server = runner.run(serve(app, state, settings, listening, started, certificate=certificate, aside=aside))
         if settings.uds is not None:
             Path(settings.uds).unlink(missing_ok=True)
         state.log.close()
@@ -199,16 +258,25 @@ def run(app: ASGIApp, state: State, settings: Settings, listening: socket.socket
 
 
 async def serve(
-    app: ASGIApp, state: State, settings: Settings, listening: socket.socket, started: Callable[[], None]
+    app: ASGIApp,
+    state: State,
+    settings: Settings,
+    listening: socket.socket,
+    started: Callable[[], None],
+    *,
+    certificate: Certificate | None = None,
+    aside: tuple[ASGIApp, socket.socket] | None = None,
 ) -> Server:
     """The same on the event loop that runs; returns the server, which has ended."""
     for model in state.models.served:
         await warm_up(model.llm)
-    server = Server(configured(app, state, settings), state, settings.limits, started)
+    server = Server(configured(app, state, settings), state, settings.limits, started, certificate)
     state.end = server.end
     watch = asyncio.ensure_future(Supervisor(state, settings).run())
+    beside = None if aside is None else Aside(configured(aside[0], state, settings), aside[1])
     try:
-        await server.serve(sockets=[listening])
+        async with beside or contextlib.nullcontext():
+            await server.serve(sockets=[listening])
     finally:
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)

@@ -39,32 +39,44 @@ def serve(
 
     from millpond import AsyncLLM  # noqa: PLC0415  needs torch; --help does not
     from millpond_server.access_log import AccessLog  # noqa: PLC0415
-    from millpond_server.app import build_app  # noqa: PLC0415
+    from millpond_server.app import build_app, build_watched  # noqa: PLC0415
     from millpond_server.keys import Keys  # noqa: PLC0415
     from millpond_server.metrics import Metrics  # noqa: PLC0415
     from millpond_server.models import Models, ServedModel  # noqa: PLC0415
     from millpond_server.overview import overview  # noqa: PLC0415
-    from millpond_server.run import bind, run  # noqa: PLC0415
-    from millpond_server.stack import around  # noqa: PLC0415
+    from millpond_server.run import bind, bind_metrics, run  # noqa: PLC0415
+    from millpond_server.stack import around, around_watched  # noqa: PLC0415
     from millpond_server.state import State  # noqa: PLC0415
+    from millpond_server.tls import certificate_of  # noqa: PLC0415
 
     registry = get_plugin_manager().registry
     try:
         keys = Keys(settings.api_keys, settings.api_key_file)
+        certificate = certificate_of(settings)
         listening, url = bind(settings)  # before the models are loaded: that the address is taken is told at once
+        for_metrics = bind_metrics(settings)
         table = Models(
             [ServedModel(names=own, llm=AsyncLLM(one, **arguments)) for own, one in zip(names, models, strict=True)]
         )
         state = State(models=table, metrics=Metrics(table), log=AccessLog(settings.log_format))
         application = around(build_app(registry, table, settings, state), state, settings, keys)
+        watched = around_watched(build_watched(registry, table, settings, state), state)
     except ValueError as error:
         if type(error) is not ValueError:
             raise
         raise CommandError(str(error), exit_code=USAGE) from error
 
     def tell() -> None:
-        say(overview(table, settings, url))
+        say(overview(table, settings, url, None if for_metrics is None else for_metrics[1]))
         typer.echo(f"Millpond listens on {url}")
 
-    if exit_code := run(application, state, settings, listening, tell):
+    if exit_code := run(
+        application,
+        state,
+        settings,
+        listening,
+        tell,
+        certificate=certificate,
+        aside=None if for_metrics is None else (watched, for_metrics[0]),
+    ):
         raise typer.Exit(exit_code)

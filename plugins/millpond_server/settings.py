@@ -28,6 +28,7 @@ class Limits(BaseModel):
         drain_seconds: How long requests that run may take from then on.
         request_seconds: How long a request may take, where its header does not say; None for ever.
         hang_seconds: How long a batch may take, at the least, before it is taken to hang.
+        quarantine_seconds: For how long an input is not tried again that the model has failed on; 0 to try it at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,7 @@ class Limits(BaseModel):
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     request_seconds: Seconds | None = None
     hang_seconds: Seconds = 10.0
+    quarantine_seconds: Annotated[float, Field(ge=0)] = 60.0
 
 
 class Settings(BaseModel):
@@ -56,6 +58,14 @@ class Settings(BaseModel):
         host: The address that is listened on.
         port: The port; 0 for any that is free.
         uds: The path of a Unix socket, instead of both.
+        ssl_certfile: The file with the certificate; None for no encryption.
+        ssl_keyfile: The file with its key; None where the certificate's file holds it.
+        ssl_keyfile_password: What opens the key.
+        ssl_ca_certs: The file with the certificates of those who sign clients' certificates.
+        ssl_cert_reqs: Whether clients must show a certificate: 0 no, 1 they may, 2 they must.
+        metrics_port: The port that metrics are served on, and nothing else but liveness; 0 for any that is free, None
+            to serve them with the rest.
+        metrics_host: The address of that port; None for ``host``.
         root_path: What stands before each path, where a proxy serves it below one.
         api_keys: The keys that may be used; none, here and in the file, for an open server.
         api_key_file: A file with a key a line, which is read anew when it changes.
@@ -74,6 +84,13 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     uds: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    ssl_keyfile_password: str | None = Field(default=None, repr=False)
+    ssl_ca_certs: str | None = None
+    ssl_cert_reqs: Annotated[int, Field(ge=0, le=2)] = 0
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    metrics_host: str | None = None
     root_path: Annotated[str, Field(pattern=r"^(/[^/?#\s]+)*$")] = ""
     api_keys: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), repr=False)
     api_key_file: str | None = None

@@ -76,6 +76,7 @@ FLAGS = frozenset(
         "--enable-mm-embeds",
         "--enable-prefix-caching",
         "--enable-request-id-headers",
+        "--enable-ssl-refresh",
         "--enforce-eager",
         "--no-async-scheduling",
         "--no-enable-chunked-prefill",

@@ -13,6 +13,11 @@ METHODS = ("GET", "POST")
 EXPOSED = ("x-request-id", "server-timing", "retry-after", "retry-after-ms", "metadata")
 
 
+def around_watched(app: ASGIApp, state: State) -> ASGIApp:
+    """The application of a port for metrics: watched like the other, and open to whoever reaches it."""
+    return Observer(app, state)
+
+
 def around(app: ASGIApp, state: State, settings: Settings, keys: Keys) -> ASGIApp:
     """The application behind its middlewares; the first that a request meets is the last that is put on."""
     app = Auth(app, keys, settings)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from millpond_server.settings import Settings
 
 NEEDED = ("starlette", "uvicorn", "orjson", "prometheus_client")
+OPENS_KEY = "MILLPOND_SSL_KEYFILE_PASSWORD"
 KEYS = ("MILLPOND_API_KEY", "VLLM_API_KEY")
 OF_LIMITS = {
     "max_body_bytes": "body_bytes",
@@ -90,6 +91,13 @@ def settings_of(
             host=address.host,
             port=address.port,
             uds=address.uds,
+            ssl_certfile=address.ssl_certfile,
+            ssl_keyfile=address.ssl_keyfile,
+            ssl_keyfile_password=_password(address, environment),
+            ssl_ca_certs=address.ssl_ca_certs,
+            ssl_cert_reqs=address.ssl_cert_reqs,
+            metrics_port=address.metrics_port,
+            metrics_host=address.metrics_host,
             root_path=address.root_path.rstrip("/"),
             api_keys=tuple(keys),
             api_key_file=access.api_key_file,
@@ -105,9 +113,16 @@ def settings_of(
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         name = _option_of(str(fault["loc"][-1] if isinstance(fault["loc"][-1], str) else fault["loc"][0]))
-        shown = "" if "key" in name else f" {fault['input']!r}"
+        shown = "" if "key" in name or "password" in name else f" {fault['input']!r}"
         message = f"{name}{shown}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
         raise CommandError(message, exit_code=USAGE) from error
+
+
+def _password(address: AddressOptions, environment: Mapping[str, str]) -> str | None:
+    """What opens the key of the certificate; what the environment says is for servers that have one."""
+    if address.ssl_keyfile_password is not None or address.ssl_certfile is None:
+        return address.ssl_keyfile_password
+    return environment.get(OPENS_KEY)
 
 
 def _option_of(field: str) -> str:

@@ -20,7 +20,7 @@ from millpond_models.bert import BertModel
 
 MINILM = "all-MiniLM-L6-v2"
 PATIENCE = 60.0
-LISTENS = re.compile(r"listens on ((?:http|unix):\S+)")
+LISTENS = re.compile(r"listens on ((?:https?|unix):\S+)")
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ class Local:
     state: object
     address: str
     thread: threading.Thread
+    metrics: str | None = None  # the address of the port for metrics
 
     @property
     def llm(self):
@@ -172,24 +173,25 @@ def folder(tmp_path_factory):
 def local(folder, plugin_manager):
     """Start servers in threads; they end with the test."""
     from millpond_server.access_log import AccessLog
-    from millpond_server.app import build_app
+    from millpond_server.app import build_app, build_watched
     from millpond_server.keys import Keys
     from millpond_server.metrics import Metrics
     from millpond_server.models import Models, ServedModel
-    from millpond_server.run import bind, serve
+    from millpond_server.run import bind, bind_metrics, serve
     from millpond_server.settings import Limits, Settings
-    from millpond_server.stack import around
+    from millpond_server.stack import around, around_watched
     from millpond_server.state import State
+    from millpond_server.tls import certificate_of
 
     built_in = plugin_manager.registry.architectures.get("BertModel").spec
     plugin_manager.register(replace(built_in, target=WatchedBert))
     started = []
 
-    def start(names=("tiny",), *, workers=1, limits=None, **settings):
+    def start(names=("tiny",), *, workers=1, limits=None, model=folder, **settings):
         chosen = Settings(port=0, limits=Limits(**(limits or {})), **{"log_format": "off", **settings})
         listening, address = bind(chosen)
         served = [
-            ServedModel(names=(name,), llm=AsyncLLM(folder, plugins=plugin_manager, num_workers=workers))
+            ServedModel(names=(name,), llm=AsyncLLM(model, plugins=plugin_manager, num_workers=workers))
             for name in names
         ]
         models = Models(served)
@@ -197,12 +199,22 @@ def local(folder, plugin_manager):
         keys = Keys(chosen.api_keys, chosen.api_key_file)
         app = around(build_app(plugin_manager.registry, models, chosen, state), state, chosen, keys)
         listens = threading.Event()
-        work = serve(app, state, chosen, listening, listens.set)
+        beside = bind_metrics(chosen)
+        watched = around_watched(build_watched(plugin_manager.registry, models, chosen, state), state)
+        work = serve(
+            app,
+            state,
+            chosen,
+            listening,
+            listens.set,
+            certificate=certificate_of(chosen),
+            aside=None if beside is None else (watched, beside[0]),
+        )
         thread = threading.Thread(target=asyncio.run, args=(work,), daemon=True)
         thread.start()
         assert listens.wait(PATIENCE), "the server did not start"
         started.append((state, thread))
-        return Local(state, address, thread)
+        return Local(state, address, thread, None if beside is None else beside[1])
 
     yield start
     for state, thread in started:
