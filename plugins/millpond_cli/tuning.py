@@ -13,7 +13,7 @@ from millpond_cli.bench import Bench
 from millpond_cli.contest import LEAST, By, compare
 from millpond_cli.lab import DEFAULT_BUDGET, Attempt, Lab, attempt
 
-BUDGETS = (1024, 4096, 512, 8192, 256)  # beside the default; of those that are as good, the first is taken
+BUDGETS = (2048, 4096, 512, 8192, 256)  # beside the default; of those that are as good, the first is taken
 ALL_COUNTED = 8  # cores, up to which every number of workers is tried
 SMALLEST_SHARE = 512  # tokens a worker, where it is the workers that are tried
 PROBE = 720  # tokens of the prompts that a kernel is tried on first
