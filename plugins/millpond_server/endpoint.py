@@ -20,6 +20,7 @@ from millpond_server.call import Call, new_id
 from millpond_server.errors import ApiError, as_api_error
 from millpond_server.models import Models
 from millpond_server.settings import Settings
+from millpond_server.token_ids import TokenIds
 
 logger = logging.getLogger(__name__)
 SERVER_FAULT = 500
@@ -45,6 +46,7 @@ class Endpoint:
         self.render: Callable[[ApiError], Response] = getattr(
             inspect.getmodule(self.handler), "render_error", errors.answer
         )
+        self.token_ids = TokenIds(rejected=settings.reject_token_ids) if state is None else state.token_ids
         self.models = models
         self.settings = settings
         self.state = state
@@ -74,7 +76,7 @@ class Endpoint:
         ignored: tuple[str, ...] = ()
         if self.method == "POST":
             body = await read_body(scope, receive, self.settings.limits)
-            request, named, ignored = self._validated(headers, body)
+            request, named, ignored = self._validated(scope, headers, body)
         served = self.models.get(named)
         scope["millpond.model"] = served.name
         call = Call(
@@ -97,13 +99,14 @@ class Endpoint:
             response.headers[IGNORED] = ", ".join(ignored)
         return response
 
-    def _validated(self, headers: dict[str, str], body: bytes) -> tuple[Any, object, tuple[str, ...]]:
+    def _validated(self, scope: Scope, headers: dict[str, str], body: bytes) -> tuple[Any, object, tuple[str, ...]]:
         """The request, the model that it names, and the fields that nobody reads."""
         if self.request is None and not body:
             return None, None, ()
         check_media_type(headers)
         value = parse_json(body)
         request = value if self.request is None else validate(self.request, value)
+        self.token_ids.check(value, scope)
         return request, value.get("model") if isinstance(value, dict) else None, unread(request, value)
 
     def _deadline(self, headers: dict[str, str]) -> float | None:

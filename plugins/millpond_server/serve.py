@@ -48,6 +48,7 @@ def serve(
     from millpond_server.stack import around, around_watched  # noqa: PLC0415
     from millpond_server.state import State  # noqa: PLC0415
     from millpond_server.tls import certificate_of  # noqa: PLC0415
+    from millpond_server.token_ids import TokenIds  # noqa: PLC0415
 
     registry = get_plugin_manager().registry
     try:
@@ -58,7 +59,12 @@ def serve(
         table = Models(
             [ServedModel(names=own, llm=AsyncLLM(one, **arguments)) for own, one in zip(names, models, strict=True)]
         )
-        state = State(models=table, metrics=Metrics(table), log=AccessLog(settings.log_format))
+        state = State(
+            models=table,
+            metrics=Metrics(table),
+            log=AccessLog(settings.log_format),
+            token_ids=TokenIds(rejected=settings.reject_token_ids),
+        )
         application = around(build_app(registry, table, settings, state), state, settings, keys)
         watched = around_watched(build_watched(registry, table, settings, state), state)
     except ValueError as error:

@@ -71,6 +71,7 @@ class Settings(BaseModel):
         api_key_file: A file with a key a line, which is read anew when it changes.
         public_models: Whether the list of models may be read without a key.
         public_metrics: Whether the metrics may be read without a key.
+        reject_token_ids: Whether token ids are refused where texts may be sent.
         cors_origins: The origins whose pages may call the server from a browser; "*" for all.
         routes: The installed plugins whose routes are mounted.
         overload_status: The status of an answer to what does not fit into the queue.
@@ -96,6 +97,7 @@ class Settings(BaseModel):
     api_key_file: str | None = None
     public_models: bool = False
     public_metrics: bool = False
+    reject_token_ids: bool = False
     cors_origins: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     overload_status: Literal[429, 503] = 503

@@ -103,6 +103,7 @@ def settings_of(
             api_key_file=access.api_key_file,
             public_models=access.public_models,
             public_metrics=access.public_metrics,
+            reject_token_ids=access.reject_token_ids,
             cors_origins=tuple(_origins(access.cors_origin or ())),
             routes=tuple(address.routes or ()),
             overload_status=limits.overload_status,  # type: ignore[arg-type]  # pydantic checks it

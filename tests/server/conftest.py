@@ -182,6 +182,7 @@ def local(folder, plugin_manager):
     from millpond_server.stack import around, around_watched
     from millpond_server.state import State
     from millpond_server.tls import certificate_of
+    from millpond_server.token_ids import TokenIds
 
     built_in = plugin_manager.registry.architectures.get("BertModel").spec
     plugin_manager.register(replace(built_in, target=WatchedBert))
@@ -195,7 +196,12 @@ def local(folder, plugin_manager):
             for name in names
         ]
         models = Models(served)
-        state = State(models=models, metrics=Metrics(models), log=AccessLog(chosen.log_format))
+        state = State(
+            models=models,
+            metrics=Metrics(models),
+            log=AccessLog(chosen.log_format),
+            token_ids=TokenIds(rejected=chosen.reject_token_ids),
+        )
         keys = Keys(chosen.api_keys, chosen.api_key_file)
         app = around(build_app(plugin_manager.registry, models, chosen, state), state, chosen, keys)
         listens = threading.Event()
