@@ -5,6 +5,8 @@ import os
 import shutil
 import tempfile
 
+from hypothesis import HealthCheck, settings
+
 _HUGGING_FACE_HOME = tempfile.mkdtemp(prefix="millpond-tests-hf-")
 atexit.register(shutil.rmtree, _HUGGING_FACE_HOME, ignore_errors=True)
 
@@ -21,5 +23,9 @@ os.environ.update(
         "TOKENIZERS_PARALLELISM": "false",
     }
 )
+
+if "CI" not in os.environ:  # there hypothesis sees to it by itself, and tries the same cases each time
+    settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("unhurried")
 
 collect_ignore = ["addons"]  # their tests run where they are installed: see plugins/test_addon_wheel.py
