@@ -210,7 +210,7 @@ class AsyncLLM:
             raise EngineClosedError(message)
         config, old = self._loaded.engine, self.engine.engine
         runner = type(old.runner)(old.runner.model, device=old.runner.device, num_workers=config.num_workers)
-        self.engine = type(self.engine)(runner, config)
+        self.engine = type(self.engine)(runner, config, self.engine.quarantine)
         self._render.shutdown(wait=False)  # the last call that the old engine failed may have done it already
         self._render = _render_threads()
 
@@ -280,8 +280,7 @@ class AsyncLLM:
             stats.queue_seconds += max(started - began, 0.0)
             stats.compute_seconds += perf_counter() - max(started, began)
         except asyncio.CancelledError:
-            for request in requests:
-                request.cancel()
+            self.engine.cancel(requests)
             raise
 
     def _finish(self, jobs: list[Job], places: Mapping[int, Sequence[int]]) -> list[PoolingRequestOutput[Any]]:

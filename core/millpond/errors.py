@@ -53,6 +53,14 @@ class NonFiniteOutputError(EngineError):
     """The model computed NaN or infinity for a request."""
 
 
+class InsufficientMemoryError(EngineError):
+    """There was not enough memory for a request, though it was computed alone."""
+
+
+class BlockedInputError(EngineError):
+    """The model has failed on this input a moment ago, and is not asked again for a while."""
+
+
 class EngineOverloadedError(EngineError):
     """The engine's inbox is full: try again later, or raise ``max_waiting_tokens``.
 

@@ -61,7 +61,8 @@ class Endpoint:
             return
         except Exception as error:  # whatever it is, the client gets an answer and the server goes on
             failure = as_api_error(error, overload_status=self.settings.overload_status)
-            if failure.status == SERVER_FAULT:  # others, such as overload, are no surprise, and come in crowds
+            # Others, such as overload, are no surprise, and come in crowds.
+            if failure.status == SERVER_FAULT and failure.reason != "blocked":
                 logger.exception("%s failed", self.entry.spec.name, exc_info=error)
             scope["millpond.reason"] = failure.reason
             response = (failure.render or self.render)(failure)

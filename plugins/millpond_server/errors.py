@@ -7,9 +7,11 @@ import orjson
 from starlette.responses import Response
 
 from millpond.errors import (
+    BlockedInputError,
     EngineClosedError,
     EngineError,
     EngineOverloadedError,
+    InsufficientMemoryError,
     InvalidInputError,
     NonFiniteOutputError,
     RequestCancelledError,
@@ -90,6 +92,24 @@ MEANINGS: tuple[tuple[type[BaseException], dict[str, Any]], ...] = (
     (
         NonFiniteOutputError,
         {"status": 500, "message": "the model computed NaN or infinity for an input", "kind": "non_finite_output"},
+    ),
+    (
+        InsufficientMemoryError,
+        {
+            "status": 503,
+            "message": "there is not enough memory for an input, though it was computed alone",
+            "kind": "insufficient_memory",
+            "retry_after": 10.0,
+            "reason": "memory",
+        },
+    ),
+    (
+        BlockedInputError,
+        {
+            "status": 500,
+            "message": "the model has just failed on an input, which for a while is not tried again",
+            "reason": "blocked",
+        },
     ),
     (EngineError, {"status": 500, "message": "the model failed on an input", "reason": "engine"}),
     (TimeoutError, {"status": 504, "message": "the request was not done by its deadline", "reason": "deadline"}),

@@ -55,6 +55,7 @@ class Supervisor:
     def attach(self, model: ServedModel) -> None:
         """Set the limits of a model's engine, and measure its batches."""
         model.llm.engine.most_seconds = self._settings.limits.queue_wait
+        model.llm.engine.quarantine.seconds = self._settings.limits.quarantine_seconds
         model.llm.engine.engine.on_batch = self._state.metrics.of_batches(model.name)
 
     async def look_at(self, model: ServedModel, elapsed: float) -> None:
@@ -92,7 +93,7 @@ class Supervisor:
             logger.error("the engine of %s hangs: %s", model.name, what)
         self._state.ailing[model.name] = what
         for batch in stuck:
-            engine.give_up(batch, f"the model hangs: {what}")
+            engine.give_up(batch, f"the model hangs: {what}", suspected=True)
         if len(stuck) >= engine.engine.runner.num_workers or engine.engine.is_blocked:
             self._state.refusing.add(model.name)
             engine.give_up(engine.waiting(), f"the model hangs: {what}")

@@ -3,12 +3,16 @@
 import concurrent.futures
 import threading
 import time
+from pathlib import Path
 
 import httpx2
 import numpy as np
 import pytest
 
+from millpond import LLM
+
 PATIENCE = 60
+MINILM = "all-MiniLM-L6-v2"
 TEXTS = ["a boat", "the sea", "a cat and a dog", "old stone", "a red door", "one fish", "deep lake", "this town"]
 
 
@@ -44,40 +48,61 @@ def ids_of(server, text):
 # --- raises -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_poison_in_a_batch_of_64_fails_alone(local, watch, gate, pool):
-    server = local()
+@pytest.fixture(scope="module")
+def lines():
+    """64 texts, no two alike."""
+    path = Path(__file__).parents[1] / "data" / "sentences.txt"
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()][:64]
+
+
+def test_a_poison_in_a_batch_of_64_fails_alone_and_is_not_tried_again(local, watch, gate, pool, lines):
+    with LLM(MINILM) as llm:
+        expected = [output.outputs.array for output in llm.embed(lines, use_tqdm=False)]
+    server = local(model=MINILM)
+    server.llm.engine.engine.scheduler.max_num_batched_tokens = 10_000
+    poison, held, batches = ids_of(server, lines[37]), [], []
+
+    def forward(sequences):
+        if not held:
+            held.append(gate(sequences))
+            return
+        batches.append(len(sequences))
+        if poison in sequences:
+            raise RuntimeError("a secret of the model")
+
     with server.client() as client:
-        alone = {text: embed(client, text).json()["data"][0]["embedding"] for text in TEXTS}
-        poison = ids_of(server, "green sky")
-        held = []
-
-        def forward(sequences):
-            if not held:
-                held.append(gate(sequences))
-            if poison in sequences:
-                raise RuntimeError("a secret of the model")
-
         watch(forward)
         first = pool.submit(embed, client)
         gate.wait()
-        texts = [TEXTS[number % 8] if number != 37 else "green sky" for number in range(64)]
-        asked = [pool.submit(embed, client, text) for text in texts]
+        asked = [pool.submit(embed, client, line) for line in lines]
         eventually(lambda: server.llm.engine.pending == 65)
         gate.may_pass.set()
         answers = [one.result() for one in asked]
         assert first.result().status_code == 200
-    for number, (text, answered) in enumerate(zip(texts, answers, strict=True)):
-        assert answered.status_code == (500 if number == 37 else 200)
-        if number != 37:
-            np.testing.assert_allclose(answered.json()["data"][0]["embedding"], alone[text], atol=1e-5)
-    assert answers[37].json()["error"]["type"] == "InternalServerError"
-    assert "secret" not in answers[37].text
-    eventually(lambda: server.metric("requests_refused_total", reason="engine") == 1)
+        assert [answered.status_code for answered in answers] == [500 if n == 37 else 200 for n in range(64)]
+        for number, (vector, answered) in enumerate(zip(expected, answers, strict=True)):
+            if number != 37:
+                np.testing.assert_allclose(answered.json()["data"][0]["embedding"], vector, atol=1e-5)
+        assert batches[0] == 64
+        assert len(batches) <= 1 + 2 * 6
+        assert answers[37].json()["error"]["type"] == "InternalServerError"
+        assert "secret" not in answers[37].text
+        eventually(lambda: server.metric("requests_refused_total", reason="engine") == 1)
+        batches.clear()
+        for _ in range(3):  # as clients do that try again
+            again = embed(client, lines[37])
+            assert (again.status_code, "not tried again" in again.text) == (500, True)
+        assert batches == []
+        eventually(lambda: server.metric("requests_refused_total", reason="blocked") == 3)
+        watch(lambda _: None)
+        server.llm.engine.quarantine.seconds_left = lambda _: 0.0  # a minute later
+        healed = embed(client, lines[37])
+        np.testing.assert_allclose(healed.json()["data"][0]["embedding"], expected[37], atol=1e-5)
 
 
-@pytest.mark.parametrize("error", [SystemExit, MemoryError, RecursionError, AssertionError, StopIteration])
+@pytest.mark.parametrize("error", [SystemExit, RecursionError, AssertionError, StopIteration])
 def test_whatever_a_model_raises_the_server_goes_on(local, watch, error):
-    server = local()
+    server = local(limits={"quarantine_seconds": 0})
     with server.client() as client:
 
         def forward(_):
@@ -88,6 +113,22 @@ def test_whatever_a_model_raises_the_server_goes_on(local, watch, error):
         watch(lambda _: None)
         assert embed(client).status_code == 200
         assert client.get("/health").status_code == 200
+
+
+def test_out_of_memory_is_no_fault_of_the_request_and_may_be_tried_again(local, watch):
+    server = local()
+    with server.client() as client:
+
+        def forward(_):
+            raise MemoryError
+
+        watch(forward)
+        refused = embed(client)
+        assert (refused.status_code, refused.json()["error"]["type"]) == (503, "insufficient_memory")
+        assert int(refused.headers["retry-after"]) >= 1
+        watch(lambda _: None)
+        assert embed(client).status_code == 200
+        eventually(lambda: server.metric("requests_refused_total", reason="memory") == 1)
 
 
 # --- dies -------------------------------------------------------------------------------------------------------------
@@ -144,14 +185,29 @@ def test_the_other_models_are_served_while_one_is_dead_and_it_is_restarted(local
     assert deaths
 
 
+def test_what_has_killed_an_engine_does_not_kill_the_next_one(local, watch, deaths):
+    server = local(engine_restart=True)
+    with server.client() as client:
+        poison = ids_of(server, "green sky")
+        watch(lambda sequences: dying(None) if poison in sequences else None)
+        assert embed(client, "green sky").status_code == 503
+        eventually(lambda: embed(client, "a boat").status_code == 200)
+        for _ in range(5):
+            assert embed(client, "green sky").status_code == 500
+            assert embed(client, "a boat").status_code == 200
+        eventually(lambda: client.get("/health").status_code == 200)
+    assert len(deaths) == 1
+
+
 def test_an_engine_that_dies_again_and_again_ends_the_server(local, watch, deaths):
     server = local(engine_restart=True)
     watch(dying)
     end = time.monotonic() + PATIENCE
+    texts = iter(range(1000))
     while server.thread.is_alive() and time.monotonic() < end:
         try:
             with server.client() as client:
-                assert embed(client).status_code == 503
+                assert embed(client, f"boat {next(texts)}").status_code == 503
         except httpx2.TransportError:  # it listens no more
             break
     server.thread.join(PATIENCE)

@@ -7,17 +7,23 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
 
-import torch
-
 from millpond.config import EngineConfig
+from millpond.engine.budget import Budget
+from millpond.engine.memory import is_out_of_memory
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Outcome, Runner
 from millpond.engine.scheduler import Scheduler
 from millpond.engine.throughput import Throughput
-from millpond.errors import EngineClosedError, EngineError, MillpondError, RequestCancelledError
+from millpond.errors import (
+    EngineClosedError,
+    EngineError,
+    InsufficientMemoryError,
+    MillpondError,
+    RequestCancelledError,
+)
 
+FAILED_ON = "the model failed on"
 LONG_ENOUGH = 1024  # tokens; below, a second thread costs a lone sequence more than it gives
-SMALLEST_BUDGET = 256  # tokens; out of memory does not halve the budget further
 
 
 @dataclass
@@ -44,6 +50,8 @@ class Engine:
         stats: What it has done so far.
         throughput: How fast it does it.
         on_batch: Called with the requests and the seconds of each batch that was computed, by whoever turns the loop.
+        on_failure: Called with the requests of a batch that failed for good: one on which the model failed alone, or
+            all of a batch that ends the loop.
     """
 
     def __init__(self, runner: Runner, config: EngineConfig, *, notify: Callable[[], None] | None = None) -> None:
@@ -59,6 +67,8 @@ class Engine:
         self.stats = EngineStats()
         self.throughput = Throughput()
         self.on_batch: Callable[[list[PoolingRequest], float], None] | None = None
+        self.on_failure: Callable[[list[PoolingRequest]], None] = lambda _: None
+        self._budget = Budget(config.max_num_batched_tokens)
         self._notify = notify
         self._running: list[list[PoolingRequest]] = []
         self._alone: list[PoolingRequest] | None = None  # the batch that is computed in this thread
@@ -85,6 +95,14 @@ class Engine:
             message = "the engine is closed, and its workers have ended: load the model again"
             raise EngineClosedError(message)
         self.scheduler.add(request)
+
+    def drop_cancelled(self) -> list[PoolingRequest]:
+        """The requests that were cancelled before their batch was cut, which have ended: they hold no place."""
+        dropped = self.scheduler.drop_cancelled()
+        for request in dropped:
+            request.error = _cancelled()
+        self.stats.requests += len(dropped)
+        return dropped
 
     def step(self, *, block: bool = True) -> list[PoolingRequest]:
         """Launch a batch on every idle worker, and return the requests that have ended.
@@ -142,7 +160,7 @@ class Engine:
             batch = self._again.popleft() if self._again else self.scheduler.take(idle)
             for request in [request for request in batch if request.cancelled]:
                 batch.remove(request)
-                request.error = RequestCancelledError("the request was cancelled")
+                request.error = _cancelled()
                 ended.append(request)
             if not batch:
                 continue
@@ -184,13 +202,13 @@ class Engine:
             self.stats.failures += sum(request.error is not None for request in requests)
             return requests
         if isinstance(error, KeyboardInterrupt):
+            self.on_failure(requests)
             raise error
         if len(requests) == 1:
-            requests[0].error = _as_engine_error(error)
-            self.stats.failures += 1
-            return requests
-        if _is_out_of_memory(error):
-            self._shrink(sum(request.num_tokens for request in requests) // 2)
+            return self._fail(requests, error)
+        if is_out_of_memory(error):
+            self._budget.shrink(sum(request.num_tokens for request in requests) // 2)
+            self.scheduler.max_num_batched_tokens = self._budget.tokens
         middle = len(requests) // 2
         self._again += (requests[:middle], requests[middle:])
         return []
@@ -199,22 +217,31 @@ class Engine:
         tokens, began, ended = sum(request.num_tokens for request in requests), requests[0].started, perf_counter()
         self.stats.tokens += tokens
         self.throughput.note(tokens, began=began, ended=ended)
+        if self._budget.tokens < self._budget.most:
+            self._budget.succeed()
+            self.scheduler.max_num_batched_tokens = self._budget.tokens
         if self.on_batch is not None:
             self.on_batch(requests, ended - began)
 
-    def _shrink(self, budget: int) -> None:
-        """Make later batches smaller; batches that fail side by side do it once, and none makes them larger."""
-        self.scheduler.max_num_batched_tokens = min(self.scheduler.max_num_batched_tokens, max(budget, SMALLEST_BUDGET))
+    def _fail(self, requests: list[PoolingRequest], error: BaseException) -> list[PoolingRequest]:
+        """End the one request of a batch in the error that the model raised."""
+        (request,) = requests
+        request.error = _as_engine_error(error)
+        self.stats.failures += 1
+        if not isinstance(error, MillpondError) and not is_out_of_memory(error):
+            self.on_failure(requests)
+        return requests
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+def _cancelled() -> RequestCancelledError:
+    return RequestCancelledError("the request was cancelled")
 
 
 def _as_engine_error(error: BaseException) -> MillpondError:
     if isinstance(error, MillpondError):
         return error
-    what = "there is not enough memory for" if _is_out_of_memory(error) else "the model failed on"
-    wrapped = EngineError(f"{what} this request: {type(error).__name__}: {error}")
+    short = is_out_of_memory(error)
+    kind, what = (InsufficientMemoryError, "there is not enough memory for") if short else (EngineError, FAILED_ON)
+    wrapped = kind(f"{what} this request: {type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped

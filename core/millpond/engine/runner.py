@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from millpond.engine.memory import give_back, is_out_of_memory
 from millpond.engine.request import PoolingRequest
 from millpond.errors import EngineError, InvalidInputError, NonFiniteOutputError
 from millpond.machine import available_cores
@@ -73,6 +74,8 @@ class Runner:
         except BaseException as error:  # noqa: BLE001  a plugin's SystemExit must not take the worker with it
             for request in requests:
                 request.results, request.error = [], None
+            if is_out_of_memory(error):
+                give_back(error, self.device)
             return Outcome(requests, error)
         return Outcome(requests, None)
 

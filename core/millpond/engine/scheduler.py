@@ -79,6 +79,23 @@ class Scheduler:
         self._waiting = self.waiting_tokens = 0
         return waiting
 
+    def drop_cancelled(self) -> list[PoolingRequest]:
+        """Forget what was cancelled, and return it; the rest keeps its order."""
+        dropped: list[PoolingRequest] = []
+        for group, queue in list(self._queues.items()):
+            for priority, waiting in list(queue.items()):
+                gone = [request for request in waiting if request.cancelled]
+                if gone:
+                    dropped += gone
+                    queue[priority] = deque(request for request in waiting if not request.cancelled)
+                if not queue[priority]:
+                    del queue[priority]
+            if not queue:
+                del self._queues[group]
+        self._waiting -= len(dropped)
+        self.waiting_tokens -= sum(request.num_tokens for request in dropped)
+        return dropped
+
     def _due(self) -> PoolingRequest:
         """The request that begins the next batch."""
         heads = [waiting[0] for queue in self._queues.values() for waiting in queue.values()]

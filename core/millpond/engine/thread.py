@@ -8,12 +8,13 @@ from queue import Empty, SimpleQueue
 
 from millpond.config import EngineConfig
 from millpond.engine.engine import Engine
+from millpond.engine.quarantine import Quarantine
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Runner
-from millpond.errors import EngineClosedError, EngineError, EngineOverloadedError
+from millpond.errors import BlockedInputError, EngineClosedError, EngineError, EngineOverloadedError
 
 logger = logging.getLogger(__name__)
-CLOSE = object()
+CLOSE, DROP = object(), object()
 PATIENT_SHARE = 0.75  # of the tokens that may wait, for what has a priority above 0: the rest is kept for the others
 SOON = 0.05  # seconds; less is no time to wait before trying again
 
@@ -24,10 +25,13 @@ class EngineThread:
     Attributes:
         engine: What it turns.
         most_seconds: Requests that would have to wait longer than this are refused; None for no such limit.
+        quarantine: What the model failed on; a successor of a thread that has died may take it over.
     """
 
-    def __init__(self, runner: Runner, config: EngineConfig) -> None:
+    def __init__(self, runner: Runner, config: EngineConfig, quarantine: Quarantine | None = None) -> None:
         self.engine = Engine(runner, config, notify=lambda: self._inbox.put(None))
+        self.quarantine = quarantine or Quarantine()
+        self.engine.on_failure = self.quarantine.accuse
         self._inbox: SimpleQueue[list[PoolingRequest] | object | None] = SimpleQueue()
         self.most_seconds: float | None = None
         self._most_tokens = config.max_waiting_tokens
@@ -74,6 +78,8 @@ class EngineThread:
     def submit(self, requests: list[PoolingRequest]) -> None:
         """Hand over requests, all or none; each one's ``on_done`` is called on the engine's thread.
 
+        Those on which the model has just failed end in BlockedInputError at once, on the caller's thread.
+
         Raises:
             EngineOverloadedError: If too many tokens wait already.
             EngineClosedError: If the engine was closed.
@@ -81,6 +87,7 @@ class EngineThread:
         tokens: Counter[int] = Counter()
         for request in requests:
             tokens[request.priority] += request.num_tokens
+        blocked: dict[PoolingRequest, EngineError] = {}
         with self._lock:
             if self._closed or not self._thread.is_alive():
                 message = f"the engine has died of {self._ended_of}" if self._ended_of else "the engine is closed"
@@ -89,13 +96,32 @@ class EngineThread:
             self._tokens += tokens.total()
             self._tokens_of.update(tokens)
             self._pending.update(dict.fromkeys(requests))
-            self._inbox.put(list(requests))  # at once, so that the first of them does not start without the others
+            if len(self.quarantine):
+                blocked = self._blocked(requests)
+            # At once, so that the first of them does not start without the others.
+            self._inbox.put([request for request in requests if request not in blocked])
+        for request, error in blocked.items():
+            self._let_go(request, error)
 
-    def give_up(self, requests: Iterable[PoolingRequest], reason: str) -> None:
+    def cancel(self, requests: Iterable[PoolingRequest]) -> None:
+        """Drop requests that do not run yet, at once: what they hold of the room is free for others."""
+        for request in requests:
+            request.cancel()
+        self._inbox.put(DROP)
+
+    def give_up(self, requests: Iterable[PoolingRequest], reason: str, *, suspected: bool = False) -> None:
         """End requests in an EngineError, whatever the engine may still make of them: for who finds that it hangs.
 
         Their ``on_done`` is called on the caller's thread.
+
+        Args:
+            requests: What is given up.
+            reason: What its callers are told.
+            suspected: Whether one of them is the cause.
         """
+        requests = list(requests)
+        if suspected and any(request in self._pending for request in requests):  # else it was given up before
+            self.quarantine.accuse(requests)
         for request in requests:
             request.cancelled = True
             self._let_go(request, EngineError(reason))
@@ -126,7 +152,9 @@ class EngineThread:
                 closing |= self._take_in(block=not self.engine.has_waiting or self.engine.is_full)
                 if self._abandon:
                     break
-                for request in self.engine.step(block=False):
+                ended = self.engine.step(block=False)
+                self.quarantine.acquit(ended)
+                for request in ended:
                     self._let_go(request)
         except BaseException as error:
             self._ended_of = f"{type(error).__name__}: {error}"
@@ -145,9 +173,22 @@ class EngineThread:
             except Empty:
                 return closing
             block = False
+            if item is DROP:
+                for request in self.engine.drop_cancelled():
+                    self._let_go(request)
             for request in item if isinstance(item, list) else ():
                 self.engine.add(request)
             closing |= item is CLOSE
+
+    def _blocked(self, requests: Iterable[PoolingRequest]) -> dict[PoolingRequest, EngineError]:
+        """Those on which the model has just failed, with what their callers are told."""
+        blocked: dict[PoolingRequest, EngineError] = {}
+        for request in requests:
+            seconds = self.quarantine.seconds_left(request)
+            if seconds > 0:
+                message = f"the model has failed on this input: it is not tried again for {seconds:.0f} s"
+                blocked[request] = BlockedInputError(message)
+        return blocked
 
     def _check_room(self, tokens: Counter[int]) -> None:
         """Refuse a call that does not fit beside what waits."""

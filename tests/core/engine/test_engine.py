@@ -1,6 +1,7 @@
 """The engine's loop: what a failing batch costs, memory, cancelling, aborting, and where a batch is computed."""
 
 import threading
+import weakref
 
 import pytest
 import torch
@@ -8,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond.config import EngineConfig
-from millpond.engine.engine import LONG_ENOUGH, SMALLEST_BUDGET, Engine
+from millpond.engine.budget import SMALLEST_BUDGET, SOON
+from millpond.engine.engine import LONG_ENOUGH, Engine
 from millpond.engine.runner import Outcome, Runner
 from millpond.errors import (
     EngineClosedError,
     EngineError,
+    InsufficientMemoryError,
     InvalidInputError,
     NonFiniteOutputError,
     RequestCancelledError,
@@ -315,6 +318,7 @@ def test_the_budget_is_halved_no_further_than_the_smallest(kit, model, make_engi
     engine = make_engine(max_num_batched_tokens=4096)
     requests = run_all(kit, engine, tens(kit, 100))
     assert all("not enough memory" in str(request.error) for request in requests)
+    assert {type(request.error) for request in requests} == {InsufficientMemoryError}
     assert engine.scheduler.max_num_batched_tokens == SMALLEST_BUDGET
 
 
@@ -333,6 +337,40 @@ def test_one_request_that_is_too_large_for_memory_leaves_the_budget(kit, model, 
         (huge,) = run_all(kit, engine, [kit.request([1] * 6000)])
         assert "not enough memory" in str(huge.error)
     assert engine.scheduler.max_num_batched_tokens == 4096
+
+
+def test_once_there_is_memory_again_batches_become_as_large_as_before(kit, model, make_engine):
+    model.on_forward = holds(1000, MemoryError())
+    engine = make_engine(max_num_batched_tokens=4096)
+    kit.check(run_all(kit, engine, tens(kit, 409)))
+    assert engine.scheduler.max_num_batched_tokens <= 1000
+    model.on_forward = lambda _: None
+    for _ in range(12 * SOON):
+        kit.check(run_all(kit, engine, tens(kit, 1)))
+    assert engine.scheduler.max_num_batched_tokens == 4096
+    model.seen.clear()
+    kit.check(run_all(kit, engine, tens(kit, 1228)))
+    assert [sum(map(len, sequences)) for sequences in model.seen] == [4090, 4090, 4090, 10]
+
+
+def test_what_a_batch_held_that_ran_out_of_memory_is_given_back(kit, model, make_engine):
+    """Whoever keeps the error, as an output does, must not keep the rows of all layers with it."""
+    held = []
+
+    class Rows:
+        def __init__(self):
+            held.append(weakref.ref(self))
+
+    def on_forward(_):
+        rows = Rows()
+        assert rows is not None
+        raise MemoryError
+
+    model.on_forward = on_forward
+    (request,) = run_all(kit, make_engine(), [kit.request([1])])
+    assert isinstance(request.error, InsufficientMemoryError)
+    assert request.error.__cause__ is not None
+    assert [ref() for ref in held] == [None]
 
 
 def test_another_failure_leaves_the_budget(kit, model, make_engine):

@@ -6,8 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from millpond.config import EngineConfig
 from millpond.engine.engine import LONG_ENOUGH
-from millpond.errors import EngineClosedError, EngineError, EngineOverloadedError, RequestCancelledError
+from millpond.engine.thread import EngineThread
+from millpond.errors import (
+    BlockedInputError,
+    EngineClosedError,
+    EngineError,
+    EngineOverloadedError,
+    InvalidInputError,
+    RequestCancelledError,
+)
 
 POISON = 666
 PATIENCE = 120  # seconds until a test that waits for something is given up
@@ -115,7 +124,7 @@ def test_while_a_worker_computes_the_engine_sleeps(kit, model, make_thread, gate
 def test_batches_form_while_the_model_is_busy(kit, model, make_thread, gate):
     """No timers: what comes while a batch runs shares the next, whatever its group was interleaved with."""
     model.on_forward = gate
-    thread = make_thread(1)
+    thread = make_thread(1, max_num_batched_tokens=2048)
     requests = [kit.request([number] * 10, group=("text", "image")[number % 2]) for number in range(301)]
     latch = Latch(requests)
     thread.submit(requests[:1])
@@ -173,6 +182,28 @@ def test_a_cancelled_request_is_dropped_and_frees_its_place(kit, model, make_thr
     latch.wait()
     assert isinstance(dropped.error, RequestCancelledError)
     assert (len(model.seen), thread.waiting_tokens) == (1, 0)
+
+
+def test_what_is_cancelled_gives_its_room_back_while_the_model_is_busy(kit, model, make_thread, gate):
+    model.on_forward = gate
+    thread = make_thread(1, max_waiting_tokens=100)
+    first, dropped = kit.request([1] * 10), [kit.request([2] * 10) for _ in range(9)]
+    latch = Latch(dropped)
+    thread.submit([first])
+    gate.wait()
+    thread.submit(dropped)
+    with pytest.raises(EngineOverloadedError):
+        thread.submit([kit.request([3] * 50)])
+    thread.cancel([first, *dropped])
+    assert set(latch.wait()) == set(dropped)
+    assert all(isinstance(request.error, RequestCancelledError) for request in dropped)
+    assert (thread.waiting_tokens, thread.pending) == (10, 1)
+    last = kit.request([3] * 50)
+    thread.submit([last])
+    gate.open()
+    thread.close()
+    kit.check([first, last])
+    assert len(model.seen) == 2
 
 
 def test_a_lone_long_sequence_is_served_too(kit, make_thread):
@@ -571,3 +602,86 @@ def test_each_batch_is_told_with_its_seconds(kit, make_thread):
     assert [set(batch) for batch, _ in told] == [set(requests)]
     assert told[0][1] > 0
     assert all(request.started > 0 for request in requests)
+
+
+# --- what is not tried again ------------------------------------------------------------------------------------------
+
+
+def quarantined(thread, requests):
+    """Submit requests; those that are blocked end on this thread."""
+    ended = threading.Event()
+    left = [len(requests)]
+
+    def note(_):
+        left[0] -= 1
+        if not left[0]:
+            ended.set()
+
+    for request in requests:
+        request.on_done = note
+    thread.submit(requests)
+    assert ended.wait(PATIENCE)
+    return requests
+
+
+def test_what_the_model_has_failed_on_is_not_tried_again(kit, model, make_thread):
+    model.on_forward = kit.fails_on(POISON)
+    thread = make_thread(1)
+    thread.quarantine.seconds = 60.0
+    run(thread, [kit.request([number or POISON]) for number in range(8)])
+    forwards = len(model.seen)
+    poison, other = quarantined(thread, [kit.request([POISON]), kit.request([5])])
+    assert isinstance(poison.error, BlockedInputError)
+    assert "not tried again for 60 s" in str(poison.error)
+    kit.check([other])
+    assert len(model.seen) == forwards + 1
+    assert (thread.waiting_tokens, thread.pending) == (0, 0)
+    model.on_forward = lambda _: None
+    thread.quarantine.seconds_left = lambda _: 0.0  # its time is over
+    kit.check(run(thread, [kit.request([POISON])]))
+
+
+@pytest.mark.parametrize("error", [MemoryError, lambda: InvalidInputError("no")])
+def test_what_is_no_fault_of_the_model_may_be_tried_again(kit, model, make_thread, error):
+    model.on_forward = kit.fails_on(POISON, error=error)
+    thread = make_thread(1)
+    thread.quarantine.seconds = 60.0
+    assert run(thread, [kit.request([POISON])])[0].error
+    model.on_forward = lambda _: None
+    kit.check(run(thread, [kit.request([POISON])]))
+
+
+def test_of_a_batch_that_killed_the_engine_the_culprit_is_found(kit, model, make_runner, make_thread, deaths):
+    model.on_forward = kit.fails_on(POISON, error=KeyboardInterrupt)
+    thread = make_thread(1)
+    thread.quarantine.seconds = 60.0
+    run(thread, [kit.request([number]) for number in (1, POISON, 2)])
+
+    def restarted():
+        return EngineThread(make_runner(1), EngineConfig(), thread.quarantine)
+
+    second = restarted()
+    kit.check(run(second, [kit.request([1])]))
+    assert isinstance(run(second, [kit.request([POISON])])[0].error, EngineClosedError)
+    third = restarted()
+    (poison,) = quarantined(third, [kit.request([POISON])])
+    assert isinstance(poison.error, BlockedInputError)
+    kit.check(run(third, [kit.request([1]), kit.request([2])]))
+    third.close()
+    assert len(deaths) == 2
+
+
+def test_what_hangs_is_not_tried_again_until_it_has_ended_after_all(kit, model, make_thread, gate):
+    model.on_forward = gate
+    thread = make_thread(1)
+    thread.quarantine.seconds = 60.0
+    first = kit.request([1])
+    thread.submit([first])
+    gate.wait()
+    for _ in range(3):
+        thread.give_up(thread.engine.running[0], "it hangs", suspected=True)
+    (again,) = quarantined(thread, [kit.request([1])])
+    assert isinstance(again.error, BlockedInputError)
+    gate.open()
+    kit.check(run(thread, [kit.request([2])]))
+    kit.check(run(thread, [kit.request([1])]))

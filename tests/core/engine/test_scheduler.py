@@ -158,6 +158,7 @@ def test_clear_returns_all_that_waits_and_forgets_it():
 ADD = st.tuples(st.just("add"), st.integers(0, 70), st.sampled_from(["text", "image", "sound"]), st.integers(-1, 1))
 TAKE = st.tuples(st.just("take"), st.integers(1, 4))
 CLEAR = st.just(("clear",))
+CANCEL = st.tuples(st.just("cancel"), st.sets(st.integers(0, 20), max_size=5))
 
 
 def check_batch(batch, left, *, scheduler, workers):
@@ -185,7 +186,7 @@ def check_batch(batch, left, *, scheduler, workers):
 
 @settings(deadline=None, max_examples=200)
 @given(
-    operations=st.lists(st.one_of(ADD, ADD, ADD, TAKE, CLEAR), max_size=60),
+    operations=st.lists(st.one_of(ADD, ADD, ADD, TAKE, CANCEL, CLEAR), max_size=60),
     budget=st.integers(1, 120),
     seqs=st.integers(1, 6),
 )
@@ -199,6 +200,11 @@ def test_nothing_is_lost_doubled_or_miscounted(operations, budget, seqs):
         elif what == "clear":
             assert set(scheduler.clear()) == set(left)
             left = []
+        elif what == "cancel":
+            for request in [request for place, request in enumerate(left) if place in arguments[0]]:
+                request.cancel()
+            assert set(scheduler.drop_cancelled()) == {request for request in left if request.cancelled}
+            left = [request for request in left if not request.cancelled]
         elif left:
             batch = scheduler.take(*arguments)
             assert len(set(batch)) == len(batch) > 0

@@ -1,0 +1,57 @@
+"""How many tokens a batch may have once memory has run out, and how it becomes as many as before."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millpond.engine.budget import LATE, SMALLEST_BUDGET, SOON, Budget
+
+
+def succeed(budget, count):
+    for _ in range(count):
+        budget.succeed()
+    return budget.tokens
+
+
+def test_it_is_raised_a_step_whenever_enough_batches_have_succeeded():
+    budget = Budget(4096)
+    budget.shrink(2048)
+    assert succeed(budget, SOON - 1) == 2048
+    assert succeed(budget, 1) == 2560
+    assert succeed(budget, SOON) == 3200
+    assert succeed(budget, SOON) == 4000
+    assert succeed(budget, 10 * SOON) == 4096
+
+
+def test_a_step_too_many_makes_the_next_one_come_later():
+    budget = Budget(4096)
+    budget.shrink(2000)
+    needed = SOON
+    while needed < 2 * LATE:
+        assert succeed(budget, needed) == 2500
+        budget.shrink(2000)
+        needed = min(2 * needed, LATE) if needed < LATE else 2 * LATE
+    assert succeed(budget, LATE - 1) == 2000
+    assert succeed(budget, 1) == 2500
+
+
+def test_a_failure_begins_the_count_anew():
+    budget = Budget(4096)
+    budget.shrink(2000)
+    succeed(budget, SOON - 1)
+    budget.shrink(3000)
+    assert succeed(budget, SOON - 1) == 2000
+    assert succeed(budget, 1) == 2500
+
+
+@given(st.integers(1, 10_000), st.lists(st.one_of(st.none(), st.integers(0, 10_000)), max_size=300))
+def test_it_stays_between_its_bounds(most, operations):
+    budget = Budget(most)
+    for tokens in operations:
+        before = budget.tokens
+        if tokens is None:
+            budget.succeed()
+            assert budget.tokens >= before
+        else:
+            budget.shrink(tokens)
+            assert budget.tokens <= before
+        assert min(most, SMALLEST_BUDGET) <= budget.tokens <= most
