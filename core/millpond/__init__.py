@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from millpond.outputs import RepresentationsRequestOutput as RepresentationsRequestOutput
     from millpond.outputs import ScoringOutput as ScoringOutput
     from millpond.outputs import ScoringRequestOutput as ScoringRequestOutput
+    from millpond.outputs import SparseEmbeddingOutput as SparseEmbeddingOutput
+    from millpond.outputs import SparseEmbeddingRequestOutput as SparseEmbeddingRequestOutput
     from millpond.params import PoolingParams as PoolingParams
     from millpond.plugins import register as register
 else:
@@ -66,6 +68,8 @@ else:
         "RepresentationsRequestOutput": "outputs",
         "ScoringOutput": "outputs",
         "ScoringRequestOutput": "outputs",
+        "SparseEmbeddingOutput": "outputs",
+        "SparseEmbeddingRequestOutput": "outputs",
         "TextPrompt": "inputs",
         "TokensPrompt": "inputs",
         "UnknownNameError": "errors",
@@ -115,6 +119,8 @@ __all__ = [
     "RepresentationsRequestOutput",
     "ScoringOutput",
     "ScoringRequestOutput",
+    "SparseEmbeddingOutput",
+    "SparseEmbeddingRequestOutput",
     "TextPrompt",
     "TokensPrompt",
     "UnknownNameError",

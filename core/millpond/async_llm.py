@@ -21,6 +21,7 @@ from millpond.calls import (
     encode_call,
     represent_call,
     score_call,
+    sparse_call,
 )
 from millpond.config import ModelConfig
 from millpond.errors import EngineClosedError
@@ -33,6 +34,7 @@ from millpond.outputs import (
     PoolingRequestOutput,
     RepresentationsRequestOutput,
     ScoringRequestOutput,
+    SparseEmbeddingRequestOutput,
 )
 from millpond.params import PoolingParams
 from millpond.pipeline import Job, Pipeline
@@ -122,6 +124,20 @@ class AsyncLLM:
             EngineOverloadedError: If too much waits already.
         """
         return await self._answer(embed_call(prompts, pooling_params, options), priority)
+
+    async def embed_sparse(
+        self,
+        prompts: object,
+        *,
+        return_tokens: bool = False,
+        max_active_dims: int | None = None,
+        pooling_params: Params = None,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> list[SparseEmbeddingRequestOutput]:
+        """The weights of tokens of the vocabulary for each prompt; see ``LLM.embed_sparse`` and ``embed``."""
+        extra = {"return_tokens": return_tokens or None, "max_active_dims": max_active_dims}
+        return await self._answer(sparse_call(prompts, pooling_params, options, extra), priority)
 
     async def embed_chunks(
         self,

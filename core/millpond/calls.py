@@ -20,12 +20,15 @@ from millpond.outputs import (
     RepresentationsRequestOutput,
     ScoringOutput,
     ScoringRequestOutput,
+    SparseEmbeddingOutput,
+    SparseEmbeddingRequestOutput,
 )
 from millpond.params import PoolingParams
 from millpond.tokenization import Params, truncation_settings, with_settings
 
 R = TypeVar("R", bound=PoolingRequestOutput[Any])
 ON_ERROR = ("raise", "return")
+INPUT_TYPES = {True: "query", False: "document"}
 
 
 class Options(TypedDict, total=False):
@@ -38,6 +41,8 @@ class Options(TypedDict, total=False):
         on_overflow: What becomes of a prompt over the model's maximum.
         prompt_name: The name of the checkpoint's prompt that is put before each text.
         prompt: The text that is put before each text.
+        input_type: "query" or "document", for models that read the two in different ways, such as ColBERT.
+        is_query: The same as True or False.
         on_error: "raise" the first error, or "return" it as ``error`` of the prompt's output.
     """
 
@@ -47,6 +52,8 @@ class Options(TypedDict, total=False):
     on_overflow: str | None
     prompt_name: str | None
     prompt: str | None
+    input_type: str | None
+    is_query: bool | None
     on_error: str
 
 
@@ -86,6 +93,15 @@ class Call(Generic[R]):
 def embed_call(prompts: object, params: Params, options: Options) -> Call[EmbeddingRequestOutput]:
     """One vector a prompt."""
     return _call(prompts, params, "embed", options, output=EmbeddingRequestOutput, content=EmbeddingOutput)
+
+
+def sparse_call(
+    prompts: object, params: Params, options: Options, extra: Mapping[str, object]
+) -> Call[SparseEmbeddingRequestOutput]:
+    """The weights of tokens of the vocabulary for each prompt; ``extra`` says which are kept and how they are told."""
+    params = _with_extra(params, extra)
+    output, content = SparseEmbeddingRequestOutput, SparseEmbeddingOutput
+    return _call(prompts, params, "embed_sparse", options, output=output, content=content)
 
 
 class Chunking(TypedDict, total=False):
@@ -137,12 +153,41 @@ def score_call(
     if params is not None and not isinstance(params, PoolingParams):
         message = f"pooling_params must be one PoolingParams for all pairs; got {type(params).__name__}"
         raise InvalidInputError(message, parameter="pooling_params")
-    said = {name: value for name, value in extra.items() if value is not None}
-    if said:
-        own = {} if params is None else params.extra_kwargs or {}
-        params = (params or PoolingParams()).model_copy(update={"extra_kwargs": {**said, **own}})
     call = ScoreCall(queries, documents)
-    return _call(call, params, "score", options, output=ScoringRequestOutput, content=ScoringOutput)
+    asked = _with_extra(params, extra)
+    return _call(call, asked, "score", options, output=ScoringRequestOutput, content=ScoringOutput)
+
+
+def _with_extra(params: Params, extra: Mapping[str, object]) -> Params:
+    """The parameters with what a call says beside; what the parameters say themselves counts more."""
+    said = {name: value for name, value in extra.items() if value is not None}
+    if not said or isinstance(params, str):
+        return params
+    if isinstance(params, Sequence):
+        return [_one_with_extra(own, said) for own in params]
+    return _one_with_extra(params, said)
+
+
+def _one_with_extra(params: PoolingParams | None, said: Mapping[str, object]) -> PoolingParams | None:
+    if params is not None and not isinstance(params, PoolingParams):
+        return params  # refused later, with all that is wrong in it
+    own = {} if params is None else params.extra_kwargs or {}
+    return (params or PoolingParams()).model_copy(update={"extra_kwargs": {**said, **own}})
+
+
+def _input_type(options: Options) -> str | None:
+    """What a call says that its prompts are, by either name.
+
+    Raises:
+        InvalidInputError: If the two disagree.
+    """
+    named, is_query = options.get("input_type"), options.get("is_query")
+    if is_query is None:
+        return named
+    if not isinstance(is_query, bool) or named not in (None, INPUT_TYPES[is_query]):
+        message = f"is_query={is_query!r} and input_type={named!r}: pass one of them, is_query as True or False"
+        raise InvalidInputError(message, parameter="is_query")
+    return INPUT_TYPES[is_query]
 
 
 def _call(
@@ -170,6 +215,7 @@ def _call(
     for name in ("on_overflow", "prompt_name", "prompt"):
         if options.get(name) is not None:
             settings[name] = options.get(name)
+    params = _with_extra(params, {"input_type": _input_type(options)})
     return Call(
         prompts=prompts,
         params=with_settings(params, settings),

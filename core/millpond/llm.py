@@ -18,6 +18,7 @@ from millpond.calls import (
     encode_call,
     represent_call,
     score_call,
+    sparse_call,
 )
 from millpond.config import EngineConfig, ModelConfig, PoolerConfig
 from millpond.loading.arguments import read_arguments
@@ -29,6 +30,7 @@ from millpond.outputs import (
     PoolingRequestOutput,
     RepresentationsRequestOutput,
     ScoringRequestOutput,
+    SparseEmbeddingRequestOutput,
 )
 from millpond.params import PoolingParams
 from millpond.pipeline import Job, Pipeline, windows
@@ -222,8 +224,9 @@ class LLM:
                 ``truncate_prompt_tokens`` cuts prompts to so many tokens, -1 to the model's maximum (by default a
                 prompt that is too long is an error); ``tokenization_kwargs`` says the same as in vLLM;
                 ``on_overflow`` is "error", "truncate" or "chunk"; ``prompt_name`` or ``prompt`` is put before each
-                text; ``on_error`` is "raise" for the first error, or "return" for it as ``error`` of the prompt's
-                output; ``lora_request`` is not supported.
+                text; ``input_type`` "query" or "document", or ``is_query``, says what they are to models that read the
+                two in different ways; ``on_error`` is "raise" for the first error, or "return" for it as ``error`` of
+                the prompt's output; ``lora_request`` is not supported.
 
         Raises:
             InvalidInputError: If a prompt or a parameter cannot be served; names the prompt's place.
@@ -243,6 +246,32 @@ class LLM:
         pooling_params: Params = None,
         **options: Unpack[Options],
     ) -> list[ChunksRequestOutput]:
+    def embed_sparse(
+        self,
+        prompts: object,
+        *,
+        return_tokens: bool = False,
+        max_active_dims: int | None = None,
+        use_tqdm: Progress = True,
+        pooling_params: Params = None,
+        **options: Unpack[Options],
+    ) -> list[SparseEmbeddingRequestOutput]:
+        """The weights of tokens of the vocabulary for each prompt: ``output.outputs.indices`` and ``.values``.
+
+        Of models whose embeddings are such weights, as SPLADE's are, and of those that have a head for them beside
+        their vectors, as bge-m3 does.
+
+        Args:
+            prompts: As for ``embed``.
+            return_tokens: Whether the tokens are given as text too, as ``output.outputs.tokens``.
+            max_active_dims: Keep the heaviest so many; None for all that are not 0.
+            use_tqdm: As for ``embed``.
+            pooling_params: As for ``embed``.
+            **options: As for ``embed``.
+        """
+        extra = {"return_tokens": return_tokens or None, "max_active_dims": max_active_dims}
+        return self._answer(sparse_call(prompts, pooling_params, options, extra), use_tqdm)
+
         """One vector a chunk of each text: ``for chunk in output.outputs: chunk.embedding, chunk.start, chunk.text``.
 
         With late chunking (Günther et al. 2024, arXiv 2409.04701) the model reads the whole text, and what ``embed``

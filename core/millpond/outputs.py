@@ -43,8 +43,8 @@ class ArrayOutput:
 
     @classmethod
     def from_base(cls, output: "ArrayOutput") -> Self:
-        """The same values as this type of output."""
-        return cls(output.array)
+        """The same values as this type of output; of a sparse one, those of the whole vocabulary."""
+        return cls(output.dense() if isinstance(output, SparseEmbeddingOutput) else output.array)
 
 
 class PoolingOutput(ArrayOutput):
@@ -83,6 +83,88 @@ class EmbeddingOutput(ArrayOutput):
 
     def __repr__(self) -> str:
         return f"EmbeddingOutput(hidden_size={self.hidden_size})"
+
+
+class SparseEmbeddingOutput(ArrayOutput):
+    """The tokens of the vocabulary that have a weight, by their ids in ascending order.
+
+    Attributes:
+        indices: Their ids, numpy int64, [num_terms].
+        size: How many tokens the vocabulary has: the dimensions of the vector.
+        tokens: The same as text, if that was asked for; else None.
+    """
+
+    __slots__ = ("indices", "size", "tokens")
+    ndim = 1
+    misfit = "pooled_data should be the weights of a vocabulary's tokens"
+
+    def __init__(
+        self,
+        array: "np.ndarray[Any, Any] | Sequence[float]",
+        *,
+        indices: "np.ndarray[Any, Any] | Sequence[int] | None" = None,
+        size: int | None = None,
+        tokens: "Sequence[str] | None" = None,
+    ) -> None:
+        """Hold weights.
+
+        Args:
+            array: The weights of the tokens; without ``indices``, those of the whole vocabulary, of which the ones that
+                are not 0 are kept.
+            indices: The ids of the tokens.
+            size: How many tokens the vocabulary has, where ``indices`` are given.
+            tokens: The tokens as text.
+        """
+        import numpy as np
+
+        super().__init__(array)
+        if indices is None:
+            self.size = len(self.array)
+            self.indices = np.flatnonzero(self.array)
+            self.array = self.array[self.indices]
+        else:
+            self.indices = np.asarray(indices, dtype=np.int64)
+            self.size = int(self.indices.max(initial=-1)) + 1 if size is None else size
+        self.tokens = None if tokens is None else tuple(tokens)
+
+    @property
+    def values(self) -> "np.ndarray[Any, Any]":
+        """The weight of each, numpy float32, [num_terms]."""
+        return self.array
+
+    @property
+    def num_terms(self) -> int:
+        """How many tokens have a weight."""
+        return len(self.array)
+
+    def dense(self) -> "np.ndarray[Any, Any]":
+        """The weights of the whole vocabulary, numpy float32, [size]."""
+        import numpy as np
+
+        whole = np.zeros(self.size, dtype=np.float32)
+        whole[self.indices] = self.array
+        return whole
+
+    def top(self, count: int) -> "list[tuple[int, float]]":
+        """The ids of the heaviest tokens with their weights, heaviest first; of equals the lower id goes first."""
+        import numpy as np
+
+        order = np.argsort(-self.array, kind="stable")[:count]
+        return [(int(self.indices[place]), float(self.array[place])) for place in order]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SparseEmbeddingOutput):
+            return NotImplemented
+        import numpy as np
+
+        return self.size == other.size and all(
+            np.array_equal(one, two) for one, two in ((self.indices, other.indices), (self.array, other.array))
+        )
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return f"SparseEmbeddingOutput(num_terms={self.num_terms}, size={self.size})"
 
 
 class ChunkEmbedding(EmbeddingOutput):
@@ -226,6 +308,10 @@ class PoolingRequestOutput(Generic[T]):
 
 class EmbeddingRequestOutput(PoolingRequestOutput[EmbeddingOutput]):
     """What became of one prompt of ``LLM.embed``."""
+
+
+class SparseEmbeddingRequestOutput(PoolingRequestOutput[SparseEmbeddingOutput]):
+    """What became of one prompt of ``LLM.embed_sparse``."""
 
 
 class ChunksRequestOutput(PoolingRequestOutput[ChunksOutput]):

@@ -82,6 +82,10 @@ class ArchitectureSpec(Spec):
             models too; None for none.
         sized_by_labels: Whether its embeddings have as many dimensions as config.json has labels.
         num_labels: How many classes or scores it gives, whatever config.json says; None where that decides.
+        token_weights: Whether what ``token_classify`` gives is the weight of each token in a sparse vector, without the
+            tokens that begin and end a text, [num_tokens].
+        extra_weights: Files beside the model's that it reads weights from too, without their suffix, such as
+            ``("sparse_linear",)``; that name and a dot go before those of their tensors.
         positions: ``absolute`` if it has a table of position embeddings, which bounds the length of a text;
             ``absolute_after_pad`` if the table starts behind the padding id, as RoBERTa's; else ``relative``.
         published: Models of this architecture that people use.
@@ -106,6 +110,8 @@ class ConverterSpec(Spec):
     Attributes:
         architectures: Shell patterns of architecture names; of those that match, the longest wins.
         tasks: The tasks of the converted model.
+    token_weights: bool = False
+    extra_weights: tuple[str, ...] = ()
         pooling: The pooling types that it is for: it is taken where the user names one of them, and before others;
             empty for any.
     """

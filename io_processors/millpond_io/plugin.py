@@ -22,6 +22,12 @@ def register_io_processors() -> Iterator[IOProcessorSpec]:
         tasks=("embed_chunks",),
     )
     yield IOProcessorSpec(
+        name="embed_sparse",
+        target="millpond_io.sparse:SparseProcessor",
+        summary="text or token ids to weights of tokens of the vocabulary",
+        tasks=("embed_sparse",),
+    )
+    yield IOProcessorSpec(
         name="classify",
         target="millpond_io.classify:ClassifyProcessor",
         summary="text or token ids to classes",

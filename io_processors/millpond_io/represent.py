@@ -1,6 +1,7 @@
 """The IO processor of the task ``represent``: several results of one text from one forward pass."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
@@ -8,9 +9,11 @@ from millpond.errors import InvalidInputError
 from millpond.outputs import RepresentationsOutput
 from millpond.params import PoolingParams, validated
 from millpond_io.render import Rendered
+from millpond_io.sparse import sparse_source
 from millpond_io.text import TextProcessor
 
-WANTED = "representations"
+WANTED, SPARSE = "representations", "embed_sparse"
+Wanted: TypeAlias = tuple[str, PoolingParams]  # the task that was asked for, and what its own processor makes of it
 
 
 class RepresentProcessor(TextProcessor):
@@ -18,10 +21,12 @@ class RepresentProcessor(TextProcessor):
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
-        served = [task for task in ctx.task_spec.made_of if task in ctx.tasks]
         self.parts: dict[str, TextProcessor] = {}
-        for task in served:
-            processor = ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task)
+        for task in (*ctx.task_spec.made_of, SPARSE):
+            entry = ctx.registry.tasks.find(task)
+            if entry is None or (task not in ctx.tasks and (task != SPARSE or sparse_source(ctx) is None)):
+                continue
+            processor = ctx.io_processor(entry.spec.io_processor, task=task)
             if isinstance(processor, TextProcessor):
                 self.parts[task] = processor
 
@@ -37,23 +42,27 @@ class RepresentProcessor(TextProcessor):
 
     def requests(self, rendered: Rendered, params: PoolingParams, first: int) -> list[PoolingRequest]:
         """One request of a prompt, for all of its results."""
-        each: tuple[PoolingParams, ...] = (params.extra_kwargs or {})[WANTED]  # type: ignore[assignment]  # made above
-        representations = tuple(self._representation(own, rendered, first) for own in each)
+        each: tuple[Wanted, ...] = (params.extra_kwargs or {})[WANTED]  # type: ignore[assignment]  # made above
+        representations = tuple(self._representation(own, rendered, first) for _, own in each)
         return [
             PoolingRequest(
                 input_ids=rendered.input_ids,
                 representations=representations,
                 num_dropped_tokens=rendered.num_dropped_tokens,
+                note=tuple(task for task, _ in each),
             )
         ]
 
     def post_process(self, requests: Sequence[PoolingRequest]) -> RepresentationsOutput:  # type: ignore[override]  # several
         """The results of one prompt, in the order in which they were asked for."""
         (request,) = requests
-        pairs = zip(request.representations, request.results, strict=True)
-        return RepresentationsOutput(tuple(self.parts[wanted.task].output(array) for wanted, array in pairs))
+        tasks: tuple[str, ...] = request.note  # type: ignore[assignment]  # as ``requests`` left it
+        parts = zip(tasks, request.results, request.representations, strict=True)
+        return RepresentationsOutput(
+            tuple(self.parts[task].result(array, wanted, request) for task, array, wanted in parts)
+        )
 
-    def _completed(self, item: object) -> PoolingParams:
+    def _completed(self, item: object) -> Wanted:
         if isinstance(item, PoolingParams):
             asked = item
         elif isinstance(item, Mapping):
@@ -65,7 +74,7 @@ class RepresentProcessor(TextProcessor):
         if processor is None:
             message = f"{WANTED}: the task {asked.task!r} is not served; this model serves: {', '.join(self.parts)}"
             raise InvalidInputError(message, parameter=WANTED)
-        return processor.pooling_params(asked.model_copy(update={"task": None}))
+        return asked.task or "", processor.pooling_params(asked.model_copy(update={"task": None}))
 
     def _representation(self, params: PoolingParams, rendered: Rendered, first: int) -> Representation:
         task = params.task or ""

@@ -2,6 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import InvalidInputError
@@ -119,7 +122,19 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
 
     def post_process(self, requests: Sequence[PoolingRequest]) -> ArrayOutput:
         """The result of one prompt, as the task's type of output."""
-        return self.output(requests[0].results[0])
+        request = requests[0]
+        return self.result(request.results[0], request.representations[0], request)
+
+    def result(self, array: NDArray[np.float32], wanted: Representation, request: PoolingRequest) -> ArrayOutput:
+        """One result of a request's, as the task's type of output.
+
+        Args:
+            array: What the pooler gave.
+            wanted: What was wanted of it.
+            request: The request.
+        """
+        del wanted, request
+        return self.output(array)
 
     def completed(self, given: PoolingParams | None, *, supported: Collection[str]) -> PoolingParams:
         """What was asked, with the model's config where it says nothing.

@@ -118,7 +118,7 @@ def linear_maps() -> Iterator[KernelSpec]:
 
 
 def behind_the_model() -> Iterator[KernelSpec]:
-    """What is done with hidden states: pooling, normalising, late interaction."""
+    """What is done with hidden states: pooling, normalising, sparse vectors, late interaction."""
     yield KernelSpec(
         name="segment_pool.torch",
         target="millpond_kernels.segment_pool:segment_pool_torch",
@@ -135,6 +135,19 @@ def behind_the_model() -> Iterator[KernelSpec]:
         name="maxsim.torch",
         target="millpond_kernels.maxsim:maxsim_torch",
         summary="late interaction in plain torch, a pair at a time: the yardstick of the others",
+    )
+    yield KernelSpec(
+        name="splade.torch",
+        target="millpond_kernels.splade:splade_torch",
+        summary="the weights of a vocabulary's tokens in plain torch, a sequence at a time: the yardstick",
+        batch_invariant=True,
+    )
+    yield KernelSpec(
+        name="splade.blocks",
+        target="millpond_kernels.splade:splade_blocks",
+        summary="the same by blocks of rows, in bounded memory",
+        priority=10,
+        batch_invariant=True,
     )
     yield KernelSpec(
         name="maxsim.batched",

@@ -17,18 +17,19 @@ PLUGIN = "plugin"
 Ask = Callable[["LLM", Sequence[Row], Progress], "Sequence[PoolingRequestOutput[Any]]"]
 
 
-def encoding(task: str | None, typed: Asking, **params: Any) -> Ask:
+def encoding(task: str | None, typed: Asking, *, input_type: str | None = None, **params: Any) -> Ask:
     """Ask for the bare results of a task.
 
     Args:
         task: The task; None for the one that the model is configured for.
         typed: What is asked of each text.
+        input_type: Whether texts are queries or documents.
         **params: What is asked of the pooler.
 
     Raises:
         CommandError: What was typed contradicts itself.
     """
-    options = for_call(typed)
+    options = {**for_call(typed), "input_type": input_type}
 
     def ask(llm: "LLM", rows: Sequence[Row], progress: Progress) -> "Sequence[PoolingRequestOutput[Any]]":
         from millpond.params import PoolingParams  # noqa: PLC0415  needs pydantic; --help does not

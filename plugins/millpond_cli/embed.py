@@ -7,6 +7,7 @@ from millpond_cli import options
 from millpond_cli.ask import encoding
 from millpond_cli.formats import BINARY, RECORDS, check_binary, check_vectors, choose_format
 from millpond_cli.rows import check_action
+from millpond_cli.sparse import Sparsely, choose_sparse_format, write_sparse
 from millpond_cli.stream import texts_of, work_of, write
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ EXAMPLES = (
     "millpond embed -i notes.txt -o notes.npy",
     "cat docs.jsonl | millpond embed --input-format jsonl --text-key body -f csv",
     "millpond embed -m BAAI/bge-small-en-v1.5 --quantization int8 -i notes.txt -o notes.npy",
+    "millpond embed -m naver/splade-v3 --sparse --with-tokens -i notes.txt -o weights.jsonl",
     'millpond embed -m intfloat/e5-base-v2 --prompt "query: " "how to dry tea"',
 )
 
@@ -31,7 +33,8 @@ Format = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="jsonl, json, csv, npy, or npz for token_embed. If unset, by the name of the file; else jsonl.",
+        help="jsonl, json, csv, npy, or npz for token_embed; table, jsonl, json or csv with --sparse. If unset, by the "
+        "name of the file; else jsonl, of sparse vectors on a terminal a table.",
     ),
 ]
 Task = Annotated[
@@ -52,6 +55,17 @@ Normalize = Annotated[
 ]
 
 
+InputType = Annotated[
+    str | None,
+    declare.option(
+        "Prompt",
+        "--input-type",
+        metavar="TYPE",
+        help="query or document, for models that read the two in different ways.",
+    ),
+]
+
+
 @declare.command(app, examples=EXAMPLES)
 def embed(
     *,
@@ -66,14 +80,23 @@ def embed(
     task: Task = "embed",
     dimensions: options.Dimensions = None,
     normalize: Normalize = None,
+    input_type: InputType = None,
+    sparsely: Sparsely,
 ) -> None:
     """Turn texts into vectors.
 
     Texts are arguments, the lines of stdin, or the rows of a file. They are read, computed and written piece by piece,
-    in order: any number of them fits into memory.
+    in order: any number of them fits into memory. With --sparse they become weights of tokens of the vocabulary.
     """
     skips = check_action(reading.on_error)
     source = texts_of(texts, reading)
+    sparsely.check(dimensions=dimensions, normalize=normalize, task=None if task == "embed" else task)
+    if sparsely.sparse:
+        work = work_of(model, serving, writing, sparsely.asking(asking, input_type), skips=skips)
+        kind = choose_sparse_format(output_format, writing)
+        beside = {"text": with_text, "id": source.has_fields, "error": skips, "tokens": sparsely.with_tokens}
+        write_sparse(source, work, writing.output_path, kind, beside)
+        return
     kind = choose_format(output_format, writing.output_path, FORMATS)
     check_vectors(task, kind)
     check_binary(kind, writing.output_path, with_text=with_text, needs_id=reading.id_key is not None)
@@ -84,5 +107,5 @@ def embed(
         size = dimensions or llm.model_config.embedding_size
         return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, dimensions=size)
 
-    ask = encoding(task, asking, dimensions=dimensions, use_activation=normalize)
+    ask = encoding(task, asking, input_type=input_type, dimensions=dimensions, use_activation=normalize)
     write(source, work_of(model, serving, writing, ask, skips=skips), writing.output_path, kind, layout)

@@ -197,11 +197,16 @@ def _result(row: Row, output: "PoolingRequestOutput[Any] | None") -> "Result":
         return Result(row=row, error=PLACE_IN_CALL.sub("", str(output.error), count=1))
     return Result(
         row=row,
-        value=getattr(output.outputs, "array", output.outputs),
+        value=_value_of(output.outputs),
         num_tokens=output.num_prompt_tokens,
         num_dropped_tokens=output.num_dropped_tokens,
         token_ids=output.prompt_token_ids,
     )
+
+
+def _value_of(outputs: Any) -> Any:
+    """The array of an output, unless that is not all of it."""
+    return outputs if hasattr(outputs, "indices") else getattr(outputs, "array", outputs)
 
 
 def _failure(result: "Result") -> CommandError:

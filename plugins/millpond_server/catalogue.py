@@ -151,6 +151,14 @@ TEI = (
         request="tei:TeiEmbedRequest",
     ),
     Row(
+        name="POST /embed_sparse",
+        target="tei:embed_sparse",
+        summary="weights of tokens of the vocabulary",
+        tasks=("embed_sparse",),
+        request="tei:TeiSparseRequest",
+        response="tei:SparseVectors",
+    ),
+    Row(
         name="POST /predict",
         target="tei:predict",
         summary="the classes of texts or of pairs",
@@ -240,8 +248,8 @@ OWN = (
     Row(
         name="POST /explain",
         target="explain:explain",
-        summary="which tokens of a document make its score",
-        tasks=("token_embed",),
+        summary="which tokens of a document make its score, and which terms of the vocabulary weigh most",
+        tasks=("token_embed", "embed_sparse"),
         request="represent:ExplainRequest",
         response="represent:ExplainResponse",
     ),

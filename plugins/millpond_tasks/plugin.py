@@ -56,6 +56,13 @@ def register_tasks() -> Iterator[TaskSpec]:
         made_of=("embed",),
     )
     yield TaskSpec(
+        name="embed_sparse",
+        target="millpond.outputs:SparseEmbeddingOutput",
+        summary="weights of tokens of the vocabulary",
+        io_processor="embed_sparse",
+        made_of=("embed", "token_classify"),
+    )
+    yield TaskSpec(
         name="represent",
         target="millpond.outputs:RepresentationsOutput",
         summary="several results of a prompt from one forward pass",

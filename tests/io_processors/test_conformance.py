@@ -25,6 +25,11 @@ OWN = {
         "checkpoint": checkpoint_of("BertForSequenceClassification", num_labels=3),
         "chunked": [("a cup of tea", 1)],
     },
+    "embed_sparse": {
+        "checkpoint": checkpoint_of("BertForMaskedLM"),
+        "arguments": MappingProxyType({"pooler_config": {"pooling_type": "SPLADE_MAX"}}),
+        "chunked": [("a cup of tea", 1)],
+    },
     "represent": {
         "params": PoolingParams(extra_kwargs={"representations": [{"task": "embed"}, {"task": "token_embed"}]}),
         "chunked": [("a cup of tea", 1)],

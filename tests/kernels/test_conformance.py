@@ -99,6 +99,14 @@ class TestLinearTorch(KernelConformance):
 
 class TestLinearTiles(KernelConformance):
     name = "linear.tiles"
+class TestSpladeTorch(KernelConformance):
+    name = "splade.torch"
+
+
+class TestSpladeBlocks(KernelConformance):
+    name = "splade.blocks"
+
+
 
 
 class TestLinearNative(KernelConformance):

@@ -15,13 +15,20 @@ class Wanted(Body):
         task: The pooling task.
         dimensions: Keep the first so many dimensions.
         use_activation: Whether vectors are normalised, or probabilities given.
-        embedding_types: The kinds of numbers that are wanted.
+        embedding_types: The kinds of numbers that are wanted; of sparse vectors there is one kind.
+        max_active_dims: Of sparse vectors, keep the heaviest so many.
     """
 
     task: str
     dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
     use_activation: bool | None = None
     embedding_types: tuple[Kind, ...] = Field(default=("float",), min_length=1)
+    max_active_dims: Annotated[int, Field(ge=1, strict=True)] | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """What of this ``AsyncLLM.represent`` takes."""
+        extra = None if self.max_active_dims is None else {"max_active_dims": self.max_active_dims}
+        return {**self.model_dump(exclude={"embedding_types", "max_active_dims"}), "extra_kwargs": extra}
 
 
 class RepresentRequest(TextOptions, Inputs):
@@ -37,7 +44,7 @@ class RepresentRequest(TextOptions, Inputs):
 
 
 class Represented(BaseModel):
-    """One result of one text."""
+    """One result of one text; of a sparse vector, ``embeddings`` holds ``{"sparse": {"indices", "values"}}``."""
 
     task: str
     shape: list[int]
@@ -68,12 +75,13 @@ class RepresentResponse(BaseModel):
 
 
 class ExplainRequest(Body):
-    """A query and the documents whose likeness to it is to be explained."""
+    """A query and the documents whose likeness to it is to be explained; ``top_terms`` of each are told."""
 
     model: str | None = None
     query: str
     documents: Annotated[list[str], Field(min_length=1, max_length=64)]
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None
+    top_terms: Annotated[int, Field(ge=1, le=1000, strict=True)] = 10
 
 
 class Match(BaseModel):
@@ -86,12 +94,30 @@ class Match(BaseModel):
     similarity: float
 
 
+class Term(BaseModel):
+    """A token of the vocabulary and its weight."""
+
+    token_id: int
+    token: str
+    weight: float
+
+
 class Explanation(BaseModel):
-    """Why a document has its score."""
+    """Why a document has its score.
+
+    Attributes:
+        index: Its place in the request.
+        score: MaxSim; where the model has sparse vectors alone, the product of those of query and document.
+        matches: For each token of the query, the token of the document that it fits best.
+        terms: The heaviest of its terms.
+        shared: The terms that it has in common with the query, by what they add to the product of both.
+    """
 
     index: int
     score: float
     matches: list[Match]
+    terms: list[Term] | None = None
+    shared: list[Term] | None = None
 
 
 class ExplainResponse(BaseModel):
@@ -101,4 +127,5 @@ class ExplainResponse(BaseModel):
     object: Literal["list"] = "list"
     model: str
     data: list[Explanation]
+    query_terms: list[Term] | None = None
     usage: Usage

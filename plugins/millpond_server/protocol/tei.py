@@ -40,6 +40,31 @@ class TeiEmbedRequest(TeiOptions):
     dimensions: Annotated[int, Field(ge=1)] | None = None
 
 
+class TeiSparseRequest(TeiOptions):
+    """Texts that become weights of tokens of the vocabulary.
+
+    Attributes:
+        inputs: A text, a list of texts, or token ids.
+        input_type: "query" or "document", for models that read the two in different ways.
+        max_active_dims: Keep the heaviest so many; all where it is not given.
+    """
+
+    inputs: Any
+    input_type: Literal["query", "document"] | None = None
+    max_active_dims: Annotated[int, Field(ge=1)] | None = None
+
+
+class SparseValue(BaseModel):
+    """A token of the vocabulary and its weight."""
+
+    index: int
+    value: float
+
+
+class SparseVectors(RootModel[list[list[SparseValue]]]):
+    """The weights of each text, in the order of the texts."""
+
+
 class TeiPredictRequest(TeiOptions):
     """A text, a pair of texts, or a list of either, whose classes are wanted."""
 

@@ -1,10 +1,11 @@
-"""``POST /explain``: which tokens of a document make its score: the best match of each token of the query (MaxSim)."""
+"""``POST /explain``: what makes a document's score: the best match of each token of the query, and shared terms."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from millpond import AsyncLLM, PoolingParams
+from millpond import AsyncLLM, PoolingRequestOutput, SparseEmbeddingOutput
 from millpond_server.call import Call
 from millpond_server.protocol.embeddings import usage_of
 from millpond_server.protocol.represent import ExplainRequest
@@ -12,35 +13,74 @@ from millpond_server.routes.represent import tokens_of
 
 
 async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
-    """The matches of each document, and their sum."""
-    truncate = request.truncate_prompt_tokens
-    query, *documents = await llm.encode(
-        [request.query, *request.documents],
-        PoolingParams(truncate_prompt_tokens=truncate),
-        pooling_task="token_embed",
-        priority=call.priority,
-    )
-    asked = tokens_of(query.prompt_token_ids, llm)
-    data = []
-    for place, document in enumerate(documents):
-        products = query.outputs.array @ document.outputs.array.T  # [query tokens, document tokens]
-        best = products.argmax(axis=1)
-        found = tokens_of(document.prompt_token_ids, llm)
-        matches = [
-            {
-                "query_index": row,
-                "query_token": asked[row],
-                "document_index": int(column),
-                "document_token": found[column],
-                "similarity": float(products[row, column]),
-            }
-            for row, column in enumerate(best)
-        ]
-        data.append({"index": place, "score": float(np.sum(products.max(axis=1))), "matches": matches})
-    return {
-        "id": call.id("explain"),
-        "object": "list",
-        "model": call.served.name,
-        "data": data,
-        "usage": usage_of(sum(output.num_prompt_tokens for output in (query, *documents))),
-    }
+    """The matches of each document and their sum; its terms, and those that the query has too, where there are any."""
+    options: dict[str, Any] = {"truncate_prompt_tokens": request.truncate_prompt_tokens, "priority": call.priority}
+    texts, sides = [request.query, *request.documents], _sides(llm)
+    data: list[dict[str, Any]] = [{"index": place} for place in range(len(request.documents))]
+    answer = {"id": call.id("explain"), "object": "list", "model": call.served.name, "data": data}
+    read: Sequence[PoolingRequestOutput[Any]] = []
+    if "embed_sparse" in llm.supported_tasks:
+        read = await llm.embed_sparse(texts, return_tokens=True, **options)
+        query, *documents = (output.outputs for output in read)
+        answer["query_terms"] = _terms(query.top(request.top_terms), llm)
+        for item, document in zip(data, documents, strict=True):
+            shared = _product(query, document)
+            item |= {"score": float(shared.values.sum()), "matches": []}
+            item["terms"] = _terms(document.top(request.top_terms), llm)
+            item["shared"] = _terms(shared.top(request.top_terms), llm)
+    if not _is_sparse_alone(llm):
+        read = await llm.encode(texts[:1], pooling_task="token_embed", input_type=sides[0], **options)
+        read += await llm.encode(texts[1:], pooling_task="token_embed", input_type=sides[1], **options)
+        for item, vectors in zip(data, read[1:], strict=True):
+            item.update(_matched(read[0], vectors, llm))
+    return {**answer, "usage": usage_of(sum(output.num_prompt_tokens for output in read))}
+
+
+def _matched(query: PoolingRequestOutput[Any], document: PoolingRequestOutput[Any], llm: AsyncLLM) -> dict[str, Any]:
+    """The best match of each token of the query, and the sum of these."""
+    products = query.outputs.array @ document.outputs.array.T  # [query tokens, document tokens]
+    asked, found = (_rows(output, side, llm) for output, side in ((query, "query"), (document, "document")))
+    matches = [
+        {
+            "query_index": asked[row][0],
+            "query_token": asked[row][1],
+            "document_index": found[column][0],
+            "document_token": found[column][1],
+            "similarity": float(products[row, column]),
+        }
+        for row, column in enumerate(products.argmax(axis=1))
+    ]
+    return {"score": float(np.sum(products.max(axis=1))), "matches": matches}
+
+
+def _rows(output: PoolingRequestOutput[Any], side: str, llm: AsyncLLM) -> list[tuple[int, str]]:
+    """The token that each row is of, with its place in the text: some have none, as a model's files say."""
+    said = llm.model_config.late_interaction
+    tokens = list(enumerate(tokens_of(output.prompt_token_ids, llm)))
+    if said is not None:
+        tokens = [pair for pair in tokens if pair[1] not in getattr(said, side).skipped]
+    return tokens[len(tokens) - len(output.outputs.array) :]  # what is left out besides begins a text
+
+
+def _sides(llm: AsyncLLM) -> tuple[str | None, str | None]:
+    return (None, None) if llm.model_config.late_interaction is None else ("query", "document")
+
+
+def _is_sparse_alone(llm: AsyncLLM) -> bool:
+    """Whether what the model embeds by is a weight for each token of the vocabulary, not a vector a token."""
+    config = llm.model_config
+    sparse = "embed_sparse" in llm.supported_tasks and config.embedding_size == config.hf_config.get("vocab_size")
+    return sparse or "token_embed" not in llm.supported_tasks
+
+
+def _product(query: SparseEmbeddingOutput, document: SparseEmbeddingOutput) -> SparseEmbeddingOutput:
+    """What each term adds to the product of two sparse vectors."""
+    shared, left, right = np.intersect1d(query.indices, document.indices, assume_unique=True, return_indices=True)
+    return SparseEmbeddingOutput(query.values[left] * document.values[right], indices=shared, size=query.size)
+
+
+def _terms(terms: Sequence[tuple[int, float]], llm: AsyncLLM) -> list[dict[str, Any]]:
+    names = tokens_of([token for token, _ in terms], llm)
+    return [
+        {"token_id": token, "token": name, "weight": weight} for (token, weight), name in zip(terms, names, strict=True)
+    ]

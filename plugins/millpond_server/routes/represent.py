@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from millpond import AsyncLLM, RepresentationsRequestOutput
+from millpond import AsyncLLM, RepresentationsRequestOutput, SparseEmbeddingOutput
+from millpond.outputs import ArrayOutput
 from millpond_server.call import Call
 from millpond_server.inputs import prompts_of
 from millpond_server.protocol.embeddings import usage_of
@@ -14,7 +15,7 @@ async def represent(request: RepresentRequest, llm: AsyncLLM, call: Call) -> dic
     """All results of a body's inputs."""
     outputs = await llm.represent(
         prompts_of(request, call.settings.limits, llm),
-        [wanted.model_dump(exclude={"embedding_types"}) for wanted in request.representations],
+        [wanted.fields() for wanted in request.representations],
         priority=request.priority + call.priority,
         **request.options(),
     )
@@ -33,7 +34,7 @@ def _item(place: int, output: RepresentationsRequestOutput, request: RepresentRe
     pairs = zip(request.representations, output.outputs.results, strict=True)
     item: dict[str, Any] = {
         "index": place,
-        "representations": [_represented(wanted, result.array) for wanted, result in pairs],
+        "representations": [_represented(wanted, result, request, llm) for wanted, result in pairs],
         "num_tokens": output.num_prompt_tokens,
         "truncated": output.truncated,
         "num_dropped_tokens": output.num_dropped_tokens,
@@ -50,7 +51,13 @@ def tokens_of(ids: list[int], llm: AsyncLLM) -> list[str]:
     return [(tokenizer and tokenizer.backend.id_to_token(token)) or str(token) for token in ids]
 
 
-def _represented(wanted: Wanted, array: Any) -> dict[str, Any]:
+def _represented(wanted: Wanted, result: ArrayOutput, request: RepresentRequest, llm: AsyncLLM) -> dict[str, Any]:
+    if isinstance(result, SparseEmbeddingOutput):
+        sparse: dict[str, Any] = {"indices": result.indices, "values": result.values}
+        if request.return_tokens:
+            sparse["tokens"] = tokens_of(result.indices.tolist(), llm)
+        return {"task": wanted.task, "shape": [result.size], "embeddings": {"sparse": sparse}}
+    array = result.array
     check_bits(array.shape[-1], wanted.embedding_types)
     embeddings = {kind: KINDS[kind](array) for kind in dict.fromkeys(wanted.embedding_types)}
     return {"task": wanted.task, "shape": list(array.shape), "embeddings": embeddings}

@@ -20,6 +20,7 @@ from millpond_server.protocol.tei import (
     TeiPredictRequest,
     TeiRerankRequest,
     TeiSimilarityRequest,
+    TeiSparseRequest,
     TeiTokenizeRequest,
 )
 from millpond_server.routes.scoring import ranked
@@ -96,6 +97,26 @@ async def embed_all(request: TeiEmbedRequest, llm: AsyncLLM, call: Call) -> list
         **request.options(),
     )
     return [output.outputs.array for output in outputs]
+
+
+async def embed_sparse(request: TeiSparseRequest, llm: AsyncLLM, call: Call) -> list[list[dict[str, Any]]]:
+    """The weights of tokens of the vocabulary, by their ids, a list a text."""
+    check_some(request.inputs, "inputs")
+    outputs = await llm.embed_sparse(
+        read_inputs(request.inputs, call.settings.limits, llm, parameter="inputs"),
+        max_active_dims=request.max_active_dims,
+        input_type=request.input_type,
+        priority=call.priority,
+        **request.options(),
+    )
+    found = (output.outputs for output in outputs)
+    return [
+        [
+            {"index": index, "value": value}
+            for index, value in zip(one.indices.tolist(), one.values.tolist(), strict=True)
+        ]
+        for one in found
+    ]
 
 
 async def predict(request: TeiPredictRequest, llm: AsyncLLM, call: Call) -> list[Any]:

@@ -1,0 +1,132 @@
+"""``LLM.embed_sparse``: the weights that sentence-transformers gives, by the ids of their tokens."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from millpond import LLM, AsyncLLM, InvalidInputError, PoolingParams, SparseEmbeddingOutput
+from millpond.testing.checkpoints import tiny, vocabulary, write_sparse_encoder
+
+TEXTS = ["the cat sat on the mill", "a", "rain, snow and wind over the river", "The NIGHT was Cold; the road was long"]
+SIZE = len(vocabulary("bert"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny SparseEncoder."""
+    folder = tiny("BertForMaskedLM", tmp_path_factory.mktemp("sparse") / "model")
+    write_sparse_encoder(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def llm(folder):
+    with LLM(str(folder), num_workers=1) as llm:
+        yield llm
+
+
+def theirs(sentence_transformers, folder, **options):
+    model = sentence_transformers.SparseEncoder(str(folder), device="cpu")
+    found = model.encode(TEXTS, batch_size=3, show_progress_bar=False, convert_to_sparse_tensor=False, **options)
+    return model, found.numpy()
+
+
+def same(found, expected):
+    """Sparse outputs beside dense rows."""
+    for output, row in zip(found, expected, strict=True):
+        weights = output.outputs
+        assert weights.indices.tolist() == np.flatnonzero(row).tolist()
+        np.testing.assert_allclose(weights.values, row[weights.indices], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(weights.dense(), row, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", [("max", "relu"), ("sum", "relu"), ("max", "log1p_relu"), ("sum", "log1p_relu")])
+def test_weights_and_tokens_equal_theirs(tmp_path, load, sentence_transformers, way):
+    folder = tiny("BertForMaskedLM", tmp_path)
+    write_sparse_encoder(folder, strategy=way[0], activation=way[1])
+    model, expected = theirs(sentence_transformers, folder)
+    found = load(folder).embed_sparse(TEXTS, return_tokens=True)
+    same(found, expected)
+    for output, decoded in zip(found, model.decode(model.encode(TEXTS, show_progress_bar=False)), strict=True):
+        own = dict(zip(output.outputs.tokens, output.outputs.values.tolist(), strict=True))
+        assert own == pytest.approx(dict(decoded), rel=1e-5, abs=1e-5)
+
+
+def test_the_heaviest_alone_equal_theirs(llm, folder, sentence_transformers):
+    _, expected = theirs(sentence_transformers, folder, max_active_dims=7)
+    found = llm.embed_sparse(TEXTS, max_active_dims=7)
+    assert [output.outputs.num_terms for output in found] == [7] * len(TEXTS)
+    same(found, expected)
+
+
+def test_the_dense_vector_stays(llm):
+    sparse, dense = llm.embed_sparse(TEXTS[0])[0].outputs, llm.embed(TEXTS[0])[0].outputs
+    assert isinstance(sparse, SparseEmbeddingOutput)
+    assert sparse.size == dense.hidden_size == SIZE
+    assert np.array_equal(sparse.dense(), dense.array)
+    (bare,) = llm.encode(TEXTS[0], pooling_task="embed_sparse")
+    assert np.array_equal(bare.outputs.array, dense.array)
+    assert (sparse.indices.dtype, sparse.values.dtype, sparse.tokens) == (np.int64, np.float32, None)
+
+
+def test_the_heaviest_are_told_first(llm):
+    sparse = llm.embed_sparse(TEXTS[0])[0].outputs
+    top = sparse.top(5)
+    assert [weight for _, weight in top] == sorted(sparse.values.tolist(), reverse=True)[:5]
+    assert all(sparse.dense()[token] == np.float32(weight) for token, weight in top)
+
+
+def test_one_forward_gives_sparse_and_token_vectors(llm):
+    wanted = [{"task": "embed_sparse", "extra_kwargs": {"max_active_dims": 4}}, {"task": "token_embed"}]
+    (output,) = llm.represent(TEXTS[0], wanted)
+    sparse, tokens = output.outputs.results
+    assert sparse == llm.embed_sparse(TEXTS[0], max_active_dims=4)[0].outputs
+    assert tokens == llm.encode(TEXTS[0], pooling_task="token_embed")[0].outputs
+
+
+def test_online_it_is_the_same(folder, llm):
+    async def ask():
+        async with AsyncLLM(str(folder), num_workers=1) as online:
+            return await online.embed_sparse(TEXTS, return_tokens=True)
+
+    for output, expected in zip(asyncio.run(ask()), llm.embed_sparse(TEXTS, return_tokens=True), strict=True):
+        assert output.outputs == expected.outputs
+        assert output.outputs.tokens == expected.outputs.tokens
+
+
+def test_parameters_may_say_it_too(llm):
+    params = [PoolingParams(extra_kwargs={"max_active_dims": 2}), None]
+    found = llm.embed_sparse(TEXTS[:2], pooling_params=params, max_active_dims=3)
+    assert [output.outputs.num_terms for output in found] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"max_active_dims": 0}, "max_active_dims must be a positive number of tokens; got 0"),
+        ({"input_type": "query"}, "input_type='query': .* reads queries and documents alike"),
+        ({"is_query": True, "input_type": "document"}, "is_query=True and input_type='document': pass one"),
+        ({"pooling_params": PoolingParams(extra_kwargs={"top": 3})}, "embed_sparse knows no 'top'; there are: return"),
+        ({"on_overflow": "chunk"}, "on_overflow='chunk' is for the task 'embed' alone"),
+    ],
+    ids=str,
+)
+def test_what_it_cannot_give_is_refused(llm, asked, message):
+    with pytest.raises(InvalidInputError, match=message):
+        llm.embed_sparse("a", **asked)
+
+
+def test_a_model_without_such_weights_says_so(tiny_bert):
+    assert "embed_sparse" not in tiny_bert.supported_tasks
+    with pytest.raises(InvalidInputError, match=r"gives no sparse embeddings.*Supported tasks: \('embed'"):
+        tiny_bert.embed_sparse("a")
+
+
+def test_an_output_is_built_of_either_form():
+    whole = SparseEmbeddingOutput([0.0, 2.0, 0.0, 0.5])
+    parts = SparseEmbeddingOutput([2.0, 0.5], indices=[1, 3], size=4)
+    assert whole == parts
+    assert repr(whole) == "SparseEmbeddingOutput(num_terms=2, size=4)"
+    assert whole != SparseEmbeddingOutput([2.0, 0.5], indices=[1, 2], size=4)
+    assert SparseEmbeddingOutput.from_base(whole) == whole

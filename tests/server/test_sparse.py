@@ -1,0 +1,115 @@
+"""Sparse vectors over HTTP: ``/embed_sparse``, ``/v1/represent``, ``/explain``; ``/pooling`` gives dense ones."""
+
+import asyncio
+
+import httpx2
+import numpy as np
+import pytest
+
+from millpond import LLM, AsyncLLM
+from millpond.testing.checkpoints import tiny, write_sparse_encoder
+
+TEXTS = ["the old mill", "snow on the hill"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A SparseEncoder, and a model without sparse vectors."""
+    place = tmp_path_factory.mktemp("sparse")
+    sparse = tiny("BertForMaskedLM", place / "sparse")
+    write_sparse_encoder(sparse)
+    return {"sparse": str(sparse), "dense": str(tiny("BertModel", place / "dense"))}
+
+
+@pytest.fixture(scope="module")
+def post(folders):
+    """Post a body to the application of a server of both."""
+    from millpond.plugins import PluginManager
+    from millpond_server.app import build_app
+    from millpond_server.models import Models, ServedModel
+    from millpond_server.settings import Settings
+
+    plugins = PluginManager()
+    served = [ServedModel(names=(name,), llm=AsyncLLM(path, plugins=plugins)) for name, path in folders.items()]
+    transport = httpx2.ASGITransport(app=build_app(plugins.registry, Models(served), Settings()))
+    client = httpx2.AsyncClient(transport=transport, base_url="http://millpond")
+
+    with asyncio.Runner() as runner:
+
+        def call(path, status=200, **body):
+            answer = runner.run(client.post(path, json=body))
+            assert answer.status_code == status, answer.text
+            return answer.json()
+
+        yield call
+        for model in served:
+            runner.run(model.llm.close())
+        runner.run(client.aclose())
+
+
+@pytest.fixture(scope="module")
+def offline(folders):
+    with LLM(folders["sparse"]) as llm:
+        yield llm
+
+
+@pytest.fixture(scope="module")
+def weights(offline):
+    return [output.outputs for output in offline.embed_sparse(TEXTS, return_tokens=True)]
+
+
+@pytest.mark.parametrize("path", ["/embed_sparse", "/tei/embed_sparse"])
+def test_tei_gives_pairs_of_index_and_value(post, weights, path):
+    found = post(path, inputs=TEXTS)
+    for one, expected in zip(found, weights, strict=True):
+        assert [pair["index"] for pair in one] == expected.indices.tolist()
+        np.testing.assert_allclose([pair["value"] for pair in one], expected.values, atol=1e-6)
+    assert post(path, inputs=TEXTS[0]) == found[:1]
+    assert [len(one) for one in post(path, inputs=TEXTS, max_active_dims=3)] == [3, 3]
+
+
+def test_tei_cuts_what_is_too_long_unless_told_otherwise(post, offline):
+    (found,) = post("/embed_sparse", inputs="mill " * 100)
+    (cut,) = offline.embed_sparse("mill " * 100, truncate_prompt_tokens=-1)
+    assert [pair["index"] for pair in found] == cut.outputs.indices.tolist()
+    refused = post("/embed_sparse", 422, inputs="mill " * 100, truncate=False)
+    assert refused["error_type"] == "Validation"
+
+
+def test_who_has_no_such_weights_says_so(post):
+    refused = post("/embed_sparse", 422, inputs=TEXTS, model="dense")
+    assert "gives no sparse embeddings" in refused["error"]
+    assert post("/embed_sparse", 400, inputs=[])["error_type"] == "Empty"
+
+
+def test_represent_gives_them_beside_others(post, weights, offline):
+    wanted = [{"task": "embed_sparse"}, {"task": "embed_sparse", "max_active_dims": 2}, {"task": "token_embed"}]
+    body = post("/v1/represent", input=TEXTS, representations=wanted, return_tokens=True)
+    for item, expected in zip(body["data"], weights, strict=True):
+        whole, heaviest, tokens = item["representations"]
+        sparse = whole["embeddings"]["sparse"]
+        assert (whole["shape"], sparse["indices"]) == ([expected.size], expected.indices.tolist())
+        np.testing.assert_allclose(sparse["values"], expected.values, atol=1e-6)
+        assert tuple(sparse["tokens"]) == expected.tokens
+        assert heaviest["embeddings"]["sparse"]["indices"] == sorted(token for token, _ in expected.top(2))
+        assert tokens["shape"] == [item["num_tokens"], 32]
+
+
+def test_pooling_gives_the_dense_vector(post, weights):
+    for task in (None, "embed", "embed_sparse"):
+        (item,) = post("/pooling", input=TEXTS[0], task=task)["data"]
+        np.testing.assert_allclose(item["data"], weights[0].dense(), atol=1e-6)
+
+
+def test_explain_tells_the_terms_and_what_they_add(post, weights):
+    body = post("/explain", query=TEXTS[0], documents=TEXTS, top_terms=1000)
+    assert [(term["token_id"], term["weight"]) for term in body["query_terms"]] == weights[0].top(1000)
+    for item, document in zip(body["data"], weights, strict=True):
+        assert item["score"] == pytest.approx(float(weights[0].dense() @ document.dense()), rel=1e-5)
+        assert sum(term["weight"] for term in item["shared"]) == pytest.approx(item["score"], rel=1e-5)
+        assert [(term["token_id"], term["weight"]) for term in item["terms"]] == document.top(1000)
+        assert item["matches"] == []
+    few = post("/explain", query=TEXTS[0], documents=TEXTS, top_terms=2)
+    assert [len(item["terms"]) for item in few["data"]] == [2, 2]
+    names = dict(zip(weights[0].indices.tolist(), weights[0].tokens, strict=True))
+    assert [term["token"] for term in few["query_terms"]] == [names[token] for token, _ in weights[0].top(2)]
