@@ -219,6 +219,9 @@ class AccessOptions:
     public_metrics: Annotated[
         bool, option("Access", "--public-metrics", help="Let /metrics be read without a key.")
     ] = False
+    reject_token_ids: Annotated[
+        bool, option("Access", "--reject-token-ids", help="Take texts alone: clients' own token ids are often wrong.")
+    ] = False
     cors_origin: Annotated[
         list[str] | None,
         option("Access", "--cors-origin", metavar="ORIGIN", help="A site whose pages may call the server. Repeatable."),
@@ -228,9 +231,6 @@ class AccessOptions:
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions:
     """What a request may ask for, and how much may wait; what is None has the default of ``Limits``."""
-    reject_token_ids: Annotated[
-        bool, option("Access", "--reject-token-ids", help="Take texts alone: clients' own token ids are often wrong.")
-    ] = False
 
     max_body_bytes: Annotated[
         int | None, option("Limits", "--max-body-bytes", metavar="N", help="The largest body; 32 MiB if unset.")
