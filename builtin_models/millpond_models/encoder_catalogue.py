@@ -17,6 +17,7 @@ class Family:
     Attributes:
         name: What the names of its architectures begin with.
         module: The module of ``millpond_models`` that has a class of each name.
+        heads: That of the classifiers, where it is another.
         summary: What it is.
         positions: How positions are counted.
         pooling: The pooling type of texts where no file says.
@@ -27,6 +28,7 @@ class Family:
     module: str
     summary: str
     positions: str
+    heads: str | None = None
     pooling: str = "CLS"
     classifying: str = "CLS"
 
@@ -38,6 +40,21 @@ FAMILIES = (
         summary="DistilBERT (Sanh et al., 2019), BERT of half the layers",
         positions="absolute",
     ),
+    Family(
+        name="EuroBert",
+        module="eurobert",
+        summary="EuroBERT (Boizard et al., 2025), Llama's layers in both directions",
+        positions="relative",
+        pooling="MEAN",
+        classifying="MEAN",
+    ),
+    Family(
+        name="DebertaV2",
+        module="deberta",
+        heads="deberta_heads",
+        summary="DeBERTa, second and third version (He et al., 2021), whose attention knows distances",
+        positions="absolute",
+    ),
 )
 
 
@@ -45,6 +62,7 @@ def encoder_families() -> Iterator[ArchitectureSpec]:
     """Each family alone and with its classifiers."""
     for family in FAMILIES:
         target = f"millpond_models.{family.module}:{family.name}"
+        heads = f"millpond_models.{family.heads or family.module}:{family.name}"
         yield ArchitectureSpec(
             name=f"{family.name}Model",
             target=f"{target}Model",
@@ -55,7 +73,7 @@ def encoder_families() -> Iterator[ArchitectureSpec]:
         )
         yield ArchitectureSpec(
             name=f"{family.name}ForSequenceClassification",
-            target=f"{target}ForSequenceClassification",
+            target=f"{heads}ForSequenceClassification",
             summary="classes or a score of a text, or of a pair of texts",
             tasks=CLASSIFYING_TASKS,
             pooling=family.classifying,
@@ -63,7 +81,7 @@ def encoder_families() -> Iterator[ArchitectureSpec]:
         )
         yield ArchitectureSpec(
             name=f"{family.name}ForTokenClassification",
-            target=f"{target}ForTokenClassification",
+            target=f"{heads}ForTokenClassification",
             summary="classes of each token",
             tasks=TOKEN_TASKS,
             positions=family.positions,

@@ -102,5 +102,19 @@ PUBLISHED: Mapping[str, tuple[PublishedModel, ...]] = {
     "Gemma2Model": _named("BAAI/bge-multilingual-gemma2"),
     "Gemma3TextModel": (_cut("google/embeddinggemma*", 768, 512, 256, 128),),
     "GPT2Model": _named("nie3e/sentiment-polish-gpt2-small", architecture="GPT2ForSequenceClassification"),
+    "DistilBertModel": (
+        *_named(
+            "sentence-transformers/msmarco-distilbert-base-v4", "sentence-transformers/distiluse-base-multilingual*"
+        ),
+    ),
+    "DistilBertForSequenceClassification": _named("distilbert/distilbert-base-uncased-finetuned-sst-2-english"),
+    "DistilBertForTokenClassification": _named("elastic/distilbert-base-uncased-finetuned-conll03-english"),
+    "EuroBertModel": _named("EuroBERT/EuroBERT-210m", architecture="EuroBertForMaskedLM"),
+    "DebertaV2Model": _named("microsoft/deberta-v3-base"),
+    "DebertaV2ForSequenceClassification": _named(
+        "mixedbread-ai/mxbai-rerank-xsmall-v1",
+        "mixedbread-ai/mxbai-rerank-base-v1",
+        "mixedbread-ai/mxbai-rerank-large-v1",
+    ),
     "InternLM2ForRewardModel": _named("internlm/internlm2-1_8b-reward", "internlm/internlm2-7b-reward"),
 }

@@ -1,6 +1,7 @@
-"""DistilBERT, alone and with its heads: equal to transformers, in all that they are computed in."""
+"""DistilBERT, EuroBERT and DeBERTa, alone and with their heads: equal to transformers, whatever they compute in."""
 
 import importlib
+import json
 
 import numpy as np
 import pytest
@@ -8,14 +9,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
-from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_sentence_transformers
+from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_config, write_sentence_transformers
 
 VOCABULARY = len(vocabulary("bert"))
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
-FAMILIES = ("DistilBert",)
+FAMILIES = ("DistilBert", "EuroBert", "DebertaV2")
 HEADS = {"ForSequenceClassification": "classify", "ForTokenClassification": "token_classify"}
 RAW = PoolingParams(use_activation=False)
-WIDE = {"DistilBert": {"dim": 64, "hidden_dim": 128}}
+WIDE = {
+    "DistilBert": {"dim": 64, "hidden_dim": 128},
+    "EuroBert": {"hidden_size": 64, "intermediate_size": 128},
+    "DebertaV2": {"hidden_size": 64, "intermediate_size": 128},
+}
 TOLERANCE = 2e-5
 
 
@@ -113,25 +118,29 @@ def test_a_sentence_transformer_of_it_equals_sentence_transformers(tmp_path, loa
     assert worst([output.outputs.array for output in llm.embed(texts)], list(wanted)) <= TOLERANCE
 
 
-# --- of one family alone --------------------------------------------------------------------------------------------
-
-
-def test_the_masked_language_model_of_distilbert_embeds(tmp_path, load, hidden, transformers):
-    config = transformers.DistilBertConfig(
-        vocab_size=50, dim=32, n_layers=2, n_heads=4, hidden_dim=48, max_position_embeddings=40
-    )
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_masked_language_model_embeds_as_its_backbone(tmp_path, load, hidden, transformers, family):
+    """As transformers saves it: with the head, which is left out, and its names of today."""
+    settings = json.loads((tiny(f"{family}Model", tmp_path / "config") / "config.json").read_text())
+    made = getattr(transformers, f"{family}ForMaskedLM")
+    config = made.config_class(**{key: value for key, value in settings.items() if key != "architectures"})
     torch.manual_seed(3)
-    model = transformers.DistilBertForMaskedLM(config).eval()
+    model = made(config).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
-    model.save_pretrained(tmp_path)
-    llm = load(tmp_path)
-    assert (llm.model_config.embedding_size, llm.model_config.max_model_len) == (32, 40)
+    model.save_pretrained(tmp_path / "model")
+    llm = load(tmp_path / "model")
+    pooling = {"EuroBert": "MEAN"}.get(family, "CLS")
+    assert llm.model_config.embedding_size == 32
+    assert llm.model_config.pooler_config.seq_pooling_type == pooling
     with torch.inference_mode():
-        expected = model.distilbert(torch.tensor([[7, 8, 9]])).last_hidden_state[0].numpy()
+        expected = model.base_model(torch.tensor([[7, 8, 9]])).last_hidden_state[0].numpy()
     assert worst(hidden(llm, [7, 8, 9]), [expected]) <= TOLERANCE
-    with pytest.raises(InvalidInputError, match="40 tokens"):
-        llm.embed([[7] * 41])
+    with pytest.raises(InvalidInputError, match="64 tokens"):
+        llm.embed([[7] * 65])
+
+
+# --- of one family alone --------------------------------------------------------------------------------------------
 
 
 def test_segments_say_nothing_to_distilbert(tmp_path, load):
@@ -147,3 +156,88 @@ def test_heads_that_do_not_fit_are_refused(tmp_path, load):
     folder = tiny("DistilBertModel", tmp_path)
     with pytest.raises(CheckpointError, match="hidden_size 32 cannot be shared among num_attention_heads 5"):
         load(folder, hf_overrides={"n_heads": 5})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pos_att_type": ["c2p"]},
+        {"pos_att_type": ["p2c"], "share_att_key": False},
+        {"share_att_key": False, "norm_rel_ebd": "none"},
+        {"position_buckets": -1, "max_relative_positions": 9},
+        {"position_buckets": 40},
+        {"position_buckets": 6, "max_relative_positions": 20},
+        {"relative_attention": False, "position_biased_input": True},
+        {"pos_att_type": None},
+        {"conv_kernel_size": 3, "conv_act": "gelu", "conv_groups": 2},
+        {"conv_kernel_size": 5},
+        {"position_biased_input": True, "type_vocab_size": 2, "embedding_size": 24},
+        {"num_attention_heads": 1},
+    ],
+    ids=str,
+)
+def test_what_deberta_may_be(tmp_path, load, hidden, expected, changes):
+    folder = tiny("DebertaV2Model", tmp_path, **changes)
+    prompts = prompts_of(LENGTHS)
+    together = hidden(load(folder), prompts)
+    assert worst(together, expected(folder, prompts)) <= TOLERANCE
+    assert worst(hidden(load(folder, deterministic=True), prompts), together) <= TOLERANCE
+
+
+def test_a_long_text_of_deberta_equals_transformers_where_attention_goes_in_blocks(tmp_path, load, hidden, expected):
+    """The texts are of one length, and there are so many that not all queries are computed at once."""
+    settings = {"max_position_embeddings": 200, "position_buckets": 64, "num_hidden_layers": 1}
+    folder = tiny("DebertaV2Model", tmp_path, tokenizer=False, **settings)
+    prompts = prompts_of((200, 200, 200, 150), seed=3)
+    llm = load(folder, skip_tokenizer_init=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module("millpond_kernels.attention_sdpa"), "MOST_SCORES", 1 << 16)
+        assert worst(hidden(llm, prompts), expected(folder, prompts)) <= TOLERANCE
+
+
+def test_kinds_of_distances_that_are_not_known_are_refused(tmp_path, load):
+    with pytest.raises(CheckpointError, match=r"pos_att_type 'p2p\|c2p'; known are c2p, p2c"):
+        load(tiny("DebertaV2Model", tmp_path), hf_overrides={"pos_att_type": "p2p|c2p"})
+
+
+@pytest.mark.parametrize(
+    "name", ["lm_predictions.lm_head.bias", "mask_predictions.dense.bias", "deberta.pooler.dense.bias"]
+)
+def test_heads_of_debertas_training_are_left_out(tmp_path, load, hidden, name):
+    folder = tiny("DebertaV2Model", tmp_path, prefix="deberta.")
+    before = hidden(load(folder), [5, 6, 7])
+    extra = {name: torch.ones(3), "deberta.embeddings.position_embeddings.weight": torch.ones(64, 32)}
+    save_file(load_file(folder / "model.safetensors") | extra, folder / "model.safetensors")
+    assert worst(hidden(load(folder), [5, 6, 7]), before) == 0
+
+
+@pytest.mark.parametrize("pooling", ["bos", "mean", "late", None])
+@pytest.mark.parametrize("layout", ["published", "transformers"])
+def test_a_classifier_of_eurobert_pools_as_config_json_says(tmp_path, load, expected, layout, pooling):
+    """Published files say ``clf_pooling``, name the last map ``out_proj`` and have no ``rope_parameters``."""
+    folder = tiny("EuroBertForSequenceClassification", tmp_path, num_labels=3, classifier_pooling=pooling)
+    prompts = prompts_of(LENGTHS)
+    wanted = expected(folder, prompts)
+    if layout == "published":
+        config = json.loads((folder / "config.json").read_text())
+        config |= {"clf_pooling": config.pop("classifier_pooling", None), "rope_scaling": None}
+        write_config(folder, {key: value for key, value in config.items() if key != "clf_pooling" or value is not None})
+        tensors = load_file(folder / "model.safetensors")
+        renamed = {name.replace("classifier.", "out_proj."): tensor for name, tensor in tensors.items()}
+        save_file(renamed, folder / "model.safetensors")
+    else:
+        name = "EuroBertForSequenceClassification"
+        importlib.import_module("transformers")
+        made = getattr(importlib.import_module("transformers"), name)
+        made.from_pretrained(folder).save_pretrained(folder)
+        assert "rope_parameters" in json.loads((folder / "config.json").read_text())
+    assert worst(found(load(folder), prompts, "classify"), wanted) <= TOLERANCE
+
+
+def test_tokens_of_a_late_classifier_are_classified_one_by_one(tmp_path, load):
+    """The mean of their logits is the text's."""
+    llm = load(tiny("EuroBertForSequenceClassification", tmp_path, num_labels=3, classifier_pooling="late"))
+    prompts = prompts_of((1, 9, 30))
+    tokens = found(llm, prompts, "token_classify")
+    assert [rows.shape for rows in tokens] == [(1, 3), (9, 3), (30, 3)]
+    assert worst([rows.mean(0) for rows in tokens], found(llm, prompts, "classify")) <= TOLERANCE

@@ -361,7 +361,11 @@ def test_the_first_token_is_pooled_unless_the_files_say_otherwise(tmp_path, load
         ("ModernBertModel", {"hidden_activation": "mish"}, "hidden_act 'mish'"),
         ("ModernBertModel", {"attention_bias": True}, r"missing \(8\)"),
         ("ModernBertModel", {"rope_parameters": {"full_attention": {"rope_type": "spiral"}}}, "rope_type 'spiral'"),
-        (SEQUENCE, {"classifier_pooling": "max"}, "classifier_pooling must be one of 'cls', 'mean'; got 'max'"),
+        (
+            SEQUENCE,
+            {"classifier_pooling": "max"},
+            "classifier_pooling must be one of 'cls', 'bos', 'mean', 'late'; got 'max'",
+        ),
         (SEQUENCE, {"classifier_bias": True}, r"missing \(1\): classifier\.dense\.bias"),
     ],
     ids=str,

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 DEFAULT_LABELS = 2  # what transformers takes where config.json says nothing
 TRUSTED = ("torch.nn.modules.", "torch.nn.")  # names of activations are data: their last part is looked up
-POOLED_BY = {"cls": "CLS", "mean": "MEAN"}
+LATE = "late"  # logits of each token, of which the mean is taken
+POOLED_BY = {"cls": "CLS", "bos": "CLS", "mean": "MEAN", LATE: "MEAN"}
 NAMED_POOLING = {"avg": "MEAN", "cls": "CLS", "last": "LAST"}
 BY_PROBLEM = {"regression": "identity", "multi_label_classification": "sigmoid"}
 
@@ -58,16 +59,22 @@ def choose_activation(config: CheckpointConfig, files: "SentenceTransformersFile
     return Choice(value=by_number, origin="default")
 
 
+def stated_pooling(config: CheckpointConfig) -> object:
+    """What config.json says of the pooling before a classifier, by the key of today or the older ``clf_pooling``."""
+    named = config.get("classifier_pooling")
+    return config.get("clf_pooling") if named is None else named
+
+
 def classifier_pooling(config: CheckpointConfig) -> str | None:
     """The pooling type before a classifier that config.json names by ``classifier_pooling``; None if it says nothing.
 
     Raises:
         CheckpointError: If it is none that is known.
     """
-    named = config.get("classifier_pooling")
+    named = stated_pooling(config)
     if named is None:
         return None
-    if named not in POOLED_BY:
+    if not isinstance(named, str) or named not in POOLED_BY:
         message = f"config.json: classifier_pooling must be one of {', '.join(map(repr, POOLED_BY))}; got {named!r}"
         raise CheckpointError(message)
     return POOLED_BY[named]

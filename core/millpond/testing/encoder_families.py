@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from millpond.testing.decoders import decoder_shapes
 from millpond.testing.heads import SEQUENCE, TOKEN, linear
 
 Shape = tuple[int, ...]
@@ -20,7 +21,47 @@ DISTILBERT: Mapping[str, Any] = MappingProxyType(
         "sinusoidal_pos_embds": False,
     }
 )
-CONFIGS: Mapping[str, Mapping[str, Any]] = MappingProxyType({"DistilBert": DISTILBERT})
+EUROBERT: Mapping[str, Any] = MappingProxyType(
+    {
+        "model_type": "eurobert",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 48,
+        "hidden_act": "silu",
+        "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 250000.0,
+        "attention_bias": False,
+        "mlp_bias": False,
+    }
+)
+DEBERTA: Mapping[str, Any] = MappingProxyType(
+    {
+        "model_type": "deberta-v2",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "hidden_act": "gelu",
+        "max_position_embeddings": 64,
+        "type_vocab_size": 0,
+        "layer_norm_eps": 1e-7,
+        "relative_attention": True,
+        "max_relative_positions": -1,
+        "position_buckets": 12,
+        "position_biased_input": False,
+        "pos_att_type": "p2c|c2p",
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "pooler_hidden_act": "gelu",
+        "pooler_hidden_size": 32,
+    }
+)
+CONFIGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"DistilBert": DISTILBERT, "EuroBert": EUROBERT, "DebertaV2": DEBERTA}
+)
 ENCODER_FAMILIES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {f"{family}{head}": config for family, config in CONFIGS.items() for head in ("Model", SEQUENCE, TOKEN)}
 )
@@ -30,6 +71,10 @@ ENCODER_FAMILIES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 def encoder_family_shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, Shape]:
     """The tensors of one of ``ENCODER_FAMILIES``; those of a backbone have a prefix only where there is a head."""
     labels = len(config.get("id2label") or (0, 1))
+    if architecture.startswith("EuroBert"):
+        return eurobert_shapes(architecture, config, labels)
+    if architecture.startswith("DebertaV2"):
+        return deberta_shapes(architecture, config, labels)
     return distilbert_shapes(architecture, config, labels)
 
 
@@ -55,3 +100,64 @@ def distilbert_shapes(architecture: str, config: Mapping[str, Any], labels: int)
     if prefix:
         linear("classifier", labels, size, shapes)
     return shapes
+
+
+def eurobert_shapes(architecture: str, config: Mapping[str, Any], labels: int) -> dict[str, Shape]:
+    """The tensors of EuroBERT, which are those of Llama."""
+    as_llama = {**config, "architectures": ["LlamaModel"]}
+    size = config["hidden_size"]
+    prefix = "" if architecture.endswith("Model") else "model."
+    shapes = {f"{prefix}{name}": shape for name, shape in decoder_shapes(as_llama).items()}
+    if architecture.endswith(SEQUENCE):
+        linear("dense", size, size, shapes)
+    if prefix:
+        linear("classifier", labels, size, shapes)
+    return shapes
+
+
+def deberta_shapes(architecture: str, config: Mapping[str, Any], labels: int) -> dict[str, Shape]:
+    """The tensors of DeBERTa."""
+    size, inner, own = config["hidden_size"], config["intermediate_size"], config.get("embedding_size")
+    prefix = "" if architecture.endswith("Model") else "deberta."
+    width = own or size
+    shapes: dict[str, Shape] = {f"{prefix}embeddings.word_embeddings.weight": (config["vocab_size"], width)}
+    if config["position_biased_input"]:
+        shapes[f"{prefix}embeddings.position_embeddings.weight"] = (config["max_position_embeddings"], width)
+    if config["type_vocab_size"]:
+        shapes[f"{prefix}embeddings.token_type_embeddings.weight"] = (config["type_vocab_size"], width)
+    if width != size:
+        linear(f"{prefix}embeddings.embed_proj", size, width, shapes, bias=False)
+    norms = [f"{prefix}embeddings.LayerNorm"]
+    for number in range(config["num_hidden_layers"]):
+        layer = f"{prefix}encoder.layer.{number}"
+        for name in _deberta_maps(config):
+            linear(f"{layer}.attention.self.{name}", size, size, shapes)
+        linear(f"{layer}.attention.output.dense", size, size, shapes)
+        linear(f"{layer}.intermediate.dense", inner, size, shapes)
+        linear(f"{layer}.output.dense", size, inner, shapes)
+        norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
+    if config["relative_attention"]:
+        longest = max(0, config["max_relative_positions"])
+        span = max(config["position_buckets"], 0) or longest or config["max_position_embeddings"]
+        shapes[f"{prefix}encoder.rel_embeddings.weight"] = (2 * span, size)
+    norms += [f"{prefix}encoder.LayerNorm"] if "layer_norm" in config["norm_rel_ebd"] else []
+    if config.get("conv_kernel_size", 0):
+        groups = config.get("conv_groups", 1)
+        shapes[f"{prefix}encoder.conv.conv.weight"] = (size, size // groups, config["conv_kernel_size"])
+        shapes[f"{prefix}encoder.conv.conv.bias"] = (size,)
+        norms.append(f"{prefix}encoder.conv.LayerNorm")
+    shapes |= {f"{name}.{part}": (size,) for name in norms for part in ("weight", "bias")}
+    if architecture.endswith(SEQUENCE):
+        linear("pooler.dense", size, size, shapes)
+    if prefix:
+        linear("classifier", labels, size, shapes)
+    return shapes
+
+
+def _deberta_maps(config: Mapping[str, Any]) -> list[str]:
+    """The linear maps that stand before the attention of a layer."""
+    maps = ["query_proj", "key_proj", "value_proj"]
+    if config["relative_attention"] and not config["share_att_key"]:
+        kinds = config["pos_att_type"] or ""
+        maps += [name for kind, name in (("c2p", "pos_key_proj"), ("p2c", "pos_query_proj")) if kind in kinds]
+    return maps
