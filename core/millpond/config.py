@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from os import PathLike, fspath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from millpond.errors import InvalidInputError
 from millpond.late_interaction import LateInteraction
@@ -94,6 +95,12 @@ class InputOptions(BaseModel):
         on_overflow: What becomes of a prompt over the model's maximum: "error", "truncate", "chunk".
         apply_default_prompt: Whether the prompt that the checkpoint names as its default is put before texts.
         chat_template: The template of queries and documents for cross-encoders, as Jinja text or the path of a file.
+        mixed: What becomes of a prompt that holds text and an image, for models that read one or the other: "error"
+            refuses it, "mean" gives the mean of both vectors.
+        allowed_media_domains: The hosts that images may be fetched from where a prompt names them by URL;
+            ``*.example.org`` for those below one, ``*`` for any. None by default.
+        allowed_local_media_path: The folder that files may be read from where a prompt names them by ``file://`` URL;
+            empty for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,6 +108,19 @@ class InputOptions(BaseModel):
     on_overflow: Literal["error", "truncate", "chunk"] = "error"
     apply_default_prompt: bool = False
     chat_template: str | None = None
+    mixed: Literal["error", "mean"] = "error"
+    allowed_media_domains: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    allowed_local_media_path: str = ""
+
+    @field_validator("allowed_media_domains", mode="before")
+    @classmethod
+    def _as_domains(cls, given: object) -> object:
+        return () if given is None else (given,) if isinstance(given, str) else given
+
+    @field_validator("allowed_local_media_path", mode="before")
+    @classmethod
+    def _as_path(cls, given: object) -> object:
+        return "" if given is None else fspath(given) if isinstance(given, PathLike) else given
 
 
 class EngineConfig(BaseModel):
@@ -156,6 +176,12 @@ class CheckpointConfig(Mapping[str, Any]):
     def to_dict(self) -> dict[str, Any]:
         """A copy made of plain dicts."""
         return {key: value.to_dict() if isinstance(value, CheckpointConfig) else value for key, value in self.items()}
+
+    @property
+    def of_text(self) -> "CheckpointConfig":
+        """What it says of the part that reads text: its ``text_config`` where it has one, else all of it."""
+        part = self.get("text_config")
+        return part if isinstance(part, CheckpointConfig) else self
 
     def overridden(self, overrides: Mapping[str, Any]) -> "CheckpointConfig":
         """A copy in which the overrides replace what is here; nested objects are merged."""

@@ -77,6 +77,9 @@ class LLM:
         on_overflow: str = "error",
         apply_default_prompt: bool = False,
         chat_template: str | PathLike[str] | None = None,
+        mixed: str = "error",
+        allowed_media_domains: str | Sequence[str] | None = None,
+        allowed_local_media_path: str | PathLike[str] = "",
         device: str = "auto",
         kernels: Mapping[str, str] | None = None,
         quantization: str | None = None,
@@ -112,6 +115,12 @@ class LLM:
             apply_default_prompt: Whether the prompt that the checkpoint names as its default is put before texts.
             chat_template: The template by which a cross-encoder's query and document become one text, as Jinja text or
                 the path of a file.
+            mixed: What becomes of a prompt with text and an image, for models that read one or the other: "error", or
+                "mean" for the mean of both vectors.
+            allowed_media_domains: The hosts that images may be fetched from where prompts name them by URL;
+                ``*.example.org`` for all below one, ``*`` for any public one. By default none.
+            allowed_local_media_path: The folder whose files ``file://`` URLs may name; by default none. A
+                ``pathlib.Path`` in a prompt is the program's own, and may be any file.
             device: "auto", "cpu", "cuda", "cuda:1" ...
             kernels: The variants of ops to take, such as ``{"attention": "sdpa"}``.
             quantization: "int8" computes the model's linear maps in 8-bit integers: about twice as fast, and close to
@@ -150,6 +159,9 @@ class LLM:
                 "on_overflow": on_overflow,
                 "apply_default_prompt": apply_default_prompt,
                 "chat_template": None if chat_template is None else fspath(chat_template),
+                "mixed": mixed,
+                "allowed_media_domains": allowed_media_domains,
+                "allowed_local_media_path": allowed_local_media_path,
                 "device": device,
                 "kernels": kernels,
                 "quantization": quantization,

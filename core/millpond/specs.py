@@ -88,6 +88,12 @@ class ArchitectureSpec(Spec):
             ``("sparse_linear",)``; that name and a dot go before those of their tensors.
         positions: ``absolute`` if it has a table of position embeddings, which bounds the length of a text;
             ``absolute_after_pad`` if the table starts behind the padding id, as RoBERTa's; else ``relative``.
+        defaults: What config.json means where it does not say, such as ``{"text_config": {"hidden_size": 512}}``; what
+            it says, and what the caller says, counts more.
+        size_keys: The keys of config.json of which the first that holds a number says how many dimensions embeddings
+            have, such as ``("projection_dim",)``; ``text_config.hidden_size`` stands in a part of it.
+        fills_length: Whether texts are filled up with padding, which is read like tokens, to the longest that the model
+            reads, as it was trained.
         published: Models of this architecture that people use.
     """
 
@@ -100,6 +106,9 @@ class ArchitectureSpec(Spec):
     sized_by_labels: bool = False
     num_labels: int | None = None
     positions: str = "relative"
+    defaults: Mapping[str, object] = field(default_factory=dict, hash=False)
+    size_keys: tuple[str, ...] = ()
+    fills_length: bool = False
     published: tuple[PublishedModel, ...] = ()
 
 

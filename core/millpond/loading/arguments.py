@@ -21,8 +21,6 @@ logger = logging.getLogger(__name__)
 OLD_TASKS = {"embed": "embed", "classify": "classify", "score": "classify", "reward": "embed"}
 WITHOUT_EFFECT = frozenset(
     {
-        "allowed_local_media_path",
-        "allowed_media_domains",
         "block_size",
         "compilation_config",
         "config_format",
@@ -78,6 +76,9 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "on_overflow": "error",
         "apply_default_prompt": False,
         "chat_template": None,
+        "mixed": "error",
+        "allowed_media_domains": (),
+        "allowed_local_media_path": "",
         "tokenizer": None,
         "device": "auto",
         "kernels": None,

@@ -49,7 +49,7 @@ def state_lengths(repository: "Repository", config: CheckpointConfig, *, positio
         said.append(Statement(files.max_seq_length, str(files.length_file), "max_seq_length"))
     unusable = padding_id(config) + 1 if positions == "absolute_after_pad" else 0
     for key in CONFIG_KEYS:
-        value = _number(config.get(key))
+        value = _number(config.get(key, config.of_text.get(key)))
         if value is not None and not (key == TRAINED and _is_stretched(config)):
             said.append(Statement(value - unusable, "config.json", key))
     value = _number(repository.tokenizer_config.get("model_max_length"))

@@ -113,6 +113,8 @@ class Resolution:
         if self.size_key is not None:
             size = self.config.get(self.size_key)
             return size if isinstance(size, int) else None
+        if self.architecture.spec.size_keys:
+            return next(filter(None, (_size_at(self.config, key) for key in self.architecture.spec.size_keys)), None)
         if self.architecture.spec.sized_by_labels and "embed" in self.tasks:
             return self.num_labels
         size = next((said for key in WIDTHS if (said := self.config.get(key))), None)
@@ -173,6 +175,8 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         classifies=files.model_type == "CrossEncoder",
     )
     spec = chosen.architecture.spec
+    if spec.defaults:
+        config = CheckpointConfig(spec.defaults).overridden(config.to_dict())
     said = state_lengths(repository, config, positions=spec.positions)
     pooler = merge_pooler(user, files, config, chosen, options.old_task)
     plugin = _plugin_of(registry, config, options.io_processor_plugin)
@@ -200,6 +204,14 @@ def _size_key(registry: "Registry", pooler: Mapping[str, Choice]) -> str | None:
     pooling = pooler.get("seq_pooling_type")
     entry = None if pooling is None else registry.poolers.find(pooling.value)
     return None if entry is None else entry.spec.size_key
+
+
+def _size_at(config: CheckpointConfig, path: str) -> int | None:
+    """The number at a place of config.json, such as ``text_config.hidden_size``; None where there is none."""
+    value: object = config
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, CheckpointConfig) else None
+    return value if isinstance(value, int) else None
 
 
 def override_config(config: CheckpointConfig, overrides: Overrides) -> CheckpointConfig:

@@ -25,6 +25,7 @@ class Tokenizer:
         special_tokens: Its special tokens by their roles, such as ``{"pad_token": "[PAD]"}``.
         chat_template: The template that the checkpoint has for messages; None for none.
         gives_segments: Whether the two texts of a pair are told apart by the segments of their tokens.
+        padding_side: The side that padding goes to, for models that read it: "right" or "left".
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Tokenizer:
         special_tokens: Mapping[str, str] | None = None,
         chat_template: ChatTemplate | None = None,
         gives_segments: bool = False,
+        padding_side: str | None = None,
     ) -> None:
         padding = backend.padding
         backend.no_padding()
@@ -48,6 +50,7 @@ class Tokenizer:
         }
         self.chat_template = chat_template
         self.gives_segments = gives_segments
+        self.padding_side = padding_side or ("right" if padding is None else str(padding["direction"]))
 
     @property
     def pad_token_id(self) -> int | None:
@@ -118,11 +121,23 @@ def load_tokenizer(repository: "Repository") -> Tokenizer | None:
         return None
     return Tokenizer(
         backend,
-        lower_case=repository.sentence_transformers.do_lower_case,
+        lower_case=repository.sentence_transformers.do_lower_case or _lowers(repository),
         special_tokens=read_special_tokens(repository),
         chat_template=read_chat_template(repository),
         gives_segments=_gives_segments(repository),
+        padding_side=_padding_side(repository),
     )
+
+
+def _padding_side(repository: "Repository") -> str | None:
+    """The side that the tokenizer's config names; None for that in tokenizer.json."""
+    stated = repository.tokenizer_config.get("padding_side")
+    return stated if stated in ("left", "right") else None
+
+
+def _lowers(repository: "Repository") -> bool:
+    """Whether texts are brought into lower case though tokenizer.json does not say so, as SigLIP 2 was trained."""
+    return repository.config.get("model_type") == "siglip2"
 
 
 def _gives_segments(repository: "Repository") -> bool:
