@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from millpond.hookspecs import hookimpl
 from millpond.specs import ArchitectureSpec, ConverterSpec
-from millpond_models import catalogue, decoder_catalogue
+from millpond_models import catalogue, decoder_catalogue, tower_catalogue
 from millpond_models.encoder_catalogue import encoder_families
 from millpond_models.published import published
 from millpond_models.rotary_catalogue import rotary_encoders
@@ -37,6 +37,7 @@ def _architectures() -> Iterator[ArchitectureSpec]:
     yield from catalogue.rewards()
     yield from catalogue.sparse_encoders()
     yield from catalogue.token_encoders()
+    yield from tower_catalogue.two_towers()
 
 
 @hookimpl

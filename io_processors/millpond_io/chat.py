@@ -1,6 +1,7 @@
 """From a conversation to one text: the model's chat template, or its contents a line each where there is none."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from millpond.context import Context
@@ -10,6 +11,7 @@ from millpond_io.lengths import most_characters
 from millpond_io.templates import JinjaTemplate, read_template
 
 RESERVED = ("chat_template", "messages", "tools", "tokenize", "add_generation_prompt")
+IMAGES = ("image_url", "image_pil")  # types of parts
 ROOM = 100_000  # characters that a template may add to its messages
 
 
@@ -43,7 +45,7 @@ class Conversations:
             raise InvalidInputError(message, parameter="chat_template_kwargs")
         template = self.template if conversation.template is None else JinjaTemplate(conversation.template)
         if template is None:
-            return Prompt(text="\n".join(message["content"] for message in messages))
+            return Prompt(text="\n".join(filter(None, (message["content"] for message in messages))))
         text = template.render(self._variables(conversation, messages), self.longest)
         if conversation.continue_final_message:
             text = _opened(text, messages[-1]["content"])
@@ -56,6 +58,39 @@ class Conversations:
             "messages": messages,
             "add_generation_prompt": conversation.add_generation_prompt,
         }
+
+
+def parts_of(conversation: Conversation) -> tuple[Conversation, list[object]]:
+    """A conversation without the images in its messages, and these: URLs, or images of the program's own.
+
+    Raises:
+        InvalidInputError: If a part says that it is an image, and holds none.
+    """
+    messages: list[object] = []
+    images: list[object] = []
+    for place, message in enumerate(conversation.messages):
+        content = message.get("content") if isinstance(message, Mapping) else None
+        if not isinstance(message, Mapping) or not isinstance(content, list | tuple):
+            messages.append(message)
+            continue
+        own = [part for part in content if not _is_image(part)]
+        images += [_image_of(part, place) for part in content if _is_image(part)]
+        messages.append({**message, "content": own or ("" if content else content)})
+    return replace(conversation, messages=tuple(messages)), images
+
+
+def _is_image(part: object) -> bool:
+    return isinstance(part, Mapping) and part.get("type") in IMAGES
+
+
+def _image_of(part: Mapping[str, object], place: int) -> object:
+    kind = str(part["type"])
+    held = part.get(kind)
+    image = held.get("url") if isinstance(held, Mapping) else held
+    if image is None:
+        message = f"messages[{place}]: a part of the type {kind} must hold one, such as {{'url': ...}} under image_url"
+        raise InvalidInputError(message, parameter="messages")
+    return image
 
 
 def _message(message: object, place: int, model: str) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from millpond.config import JOINED_BY
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt
+from millpond.inputs import Prompt, parse_prompt
 from millpond.outputs import ArrayOutput
 from millpond.params import PoolingParams
 from millpond_io.chunking import merged, slices
+from millpond_io.image_prompts import ImagePrompts
+from millpond_io.image_settings import reads_images
+from millpond_io.images import GROUP
 from millpond_io.late_interaction import input_type, readers
 from millpond_io.render import Rendered
 from millpond_io.text import TextProcessor
@@ -27,6 +30,7 @@ class EmbedProcessor(TextProcessor):
         super().__init__(ctx)
         self.size = ctx.model.embedding_size
         self.readers = readers(ctx)
+        self.images = ImagePrompts(ctx) if reads_images(ctx) else None
         self.num_joined = len(ctx.pooling_type("embed").split(JOINED_BY)) if "embed" in ctx.tasks else 1
         if ctx.task_spec.per_token and ctx.projector is None and self.size is not None:
             self.size //= self.num_joined  # what is joined for a prompt is one for a token
@@ -50,6 +54,18 @@ class EmbedProcessor(TextProcessor):
             raise InvalidInputError(message, parameter="input_type")
         return completed
 
+    def parse(self, data: object) -> Prompt:
+        """Check one prompt, and read its image; see ``IOProcessor``."""
+        return super().parse(data) if self.images is None else self.images.parse(self, parse_prompt(data))
+
+    def pre_process_many(
+        self, items: Sequence[tuple[Prompt, PoolingParams]]
+    ) -> list[list[PoolingRequest] | InvalidInputError]:
+        """The requests of each prompt, all texts tokenised at once."""
+        if self.images is None:
+            return super().pre_process_many(items)
+        return self.images.requests(items, super().pre_process_many, self.task)
+
     def _with_prompt(self, item: tuple[Prompt, PoolingParams]) -> tuple[Prompt, PoolingParams] | InvalidInputError:
         found = super()._with_prompt(item)
         kind = None if isinstance(found, InvalidInputError) or not self.readers else input_type(found[1])
@@ -72,13 +88,23 @@ class EmbedProcessor(TextProcessor):
         spans = [(first, longest) if first else None] + [None] * (len(pieces) - 1)
         return [
             PoolingRequest(
-                input_ids=piece, representations=(Representation(self.task, params, span),), whole=rendered.input_ids
+                input_ids=self.renderer.filled(piece),
+                representations=(Representation(self.task, params, span),),
+                whole=rendered.input_ids,
             )
             for piece, span in zip(pieces, spans, strict=True)
         ]
 
     def post_process(self, requests: Sequence[PoolingRequest]) -> ArrayOutput:
-        """The result of one prompt; of one in pieces, the mean of theirs, weighted by the tokens that were pooled."""
+        """The result of one prompt; of one in pieces, the mean of theirs, weighted by the tokens that were pooled.
+
+        Of a text with an image it is the mean of the text's and the image's.
+        """
+        texts = [request for request in requests if request.group != GROUP]
+        if 0 < len(texts) < len(requests):
+            pair = [self.post_process(texts).array, requests[-1].results[0]]
+            params = requests[-1].representations[0].params
+            return self.output(merged(pair, [1, 1], renormalize=params.use_activation is not False))
         if len(requests) == 1:
             kept = requests[0].note
             output = super().post_process(requests)

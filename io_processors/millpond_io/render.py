@@ -12,6 +12,7 @@ from millpond.errors import InvalidInputError
 from millpond.inputs import Prompt, is_token_id
 from millpond.loading.tokenizer import Tokenizer
 from millpond.params import PoolingParams
+from millpond_io.filling import filling_of
 from millpond_io.lengths import Lengths, most_characters
 
 PLENTY = 2  # times as many tokens as are kept: so far from its cut, an excerpt's tokens are those of the whole text
@@ -31,8 +32,9 @@ class Renderer:
     def __init__(self, ctx: Context) -> None:
         self.tokenizer = ctx.tokenizer
         self.lengths = Lengths(ctx)
+        self.filling = filling_of(ctx)
         self.model = ctx.model.model
-        vocab_size = ctx.config.get("vocab_size")
+        vocab_size = ctx.config.get("vocab_size", ctx.config.of_text.get("vocab_size"))
         self.vocab_size: int | None = vocab_size if isinstance(vocab_size, int) else None
         tokens = 0 if self.tokenizer is None else self.tokenizer.backend.get_vocab_size(with_added_tokens=True)
         self.has_unknown_tokens = self.vocab_size is not None and tokens > self.vocab_size
@@ -162,18 +164,22 @@ class Renderer:
         if limit is not None and len(ids) > limit:
             side = params.truncation_side or "right"
             kept = self._tokenizer().encode_truncated(excerpt, limit, side=side, add_special_tokens=special)
-            return Rendered(np.asarray(kept, dtype=np.int64), len(ids) - len(kept))
+            return Rendered(self.filled(np.asarray(kept, dtype=np.int64)), len(ids) - len(kept))
         self.lengths.check_tokens(len(ids), params)
-        return Rendered(np.asarray(ids, dtype=np.int64))
+        return Rendered(self.filled(np.asarray(ids, dtype=np.int64)))
 
     def _cut(self, ids: Iterable[object], params: PoolingParams) -> Rendered:
         limit = self.lengths.kept(params, is_text=False)
         array = np.asarray(ids, dtype=np.int64)
         if limit is not None and len(array) > limit:
             kept = array[-limit:] if params.truncation_side == "left" else array[:limit]
-            return Rendered(kept.copy(), len(array) - limit)
+            return Rendered(self.filled(kept.copy()), len(array) - limit)
         self.lengths.check_tokens(len(array), params)
-        return Rendered(array)
+        return Rendered(self.filled(array))
+
+    def filled(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The ids with padding up to the full length, where the model reads all texts at that."""
+        return ids if self.filling is None else self.filling(ids)
 
     def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:

@@ -1,14 +1,17 @@
 """Every architecture and converter that Millpond comes with does what every model must."""
 
 import json
+from functools import partialmethod
 from types import MappingProxyType
 
+import numpy as np
 from safetensors.torch import load_file
 
 from millpond.plugins import PluginManager
 from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_weights
 from millpond.testing.conformance import ArchitectureConformance, ConverterConformance
 from millpond.testing.gritlm import tiny_gritlm
+from millpond.testing.two_towers import tiny_two_towers
 
 BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
 
@@ -91,6 +94,25 @@ def as_colbert(_, folder):
 ARCHITECTURES["HF_ColBERT"] = {"checkpoint": as_colbert}
 ARCHITECTURES["BertSpladeSparseEmbeddingModel"] = {
     "checkpoint": rewritten("BertForMaskedLM", "BertSpladeSparseEmbeddingModel", dict),
+}
+
+
+def texts_and_images(_, llm):
+    """Token ids and images of mixed sizes."""
+    random = np.random.default_rng(0)
+    longest = llm.model_config.max_model_len
+    texts = [random.integers(5, 90, size=length).tolist() for length in (7, 1, longest, 2)]
+    images = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((40, 30), (9, 50), (32, 32))]
+    return [*texts, *({"multi_modal_data": {"image": image}} for image in images), [5]]
+
+
+ARCHITECTURES |= {
+    name: {
+        "checkpoint": partialmethod(lambda _, folder, name: tiny_two_towers(name, folder), name=name),
+        "prompts": texts_and_images,
+        "reference": lambda *_: None,  # test_two_towers.py compares both towers
+    }
+    for name in ("CLIPModel", "SiglipModel", "Siglip2Model")
 }
 STEP = MappingProxyType({"pooling_type": "STEP", "step_tag_id": 7, "returned_token_ids": [5, 6]})
 SPLADE = MappingProxyType({"pooling_type": "SPLADE_MAX"})

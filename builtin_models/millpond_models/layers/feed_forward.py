@@ -11,11 +11,18 @@ from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.nn import Linear
 
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """GELU by its approximation with a sigmoid (Hendrycks and Gimpel, 2016, arXiv 1606.08415), as in CLIP."""
+    return x * (1.702 * x).sigmoid()
+
+
 HIDDEN_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {
         "gelu": functional.gelu,
         "gelu_new": partial(functional.gelu, approximate="tanh"),
         "gelu_pytorch_tanh": partial(functional.gelu, approximate="tanh"),
+        "quick_gelu": quick_gelu,
         "relu": functional.relu,
         "silu": functional.silu,
         "swish": functional.silu,

@@ -53,7 +53,19 @@ def gelu_tanh(x: Tensor) -> Tensor:
     return (0.5 * full * bent.add_(1)).to(x.dtype)
 
 
+def quick_gelu(x: Tensor) -> Tensor:
+    """``x / (1 + exp(-1.702 * x))``, in float32."""
+    full = x.float()
+    return (full / (-1.702 * full).exp_().add_(1)).to(x.dtype)
+
+
 # torch rounds its own differently at the end of the part of a tensor that a thread computes; exp and tanh it does not.
 BATCH_INVARIANT: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
-    {"silu": silu, "swish": silu, "gelu_new": gelu_tanh, "gelu_pytorch_tanh": gelu_tanh}
+    {
+        "silu": silu,
+        "swish": silu,
+        "gelu_new": gelu_tanh,
+        "gelu_pytorch_tanh": gelu_tanh,
+        "quick_gelu": quick_gelu,
+    }
 )

@@ -1,0 +1,138 @@
+"""Small random CLIP and SigLIP checkpoints: config.json, weights, a tokenizer, and how images are prepared."""
+
+import json
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from millpond.testing.checkpoints import Shape, vocabulary, write_config, write_tokenizer, write_weights
+
+TEXT_SIZE, VISION_SIZE, INNER, LAYERS, PATCH, LONGEST = 32, 24, 40, 2, 8, 20
+PROJECTION = 16  # CLIP's; SigLIP's text has the size of its images
+PROCESSORS: dict[str, dict[str, Any]] = {
+    "CLIPModel": {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": 32},
+        "crop_size": {"height": 32, "width": 32},
+    },
+    "SiglipModel": {"image_processor_type": "SiglipImageProcessor", "size": {"height": 36, "width": 36}},
+    "Siglip2Model": {
+        "image_processor_type": "Siglip2ImageProcessor",
+        "patch_size": PATCH,
+        "max_num_patches": 20,
+        "do_convert_rgb": True,
+    },
+}
+SHAPES = {"CLIPModel": {"image_size": 32}, "SiglipModel": {"image_size": 36}, "Siglip2Model": {"num_patches": 16}}
+MODEL_TYPES = {"CLIPModel": "clip", "SiglipModel": "siglip", "Siglip2Model": "siglip2"}
+
+
+def tiny_two_towers(name: str, folder: Path, *, seed: int = 0, processor: dict[str, Any] | None = None) -> Path:
+    """Write the checkpoint of "CLIPModel", "SiglipModel" or "Siglip2Model".
+
+    Args:
+        name: The architecture.
+        folder: Where to.
+        seed: Another seed gives other weights.
+        processor: What preprocessor_config.json says; by default images of the model's size.
+
+    Returns:
+        The folder.
+    """
+    config = _config(name)
+    write_config(folder, config)
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {
+        key: torch.randn(shape, generator=generator) * (prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.3)
+        for key, shape in _shapes(name, config).items()
+    }
+    tensors |= {key: tensor + 1 for key, tensor in tensors.items() if "norm" in key and key.endswith("weight")}
+    write_weights(folder, tensors)
+    write_tokenizer(folder, "bert", max_length=LONGEST)
+    settings = PROCESSORS[name] if processor is None else processor
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return folder
+
+
+def _config(name: str) -> dict[str, Any]:
+    common = {"intermediate_size": INNER, "num_hidden_layers": LAYERS}
+    tokens = vocabulary("bert")
+    text = {
+        **common,
+        "hidden_size": TEXT_SIZE,
+        "num_attention_heads": 4,
+        "vocab_size": len(tokens),
+        "max_position_embeddings": LONGEST,
+        "bos_token_id": tokens["[CLS]"],
+        "eos_token_id": tokens["[SEP]"],
+        "pad_token_id": tokens["[PAD]"],
+    }
+    vision = {**common, "hidden_size": VISION_SIZE, "num_attention_heads": 3, "patch_size": PATCH, **SHAPES[name]}
+    own = {"projection_dim": PROJECTION} if name == "CLIPModel" else {}
+    if not own:
+        text["projection_size"] = VISION_SIZE
+    parts = {"text_config": text, "vision_config": vision}
+    return {"architectures": [name], "model_type": MODEL_TYPES[name], **own, **parts}
+
+
+def _shapes(name: str, config: dict[str, Any]) -> dict[str, Shape]:
+    text, vision = config["text_config"], config["vision_config"]
+    joined = PATCH * PATCH * 3
+    shapes: dict[str, Shape] = {
+        "logit_scale": (),
+        "text_model.embeddings.token_embedding.weight": (text["vocab_size"], TEXT_SIZE),
+        "text_model.embeddings.position_embedding.weight": (LONGEST, TEXT_SIZE),
+        "vision_model.embeddings.patch_embedding.weight": (VISION_SIZE, 3, PATCH, PATCH),
+        **_norm("text_model.final_layer_norm", TEXT_SIZE),
+        **_norm("vision_model.post_layernorm", VISION_SIZE),
+        **_layers("text_model", TEXT_SIZE),
+        **_layers("vision_model", VISION_SIZE),
+    }
+    if name == "CLIPModel":
+        positions = (vision["image_size"] // PATCH) ** 2 + 1
+        shapes |= {
+            "vision_model.embeddings.class_embedding": (VISION_SIZE,),
+            "text_projection.weight": (PROJECTION, TEXT_SIZE),
+            "visual_projection.weight": (PROJECTION, VISION_SIZE),
+            **_norm("vision_model.pre_layrnorm", VISION_SIZE),
+        }
+    else:
+        positions = vision["num_patches"] if name == "Siglip2Model" else (vision["image_size"] // PATCH) ** 2
+        head = "vision_model.head"
+        shapes |= {
+            "logit_bias": (1,),
+            "logit_scale": (1,),
+            "vision_model.embeddings.patch_embedding.bias": (VISION_SIZE,),
+            f"{head}.probe": (1, 1, VISION_SIZE),
+            f"{head}.attention.in_proj_weight": (3 * VISION_SIZE, VISION_SIZE),
+            f"{head}.attention.in_proj_bias": (3 * VISION_SIZE,),
+            **_linear("text_model.head", TEXT_SIZE, VISION_SIZE),
+            **_linear(f"{head}.attention.out_proj", VISION_SIZE, VISION_SIZE),
+            **_norm(f"{head}.layernorm", VISION_SIZE),
+            **_linear(f"{head}.mlp.fc1", VISION_SIZE, INNER),
+            **_linear(f"{head}.mlp.fc2", INNER, VISION_SIZE),
+        }
+        if name == "Siglip2Model":
+            shapes["vision_model.embeddings.patch_embedding.weight"] = (VISION_SIZE, joined)
+    return {**shapes, "vision_model.embeddings.position_embedding.weight": (positions, VISION_SIZE)}
+
+
+def _layers(tower: str, size: int) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {}
+    for layer in range(LAYERS):
+        start = f"{tower}.encoder.layers.{layer}"
+        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            shapes |= _linear(f"{start}.self_attn.{part}", size, size)
+        shapes |= _linear(f"{start}.mlp.fc1", size, INNER) | _linear(f"{start}.mlp.fc2", INNER, size)
+        shapes |= _norm(f"{start}.layer_norm1", size) | _norm(f"{start}.layer_norm2", size)
+    return shapes
+
+
+def _linear(name: str, size: int, out: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (out, size), f"{name}.bias": (out,)}
+
+
+def _norm(name: str, size: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (size,), f"{name}.bias": (size,)}

@@ -1,0 +1,94 @@
+"""Decoding images that come as bytes: their size is looked at first, and what a decoder says is not passed on."""
+
+import io
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from millpond.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+logger = logging.getLogger(__name__)
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+AT_ONCE = threading.BoundedSemaphore(2)  # images that are decoded at a time: each may take some hundred megabytes
+PARAMETER = "multi_modal_data"
+NO_PILLOW = "images need Pillow: pip install 'millpond[images]'"
+DAMAGED = f"the image cannot be read: it is damaged, or none of {', '.join(FORMATS)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLimits:
+    """How large an image may be before it is decoded.
+
+    Attributes:
+        size: Of its file, in bytes.
+        pixels: Of its width times its height.
+    """
+
+    size: int = 8 * 2**20
+    pixels: int = 2**24
+
+
+OF_OTHERS = ImageLimits()
+OWN = ImageLimits(size=2**28, pixels=2**26)  # of files that the program itself names
+
+
+def decoded(content: bytes, limits: ImageLimits) -> "Image":
+    """The image in a file, the first of several, turned as the camera was held.
+
+    Raises:
+        InvalidInputError: If it is too large, damaged, or of another format; never in the decoder's words.
+    """
+    if len(content) > limits.size:
+        raise too_large(len(content), limits)
+    try:
+        return _decoded(content, limits)
+    except InvalidInputError:
+        raise
+    except MemoryError as error:
+        raise InvalidInputError("there is not enough memory to read the image", parameter=PARAMETER) from error
+    except Exception as error:  # noqa: BLE001  decoders raise what comes
+        from PIL import Image as images  # noqa: N813, PLC0415  it is here, or decoding would have ended before
+
+        logger.info("an image of %d bytes cannot be read: %r", len(content), error)
+        if isinstance(error, images.DecompressionBombError | images.DecompressionBombWarning):
+            raise _too_many_pixels(limits) from None
+        raise InvalidInputError(DAMAGED, parameter=PARAMETER) from None
+
+
+def _decoded(content: bytes, limits: ImageLimits) -> "Image":
+    try:
+        from PIL import Image as images  # noqa: N813, PLC0415  only for who has images
+        from PIL import ImageOps  # noqa: PLC0415
+    except ImportError as error:
+        raise InvalidInputError(NO_PILLOW, parameter=PARAMETER) from error
+
+    with images.open(io.BytesIO(content), formats=FORMATS) as image:
+        check_pixels(image, limits)
+        image.load()
+        turned: Image = ImageOps.exif_transpose(image)
+        return turned
+
+
+def check_pixels(image: "Image", limits: ImageLimits) -> None:
+    """Refuse an image of too many pixels, or of none."""
+    if image.width * image.height > limits.pixels:
+        raise _too_many_pixels(limits)
+    if not image.width * image.height:
+        raise InvalidInputError("the image has no pixels", parameter=PARAMETER)
+
+
+def too_large(size: int, limits: ImageLimits) -> InvalidInputError:
+    """The error of a file of too many bytes."""
+    message = (
+        f"the image is {size} bytes, and may be {limits.size}: make it smaller, the model reads a small one anyway"
+    )
+    return InvalidInputError(message, parameter=PARAMETER)
+
+
+def _too_many_pixels(limits: ImageLimits) -> InvalidInputError:
+    message = f"the image has more than {limits.pixels} pixels: make it smaller, the model reads a small one anyway"
+    return InvalidInputError(message, parameter=PARAMETER)

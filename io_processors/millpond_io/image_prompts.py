@@ -1,0 +1,102 @@
+"""Prompts that may hold an image: a text, or an image, or by choice both, whose vectors' mean is the result."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from millpond.context import Context
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.errors import InvalidInputError
+from millpond.inputs import Prompt
+from millpond.params import PoolingParams
+from millpond_io.chat import parts_of
+from millpond_io.image_files import PARAMETER
+from millpond_io.image_patches import Patches
+from millpond_io.images import Images, request_of
+
+if TYPE_CHECKING:
+    from millpond_io.text import TextProcessor
+
+MIXED = "mixed"
+WAYS = ("error", "mean")
+NAMES: Mapping[str, str] = {"CLIPModel": "CLIP", "SiglipModel": "SigLIP", "Siglip2Model": "SigLIP"}
+Item = tuple[Prompt, PoolingParams]
+Made = list[PoolingRequest] | InvalidInputError
+
+
+class ImagePrompts:
+    """What the IO processor of embeddings does with prompts of a model that reads a text or an image."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.images = Images(ctx)
+        self.name = NAMES.get(ctx.model.architecture, ctx.model.architecture)
+        self.mixed = ctx.inputs.mixed
+
+    def parse(self, processor: "TextProcessor", prompt: Prompt) -> Prompt:
+        """A prompt that is checked, its image read.
+
+        Raises:
+            InvalidInputError: If it cannot be served.
+        """
+        if prompt.conversation is not None:
+            conversation, images = parts_of(prompt.conversation)
+            prompt = processor.conversations.written(conversation)
+            prompt = replace(prompt, multi_modal_data={"image": images} if images else None)
+        if prompt.multi_modal_data is None:
+            return processor.renderer.check(prompt)
+        bare = replace(prompt, multi_modal_data=None)
+        if bare.text or bare.token_ids:
+            processor.renderer.check(bare)
+        return replace(prompt, multi_modal_data={"image": self.images.read(prompt.multi_modal_data)})
+
+    def requests(
+        self, items: Sequence[Item], of_texts: Callable[[Sequence[Item]], list[Made]], task: str
+    ) -> list[Made]:
+        """The requests of parsed prompts.
+
+        Args:
+            items: They, with their parameters.
+            of_texts: Makes those of texts.
+            task: The task that is asked.
+        """
+        texts = [(replace(prompt, multi_modal_data=None), params) for prompt, params in items if _has_text(prompt)]
+        made = iter(of_texts(texts) if texts else ())
+        return [self._made(item, next(made) if _has_text(item[0]) else [], task) for item in items]
+
+    def _made(self, item: Item, texts: Made, task: str) -> Made:
+        prompt, params = item
+        patches = (prompt.multi_modal_data or {}).get("image")
+        if isinstance(texts, InvalidInputError) or not isinstance(patches, Patches):
+            return texts
+        if texts:
+            fault = self._refusal(params, task)
+            if fault is not None:
+                return fault
+        image = request_of(patches, [Representation(task, params)])
+        if texts:
+            whole = texts[0].input_ids if texts[0].whole is None else texts[0].whole
+            texts[0].whole = np.concatenate([whole, image.input_ids])
+        return [*texts, image]
+
+    def _refusal(self, params: PoolingParams, task: str) -> InvalidInputError | None:
+        """Why a text and an image are not taken together; None if they are."""
+        way = (params.extra_kwargs or {}).get(MIXED, self.mixed)
+        if way not in WAYS:
+            return InvalidInputError(f"{MIXED}={way!r}: expected 'error' or 'mean'", parameter=MIXED)
+        if way == "mean" and task == "embed":
+            return None
+        hint = (
+            "mixed='mean' gives the mean of both vectors" if task == "embed" else "the task 'embed' can give their mean"
+        )
+        message = (
+            f"{self.name} accepts text-only or image-only inputs, not both! Image-only inputs means passing an image "
+            f"with an empty text prompt. {hint}"
+        )
+        return InvalidInputError(message, parameter=PARAMETER)
+
+
+def _has_text(prompt: Prompt) -> bool:
+    """Whether there is more to read than an image."""
+    return prompt.multi_modal_data is None or bool(prompt.text or prompt.token_ids)

@@ -1,0 +1,137 @@
+"""What a prompt says under ``multi_modal_data``: one image, in any of its forms, as the patches that a model reads."""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from millpond.context import Context
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.errors import InvalidInputError
+from millpond_io.image_files import (
+    AT_ONCE,
+    NO_PILLOW,
+    OF_OTHERS,
+    OWN,
+    PARAMETER,
+    ImageLimits,
+    check_pixels,
+    decoded,
+    too_large,
+)
+from millpond_io.image_patches import Patcher, Patches
+from millpond_io.image_settings import read_settings
+from millpond_io.media import Media
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+GROUP = "image"  # images and texts share no batch: each has a tower of its own
+EXPECTED = (
+    "expected a PIL image, a numpy array of uint8, a pathlib.Path, the bytes of a file, or a URL: data:image/..., "
+    "http(s)://... or file://..."
+)
+
+
+class Images:
+    """Reads the images of prompts, and makes requests of them."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+        self.media = Media(ctx.inputs.allowed_media_domains, ctx.inputs.allowed_local_media_path)
+
+    @cached_property
+    def patcher(self) -> Patcher:
+        """Makes patches by the settings of the checkpoint, which are read when the first image comes."""
+        return Patcher(read_settings(self.ctx))
+
+    def read(self, data: Mapping[str, object]) -> Patches:
+        """The image of a prompt.
+
+        Raises:
+            InvalidInputError: If it is none, or may not be read; if there are several, or other media.
+        """
+        other = sorted(str(key) for key in data if key != "image" and data[key] is not None)
+        if other:
+            message = f"the model {self.ctx.model.model!r} reads images; 'multi_modal_data' has {other[0]!r}"
+            raise InvalidInputError(message, parameter=PARAMETER)
+        given = data.get("image")
+        several = list(given) if isinstance(given, list | tuple) else [given]
+        if len(several) != 1:
+            message = f"At most 1 image(s) may be provided in one prompt; got {len(several)}"
+            raise InvalidInputError(message, parameter=PARAMETER)
+        content = self._content(several[0])
+        with AT_ONCE:
+            image = several[0] if content is None else decoded(content, _limits(several[0]))
+            return self.patcher(as_image(image))
+
+    def _content(self, given: Any) -> bytes | None:
+        """The bytes of an image's file; None if it is an image already."""
+        if isinstance(given, str):
+            return self.media.read(given)
+        if isinstance(given, os.PathLike):
+            return _own_file(Path(os.fsdecode(given)))
+        return bytes(given) if isinstance(given, bytes | bytearray | memoryview) else None
+
+
+def _limits(given: object) -> ImageLimits:
+    """A path is the program's own; text and bytes may be anybody's."""
+    return OWN if isinstance(given, os.PathLike) else OF_OTHERS
+
+
+def _own_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(OWN.size + 1)
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}"
+        raise InvalidInputError(message, parameter=PARAMETER) from error
+    if len(content) > OWN.size:
+        raise too_large(path.stat().st_size, OWN)
+    return content
+
+
+def as_image(given: Any) -> "Image":
+    """An image of Pillow's, or of an array, [height, width], [height, width, channels] or [channels, height, width].
+
+    Raises:
+        InvalidInputError: If it is neither, or too large.
+    """
+    try:
+        from PIL import Image as images  # noqa: N813, PLC0415  only for who has images
+    except ImportError as error:
+        raise InvalidInputError(NO_PILLOW, parameter=PARAMETER) from error
+    if isinstance(given, np.ndarray):
+        given = images.fromarray(_by_rows(given))
+    if not isinstance(given, images.Image):
+        raise InvalidInputError(f"{EXPECTED}; got {type(given).__name__}", parameter=PARAMETER)
+    check_pixels(given, OWN)
+    return given
+
+
+def _by_rows(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """The array as [height, width] or [height, width, channels]."""
+    channels = (1, 3, 4)
+    if array.ndim == 3 and array.shape[0] in channels and array.shape[2] not in channels:  # noqa: PLR2004
+        array = np.moveaxis(array, 0, -1)
+    plane = array.ndim == 2  # noqa: PLR2004
+    if array.dtype != np.uint8 or not (plane or (array.ndim == 3 and array.shape[2] in channels)):  # noqa: PLR2004
+        message = (
+            f"an array must be of uint8, [height, width] or with 1, 3 or 4 channels before or behind; got "
+            f"{list(array.shape)} of {array.dtype}. Of values from 0 to 1: (array * 255).round().astype('uint8')"
+        )
+        raise InvalidInputError(message, parameter=PARAMETER)
+    return np.ascontiguousarray(array if plane or array.shape[2] > 1 else array[..., 0])
+
+
+def request_of(patches: Patches, representations: Sequence[Representation]) -> PoolingRequest:
+    """The request of an image: its patches, and a token behind them that stands for all of it."""
+    return PoolingRequest(
+        input_ids=np.zeros(len(patches.pixels) + 1, dtype=np.int64),
+        representations=tuple(representations),
+        features={"pixels": patches.pixels, "grid": patches.grid},
+        group=GROUP,
+    )

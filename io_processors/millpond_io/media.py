@@ -1,0 +1,58 @@
+"""What a URL in a prompt leads to: bytes in itself, a file below one folder, or a file of a host that is allowed."""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+
+from millpond.errors import InvalidInputError
+from millpond_io.image_files import OF_OTHERS, PARAMETER, too_large
+from millpond_io.media_fetch import Fetcher
+from millpond_io.media_local import SCHEME, read_below
+
+DATA = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
+LONGEST_HEAD = 64
+KNOWN = (
+    "the URL of an image must begin with data:image/...;base64, or http:// or https:// or file://; a path is given as "
+    "a pathlib.Path"
+)
+
+
+class Media:
+    """Reads what URLs lead to. A URL is untrusted: nothing is fetched or read that was not allowed beforehand.
+
+    Attributes:
+        fetcher: Fetches from hosts.
+        folder: The folder that files are read from; empty for none.
+    """
+
+    def __init__(self, domains: Sequence[str], folder: str) -> None:
+        self.fetcher = Fetcher(domains=tuple(domains), largest=OF_OTHERS.size)
+        self.folder = folder
+
+    def read(self, url: str) -> bytes:
+        """The bytes that a URL leads to.
+
+        Raises:
+            InvalidInputError: If it is of no known kind, or not allowed, or there is nothing.
+        """
+        head = url[:LONGEST_HEAD]
+        match = DATA.match(head)
+        if match is not None:
+            return _of_base64(url, match.end())
+        scheme = head.lower()
+        if scheme.startswith(("http://", "https://")):
+            return self.fetcher.fetch(url)
+        if scheme.startswith(SCHEME):
+            return read_below(self.folder, url, largest=OF_OTHERS.size)
+        raise InvalidInputError(KNOWN, parameter=PARAMETER)
+
+
+def _of_base64(url: str, start: int) -> bytes:
+    size = (len(url) - start) * 3 // 4
+    if size > OF_OTHERS.size + 2:  # before it is decoded; with padding
+        raise too_large(size, OF_OTHERS)
+    try:
+        return base64.b64decode(url[start:], validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidInputError("the data: URL of an image is no base64", parameter=PARAMETER) from None

@@ -1,0 +1,35 @@
+"""Which addresses a server may be sent to by those who use it: public ones, in whatever way they are written."""
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+# What ``is_global`` says of these is not enough: they lead to addresses that stand inside of them, or to nobody's.
+PUBLIC_V6 = IPv6Network("2000::/3")
+WITH_ADDRESS_INSIDE = (
+    IPv6Network("64:ff9b::/96"),  # NAT64 (RFC 6052)
+    IPv6Network("64:ff9b:1::/48"),  # NAT64 of a network's own (RFC 8215)
+    IPv6Network("2001::/32"),  # Teredo (RFC 4380)
+    IPv6Network("2002::/16"),  # 6to4 (RFC 3056)
+)
+
+
+def is_public(text: str) -> bool:
+    """Whether an address, as the resolver writes it, is one of the public internet."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, IPv4Address):
+        return _is_public_v4(address)
+    if address.ipv4_mapped is not None:
+        return _is_public_v4(address.ipv4_mapped)
+    return _is_public_v6(address)
+
+
+def _is_public_v4(address: IPv4Address) -> bool:
+    return address.is_global and not (address.is_multicast or address.is_reserved)
+
+
+def _is_public_v6(address: IPv6Address) -> bool:
+    if address.scope_id is not None or address not in PUBLIC_V6 or not address.is_global:
+        return False
+    return not any(address in network for network in WITH_ADDRESS_INSIDE)

@@ -1,0 +1,269 @@
+"""CLIP and SigLIP: texts and images of all sizes and modes as transformers has them, on random tiny weights."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from millpond import CheckpointError, InvalidInputError, PoolingParams
+from millpond.testing.two_towers import PROCESSORS, tiny_two_towers
+
+NAMES = ("CLIPModel", "SiglipModel", "Siglip2Model")
+PIL_CLASSES = {
+    "CLIPModel": ("clip.image_processing_pil_clip", "CLIPImageProcessorPil"),
+    "SiglipModel": ("siglip.image_processing_pil_siglip", "SiglipImageProcessorPil"),
+    "Siglip2Model": ("siglip2.image_processing_pil_siglip2", "Siglip2ImageProcessorPil"),
+}
+BARE = PoolingParams(use_activation=False)
+RANDOM = np.random.default_rng(0)
+SIZES = ((32, 32), (50, 31), (31, 50), (20, 90), (33, 33), (5, 3), (1, 1), (1, 40), (64, 64), (37, 200))
+MODES = ("RGB", "RGBA", "LA", "L", "P", "CMYK", "1", "I;16", "YCbCr")
+
+
+def picture(height, width, mode="RGB"):
+    """A random image of a mode."""
+    if mode == "I;16":
+        return Image.fromarray(RANDOM.integers(0, 2**16, (height, width), dtype=np.uint16))
+    image = Image.fromarray(RANDOM.integers(0, 256, (height, width, 4), dtype=np.uint8), mode="RGBA")
+    return image if mode == "RGBA" else image.convert(mode)
+
+
+def processor_of(name, folder):
+    """transformers' own image processor, in the class that needs no torchvision."""
+    module, kind = PIL_CLASSES[name]
+    return getattr(importlib.import_module(f"transformers.models.{module}"), kind).from_pretrained(folder)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def model(request, tmp_path_factory):
+    """The name, the folder, and transformers' model and image processor."""
+    transformers = pytest.importorskip("transformers")
+    folder = tiny_two_towers(request.param, tmp_path_factory.mktemp(request.param))
+    loaded = getattr(transformers, request.param).from_pretrained(folder, dtype=torch.float32).eval()
+    return request.param, folder, loaded, processor_of(request.param, folder)
+
+
+def embed(llm, prompts, params=BARE):
+    return [one.outputs.array for one in llm.embed(prompts, pooling_params=params, use_tqdm=False)]
+
+
+def of_image(image):
+    return {"prompt": "", "multi_modal_data": {"image": image}}
+
+
+def expected_images(model, images):
+    _, _, reference, processor = model
+    with torch.inference_mode():
+        batches = [processor(image, return_tensors="pt") for image in images]
+        return [reference.get_image_features(**batch).pooler_output[0].numpy() for batch in batches]
+
+
+def assert_close(found, expected, tolerance=1e-5):
+    assert max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True)) <= tolerance
+
+
+def test_images_of_all_sizes_are_as_transformers_has_them(model, load):
+    images = [picture(*size) for size in SIZES]
+    assert_close(embed(load(model[1]), [of_image(image) for image in images]), expected_images(model, images))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_images_of_all_modes_are_as_transformers_has_them(model, load, mode):
+    images = [picture(40, 33, mode), picture(32, 32, mode)]
+    assert_close(embed(load(model[1]), [of_image(image) for image in images]), expected_images(model, images))
+
+
+def test_pixels_are_those_of_transformers_to_the_last_digit(model, load):
+    name, folder, _, processor = model
+    for size in SIZES:
+        image = picture(*size)
+        (request,) = requests_of(load(folder), of_image(image))
+        pixels, (rows, columns) = request.features["pixels"], request.features["grid"]
+        expected = processor(image, return_tensors="np")["pixel_values"][0]
+        if name != "Siglip2Model":  # [channels, height, width]
+            cut = expected[:, : rows * 8, : columns * 8].reshape(3, rows, 8, columns, 8)
+            expected = cut.transpose(1, 3, 2, 4, 0).reshape(rows * columns, -1)
+        assert np.array_equal(pixels, expected[: rows * columns])
+        assert len(request.input_ids) == rows * columns + 1
+
+
+def requests_of(llm, prompt):
+    processor = llm.pipeline.processor("embed")
+    return processor.pre_process(processor.parse(prompt), processor.pooling_params(None))
+
+
+def test_texts_are_as_transformers_has_them(model, load):
+    name, folder, reference, _ = model
+    llm = load(folder)
+    texts = ["water", "the old red boat", "snow on the hill by the sea and under one sky"]
+    ids = [one.prompt_token_ids for one in llm.embed(texts, use_tqdm=False)]
+    with torch.inference_mode():
+        expected = [reference.get_text_features(torch.tensor([own])).pooler_output[0].numpy() for own in ids]
+    assert (name == "CLIPModel") == (len({len(own) for own in ids}) > 1)
+    assert_close(embed(llm, texts), expected)
+
+
+@pytest.mark.parametrize("name", ["SiglipModel", "Siglip2Model"])
+def test_siglip_texts_are_filled_up_as_transformers_fills_them(tmp_path, load, name):
+    transformers = pytest.importorskip("transformers")
+    folder = tiny_two_towers(name, tmp_path)
+    for side in ("right", "left"):
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "padding_side": side}), encoding="utf-8")
+        tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+        expected = tokenizer(["cold rain", "sun"], padding="max_length")["input_ids"]
+        llm = load(folder)
+        assert [one.prompt_token_ids for one in llm.embed(["cold rain", "sun"], use_tqdm=False)] == expected
+        assert [one.prompt_token_ids for one in llm.embed([[5, 6, 7]], use_tqdm=False)] == [
+            [5, 6, 7] + [0] * 17 if side == "right" else [0] * 17 + [5, 6, 7]
+        ]
+
+
+def test_siglip_2_brings_texts_into_lower_case(tmp_path, load):
+    folder = tiny_two_towers("Siglip2Model", tmp_path)
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "normalizer": None}), encoding="utf-8")
+    llm = load(folder)
+    found = embed(llm, ["Snow", "snow"])
+    assert np.array_equal(*found)
+
+
+def test_texts_and_images_of_one_call_are_what_they_are_alone(model, load):
+    llm = load(model[1], max_num_batched_tokens=64)
+    prompts = ["water", of_image(picture(40, 50)), [5, 6, 7], of_image(picture(9, 50)), "old boat"] * 3
+    together = embed(llm, prompts)
+    assert_close(together, [embed(llm, [prompt])[0] for prompt in prompts])
+    assert {len(vector) for vector in together} == {llm.model_config.embedding_size}
+    normed = embed(llm, prompts[:2], PoolingParams())
+    assert_close([np.linalg.norm(vector) for vector in normed], [np.float32(1), np.float32(1)])
+
+
+def test_token_vectors_of_an_image_are_its_patches_and_the_whole(model, load):
+    llm = load(model[1])
+    image = of_image(picture(32, 32))
+    (tokens,) = llm.encode([image], BARE, pooling_task="token_embed", use_tqdm=False)
+    assert tokens.outputs.array.shape == (len(tokens.prompt_token_ids), llm.model_config.embedding_size)
+    assert_close([tokens.outputs.array[-1]], embed(llm, [image]))
+
+
+def test_a_config_that_says_little_means_the_published_sizes(tmp_path):
+    from millpond.loading.arguments import read_arguments
+    from millpond.loading.build import resolve_model
+    from millpond.plugins import get_plugin_manager
+
+    transformers = pytest.importorskip("transformers")
+    for name, size in (("CLIPModel", 512), ("SiglipModel", 768), ("Siglip2Model", 768)):
+        config = {"architectures": [name], "text_config": {}, "vision_config": {}, "torch_dtype": "float32"}
+        folder = tmp_path / name
+        folder.mkdir()
+        folder.joinpath("config.json").write_text(json.dumps(config), encoding="utf-8")
+        resolution, _ = resolve_model(get_plugin_manager().registry, str(folder), read_arguments({}))
+        expected = getattr(transformers, name.replace("Model", "Config"))()
+        for part in ("text_config", "vision_config"):
+            for key, value in resolution.config[part].items():
+                assert getattr(getattr(expected, part), key) == value, (name, part, key)
+        assert resolution.embedding_size == size
+        assert resolution.max_model_len.value == expected.text_config.max_position_embeddings
+
+
+# --- how images are prepared ------------------------------------------------------------------------------------------
+
+SETTINGS = {
+    "old files": ("CLIPModel", {"feature_extractor_type": "CLIPFeatureExtractor", "size": 32, "crop_size": 32}),
+    "a larger edge": ("CLIPModel", {**PROCESSORS["CLIPModel"], "size": {"shortest_edge": 45}}),
+    "a smaller edge": ("CLIPModel", {**PROCESSORS["CLIPModel"], "size": {"shortest_edge": 19}}),
+    "an odd edge": ("CLIPModel", {**PROCESSORS["CLIPModel"], "size": {"shortest_edge": 33}, "resample": 2}),
+    "other numbers": ("CLIPModel", {**PROCESSORS["CLIPModel"], "image_mean": [0.1, 0.2, 0.3], "image_std": 0.7}),
+    "not normalised": ("SiglipModel", {**PROCESSORS["SiglipModel"], "do_normalize": False, "resample": 0}),
+    "not scaled": ("SiglipModel", {**PROCESSORS["SiglipModel"], "do_rescale": False}),
+    "nulls": ("SiglipModel", {**PROCESSORS["SiglipModel"], "do_convert_rgb": True, "crop_size": None}),
+    "few patches": ("Siglip2Model", {**PROCESSORS["Siglip2Model"], "max_num_patches": 3}),
+    "many patches": ("Siglip2Model", {**PROCESSORS["Siglip2Model"], "max_num_patches": 100}),
+}
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_the_settings_beside_the_model_are_taken(tmp_path, load, case):
+    transformers = pytest.importorskip("transformers")
+    name, settings = SETTINGS[case]
+    folder = tiny_two_towers(name, tmp_path, processor=settings)
+    own = {key: value for key, value in settings.items() if not (key == "image_std" and value == 0.7)}
+    if own != settings:  # one number for all channels is written as three
+        folder.joinpath("preprocessor_config.json").write_text(json.dumps({**settings, "image_std": [0.7] * 3}))
+    reference = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32).eval()
+    images = [picture(*size) for size in SIZES if min(size) > 1]
+    expected = expected_images((name, folder, reference, processor_of(name, folder)), images)
+    assert_close(embed(load(folder), [of_image(image) for image in images]), expected, 1e-4)
+
+
+def test_settings_in_the_file_of_the_whole_processor_are_taken(tmp_path, load):
+    folder = tiny_two_towers("CLIPModel", tmp_path)
+    image = of_image(picture(40, 50))
+    expected = embed(load(folder), [image])
+    settings = folder.joinpath("preprocessor_config.json")
+    folder.joinpath("processor_config.json").write_text(
+        json.dumps({"image_processor": json.loads(settings.read_text())})
+    )
+    settings.unlink()
+    assert_close(embed(load(folder), [image]), expected, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        (
+            "CLIPModel",
+            {"image_processor_type": "BlipImageProcessor"},
+            "names 'BlipImageProcessor', whose steps are not",
+        ),
+        ("CLIPModel", {**PROCESSORS["CLIPModel"], "size": {"longest_edge": 3}}, "a size must be a number, or have"),
+        ("CLIPModel", {**PROCESSORS["CLIPModel"], "resample": 9}, "resample 9 is no filter"),
+        ("CLIPModel", {**PROCESSORS["CLIPModel"], "image_mean": [1]}, "must be three numbers each"),
+        ("Siglip2Model", {**PROCESSORS["Siglip2Model"], "patch_size": 4}, "patch_size 4, and config.json has"),
+    ],
+)
+def test_settings_that_are_not_known_are_refused_when_an_image_comes(tmp_path, load, name, settings, said):
+    llm = load(tiny_two_towers(name, tmp_path, processor=settings))
+    assert len(embed(llm, ["water"])) == 1
+    with pytest.raises(CheckpointError, match=said):
+        embed(llm, [of_image(picture(4, 4))])
+
+
+def test_images_of_another_size_than_the_model_reads_are_refused(tmp_path, load):
+    llm = load(tiny_two_towers("CLIPModel", tmp_path, processor={**PROCESSORS["CLIPModel"], "crop_size": 24}))
+    with pytest.raises(InvalidInputError, match=r"becomes 3 by 3 patches .* which reads \(4, 4\)"):
+        embed(llm, [of_image(picture(40, 40))])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"vision_config": {"image_size": 4}}, "image_size 4 with patch_size 8"),
+        ({"vision_config": {"num_attention_heads": 5}}, "hidden_size 24 cannot be shared among num_attention_heads 5"),
+        ({"text_config": {"hidden_act": "swoosh"}}, "hidden_act 'swoosh'; known are gelu"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused(tmp_path, load, change, said):
+    with pytest.raises(CheckpointError, match=said):
+        load(tiny_two_towers("CLIPModel", tmp_path), hf_overrides=change)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"num_patches": 15}, "num_patches 15 is no square"), ({"vision_use_head": False}, "vision_use_head is false")],
+)
+def test_a_siglip_2_config_that_cannot_be_is_refused(tmp_path, load, change, said):
+    with pytest.raises(CheckpointError, match=said):
+        load(tiny_two_towers("Siglip2Model", tmp_path), hf_overrides={"vision_config": change})
+
+
+def test_the_tiny_checkpoints_are_the_same_each_time(tmp_path):
+    for name in NAMES:
+        one, other = (tiny_two_towers(name, tmp_path / side / name) for side in ("a", "b"))
+        assert [Path(path).read_bytes() for path in sorted(one.iterdir())] == [
+            Path(path).read_bytes() for path in sorted(other.iterdir())
+        ]
