@@ -1,4 +1,4 @@
-"""Who is compared: Millpond in its forms, and sentence-transformers on each of its backends."""
+"""Who is compared: Millpond in its forms, sentence-transformers on each of its backends, and another server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class Contestant:
     Attributes:
         name: What it is called on the command line and in JSON files.
         label: What it is called in tables and charts.
-        engine: What a worker calls it: "millpond" or "sentence-transformers".
+        engine: What a worker calls it: "millpond" or "sentence-transformers"; of a server alone, "infinity".
         environment: The file in peers/ that its environment is made from; None for the benchmark's own.
         form: The form of the model that it reads: "checkpoint", "onnx" or "openvino".
         options: What it is loaded with, beside the model.
@@ -105,18 +105,21 @@ ALL = (
         quantised=INT8_OPENVINO,
     ),
 )
-BY_NAME: Mapping[str, Contestant] = {contestant.name: contestant for contestant in ALL}
+INFINITY = Contestant(name="infinity", label="infinity", engine="infinity", environment="infinity")
+SERVERS = ("millpond", "millpond-int8", "infinity")  # who serves; the others embed offline
+BY_NAME: Mapping[str, Contestant] = {contestant.name: contestant for contestant in (*ALL, INFINITY)}
 LEFT_TO_FULL_RUNS = frozenset({"millpond-deterministic", "st-onnx", "st-onnx-int8"})
 REFERENCE = "st-torch"  # whose vectors the others' are compared with
 
 
 def default_names(flags: frozenset[str]) -> tuple[str, ...]:
-    """All contestants; where OpenVINO computes in float32 anyway, it is not measured twice.
+    """All that embed offline; where OpenVINO computes in float32 anyway, it is not measured twice.
 
     Args:
         flags: What the processor can do, as /proc/cpuinfo names it.
     """
-    return tuple(name for name in BY_NAME if name != "st-openvino-float32" or flags & BFLOAT16_FLAGS)
+    names = (contestant.name for contestant in ALL)
+    return tuple(name for name in names if name != "st-openvino-float32" or flags & BFLOAT16_FLAGS)
 
 
 def brief_names(flags: frozenset[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contestants import Contestant, brief_names, chosen, default_names
+from contestants import ALL, BY_NAME, SERVERS, Contestant, brief_names, chosen, default_names
 from environments import console, default_folder
 from machine import describe_machine, processor_flags
 from models import Model, minilm
@@ -32,6 +32,7 @@ class Settings:
         environments: Where environments and exported models are kept.
         output: The folder that the figures are written to.
         workloads: What is measured, of the question's workloads; empty for all.
+        seconds: How long each works in a round, where the question is how much is done in a time.
     """
 
     question: str
@@ -43,6 +44,7 @@ class Settings:
     environments: Path
     output: Path
     workloads: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     def wants(self, workload: str) -> bool:
         """Whether a workload is measured."""
@@ -53,7 +55,14 @@ class Settings:
         return min(self.texts or (brief if self.short else full), full)
 
 
-def read_settings(question: str, about: str | None, *, rounds: int = 5, short_rounds: int = 3) -> Settings:
+def read_settings(
+    question: str,
+    about: str | None,
+    *,
+    rounds: int = 5,
+    short_rounds: int = 3,
+    seconds: tuple[float, float] | None = None,
+) -> Settings:
     """Read the command line.
 
     Args:
@@ -61,6 +70,7 @@ def read_settings(question: str, about: str | None, *, rounds: int = 5, short_ro
         about: Its docstring.
         rounds: How often each contestant works in a full run.
         short_rounds: How often in a short one.
+        seconds: Of a question to servers: how long each works in a round of a full and of a short run.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="fewer rounds, texts and contestants")
@@ -76,11 +86,18 @@ def read_settings(question: str, about: str | None, *, rounds: int = 5, short_ro
         help="where the peers' environments and models are kept (default: %(default)s)",
     )
     parser.add_argument("--output", type=Path, default=RESULTS, help="where figures go (default: %(default)s)")
+    full, brief = seconds or (0.0, 0.0)
+    if seconds:
+        parser.add_argument("--seconds", type=float, help=f"how long a round takes (default: {full}, short {brief})")
     given = parser.parse_args()
-    usual = default_names(processor_flags())
-    names = brief_names(processor_flags()) if given.short else usual
+    usual = default_names(processor_flags()) if seconds is None else SERVERS
+    names = brief_names(processor_flags()) if given.short and seconds is None else usual
     if given.contestants:
-        names = usual if given.contestants == "all" else tuple(given.contestants.split(","))
+        names = (
+            usual
+            if given.contestants == "all"
+            else _taking_part(given.contestants.split(","), serving=seconds is not None)
+        )
     return Settings(
         question=question,
         short=given.short,
@@ -91,7 +108,21 @@ def read_settings(question: str, about: str | None, *, rounds: int = 5, short_ro
         environments=given.environments,
         output=given.output,
         workloads=tuple(given.workloads.split(",")) if given.workloads else (),
+        seconds=getattr(given, "seconds", None) or (brief if given.short else full),
     )
+
+
+def _taking_part(names: list[str], *, serving: bool) -> tuple[str, ...]:
+    """Of some contestants those that can take part, where others are for other questions.
+
+    Raises:
+        SystemExit: If there is none.
+    """
+    possible = SERVERS if serving else tuple(contestant.name for contestant in ALL)
+    taking = tuple(name for name in names if name in possible or name not in BY_NAME)  # who is unknown is told of later
+    if not taking:
+        raise SystemExit(f"{', '.join(names)}: none can take part here; there are: {', '.join(possible)}")
+    return taking
 
 
 def new_result(settings: Settings) -> Result:

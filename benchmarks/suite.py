@@ -15,6 +15,7 @@ from settings import RESULTS
 
 HERE = Path(__file__).parent
 QUESTIONS = ("embed_throughput", "latency", "memory", "int8_quality", "tokenisation")
+ON_LINUX = ("serve_throughput",)  # asks /proc
 
 
 def main() -> int:
@@ -25,7 +26,8 @@ def main() -> int:
     arguments, passed_on = parser.parse_known_args()
     failed: list[str] = []
     begun = time.perf_counter()
-    for question in (*QUESTIONS, *(("gpu",) if has_cuda() else ())):
+    here = (*QUESTIONS, *(ON_LINUX if sys.platform == "linux" else ()), *(("gpu",) if has_cuda() else ()))
+    for question in here:
         console.rule(question)
         if _run(f"{question}.py", "--output", str(arguments.output), *passed_on):
             failed.append(question)

@@ -158,6 +158,40 @@ def _stages(stages: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
     yield table(["", *map(label, stages)], rows)
 
 
+def serving(result: Result) -> str:
+    """Answers a second, how long they took, and where the servers' CPU time went; ratios to each peer."""
+    head = (
+        f"**{result['workload']}, {result['model']}**: {result['clients']} clients, {result['texts_of_a_request']:.1f} "
+        f"texts of {result['tokens_of_a_text']:.0f} tokens a request, {result['seconds']:g} s a round"
+    )
+    rows = (
+        [
+            label(name),
+            *(spread(row[figure]) for figure in ("requests_per_second", "requests_per_cpu_second")),
+            *(spread(row[figure], 0) for figure in ("p50_ms", "p99_ms")),
+            spread(row["busy_cores"], 2),
+            f"{row['cosine_to_reference']['mean']:.4f}",
+        ]
+        for name, row in result["rows"].items()
+    )
+    columns = ["", "requests / s", "requests / CPU s", "p50, ms", "p99, ms", "cores busy", "cosine, mean"]
+    parts = [contestants(result), head, table(columns, rows)]
+    if result["ratios"]:
+        clocks = {"wall": "a second", "cpu": "a CPU second"}
+        parts += ["How many times as many requests as the peer:", ratio_table(result["ratios"], clocks)]
+    shares = (
+        [
+            label(name),
+            *(percentages(row[f"{part}_share"]) for part in ("event_loop", "computing", "other")),
+            percentages(row["clients_share_of_a_core"]),
+        ]
+        for name, row in result["rows"].items()
+    )
+    columns = ["", "event loop: HTTP, JSON, checks, metrics", "computing", "tokenising, queues, log", "clients"]
+    told = "Where the CPU time of each server went, by its threads; and what share of a core the clients took:"
+    return "\n\n".join([*parts, told, table(columns, shares)])
+
+
 def memory(result: Result) -> str:
     """The memory of each once it is loaded, and at its peak."""
     rows = ([label(name), spread(row["loaded_mib"]), spread(row["peak_mib"])] for name, row in result["rows"].items())
@@ -230,9 +264,16 @@ def spread(found: Mapping[str, float], digits: int | None = None) -> str:
     return f"{median} [{low}-{high}]"
 
 
+def percentages(found: Mapping[str, float]) -> str:
+    """A share with its range."""
+    median, low, high = (f"{found[name]:.1%}" for name in ("median", "low", "high"))
+    return f"{median} [{low}-{high}]"
+
+
 TABLES: Mapping[str, Callable[[Result], str]] = {
     "embed_throughput": throughput,
     "latency": latency,
+    "serve_throughput": serving,
     "memory": memory,
     "int8_quality": int8_quality,
     "tokenisation": tokenisation,

@@ -13,6 +13,8 @@ SHORTEST, LONGEST = 5, 256  # tokens, special tokens included
 SPECIAL = 2  # [CLS] and [SEP]
 MEDIAN, SPREAD = 45.0, 0.75  # of the log-normal distribution of lengths: its mean is about 60
 SHORT = 8, 12  # tokens of a short text, special tokens included: 10 in the mean
+ASKED = 6, 32  # tokens of a text of a request, special tokens included
+TEXTS_OF_REQUEST = 1, 4
 FEWEST_CHARACTERS = 40  # of a paragraph
 PROSE = 0.9  # the share of letters and spaces from which a paragraph is prose, not code or a table
 
@@ -71,6 +73,16 @@ def short(tokenizer: Tokenizer, count: int, *, seed: int = 20261123) -> Workload
     rng = np.random.default_rng(seed)
     lengths: list[int] = rng.integers(*SHORT, size=count, endpoint=True).tolist()
     return _cut("W3", tokenizer, lengths, rng)
+
+
+def requests(tokenizer: Tokenizer, count: int, *, seed: int = 20261124) -> tuple[Workload, list[list[str]]]:
+    """W4: prose of 6 to 32 tokens, one to four texts a request of a server; all texts, and by request."""
+    rng = np.random.default_rng(seed)
+    sizes: list[int] = rng.integers(*TEXTS_OF_REQUEST, size=count, endpoint=True).tolist()
+    lengths: list[int] = rng.integers(*ASKED, size=sum(sizes), endpoint=True).tolist()
+    workload = _cut("W4", tokenizer, lengths, rng)
+    texts = iter(workload.texts)
+    return workload, [[next(texts) for _ in range(size)] for size in sizes]
 
 
 def _mixed_lengths(rng: np.random.Generator, count: int) -> list[int]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tokenisation
 import torch
-from contestants import BY_NAME, default_names
+from contestants import ALL, SERVERS, default_names
 from device import timed_run
 from settings import read_settings, write
 from tables import markdown
@@ -179,6 +179,19 @@ def test_an_unknown_contestant_is_refused(monkeypatch):
         read_settings("x", "About.")
 
 
+def test_servers_and_those_who_embed_offline_are_asked_different_questions(monkeypatch):
+    def names(*typed, **question):
+        monkeypatch.setattr(sys, "argv", ["x", *typed])
+        return tuple(contestant.name for contestant in read_settings("x", "About.", **question).contestants)
+
+    assert names(seconds=(20, 5)) == names("--short", seconds=(20, 5)) == SERVERS
+    assert "infinity" not in names("--contestants", "all")
+    assert names("--contestants", "millpond,infinity,st-torch") == ("millpond", "st-torch")
+    assert names("--contestants", "millpond,infinity,st-torch", seconds=(20, 5)) == ("millpond", "infinity")
+    with pytest.raises(SystemExit, match="infinity: none can take part here; there are: millpond,"):
+        names("--contestants", "infinity")
+
+
 def test_openvino_is_measured_twice_where_it_chooses_bfloat16():
     assert "st-openvino-float32" not in default_names(frozenset({"avx512f", "avx512_vnni"}))
-    assert set(default_names(frozenset({"avx512_bf16"}))) == set(BY_NAME)
+    assert default_names(frozenset({"avx512_bf16"})) == tuple(contestant.name for contestant in ALL)
