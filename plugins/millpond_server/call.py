@@ -22,6 +22,7 @@ class Call:
         settings: How the server is run.
         state: What the server's parts know of one another.
         ignored: The fields of the body that nothing reads.
+        bulk: Whether it lets others pass.
     """
 
     request_id: str
@@ -32,6 +33,7 @@ class Call:
     settings: Settings
     state: Any = None
     ignored: tuple[str, ...] = ()
+    bulk: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
 
     def id(self, prefix: str) -> str:
@@ -41,7 +43,7 @@ class Call:
     @property
     def priority(self) -> int:
         """The lane of the request: work in bulk waits behind what somebody waits for."""
-        return 1 if self.headers.get("x-millpond-lane") == "bulk" else 0
+        return 1 if self.bulk else 0
 
 
 def new_id() -> str:

@@ -18,6 +18,7 @@ from millpond_server.admission import admit
 from millpond_server.body import ClientGoneError, check_media_type, parse_json, read_body, unread, validate
 from millpond_server.call import Call, new_id
 from millpond_server.errors import ApiError, as_api_error
+from millpond_server.lanes import is_bulk
 from millpond_server.models import Models
 from millpond_server.settings import Settings
 from millpond_server.token_ids import TokenIds
@@ -75,9 +76,12 @@ class Endpoint:
         request: Any = None
         named: object = None
         ignored: tuple[str, ...] = ()
+        value: Any = None
+        size = 0
         if self.method == "POST":
             body = await read_body(scope, receive, self.settings.limits)
-            request, named, ignored = self._validated(scope, headers, body)
+            size = len(body)
+            value, request, named, ignored = self._validated(scope, headers, body)
         served = self.models.get(named)
         scope["millpond.model"] = served.name
         call = Call(
@@ -89,6 +93,7 @@ class Endpoint:
             settings=self.settings,
             state=self.state,
             ignored=ignored,
+            bulk=is_bulk(headers, value, size, served, self.entry.spec.tasks),
         )
         scope["millpond.call"] = call
         seconds = self._deadline(headers)
@@ -100,15 +105,17 @@ class Endpoint:
             response.headers[IGNORED] = ", ".join(ignored)
         return response
 
-    def _validated(self, scope: Scope, headers: dict[str, str], body: bytes) -> tuple[Any, object, tuple[str, ...]]:
-        """The request, the model that it names, and the fields that nobody reads."""
+    def _validated(
+        self, scope: Scope, headers: dict[str, str], body: bytes
+    ) -> tuple[Any, Any, object, tuple[str, ...]]:
+        """The body, the request that it is, the model that it names, and the fields that nobody reads."""
         if self.request is None and not body:
-            return None, None, ()
+            return None, None, None, ()
         check_media_type(headers)
         value = parse_json(body)
-        request = value if self.request is None else validate(self.request, value)
         self.token_ids.check(value, scope)
-        return request, value.get("model") if isinstance(value, dict) else None, unread(request, value)
+        request = value if self.request is None else validate(self.request, value)
+        return value, request, value.get("model") if isinstance(value, dict) else None, unread(request, value)
 
     def _deadline(self, headers: dict[str, str]) -> float | None:
         stated = headers.get("x-request-timeout-ms")

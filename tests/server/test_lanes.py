@@ -1,0 +1,165 @@
+"""Two lanes: what is large lets what is small pass, without being told to, and a search is as quick as ever."""
+
+import concurrent.futures
+import sys
+import threading
+import time
+
+import orjson
+import pytest
+
+from millpond_server.lanes import has_more_tokens
+
+MINILM = "all-MiniLM-L6-v2"
+PATIENCE = 60
+MANY = [f"a boat on the sea {number}" for number in range(300)]  # some 1,700 tokens
+RANKED = {"query": "a boat", "documents": MANY}
+
+
+@pytest.fixture
+def pool():
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        yield pool
+
+
+def eventually(check):
+    end = time.monotonic() + PATIENCE
+    while not check():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"input": "a boat"}, False),
+        ({"input": "a boat " * 400}, True),
+        ({"input": ["a boat"] * 90}, False),
+        ({"input": ["a boat on the sea"] * 300}, True),
+        ({"input": list(range(400))}, False),
+        ({"input": list(range(600))}, True),
+        ({"input": [[1, 2, 3]] * 200}, True),
+        ({"input": "水" * 1000}, True),
+        ({"texts": ["a boat " * 100] * 6}, True),
+        ({"inputs": [{"text": "a boat " * 100}] * 6}, True),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a boat " * 400}]}]}, True),
+        ({"input": [{"image": "data:image/png;base64," + "A" * 100_000}]}, False),
+        ({"input": [{"image": "data:image/png;base64," + "A" * 10}] * 3}, True),
+    ],
+)
+def test_the_tokens_of_a_body_are_guessed(body, expected):
+    assert has_more_tokens(body, 512, longest=8192) is expected
+
+
+def test_a_long_text_is_no_more_than_what_is_left_of_it():
+    assert not has_more_tokens({"input": "a boat " * 10_000}, 512, longest=256)
+
+
+def test_guessing_is_cheap():
+    body = orjson.loads(orjson.dumps({"input": [[1] * 150] * 2000, "more": [["a"]] * 2000}))
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert not has_more_tokens(body, 1_000_000, longest=256)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "lane", "priority"),
+    [
+        ("/v1/embeddings", {"input": "a boat"}, None, 0),
+        ("/v1/embeddings", {"input": MANY}, None, 1),
+        ("/v1/embeddings", {"input": MANY}, "interactive", 0),
+        ("/v1/embeddings", {"input": "a boat"}, "bulk", 1),
+        ("/v1/embeddings", {"input": MANY, "priority": 7}, None, 8),
+        ("/embed", {"inputs": MANY}, None, 1),
+        ("/v2/embed", {"texts": MANY, "input_type": "search_document", "embedding_types": ["float"]}, None, 1),
+        ("/rerank", RANKED, None, 0),
+        ("/invocations", RANKED, None, 0),
+        ("/rerank", RANKED, "bulk", 1),
+    ],
+)
+def test_a_request_takes_the_lane_of_its_size_unless_it_says_which(
+    local, watch, gate, pool, path, body, lane, priority
+):
+    server = local()
+    headers = {} if lane is None else {"x-millpond-lane": lane}
+    watch(gate)
+    with server.client() as client:
+        asked = pool.submit(client.post, path, json=body, headers=headers)
+        gate.wait()
+        found = {request.priority for request in server.llm.engine.waiting()}
+        gate.may_pass.set()
+        assert asked.result().status_code == 200
+    assert found == {priority}
+
+
+def test_a_lane_that_there_is_none_of_is_refused(local):
+    with local().client() as client:
+        answered = client.post("/v1/embeddings", json={"input": "a"}, headers={"x-millpond-lane": "fast"})
+    assert (answered.status_code, "interactive, bulk" in answered.text) == (400, True)
+
+
+def test_behind_a_flood_a_question_waits_for_the_batch_that_runs_and_no_other(local, watch, gate, pool):
+    server = local()
+    seen = []
+
+    def forward(sequences):
+        gate(sequences)
+        seen.append(len(sequences))
+
+    with server.client() as client:
+        watch(forward)
+        flood = [pool.submit(client.post, "/v1/embeddings", json={"input": MANY}) for _ in range(8)]
+        gate.wait()
+        eventually(lambda: server.llm.engine.pending == 8 * len(MANY))
+        question = pool.submit(client.post, "/v1/embeddings", json={"input": "a boat"})
+        eventually(lambda: server.llm.engine.pending == 8 * len(MANY) + 1)
+        gate.may_pass.set()
+        assert {one.result().status_code for one in (question, *flood)} == {200}
+    assert seen.index(1) == 1
+
+
+@pytest.mark.slow
+def test_ingestion_never_starves_search(serving, capsys):
+    """Real time, the real model: questions are answered within a bound, whatever is ingested beside them."""
+    stop = threading.Event()
+    body = {"input": [f"{number} {'the old mill by the pond ' * 20}" for number in range(32)]}
+    ingested = []
+
+    def ingest():
+        with server.client() as client:
+            while not stop.is_set():
+                ingested.append(client.post("/v1/embeddings", json=body).status_code)
+
+    patient = ("--max-queue-wait", "60")
+    with serving(MINILM, "--log-format", "off", *patient) as server, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        with server.client() as client:
+            alone = seconds_of(client, 30)
+            running = [pool.submit(ingest) for _ in range(8)]
+            time.sleep(2.0)
+            beside = seconds_of(client, 50)
+            stop.set()
+        for one in running:
+            one.result()
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nquestions alone: p50 {alone[15] * 1000:.0f} ms, p99 {alone[-1] * 1000:.0f} ms; beside 8 that ingest: "
+            f"p50 {beside[25] * 1000:.0f} ms, p99 {beside[-1] * 1000:.0f} ms; {len(ingested)} bodies of 32 texts\n"
+        )
+    assert set(ingested) == {200}
+    assert beside[25] < 1.0
+    assert beside[-1] < 3.0
+
+
+def seconds_of(client, count):
+    """How long questions take, sorted."""
+    found = []
+    for number in range(count):
+        began = time.perf_counter()
+        answered = client.post("/v1/embeddings", json={"input": f"where is the mill, question {number}"})
+        found.append(time.perf_counter() - began)
+        assert answered.status_code == 200
+        time.sleep(0.05)
+    return sorted(found)
