@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.errors import CheckpointError
+from millpond.nn import Linear
 from millpond.nn.placement import Placement
 from millpond_models.bert import BertModel, check_positions
 from millpond_models.bert_heads import tanh_head
@@ -25,9 +26,9 @@ UP_GATE = re.compile(r"(.*\.mlp)\.up_gate_proj\.weight")
 
 
 class GteModel(BertModel):
-    """BERT's layers with rotary positions and gates; its checkpoints may have ``new.`` before each name."""
+    """BERT's layers with rotary positions and gates; its checkpoints may have ``new.`` or ``gte.`` before each name."""
 
-    weight_prefixes = ("new.", "model.")
+    weight_prefixes = ("new.", "gte.", "model.")
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *BertModel.weight_names,
         (r"encoder\.layer\.(\d+)\.attention\.qkv_proj\.(\w+)", r"layers.\1.attention.qkv.\2"),
@@ -86,6 +87,16 @@ class GteForSequenceClassification(Classifier, GteModel):
     def build_classifier(self, ctx: Context) -> nn.Module:
         """The pooler of the training and the classifier as one head."""
         return tanh_head(ctx)
+
+
+class GteForTokenClassification(Classifier, GteModel):
+    """GTE with a linear classifier of each token."""
+
+    ignored_weights: ClassVar[Sequence[str]] = (r"pooler\..*", r"lm_head\..*")
+
+    def build_classifier(self, ctx: Context) -> nn.Module:
+        """One linear map."""
+        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels)
 
 
 def apart(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:

@@ -39,13 +39,19 @@ def rotary_encoders() -> Iterator[ArchitectureSpec]:
             tasks=EMBEDDING_TASKS,
             pooling="CLS",
         )
-    for name in ("GteNewForSequenceClassification", "NewForSequenceClassification"):
+    for family in ("GteNew", "New", "Gte"):
         yield ArchitectureSpec(
-            name=name,
+            name=f"{family}ForSequenceClassification",
             target="millpond_models.gte:GteForSequenceClassification",
             summary="classes or a score of a text, or of a pair of texts",
             tasks=CLASSIFYING_TASKS,
             pooling="CLS",
+        )
+        yield ArchitectureSpec(
+            name=f"{family}ForTokenClassification",
+            target="millpond_models.gte:GteForTokenClassification",
+            summary="classes of each token",
+            tasks=("token_classify",),
         )
     yield ArchitectureSpec(
         name="ModernBertForTokenClassification",

@@ -253,6 +253,39 @@ def test_classes_of_tokens_are_those_of_the_same_head(tmp_path, load, logits):
     assert error([output.outputs.array for output in outputs], expected) <= 1e-5
 
 
+@pytest.mark.parametrize("name", ["NewForTokenClassification", "GteNewForTokenClassification"])
+def test_a_classifier_of_tokens_is_a_map_of_each(tmp_path, load, reference, name):
+    folder = tiny(name, tmp_path, num_labels=3)
+    prompts = prompts_of(LENGTHS)
+    llm = load(folder)
+    assert llm.model_config.tasks == ("token_classify",)
+    tensors = {name: tensor.numpy() for name, tensor in load_file(folder / "model.safetensors").items()}
+    expected = [
+        rows @ tensors["classifier.weight"].T + tensors["classifier.bias"] for rows in reference(folder, prompts)
+    ]
+    bare = PoolingParams(use_activation=False)
+    outputs = llm.encode(prompts, pooling_task="token_classify", pooling_params=bare, use_tqdm=False)
+    assert error([output.outputs.array for output in outputs], expected) <= 1e-5
+
+
+@pytest.mark.parametrize("head", ["ForSequenceClassification", "ForTokenClassification"])
+def test_what_transformers_saves_of_a_classifier_is_loaded(tmp_path, load, transformers, head):
+    torch.manual_seed(4)
+    settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    config = transformers.GteConfig(vocab_size=50, max_position_embeddings=40, num_labels=3, **settings)
+    model = getattr(transformers, f"Gte{head}")(config).eval()
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
+    model.save_pretrained(tmp_path)
+    prompts = [list(range(10, 48)), [7]]
+    with torch.inference_mode():
+        expected = [model(torch.tensor([prompt])).logits[0].numpy() for prompt in prompts]
+    task = "classify" if "Sequence" in head else "token_classify"
+    bare = PoolingParams(use_activation=False)
+    outputs = load(tmp_path).encode(prompts, pooling_task=task, pooling_params=bare, use_tqdm=False)
+    assert error([output.outputs.array for output in outputs], expected) <= 1e-5
+
+
 def test_pairs_are_scored_by_one_label(tmp_path, load, logits):
     folder = tiny(CLASSIFIERS[1], tmp_path, num_labels=1)
     (output,) = load(folder).score("the old mill", "by the pond", use_tqdm=False)

@@ -123,3 +123,19 @@ def test_the_encoder_of_a_masked_language_model_is_loaded_on_request(tmp_path, l
     with torch.inference_mode():
         expected = model.roberta(torch.tensor([[7, 8, 9]])).last_hidden_state[0].numpy()
     assert np.abs(hidden(llm, [7, 8, 9])[0] - expected).max() <= 1e-5
+
+
+@pytest.mark.parametrize("family", ["Roberta", "XLMRoberta", "Bert"])
+def test_a_masked_language_model_embeds_by_its_first_token(tmp_path, load, hidden, transformers, family):
+    """Without being asked: what fills in masked tokens is left out."""
+    folder = tiny(f"{family}ForMaskedLM", tmp_path)
+    model = getattr(transformers, f"{family}ForMaskedLM").from_pretrained(folder).eval()
+    prompts = prompts_of((1, 5, 64, 20))
+    with torch.inference_mode():
+        states = [model.base_model(torch.tensor([prompt])).last_hidden_state[0] for prompt in prompts]
+    llm = load(folder)
+    assert llm.model_config.tasks == ("embed", "token_embed")
+    assert llm.model_config.max_model_len == 64
+    assert max(differences(hidden(llm, prompts), [rows.numpy() for rows in states])) <= 1e-5
+    first = [torch.nn.functional.normalize(rows[0], dim=0).numpy() for rows in states]
+    assert max(differences([output.outputs.array for output in llm.embed(prompts)], first)) <= 1e-5

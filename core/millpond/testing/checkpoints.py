@@ -55,8 +55,7 @@ BACKBONES = {
     **{f"{family}{MASKED}": f"{family}Model" for family in ("Bert", "Roberta", "XLMRoberta")},
     "ModernBertForSequenceClassification": "ModernBertModel",
     "ModernBertForTokenClassification": "ModernBertModel",
-    "NewForSequenceClassification": "NewModel",
-    "GteNewForSequenceClassification": "GteNewModel",
+    **{f"{family}{head}": f"{family}Model" for family in ("New", "GteNew", "Gte") for head in (SEQUENCE, TOKEN)},
 }
 TOKENIZERS = {**FAMILY, **dict.fromkeys([*ROTARY_ENCODERS, *ENCODER_FAMILIES], "bert")}
 MODEL_TYPE = {"BertModel": "bert", "ErnieModel": "ernie", "RobertaModel": "roberta", "XLMRobertaModel": "xlm-roberta"}

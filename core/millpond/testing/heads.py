@@ -23,7 +23,7 @@ MASKED_NAMES: Mapping[str, tuple[str, str, str]] = MappingProxyType(
 """The dense map, the norm and the bias of the head for masked tokens, by the prefix of the backbone."""
 
 
-ROTARY_PREFIXES: Mapping[str, str] = MappingProxyType({"ModernBert": "model.", "New": "", "GteNew": ""})
+ROTARY_PREFIXES: Mapping[str, str] = MappingProxyType({"ModernBert": "model.", "New": "", "GteNew": "", "Gte": "gte."})
 """The same of encoders with rotary positions; the names of GTE's backbone have theirs anyhow."""
 
 
@@ -49,7 +49,7 @@ def with_head(architecture: str, config: Mapping[str, Any], backbone: Mapping[st
     """
     family, head = split_head(architecture)
     if family in ROTARY_PREFIXES:
-        return _with_rotary_head(family, config, backbone)
+        return _with_rotary_head(family, head, config, backbone)
     prefix = PREFIXES.get(family, "transformer." if family == "GPT2" else "model.")
     shapes = {f"{prefix}{name}": shape for name, shape in backbone.items()}
     size, labels = config.get("hidden_size") or config["n_embd"], len(config.get("id2label") or (0, 1))
@@ -70,7 +70,9 @@ def with_head(architecture: str, config: Mapping[str, Any], backbone: Mapping[st
     return shapes
 
 
-def _with_rotary_head(family: str, config: Mapping[str, Any], backbone: Mapping[str, Shape]) -> dict[str, Shape]:
+def _with_rotary_head(
+    family: str, head: str, config: Mapping[str, Any], backbone: Mapping[str, Shape]
+) -> dict[str, Shape]:
     shapes = {f"{ROTARY_PREFIXES[family]}{name}": shape for name, shape in backbone.items()}
     size, labels = config["hidden_size"], len(config.get("id2label") or (0, 1))
     if family == "ModernBert":
@@ -78,8 +80,8 @@ def _with_rotary_head(family: str, config: Mapping[str, Any], backbone: Mapping[
         shapes |= {
             f"head.norm.{part}": (size,) for part in ("weight", "bias") if part == "weight" or config["norm_bias"]
         }
-    else:
-        linear("new.pooler.dense", size, size, shapes)
+    elif head == SEQUENCE:
+        linear(f"{ROTARY_PREFIXES[family] or 'new.'}pooler.dense", size, size, shapes)
     linear("classifier", labels, size, shapes)
     return shapes
 
