@@ -265,7 +265,7 @@ class AsyncLLM:
         places = self.pipeline.places(items)
         distinct = [items[place] for place in places]
         jobs = await loop.run_in_executor(self._render, self.pipeline.prepare, processor, list(places), distinct)
-        stats.tokenise_seconds += perf_counter() - began
+        stats.took("tokenise", began, perf_counter())
         stats.duplicates += len(items) - len(places)
         refused = next((job.error for job in jobs if job.error is not None), None)
         if refused is not None and call.raises:
@@ -278,7 +278,7 @@ class AsyncLLM:
             raise failed
         stats.count(outputs)
         answers = await loop.run_in_executor(self._render, self.pipeline.answers, call, processor, items, outputs)
-        stats.finish_seconds += perf_counter() - began
+        stats.took("finish", began, perf_counter())
         return answers
 
     async def _compute(self, requests: "list[PoolingRequest]", priority: int, stats: CallStats) -> None:
@@ -292,9 +292,10 @@ class AsyncLLM:
         self.engine.submit(requests)
         try:
             await call.ended
-            started = min((request.started for request in requests if request.started), default=began)
-            stats.queue_seconds += max(started - began, 0.0)
-            stats.compute_seconds += perf_counter() - max(started, began)
+            first = min((request.started for request in requests if request.started), default=began)
+            started = max(first, began)
+            stats.took("queue", began, started)
+            stats.took("compute", started, perf_counter())
         except asyncio.CancelledError:
             self.engine.cancel(requests)
             raise

@@ -1,13 +1,15 @@
 """CallStats: what a call of ``AsyncLLM`` took and found, for who measures it, such as a server."""
 
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from millpond.outputs import PoolingRequestOutput
+
+Stage = Literal["tokenise", "queue", "compute", "finish"]
 
 
 @dataclass
@@ -23,6 +25,7 @@ class CallStats:
         tokens: Their tokens.
         truncated: The prompts that were cut.
         duplicates: The prompts that had an equal one beside them, and were not computed.
+        stages: The stages of all calls: name, start and end, by ``time.perf_counter``, in the order of their ends.
     """
 
     tokenise_seconds: float = 0.0
@@ -33,6 +36,13 @@ class CallStats:
     tokens: int = 0
     truncated: int = 0
     duplicates: int = 0
+    stages: list[tuple[Stage, float, float]] = field(default_factory=list)
+
+    def took(self, stage: Stage, began: float, ended: float) -> None:
+        """Take in a stage, with its start and its end by ``time.perf_counter``."""
+        name = f"{stage}_seconds"
+        setattr(self, name, getattr(self, name) + (ended - began))
+        self.stages.append((stage, began, ended))
 
     def count(self, outputs: "Iterable[PoolingRequestOutput[Any]]") -> None:
         """Take in the outputs of a call."""

@@ -37,7 +37,7 @@ class Observer:
         if self.root_path and scope["path"].startswith(f"{self.root_path}/"):
             scope["path"] = scope["path"].removeprefix(self.root_path)
         scope["millpond.request_id"] = request_id_of(scope["headers"])
-        stats = CallStats()
+        stats = scope["millpond.stats"] = CallStats()
         current_stats.set(stats)
         seen = {"status": GONE, "bytes": 0}
 
@@ -90,6 +90,8 @@ class Observer:
         }
         if reason is not None:
             told["reason"] = reason
+        if (trace := scope.get("millpond.trace")) is not None:
+            told["trace"] = trace
         if stats.prompts:
             told |= {"model": model, "prompts": stats.prompts, "tokens": stats.tokens}
             told |= {

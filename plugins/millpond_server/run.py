@@ -251,6 +251,8 @@ def run(
         server = runner.run(serve(app, state, settings, listening, started, certificate=certificate, aside=aside))
         if settings.uds is not None:
             Path(settings.uds).unlink(missing_ok=True)
+        if state.traces is not None:
+            state.traces.close()
         state.log.close()
         if server.has_left or state.ailing:
             _exit_now(server.exit_code)

@@ -1,5 +1,6 @@
 """``millpond serve``: loads models and serves them over HTTP until it is told to stop."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -49,6 +50,7 @@ def serve(
     from millpond_server.state import State  # noqa: PLC0415
     from millpond_server.tls import certificate_of  # noqa: PLC0415
     from millpond_server.token_ids import TokenIds  # noqa: PLC0415
+    from millpond_server.traces import tracing_of  # noqa: PLC0415
 
     registry = get_plugin_manager().registry
     try:
@@ -64,6 +66,7 @@ def serve(
             metrics=Metrics(table),
             log=AccessLog(settings.log_format),
             token_ids=TokenIds(rejected=settings.reject_token_ids),
+            traces=tracing_of(os.environ),
         )
         application = around(build_app(registry, table, settings, state), state, settings, keys)
         watched = around_watched(build_watched(registry, table, settings, state), state)

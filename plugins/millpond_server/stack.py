@@ -29,4 +29,5 @@ def around(app: ASGIApp, state: State, settings: Settings, keys: Keys) -> ASGIAp
             allow_headers=("*",),
             expose_headers=EXPOSED,
         )
-    return Observer(app, state, settings.root_path)
+    app = Observer(app, state, settings.root_path)
+    return app if state.traces is None else state.traces.around(app)

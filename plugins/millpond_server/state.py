@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from millpond_server.access_log import AccessLog
 from millpond_server.metrics import Metrics
 from millpond_server.models import Models
 from millpond_server.token_ids import TokenIds
+
+if TYPE_CHECKING:
+    from millpond_server.tracing import Tracing
 
 
 @dataclass(kw_only=True)
@@ -20,6 +24,7 @@ class State:
         draining: Whether it was told to stop.
         ailing: Why models are not well, by their names.
         refusing: The models that take nothing at present, by their names.
+        traces: What traces requests; None if nobody asks for traces.
         token_ids: What looks for token ids in bodies.
         running: The requests that are served at present.
         end: Ends the server at once, with an exit code; any thread may call it.
@@ -31,6 +36,7 @@ class State:
     draining: bool = False
     ailing: dict[str, str] = field(default_factory=dict)
     refusing: set[str] = field(default_factory=set)
+    traces: "Tracing | None" = None
     token_ids: TokenIds = field(default_factory=lambda: TokenIds(rejected=False))
     running: int = 0
     end: Callable[[int], None] = lambda _: None

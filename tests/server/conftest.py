@@ -188,7 +188,7 @@ def local(folder, plugin_manager):
     plugin_manager.register(replace(built_in, target=WatchedBert))
     started = []
 
-    def start(names=("tiny",), *, workers=1, limits=None, model=folder, **settings):
+    def start(names=("tiny",), *, workers=1, limits=None, model=folder, traces=None, **settings):
         chosen = Settings(port=0, limits=Limits(**(limits or {})), **{"log_format": "off", **settings})
         listening, address = bind(chosen)
         served = [
@@ -201,6 +201,7 @@ def local(folder, plugin_manager):
             metrics=Metrics(models),
             log=AccessLog(chosen.log_format),
             token_ids=TokenIds(rejected=chosen.reject_token_ids),
+            traces=traces,
         )
         keys = Keys(chosen.api_keys, chosen.api_key_file)
         app = around(build_app(plugin_manager.registry, models, chosen, state), state, chosen, keys)
