@@ -129,9 +129,17 @@ class Context:
         function: Callable[[torch.Tensor], torch.Tensor] = (entry if kernel is None else kernel).load()
         return function
 
-    def op(self, name: str) -> Callable[..., Any]:
-        """The implementation of an op that suits this device and dtype, or the one the user chose."""
-        kernel: Callable[..., Any] = self._choose(name, self.dtype).entry.load()
+    def op(self, name: str, *, needs: tuple[str, ...] = ()) -> Callable[..., Any]:
+        """The implementation of an op that suits this device and dtype, or the one the user chose.
+
+        Args:
+            name: The name of the op.
+            needs: What the implementation must say that it serves.
+
+        Raises:
+            UnknownNameError: If none does; it says of each why not.
+        """
+        kernel: Callable[..., Any] = self._choose(name, self.dtype, needs).entry.load()
         return kernel
 
     def _kernel_of_activation(self, op: str) -> "Entry[KernelSpec] | None":
@@ -144,11 +152,15 @@ class Context:
                 raise
             return None
 
-    def _choose(self, op: str, dtype: "torch.dtype") -> "Verdict":
+    def _choose(self, op: str, dtype: "torch.dtype", needs: tuple[str, ...] = ()) -> "Verdict":
         from millpond.nn.ops import Setting, choose_kernel  # noqa: PLC0415  needs torch; listing plugins does not
 
         setting = Setting(
-            device=self.device, dtype=dtype, quantization=self.quantization, batch_invariant=self.batch_invariant
+            device=self.device,
+            dtype=dtype,
+            quantization=self.quantization,
+            batch_invariant=self.batch_invariant,
+            needs=needs,
         )
         verdict = choose_kernel(self.registry, op, setting, variant=self.kernels.get(op))
         self.ops.setdefault(op, setting)

@@ -96,6 +96,11 @@ class ArchitectureSpec(Spec):
             reads, as it was trained.
         published: Models of this architecture that people use.
     """
+        implementation: Whose code computes it, as ``model_impl`` names it.
+        stands_in_for: Shell patterns of other names in config.json that it serves where no record of their own does, or
+            where ``model_impl`` asks for its implementation.
+        describe: ``"module:function"``, asked before it stands in: (name in config.json, config) -> the fields of this
+            record that are others for that name, such as ``{"pooling": "CLS"}``, or a text that says why it cannot.
 
     kind: ClassVar[str] = "architecture"
     tasks: tuple[str, ...]
@@ -189,6 +194,8 @@ class KernelSpec(Spec):
     kind: ClassVar[str] = "kernel"
     devices: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
+        serves: What it does of that which an op need not do everywhere, such as ``("softcap",)``; models that need what
+            is not named here are served by others.
     priority: int = 0
     available: str | None = None
     quantization: str | None = None
@@ -198,6 +205,7 @@ class KernelSpec(Spec):
     def op(self) -> str:
         """The op that is implemented: what stands before the first dot of the name."""
         return self.name.partition(".")[0]
+    serves: tuple[str, ...] = ()
 
     @property
     def variant(self) -> str:

@@ -11,7 +11,7 @@ from millpond.errors import InvalidInputError
 from millpond.inputs import Prompt
 from millpond.late_interaction import Expansion, LateInteraction, Side
 from millpond.loading.tokenizer import Tokenizer
-from millpond.nn.attention import NUM_ATTENDED
+from millpond.nn.batch import NUM_ATTENDED
 from millpond.params import PoolingParams
 from millpond_io.render import Rendered
 

@@ -39,19 +39,23 @@ def _attention(
 ) -> "Tensor":
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
     longest = _longest_run(query, key, value, spec)
-    compiled = [run for run in batch.runs if run.length <= longest]
+    compiled = [run for run in batch.runs if _is_compiled(run, longest)]
     if compiled:
         _attend(name, query, key, value, compiled, spec.scale, output)
     for run in batch.runs if len(compiled) < len(batch.runs) else ():
-        for one in _one_by_one(run) if run.length > longest else ():
+        for one in () if _is_compiled(run, longest) else _one_by_one(run):
             output[one.start : one.stop] = attend_run(query, key, value, one, spec)
     return output
+
+
+def _is_compiled(run: "Run", longest: int) -> bool:
+    return run.length <= longest and not run.hidden
 
 
 def _one_by_one(run: "Run") -> "Iterator[Run]":
     """Each sequence for itself: of several at once, torch sums in an order that depends on how many there are."""
     for start in range(run.start, run.stop, run.length):
-        yield Run(start, 1, run.length)
+        yield Run(start, 1, run.length, run.hidden)
 
 
 def _longest_run(query: "Tensor", key: "Tensor", value: "Tensor", spec: "AttentionSpec") -> int:

@@ -3,41 +3,59 @@
 import torch
 from torch import Tensor
 
-from millpond.nn import AttentionSpec, PackedBatch
+from millpond.nn import AttentionBias, AttentionSpec, PackedBatch, Run
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, spec: AttentionSpec) -> Tensor:
-    """Softmax of scaled products, times the values, within each sequence.
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    batch: PackedBatch,
+    spec: AttentionSpec,
+    bias: AttentionBias | None = None,
+) -> Tensor:
+    """Softmax of scaled products, times the values, within each sequence; zeros where a token may attend to none.
 
     Args:
         query: [num_tokens, heads, head_dim].
         key: [num_tokens, kv_heads, head_dim]; each is shared by heads // kv_heads query heads in order.
         value: [num_tokens, kv_heads, head_dim].
-        batch: Where the sequences lie.
-        spec: Scale, causality and window.
+        batch: Where the sequences lie, and which of their tokens are hidden.
+        spec: Scale, causality, window, softcap, and whether there is a bias.
+        bias: What is added to the products before the softmax, where the spec says that there is one.
 
     Returns:
         [num_tokens, heads, head_dim].
     """
     shared = query.shape[1] // key.shape[1]
     outputs: list[Tensor] = []
-    for start, stop in zip(batch.offsets[:-1], batch.offsets[1:], strict=True):
-        q = query[start:stop].float()
-        k = key[start:stop].float().repeat_interleave(shared, dim=1)
-        v = value[start:stop].float().repeat_interleave(shared, dim=1)
+    for run in _sequences(batch):
+        q = query[run.start : run.stop].float()
+        k = key[run.start : run.start + run.attended].float().repeat_interleave(shared, dim=1)
+        v = value[run.start : run.start + run.attended].float().repeat_interleave(shared, dim=1)
         scores = torch.einsum("qhd,khd->hqk", q, k) * spec.scale
-        scores = scores.masked_fill(~allowed(stop - start, spec, query.device), -torch.inf)
-        outputs.append(torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1), v))
+        if spec.softcap is not None:
+            scores = spec.softcap * torch.tanh(scores / spec.softcap)
+        if bias is not None:
+            scores = scores + bias(run, range(run.length), range(run.attended)).float()[0]
+        seen = allowed(range(run.length), range(run.attended), spec, query.device)
+        weights = scores.masked_fill(~seen, -torch.inf).softmax(dim=-1)
+        weights = weights.masked_fill(~seen.any(dim=1, keepdim=True), 0)
+        outputs.append(torch.einsum("hqk,khd->qhd", weights, v))
     return torch.cat(outputs).to(query.dtype)
 
 
-def allowed(length: int, spec: AttentionSpec, device: torch.device) -> Tensor:
-    """Which keys each query of a sequence attends to, [length, length], bool."""
-    places = torch.arange(length, device=device)
-    distance = places.unsqueeze(1) - places.unsqueeze(0)
-    seen = torch.ones(length, length, dtype=torch.bool, device=device)
+def allowed(queries: range, keys: range, spec: AttentionSpec, device: torch.device) -> Tensor:
+    """Which of some keys each of some queries attends to, [queries, keys], bool; both are places in a sequence."""
+    places = torch.arange(queries.start, queries.stop, device=device)
+    distance = places.unsqueeze(1) - torch.arange(keys.start, keys.stop, device=device)
+    seen = torch.ones_like(distance, dtype=torch.bool)
     if spec.causal:
         seen &= distance >= 0
     if spec.window is not None:
         seen &= distance.abs() <= spec.window
     return seen
+
+
+def _sequences(batch: PackedBatch) -> list[Run]:
+    return [Run(run.start + i * run.length, 1, run.length, run.hidden) for run in batch.runs for i in range(run.count)]

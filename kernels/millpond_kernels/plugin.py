@@ -11,6 +11,7 @@ NATIVE_INT8_AVAILABLE = "millpond_kernels.native:int8_availability"
 TRITON_AVAILABLE = "millpond_kernels.gpu:triton_availability"
 # Tested in Triton's interpreter and compiled for GPUs, but not yet run on one: they are taken by who names them.
 GPU_PRIORITY = -10
+ATTENTION_NEEDS = ("softcap", "distance_bias", "pair_bias", "hidden_tokens")
 
 
 @hookimpl
@@ -20,6 +21,7 @@ def register_kernels() -> Iterator[KernelSpec]:
         name="attention.native",
         target="millpond_kernels.attention_native:attention",
         summary="compiled, for short sequences; longer ones go to attention.sdpa",
+        serves=("hidden_tokens",),
     )
     yield native(
         name="attention.int8_native",
@@ -27,18 +29,21 @@ def register_kernels() -> Iterator[KernelSpec]:
         summary="compiled, products in 8-bit integers, for short sequences; longer ones go to attention.sdpa",
         available=NATIVE_INT8_AVAILABLE,
         quantization="int8",
+        serves=("hidden_tokens",),
     )
     yield KernelSpec(
         name="attention.sdpa",
         target="millpond_kernels.attention_sdpa:attention",
         summary="torch's scaled_dot_product_attention over groups of equal length",
         priority=10,
+        serves=ATTENTION_NEEDS,
     )
     yield KernelSpec(
         name="attention.reference",
         target="millpond_kernels.attention_reference:attention",
         summary="plain float32 torch, one sequence at a time: the yardstick of the others",
         batch_invariant=True,
+        serves=ATTENTION_NEEDS,
     )
     yield KernelSpec(
         name="attention.varlen",

@@ -1,5 +1,7 @@
 """What ``millpond plugins kernels`` shows: every implementation of every op, judged for a device and a dtype."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,19 +12,32 @@ from millpond.registry import Registry
 
 
 def judge_all(
-    registry: Registry, device: str, dtype: str, *, quantization: str | None = None, batch_invariant: bool = False
+    registry: Registry,
+    device: str,
+    dtype: str,
+    *,
+    quantization: str | None = None,
+    batch_invariant: bool = False,
+    needs: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """The kernels of all ops, of each op the chosen one first.
+    """The kernels of all ops, of each op the chosen one first; what is needed counts for the ops that know of it.
 
     Raises:
-        CommandError: There is no such device or dtype.
+        CommandError: There is no such device or dtype, or no kernel serves what is needed.
     """
     setting = Setting(
         device=_device(device), dtype=_dtype(dtype), quantization=quantization, batch_invariant=batch_invariant
     )
     records: list[dict[str, Any]] = []
-    for op in sorted({entry.spec.op for entry in registry.kernels.entries()}):
-        verdicts = judge_kernels(registry, op, setting)
+    served = _served(registry)
+    unknown = [need for need in needs if not any(need in names for names in served.values())]
+    if unknown:
+        known = ", ".join(sorted(set().union(*served.values())))
+        message = f"--needs {unknown[0]}: no kernel serves it"
+        raise CommandError(message, hint=f"kernels serve: {known or 'nothing of the kind'}", exit_code=USAGE)
+    for op in sorted(served):
+        own = replace(setting, needs=tuple(need for need in needs if need in served[op]))
+        verdicts = judge_kernels(registry, op, own)
         for number, verdict in enumerate(verdicts):
             spec = verdict.entry.spec
             records.append(
@@ -35,10 +50,19 @@ def judge_all(
                     "chosen": number == 0 and verdict.fits,
                     "fits": verdict.fits,
                     "reason": verdict.reason,
+                    "serves": list(spec.serves),
                     "summary": spec.summary,
                 }
             )
     return records
+
+
+def _served(registry: Registry) -> dict[str, set[str]]:
+    """What not every kernel of an op does, but some; by op."""
+    found: dict[str, set[str]] = {}
+    for entry in registry.kernels.entries():
+        found.setdefault(entry.spec.op, set()).update(entry.spec.serves)
+    return found
 
 
 def _device(name: str) -> torch.device:

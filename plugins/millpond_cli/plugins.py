@@ -20,6 +20,14 @@ ForDevice = Annotated[str, typer.Option("--device", metavar="DEVICE", help="The 
 ForDtype = Annotated[
     str, typer.Option("--dtype", metavar="DTYPE", help="The dtype to choose for: float32, bfloat16 ...")
 ]
+ForNeeds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--needs",
+        metavar="NAME",
+        help="What a model needs that not every kernel of an op serves, such as softcap. May be given several times.",
+    ),
+]
 
 
 @app.callback()
@@ -70,13 +78,19 @@ def kernels(
     dtype: ForDtype = "float32",
     quantization: options.Quantization = None,
     deterministic: options.Deterministic = False,
+    needs: ForNeeds = None,
     as_json: options.AsJson = False,
 ) -> None:
     """List the implementations of every op, which of them is chosen, and why the others are not."""
     from millpond_cli.kernels import judge_all  # noqa: PLC0415  needs torch
 
     records = judge_all(
-        get_plugin_manager().registry, device, dtype, quantization=quantization, batch_invariant=deterministic
+        get_plugin_manager().registry,
+        device,
+        dtype,
+        quantization=quantization,
+        batch_invariant=deterministic,
+        needs=needs or (),
     )
     if as_json:
         typer.echo(json.dumps(records, indent=2))

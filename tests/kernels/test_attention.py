@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
-from millpond.nn import AttentionSpec, PackedBatch
+from millpond.nn import AttentionSpec, DistanceBias, PackedBatch, Run
+from millpond.nn.batch import NUM_ATTENDED
+from millpond.testing.kernel_cases import AttentionCases
 from millpond_kernels import attention_native, attention_reference, attention_sdpa, native
 
 SCALE = 0.35
@@ -32,6 +34,11 @@ def packed(lengths):
     return PackedBatch.pack([torch.zeros(length, dtype=torch.long) for length in lengths])
 
 
+def hiding(lengths, attended):
+    ids = [torch.zeros(length, dtype=torch.long) for length in lengths]
+    return PackedBatch.pack(ids, features=[{NUM_ATTENDED: number} for number in attended])
+
+
 def random_states(lengths, *, heads=4, kv_heads=4, head_dim=5):
     generator = torch.Generator().manual_seed(0)
     tokens = sum(lengths)
@@ -39,22 +46,26 @@ def random_states(lengths, *, heads=4, kv_heads=4, head_dim=5):
     return [torch.randn(shape, generator=generator) for shape in shapes]
 
 
-def by_hand(query, key, value, lengths, spec):
-    """One score at a time, in double precision."""
+def by_hand(query, key, value, lengths, spec, *, attended=None, added=lambda head, query, key: 0.0):
+    """One score at a time, in double precision; a token's place in its sequence is what ``added`` gets."""
     output = torch.zeros(query.shape, dtype=torch.float64)
     shared = query.shape[1] // key.shape[1]
     start = 0
-    for length in lengths:
+    for length, real in zip(lengths, attended or lengths, strict=True):
         for i in range(start, start + length):
             seen = [
                 j
-                for j in range(start, start + length)
+                for j in range(start, start + real)
                 if not (spec.causal and j > i) and (spec.window is None or abs(i - j) <= spec.window)
             ]
             for head in range(query.shape[1]):
                 k, v = key[:, head // shared].double(), value[:, head // shared].double()
-                weights = [math.exp(spec.scale * float(query[i, head].double() @ k[j])) for j in seen]
-                output[i, head] = sum(w * v[j] for w, j in zip(weights, seen, strict=True)) / sum(weights)
+                scores = [spec.scale * float(query[i, head].double() @ k[j]) for j in seen]
+                if spec.softcap is not None:
+                    scores = [spec.softcap * math.tanh(score / spec.softcap) for score in scores]
+                weights = [math.exp(x + added(head, i - start, j - start)) for x, j in zip(scores, seen, strict=True)]
+                if seen:
+                    output[i, head] = sum(w * v[j] for w, j in zip(weights, seen, strict=True)) / sum(weights)
         start += length
     return output
 
@@ -66,6 +77,72 @@ def test_the_yardstick_equals_a_loop_over_single_scores(spec):
     found = attention_reference.attention(*states, packed(lengths), spec)
     assert found.shape == states[0].shape
     assert (found - by_hand(*states, lengths, spec)).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("spec", [AttentionSpec(scale=1.5, softcap=0.8, causal=causal) for causal in (False, True)])
+def test_the_yardstick_caps_scores_as_a_loop_does(spec):
+    lengths = (1, 6, 3)
+    states = random_states(lengths, heads=4, kv_heads=2)
+    found = attention_reference.attention(*states, packed(lengths), spec)
+    assert (found - by_hand(*states, lengths, spec)).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("spare", [0, 4])
+def test_the_yardstick_adds_what_belongs_to_a_distance(spare):
+    """The middle column is that of a token and itself, wherever the tensor ends."""
+    lengths, spec = (2, 5, 1), AttentionSpec(scale=SCALE, bias="distance", softcap=2.0)
+    states = random_states(lengths)
+    middle = max(lengths) - 1 + spare
+    values = torch.randn(4, 2 * middle + 1, generator=torch.Generator().manual_seed(2))
+    found = attention_reference.attention(*states, packed(lengths), spec, DistanceBias(values))
+    expected = by_hand(*states, lengths, spec, added=lambda head, i, j: float(values[head, middle + j - i]))
+    assert (found - expected).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("spec", SPECS[:4] + SPECS[5:9], ids=str)
+def test_the_yardstick_hides_the_last_tokens(spec):
+    """Also where a window then holds none that may be seen."""
+    lengths, attended = (6, 9, 1, 4), (2, 9, 1, 1)
+    states = random_states(lengths)
+    found = attention_reference.attention(*states, hiding(lengths, attended), spec)
+    assert (found - by_hand(*states, lengths, spec, attended=attended)).abs().max() <= 1e-6
+
+
+def test_tokens_can_be_hidden_but_not_all_of_them():
+    with pytest.raises(ValueError, match="num_attended=0 of a sequence of 4 tokens: expected 1 to 4"):
+        _ = hiding((3, 4), (3, 0)).hidden
+    assert hiding((3, 4), (3, 4)).hidden == ()
+    assert hiding((4, 4, 4), (3, 4, 4)).runs == (Run(0, 1, 4, 1), Run(4, 2, 4))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_window_of_a_long_text_takes_no_square_of_it(monkeypatch, causal):
+    seen = []
+
+    def recorded(queries, keys, *rest):
+        seen.append(len(queries) * len(keys))
+        return attention_reference.allowed(queries, keys, *rest)
+
+    monkeypatch.setattr(attention_sdpa, "allowed", recorded)
+    lengths, spec = (1500,), AttentionSpec(scale=SCALE, window=40, causal=causal)
+    states = random_states(lengths, heads=1, kv_heads=1)
+    found = attention_sdpa.attention(*states, packed(lengths), spec)
+    assert sum(seen) <= 1500 * (attention_sdpa.WINDOW_ROWS + 2 * 40)
+    assert (found - attention_reference.attention(*states, packed(lengths), spec)).abs().max() <= 1e-5
+
+
+def test_few_queries_at_a_time_give_what_all_of_them_do(monkeypatch):
+    """As very long texts are computed."""
+    monkeypatch.setattr(attention_sdpa, "MOST_SCORES", 500)
+    monkeypatch.setattr(attention_sdpa, "WINDOW_ROWS", 2)
+    cases, generator = AttentionCases(), torch.Generator().manual_seed(3)
+    for setting in cases.settings():
+        tensors = cases.tensors(sum(LENGTHS), 16, setting, generator)
+        found, expected = (
+            cases.call(kernel, tensors, LENGTHS, setting)
+            for kernel in (attention_sdpa.attention, attention_reference.attention)
+        )
+        assert (found - expected).abs().max() <= 1e-5, setting
 
 
 def test_a_single_token_attends_to_itself(backend):
@@ -107,6 +184,6 @@ def test_many_runs_are_padded_on_accelerators_alone(monkeypatch, runs, device, p
     states = [tensor.to(device) for tensor in random_states(lengths)]
     taken = []
     monkeypatch.setattr(attention_sdpa, "_attend_padded", lambda *_: taken.append("padded"))
-    monkeypatch.setattr(attention_sdpa, "attend_run", lambda q, _k, _v, run, _: taken.append("run") or q[: run.length])
+    monkeypatch.setattr(attention_sdpa, "attend_run", lambda q, _k, _v, run, *_: taken.append("run") or q[: run.length])
     attention_sdpa.attention(*states, packed(lengths), AttentionSpec(scale=SCALE))
     assert taken == (["padded"] if padded else ["run"] * runs)

@@ -9,6 +9,8 @@ import torch
 from millpond import LLM, InvalidInputError, UnknownNameError
 from millpond.config import CheckpointConfig, ModelConfig, PoolerConfig
 from millpond.context import Context
+from millpond.nn import Attention, PackedBatch
+from millpond.nn.batch import NUM_ATTENDED
 from millpond.nn.ops import Setting, check_quantization, choose_kernel, judge_kernels
 from millpond.registry import Origin, Registry
 from millpond.specs import KernelSpec
@@ -84,6 +86,15 @@ def test_where_results_must_not_depend_on_the_batch_a_kernel_must_promise_it(ker
     assert (chosen(registry), chosen(registry, batch_invariant=True)) == ("fast", "steady")
     with pytest.raises(UnknownNameError, match=r"independent of the batch: .*op\.fast does not promise"):
         chosen(registry, batch_invariant=True, variant="fast")
+
+
+def test_a_kernel_must_serve_what_is_needed(kernels):
+    registry = kernels(kernel("fast", priority=50), kernel("able", serves=("softcap", "pair_bias")))
+    assert (chosen(registry), chosen(registry, needs=("softcap",))) == ("fast", "able")
+    verdicts = judge_kernels(registry, "op", Setting(device=CPU, dtype=torch.float32, needs=("softcap", "pair_bias")))
+    assert [verdict.reason for verdict in verdicts] == ["fits, priority 0", "does not serve softcap, pair_bias"]
+    with pytest.raises(UnknownNameError, match=r"with softcap: .*op\.fast does not serve softcap"):
+        chosen(registry, needs=("softcap",), variant="fast")
 
 
 def test_a_quantization_that_nobody_computes_in_is_refused(kernels):
@@ -216,8 +227,7 @@ def test_the_built_in_ops_have_a_kernel_for_any_device_and_dtype(registry):
         assert any(not spec.devices and not spec.dtypes and spec.available is None for spec in plain), op
 
 
-@pytest.mark.parametrize("kernels", [{}, {"attention": "reference"}, {"attention": "attention.sdpa"}], ids=str)
-def test_a_context_gives_the_kernel_that_was_chosen(registry, kernels):
+def context(registry, kernels):
     config = CheckpointConfig({})
     model = ModelConfig(
         model="",
@@ -231,11 +241,29 @@ def test_a_context_gives_the_kernel_that_was_chosen(registry, kernels):
         tasks=(),
         embedding_size=None,
     )
-    ctx = Context(registry=registry, model=model, config=config, device=CPU, dtype=torch.float32, kernels=kernels)
+    return Context(registry=registry, model=model, config=config, device=CPU, dtype=torch.float32, kernels=kernels)
+
+
+@pytest.mark.parametrize("kernels", [{}, {"attention": "reference"}, {"attention": "attention.sdpa"}], ids=str)
+def test_a_context_gives_the_kernel_that_was_chosen(registry, kernels):
+    ctx = context(registry, kernels)
     variant = kernels.get("attention")
     verdict = choose_kernel(registry, "attention", HERE, variant=variant)
     assert ctx.op("attention") is verdict.entry.load()
     assert variant is None or verdict.entry.spec.name.endswith(variant)
+
+
+def test_a_kernel_that_cannot_hide_tokens_serves_prompts_that_hide_none(registry):
+    registry.register(KernelSpec(name="attention.sighted", target=lambda query, *_: query), MINE)
+    ctx = context(registry, {"attention": "sighted"})
+    attention = Attention(ctx, head_dim=4)
+    states = torch.randn(3, 5, 2, 4, generator=torch.Generator().manual_seed(0)).unbind()
+    plain = PackedBatch.pack([torch.zeros(5)])
+    assert torch.equal(attention(*states, plain), states[0].flatten(1))
+    hiding = PackedBatch.pack([torch.zeros(5)], features=[{NUM_ATTENDED: 2}])
+    with pytest.raises(InvalidInputError, match=r"first tokens .*attention\.sighted does not serve hidden_tokens"):
+        attention(*states, hiding)
+    assert Attention(context(registry, {}), head_dim=4)(*states, hiding).shape == (5, 8)
 
 
 @pytest.mark.parametrize("chosen", [{"kernels": {"attention": "reference"}}, {"attention_backend": "reference"}])

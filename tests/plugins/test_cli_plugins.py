@@ -185,6 +185,18 @@ def test_kernels_are_judged(install_plugin):
     assert ["warp.gpu", "no", "fast", "runs", "on", "cuda,", "not", "on", "cpu"] in lines
 
 
+def test_kernels_are_judged_by_what_a_model_needs():
+    found = kernels("--needs", "softcap", "--needs", "pair_bias")
+    assert found["attention.sdpa"]["chosen"] is True
+    assert found["attention.native"]["reason"] == "does not serve softcap, pair_bias"
+    assert {"softcap", "pair_bias"} <= set(found["attention.reference"]["serves"])
+    assert found["normalize.torch"]["chosen"] is True
+    done = plugins("kernels", "--needs", "wings")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --needs wings: no kernel serves it")
+    assert "distance_bias" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--device", "abacus"], ["--dtype", "float31"], ["--dtype", "nn"]])
 def test_what_torch_does_not_know_is_wrong_usage(arguments):
     done = plugins("kernels", *arguments)

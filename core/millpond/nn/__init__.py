@@ -2,8 +2,20 @@
 
 from millpond.nn.attention import Attention, AttentionSpec
 from millpond.nn.batch import PackedBatch, PoolingMetadata, Run
+from millpond.nn.bias import AttentionBias, DistanceBias
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
 from millpond.nn.pooler import Pooler
 
-__all__ = ["Attention", "AttentionSpec", "Linear", "PackedBatch", "Pooler", "PoolingMetadata", "PoolingModel", "Run"]
+__all__ = [
+    "Attention",
+    "AttentionBias",
+    "AttentionSpec",
+    "DistanceBias",
+    "Linear",
+    "PackedBatch",
+    "Pooler",
+    "PoolingMetadata",
+    "PoolingModel",
+    "Run",
+]

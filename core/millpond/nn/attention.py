@@ -1,15 +1,19 @@
 """Attention: query, key, value and a packed batch, through the op ``attention``."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from millpond.context import Context
+from millpond.errors import InvalidInputError, UnknownNameError
 from millpond.nn.batch import PackedBatch
+from millpond.nn.bias import AttentionBias
 
-NUM_ATTENDED = "num_attended"  # the feature of a sequence that says how many of its tokens are attended to
+SOFTCAP = "softcap"
+HIDDEN_TOKENS = "hidden_tokens"
+Kernel = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,17 +24,29 @@ class AttentionSpec:
         scale: What the products of query and key are multiplied with.
         causal: Whether a token attends only to itself and what stands before it.
         window: How many tokens it attends to on each side; None for all.
+        softcap: Scaled products x become ``softcap * tanh(x / softcap)`` before anything is added; None for x.
+        bias: Whether a call brings an ``AttentionBias``: "distance" for a ``DistanceBias``, "pair" for any other, whose
+            numbers may be of the tokens themselves; None for none.
     """
 
     scale: float
     causal: bool = False
     window: int | None = None
+    softcap: float | None = None
+    bias: Literal["distance", "pair"] | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What a kernel must name among what it ``serves``."""
+        bias = () if self.bias is None else (f"{self.bias}_bias",)
+        return bias if self.softcap is None else (SOFTCAP, *bias)
 
 
 class Attention(nn.Module):
     """Scaled dot-product attention within each sequence of a packed batch.
 
-    Fewer heads of keys and values than of queries are shared by groups of query heads, in order.
+    Fewer heads of keys and values than of queries are shared by groups of query heads, in order. A token that may
+    attend to none, since its window holds hidden ones alone, gets zeros.
     """
 
     def __init__(
@@ -41,37 +57,39 @@ class Attention(nn.Module):
         causal: bool = False,
         window: int | None = None,
         scale: float | None = None,
+        softcap: float | None = None,
+        bias: Literal["distance", "pair"] | None = None,
     ) -> None:
         super().__init__()
-        self.spec = AttentionSpec(scale=head_dim**-0.5 if scale is None else scale, causal=causal, window=window)
-        self.kernel = ctx.op("attention")
+        self.spec = AttentionSpec(
+            scale=head_dim**-0.5 if scale is None else scale, causal=causal, window=window, softcap=softcap, bias=bias
+        )
+        self.kernel: Kernel = ctx.op("attention", needs=self.spec.needs)
+        # Which prompts hide tokens is known when they come: until then a kernel that cannot do it is good enough.
+        self.hiding = _hiding(ctx, self.spec)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> Tensor:
-        """[num_tokens, heads, head_dim] thrice -> [num_tokens, heads * head_dim]."""
-        output: Tensor = self.kernel(query, key, value, batch, self.spec)
-        if batch.features:
-            self._hide(output, query, key, value, batch)
-        return output.flatten(1)
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, bias: AttentionBias | None = None
+    ) -> Tensor:
+        """[num_tokens, heads, head_dim] thrice -> [num_tokens, heads * head_dim].
 
-    def _hide(self, output: Tensor, query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> None:
-        """Compute anew the sequences of which only the first tokens are attended to: queries, few and short."""
-        for start, stop, features in zip(batch.offsets, batch.offsets[1:], batch.features, strict=False):
-            seen = features.get(NUM_ATTENDED)
-            if not isinstance(seen, int):
-                continue
-            places = torch.arange(stop - start, device=query.device)
-            distance = places.unsqueeze(1) - places[:seen]
-            allowed = torch.ones_like(distance, dtype=torch.bool)
-            if self.spec.causal:
-                allowed &= distance >= 0
-            if self.spec.window is not None:
-                allowed &= distance.abs() <= self.spec.window
-            found = functional.scaled_dot_product_attention(
-                query[start:stop].transpose(0, 1),
-                key[start : start + seen].transpose(0, 1),
-                value[start : start + seen].transpose(0, 1),
-                attn_mask=allowed,
-                scale=self.spec.scale,
-                enable_gqa=query.shape[1] != key.shape[1],
-            )
-            output[start:stop] = found.transpose(0, 1)
+        Raises:
+            InvalidInputError: If tokens are hidden, and the kernel that was chosen by name cannot do it.
+        """
+        kernel = self._kernel_that_hides() if batch.hidden else self.kernel
+        biases = () if self.spec.bias is None else (bias,)
+        return kernel(query, key, value, batch, self.spec, *biases).flatten(1)
+
+    def _kernel_that_hides(self) -> Kernel:
+        if isinstance(self.hiding, str):
+            message = f"prompts of which only the first tokens are attended to: {self.hiding}"
+            raise InvalidInputError(message)
+        return self.hiding
+
+
+def _hiding(ctx: Context, spec: AttentionSpec) -> Kernel | str:
+    """The kernel that serves where tokens are hidden, or why there is none."""
+    try:
+        return ctx.op("attention", needs=(*spec.needs, HIDDEN_TOKENS))
+    except UnknownNameError as error:
+        return str(error)

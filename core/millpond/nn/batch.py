@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, repeat
 
 import torch
 from torch import Tensor
 
 from millpond.params import PoolingParams
+
+NUM_ATTENDED = "num_attended"  # the feature of a sequence that says how many of its tokens are attended to
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +21,18 @@ class Run:
         start: The first token of the first of them.
         count: How many sequences.
         length: The tokens of each.
+        hidden: How many of the last tokens of each are attended to by none.
     """
 
     start: int
     count: int
     length: int
+    hidden: int = 0
+
+    @property
+    def attended(self) -> int:
+        """How many of the first tokens of each are attended to."""
+        return self.length - self.hidden
 
     @property
     def stop(self) -> int:
@@ -110,12 +119,30 @@ class PackedBatch:
         return torch.tensor(self.offsets, dtype=torch.int32, device=self.input_ids.device)
 
     @cached_property
+    def hidden(self) -> tuple[int, ...]:
+        """How many of the last tokens of each sequence are attended to by none; empty if all are attended to.
+
+        Raises:
+            ValueError: If none of a sequence would be left.
+        """
+        found = [0] * len(self.lengths)
+        for place, (length, features) in enumerate(zip(self.lengths, self.features, strict=False)):
+            attended = features.get(NUM_ATTENDED)
+            if not isinstance(attended, int):
+                continue
+            if not 0 < attended <= length:
+                message = f"{NUM_ATTENDED}={attended} of a sequence of {length} tokens: expected 1 to {length}"
+                raise ValueError(message)
+            found[place] = length - attended
+        return tuple(found) if any(found) else ()
+
+    @cached_property
     def runs(self) -> tuple[Run, ...]:
-        """The sequences as runs of equal length."""
+        """The sequences as runs of equal length, of which equally many tokens are attended to."""
         found: list[Run] = []
         start = 0
-        for length, same in groupby(self.lengths):
-            found.append(Run(start, sum(1 for _ in same), length))
+        for (length, hidden), same in groupby(zip(self.lengths, self.hidden or repeat(0), strict=False)):
+            found.append(Run(start, sum(1 for _ in same), length, hidden))
             start = found[-1].stop
         return tuple(found)
 

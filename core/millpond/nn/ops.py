@@ -32,12 +32,14 @@ class Setting:
         dtype: What in.
         quantization: The scheme that is asked for; None for none.
         batch_invariant: Whether a result must not depend on what shares its batch, to the bit.
+        needs: What a kernel must say that it serves, such as "softcap".
     """
 
     device: "torch.device"
     dtype: "torch.dtype"
     quantization: str | None = None
     batch_invariant: bool = False
+    needs: tuple[str, ...] = ()
 
 
 def judge_kernels(registry: "Registry", op: str, setting: Setting) -> list[Verdict]:
@@ -69,7 +71,13 @@ def choose_kernel(registry: "Registry", op: str, setting: Setting, *, variant: s
     if candidates and candidates[0].fits:
         return candidates[0]
     asked = op if variant is None else f"{op}.{variant.removeprefix(f'{op}.')}"
-    how = "".join((f", {setting.quantization}" if setting.quantization else "", _INVARIANT[setting.batch_invariant]))
+    how = "".join(
+        (
+            f", {setting.quantization}" if setting.quantization else "",
+            f", with {', '.join(setting.needs)}" if setting.needs else "",
+            _INVARIANT[setting.batch_invariant],
+        )
+    )
     message = f"no kernel serves {asked!r} on {setting.device.type} in {setting.dtype}{how}: {_listing(verdicts)}"
     raise UnknownNameError(message)
 
@@ -129,15 +137,17 @@ def _judge(entry: "Entry[KernelSpec]", setting: Setting) -> Verdict:
         return Verdict(entry, fits=False, reason=f"serves quantization={spec.quantization!r} alone")
     if setting.batch_invariant and not spec.batch_invariant:
         return Verdict(entry, fits=False, reason="does not promise results that are independent of the batch")
-    if spec.available is not None:
-        refusal = _ask(spec.available)
-        if refusal is not None:
-            return Verdict(entry, fits=False, reason=refusal)
+    missing = [need for need in setting.needs if need not in spec.serves]
+    refusal = f"does not serve {', '.join(missing)}" if missing else _ask(spec.available)
+    if refusal is not None:
+        return Verdict(entry, fits=False, reason=refusal)
     return Verdict(entry, fits=True, reason=f"fits, priority {spec.priority}")
 
 
-def _ask(target: str) -> str | None:
+def _ask(target: str | None) -> str | None:
     """Why a kernel cannot run here, or None; a question that cannot be answered is a no, and no harm to the others."""
+    if target is None:
+        return None
     module, _, name = target.partition(":")
     try:
         runs = getattr(import_module(module), name)()

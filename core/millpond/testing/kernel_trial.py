@@ -53,6 +53,7 @@ class KernelTrial:
         dtypes: What it computes in.
         tolerances: For each dtype, how far it may be off, in units of the largest value expected (1 at the least).
         batch_invariant: Whether its record promises the same bits whatever shares the batch.
+        serves: What its record says that it does of that which not every kernel of the op does.
     """
 
     name: str
@@ -63,6 +64,12 @@ class KernelTrial:
     dtypes: tuple[torch.dtype, ...]
     tolerances: Mapping[str, float]
     batch_invariant: bool = False
+    serves: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> Sequence[Setting]:
+        """What it can be asked to do."""
+        return [setting for setting in self.cases.settings() if set(self.cases.needs(setting)) <= set(self.serves)]
 
     @property
     def tolerance(self) -> float:
@@ -86,7 +93,7 @@ class KernelTrial:
 
     def each_setting(self) -> Iterator[Sample]:
         """Random tensors of a few short sequences for each setting, one width after the other."""
-        for number, setting in enumerate(self.cases.settings()):
+        for number, setting in enumerate(self.settings):
             widths = self.cases.widths[1:] or self.cases.widths
             yield self.draw(SHORT, widths[number % len(widths)], setting, seed=number)
 

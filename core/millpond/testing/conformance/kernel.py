@@ -80,6 +80,7 @@ class KernelConformance:
             dtypes=tuple(_dtype(name) for name in names),
             tolerances=self.tolerances,
             batch_invariant=entry.spec.batch_invariant,
+            serves=entry.spec.serves,
         )
 
     # --- the record ---------------------------------------------------------------------------------------------------
@@ -109,13 +110,16 @@ class KernelConformance:
         spec = self._reference(entry).spec
         free = not spec.devices and not spec.dtypes and spec.available is None
         demand(free, f"{spec.name} is no reference: it does not run on every device in every dtype")
+        cases = self._cases(entry)
+        missing = {need for setting in cases.settings() for need in cases.needs(setting)}.difference(spec.serves)
+        demand(not missing, f"{spec.name} is no reference: it does not serve {', '.join(sorted(missing))}")
 
     # --- the result ---------------------------------------------------------------------------------------------------
 
     def test_every_setting(self, trial: KernelTrial) -> None:
         """All that the op can be asked to do, on sequences of mixed lengths."""
         width = trial.cases.widths[len(trial.cases.widths) // 2]
-        for setting in trial.cases.settings():
+        for setting in trial.settings:
             for dtype in trial.dtypes:
                 trial.compare(MIXED, width, setting, dtype=dtype)
 
@@ -123,7 +127,7 @@ class KernelConformance:
         """Rows of all sizes: whole vectors, and what remains behind them."""
         for width in trial.cases.widths:
             for dtype in trial.dtypes:
-                trial.compare(MIXED, width, trial.cases.settings()[0], dtype=dtype)
+                trial.compare(MIXED, width, trial.settings[0], dtype=dtype)
 
     def test_random_batches(self, trial: KernelTrial) -> None:
         """Lengths, widths and settings as they fall."""
@@ -131,12 +135,12 @@ class KernelConformance:
         for seed in range(self.seeds):
             random = Random(seed)  # noqa: S311  no secret
             lengths = [random.choice([random.randint(1, 20), *edges]) for _ in range(random.randint(1, 8))]
-            width, setting = random.choice(trial.cases.widths), random.choice(trial.cases.settings())
+            width, setting = random.choice(trial.cases.widths), random.choice(trial.settings)
             trial.compare(lengths, width, setting, dtype=random.choice(trial.dtypes), seed=seed)
 
     def test_one_token(self, trial: KernelTrial) -> None:
         """The shortest batch there is."""
-        for setting in trial.cases.settings():
+        for setting in trial.settings:
             for width in trial.cases.widths:
                 trial.compare((1,), width, setting)
 
@@ -144,7 +148,7 @@ class KernelConformance:
         """Lengths around which kernels change their ways, and the longest."""
         lengths = [length for length in EDGES if length < self.longest]
         for width in trial.cases.widths[-3:]:
-            trial.compare([*lengths, self.longest], width, trial.cases.settings()[0])
+            trial.compare([*lengths, self.longest], width, trial.settings[0])
 
     def test_batch_mates_do_not_matter(self, trial: KernelTrial) -> None:
         """A sequence alone, among others, among huge ones, has one result; to the bit, if the record promises it."""
@@ -152,7 +156,7 @@ class KernelConformance:
             trial.demand_independent(sample)
         longer = [length for length in EDGES if length <= self.longest]
         for width in trial.cases.widths if trial.batch_invariant else ():
-            trial.demand_independent(trial.draw([1, *longer, 9, 9], width, trial.cases.settings()[0]))
+            trial.demand_independent(trial.draw([1, *longer, 9, 9], width, trial.settings[0]))
 
     def test_tensors_may_have_gaps(self, trial: KernelTrial) -> None:
         """Views of larger tensors, by rows and by columns, and columns that lie behind one another."""
@@ -219,7 +223,7 @@ class KernelConformance:
         """The engine computes a batch a worker."""
         if trial.device.type != "cpu" or self.threads <= 1:
             pytest.skip(f"{self.name} is called by one thread at a time")
-        width, setting = trial.cases.widths[-1], trial.cases.settings()[0]
+        width, setting = trial.cases.widths[-1], trial.settings[0]
         samples = [trial.draw(MIXED[: 3 + seed % 5], width, setting, seed=seed) for seed in range(24)]
         expected = [trial.run(sample) for sample in samples]
         with ThreadPoolExecutor(self.threads) as pool:
