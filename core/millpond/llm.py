@@ -246,18 +246,6 @@ class LLM:
         """
         return self._answer(embed_call(prompts, pooling_params, options), use_tqdm)
 
-    def embed_chunks(
-        self,
-        texts: object,
-        *,
-        spans: object = None,
-        chunk_tokens: int | None = None,
-        overlap: int = 0,
-        method: str = "late",
-        use_tqdm: Progress = True,
-        pooling_params: Params = None,
-        **options: Unpack[Options],
-    ) -> list[ChunksRequestOutput]:
     def embed_sparse(
         self,
         prompts: object,
@@ -284,6 +272,18 @@ class LLM:
         extra = {"return_tokens": return_tokens or None, "max_active_dims": max_active_dims}
         return self._answer(sparse_call(prompts, pooling_params, options, extra), use_tqdm)
 
+    def embed_chunks(
+        self,
+        texts: object,
+        *,
+        spans: object = None,
+        chunk_tokens: int | None = None,
+        overlap: int = 0,
+        method: str = "late",
+        use_tqdm: Progress = True,
+        pooling_params: Params = None,
+        **options: Unpack[Options],
+    ) -> list[ChunksRequestOutput]:
         """One vector a chunk of each text: ``for chunk in output.outputs: chunk.embedding, chunk.start, chunk.text``.
 
         With late chunking (Günther et al. 2024, arXiv 2409.04701) the model reads the whole text, and what ``embed``

@@ -86,6 +86,7 @@ class ArchitectureSpec(Spec):
             tokens that begin and end a text, [num_tokens].
         extra_weights: Files beside the model's that it reads weights from too, without their suffix, such as
             ``("sparse_linear",)``; that name and a dot go before those of their tensors.
+        instead_of: The architectures in config.json in whose place it is taken where all of these files are there.
         positions: ``absolute`` if it has a table of position embeddings, which bounds the length of a text;
             ``absolute_after_pad`` if the table starts behind the padding id, as RoBERTa's; else ``relative``.
         defaults: What config.json means where it does not say, such as ``{"text_config": {"hidden_size": 512}}``; what
@@ -110,6 +111,9 @@ class ArchitectureSpec(Spec):
     pooling_key: str | None = None
     sized_by_labels: bool = False
     num_labels: int | None = None
+    token_weights: bool = False
+    extra_weights: tuple[str, ...] = ()
+    instead_of: tuple[str, ...] = ()
     positions: str = "relative"
     defaults: Mapping[str, object] = field(default_factory=dict, hash=False)
     size_keys: tuple[str, ...] = ()
@@ -124,8 +128,6 @@ class ConverterSpec(Spec):
     Attributes:
         architectures: Shell patterns of architecture names; of those that match, the longest wins.
         tasks: The tasks of the converted model.
-    token_weights: bool = False
-    extra_weights: tuple[str, ...] = ()
         pooling: The pooling types that it is for: it is taken where the user names one of them, and before others;
             empty for any.
     """

@@ -137,11 +137,6 @@ def behind_the_model() -> Iterator[KernelSpec]:
         batch_invariant=True,
     )
     yield KernelSpec(
-        name="maxsim.torch",
-        target="millpond_kernels.maxsim:maxsim_torch",
-        summary="late interaction in plain torch, a pair at a time: the yardstick of the others",
-    )
-    yield KernelSpec(
         name="splade.torch",
         target="millpond_kernels.splade:splade_torch",
         summary="the weights of a vocabulary's tokens in plain torch, a sequence at a time: the yardstick",
@@ -153,6 +148,11 @@ def behind_the_model() -> Iterator[KernelSpec]:
         summary="the same by blocks of rows, in bounded memory",
         priority=10,
         batch_invariant=True,
+    )
+    yield KernelSpec(
+        name="maxsim.torch",
+        target="millpond_kernels.maxsim:maxsim_torch",
+        summary="late interaction in plain torch, a pair at a time: the yardstick of the others",
     )
     yield KernelSpec(
         name="maxsim.batched",

@@ -87,6 +87,14 @@ class TestNormalizeTorch(KernelConformance):
     name = "normalize.torch"
 
 
+class TestSpladeTorch(KernelConformance):
+    name = "splade.torch"
+
+
+class TestSpladeBlocks(KernelConformance):
+    name = "splade.blocks"
+
+
 class TestMaxsimTorch(KernelConformance):
     name = "maxsim.torch"
 
@@ -105,14 +113,6 @@ class TestLinearTorch(KernelConformance):
 
 class TestLinearTiles(KernelConformance):
     name = "linear.tiles"
-class TestSpladeTorch(KernelConformance):
-    name = "splade.torch"
-
-
-class TestSpladeBlocks(KernelConformance):
-    name = "splade.blocks"
-
-
 
 
 class TestLinearNative(KernelConformance):

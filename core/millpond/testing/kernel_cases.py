@@ -262,6 +262,38 @@ class SegmentPoolCases(KernelCases):
         return result.unbind(0)
 
 
+class SpladeCases(KernelCases):
+    """``kernel(x, lengths, head, how, log_again=...)``."""
+
+    sizes = (1e-6, 1e4)
+    widths = (1, 7, 16, 33, 64)
+
+    def settings(self) -> Sequence[Setting]:
+        """Both ways to reduce, with one logarithm and with two."""
+        return [{"how": how, "log_again": log_again} for how in ("max", "sum") for log_again in (False, True)]
+
+    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+        """Rows x [num_tokens, width], and the weight of the head [vocabulary, width]."""
+        del setting
+        weight = torch.randn(50, width, generator=generator) / width**0.5
+        return {"x": torch.randn(num_tokens, width, generator=generator), "weight": weight}
+
+    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
+        """[num_seqs, vocabulary]."""
+        weight = tensors["weight"].float()
+
+        def head(rows: Tensor) -> Tensor:  # a row's bits must depend neither on the others nor on where it lies
+            return torch.stack([torch.mv(weight, row.clone()) for row in rows])
+
+        pooled: Tensor = kernel(tensors["x"], tuple(lengths), head, setting["how"], log_again=setting["log_again"])
+        return pooled
+
+    def parts(self, result: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
+        """A row each."""
+        del lengths
+        return result.unbind(0)
+
+
 class MaxsimCases(KernelCases):
     """``kernel(queries, documents, query_lengths, document_lengths)`` and the same with pairs; documents are packed."""
 
@@ -309,38 +341,6 @@ CASES: Mapping[str, KernelCases] = MappingProxyType(
         "maxsim": MaxsimCases(),
         "normalize": NormalizeCases(),
         "segment_pool": SegmentPoolCases(),
+        "splade": SpladeCases(),
     }
 )
-class SpladeCases(KernelCases):
-    """``kernel(x, lengths, head, how, log_again=...)``."""
-
-    sizes = (1e-6, 1e4)
-    widths = (1, 7, 16, 33, 64)
-
-    def settings(self) -> Sequence[Setting]:
-        """Both ways to reduce, with one logarithm and with two."""
-        return [{"how": how, "log_again": log_again} for how in ("max", "sum") for log_again in (False, True)]
-
-    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
-        """Rows x [num_tokens, width], and the weight of the head [vocabulary, width]."""
-        del setting
-        weight = torch.randn(50, width, generator=generator) / width**0.5
-        return {"x": torch.randn(num_tokens, width, generator=generator), "weight": weight}
-
-    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
-        """[num_seqs, vocabulary]."""
-        weight = tensors["weight"].float()
-
-        def head(rows: Tensor) -> Tensor:  # a row's bits must depend neither on the others nor on where it lies
-            return torch.stack([torch.mv(weight, row.clone()) for row in rows])
-
-        pooled: Tensor = kernel(tensors["x"], tuple(lengths), head, setting["how"], log_again=setting["log_again"])
-        return pooled
-
-    def parts(self, result: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
-        """A row each."""
-        del lengths
-        return result.unbind(0)
-
-
-        "splade": SpladeCases(),
