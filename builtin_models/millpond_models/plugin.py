@@ -8,6 +8,7 @@ from millpond.specs import ArchitectureSpec, ConverterSpec
 from millpond_models import catalogue, decoder_catalogue, tower_catalogue
 from millpond_models.encoder_catalogue import encoder_families
 from millpond_models.published import published
+from millpond_models.retrieval_catalogue import retrievers
 from millpond_models.rotary_catalogue import rotary_encoders
 
 EMBEDDING_TASKS = ("embed", "token_embed")
@@ -37,6 +38,7 @@ def _architectures() -> Iterator[ArchitectureSpec]:
     yield from catalogue.rewards()
     yield from catalogue.sparse_encoders()
     yield from catalogue.token_encoders()
+    yield from retrievers()
     yield from tower_catalogue.two_towers()
 
 

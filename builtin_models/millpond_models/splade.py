@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.errors import CheckpointError
-from millpond.nn import Linear, PoolingMetadata, PoolingModel
+from millpond.nn import Linear, PoolingModel
 from millpond.nn.placement import Placement, place_weight
 from millpond_models.bert import BertModel
+from millpond_models.layers.between import Between
 from millpond_models.layers.feed_forward import hidden_activation
 from millpond_models.layers.norm_head import HeadNorm
 from millpond_models.token_rows import EMBEDDINGS
@@ -102,39 +103,9 @@ class BertSplade(Splade, BertModel):
         """The pooler, for ``embed`` of what lies between [CLS] and [SEP] if config.json says which these are."""
         pooler = super().build_pooler(ctx, task)
         first, last = (ctx.config.get(f"{role}_token_id") for role in ("cls", "sep"))
-        return (
-            pooler if task != "embed" or first == last is None else Between(pooler, first, last, ctx.config.vocab_size)
-        )
-
-
-class Between(nn.Module):
-    """A pooler that leaves out a certain token in the first place of a text, and one in the last."""
-
-    def __init__(self, pooler: nn.Module, first: int | None, last: int | None, size: int) -> None:
-        super().__init__()
-        self.pooler = pooler
-        self.check = pooler.check
-        self.ends = first, last
-        self.size = size
-
-    def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> list[Tensor]:
-        """[num_tokens, hidden] -> [vocabulary] for each sequence; zeros for one of which nothing is left."""
-        ids = metadata.input_ids.tolist()
-        spans: list[tuple[int, int]] = []
-        for start, stop in zip(metadata.offsets, metadata.offsets[1:], strict=False):
-            skipped = int(ids[start] == self.ends[0])
-            spans.append((skipped, stop - start - int(stop - start > skipped and ids[stop - 1] == self.ends[1])))
-        kept = [place for place, (begin, end) in enumerate(spans) if end > begin]
-        found = [hidden_states.new_zeros(self._width(own.dimensions), dtype=torch.float32) for own in metadata.params]
-        if kept:
-            rows, chosen = metadata.select(kept, [metadata.params[p] for p in kept], [spans[p] for p in kept])
-            pooled = self.pooler(hidden_states if rows is None else hidden_states[rows], chosen)
-            for place, own in zip(kept, pooled, strict=True):
-                found[place] = own
-        return found
-
-    def _width(self, dimensions: int | None) -> int:
-        return self.size if dimensions is None else dimensions
+        if task != "embed" or first == last is None:
+            return pooler
+        return Between(pooler, first, last, empty=(ctx.config.vocab_size,))
 
 
 def as_splade(model_class: type[PoolingModel], ctx: Context) -> type[PoolingModel]:

@@ -15,7 +15,7 @@ from millpond.errors import ModelNotFoundError
 from millpond.loading.source import SourceOptions
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "artifact.metadata")
 PICKLES = ("*.bin", "*.pt")
 LEFT_OUT = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack")
 TREE_VERSION = 1  # of the listing that huggingface_hub keeps beside a snapshot

@@ -11,6 +11,7 @@ from millpond.plugins import PluginManager
 from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_weights
 from millpond.testing.conformance import ArchitectureConformance, ConverterConformance
 from millpond.testing.gritlm import tiny_gritlm
+from millpond.testing.retrieval import tiny_bge_m3
 from millpond.testing.two_towers import tiny_two_towers
 
 BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
@@ -114,6 +115,7 @@ ARCHITECTURES |= {
     }
     for name in ("CLIPModel", "SiglipModel", "Siglip2Model")
 }
+ARCHITECTURES["BgeM3EmbeddingModel"] = {"checkpoint": lambda _, folder: tiny_bge_m3(folder)}
 STEP = MappingProxyType({"pooling_type": "STEP", "step_tag_id": 7, "returned_token_ids": [5, 6]})
 SPLADE = MappingProxyType({"pooling_type": "SPLADE_MAX"})
 CONVERTERS = {

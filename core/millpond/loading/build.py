@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import torch
 
@@ -9,6 +10,7 @@ from millpond.config import Choice, EngineConfig, ModelConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError, InvalidInputError, MillpondError
 from millpond.loading.arguments import Arguments, ComputeOptions
+from millpond.loading.extra_weights import iterate_extra_weights
 from millpond.loading.header import read_headers
 from millpond.loading.projector import load_projector
 from millpond.loading.repository import Repository
@@ -131,7 +133,12 @@ def build_model(
     if resolution.converter is not None:
         model_class = resolution.converter.load()(model_class, ctx)
     model = _instantiate(model_class, ctx)
-    placement = model.load_weights(iterate_weights(repository.transformer_path, allow_pickle=options.allow_pickle))
+    folder, extra = repository.transformer_path, resolution.architecture.spec.extra_weights
+    weights = chain(
+        iterate_weights(folder, allow_pickle=options.allow_pickle),
+        iterate_extra_weights(folder, extra, allow_pickle=options.allow_pickle),
+    )
+    placement = model.load_weights(weights)
     _check_placement(config.architecture, placement.unused, missing_weights(model, placement.placed))
     for module in model.modules():
         if isinstance(module, Linear):

@@ -10,6 +10,7 @@ from millpond.errors import InvalidInputError, UnknownNameError
 from millpond.late_interaction import LateInteraction
 from millpond.loading.architecture import Chosen, choose_architecture
 from millpond.loading.classification import choose_activation, classifier_pooling, count_labels, named_pooling
+from millpond.loading.extra_weights import with_extra_heads
 from millpond.loading.header import read_headers
 from millpond.loading.known import with_known
 from millpond.loading.late_interaction import read_late_interaction
@@ -165,7 +166,8 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         )
         raise InvalidInputError(message, parameter="runner")
     files = repository.sentence_transformers
-    config = override_config(with_known(registry, repository), options.hf_overrides)
+    known = with_extra_heads(registry, repository, with_known(registry, repository), allow_pickle=options.allow_pickle)
+    config = override_config(known, options.hf_overrides)
     user = _spread_pooling_type(registry, options.pooler_config)
     chosen = choose_architecture(
         registry,
