@@ -1,0 +1,213 @@
+"""A minute of 64 clients: texts of many sizes, faults, clients that go away. Each answer is right, none costs memory.
+
+The clients speak HTTP by hand: so many of a comfortable client's would take the machine from the server that is tested.
+"""
+
+import asyncio
+import base64
+import json
+import random
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from millpond import LLM
+
+MINILM = "all-MiniLM-L6-v2"
+CLIENTS = 64
+SECONDS = 60.0
+WARM = 20.0  # seconds until memory is measured: threads, pools of memory and caches are there then
+GROWTH = 1.05
+LINES = (Path(__file__).parents[1] / "data" / "sentences.txt").read_text(encoding="utf-8").splitlines()
+TOLERANCE = 1e-5
+PATIENCE = 60.0
+
+FAULTS = [  # a path, a body, and the status of its answer
+    ("/v1/embeddings", b'{"input": "a boat"', 400),
+    ("/v1/embeddings", b'{"input": []}', 400),
+    ("/v1/embeddings", b'{"input": {"a": 1}}', 400),
+    ("/v1/embeddings", b'{"input": [101, 30522, 102]}', 400),
+    ("/v1/embeddings", b'{"input": [-1]}', 400),
+    ("/v1/embeddings", b'{"input": "\\ud800"}', 400),
+    ("/v1/embeddings", b'{"input": "a boat", "dimensions": 0.5}', 400),
+    ("/v1/embeddings", b'{"input": "a boat", "model": "no such model"}', 404),
+    ("/v1/embeddings", json.dumps({"input": "boat " * 300}).encode(), 400),
+    ("/v1/embeddings", json.dumps({"input": "boat " * 60_000}).encode(), 400),
+    ("/v1/embeddings", json.dumps({"input": ["a"] * 2049}).encode(), 413),
+    ("/v1/embeddings", b"[" * 2000, 400),
+    ("/classify", b'{"input": "a boat"}', 404),
+    ("/rerank", b'{"query": "a boat"}', 400),
+    ("/no/such/path", b"{}", 404),
+    ("/embed", b'{"inputs": 7}', 422),
+]
+
+
+@pytest.fixture(scope="module")
+def texts():
+    """Texts of 3 to 250 tokens, most of them short."""
+    chance = random.Random(7)
+    lines = [line for line in LINES if line.strip() and len(line) < 300]
+    plain = [line for line in lines if line.isascii() and len(line.split()) > 7]
+    long = [" ".join(chance.sample(plain, 20)).split() for _ in range(60)]
+    return lines + [" ".join(words[: chance.choice((40, 80, 120))]) for words in long]
+
+
+@pytest.fixture(scope="module")
+def expected(texts):
+    with LLM(MINILM) as llm:
+        return np.stack([output.outputs.array for output in llm.embed(texts, use_tqdm=False)])
+
+
+class Load:
+    """What the clients do, and what they have seen."""
+
+    def __init__(self, server, texts, expected):
+        self.host, _, port = server.address.removeprefix("http://").partition(":")
+        self.port = int(port)
+        self.texts, self.expected = texts, expected
+        self.seconds = []  # of valid requests
+        self.counts = {"valid": 0, "invalid": 0, "aborted": 0}
+        self.wrong = []
+        self.worst = 0.0
+
+    async def client(self, number, end):
+        """Ask until it is time."""
+        chance = random.Random(number)
+        reader = writer = None
+        while time.monotonic() < end:
+            if writer is None:
+                reader, writer = await asyncio.open_connection(self.host, self.port)
+            if chance.random() < 0.02:
+                await self.abort(writer, chance)
+                writer = None
+            elif chance.random() < 0.05:
+                path, body, status = chance.choice(FAULTS)
+                self.counts["invalid"] += 1
+                found, _, closes = await post(reader, writer, path, body)
+                if found != status:
+                    self.wrong.append((path, body[:80], found))
+                if closes:
+                    writer.close()
+                    writer = None
+            else:
+                await self.ask(reader, writer, chance)
+        if writer is not None:
+            writer.close()
+
+    async def ask(self, reader, writer, chance):
+        """Post texts of some size to some route, and compare what comes."""
+        chosen = [chance.randrange(len(self.texts)) for _ in range(chance.choice((1, 1, 1, 1, 1, 2, 4, 16)))]
+        path, body, read = chance.choice(ROUTES)
+        began = time.perf_counter()
+        status, answer, _ = await post(reader, writer, path, json.dumps(body([self.texts[n] for n in chosen])).encode())
+        self.seconds.append(time.perf_counter() - began)
+        self.counts["valid"] += 1
+        if status != 200:
+            self.wrong.append((path, status, answer[:200]))
+            return
+        difference = np.abs(np.asarray(read(json.loads(answer))) - of_route(path, self.expected[chosen])).max()
+        self.worst = max(self.worst, float(difference))
+
+    async def abort(self, writer, chance):
+        """Go away: before the body is whole, behind it, or a little later."""
+        self.counts["aborted"] += 1
+        body = json.dumps({"input": chance.sample(self.texts, 8)}).encode()
+        sent = head("/v1/embeddings", body) + body
+        writer.write(sent[: chance.choice((40, len(sent) - 10, len(sent), len(sent)))])
+        await writer.drain()
+        await asyncio.sleep(chance.choice((0.0, 0.02)))
+        writer.transport.abort()
+
+
+ROUTES = [
+    ("/v1/embeddings", lambda texts: {"input": texts}, lambda told: [item["embedding"] for item in told["data"]]),
+    (
+        "/v1/embeddings",
+        lambda texts: {"input": texts, "encoding_format": "base64"},
+        lambda told: [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in told["data"]],
+    ),
+    ("/embed", lambda texts: {"inputs": texts}, lambda told: told),
+    (
+        "/v2/embed",
+        lambda texts: {"texts": texts, "embedding_types": ["float"], "input_type": "classification"},
+        lambda told: told["embeddings"]["float"],
+    ),
+    (
+        "/score",
+        lambda texts: {"text_1": texts[0], "text_2": texts},
+        lambda told: [item["score"] for item in told["data"]],
+    ),
+]
+
+
+def of_route(path, vectors):
+    """What a route answers of texts with these vectors."""
+    return vectors @ vectors[0] if path == "/score" else vectors
+
+
+def head(path, body):
+    return (
+        f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    ).encode()
+
+
+async def post(reader, writer, path, body):
+    """Status and body of an answer, and whether the connection is closed behind it."""
+    writer.write(head(path, body) + body)
+    async with asyncio.timeout(PATIENCE):
+        lines = (await reader.readuntil(b"\r\n\r\n")).lower().decode().split("\r\n")
+        length = next(int(line.partition(":")[2]) for line in lines if line.startswith("content-length:"))
+        answer = await reader.readexactly(length)
+    return int(lines[0].split()[1]), answer, "connection: close" in lines
+
+
+async def watched(pid, seconds):
+    """The memory of a process in KiB, and when, until it is time."""
+    found = []
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        found.append((time.monotonic() - began, memory(pid)))
+        await asyncio.sleep(0.25)
+    return found
+
+
+def memory(pid):
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+async def run(load, pid):
+    end = time.monotonic() + SECONDS
+    watch = asyncio.ensure_future(watched(pid, SECONDS))
+    await asyncio.gather(*(load.client(number, end) for number in range(CLIENTS)))
+    return await watch
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it reads how much memory a process has from /proc")
+def test_a_minute_of_64_clients(serving, texts, expected, capsys):
+    with serving(MINILM, "--log-format", "off") as server:
+        load = Load(server, texts, expected)
+        found = asyncio.run(run(load, server.process.pid))
+        with server.client() as client:
+            series = len(client.get("/metrics").text.splitlines())
+            assert client.get("/health").status_code == 200
+            waiting = client.get("/load").json()
+    seconds = sorted(load.seconds)
+    p50, p99 = seconds[len(seconds) // 2], seconds[int(len(seconds) * 0.99)]
+    warm = [kib for at, kib in found if at >= WARM]
+    base, most, last = np.median(warm[: len(warm) // 4]), max(warm), np.median(warm[-len(warm) // 4 :])
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{load.counts} in {SECONDS:.0f} s; p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms; off by at most "
+            f"{load.worst:.1e}; memory {base / 1024:.0f} MiB when warm, {most / 1024:.0f} at most, "
+            f"{last / 1024:.0f} at the end; {series} lines of metrics\n"
+        )
+    assert load.wrong == []
+    assert load.worst <= TOLERANCE
+    assert min(load.counts.values()) > 5
+    assert most <= GROWTH * base
+    assert waiting["models"][MINILM]["queue_requests"] == 0
