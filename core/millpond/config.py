@@ -209,6 +209,7 @@ class ModelConfig:
         path: The local folder of its files.
         source: The source that found the folder.
         architecture: The name of the architecture that serves it.
+        implementation: Whose code computes it: "native", or that of a library, such as "transformers".
         hf_config: config.json with the caller's overrides.
         max_model_len: The most tokens of a prompt.
         dtype: The name of the dtype it computes in.
@@ -235,6 +236,7 @@ class ModelConfig:
     pooler_config: PoolerConfig
     tasks: tuple[str, ...]
     embedding_size: int | None
+    implementation: str = "native"
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     include_prompt: bool = True

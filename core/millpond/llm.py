@@ -64,6 +64,7 @@ class LLM:
         runner: str = "auto",
         convert: str = "auto",
         dtype: str = "auto",
+        model_impl: str = "auto",
         max_model_len: int | None = None,
         pooler_config: PoolerConfig | Mapping[str, object] | str | None = None,
         hf_overrides: "Overrides" = None,
@@ -99,6 +100,8 @@ class LLM:
             runner: "auto" or "pooling".
             convert: The converter that makes a pooling model of another; "auto" chooses, "none" forbids.
             dtype: "auto" keeps the checkpoint's, in float32 where the device does not compute in it natively.
+            model_impl: Whose code computes the model: "native", or "transformers" for the class of transformers; "auto"
+                takes what is native, else the other.
             max_model_len: The most tokens of a prompt; by default what the checkpoint states.
             pooler_config: How hidden states become the result, as object, dict or JSON text.
             hf_overrides: Replaces parts of config.json: a dict, or a function of the config that returns one.
@@ -146,6 +149,7 @@ class LLM:
                 "runner": runner,
                 "convert": convert,
                 "dtype": dtype,
+                "model_impl": model_impl,
                 "max_model_len": max_model_len,
                 "pooler_config": pooler_config,
                 "hf_overrides": hf_overrides,

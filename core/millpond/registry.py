@@ -84,6 +84,22 @@ class Entry(Generic[S]):
             self._loaded.append(self._resolve())
         return self._loaded[0]
 
+    def describe(self, name: str, config: Mapping[str, Any]) -> Mapping[str, Any] | str:
+        """What an architecture's record is for a name that it stands in for, or why it does not; see its ``describe``.
+
+        Raises:
+            UnknownNameError: What the record names does not import.
+        """
+        asked = getattr(self.spec, "describe", None)
+        if asked is None:
+            return {}
+        try:
+            function = _imported(asked)
+        except (Exception, SystemExit) as error:
+            raise UnknownNameError(_unloadable(self, asked, error)) from error
+        said: Mapping[str, Any] | str = function(name, config)
+        return said
+
     def _resolve(self) -> Any:
         target = self.spec.target
         if not isinstance(target, str):
@@ -91,12 +107,7 @@ class Entry(Generic[S]):
         try:
             return _imported(target)
         except (Exception, SystemExit) as error:
-            message = (
-                f"{_label(self.spec.kind)} {self.spec.name!r} of plugin {self.origin} does not load: its target "
-                f"{target!r} raised {type(error).__name__}: {error}. Mend or update the plugin, or leave it out with "
-                f"MILLPOND_DISABLE_PLUGINS={self.origin.plugin}; `millpond plugins doctor` tries every target"
-            )
-            raise UnknownNameError(message) from error
+            raise UnknownNameError(_unloadable(self, target, error)) from error
 
 
 class Catalog(Generic[S]):
@@ -263,6 +274,14 @@ def _imported(target: str) -> Any:
     if not (module and colon and attribute):
         raise ValueError('a target is spelled "package.module:attribute"')
     return attrgetter(attribute)(import_module(module))
+
+
+def _unloadable(entry: Entry[Any], target: str, error: BaseException) -> str:
+    return (
+        f"{_label(entry.spec.kind)} {entry.spec.name!r} of plugin {entry.origin} does not load: its target "
+        f"{target!r} raised {type(error).__name__}: {error}. Mend or update the plugin, or leave it out with "
+        f"MILLPOND_DISABLE_PLUGINS={entry.origin.plugin}; `millpond plugins doctor` tries every target"
+    )
 
 
 def _weight(entry: Entry[Any]) -> int:

@@ -75,6 +75,10 @@ def _architecture(it: dict[str, Any]) -> Iterator[str]:
         yield f"of the same family as {', '.join(stated)}, which config.json names"
 
 
+def _implementation(name: str) -> Iterator[str]:
+    yield "natively" if name == "native" else f"by {name}, in whose code it is computed"
+
+
 def _converter(it: dict[str, Any]) -> Iterator[str]:
     yield f"{it['name']}, by {_plugin(it)}, {it['why']}: gives {', '.join(it['tasks'])}"
 
@@ -166,6 +170,7 @@ FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]]], ...] = (
     ("source", "source", _as_it_is),
     ("folder", "path", _as_it_is),
     ("architecture", "architecture", _architecture),
+    ("served", "implementation", _implementation),
     ("converter", "converter", _converter),
     ("known", "known", _known),
     ("tasks", "tasks", _tasks),

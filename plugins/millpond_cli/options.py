@@ -188,6 +188,15 @@ class Files:
             help="The converter that makes a pooling model of another; auto chooses, none forbids.",
         ),
     ] = "auto"
+    model_impl: Annotated[
+        str,
+        option(
+            "Model",
+            "--model-impl",
+            metavar="NAME",
+            help="Whose code computes the model: native, transformers, or auto for what is native, else the other.",
+        ),
+    ] = "auto"
     allow_pickle: Annotated[
         bool, option("Model", "--allow-pickle", help="Read weights that are pickles, with weights_only=True.")
     ] = False

@@ -86,6 +86,7 @@ class _Looker:
     def look(self) -> None:
         facts, attempt = self.report.facts, self.report.attempt
         facts["architecture"] = self._architecture()
+        facts["implementation"] = None if self.resolution is None else self.resolution.architecture.spec.implementation
         facts["converter"] = self._converter()
         facts["known"] = attempt(lambda: known_settings(self.registry, self.repository))
         pooling = None if self.resolution is None else Pooling(self.registry, self.resolution, attempt)

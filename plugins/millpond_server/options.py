@@ -20,6 +20,15 @@ class ModelOptions:
             help="The converter that makes a pooling model of another, such as embed or classify; auto chooses.",
         ),
     ] = "auto"
+    model_impl: Annotated[
+        str,
+        option(
+            "Model",
+            "--model-impl",
+            metavar="NAME",
+            help="Whose code computes the models: native, transformers, or auto for what is native, else the other.",
+        ),
+    ] = "auto"
     task: Annotated[
         str | None, option("Model", "--task", metavar="TASK", help="The old spelling of --convert: embed, score ...")
     ] = None

@@ -270,11 +270,11 @@ def test_a_config_without_architectures_says_what_there_is(checkpoint, names):
 
 
 def test_an_unknown_architecture_says_what_there_is_and_what_would_bring_it(checkpoint, load, expected):
-    change(checkpoint, architectures=["MambaModel", "RwkvModel"])
+    change(checkpoint, architectures=["MillModel", "PondModel"])
     with pytest.raises(UnknownNameError) as caught:
         LLM(str(checkpoint))
     message = str(caught.value)
-    assert message.startswith("no plugin brings the architecture 'MambaModel' or 'RwkvModel'; there are: Bert")
+    assert message.startswith("no plugin brings the architecture 'MillModel' or 'PondModel'; there are: Bert")
     assert "register_architectures" in message
     assert "`millpond plugins list`" in message
     assert "hf_overrides={'architectures': [...]}" in message
@@ -282,7 +282,7 @@ def test_an_unknown_architecture_says_what_there_is_and_what_would_bring_it(chec
 
 
 def test_the_first_architecture_that_is_known_is_taken(checkpoint, load):
-    change(checkpoint, architectures=["MambaModel", "BertModel"])
+    change(checkpoint, architectures=["MillModel", "BertModel"])
     assert load(checkpoint).model_config.architecture == "BertModel"
 
 

@@ -1,12 +1,12 @@
 """Which architecture serves a config, by its own name or that of a relative, and which converter it needs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from millpond.config import CheckpointConfig
-from millpond.errors import CheckpointError, UnknownNameError
+from millpond.errors import CheckpointError, InvalidInputError, UnknownNameError
 
 if TYPE_CHECKING:
     from millpond.registry import Entry, Registry
@@ -33,6 +33,10 @@ SUFFIXES = (
     "Model",
 )
 BACKBONES = ("Model", "ForCausalLM", "ForConditionalGeneration")
+AUTO, NATIVE = "auto", "native"
+SYNONYMS = {"vllm": NATIVE, "millpond": NATIVE}
+# What the record of a name's own says of it holds too where another implementation computes it.
+KEPT = ("pooling", "pooler_config", "pooling_key", "num_labels", "positions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,7 @@ def choose_architecture(
     *,
     pooling: str | None = None,
     classifies: bool = False,
+    implementation: str = "auto",
 ) -> Chosen:
     """The architecture that serves a config, and the converter it needs.
 
@@ -71,48 +76,158 @@ def choose_architecture(
         convert: The converter that the caller named; "auto" chooses, "none" forbids.
         pooling: The pooling type that the caller named, for converters that are for one alone.
         classifies: Whether other files of the model say that it classifies, such as those of a CrossEncoder.
+        implementation: Whose code is to compute it; "auto" takes what has a record of its own, else what stands in.
 
     Raises:
         CheckpointError: If config.json names none.
         UnknownNameError: If nothing serves those it names, or there is no such converter.
+        InvalidInputError: If there is no such implementation.
     """
     names = config.get("architectures")
-    there = ", ".join(registry.architectures.names()) or "none"
+    there = ", ".join(_recorded(registry)) or "none"
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         message = (
             f"config.json has no list 'architectures', which says what the model is; got {names!r}. "
             f"Say it with hf_overrides={{'architectures': [...]}}; there are: {there}"
         )
         raise CheckpointError(message)
+    asked = _checked_implementation(registry, implementation)
+    wanted = _Wanted(convert=convert, pooling=pooling, classifies=classifies, implementation=asked)
+    found = _recorded_one(registry, names, wanted)
+    if found is not None:
+        return found
+    standing_in = _StandingIn(registry, config, wanted)
+    found = standing_in.choose(names)
+    if found is not None:
+        return found
+    ways = (
+        "An installed plugin whose register_architectures yields that name would bring it; `millpond plugins list` "
+        "shows what is installed and what failed to load. hf_overrides={'architectures': [...]} chooses one that is "
+        "there"
+    )
+    if asked != "auto":
+        ways += f". This was model_impl={implementation!r}: 'auto' takes any that there is"
+    also = f"; {'; '.join(standing_in.reasons)}" if standing_in.reasons else ""
+    raise UnknownNameError(
+        f"no plugin brings the architecture {' or '.join(map(repr, names))}; there are: {there}{also}. {ways}"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """What is asked of the choice; see ``choose_architecture``."""
+
+    convert: str
+    pooling: str | None
+    classifies: bool
+    implementation: str
+
+    def allows(self, entry: "Entry[ArchitectureSpec]") -> bool:
+        """Whether a record is of the implementation that is asked for."""
+        return self.implementation in (AUTO, entry.spec.implementation)
+
+
+def implementations(registry: "Registry") -> list[str]:
+    """Whose code may compute a model, as ``model_impl`` names them."""
+    return sorted({NATIVE, *(entry.spec.implementation for entry in registry.architectures.entries())})
+
+
+def _checked_implementation(registry: "Registry", asked: str) -> str:
+    there = implementations(registry)
+    asked = SYNONYMS.get(asked, asked)
+    if asked in (AUTO, *there):
+        return asked
+    message = f"model_impl={asked!r}: expected one of {', '.join(map(repr, (AUTO, *there)))}"
+    raise InvalidInputError(message, parameter="model_impl")
+
+
+def _recorded(registry: "Registry") -> list[str]:
+    """The names in config.json that have records of their own."""
+    return [entry.spec.name for entry in registry.architectures.entries() if not entry.spec.stands_in_for]
+
+
+def _recorded_one(registry: "Registry", names: list[str], wanted: _Wanted) -> Chosen | None:
+    """What serves a name, or the backbone of its family, by a record of that name."""
+
+    def find(name: str) -> "Entry[ArchitectureSpec] | None":
+        entry = registry.architectures.find(name)
+        fits = entry is not None and wanted.allows(entry) and not entry.spec.stands_in_for
+        return entry if fits else None
+
     for name in names:
-        native = registry.architectures.find(name)
+        native = find(name)
         if native is not None:
-            converter = _for_native(registry, native, convert, pooling=pooling, classifies=classifies)
-            return Chosen(name=name, architecture=native, converter=converter)
+            return Chosen(name=name, architecture=native, converter=_for_native(registry, name, native, wanted))
     for name in names:
-        relative = next((entry for other in _relatives(name) if (entry := registry.architectures.find(other))), None)
-        converter = None if relative is None else _by_name(registry, name, convert, pooling)
+        relative = next((entry for other in _relatives(name) if (entry := find(other))), None)
+        converter = None if relative is None else _by_name(registry, name, wanted.convert, wanted.pooling)
         if relative is not None and converter is not None:
             return Chosen(name=name, architecture=relative, converter=converter)
-    message = (
-        f"no plugin brings the architecture {' or '.join(map(repr, names))}; there are: {there}. An installed "
-        "plugin whose register_architectures yields that name would bring it; `millpond plugins list` shows what is "
-        "installed and what failed to load. hf_overrides={'architectures': [...]} chooses one that is there"
-    )
-    raise UnknownNameError(message)
+    return None
+
+
+@dataclass
+class _StandingIn:
+    """Looks for a record that serves a name which is not its own.
+
+    Attributes:
+        reasons: Why those that could have did not.
+    """
+
+    registry: "Registry"
+    config: CheckpointConfig
+    wanted: _Wanted
+    reasons: list[str] = field(default_factory=list)
+
+    def choose(self, names: list[str]) -> Chosen | None:
+        for name in names:
+            entry = self._find(name)
+            if entry is not None:
+                converter = _for_native(self.registry, name, entry, self.wanted)
+                return Chosen(name=name, architecture=entry, converter=converter)
+        for name in names:
+            converter = _by_name(self.registry, name, self.wanted.convert, self.wanted.pooling)
+            relative = None if converter is None else next(filter(None, map(self._find, _relatives(name))), None)
+            if relative is not None:
+                return Chosen(name=name, architecture=relative, converter=converter)
+        return None
+
+    def _find(self, name: str) -> "Entry[ArchitectureSpec] | None":
+        """The record whose pattern says most of a name, and which can serve it; as it is for that name."""
+        fits = [
+            (len(pattern), entry)
+            for entry in self.registry.architectures.entries()
+            for pattern in entry.spec.stands_in_for
+            if fnmatchcase(name, pattern) and self.wanted.allows(entry)
+        ]
+        for _, entry in sorted(fits, key=lambda fit: fit[0], reverse=True):
+            described = self._described(entry, name)
+            if described is not None:
+                return described
+        return None
+
+    def _described(self, entry: "Entry[ArchitectureSpec]", name: str) -> "Entry[ArchitectureSpec] | None":
+        said = entry.describe(name, self.config)
+        if isinstance(said, str):
+            self.reasons += [] if said in self.reasons else [said]
+            return None
+        native = self.registry.architectures.find(name)
+        known = {} if native is None else {field: getattr(native.spec, field) for field in KEPT}
+        spec = replace(entry.spec, **{"name": name, **said, **known})
+        return replace(entry, spec=spec)
 
 
 def _for_native(
-    registry: "Registry", native: "Entry[ArchitectureSpec]", convert: str, *, pooling: str | None, classifies: bool
+    registry: "Registry", name: str, native: "Entry[ArchitectureSpec]", wanted: _Wanted
 ) -> "Entry[ConverterSpec] | None":
-    tasks = native.spec.tasks
+    tasks, convert = native.spec.tasks, wanted.convert
     if convert == "none" or convert in tasks:
         return None
-    if convert != "auto":
+    if convert != AUTO:
         return registry.converters.get(convert)
-    if classifies and "classify" not in tasks:
+    if wanted.classifies and "classify" not in tasks:
         return registry.converters.get("classify")
-    return None if tasks else _by_name(registry, native.spec.name, convert, pooling)
+    return None if tasks else _by_name(registry, name, convert, wanted.pooling)
 
 
 def _by_name(registry: "Registry", name: str, convert: str, pooling: str | None) -> "Entry[ConverterSpec] | None":

@@ -39,7 +39,6 @@ WITHOUT_EFFECT = frozenset(
         "logits_processors",
         "max_seq_len_to_capture",
         "mm_processor_kwargs",
-        "model_impl",
         "scheduling_policy",
         "seed",
         "served_model_name",
@@ -63,6 +62,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "runner": "auto",
         "convert": "auto",
         "dtype": "auto",
+        "model_impl": "auto",
         "max_model_len": None,
         "pooler_config": None,
         "hf_overrides": None,
@@ -142,6 +142,7 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
         load=LoadOptions(
             runner=known["runner"],
             convert=known["convert"],
+            model_impl=known["model_impl"],
             dtype=str(known["dtype"]),
             max_model_len=known["max_model_len"],
             pooler_config=PoolerConfig.parse(known["pooler_config"]),

@@ -139,7 +139,8 @@ def build_model(
         iterate_extra_weights(folder, extra, allow_pickle=options.allow_pickle),
     )
     placement = model.load_weights(weights)
-    _check_placement(config.architecture, placement.unused, missing_weights(model, placement.placed))
+    missing = [*placement.missing, *missing_weights(model, placement.placed)]
+    _check_placement(config.architecture, placement.unused, missing)
     for module in model.modules():
         if isinstance(module, Linear):
             module.prepare()

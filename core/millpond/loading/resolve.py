@@ -44,6 +44,7 @@ class LoadOptions:
 
     runner: str = "auto"
     convert: str = "auto"
+    model_impl: str = "auto"
     dtype: str = "auto"
     max_model_len: int | None = None
     pooler_config: PoolerConfig = field(default_factory=PoolerConfig)
@@ -131,6 +132,7 @@ class Resolution:
             path=str(self.repository.path),
             source=self.repository.source,
             architecture=self.architecture.spec.name,
+            implementation=self.architecture.spec.implementation,
             hf_config=self.config,
             max_model_len=self.max_model_len.value,
             dtype=self.dtype.value,
@@ -175,6 +177,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         options.convert,
         pooling=user.tok_pooling_type or user.seq_pooling_type or JOINED_BY.join(files.pooling_types) or None,
         classifies=files.model_type == "CrossEncoder",
+        implementation=options.model_impl,
     )
     spec = chosen.architecture.spec
     if spec.defaults:

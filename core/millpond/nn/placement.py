@@ -15,10 +15,12 @@ class Placement:
     Attributes:
         placed: The parameters that got values; ``name@i`` for part i of a fused one.
         unused: The names in the checkpoint that no parameter answers to.
+        missing: What the checkpoint lacks, where who read it knows that better than ``missing_weights``.
     """
 
     placed: set[str] = field(default_factory=set)
     unused: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
 
 def place_weight(

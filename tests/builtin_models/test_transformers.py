@@ -1,0 +1,434 @@
+"""What transformers' own classes run: equal to them alone, whatever shares the batch, and to what is native."""
+
+import json
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from millpond import CheckpointError, InvalidInputError, PoolingParams, UnknownNameError
+from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_tokenizer
+from millpond_transformers.padding import Padding, group
+
+VOCABULARY = 99
+LENGTHS = (1, 2, 3, 40, 5, 8, 33, 13, 1, 21)
+BARE = PoolingParams(use_activation=False)
+SHAPE = MappingProxyType(
+    {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 48,
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "num_labels": 3,
+    }
+)
+FUNNEL = {"hidden_size": None, "num_hidden_layers": None, "num_attention_heads": None, "intermediate_size": None} | {
+    "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48, "block_sizes": [1, 1], "num_decoder_layers": 1
+}  # fmt: skip
+JAMBA = {"num_experts": 2, "mamba_d_state": 4, "mamba_dt_rank": 4} | {
+    f"{kind}_layer_{part}": value for kind in ("attn", "expert") for part, value in (("period", 2), ("offset", 1))
+}
+T5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+BART = {
+    f"{part}_{key}": value
+    for part in ("encoder", "decoder")
+    for key, value in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 48))
+} | {"d_model": 32}
+XLNET = {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48, "max_position_embeddings": None}
+OPT = {"ffn_dim": 48, "word_embed_proj_dim": 32}
+MIXTRAL = {"num_local_experts": 2}
+
+# What pools a text by itself, and what else config.json says of a small one.
+MODELS = {
+    "ElectraModel": ("CLS", {"embedding_size": 24}),
+    "AlbertModel": ("CLS", {"embedding_size": 24}),
+    "CamembertModel": ("CLS", {"pad_token_id": 1}),
+    "FNetModel": ("CLS", {}),
+    "T5EncoderModel": ("MEAN", T5),
+    "OPTModel": ("LAST", OPT),
+    "Olmo2Model": ("LAST", {}),
+    "JambaModel": ("LAST", JAMBA),
+    "MixtralModel": ("LAST", MIXTRAL),
+    "XLNetModel": ("LAST", XLNET),
+}
+CLASSIFIERS = {
+    "ElectraForSequenceClassification": ("CLS", {"embedding_size": 24}),
+    "AlbertForSequenceClassification": ("CLS", {"embedding_size": 24}),
+    "PhiForSequenceClassification": ("LAST", {}),
+    "OPTForSequenceClassification": ("LAST", OPT),
+    "JambaForSequenceClassification": ("LAST", JAMBA),
+    "BartForSequenceClassification": ("LAST", BART),
+    "XLNetForSequenceClassification": ("LAST", XLNET),
+}
+TOKEN_CLASSIFIERS = {
+    "ElectraForTokenClassification": {"embedding_size": 24},
+    "FalconForTokenClassification": {"num_key_value_heads": None},
+}
+
+
+def prompts_of(lengths, *, end=2, seed=0):
+    """Token ids that end as those classes want it that look for the end."""
+    random = np.random.default_rng(seed)
+    return [[*random.integers(5, VOCABULARY, size=length - 1).tolist(), end] for length in lengths]
+
+
+PROMPTS = prompts_of(LENGTHS)
+
+
+@pytest.fixture
+def make(tmp_path, transformers):
+    """Write a checkpoint of a class of transformers, every parameter random; gives its folder and the class itself."""
+
+    def make(name, **settings):
+        kind = getattr(transformers, name)
+        config = kind.config_class(**{key: it for key, it in {**SHAPE, **settings}.items() if it is not None})
+        config.use_cache = False
+        model = kind(config).eval().requires_grad_(requires_grad=False)
+        generator = torch.Generator().manual_seed(0)
+        for path, parameter in model.named_parameters():
+            around = 1.0 if "norm" in path.lower() and path.endswith("weight") else 0.0
+            scale = 0.3 if parameter.dim() == 1 else parameter.shape[-1] ** -0.5
+            parameter.copy_(around * (parameter.dim() == 1) + scale * torch.randn(parameter.shape, generator=generator))
+        transformers.logging.disable_progress_bar()
+        model.save_pretrained(tmp_path / name)
+        return tmp_path / name, model
+
+    return make
+
+
+def error(found, expected):
+    """The largest difference, in units of the largest value that is expected."""
+    assert [rows.shape for rows in found] == [tuple(rows.shape) for rows in expected]
+    worst = max(float(np.abs(one - np.asarray(other)).max()) for one, other in zip(found, expected, strict=True))
+    return worst / max(float(np.abs(np.asarray(rows)).max()) for rows in expected)
+
+
+def asked(llm, task, prompts=PROMPTS, params=BARE):
+    outputs = llm.encode(prompts, pooling_task=task, pooling_params=params, use_tqdm=False)
+    return [output.outputs.array for output in outputs]
+
+
+def alone(model, prompts=PROMPTS):
+    """What the class gives for each prompt by itself: logits, or hidden states."""
+    with torch.inference_mode():
+        outputs = [model(torch.tensor([ids])) for ids in prompts]
+    return [(output.logits if "logits" in output else output[0])[0] for output in outputs]
+
+
+# --- equal to transformers ------------------------------------------------------------------------------------------
+
+
+def slow(names, *quick):
+    """The names, all but the quick ones left to the tests that take long: each class takes its time to import."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", slow(MODELS, "ElectraModel", "T5EncoderModel", "Olmo2Model"))
+def test_hidden_states_in_a_batch_of_mixed_lengths_are_those_of_the_class(make, load, name):
+    pooling, settings = MODELS[name]
+    folder, model = make(name, **settings)
+    llm, expected = load(folder), alone(model)
+    assert error(asked(llm, "token_embed"), expected) <= 1e-4
+    pooled = [rows.mean(0) if pooling == "MEAN" else rows[0 if pooling == "CLS" else -1] for rows in expected]
+    assert error(asked(llm, "embed"), pooled) <= 1e-4
+    assert llm.model_config.implementation == "transformers"
+    assert llm.model_config.architecture == name
+
+
+@pytest.mark.parametrize(
+    "name", slow(CLASSIFIERS, "ElectraForSequenceClassification", "JambaForSequenceClassification")
+)
+def test_classes_of_texts_are_those_of_the_class(make, load, name):
+    _, settings = CLASSIFIERS[name]
+    folder, model = make(name, **settings)
+    llm = load(folder)
+    expected = alone(model)
+    assert error(asked(llm, "classify"), expected) <= 1e-4
+    probable = [torch.softmax(logits, -1) for logits in expected]
+    assert error([np.array(o.outputs.probs) for o in llm.classify(PROMPTS, use_tqdm=False)], probable) <= 1e-4 or (
+        name.startswith("Jamba")
+    )
+    rows = asked(llm, "token_classify")
+    assert [len(found) for found in rows] == list(LENGTHS)
+    assert all(
+        np.abs(found[-1] - np.asarray(last)).max() < 1e-4 for found, last in zip(rows, expected, strict=True)
+    ) is (CLASSIFIERS[name][0] == "LAST")
+
+
+@pytest.mark.parametrize("name", slow(TOKEN_CLASSIFIERS, "ElectraForTokenClassification"))
+def test_classes_of_tokens_are_those_of_the_class(make, load, name):
+    folder, model = make(name, **TOKEN_CLASSIFIERS[name])
+    llm = load(folder)
+    assert llm.model_config.tasks == ("token_classify",)
+    assert error(asked(llm, "token_classify"), alone(model)) <= 1e-4
+
+
+@pytest.mark.slow
+def test_funnel_reads_what_is_long_enough_for_it(make, load):
+    """Its layers take every second token: padding would change what they see, and two tokens are too few."""
+    prompts = [ids for ids in PROMPTS if len(ids) > 2]
+    for name, task in (("FunnelModel", "token_embed"), ("FunnelForTokenClassification", "token_classify")):
+        folder, model = make(name, **FUNNEL)
+        assert error(asked(load(folder), task, prompts), alone(model, prompts)) <= 1e-4
+
+
+@pytest.mark.slow
+def test_what_writes_and_what_fills_masks_embeds_without_its_head(make, load):
+    for name, settings in (("PhiForCausalLM", {}), ("ElectraForMaskedLM", {}), ("T5ForConditionalGeneration", T5)):
+        folder, model = make(name, **settings)
+        body = model.get_encoder() if name.startswith("T5") else model.base_model
+        assert error(asked(load(folder), "token_embed"), alone(body)) <= 1e-4
+
+
+def test_a_family_without_a_classifying_class_gets_one_by_the_converter(make, load, tmp_path):
+    folder, model = make("Olmo2Model")
+    tensors = {f"model.{name}": tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+    score = torch.randn(3, 32, generator=torch.Generator().manual_seed(1))
+    save_file({**tensors, "score.weight": score}, folder / "model.safetensors")
+    llm = load(folder, hf_overrides={"architectures": ["Olmo2ForImageClassification"], "num_labels": 3})
+    assert error(asked(llm, "classify"), [rows[-1] @ score.T for rows in alone(model)]) <= 1e-4
+
+
+def test_a_causal_language_model_judges_steps(make, load):
+    folder, model = make("OlmoForCausalLM", tie_word_embeddings=True)
+    llm = load(folder, pooler_config={"pooling_type": "STEP", "step_tag_id": 2})
+    params = PoolingParams(returned_token_ids=[7, 9])
+    expected = [torch.softmax(rows[-1:, [7, 9]], -1) for rows in alone(model)]
+    assert error(asked(llm, "token_classify", params=params), expected) <= 1e-4
+
+
+def test_scores_and_the_files_of_sentence_transformers_are_as_ever(make, load):
+    folder, _ = make("ElectraForSequenceClassification", num_labels=1, vocab_size=200)
+    write_tokenizer(folder)
+    (one,) = load(folder).score("an old mill", "by the pond", use_tqdm=False)
+    (row,) = load(folder).classify([{"prompt": "an old mill", "text_pair": "x"}["prompt"]], use_tqdm=False)
+    assert 0 < one.outputs.score < 1
+    assert one.outputs.score != row.outputs.probs[0]
+    folder, model = make("ElectraModel", vocab_size=200)
+    write_tokenizer(folder)
+    write_sentence_transformers(folder, pooling="mean", layout="old")
+    (output,) = load(folder).embed(["the old mill by the pond"], use_tqdm=False)
+    mean = alone(model, [output.prompt_token_ids])[0].mean(0)
+    assert error([output.outputs.array], [mean / mean.norm()]) <= 1e-4
+
+
+def test_the_second_text_of_a_pair_has_its_segment(make, load):
+    folder, model = make("ElectraForSequenceClassification", num_labels=1, vocab_size=200)
+    write_tokenizer(folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "tokenizer_class": "BertTokenizer"}))
+    (output,) = load(folder).score("an old mill", "by the pond", pooling_params=BARE, use_tqdm=False)
+    ids = output.prompt_token_ids
+    segments = [0] * (ids.index(3) + 1)
+    segments += [1] * (len(ids) - len(segments))
+    with torch.inference_mode():
+        expected = model(torch.tensor([ids]), token_type_ids=torch.tensor([segments])).logits.item()
+    assert output.outputs.score == pytest.approx(expected, abs=1e-4)
+
+
+# --- equal to what is served natively -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("BertModel", "embed"),
+        ("RobertaModel", "token_embed"),
+        ("ModernBertModel", "embed"),
+        ("GPT2Model", "embed"),
+        ("LlamaModel", "embed"),
+        ("Qwen3ForCausalLM", "embed"),
+        ("Gemma3TextModel", "embed"),
+        ("BertForSequenceClassification", "classify"),
+        ("RobertaForSequenceClassification", "token_classify"),
+        ("ModernBertForSequenceClassification", "classify"),
+        ("MistralForSequenceClassification", "classify"),
+        ("BertForTokenClassification", "token_classify"),
+        ("LlamaForTokenClassification", "token_classify"),
+    ],
+)
+def test_what_is_native_is_the_same_by_transformers(tmp_path, load, name, task):
+    folder = tiny(name, tmp_path, **({"num_labels": 3} if "Classification" in name else {}))
+    native, other = load(folder), load(folder, model_impl="transformers")
+    assert (native.model_config.implementation, other.model_config.implementation) == ("native", "transformers")
+    for params in (BARE, PoolingParams()):
+        found, expected = (asked(llm, task, params=params) for llm in (other, native))
+        assert error(found, expected) <= 1e-4
+    assert set(other.model_config.tasks) <= set(native.model_config.tasks)
+    assert other.model_config.max_model_len == native.model_config.max_model_len
+
+
+def test_a_classifier_made_of_token_rows_is_the_same_too(tmp_path, load):
+    folder = tiny("Qwen3ForCausalLM", tmp_path)
+    overrides = {"architectures": ["Qwen3ForSequenceClassification"], "classifier_from_token_ids": [5, 6]}
+    overrides |= {"method": "from_2_way_softmax"}
+    native, other = (load(folder, hf_overrides=overrides, model_impl=way) for way in ("native", "transformers"))
+    assert error(asked(other, "classify"), asked(native, "classify")) <= 1e-4
+
+
+# --- which of the two -----------------------------------------------------------------------------------------------
+
+
+def test_native_goes_first_and_other_names_are_told(tmp_path, load):
+    folder = tiny("BertModel", tmp_path)
+    for way in ("auto", "native", "vllm"):
+        assert load(folder, model_impl=way).model_config.implementation == "native"
+    with pytest.raises(InvalidInputError, match=r"model_impl='ray'.* 'auto', 'native', 'transformers'"):
+        load(folder, model_impl="ray")
+
+
+def test_what_neither_has_is_told_with_both_ways_out(tmp_path, load):
+    folder = tiny("BertModel", tmp_path, architectures=["MillpondModel"])
+    with pytest.raises(UnknownNameError) as caught:
+        load(folder)
+    message = str(caught.value)
+    assert message.startswith("no plugin brings the architecture 'MillpondModel'; there are: ")
+    assert "has no model 'MillpondModel'" in message
+    assert "register_architectures" in message
+    assert "hf_overrides={'architectures': [...]}" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "way", "said"),
+    [
+        ("ElectraModel", "native", r"model_impl='native': 'auto' takes any"),
+        ("GritLMModel", "transformers", r"has no model 'GritLMModel'.*model_impl='transformers'"),
+        ("ViTModel", "auto", "'ViTModel' of transformers reads pixel_values, and not tokens"),
+        ("PreTrainedModel", "auto", "has no model 'PreTrainedModel'"),
+        ("AutoModel", "auto", "has no model 'AutoModel'"),
+    ],
+)
+def test_what_one_of_them_does_not_have_is_refused(tmp_path, load, name, way, said):
+    folder = tiny("BertModel", tmp_path, architectures=[name])
+    with pytest.raises(UnknownNameError, match=said):
+        load(folder, model_impl=way)
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_tensors_that_are_missing_or_unused_are_listed(make, load):
+    folder, _ = make("ElectraModel")
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["encoder.layer.1.output.dense.bias"]
+    save_file({**tensors, "encoder.mill.weight": torch.ones(2)}, path)
+    with pytest.raises(
+        CheckpointError,
+        match=r"missing \(1\): encoder\.layer\.1\.output\.dense\.bias; unused \(1\): encoder\.mill\.weight",
+    ):
+        load(folder)
+
+
+def test_a_head_is_no_fault_of_an_embedding_model_and_its_lack_is_one_of_a_classifier(make, load):
+    folder, model = make("ElectraForSequenceClassification")
+    llm = load(folder, hf_overrides={"architectures": ["ElectraModel"]})
+    assert error(asked(llm, "token_embed"), alone(model.electra)) <= 1e-4
+    folder, _ = make("ElectraModel")
+    with pytest.raises(
+        CheckpointError, match=r"missing \(4\): classifier\.dense\.bias, .*classifier\.out_proj\.weight"
+    ):
+        load(folder, hf_overrides={"architectures": ["ElectraForSequenceClassification"]})
+
+
+def test_a_tensor_of_another_shape_is_told(make, load):
+    folder, _ = make("ElectraModel")
+    with pytest.raises(CheckpointError, match=r"ElectraModel cannot be loaded: .*size"):
+        load(folder, hf_overrides={"intermediate_size": 40})
+
+
+def test_code_that_a_config_names_is_not_run(make, load):
+    folder, model = make("ElectraModel")
+    (folder / "evil.py").write_text("raise SystemExit('run')")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"auto_map": {"AutoModel": "evil.Mill", "AutoConfig": "evil.MillConfig"}}
+    config |= {"attn_implementation": "somebody/evil-kernels", "_attn_implementation": "somebody/evil-kernels"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    llm = load(folder, trust_remote_code=True)
+    assert error(asked(llm, "token_embed"), alone(model)) <= 1e-4
+
+
+def test_quantised_files_and_int8_are_refused(make, load):
+    folder, _ = make("ElectraModel")
+    with pytest.raises(
+        InvalidInputError, match="ElectraModel is run by the class of transformers, which is not quantised"
+    ):
+        load(folder, quantization="int8")
+    with pytest.raises(CheckpointError, match="does not run quantised checkpoints"):
+        load(folder, hf_overrides={"quantization_config": {"quant_method": "gptq", "bits": 4}})
+
+
+def test_a_class_that_gives_no_row_a_token_is_refused(make, load):
+    folder, _ = make("FunnelForSequenceClassification", **FUNNEL)
+    with pytest.raises(CheckpointError, match="gave 3 rows for 5 tokens"):
+        load(folder)
+
+
+# --- computed -------------------------------------------------------------------------------------------------------
+
+
+def test_a_config_may_have_a_decoder_attend_in_both_directions(make, load):
+    folder, _ = make("Olmo2Model")
+    causal, both = (load(folder, hf_overrides={"is_causal": way}) for way in (True, False))
+    prompts = [ids for ids in PROMPTS if len(ids) > 1]
+    changed = [[*ids[:-1], 7] for ids in prompts]
+    first = [
+        [rows[0] for rows in asked(llm, "token_embed", ids)] for llm in (causal, both) for ids in (prompts, changed)
+    ]
+    assert error(first[0], first[1]) == 0
+    assert all(np.abs(one - other).max() > 1e-3 for one, other in zip(first[2], first[3], strict=True))
+    together, single = asked(both, "token_embed"), [asked(both, "token_embed", [ids])[0] for ids in PROMPTS]
+    assert error(together, single) <= 1e-4
+
+
+@pytest.mark.slow
+def test_a_class_that_does_not_do_so_is_refused(make, load):
+    folder, _ = make("XLNetModel", **XLNET)
+    assert load(folder, hf_overrides={"is_causal": False}).model_config.architecture == "XLNetModel"
+    folder, _ = make("BloomModel", n_layer=2, n_head=4)
+    try:
+        both = load(folder, hf_overrides={"is_causal": False})
+    except CheckpointError as refused:
+        assert "attends to what stands before a token all the same" in str(refused)  # noqa: PT017
+    else:
+        rows = asked(both, "token_embed", [[5, 6, 7], [5, 6, 8]])
+        assert np.abs(rows[0][0] - rows[1][0]).max() > 1e-3
+
+
+def test_deterministic_gives_the_same_bits_in_every_batch(make, load):
+    folder, _ = make("ElectraModel")
+    llm = load(folder, deterministic=True)
+    together = asked(llm, "token_embed")
+    assert all(
+        np.array_equal(asked(llm, "token_embed", [ids])[0], rows) for ids, rows in zip(PROMPTS, together, strict=True)
+    )
+
+
+def test_bfloat16_is_near_and_heads_stay_float32(make, load):
+    folder, model = make("ElectraForSequenceClassification")
+    found = asked(load(folder, dtype="bfloat16"), "classify")
+    assert 0 < error(found, alone(model)) <= 5e-2
+    assert any(
+        float(torch.tensor(logits).bfloat16().float().sub(torch.tensor(logits)).abs().max()) > 0 for logits in found
+    )
+
+
+@pytest.mark.parametrize("lengths", [(1,), (7, 7, 7), tuple(range(1, 60)), (512, 3, 3, 3, 500, 60), LENGTHS], ids=str)
+def test_little_is_padded(lengths):
+    for padding in (Padding(allowed=True), Padding(), Padding(alone=True)):
+        groups = group(lengths, padding)
+        assert sorted(place for places in groups for place in places) == list(range(len(lengths)))
+        for places in groups:
+            real = sum(lengths[place] for place in places)
+            wasted = max(lengths[place] for place in places) * len(places) - real
+            assert wasted <= (max(0.1 * real, 64) if padding.allowed else 0)
+            assert len(places) == 1 or not padding.alone
+    assert len(group((9,) * 40, Padding())) == 1
