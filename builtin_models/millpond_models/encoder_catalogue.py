@@ -58,6 +58,17 @@ FAMILIES = (
 )
 
 
+def static_embeddings() -> Iterator[ArchitectureSpec]:
+    """Tables of tokens, without a model behind them."""
+    yield ArchitectureSpec(
+        name="StaticEmbedding",
+        target="millpond_models.static:StaticEmbedding",
+        summary="a row a token: StaticEmbedding of sentence-transformers, and model2vec",
+        tasks=EMBEDDING_TASKS,
+        pooling="MEAN",
+    )
+
+
 def encoder_families() -> Iterator[ArchitectureSpec]:
     """Each family alone and with its classifiers."""
     for family in FAMILIES:

@@ -109,6 +109,11 @@ PUBLISHED: Mapping[str, tuple[PublishedModel, ...]] = {
     ),
     "DistilBertForSequenceClassification": _named("distilbert/distilbert-base-uncased-finetuned-sst-2-english"),
     "DistilBertForTokenClassification": _named("elastic/distilbert-base-uncased-finetuned-conll03-english"),
+    "StaticEmbedding": (
+        _cut("sentence-transformers/static-retrieval-mrl-en-v1", 1024, 512, 256, 128, 64, 32),
+        _cut("sentence-transformers/static-similarity-mrl-multilingual-v1", 1024, 512, 256, 128, 64, 32),
+        *_named("minishlab/potion-base-8M", architecture="StaticModel"),
+    ),
     "EuroBertModel": _named("EuroBERT/EuroBERT-210m", architecture="EuroBertForMaskedLM"),
     "DebertaV2Model": _named("microsoft/deberta-v3-base"),
     "DebertaV2ForSequenceClassification": _named(

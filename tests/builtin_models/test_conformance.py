@@ -8,7 +8,14 @@ import numpy as np
 from safetensors.torch import load_file
 
 from millpond.plugins import PluginManager
-from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_weights
+from millpond.testing.checkpoints import (
+    random_tensors,
+    tiny,
+    vocabulary,
+    write_config,
+    write_tokenizer,
+    write_weights,
+)
 from millpond.testing.conformance import ArchitectureConformance, ConverterConformance
 from millpond.testing.gritlm import tiny_gritlm
 from millpond.testing.retrieval import tiny_bge_m3
@@ -82,6 +89,20 @@ ARCHITECTURES = {
     name: {"checkpoint": rewritten("Qwen2ForSequenceClassification", name, with_two_maps(labels))}
     for name, labels in (("Qwen2ForRewardModel", 1), ("Qwen2ForProcessRewardModel", 2))
 }
+
+
+def static(_, folder):
+    """Writes a table of tokens, of which config.json says how many there are."""
+    size = len(vocabulary())
+    write_config(
+        folder, {"architectures": ["StaticEmbedding"], "vocab_size": size, "hidden_size": 32, "seq_length": 64}
+    )
+    write_weights(folder, random_tensors({"embedding.weight": (size, 32)}))
+    write_tokenizer(folder)
+    return folder
+
+
+ARCHITECTURES["StaticEmbedding"] = {"checkpoint": static}
 
 
 def as_colbert(_, folder):

@@ -10,6 +10,7 @@ from millpond.config import CheckpointConfig
 from millpond.errors import CheckpointError
 from millpond.loading.files import read_object
 from millpond.loading.sentence_transformers import SentenceTransformersFiles, read_sentence_transformers
+from millpond.loading.static import ARCHITECTURE, THEIRS, static_config
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,28 @@ class Repository:
     @cached_property
     def transformer_path(self) -> Path:
         """The folder with config.json and the weights: usually the repository itself."""
-        path = self.sentence_transformers.transformer_path
-        return path if path is not None and (path / "config.json").exists() else self.path
+        files = self.sentence_transformers
+        path = files.transformer_path
+        return path if path is not None and (files.is_static or (path / "config.json").exists()) else self.path
+
+    @cached_property
+    def is_static(self) -> bool:
+        """Whether it is a table of tokens, by modules.json or by what model2vec writes to config.json."""
+        if self.sentence_transformers.is_static:
+            return True
+        names = read_object(self.transformer_path / "config.json").get("architectures")
+        return isinstance(names, list) and bool({THEIRS, ARCHITECTURE}.intersection(map(str, names)))
 
     @cached_property
     def config(self) -> CheckpointConfig:
-        """config.json.
+        """config.json; of a table of tokens, what it would say.
 
         Raises:
             CheckpointError: If there is none, or it is damaged.
         """
         path = self.transformer_path / "config.json"
+        if self.is_static:
+            return CheckpointConfig(static_config(self.transformer_path, read_object(path)))
         if not path.exists():
             there = ", ".join(sorted(item.name for item in self.path.iterdir())) or "nothing"
             message = f"{self.path} has no config.json, so it is not a model's folder; it holds: {there}"

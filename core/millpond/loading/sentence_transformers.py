@@ -19,6 +19,8 @@ LENGTH_FILES = (
 )
 FAMILIES = ("sentence_transformers.", "pylate.")
 TRANSFORMERS = ("Transformer", "MLMTransformer")
+STATIC = "StaticEmbedding"  # a table of tokens, and their mean
+WITH_WEIGHTS = (*TRANSFORMERS, STATIC)
 BEFORE_POOLING = (*TRANSFORMERS, "Dropout")
 AFTER_POOLING = ("Dense", "Normalize", "Dropout")
 POOLED = "sentence_embedding"
@@ -100,19 +102,24 @@ class SentenceTransformersFiles:
     @property
     def transformer_path(self) -> Path | None:
         """The folder of the transformer itself, where modules.json puts it in one of its own."""
-        return next((module.path for module in self.modules if module.type in TRANSFORMERS), None)
+        return next((module.path for module in self.modules if module.type in WITH_WEIGHTS), None)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the model is a table of tokens."""
+        return any(module.type == STATIC for module in self.modules)
 
 
 def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
     """Read modules.json, the files it names, and the files beside it."""
     modules = _read_modules(folder)
-    pooling = next((module for module in modules if module.type == "Pooling"), None)
+    pooling = next((module for module in modules if module.type in {"Pooling", STATIC}), None)
     if pooling is not None:
         _check_chain(modules, modules.index(pooling), folder / "modules.json")
     splade = next((module for module in modules if module.type == "SpladePooling"), None)
     if splade is not None:
         _check_splade(modules, folder / "modules.json")
-    transformer = next((module.path for module in modules if module.type in TRANSFORMERS), folder)
+    transformer = next((module.path for module in modules if module.type in WITH_WEIGHTS), folder)
     length_file, limits = _read_limits(transformer if transformer.is_dir() else folder)
     settings = read_object(folder / "config_sentence_transformers.json")
     prompts = settings.get("prompts") or {}
@@ -217,6 +224,8 @@ def _splade_type(splade: Module) -> str:
 
 
 def _pooling_types(pooling: Module) -> tuple[str, ...]:
+    if pooling.type == STATIC:
+        return ("MEAN",)
     named = pooling.config.get("pooling_mode")
     if named is not None:
         modes = named if isinstance(named, list) and named else [named]

@@ -119,6 +119,8 @@ def load_tokenizer(repository: "Repository") -> Tokenizer | None:
         backend = _convert(folder)
     else:
         return None
+    if repository.is_static:
+        backend.post_processor = None  # the mean is of what a text has, without special tokens
     return Tokenizer(
         backend,
         lower_case=repository.sentence_transformers.do_lower_case or _lowers(repository),
