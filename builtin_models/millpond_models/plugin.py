@@ -6,7 +6,7 @@ from dataclasses import replace
 from millpond.hookspecs import hookimpl
 from millpond.specs import ArchitectureSpec, ConverterSpec
 from millpond_models import catalogue, decoder_catalogue, tower_catalogue
-from millpond_models.encoder_catalogue import encoder_families
+from millpond_models.encoder_catalogue import encoder_families, static_embeddings
 from millpond_models.published import published
 from millpond_models.retrieval_catalogue import retrievers
 from millpond_models.rotary_catalogue import rotary_encoders
@@ -32,6 +32,7 @@ def _architectures() -> Iterator[ArchitectureSpec]:
     yield from encoders()
     yield from rotary_encoders()
     yield from encoder_families()
+    yield from static_embeddings()
     yield from decoders()
     yield from decoder_catalogue.embedding_decoders()
     yield from catalogue.classifiers()
