@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+JPEG, SCAN = b"\xff\xd8", b"\xff\xda"
+MOST_SCANS = 64  # of a JPEG: each is a pass over all pixels, and a small file may hold thousands
 AT_ONCE = threading.BoundedSemaphore(2)  # images that are decoded at a time: each may take some hundred megabytes
 PARAMETER = "multi_modal_data"
 NO_PILLOW = "images need Pillow: pip install 'millpond[images]'"
@@ -66,6 +68,9 @@ def _decoded(content: bytes, limits: ImageLimits) -> "Image":
     except ImportError as error:
         raise InvalidInputError(NO_PILLOW, parameter=PARAMETER) from error
 
+    if content.count(SCAN) > MOST_SCANS and content.startswith(JPEG):
+        message = f"the image is a JPEG of more than {MOST_SCANS} scans: save it anew"
+        raise InvalidInputError(message, parameter=PARAMETER)
     with images.open(io.BytesIO(content), formats=FORMATS) as image:
         check_pixels(image, limits)
         image.load()

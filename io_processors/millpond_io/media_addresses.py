@@ -1,14 +1,16 @@
 """Which addresses a server may be sent to by those who use it: public ones, in whatever way they are written."""
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 # What ``is_global`` says of these is not enough: they lead to addresses that stand inside of them, or to nobody's.
 PUBLIC_V6 = IPv6Network("2000::/3")
-WITH_ADDRESS_INSIDE = (
+PROTOCOLS_V4 = IPv4Network("192.0.0.0/24")  # RFC 6890
+NOT_PUBLIC_V6 = (
     IPv6Network("64:ff9b::/96"),  # NAT64 (RFC 6052)
     IPv6Network("64:ff9b:1::/48"),  # NAT64 of a network's own (RFC 8215)
-    IPv6Network("2001::/32"),  # Teredo (RFC 4380)
+    IPv6Network("2001::/23"),  # Teredo (RFC 4380), and other protocols' own
     IPv6Network("2002::/16"),  # 6to4 (RFC 3056)
+    IPv6Network("3fff::/20"),  # of documents (RFC 9637)
 )
 
 
@@ -26,10 +28,11 @@ def is_public(text: str) -> bool:
 
 
 def _is_public_v4(address: IPv4Address) -> bool:
-    return address.is_global and not (address.is_multicast or address.is_reserved)
+    named = address.is_multicast or address.is_reserved or address in PROTOCOLS_V4
+    return address.is_global and not named
 
 
 def _is_public_v6(address: IPv6Address) -> bool:
     if address.scope_id is not None or address not in PUBLIC_V6 or not address.is_global:
         return False
-    return not any(address in network for network in WITH_ADDRESS_INSIDE)
+    return not any(address in network for network in NOT_PUBLIC_V6)

@@ -25,8 +25,9 @@ PARAMETER = "multi_modal_data"
 URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9.-]{0,252})|\[[0-9a-f:.]{2,45}\])(?::(?P<port>\d{1,5}))?"
     r"(?P<target>[/?][!-\"$-\[\]-_a-~]*)?(?:#.*)?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
+HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "Connection": "close", "User-Agent": "millpond"}
 PORTS = {"http": 80, "https": 443}
 LONGEST_URL = 4096
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -96,6 +97,8 @@ class Fetcher:
         end = time.monotonic() + self.seconds
         for _ in range(self.redirects + 1):
             found = self._ask(place, end)
+            if time.monotonic() >= end:  # it was cut off then, though it may look whole
+                raise self._late()
             if isinstance(found, bytes):
                 return found
             place = self._read(found, before=place)
@@ -134,53 +137,54 @@ class Fetcher:
         """The file, or the URL that it is redirected to."""
         try:
             with self._connected(place, end) as connection:
-                headers = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "millpond"}
-                connection.request("GET", place.target, headers=headers)
-                return self._answer(connection.getresponse(), place)
-        except InvalidInputError:
-            raise
+                connection.request("GET", place.target, headers={"Host": place.host, **HEADERS})
+                with connection.getresponse() as response:
+                    return self._answer(response, place)
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if time.monotonic() >= end:
+                raise self._late() from None
+            if isinstance(error, InvalidInputError):
+                raise
             logger.info("%s cannot be fetched: %r", place.url, error)
-            late = time.monotonic() >= end
-            raise _failure(f"it took longer than {self.seconds:g} s" if late else "") from None
+            raise _failure("") from None
+
+    def _late(self) -> InvalidInputError:
+        return _failure(f"it took longer than {self.seconds:g} s")
 
     def _answer(self, response: http.client.HTTPResponse, place: Place) -> bytes | str:
         if response.status in REDIRECTS:
-            return urljoin(place.url, response.headers.get("Location", ""))
+            target = response.headers.get("Location", "")
+            if not target.isascii() or not target.isprintable():  # which joining would take out in silence
+                raise InvalidInputError(MALFORMED, parameter=PARAMETER)
+            return urljoin(place.url, target)
         kind = response.headers.get_content_type()
         encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
         if response.status != OK or encoded or not kind.startswith("image/"):
             logger.info("%s gives status %d, type %s", place.url, response.status, kind)
             raise _failure("the answer is no image")
         content = bytearray()
-        while piece := response.read(PIECE):
+        while len(content) + (response.length or 0) <= self.largest and (piece := response.read(PIECE)):
             content += piece
-            if len(content) > self.largest:
-                raise _failure(f"it has more than {self.largest} bytes")
+        if len(content) + (response.length or 0) > self.largest:
+            raise _failure(f"it has more than {self.largest} bytes")
         if response.length:
-            raise _failure("")
+            raise http.client.IncompleteRead(bytes(content))
         return bytes(content)
 
     @contextmanager
     def _connected(self, place: Place, end: float) -> Iterator[http.client.HTTPConnection]:
         """A connection that is cut off when the time is over, whatever happens on it."""
-        raw = self._open(place, end)
-        timer = threading.Timer(max(end - time.monotonic(), 0.0), _cut, (raw,))
-        timer.daemon = True
-        timer.start()
-        try:
-            made = raw
-            if place.scheme == "https":
-                made = ssl.create_default_context().wrap_socket(raw, server_hostname=place.host.strip("[]"))
+        opened = self._open(place, end)
+        with opened if place.scheme == "http" else _secured(opened, place.host) as made:
+            timer = threading.Timer(max(end - time.monotonic(), 0.0), _cut, (made,))
+            timer.daemon = True
+            timer.start()
             connection = http.client.HTTPConnection(place.host, place.port)
             connection.sock = made
             try:
                 yield connection
             finally:
-                made.close()
-        finally:
-            timer.cancel()
-            raw.close()
+                timer.cancel()
 
     def _open(self, place: Place, end: float) -> socket.socket:
         """A socket to one of the host's addresses, all of which must be allowed."""
@@ -229,9 +233,18 @@ def _within(end: float, function: Callable[[str, int], list[Address]], host: str
     return found[0]
 
 
-def _cut(raw: socket.socket) -> None:
+def _secured(opened: socket.socket, host: str) -> ssl.SSLSocket:
+    """TLS on a connection, the certificate checked for the host's name; its time is that of the socket."""
     try:
-        raw.shutdown(socket.SHUT_RDWR)
+        return ssl.create_default_context().wrap_socket(opened, server_hostname=host.strip("[]"))
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _cut(made: socket.socket) -> None:
+    try:
+        socket.socket.shutdown(made, socket.SHUT_RDWR)  # of a TLS socket too: who reads from it is not asked
     except OSError:
         logger.debug("the connection is closed already")
 
