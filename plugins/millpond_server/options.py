@@ -276,7 +276,7 @@ class LimitOptions:
             "Limits",
             "--hang-timeout",
             metavar="SECONDS",
-            help="The least after which a batch is taken to hang; 10 if unset, and never below 20 times what is usual.",
+            help="Give up a batch that makes no progress for so long; 10 if unset, never below 20 times what is usual.",
         ),
     ] = None
     drain_delay: Annotated[

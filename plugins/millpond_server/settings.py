@@ -27,7 +27,7 @@ class Limits(BaseModel):
         drain_delay: How long requests are still taken after the server was told to stop.
         drain_seconds: How long requests that run may take from then on.
         request_seconds: How long a request may take, where its header does not say; None for ever.
-        hang_seconds: How long a batch may take, at the least, before it is taken to hang.
+        hang_seconds: How long a batch may make no progress, at the least, before it is given up.
         quarantine_seconds: For how long an input is not tried again that the model has failed on; 0 to try it at once.
     """
 

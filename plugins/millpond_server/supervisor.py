@@ -4,14 +4,17 @@ import asyncio
 import logging
 import time
 
+from millpond.engine.progress import MARKS
 from millpond.engine.request import PoolingRequest
 from millpond_server.models import ServedModel
 from millpond_server.settings import Settings
 from millpond_server.state import State
 
 logger = logging.getLogger(__name__)
-EVERY = 0.2  # seconds
-AS_LONG = 20  # times as long as expected is too long for a batch
+EVERY = 0.1  # seconds
+QUIET = 0.7  # seconds without progress, at the least, that health tells of: with a look before and after, within one
+AS_LONG = 20  # times as long as a batch is expected to take are too long without progress
+AS_LONG_FOR_A_PART = 4  # times as long, where layers tell of progress: what lies between two is a part of a batch
 GRACE = 1.0  # seconds between an engine's death and the end of the process, for the answers that tell of it
 RESTARTS = 3  # of one engine, within
 WITHIN = 60.0  # seconds; more of them, and the process ends
@@ -19,6 +22,7 @@ WITHIN = 60.0  # seconds; more of them, and the process ends
 DEAD = 70  # the exit code of a process whose engine has died
 
 Batch = list[PoolingRequest]
+Key = tuple[object, ...]  # what a batch, and how far it has come, is known by again
 
 
 class Supervisor:
@@ -32,7 +36,7 @@ class Supervisor:
     def __init__(self, state: State, settings: Settings) -> None:
         self._state = state
         self._settings = settings
-        self._ages: dict[tuple[str, int, float], float] = {}  # of running batches: seconds in which we looked
+        self._ages: dict[Key, float] = {}  # of what makes no progress: seconds in which we looked
         self._restarts: dict[str, list[float]] = {}
         self._buried: set[str] = set()  # what has died for good
 
@@ -63,27 +67,58 @@ class Supervisor:
         if died := model.llm.engine.has_died:
             await self._bury(model, died)
             return
-        stuck = self._stuck(model, elapsed)
-        if not stuck:
-            if self._state.ailing.pop(model.name, None):
-                self._state.refusing.discard(model.name)
-                logger.warning("the engine of %s is well again", model.name)
-            return
-        self._give_up(model, stuck)
+        ages = self._without_progress(model, elapsed)
+        stuck = [batch for batch, age in ages if batch and age > self._patience(model, batch)]
+        if stuck:
+            self._give_up(model, stuck)
+        elif any(age > self._calm(model, batch) for batch, age in ages):
+            self._suspect(model)
+        elif self._state.ailing.pop(model.name, None):
+            self._state.refusing.discard(model.name)
+            logger.warning("the engine of %s is well again", model.name)
 
-    def _stuck(self, model: ServedModel, elapsed: float) -> list[Batch]:
-        """The batches that have run for too long."""
-        engine = model.llm.engine.engine
-        running = {(model.name, id(batch), batch[0].started): batch for batch in engine.running if batch}
+    def _without_progress(self, model: ServedModel, elapsed: float) -> list[tuple[Batch, float]]:
+        """The batches that run, and for how long each has made no progress.
+
+        Where requests wait and nothing runs, and nothing ends either, the loop itself does not turn: an empty batch
+        stands for it.
+        """
+        thread, engine = model.llm.engine, model.llm.engine.engine
+        found: dict[Key, Batch] = {
+            (model.name, id(batch), batch[0].advanced): batch for batch in engine.running if batch
+        }
+        if not found and thread.pending:
+            found[model.name, engine.stats.batches, engine.stats.requests] = []
         others = {key: age for key, age in self._ages.items() if key[0] != model.name}
-        own = {key: self._ages.get(key, -elapsed) + elapsed for key in running}
+        own = {key: self._ages.get(key, -elapsed) + elapsed for key in found}
         self._ages = others | own
-        return [batch for key, batch in running.items() if own[key] > self._patience(model, batch)]
+        return [(batch, own[key]) for key, batch in found.items()]
 
     def _patience(self, model: ServedModel, batch: Batch) -> float:
+        """How long a batch may make no progress before it is given up."""
+        return max(self._settings.limits.hang_seconds, AS_LONG * self._expected(model, batch))
+
+    def _calm(self, model: ServedModel, batch: Batch) -> float:
+        """How long a batch may make no progress before health tells of it."""
         engine = model.llm.engine.engine
-        expected = engine.throughput.seconds_for(sum(request.num_tokens for request in batch))
-        return max(self._settings.limits.hang_seconds, AS_LONG * expected * engine.runner.num_workers)
+        if not engine.throughput.rate:
+            return self._settings.limits.hang_seconds  # nothing is known of how long a batch takes
+        times = AS_LONG_FOR_A_PART if engine.runner.progress.marks >= MARKS else AS_LONG
+        return max(QUIET, times * self._expected(model, batch))
+
+    def _expected(self, model: ServedModel, batch: Batch) -> float:
+        """How long a batch takes by the measured speed, if all workers have one."""
+        engine = model.llm.engine.engine
+        tokens = sum(request.num_tokens for request in batch)
+        return engine.throughput.seconds_for(tokens) * engine.runner.num_workers
+
+    def _suspect(self, model: ServedModel) -> None:
+        """Tell that nothing goes on; its requests are left to wait."""
+        what = "a batch makes no progress"
+        if self._state.ailing.get(model.name) != what:
+            logger.warning("the engine of %s may hang: %s", model.name, what)
+        self._state.ailing[model.name] = what
+        self._state.refusing.discard(model.name)
 
     def _give_up(self, model: ServedModel, stuck: list[Batch]) -> None:
         """End the requests of batches that hang; where no worker is left, those that wait behind them too."""

@@ -167,6 +167,7 @@ class Engine:
             now = perf_counter()
             for request in batch:
                 request.started = now
+            batch[0].advanced = now
             if self._is_alone(batch):
                 ended += self._settle(self._run_here(batch))
                 break  # whoever waits for these gets them before the next batch is computed

@@ -47,6 +47,8 @@ class PoolingRequest:
         on_done: Called by the engine's thread when results or error are there.
         ticket: Its place in the order of arrival.
         started: When its batch was started, by ``time.perf_counter``; 0.0 before.
+        advanced: When its batch got on last, by the same clock: at its start, or with a layer; of the first request of
+            a batch alone.
     """
 
     input_ids: "NDArray[np.int64]"
@@ -65,6 +67,7 @@ class PoolingRequest:
     on_done: "Callable[[PoolingRequest], None] | None" = None
     ticket: int = 0
     started: float = 0.0
+    advanced: float = 0.0
 
     @property
     def num_tokens(self) -> int:

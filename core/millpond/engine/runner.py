@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from millpond.engine.memory import give_back, is_out_of_memory
+from millpond.engine.progress import progress_of
 from millpond.engine.request import PoolingRequest
 from millpond.errors import EngineError, InvalidInputError, NonFiniteOutputError
 from millpond.machine import available_cores
@@ -42,6 +43,7 @@ class Runner:
 
     Attributes:
         num_workers: How many batches it computes at a time.
+        progress: Notes how far batches have come.
         intra_op_threads: How many threads torch uses for a batch that is computed in the caller's thread.
     """
 
@@ -50,6 +52,7 @@ class Runner:
     def __init__(self, model: PoolingModel, *, device: torch.device, num_workers: int | None = None) -> None:
         self.model = model
         self.device = device
+        self.progress = progress_of(model)
         self.num_workers = (num_workers or available_cores()) if device.type == "cpu" else 1
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         with self._starting:
@@ -69,6 +72,7 @@ class Runner:
 
     def run(self, requests: list[PoolingRequest]) -> Outcome:
         """Compute a batch in this thread."""
+        self.progress.begin(requests)
         try:
             self._compute(requests)
         except BaseException as error:  # noqa: BLE001  a plugin's SystemExit must not take the worker with it
@@ -77,6 +81,8 @@ class Runner:
             if is_out_of_memory(error):
                 give_back(error, self.device)
             return Outcome(requests, error)
+        finally:
+            self.progress.end()
         return Outcome(requests, None)
 
     def close(self) -> None:

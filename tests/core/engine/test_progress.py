@@ -1,0 +1,123 @@
+"""What a batch has got through is noted on it: at its start, and by layers, each batch on its own."""
+
+import gc
+import threading
+import weakref
+from types import SimpleNamespace
+
+import pytest
+from torch import nn
+
+from millpond.engine.progress import AS_OFTEN, MARKS, Progress, progress_of
+
+
+class Layer(nn.Module):
+    """A layer that tells the test how often it has been noted before it computes."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def forward(self, batch):
+        self.seen.append(batch[0].advanced)
+        return batch
+
+
+class Stack(nn.Module):
+    """Layers below another module, and modules in a list of their own within each of them."""
+
+    def __init__(self, count, seen):
+        super().__init__()
+        self.inner = nn.Module()
+        self.inner.layers = nn.ModuleList([Layer(seen) for _ in range(count)])
+        for layer in self.inner.layers:
+            layer.parts = nn.ModuleList([nn.Identity(), nn.Identity()])
+
+    def forward(self, batch, times=1):
+        for _ in range(times):
+            for layer in self.inner.layers:
+                layer(batch)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    ticks = iter(range(1, 10_000))
+    monkeypatch.setattr("millpond.engine.progress.perf_counter", lambda: next(ticks))
+
+
+def batch():
+    return [SimpleNamespace(advanced=0), SimpleNamespace(advanced=0)]
+
+
+@pytest.mark.parametrize(("layers", "marks"), [(0, 0), (1, 1), (3, 3), (4, 4), (6, 4), (24, 4)])
+def test_a_few_layers_note_that_they_begin(clock, layers, marks):
+    model, one = Stack(layers, []), batch()
+    progress = Progress(model)
+    assert progress.marks == marks <= MARKS
+    progress.begin(one)
+    assert one[0].advanced == 1
+    model(one)
+    assert one[0].advanced == 1 + marks
+    assert one[1].advanced == 0
+    progress.end()
+    model(one)
+    assert one[0].advanced == 1 + marks
+
+
+def test_marks_are_spread_over_the_model(clock):
+    seen, one = [], batch()
+    model = Stack(8, seen)
+    Progress(model).begin(one)
+    model(one)
+    assert seen == [2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_a_model_that_goes_round_in_circles_makes_no_progress(clock):
+    model, one = Stack(4, []), batch()
+    progress = Progress(model)
+    progress.begin(one)
+    model(one, times=AS_OFTEN + 5)
+    assert one[0].advanced == 1 + AS_OFTEN * 4
+    progress.begin(one)
+    before = one[0].advanced
+    model(one)
+    assert one[0].advanced == before + 4
+
+
+def test_each_thread_notes_its_own_batch_and_one_without_a_batch_nothing():
+    model, batches = Stack(4, []), [batch() for _ in range(8)]
+    progress = progress_of(model)
+    assert progress_of(model) is progress
+
+    def work(own):
+        progress.begin(own)
+        for _ in range(50):
+            model(own)
+        progress.end()
+
+    threads = [threading.Thread(target=work, args=(own,)) for own in batches[1:]]
+    for thread in threads:
+        thread.start()
+    model(batches[0])
+    for thread in threads:
+        thread.join()
+    assert batches[0][0].advanced == 0
+    assert all(own[0].advanced > 0 for own in batches[1:])
+
+
+def test_runners_of_one_model_share_its_notes(kit, model, make_runner):
+    model.layers = nn.ModuleList([nn.Identity() for _ in range(4)])
+    first, second = make_runner(), make_runner()
+    assert first.progress is second.progress
+    one = kit.request([1, 2, 3])
+    assert second.run([one]).error is None
+    assert one.advanced > 0
+
+
+def test_a_model_is_not_kept_alive():
+    model = Stack(4, [])
+    progress_of(model)
+    kept = weakref.ref(model)
+    del model
+    gc.collect()
+    assert kept() is None

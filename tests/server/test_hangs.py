@@ -1,0 +1,121 @@
+"""What /health tells of an engine that hangs, within a second, and not of one that is slow."""
+
+import concurrent.futures
+import time
+
+import pytest
+from torch import nn
+
+PATIENCE = 60
+SOON = 2.0  # seconds; on a machine that does nothing else it takes 0.7 to 0.9
+
+
+@pytest.fixture
+def pool():
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        yield pool
+
+
+def embed(client, text="a boat"):
+    return client.post("/v1/embeddings", json={"input": text})
+
+
+def seconds_until(status, client):
+    """How long it takes until /health has a status."""
+    began = time.monotonic()
+    while (told := client.get("/health")).status_code != status:
+        assert time.monotonic() - began < PATIENCE, "it did not come about"
+        time.sleep(0.01)
+    return time.monotonic() - began, told
+
+
+def never_ill(client, future):
+    """Whether /health says 200 until something has ended."""
+    told = set()
+    while not future.done():
+        told.add(client.get("/health").status_code)
+        time.sleep(0.01)
+    return told == {200}
+
+
+def test_health_tells_of_a_batch_that_hangs_and_that_it_goes_on_again(local, watch, gate, pool):
+    server = local()
+    with server.client() as client:
+        server.llm.engine.engine.throughput.rate = 1e9
+        watch(gate)
+        held = pool.submit(embed, client)
+        gate.wait()
+        seconds, told = seconds_until(503, client)
+        assert seconds < SOON
+        assert "tiny: a batch makes no progress" in told.json()["detail"]
+        assert client.get("/ready").status_code == 503
+        assert client.get("/live").status_code == 200
+        gate.may_pass.set()
+        assert held.result(PATIENCE).status_code == 200  # it was told of, and not given up
+        seconds_until(200, client)
+        assert embed(client).status_code == 200
+
+
+def test_health_tells_of_a_loop_that_does_not_turn(local, gate, pool):
+    server = local()
+    engine = server.llm.engine.engine
+    with server.client() as client:
+        turn = engine.step
+
+        def step(**how):
+            gate(None)
+            return turn(**how)
+
+        engine.step = step
+        held = pool.submit(embed, client)
+        gate.wait()
+        assert engine.running == []
+        seconds, _ = seconds_until(503, client)
+        assert seconds < SOON
+        gate.may_pass.set()
+        assert held.result(PATIENCE).status_code == 200
+        seconds_until(200, client)
+
+
+def test_a_batch_whose_layers_are_slow_does_not_hang_however_slow_it_is(local, pool):
+    server = local(limits={"hang_seconds": 0.6})
+    engine = server.llm.engine.engine
+    layers = next(part for part in engine.runner.model.modules() if isinstance(part, nn.ModuleList))
+    assert len(layers) >= 2
+    with server.client() as client:
+        engine.throughput.rate = 1e9
+        slow = [layer.register_forward_hook(lambda *_: time.sleep(0.4)) for layer in layers]
+        began = time.monotonic()
+        held = pool.submit(embed, client)
+        assert never_ill(client, held)
+        assert held.result().status_code == 200
+        assert time.monotonic() - began >= 0.4 * len(layers)
+        for hook in slow:
+            hook.remove()
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.0])  # slower than patience ends; not known yet
+def test_a_batch_that_was_to_take_long_does_not_hang(local, watch, gate, pool, rate):
+    server = local()
+    with server.client() as client:
+        server.llm.engine.engine.throughput.rate = rate
+        watch(gate)
+        held = pool.submit(embed, client)
+        gate.wait()
+        timer = pool.submit(time.sleep, 1.5)
+        assert never_ill(client, timer)
+        gate.may_pass.set()
+        assert held.result(PATIENCE).status_code == 200
+
+
+def test_who_waits_behind_a_long_batch_makes_it_no_hang(local, watch, gate, pool):
+    server = local()
+    with server.client() as client:
+        server.llm.engine.engine.throughput.rate = 5.0
+        watch(gate)
+        held = [pool.submit(embed, client, text) for text in ("a boat", "the sea", "a cat")]
+        gate.wait()
+        timer = pool.submit(time.sleep, 1.2)
+        assert never_ill(client, timer)
+        gate.may_pass.set()
+        assert {one.result(PATIENCE).status_code for one in held} == {200}
