@@ -123,6 +123,10 @@ class DecoderModel(PoolingModel):
         """What products of query and key are multiplied with; None for ``head_dim ** -0.5``."""
         return None
 
+    def softcap(self, ctx: Context) -> float | None:  # noqa: ARG002  it differs among architectures
+        """What scaled products of query and key are capped at by tanh; None for no cap."""
+        return None
+
     def feed_forward_bias(self, ctx: Context) -> bool:  # noqa: ARG002  it differs among architectures
         """Whether the maps of the feed-forward half have a bias."""
         return False
@@ -155,6 +159,7 @@ class DecoderModel(PoolingModel):
             query_norm=self.build_head_norm(ctx, heads.size),
             key_norm=self.build_head_norm(ctx, heads.size),
             scale=self.attention_scale(ctx),
+            softcap=self.softcap(ctx),
         )
 
     def build_feed_forward(self, ctx: Context) -> GatedFeedForward:

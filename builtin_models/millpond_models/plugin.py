@@ -6,6 +6,7 @@ from dataclasses import replace
 from millpond.hookspecs import hookimpl
 from millpond.specs import ArchitectureSpec, ConverterSpec
 from millpond_models import catalogue, decoder_catalogue, tower_catalogue
+from millpond_models.biased_catalogue import biased
 from millpond_models.encoder_catalogue import encoder_families, static_embeddings
 from millpond_models.published import published
 from millpond_models.retrieval_catalogue import retrievers
@@ -35,6 +36,7 @@ def _architectures() -> Iterator[ArchitectureSpec]:
     yield from static_embeddings()
     yield from decoders()
     yield from decoder_catalogue.embedding_decoders()
+    yield from biased()
     yield from catalogue.classifiers()
     yield from catalogue.rewards()
     yield from catalogue.sparse_encoders()

@@ -146,7 +146,7 @@ def test_conversion_may_be_forbidden(tmp_path, load):
 
 
 @pytest.mark.parametrize("head", ["SequenceClassification", "TokenClassification"])
-@pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen2", "Qwen3", "Gemma"])
+@pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen2", "Qwen3", "Gemma", "Gemma2"])
 def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, logits, family, head):
     folder = tiny(f"{family}For{head}", tmp_path, num_labels=3)
     assert ("score.bias" in load_file(folder / "model.safetensors")) is (head == "TokenClassification")

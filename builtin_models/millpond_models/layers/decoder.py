@@ -47,6 +47,7 @@ class RotaryAttention(nn.Module):
         query_norm: Normalises each head of the query before it is turned; None for nothing.
         key_norm: The same of the key.
         scale: What products of query and key are multiplied with; None for ``head_dim ** -0.5``.
+        softcap: What scaled products are capped at by tanh; None for no cap.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class RotaryAttention(nn.Module):
         query_norm: RMSNorm | None = None,
         key_norm: RMSNorm | None = None,
         scale: float | None = None,
+        softcap: float | None = None,
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -69,7 +71,7 @@ class RotaryAttention(nn.Module):
         self.qkv = Linear(ctx, size, inner, *[heads.keys * heads.size] * 2, bias=bias)
         self.query_norm = query_norm
         self.key_norm = key_norm
-        self.attention = Attention(ctx, head_dim=heads.size, causal=causal, window=window, scale=scale)
+        self.attention = Attention(ctx, head_dim=heads.size, causal=causal, window=window, scale=scale, softcap=softcap)
         self.output = Linear(ctx, inner, size, bias=output_bias)
 
     def forward(self, x: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:

@@ -1,4 +1,4 @@
-"""The config.json and the tensors of small decoders: Llama, Mistral, Qwen2, Qwen3, Gemma."""
+"""The config.json and the tensors of small decoders: Llama, Mistral, Qwen2, Qwen3, Gemma, Gemma 2 and 3."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -36,6 +36,17 @@ OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "attention_bias": False,
             "tie_word_embeddings": True,
         },
+        "Gemma2": {
+            "model_type": "gemma2",
+            "head_dim": 16,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "query_pre_attn_scalar": 24,
+            "sliding_window": 24,
+            "attn_logit_softcapping": 1.5,
+            "final_logit_softcapping": 30.0,
+            "attention_bias": False,
+            "tie_word_embeddings": True,
+        },
         "Gemma3Text": {
             "model_type": "gemma3_text",
             "head_dim": 16,
@@ -68,7 +79,7 @@ EMBEDDING_ONLY = ("Gemma3Text", "LlamaBidirectional", "VoyageQwen3BidirectionalE
 """Families whose small checkpoints predict no tokens."""
 
 WITH_HEAD_NORMS = ("Qwen3", "Gemma3Text", "VoyageQwen3BidirectionalEmbed")
-WITH_POST_NORMS = ("Gemma3Text",)
+WITH_POST_NORMS = ("Gemma2", "Gemma3Text")
 
 DECODERS = (
     *(
@@ -154,4 +165,4 @@ def _layer_shapes(family: str, config: Mapping[str, Any]) -> dict[str, Shape]:
 
 
 def _family(architecture: str) -> str:
-    return architecture.removesuffix("ForCausalLM").removesuffix("Model")
+    return architecture.partition("For")[0].removesuffix("Model")
