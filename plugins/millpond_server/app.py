@@ -37,7 +37,13 @@ def build_app(registry: Registry, models: Models, settings: Settings, state: Any
     ]
     endpoints = [Endpoint(entry, models, settings, state) for entry in entries]
     routes = [Route(endpoint.path, endpoint, methods=[endpoint.method]) for endpoint in endpoints]
-    routes += page_routes(describe(entries, guarded=bool(settings.api_keys or settings.api_key_file)))
+    routes += page_routes(
+        describe(
+            entries,
+            guarded=bool(settings.api_keys or settings.api_key_file),
+            overload_status=settings.overload_status,
+        )
+    )
     return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_allowed})
 
 

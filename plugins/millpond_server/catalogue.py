@@ -104,13 +104,14 @@ ANY_RERANK = replace(
     target="any_rerank:rerank",
     summary="documents in the order of how well they fit a query; with `texts`, as text-embeddings-inference has it",
     request="tei:AnyRerankRequest",
+    response="tei_answers:AnyRerankResponse",
 )
 TOKENIZE = Row(
     name="POST /tokenize",
     target="any_tokenize:tokenize",
     summary="the tokens of a text",
     request="any_tokenize:AnyTokenizeRequest",
-    response="tokens:TokenizeResponse",
+    response="tei_answers:AnyTokenizeResponse",
 )
 DETOKENIZE = Row(
     name="POST /detokenize",
@@ -140,6 +141,7 @@ TEI_EMBED = Row(
     summary="one vector a text, as text-embeddings-inference has it",
     tasks=("embed",),
     request="tei:TeiEmbedRequest",
+    response="tei_answers:Vectors",
 )
 TEI = (
     TEI_EMBED,
@@ -149,6 +151,7 @@ TEI = (
         summary="one vector a token",
         tasks=("token_embed",),
         request="tei:TeiEmbedRequest",
+        response="tei_answers:TokenVectors",
     ),
     Row(
         name="POST /embed_sparse",
@@ -164,6 +167,7 @@ TEI = (
         summary="the classes of texts or of pairs",
         tasks=("classify",),
         request="tei:TeiPredictRequest",
+        response="tei_answers:Classes",
     ),
     Row(
         name="POST /similarity",
@@ -171,8 +175,15 @@ TEI = (
         summary="how like a sentence others are",
         tasks=("score",),
         request="tei:TeiSimilarityRequest",
+        response="tei_answers:Likenesses",
     ),
-    Row(name="POST /decode", target="tei:decode", summary="the texts of token ids", request="tei:TeiDecodeRequest"),
+    Row(
+        name="POST /decode",
+        target="tei:decode",
+        summary="the texts of token ids",
+        request="tei:TeiDecodeRequest",
+        response="tei_answers:Texts",
+    ),
     Row(name="GET /info", target="tei:info", summary="what the default model is"),
     Row(name="POST /", target="tei:root", summary="what the default model is for"),
 )
@@ -185,7 +196,11 @@ TEI_RERANK = Row(
     response="tei:Ranks",
 )
 TEI_TOKENIZE = Row(
-    name="POST /tokenize", target="tei:tokenize", summary="the tokens of texts", request="tei:TeiTokenizeRequest"
+    name="POST /tokenize",
+    target="tei:tokenize",
+    summary="the tokens of texts",
+    request="tei:TeiTokenizeRequest",
+    response="tei_answers:Tokens",
 )
 INFINITY = (
     Row(
@@ -266,7 +281,9 @@ DIALECTS: dict[str, tuple[Row, ...]] = {
         RERANK.at("POST /rerank"),
         RERANK,
         RERANK.at("POST /v2/rerank"),
-        replace(TOKENIZE, target="tokens:tokenize", request="tokens:TokenizeRequest"),
+        replace(
+            TOKENIZE, target="tokens:tokenize", request="tokens:TokenizeRequest", response="tokens:TokenizeResponse"
+        ),
         DETOKENIZE,
         MODELS,
     ),

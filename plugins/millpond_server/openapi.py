@@ -2,7 +2,8 @@
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,10 +13,11 @@ import millpond
 from millpond.registry import Entry
 from millpond.specs import RouteSpec
 from millpond_server.endpoint import load_model
+from millpond_server.protocol.common import VectorOptions
 
 VARIABLE = re.compile(r"\{(\w+)(?::\w+)?\}")
 REFERENCE = "#/components/schemas/{model}"
-JSON = "application/json"
+JSON, BYTES = "application/json", "application/octet-stream"
 ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error", "detail", "message"],
@@ -34,15 +36,26 @@ ERROR: dict[str, Any] = {
         "message": {"type": "string"},
     },
 }
+TEI_ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["error", "error_type"],
+    "properties": {"error": {"type": "string"}, "error_type": {"type": "string"}},
+}
+ERRORS = {"Error": ERROR, "TeiError": TEI_ERROR}
+# What routes answer beside 200: all of them, and those that read a body.
+OF_ALL: Mapping[str, tuple[int, ...]] = {"Error": (404, 500, 503), "TeiError": (404, 424, 503)}
+OF_BODIES: Mapping[str, tuple[int, ...]] = {"Error": (400, 408, 413, 504), "TeiError": (400, 408, 413, 422, 504)}
 
 
-def describe(entries: Sequence[Entry[RouteSpec]], *, guarded: bool) -> dict[str, Any]:
+def describe(entries: Sequence[Entry[RouteSpec]], *, guarded: bool, overload_status: int = 503) -> dict[str, Any]:
     """The description of the routes that are mounted.
 
     Args:
         entries: Their records.
         guarded: Whether they ask for a key.
+        overload_status: The status of a request that comes when there are too many.
     """
+    further = (overload_status, *((401,) if guarded else ()))
     requests = {e.spec.name: load_model(e, e.spec.request) for e in entries if e.spec.request is not None}
     answers = {e.spec.name: load_model(e, e.spec.response) for e in entries if e.spec.response is not None}
     wanted: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in _distinct(requests.values())]
@@ -54,15 +67,17 @@ def describe(entries: Sequence[Entry[RouteSpec]], *, guarded: bool) -> dict[str,
         asked, given = requests.get(entry.spec.name), answers.get(entry.spec.name)
         operation = _operation(
             entry,
+            further=further,
             asked=None if asked is None else schemas[asked, "validation"],
             given=None if given is None else schemas[given, "serialization"],
+            gives_bytes=asked is not None and issubclass(asked, VectorOptions),
         )
         paths.setdefault(VARIABLE.sub(r"{\1}", path), {})[method.lower()] = operation
     described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Millpond", "version": millpond.__version__, "summary": "Pooling models over HTTP"},
         "paths": paths,
-        "components": {"schemas": {**definitions.get("$defs", {}), "Error": ERROR}},
+        "components": {"schemas": {**definitions.get("$defs", {}), **ERRORS}},
     }
     if guarded:
         described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
@@ -70,7 +85,9 @@ def describe(entries: Sequence[Entry[RouteSpec]], *, guarded: bool) -> dict[str,
     return described
 
 
-def _operation(entry: Entry[RouteSpec], *, asked: Any, given: Any) -> dict[str, Any]:
+def _operation(
+    entry: Entry[RouteSpec], *, further: Sequence[int], asked: Any, given: Any, gives_bytes: bool
+) -> dict[str, Any]:
     spec = entry.spec
     method, _, path = spec.name.partition(" ")
     plain = VARIABLE.sub(r"_\1", path)
@@ -80,11 +97,8 @@ def _operation(entry: Entry[RouteSpec], *, asked: Any, given: Any) -> dict[str, 
         "description": inspect.getdoc(entry.load()) or spec.summary,
         "tags": [entry.origin.plugin, *spec.tasks],
         "responses": {
-            "200": {"description": "The answer", **({} if given is None else {"content": {JSON: {"schema": given}}})},
-            "default": {
-                "description": "What is wrong with the request, or with the server",
-                "content": {JSON: {"schema": {"$ref": REFERENCE.format(model="Error")}}},
-            },
+            "200": {"description": "The answer", **_content(given, gives_bytes=gives_bytes)},
+            **_errors(entry, further),
         },
     }
     names = VARIABLE.findall(path)
@@ -95,6 +109,36 @@ def _operation(entry: Entry[RouteSpec], *, asked: Any, given: Any) -> dict[str, 
     if asked is not None:
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": asked}}}
     return operation
+
+
+def _content(schema: Any, *, gives_bytes: bool) -> dict[str, Any]:
+    if schema is None:
+        return {}
+    return {"content": {JSON: {"schema": schema}, **({BYTES: {}} if gives_bytes else {})}}
+
+
+def _errors(entry: Entry[RouteSpec], further: Sequence[int]) -> dict[str, Any]:
+    """The statuses of errors, each with the bodies that it may have; of others' routes it is not known which."""
+    names: tuple[str, ...] = getattr(inspect.getmodule(entry.load()), "ERRORS", ("Error",))
+    bodies: dict[int, list[str]] = {}
+    for name in names:
+        of_bodies = OF_BODIES[name] if entry.spec.name.startswith("POST") else ()
+        for status in {*OF_ALL[name], *of_bodies, *further}:
+            bodies.setdefault(status, []).append(name)
+    bodies[401] = ["Error"] if 401 in bodies else []  # noqa: PLR2004  whoever asks for keys knows no dialects
+    said: dict[str, Any] = {
+        str(status): {"description": HTTPStatus(status).phrase, "content": {JSON: {"schema": _one_of(models)}}}
+        for status, models in sorted(bodies.items())
+        if models
+    }
+    if entry.origin.rank == "installed":
+        said["default"] = {"description": "What the plugin answers"}
+    return said
+
+
+def _one_of(models: Sequence[str]) -> dict[str, Any]:
+    references = [{"$ref": REFERENCE.format(model=model)} for model in models]
+    return references[0] if len(references) == 1 else {"anyOf": references}
 
 
 def _distinct(models: Any) -> list[type[BaseModel]]:

@@ -2,10 +2,24 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 Encoding = Literal["float", "base64", "bytes", "bytes_only"]
 Count = Annotated[int, Field(ge=0, strict=True)]
+# Inputs are checked by hand, which is faster where they are large: this is for the description of the routes.
+IDS: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+OBJECTS: dict[str, Any] = {"type": "array", "items": {"type": "object"}, "minItems": 1}
+LISTS_OF_IDS: dict[str, Any] = {"type": "array", "items": IDS, "minItems": 1}
+TextsOrIds = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, TEXTS, IDS, LISTS_OF_IDS]})]
+AnyInput = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, TEXTS, IDS, LISTS_OF_IDS, OBJECTS]})]
+Query = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})]
+Documents = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, TEXTS, OBJECTS, {"type": "object"}]})]
+
+
+def one_of(*groups: tuple[str, ...]) -> dict[str, Any]:
+    """What a JSON schema says of fields one group of which must be given."""
+    return {"anyOf": [{"required": list(group)} for group in groups]}
 
 
 class Body(BaseModel):
@@ -90,7 +104,9 @@ class Inputs(Body):
         chat_template_kwargs: Further variables of the model's template.
     """
 
-    input: Any = None
+    model_config = ConfigDict(json_schema_extra=one_of(("input",), ("messages",)))
+
+    input: AnyInput = None
     messages: list[Any] | None = None
     add_special_tokens: bool | None = None
     add_generation_prompt: bool = False

@@ -2,9 +2,9 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from millpond_server.protocol.common import Inputs, Usage, VectorOptions
+from millpond_server.protocol.common import Inputs, Usage, VectorOptions, one_of
 
 
 class PoolingRequest(VectorOptions, Inputs):
@@ -14,6 +14,8 @@ class PoolingRequest(VectorOptions, Inputs):
         data: What only the IO processor plugin of the model reads.
         task: The pooling task; the model's own where none is given.
     """
+
+    model_config = ConfigDict(json_schema_extra=one_of(("input",), ("messages",), ("data",)))
 
     data: Any = None
     task: str | None = None

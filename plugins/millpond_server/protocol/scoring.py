@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from millpond_server.protocol.common import Count, TextOptions, Usage
+from millpond_server.protocol.common import Count, Documents, Query, TextOptions, Usage, one_of
 
 PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
 
@@ -39,13 +39,15 @@ class ScoringOptions(TextOptions):
 class ScoreRequest(ScoringOptions):
     """Two sides under one of four pairs of names."""
 
-    queries: Any = None
-    documents: Any = None
-    items: Any = None
-    data_1: Any = None
-    data_2: Any = None
-    text_1: Any = None
-    text_2: Any = None
+    model_config = ConfigDict(json_schema_extra=one_of(*PAIRS))
+
+    queries: Documents = None
+    documents: Documents = None
+    items: Documents = None
+    data_1: Documents = None
+    data_2: Documents = None
+    text_1: Documents = None
+    text_2: Documents = None
 
     @property
     def sides(self) -> tuple[Any, Any]:
@@ -95,8 +97,8 @@ class RerankRequest(ScoringOptions):
         rank_fields: The fields of a document that are read, of those that are objects.
     """
 
-    query: Any
-    documents: Any
+    query: Query
+    documents: Documents
     top_n: Annotated[int, Field(ge=0, strict=True)] = 0
     return_documents: bool = True
     rank_fields: list[str] | None = None

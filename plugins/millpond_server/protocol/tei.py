@@ -2,10 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, RootModel, Tag
+from pydantic import BaseModel, Discriminator, Field, RootModel, Tag, WithJsonSchema
 
-from millpond_server.protocol.common import Body
+from millpond_server.protocol.common import TEXTS, Body, TextsOrIds
 from millpond_server.protocol.scoring import RerankRequest
+
+PAIR: dict[str, Any] = {**TEXTS, "maxItems": 2}
+TextsOrPairs = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, PAIR, {"type": "array", "items": PAIR}]})]
 
 
 class TeiOptions(Body):
@@ -35,7 +38,7 @@ class TeiOptions(Body):
 class TeiEmbedRequest(TeiOptions):
     """Texts that become vectors."""
 
-    inputs: Any
+    inputs: TextsOrIds
     normalize: bool = True
     dimensions: Annotated[int, Field(ge=1)] | None = None
 
@@ -49,7 +52,7 @@ class TeiSparseRequest(TeiOptions):
         max_active_dims: Keep the heaviest so many; all where it is not given.
     """
 
-    inputs: Any
+    inputs: TextsOrIds
     input_type: Literal["query", "document"] | None = None
     max_active_dims: Annotated[int, Field(ge=1)] | None = None
 
@@ -68,7 +71,7 @@ class SparseVectors(RootModel[list[list[SparseValue]]]):
 class TeiPredictRequest(TeiOptions):
     """A text, a pair of texts, or a list of either, whose classes are wanted."""
 
-    inputs: Any
+    inputs: TextsOrPairs
     raw_scores: bool = False
 
 

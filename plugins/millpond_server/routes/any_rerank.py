@@ -10,6 +10,8 @@ from millpond_server.errors import ApiError
 from millpond_server.protocol.tei import AnyRerankRequest, TeiRerankRequest
 from millpond_server.routes import scoring, tei
 
+ERRORS = ("Error", "TeiError")  # by their names in the description of the routes
+
 
 def render_error(error: ApiError) -> Response:
     """What does not fit, in the words of whoever asks."""

@@ -11,6 +11,8 @@ from millpond_server.protocol.any_tokenize import AnyTokenizeRequest
 from millpond_server.protocol.tei import TeiTokenizeRequest
 from millpond_server.routes import tei, tokens
 
+ERRORS = ("Error", "TeiError")  # by their names in the description of the routes
+
 
 def render_error(error: ApiError) -> Response:
     """What does not fit, in the words of whoever asks."""

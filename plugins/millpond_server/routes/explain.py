@@ -28,7 +28,7 @@ async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[st
             item |= {"score": float(shared.values.sum()), "matches": []}
             item["terms"] = _terms(document.top(request.top_terms), llm)
             item["shared"] = _terms(shared.top(request.top_terms), llm)
-    if not _is_sparse_alone(llm):
+    if not read or not _is_sparse_alone(llm):  # a model that gives neither refuses
         read = await llm.encode(texts[:1], pooling_task="token_embed", input_type=sides[0], **options)
         read += await llm.encode(texts[1:], pooling_task="token_embed", input_type=sides[1], **options)
         for item, vectors in zip(data, read[1:], strict=True):

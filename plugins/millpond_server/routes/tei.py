@@ -36,6 +36,7 @@ KINDS = {
 VALIDATION = (400, 415)
 EMPTY = "Empty"
 PAIR = 2
+ERRORS = ("TeiError",)  # the bodies of its errors, by their names in the description of the routes
 
 
 def render_error(error: ApiError) -> Response:

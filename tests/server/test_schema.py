@@ -1,0 +1,145 @@
+"""Each route keeps what the description of the server says of it: statuses, media types, the shape of each answer.
+
+Schemathesis makes requests of the description, those that fit it and those that do not, and compares the answers with
+it. What it cannot know is put in: the names of the models. Half of the requests also get plain inputs, and ask for
+nothing that few models can, so that they reach what a route does.
+"""
+
+from importlib import import_module
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks, not_a_server_error
+
+from millpond import AsyncLLM
+from millpond.testing.checkpoints import tiny, write_sparse_encoder
+from millpond_server.catalogue import rows
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+MODELS = {"embed": "BertModel", "classify": "BertForSequenceClassification", "sparse": "BertForMaskedLM"}
+PROMISES = (
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "response_headers_conformance",
+    "unsupported_method",
+    "allow_header_conformance",
+)
+QUICK = settings(
+    max_examples=6,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+THOROUGH = settings(QUICK, max_examples=100, derandomize=False, print_blob=True)
+PLAIN = {
+    "input": "the old mill",
+    "texts": ["the old mill", "snow"],
+    "query": "a mill",
+    "queries": "a mill",
+    "documents": ["the old mill", "snow"],
+    "representations": [{"task": "embed"}, {"task": "token_embed", "embedding_types": ["int8"]}],
+    "tokens": [5, 6],
+}
+SELDOM = {
+    "chat_template",
+    "dimensions",
+    "images",
+    "input_type",
+    "messages",
+    "output_dimension",
+    "prompt_name",
+    "task",
+    "truncate_prompt_tokens",
+}
+
+
+def fields_of(row):
+    module, _, name = row.request.partition(":")
+    return frozenset(getattr(import_module(f"millpond_server.protocol.{module}"), name).model_fields)
+
+
+FIELDS = {row.name: fields_of(row) for row in rows() if row.request is not None}
+
+
+@pytest.fixture(scope="module")
+def schema(tmp_path_factory):
+    """The description, of a server of all routes, which answers the requests that are made of it."""
+    import asyncio
+
+    from millpond.plugins import PluginManager
+    from millpond_server.access_log import AccessLog
+    from millpond_server.app import build_app
+    from millpond_server.metrics import Metrics
+    from millpond_server.models import Models, ServedModel
+    from millpond_server.settings import Settings
+    from millpond_server.state import State
+
+    load_all_checks()
+    plugins = PluginManager()
+    served = []
+    for name, architecture in MODELS.items():
+        folder = tiny(architecture, tmp_path_factory.mktemp(name) / "model")
+        if name == "sparse":
+            write_sparse_encoder(folder)
+        served.append(ServedModel(names=(name,), llm=AsyncLLM(str(folder), plugins=plugins)))
+    models = Models(served)
+    state = State(models=models, metrics=Metrics(models), log=AccessLog("off"))
+    yield schemathesis.openapi.from_asgi("/openapi.json", build_app(plugins.registry, models, Settings(), state))
+    for model in served:
+        asyncio.run(model.llm.close())
+
+
+def operations(schema, labels=None):
+    found = {operation.ok().label: operation.ok() for operation in schema.get_all_operations()}
+    return [found[label] for label in labels or found]
+
+
+def keeps_its_promises(operation, how):
+    """Have requests made of the description of a route answered; gives the statuses that came."""
+    modes = list(GenerationMode) if operation.body else [GenerationMode.POSITIVE]
+    return set().union(*(asked(operation, mode, how) for mode in modes))
+
+
+def asked(operation, mode, how):
+    answered = set()
+    checks = [not_a_server_error, *(CHECKS.get_one(name) for name in PROMISES)]
+    fields = FIELDS.get(operation.label, frozenset())
+
+    @how
+    @given(operation.as_strategy(generation_mode=mode), st.sampled_from(sorted(MODELS)), st.booleans())
+    def ask(case, model, plain):
+        if isinstance(case.body, dict) and isinstance(case.body.get("model", ""), str):
+            case.body["model"] = model
+        if isinstance(case.body, dict) and plain and mode is GenerationMode.POSITIVE:
+            kept = {name: value for name, value in case.body.items() if name in fields - SELDOM}
+            case.body = {**kept, **{name: value for name, value in PLAIN.items() if name in fields}}
+        answer = case.call()
+        assert answer.status_code != 424, answer.text  # how text-embeddings-inference names a fault of the server
+        case.validate_response(answer, checks=checks)
+        answered.add(answer.status_code)
+
+    ask()
+    return answered
+
+
+def test_routes_keep_what_their_description_says(schema):
+    """One path of each kind of route; the others are the same under other names."""
+    kinds = {}
+    for row in rows():
+        kinds.setdefault((row.target, row.request), row.name.replace("{id:path}", "{id}"))
+    described = operations(schema, kinds.values())
+    assert len(described) >= 25
+    answered = {operation.label: keeps_its_promises(operation, QUICK) for operation in described}
+    assert sum(200 in statuses for statuses in answered.values()) >= 20, answered
+
+
+@pytest.mark.slow
+def test_routes_keep_it_through_very_many_requests(schema):
+    for operation in operations(schema):
+        keeps_its_promises(operation, THOROUGH)
