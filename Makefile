@@ -20,7 +20,7 @@ export PIP_NO_INPUT = 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow check bench bench-full fmt clean
+.PHONY: help demo test test-slow check bench bench-full models fmt clean
 
 help: ## List what there is to make
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,9 @@ bench: $(VENV)/.installed-test ## Measure speed and memory beside sentence-trans
 
 bench-full: $(VENV)/.installed-test ## Measure all of it, about two hours, and write docs/performance.md
 	$(PY) benchmarks/suite.py --publish $(ARGS)
+
+models: $(VENV)/.installed-test ## Measure how far each model is from its reference, and write docs/models.md
+	$(PY) benchmarks/models_page.py --measure $(ARGS)
 
 fmt: $(VENV)/.installed-dev ## Format the code and mend what the linter can mend
 	$(PY) -m ruff check --fix-only --quiet .

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from millpond.hookspecs import hookimpl
-from millpond.specs import ArchitectureSpec
+from millpond.specs import ArchitectureSpec, PublishedModel
 
 IMPLEMENTATION = "transformers"
 BACKBONES = (
@@ -14,6 +14,16 @@ BACKBONES = (
     "*ForMaskedLM",
     "*ForPreTraining",
     "*WithLMHeadModel",
+)
+# Examples: whatever else has an architecture that transformers has is served as well.
+MODELS = (
+    PublishedModel(name="sentence-transformers/gtr-t5-base", named="T5EncoderModel"),
+    PublishedModel(name="sentence-transformers/paraphrase-albert-small-v2", named="AlbertModel"),
+    PublishedModel(name="dangvantuan/sentence-camembert-base", named="CamembertModel"),
+)
+CLASSIFIERS = (
+    PublishedModel(name="ai21labs/Jamba-tiny-reward-dev", named="JambaForSequenceClassification"),
+    PublishedModel(name="cross-encoder/ms-marco-electra-base", named="ElectraForSequenceClassification"),
 )
 
 
@@ -28,6 +38,7 @@ def register_architectures() -> Iterator[ArchitectureSpec]:
         implementation=IMPLEMENTATION,
         stands_in_for=BACKBONES,
         describe="millpond_transformers.describe:backbone",
+        published=MODELS,
     )
     yield ArchitectureSpec(
         name="TransformersForSequenceClassification",
@@ -37,6 +48,7 @@ def register_architectures() -> Iterator[ArchitectureSpec]:
         implementation=IMPLEMENTATION,
         stands_in_for=("*ForSequenceClassification",),
         describe="millpond_transformers.describe:classifier",
+        published=CLASSIFIERS,
     )
     yield ArchitectureSpec(
         name="TransformersForTokenClassification",

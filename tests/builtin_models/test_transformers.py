@@ -1,5 +1,6 @@
 """What transformers' own classes run: equal to them alone, whatever shares the batch, and to what is native."""
 
+import importlib
 import json
 from types import MappingProxyType
 
@@ -83,25 +84,27 @@ def prompts_of(lengths, *, end=2, seed=0):
 PROMPTS = prompts_of(LENGTHS)
 
 
+def write_random(name, folder, **settings):
+    """A checkpoint of a class of transformers, every parameter random; gives its folder and the class itself."""
+    library = importlib.import_module("transformers")
+    kind = getattr(library, name)
+    config = kind.config_class(**{key: it for key, it in {**SHAPE, **settings}.items() if it is not None})
+    config.use_cache = False
+    model = kind(config).eval().requires_grad_(requires_grad=False)
+    generator = torch.Generator().manual_seed(0)
+    for path, parameter in model.named_parameters():
+        around = 1.0 if "norm" in path.lower() and path.endswith("weight") else 0.0
+        scale = 0.3 if parameter.dim() == 1 else parameter.shape[-1] ** -0.5
+        parameter.copy_(around * (parameter.dim() == 1) + scale * torch.randn(parameter.shape, generator=generator))
+    library.logging.disable_progress_bar()
+    model.save_pretrained(folder / name)
+    return folder / name, model
+
+
 @pytest.fixture
-def make(tmp_path, transformers):
-    """Write a checkpoint of a class of transformers, every parameter random; gives its folder and the class itself."""
-
-    def make(name, **settings):
-        kind = getattr(transformers, name)
-        config = kind.config_class(**{key: it for key, it in {**SHAPE, **settings}.items() if it is not None})
-        config.use_cache = False
-        model = kind(config).eval().requires_grad_(requires_grad=False)
-        generator = torch.Generator().manual_seed(0)
-        for path, parameter in model.named_parameters():
-            around = 1.0 if "norm" in path.lower() and path.endswith("weight") else 0.0
-            scale = 0.3 if parameter.dim() == 1 else parameter.shape[-1] ** -0.5
-            parameter.copy_(around * (parameter.dim() == 1) + scale * torch.randn(parameter.shape, generator=generator))
-        transformers.logging.disable_progress_bar()
-        model.save_pretrained(tmp_path / name)
-        return tmp_path / name, model
-
-    return make
+def make(tmp_path):
+    """Write a checkpoint; see ``write_random``."""
+    return lambda name, **settings: write_random(name, tmp_path, **settings)
 
 
 def error(found, expected):
