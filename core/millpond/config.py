@@ -224,6 +224,7 @@ class ModelConfig:
         io_processor_plugin: The name of the IO processor that serves the task "plugin"; None for none.
         similarity: The name of the similarity that its embeddings are compared by, as the checkpoint says.
         late_interaction: How it reads queries and documents, if it is one of ColBERT's kind; else None.
+        modalities: What it reads, such as ``("text", "image")``.
     """
 
     model: str
@@ -245,6 +246,7 @@ class ModelConfig:
     io_processor_plugin: str | None = None
     similarity: str | None = None
     late_interaction: LateInteraction | None = None
+    modalities: tuple[str, ...] = ("text",)
 
     @property
     def labels(self) -> tuple[str, ...]:

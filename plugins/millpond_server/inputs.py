@@ -7,6 +7,8 @@ from millpond_server.errors import ApiError
 from millpond_server.protocol.common import Inputs
 from millpond_server.settings import Limits
 
+BASE64 = "data:image/unknown;base64,"  # what it is its first bytes say
+LONGEST_SCHEME = 16
 UNTRUSTED = (
     "Chat template is passed with request, but --trust-request-chat-template is not set. "
     "Refused request with untrusted chat template."
@@ -32,8 +34,23 @@ def prompts_of(request: Inputs, limits: Limits, llm: AsyncLLM) -> list[Any]:
     if len(each) > limits.inputs:
         message = f"messages hold {len(each)} conversations; the list length is limited to {limits.inputs}"
         raise ApiError(413, message, parameter="messages", reason="inputs")
+    check_images(sum(map(_images_of, each)), limits, parameter="messages")
     said = {name: value for name, value in request.of_conversations.items() if value is not None}
     return [{"messages": one, **said} for one in each]
+
+
+def check_images(count: int, limits: Limits, *, parameter: str) -> None:
+    """Refuse more images than a request may have, before any is read."""
+    if count > limits.images:
+        message = f"{parameter} holds {count} images; a request may hold {limits.images}"
+        raise ApiError(413, message, parameter=parameter, reason="images")
+
+
+def _images_of(conversation: Any) -> int:
+    """How many parts of a conversation's messages are images."""
+    contents = [message.get("content") for message in conversation if isinstance(message, dict)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return sum(isinstance(part, dict) and str(part.get("type")).startswith("image") for part in parts)
 
 
 def _conversations(given: Any) -> list[Any] | None:
@@ -50,7 +67,7 @@ def read_inputs(given: Any, limits: Limits, llm: AsyncLLM, *, parameter: str = "
 
     Args:
         given: A text, a list of texts, the token ids of one text, or a list of such lists; items may be objects that
-            hold a ``text``.
+            hold a ``text`` or an ``image``.
         limits: How much a request may hold.
         llm: The model that they are for.
         parameter: The name of the field.
@@ -68,8 +85,19 @@ def read_inputs(given: Any, limits: Limits, llm: AsyncLLM, *, parameter: str = "
         message = f"{parameter} holds {len(items)} items; the list length is limited to {limits.inputs}"
         raise ApiError(413, message, parameter=parameter, reason="inputs")
     prompts = [_prompt(item, place, parameter) for place, item in enumerate(items)]
-    _check_tokens(prompts, limits, llm, parameter)
+    check_images(sum(is_image(prompt) for prompt in prompts), limits, parameter=parameter)
+    _check_tokens([prompt for prompt in prompts if not is_image(prompt)], limits, llm, parameter)
     return prompts
+
+
+def image_prompt(given: str) -> dict[str, Any]:
+    """The prompt of an image, by its URL, or as base64 alone, as Jina's clients send it."""
+    return {"multi_modal_data": {"image": given if ":" in given[:LONGEST_SCHEME] else f"{BASE64}{given}"}}
+
+
+def is_image(prompt: Any) -> bool:
+    """Whether a prompt holds an image."""
+    return isinstance(prompt, dict) and "multi_modal_data" in prompt
 
 
 def _is_ids(items: list[Any]) -> bool:
@@ -79,6 +107,8 @@ def _is_ids(items: list[Any]) -> bool:
 def _prompt(item: Any, place: int, parameter: str) -> Any:
     if isinstance(item, dict) and isinstance(item.get("text"), str):
         return item["text"]
+    if isinstance(item, dict) and isinstance(item.get("image"), str):
+        return image_prompt(item["image"])
     if isinstance(item, str):
         return item
     if isinstance(item, list):

@@ -78,6 +78,33 @@ class ModelOptions:
         str | None,
         option("Model", "--chat-template", metavar="JINJA", help="The chat template, as text or as a file."),
     ] = None
+    mixed: Annotated[
+        str,
+        option(
+            "Model",
+            "--mixed",
+            metavar="WAY",
+            help="A text and an image in one input, for models that read one or the other: error, or mean of both.",
+        ),
+    ] = "error"
+    allowed_media_domains: Annotated[
+        list[str] | None,
+        option(
+            "Access",
+            "--allowed-media-domains",
+            metavar="HOST",
+            help="A host that images are fetched from; *.HOST for all below it, * for any. Repeatable; none if unset.",
+        ),
+    ] = None
+    allowed_local_media_path: Annotated[
+        str | None,
+        option(
+            "Access",
+            "--allowed-local-media-path",
+            metavar="FOLDER",
+            help="The folder whose files file:// URLs of images may name; none if unset.",
+        ),
+    ] = None
     io_processor_plugin: Annotated[
         str | None,
         option("Model", "--io-processor-plugin", metavar="NAME", help="The IO processor of the task plugin."),
@@ -254,6 +281,10 @@ class LimitOptions:
     max_documents: Annotated[
         int | None,
         option("Limits", "--max-documents", metavar="N", help="The most documents to rank; 1024 if unset."),
+    ] = None
+    max_images: Annotated[
+        int | None,
+        option("Limits", "--max-images", metavar="N", help="The most images of a request; 96 if unset."),
     ] = None
     max_queue_wait: Annotated[
         float | None,

@@ -17,6 +17,7 @@ class Limits(BaseModel):
         inputs: The most texts of a request.
         tokens: The most tokens of a request.
         documents: The most documents of a request that ranks.
+        images: The most images of a request.
         queue_wait: The longest wait that is predicted for a request, in seconds, before it is refused.
         header_bytes: The largest head of a request: its line and its headers.
         headers: The most headers of a request.
@@ -37,6 +38,7 @@ class Limits(BaseModel):
     inputs: Count = 2048
     tokens: Count = 300_000
     documents: Count = 1024
+    images: Count = 96
     queue_wait: Seconds = 10.0
     header_bytes: Count = 32 * KIBIBYTE
     headers: Count = 100

@@ -14,7 +14,9 @@ from millpond.cli import USAGE, CommandError
 # --pooler-config.task embed, --hf-overrides.rope.theta 1e6: parts of a JSON object.
 DOTTED = frozenset({"--pooler-config", "--hf-overrides"})
 # Options that take all the words up to the next option.
-MANY = frozenset({"--served-model-name", "--api-key", "--kernel", "--routes", "--cors-origin"})
+MANY = frozenset(
+    {"--served-model-name", "--api-key", "--kernel", "--routes", "--cors-origin", "--allowed-media-domains"}
+)
 MODEL = "--model"  # the model itself, as older command lines name it
 RENAMED = {
     "--override-pooler-config": "--pooler-config",
@@ -29,8 +31,6 @@ RENAMED = {
 VALUED = frozenset(
     {
         "--allowed-headers",
-        "--allowed-local-media-path",
-        "--allowed-media-domains",
         "--allowed-methods",
         "--block-size",
         "--chat-template-content-format",

@@ -20,6 +20,7 @@ OF_LIMITS = {
     "max_inputs": "inputs",
     "max_tokens": "tokens",
     "max_documents": "documents",
+    "max_images": "images",
     "max_queue_wait": "queue_wait",
     "max_connections": "connections",
     "request_timeout": "request_seconds",
@@ -63,7 +64,7 @@ def arguments_of(typed: ModelOptions) -> dict[str, Any]:
     Raises:
         CommandError: What was typed is wrong in itself.
     """
-    given = {name: value for name, value in vars(typed).items() if value is not None}
+    given = {name: value for name, value in vars(typed).items() if value is not None and value != ()}
     for name in ("pooler_config", "hf_overrides"):
         if name in given:
             given[name] = _json_object(f"--{name.replace('_', '-')}", given[name])

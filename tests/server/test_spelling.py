@@ -158,7 +158,7 @@ def test_several_models_have_a_name_each():
 def test_settings_of_the_server(tmp_path):
     words = f"""
         --host 0.0.0.0 --port 1 --root-path /x/ --routes a b --log-format json --cors-origin https://a --max-inputs 5
-        --max-tokens 6 --max-documents 7 --max-body-bytes 8 --max-queue-wait 0.5 --max-connections 9
+        --max-tokens 6 --max-documents 7 --max-images 10 --max-body-bytes 8 --max-queue-wait 0.5 --max-connections 9
         --request-timeout 2 --hang-timeout 3 --drain-delay 4 --drain-timeout 1.5 --overload-status 429 --public-models
         --public-metrics --engine-restart --api-key-file {tmp_path}/k --uds {tmp_path}/s
     """
@@ -169,6 +169,7 @@ def test_settings_of_the_server(tmp_path):
     assert (told.api_key_file, told.uds) == (f"{tmp_path}/k", f"{tmp_path}/s")
     limits = told.limits
     assert (limits.inputs, limits.tokens, limits.documents, limits.body_bytes) == (5, 6, 7, 8)
+    assert limits.images == 10
     assert (limits.queue_wait, limits.connections, limits.request_seconds) == (0.5, 9, 2)
     assert (limits.hang_seconds, limits.drain_delay, limits.drain_seconds) == (3, 4, 1.5)
 

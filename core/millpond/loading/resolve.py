@@ -147,6 +147,7 @@ class Resolution:
             io_processor_plugin=self.io_processor_plugin,
             similarity=files.similarity,
             late_interaction=self.late_interaction,
+            modalities=self.architecture.spec.modalities,
         )
 
 

@@ -17,13 +17,14 @@ class CohereEmbedRequest(Body):
         model: The name of the model; the server's first where none is given.
         input_type: What the texts are for: the model's prompt of that name, or of that meaning, is put before them.
         texts: The texts.
-        images: Images, which models of text refuse.
+        images: Images as URLs, most often data: URLs; models of text refuse them.
         inputs: Texts and images as parts of contents.
         output_dimension: Keep the first so many dimensions.
         embedding_types: The kinds of vectors that are wanted.
         truncate: The side that texts which are too long are cut from; NONE refuses them.
         max_tokens: The most tokens of a text, where it is less than the model's.
         priority: A lower one is served first.
+        mixed: What becomes of one of ``inputs`` with a text and an image: refused, or the mean of both vectors.
     """
 
     model: str | None = None
@@ -36,6 +37,7 @@ class CohereEmbedRequest(Body):
     truncate: Literal["NONE", "START", "END"] = "END"
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     priority: Annotated[int, Field(ge=0, le=999)] = 0
+    mixed: Literal["error", "mean"] | None = None
 
     @field_validator("truncate", mode="before")
     @classmethod

@@ -8,7 +8,13 @@ from millpond_server.protocol.common import Inputs, Usage, VectorOptions
 
 
 class EmbeddingRequest(VectorOptions, Inputs):
-    """Texts or token ids that become vectors."""
+    """Texts, token ids or images that become vectors.
+
+    Attributes:
+        mixed: What becomes of an input with a text and an image: refused, or the mean of both vectors.
+    """
+
+    mixed: Literal["error", "mean"] | None = None
 
 
 class EmbeddingItem(BaseModel):

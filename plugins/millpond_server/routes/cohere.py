@@ -8,10 +8,11 @@ import numpy as np
 from millpond import AsyncLLM, PoolingParams
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
-from millpond_server.inputs import read_inputs
+from millpond_server.inputs import check_images, image_prompt, is_image, read_inputs
 from millpond_server.protocol.cohere import CohereEmbedRequest
 from millpond_server.protocol.scoring import RerankRequest
 from millpond_server.routes import scoring
+from millpond_server.routes.embeddings import mixed
 from millpond_server.wire import Array, to_base64, to_bits, to_int8, to_signed_bits, to_uint8
 
 # What Cohere calls the purposes of texts, and the names of prompts that mean the same.
@@ -36,18 +37,18 @@ BITS = ("binary", "ubinary")
 
 async def embed(request: CohereEmbedRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """Vectors by their kinds: Cohere's second version."""
-    texts = _texts(request)
-    arrays, tokens = await _vectors(texts, request, llm, call)
-    return _answer(request, call, texts, tokens, by_type(arrays, request.embedding_types or ["float"]))
+    prompts = _prompts(request, llm)
+    arrays, tokens = await _vectors(prompts, request, llm, call)
+    return _answer(request, call, prompts, tokens, by_type(arrays, request.embedding_types or ["float"]))
 
 
 async def embed_v1(request: CohereEmbedRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """The same, as Cohere's first version answers: a bare list of vectors where no kinds are named."""
-    texts = _texts(request)
-    arrays, tokens = await _vectors(texts, request, llm, call)
+    prompts = _prompts(request, llm)
+    arrays, tokens = await _vectors(prompts, request, llm, call)
     if request.embedding_types:
-        return _answer(request, call, texts, tokens, by_type(arrays, request.embedding_types))
-    return _answer(request, call, texts, tokens, arrays)
+        return _answer(request, call, prompts, tokens, by_type(arrays, request.embedding_types))
+    return _answer(request, call, prompts, tokens, arrays)
 
 
 async def rerank(request: RerankRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
@@ -86,42 +87,74 @@ def prompt_name(input_type: str | None, llm: AsyncLLM) -> str | None:
     return next((name for name in (meant, *MEANINGS.get(meant, ())) if name in prompts), None)
 
 
-def _answer(request: CohereEmbedRequest, call: Call, texts: list[str], tokens: int, embeddings: Any) -> dict[str, Any]:
+def _answer(
+    request: CohereEmbedRequest, call: Call, prompts: list[Any], tokens: list[int], embeddings: Any
+) -> dict[str, Any]:
+    images = [count for count, prompt in zip(tokens, prompts, strict=True) if is_image(prompt)]
     kind = "embeddings_by_type" if isinstance(embeddings, dict) else "embeddings_floats"
     return {
         "id": call.id("embd"),
         "embeddings": embeddings,
-        "texts": texts if request.texts else [],
+        "texts": request.texts or [],
         "meta": {
             "api_version": {"version": "2"},
-            "billed_units": {"input_tokens": tokens, "image_tokens": 0},
-            "tokens": {"input_tokens": tokens},
+            "billed_units": {
+                "input_tokens": sum(tokens) - sum(images),
+                "image_tokens": sum(images),
+                "images": len(images),
+            },
+            "tokens": {"input_tokens": sum(tokens)},
         },
         "response_type": kind,
     }
 
 
-def _texts(request: CohereEmbedRequest) -> list[str]:
+def _prompts(request: CohereEmbedRequest, llm: AsyncLLM) -> list[Any]:
+    """The texts, images, or contents of a body as prompts."""
     if request.texts:
-        return request.texts
-    if request.images:
+        return list(request.texts)
+    sees = "image" in llm.model_config.modalities
+    if request.images and not sees:
         raise ApiError(400, "this model reads text alone, and the request has images", parameter="images")
-    return [_text(item, place) for place, item in enumerate(request.inputs or ())]
+    if request.images:
+        return [image_prompt(image) for image in request.images]
+    return [_prompt(item, place, sees=sees) for place, item in enumerate(request.inputs or ())]
 
 
-def _text(item: dict[str, Any], place: int) -> str:
+def _prompt(item: dict[str, Any], place: int, *, sees: bool) -> Any:
+    """A content of texts as one text; with an image, where the model reads such, as a prompt with both."""
     parts = item.get("content")
     if not isinstance(parts, list) or not parts:
         message = f"inputs[{place}] must have a `content`, a list of parts"
         raise ApiError(400, message, parameter="inputs", reason="invalid")
-    texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
+    images = [found for part in parts if sees and (found := _image_of(part)) is not None]
+    texts = [_text_of(part) for part in parts if not sees or _image_of(part) is None]
     if not all(isinstance(text, str) for text in texts):
-        message = f"inputs[{place}]: this model reads parts of the type text alone, each with a `text`"
+        kinds = "text, each with a `text`, and image_url alone" if sees else "text alone, each with a `text`"
+        message = f"inputs[{place}]: this model reads parts of the type {kinds}"
         raise ApiError(400, message, parameter="inputs", reason="invalid")
-    return "\n".join(map(str, texts))
+    text = "\n".join(map(str, texts))
+    if not images:
+        return text
+    return {"prompt": text, "multi_modal_data": {"image": images}}
 
 
-async def _vectors(texts: list[str], request: CohereEmbedRequest, llm: AsyncLLM, call: Call) -> tuple[list[Array], int]:
+def _text_of(part: Any) -> Any:
+    return part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
+
+
+def _image_of(part: Any) -> str | None:
+    """The URL of an image, as OpenAI's clients and Cohere's have it."""
+    if not isinstance(part, dict) or part.get("type") != "image_url":
+        return None
+    held = part.get("image_url")
+    url = held.get("url") if isinstance(held, dict) else held
+    return url if isinstance(url, str) else None
+
+
+async def _vectors(
+    prompts: list[Any], request: CohereEmbedRequest, llm: AsyncLLM, call: Call
+) -> tuple[list[Array], list[int]]:
     options: dict[str, Any] = {}
     if request.truncate != "NONE":
         most = llm.model_config.max_model_len
@@ -131,13 +164,18 @@ async def _vectors(texts: list[str], request: CohereEmbedRequest, llm: AsyncLLM,
     name = prompt_name(request.input_type, llm)
     if name is not None:
         options["prompt_name"] = name
+    texts = [prompt for prompt in prompts if not is_image(prompt)]
+    if texts:
+        read_inputs(texts, call.settings.limits, llm, parameter="texts")
+    check_images(len(prompts) - len(texts), call.settings.limits, parameter="images")
     outputs = await llm.embed(
-        read_inputs(texts, call.settings.limits, llm, parameter="texts"),
-        pooling_params=PoolingParams(dimensions=request.output_dimension),
+        prompts,
+        pooling_params=PoolingParams(dimensions=request.output_dimension, extra_kwargs=mixed(request.mixed)),
         priority=request.priority + call.priority,
         **options,
     )
-    longest = max(output.num_prompt_tokens for output in outputs)
+    tokens = [output.num_prompt_tokens for output in outputs]
+    longest = max((count for count, prompt in zip(tokens, prompts, strict=True) if not is_image(prompt)), default=0)
     if request.truncate == "NONE" and request.max_tokens is not None and longest > request.max_tokens:
         message = (
             f"Input of {longest} tokens exceeds max_tokens={request.max_tokens} with truncate=NONE. "
@@ -145,4 +183,4 @@ async def _vectors(texts: list[str], request: CohereEmbedRequest, llm: AsyncLLM,
         )
         raise ApiError(400, message, parameter="max_tokens", reason="invalid")
     arrays = [np.ascontiguousarray(output.outputs.array) for output in outputs]
-    return arrays, sum(output.num_prompt_tokens for output in outputs)
+    return arrays, tokens

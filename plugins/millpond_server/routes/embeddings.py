@@ -18,11 +18,18 @@ from millpond_server.wire import to_base64, to_bytes
 async def embeddings(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
     """The vectors of a body's inputs."""
     prompts = prompts_of(request, call.settings.limits, llm)
-    params = PoolingParams(dimensions=request.dimensions, use_activation=request.use_activation)
+    params = PoolingParams(
+        dimensions=request.dimensions, use_activation=request.use_activation, extra_kwargs=mixed(request.mixed)
+    )
     outputs = await llm.embed(
         prompts, pooling_params=params, priority=request.priority + call.priority, **request.options()
     )
     return vectors(outputs, request, call, kind="embedding", field="embedding", prefix="embd")
+
+
+def mixed(way: str | None) -> dict[str, object] | None:
+    """What a text and an image in one input become, as pooling parameters have it."""
+    return None if way is None else {"mixed": way}
 
 
 def vectors(

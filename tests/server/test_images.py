@@ -1,0 +1,184 @@
+"""Images over HTTP on a tiny CLIP: the numbers of ``LLM`` on every route that takes them, and what is refused."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from millpond import LLM, PoolingParams
+from millpond.testing.two_towers import tiny_two_towers
+
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
+BOTH = "CLIP accepts text-only or image-only inputs, not both!"
+
+
+def png(image=PICTURE):
+    content = io.BytesIO()
+    image.save(content, format="PNG")
+    return content.getvalue()
+
+
+ENCODED = base64.b64encode(png()).decode()
+URL = f"data:image/png;base64,{ENCODED}"
+IMAGE = {"type": "image_url", "image_url": {"url": URL}}
+TEXT = {"type": "text", "text": "water"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_two_towers("CLIPModel", tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def offline(folder):
+    with LLM(str(folder), num_workers=1) as llm:
+        yield llm
+
+
+@pytest.fixture(scope="module")
+def allowed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("allowed")
+    (path / "a.png").write_bytes(png())
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(serving, folder, allowed):
+    with serving(str(folder), "--max-images", "3", "--allowed-local-media-path", str(allowed)) as running:
+        yield running
+
+
+@pytest.fixture
+def http(server):
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def vectors(offline):
+    """Of the text, of the image, and of both."""
+    both = {"prompt": "water", "multi_modal_data": {"image": PICTURE}}
+    params = PoolingParams(extra_kwargs={"mixed": "mean"})
+    outputs = offline.embed(["water", {"multi_modal_data": {"image": PICTURE}}, both], pooling_params=params)
+    return [output.outputs.array for output in outputs]
+
+
+def refused(answer, status=400):
+    assert answer.status_code == status, answer.text
+    return answer.json()["error"]["message"]
+
+
+def close(found, expected):
+    np.testing.assert_allclose(np.array(found), np.array(expected), atol=1e-6)
+
+
+def message(*parts):
+    return [{"role": "user", "content": list(parts)}]
+
+
+def test_messages_of_openai(http, vectors):
+    for messages, place in ((message(IMAGE), 1), (message(TEXT), 0)):
+        body = http.post("/v1/embeddings", json={"messages": messages}).json()
+        close(body["data"][0]["embedding"], vectors[place])
+    assert body["usage"]["prompt_tokens"] == 3
+    several = http.post("/v1/embeddings", json={"messages": [message(TEXT), message(IMAGE)]}).json()
+    close([item["embedding"] for item in several["data"]], vectors[:2])
+    assert several["usage"]["prompt_tokens"] == 3 + 17
+    pooled = http.post("/pooling", json={"messages": message(IMAGE), "task": "token_embed"}).json()
+    assert np.array(pooled["data"][0]["data"]).shape == (17, 16)
+
+
+def test_objects_of_jina(http, vectors):
+    inputs = [{"text": "water"}, {"image": URL}, {"image": ENCODED}, "water"]
+    body = http.post("/v1/embeddings", json={"input": inputs}).json()
+    close([item["embedding"] for item in body["data"]], [vectors[0], vectors[1], vectors[1], vectors[0]])
+
+
+def test_images_of_cohere(http, vectors):
+    body = http.post("/v2/embed", json={"images": [URL, URL], "input_type": "image", "embedding_types": ["float"]})
+    close(body.json()["embeddings"]["float"], [vectors[1]] * 2)
+    assert body.json()["texts"] == []
+    assert body.json()["meta"]["billed_units"] == {"input_tokens": 0, "image_tokens": 34, "images": 2}
+    close(http.post("/v1/embed", json={"images": [URL]}).json()["embeddings"], [vectors[1]])
+
+
+def test_inputs_of_cohere(http, vectors):
+    inputs = [{"content": [TEXT]}, {"content": [IMAGE]}, {"content": [{"type": "image_url", "image_url": URL}]}]
+    body = http.post("/v2/embed", json={"inputs": inputs}).json()
+    close(body["embeddings"]["float"], [vectors[0], vectors[1], vectors[1]])
+    assert body["meta"]["billed_units"] == {"input_tokens": 3, "image_tokens": 34, "images": 2}
+
+
+def test_a_text_and_an_image_in_one_input(http, vectors):
+    body = {"inputs": [{"content": [TEXT, IMAGE]}], "embedding_types": ["float"]}
+    assert BOTH in refused(http.post("/v2/embed", json=body))
+    close(http.post("/v2/embed", json={**body, "mixed": "mean"}).json()["embeddings"]["float"], [vectors[2]])
+    body = {"messages": message(TEXT, IMAGE)}
+    assert BOTH in refused(http.post("/v1/embeddings", json=body))
+    close(http.post("/v1/embeddings", json={**body, "mixed": "mean"}).json()["data"][0]["embedding"], vectors[2])
+    assert "mixed" in refused(http.post("/v1/embeddings", json={**body, "mixed": "sum"}))
+
+
+def test_files_are_read_below_the_folder_that_is_allowed(http, allowed, vectors):
+    body = http.post("/v2/embed", json={"images": [f"file://{allowed}/a.png"]}).json()
+    close(body["embeddings"]["float"], [vectors[1]])
+    for url in ("file:///etc/passwd", f"file://{allowed}/../a.png", f"file://{allowed}/none.png"):
+        assert "the file may not be read" in refused(http.post("/v2/embed", json={"images": [url]}))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://169.254.169.254/latest/meta-data/", "may not be fetched from the host '169.254.169.254'"),
+        ("https://example.org/a.png", "may not be fetched from the host 'example.org'"),
+        ("http://127.0.0.1:8000/health", "may not be fetched from the host '127.0.0.1'"),
+        ("http://a\\@b/", "the URL of an image must be"),
+        ("ftp://example.org/a.png", "must begin with data:image"),
+        ("/etc/passwd", "is no base64"),
+        ("data:image/png;base64,AAAA", "damaged, or none of"),
+        ("data:text/html;base64,AAAA", "must begin with data:image"),
+    ],
+)
+def test_nothing_else_is_read_or_fetched(http, url, said):
+    for path, body in (
+        ("/v2/embed", {"images": [url]}),
+        ("/v1/embeddings", {"input": [{"image": url}]}),
+        ("/v1/embeddings", {"messages": message({"type": "image_url", "image_url": {"url": url}})}),
+    ):
+        if "messages" in body and url.startswith("/"):
+            said = "must begin with data:image"
+        assert said in refused(http.post(path, json=body))
+
+
+def test_too_many_images_are_refused_before_any_is_read(http):
+    none = ["data:image/png;base64,AAAA"] * 4
+    for path, body in (
+        ("/v2/embed", {"images": none}),
+        ("/v2/embed", {"inputs": [{"content": [IMAGE]}] * 4}),
+        ("/v1/embeddings", {"input": [{"image": url} for url in none]}),
+        ("/v1/embeddings", {"messages": [message(IMAGE)] * 4}),
+        ("/v1/embeddings", {"messages": message(*[IMAGE] * 4)}),
+    ):
+        assert "4 images; a request may hold 3" in refused(http.post(path, json=body), 413)
+    assert "At most 1 image(s)" in refused(http.post("/v1/embeddings", json={"messages": message(IMAGE, IMAGE)}))
+
+
+@pytest.mark.parametrize(
+    "held", [None, 7, [], {}, {"url": None}, {"url": 7}, {"url": {"url": URL}}, {"path": "/etc/passwd"}, [URL, URL]]
+)
+def test_a_part_that_holds_no_url_is_refused(http, held):
+    part = {"type": "image_url", "image_url": held}
+    for kind in ("image_url", "image_pil"):
+        messages = message({"type": kind, kind: held})
+        refused(http.post("/v1/embeddings", json={"messages": messages}))
+    refused(http.post("/v2/embed", json={"inputs": [{"content": [part]}]}))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (16, 1)])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1", "I;16"])
+def test_odd_images_are_served(http, size, mode):
+    url = f"data:image/png;base64,{base64.b64encode(png(Image.new(mode, size))).decode()}"
+    found = http.post("/v2/embed", json={"images": [url]}).json()["embeddings"]["float"]
+    assert np.isfinite(found).all()
