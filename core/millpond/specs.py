@@ -91,22 +91,17 @@ class ArchitectureSpec(Spec):
             ``absolute_after_pad`` if the table starts behind the padding id, as RoBERTa's; else ``relative``.
         defaults: What config.json means where it does not say, such as ``{"text_config": {"hidden_size": 512}}``; what
             it says, and what the caller says, counts more.
-        implementation: Whose code computes it, as ``model_impl`` names it.
-        stands_in_for: Shell patterns of other names in config.json that it serves where no record of their own does, or
-            where ``model_impl`` asks for its implementation.
-        describe: ``"module:function"``, asked before it stands in: (name in config.json, config) -> the fields of this
-            record that are others for that name, such as ``{"pooling": "CLS"}``, or a text that says why it cannot.
         size_keys: The keys of config.json of which the first that holds a number says how many dimensions embeddings
             have, such as ``("projection_dim",)``; ``text_config.hidden_size`` stands in a part of it.
         fills_length: Whether texts are filled up with padding, which is read like tokens, to the longest that the model
             reads, as it was trained.
         published: Models of this architecture that people use.
-    """
         implementation: Whose code computes it, as ``model_impl`` names it.
         stands_in_for: Shell patterns of other names in config.json that it serves where no record of their own does, or
             where ``model_impl`` asks for its implementation.
         describe: ``"module:function"``, asked before it stands in: (name in config.json, config) -> the fields of this
             record that are others for that name, such as ``{"pooling": "CLS"}``, or a text that says why it cannot.
+    """
 
     kind: ClassVar[str] = "architecture"
     tasks: tuple[str, ...]
@@ -115,9 +110,6 @@ class ArchitectureSpec(Spec):
     pooler_config: Mapping[str, object] = field(default_factory=dict, hash=False)
     pooling_key: str | None = None
     sized_by_labels: bool = False
-    implementation: str = "native"
-    stands_in_for: tuple[str, ...] = ()
-    describe: str | None = None
     num_labels: int | None = None
     token_weights: bool = False
     extra_weights: tuple[str, ...] = ()
@@ -127,6 +119,9 @@ class ArchitectureSpec(Spec):
     size_keys: tuple[str, ...] = ()
     fills_length: bool = False
     published: tuple[PublishedModel, ...] = ()
+    implementation: str = "native"
+    stands_in_for: tuple[str, ...] = ()
+    describe: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,23 +194,23 @@ class KernelSpec(Spec):
             before those of none.
         batch_invariant: Whether each sequence's result is the same to the bit whatever shares its batch; the others
             do not serve ``deterministic=True``.
+        serves: What it does of that which an op need not do everywhere, such as ``("softcap",)``; models that need what
+            is not named here are served by others.
     """
 
     kind: ClassVar[str] = "kernel"
     devices: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
-        serves: What it does of that which an op need not do everywhere, such as ``("softcap",)``; models that need what
-            is not named here are served by others.
     priority: int = 0
     available: str | None = None
     quantization: str | None = None
     batch_invariant: bool = False
+    serves: tuple[str, ...] = ()
 
     @property
     def op(self) -> str:
         """The op that is implemented: what stands before the first dot of the name."""
         return self.name.partition(".")[0]
-    serves: tuple[str, ...] = ()
 
     @property
     def variant(self) -> str:
