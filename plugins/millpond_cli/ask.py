@@ -1,6 +1,8 @@
 """How a model is asked for what a command wants of some rows: bare results, classes, scores of pairs."""
 
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millpond_cli.arguments import for_call
@@ -13,41 +15,58 @@ if TYPE_CHECKING:
     from millpond.outputs import PoolingRequestOutput
 
 PLUGIN = "plugin"
+IMAGES_AT_ONCE = 64  # their pixels wait in memory
 # The results of some rows, none of which is at fault, in their order; one that fails has an error.
 Ask = Callable[["LLM", Sequence[Row], Progress], "Sequence[PoolingRequestOutput[Any]]"]
 
 
-def encoding(task: str | None, typed: Asking, *, input_type: str | None = None, **params: Any) -> Ask:
+def encoding(
+    task: str | None, typed: Asking, *, input_type: str | None = None, of_images: bool = False, **params: Any
+) -> Ask:
     """Ask for the bare results of a task.
 
     Args:
         task: The task; None for the one that the model is configured for.
         typed: What is asked of each text.
         input_type: Whether texts are queries or documents.
+        of_images: Whether texts are the names of files of images.
         **params: What is asked of the pooler.
 
     Raises:
         CommandError: What was typed contradicts itself.
     """
     options = {**for_call(typed), "input_type": input_type}
+    prompt_of = _image if of_images else _data if task == PLUGIN else _text
+    at_once = IMAGES_AT_ONCE if of_images else sys.maxsize
 
     def ask(llm: "LLM", rows: Sequence[Row], progress: Progress) -> "Sequence[PoolingRequestOutput[Any]]":
         from millpond.params import PoolingParams  # noqa: PLC0415  needs pydantic; --help does not
 
-        prompts = [_data(row) for row in rows] if task == PLUGIN else [row.text for row in rows]
-        return llm.encode(
-            prompts,
-            PoolingParams(**params),
-            pooling_task=task,
-            use_tqdm=progress.of(len(rows)),
-            on_error="return",
-            **options,
-        )
+        outputs: list[PoolingRequestOutput[Any]] = []
+        for start in range(0, len(rows), at_once):
+            part = rows[start : start + at_once]
+            outputs += llm.encode(
+                [prompt_of(row) for row in part],
+                PoolingParams(**params),
+                pooling_task=task,
+                use_tqdm=progress.of(len(part)),
+                on_error="return",
+                **options,
+            )
+        return outputs
 
     return ask
 
 
-def _data(row: Row) -> dict[str, object]:
+def _text(row: Row) -> object:
+    return row.text
+
+
+def _image(row: Row) -> object:
+    return {"multi_modal_data": {"image": Path(row.text)}}
+
+
+def _data(row: Row) -> object:
     return {"data": row.text if row.data is None else row.data}
 
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 from millpond import declare
+from millpond.cli import USAGE, CommandError
 from millpond_cli import options
 from millpond_cli.ask import encoding
 from millpond_cli.formats import BINARY, RECORDS, check_binary, check_vectors, choose_format
@@ -22,6 +23,7 @@ EXAMPLES = (
     "millpond embed -m BAAI/bge-small-en-v1.5 --quantization int8 -i notes.txt -o notes.npy",
     "millpond embed -m naver/splade-v3 --sparse --with-tokens -i notes.txt -o weights.jsonl",
     'millpond embed -m intfloat/e5-base-v2 --prompt "query: " "how to dry tea"',
+    "millpond embed -m openai/clip-vit-base-patch32 --image photos/*.jpg -o photos.npy",
 )
 
 app = declare.new_app()
@@ -55,6 +57,9 @@ Normalize = Annotated[
 ]
 
 
+Images = Annotated[
+    bool, declare.option("Input", "--image", help="Texts are the names of files of images: embed these.")
+]
 InputType = Annotated[
     str | None,
     declare.option(
@@ -81,13 +86,18 @@ def embed(
     dimensions: options.Dimensions = None,
     normalize: Normalize = None,
     input_type: InputType = None,
+    images: Images = False,
     sparsely: Sparsely,
 ) -> None:
-    """Turn texts into vectors.
+    """Turn texts, or images, into vectors.
 
     Texts are arguments, the lines of stdin, or the rows of a file. They are read, computed and written piece by piece,
-    in order: any number of them fits into memory. With --sparse they become weights of tokens of the vocabulary.
+    in order: any number of them fits into memory. With --sparse they become weights of tokens of the vocabulary. With
+    --image they are the names of files, and the images in these become vectors.
     """
+    if images and sparsely.sparse:
+        message = "--image and --sparse: images have no weights of tokens"
+        raise CommandError(message, hint="leave one of the two out", exit_code=USAGE)
     skips = check_action(reading.on_error)
     source = texts_of(texts, reading)
     sparsely.check(dimensions=dimensions, normalize=normalize, task=None if task == "embed" else task)
@@ -107,5 +117,7 @@ def embed(
         size = dimensions or llm.model_config.embedding_size
         return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, dimensions=size)
 
-    ask = encoding(task, asking, input_type=input_type, dimensions=dimensions, use_activation=normalize)
+    ask = encoding(
+        task, asking, input_type=input_type, of_images=images, dimensions=dimensions, use_activation=normalize
+    )
     write(source, work_of(model, serving, writing, ask, skips=skips), writing.output_path, kind, layout)

@@ -1,0 +1,73 @@
+"""``millpond embed --image``: files of images give what ``LLM.embed`` gives, and one at fault is told by its name."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from millpond import LLM, cli
+from millpond.testing.two_towers import tiny_two_towers
+from millpond_cli import ask
+
+RANDOM = np.random.default_rng(0)
+
+
+def embed(*arguments, stdin=""):
+    return CliRunner().invoke(cli.app, ["embed", *map(str, arguments)], input=stdin)
+
+
+def vectors_of(done):
+    assert done.exit_code == 0, done.stderr
+    return np.array([json.loads(line)["embedding"] for line in done.stdout.splitlines()], dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_two_towers("CLIPModel", tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    paths = [folder / name for name in ("a.png", "b c.jpg", "d.webp")]
+    for path in paths:
+        Image.fromarray(RANDOM.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def expected(model, files):
+    with LLM(str(model), num_workers=1) as llm:
+        outputs = llm.embed([{"multi_modal_data": {"image": path}} for path in files], use_tqdm=False)
+    return np.stack([output.outputs.array for output in outputs])
+
+
+def test_files_are_named_by_arguments_lines_and_rows(model, files, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(ask, "IMAGES_AT_ONCE", 2)
+    assert np.allclose(vectors_of(embed("-m", model, "--image", *files)), expected, atol=1e-6)
+    lines = "".join(f"{path}\n" for path in files)
+    assert np.allclose(vectors_of(embed("-m", model, "--image", stdin=lines)), expected, atol=1e-6)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"file": str(path)}) + "\n" for path in files), encoding="utf-8")
+    done = embed("-m", model, "--image", "-i", rows, "--text-key", "file", "-o", tmp_path / "found.npy")
+    assert done.exit_code == 0, done.stderr
+    assert np.allclose(np.load(tmp_path / "found.npy"), expected, atol=1e-6)
+
+
+def test_a_file_that_is_not_there_is_told(model, files, expected):
+    done = embed("-m", model, "--image", files[0], "no-such.png")
+    assert done.exit_code == 1
+    assert "no-such.png cannot be read: No such file or directory" in done.stderr
+    done = embed("-m", model, "--image", "--on-error", "skip", "no-such.png", files[0])
+    assert done.exit_code == 3
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "cannot be read" in found[0]["error"]
+    assert np.allclose(found[1]["embedding"], expected[0], atol=1e-6)
+
+
+def test_images_have_no_sparse_vectors(files):
+    done = embed("--image", "--sparse", files[0])
+    assert done.exit_code == 2
+    assert "--image and --sparse" in done.stderr
