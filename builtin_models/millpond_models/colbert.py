@@ -1,20 +1,36 @@
-"""HF_ColBERT: BERT with a projection of every token, as Stanford's ColBERT writes it (2020, arXiv 2004.12832)."""
+"""ColBERT: an encoder with a projection of every token (Khattab and Zaharia, 2020, arXiv 2004.12832)."""
 
 from torch import nn
 
 from millpond.context import Context
 from millpond.errors import CheckpointError
-from millpond.nn import Linear
+from millpond.nn import Linear, PoolingModel
 from millpond_models.bert import BertModel
+from millpond_models.modernbert import ModernBertModel
+from millpond_models.roberta import RobertaModel
 
 
-class ColBert(BertModel):
-    """BERT, then one linear map of each token, ``linear``, to fewer dimensions."""
+class Projected(PoolingModel):
+    """An encoder, then one linear map of each token, ``linear``, to fewer dimensions; or its Dense modules."""
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The projection of what is pooled."""
+        if ctx.projector is not None:
+            return ctx.pooler(task)
         self.linear = Linear(ctx.for_head(), ctx.config.hidden_size, vector_size(ctx), bias=False)
         return ctx.pooler(task, head=self.linear)
+
+
+class ColBert(Projected, BertModel):
+    """BERT, projected, as Stanford's ColBERT writes it."""
+
+
+class ColBertModernBert(Projected, ModernBertModel):
+    """ModernBERT, projected, as PyLate writes it or with the map beside the encoder."""
+
+
+class ColBertJinaRoberta(Projected, RobertaModel):
+    """Jina's XLM-RoBERTa with rotary positions, projected (Jha et al., 2024, arXiv 2408.16672)."""
 
 
 def vector_size(ctx: Context) -> int:

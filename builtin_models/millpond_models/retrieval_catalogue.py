@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from millpond.specs import ArchitectureSpec
+from millpond.specs import ArchitectureSpec, PublishedModel
 
 
 def retrievers() -> Iterator[ArchitectureSpec]:
-    """bge-m3."""
+    """bge-m3, and ColBERT on other encoders than BERT."""
     yield ArchitectureSpec(
         name="BgeM3EmbeddingModel",
         target="millpond_models.bge_m3:BgeM3Model",
@@ -18,4 +18,25 @@ def retrievers() -> Iterator[ArchitectureSpec]:
         token_weights=True,
         extra_weights=("sparse_linear", "colbert_linear"),
         instead_of=("XLMRobertaModel",),
+    )
+    yield ArchitectureSpec(
+        name="ColBERTModernBertModel",
+        target="millpond_models.colbert:ColBertModernBert",
+        summary="ModernBERT with a vector of few dimensions for each token",
+        tasks=("token_embed",),
+        positions="relative",
+    )
+    yield ArchitectureSpec(
+        name="ColBERTJinaRobertaModel",
+        target="millpond_models.colbert:ColBertJinaRoberta",
+        summary="Jina's XLM-RoBERTa with a vector of few dimensions for each token (Jha et al., 2024)",
+        tasks=("token_embed",),
+        positions="absolute_after_pad",
+        published=(
+            PublishedModel(
+                name="jinaai/jina-colbert-v2",
+                config={"architectures": ["ColBERTJinaRobertaModel"]},
+                named="HF_ColBERT",
+            ),
+        ),
     )

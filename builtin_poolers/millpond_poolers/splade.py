@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch import Tensor
 
 from millpond.context import Context
@@ -11,11 +12,15 @@ from millpond.nn import Pooler, PoolingMetadata
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+AS_TERMS = "as_terms"
+
 
 class SpladePooling(Pooler):
     """SPLADE_MAX: over all tokens, the largest ``log(1 + relu(logit))`` (Formal et al., 2021, arXiv 2109.10086).
 
-    The model's head makes the logits within the op ``splade``, which never holds those of a whole batch.
+    The model's head makes the logits within the op ``splade``, which never holds those of a whole batch. Where the
+    parameters of a sequence say ``"as_terms": True`` in ``extra_kwargs``, its result is not the weight of each token,
+    [vocabulary], but the ids and weights of those that have one, [num_terms, 2].
     """
 
     how: ClassVar[str] = "max"
@@ -33,11 +38,21 @@ class SpladePooling(Pooler):
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
         """[num_tokens, hidden] -> [num_seqs, vocabulary], float32."""
-        return self._finish_each(self.pool(hidden_states, metadata), metadata.params)
+        finished = self._finish_each(self.pool(hidden_states, metadata), metadata.params)
+        asked = [bool((own.extra_kwargs or {}).get(AS_TERMS)) for own in metadata.params]
+        if not any(asked):
+            return finished
+        return [terms_of(row) if terms else row for row, terms in zip(finished, asked, strict=True)]
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, vocabulary]."""
         return self.op(hidden_states, metadata.lengths, self.head, self.how, log_again=self.log_again)
+
+
+def terms_of(weights: Tensor) -> Tensor:
+    """The ids of tokens that have a weight, and these: [vocabulary] -> [num_terms, 2]; exact for ids up to 2 ** 24."""
+    indices = weights.nonzero().squeeze(1)
+    return torch.stack([indices.to(weights.dtype), weights[indices]], dim=1)
 
 
 class SpladeSumPooling(SpladePooling):

@@ -4,6 +4,21 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenPooling:
+    """How the vectors of a text become fewer: those of tokens that mean alike become one.
+
+    Attributes:
+        factor: How many times fewer they become.
+        protected: So many of the first stay as they are.
+        normalizes: Whether all are brought to length 1 again.
+    """
+
+    factor: float = 1.0
+    protected: int = 1
+    normalizes: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Side:
     """How a query is read, or a document.
 
@@ -12,12 +27,14 @@ class Side:
         prompt: The text behind that.
         length: The most tokens, special tokens and the marker included; None for as many as the model reads.
         skipped: The tokens whose vectors are left out, as words.
+        pooling: How its vectors become fewer; None if they do not.
     """
 
     marker: str = ""
     prompt: str = ""
     length: int | None = None
     skipped: tuple[str, ...] = ()
+    pooling: TokenPooling | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from millpond.config import JOINED_BY
 from millpond.context import Context
@@ -16,9 +17,10 @@ from millpond_io.chunking import merged, slices
 from millpond_io.image_prompts import ImagePrompts
 from millpond_io.image_settings import reads_images
 from millpond_io.images import GROUP
-from millpond_io.late_interaction import input_type, readers
+from millpond_io.late_interaction import input_type, readers, token_pooling
 from millpond_io.render import Rendered
 from millpond_io.text import TextProcessor
+from millpond_io.token_pooling import POOL_FACTOR, pooled
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,13 @@ class EmbedProcessor(TextProcessor):
         completed = self.completed(given, supported=("use_activation", "dimensions"))
         self._check_dimensions(completed.dimensions)
         asked = input_type(completed)
+        if self.ctx.task_spec.per_token:
+            token_pooling(completed, self.readers)
+        elif (completed.extra_kwargs or {}).get(POOL_FACTOR) is not None:
+            message = (
+                f"{POOL_FACTOR} is for 'token_embed', which gives a vector a token; {self.task!r} gives one a text"
+            )
+            raise InvalidInputError(message, parameter=POOL_FACTOR)
         if asked is not None and asked not in self.readers:
             message = (
                 f"input_type={asked!r} is for 'token_embed' of models whose files say how queries and documents "
@@ -106,9 +115,7 @@ class EmbedProcessor(TextProcessor):
             params = requests[-1].representations[0].params
             return self.output(merged(pair, [1, 1], renormalize=params.use_activation is not False))
         if len(requests) == 1:
-            kept = requests[0].note
-            output = super().post_process(requests)
-            return output if not isinstance(kept, np.ndarray) else self.output(output.array[kept])
+            return super().post_process(requests)
         params = requests[0].representations[0].params
         normalizes = params.use_activation is not False and self.ctx.task_spec.default_activation == "normalize"
         return self.output(
@@ -118,6 +125,15 @@ class EmbedProcessor(TextProcessor):
                 renormalize=normalizes and self.ctx.pooler_config.chunk_renormalize,
             )
         )
+
+    def result(self, array: NDArray[np.float32], wanted: Representation, request: PoolingRequest) -> ArrayOutput:
+        """A vector; of vectors of tokens those that are kept, or what they become where they are pooled."""
+        if not self.ctx.task_spec.per_token:
+            return self.output(array)
+        if isinstance(request.note, np.ndarray):
+            array = array[request.note]
+        pooling = token_pooling(wanted.params, self.readers)
+        return self.output(array if pooling is None else pooled(array, pooling))
 
     def _check_dimensions(self, asked: int | None) -> None:
         model, size = self.ctx.model, self.size

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from millpond.context import Context
 from millpond.errors import InvalidInputError
 from millpond.inputs import Prompt
-from millpond.late_interaction import Expansion, LateInteraction, Side
+from millpond.late_interaction import Expansion, LateInteraction, Side, TokenPooling
 from millpond.loading.tokenizer import Tokenizer
 from millpond.nn.batch import NUM_ATTENDED
 from millpond.params import PoolingParams
 from millpond_io.render import Rendered
+from millpond_io.token_pooling import pooling_of
 
 INPUT_TYPE = "input_type"
 INPUT_TYPES = ("query", "document")
@@ -54,6 +55,7 @@ class Reader:
         self.special_ids = frozenset(id_ for id_, token in added.items() if token.special)
         self.skipped = np.array(sorted(_ids(tokenizer, side.skipped)), dtype=np.int64)
         self.expansion = expansion
+        self.pooling = side.pooling
         self.filler = None if expansion is None else _filler(ctx, tokenizer, expansion)
 
     def prepared(self, prompt: Prompt, params: PoolingParams) -> tuple[Prompt, PoolingParams]:
@@ -100,6 +102,13 @@ def readers(ctx: Context) -> Mapping[str, Reader]:
         "query": Reader(ctx, ctx.tokenizer, said.query, said.expansion),
         "document": Reader(ctx, ctx.tokenizer, said.document, None),
     }
+
+
+def token_pooling(params: PoolingParams, known: Mapping[str, Reader]) -> TokenPooling | None:
+    """How the vectors of a text become fewer; None if they do not. Those of a query do only where the model says so."""
+    kind = input_type(params)
+    own = known[kind].pooling if kind is not None and kind in known else None
+    return own if kind == "query" else pooling_of(params.extra_kwargs or {}, own)
 
 
 def input_type(params: PoolingParams) -> str | None:

@@ -40,6 +40,18 @@ def register_io_processors() -> Iterator[IOProcessorSpec]:
         tasks=("represent",),
     )
     yield IOProcessorSpec(
+        name="bge_m3_sparse_plugin",
+        target="millpond_io.plugin_bge_m3:BgeM3Processor",
+        summary="data with texts to vectors and weights of tokens, as vLLM's plugin of that name has it",
+        tasks=("plugin",),
+    )
+    yield IOProcessorSpec(
+        name="colbert_query_plugin",
+        target="millpond_io.plugin_colbert:ColBertProcessor",
+        summary="data with queries or documents to vectors of tokens, as vLLM's plugin of that name has it",
+        tasks=("plugin",),
+    )
+    yield IOProcessorSpec(
         name="score",
         target="millpond_io.score:ScoreProcessor",
         summary="queries and documents to scores",

@@ -15,6 +15,7 @@ from millpond_io.late_interaction import INPUT_TYPE
 from millpond_io.text import TextProcessor
 
 RETURN_TOKENS, MOST = "return_tokens", "max_active_dims"
+AS_TERMS = "as_terms"  # asks the pooler for [num_terms, 2], ids and weights: what waits for others is small
 KNOWN = (RETURN_TOKENS, MOST)
 NO_WEIGHTS = (
     "This model gives no sparse embeddings: neither is its pooling type one of SPLADE's, nor has it a head for the "
@@ -50,15 +51,16 @@ class SparseProcessor(TextProcessor):
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
         """What was asked, completed and checked."""
         completed = self.completed(given, supported=("use_activation",))
-        _check_extra(completed.extra_kwargs or {}, self.ctx.model.model)
-        return completed
+        extra = completed.extra_kwargs or {}
+        _check_extra(extra, self.ctx.model.model)
+        return completed.model_copy(update={"extra_kwargs": {**extra, AS_TERMS: True}})
 
     def result(
         self, array: NDArray[np.float32], wanted: Representation, request: PoolingRequest
     ) -> SparseEmbeddingOutput:
         """What the pooler gave, as a sparse vector."""
         extra = wanted.params.extra_kwargs or {}
-        found = SparseEmbeddingOutput(array) if self.task == "embed" else self._of_tokens(array, request.input_ids)
+        found = self._of_vocabulary(array) if self.task == "embed" else self._of_tokens(array, request.input_ids)
         most = extra.get(MOST)
         if isinstance(most, int) and found.num_terms > most:
             kept = np.sort(np.argsort(-found.array, kind="stable")[:most])
@@ -66,6 +68,12 @@ class SparseProcessor(TextProcessor):
         if extra.get(RETURN_TOKENS):
             found.tokens = tuple(map(self._spelled, found.indices.tolist()))
         return found
+
+    def _of_vocabulary(self, weights: NDArray[np.float32]) -> SparseEmbeddingOutput:
+        """The weights of the vocabulary's tokens, [vocabulary], or of those that have one, [num_terms, 2]."""
+        if weights.ndim == 1:
+            return SparseEmbeddingOutput(weights)
+        return SparseEmbeddingOutput(weights[:, 1].copy(), indices=weights[:, 0].astype(np.int64), size=self.size)
 
     def _of_tokens(self, weights: NDArray[np.float32], input_ids: NDArray[np.int64]) -> SparseEmbeddingOutput:
         """The weights of a text's tokens, [num_tokens] without those that begin and end it, by the vocabulary's."""

@@ -105,15 +105,27 @@ def static(_, folder):
 ARCHITECTURES["StaticEmbedding"] = {"checkpoint": static}
 
 
-def as_colbert(_, folder):
-    """Writes BERT with a projection of its tokens, which config.json names as Stanford does."""
-    tiny("BertModel", folder, architectures=["HF_ColBERT"], dim=12)
-    projection = random_tensors({"linear.weight": (12, 32)})
-    write_weights(folder, load_file(folder / "model.safetensors") | projection)
-    return folder
+def as_colbert(architecture, name, **settings):
+    """Writes an encoder with a projection of its tokens, under another name."""
+
+    def write(_, folder):
+        tiny(architecture, folder, architectures=[name], dim=12, **settings)
+        projection = random_tensors({"linear.weight": (12, 32)})
+        write_weights(folder, load_file(folder / "model.safetensors") | projection)
+        return folder
+
+    return write
 
 
-ARCHITECTURES["HF_ColBERT"] = {"checkpoint": as_colbert}
+ROTARY = MappingProxyType({"position_embedding_type": "rotary"})
+ARCHITECTURES |= {
+    name: {"checkpoint": as_colbert(architecture, name, **settings)}
+    for architecture, name, settings in (
+        ("BertModel", "HF_ColBERT", {}),
+        ("ModernBertModel", "ColBERTModernBertModel", {}),
+        ("XLMRobertaModel", "ColBERTJinaRobertaModel", ROTARY),
+    )
+}
 ARCHITECTURES["BertSpladeSparseEmbeddingModel"] = {
     "checkpoint": rewritten("BertForMaskedLM", "BertSpladeSparseEmbeddingModel", dict),
 }

@@ -1,5 +1,6 @@
 """Every IO processor that Millpond comes with does what every IO processor must."""
 
+import json
 from types import MappingProxyType
 
 from millpond.inputs import ChunksCall, ScoreCall, TextInChunks, TextOfPair
@@ -7,6 +8,7 @@ from millpond.params import PoolingParams
 from millpond.plugins import PluginManager
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance import IOProcessorConformance
+from millpond.testing.retrieval import tiny_bge_m3
 
 BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
 
@@ -14,6 +16,14 @@ BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
 def checkpoint_of(architecture, **overrides):
     """Writes a tiny checkpoint of another architecture."""
     return lambda _, folder: tiny(architecture, folder, **overrides)
+
+
+def late_interaction(_, folder):
+    """Writes a model of token vectors that reads queries and documents in different ways."""
+    tiny("BertModel", folder)
+    said = {"model_type": "ColBERT", "query_prefix": "[unused0]", "document_prefix": "it is ", "query_length": 12}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(said), encoding="utf-8")
+    return folder
 
 
 LONG = "mill " * 150  # 150 tokens and two special ones, for a model that takes 64
@@ -29,6 +39,18 @@ OWN = {
         "checkpoint": checkpoint_of("BertForMaskedLM"),
         "arguments": MappingProxyType({"pooler_config": {"pooling_type": "SPLADE_MAX"}}),
         "chunked": [("a cup of tea", 1)],
+    },
+    "bge_m3_sparse_plugin": {
+        "checkpoint": lambda _, folder: tiny_bge_m3(folder),
+        "items": ({"input": "a cup of tea"}, {"input": ["the old mill", "no"], "embed_task": "sparse"}),
+        "chunked": [({"input": "a cup of tea"}, 1), ({"input": ["the old mill", "no"]}, 2)],
+        "refused": ({"input": []}, {"input": "a", "embed_task": "colbert"}),
+    },
+    "colbert_query_plugin": {
+        "checkpoint": late_interaction,
+        "items": ({"input": "a cup of tea"}, {"input": ["the old mill", "no"], "input_type": "document"}),
+        "chunked": [({"input": "a cup of tea"}, 1), ({"input": ["the old mill", "no"]}, 2)],
+        "refused": ({"input": []}, {"input": "a", "input_type": "passage"}),
     },
     "represent": {
         "params": PoolingParams(extra_kwargs={"representations": [{"task": "embed"}, {"task": "token_embed"}]}),

@@ -253,7 +253,8 @@ def test_config_json_names_it_and_the_argument_wins(tmp_path, manager):
 def test_a_plugin_that_is_not_there_is_told_at_load(folder, manager, name):
     message = (
         f"The model requires the '{name}' IO Processor plugin but it is not installed. "
-        r"Available plugins: \['careless', 'digest', 'lossy', 'stubborn', 'vectors'\]"
+        r"Available plugins: \['bge_m3_sparse_plugin', 'careless', 'colbert_query_plugin', 'digest', 'lossy', "
+        r"'stubborn', 'vectors'\]"
     )
     with pytest.raises(UnknownNameError, match=message):
         LLM(folder, plugins=manager, io_processor_plugin=name)
@@ -261,7 +262,7 @@ def test_a_plugin_that_is_not_there_is_told_at_load(folder, manager, name):
 
 def test_where_none_is_installed_that_is_told_at_load(tmp_path):
     folder = tiny("BertModel", tmp_path / "named", io_processor_plugin="terra")
-    alone = PluginManager(ranks=("builtin",), disabled=())
+    alone = PluginManager(ranks=("builtin",), disabled=("io_processors",))
     with pytest.raises(UnknownNameError, match=r"No IOProcessor plugins installed but one is required \(terra\)\."):
         LLM(str(folder), plugins=alone)
 

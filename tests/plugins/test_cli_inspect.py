@@ -290,7 +290,7 @@ def test_a_language_model_is_told_with_its_converter(tmp_path):
 
 def test_the_io_processor_that_a_model_names(folder, plugins):
     edit(folder / "config.json", io_processor_plugin="gizmo")
-    assert "No IOProcessor plugins installed but one is required (gizmo)" in problem(folder)
+    assert "The model requires the 'gizmo' IO Processor plugin but it is not installed" in problem(folder)
     plugins.register(IOProcessorSpec(name="gizmo", target="no:where", tasks=("plugin",)), plugin="mine")
     assert facts(folder)["io_processor"] == {"name": "gizmo", "plugin": "mine", "from": "config.json"}
     assert "  IO processor  gizmo, by the plugin mine, named by config.json\n" in inspect(folder).stdout

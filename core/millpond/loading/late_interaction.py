@@ -2,23 +2,29 @@
 
 import string
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millpond.config import CheckpointConfig
 from millpond.errors import CheckpointError
-from millpond.late_interaction import Expansion, LateInteraction, Side
+from millpond.late_interaction import Expansion, LateInteraction, Side, TokenPooling
 from millpond.loading.files import read_object
+from millpond.loading.header import read_headers
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
+    from millpond.loading.sentence_transformers import Module
 
 STANFORD = "HF_ColBERT"
+OTHERS = ("ColBERTModernBertModel", "ColBERTJinaRobertaModel")  # which may lie in Stanford's layout, or say nothing
+PROJECTION = "linear.weight"
 DIM_KEYS = ("colbert_dim", "dim", "projection_dim")  # of config.json
 QUERY_LENGTH = 32  # of all of these, where the files do not say
 PUNCTUATION = tuple(string.punctuation)
 STRATEGIES = ("fixed", "min")
 SETTINGS = "config_sentence_transformers.json"
+ARTIFACT = "artifact.metadata"
 
 
 def read_late_interaction(repository: "Repository", config: CheckpointConfig) -> LateInteraction | None:
@@ -32,14 +38,28 @@ def read_late_interaction(repository: "Repository", config: CheckpointConfig) ->
         return _native(repository)
     if kind == "ColBERT":
         return _pylate(repository.path / SETTINGS)
-    if STANFORD in (config.get("architectures") or ()):
-        return _stanford(repository.path / "artifact.metadata", config)
-    return None
+    names, path = config.get("architectures") or (), repository.path / ARTIFACT
+    if STANFORD in names:
+        return _stanford(path, config)
+    if not any(name in names for name in OTHERS):
+        return None
+    said = _stanford(path, config) if path.exists() else LateInteraction(dim=_dim(config))
+    return said if said.dim is not None else replace(said, dim=_width(repository.transformer_path))
+
+
+def _dim(config: CheckpointConfig) -> int | None:
+    """The dimensions of a vector as config.json has them."""
+    dim = next((config[key] for key in DIM_KEYS if config.get(key) is not None), None)
+    return _count({"dim": dim}, "dim", Path("config.json"))
+
+
+def _width(folder: Path) -> int | None:
+    """The same by the shape of the projection in the checkpoint, if it is there."""
+    return next((tensor.shape[0] for tensor in read_headers(folder) if tensor.name == PROJECTION), None)
 
 
 def _stanford(path: Path, config: CheckpointConfig) -> LateInteraction:
-    said = read_object(path)
-    dim = next((config[key] for key in DIM_KEYS if config.get(key) is not None), None)
+    said, dim = read_object(path), _dim(config)
     return LateInteraction(
         query=Side(marker=_text(said, "query_token_id", path) or "[unused0]"),
         document=Side(
@@ -51,7 +71,7 @@ def _stanford(path: Path, config: CheckpointConfig) -> LateInteraction:
             length=_count(said, "query_maxlen", path) or QUERY_LENGTH,
             attended=bool(said.get("attend_to_mask_tokens")),
         ),
-        dim=_count(said, "dim", path) if dim is None else _count({"dim": dim}, "dim", Path("config.json")),
+        dim=_count(said, "dim", path) if dim is None else dim,
     )
 
 
@@ -89,19 +109,38 @@ def _native(repository: "Repository") -> LateInteraction:
         message = f"{masks[0].path / 'config.json'} names keep_only_token_ids, which is for images and not known here"
         raise CheckpointError(message)
     tasks = mask.get("skiplist_tasks") or ("document",)
+    pooling = _pooling(files.modules)
     return LateInteraction(
         query=Side(
             prompt=files.prompts.get("query", ""),
             length=_count(said, "query_length", path),
             skipped=_words(mask.get("skiplist_words")) if "query" in tasks else (),
+            pooling=pooling.get("query"),
         ),
         document=Side(
             prompt=files.prompts.get("document", ""),
             length=_count(said, "document_length", path),
             skipped=_words(mask.get("skiplist_words")) if "document" in tasks else (),
+            pooling=pooling.get("document"),
         ),
         expansion=_expansion(said.get("query_expansion"), path),
     )
+
+
+def _pooling(modules: "Iterable[Module]") -> Mapping[str, TokenPooling]:
+    """How the vectors of queries, or of documents, become fewer, by the module that does it."""
+    module = next((module for module in modules if module.type == "HierarchicalTokenPooling"), None)
+    if module is None:
+        return {}
+    said, path = module.config, module.path / "config.json"
+    factor, protected = said.get("pool_factor", 1.0), said.get("num_protected_tokens", 1)
+    right = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (factor, protected))
+    if not right or factor < 1 or protected < 0:
+        message = f"{path}: pool_factor must be a number from 1 on, num_protected_tokens one from 0 on; got {said}"
+        raise CheckpointError(message)
+    normalizes = bool(said.get("normalize_embeddings", False))
+    pooling = TokenPooling(factor=float(factor), protected=int(protected), normalizes=normalizes)
+    return dict.fromkeys(_words(said.get("tasks", ["document"])), pooling)
 
 
 def _expansion(said: object, path: Path) -> Expansion | None:

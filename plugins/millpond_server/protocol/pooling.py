@@ -1,24 +1,27 @@
 """``POST /pooling``, as vLLM has it: the bare result of any task, and what IO processor plugins make."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from millpond_server.protocol.common import Inputs, Usage, VectorOptions, one_of
+from millpond_server.protocol.sides import Sides
 
 
-class PoolingRequest(VectorOptions, Inputs):
+class PoolingRequest(VectorOptions, Sides, Inputs):
     """Texts, token ids, conversations, or data of a plugin.
 
     Attributes:
         data: What only the IO processor plugin of the model reads.
         task: The pooling task; the model's own where none is given.
+        pool_factor: Of vectors of tokens, how many times fewer they become: those of tokens that mean alike become one.
     """
 
     model_config = ConfigDict(json_schema_extra=one_of(("input",), ("messages",), ("data",)))
 
     data: Any = None
     task: str | None = None
+    pool_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

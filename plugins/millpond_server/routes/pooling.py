@@ -20,10 +20,13 @@ async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
     if request.dimensions is not None:
         raise ApiError(400, "dimensions is currently not supported", parameter="dimensions", reason="invalid")
     prompts = prompts_of(request, call.settings.limits, llm)
+    task = _task(request, llm)
+    extra = None if request.pool_factor is None else {"pool_factor": request.pool_factor}
     outputs = await llm.encode(
         prompts,
-        PoolingParams(use_activation=request.use_activation),
-        pooling_task=_task(request, llm),
+        PoolingParams(use_activation=request.use_activation, extra_kwargs=extra),
+        pooling_task=task,
+        input_type=request.side(llm) if task == "token_embed" else None,
         priority=request.priority + call.priority,
         **request.options(),
     )

@@ -1,0 +1,121 @@
+"""The IO processor ``bge_m3_sparse_plugin``: vectors and weights of texts, in the form of vLLM's plugin."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from reprlib import repr as brief
+from typing import Any
+
+from millpond.context import Context
+from millpond.engine.request import PoolingRequest
+from millpond.errors import InvalidInputError
+from millpond.io_processor import IOProcessor
+from millpond.outputs import RepresentationsOutput, SparseEmbeddingOutput
+from millpond.params import PoolingParams
+from millpond_io.plugin_data import read_fields, texts_of, typed, usage_of
+from millpond_io.represent import WANTED
+from millpond_io.sparse import NO_WEIGHTS, sparse_source
+
+DENSE, SPARSE = "dense", "sparse"
+BOTH = f"{DENSE}&{SPARSE}"
+FIELDS = ("input", "embed_task", "return_tokens", "add_special_tokens", "dimensions", "use_activation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What of texts is wanted: each a field of the data."""
+
+    texts: list[str]
+    embed_task: str
+    return_tokens: bool
+    add_special_tokens: bool
+    dimensions: int | None
+    use_activation: bool | None
+
+
+class BgeM3Processor(IOProcessor[Asked, dict[str, Any]]):
+    """``{"input": texts, "embed_task": "dense&sparse"}`` to a vector and the weights of tokens for each text."""
+
+    def __init__(self, ctx: Context) -> None:
+        super().__init__(ctx)
+        reason = self.refusal(ctx)
+        if reason is not None:
+            raise InvalidInputError(reason, parameter="pooling_task")
+        self.represent = ctx.io_processor(ctx.registry.tasks.get("represent").spec.io_processor, task="represent")
+
+    @classmethod
+    def refusal(cls, ctx: Context) -> str | None:
+        """Why the model cannot be served; None if it gives both vectors and weights."""
+        if "embed" not in ctx.tasks:
+            return "bge_m3_sparse_plugin needs a model that serves 'embed'."
+        return None if sparse_source(ctx) is not None else f"bge_m3_sparse_plugin: {NO_WEIGHTS}"
+
+    def parse(self, data: object) -> Asked:
+        """Check the fields."""
+        fields = read_fields(data, FIELDS)
+        task = fields.get("embed_task", BOTH)
+        if not isinstance(task, str) or task not in (DENSE, SPARSE, BOTH):
+            message = f"data: embed_task must be {DENSE!r}, {SPARSE!r} or {BOTH!r}; got {brief(task)}"
+            raise InvalidInputError(message, parameter="data")
+        return Asked(
+            texts=texts_of(fields),
+            embed_task=task,
+            return_tokens=typed(fields, "return_tokens", bool, default=False),
+            add_special_tokens=typed(fields, "add_special_tokens", bool, default=True),
+            dimensions=typed(fields, "dimensions", int, default=None),
+            use_activation=typed(fields, "use_activation", bool, default=None),
+        )
+
+    def pre_process(self, data: Asked, params: PoolingParams) -> list[PoolingRequest]:
+        """One request a text, for all that is wanted of it."""
+        dense: dict[str, object] = {"task": "embed", "dimensions": data.dimensions}
+        sparse: dict[str, object] = {"task": "embed_sparse", "extra_kwargs": {"return_tokens": data.return_tokens}}
+        wanted = [
+            {**each, "use_activation": data.use_activation}
+            for name, each in ((DENSE, dense), (SPARSE, sparse))
+            if name in data.embed_task.split("&")
+        ]
+        asked = params.model_copy(update={"task": None, "extra_kwargs": {WANTED: wanted}})
+        own = self.represent.pooling_params(asked)
+        prompts = [{"prompt": text, "add_special_tokens": data.add_special_tokens} for text in data.texts]
+        made = self.represent.pre_process_many([(self.represent.parse(prompt), own) for prompt in prompts])
+        requests: list[PoolingRequest] = []
+        for place, each in enumerate(made):
+            if isinstance(each, InvalidInputError):
+                raise InvalidInputError(f"data: input {place}: {each.message}", parameter="data") from each
+            requests += each
+        requests[0].note = (requests[0].note, data)  # what is asked of all rides on the first
+        return requests
+
+    def post_process(self, requests: Sequence[PoolingRequest]) -> dict[str, Any]:
+        """What is wanted of each text, and how many tokens were read."""
+        note: Any = requests[0].note
+        tasks, asked = note
+        data = []
+        for place, request in enumerate(requests):
+            output = self.represent.post_process([_with_note(request, tasks)])
+            data.append({"index": place, "object": asked.embed_task, **_told(output)})
+        return {"data": data, "usage": usage_of(requests)}
+
+
+def _with_note(request: PoolingRequest, note: object) -> PoolingRequest:
+    """The request as it was made: an output may be made of it again, so it stays as it is."""
+    return PoolingRequest(
+        input_ids=request.input_ids,
+        representations=request.representations,
+        results=request.results,
+        note=note,
+    )
+
+
+def _told(output: RepresentationsOutput) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for result in output.results:
+        if isinstance(result, SparseEmbeddingOutput):
+            tokens = result.tokens or [None] * result.num_terms
+            told["sparse_embedding"] = [
+                {"token_id": token_id, "weight": weight, "token": token}
+                for token_id, weight, token in zip(result.indices.tolist(), result.values.tolist(), tokens, strict=True)
+            ]
+        else:
+            told["dense_embedding"] = result.array.tolist()
+    return told

@@ -1,0 +1,126 @@
+"""``bge_m3_sparse_plugin`` and ``colbert_query_plugin``: the numbers of ``LLM`` in the form of vLLM's plugins."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from millpond import InvalidInputError
+from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_weights
+from millpond.testing.retrieval import tiny_bge_m3
+
+TEXTS = ["the cat sat on the mill", "the old mill, the old river"]
+DIM = 12
+
+
+@pytest.fixture
+def m3(tmp_path, load):
+    return load(tiny_bge_m3(tmp_path / "m3"), io_processor_plugin="bge_m3_sparse_plugin")
+
+
+def colbert(folder, **metadata):
+    """As jinaai/jina-colbert-v2 has it: markers that are tokens, queries filled up with the mask token."""
+    tiny("BertModel", folder, prefix="bert.")
+    said = json.loads((folder / "config.json").read_text())
+    write_config(folder, said | {"architectures": ["HF_ColBERT"], "dim": DIM})
+    projection = random_tensors({"linear.weight": (DIM, 32)}, seed=3)
+    write_weights(folder, load_file(folder / "model.safetensors") | projection)
+    tokens = folder / "tokenizer.json"
+    tokens.write_text(tokens.read_text().replace('"##8"', '"[QueryMarker]"').replace('"##9"', '"[DocumentMarker]"'))
+    markers = {"query_token_id": "[QueryMarker]", "doc_token_id": "[DocumentMarker]", "query_maxlen": 16}
+    (folder / "artifact.metadata").write_text(json.dumps(markers | metadata))
+    return folder
+
+
+def ask(llm, **data):
+    (output,) = llm.encode({"data": data}, pooling_task="plugin", use_tqdm=False)
+    assert output.prompt_token_ids == []
+    return output.outputs
+
+
+def test_both_are_given_unless_one_is_asked_for(m3):
+    dense = [output.outputs.array for output in m3.embed(TEXTS, use_tqdm=False)]
+    sparse = [output.outputs for output in m3.embed_sparse(TEXTS, use_tqdm=False)]
+    found = ask(m3, input=TEXTS)
+    assert found["usage"]["prompt_tokens"] == sum(o.num_prompt_tokens for o in m3.embed(TEXTS, use_tqdm=False))
+    for place, item in enumerate(found["data"]):
+        assert (item["index"], item["object"]) == (place, "dense&sparse")
+        np.testing.assert_allclose(item["dense_embedding"], dense[place], atol=1e-6)
+        terms = item["sparse_embedding"]
+        assert [term["token_id"] for term in terms] == sparse[place].indices.tolist()
+        np.testing.assert_allclose([term["weight"] for term in terms], sparse[place].values, atol=1e-6)
+        assert {term["token"] for term in terms} == {None}
+    for task, field in (("dense", "dense_embedding"), ("sparse", "sparse_embedding")):
+        (item,) = ask(m3, input=TEXTS[0], embed_task=task)["data"]
+        assert set(item) == {"index", "object", field}
+        assert item[field] == found["data"][0][field]
+
+
+def test_tokens_and_what_else_may_be_said(m3):
+    (item,) = ask(m3, input=TEXTS[0], embed_task="sparse", return_tokens=True)["data"]
+    tokens = [term["token"] for term in item["sparse_embedding"]]
+    assert tokens == list(m3.embed_sparse(TEXTS[0], return_tokens=True)[0].outputs.tokens)
+    (bare,) = ask(m3, input="a mill", add_special_tokens=False, use_activation=False, return_tokens=None)["data"]
+    (expected,) = m3.represent(
+        [{"prompt": "a mill", "add_special_tokens": False}],
+        [{"task": "embed", "use_activation": False}, {"task": "embed_sparse", "use_activation": False}],
+    )
+    np.testing.assert_allclose(bare["dense_embedding"], expected.outputs.results[0].array, atol=1e-6)
+    assert len(bare["sparse_embedding"]) == expected.outputs.results[1].num_terms
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, "input must be a text or a list of texts"),
+        ({"input": []}, "input must be a text or a list of texts"),
+        ({"input": ["a", 3]}, "input must be a text or a list of texts"),
+        ({"input": "a", "embed_task": "colbert"}, "embed_task must be 'dense', 'sparse' or 'dense&sparse'"),
+        ({"input": "a", "return_tokens": "yes"}, "return_tokens must be true or false; got 'yes'"),
+        ({"input": "a", "dimensions": 12}, "does not support matryoshka"),
+        ({"input": "a", "inputs": "a"}, "data has no field 'inputs'; there are: input, embed_task"),
+        ({"input": ["a", "mill " * 100]}, "data: input 1: This model's maximum context length"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_served_is_refused(m3, data, message):
+    with pytest.raises(InvalidInputError, match=message):
+        ask(m3, **data)
+
+
+@pytest.mark.parametrize("kind", ["query", "document"])
+def test_colbert_reads_each_side_as_the_checkpoint_says(tmp_path, load, kind):
+    llm = load(colbert(tmp_path / "model", mask_punctuation=False), io_processor_plugin="colbert_query_plugin")
+    found = ask(llm, input=TEXTS, input_type=kind)
+    outputs = llm.encode(TEXTS, pooling_task="token_embed", input_type=kind, use_tqdm=False)
+    for place, (item, output) in enumerate(zip(found["data"], outputs, strict=True)):
+        assert (item["index"], item["input_type"]) == (place, kind)
+        np.testing.assert_allclose(item["embedding"], output.outputs.array, atol=1e-6)
+    ids = outputs[0].prompt_token_ids
+    spelled = llm.get_tokenizer().convert_ids_to_tokens(ids)
+    assert spelled[:2] == ["[CLS]", "[QueryMarker]" if kind == "query" else "[DocumentMarker]"]
+    assert (spelled.count("[MASK]") > 0, len(ids) == 16) == ((True, True) if kind == "query" else (False, False))
+    assert found["usage"]["prompt_tokens"] == sum(output.num_prompt_tokens for output in outputs)
+
+
+def test_a_query_that_is_too_long_is_cut(tmp_path, load):
+    llm = load(colbert(tmp_path / "model"), io_processor_plugin="colbert_query_plugin")
+    (item,) = ask(llm, input="mill " * 40)["data"]
+    assert (item["input_type"], np.shape(item["embedding"])) == ("query", (16, DIM))
+    with pytest.raises(InvalidInputError, match="input_type must be 'query' or 'document'; got 'passage'"):
+        ask(llm, input="a", input_type="passage")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("bge_m3_sparse_plugin", "gives no sparse embeddings"),
+        ("colbert_query_plugin", "needs a model of token vectors"),
+    ],
+)
+def test_another_model_is_not_served(tmp_path, load, name, message):
+    llm = load(tiny("BertModel", tmp_path), io_processor_plugin=name)
+    assert "plugin" not in llm.supported_tasks
+    with pytest.raises(InvalidInputError, match=message):
+        ask(llm, input="a")

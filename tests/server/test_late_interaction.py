@@ -1,0 +1,161 @@
+"""ColBERT and bge-m3 over HTTP: each side as the checkpoint reads it, and the plugins of vLLM's form."""
+
+import asyncio
+import json
+
+import httpx2
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from millpond import LLM, AsyncLLM
+from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_weights
+from millpond.testing.retrieval import tiny_bge_m3
+
+QUERY, DOCUMENTS = "where is the mill?", ["the old mill.", "snow on the hill, and rain"]
+DIM = 12
+
+
+def colbert(folder):
+    tiny("BertModel", folder, prefix="bert.")
+    said = json.loads((folder / "config.json").read_text())
+    write_config(folder, said | {"architectures": ["HF_ColBERT"], "dim": DIM})
+    projection = random_tensors({"linear.weight": (DIM, 32)}, seed=3)
+    write_weights(folder, load_file(folder / "model.safetensors") | projection)
+    tokens = folder / "tokenizer.json"
+    tokens.write_text(tokens.read_text().replace('"##8"', '"[unused0]"').replace('"##9"', '"[unused1]"'))
+    (folder / "artifact.metadata").write_text(json.dumps({"query_maxlen": 16}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    place = tmp_path_factory.mktemp("late")
+    return {"colbert": str(colbert(place / "colbert")), "m3": str(tiny_bge_m3(place / "m3"))}
+
+
+PLUGINS = {"colbert": "colbert_query_plugin", "m3": "bge_m3_sparse_plugin"}
+
+
+@pytest.fixture(scope="module")
+def post(folders):
+    """Post a body to the application of a server of both."""
+    from millpond.plugins import PluginManager
+    from millpond_server.app import build_app
+    from millpond_server.models import Models, ServedModel
+    from millpond_server.settings import Settings
+
+    plugins = PluginManager()
+    served = [
+        ServedModel(names=(name,), llm=AsyncLLM(path, plugins=plugins, io_processor_plugin=PLUGINS[name]))
+        for name, path in folders.items()
+    ]
+    transport = httpx2.ASGITransport(app=build_app(plugins.registry, Models(served), Settings()))
+    client = httpx2.AsyncClient(transport=transport, base_url="http://millpond")
+
+    with asyncio.Runner() as runner:
+
+        def call(path, status=200, **body):
+            answer = runner.run(client.post(path, json=body))
+            assert answer.status_code == status, answer.text
+            return answer.json()
+
+        yield call
+        for model in served:
+            runner.run(model.llm.close())
+        runner.run(client.aclose())
+
+
+@pytest.fixture(scope="module")
+def offline(folders):
+    with LLM(folders["colbert"]) as colbert, LLM(folders["m3"]) as m3:
+        yield {"colbert": colbert, "m3": m3}
+
+
+def vectors(llm, texts, **options):
+    return [output.outputs.array for output in llm.encode(texts, pooling_task="token_embed", use_tqdm=False, **options)]
+
+
+@pytest.mark.parametrize(
+    ("said", "side"),
+    [
+        ({"input_type": "query"}, "query"),
+        ({"input_type": "search_query"}, "query"),
+        ({"is_query": True}, "query"),
+        ({"input_type": "passage", "is_query": False}, "document"),
+        ({"input_type": "classification"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_pooling_reads_the_side_that_is_said(post, offline, said, side):
+    body = post("/pooling", model="colbert", input=DOCUMENTS, **said)
+    for item, expected in zip(body["data"], vectors(offline["colbert"], DOCUMENTS, input_type=side), strict=True):
+        np.testing.assert_allclose(item["data"], expected, atol=1e-6)
+
+
+def test_what_disagrees_is_refused_and_other_models_do_not_mind(post, offline):
+    refused = post("/pooling", 400, model="colbert", input="a", input_type="query", is_query=False)
+    assert "disagree: pass one of them" in refused["error"]["message"]
+    (item,) = post("/pooling", model="m3", input="a", task="token_embed", input_type="query")["data"]
+    np.testing.assert_allclose(item["data"], vectors(offline["m3"], "a")[0], atol=1e-6)
+
+
+def test_vectors_become_fewer_on_request(post, offline):
+    (item,) = post("/pooling", model="colbert", input=DOCUMENTS[1], is_query=False, pool_factor=2)["data"]
+    (whole,) = vectors(offline["colbert"], DOCUMENTS[1], is_query=False)
+    assert np.shape(item["data"]) == (1 + (len(whole) - 1) // 2, DIM)
+    post("/pooling", 400, model="colbert", input="a", pool_factor=0.5)
+
+
+@pytest.mark.parametrize("model", ["colbert", "m3"])
+def test_rerank_and_explain_agree_with_score(post, offline, model):
+    scores = [output.outputs.score for output in offline[model].score(QUERY, DOCUMENTS, use_tqdm=False)]
+    body = post("/rerank", model=model, query=QUERY, documents=DOCUMENTS)
+    found = {result["index"]: result["relevance_score"] for result in body["results"]}
+    assert [found[0], found[1]] == pytest.approx(scores, abs=1e-5)
+    items = post("/explain", model=model, query=QUERY, documents=DOCUMENTS)["data"]
+    for item, document in zip(items, DOCUMENTS, strict=True):
+        assert sum(match["similarity"] for match in item["matches"]) == pytest.approx(item["score"], abs=1e-4)
+        sides = (None, None) if model == "m3" else ("query", "document")
+        query = vectors(offline[model], QUERY, input_type=sides[0])[0]
+        rows = vectors(offline[model], document, input_type=sides[1])[0]
+        assert item["score"] == pytest.approx(float((query @ rows.T).max(axis=1).sum()), abs=1e-4)
+        assert len(item["matches"]) == len(query)
+        named = {match["document_index"]: match["document_token"] for match in item["matches"]}
+        (output,) = offline[model].encode(document, pooling_task="token_embed", input_type=sides[1], use_tqdm=False)
+        spelled = offline[model].get_tokenizer().convert_ids_to_tokens(output.prompt_token_ids)
+        assert all(spelled[place] == token for place, token in named.items())
+        assert all(len(products) == len(query) for products in [item["matches"]])
+    if model == "colbert":
+        assert {match["query_token"] for match in items[0]["matches"]} >= {"[CLS]", "[unused0]", "[MASK]"}
+        assert not {match["document_token"] for item in items for match in item["matches"]} & {".", ","}
+    else:
+        assert items[0]["terms"]
+        assert not {match["document_token"] for item in items for match in item["matches"]} & {"<s>"}
+
+
+def test_m3_gives_all_three_at_once(post, offline):
+    wanted = [{"task": "embed"}, {"task": "embed_sparse"}, {"task": "token_embed"}]
+    (item,) = post("/v1/represent", model="m3", input=[QUERY], representations=wanted)["data"]
+    dense, sparse, tokens = item["representations"]
+    llm = offline["m3"]
+    np.testing.assert_allclose(dense["embeddings"]["float"], llm.embed(QUERY)[0].outputs.array, atol=1e-6)
+    expected = llm.embed_sparse(QUERY)[0].outputs
+    assert sparse["embeddings"]["sparse"]["indices"] == expected.indices.tolist()
+    np.testing.assert_allclose(tokens["embeddings"]["float"], vectors(llm, QUERY)[0], atol=1e-6)
+    (pairs,) = post("/embed_sparse", model="m3", inputs=QUERY)
+    assert [pair["index"] for pair in pairs] == expected.indices.tolist()
+
+
+def test_plugins_take_their_data(post, offline):
+    answer = post("/pooling", model="m3", data={"input": DOCUMENTS, "return_tokens": True})
+    assert answer["request_id"].startswith("pooling-")
+    for item, expected in zip(answer["data"]["data"], offline["m3"].embed_sparse(DOCUMENTS), strict=True):
+        assert [term["token_id"] for term in item["sparse_embedding"]] == expected.outputs.indices.tolist()
+    answer = post("/pooling", model="colbert", data={"input": QUERY, "input_type": "query"}, task="plugin")
+    np.testing.assert_allclose(
+        answer["data"]["data"][0]["embedding"], vectors(offline["colbert"], QUERY, is_query=True)[0], atol=1e-6
+    )
+    refused = post("/pooling", 400, model="colbert", data={"input": QUERY, "input_type": "passage"})
+    assert "input_type must be 'query' or 'document'" in refused["error"]["message"]
