@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from millpond.outputs import ClassificationRequestOutput as ClassificationRequestOutput
     from millpond.outputs import EmbeddingOutput as EmbeddingOutput
     from millpond.outputs import EmbeddingRequestOutput as EmbeddingRequestOutput
+    from millpond.outputs import EntitiesOutput as EntitiesOutput
+    from millpond.outputs import EntitiesRequestOutput as EntitiesRequestOutput
+    from millpond.outputs import Entity as Entity
     from millpond.outputs import PoolingOutput as PoolingOutput
     from millpond.outputs import PoolingRequestOutput as PoolingRequestOutput
     from millpond.outputs import RepresentationsOutput as RepresentationsOutput
@@ -54,6 +57,9 @@ else:
         "EngineConfig": "config",
         "EngineError": "errors",
         "EngineOverloadedError": "errors",
+        "EntitiesOutput": "outputs",
+        "EntitiesRequestOutput": "outputs",
+        "Entity": "outputs",
         "IOProcessor": "io_processor",
         "InvalidInputError": "errors",
         "LLM": "llm",
@@ -106,6 +112,9 @@ __all__ = [
     "EngineConfig",
     "EngineError",
     "EngineOverloadedError",
+    "EntitiesOutput",
+    "EntitiesRequestOutput",
+    "Entity",
     "IOProcessor",
     "InvalidInputError",
     "MillpondError",

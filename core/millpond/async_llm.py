@@ -19,6 +19,7 @@ from millpond.calls import (
     classify_call,
     embed_call,
     encode_call,
+    entities_call,
     represent_call,
     score_call,
     sparse_call,
@@ -31,6 +32,7 @@ from millpond.outputs import (
     ChunksRequestOutput,
     ClassificationRequestOutput,
     EmbeddingRequestOutput,
+    EntitiesRequestOutput,
     PoolingRequestOutput,
     RepresentationsRequestOutput,
     ScoringRequestOutput,
@@ -160,6 +162,20 @@ class AsyncLLM:
     ) -> list[ClassificationRequestOutput]:
         """The probabilities of the classes of each prompt; see ``LLM.classify`` and ``embed``."""
         return await self._answer(classify_call(prompts, pooling_params, options), priority)
+
+    async def entities(
+        self,
+        texts: object,
+        *,
+        aggregation: str = "simple",
+        ignore_labels: Sequence[str] = ("O",),
+        pooling_params: Params = None,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> list[EntitiesRequestOutput]:
+        """The entities in each text; see ``LLM.entities`` and ``embed``."""
+        extra = {"aggregation": aggregation, "ignore_labels": ignore_labels}
+        return await self._answer(entities_call(texts, pooling_params, options, extra), priority)
 
     async def reward(
         self, prompts: object, /, *, pooling_params: Params = None, priority: int = 0, **options: Unpack[Options]

@@ -15,6 +15,7 @@ from millpond.outputs import (
     ClassificationRequestOutput,
     EmbeddingOutput,
     EmbeddingRequestOutput,
+    EntitiesRequestOutput,
     PoolingOutput,
     PoolingRequestOutput,
     RepresentationsRequestOutput,
@@ -130,6 +131,14 @@ def chunks_call(texts: object, params: Params, options: Options, chunking: Chunk
 def classify_call(prompts: object, params: Params, options: Options) -> Call[ClassificationRequestOutput]:
     """The probabilities of the classes of each prompt."""
     return _call(prompts, params, "classify", options, output=ClassificationRequestOutput, content=ClassificationOutput)
+
+
+def entities_call(
+    texts: object, params: Params, options: Options, extra: Mapping[str, object]
+) -> Call[EntitiesRequestOutput]:
+    """The entities in each text; ``extra`` says how tokens become entities, and which are left out."""
+    params = _with_extra(params, extra)
+    return _call(texts, params, "entities", options, output=EntitiesRequestOutput, content=PoolingOutput)
 
 
 def encode_call(prompts: object, params: Params, task: str | None, options: Options) -> Call[PoolingRequestOutput[Any]]:

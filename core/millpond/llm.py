@@ -16,6 +16,7 @@ from millpond.calls import (
     classify_call,
     embed_call,
     encode_call,
+    entities_call,
     represent_call,
     score_call,
     sparse_call,
@@ -27,6 +28,7 @@ from millpond.outputs import (
     ChunksRequestOutput,
     ClassificationRequestOutput,
     EmbeddingRequestOutput,
+    EntitiesRequestOutput,
     PoolingRequestOutput,
     RepresentationsRequestOutput,
     ScoringRequestOutput,
@@ -330,6 +332,33 @@ class LLM:
             **options: As for ``embed``.
         """
         return self._answer(classify_call(prompts, pooling_params, options), use_tqdm)
+
+    def entities(
+        self,
+        texts: object,
+        *,
+        aggregation: str = "simple",
+        ignore_labels: Sequence[str] = ("O",),
+        use_tqdm: Progress = True,
+        pooling_params: Params = None,
+        **options: Unpack[Options],
+    ) -> list[EntitiesRequestOutput]:
+        """The entities in each text: ``for entity in output.outputs: entity.label, entity.start, entity.end``.
+
+        Of models that classify tokens. The ways are those of ``TokenClassificationPipeline`` in transformers.
+
+        Args:
+            texts: A text, or a list.
+            aggregation: "none" tells each token; "simple" joins neighbours of one kind, where ``B-`` begins anew; the
+                others let each word be of one kind before that: of its "first" token's, of the mean's over its tokens
+                ("average"), of its surest token's ("max").
+            ignore_labels: The kinds that are left out.
+            use_tqdm: As for ``embed``.
+            pooling_params: As for ``embed``.
+            **options: As for ``embed``.
+        """
+        extra = {"aggregation": aggregation, "ignore_labels": ignore_labels}
+        return self._answer(entities_call(texts, pooling_params, options, extra), use_tqdm)
 
     def reward(
         self,

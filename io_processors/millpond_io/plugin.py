@@ -34,6 +34,12 @@ def register_io_processors() -> Iterator[IOProcessorSpec]:
         tasks=("classify", "token_classify"),
     )
     yield IOProcessorSpec(
+        name="entities",
+        target="millpond_io.entities:EntitiesProcessor",
+        summary="texts to entities with their characters",
+        tasks=("entities",),
+    )
+    yield IOProcessorSpec(
         name="represent",
         target="millpond_io.represent:RepresentProcessor",
         summary="text or token ids to several results at once",

@@ -6,6 +6,7 @@ from millpond import declare
 from millpond.cli import USAGE, CommandError
 from millpond_cli import options
 from millpond_cli.ask import encoding
+from millpond_cli.entities import Entities, Finding
 from millpond_cli.formats import RECORDS, choose_format
 from millpond_cli.rows import check_action
 from millpond_cli.stream import texts_of, work_of, write
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     'millpond classify -m ./sentiment "what a lovely day"',
     "millpond classify -m ./sentiment -i reviews.csv --text-key body --top-k 1 -o labels.csv",
+    'millpond classify -m ./entities --tokens "Anna lives in Oslo"',
     'millpond classify -m ./entities --per-token --top-k 1 "Anna lives in Oslo"',
 )
 
@@ -48,15 +50,18 @@ def classify(
     serving: options.Serving,
     asking: options.Asking,
     per_token: PerToken = False,
+    finding: Finding,
 ) -> None:
-    """Say which class texts are of.
+    """Say which class texts are of, or what their parts are.
 
     Each has its label, as config.json names it, and the probabilities of all classes. Texts are arguments, the lines
-    of stdin, or the rows of a file; any number of them fits into memory.
+    of stdin, or the rows of a file; any number of them fits into memory. With --tokens, each has the entities in it,
+    such as names, with the characters that they stand for.
     """
     skips = check_action(reading.on_error)
     source = texts_of(texts, reading)
     kind = choose_format(output_format, writing.output_path, RECORDS)
+    finding.check(kind, **{"top-k": top_k, "raw": raw or None, "per-token": per_token or None})
     if per_token and kind == "csv":
         message = "csv holds the classes of texts, and --per-token gives those of tokens"
         raise CommandError(message, hint="--format jsonl or json holds them", exit_code=USAGE)
@@ -64,10 +69,15 @@ def classify(
     def layout(llm: "LLM") -> "Layout":
         from millpond_cli.writers import Layout  # noqa: PLC0415  needs numpy; --help does not
 
-        content = _content(llm, field="logits" if raw else "probs", top=top_k, per_token=per_token)
+        content = (
+            Entities()
+            if finding.tokens
+            else _content(llm, field="logits" if raw else "probs", top=top_k, per_token=per_token)
+        )
         return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, content=content)
 
-    ask = encoding("token_classify" if per_token else "classify", asking, use_activation=False if raw else None)
+    task = "token_classify" if per_token else "classify"
+    ask = finding.asking(asking) if finding.tokens else encoding(task, asking, use_activation=False if raw else None)
     write(source, work_of(model, serving, writing, ask, skips=skips), writing.output_path, kind, layout)
 
 

@@ -63,6 +63,13 @@ def register_tasks() -> Iterator[TaskSpec]:
         made_of=("embed", "token_classify"),
     )
     yield TaskSpec(
+        name="entities",
+        target="millpond.outputs:EntitiesOutput",
+        summary="what parts of a text are, with their characters",
+        io_processor="entities",
+        made_of=("token_classify",),
+    )
+    yield TaskSpec(
         name="represent",
         target="millpond.outputs:RepresentationsOutput",
         summary="several results of a prompt from one forward pass",

@@ -93,7 +93,7 @@ def first_two(text):
 # --- reference/llm.md -------------------------------------------------------------------------------------------------
 
 
-METHODS = ("embed", "embed_sparse", "embed_chunks", "classify", "score", "reward", "represent", "encode")
+METHODS = ("embed", "embed_sparse", "embed_chunks", "classify", "entities", "score", "reward", "represent", "encode")
 
 
 @pytest.mark.parametrize(

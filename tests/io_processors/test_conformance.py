@@ -35,6 +35,12 @@ OWN = {
         "checkpoint": checkpoint_of("BertForSequenceClassification", num_labels=3),
         "chunked": [("a cup of tea", 1)],
     },
+    "entities": {
+        "checkpoint": checkpoint_of("BertForTokenClassification", num_labels=3),
+        "items": ["a cup of tea", "the old mill by the river", "no", {"prompt": "a"}],
+        "chunked": [("a cup of tea", 1)],
+        "refused": [[5, 6, 7]],
+    },
     "embed_sparse": {
         "checkpoint": checkpoint_of("BertForMaskedLM"),
         "arguments": MappingProxyType({"pooler_config": {"pooling_type": "SPLADE_MAX"}}),

@@ -165,3 +165,51 @@ def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, s
     done = classify(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+# --- entities ---------------------------------------------------------------------------------------------------------
+
+
+def test_entities_are_told_with_their_characters(tagger):
+    lines = lines_of(classify("-m", tagger, "--tokens", *TEXTS))
+    assert [list(line) for line in lines] == [["index", "num_tokens", "entities"]] * len(TEXTS)
+    with LLM(str(tagger)) as llm:
+        found = [output.outputs for output in llm.entities(TEXTS, use_tqdm=False)]
+    assert sum(map(len, found)) >= len(TEXTS)
+    for line, entities, text in zip(lines, found, TEXTS, strict=True):
+        told = [{**one, "score": pytest.approx(one["score"], abs=TOLERANCE)} for one in line["entities"]]
+        names = ("label", "score", "start", "end", "text")
+        assert [{name: getattr(one, name) for name in names} for one in entities] == told
+        assert all(text[one["start"] : one["end"]] == one["text"] for one in line["entities"])
+
+
+@pytest.mark.parametrize("way", ["none", "first", "average", "max"])
+def test_the_way_to_entities_may_be_said(tagger, way):
+    (line,) = lines_of(classify("-m", tagger, "--tokens", "--aggregation", way, "snowman"))
+    with LLM(str(tagger)) as llm:
+        (output,) = llm.entities("snowman", aggregation=way)
+    assert [one["text"] for one in line["entities"]] == [one.text for one in output.outputs]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--tokens", "--top-k", "2"], "--top-k is for classes, and --tokens gives entities"),
+        (["--tokens", "--raw"], "--raw is for classes"),
+        (["--tokens", "--per-token"], "--per-token is for classes"),
+        (["--tokens", "--format", "csv"], "csv holds the classes of texts, and --tokens gives entities"),
+        (["--tokens", "--aggregation", "best"], "--aggregation best: expected one of none, simple"),
+        (["--aggregation", "max"], "--aggregation is for entities"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_mean_nothing_for_entities_are_refused(tagger, typed, said):
+    done = classify("-m", tagger, *typed, "snow")
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_a_classifier_of_texts_finds_no_entities(folder):
+    done = classify("-m", folder, "--tokens", "snow")
+    assert done.exit_code != 0
+    assert "finds no entities" in done.stderr
