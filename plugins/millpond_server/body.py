@@ -15,17 +15,42 @@ from millpond_server.settings import Limits
 SHOWN = 120  # characters of a value that does not fit, in the error that tells of it
 PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,40}")  # names of fields that a header can tell of
 MOST_TOLD = 16
+MOST_FIELDS = 1000
+AT_ONCE = 8  # times the largest body: all that may be on its way at a time
+# In text they count too, and rightly so: each of them is a token.
+STRUCTURE = (b"[", b"{", b":")
 
 
 class ClientGoneError(Exception):
     """The client has closed the connection before its request was whole."""
 
 
-async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
+class Intake:
+    """The bodies that are being read.
+
+    Attributes:
+        held: Their bytes so far: a thousand clients that each send a large body slowly must not fill the memory.
+    """
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    def take(self, size: int, limits: Limits) -> None:
+        """Count bytes that have come.
+
+        Raises:
+            ApiError: 503 if there are too many of them.
+        """
+        self.held += size
+        if self.held > AT_ONCE * limits.body_bytes:
+            raise ApiError(503, "too much is being sent at present", retry_after=1.0, reason="intake")
+
+
+async def read_body(scope: Scope, receive: Receive, limits: Limits, intake: Intake) -> bytes | bytearray:
     """The body of a request.
 
     Raises:
-        ApiError: 413 if it is too large, 408 if it does not arrive in time.
+        ApiError: 413 if it is too large, 408 if it does not arrive in time, 503 if too much is being sent.
         ClientGoneError: If the client goes away.
     """
     stated = next((value for name, value in scope["headers"] if name == b"content-length"), None)
@@ -33,26 +58,32 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
         raise _too_large(limits)
     try:
         async with asyncio.timeout(limits.body_seconds):
-            return await _collect(receive, limits)
+            return await _collect(receive, limits, intake)
     except TimeoutError:
         message = f"the body did not arrive within {limits.body_seconds:g} seconds"
         raise ApiError(408, message, reason="slow_body") from None
 
 
-async def _collect(receive: Receive, limits: Limits) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limits.body_bytes:
-            raise _too_large(limits)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+async def _collect(receive: Receive, limits: Limits, intake: Intake) -> bytes | bytearray:
+    body = bytearray()
+    taken = 0
+    try:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            chunk: bytes = message.get("body", b"")
+            if len(body) + len(chunk) > limits.body_bytes:
+                raise _too_large(limits)
+            if not message.get("more_body", False) and not body:
+                return chunk
+            taken += len(chunk)
+            intake.take(len(chunk), limits)
+            body += chunk
+            if not message.get("more_body", False):
+                return body
+    finally:
+        intake.held -= taken
 
 
 def _too_large(limits: Limits) -> ApiError:
@@ -70,16 +101,25 @@ def check_media_type(headers: Mapping[str, str]) -> None:
         raise ApiError(400, "Unsupported Media Type: Only 'application/json' is allowed", parameter="content-type")
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes | bytearray, limits: Limits) -> Any:
     """The JSON value of a body.
 
     Raises:
-        ApiError: 400 if it is none; of surrogates, numbers beyond 64 bits and nesting too deep as well.
+        ApiError: 400 if it is none; of surrogates, numbers beyond 64 bits and nesting too deep as well. 413 if it holds
+            more lists, objects and fields than a request may hold tokens: millions of them would take seconds to make,
+            in which nobody else is served.
     """
+    if len(body) > limits.tokens and sum(map(body.count, STRUCTURE)) > limits.tokens:
+        message = f"the body holds more lists, objects and fields than the {limits.tokens} tokens of a request"
+        raise ApiError(413, message, parameter="body", reason="structure")
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise ApiError(400, f"the body is not valid JSON: {error.msg} at byte {error.pos}", parameter="body") from None
+    if isinstance(value, dict) and len(value) > MOST_FIELDS:
+        message = f"the body has {len(value)} fields; a request has {MOST_FIELDS} at most"
+        raise ApiError(400, message, parameter="body", reason="structure")
+    return value
 
 
 def validate(model: type[BaseModel], value: Any) -> BaseModel:

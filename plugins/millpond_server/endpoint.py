@@ -6,7 +6,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
 from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -15,20 +14,20 @@ from millpond.registry import Entry
 from millpond.specs import RouteSpec
 from millpond_server import errors
 from millpond_server.admission import admit
-from millpond_server.body import ClientGoneError, check_media_type, parse_json, read_body, unread, validate
+from millpond_server.body import ClientGoneError, Intake, check_media_type, parse_json, read_body, unread, validate
 from millpond_server.call import Call, new_id
 from millpond_server.errors import ApiError, as_api_error
 from millpond_server.lanes import is_bulk
 from millpond_server.models import Models
 from millpond_server.settings import Settings
 from millpond_server.token_ids import TokenIds
+from millpond_server.writing import as_json
 
 logger = logging.getLogger(__name__)
 SERVER_FAULT = 500
 IGNORED = "x-millpond-ignored"  # tells of the fields of a body that nobody reads
-CLOSES = frozenset({"body", "slow_body"})  # reasons to refuse a body before it has arrived
+CLOSES = frozenset({"body", "slow_body", "intake"})  # reasons to refuse a body before it has arrived
 WITH_CALL = 3  # parameters of a handler that wants to know of the call beside the body and the model
-JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
 class Endpoint:
@@ -51,6 +50,7 @@ class Endpoint:
         self.models = models
         self.settings = settings
         self.state = state
+        self.intake = Intake() if state is None else state.intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; see the class."""
@@ -79,9 +79,10 @@ class Endpoint:
         value: Any = None
         size = 0
         if self.method == "POST":
-            body = await read_body(scope, receive, self.settings.limits)
+            body = await read_body(scope, receive, self.settings.limits, self.intake)
             size = len(body)
             value, request, named, ignored = self._validated(scope, headers, body)
+            del body  # it may be large, and the request may wait
         served = self.models.get(named)
         scope["millpond.model"] = served.name
         call = Call(
@@ -100,19 +101,19 @@ class Endpoint:
         if self.entry.spec.tasks:
             admit(call, seconds=seconds)
         made = self.handler(request, served.llm, call) if self.wants_call else self.handler(request, served.llm)
-        response = as_response(await watched(made, receive, seconds=seconds))
+        response = await as_response(await watched(made, receive, seconds=seconds))
         if ignored:
             response.headers[IGNORED] = ", ".join(ignored)
         return response
 
     def _validated(
-        self, scope: Scope, headers: dict[str, str], body: bytes
+        self, scope: Scope, headers: dict[str, str], body: bytes | bytearray
     ) -> tuple[Any, Any, object, tuple[str, ...]]:
         """The body, the request that it is, the model that it names, and the fields that nobody reads."""
         if self.request is None and not body:
             return None, None, None, ()
         check_media_type(headers)
-        value = parse_json(body)
+        value = parse_json(body, self.settings.limits)
         self.token_ids.check(value, scope)
         request = value if self.request is None else validate(self.request, value)
         return value, request, value.get("model") if isinstance(value, dict) else None, unread(request, value)
@@ -133,13 +134,13 @@ def load_model(entry: Entry[RouteSpec], target: str) -> type[BaseModel]:
     return model
 
 
-def as_response(result: Any) -> Response:
+async def as_response(result: Any) -> Response:
     """What a handler returned as an answer."""
     if isinstance(result, Response):
         return result
     if isinstance(result, BaseModel):
         result = result.model_dump(exclude_none=False)
-    return Response(orjson.dumps(result, option=JSON_OPTIONS), media_type="application/json")
+    return Response(await as_json(result), media_type="application/json")
 
 
 async def watched(made: Awaitable[Any], receive: Receive, *, seconds: float | None) -> Any:

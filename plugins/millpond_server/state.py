@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from millpond_server.access_log import AccessLog
+from millpond_server.body import Intake
 from millpond_server.metrics import Metrics
 from millpond_server.models import Models
 from millpond_server.token_ids import TokenIds
@@ -27,6 +28,7 @@ class State:
         traces: What traces requests; None if nobody asks for traces.
         token_ids: What looks for token ids in bodies.
         running: The requests that are served at present.
+        intake: The bodies that are being read.
         end: Ends the server at once, with an exit code; any thread may call it.
     """
 
@@ -39,4 +41,5 @@ class State:
     traces: "Tracing | None" = None
     token_ids: TokenIds = field(default_factory=lambda: TokenIds(rejected=False))
     running: int = 0
+    intake: Intake = field(default_factory=Intake)
     end: Callable[[int], None] = lambda _: None
