@@ -24,6 +24,7 @@ OF_CHATS = (
     "continue_final_message",
     "add_special_tokens",
 )
+BUDGET = "template_budget"  # beside a template that somebody else wrote
 EXTRAS = frozenset({"multi_modal_data", "mm_processor_kwargs", "multi_modal_uuids", "cache_salt"})
 
 
@@ -51,6 +52,20 @@ class DataPrompt(TypedDict):
     data: object
 
 
+@dataclass
+class TemplateBudget:
+    """How long templates may take that somebody else than the program wrote, such as who sends a request.
+
+    Prompts that share one share the time. Their templates are rendered where they can take neither more of it, nor much
+    memory, nor anything else.
+
+    Attributes:
+        seconds: The CPU time that is left.
+    """
+
+    seconds: float = 1.0
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversation:
     """A prompt given as messages, not yet checked.
@@ -58,6 +73,7 @@ class Conversation:
     Attributes:
         messages: Objects with a ``role`` and a ``content``.
         template: Jinja text that is taken instead of the model's own; None for that.
+        budget: How long that may take; None where the program trusts it.
         variables: Further variables of the template.
         add_generation_prompt: Whether the template opens an answer.
         continue_final_message: Whether the last message is left open.
@@ -66,6 +82,7 @@ class Conversation:
 
     messages: tuple[object, ...]
     template: str | None = None
+    budget: TemplateBudget | None = None
     variables: Mapping[str, object] | None = None
     add_generation_prompt: bool = False
     continue_final_message: bool = False
@@ -233,7 +250,7 @@ def _parse_mapping(item: Mapping[str, object]) -> Prompt:
         for key in item.keys()
         - EXTRAS
         - {*CONTENTS}
-        - ({*OF_CHATS} if given == ["messages"] else {"add_special_tokens"})
+        - ({*OF_CHATS, BUDGET} if given == ["messages"] else {"add_special_tokens"})
     )
     if unknown:
         known = ", ".join([*CONTENTS, "add_special_tokens", *sorted(EXTRAS)])
@@ -269,6 +286,7 @@ def _with_content(item: Mapping[str, object], images: Mapping[str, object] | Non
 
 def _conversation(item: Mapping[str, object]) -> Conversation:
     messages, template, variables = item["messages"], item.get("chat_template"), item.get("chat_template_kwargs")
+    budget = item.get(BUDGET)
     if not isinstance(messages, list | tuple):
         message = f"'messages' must be a list of objects with 'role' and 'content'; got {type(messages).__name__}"
         raise InvalidInputError(message, parameter="messages")
@@ -278,6 +296,9 @@ def _conversation(item: Mapping[str, object]) -> Conversation:
     if variables is not None and not (isinstance(variables, Mapping) and all(isinstance(n, str) for n in variables)):
         message = f"'chat_template_kwargs' must be a dict of variables; got {type(variables).__name__}"
         raise InvalidInputError(message, parameter="chat_template_kwargs")
+    if budget is not None and not isinstance(budget, TemplateBudget):
+        message = f"'{BUDGET}' must be a TemplateBudget; got {type(budget).__name__}"
+        raise InvalidInputError(message, parameter=BUDGET)
     flags = {name: item.get(name) or False for name in OF_CHATS[2:]}
     wrong = next((name for name, value in flags.items() if not isinstance(value, bool)), None)
     if wrong is not None:
@@ -286,6 +307,7 @@ def _conversation(item: Mapping[str, object]) -> Conversation:
     return Conversation(
         messages=tuple(messages),
         template=template,
+        budget=budget,
         variables=variables,
         add_generation_prompt=flags["add_generation_prompt"] is True,
         continue_final_message=flags["continue_final_message"] is True,

@@ -7,6 +7,7 @@ from typing import Any
 from millpond.context import Context
 from millpond.errors import InvalidInputError
 from millpond.inputs import Conversation, Prompt
+from millpond_io.bounded import render_bounded
 from millpond_io.lengths import most_characters
 from millpond_io.templates import JinjaTemplate, read_template
 
@@ -43,13 +44,21 @@ class Conversations:
         if taken is not None:
             message = f"chat_template_kwargs may not hold {taken!r}: it is decided otherwise"
             raise InvalidInputError(message, parameter="chat_template_kwargs")
-        template = self.template if conversation.template is None else JinjaTemplate(conversation.template)
-        if template is None:
+        if conversation.template is None and self.template is None:
             return Prompt(text="\n".join(filter(None, (message["content"] for message in messages))))
-        text = template.render(self._variables(conversation, messages), self.longest)
+        text = self._rendered(conversation, self._variables(conversation, messages))
         if conversation.continue_final_message:
             text = _opened(text, messages[-1]["content"])
         return Prompt(text=text, add_special_tokens=conversation.add_special_tokens)
+
+    def _rendered(self, conversation: Conversation, variables: dict[str, Any]) -> str:
+        """What the template writes; one that somebody else brings, where it can do no harm."""
+        template = self.template
+        if conversation.template is not None:
+            if conversation.budget is not None:
+                return render_bounded(conversation.template, variables, self.longest, conversation.budget)
+            template = JinjaTemplate(conversation.template)
+        return "" if template is None else template.render(variables, self.longest)
 
     def _variables(self, conversation: Conversation, messages: list[dict[str, Any]]) -> dict[str, Any]:
         return {

@@ -3,6 +3,7 @@
 from typing import Any
 
 from millpond import AsyncLLM
+from millpond.inputs import TemplateBudget
 from millpond_server.errors import ApiError
 from millpond_server.protocol.common import Inputs
 from millpond_server.settings import Limits
@@ -19,10 +20,19 @@ def prompts_of(request: Inputs, limits: Limits, llm: AsyncLLM) -> list[Any]:
     """The prompts of a body: its texts, token ids or conversations.
 
     Raises:
-        ApiError: 400 for another form, or a template of the request's own; 413 for too many.
+        ApiError: 400 for another form, or a template of the request's own where none is taken; 413 for too many.
     """
-    if request.chat_template is not None or "chat_template" in (request.chat_template_kwargs or {}):
+    template = request.own_template
+    if template is None:
+        return _prompts_of(request, limits, llm)
+    if limits.template_seconds <= 0:
         raise ApiError(400, UNTRUSTED, parameter="chat_template", reason="invalid")
+    own = {"chat_template": template, "template_budget": TemplateBudget(limits.template_seconds)}
+    prompts = _prompts_of(request, limits, llm)
+    return [{**one, **own} if isinstance(one, dict) and "messages" in one else one for one in prompts]
+
+
+def _prompts_of(request: Inputs, limits: Limits, llm: AsyncLLM) -> list[Any]:
     conversations = request.messages if request.messages is not None else _conversations(request.input)
     if conversations is None:
         prompts = read_inputs(request.input, limits, llm)

@@ -258,6 +258,14 @@ class AccessOptions:
     reject_token_ids: Annotated[
         bool, option("Access", "--reject-token-ids", help="Take texts alone: clients' own token ids are often wrong.")
     ] = False
+    trust_request_chat_template: Annotated[
+        bool,
+        option(
+            "Access",
+            "--trust-request-chat-template",
+            help="Render the chat templates that requests bring, in a process with little time and memory.",
+        ),
+    ] = False
     cors_origin: Annotated[
         list[str] | None,
         option("Access", "--cors-origin", metavar="ORIGIN", help="A site whose pages may call the server. Repeatable."),

@@ -27,6 +27,7 @@ class Limits(BaseModel):
         connections: The most connections at a time.
         drain_delay: How long requests are still taken after the server was told to stop.
         drain_seconds: How long requests that run may take from then on.
+        template_seconds: How much CPU time the chat templates of a request's own may take; 0 to refuse them.
         request_seconds: How long a request may take, where its header does not say; None for ever.
         hang_seconds: How long a batch may make no progress, at the least, before it is given up.
         quarantine_seconds: For how long an input is not tried again that the model has failed on; 0 to try it at once.
@@ -48,6 +49,7 @@ class Limits(BaseModel):
     connections: Count = 1024
     drain_delay: Annotated[float, Field(ge=0)] = 0.0
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
+    template_seconds: Annotated[float, Field(ge=0)] = 0.0
     request_seconds: Seconds | None = None
     hang_seconds: Seconds = 10.0
     quarantine_seconds: Annotated[float, Field(ge=0)] = 60.0

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 NEEDED = ("starlette", "uvicorn", "orjson", "prometheus_client")
 OPENS_KEY = "MILLPOND_SSL_KEYFILE_PASSWORD"
 KEYS = ("MILLPOND_API_KEY", "VLLM_API_KEY")
+TEMPLATE_SECONDS = 1.0  # of a CPU, for all templates of a request
 OF_LIMITS = {
     "max_body_bytes": "body_bytes",
     "max_inputs": "inputs",
@@ -85,6 +86,8 @@ def settings_of(
     from millpond_server.settings import Limits, Settings  # noqa: PLC0415
 
     chosen = {OF_LIMITS[name]: value for name, value in vars(limits).items() if name in OF_LIMITS and value is not None}
+    if access.trust_request_chat_template:
+        chosen["template_seconds"] = _template_seconds()
     from_environment = next((environment[name] for name in KEYS if environment.get(name)), None)
     keys = access.api_key or ([] if from_environment is None else [from_environment])
     try:
@@ -118,6 +121,13 @@ def settings_of(
         shown = "" if "key" in name or "password" in name else f" {fault['input']!r}"
         message = f"{name}{shown}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
         raise CommandError(message, exit_code=USAGE) from error
+
+
+def _template_seconds() -> float:
+    if find_spec("resource") is None:
+        message = "--trust-request-chat-template needs a system that bounds time and memory of a process, as Unix does"
+        raise CommandError(message, exit_code=USAGE)
+    return TEMPLATE_SECONDS
 
 
 def _password(address: AddressOptions, environment: Mapping[str, str]) -> str | None:

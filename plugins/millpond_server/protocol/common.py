@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 Encoding = Literal["float", "base64", "bytes", "bytes_only"]
+TEMPLATE = "chat_template"
 Count = Annotated[int, Field(ge=0, strict=True)]
 # Inputs are checked by hand, which is faster where they are large: this is for the description of the routes.
 IDS: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
@@ -100,7 +101,7 @@ class Inputs(Body):
         add_special_tokens: Whether special tokens are added; by default to texts, and not to what a template writes.
         add_generation_prompt: Whether the template of a conversation opens an answer.
         continue_final_message: Whether the last message is left open.
-        chat_template: A template; refused, for a server runs no template of a request.
+        chat_template: A template; refused, unless the server takes those of requests.
         chat_template_kwargs: Further variables of the model's template.
     """
 
@@ -128,11 +129,20 @@ class Inputs(Body):
         return self
 
     @property
+    def own_template(self) -> Any:
+        """The template that the request brings, as a field or among the variables; None if it brings none."""
+        if self.chat_template is not None:
+            return self.chat_template
+        return (self.chat_template_kwargs or {}).get(TEMPLATE)
+
+    @property
     def of_conversations(self) -> dict[str, Any]:
-        """What is said of every conversation."""
+        """What is said of every conversation, but its template."""
+        given = self.chat_template_kwargs
+        variables = None if given is None else {name: value for name, value in given.items() if name != TEMPLATE}
         return {
             "add_generation_prompt": self.add_generation_prompt,
             "continue_final_message": self.continue_final_message,
-            "chat_template_kwargs": self.chat_template_kwargs,
+            "chat_template_kwargs": variables,
             "add_special_tokens": bool(self.add_special_tokens),
         }
