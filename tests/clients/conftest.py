@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import venv
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,14 @@ def offline():
 @pytest.fixture(scope="session")
 def address():
     """The address of a server of MiniLM."""
-    command = [sys.executable, "-m", "millpond", "serve", MINILM, "--port", "0"]
+    with serving(MINILM) as found:
+        yield found
+
+
+@contextmanager
+def serving(*arguments):
+    """The address of a server, until the block ends."""
+    command = [sys.executable, "-m", "millpond", "serve", *map(str, arguments), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines, found, listens = [], [], threading.Event()
 
@@ -60,6 +68,12 @@ def address():
             process.wait()
         reader.join()
         process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def serves():
+    """Start another server."""
+    return serving
 
 
 @pytest.fixture(scope="session")
@@ -131,6 +145,16 @@ def python(environment, address):
         return json.loads(told)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def told_by(environment):
+    """Run a client's script in an environment with arguments of its own; gives what it reports."""
+
+    def told_by(name, script, *arguments):
+        return json.loads(run(environment(name) / "bin" / "python", SCRIPTS / f"{script}.py", *arguments))
+
+    return told_by
 
 
 @pytest.fixture(scope="session")
