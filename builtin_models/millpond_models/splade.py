@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from millpond.config import CheckpointConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.nn import Linear, PoolingModel
@@ -17,7 +19,7 @@ from millpond_models.layers.feed_forward import hidden_activation
 from millpond_models.layers.norm_head import HeadNorm
 from millpond_models.token_rows import EMBEDDINGS
 
-# BERT's names, then RoBERTa's.
+# The names of BERT, then of RoBERTa, ModernBERT, DistilBERT.
 HEAD_NAMES: Sequence[tuple[str, str]] = (
     (r"cls\.predictions\.transform\.dense\.(weight|bias)", r"mlm.dense.\1"),
     (r"cls\.predictions\.transform\.LayerNorm\.(?:weight|gamma)", r"mlm.norm.weight"),
@@ -28,7 +30,41 @@ HEAD_NAMES: Sequence[tuple[str, str]] = (
     (r"lm_head\.layer_norm\.(weight|bias)", r"mlm.norm.\1"),
     (r"lm_head\.decoder\.(weight|bias)", r"mlm.decoder.\1"),
     (r"lm_head\.bias", r"mlm.decoder.bias"),
+    (r"head\.dense\.(weight|bias)", r"mlm.dense.\1"),
+    (r"head\.norm\.(weight|bias)", r"mlm.norm.\1"),
+    (r"decoder\.(weight|bias)", r"mlm.decoder.\1"),
+    (r"vocab_transform\.(weight|bias)", r"mlm.dense.\1"),
+    (r"vocab_layer_norm\.(weight|bias)", r"mlm.norm.\1"),
+    (r"vocab_projector\.(weight|bias)", r"mlm.decoder.\1"),
 )
+MODERNBERT = "modernbert"
+OWN_ACTIVATION = ("bert", "distilbert")  # whose head has that of the layers; RoBERTa's has the exact GELU
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadForm:
+    """What of the head for masked tokens differs among models."""
+
+    activation: str
+    eps: float
+    dense_bias: bool = True
+    norm_bias: bool = True
+    decoder_bias: bool = True
+
+
+def head_form(config: CheckpointConfig) -> HeadForm:
+    """The form of a model's head, as its config.json says it by the keys of its family."""
+    kind = config.get("model_type", "bert")
+    if kind == MODERNBERT:
+        return HeadForm(
+            activation=config.get("classifier_activation", "gelu"),
+            eps=float(config.get("norm_eps", 1e-5)),
+            dense_bias=bool(config.get("classifier_bias", False)),
+            norm_bias=bool(config.get("norm_bias", False)),
+            decoder_bias=bool(config.get("decoder_bias", True)),
+        )
+    own = config.get("hidden_act", "gelu") if kind in OWN_ACTIVATION else "gelu"
+    return HeadForm(activation=own, eps=float(config.get("layer_norm_eps", 1e-12)))
 
 
 class MaskedHead(nn.Module):
@@ -36,13 +72,11 @@ class MaskedHead(nn.Module):
 
     def __init__(self, ctx: Context) -> None:
         super().__init__()
-        config = ctx.config
-        # RoBERTa's head has the exact GELU whatever the layers have.
-        name = config.get("hidden_act", "gelu") if config.get("model_type", "bert") == "bert" else "gelu"
-        self.dense = Linear(ctx, config.hidden_size, config.hidden_size)
-        self.activation = hidden_activation(name)
-        self.norm = HeadNorm(config.hidden_size, float(config.get("layer_norm_eps", 1e-12)))
-        self.decoder = Linear(ctx, config.hidden_size, config.vocab_size)
+        config, form = ctx.config, head_form(ctx.config)
+        self.dense = Linear(ctx, config.hidden_size, config.hidden_size, bias=form.dense_bias)
+        self.activation = hidden_activation(form.activation)
+        self.norm = HeadNorm(config.hidden_size, form.eps, bias=form.norm_bias)
+        self.decoder = Linear(ctx, config.hidden_size, config.vocab_size, bias=form.decoder_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """[num_rows, hidden] -> [num_rows, vocabulary]."""

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
-from millpond.testing.checkpoints import tiny, vocabulary, write_sparse_encoder
+from millpond.testing.checkpoints import tiny, vocabulary, write_sparse_encoder, write_tokenizer
 from millpond_kernels import splade
 
 TEXTS = [
@@ -68,6 +68,37 @@ def test_roberta_equals_theirs(tmp_path, load, theirs, name):
     folder = tiny(name, tmp_path)
     write_sparse_encoder(folder)
     np.testing.assert_allclose(ours(load(folder)), theirs(folder), rtol=1e-5, atol=1e-5)
+
+
+SIZES = {"vocab_size": len(vocabulary("bert")), "pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3}
+MODERN = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+MODERN |= {"max_position_embeddings": 64, "local_attention": 8, "global_attn_every_n_layers": 3}
+DISTILLED = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 64}
+FAMILIES = {
+    "modernbert": ("ModernBert", MODERN),
+    "modernbert, biases": ("ModernBert", MODERN | {"classifier_bias": True, "norm_bias": True}),
+    "modernbert, no bias": ("ModernBert", MODERN | {"decoder_bias": False}),
+    "modernbert, silu": ("ModernBert", MODERN | {"classifier_activation": "silu", "tie_word_embeddings": False}),
+    "distilbert": ("DistilBert", DISTILLED),
+    "distilbert, relu": ("DistilBert", DISTILLED | {"activation": "relu"}),
+    "distilbert, untied": ("DistilBert", DISTILLED | {"tie_word_embeddings": False}),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_heads_of_other_families_equal_theirs(tmp_path, load, theirs, family):
+    transformers = pytest.importorskip("transformers")
+    name, settings = FAMILIES[family]
+    torch.manual_seed(5)
+    model = getattr(transformers, f"{name}ForMaskedLM")(getattr(transformers, f"{name}Config")(**SIZES, **settings))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(tmp_path)
+    write_tokenizer(tmp_path, "bert")
+    write_sparse_encoder(tmp_path)
+    found = ours(load(tmp_path))
+    np.testing.assert_allclose(found, theirs(tmp_path), rtol=1e-4, atol=1e-4)
+    assert 0.05 < (found == 0).mean() < 0.95
 
 
 @pytest.mark.parametrize("names", ["both biases", "a table of its own"])
