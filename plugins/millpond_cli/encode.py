@@ -6,15 +6,18 @@ from millpond import declare
 from millpond.cli import USAGE, CommandError
 from millpond_cli import options
 from millpond_cli.ask import encoding
+from millpond_cli.entities import Entities
 from millpond_cli.formats import BINARY, RECORDS, check_binary, check_vectors, choose_format
 from millpond_cli.rows import Keys, check_action
 from millpond_cli.stream import texts_of, work_of, write
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
+    from millpond_cli.contents import Content
     from millpond_cli.writers import Layout
 
-PLUGIN = "plugin"
+PLUGIN, ENTITIES = "plugin", "entities"
+TELLING = ("jsonl", "json")  # formats that hold more than numbers
 FORMATS = (*RECORDS, *BINARY)
 EXAMPLES = (
     'millpond encode --task token_embed "a cup of tea"',
@@ -81,7 +84,10 @@ def encode(
     if task == PLUGIN and kind not in RECORDS:
         message = f"{kind} holds numbers, and what an IO processor of a plugin's makes may be anything"
         raise CommandError(message, hint="--format jsonl or json holds it", exit_code=USAGE)
-    if task != PLUGIN:
+    if task == ENTITIES and kind not in TELLING:
+        message = f"{kind} holds numbers, and entities are none"
+        raise CommandError(message, hint="--format jsonl or json holds them", exit_code=USAGE)
+    if task not in {PLUGIN, ENTITIES}:
         check_vectors(task, kind)
     check_binary(kind, writing.output_path, with_text=with_text, needs_id=reading.id_key is not None)
 
@@ -89,7 +95,8 @@ def encode(
         from millpond_cli.contents import Anything, Numbers  # noqa: PLC0415  needs numpy; --help does not
         from millpond_cli.writers import Layout  # noqa: PLC0415  as above
 
-        content = Anything() if task == PLUGIN else Numbers(field="data", column="d")
+        others: dict[str, Content] = {PLUGIN: Anything(), ENTITIES: Entities()}
+        content = others.get(task, Numbers(field="data", column="d"))
         return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, content=content, array="data")
 
     ask = encoding(task, asking, dimensions=dimensions, use_activation=activation)

@@ -253,6 +253,14 @@ ROOT = (
 )
 OWN = (
     Row(
+        name="POST /entities",
+        target="entities:entities",
+        summary="the parts of texts that are something, such as names, with their characters",
+        tasks=("entities",),
+        request="entities:EntitiesRequest",
+        response="entities:EntitiesResponse",
+    ),
+    Row(
         name="POST /v1/represent",
         target="represent:represent",
         summary="several results of each text from one forward pass",

@@ -209,6 +209,17 @@ def test_options_that_mean_nothing_for_entities_are_refused(tagger, typed, said)
     assert said in done.stderr
 
 
+def test_the_bare_results_of_the_task_are_the_same(tagger):
+    expected = lines_of(classify("-m", tagger, "--tokens", *TEXTS))
+    done = CliRunner().invoke(cli.app, ["encode", "-m", str(tagger), "--task", "entities", *TEXTS])
+    assert lines_of(done) == expected
+    refused = CliRunner().invoke(
+        cli.app, ["encode", "-m", str(tagger), "--task", "entities", "--format", "csv", *TEXTS]
+    )
+    assert refused.exit_code == 2
+    assert "csv holds numbers, and entities are none" in refused.stderr
+
+
 def test_a_classifier_of_texts_finds_no_entities(folder):
     done = classify("-m", folder, "--tokens", "snow")
     assert done.exit_code != 0

@@ -10,6 +10,7 @@ from millpond_server.protocol.pooling import PluginResponse, PoolingRequest
 from millpond_server.routes.embeddings import vectors
 
 OLD_TASKS = {"encode": "token_embed", "reward": "token_classify"}
+ENTITIES = "entities"
 BY_ITSELF = ("embed", "classify", "token_embed", "token_classify")
 
 
@@ -21,6 +22,8 @@ async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
         raise ApiError(400, "dimensions is currently not supported", parameter="dimensions", reason="invalid")
     prompts = prompts_of(request, call.settings.limits, llm)
     task = _task(request, llm)
+    if task == ENTITIES:
+        raise ApiError(400, "entities are no numbers: POST /entities gives them", parameter="task", reason="invalid")
     extra = None if request.pool_factor is None else {"pool_factor": request.pool_factor}
     outputs = await llm.encode(
         prompts,

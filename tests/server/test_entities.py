@@ -1,0 +1,95 @@
+"""``POST /entities``: the entities of ``LLM.entities`` over HTTP."""
+
+import asyncio
+import json
+from dataclasses import asdict
+
+import httpx2
+import pytest
+
+from millpond import LLM, AsyncLLM
+from millpond.testing.checkpoints import tiny
+
+TEXTS = ["the woman lives by the old mill", "snow", "a small boatman ☃"]
+LABELS = ("O", "B-PER", "I-PER", "LOC")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A model of tokens, and one of texts."""
+    place = tmp_path_factory.mktemp("entities")
+    tagger = tiny("BertForTokenClassification", place / "tagger", num_labels=len(LABELS))
+    config = json.loads((tagger / "config.json").read_text())
+    (tagger / "config.json").write_text(json.dumps(config | {"id2label": dict(enumerate(LABELS))}))
+    return {"tagger": str(tagger), "classifier": str(tiny("BertForSequenceClassification", place / "classifier"))}
+
+
+@pytest.fixture(scope="module")
+def post(folders):
+    """Post a body to the application of a server of both."""
+    from millpond.plugins import PluginManager
+    from millpond_server.app import build_app
+    from millpond_server.models import Models, ServedModel
+    from millpond_server.settings import Settings
+
+    plugins = PluginManager()
+    served = [ServedModel(names=(name,), llm=AsyncLLM(path, plugins=plugins)) for name, path in folders.items()]
+    transport = httpx2.ASGITransport(app=build_app(plugins.registry, Models(served), Settings()))
+    client = httpx2.AsyncClient(transport=transport, base_url="http://millpond")
+
+    with asyncio.Runner() as runner:
+
+        def call(path, status=200, **body):
+            answer = runner.run(client.post(path, json=body))
+            assert answer.status_code == status, answer.text
+            return answer.json()
+
+        yield call
+        for model in served:
+            runner.run(model.llm.close())
+        runner.run(client.aclose())
+
+
+@pytest.fixture(scope="module")
+def offline(folders):
+    with LLM(folders["tagger"]) as llm:
+        yield llm
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"aggregation": "none", "ignore_labels": []}, {"aggregation": "max"}, {"ignore_labels": ["O", "LOC"]}],
+    ids=str,
+)
+def test_entities_are_those_of_llm(post, offline, asked):
+    body = post("/entities", input=TEXTS, **asked)
+    outputs = offline.entities(TEXTS, use_tqdm=False, **asked)
+    assert [item["index"] for item in body["data"]] == [0, 1, 2]
+    for item, output in zip(body["data"], outputs, strict=True):
+        expected = [{**asdict(one), "score": pytest.approx(one.score, abs=1e-6)} for one in output.outputs]
+        assert item["entities"] == expected
+    assert body["usage"]["total_tokens"] == sum(output.num_prompt_tokens for output in outputs)
+    assert (body["object"], body["model"]) == ("list", "tagger")
+
+
+def test_texts_may_be_cut(post):
+    body = post("/entities", input="mill " * 100, truncate_prompt_tokens=5, ignore_labels=[], aggregation="none")
+    assert [one["start"] for one in body["data"][0]["entities"]] == [0, 5, 10]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"input": "a", "aggregation": "best"}, "aggregation"),
+        ({"input": [[5, 6]]}, "these are token ids"),
+        ({"input": "mill " * 100}, "maximum context length is 64 tokens"),
+        ({"input": "a", "model": "classifier"}, "finds no entities"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_served_is_refused(post, asked, said):
+    assert said in json.dumps(post("/entities", 400, **asked))
+
+
+def test_the_route_of_bare_results_has_numbers_alone(post):
+    assert "POST /entities gives them" in json.dumps(post("/pooling", 400, input="a", task="entities"))
