@@ -92,6 +92,44 @@ def http(minilm_server):
         yield client
 
 
+class Raw:
+    """HTTP by hand on one connection: so many of a comfortable client's would take the machine from the server."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+        self.is_open = True
+
+    @classmethod
+    async def connect(cls, address):
+        host, _, port = address.removeprefix("http://").partition(":")
+        return cls(*await asyncio.open_connection(host, int(port)))
+
+    async def post(self, path, body):
+        """Status, headers and body of the answer to a body."""
+        self.writer.write(self.head(path, body) + body)
+        async with asyncio.timeout(PATIENCE):
+            lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+            answer = await self.reader.readexactly(int(headers["content-length"]))
+        if headers.get("connection") == "close":
+            self.close()
+        return int(lines[0].split()[1]), headers, answer
+
+    @staticmethod
+    def head(path, body):
+        said = f"host: a\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        return f"POST {path} HTTP/1.1\r\n{said}".encode()
+
+    def close(self):
+        self.writer.close()
+        self.is_open = False
+
+
+@pytest.fixture(scope="session")
+def raw():
+    return Raw
+
+
 # --- a server in a thread of this process, for models that tests hold, poison and kill --------------------------------
 
 
