@@ -43,13 +43,24 @@ class BertModel(PoolingModel):
         self.rotary = self.build_rotary(ctx)
         self.embeddings = BertEmbeddings(
             vocab_size=config.vocab_size,
-            max_positions=config.max_position_embeddings if self.rotary is None else None,
-            num_segments=config.get("type_vocab_size", 2),
+            max_positions=self.max_positions(ctx),
+            num_segments=self.num_segments(ctx),
             size=config.hidden_size,
             eps=float(config.get("layer_norm_eps", 1e-12)),
             first_position=self.first_position(ctx),
         )
-        self.layers = nn.ModuleList(self._build_layer(ctx, layer) for layer in range(config.num_hidden_layers))
+        self.by_distance = self.build_by_distance(ctx)
+        self.layers = nn.ModuleList(self.build_layer(ctx, layer) for layer in range(config.num_hidden_layers))
+
+    def max_positions(self, ctx: Context) -> int | None:
+        """The rows of the position table; None for no table."""
+        rows: int = ctx.config.max_position_embeddings
+        return rows if self.rotary is None else None
+
+    def num_segments(self, ctx: Context) -> int:
+        """The rows of the table of segments; 0 for no table."""
+        rows: int = ctx.config.get("type_vocab_size", 2)
+        return rows
 
     def first_position(self, ctx: Context) -> int:  # noqa: ARG002  RoBERTa's depends on it
         """The row of the position table that the first token of a sequence gets."""
@@ -64,9 +75,18 @@ class BertModel(PoolingModel):
         check_positions(ctx, type(self).__name__, "absolute")
         return None
 
+    def build_by_distance(self, ctx: Context) -> nn.Module | None:  # noqa: ARG002  most have none
+        """What makes of a batch what attention adds for distances, a ``DistanceBias``; None for nothing."""
+        return None
+
     def build_attention(self, ctx: Context) -> SelfAttention:
         """The attention of a layer."""
-        return SelfAttention(ctx, size=ctx.config.hidden_size, num_heads=ctx.config.num_attention_heads)
+        return SelfAttention(
+            ctx,
+            size=ctx.config.hidden_size,
+            num_heads=ctx.config.num_attention_heads,
+            by_distance=self.by_distance is not None,
+        )
 
     def build_feed_forward(self, ctx: Context, layer: int) -> ExpandsAndContracts:  # noqa: ARG002  some have several
         """The feed-forward half of a layer."""
@@ -77,12 +97,14 @@ class BertModel(PoolingModel):
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden]."""
         rotation = None if self.rotary is None else self.rotary(batch)
+        distance_bias = None if self.by_distance is None else self.by_distance(batch)
         x: Tensor = self.embeddings(batch)
         for layer in self.layers:
-            x = layer(x, batch, rotation)
+            x = layer(x, batch, rotation, distance_bias)
         return x
 
-    def _build_layer(self, ctx: Context, layer: int) -> PostNormEncoderLayer:
+    def build_layer(self, ctx: Context, layer: int) -> PostNormEncoderLayer:
+        """A layer."""
         return PostNormEncoderLayer(
             ctx,
             attention=self.build_attention(ctx),

@@ -44,7 +44,8 @@ class Gemma2Model(GemmaModel):
         Raises:
             CheckpointError: If that is no positive number.
         """
-        return positive("query_pre_attn_scalar", ctx.config.get("query_pre_attn_scalar", DEFAULT_SCALAR)) ** -0.5
+        scalar = positive("query_pre_attn_scalar", ctx.config.get("query_pre_attn_scalar", DEFAULT_SCALAR))
+        return float(scalar**-0.5)
 
     def softcap(self, ctx: Context) -> float | None:
         """``attn_logit_softcapping``; null for none.

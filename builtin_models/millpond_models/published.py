@@ -114,6 +114,14 @@ PUBLISHED: Mapping[str, tuple[PublishedModel, ...]] = {
         _cut("sentence-transformers/static-similarity-mrl-multilingual-v1", 1024, 512, 256, 128, 64, 32),
         *_named("minishlab/potion-base-8M", architecture="StaticModel"),
     ),
+    "MPNetModel": _named("sentence-transformers/all-mpnet-base-v2", "sentence-transformers/multi-qa-mpnet-base-dot-v1"),
+    "JinaBertModel": _named(
+        "jinaai/jina-embeddings-v2-base-en",
+        "jinaai/jina-embeddings-v2-small-en",
+        "jinaai/jina-embeddings-v2-base-code",
+        architecture="JinaBertForMaskedLM",
+    ),
+    "JinaBertForSequenceClassification": _named("jinaai/jina-reranker-v1-tiny-en", "jinaai/jina-reranker-v1-turbo-en"),
     "EuroBertModel": _named("EuroBERT/EuroBERT-210m", architecture="EuroBertForMaskedLM"),
     "DebertaV2Model": _named("microsoft/deberta-v3-base"),
     "DebertaV2ForSequenceClassification": _named(

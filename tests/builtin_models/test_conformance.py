@@ -82,6 +82,8 @@ def as_internlm_reward(tensors):
 ARCHITECTURES = {
     # Its tiny checkpoint is as the hub has it, which transformers cannot read; test_nomic.py compares the two.
     "NomicBertModel": {"reference": lambda *_: None},
+    # Its config.json says BERT, which transformers would read; test_jinabert.py has the reference.
+    **{name: {"reference": lambda *_: None} for name in ("JinaBertModel", "JinaBertForSequenceClassification")},
     "GritLM": {"checkpoint": lambda _, folder: tiny_gritlm(folder)},
     "InternLM2Model": {"checkpoint": rewritten("LlamaModel", "InternLM2Model", as_internlm)},
     "InternLM2ForRewardModel": {"checkpoint": rewritten("LlamaModel", "InternLM2ForRewardModel", as_internlm_reward)},

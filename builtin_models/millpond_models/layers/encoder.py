@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.errors import CheckpointError
-from millpond.nn import Attention, Linear, PackedBatch
+from millpond.nn import Attention, DistanceBias, Linear, PackedBatch
 from millpond_models.layers.norm import ResidualLayerNorm
 from millpond_models.layers.rotary import Rotation
 
@@ -24,24 +24,40 @@ class ExpandsAndContracts(Protocol):
 
 
 class SelfAttention(nn.Module):
-    """Bidirectional attention of a sequence to itself, with one fused map for query, key and value."""
+    """Bidirectional attention of a sequence to itself, with one fused map for query, key and value.
 
-    def __init__(self, ctx: Context, *, size: int, num_heads: int, bias: bool = True) -> None:
+    Args:
+        ctx: The model's context.
+        size: The dimensions of hidden states.
+        num_heads: The heads.
+        bias: Whether the maps have a bias.
+        by_distance: Whether something is added to products for the distance of two tokens.
+    """
+
+    def __init__(
+        self, ctx: Context, *, size: int, num_heads: int, bias: bool = True, by_distance: bool = False
+    ) -> None:
         super().__init__()
         if num_heads < 1 or size % num_heads:
             message = f"config.json: hidden_size {size} cannot be shared among num_attention_heads {num_heads}"
             raise CheckpointError(message)
         self.num_heads = num_heads
         self.qkv = Linear(ctx, size, size, size, size, bias=bias)
-        self.attention = Attention(ctx, head_dim=size // num_heads)
+        self.attention = Attention(ctx, head_dim=size // num_heads, bias="distance" if by_distance else None)
         self.output = Linear(ctx, size, size, bias=bias)
 
-    def forward(self, x: Tensor, batch: PackedBatch, rotation: Rotation | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        batch: PackedBatch,
+        rotation: Rotation | None = None,
+        distance_bias: DistanceBias | None = None,
+    ) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size], the bias of ``output`` not yet added."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
         if rotation is not None:
             query, key = rotation(query), rotation(key)
-        attended: Tensor = self.output(self.attention(query, key, value, batch), add_bias=False)
+        attended: Tensor = self.output(self.attention(query, key, value, batch, distance_bias), add_bias=False)
         return attended
 
 
@@ -57,8 +73,22 @@ class PostNormEncoderLayer(nn.Module):
         self.feed_forward = feed_forward
         self.feed_forward_norm = ResidualLayerNorm(ctx, size, eps)
 
-    def forward(self, x: Tensor, batch: PackedBatch, rotation: Rotation | None = None) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size]; the rotation is that of queries and keys, None for none."""
-        x = self.attention_norm(self.attention(x, batch, rotation), self.attention.output.bias, x)
+    def forward(
+        self,
+        x: Tensor,
+        batch: PackedBatch,
+        rotation: Rotation | None = None,
+        distance_bias: DistanceBias | None = None,
+    ) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size].
+
+        Args:
+            x: Hidden states.
+            batch: Where the sequences lie.
+            rotation: That of queries and keys; None for none.
+            distance_bias: What is added for the distance of two tokens; None for nothing.
+        """
+        attended = self.attention(x, batch, rotation, distance_bias)
+        x = self.attention_norm(attended, self.attention.output.bias, x)
         normed: Tensor = self.feed_forward_norm(self.feed_forward(x), self.feed_forward.last_bias, x)
         return normed

@@ -17,6 +17,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
 from millpond.errors import UnknownNameError
+from millpond.testing.biased import BIASED, TOKENS, biased_shapes
 from millpond.testing.decoders import DECODERS, decoder_config, decoder_shapes
 from millpond.testing.encoder_families import ENCODER_FAMILIES, encoder_family_shapes
 from millpond.testing.encoders import JINA, ROTARY_ENCODERS, is_jina, jina_shapes, rotary_encoder_shapes
@@ -57,7 +58,7 @@ BACKBONES = {
     "ModernBertForTokenClassification": "ModernBertModel",
     **{f"{family}{head}": f"{family}Model" for family in ("New", "GteNew", "Gte") for head in (SEQUENCE, TOKEN)},
 }
-TOKENIZERS = {**FAMILY, **dict.fromkeys([*ROTARY_ENCODERS, *ENCODER_FAMILIES], "bert")}
+TOKENIZERS = {**FAMILY, **dict.fromkeys([*ROTARY_ENCODERS, *ENCODER_FAMILIES], "bert"), **TOKENS}
 MODEL_TYPE = {"BertModel": "bert", "ErnieModel": "ernie", "RobertaModel": "roberta", "XLMRobertaModel": "xlm-roberta"}
 OLD_MODULES = {
     name: f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Dense", "Normalize")
@@ -131,7 +132,7 @@ def tiny(
             "BertForTokenClassification". Or "BertForMaskedLM", and the same of RoBERTa and XLM-RoBERTa. Or
             "ModernBertModel", "NomicBertModel", "GteModel", "GteNewModel", "NewModel", "GPT2Model", "Gemma3TextModel",
             "LlamaBidirectionalModel", "VoyageQwen3BidirectionalEmbedModel", and of some of these a classifier;
-            or one of ``encoder_families.ENCODER_FAMILIES``.
+            or one of ``encoder_families.ENCODER_FAMILIES`` or ``biased.BIASED``.
         path: The folder to write; made if it is not there.
         seed: Another seed gives other weights.
         dtype: The name of the dtype of the weights.
@@ -380,11 +381,12 @@ def _pooling_config(pooling: str | Sequence[str], layout: Layout, size: int) -> 
 def _default_config(backbone: str, dtype: str) -> dict[str, Any]:
     if TOKENIZERS[backbone] == "decoder":
         return _decoder_config(backbone, dtype)
-    own = ROTARY_ENCODERS.get(backbone) or ENCODER_FAMILIES.get(backbone)
+    own = ROTARY_ENCODERS.get(backbone) or ENCODER_FAMILIES.get(backbone) or BIASED.get(backbone)
     if own is None:
         return _bert_config(backbone, dtype)
-    tokens = vocabulary("bert")
-    return {**own, "vocab_size": len(tokens), "pad_token_id": tokens[SPECIAL["bert"]["pad"]], "dtype": dtype}
+    family = TOKENIZERS[backbone]
+    tokens = vocabulary(family)
+    return {**own, "vocab_size": len(tokens), "pad_token_id": tokens[SPECIAL[family]["pad"]], "dtype": dtype}
 
 
 def _shapes(backbone: str, config: Mapping[str, Any]) -> dict[str, Shape]:
@@ -394,6 +396,8 @@ def _shapes(backbone: str, config: Mapping[str, Any]) -> dict[str, Shape]:
         return rotary_encoder_shapes(backbone, config)
     if backbone in ENCODER_FAMILIES:
         return encoder_family_shapes(backbone, config)
+    if backbone in BIASED:
+        return biased_shapes(backbone, config)
     return jina_shapes(config) if is_jina(config) else bert_shapes(config)
 
 

@@ -62,16 +62,16 @@ class KernelCases:
 
 
 class AttentionCases(KernelCases):
-    """``kernel(query, key, value, batch, spec)``: heads, shared heads, causality and windows; a width is a head's."""
+    """``kernel(query, key, value, batch, spec)``, and a bias behind them; a width is a head's."""
 
     packed = ("query", "key", "value", "of_query", "of_key")
     spoils = ("key", "value")  # of a query that is not finite, torch's own kernel makes 0 at times
     enlarged = ("query",)  # large scores make softmax a choice; large values prove nothing more
-    sizes = (1e-6, 30.0, 1e3)
+    sizes = (1e-6, 30.0, 300.0)
     widths = (5, 16, 20, 32, 64, 80)
 
     def settings(self) -> Sequence[Setting]:
-        """Each causality and window with each way to share heads."""
+        """Each causality and window with each way to share heads; then what not every kernel does, and some of both."""
         return [
             *(
                 {"heads": heads, "kv_heads": kv_heads, "causal": causal, "window": window}
@@ -96,7 +96,7 @@ class AttentionCases(KernelCases):
         return (*_spec(setting, 1.0).needs, *((HIDDEN_TOKENS,) if setting.get("hides") else ()))
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
-        """Query, key and value, [num_tokens, heads, width]."""
+        """Query, key and value, [num_tokens, heads, width]; what biases are made of."""
         heads = {"query": setting["heads"], "key": setting["kv_heads"], "value": setting["kv_heads"]}
         found = {name: torch.randn(num_tokens, count, width, generator=generator) for name, count in heads.items()}
         if setting.get("bias") == "distance":
@@ -136,7 +136,8 @@ class PairBias:
             for x in (self.of_query, self.of_key)
         )
         left, right = left[..., queries.start : queries.stop, None], right[..., None, keys.start : keys.stop]
-        return left * right
+        product: Tensor = left * right
+        return product
 
 
 def _spec(setting: Setting, scale: float) -> AttentionSpec:

@@ -1,0 +1,58 @@
+"""The layer of Jina's BERT for code: queries and keys are normalised, and the sum behind attention twice."""
+
+from torch import Tensor
+
+from millpond.context import Context
+from millpond.nn import DistanceBias, PackedBatch
+from millpond_models.layers.encoder import ExpandsAndContracts, PostNormEncoderLayer, SelfAttention
+from millpond_models.layers.norm import LayerNorm
+from millpond_models.layers.rotary import Rotation
+
+
+class NormedSelfAttention(SelfAttention):
+    """Attention whose queries and keys are normalised, all heads of a token together."""
+
+    def __init__(self, ctx: Context, *, size: int, num_heads: int, eps: float, by_distance: bool) -> None:
+        super().__init__(ctx, size=size, num_heads=num_heads, by_distance=by_distance)
+        self.query_norm = LayerNorm(size, eps)
+        self.key_norm = LayerNorm(size, eps)
+
+    def forward(
+        self,
+        x: Tensor,
+        batch: PackedBatch,
+        rotation: Rotation | None = None,
+        distance_bias: DistanceBias | None = None,
+    ) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size], the bias of ``output`` not yet added."""
+        query, key, value = self.qkv(x).chunk(3, dim=-1)
+        query, key, value = (
+            part.unflatten(-1, (self.num_heads, -1)) for part in (self.query_norm(query), self.key_norm(key), value)
+        )
+        if rotation is not None:
+            query, key = rotation(query), rotation(key)
+        attended: Tensor = self.output(self.attention(query, key, value, batch, distance_bias), add_bias=False)
+        return attended
+
+
+class TwiceNormedEncoderLayer(PostNormEncoderLayer):
+    """``y = norm(x + norm(x + attention(x)))``, then ``norm(y + feed_forward(y))``."""
+
+    def __init__(
+        self, ctx: Context, *, attention: SelfAttention, feed_forward: ExpandsAndContracts, size: int, eps: float
+    ) -> None:
+        super().__init__(ctx, attention=attention, feed_forward=feed_forward, size=size, eps=eps)
+        self.second_norm = LayerNorm(size, eps)
+
+    def forward(
+        self,
+        x: Tensor,
+        batch: PackedBatch,
+        rotation: Rotation | None = None,
+        distance_bias: DistanceBias | None = None,
+    ) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size]; see ``PostNormEncoderLayer``."""
+        attended = self.attention(x, batch, rotation, distance_bias)
+        x = self.second_norm(x + self.attention_norm(attended, self.attention.output.bias, x))
+        normed: Tensor = self.feed_forward_norm(self.feed_forward(x), self.feed_forward.last_bias, x)
+        return normed

@@ -1,0 +1,72 @@
+"""MPNetModel: BERT whose layers share a learnt bias for distances (Song et al., 2020, arXiv 2004.09297)."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import nn
+
+from millpond.context import Context
+from millpond.errors import CheckpointError
+from millpond.loading.lengths import padding_id
+from millpond.nn import Linear
+from millpond_models.bert import BertModel
+from millpond_models.bert_heads import tanh_head
+from millpond_models.classifier import Classifier
+from millpond_models.layers.distances import BUCKETS, RelativeBuckets
+
+
+class MPNetModel(BertModel):
+    """MPNet, such as all-mpnet-base-v2: positions start behind the padding id, and there are no segments."""
+
+    weight_prefixes = ("mpnet.", "model.")
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = (
+        (r"encoder\.layer\.(\d+)\.attention\.attn\.q\.(\w+)", r"layers.\1.attention.qkv.\2@0"),
+        (r"encoder\.layer\.(\d+)\.attention\.attn\.k\.(\w+)", r"layers.\1.attention.qkv.\2@1"),
+        (r"encoder\.layer\.(\d+)\.attention\.attn\.v\.(\w+)", r"layers.\1.attention.qkv.\2@2"),
+        (r"encoder\.layer\.(\d+)\.attention\.attn\.o\.(\w+)", r"layers.\1.attention.output.\2"),
+        (r"encoder\.layer\.(\d+)\.attention\.LayerNorm\.(\w+)", r"layers.\1.attention_norm.\2"),
+        (r"encoder\.relative_attention_bias\.weight", r"by_distance.weight"),
+        *BertModel.weight_names,
+    )
+
+    def first_position(self, ctx: Context) -> int:
+        """The row of the position table that the first token of a sequence gets."""
+        return padding_id(ctx.config) + 1
+
+    def num_segments(self, ctx: Context) -> int:  # noqa: ARG002  it has none, whatever config.json says
+        """No table of segments."""
+        return 0
+
+    def build_by_distance(self, ctx: Context) -> RelativeBuckets:
+        """The biases of distances, which all layers share.
+
+        Raises:
+            CheckpointError: If config.json asks for another number of buckets.
+        """
+        count = ctx.config.get("relative_attention_num_buckets", BUCKETS)
+        if count != BUCKETS:
+            message = f"config.json asks for relative_attention_num_buckets {count!r}; MPNet has {BUCKETS}"
+            raise CheckpointError(message)
+        return RelativeBuckets(num_heads=ctx.config.num_attention_heads)
+
+
+class MPNetForSequenceClassification(Classifier, MPNetModel):
+    """MPNet, then ``out_proj(tanh(dense(x)))``; of the first token for ``classify``, else of each."""
+
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = (
+        *MPNetModel.weight_names,
+        (r"classifier\.dense\.(weight|bias)", r"classifier.dense.\1"),
+        (r"classifier\.out_proj\.(weight|bias)", r"classifier.output.\1"),
+    )
+
+    def build_classifier(self, ctx: Context) -> nn.Module:
+        """The dense layer and the projection as one head."""
+        return tanh_head(ctx)
+
+
+class MPNetForTokenClassification(Classifier, MPNetModel):
+    """MPNet with a linear classifier of each token."""
+
+    def build_classifier(self, ctx: Context) -> nn.Module:
+        """One linear map."""
+        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels)

@@ -1,0 +1,139 @@
+"""MPNet: equal to transformers on random tiny weights, in batches of mixed lengths and alone."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from millpond import LLM, CheckpointError, PoolingParams
+from millpond.testing.checkpoints import (
+    random_tensors,
+    tiny,
+    vocabulary,
+    write_sentence_transformers,
+    write_weights,
+)
+
+VOCABULARY = len(vocabulary("roberta"))
+LENGTHS = (1, 2, 64, 5, 8, 63, 1, 34, 24, 16, 17, 64, 33)
+LONG = (200, 129, 1, 128, 90, 127, 3)  # distances beyond which all share a bucket
+TOLERANCE = 1e-5  # of the largest value
+NAMES = ("MPNetModel", "MPNetForSequenceClassification", "MPNetForTokenClassification")
+
+
+def prompts_of(lengths, seed=0):
+    random = np.random.default_rng(seed)
+    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
+
+
+def error(found, expected):
+    """The largest difference, in units of the largest value that is expected."""
+    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
+    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
+    return worst / max(float(np.abs(rows).max()) for rows in expected)
+
+
+@pytest.fixture(scope="session")
+def states(transformers):
+    """The output of transformers' class of the architecture; the weights are loaded strictly."""
+
+    def states(folder, prompts):
+        config = transformers.AutoConfig.from_pretrained(folder)
+        (name,) = config.architectures
+        settings = {"add_pooling_layer": False} if name == "MPNetModel" else {}
+        model = getattr(transformers, name)(config, **settings)
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        model.eval()
+        with torch.inference_mode():
+            return [model(torch.tensor([ids]))[0][0].numpy() for ids in prompts]
+
+    return states
+
+
+def logits(llm: LLM, prompts, task):
+    bare = PoolingParams(use_activation=False)
+    return [out.outputs.array for out in llm.encode(prompts, pooling_task=task, pooling_params=bare, use_tqdm=False)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"num_attention_heads": 1},
+        {"num_attention_heads": 2, "hidden_act": "relu"},
+        {"layer_norm_eps": 0.1},
+        {"num_hidden_layers": 3},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kernels", [{}, {"attention": "sdpa"}, {"attention": "reference"}], ids=str)
+def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, states, change, kernels):
+    folder = tiny("MPNetModel", tmp_path, **change)
+    prompts = prompts_of(LENGTHS)
+    expected = states(folder, prompts)
+    llm = load(folder, kernels=kernels)
+    assert error(hidden(llm, prompts), expected) <= TOLERANCE
+    if not kernels:
+        assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
+
+
+def test_far_distances_share_buckets(tmp_path, load, hidden, states):
+    folder = tiny("MPNetModel", tmp_path, max_position_embeddings=202, seed=3)
+    write_sentence_transformers(folder, max_seq_length=200)
+    prompts = prompts_of(LONG)
+    assert error(hidden(load(folder), prompts), states(folder, prompts)) <= TOLERANCE
+
+
+def test_the_mean_of_tokens_is_what_sentence_transformers_gives(tmp_path, load, states):
+    """As all-mpnet-base-v2 has it."""
+    folder = write_and_pool(tmp_path)
+    prompts = prompts_of(LENGTHS)
+    means = np.stack([rows.mean(axis=0) for rows in states(folder, prompts)])
+    expected = means / np.linalg.norm(means, axis=1, keepdims=True)
+    found = np.stack([output.outputs.array for output in load(folder).embed(prompts, use_tqdm=False)])
+    assert np.abs(found - expected).max() <= TOLERANCE
+
+
+def write_and_pool(path, **settings):
+    folder = tiny("MPNetModel", path, **settings)
+    write_sentence_transformers(folder, pooling="mean", size=settings.get("hidden_size", 32))
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_classes_are_those_of_transformers(tmp_path, load, states, name):
+    folder = tiny(name, tmp_path, num_labels=3)
+    prompts = prompts_of(LENGTHS)
+    task = "classify" if name.endswith("SequenceClassification") else "token_classify"
+    llm = load(folder)
+    expected = states(folder, prompts)
+    assert error(logits(llm, prompts, task), expected) <= TOLERANCE
+    assert error([logits(llm, prompt, task)[0] for prompt in prompts], expected) <= TOLERANCE
+
+
+@pytest.mark.parametrize("settings", [{"dtype": "bfloat16"}, {"quantization": "int8"}], ids=str)
+def test_lower_precision_is_near(tmp_path, load, settings):
+    folder = write_and_pool(tmp_path, hidden_size=128, intermediate_size=256)
+    prompts = prompts_of(LENGTHS)
+    exact, found = (
+        np.stack([output.outputs.array for output in load(folder, **how).embed(prompts, use_tqdm=False)])
+        for how in ({}, settings)
+    )
+    least = 0.999 if "dtype" in settings else 0.99
+    assert least < (exact * found).sum(axis=1).min() < 1 - 1e-7
+
+
+def test_what_stands_beside_the_weights_is_left_out(tmp_path, load, hidden):
+    """all-mpnet-base-v2 brings a pooler that it does not use, and the positions of a buffer."""
+    folder = tiny("MPNetModel", tmp_path)
+    prompts = prompts_of((3, 20))
+    before = hidden(load(folder), prompts)
+    more = random_tensors({"pooler.dense.weight": (32, 32), "pooler.dense.bias": (32,)})
+    more["embeddings.position_ids"] = torch.arange(66).unsqueeze(0)
+    write_weights(folder, load_file(folder / "model.safetensors") | more)
+    assert error(hidden(load(folder), prompts), before) == 0
+
+
+def test_other_buckets_are_refused(tmp_path, load):
+    with pytest.raises(CheckpointError, match="relative_attention_num_buckets 16; MPNet has 32"):
+        load(tiny("MPNetModel", tmp_path, relative_attention_num_buckets=16))
