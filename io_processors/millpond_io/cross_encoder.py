@@ -10,6 +10,7 @@ from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import InvalidInputError
 from millpond.inputs import Prompt, TextOfPair
+from millpond.io_processor import IOProcessor
 from millpond.outputs import ArrayOutput, PoolingRequestOutput, ScoringOutput
 from millpond.params import PoolingParams
 from millpond_io.pair_encoder import Encoded
@@ -23,10 +24,17 @@ Made: TypeAlias = "list[PoolingRequest] | InvalidInputError"
 class CrossEncoder:
     """Makes one sequence of each pair, by the model's template or its tokenizer's form of pairs."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, *, inner: IOProcessor[Any, Any] | None = None) -> None:
+        """Take the prompts of a model.
+
+        Args:
+            ctx: The model's context.
+            inner: The IO processor of its classes; by default one is built.
+        """
         self.ctx = ctx
         self.task = "classify"
-        self.inner = ctx.io_processor(ctx.registry.tasks.get(self.task).spec.io_processor, task=self.task)
+        name = ctx.registry.tasks.get(self.task).spec.io_processor
+        self.inner = ctx.io_processor(name, task=self.task) if inner is None else inner
         self.renderer = Renderer(ctx)
         self.prompts = PairPrompts(ctx)
 

@@ -117,6 +117,21 @@ def test_tei_predicts_pairs(post, scores):
     assert "all of one kind" in refused["error"]
 
 
+def test_tei_predicts_the_classes_of_pairs(post, folders, labels):
+    with LLM(folders["classifier"]) as llm:
+        pairs = [{"text": QUERY, "text_pair": text} for text in TEXTS]
+        expected = [output.outputs.array for output in llm.classify(pairs, use_tqdm=False)]
+    found = post("/predict", inputs=[[QUERY, text] for text in TEXTS], model="classifier")
+    for one, probabilities in zip(found, expected, strict=True):
+        assert [item["label"] for item in one] == [labels[place] for place in np.argsort(-probabilities)]
+        assert [item["score"] for item in one] == pytest.approx(sorted(probabilities, reverse=True), abs=1e-6)
+    assert post("/predict", inputs=[[QUERY, TEXTS[0]]], model="classifier") == found[:1]
+    raw = post("/predict", inputs=[[QUERY, TEXTS[0]]], model="classifier", raw_scores=True)[0]
+    assert {item["label"] for item in raw} == set(labels)
+    assert sum(item["score"] for item in raw) != pytest.approx(1, abs=1e-3)
+    post("/predict", 422, inputs=[[QUERY, 3]], model="classifier")
+
+
 def test_tei_tells_what_the_model_is(post, labels):
     kind = post("/info")["model_type"]["classifier"]
     assert kind["id2label"] == {str(place): label for place, label in enumerate(labels)}

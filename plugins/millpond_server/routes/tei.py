@@ -130,24 +130,20 @@ async def predict(request: TeiPredictRequest, llm: AsyncLLM, call: Call) -> list
         raise ApiError(400, "`inputs` must be a text, a pair of texts, or a list of these", parameter="inputs")
     items = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in given]
     if all(isinstance(item, str) for item in items):
-        outputs = await llm.classify(
-            read_inputs(items, call.settings.limits, llm, parameter="inputs"),
-            pooling_params=PoolingParams(use_activation=not request.raw_scores),
-            priority=call.priority,
-            **request.options(),
-        )
-        found = [_labelled(output.outputs.array, llm) for output in outputs]
+        prompts = read_inputs(items, call.settings.limits, llm, parameter="inputs")
     elif all(isinstance(item, list) and len(item) == PAIR for item in items):
-        scored = await llm.score(
-            [item[0] for item in items],
-            [item[1] for item in items],
-            pooling_params=PoolingParams(use_activation=not request.raw_scores),
-            priority=call.priority,
-            **request.options(),
-        )
-        found = [_labelled(np.atleast_1d(output.outputs.array), llm) for output in scored]
+        # Both texts of a pair are read as inputs, so that they are held to the limits of these.
+        read_inputs([text for item in items for text in item], call.settings.limits, llm, parameter="inputs")
+        prompts = [{"text": first, "text_pair": second} for first, second in items]
     else:
         raise ApiError(400, "`inputs` must be texts or pairs of texts, all of one kind", parameter="inputs")
+    outputs = await llm.classify(
+        prompts,
+        pooling_params=PoolingParams(use_activation=not request.raw_scores),
+        priority=call.priority,
+        **request.options(),
+    )
+    found = [_labelled(output.outputs.array, llm) for output in outputs]
     return found if many else found[0]
 
 
