@@ -267,3 +267,15 @@ def test_the_tiny_checkpoints_are_the_same_each_time(tmp_path):
         assert [Path(path).read_bytes() for path in sorted(one.iterdir())] == [
             Path(path).read_bytes() for path in sorted(other.iterdir())
         ]
+
+
+def test_the_layout_of_sentence_transformers(tmp_path, load):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    inner = tiny_two_towers("CLIPModel", tmp_path / "0_CLIPModel")
+    module = {"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}
+    tmp_path.joinpath("modules.json").write_text(json.dumps([module]), encoding="utf-8")
+    inner.joinpath("processor_config.json").write_text('{"processor_class": "CLIPProcessor"}', encoding="utf-8")
+    reference = sentence_transformers.SentenceTransformer(str(tmp_path), device="cpu")
+    image = picture(50, 40, "RGBA")
+    expected = [reference.encode(one) for one in ("cold rain", image)]
+    assert_close(embed(load(tmp_path), ["cold rain", of_image(image)]), expected)

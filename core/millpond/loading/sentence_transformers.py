@@ -18,7 +18,7 @@ LENGTH_FILES = (
     "sentence_xlnet_config.json",
 )
 FAMILIES = ("sentence_transformers.", "pylate.")
-TRANSFORMERS = ("Transformer", "MLMTransformer")
+TRANSFORMERS = ("Transformer", "MLMTransformer", "CLIPModel")
 STATIC = "StaticEmbedding"  # a table of tokens, and their mean
 WITH_WEIGHTS = (*TRANSFORMERS, STATIC)
 BEFORE_POOLING = (*TRANSFORMERS, "Dropout")
