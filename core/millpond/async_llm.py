@@ -3,9 +3,10 @@
 import asyncio
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -41,13 +42,15 @@ from millpond.outputs import (
 from millpond.params import PoolingParams
 from millpond.pipeline import Job, Pipeline
 from millpond.plugins import get_plugin_manager
+from millpond.rendering import Rendering
 from millpond.tokenization import Params
 
 if TYPE_CHECKING:
     from millpond.engine.request import PoolingRequest
+    from millpond.io_processor import IOProcessor
     from millpond.plugins import PluginManager
 
-RENDER_THREADS = 2
+FEW = 16  # prompts; to finish them takes less time than to hand them to a thread, where their processor is quick
 
 
 @dataclass(eq=False)
@@ -98,7 +101,7 @@ class AsyncLLM:
         self.pipeline = Pipeline(self._loaded.context, dedupe=read.dedupe)
         runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=engine.num_workers)
         self.engine = EngineThread(runner, engine)
-        self._render = _render_threads()
+        self._rendering = Rendering(self.pipeline)
         self._calls = 0  # that have begun and not ended
 
     @property
@@ -243,8 +246,8 @@ class AsyncLLM:
         config, old = self._loaded.engine, self.engine.engine
         runner = type(old.runner)(old.runner.model, device=old.runner.device, num_workers=config.num_workers)
         self.engine = type(self.engine)(runner, config, self.engine.quarantine)
-        self._render.shutdown(wait=False)  # the last call that the old engine failed may have done it already
-        self._render = _render_threads()
+        self._rendering.close()  # the last call that the old engine failed may have done it already
+        self._rendering = Rendering(self.pipeline)
 
     async def close(self, *, finish: bool = True) -> None:
         """End the engine.
@@ -254,7 +257,7 @@ class AsyncLLM:
         """
         await asyncio.to_thread(self.engine.close, finish=finish)
         if not self._calls:  # else the last of them does it: their results are still to be finished
-            self._render.shutdown(wait=False)
+            self._rendering.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -272,15 +275,14 @@ class AsyncLLM:
         finally:
             self._calls -= 1
             if not self._calls and not self.engine.is_alive:
-                self._render.shutdown(wait=False)
+                self._rendering.close()
 
     async def _run(self, call: Call[R], priority: int) -> list[R]:
-        loop = asyncio.get_running_loop()
         stats, began = current_stats.get() or CallStats(), perf_counter()
         processor, items = self.pipeline.split(call.prompts, call.params, call.task, raises=call.raises)
         places = self.pipeline.places(items)
         distinct = [items[place] for place in places]
-        jobs = await loop.run_in_executor(self._render, self.pipeline.prepare, processor, list(places), distinct)
+        jobs = await self._rendering.prepare(processor, list(places), distinct)
         stats.took("tokenise", began, perf_counter())
         stats.duplicates += len(items) - len(places)
         refused = next((job.error for job in jobs if job.error is not None), None)
@@ -288,12 +290,10 @@ class AsyncLLM:
             raise refused
         await self._compute([request for job in jobs for request in job.requests], priority, stats)
         began = perf_counter()
-        outputs = await loop.run_in_executor(self._render, self._finish, jobs, places)
-        failed = next((output.error for output in outputs if output.error is not None), None)
-        if failed is not None and call.raises:
-            raise failed
+        is_quick = processor.quick and len(items) <= FEW
+        finish = partial(self._finish, call, processor, items, jobs, places)
+        outputs, answers = finish() if is_quick else await self._rendering.run(finish)
         stats.count(outputs)
-        answers = await loop.run_in_executor(self._render, self.pipeline.answers, call, processor, items, outputs)
         stats.took("finish", began, perf_counter())
         return answers
 
@@ -316,10 +316,18 @@ class AsyncLLM:
             self.engine.cancel(requests)
             raise
 
-    def _finish(self, jobs: list[Job], places: Mapping[int, Sequence[int]]) -> list[PoolingRequestOutput[Any]]:
+    def _finish(
+        self,
+        call: Call[R],
+        processor: "IOProcessor[Any, Any]",
+        items: Sequence[tuple[object, PoolingParams]],
+        jobs: list[Job],
+        places: Mapping[int, Sequence[int]],
+    ) -> tuple[list[PoolingRequestOutput[Any]], list[R]]:
+        """The outputs of a call's items, and what the call gives, of its jobs, which have ended."""
         ended = [pair for job in jobs for pair in self.pipeline.finish_all(job, places[job.index])]
-        return [output for _, output in sorted(ended, key=lambda pair: pair[0])]
-
-
-def _render_threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(RENDER_THREADS, thread_name_prefix="millpond-render")
+        outputs = [output for _, output in sorted(ended, key=itemgetter(0))]
+        failed = next((output.error for output in outputs if output.error is not None), None)
+        if failed is not None and call.raises:
+            raise failed
+        return outputs, self.pipeline.answers(call, processor, items, outputs)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 class EmbedProcessor(TextProcessor):
     """Text or token ids to vectors: one a prompt or one a token, as the task's pooler makes them."""
+
+    quick: ClassVar[bool] = True
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)

@@ -1,0 +1,115 @@
+"""Rendering: from prompts to requests on threads beside the event loop; small calls that come together go together."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from millpond.io_processor import IOProcessor
+from millpond.params import PoolingParams
+from millpond.pipeline import Job, Pipeline
+
+THREADS = 2
+FEW_PROMPTS = 16
+FEW_CHARACTERS = 8192  # of a call; a longer one goes alone, lest others wait for it
+T = TypeVar("T")
+Items = Sequence[tuple[object, PoolingParams]]
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A call whose prompts are to become requests; ``made`` is resolved on its event loop."""
+
+    processor: IOProcessor[Any, Any]
+    places: Sequence[int]
+    items: Items
+    made: "asyncio.Future[list[Job]]"
+
+
+class Rendering:
+    """The threads on which prompts become requests, and results outputs.
+
+    To hand a call to a thread and to be woken again costs more than to tokenise a few short texts: while one thread is
+    at it, small calls that come meanwhile are gathered, and tokenised as one.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="millpond-render")
+        self._lock = threading.Lock()
+        self._waiting: list[Waiting] = []
+        self._is_busy = False
+
+    async def prepare(self, processor: IOProcessor[Any, Any], places: Sequence[int], items: Items) -> list[Job]:
+        """``Pipeline.prepare`` on a thread."""
+        if not is_small(items):
+            return await self.run(lambda: self._pipeline.prepare(processor, places, items))
+        waiting = Waiting(processor, places, items, asyncio.get_running_loop().create_future())
+        with self._lock:
+            if not self._is_busy:
+                self._threads.submit(self._prepare_waiting)
+                self._is_busy = True
+            self._waiting.append(waiting)
+        return await waiting.made
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Have something done on a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def close(self) -> None:
+        """End the threads, once they have done what they have."""
+        self._threads.shutdown(wait=False)
+
+    def _prepare_waiting(self) -> None:
+        while True:
+            with self._lock:
+                waiting, self._waiting = self._waiting, []
+                if not waiting:
+                    self._is_busy = False
+                    return
+            processors: dict[IOProcessor[Any, Any], list[Waiting]] = {}
+            for one in waiting:
+                processors.setdefault(one.processor, []).append(one)
+            for processor, calls in processors.items():
+                self._prepare(processor, calls)
+
+    def _prepare(self, processor: IOProcessor[Any, Any], calls: Sequence[Waiting]) -> None:
+        """Make the requests of all calls at once; where that fails, which it should not, each learns of it."""
+        places = [place for call in calls for place in call.places]
+        items = [item for call in calls for item in call.items]
+        try:
+            jobs = iter(self._pipeline.prepare(processor, places, items))
+            made: list[list[Job] | Exception] = [[next(jobs) for _ in call.items] for call in calls]
+        except Exception as error:  # noqa: BLE001  whatever it is, nobody may wait for ever
+            made = [error] * len(calls)
+        ended: dict[asyncio.AbstractEventLoop, list[tuple[Waiting, list[Job] | Exception]]] = {}
+        for call, result in zip(calls, made, strict=True):
+            ended.setdefault(call.made.get_loop(), []).append((call, result))
+        for loop, results in ended.items():
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(_resolve, results)
+
+
+def is_small(items: Items) -> bool:
+    """Whether the prompts of a call are few, short texts."""
+    if len(items) > FEW_PROMPTS:
+        return False
+    characters = 0
+    for data, _ in items:
+        if not isinstance(data, str):
+            return False
+        characters += len(data)
+    return characters <= FEW_CHARACTERS
+
+
+def _resolve(results: Sequence[tuple[Waiting, "list[Job] | Exception"]]) -> None:
+    for waiting, result in results:
+        if waiting.made.done():
+            continue  # the call was cancelled
+        if isinstance(result, Exception):
+            waiting.made.set_exception(result)
+        else:
+            waiting.made.set_result(result)

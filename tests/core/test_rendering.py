@@ -1,0 +1,141 @@
+"""Calls become requests beside the event loop: small ones that come together go together, none waits for a long one."""
+
+import asyncio
+import threading
+
+import pytest
+
+from millpond.params import PoolingParams
+from millpond.pipeline import Job
+from millpond.rendering import FEW_CHARACTERS, FEW_PROMPTS, Rendering, is_small
+
+PARAMS = PoolingParams()
+PATIENCE = 30.0
+
+
+class Gated:
+    """Stands for a pipeline: notes what it is given, and makes jobs once it may."""
+
+    def __init__(self):
+        self.calls = []
+        self.began = threading.Semaphore(0)
+        self.may_go = threading.Event()
+
+    def prepare(self, processor, places, items):
+        self.calls.append((processor, [data for data, _ in items]))
+        self.began.release()
+        assert self.may_go.wait(PATIENCE)
+        if "poison" in self.calls[-1][1]:
+            raise OSError("poisoned")
+        return [Job(index=place, processor=processor) for place in places]
+
+
+@pytest.fixture
+def pipeline():
+    pipeline = Gated()
+    yield pipeline
+    pipeline.may_go.set()
+
+
+@pytest.fixture
+def rendering(pipeline):
+    rendering = Rendering(pipeline)
+    yield rendering
+    rendering.close()
+
+
+def items(*texts):
+    return [(text, PARAMS) for text in texts]
+
+
+async def started(pipeline):
+    assert await asyncio.to_thread(pipeline.began.acquire, timeout=PATIENCE)
+
+
+async def ask(rendering, *texts, processor="embed"):
+    """Indices and processors of the jobs of some texts."""
+    jobs = await rendering.prepare(processor, range(len(texts)), items(*texts))
+    return [(job.index, job.processor) for job in jobs]
+
+
+def test_calls_that_come_meanwhile_are_prepared_as_one(pipeline, rendering):
+    async def main():
+        first = asyncio.create_task(ask(rendering, "a"))
+        await started(pipeline)
+        later = [asyncio.create_task(ask(rendering, *texts)) for texts in (["b", "c"], ["d"])]
+        other = asyncio.create_task(ask(rendering, "e", processor="classify"))
+        await asyncio.sleep(0)
+        pipeline.may_go.set()
+        return await asyncio.gather(first, *later, other)
+
+    assert asyncio.run(main()) == [
+        [(0, "embed")],
+        [(0, "embed"), (1, "embed")],
+        [(0, "embed")],
+        [(0, "classify")],
+    ]
+    assert pipeline.calls == [("embed", ["a"]), ("embed", ["b", "c", "d"]), ("classify", ["e"])]
+
+
+def test_a_large_call_goes_alone_and_holds_no_small_one_up(pipeline, rendering):
+    large = "x" * (FEW_CHARACTERS + 1)
+
+    async def main():
+        slow = asyncio.create_task(ask(rendering, large))
+        await started(pipeline)
+        small = asyncio.create_task(ask(rendering, "a"))
+        await started(pipeline)  # although the other still goes on
+        pipeline.may_go.set()
+        await asyncio.gather(slow, small)
+
+    asyncio.run(main())
+    assert pipeline.calls == [("embed", [large]), ("embed", ["a"])]
+
+
+def test_a_call_that_is_cancelled_costs_no_other(pipeline, rendering):
+    async def main():
+        first = asyncio.create_task(ask(rendering, "a"))
+        await started(pipeline)
+        gone, stays = (asyncio.create_task(ask(rendering, text)) for text in "bc")
+        await asyncio.sleep(0)
+        gone.cancel()
+        pipeline.may_go.set()
+        assert await first == await stays == [(0, "embed")]
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+
+    asyncio.run(main())
+
+
+def test_whoever_waits_learns_of_a_failure_and_the_next_call_is_served(pipeline, rendering):
+    pipeline.may_go.set()
+
+    async def main():
+        with pytest.raises(OSError, match="poisoned"):
+            await ask(rendering, "poison")
+        return await ask(rendering, "a")
+
+    assert asyncio.run(main()) == [(0, "embed")]
+
+
+def test_calls_of_two_event_loops_are_answered_on_their_own(pipeline, rendering):
+    found = []
+
+    def run(text):
+        found.append(asyncio.run(ask(rendering, text)))
+
+    threads = [threading.Thread(target=run, args=(text,)) for text in "abc"]
+    for thread in threads:
+        thread.start()
+    pipeline.may_go.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert found == [[(0, "embed")]] * 3
+
+
+def test_what_is_small():
+    assert is_small(items(*["a"] * FEW_PROMPTS))
+    assert is_small(items("x" * FEW_CHARACTERS))
+    assert not is_small(items(*["a"] * (FEW_PROMPTS + 1)))
+    assert not is_small(items("x" * FEW_CHARACTERS, "x"))
+    assert not is_small([({"prompt": "a"}, PARAMS)])
