@@ -219,6 +219,19 @@ def int8_quality(result: Result) -> str:
     return f"{head}\n\n{table(columns, rows)}"
 
 
+def maxsim(result: Result) -> str:
+    """Milliseconds for a query with all documents, and how many times as fast as the peer in CPU time."""
+    rows = (
+        [label(name), *(spread(row[kind]) for kind in ("cpu_ms", "wall_ms")), spread(row["times_as_fast"], 2)]
+        for name, row in result["rows"].items()
+    )
+    told = (
+        f"**MaxSim** of a query with {count_of(result['documents'], 'document')}; {result['peer']}; scores differ by "
+        f"{result['largest_difference']:.1g} at most"
+    )
+    return f"{told}\n\n{table(['', 'CPU ms', 'wall ms', 'times as fast'], rows)}"
+
+
 def tokenisation(result: Result) -> str:
     """Texts a second, tokenised and embedded."""
     rows = (
@@ -276,6 +289,7 @@ TABLES: Mapping[str, Callable[[Result], str]] = {
     "serve_throughput": serving,
     "memory": memory,
     "int8_quality": int8_quality,
+    "maxsim": maxsim,
     "tokenisation": tokenisation,
     "gpu": gpu,
 }

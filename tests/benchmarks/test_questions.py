@@ -8,6 +8,7 @@ import embed_throughput
 import gpu
 import int8_quality
 import latency
+import maxsim
 import memory
 import numpy as np
 import pytest
@@ -68,6 +69,16 @@ def test_memory(settings):
     result = answered(settings, memory, rounds=1, contestants=settings.contestants[:1])
     for row in result["rows"].values():
         assert row["peak_mib"]["median"] >= row["loaded_mib"]["median"] > 50
+
+
+def test_maxsim(settings):
+    result = answered(settings, maxsim, texts=20)
+    assert result["documents"] == 20
+    assert result["largest_difference"] < 1e-3
+    for row in result["rows"].values():
+        check_spread(row["cpu_ms"])
+        check_spread(row["times_as_fast"])
+    assert result["rows"]["st-torch"]["times_as_fast"]["median"] == 1
 
 
 def test_int8_quality(settings):
