@@ -23,6 +23,6 @@ async def tokenize(request: AnyTokenizeRequest, llm: AsyncLLM, call: Call) -> An
     """The answer in the words of whoever asks."""
     body = request.root
     if not isinstance(body, TeiTokenizeRequest):
-        return await tokens.tokenize(body, llm)
+        return await tokens.tokenize(body, llm, call)
     with tei.own_errors(call):
-        return await tei.tokenize(body, llm)
+        return await tei.tokenize(body, llm, call)

@@ -10,10 +10,12 @@ from millpond_server.call import Call
 from millpond_server.protocol.embeddings import usage_of
 from millpond_server.protocol.represent import ExplainRequest
 from millpond_server.routes.represent import tokens_of
+from millpond_server.routes.scoring import check_sides
 
 
 async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """The matches of each document and their sum; its terms, and those that the query has too, where there are any."""
+    check_sides(call.settings.limits, documents=request.documents)
     options: dict[str, Any] = {"truncate_prompt_tokens": request.truncate_prompt_tokens, "priority": call.priority}
     texts, sides = [request.query, *request.documents], _sides(llm)
     data: list[dict[str, Any]] = [{"index": place} for place in range(len(request.documents))]

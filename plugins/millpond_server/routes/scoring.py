@@ -8,6 +8,7 @@ from millpond_server.call import Call
 from millpond_server.errors import ApiError
 from millpond_server.protocol.embeddings import usage_of
 from millpond_server.protocol.scoring import RerankRequest, ScoreRequest, ScoringOptions
+from millpond_server.settings import Limits
 
 
 async def score(request: ScoreRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
@@ -55,11 +56,7 @@ async def scored(
     queries: object, documents: object, request: ScoringOptions, llm: AsyncLLM, call: Call
 ) -> list[ScoringRequestOutput]:
     """The scores of two sides, of which there may not be too many."""
-    for name, side in (("queries", queries), ("documents", documents)):
-        most = call.settings.limits.documents
-        if isinstance(side, list) and len(side) > most:
-            message = f"{name} holds {len(side)} items; the list length is limited to {most}"
-            raise ApiError(413, message, parameter=name, reason="inputs")
+    check_sides(call.settings.limits, queries=queries, documents=documents)
     return await llm.score(
         queries,
         documents,
@@ -68,6 +65,18 @@ async def scored(
         **request.of_pairs(),
         **request.options(),
     )
+
+
+def check_sides(limits: Limits, **sides: object) -> None:
+    """Refuse sides, by the names of their fields, that hold too many texts.
+
+    Raises:
+        ApiError: 413.
+    """
+    for name, side in sides.items():
+        if isinstance(side, list) and len(side) > limits.documents:
+            message = f"{name} holds {len(side)} items; the list length is limited to {limits.documents}"
+            raise ApiError(413, message, parameter=name, reason="inputs")
 
 
 def ranked(outputs: Sequence[ScoringRequestOutput]) -> list[int]:

@@ -1,8 +1,8 @@
 """The routes of text-embeddings-inference: bare lists, and errors in its words."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ from millpond_server.protocol.tei import (
     TeiSparseRequest,
     TeiTokenizeRequest,
 )
-from millpond_server.routes.scoring import ranked
+from millpond_server.routes.scoring import check_sides, ranked
+from millpond_server.tokenising import aside, check_count, check_size
 
 KINDS = {
     400: "Validation",
@@ -132,6 +133,7 @@ async def predict(request: TeiPredictRequest, llm: AsyncLLM, call: Call) -> list
     if all(isinstance(item, str) for item in items):
         prompts = read_inputs(items, call.settings.limits, llm, parameter="inputs")
     elif all(isinstance(item, list) and len(item) == PAIR for item in items):
+        check_sides(call.settings.limits, inputs=items)
         # Both texts of a pair are read as inputs, so that they are held to the limits of these.
         read_inputs([text for item in items for text in item], call.settings.limits, llm, parameter="inputs")
         prompts = [{"text": first, "text_pair": second} for first, second in items]
@@ -150,6 +152,7 @@ async def predict(request: TeiPredictRequest, llm: AsyncLLM, call: Call) -> list
 async def rerank(request: TeiRerankRequest, llm: AsyncLLM, call: Call) -> list[dict[str, Any]]:
     """The texts, those that fit the query best first."""
     check_some(request.texts, "texts")
+    check_sides(call.settings.limits, texts=request.texts)
     outputs = await llm.score(
         request.query,
         request.texts,
@@ -169,6 +172,7 @@ async def rerank(request: TeiRerankRequest, llm: AsyncLLM, call: Call) -> list[d
 async def similarity(request: TeiSimilarityRequest, llm: AsyncLLM, call: Call) -> list[float]:
     """How like a sentence others are."""
     check_some(request.inputs.sentences, "sentences")
+    check_sides(call.settings.limits, sentences=request.inputs.sentences)
     outputs = await llm.score(
         request.inputs.source_sentence,
         request.inputs.sentences,
@@ -178,48 +182,52 @@ async def similarity(request: TeiSimilarityRequest, llm: AsyncLLM, call: Call) -
     return [output.outputs.score for output in outputs]
 
 
-async def tokenize(request: TeiTokenizeRequest, llm: AsyncLLM) -> list[list[dict[str, Any]]]:
+async def tokenize(request: TeiTokenizeRequest, llm: AsyncLLM, call: Call) -> list[list[dict[str, Any]]]:
     """The tokens of texts, with their places in them."""
     check_some(request.inputs, "inputs")
     tokenizer = llm.pipeline.ctx.tokenizer
     if tokenizer is None:
         raise ApiError(400, f"the model {llm.model_config.model!r} has no tokenizer", reason="unsupported")
     texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
+    check_size(texts, call.settings.limits, "inputs")
     prefix = llm.model_config.prompts.get(request.prompt_name, "") if request.prompt_name else ""
 
-    def work() -> list[Any]:
-        return tokenizer.backend.encode_batch(
-            [prefix + text for text in texts], add_special_tokens=request.add_special_tokens
-        )
+    def work() -> list[list[dict[str, Any]]]:
+        prefixed = [prefix + text for text in texts]
+        encoded = tokenizer.backend.encode_batch(prefixed, add_special_tokens=request.add_special_tokens)
+        return [_tokens_of(encoding) for encoding in encoded]
 
+    return await aside(work)
+
+
+def _tokens_of(encoding: Any) -> list[dict[str, Any]]:
     return [
-        [
-            {
-                "id": token,
-                "text": text,
-                "special": bool(special),
-                "start": None if special else start,
-                "stop": None if special else stop,
-            }
-            for token, text, special, (start, stop) in zip(
-                encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True
-            )
-        ]
-        for encoding in await asyncio.to_thread(work)
+        {
+            "id": token,
+            "text": text,
+            "special": bool(special),
+            "start": None if special else start,
+            "stop": None if special else stop,
+        }
+        for token, text, special, (start, stop) in zip(
+            encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True
+        )
     ]
 
 
-async def decode(request: TeiDecodeRequest, llm: AsyncLLM) -> list[str]:
+async def decode(request: TeiDecodeRequest, llm: AsyncLLM, call: Call) -> list[str]:
     """The texts of token ids."""
     tokenizer = llm.pipeline.ctx.tokenizer
     if tokenizer is None:
         raise ApiError(400, f"the model {llm.model_config.model!r} has no tokenizer", reason="unsupported")
     size = tokenizer.backend.get_vocab_size(with_added_tokens=True)
     rows: list[Any] = list(request.ids) if request.ids and isinstance(request.ids[0], list) else [request.ids]
+    check_count(sum(map(len, rows)), call.settings.limits, "ids")
     unknown = next((token for row in rows for token in row if not 0 <= token < size), None)
     if unknown is not None:
         raise ApiError(400, f"token id {unknown} is not in the vocabulary: ids go from 0 to {size - 1}")
-    return [tokenizer.decode(row, skip_special_tokens=request.skip_special_tokens) for row in rows]
+    decode = partial(tokenizer.decode, skip_special_tokens=request.skip_special_tokens)
+    return await aside(lambda: [decode(row) for row in rows])
 
 
 async def info(_: Any, llm: AsyncLLM, call: Call) -> dict[str, Any]:
