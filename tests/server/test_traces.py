@@ -196,6 +196,7 @@ def test_spans_reach_a_collector_the_last_ones_when_the_server_ends(folder, serv
     assert {span.trace_id.hex() for span in found.values()} == {PARENT.split("-")[1]}
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_down_holds_up_neither_answers_nor_the_end(folder, serving):
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SERVICE_NAME": "mine"}
     with serving(folder, env=environment) as running:
