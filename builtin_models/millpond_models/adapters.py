@@ -1,13 +1,16 @@
-"""Low-rank adapters that a checkpoint holds beside its weights: the one of a task is merged (arXiv 2106.09685).
+"""Low-rank adapters that a checkpoint holds beside its weights, one for each purpose (arXiv 2106.09685).
 
 Such a weight is three tensors, ``NAME.parametrizations.weight.original`` and, instead of ``original``, ``0.lora_A`` and
-``0.lora_B``; A and B have a first dimension over the tasks.
+``0.lora_B``; A and B have a first dimension over the adapters. One adapter is merged into the weights. What sets each
+other apart from that one, which is of low rank as well, is kept beside them.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from millpond.config import CheckpointConfig
@@ -16,34 +19,91 @@ from millpond.errors import CheckpointError
 PART = re.compile(r"(.+)\.parametrizations\.weight\.(original|0\.lora_A|0\.lora_B)")
 PARTS = ("original", "0.lora_A", "0.lora_B")
 CHOICE = "lora_adaptation"
+NAMES = "lora_adaptations"
 
 
-def merge_adapters(weights: Iterable[tuple[str, Tensor]], config: CheckpointConfig) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a checkpoint, with one adapter merged into each weight that has adapters.
+@dataclass(frozen=True)
+class LowRank:
+    """A change of a weight: ``up @ down``.
 
-    Which one, ``lora_adaptation`` says, by its name in ``lora_adaptations`` or by its place there; the last by default.
-
-    Args:
-        weights: The tensors by their names in the checkpoint.
-        config: config.json.
-
-    Raises:
-        CheckpointError: If there is no such adapter, or a weight lacks one of its three tensors.
+    Attributes:
+        up: [rows, rank].
+        down: [rank, columns].
     """
-    waiting: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    for name, tensor in weights:
-        match = PART.fullmatch(name)
-        if match is None:
-            yield name, tensor
-            continue
-        weight, part = match.groups()
-        waiting[weight][part] = tensor
-        if len(waiting[weight]) == len(PARTS):
-            yield f"{weight}.weight", _merge(weight, waiting.pop(weight), config)
-    for weight, parts in waiting.items():
-        lacking = ", ".join(part for part in PARTS if part not in parts)
-        message = f"the checkpoint has {', '.join(parts)} of {weight}.parametrizations.weight, and lacks {lacking}"
-        raise CheckpointError(message)
+
+    up: Tensor
+    down: Tensor
+
+
+@dataclass
+class Adapters:
+    """The adapters of a checkpoint, once ``merge`` has read it.
+
+    Attributes:
+        config: config.json.
+        merged: The name of the one that is in the weights; None if they have no names, or there are none.
+        changes: Of each other, by its name, what it changes: the checkpoint's names of weights, without ``.weight``.
+    """
+
+    config: CheckpointConfig
+    merged: str | None = None
+    changes: dict[str, dict[str, LowRank]] = field(default_factory=lambda: defaultdict(dict))
+
+    def merge(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+        """The tensors of a checkpoint, with one adapter merged into each weight that has adapters.
+
+        Which one, ``lora_adaptation`` says, by its name in ``lora_adaptations`` or by its place there; the last by
+        default.
+
+        Args:
+            weights: The tensors by their names in the checkpoint.
+
+        Raises:
+            CheckpointError: If there is no such adapter, or a weight lacks one of its three tensors.
+        """
+        waiting: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for name, tensor in weights:
+            match = PART.fullmatch(name)
+            if match is None:
+                yield name, tensor
+                continue
+            weight, part = match.groups()
+            waiting[weight][part] = tensor
+            if len(waiting[weight]) == len(PARTS):
+                yield f"{weight}.weight", self._merged(weight, waiting.pop(weight))
+        for weight, parts in waiting.items():
+            lacking = ", ".join(part for part in PARTS if part not in parts)
+            message = f"the checkpoint has {', '.join(parts)} of {weight}.parametrizations.weight, and lacks {lacking}"
+            raise CheckpointError(message)
+
+    def _merged(self, weight: str, parts: Mapping[str, Tensor]) -> Tensor:
+        """``original + lora_alpha / rank * B @ A``, in float32."""
+        original, a, b = (parts[part].float() for part in PARTS)
+        if "embeddings" in weight:  # they are looked up and not multiplied with, so that A and B change places
+            a, b = b, a
+        rows, columns = original.shape
+        count, rank = len(a), a.shape[1]
+        fits = a.shape == (count, rank, columns) and b.shape == (count, rows, rank)
+        if not fits or rank != self.config.get("lora_rank", rank):
+            shapes = ", ".join(f"{part} {list(parts[part].shape)}" for part in PARTS)
+            message = f"the adapters of {weight} do not fit, with lora_rank {self.config.get('lora_rank')}: {shapes}"
+            raise CheckpointError(message)
+        scale = self.config.get("lora_alpha", 1) / rank
+        chosen = choose_adapter(self.config, count)
+        self._keep_others(weight, a, b * scale, chosen)
+        merged: Tensor = original + b[chosen] @ a[chosen] * scale
+        return merged
+
+    def _keep_others(self, weight: str, a: Tensor, b: Tensor, chosen: int) -> None:
+        """Keep ``B_other A_other - B_chosen A_chosen`` of each adapter that has a name."""
+        names = self.config.get(NAMES) or []
+        if len(names) != len(a):
+            return
+        self.merged = names[chosen]
+        for place, name in enumerate(names):
+            if place != chosen:
+                up, down = torch.cat([b[place], -b[chosen]], dim=1), torch.cat([a[place], a[chosen]])
+                self.changes[name][weight] = LowRank(up, down)
 
 
 def choose_adapter(config: CheckpointConfig, count: int) -> int:
@@ -56,7 +116,7 @@ def choose_adapter(config: CheckpointConfig, count: int) -> int:
     Raises:
         CheckpointError: If config.json asks for another than there is.
     """
-    names = config.get("lora_adaptations") or []
+    names = config.get(NAMES) or []
     asked = config.get(CHOICE)
     if asked is None:
         return count - 1
@@ -68,21 +128,4 @@ def choose_adapter(config: CheckpointConfig, count: int) -> int:
             f"{', '.join(map(repr, names)) or 'none with names'}, or by place 0 to {count - 1}"
         )
         raise CheckpointError(message)
-    return asked
-
-
-def _merge(weight: str, parts: Mapping[str, Tensor], config: CheckpointConfig) -> Tensor:
-    """``original + lora_alpha / rank * B @ A``, in float32."""
-    original, a, b = (parts[part].float() for part in PARTS)
-    if "embeddings" in weight:  # they are looked up and not multiplied with, so that A and B change places
-        a, b = b, a
-    rows, columns = original.shape
-    tasks, rank = len(a), a.shape[1]
-    fits = a.shape == (tasks, rank, columns) and b.shape == (tasks, rows, rank)
-    if not fits or rank != config.get("lora_rank", rank):
-        shapes = ", ".join(f"{part} {list(parts[part].shape)}" for part in PARTS)
-        message = f"the adapters of {weight} do not fit, with lora_rank {config.get('lora_rank')}: {shapes}"
-        raise CheckpointError(message)
-    task = choose_adapter(config, tasks)
-    merged: Tensor = original + b[task] @ a[task] * (config.get("lora_alpha", 1) / rank)
-    return merged
+    return asked % count

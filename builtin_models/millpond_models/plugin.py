@@ -69,6 +69,7 @@ def encoders() -> Iterator[ArchitectureSpec]:
             tasks=EMBEDDING_TASKS,
             pooling="CLS",
             positions="absolute_after_pad",
+            adapters_key="lora_adaptations",
         )
 
 

@@ -1,26 +1,39 @@
 """RobertaModel and XLMRobertaModel: BERT whose positions start behind the padding id (arXiv 1907.11692, 1911.02116).
 
 With ``"position_embedding_type": "rotary"`` it is Jina's XLM-RoBERTa, without a table of positions, whose checkpoints
-hold adapters for several tasks (Sturua et al., 2024, arXiv 2409.10173).
+hold adapters for several tasks (Sturua et al., 2024, arXiv 2409.10173), of which each sequence may have its own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from millpond.context import Context
+from millpond.errors import InvalidInputError
 from millpond.loading.lengths import padding_id
+from millpond.nn import PackedBatch
 from millpond.nn.placement import Placement
-from millpond_models.adapters import merge_adapters
+from millpond_models.adapters import Adapters, LowRank
 from millpond_models.bert import BertModel, check_positions
 from millpond_models.flash_names import FLASH_NAMES
+from millpond_models.layers.adapted import with_changes
 from millpond_models.layers.rotary import Rotary
 from millpond_models.rotary_bert import rotary_of
 
 
 class RobertaModel(BertModel):
-    """BERT's layers and weight names; the first token of a text has the position ``pad_token_id + 1``."""
+    """BERT's layers and weight names; the first token of a text has the position ``pad_token_id + 1``.
+
+    Attributes:
+        merged_adapter: The name of the adapter that is merged into the weights; None for none.
+        adapted: The model as each other adapter makes it, by its name; they share all but what that changes.
+    """
+
+    merged_adapter: str | None = None
+    adapted: "Mapping[str, RobertaModel]" = MappingProxyType({})
 
     weight_prefixes = ("roberta.", "model.")
     weight_names: ClassVar = (*BertModel.weight_names, *FLASH_NAMES)
@@ -36,4 +49,34 @@ class RobertaModel(BertModel):
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
         """Give the parameters their values, those of one adapter merged into them where there are adapters."""
-        return super().load_weights(merge_adapters(weights, self.ctx.config))
+        adapters = Adapters(self.ctx.config)
+        placement = super().load_weights(adapters.merge(weights))
+        self.merged_adapter = adapters.merged
+        kernel = self.ctx.unquantized().op("linear")
+        self.adapted = {name: with_changes(self, self._by_path(own), kernel) for name, own in adapters.changes.items()}
+        return placement
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """A batch -> [num_tokens, hidden]; the sequences of each adapter are a batch of their own."""
+        chosen = [None if name == self.merged_adapter else name for name in batch.adapters]
+        if not any(chosen):
+            return super().forward(batch)
+        rows: list[Tensor] = [batch.input_ids] * batch.num_seqs
+        for name in dict.fromkeys(chosen):
+            places = [place for place, own in enumerate(chosen) if own == name]
+            own = batch.select(places)
+            hidden = super().forward(own) if name is None else self._adapted(name)(own)
+            for place, part in zip(places, hidden.split(own.lengths), strict=True):
+                rows[place] = part
+        return torch.cat(rows)
+
+    def _adapted(self, name: str) -> "RobertaModel":
+        if name not in self.adapted:
+            message = f"adapter={name!r}: config.json names it, and the checkpoint's weights have no adapters"
+            raise InvalidInputError(message, parameter="adapter")
+        return self.adapted[name]
+
+    def _by_path(self, changes: Mapping[str, LowRank]) -> dict[str, tuple[Tensor, Tensor]]:
+        """The changes by the paths of the modules that the checkpoint's weights belong to."""
+        paths = {self.parameter_name(f"{weight}.weight"): change for weight, change in changes.items()}
+        return {path.removesuffix(".weight"): (it.up, it.down) for path, it in paths.items() if path is not None}

@@ -42,6 +42,9 @@ class Options(TypedDict, total=False):
         on_overflow: What becomes of a prompt over the model's maximum.
         prompt_name: The name of the checkpoint's prompt that is put before each text.
         prompt: The text that is put before each text.
+        adapter: The name of the checkpoint's adapter that computes it, such as "retrieval.query" of jina-embeddings-v3;
+            the prompt of that name goes with it.
+        task: The same, as Jina spells it.
         input_type: "query" or "document", for models that read the two in different ways, such as ColBERT.
         is_query: The same as True or False.
         on_error: "raise" the first error, or "return" it as ``error`` of the prompt's output.
@@ -53,6 +56,8 @@ class Options(TypedDict, total=False):
     on_overflow: str | None
     prompt_name: str | None
     prompt: str | None
+    adapter: str | None
+    task: str | None
     input_type: str | None
     is_query: bool | None
     on_error: str
@@ -199,6 +204,19 @@ def _input_type(options: Options) -> str | None:
     return INPUT_TYPES[is_query]
 
 
+def _adapter(options: Options) -> str | None:
+    """The adapter that a call names, by either name.
+
+    Raises:
+        InvalidInputError: If the two disagree.
+    """
+    named, task = options.get("adapter"), options.get("task")
+    if None not in (named, task) and named != task:
+        message = f"adapter={named!r} and task={task!r}: pass one of them"
+        raise InvalidInputError(message, parameter="adapter")
+    return named if task is None else task
+
+
 def _call(
     prompts: object,
     params: Params,
@@ -224,6 +242,9 @@ def _call(
     for name in ("on_overflow", "prompt_name", "prompt"):
         if options.get(name) is not None:
             settings[name] = options.get(name)
+    adapter = _adapter(options)
+    if adapter is not None:
+        settings["adapter"] = adapter
     params = _with_extra(params, {"input_type": _input_type(options)})
     return Call(
         prompts=prompts,

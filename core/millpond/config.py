@@ -218,6 +218,7 @@ class ModelConfig:
         embedding_size: The dimensions of an embedding; None where config.json does not say.
         prompts: The named prompts of the checkpoint.
         default_prompt_name: The one that it names as its default.
+        adapters: The names of the adapters of which each request may choose one.
         include_prompt: Whether the tokens of a prompt are pooled with those of the text.
         num_labels: How many classes or scores it gives.
         classifier_activation: The name of the activation of its classes or scores.
@@ -240,6 +241,7 @@ class ModelConfig:
     implementation: str = "native"
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
+    adapters: tuple[str, ...] = ()
     include_prompt: bool = True
     num_labels: int = 0
     classifier_activation: str = "softmax"

@@ -29,6 +29,8 @@ class PoolingParams(BaseModel):
             embeds it in pieces and merges these.
         prompt: Text that is put before the caller's, such as an instruction.
         prompt_name: The same by the name that the checkpoint gives it.
+        adapter: The name of the checkpoint's adapter that computes it, of models that have one for each purpose. The
+            prompt of that name goes with it unless another is given, and it goes with the prompt of that name.
         extra_kwargs: Parameters of a plugin's own.
     """
 
@@ -44,6 +46,7 @@ class PoolingParams(BaseModel):
     on_overflow: Literal["error", "truncate", "chunk"] | None = None
     prompt: Annotated[str, Field(strict=True)] | None = None
     prompt_name: Annotated[str, Field(strict=True)] | None = None
+    adapter: Annotated[str, Field(strict=True)] | None = None
     extra_kwargs: dict[str, object] | None = None
 
     @model_validator(mode="before")

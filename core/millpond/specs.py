@@ -80,6 +80,8 @@ class ArchitectureSpec(Spec):
             ``{"tok_pooling_type": "STEP"}``.
         pooling_key: The key of config.json that names its pooling type (``avg``, ``cls``, ``last``), of converted
             models too; None for none.
+        adapters_key: The key of config.json that lists the names of the adapters of which each request may choose one;
+            None for none.
         sized_by_labels: Whether its embeddings have as many dimensions as config.json has labels.
         num_labels: How many classes or scores it gives, whatever config.json says; None where that decides.
         token_weights: Whether what ``token_classify`` gives is the weight of each token in a sparse vector, without the
@@ -109,6 +111,7 @@ class ArchitectureSpec(Spec):
     pooling: str | None = None
     pooler_config: Mapping[str, object] = field(default_factory=dict, hash=False)
     pooling_key: str | None = None
+    adapters_key: str | None = None
     sized_by_labels: bool = False
     num_labels: int | None = None
     token_weights: bool = False

@@ -15,15 +15,16 @@ class Prompts:
     Attributes:
         named: Each prompt of the checkpoint by its name.
         default: What is put before a text where the call does not say; empty for nothing.
+        adapters: The names of the model's adapters.
         special_ids: The ids of the tokenizer's special tokens.
     """
 
     def __init__(self, ctx: Context) -> None:
         self.model = ctx.model.model
         self.named = ctx.model.prompts
-        self.default = ""
-        if ctx.inputs.apply_default_prompt and ctx.model.default_prompt_name is not None:
-            self.default = self.named.get(ctx.model.default_prompt_name, "")
+        self.adapters = ctx.model.adapters
+        self.default_name = ctx.model.default_prompt_name if ctx.inputs.apply_default_prompt else None
+        self.default = "" if self.default_name is None else self.named.get(self.default_name, "")
         self.tokenizer = ctx.tokenizer
         added = {} if ctx.tokenizer is None else ctx.tokenizer.backend.get_added_tokens_decoder()
         self.special_ids: frozenset[int] = frozenset(id_ for id_, token in added.items() if token.special)
@@ -51,6 +52,19 @@ class Prompts:
             raise InvalidInputError(message, parameter="prompt_name")
         if params.prompt is not None:
             _check_encodable(params.prompt)
+        if params.adapter is not None and params.adapter not in self.adapters:
+            there = ", ".join(map(repr, self.adapters)) or "none"
+            message = (
+                f"adapter={params.adapter!r}: the model {self.model!r} has no adapter of that name; there are: {there}"
+            )
+            raise InvalidInputError(message, parameter="adapter")
+
+    def with_adapter(self, params: PoolingParams) -> PoolingParams:
+        """The parameters with the adapter of the prompt that is put before texts, where none is named."""
+        if params.adapter is not None or params.prompt is not None or not self.adapters:
+            return params
+        name = params.prompt_name if params.prompt_name is not None else self.default_name
+        return params.model_copy(update={"adapter": name}) if name in self.adapters else params
 
     def of(self, params: PoolingParams) -> str:
         """What is put before a text; empty for nothing."""
@@ -58,7 +72,7 @@ class Prompts:
             return params.prompt
         if params.prompt_name is not None:
             return self.named.get(params.prompt_name, "")
-        return self.default
+        return self.default if params.adapter is None else self.named.get(params.adapter, self.default)
 
     def before(self, prompt: Prompt, params: PoolingParams) -> Prompt:
         """A caller's prompt behind the one that is asked for.

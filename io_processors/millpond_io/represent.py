@@ -37,8 +37,9 @@ class RepresentProcessor(TextProcessor):
         if not isinstance(wanted, list | tuple) or not wanted:
             message = f"{WANTED} must be a list of objects such as {{'task': 'embed'}}; got {wanted!r}"
             raise InvalidInputError(message, parameter=WANTED)
-        each = tuple(self._completed(item) for item in wanted)
-        return self.completed(asked, supported=()).model_copy(update={"extra_kwargs": {WANTED: each}})
+        completed = self.completed(asked, supported=())
+        each = tuple(self._completed(item, completed.adapter) for item in wanted)
+        return completed.model_copy(update={"extra_kwargs": {WANTED: each}})
 
     def requests(self, rendered: Rendered, params: PoolingParams, first: int) -> list[PoolingRequest]:
         """One request of a prompt, for all of its results."""
@@ -62,7 +63,7 @@ class RepresentProcessor(TextProcessor):
             tuple(self.parts[task].result(array, wanted, request) for task, array, wanted in parts)
         )
 
-    def _completed(self, item: object) -> Wanted:
+    def _completed(self, item: object, adapter: str | None) -> Wanted:
         if isinstance(item, PoolingParams):
             asked = item
         elif isinstance(item, Mapping):
@@ -74,7 +75,11 @@ class RepresentProcessor(TextProcessor):
         if processor is None:
             message = f"{WANTED}: the task {asked.task!r} is not served; this model serves: {', '.join(self.parts)}"
             raise InvalidInputError(message, parameter=WANTED)
-        return asked.task or "", processor.pooling_params(asked.model_copy(update={"task": None}))
+        own = processor.pooling_params(asked.model_copy(update={"task": None}))
+        if own.adapter not in (None, adapter):
+            message = f"{WANTED}: adapter={own.adapter!r} is for the whole call: all of it comes from one forward pass"
+            raise InvalidInputError(message, parameter="adapter")
+        return asked.task or "", own.model_copy(update={"adapter": adapter})
 
     def _representation(self, params: PoolingParams, rendered: Rendered, first: int) -> Representation:
         task = params.task or ""

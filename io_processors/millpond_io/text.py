@@ -162,7 +162,7 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
         settings |= {name: value for name, value in known.items() if value is not None}
         if asked.use_activation is not None:
             settings.pop("use_activation")
-        return asked.model_copy(update={"task": self.task, **settings})
+        return self.prompts.with_adapter(asked).model_copy(update={"task": self.task, **settings})
 
     def _is_step(self) -> bool:
         return self.ctx.task_spec.per_token and self.ctx.pooling_type(self.task) == "STEP"

@@ -1,5 +1,6 @@
 """XLMRobertaModel with rotary positions, jina-embeddings-v3: equal to transformers, with adapters merged by hand."""
 
+import json
 import re
 from functools import reduce
 
@@ -284,3 +285,134 @@ def test_these_names_do_as_well_with_a_classifier(tmp_path, load):
 def test_positions_of_another_kind_are_refused(tmp_path, load):
     with pytest.raises(CheckpointError, match="'alibi'; RobertaModel knows 'absolute' and 'rotary'"):
         load(jina(tmp_path), hf_overrides={"position_embedding_type": "alibi"})
+
+
+# --- an adapter for each prompt -------------------------------------------------------------------------------------
+
+
+def each(llm, prompts, names, task="token_embed"):
+    """The results of prompts in one call, each with an adapter of its own."""
+    params = [PoolingParams(use_activation=False, adapter=name) for name in names]
+    return [it.outputs.array for it in llm.encode(prompts, pooling_task=task, pooling_params=params, use_tqdm=False)]
+
+
+@pytest.mark.parametrize("loaded", [None, "retrieval.query"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"max_num_batched_tokens": 40, "max_num_seqs": 3}, {"deterministic": True}], ids=str
+)
+def test_each_prompt_of_a_batch_has_its_own_adapter(tmp_path, load, hidden, reference, loaded, settings):
+    folder = jina(tmp_path)
+    prompts = prompts_of(LENGTHS)
+    names = [(*TASKS, None)[place % 6] for place in range(len(prompts))]
+    llm = load(folder, hf_overrides={} if loaded is None else {"lora_adaptation": loaded}, **settings)
+    default = loaded or TASKS[-1]
+    expected = [
+        reference(folder, [ids], TASKS.index(name or default))[0] for ids, name in zip(prompts, names, strict=True)
+    ]
+    assert error(each(llm, prompts, names), expected) <= 1e-5
+    assert error([each(llm, [ids], [name])[0] for ids, name in zip(prompts, names, strict=True)], expected) <= 1e-5
+    plain = reference(folder, prompts, TASKS.index(default))
+    assert error(hidden(llm, prompts), plain) <= 1e-5
+    apart = [np.abs(one - other).max() for one, other in zip(expected, plain, strict=True)]
+    assert min(difference for difference, name in zip(apart, names, strict=True) if name not in (None, default)) > 1e-3
+
+
+def test_equal_prompts_with_other_adapters_are_not_computed_once(tmp_path, load, reference):
+    folder, ids = jina(tmp_path), prompts_of((9,))[0]
+    llm = load(folder)
+    found = each(llm, [ids] * 10, [*TASKS, *TASKS])
+    expected = [reference(folder, [ids], place % 5)[0] for place in range(10)]
+    assert error(found, expected) <= 1e-5
+
+
+@pytest.mark.parametrize(("settings", "far"), [({"dtype": "bfloat16"}, 3e-2), ({"quantization": "int8"}, 0.1)], ids=str)
+def test_adapters_go_with_other_numbers(tmp_path, load, settings, far):
+    folder = jina(tmp_path, hidden_size=128, intermediate_size=256)
+    prompts = prompts_of(LENGTHS)
+    names = [TASKS[place % 5] for place in range(len(prompts))]
+    exact = each(load(folder), prompts, names)
+    assert 0 < error(each(load(folder, **settings), prompts, names), exact) <= far
+
+
+def test_deterministic_gives_the_same_bits_whichever_adapters_are_beside(tmp_path, load):
+    prompts = prompts_of(LENGTHS)
+    names = [TASKS[place % 5] for place in range(len(prompts))]
+    llm = load(jina(tmp_path), deterministic=True)
+    together = each(llm, prompts, names)
+    assert all(
+        np.array_equal(each(llm, [ids], [name])[0], rows)
+        for ids, name, rows in zip(prompts, names, together, strict=True)
+    )
+
+
+def test_a_call_names_the_adapter_and_its_prompt_goes_before_the_text(tmp_path, load, reference):
+    folder = jina(tmp_path)
+    llm = load(folder, pooler_config={"pooling_type": "MEAN"})
+    assert llm.model_config.adapters == tuple(TASKS)
+    text = "the old mill by the pond"
+    instructions = JINA["task_instructions"]
+    for name in TASKS:
+        (plain,) = llm.embed([instructions[name] + text], use_tqdm=False, prompt="", adapter=name)
+        rows = reference(folder, [plain.prompt_token_ids], TASKS.index(name))[0]
+        expected = rows.mean(axis=0) / np.linalg.norm(rows.mean(axis=0))
+        for said in ({"task": name}, {"adapter": name}, {"prompt_name": name}, {"adapter": name, "prompt_name": name}):
+            (found,) = llm.embed([text], use_tqdm=False, **said)
+            assert found.prompt_token_ids == plain.prompt_token_ids
+            np.testing.assert_allclose(found.outputs.array, expected, rtol=0, atol=1e-5)
+    query, other = (
+        llm.embed([text], use_tqdm=False, prompt=prompt, adapter="retrieval.query")[0] for prompt in ("", "as")
+    )
+    assert len(other.prompt_token_ids) > len(query.prompt_token_ids)
+
+
+def test_a_prompt_may_go_with_another_adapter_and_ids_with_any(tmp_path, load, reference):
+    folder = jina(tmp_path)
+    llm = load(folder, pooler_config={"pooling_type": "MEAN"})
+    text = "the old mill"
+    (found,) = llm.embed([text], use_tqdm=False, prompt_name="retrieval.passage", adapter="separation")
+    for ids in (text, found.prompt_token_ids):
+        (again,) = llm.embed(
+            [ids], use_tqdm=False, adapter="separation", **({"prompt_name": "retrieval.passage"} if ids is text else {})
+        )
+        rows = reference(folder, [found.prompt_token_ids], TASKS.index("separation"))[0]
+        np.testing.assert_allclose(
+            again.outputs.array, rows.mean(axis=0) / np.linalg.norm(rows.mean(axis=0)), rtol=0, atol=1e-5
+        )
+
+
+def test_several_results_of_one_forward_pass_have_one_adapter(tmp_path, load):
+    llm = load(jina(tmp_path), pooler_config={"pooling_type": "MEAN"})
+    ids = prompts_of((9,))
+    both = [{"task": "embed"}, {"task": "token_embed"}]
+    (found,) = llm.represent(ids, both, adapter="separation", use_tqdm=False)
+    vector = llm.embed(ids, adapter="separation", use_tqdm=False)[0].outputs.array
+    np.testing.assert_allclose(found.outputs.results[0].array, vector, rtol=0, atol=1e-6)
+    with pytest.raises(InvalidInputError, match="one forward pass"):
+        llm.represent(ids, [{"task": "embed", "adapter": "separation"}], use_tqdm=False)
+
+
+def test_an_adapter_that_no_one_has_is_refused(tmp_path, load):
+    llm = load(jina(tmp_path / "a"))
+    with pytest.raises(InvalidInputError, match=r"no adapter of that name; there are: 'retrieval\.query', "):
+        llm.embed(["a"], task="retrieval", use_tqdm=False)
+    with pytest.raises(InvalidInputError, match="pass one of them"):
+        llm.embed(["a"], task="separation", adapter="classification", use_tqdm=False)
+    with pytest.raises(InvalidInputError, match=r"no adapter of that name; there are: none"):
+        load(tiny("XLMRobertaModel", tmp_path / "b")).embed(["a"], adapter="separation", use_tqdm=False)
+    named = tiny("XLMRobertaModel", tmp_path / "c", lora_adaptations=["separation"])
+    with pytest.raises(InvalidInputError, match="the checkpoint's weights have no adapters"):
+        load(named).embed(["a"], adapter="separation", use_tqdm=False)
+
+
+def test_the_default_prompt_brings_its_adapter(tmp_path, load):
+    folder = jina(tmp_path)
+    write_sentence_transformers(folder, pooling="mean", layout="old")
+    settings = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+    settings |= {"default_prompt_name": "retrieval.query"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(settings), encoding="utf-8")
+    plain, prompted = (load(folder, apply_default_prompt=apply) for apply in (False, True))
+    (expected,) = plain.embed(["a mill"], task="retrieval.query", use_tqdm=False)
+    (found,) = prompted.embed(["a mill"], use_tqdm=False)
+    np.testing.assert_allclose(found.outputs.array, expected.outputs.array, rtol=0, atol=1e-6)
+    (other,) = plain.embed(["a mill"], use_tqdm=False)
+    assert np.abs(other.outputs.array - expected.outputs.array).max() > 1e-3

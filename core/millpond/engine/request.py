@@ -74,6 +74,11 @@ class PoolingRequest:
         """The tokens it adds to a batch, at least 1."""
         return max(len(self.input_ids), 1)
 
+    @property
+    def adapter(self) -> str | None:
+        """The name of the checkpoint's adapter that computes it; None for the one that is merged into its weights."""
+        return self.representations[0].params.adapter if self.representations else None
+
     def cancel(self) -> None:
         """Drop the request if its batch does not run yet."""
         self.cancelled = True

@@ -172,7 +172,8 @@ def _distinct(requests: Iterable[PoolingRequest]) -> tuple[dict[PoolingRequest, 
     for request in ordered:
         types = request.token_type_ids
         plain = not request.features
-        key = (request.input_ids.tobytes(), None if types is None else types.tobytes()) if plain else id(request)
+        same = (request.input_ids.tobytes(), None if types is None else types.tobytes(), request.adapter)
+        key = same if plain else id(request)
         place = seen.setdefault(key, len(distinct))
         if place == len(distinct):
             distinct.append(request)
@@ -186,6 +187,7 @@ def _pack(sequences: Sequence[PoolingRequest], device: torch.device) -> PackedBa
         [torch.from_numpy(request.input_ids) for request in sequences],
         token_type_ids=types,
         features=[r.features for r in sequences] if any(r.features for r in sequences) else (),
+        adapters=[r.adapter for r in sequences] if any(r.adapter for r in sequences) else (),
         device=device,
     )
 

@@ -141,6 +141,7 @@ class Resolution:
             embedding_size=self.embedding_size,
             prompts=named_prompts(self.config, files),
             default_prompt_name=files.default_prompt_name,
+            adapters=named_adapters(self.config, self.architecture.spec.adapters_key),
             include_prompt=files.include_prompt,
             num_labels=self.num_labels,
             classifier_activation=self.classifier_activation.value,
@@ -266,6 +267,12 @@ def named_prompts(config: CheckpointConfig, files: "SentenceTransformersFiles") 
     instructions = config.get("task_instructions")
     own = instructions if isinstance(instructions, CheckpointConfig) else {}
     return {**files.prompts, **{name: text for name, text in own.items() if isinstance(text, str)}}
+
+
+def named_adapters(config: CheckpointConfig, key: str | None) -> tuple[str, ...]:
+    """The names of the adapters that config.json lists under an architecture's key; empty for none."""
+    names = None if key is None else config.get(key)
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def _plugin_of(registry: "Registry", config: CheckpointConfig, asked: str | None) -> str | None:

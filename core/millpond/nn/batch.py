@@ -51,6 +51,8 @@ class PackedBatch:
         token_type_ids: The segment of each token, [num_tokens]; None if all are 0.
         features: Raw inputs of each sequence, such as pixels; empty mappings for plain text. ``num_attended`` in them
             says how many of the first tokens are attended to, where that is not all.
+        adapters: The name of the adapter that each sequence is computed with, None for the one that is merged into the
+            weights; empty if that holds for all.
     """
 
     input_ids: Tensor
@@ -58,6 +60,7 @@ class PackedBatch:
     lengths: tuple[int, ...]
     token_type_ids: Tensor | None = None
     features: tuple[Mapping[str, object], ...] = ()
+    adapters: tuple[str | None, ...] = ()
 
     @classmethod
     def pack(
@@ -66,6 +69,7 @@ class PackedBatch:
         *,
         token_type_ids: Sequence[Tensor | None] = (),
         features: Sequence[Mapping[str, object]] = (),
+        adapters: Sequence[str | None] = (),
         device: torch.device | None = None,
     ) -> "PackedBatch":
         """Put sequences of token ids end to end.
@@ -74,6 +78,7 @@ class PackedBatch:
             sequences: Token ids, each [length].
             token_type_ids: The segments of each sequence, or None.
             features: The raw inputs of each sequence.
+            adapters: The adapter of each sequence.
             device: Where the batch is to lie.
         """
         lengths = tuple(len(sequence) for sequence in sequences)
@@ -91,6 +96,18 @@ class PackedBatch:
             lengths=lengths,
             token_type_ids=types,
             features=tuple(features),
+            adapters=tuple(adapters),
+        )
+
+    def select(self, places: Sequence[int]) -> "PackedBatch":
+        """Some of the sequences as a batch of their own, without a word of adapters."""
+        rows = torch.cat([torch.arange(*self.offsets[place : place + 2]) for place in places]).to(self.input_ids.device)
+        return PackedBatch(
+            input_ids=self.input_ids[rows],
+            positions=self.positions[rows],
+            lengths=tuple(self.lengths[place] for place in places),
+            token_type_ids=None if self.token_type_ids is None else self.token_type_ids[rows],
+            features=tuple(self.features[place] for place in places) if self.features else (),
         )
 
     @property

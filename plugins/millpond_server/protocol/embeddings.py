@@ -12,8 +12,11 @@ class EmbeddingRequest(VectorOptions, Inputs):
 
     Attributes:
         mixed: What becomes of an input with a text and an image: refused, or the mean of both vectors.
+        task: What the texts are for, as Jina has it: the model's prompt of that name, or of that meaning, is put before
+            them, and its adapter of that name computes them; without effect on models that have neither.
     """
 
+    task: str | None = None
     mixed: Literal["error", "mean"] | None = None
 
 

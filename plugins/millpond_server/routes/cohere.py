@@ -11,19 +11,11 @@ from millpond_server.errors import ApiError
 from millpond_server.inputs import check_images, image_prompt, is_image, read_inputs
 from millpond_server.protocol.cohere import CohereEmbedRequest
 from millpond_server.protocol.scoring import RerankRequest
+from millpond_server.purposes import purpose
 from millpond_server.routes import scoring
 from millpond_server.routes.embeddings import mixed
 from millpond_server.wire import Array, to_base64, to_bits, to_int8, to_signed_bits, to_uint8
 
-# What Cohere calls the purposes of texts, and the names of prompts that mean the same.
-MEANINGS: Mapping[str, tuple[str, ...]] = {
-    "search_query": ("query", "retrieval.query", "web_search_query", "s2p_query", "retrieval_query"),
-    "search_document": ("document", "passage", "retrieval.passage", "corpus", "retrieval_document"),
-    "classification": ("Classification",),
-    "clustering": ("Clustering", "separation"),
-    "image": (),
-}
-MEANINGS_BACK = {other: name for name, others in MEANINGS.items() for other in others}
 KINDS: Mapping[str, Callable[[Array], Any]] = {
     "float": lambda array: array,
     "int8": to_int8,
@@ -76,15 +68,6 @@ def check_bits(size: int, kinds: Sequence[str]) -> None:
     if size % 8 and any(kind in BITS for kind in kinds):
         message = f"Embedding dimension must be a multiple of 8 for binary embedding types, but got {size}."
         raise ApiError(400, message, parameter="embedding_types", reason="invalid")
-
-
-def prompt_name(input_type: str | None, llm: AsyncLLM) -> str | None:
-    """The model's prompt for a purpose: of its name, or of its meaning; None for none."""
-    prompts = llm.model_config.prompts
-    if input_type is None or input_type in prompts:
-        return input_type
-    meant = MEANINGS_BACK.get(input_type, input_type)
-    return next((name for name in (meant, *MEANINGS.get(meant, ())) if name in prompts), None)
 
 
 def _answer(
@@ -161,9 +144,7 @@ async def _vectors(
         options["truncate_prompt_tokens"] = -1 if request.max_tokens is None else min(request.max_tokens, most)
         if request.truncate == "START":
             options["tokenization_kwargs"] = {"truncation_side": "left"}
-    name = prompt_name(request.input_type, llm)
-    if name is not None:
-        options["prompt_name"] = name
+    options |= purpose(request.input_type, llm)
     texts = [prompt for prompt in prompts if not is_image(prompt)]
     if texts:
         read_inputs(texts, call.settings.limits, llm, parameter="texts")

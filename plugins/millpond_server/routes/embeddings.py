@@ -12,6 +12,7 @@ from millpond_server.call import Call
 from millpond_server.inputs import prompts_of
 from millpond_server.protocol.common import VectorOptions
 from millpond_server.protocol.embeddings import EmbeddingRequest, usage_of
+from millpond_server.purposes import purpose
 from millpond_server.wire import to_base64, to_bytes
 
 
@@ -22,9 +23,18 @@ async def embeddings(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> An
         dimensions=request.dimensions, use_activation=request.use_activation, extra_kwargs=mixed(request.mixed)
     )
     outputs = await llm.embed(
-        prompts, pooling_params=params, priority=request.priority + call.priority, **request.options()
+        prompts,
+        pooling_params=params,
+        priority=request.priority + call.priority,
+        **with_purpose(request, llm),
     )
     return vectors(outputs, request, call, kind="embedding", field="embedding", prefix="embd")
+
+
+def with_purpose(request: EmbeddingRequest, llm: AsyncLLM) -> dict[str, Any]:
+    """The options of a body, with what it says that its texts are for where it names no prompt."""
+    said = request.options()
+    return said if said.keys() & {"prompt", "prompt_name"} else {**said, **purpose(request.task, llm)}
 
 
 def mixed(way: str | None) -> dict[str, object] | None:

@@ -8,15 +8,13 @@ from millpond_server.errors import ApiError
 from millpond_server.inputs import prompts_of
 from millpond_server.protocol.embeddings import usage_of
 from millpond_server.protocol.jina import JinaEmbeddingRequest
-from millpond_server.routes.cohere import KINDS, prompt_name
+from millpond_server.routes.cohere import KINDS
+from millpond_server.routes.embeddings import with_purpose
 
 
 async def embeddings(request: JinaEmbeddingRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """One vector an input, of the kind that is asked for."""
-    options = request.options()
-    name = prompt_name(request.task, llm)
-    if name is not None:
-        options.setdefault("prompt_name", name)
+    options = with_purpose(request, llm)
     if request.truncate:
         options.setdefault("truncate_prompt_tokens", -1)
     outputs = await llm.embed(
