@@ -3,16 +3,19 @@
 import io
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from millpond.errors import InvalidInputError
+from millpond.errors import InvalidInputError, MillpondError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 logger = logging.getLogger(__name__)
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+BOMBS = ("DecompressionBombError", "DecompressionBombWarning")  # Pillow's own names for images of too many pixels
 JPEG, SCAN = b"\xff\xd8", b"\xff\xda"
 MOST_SCANS = 64  # of a JPEG: each is a pass over all pixels, and a small file may hold thousands
 AT_ONCE = threading.BoundedSemaphore(2)  # images that are decoded at a time: each may take some hundred megabytes
@@ -46,17 +49,26 @@ def decoded(content: bytes, limits: ImageLimits) -> "Image":
     """
     if len(content) > limits.size:
         raise too_large(len(content), limits)
-    try:
+    with in_our_words(limits):
         return _decoded(content, limits)
-    except InvalidInputError:
+
+
+@contextmanager
+def in_our_words(limits: ImageLimits) -> Iterator[None]:
+    """Whatever goes wrong with an image, told without a word of the library that found it; that is in the log.
+
+    Raises:
+        InvalidInputError: If anything does.
+    """
+    try:
+        yield
+    except MillpondError:
         raise
     except MemoryError as error:
         raise InvalidInputError("there is not enough memory to read the image", parameter=PARAMETER) from error
     except Exception as error:  # noqa: BLE001  decoders raise what comes
-        from PIL import Image as images  # noqa: N813, PLC0415  it is here, or decoding would have ended before
-
-        logger.info("an image of %d bytes cannot be read: %r", len(content), error)
-        if isinstance(error, images.DecompressionBombError | images.DecompressionBombWarning):
+        logger.info("an image cannot be read: %r", error)
+        if type(error).__name__ in BOMBS:
             raise _too_many_pixels(limits) from None
         raise InvalidInputError(DAMAGED, parameter=PARAMETER) from None
 

@@ -20,6 +20,7 @@ from millpond_io.image_files import (
     ImageLimits,
     check_pixels,
     decoded,
+    in_our_words,
     too_large,
 )
 from millpond_io.image_patches import Patcher, Patches
@@ -64,7 +65,7 @@ class Images:
             message = f"At most 1 image(s) may be provided in one prompt; got {len(several)}"
             raise InvalidInputError(message, parameter=PARAMETER)
         content = self._content(several[0])
-        with AT_ONCE:
+        with AT_ONCE, in_our_words(_limits(several[0])):
             image = several[0] if content is None else decoded(content, _limits(several[0]))
             return self.patcher(as_image(image))
 

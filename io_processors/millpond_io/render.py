@@ -33,6 +33,7 @@ class Renderer:
         self.tokenizer = ctx.tokenizer
         self.lengths = Lengths(ctx)
         self.filling = filling_of(ctx)
+        self.modalities = ctx.model.modalities
         self.model = ctx.model.model
         vocab_size = ctx.config.get("vocab_size", ctx.config.of_text.get("vocab_size"))
         self.vocab_size: int | None = vocab_size if isinstance(vocab_size, int) else None
@@ -49,7 +50,9 @@ class Renderer:
             message = "The 'data' field is only supported for the 'plugin' pooling task."
             raise InvalidInputError(message, parameter="data")
         if prompt.multi_modal_data is not None:
-            message = f"the model {self.model!r} reads text alone, and the prompt has 'multi_modal_data'"
+            tasks = "the tasks 'embed' and 'token_embed' read images too, and this call"
+            who = f"the model {self.model!r}" if self.modalities == ("text",) else f"of {self.model!r}, {tasks}"
+            message = f"{who} reads text alone, and the prompt has 'multi_modal_data'"
             raise InvalidInputError(message, parameter="multi_modal_data")
         if prompt.text is not None:
             self._check_text(prompt.text)

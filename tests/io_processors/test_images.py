@@ -121,6 +121,13 @@ def test_messages_with_an_image(llm, expected):
     assert np.array_equal(embed(llm, message({"type": "text", "text": "water"})), embed(llm, "water"))
 
 
+def test_hosts_are_those_that_the_model_was_loaded_with(llm, folder):
+    refused(llm, of("http://localhost/a.png"), "may not be fetched from the host 'localhost'")
+    with LLM(str(folder), allowed_media_domains="localhost", num_workers=1) as other:
+        refused(other, of("http://localhost/a.png"), "its host is not on the public internet")
+        refused(other, message(part("http://localhost.test/a.png")), "may not be fetched from the host")
+
+
 def test_files_are_read_below_the_folder_that_is_allowed(folder, expected, tmp_path):
     (tmp_path / "a.png").write_bytes(saved())
     with LLM(str(folder), allowed_local_media_path=tmp_path, num_workers=1) as llm:
@@ -256,6 +263,19 @@ REFUSED = {
     "an array of two channels": (PIXELS[..., :2], "must be of uint8"),
     "an array of no pixels": (PIXELS[:0], "no pixels|expected"),
 }
+
+
+def test_what_a_library_says_of_an_image_is_not_passed_on(llm, monkeypatch, caplog):
+    def fail(*_, **__):
+        message = "decoder failed at 0x7f00"
+        raise ValueError(message)
+
+    caplog.set_level("INFO")
+    for name, image in (("convert", PICTURE), ("resize", PICTURE), ("convert", saved())):
+        with monkeypatch.context() as patched:
+            patched.setattr(Image.Image, name, fail)
+            refused(llm, of(image), "damaged")
+    assert "0x7f00" in caplog.text
 
 
 @pytest.mark.parametrize("case", REFUSED)

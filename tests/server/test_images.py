@@ -46,7 +46,9 @@ def allowed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(serving, folder, allowed):
-    with serving(str(folder), "--max-images", "3", "--allowed-local-media-path", str(allowed)) as running:
+    arguments = ["--max-images", "3", "--allowed-local-media-path", str(allowed)]
+    arguments += ["--allowed-media-domains", "localhost", "*.within.test"]
+    with serving(str(folder), *arguments) as running:
         yield running
 
 
@@ -134,6 +136,8 @@ def test_files_are_read_below_the_folder_that_is_allowed(http, allowed, vectors)
         ("http://169.254.169.254/latest/meta-data/", "may not be fetched from the host '169.254.169.254'"),
         ("https://example.org/a.png", "may not be fetched from the host 'example.org'"),
         ("http://127.0.0.1:8000/health", "may not be fetched from the host '127.0.0.1'"),
+        ("http://localhost/a.png", "its host is not on the public internet"),
+        ("http://localhost:8000/a.png", "from the ports 80"),
         ("http://a\\@b/", "the URL of an image must be"),
         ("ftp://example.org/a.png", "must begin with data:image"),
         ("/etc/passwd", "is no base64"),
