@@ -6,6 +6,8 @@ from typing import ClassVar
 from torch import nn
 
 from millpond.context import Context
+from millpond.errors import CheckpointError
+from millpond.loading.classification import LATE, stated_pooling
 from millpond_models.classifier import Classifier
 from millpond_models.layers.norm_head import NormHead
 from millpond_models.modernbert import ModernBertModel, norm_bias, norm_eps
@@ -22,7 +24,14 @@ class ModernBertClassifier(Classifier, ModernBertModel):
     ignored_weights: ClassVar[Sequence[str]] = (r"decoder\..*",)
 
     def build_classifier(self, ctx: Context) -> nn.Module:
-        """The head of the training and the classifier as one."""
+        """The head of the training and the classifier as one.
+
+        Raises:
+            CheckpointError: If config.json asks for the mean of the logits of tokens, which is EuroBERT's alone.
+        """
+        if stated_pooling(ctx.config) == LATE:
+            message = f"config.json: classifier_pooling {LATE!r} is not known of ModernBERT; known are 'cls', 'mean'"
+            raise CheckpointError(message)
         return NormHead(
             ctx,
             size=ctx.config.hidden_size,

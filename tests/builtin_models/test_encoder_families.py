@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_config, write_sentence_transformers
@@ -138,6 +139,28 @@ def test_a_masked_language_model_embeds_as_its_backbone(tmp_path, load, hidden, 
     assert worst(hidden(llm, [7, 8, 9]), [expected]) <= TOLERANCE
     with pytest.raises(InvalidInputError, match="64 tokens"):
         llm.embed([[7] * 65])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pairs_are_scored_as_by_a_cross_encoder(tmp_path, load, family):
+    """As mxbai-rerank does: one label, and its sigmoid; without a table of segments they say nothing."""
+    folder = tiny(f"{family}ForSequenceClassification", tmp_path, num_labels=1)
+    documents = ["the cat sat by the river", "no", "a small boat in the rain, under the bridge"]
+    model = importlib.import_module("sentence_transformers").CrossEncoder(str(folder), device="cpu")
+    wanted = model.predict([("what is the cat?", document) for document in documents])
+    scores = [output.outputs.score for output in load(folder).score("what is the cat?", documents)]
+    np.testing.assert_allclose(scores, wanted, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_command_line_gives_what_llm_gives(tmp_path, load, family):
+    folder = tiny(f"{family}Model", tmp_path / "model")
+    cli = importlib.import_module("millpond.cli")
+    done = CliRunner().invoke(cli.app, ["embed", "-m", str(folder), "--format", "jsonl", "the cat", "a river"])
+    assert done.exit_code == 0, done.stderr
+    told = [json.loads(line)["embedding"] for line in done.stdout.splitlines()]
+    expected = [output.outputs.array for output in load(folder).embed(["the cat", "a river"])]
+    np.testing.assert_allclose(told, expected, rtol=0, atol=1e-6)
 
 
 # --- of one family alone --------------------------------------------------------------------------------------------

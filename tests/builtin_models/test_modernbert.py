@@ -366,6 +366,7 @@ def test_the_first_token_is_pooled_unless_the_files_say_otherwise(tmp_path, load
             {"classifier_pooling": "max"},
             "classifier_pooling must be one of 'cls', 'bos', 'mean', 'late'; got 'max'",
         ),
+        (SEQUENCE, {"classifier_pooling": "late"}, "'late' is not known of ModernBERT; known are 'cls', 'mean'"),
         (SEQUENCE, {"classifier_bias": True}, r"missing \(1\): classifier\.dense\.bias"),
     ],
     ids=str,
