@@ -1,7 +1,7 @@
 """Who is compared: Millpond in its forms, sentence-transformers on each of its backends, and another server."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ class Contestant:
     Attributes:
         name: What it is called on the command line and in JSON files.
         label: What it is called in tables and charts.
-        engine: What a worker calls it: "millpond" or "sentence-transformers"; of a server alone, "infinity".
+        engine: What a worker calls it: "millpond", "sentence-transformers", "transformers"; "infinity" is a server's.
         environment: The file in peers/ that its environment is made from; None for the benchmark's own.
         form: The form of the model that it reads: "checkpoint", "onnx" or "openvino".
         options: What it is loaded with, beside the model.
@@ -37,6 +37,10 @@ class Contestant:
     def short_label(self) -> str:
         """The label where it is plain that a peer is meant: its backend."""
         return self.label.removeprefix("sentence-transformers").strip() or "torch"
+
+    def given(self, options: Mapping[str, Any]) -> "Contestant":
+        """The same, loaded with more options."""
+        return replace(self, options={**self.options, **options})
 
     @property
     def is_ours(self) -> bool:
@@ -106,8 +110,9 @@ ALL = (
     ),
 )
 INFINITY = Contestant(name="infinity", label="infinity", engine="infinity", environment="infinity")
+TRANSFORMERS = Contestant(name="transformers", label="transformers", engine="transformers", environment="torch")
 SERVERS = ("millpond", "millpond-int8", "infinity")  # who serves; the others embed offline
-BY_NAME: Mapping[str, Contestant] = {contestant.name: contestant for contestant in (*ALL, INFINITY)}
+BY_NAME: Mapping[str, Contestant] = {contestant.name: contestant for contestant in (*ALL, INFINITY, TRANSFORMERS)}
 LEFT_TO_FULL_RUNS = frozenset({"millpond-deterministic", "st-onnx", "st-onnx-int8"})
 REFERENCE = "st-torch"  # whose vectors the others' are compared with
 

@@ -71,19 +71,23 @@ def compare(
     }
 
 
-def agreements(vectors: Mapping[str, Vectors]) -> dict[str, dict[str, float]]:
+def agreements(vectors: Mapping[str, Vectors], to: str = REFERENCE) -> dict[str, dict[str, float]]:
     """The cosines of each one's vectors to the reference's: all are to compute the same.
+
+    Args:
+        vectors: The vectors of each contestant, [count, dim].
+        to: The contestant whose vectors the others' are compared with; the first, where it does not take part.
 
     Raises:
         SystemExit: If somebody computes something else.
     """
-    reference = vectors.get(REFERENCE, next(iter(vectors.values())))
+    reference = vectors.get(to, next(iter(vectors.values())))
     found: dict[str, dict[str, float]] = {}
     for name, own in vectors.items():
         alike = cosines(own, reference)
         found[name] = {"mean": float(alike.mean()), "min": float(alike.min())}
         if not found[name]["mean"] >= ALIKE:
-            raise SystemExit(f"{name} computes something else: the mean cosine to {REFERENCE} is {alike.mean():.3f}")
+            raise SystemExit(f"{name} computes something else: the mean cosine to {to} is {alike.mean():.3f}")
     return found
 
 

@@ -15,6 +15,8 @@ PEAK_SIZE = 2048  # rows and columns of the matrices that a CPU's peak is measur
 DEVICE_PEAK_SIZE = 8192
 BACKEND_PACKAGES = {"torch": ("torch",), "onnx": ("onnxruntime",), "openvino": ("openvino", "nncf")}
 OPENVINO_TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+LONGEST = 256  # tokens of a text, as MiniLM's limit
+BATCH_TOKENS = 1024  # as Millpond's by default
 WARM_UP = 3  # products before the clock is started
 
 
@@ -177,6 +179,56 @@ class SentenceTransformers(Engine):
         return timed_run(self.model[0], lambda: self.embed(texts))
 
 
+class Transformers(Engine):
+    """The class of transformers itself: texts sorted by length, in padded batches of as many tokens as Millpond's."""
+
+    packages = ("transformers", "torch")
+
+    def __init__(self, *, model: str) -> None:
+        import torch  # noqa: PLC0415
+        from tokenizers import Tokenizer  # noqa: PLC0415
+        from transformers import AutoModel  # noqa: PLC0415
+
+        self.torch = torch
+        self.tokenizer = Tokenizer.from_file(f"{model}/tokenizer.json")
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(LONGEST)
+        try:
+            self.model = AutoModel.from_pretrained(model, attn_implementation="sdpa").eval()
+        except ValueError:  # some have none
+            self.model = AutoModel.from_pretrained(model, attn_implementation="eager").eval()
+
+    @property
+    def precision(self) -> str:
+        """As the loaded model says."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    def tokenise(self, texts: list[str]) -> list[list[int]]:
+        """All at once."""
+        return [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
+
+    def embed(self, texts: list[str]) -> Vectors:
+        """The mean of each text's hidden states, of length 1."""
+        torch, ids = self.torch, self.tokenise(texts)
+        order = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
+        found: dict[int, Any] = {}
+        with torch.inference_mode():
+            while order:
+                length = len(ids[order[0]])
+                batch, order = order[: max(BATCH_TOKENS // length, 1)], order[max(BATCH_TOKENS // length, 1) :]
+                rows = torch.tensor([ids[place] + [self.padding] * (length - len(ids[place])) for place in batch])
+                mask = torch.tensor([[1] * len(ids[place]) + [0] * (length - len(ids[place])) for place in batch])
+                hidden = self.model(input_ids=rows, attention_mask=mask).last_hidden_state
+                means = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+                found |= zip(batch, torch.nn.functional.normalize(means).numpy(), strict=True)
+        return np.stack([found[place] for place in range(len(texts))])
+
+    @property
+    def padding(self) -> int:
+        """The id that stands where nothing does."""
+        return int(self.model.config.pad_token_id or 0)
+
+
 class Matrices(Engine):
     """Products of large square matrices: what the machine can give, measured in the same run."""
 
@@ -229,7 +281,7 @@ class Matrices(Engine):
 
 
 def load_engine(engine: str, **options: Any) -> Engine:
-    """An engine by its name: "millpond", "sentence-transformers" or "matrices".
+    """An engine by its name: "millpond", "sentence-transformers", "transformers" or "matrices".
 
     Raises:
         ValueError: If there is none of that name.
@@ -237,6 +289,7 @@ def load_engine(engine: str, **options: Any) -> Engine:
     kinds: dict[str, type[Engine]] = {
         "millpond": Millpond,
         "sentence-transformers": SentenceTransformers,
+        "transformers": Transformers,
         "matrices": Matrices,
     }
     if engine not in kinds:

@@ -14,7 +14,7 @@ from gpu import has_cuda
 from settings import RESULTS
 
 HERE = Path(__file__).parent
-QUESTIONS = ("embed_throughput", "latency", "memory", "int8_quality", "tokenisation")
+QUESTIONS = ("embed_throughput", "latency", "encoders", "memory", "int8_quality", "tokenisation")
 ON_LINUX = ("serve_throughput",)  # asks /proc
 
 

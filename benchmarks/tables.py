@@ -247,6 +247,23 @@ def tokenisation(result: Result) -> str:
     return f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}\n\n{table(head, rows)}"
 
 
+def encoders(result: Result) -> str:
+    """Texts a second of each encoder, and how many times as many as transformers' class."""
+    rows = (
+        [
+            f"`{row['architecture']}`, {label(row['contestant'])}",
+            spread(row["texts_per_cpu_second"]),
+            spread(row["texts_per_second"]),
+            spread(row["times_as_fast"], 2),
+            f"{row['cosine_to_reference']['mean']:.4f}",
+        ]
+        for row in result["rows"]
+    )
+    head = f"**{result['workload']}**: {count_of(result['texts'], 'text')}, {result['tokens']:,} tokens"
+    columns = ["", "texts / CPU s", "texts / s", "times transformers, by CPU", "cosine, mean"]
+    return "\n\n".join([head, contestants(result), table(columns, rows)])
+
+
 def gpu(result: Result) -> str:
     """Texts a second and utilisation, by precision."""
     rows = (
@@ -287,6 +304,7 @@ TABLES: Mapping[str, Callable[[Result], str]] = {
     "embed_throughput": throughput,
     "latency": latency,
     "serve_throughput": serving,
+    "encoders": encoders,
     "memory": memory,
     "int8_quality": int8_quality,
     "maxsim": maxsim,
