@@ -32,6 +32,7 @@ BACKLOG = 2048
 SIGNALLED = 128  # and the signal's number: what a program exits with that a signal has ended
 LAST_BYTES = 1.0  # seconds for answers to reach their clients
 STEP = 0.05  # seconds
+HANDSHAKES = 0.25  # seconds
 FIRST_REQUEST = 2.0  # seconds for a request on a connection that was made just before the end
 LOOKS = 100  # ticks of uvicorn, of 0.1 seconds each, between two looks at the files of a certificate
 FILES = 512  # descriptors beside those of connections
@@ -129,7 +130,8 @@ class Server(uvicorn.Server):
             server.close()
         for listening in sockets:
             listening.close()
-        await asyncio.sleep(STEP)  # until who was let in before is known here
+        # Until who was let in before is known here; those that agree on their encryption are so a little later.
+        await asyncio.sleep(HANDSHAKES if self._encryption else STEP)
         waiting = [connected for listening in own for connected in _accepted(listening)]
         await asyncio.gather(*map(self._take, waiting))
 
@@ -190,10 +192,14 @@ def bind_metrics(settings: Settings) -> tuple[socket.socket, str] | None:
     """The socket that metrics alone are read from, and its address; None if they are read with the rest.
 
     Raises:
+        ValueError: If it is the server's own.
         OSError: If the address is taken, or is none.
     """
     if settings.metrics_port is None:
         return None
+    if settings.uds is None and settings.metrics_port == settings.port != 0 and settings.metrics_host is None:
+        message = f"--metrics-port {settings.port} is the port of the server itself: metrics need another"
+        raise ValueError(message)
     listening, address = _bind_port(settings.metrics_host or settings.host, settings.metrics_port)
     return listening, f"http://{address}"
 

@@ -3,6 +3,10 @@
 import re
 
 import httpx2
+import pytest
+
+from millpond_server.run import bind_metrics
+from millpond_server.settings import Settings
 
 
 def test_metrics_are_on_their_own_port_alone_and_need_no_key(local):
@@ -38,3 +42,11 @@ def test_the_command_says_where_its_metrics_are(folder, serving):
         assert f"{running.address}/metrics" not in "".join(running.lines)
         assert "millpond_engine_up" in httpx2.get(metrics, timeout=30.0).text
     assert running.process.returncode == 0
+
+
+def test_the_port_of_the_server_itself_is_refused():
+    with pytest.raises(ValueError, match="--metrics-port 8000 is the port of the server itself"):
+        bind_metrics(Settings(metrics_port=8000))
+    listening, address = bind_metrics(Settings(metrics_port=0, host="127.0.0.1"))
+    listening.close()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
