@@ -1,13 +1,14 @@
 """The ASGI application of a server: the routes that its models can serve, mounted by their records."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from millpond.registry import Entry, Registry
 from millpond.specs import RouteSpec
@@ -24,6 +25,25 @@ WATCHED = frozenset({METRICS, "/live", "/health", "/ready", "/ping"})  # what th
 NAME = re.compile(r"(GET|POST|PUT|DELETE|HEAD) (/\S*)")
 
 
+class Application(Starlette):
+    """Starlette's application, and a table of the plain paths beside it: most requests need no search."""
+
+    def __init__(self, endpoints: Iterable[Endpoint], further: Iterable[Route] = ()) -> None:
+        endpoints = list(endpoints)
+        super().__init__(
+            routes=[*(Route(each.path, each, methods=[each.method]) for each in endpoints), *further],
+            exception_handlers={404: _not_found, 405: _not_allowed},
+        )
+        self._plain = {(each.method, each.path): each for each in endpoints if "{" not in each.path}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        endpoint = None
+        if scope["type"] == "http" and not scope.get("root_path"):
+            endpoint = self._plain.get((scope["method"], scope["path"]))
+        await (super().__call__ if endpoint is None else endpoint)(scope, receive, send)
+
+
 def build_app(registry: Registry, models: Models, settings: Settings, state: Any = None) -> Starlette:
     """The application: every route of the built-in plugins, and of those that were named, that a model can serve.
 
@@ -36,23 +56,18 @@ def build_app(registry: Registry, models: Models, settings: Settings, state: Any
         if settings.metrics_port is None or _path(entry) != METRICS
     ]
     endpoints = [Endpoint(entry, models, settings, state) for entry in entries]
-    routes = [Route(endpoint.path, endpoint, methods=[endpoint.method]) for endpoint in endpoints]
-    routes += page_routes(
-        describe(
-            entries,
-            guarded=bool(settings.api_keys or settings.api_key_file),
-            overload_status=settings.overload_status,
-        )
+    described = describe(
+        entries,
+        guarded=bool(settings.api_keys or settings.api_key_file),
+        overload_status=settings.overload_status,
     )
-    return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_allowed})
+    return Application(endpoints, page_routes(described))
 
 
 def build_watched(registry: Registry, models: Models, settings: Settings, state: Any) -> Starlette:
     """The application of a port for metrics: these, and whether the server lives."""
     entries = [entry for entry in mounted(registry, models, settings) if _path(entry) in WATCHED]
-    endpoints = [Endpoint(entry, models, settings, state) for entry in entries]
-    routes = [Route(endpoint.path, endpoint, methods=[endpoint.method]) for endpoint in endpoints]
-    return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_allowed})
+    return Application(Endpoint(entry, models, settings, state) for entry in entries)
 
 
 def _path(entry: Entry[RouteSpec]) -> str:

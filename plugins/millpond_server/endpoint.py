@@ -150,20 +150,25 @@ async def watched(made: Awaitable[Any], receive: Receive, *, seconds: float | No
         ClientGoneError: If the client goes away.
         TimeoutError: If its time is over.
     """
-    work = asyncio.ensure_future(made)
-    gone = asyncio.ensure_future(_gone(receive))
+    task, left = asyncio.current_task(), False
+
+    async def leave() -> None:
+        nonlocal left
+        await _gone(receive)
+        left = True
+        if task is not None:
+            task.cancel()
+
+    leaving = asyncio.ensure_future(leave())
     try:
-        done, _ = await asyncio.wait({work, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if work in done:
-            return work.result()
-        if gone in done:
-            raise ClientGoneError
-        raise TimeoutError
+        async with asyncio.timeout(seconds):
+            return await made
+    except asyncio.CancelledError:
+        if task is None or not left or task.uncancel():
+            raise  # the server wants it to end
+        raise ClientGoneError from None
     finally:
-        for task in (work, gone):
-            if not task.done():
-                task.cancel()
-        await asyncio.gather(work, gone, return_exceptions=True)
+        leaving.cancel()
 
 
 async def _gone(receive: Receive) -> None:

@@ -13,6 +13,7 @@ METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"}
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 TOKENS = (16, 64, 128, 256, 512, 1024, 1536, 2048, 4096, 8192, 16384, 32768)
 SEQUENCES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+STAGES = ("tokenise", "queue", "compute", "finish")
 UNKNOWN = "unknown"
 
 
@@ -37,13 +38,19 @@ class Metrics:
         self._duplicates = self._counter("duplicate_prompts", "Prompts computed with an equal one", "model")
         self._batch_tokens = self._histogram("batch_tokens", "Tokens of a batch", TOKENS, "model")
         self._batch_sequences = self._histogram("batch_sequences", "Prompts of a batch", SEQUENCES, "model")
+        self._of_answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._of_stages: dict[str, tuple[Histogram, ...]] = {}
         self._batch_seconds = self._histogram("batch_seconds", "How long a batch is computed", SECONDS, "model")
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
         known = method if method in METHODS else "OTHER"
-        self._requests.labels(route, known, str(status)).inc()
-        self._latency.labels(route).observe(seconds)
+        found = self._of_answers.get((route, known, status))
+        if found is None:  # looking up labels costs more than counting
+            found = (self._requests.labels(route, known, str(status)), self._latency.labels(route))
+            self._of_answers[route, known, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     def refused(self, reason: str) -> None:
         """Count a request that got no result; the reasons are words of this program."""
@@ -53,12 +60,18 @@ class Metrics:
         """Count what a request had computed."""
         if not stats.prompts or model not in self._models:
             return
-        self._stages.labels(model, "tokenise").observe(stats.tokenise_seconds)
-        self._stages.labels(model, "queue").observe(stats.queue_seconds)
-        self._stages.labels(model, "compute").observe(stats.compute_seconds)
-        self._stages.labels(model, "finish").observe(stats.finish_seconds)
-        self._truncated.labels(model).inc(stats.truncated)
-        self._duplicates.labels(model).inc(stats.duplicates)
+        found = self._of_stages.get(model)
+        if found is None:
+            found = self._of_stages[model] = tuple(self._stages.labels(model, stage) for stage in STAGES)
+            self._truncated.labels(model)  # so that they are told of from the first call on, as 0
+            self._duplicates.labels(model)
+        took = (stats.tokenise_seconds, stats.queue_seconds, stats.compute_seconds, stats.finish_seconds)
+        for stage, seconds in zip(found, took, strict=True):
+            stage.observe(seconds)
+        if stats.truncated:
+            self._truncated.labels(model).inc(stats.truncated)
+        if stats.duplicates:
+            self._duplicates.labels(model).inc(stats.duplicates)
 
     def of_batches(self, model: str) -> Callable[[Sequence[PoolingRequest], float], None]:
         """What takes note of the batches of a model's engine."""
