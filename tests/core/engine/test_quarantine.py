@@ -35,6 +35,7 @@ def test_what_failed_alone_is_blocked_for_so_many_seconds(kit, quarantine, clock
     clock.now += 1
     assert quarantine.seconds_left(kit.request([1, 2])) == 0.0
     assert len(quarantine) == 0
+    assert quarantine.seconds_left(kit.request([1, 2])) == 0.0
 
 
 def test_of_several_each_is_computed_alone_until_it_was_computed(kit, quarantine):
@@ -61,6 +62,14 @@ def test_without_seconds_nobody_is_kept(kit):
     quarantine = Quarantine()
     quarantine.accuse([kit.request([1])])
     assert (len(quarantine), quarantine.seconds_left(kit.request([1]))) == (0, 0.0)
+
+
+def test_who_is_not_in_it_pays_little_for_it(kit, quarantine, monkeypatch):
+    quarantine.accuse([kit.request([1])])
+    monkeypatch.setattr("millpond.engine.quarantine.fingerprint", None)
+    assert quarantine.seconds_left(kit.request([2])) == 0.0
+    quarantine.acquit([kit.request([2], results=[np.zeros(1)])])
+    assert len(quarantine) == 1
 
 
 def test_of_too_many_the_oldest_are_forgotten(kit, quarantine):
