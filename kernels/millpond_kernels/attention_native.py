@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from millpond.nn import Run
+from millpond.nn import DistanceBias, Run
 from millpond.nn.threads import op_threads
 from millpond_kernels.attention_sdpa import attend_run
 from millpond_kernels.native import FLOAT, INT, POINTER, capability, function
@@ -15,41 +15,71 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from millpond.nn import AttentionSpec, PackedBatch
+    from millpond.nn import AttentionBias, AttentionSpec, PackedBatch
 
 LONGEST = {"AVX512": 1024, "AVX2": 256}  # tokens; beyond, torch's kernel is as fast
+LONGEST_WITH_BIAS = 8192  # torch's wants a square of numbers for a bias, and takes four times as long
 FLOAT_BYTES = 4
 VECTOR = 16  # floats; the compiled code takes heads of whole vectors
 
 
-def attention(query: "Tensor", key: "Tensor", value: "Tensor", batch: "PackedBatch", spec: "AttentionSpec") -> "Tensor":
+def attention(
+    query: "Tensor",
+    key: "Tensor",
+    value: "Tensor",
+    batch: "PackedBatch",
+    spec: "AttentionSpec",
+    bias: "AttentionBias | None" = None,
+) -> "Tensor":
     """The op ``attention``; see ``attention_reference`` for its arguments."""
-    return _attention("millpond_attention", query, key, value, batch, spec)
+    values = _values(bias, query, batch.max_length)
+    longest = 0 if bias is not None and values is None else _longest_run(query, key, value, spec)
+    compiled = [run for run in batch.runs if run.length <= longest]
+    output = torch.empty_like(query, memory_format=torch.contiguous_format)
+    if compiled:
+        _attend("millpond_attention", query, key, value, compiled, spec.scale, output, (values,))
+    if len(compiled) < len(batch.runs):
+        others = [run for run in batch.runs if run.length > longest]
+        _attend_others(query, key, value, others, spec, output, bias)
+    return output
 
 
 def attention_int8(
     query: "Tensor", key: "Tensor", value: "Tensor", batch: "PackedBatch", spec: "AttentionSpec"
 ) -> "Tensor":
     """The op ``attention`` with products in 8-bit integers; see ``attention_reference`` for its arguments."""
-    return _attention("millpond_attention_int8", query, key, value, batch, spec)
-
-
-def _attention(
-    name: str, query: "Tensor", key: "Tensor", value: "Tensor", batch: "PackedBatch", spec: "AttentionSpec"
-) -> "Tensor":
-    output = torch.empty_like(query, memory_format=torch.contiguous_format)
     longest = _longest_run(query, key, value, spec)
-    compiled = [run for run in batch.runs if _is_compiled(run, longest)]
+    compiled = [run for run in batch.runs if run.length <= longest and not run.hidden]
+    output = torch.empty_like(query, memory_format=torch.contiguous_format)
     if compiled:
-        _attend(name, query, key, value, compiled, spec.scale, output)
-    for run in batch.runs if len(compiled) < len(batch.runs) else ():
-        for one in () if _is_compiled(run, longest) else _one_by_one(run):
-            output[one.start : one.stop] = attend_run(query, key, value, one, spec)
+        _attend("millpond_attention_int8", query, key, value, compiled, spec.scale, output)
+    if len(compiled) < len(batch.runs):
+        others = [run for run in batch.runs if run.length > longest or run.hidden]
+        _attend_others(query, key, value, others, spec, output)
     return output
 
 
-def _is_compiled(run: "Run", longest: int) -> bool:
-    return run.length <= longest and not run.hidden
+def _values(bias: "AttentionBias | None", query: "Tensor", length: int) -> "Tensor | None":
+    """The numbers of a bias as the compiled code takes them, [heads, 2 * n - 1]; None if it cannot."""
+    if not isinstance(bias, DistanceBias):
+        return None
+    values = bias.values
+    fits = values.is_cpu and values.size(0) == query.size(1) and bias.middle >= length - 1 and values.size(1) % 2
+    return values.float().contiguous() if fits else None
+
+
+def _attend_others(
+    query: "Tensor",
+    key: "Tensor",
+    value: "Tensor",
+    runs: "list[Run]",
+    spec: "AttentionSpec",
+    output: "Tensor",
+    bias: "AttentionBias | None" = None,
+) -> None:
+    for run in runs:
+        for one in _one_by_one(run):
+            output[one.start : one.stop] = attend_run(query, key, value, one, spec, bias)
 
 
 def _one_by_one(run: "Run") -> "Iterator[Run]":
@@ -67,15 +97,25 @@ def _longest_run(query: "Tensor", key: "Tensor", value: "Tensor", spec: "Attenti
     aligned = key.shape == value.shape == (query.size(0), key.size(1), head_dim) and heads % key.size(1) == 0
     if spec.causal or not aligned or head_dim % VECTOR:
         return 0
-    return _longest() if spec.window is None else min(_longest(), spec.window)
+    longest = _longest() if spec.bias is None else LONGEST_WITH_BIAS
+    return longest if spec.window is None else min(longest, spec.window)
 
 
 def _attend(
-    name: str, query: "Tensor", key: "Tensor", value: "Tensor", runs: "list[Run]", scale: float, output: "Tensor"
+    name: str,
+    query: "Tensor",
+    key: "Tensor",
+    value: "Tensor",
+    runs: "list[Run]",
+    scale: float,
+    output: "Tensor",
+    biases: "tuple[Tensor | None, ...]" = (),
 ) -> None:
+    """Call the compiled code; with biases, one or none, that which takes them, and knows hidden tokens."""
     heads, head_dim = query.shape[1:]
     kv_heads = key.size(1)
-    attend, scratch_size = _functions(name)
+    attend, scratch_size = _functions(name, takes_bias=bool(biases))
+    added = [(0, 0) if values is None else (values.data_ptr(), values.size(1)) for values in biases]
     threads = op_threads()
     scratch = torch.empty(threads * scratch_size(max(run.length for run in runs), head_dim), dtype=torch.uint8)
     places = [(x.data_ptr(), x.stride(0)) for x in (query, key, value, output)]
@@ -94,6 +134,7 @@ def _attend(
             results,
             scratch.data_ptr(),
             threads,
+            *((run.attended, *added[0]) if added else ()),
         )
 
 
@@ -103,6 +144,7 @@ def _longest() -> int:
 
 
 @cache
-def _functions(name: str) -> "tuple[Callable[..., None], Callable[[int, int], int]]":
-    attend = function(name, *[POINTER] * 3, *[INT] * 8, FLOAT, POINTER, POINTER, INT)
+def _functions(name: str, *, takes_bias: bool) -> "tuple[Callable[..., None], Callable[[int, int], int]]":
+    more = (INT, POINTER, INT) if takes_bias else ()
+    attend = function(name, *[POINTER] * 3, *[INT] * 8, FLOAT, POINTER, POINTER, INT, *more)
     return attend, function(f"{name}_scratch", INT, INT, returns=INT)

@@ -21,7 +21,7 @@ def register_kernels() -> Iterator[KernelSpec]:
         name="attention.native",
         target="millpond_kernels.attention_native:attention",
         summary="compiled, for short sequences; longer ones go to attention.sdpa",
-        serves=("hidden_tokens",),
+        serves=("distance_bias", "hidden_tokens"),
     )
     yield native(
         name="attention.int8_native",

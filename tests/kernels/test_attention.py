@@ -145,6 +145,25 @@ def test_few_queries_at_a_time_give_what_all_of_them_do(monkeypatch):
         assert (found - expected).abs().max() <= 1e-5, setting
 
 
+@pytest.mark.skipif(not native.is_available(), reason="needs the compiled kernels")
+@pytest.mark.parametrize("shape", ["fits", "too short", "of other heads"])
+def test_compiled_code_adds_biases_however_long_a_text_is(monkeypatch, shape):
+    """Longer ones than it takes else; a bias that would be read beyond its end goes to torch, which says so."""
+    lengths, attended, spec = (1100, 7), (900, 7), AttentionSpec(scale=SCALE, bias="distance")
+    states = random_states(lengths, heads=2, kv_heads=1, head_dim=16)
+    columns = {"too short": 2 * 1099 - 1}.get(shape, 2 * 1101 - 1)
+    values = torch.randn(1 if shape == "of other heads" else 2, columns, generator=torch.Generator().manual_seed(4))
+    batch, bias = hiding(lengths, attended), DistanceBias(values)
+    if shape == "too short":
+        with pytest.raises(RuntimeError):
+            attention_native.attention(*states, batch, spec, bias)
+        return
+    if shape == "fits":
+        monkeypatch.setattr(attention_native, "attend_run", None)  # which is not called
+    found = attention_native.attention(*states, batch, spec, bias)
+    assert (found - attention_reference.attention(*states, batch, spec, bias)).abs().max() <= 1e-5
+
+
 def test_a_single_token_attends_to_itself(backend):
     query, key, value = random_states((1,), head_dim=16)
     for spec in (AttentionSpec(scale=SCALE), AttentionSpec(scale=SCALE, causal=True, window=0)):

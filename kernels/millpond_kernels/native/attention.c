@@ -5,6 +5,8 @@
 
 enum { LEAST = 1 << 16 }; /* multiply-and-adds of a part, some microseconds */
 
+#define LOG2_E 1.44269504088896341f
+
 /* `rows` queries against `vectors` vectors of keys that lie transposed: [head_dim, stride]. */
 INLINE void score_tile(const float *query, int64_t query_stride, const float *keys, int64_t stride, int64_t head_dim,
                        float scale, float *scores, int rows, int vectors) {
@@ -34,6 +36,13 @@ INLINE void score(const float *query, int64_t query_stride, const float *keys, i
         score_tile(query, query_stride, keys + k, stride, head_dim, scale, scores + k, rows, 2);
     if (COLUMNS > 3 && vectors == 3)
         score_tile(query, query_stride, keys + k, stride, head_dim, scale, scores + k, rows, 3);
+}
+
+/* Adds to a row of scores what belongs to the distance of each key; scores are powers of two, and so must this be. */
+INLINE void add_bias(float *scores, const float *bias, int64_t length) {
+    int64_t k = 0;
+    for (; k + WIDTH <= length; k += WIDTH) store(scores + k, load(scores + k) + load(bias + k) * LOG2_E);
+    for (; k < length; k++) scores[k] += bias[k] * LOG2_E;
 }
 
 /* Softmax of one row in place, without the division: returns what to divide by. */
@@ -87,8 +96,8 @@ INLINE void mix(const float *weights, int64_t stride, const float *totals, const
 
 /* The sequences' rows, and where they are worked on. */
 struct attention {
-    const float *query, *keys, *values;
-    int64_t query_stride, output_stride, length, stride, head_dim;
+    const float *query, *keys, *values, *bias; /* bias: of a token and itself, behind it of the keys behind it; or NULL */
+    int64_t query_stride, output_stride, rows, length, stride, head_dim; /* rows: of queries, length: of keys */
     float scale, *scores, *output; /* the scale holds log2(e) too: powers are those of two */
 };
 
@@ -96,6 +105,8 @@ INLINE void attend_rows(const struct attention *a, int64_t row, int rows) {
     const float *query = a->query + row * a->query_stride;
     float totals[ROWS];
     score(query, a->query_stride, a->keys, a->stride, a->head_dim, a->scale, a->scores, rows);
+    if (a->bias)
+        for (int r = 0; r < rows; r++) add_bias(a->scores + r * a->stride, a->bias - row - r, a->length);
     UNROLL for (int r = 0; r < rows; r++) totals[r] = exponentiate(a->scores + r * a->stride, a->length, a->stride);
     mix(a->scores, a->stride, totals, a->values, a->head_dim, a->length, a->output + row * a->output_stride,
         a->output_stride, rows);
@@ -104,9 +115,9 @@ INLINE void attend_rows(const struct attention *a, int64_t row, int rows) {
 /* One head of one sequence. The last rows go one or two at a time: a block of more would need a function for each. */
 static void attend_head(const struct attention *a) {
     int64_t row = 0;
-    for (; row + ROWS <= a->length; row += ROWS) attend_rows(a, row, ROWS);
-    for (; row + 2 <= a->length; row += 2) attend_rows(a, row, 2);
-    if (row < a->length) attend_rows(a, row, 1);
+    for (; row + ROWS <= a->rows; row += ROWS) attend_rows(a, row, ROWS);
+    for (; row + 2 <= a->rows; row += 2) attend_rows(a, row, 2);
+    if (row < a->rows) attend_rows(a, row, 1);
 }
 
 /* A head's keys become [head_dim, stride], with zeros behind the last. */
@@ -135,8 +146,8 @@ INLINE void fetch(const float *rows, int64_t stride, int64_t length, int64_t hea
 
 /* Sequences of one length that lie end to end. */
 struct sequences {
-    const float *query, *key, *value;
-    int64_t query_stride, key_stride, value_stride, length, heads, kv_heads, head_dim;
+    const float *query, *key, *value, *bias;
+    int64_t query_stride, key_stride, value_stride, length, attended, heads, kv_heads, head_dim, bias_stride;
     float scale, *output;
     char *scratch;
 };
@@ -145,27 +156,28 @@ struct sequences {
  * the cache. */
 static void attend(const void *job, int64_t start, int64_t stop, int64_t thread) {
     const struct sequences *s = job;
-    const int64_t shared = s->heads / s->kv_heads, length = s->length, head_dim = s->head_dim;
-    const int64_t stride = whole_vectors(length), output_stride = s->heads * head_dim;
+    const int64_t shared = s->heads / s->kv_heads, length = s->length, seen = s->attended, head_dim = s->head_dim;
+    const int64_t stride = whole_vectors(seen), output_stride = s->heads * head_dim;
     float *keys = (float *)(s->scratch + thread * millpond_attention_scratch(length, head_dim));
     float *values = keys + head_dim * stride;
     struct attention a = {.keys = keys, .values = values, .query_stride = s->query_stride,
-                          .output_stride = output_stride, .length = length, .stride = stride, .head_dim = head_dim,
-                          .scale = s->scale * 1.44269504088896341f, .scores = values + head_dim * length};
+                          .output_stride = output_stride, .rows = length, .length = seen, .stride = stride,
+                          .head_dim = head_dim, .scale = s->scale * LOG2_E, .scores = values + head_dim * seen};
     for (int64_t place = start; place < stop; place++) {
         const int64_t token = place / s->kv_heads * length, column = place % s->kv_heads * head_dim;
-        transpose_keys(s->key + token * s->key_stride + column, s->key_stride, length, head_dim, keys, stride);
-        for (int64_t k = 0; k < length; k++)
+        transpose_keys(s->key + token * s->key_stride + column, s->key_stride, seen, head_dim, keys, stride);
+        for (int64_t k = 0; k < seen; k++)
             memcpy(values + k * head_dim, s->value + (token + k) * s->value_stride + column, sizeof(float) * head_dim);
         if (place + 1 < stop) { /* rows lie far apart, and no processor guesses the next one */
             const int64_t then = (place + 1) / s->kv_heads * length, next = (place + 1) % s->kv_heads * head_dim;
             fetch(s->query + then * s->query_stride + next * shared, s->query_stride, length, head_dim);
-            fetch(s->key + then * s->key_stride + next, s->key_stride, length, head_dim);
-            fetch(s->value + then * s->value_stride + next, s->value_stride, length, head_dim);
+            fetch(s->key + then * s->key_stride + next, s->key_stride, seen, head_dim);
+            fetch(s->value + then * s->value_stride + next, s->value_stride, seen, head_dim);
         }
         for (int64_t head = 0; head < shared; head++) {
             a.query = s->query + token * s->query_stride + column * shared + head * head_dim;
             a.output = s->output + token * output_stride + column * shared + head * head_dim;
+            if (s->bias) a.bias = s->bias + (place % s->kv_heads * shared + head) * s->bias_stride + s->bias_stride / 2;
             attend_head(&a);
         }
     }
@@ -175,16 +187,18 @@ static void attend(const void *job, int64_t start, int64_t stop, int64_t thread)
  *
  * query, key, value: rows of one token each, `*_stride` floats apart, its heads side by side; head_dim is a multiple of
  * WIDTH. output: [sequences * length, heads, head_dim] without gaps. scratch: millpond_attention_scratch() bytes for each
- * thread.
+ * thread. attended: how many of a sequence's first keys count. bias: [heads, bias_stride], added to scaled products: in
+ * the middle that of a token and itself, behind it those of the keys behind it; or NULL.
  */
 void millpond_attention(const float *query, const float *key, const float *value, int64_t query_stride,
                         int64_t key_stride, int64_t value_stride, int64_t sequences, int64_t length, int64_t heads,
-                        int64_t kv_heads, int64_t head_dim, float scale, float *output, char *scratch,
-                        int64_t threads) {
+                        int64_t kv_heads, int64_t head_dim, float scale, float *output, char *scratch, int64_t threads,
+                        int64_t attended, const float *bias, int64_t bias_stride) {
     const struct sequences all = {.query = query, .key = key, .value = value, .query_stride = query_stride,
                                   .key_stride = key_stride, .value_stride = value_stride, .length = length,
                                   .heads = heads, .kv_heads = kv_heads, .head_dim = head_dim, .scale = scale,
-                                  .output = output, .scratch = scratch};
+                                  .output = output, .scratch = scratch, .attended = attended, .bias = bias,
+                                  .bias_stride = bias_stride};
     millpond_in_parts(attend, &all, sequences * kv_heads,
-                      part_size(2 * length * length * head_dim * heads / kv_heads, LEAST), threads);
+                      part_size(2 * length * attended * head_dim * heads / kv_heads, LEAST), threads);
 }
