@@ -30,7 +30,6 @@ class EuroBertForSequenceClassification(Classifier, EuroBertModel):
         (r"dense\.(weight|bias)", r"classifier.dense.\1"),
         (r"(?:classifier|out_proj)\.(weight|bias)", r"classifier.output.\1"),
     )
-    classifier: DenseHead
 
     def build_classifier(self, ctx: Context) -> nn.Module:
         """Both maps as one head."""
@@ -39,10 +38,11 @@ class EuroBertForSequenceClassification(Classifier, EuroBertModel):
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The pooler of a task; where config.json says nothing, the classifier is late."""
-        pooler = super().build_pooler(ctx, task)
-        if task != "classify" or stated_pooling(ctx.config) not in (None, LATE):
+        pooler, head = super().build_pooler(ctx, task), self.classifier
+        late = task == "classify" and stated_pooling(ctx.config) in (None, LATE)
+        if not late or not isinstance(head, DenseHead):
             return pooler
-        return Late(self.classifier, self.classifier_pooler(ctx, task, self.classifier.output))
+        return Late(head, self.classifier_pooler(ctx, task, head.output))
 
 
 class EuroBertForTokenClassification(Classifier, EuroBertModel):
