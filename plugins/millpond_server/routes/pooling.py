@@ -48,5 +48,5 @@ async def _by_plugin(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Plug
     if request.task not in (None, "plugin"):
         message = "The 'data' field is only supported for the 'plugin' pooling task."
         raise ApiError(400, message, parameter="data", reason="invalid")
-    outputs = await llm.encode({"data": request.data}, pooling_task="plugin", priority=request.priority)
+    outputs = await llm.encode({"data": request.data}, pooling_task="plugin", priority=request.priority + call.priority)
     return PluginResponse(request_id=call.id("pooling"), created_at=call.created, data=outputs[0].outputs)
