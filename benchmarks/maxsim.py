@@ -3,7 +3,7 @@
 python benchmarks/maxsim.py [--short] [--rounds N] [--texts N] [--output FOLDER]
 
 Both score the same vectors, in this process and in turns, with one thread: a query of 32 tokens and 1,000 documents of
-20 to 300, 128 dimensions. Millpond's are arrays, as its models give them, and are copied end to end by what is measured;
+20 to 300, 128 dimensions. Millpond's are arrays, as its models give them, which are copied end to end meanwhile;
 its peer's are tensors. The peer is the sentence-transformers of this environment.
 """
 

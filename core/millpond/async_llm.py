@@ -288,7 +288,8 @@ class AsyncLLM:
         refused = next((job.error for job in jobs if job.error is not None), None)
         if refused is not None and call.raises:
             raise refused
-        await self._compute([request for job in jobs for request in job.requests], priority, stats)
+        waiting = [request for job in jobs for request in job.requests if not request.is_ready]
+        await self._compute(waiting, priority, stats)
         began = perf_counter()
         is_quick = processor.quick and len(items) <= FEW
         finish = partial(self._finish, call, processor, items, jobs, places)

@@ -225,6 +225,7 @@ class ModelConfig:
         io_processor_plugin: The name of the IO processor that serves the task "plugin"; None for none.
         similarity: The name of the similarity that its embeddings are compared by, as the checkpoint says.
         late_interaction: How it reads queries and documents, if it is one of ColBERT's kind; else None.
+        query_table: The folder with the weights by which queries are embedded without the model; None for none.
         modalities: What it reads, such as ``("text", "image")``.
     """
 
@@ -248,7 +249,13 @@ class ModelConfig:
     io_processor_plugin: str | None = None
     similarity: str | None = None
     late_interaction: LateInteraction | None = None
+    query_table: str | None = None
     modalities: tuple[str, ...] = ("text",)
+
+    @property
+    def tells_sides(self) -> bool:
+        """Whether it reads queries and documents in different ways."""
+        return self.late_interaction is not None or self.query_table is not None
 
     @property
     def labels(self) -> tuple[str, ...]:

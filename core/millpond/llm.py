@@ -528,10 +528,10 @@ class LLM:
 
     def _start(self, jobs: list[Job]) -> Iterator[Job]:
         """Let the requests of jobs wait, longest first; the jobs that need no computing have ended."""
-        requests = [request for job in jobs for request in job.requests]
+        requests = [request for job in jobs for request in job.requests if not request.is_ready]
         for request in sorted(requests, key=lambda request: -request.num_tokens):
             self._engine.add(request)
-        yield from (job for job in jobs if not job.requests)
+        yield from (job for job in jobs if all(request.is_ready for request in job.requests))
 
     def _has_room(self) -> bool:
         """Whether so little waits that the next window may be let in: memory stays bounded."""

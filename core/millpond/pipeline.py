@@ -177,7 +177,7 @@ class Pipeline:
                 job.error = _located(requests, job.index)
                 continue
             job.requests = requests
-            job.left = len(requests)
+            job.left = sum(not request.is_ready for request in requests)
             for request in requests:
                 request.owner = job
         return jobs

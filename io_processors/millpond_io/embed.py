@@ -19,6 +19,7 @@ from millpond_io.image_prompts import ImagePrompts
 from millpond_io.image_settings import reads_images
 from millpond_io.images import GROUP
 from millpond_io.late_interaction import input_type, readers, token_pooling
+from millpond_io.query_table import by_table, query_table
 from millpond_io.render import Rendered
 from millpond_io.text import TextProcessor
 from millpond_io.token_pooling import POOL_FACTOR, pooled
@@ -35,6 +36,7 @@ class EmbedProcessor(TextProcessor):
         super().__init__(ctx)
         self.size = ctx.model.embedding_size
         self.readers = readers(ctx)
+        self.table = None if ctx.task_spec.per_token else query_table(ctx)
         self.images = ImagePrompts(ctx) if reads_images(ctx) else None
         self.num_joined = len(ctx.pooling_type("embed").split(JOINED_BY)) if "embed" in ctx.tasks else 1
         if ctx.task_spec.per_token and ctx.projector is None and self.size is not None:
@@ -58,7 +60,7 @@ class EmbedProcessor(TextProcessor):
                 f"{POOL_FACTOR} is for 'token_embed', which gives a vector a token; {self.task!r} gives one a text"
             )
             raise InvalidInputError(message, parameter=POOL_FACTOR)
-        if asked is not None and asked not in self.readers:
+        if asked is not None and asked not in self.readers and self.table is None:
             message = (
                 f"input_type={asked!r} is for 'token_embed' of models whose files say how queries and documents "
                 f"are read, as ColBERT's do; {self.ctx.model.model!r} as {self.task!r} knows neither"
@@ -80,11 +82,17 @@ class EmbedProcessor(TextProcessor):
 
     def _with_prompt(self, item: tuple[Prompt, PoolingParams]) -> tuple[Prompt, PoolingParams] | InvalidInputError:
         found = super()._with_prompt(item)
+        table = by_table(self.table, item[1])
+        if table is not None and not isinstance(found, InvalidInputError):
+            return table.prepared(found[0]), found[1]
         kind = None if isinstance(found, InvalidInputError) or not self.readers else input_type(found[1])
         return found if kind is None or isinstance(found, InvalidInputError) else self.readers[kind].prepared(*found)
 
     def requests(self, rendered: Rendered, params: PoolingParams, first: int) -> list[PoolingRequest]:
         """One request of a prompt; of one that is too long and to be embedded in pieces, one of each piece."""
+        table = by_table(self.table, params)
+        if table is not None:
+            return [table.request(rendered, self.task, params)]
         kind = input_type(params) if self.readers else None
         if kind is not None:
             side = self.readers[kind].read(rendered)

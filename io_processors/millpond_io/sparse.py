@@ -9,9 +9,12 @@ from millpond.config import JOINED_BY
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import InvalidInputError
+from millpond.inputs import Prompt
 from millpond.outputs import SparseEmbeddingOutput
 from millpond.params import PoolingParams
-from millpond_io.late_interaction import INPUT_TYPE
+from millpond_io.late_interaction import INPUT_TYPE, input_type
+from millpond_io.query_table import by_table, query_table
+from millpond_io.render import Rendered
 from millpond_io.text import TextProcessor
 
 RETURN_TOKENS, MOST = "return_tokens", "max_active_dims"
@@ -42,6 +45,7 @@ class SparseProcessor(TextProcessor):
         self.size: int | None = size if isinstance(size, int) else None
         self.ends = tuple(ctx.config.get(f"{role}_token_id") for role in ("bos", "eos"))
         self.unweighed = _ids_of_roles(ctx)
+        self.table = query_table(ctx)
 
     @classmethod
     def refusal(cls, ctx: Context) -> str | None:
@@ -52,8 +56,24 @@ class SparseProcessor(TextProcessor):
         """What was asked, completed and checked."""
         completed = self.completed(given, supported=("use_activation",))
         extra = completed.extra_kwargs or {}
-        _check_extra(extra, self.ctx.model.model)
+        if self.table is None and input_type(completed) is not None:
+            message = f"{INPUT_TYPE}={extra[INPUT_TYPE]!r}: {self.ctx.model.model!r} reads queries and documents alike"
+            raise InvalidInputError(message, parameter=INPUT_TYPE)
+        _check_extra(extra)
         return completed.model_copy(update={"extra_kwargs": {**extra, AS_TERMS: True}})
+
+    def _with_prompt(self, item: tuple[Prompt, PoolingParams]) -> tuple[Prompt, PoolingParams] | InvalidInputError:
+        found, table = super()._with_prompt(item), by_table(self.table, item[1])
+        if table is None or isinstance(found, InvalidInputError):
+            return found
+        return table.prepared(found[0]), found[1]
+
+    def requests(self, rendered: Rendered, params: PoolingParams, first: int) -> list[PoolingRequest]:
+        """One request of a prompt; that of a query has its result, where queries are embedded without the model."""
+        table = by_table(self.table, params)
+        if table is None:
+            return super().requests(rendered, params, first)
+        return [table.request(rendered, self.task, params)]
 
     def result(
         self, array: NDArray[np.float32], wanted: Representation, request: PoolingRequest
@@ -116,17 +136,14 @@ def _ids_of_roles(ctx: Context) -> NDArray[np.int64]:
     return np.array(sorted(id_ for id_ in said if isinstance(id_, int)), dtype=np.int64)
 
 
-def _check_extra(extra: Mapping[str, object], model: str) -> None:
+def _check_extra(extra: Mapping[str, object]) -> None:
     """Refuse what sparse vectors know nothing of.
 
     Raises:
         InvalidInputError: If there is something; names it.
     """
-    for name, value in extra.items():
-        if name == INPUT_TYPE:
-            message = f"{INPUT_TYPE}={value!r}: {model!r} reads queries and documents alike"
-            raise InvalidInputError(message, parameter=INPUT_TYPE)
-        if name not in KNOWN:
+    for name in extra:
+        if name not in (*KNOWN, INPUT_TYPE):
             message = f"embed_sparse knows no {name!r}; there are: {', '.join(KNOWN)}"
             raise InvalidInputError(message, parameter="extra_kwargs")
     most, tokens = extra.get(MOST), extra.get(RETURN_TOKENS)

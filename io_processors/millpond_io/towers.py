@@ -66,7 +66,8 @@ class Towers:
     def __init__(self, ctx: Context, task: str) -> None:
         self.ctx = ctx
         self.inner = ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task)
-        self.reads_sides = task == "token_embed" and ctx.model.late_interaction is not None
+        late, table = ctx.model.late_interaction is not None, ctx.model.query_table is not None
+        self.reads_sides = (task == "token_embed" and late) or (task == "embed" and table)
         self.score: Callable[[Pairs], Iterator[float]] = cosines if task == "embed" else MaxSim(ctx)
 
     def split(self, queries: Sequence[str], documents: Sequence[str]) -> list[object]:

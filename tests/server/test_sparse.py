@@ -113,3 +113,10 @@ def test_explain_tells_the_terms_and_what_they_add(post, weights):
     assert [len(item["terms"]) for item in few["data"]] == [2, 2]
     names = dict(zip(weights[0].indices.tolist(), weights[0].tokens, strict=True))
     assert [term["token"] for term in few["query_terms"]] == [names[token] for token, _ in weights[0].top(2)]
+
+
+@pytest.mark.parametrize(
+    "said", [{"input_type": "query"}, {"input_type": "search_document"}, {"is_query": True}], ids=str
+)
+def test_a_model_that_tells_no_sides_does_not_mind_them(post, said):
+    assert post("/embed_sparse", inputs=TEXTS, **said) == post("/embed_sparse", inputs=TEXTS)

@@ -38,6 +38,7 @@ class PoolingRequest:
         group: Only requests of one group share a batch.
         priority: A lower one is served first.
         note: What the IO processor must know again when it sees the results.
+        is_ready: Whether the IO processor made the results too: there is nothing for the engine to do.
         num_dropped_tokens: How many tokens truncation cut off.
         whole: The ids of the whole prompt, [num_tokens], where several requests are made of it; else None.
         owner: What the pipeline must know again.
@@ -58,6 +59,7 @@ class PoolingRequest:
     group: str = "text"
     priority: int = 0
     note: object = None
+    is_ready: bool = False
     num_dropped_tokens: int = 0
     whole: "NDArray[np.int64] | None" = None
     owner: Any = None

@@ -148,6 +148,7 @@ class Resolution:
             io_processor_plugin=self.io_processor_plugin,
             similarity=files.similarity,
             late_interaction=self.late_interaction,
+            query_table=None if files.query_table is None else str(files.query_table.path),
             modalities=self.architecture.spec.modalities,
         )
 

@@ -23,6 +23,8 @@ STATIC = "StaticEmbedding"  # a table of tokens, and their mean
 WITH_WEIGHTS = (*TRANSFORMERS, STATIC)
 BEFORE_POOLING = (*TRANSFORMERS, "Dropout")
 AFTER_POOLING = ("Dense", "Normalize", "Dropout")
+ROUTER, QUERY_TABLE = "Router", "SparseStaticEmbedding"
+QUERY, DOCUMENT = "query", "document"
 POOLED = "sentence_embedding"
 POOLING_TYPES = {
     "cls": "CLS",
@@ -83,6 +85,8 @@ class SentenceTransformersFiles:
         similarity: The name of the similarity the model was trained for.
         model_type: What kind of model the folder says it is, such as ``SparseEncoder``.
         activation_fn: The dotted name of the activation of a CrossEncoder's scores.
+        query_table: The module that queries are embedded by without the model, by a weight of each token; None where
+            they go through the model too.
     """
 
     modules: tuple[Module, ...] = ()
@@ -98,6 +102,7 @@ class SentenceTransformersFiles:
     similarity: str | None = None
     model_type: str | None = None
     activation_fn: str | None = None
+    query_table: Module | None = None
 
     @property
     def transformer_path(self) -> Path | None:
@@ -112,7 +117,7 @@ class SentenceTransformersFiles:
 
 def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
     """Read modules.json, the files it names, and the files beside it."""
-    modules = _read_modules(folder)
+    modules, query_table = _routed(_read_modules(folder))
     pooling = next((module for module in modules if module.type in {"Pooling", STATIC}), None)
     if pooling is not None:
         _check_chain(modules, modules.index(pooling), folder / "modules.json")
@@ -140,6 +145,7 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
         similarity=_text(settings.get("similarity_fn_name")),
         model_type=_text(settings.get("model_type")),
         activation_fn=_text(settings.get("activation_fn")),
+        query_table=query_table,
     )
 
 
@@ -152,6 +158,39 @@ def _read_modules(folder: Path) -> tuple[Module, ...]:
         message = f"{path} should hold a list of objects with 'idx', 'name', 'path' and 'type'"
         raise CheckpointError(message)
     return tuple(_read_module(folder, line, path) for line in sorted(lines, key=_place))
+
+
+def _routed(modules: tuple[Module, ...]) -> tuple[tuple[Module, ...], Module | None]:
+    """The modules that documents go through, and the one that embeds queries without a model, of a Router's folder.
+
+    Raises:
+        CheckpointError: If the Router does something else.
+    """
+    if [module.type for module in modules] != [ROUTER]:
+        return modules, None
+    path = modules[0].path / "router_config.json"
+    said = read_object(path)
+    types, structure = said.get("types"), said.get("structure")
+    names = structure.get(DOCUMENT) if isinstance(structure, dict) else None
+    if not isinstance(types, dict) or not isinstance(structure, dict) or not isinstance(names, list):
+        message = f"{path} should hold 'types', and 'structure' with the modules of the route {DOCUMENT!r}"
+        raise CheckpointError(message)
+    home, queries = modules[0].path, structure.get(QUERY, names)
+
+    def read(name: object) -> Module:
+        return _read_module(home, {"path": str(name), "type": types.get(name, "")}, path)
+
+    chain = tuple(map(read, names))
+    if queries == names:
+        return chain, None
+    tables = tuple(map(read, queries)) if isinstance(queries, list) else ()
+    if [table.type for table in tables] != [QUERY_TABLE] or set(structure) - {QUERY, DOCUMENT}:
+        message = (
+            f"{path} routes queries through {', '.join(table.type for table in tables) or queries}; known is "
+            f"{QUERY_TABLE} alone, beside a route for documents"
+        )
+        raise CheckpointError(message)
+    return chain, tables[0]
 
 
 def _place(line: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Discriminator, Field, RootModel, Tag, WithJsonSc
 
 from millpond_server.protocol.common import TEXTS, Body, TextsOrIds
 from millpond_server.protocol.scoring import RerankRequest
+from millpond_server.protocol.sides import Sides
 
 PAIR: dict[str, Any] = {**TEXTS, "maxItems": 2}
 TextsOrPairs = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, PAIR, {"type": "array", "items": PAIR}]})]
@@ -43,17 +44,15 @@ class TeiEmbedRequest(TeiOptions):
     dimensions: Annotated[int, Field(ge=1)] | None = None
 
 
-class TeiSparseRequest(TeiOptions):
+class TeiSparseRequest(TeiOptions, Sides):
     """Texts that become weights of tokens of the vocabulary.
 
     Attributes:
         inputs: A text, a list of texts, or token ids.
-        input_type: "query" or "document", for models that read the two in different ways.
         max_active_dims: Keep the heaviest so many; all where it is not given.
     """
 
     inputs: TextsOrIds
-    input_type: Literal["query", "document"] | None = None
     max_active_dims: Annotated[int, Field(ge=1)] | None = None
 
 

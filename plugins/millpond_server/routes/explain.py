@@ -17,12 +17,15 @@ async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[st
     """The matches of each document and their sum; its terms, and those that the query has too, where there are any."""
     check_sides(call.settings.limits, documents=request.documents)
     options: dict[str, Any] = {"truncate_prompt_tokens": request.truncate_prompt_tokens, "priority": call.priority}
-    texts, sides = [request.query, *request.documents], _sides(llm)
+    texts = [request.query, *request.documents]
     data: list[dict[str, Any]] = [{"index": place} for place in range(len(request.documents))]
     answer = {"id": call.id("explain"), "object": "list", "model": call.served.name, "data": data}
-    read: Sequence[PoolingRequestOutput[Any]] = []
+    sides: tuple[str | None, str | None]
+    read: list[Any] = []
     if "embed_sparse" in llm.supported_tasks:
-        read = await llm.embed_sparse(texts, return_tokens=True, **options)
+        sides = ("query", "document") if llm.model_config.query_table is not None else (None, None)
+        read = await llm.embed_sparse(texts[:1], return_tokens=True, input_type=sides[0], **options)
+        read += await llm.embed_sparse(texts[1:], return_tokens=True, input_type=sides[1], **options)
         query, *documents = (output.outputs for output in read)
         answer["query_terms"] = _terms(query.top(request.top_terms), llm)
         for item, document in zip(data, documents, strict=True):
@@ -31,6 +34,7 @@ async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[st
             item["terms"] = _terms(document.top(request.top_terms), llm)
             item["shared"] = _terms(shared.top(request.top_terms), llm)
     if not read or not _is_sparse_alone(llm):  # a model that gives neither refuses
+        sides = ("query", "document") if llm.model_config.late_interaction is not None else (None, None)
         read = await llm.encode(texts[:1], pooling_task="token_embed", input_type=sides[0], **options)
         read += await llm.encode(texts[1:], pooling_task="token_embed", input_type=sides[1], **options)
         for item, vectors in zip(data, read[1:], strict=True):
@@ -62,10 +66,6 @@ def _rows(output: PoolingRequestOutput[Any], side: str, llm: AsyncLLM) -> list[t
     if said is not None:
         tokens = [pair for pair in tokens if pair[1] not in getattr(said, side).skipped]
     return tokens[len(tokens) - len(output.outputs.array) :]  # what is left out besides begins a text
-
-
-def _sides(llm: AsyncLLM) -> tuple[str | None, str | None]:
-    return (None, None) if llm.model_config.late_interaction is None else ("query", "document")
 
 
 def _is_sparse_alone(llm: AsyncLLM) -> bool:

@@ -24,16 +24,24 @@ async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
     task = _task(request, llm)
     if task == ENTITIES:
         raise ApiError(400, "entities are no numbers: POST /entities gives them", parameter="task", reason="invalid")
-    extra = None if request.pool_factor is None else {"pool_factor": request.pool_factor}
+    extra: dict[str, object] | None = None if request.pool_factor is None else {"pool_factor": request.pool_factor}
     outputs = await llm.encode(
         prompts,
         PoolingParams(use_activation=request.use_activation, extra_kwargs=extra),
         pooling_task=task,
-        input_type=request.side(llm) if task == "token_embed" else None,
+        input_type=_side(request, llm, task),
         priority=request.priority + call.priority,
         **request.options(),
     )
     return vectors(outputs, request, call, kind="pooling", field="data", prefix="pooling")
+
+
+def _side(request: PoolingRequest, llm: AsyncLLM, task: str | None) -> str | None:
+    """Whether the texts are queries or documents, for a task of a model that makes a difference."""
+    config = llm.model_config
+    differs = config.late_interaction is not None and task == "token_embed"
+    differs = differs or (config.query_table is not None and task in ("embed", "embed_sparse"))
+    return request.side(llm) if differs else None
 
 
 def _task(request: PoolingRequest, llm: AsyncLLM) -> str | None:

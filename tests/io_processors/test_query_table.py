@@ -1,0 +1,126 @@
+"""Queries embedded without the model, as sentence-transformers' Router and SparseStaticEmbedding have it."""
+
+import asyncio
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from millpond import AsyncLLM, CheckpointError, InvalidInputError
+from millpond.testing.checkpoints import tiny, vocabulary
+
+QUERIES = ["the old mill", "the the cat, and zyzzyva!", "a"]
+DOCUMENTS = ["the cat sat on the mill", "rain, snow and wind over the river", "a"]
+SIZE = len(vocabulary("bert"))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, sentence_transformers):
+    """A model as sentence-transformers saves it, and what that makes of it."""
+    from sentence_transformers.base.modules import Router, Transformer
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
+
+    place = tmp_path_factory.mktemp("router")
+    tiny("BertForMaskedLM", place / "masked")
+    transformer = Transformer(str(place / "masked"), transformer_task="fill-mask")
+    weights = torch.rand(SIZE, generator=torch.Generator().manual_seed(1)) - 0.1
+    router = Router.for_query_document(
+        query_modules=[SparseStaticEmbedding(transformer.tokenizer, weight=weights)],
+        document_modules=[transformer, SpladePooling("max")],
+    )
+    sentence_transformers.SparseEncoder(modules=[router], device="cpu").save_pretrained(str(place / "saved"))
+    model = sentence_transformers.SparseEncoder(str(place / "saved"), device="cpu")
+    options = {"convert_to_sparse_tensor": False, "show_progress_bar": False}
+    queries, documents = model.encode_query(QUERIES, **options), model.encode_document(DOCUMENTS, **options)
+    return place / "saved", queries.numpy(), documents.numpy()
+
+
+def same(outputs, expected):
+    for output, row in zip(outputs, expected, strict=True):
+        assert output.outputs.indices.tolist() == np.flatnonzero(row).tolist()
+        np.testing.assert_allclose(output.outputs.dense(), row, rtol=1e-5, atol=1e-5)
+
+
+def test_queries_and_documents_equal_theirs(saved, load):
+    folder, queries, documents = saved
+    llm = load(folder)
+    same(llm.embed_sparse(QUERIES, input_type="query", use_tqdm=False), queries)
+    same(llm.embed_sparse(QUERIES, is_query=True, use_tqdm=False), queries)
+    same(llm.embed_sparse(DOCUMENTS, input_type="document", use_tqdm=False), documents)
+    same(llm.embed_sparse(DOCUMENTS, use_tqdm=False), documents)
+    dense = np.stack([output.outputs.array for output in llm.embed(QUERIES, input_type="query", use_tqdm=False)])
+    np.testing.assert_allclose(dense, queries, atol=1e-6)
+
+
+def test_the_model_does_not_run_for_a_query(saved, load, monkeypatch):
+    llm = load(saved[0])
+    model = llm._loaded.model  # noqa: SLF001  a test of it looks into it
+    monkeypatch.setattr(type(model), "forward", lambda *_: pytest.fail("the model ran"))
+    (output,) = llm.embed_sparse(QUERIES[:1], input_type="query", return_tokens=True, use_tqdm=False)
+    assert output.prompt_token_ids == llm.get_tokenizer()(QUERIES[0], add_special_tokens=False)["input_ids"]
+    assert sorted(output.outputs.tokens) == ["mill", "old", "the"]
+
+
+def test_score_knows_the_sides(saved, load):
+    folder, queries, documents = saved
+    found = [output.outputs.score for output in load(folder).score(QUERIES, DOCUMENTS, use_tqdm=False)]
+    norms = np.linalg.norm(queries, axis=1) * np.linalg.norm(documents, axis=1)
+    assert found == pytest.approx((np.einsum("ij,ij->i", queries, documents) / norms).tolist(), abs=1e-5)
+
+
+def test_online_queries_and_documents_may_come_together(saved):
+    folder, queries, documents = saved
+
+    async def ask():
+        async with AsyncLLM(str(folder), num_workers=1) as llm:
+            return await asyncio.gather(
+                llm.embed_sparse(QUERIES, input_type="query"), llm.embed_sparse(DOCUMENTS, input_type="document")
+            )
+
+    found = asyncio.run(ask())
+    same(found[0], queries)
+    same(found[1], documents)
+
+
+def test_a_file_of_words_is_read_too(saved, load, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(saved[0], tmp_path / "words")
+    module = folder / "query_0_SparseStaticEmbedding"
+    (module / "model.safetensors").unlink()
+    (module / "config.json").write_text(json.dumps({"frozen": True, "path": "idf.json"}))
+    (module / "idf.json").write_text(json.dumps({"mill": 2.5, "old": 1.5, "unheard": 9}))
+    (output,) = load(folder).embed_sparse(QUERIES[:1], input_type="query", return_tokens=True, use_tqdm=False)
+    assert dict(zip(output.outputs.tokens, output.outputs.values.tolist(), strict=True)) == {"mill": 2.5, "old": 1.5}
+
+
+def test_a_query_that_is_too_long_is_refused_or_cut(saved, load):
+    llm = load(saved[0])
+    with pytest.raises(InvalidInputError, match="maximum context length is 64 tokens"):
+        llm.embed_sparse("mill " * 100, input_type="query", use_tqdm=False)
+    (output,) = llm.embed_sparse("mill " * 100, input_type="query", truncate_prompt_tokens=-1, use_tqdm=False)
+    assert (output.num_prompt_tokens, output.num_dropped_tokens) == (64, 36)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda said: said["structure"].update(query=["document_0_Transformer"]),
+            "routes queries through Transformer;",
+        ),
+        (lambda said: said.pop("structure"), "should hold 'types', and 'structure'"),
+        (lambda said: said["structure"].update(image=["document_0_Transformer"]), "SparseStaticEmbedding alone"),
+    ],
+    ids=["another module", "no structure", "a third route"],
+)
+def test_another_router_is_refused(saved, load, tmp_path, change, message):
+    import shutil
+
+    folder = shutil.copytree(saved[0], tmp_path / "other")
+    said = json.loads((folder / "router_config.json").read_text())
+    change(said)
+    (folder / "router_config.json").write_text(json.dumps(said))
+    with pytest.raises(CheckpointError, match=message):
+        load(folder)
