@@ -52,8 +52,8 @@ class RobertaModel(BertModel):
         adapters = Adapters(self.ctx.config)
         placement = super().load_weights(adapters.merge(weights))
         self.merged_adapter = adapters.merged
-        kernel = self.ctx.unquantized().op("linear")
-        self.adapted = {name: with_changes(self, self._by_path(own), kernel) for name, own in adapters.changes.items()}
+        changes = {name: self._by_path(own) for name, own in adapters.changes.items()}
+        self.adapted = {name: with_changes(self, own, self.ctx) for name, own in changes.items()}
         return placement
 
     def forward(self, batch: PackedBatch) -> Tensor:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from millpond.context import Context
 from millpond.nn import Linear
 from millpond_models.layers.embeddings import Table
 
@@ -60,15 +61,18 @@ class AdaptedTable(nn.Module):
         return changed
 
 
-def with_changes(module: M, changes: Mapping[str, tuple[Tensor, Tensor]], kernel: Kernel, path: str = "") -> M:
+def with_changes(module: M, changes: Mapping[str, tuple[Tensor, Tensor]], ctx: Context) -> M:
     """A module in which some maps and tables are changed. What leads to them is copied, all else is shared.
 
     Args:
         module: The module; it stays as it is.
         changes: ``up`` [rows, rank] and ``down`` [rank, columns] for each dotted path: what is added to its weight.
-        kernel: What computes the changes: the op ``linear``.
-        path: Where the module stands itself.
+        ctx: The model's context; changes are not quantised.
     """
+    return _copied(module, changes, ctx.unquantized().op("linear"), "")
+
+
+def _copied(module: M, changes: Mapping[str, tuple[Tensor, Tensor]], kernel: Kernel, path: str) -> M:
     twin = copy.copy(module)
     children = dict(module._modules)  # noqa: SLF001  a copy of a module would share the original's
     for name, child in children.items():
@@ -78,7 +82,7 @@ def with_changes(module: M, changes: Mapping[str, tuple[Tensor, Tensor]], kernel
         if here in changes:
             children[name] = _changed(child, *changes[here], kernel)
         elif any(changed.startswith(f"{here}.") for changed in changes):
-            children[name] = with_changes(child, changes, kernel, f"{here}.")
+            children[name] = _copied(child, changes, kernel, f"{here}.")
     twin._modules = children  # noqa: SLF001  as above
     return twin
 
