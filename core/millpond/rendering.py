@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from millpond.io_processor import IOProcessor
@@ -13,6 +14,8 @@ from millpond.params import PoolingParams
 from millpond.pipeline import Job, Pipeline
 
 THREADS = 2
+MEDIA_THREADS = 8  # for prompts that may hold images: these wait for hosts and disks, and texts must not wait for them
+WITH_MEDIA = frozenset({"data", "messages", "multi_modal_data"})  # fields of such prompts
 FEW_PROMPTS = 16
 FEW_CHARACTERS = 8192  # of a call; a longer one goes alone, lest others wait for it
 T = TypeVar("T")
@@ -39,6 +42,7 @@ class Rendering:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="millpond-render")
+        self._media_threads = ThreadPoolExecutor(MEDIA_THREADS, thread_name_prefix="millpond-media")
         self._lock = threading.Lock()
         self._waiting: list[Waiting] = []
         self._is_busy = False
@@ -46,7 +50,9 @@ class Rendering:
     async def prepare(self, processor: IOProcessor[Any, Any], places: Sequence[int], items: Items) -> list[Job]:
         """``Pipeline.prepare`` on a thread."""
         if not is_small(items):
-            return await self.run(lambda: self._pipeline.prepare(processor, places, items))
+            threads = self._media_threads if may_hold_media(items) else self._threads
+            work = partial(self._pipeline.prepare, processor, places, items)
+            return await asyncio.get_running_loop().run_in_executor(threads, work)
         waiting = Waiting(processor, places, items, asyncio.get_running_loop().create_future())
         with self._lock:
             if not self._is_busy:
@@ -62,6 +68,7 @@ class Rendering:
     def close(self) -> None:
         """End the threads, once they have done what they have."""
         self._threads.shutdown(wait=False)
+        self._media_threads.shutdown(wait=False)
 
     def _prepare_waiting(self) -> None:
         while True:
@@ -91,6 +98,11 @@ class Rendering:
         for loop, results in ended.items():
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(_resolve, results)
+
+
+def may_hold_media(items: Items) -> bool:
+    """Whether a prompt of a call may hold more than text or token ids."""
+    return any(isinstance(data, Mapping) and not WITH_MEDIA.isdisjoint(data) for data, _ in items)
 
 
 def is_small(items: Items) -> bool:

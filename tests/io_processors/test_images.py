@@ -1,10 +1,12 @@
 """Images in prompts: every form they may have, what is refused and in which words, and what they cost."""
 
+import asyncio
 import base64
 import io
 import resource
 import struct
 import sys
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -13,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from millpond import LLM, InvalidInputError, MillpondError, PoolingParams
+from millpond import LLM, AsyncLLM, InvalidInputError, MillpondError, PoolingParams
 from millpond.testing.checkpoints import tiny
 from millpond.testing.two_towers import tiny_two_towers
 from millpond_io import image_files
+from millpond_io.media import Media
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (40, 30, 3), dtype=np.uint8)
@@ -168,6 +171,28 @@ def test_images_may_stand_among_texts_and_one_at_fault_costs_no_other(llm, expec
     assert "prompt 5" in str(outputs[5].error)
     assert np.array_equal(outputs[1].outputs.array, expected)
     assert outputs[1].num_prompt_tokens == 17
+
+
+def test_a_host_that_is_slow_holds_up_no_text(folder, expected, monkeypatch):
+    released = threading.Event()
+
+    def slow(self, url):
+        assert released.wait(30)
+        return saved()
+
+    monkeypatch.setattr(Media, "read", slow)
+
+    async def ask():
+        async with AsyncLLM(str(folder), num_workers=1) as llm:
+            waiting = [asyncio.create_task(llm.embed(of(f"http://a.test/{place}"))) for place in range(4)]
+            waiting += [asyncio.create_task(llm.embed(message(part("http://a.test/")))) for _ in range(4)]
+            await asyncio.sleep(0.05)
+            await asyncio.wait_for(llm.embed(["water", [5, 6]]), 10)
+            assert not any(task.done() for task in waiting)
+            released.set()
+            return [(await task)[0].outputs.array for task in waiting]
+
+    assert all(np.array_equal(vector, expected) for vector in asyncio.run(ask()))
 
 
 # --- text and image ---------------------------------------------------------------------------------------------------
