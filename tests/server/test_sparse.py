@@ -120,3 +120,10 @@ def test_explain_tells_the_terms_and_what_they_add(post, weights):
 )
 def test_a_model_that_tells_no_sides_does_not_mind_them(post, said):
     assert post("/embed_sparse", inputs=TEXTS, **said) == post("/embed_sparse", inputs=TEXTS)
+
+
+def test_rerank_ranks_by_them(post, offline):
+    scores = [output.outputs.score for output in offline.score(TEXTS[0], TEXTS, use_tqdm=False)]
+    body = post("/rerank", query=TEXTS[0], documents=TEXTS)
+    assert [result["index"] for result in body["results"]] == [0, 1]
+    assert [result["relevance_score"] for result in body["results"]] == pytest.approx(scores, abs=1e-6)
