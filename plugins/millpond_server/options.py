@@ -318,6 +318,15 @@ class LimitOptions:
             help="Give up a batch that makes no progress for so long; 10 if unset, never below 20 times what is usual.",
         ),
     ] = None
+    quarantine: Annotated[
+        float | None,
+        option(
+            "Limits",
+            "--quarantine",
+            metavar="SECONDS",
+            help="How long an input is not tried again that the model has failed on; 60 if unset, 0 for not at all.",
+        ),
+    ] = None
     drain_delay: Annotated[
         float | None,
         option(

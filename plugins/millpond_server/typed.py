@@ -26,6 +26,7 @@ OF_LIMITS = {
     "max_connections": "connections",
     "request_timeout": "request_seconds",
     "hang_timeout": "hang_seconds",
+    "quarantine": "quarantine_seconds",
     "drain_delay": "drain_delay",
     "drain_timeout": "drain_seconds",
 }

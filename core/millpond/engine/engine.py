@@ -22,6 +22,7 @@ from millpond.errors import (
     RequestCancelledError,
 )
 
+IN_A_ROW = 8  # requests that fail, each alone, with no batch between them that succeeds
 FAILED_ON = "the model failed on"
 LONG_ENOUGH = 1024  # tokens; below, a second thread costs a lone sequence more than it gives
 
@@ -50,8 +51,8 @@ class Engine:
         stats: What it has done so far.
         throughput: How fast it does it.
         on_batch: Called with the requests and the seconds of each batch that was computed, by whoever turns the loop.
-        on_failure: Called with the requests of a batch that failed for good: one on which the model failed alone, or
-            all of a batch that ends the loop.
+        on_failure: Called with the requests of a batch that failed for good: one on which the model failed alone, but
+            not where it fails on all, or those of a batch that ends the loop.
     """
 
     def __init__(self, runner: Runner, config: EngineConfig, *, notify: Callable[[], None] | None = None) -> None:
@@ -70,6 +71,7 @@ class Engine:
         self.on_failure: Callable[[list[PoolingRequest]], None] = lambda _: None
         self._budget = Budget(config.max_num_batched_tokens)
         self._notify = notify
+        self._failed_in_a_row = 0
         self._running: list[list[PoolingRequest]] = []
         self._alone: list[PoolingRequest] | None = None  # the batch that is computed in this thread
         self._again: deque[list[PoolingRequest]] = deque()
@@ -199,6 +201,7 @@ class Engine:
         requests, error = outcome
         self.stats.batches += 1
         if error is None:
+            self._failed_in_a_row = 0
             self._measure(requests)
             self.stats.failures += sum(request.error is not None for request in requests)
             return requests
@@ -230,7 +233,9 @@ class Engine:
         request.error = _as_engine_error(error)
         self.stats.failures += 1
         if not isinstance(error, MillpondError) and not is_out_of_memory(error):
-            self.on_failure(requests)
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row <= IN_A_ROW:  # else it is the model that ails, and not what it is asked
+                self.on_failure(requests)
         return requests
 
 

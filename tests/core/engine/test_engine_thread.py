@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from millpond.config import EngineConfig
-from millpond.engine.engine import LONG_ENOUGH
+from millpond.engine.engine import IN_A_ROW, LONG_ENOUGH
 from millpond.engine.thread import EngineThread
 from millpond.errors import (
     BlockedInputError,
@@ -639,6 +639,19 @@ def test_what_the_model_has_failed_on_is_not_tried_again(kit, model, make_thread
     model.on_forward = lambda _: None
     thread.quarantine.seconds_left = lambda _: 0.0  # its time is over
     kit.check(run(thread, [kit.request([POISON])]))
+
+
+def test_where_the_model_fails_on_all_few_are_held_to_have_caused_it(kit, model, make_thread):
+    model.on_forward = kit.fails_on(*range(64))
+    thread = make_thread(1)
+    thread.quarantine.seconds = 60.0
+    run(thread, [kit.request([number]) for number in range(64)])
+    assert len(thread.quarantine) == IN_A_ROW
+    model.on_forward = lambda _: None
+    kit.check(run(thread, [kit.request([number]) for number in range(IN_A_ROW, 64)]))
+    model.on_forward = kit.fails_on(POISON)
+    run(thread, [kit.request([POISON])])
+    assert len(thread.quarantine) == IN_A_ROW + 1
 
 
 @pytest.mark.parametrize("error", [MemoryError, lambda: InvalidInputError("no")])
