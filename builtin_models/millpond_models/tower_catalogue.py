@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from millpond.specs import ArchitectureSpec
+from millpond.specs import ArchitectureSpec, PublishedModel
 
 EMBEDDING_TASKS = ("embed", "token_embed")
 BOTH = ("text", "image")
@@ -52,6 +52,18 @@ SIGLIP_VISION: Mapping[str, Any] = MappingProxyType(
     {**SIGLIP_TOWER, "num_channels": 3, "patch_size": 16, "vision_use_head": True}
 )
 
+# SigLIP 2 of one shape is published as SigLIP; only its NaFlex models read images of any.
+PUBLISHED: Mapping[str, tuple[PublishedModel, ...]] = MappingProxyType(
+    {
+        "SiglipModel": (
+            PublishedModel(name="google/siglip-base-patch16-224"),
+            PublishedModel(name="google/siglip-so400m-patch14-384"),
+            PublishedModel(name="google/siglip2-base-patch16-224"),
+        ),
+        "Siglip2Model": (PublishedModel(name="google/siglip2-base-patch16-naflex"),),
+    }
+)
+
 
 def two_towers() -> Iterator[ArchitectureSpec]:
     """A tower of text and one of images, whose vectors can be compared."""
@@ -65,6 +77,10 @@ def two_towers() -> Iterator[ArchitectureSpec]:
         positions="absolute",
         defaults=CLIP_DEFAULTS,
         size_keys=("projection_dim",),
+        published=(
+            PublishedModel(name="openai/clip-vit-base-patch32"),
+            PublishedModel(name="openai/clip-vit-large-patch14"),
+        ),
     )
     shapes = {"SiglipModel": ("SigLIP: text or an image (Zhai et al., 2023)", {"image_size": 224})}
     shapes["Siglip2Model"] = ("SigLIP 2: text or an image of any shape (Tschannen et al., 2025)", {"num_patches": 256})
@@ -80,4 +96,5 @@ def two_towers() -> Iterator[ArchitectureSpec]:
             defaults={"text_config": dict(SIGLIP_TEXT), "vision_config": {**SIGLIP_VISION, **shape}},
             size_keys=("text_config.projection_size", "text_config.hidden_size"),
             fills_length=True,
+            published=PUBLISHED[name],
         )
