@@ -1,16 +1,24 @@
 """What transformers' own classes run: equal to them alone, whatever shares the batch, and to what is native."""
 
+import asyncio
 import importlib
 import json
 from types import MappingProxyType
 
+import httpx2
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
-from millpond import CheckpointError, InvalidInputError, PoolingParams, UnknownNameError
+from millpond import AsyncLLM, CheckpointError, InvalidInputError, PoolingParams, UnknownNameError, cli
+from millpond.plugins import PluginManager
 from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_tokenizer
+from millpond_server.app import build_app
+from millpond_server.models import Models, ServedModel
+from millpond_server.options import ModelOptions
+from millpond_server.settings import Settings
 from millpond_transformers.padding import Padding, group
 
 VOCABULARY = 99
@@ -435,3 +443,47 @@ def test_little_is_padded(lengths):
             assert wasted <= (max(0.1 * real, 64) if padding.allowed else 0)
             assert len(places) == 1 or not padding.alone
     assert len(group((9,) * 40, Padding())) == 1
+
+
+# --- the doors ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_says_which_of_the_two_serves_a_model_and_asks_it(make, load):
+    folder, _ = make("ElectraForSequenceClassification", vocab_size=200)
+    write_tokenizer(folder)
+    command = CliRunner()
+    told = command.invoke(cli.app, ["inspect", str(folder)])
+    assert told.exit_code == 0, told.output
+    assert "ElectraForSequenceClassification, by the plugin transformers" in told.output
+    assert "by transformers, in whose code it is computed" in told.output
+    refused = command.invoke(cli.app, ["inspect", str(folder), "--model-impl", "native", "--json"])
+    assert refused.exit_code == 1
+    assert json.loads(refused.output)["implementation"] is None
+    asked = command.invoke(cli.app, ["classify", "-m", str(folder), "--format", "json", "--quiet", "the old mill"])
+    assert asked.exit_code == 0, asked.output
+    (expected,) = load(folder).classify(["the old mill"], use_tqdm=False)
+    assert list(json.loads(asked.output)[0]["probs"].values()) == pytest.approx(expected.outputs.probs, abs=1e-5)
+
+
+def test_native_models_are_said_to_be_native(tmp_path):
+    told = CliRunner().invoke(cli.app, ["inspect", str(tiny("BertModel", tmp_path)), "--json"])
+    assert json.loads(told.output)["implementation"] == "native"
+
+
+def test_the_server_serves_such_a_model(make, load):
+    folder, _ = make("ElectraModel", vocab_size=200)
+    write_tokenizer(folder)
+    typed = importlib.import_module("millpond_server.typed").arguments_of(ModelOptions(model_impl="transformers"))
+    assert typed["model_impl"] == "transformers"
+    plugins = PluginManager()
+    served = ServedModel(names=("electra",), llm=AsyncLLM(str(folder), plugins=plugins, num_workers=1, **typed))
+    transport = httpx2.ASGITransport(app=build_app(plugins.registry, Models([served]), Settings()))
+
+    async def ask():
+        async with httpx2.AsyncClient(transport=transport, base_url="http://millpond") as client:
+            answer = await client.post("/v1/embeddings", json={"input": ["the old mill"]})
+        await served.llm.close()
+        return answer.json()["data"][0]["embedding"]
+
+    (expected,) = load(folder).embed(["the old mill"], use_tqdm=False)
+    assert asyncio.run(ask()) == pytest.approx(expected.outputs.embedding, abs=1e-5)
