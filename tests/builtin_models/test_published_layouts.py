@@ -135,12 +135,26 @@ def colbert_shapes(config):
     return {**shapes, "linear.weight": (config["dim"], config["hidden_size"])}
 
 
+def jina_reranker_shapes(config):
+    """Jina's BERT behind a prefix, its pooler, and a classifier of one class."""
+    return biased_shapes("JinaBertForSequenceClassification", {**config, "id2label": {"0": "LABEL_0"}})
+
+
 def bge_m3_shapes(config):
     """XLM-RoBERTa's, and those of the two heads that lie beside it."""
     size = config["hidden_size"]
     heads = {"colbert_linear.weight": (size, size), "colbert_linear.bias": (size,)}
     heads |= {"sparse_linear.weight": (1, size), "sparse_linear.bias": (1,)}
     return {**written_by("XLMRobertaModel", config), **heads}
+
+
+def flash_classifier_shapes(config):
+    """Jina's names with a table of positions, and without the pooler."""
+    shapes = {name: shape for name, shape in jina_shapes(config).items() if not name.startswith("pooler.")}
+    return {
+        **shapes,
+        "embeddings.position_embeddings.weight": (config["max_position_embeddings"], config["hidden_size"]),
+    }
 
 
 TASKS = {**JINA, "lora_rank": 4, "lora_alpha": 1}
@@ -435,6 +449,92 @@ PUBLISHED = {
         "GPT2ForSequenceClassification",
         besides={f"transformer.h.{layer}.attn.bias": (1, 1, 1024, 1024) for layer in range(12)},
     ),
+    "mixedbread-ai/mxbai-embed-large-v1": Published(
+        "BertModel",
+        {**BASE, "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24},
+        "BertModel",
+    ),
+    "Forrest20231206/ernie-3.0-base-zh-cls": Published(
+        "ErnieForSequenceClassification",
+        {**BASE, "vocab_size": 40000, "type_vocab_size": 4, "task_type_vocab_size": 3, "use_task_id": True},
+        "ErnieForSequenceClassification",
+    ),
+    "gyr66/Ernie-3.0-base-chinese-finetuned-ner": Published(
+        "ErnieForTokenClassification",
+        {
+            **BASE,
+            "vocab_size": 40000,
+            "type_vocab_size": 4,
+            "task_type_vocab_size": 3,
+            "use_task_id": True,
+            "num_labels": 31,
+        },
+        "ErnieForTokenClassification",
+    ),
+    "Snowflake/snowflake-arctic-embed-l-v2.0": Published(
+        "XLMRobertaModel", {**XLMR_LARGE, "max_position_embeddings": 8194}, "XLMRobertaModel"
+    ),
+    "jinaai/jina-reranker-v2-base-multilingual": Published(
+        "XLMRobertaForSequenceClassification",
+        {**XLMR, **ONE_LABEL, "position_embedding_type": "absolute", "max_position_embeddings": 1026},
+        flash_classifier_shapes,
+        prefix="roberta.",
+        besides={
+            "classifier.dense.weight": ("size", "size"),
+            "classifier.dense.bias": ("size",),
+            "classifier.out_proj.weight": (1, "size"),
+            "classifier.out_proj.bias": (1,),
+        },
+    ),
+    "elastic/distilbert-base-uncased-finetuned-conll03-english": Published(
+        "DistilBertForTokenClassification",
+        {
+            "vocab_size": 30522,
+            "dim": 768,
+            "hidden_dim": 3072,
+            "n_layers": 6,
+            "n_heads": 12,
+            "num_labels": 9,
+            "max_position_embeddings": 512,
+            "activation": "gelu",
+        },
+        "DistilBertForTokenClassification",
+    ),
+    "microsoft/deberta-v3-base": Published(
+        "DebertaV2Model",
+        DEBERTA,
+        "DebertaV2Model",
+        prefix="deberta.",
+        besides={
+            "lm_predictions.lm_head.bias": (128100,),
+            "mask_predictions.dense.weight": ("size", "size"),
+            "deberta.embeddings.position_embeddings.weight": (512, "size"),
+        },
+    ),
+    "EuroBERT/EuroBERT-210m": Published(
+        "EuroBertForMaskedLM",
+        {
+            **DECODER,
+            "vocab_size": 128256,
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "num_key_value_heads": 12,
+            "tie_word_embeddings": False,
+        },
+        "EuroBertForMaskedLM",
+    ),
+    "openai/clip-vit-base-patch32": Published(
+        "CLIPModel",
+        {"projection_dim": 512, "text_config": {}, "vision_config": {}},
+        "CLIPModel",
+        besides={
+            "text_model.embeddings.position_ids": (1, 77),
+            "vision_model.embeddings.position_ids": (1, 50),
+        },
+    ),
+    "google/siglip-base-patch16-224": Published("SiglipModel", {"text_config": {}, "vision_config": {}}, "SiglipModel"),
 }
 
 
