@@ -16,6 +16,7 @@ from millpond.loading.resolve import LoadOptions, resolve
 from millpond.loading.source import SourceOptions, find_repository
 from millpond.loading.tokenizer import load_tokenizer
 from millpond.plugins import PluginManager
+from millpond.testing.biased import JINA_BERT, JINA_BERT_WITH_NORMS, biased_shapes, jina_bert_shapes
 from millpond.testing.checkpoints import write_config
 from millpond.testing.encoders import JINA, gte_shapes, jina_shapes, nomic_shapes
 from millpond.testing.gritlm import tiny_gritlm
@@ -227,6 +228,36 @@ PUBLISHED = {
         besides={"roberta.embeddings.position_ids": (1, 514)},
     ),
     "intfloat/multilingual-e5-base": Published("XLMRobertaModel", XLMR, "XLMRobertaModel", besides=POSITIONS),
+    "sentence-transformers/all-mpnet-base-v2": Published(
+        "MPNetForMaskedLM",
+        {**BASE, "vocab_size": 30527, "max_position_embeddings": 514, "relative_attention_num_buckets": 32},
+        "MPNetModel",
+        besides={"embeddings.position_ids": (1, 514)},
+    ),
+    "jinaai/jina-embeddings-v2-base-en": Published(
+        "JinaBertForMaskedLM",
+        {**JINA_BERT, **BASE, "vocab_size": 30528, "max_position_embeddings": 8192},
+        jina_bert_shapes,
+        besides={"pooler.dense.weight": ("size", "size"), "pooler.dense.bias": ("size",)},
+    ),
+    "jinaai/jina-embeddings-v2-base-code": Published(
+        "JinaBertForMaskedLM",
+        {**JINA_BERT, **BASE, **JINA_BERT_WITH_NORMS, "vocab_size": 61056, "max_position_embeddings": 8192},
+        jina_bert_shapes,
+        besides={"pooler.dense.weight": ("size", "size"), "pooler.dense.bias": ("size",)},
+    ),
+    "jinaai/jina-reranker-v1-turbo-en": Published(
+        "JinaBertForSequenceClassification",
+        {
+            **JINA_BERT,
+            **MINI,
+            **ONE_LABEL,
+            "num_hidden_layers": 6,
+            "vocab_size": 61056,
+            "max_position_embeddings": 8192,
+        },
+        jina_reranker_shapes,
+    ),
     "BAAI/bge-m3": Published(
         "XLMRobertaModel",
         {**XLMR_LARGE, "max_position_embeddings": 8194},
