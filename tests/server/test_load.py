@@ -184,6 +184,6 @@ def test_a_minute_of_64_clients(serving, raw, texts, expected, capsys):
         )
     assert load.wrong == []
     assert load.worst <= TOLERANCE
-    assert min(load.counts.values()) > 5
+    assert min(load.counts.values()) > 0
     assert most <= GROWTH * base
     assert waiting["models"][MINILM]["queue_requests"] == 0
