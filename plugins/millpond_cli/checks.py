@@ -8,7 +8,7 @@ import typer
 from millpond.errors import UnknownNameError
 from millpond.plugins import PluginInfo
 from millpond.registry import Entry, Registry
-from millpond.specs import CommandSpec, KernelSpec, RouteSpec
+from millpond.specs import ArchitectureSpec, CommandSpec, KernelSpec, RouteSpec
 
 
 def check_targets(registry: Registry, info: PluginInfo) -> list[dict[str, str]]:
@@ -57,12 +57,13 @@ def _fault(entry: Entry[Any]) -> str:
 def _beside(entry: Entry[Any]) -> list[str]:
     """What a record names besides its target."""
     spec = entry.spec
-    if isinstance(spec, KernelSpec):
+    named: list[str | None] = []
+    if isinstance(spec, ArchitectureSpec):
+        named = [spec.describe]
+    elif isinstance(spec, KernelSpec):
         named = [spec.available]
     elif isinstance(spec, RouteSpec):
         named = [spec.request, spec.response]
-    else:
-        named = []
     return [name for name in named if name is not None]
 
 
