@@ -8,6 +8,7 @@ from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import InvalidInputError
 from millpond.outputs import RepresentationsOutput
 from millpond.params import PoolingParams, validated
+from millpond_io.late_interaction import INPUT_TYPE
 from millpond_io.render import Rendered
 from millpond_io.sparse import sparse_source
 from millpond_io.text import TextProcessor
@@ -37,6 +38,7 @@ class RepresentProcessor(TextProcessor):
         if not isinstance(wanted, list | tuple) or not wanted:
             message = f"{WANTED} must be a list of objects such as {{'task': 'embed'}}; got {wanted!r}"
             raise InvalidInputError(message, parameter=WANTED)
+        _refuse_side(asked)
         completed = self.completed(asked, supported=())
         each = tuple(self._completed(item, completed.adapter) for item in wanted)
         return completed.model_copy(update={"extra_kwargs": {WANTED: each}})
@@ -71,6 +73,7 @@ class RepresentProcessor(TextProcessor):
         else:
             message = f"{WANTED} holds {type(item).__name__}; expected objects such as {{'task': 'embed'}}"
             raise InvalidInputError(message, parameter=WANTED)
+        _refuse_side(asked)
         processor = self.parts.get(asked.task or "")
         if processor is None:
             message = f"{WANTED}: the task {asked.task!r} is not served; this model serves: {', '.join(self.parts)}"
@@ -85,3 +88,18 @@ class RepresentProcessor(TextProcessor):
         task = params.task or ""
         whole = first == 0 or self.ctx.registry.tasks.get(task).spec.per_token
         return Representation(task, params, None if whole else (first, len(rendered.input_ids)))
+
+
+def _refuse_side(asked: PoolingParams) -> None:
+    """Refuse a side: a query is read by other tokens than a document, and all results are of the same ones.
+
+    Raises:
+        InvalidInputError: If one is said.
+    """
+    side = (asked.extra_kwargs or {}).get(INPUT_TYPE)
+    if side is not None:
+        message = (
+            f"{INPUT_TYPE}={side!r}: 'represent' reads texts as they are; 'token_embed' and 'embed_sparse' alone read "
+            "them as a query or a document"
+        )
+        raise InvalidInputError(message, parameter=INPUT_TYPE)

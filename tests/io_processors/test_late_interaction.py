@@ -192,3 +192,26 @@ def test_what_is_wrong_in_artifact_metadata_is_named(tmp_path, load, metadata, s
     folder = stanford(tmp_path, metadata=metadata, dim=DIM)
     with pytest.raises(CheckpointError, match=rf"artifact\.metadata: {said}"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "options"),
+    [
+        ({"task": "token_embed"}, {"input_type": "query"}),
+        ({"task": "token_embed", "extra_kwargs": {"input_type": "document"}}, {}),
+    ],
+    ids=str,
+)
+def test_several_results_of_a_text_are_of_the_text_as_it_is(tmp_path, load, wanted, options):
+    llm = load(stanford(tmp_path, dim=DIM))
+    with pytest.raises(InvalidInputError, match="'represent' reads texts as they are"):
+        llm.represent("a", [wanted], **options)
+    (output,) = llm.represent("a", [{"task": "token_embed"}])
+    assert output.outputs.results[0].array.shape == (3, DIM)
+
+
+@pytest.mark.parametrize(("is_query", "kind"), [(True, "query"), (False, "document")])
+def test_is_query_says_the_same(tmp_path, load, is_query, kind):
+    llm = load(stanford(tmp_path, dim=DIM))
+    (output,) = llm.encode("the cat.", pooling_task="token_embed", is_query=is_query, use_tqdm=False)
+    same([output.outputs.array], ours(llm, ["the cat."], kind))
