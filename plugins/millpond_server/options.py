@@ -292,7 +292,7 @@ class LimitOptions:
     ] = None
     max_images: Annotated[
         int | None,
-        option("Limits", "--max-images", metavar="N", help="The most images of a request; 96 if unset."),
+        option("Limits", "--max-images", metavar="N", help="The most images of a request; 8 if unset."),
     ] = None
     max_queue_wait: Annotated[
         float | None,

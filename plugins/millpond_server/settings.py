@@ -39,7 +39,7 @@ class Limits(BaseModel):
     inputs: Count = 2048
     tokens: Count = 300_000
     documents: Count = 1024
-    images: Count = 96
+    images: Count = 8
     queue_wait: Seconds = 10.0
     header_bytes: Count = 32 * KIBIBYTE
     headers: Count = 100
