@@ -44,7 +44,7 @@ class EmbedProcessor(TextProcessor):
 
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
         """What was asked, completed by the model's config and checked against it."""
-        if self.ctx.task_spec.per_token and self.ctx.projector is not None and self.num_joined > 1:
+        if self.per_token and self.ctx.projector is not None and self.num_joined > 1:
             message = (
                 f"the task {self.task!r} is not served by {self.ctx.model.model!r}: its Dense modules take the results "
                 f"of {self.num_joined} pooling types joined, and a token has but one. The task 'embed' is"
@@ -139,7 +139,7 @@ class EmbedProcessor(TextProcessor):
 
     def result(self, array: NDArray[np.float32], wanted: Representation, request: PoolingRequest) -> ArrayOutput:
         """A vector; of vectors of tokens those that are kept, or what they become where they are pooled."""
-        if not self.ctx.task_spec.per_token:
+        if not self.per_token:
             return self.output(array)
         if isinstance(request.note, np.ndarray):
             array = array[request.note]

@@ -27,7 +27,8 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
         super().__init__(ctx)
         self.renderer = Renderer(ctx)
         self.prompts = Prompts(ctx)
-        self.pools_prompts = ctx.model.include_prompt or ctx.task_spec.per_token
+        self.per_token = ctx.task_spec.per_token
+        self.pools_prompts = ctx.model.include_prompt or self.per_token
         self.conversations = Conversations(ctx)
         self.task = ctx.task_spec.name
         self.output: type[ArrayOutput] = ctx.task_entry.load()
@@ -165,4 +166,4 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
         return self.prompts.with_adapter(asked).model_copy(update={"task": self.task, **settings})
 
     def _is_step(self) -> bool:
-        return self.ctx.task_spec.per_token and self.ctx.pooling_type(self.task) == "STEP"
+        return self.per_token and self.ctx.pooling_type(self.task) == "STEP"

@@ -15,12 +15,12 @@ async def as_json(value: Any) -> bytes:
     Args:
         value: What orjson can write; long lists may stand in objects, and these in others.
     """
-    if isinstance(value, list) and len(value) > SLICE:
+    if not _is_long(value):
+        return orjson.dumps(value, option=JSON_OPTIONS)
+    if isinstance(value, list):
         return await _list(value)
-    if isinstance(value, dict) and any(isinstance(item, list | dict) for item in value.values()):
-        parts = [as_text(name) + b":" + await as_json(item) for name, item in value.items()]
-        return b"{" + b",".join(parts) + b"}"
-    return orjson.dumps(value, option=JSON_OPTIONS)
+    parts = [as_text(name) + b":" + await as_json(item) for name, item in value.items()]
+    return b"{" + b",".join(parts) + b"}"
 
 
 def as_text(name: object) -> bytes:
@@ -28,6 +28,13 @@ def as_text(name: object) -> bytes:
     if isinstance(name, str):
         return orjson.dumps(name)
     return orjson.dumps({name: None}, option=JSON_OPTIONS).removeprefix(b"{").removesuffix(b":null}")
+
+
+def _is_long(value: Any) -> bool:
+    """Whether a list is to be written in slices, or one that stands in an object."""
+    if isinstance(value, dict):
+        return any(_is_long(item) for item in value.values())
+    return isinstance(value, list) and len(value) > SLICE
 
 
 async def _list(items: list[Any]) -> bytes:

@@ -36,7 +36,7 @@ QUICK = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-THOROUGH = settings(QUICK, max_examples=100, derandomize=False, print_blob=True)
+THOROUGH = settings(QUICK, max_examples=60, derandomize=False, print_blob=True)
 PLAIN = {
     "input": "the old mill",
     "texts": ["the old mill", "snow"],

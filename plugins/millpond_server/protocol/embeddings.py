@@ -41,4 +41,4 @@ class EmbeddingResponse(BaseModel):
 
 def usage_of(tokens: int) -> dict[str, Any]:
     """The tokens that were read, as clients look for them."""
-    return Usage(prompt_tokens=tokens, total_tokens=tokens).model_dump()
+    return {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0, "prompt_tokens_details": None}
