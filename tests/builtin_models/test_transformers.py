@@ -142,7 +142,7 @@ def slow(names, *quick):
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
-@pytest.mark.parametrize("name", slow(MODELS, "ElectraModel", "T5EncoderModel", "Olmo2Model"))
+@pytest.mark.parametrize("name", slow(MODELS, "ElectraModel", "Olmo2Model"))
 def test_hidden_states_in_a_batch_of_mixed_lengths_are_those_of_the_class(make, load, name):
     pooling, settings = MODELS[name]
     folder, model = make(name, **settings)
@@ -252,17 +252,17 @@ def test_the_second_text_of_a_pair_has_its_segment(make, load):
     ("name", "task"),
     [
         ("BertModel", "embed"),
-        ("RobertaModel", "token_embed"),
-        ("ModernBertModel", "embed"),
-        ("GPT2Model", "embed"),
-        ("LlamaModel", "embed"),
+        pytest.param("RobertaModel", "token_embed", marks=pytest.mark.slow),
+        pytest.param("ModernBertModel", "embed", marks=pytest.mark.slow),
+        pytest.param("GPT2Model", "embed", marks=pytest.mark.slow),
+        pytest.param("LlamaModel", "embed", marks=pytest.mark.slow),
         ("Qwen3ForCausalLM", "embed"),
-        ("Gemma3TextModel", "embed"),
+        pytest.param("Gemma3TextModel", "embed", marks=pytest.mark.slow),
         ("BertForSequenceClassification", "classify"),
-        ("RobertaForSequenceClassification", "token_classify"),
-        ("ModernBertForSequenceClassification", "classify"),
-        ("MistralForSequenceClassification", "classify"),
-        ("BertForTokenClassification", "token_classify"),
+        pytest.param("RobertaForSequenceClassification", "token_classify", marks=pytest.mark.slow),
+        pytest.param("ModernBertForSequenceClassification", "classify", marks=pytest.mark.slow),
+        pytest.param("MistralForSequenceClassification", "classify", marks=pytest.mark.slow),
+        pytest.param("BertForTokenClassification", "token_classify", marks=pytest.mark.slow),
         ("LlamaForTokenClassification", "token_classify"),
     ],
 )
