@@ -17,7 +17,7 @@ from millpond_models.layers.rotary import Rotary
 class BertModel(PoolingModel):
     """BERT with absolute positions; subclasses say by overriding what sets their architecture apart."""
 
-    weight_prefixes = ("bert.", "model.")
+    weight_prefixes: ClassVar[Sequence[str]] = ("bert.", "model.")
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         (r"embeddings\.word_embeddings\.weight", r"embeddings.words.weight"),
         (r"embeddings\.position_embeddings\.weight", r"embeddings.positions.weight"),

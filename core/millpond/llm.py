@@ -552,6 +552,7 @@ def _progress(use_tqdm: Progress, total: int) -> AbstractContextManager[Any]:
         return nullcontext()
     from tqdm import tqdm  # noqa: PLC0415  only for who wants to see it
 
-    make, patience = (tqdm, {"delay": 1.0}) if use_tqdm is True else (use_tqdm, {})  # short work shows nothing
+    make = tqdm if use_tqdm is True else use_tqdm
+    patience: dict[str, Any] = {"delay": 1.0} if use_tqdm is True else {}  # short work shows nothing
     bar: AbstractContextManager[Any] = make(total=total, desc="Processed prompts", dynamic_ncols=True, **patience)
     return bar
