@@ -184,7 +184,7 @@ def _routed(modules: tuple[Module, ...]) -> tuple[tuple[Module, ...], Module | N
     if queries == names:
         return chain, None
     tables = tuple(map(read, queries)) if isinstance(queries, list) else ()
-    if [table.type for table in tables] != [QUERY_TABLE] or set(structure) - {QUERY, DOCUMENT}:
+    if len(tables) != 1 or tables[0].type != QUERY_TABLE or set(structure) - {QUERY, DOCUMENT}:
         message = (
             f"{path} routes queries through {', '.join(table.type for table in tables) or queries}; known is "
             f"{QUERY_TABLE} alone, beside a route for documents"

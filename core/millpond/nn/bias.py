@@ -19,6 +19,7 @@ class AttentionBias(Protocol):
             queries: The places of the queries.
             keys: The places of the keys.
         """
+        ...
 
 
 @dataclass(frozen=True)
