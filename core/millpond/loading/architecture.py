@@ -33,6 +33,7 @@ SUFFIXES = (
     "Model",
 )
 BACKBONES = ("Model", "ForCausalLM", "ForConditionalGeneration")
+GENERATING = ("ForCausalLM", "ForConditionalGeneration", "ForMaskedLM", "LMHeadModel", "ChatModel")
 AUTO, NATIVE = "auto", "native"
 SYNONYMS = {"vllm": NATIVE, "millpond": NATIVE}
 # What the record of a name's own says of it holds too where another implementation computes it.
@@ -194,6 +195,9 @@ class _StandingIn:
 
     def _find(self, name: str) -> "Entry[ArchitectureSpec] | None":
         """The record whose pattern says most of a name, and which can serve it; as it is for that name."""
+        if self.wanted.convert == "none" and name.endswith(GENERATING):
+            self.reasons.append(f"convert='none' forbids to leave out the head of {name}")
+            return None
         fits = [
             (len(pattern), entry)
             for entry in self.registry.architectures.entries()
