@@ -237,7 +237,7 @@ def test_an_installed_command_goes_before_the_built_in_one(install_plugin):
     install_plugin(one_command("print('theirs')", name="embed"), "third")
     assert invoke("embed").stdout == "theirs\n"
     assert "  embed       Does embed.\n" in invoke("--help").stdout
-    assert "Turn texts into vectors." in invoke("cli/embed", "--help").stdout
+    assert "Turn texts, or images, into vectors." in invoke("cli/embed", "--help").stdout
 
 
 def test_a_name_of_two_plugins_is_an_error_for_who_uses_it(install_plugin):

@@ -89,6 +89,7 @@ def test_a_model_gets_what_its_group_says_and_no_more():
         "dtype": "auto",
         "hf_overrides": None,
         "convert": "auto",
+        "model_impl": "auto",
         "allow_pickle": False,
     }
     given = for_llm(

@@ -19,7 +19,12 @@ from millpond.testing.checkpoints import tiny, write_sparse_encoder
 from millpond_server.catalogue import rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-MODELS = {"embed": "BertModel", "classify": "BertForSequenceClassification", "sparse": "BertForMaskedLM"}
+MODELS = {
+    "embed": "BertModel",
+    "classify": "BertForSequenceClassification",
+    "sparse": "BertForMaskedLM",
+    "tokens": "BertForTokenClassification",
+}
 PROMISES = (
     "status_code_conformance",
     "content_type_conformance",

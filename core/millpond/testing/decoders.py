@@ -118,7 +118,7 @@ def decoder_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
     One that predicts tokens (``*ForCausalLM``) has ``model.`` before each name, and a head, unless that is tied.
     """
     (architecture,) = config["architectures"]
-    if architecture == "GPT2Model":
+    if _family(architecture) == "GPT2":
         return gpt2_shapes(config)
     size, vocabulary = config["hidden_size"], config["vocab_size"]
     shapes: dict[str, Shape] = {"embed_tokens.weight": (vocabulary, size)}
