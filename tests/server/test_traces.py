@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -17,6 +18,7 @@ from millpond_server.tracing import Tracing
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 STAGES = ["tokenise", "queue", "compute", "finish", "encode"]
+PATIENCE = 10  # seconds
 SECRET = "an unmistakable zebra"
 
 
@@ -38,15 +40,23 @@ def embed(client, text="a boat", **more):
     return client.post("/v1/embeddings", json={"input": text}, **more)
 
 
-def by_name(spans):
-    return {span.name: span for span in spans.get_finished_spans()}
+def of_requests(spans, count):
+    """The spans of so many requests; they end once their answers have left, which their clients do not wait for."""
+    end = time.monotonic() + PATIENCE
+    found = []
+    while len(found) < count and time.monotonic() < end:
+        found = [span for span in spans.get_finished_spans() if span.kind is SpanKind.SERVER]
+        time.sleep(0.01)
+    assert len(found) == count
+    return found
 
 
 def test_a_request_continues_the_trace_of_its_client_and_tells_of_its_stages(traced, spans):
     with traced.client(headers={"traceparent": PARENT, "x-request-id": "it", "user-agent": "tests"}) as client:
         assert embed(client, [SECRET, "the sea", SECRET]).status_code == 200
-    found = by_name(spans)
-    whole = found["POST /v1/embeddings"]
+    (whole,) = of_requests(spans, 1)
+    found = {span.name: span for span in spans.get_finished_spans()}
+    assert whole.name == "POST /v1/embeddings"
     assert whole.kind is SpanKind.SERVER
     assert f"{whole.context.trace_id:032x}" == PARENT.split("-")[1]
     assert f"{whole.parent.span_id:016x}" == PARENT.split("-")[2]
@@ -82,7 +92,7 @@ def test_without_a_trace_of_its_client_each_request_has_its_own(traced, spans):
     with traced.client() as client:
         embed(client)
         embed(client, headers={"traceparent": "nonsense"})
-    whole = [span for span in spans.get_finished_spans() if span.kind is SpanKind.SERVER]
+    whole = of_requests(spans, 2)
     assert len({span.context.trace_id for span in whole}) == 2
     assert [span.parent for span in whole] == [None, None]
 
@@ -96,7 +106,7 @@ def test_what_fails_is_told_and_only_the_servers_faults_are_errors(traced, spans
         assert client.get("/nowhere").status_code == 404
         watch(forward)
         assert embed(client).status_code == 500
-    refused, unknown, failed = [span for span in spans.get_finished_spans() if span.kind is SpanKind.SERVER]
+    refused, unknown, failed = of_requests(spans, 3)
     assert refused.attributes["http.response.status_code"] == 400
     assert refused.attributes["millpond.reason"] == "invalid"
     assert refused.status.status_code is StatusCode.UNSET
@@ -113,6 +123,7 @@ def test_probes_are_not_traced_and_the_log_names_traces(traced, spans, monkeypat
             assert client.get(path).status_code == 200
         assert spans.get_finished_spans() == ()
         embed(client, headers={"traceparent": PARENT})
+        of_requests(spans, 1)
     assert [line.get("trace") for line in lines] == [None] * 5 + [PARENT.split("-")[1]]
 
 
