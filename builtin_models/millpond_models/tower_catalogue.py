@@ -96,5 +96,6 @@ def two_towers() -> Iterator[ArchitectureSpec]:
             defaults={"text_config": dict(SIGLIP_TEXT), "vision_config": {**SIGLIP_VISION, **shape}},
             size_keys=("text_config.projection_size", "text_config.hidden_size"),
             fills_length=True,
+            lower_case=name == "Siglip2Model",
             published=PUBLISHED[name],
         )

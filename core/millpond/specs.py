@@ -97,6 +97,7 @@ class ArchitectureSpec(Spec):
             have, such as ``("projection_dim",)``; ``text_config.hidden_size`` stands in a part of it.
         fills_length: Whether texts are filled up with padding, which is read like tokens, to the longest that the model
             reads, as it was trained.
+        lower_case: Whether texts are read in lower case, as it was trained, though tokenizer.json does not say so.
         published: Models of this architecture that people use.
         implementation: Whose code computes it, as ``model_impl`` names it.
         stands_in_for: Shell patterns of other names in config.json that it serves where no record of their own does, or
@@ -121,6 +122,7 @@ class ArchitectureSpec(Spec):
     defaults: Mapping[str, object] = field(default_factory=dict, hash=False)
     size_keys: tuple[str, ...] = ()
     fills_length: bool = False
+    lower_case: bool = False
     published: tuple[PublishedModel, ...] = ()
     implementation: str = "native"
     stands_in_for: tuple[str, ...] = ()

@@ -54,11 +54,16 @@ class SelfAttention(nn.Module):
         distance_bias: DistanceBias | None = None,
     ) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size], the bias of ``output`` not yet added."""
-        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
+        query, key, value = self.heads(x)
         if rotation is not None:
             query, key = rotation(query), rotation(key)
         attended: Tensor = self.output(self.attention(query, key, value, batch, distance_bias), add_bias=False)
         return attended
+
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[num_tokens, size] -> queries, keys and values, [num_tokens, heads, head_dim] each."""
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
+        return query, key, value
 
 
 class PostNormEncoderLayer(nn.Module):

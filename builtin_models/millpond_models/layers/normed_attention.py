@@ -17,22 +17,15 @@ class NormedSelfAttention(SelfAttention):
         self.query_norm = LayerNorm(size, eps)
         self.key_norm = LayerNorm(size, eps)
 
-    def forward(
-        self,
-        x: Tensor,
-        batch: PackedBatch,
-        rotation: Rotation | None = None,
-        distance_bias: DistanceBias | None = None,
-    ) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size], the bias of ``output`` not yet added."""
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As of ``SelfAttention``, queries and keys normalised before they are parted."""
         query, key, value = self.qkv(x).chunk(3, dim=-1)
-        query, key, value = (
-            part.unflatten(-1, (self.num_heads, -1)) for part in (self.query_norm(query), self.key_norm(key), value)
+        shape = (self.num_heads, -1)
+        return (
+            self.query_norm(query).unflatten(-1, shape),
+            self.key_norm(key).unflatten(-1, shape),
+            value.unflatten(-1, shape),
         )
-        if rotation is not None:
-            query, key = rotation(query), rotation(key)
-        attended: Tensor = self.output(self.attention(query, key, value, batch, distance_bias), add_bias=False)
-        return attended
 
 
 class TwiceNormedEncoderLayer(PostNormEncoderLayer):

@@ -109,13 +109,14 @@ def build_model(
     """
     repository = resolution.repository
     config = resolution.model_config()
+    lower_case = resolution.architecture.spec.lower_case
     ctx = Context(
         registry=registry,
         model=config,
         config=resolution.config,
         device=device,
         dtype=getattr(torch, config.dtype),
-        tokenizer=None if options.skip_tokenizer else load_tokenizer(repository),
+        tokenizer=None if options.skip_tokenizer else load_tokenizer(repository, lower_case=lower_case),
         inputs=resolution.inputs,
         kernels=dict(compute.kernels),
         quantization=compute.quantization,

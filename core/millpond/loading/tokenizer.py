@@ -105,8 +105,12 @@ class Tokenizer:
         return self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
 
-def load_tokenizer(repository: "Repository") -> Tokenizer | None:
+def load_tokenizer(repository: "Repository", *, lower_case: bool = False) -> Tokenizer | None:
     """The tokenizer in a repository; None if it has none.
+
+    Args:
+        repository: The files of the model.
+        lower_case: Whether texts are brought into lower case, whatever the files say.
 
     Raises:
         CheckpointError: If its file is damaged.
@@ -123,7 +127,7 @@ def load_tokenizer(repository: "Repository") -> Tokenizer | None:
         backend.post_processor = None  # the mean is of what a text has, without special tokens
     return Tokenizer(
         backend,
-        lower_case=repository.sentence_transformers.do_lower_case or _lowers(repository),
+        lower_case=repository.sentence_transformers.do_lower_case or lower_case,
         special_tokens=read_special_tokens(repository),
         chat_template=read_chat_template(repository),
         gives_segments=_gives_segments(repository),
@@ -135,11 +139,6 @@ def _padding_side(repository: "Repository") -> str | None:
     """The side that the tokenizer's config names; None for that in tokenizer.json."""
     stated = repository.tokenizer_config.get("padding_side")
     return stated if stated in ("left", "right") else None
-
-
-def _lowers(repository: "Repository") -> bool:
-    """Whether texts are brought into lower case though tokenizer.json does not say so, as SigLIP 2 was trained."""
-    return repository.config.get("model_type") == "siglip2"
 
 
 def _gives_segments(repository: "Repository") -> bool:
