@@ -11,6 +11,7 @@ from typing import Any
 
 import transformers
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.models.auto import image_processing_auto, processing_auto
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -21,6 +22,9 @@ from millpond.config import CheckpointConfig
 from millpond.errors import CheckpointError
 from millpond_transformers.quiet import quiet
 
+# The names of the classes that make tokens and values of texts with images, by the type of a model.
+PROCESSORS: Mapping[str, str] = vars(processing_auto)["PROCESSOR_MAPPING_NAMES"]
+IMAGE_PROCESSORS: Mapping[str, Mapping[str, str]] = vars(image_processing_auto)["IMAGE_PROCESSOR_MAPPING_NAMES"]
 # They name kernels and code from elsewhere, or how others load the file.
 LEFT_OUT = frozenset(
     {

@@ -1,12 +1,20 @@
 """What the records say of an architecture that they stand in for: its class, how it pools, how it counts positions."""
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from millpond.config import CheckpointConfig
-from millpond_transformers.classes import NotServedError, config_class, find_backbone, find_class, is_decoder
+from millpond_transformers.classes import (
+    PROCESSORS,
+    NotServedError,
+    config_class,
+    find_backbone,
+    find_class,
+    is_decoder,
+)
 
 GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 FROM_TOKENS = ("classifier_from_token", "classifier_from_token_ids")
@@ -41,7 +49,7 @@ def backbone(name: str, config: CheckpointConfig) -> Mapping[str, Any] | str:
     except NotServedError as reason:
         return str(reason)
     writes = name.endswith(GENERATING) and is_decoder(found)
-    said = {"name": found.__name__, **_of_family(found, config)}
+    said = {"name": found.__name__, **_of_family(found, config), **_of_images(found)}
     if found.__name__.endswith("EncoderModel"):
         said["pooling"] = "MEAN"  # they have no token for the whole
     return {**said, "tasks": ()} if writes else said  # what writes is converted, by what is asked of it
@@ -74,6 +82,14 @@ def _of_family(found: type[PreTrainedModel], config: CheckpointConfig) -> dict[s
     pooling = summary or ("LAST" if is_decoder(found) or _is_sequence_to_sequence(found) else "CLS")
     positions = "absolute_after_pad" if kind in AFTER_PADDING else "absolute"
     return {"pooling": pooling, "positions": positions if _has_table(found) else "relative"}
+
+
+def _of_images(found: type[PreTrainedModel]) -> dict[str, Any]:
+    """Whether it reads texts with images, and by what."""
+    sees = "pixel_values" in signature(found.forward).parameters
+    if not sees or config_class(found).model_type not in PROCESSORS:
+        return {}
+    return {"modalities": ("text", "image"), "image_reader": "millpond_transformers.images:ProcessorImages"}
 
 
 def _is_sequence_to_sequence(found: type[PreTrainedModel]) -> bool:

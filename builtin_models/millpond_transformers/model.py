@@ -20,6 +20,7 @@ from millpond.errors import CheckpointError, InvalidInputError
 from millpond.nn import PackedBatch, PoolingModel
 from millpond.nn.placement import Placement, place_weight
 from millpond_transformers.classes import build_config, find_class
+from millpond_transformers.images import INPUTS
 from millpond_transformers.padding import Padding, group
 from millpond_transformers.weights import load_body
 
@@ -107,7 +108,12 @@ class TransformersModel(PoolingModel):
         segments = None if batch.token_type_ids is None else batch.token_type_ids.split(batch.lengths)
         seen = [self._seen(batch, place) for place in range(batch.num_seqs)]
         rows: list[Tensor] = [batch.input_ids] * batch.num_seqs
-        for places in group(batch.lengths, self.padding):
+        sees = [INPUTS in features for features in batch.features] or [False] * batch.num_seqs
+        for place in (place for place in range(batch.num_seqs) if sees[place]):
+            rows[place] = self._seeing(sequences[place], batch.features[place][INPUTS])  # type: ignore[arg-type]
+        texts = [place for place in range(batch.num_seqs) if not sees[place]]
+        for chosen in group([batch.lengths[place] for place in texts], self.padding):
+            places = [texts[number] for number in chosen]
             hidden = self._hidden(
                 [sequences[place] for place in places],
                 None if segments is None else [segments[place] for place in places],
@@ -116,6 +122,27 @@ class TransformersModel(PoolingModel):
             for number, place in enumerate(places):
                 rows[place] = hidden[number, : batch.lengths[place]]
         return torch.cat(rows)
+
+    def _seeing(self, ids: Tensor, inputs: Mapping[str, Any]) -> Tensor:
+        """A text with images, alone, as how many values there are of an image depends on its shape.
+
+        Args:
+            ids: Its tokens, [num_tokens].
+            inputs: The further arguments of the class, as its processor made them.
+        """
+        given = {"input_ids": ids.unsqueeze(0), "attention_mask": torch.ones_like(ids).unsqueeze(0)}
+        for name, value in inputs.items():
+            tensor = torch.from_numpy(value).to(ids.device)
+            given[name] = tensor.to(self.ctx.dtype) if tensor.is_floating_point() else tensor
+        with self._turn:
+            found = self.base(**given, return_dict=True)
+        return self._rows_of(found)[0]
+
+    @staticmethod
+    def _rows_of(found: Any) -> Tensor:
+        """What a class gave for tokens, [num_seqs, num_tokens, hidden]."""
+        hidden: Tensor = found.last_hidden_state if "last_hidden_state" in found else found[0]
+        return hidden
 
     def _hidden(self, ids: Sequence[Tensor], segments: Sequence[Tensor] | None, seen: Sequence[int]) -> Tensor:
         """Sequences -> [num_seqs, length of the longest, hidden]."""
@@ -128,8 +155,7 @@ class TransformersModel(PoolingModel):
             given["token_type_ids"] = pad_sequence(list(segments), batch_first=True)
         with self._turn:
             found = self.base(**given, return_dict=True)
-        hidden: Tensor = found.last_hidden_state if "last_hidden_state" in found else found[0]
-        return hidden
+        return self._rows_of(found)
 
     @property
     def pad_id(self) -> int:

@@ -231,6 +231,7 @@ class ModelConfig:
 
     model: str
     path: str
+        image_reader: Where the ``ImageReader`` of a model that reads texts with images in them is found; else None.
     source: str
     architecture: str
     hf_config: CheckpointConfig
@@ -257,6 +258,7 @@ class ModelConfig:
         """Whether it reads queries and documents in different ways."""
         return self.late_interaction is not None or self.query_table is not None
 
+    image_reader: str | None = None
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of its classes: those of ``id2label`` in config.json, else LABEL_0 ... as transformers has them."""

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from millpond.config import JOINED_BY, CheckpointConfig, InputOptions, ModelConfig, PoolerConfig
 from millpond.errors import UnknownNameError
+from millpond.registry import imported
 
 if TYPE_CHECKING:
     import torch
 
+    from millpond.image_reader import ImageReader
     from millpond.io_processor import IOProcessor
     from millpond.loading.tokenizer import Tokenizer
     from millpond.nn.ops import Setting, Verdict
@@ -167,6 +169,22 @@ class Context:
         return verdict
 
     def io_processor(self, name: str, *, task: str | None = None) -> "IOProcessor[Any, Any]":
+    def image_reader(self) -> "ImageReader | None":
+        """Build what reads texts with images in them; None if the model reads none.
+
+        Raises:
+            UnknownNameError: If what the model's record names does not import.
+        """
+        target = self.model.image_reader
+        if target is None:
+            return None
+        try:
+            built: ImageReader = imported(target)(self)
+        except ImportError as error:
+            message = f"the image reader {target!r} of {self.model.architecture} does not load: {error}"
+            raise UnknownNameError(message) from error
+        return built
+
         """Build the IO processor of that name.
 
         Args:

@@ -94,7 +94,7 @@ class Entry(Generic[S]):
         if asked is None:
             return {}
         try:
-            function = _imported(asked)
+            function = imported(asked)
         except (Exception, SystemExit) as error:
             raise UnknownNameError(_unloadable(self, asked, error)) from error
         said: Mapping[str, Any] | str = function(name, config)
@@ -105,7 +105,7 @@ class Entry(Generic[S]):
         if not isinstance(target, str):
             return target
         try:
-            return _imported(target)
+            return imported(target)
         except (Exception, SystemExit) as error:
             raise UnknownNameError(_unloadable(self, target, error)) from error
 
@@ -269,7 +269,8 @@ class Registry:
         return self._by_kind[spec.kind].add(spec, origin)
 
 
-def _imported(target: str) -> Any:
+def imported(target: str) -> Any:
+    """What ``"package.module:attribute"`` names."""
     module, colon, attribute = target.partition(":")
     if not (module and colon and attribute):
         raise ValueError('a target is spelled "package.module:attribute"')

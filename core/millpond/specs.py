@@ -98,6 +98,8 @@ class ArchitectureSpec(Spec):
         fills_length: Whether texts are filled up with padding, which is read like tokens, to the longest that the model
             reads, as it was trained.
         lower_case: Whether texts are read in lower case, as it was trained, though tokenizer.json does not say so.
+        image_reader: ``"module:attribute"`` of the ``ImageReader`` of a model that reads texts with images in them;
+            None for one that reads texts alone, or texts and images each for themselves.
         published: Models of this architecture that people use.
         implementation: Whose code computes it, as ``model_impl`` names it.
         stands_in_for: Shell patterns of other names in config.json that it serves where no record of their own does, or
@@ -123,6 +125,7 @@ class ArchitectureSpec(Spec):
     size_keys: tuple[str, ...] = ()
     fills_length: bool = False
     lower_case: bool = False
+    image_reader: str | None = None
     published: tuple[PublishedModel, ...] = ()
     implementation: str = "native"
     stands_in_for: tuple[str, ...] = ()

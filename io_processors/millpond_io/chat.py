@@ -1,7 +1,7 @@
 """From a conversation to one text: the model's chat template, or its contents a line each where there is none."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from millpond.context import Context
@@ -16,11 +16,42 @@ IMAGES = ("image_url", "image_pil")  # types of parts
 ROOM = 100_000  # characters that a template may add to its messages
 
 
+@dataclass(frozen=True)
+class ImagePart:
+    """A part of a message that holds an image: a URL, or one of the program's own."""
+
+    image: object
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message that is checked.
+
+    Attributes:
+        said: All of it.
+        parts: Its content: texts and images, in order.
+    """
+
+    said: Mapping[str, Any]
+    parts: Sequence[str | ImagePart]
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts among its parts."""
+        return [part for part in self.parts if isinstance(part, str)]
+
+    @property
+    def images(self) -> list[object]:
+        """The images among its parts."""
+        return [part.image for part in self.parts if isinstance(part, ImagePart)]
+
+
 class Conversations:
     """Writes conversations as the model reads them."""
 
     def __init__(self, ctx: Context) -> None:
         self.model = ctx.model.model
+        self.sees = "image" in ctx.model.modalities
         self.longest = most_characters(ctx.model.max_model_len) + ROOM
         given, own = ctx.inputs.chat_template, None if ctx.tokenizer is None else ctx.tokenizer.chat_template
         source = read_template(given) if given is not None else None if own is None else own.text
@@ -28,13 +59,41 @@ class Conversations:
         self.special = {} if ctx.tokenizer is None else ctx.tokenizer.special_tokens
 
     def written(self, conversation: Conversation) -> Prompt:
-        """The text of a conversation; special tokens are those that the template writes, unless more are asked for.
+        """The text of a conversation, and the images in its messages, for models that see.
+
+        Special tokens are those that the template writes, unless more are asked for.
 
         Raises:
             InvalidInputError: If a message has no content that the model reads, or the template fails on it.
         """
-        messages = [_message(message, place, self.model) for place, message in enumerate(conversation.messages)]
-        if not messages:
+        messages = [self._message(message, place) for place, message in enumerate(conversation.messages)]
+        self._check(conversation)
+        text = self.text_of(conversation, messages)
+        if conversation.continue_final_message:
+            text = _opened(text, messages[-1].texts)
+        images = [image for message in messages for image in message.images]
+        special = conversation.add_special_tokens or not self.has_template(conversation)
+        return Prompt(text=text, multi_modal_data={"image": images} if images else None, add_special_tokens=special)
+
+    def text_of(self, conversation: Conversation, messages: Sequence[Message]) -> str:
+        """What is written of messages; nothing of their images."""
+        return self.filled(conversation, ["\n".join(message.texts) for message in messages], messages)
+
+    def filled(self, conversation: Conversation, contents: Sequence[object], messages: Sequence[Message]) -> str:
+        """What is written of messages whose contents are these: what the template makes of them, or a line of each."""
+        if not self.has_template(conversation):
+            return in_lines(str(content) for content in contents)
+        filled = [{**message.said, "content": content} for message, content in zip(messages, contents, strict=True)]
+        return self.rendered(conversation, filled)
+
+    def has_template(self, conversation: Conversation) -> bool:
+        """Whether a template writes it."""
+        return conversation.template is not None or self.template is not None
+
+    @staticmethod
+    def _check(conversation: Conversation) -> None:
+        """Refuse a conversation of no messages, or what cannot be asked of it."""
+        if not conversation.messages:
             message = "'messages' is empty: pass at least one message"
             raise InvalidInputError(message, parameter="messages")
         if conversation.add_generation_prompt and conversation.continue_final_message:
@@ -44,23 +103,17 @@ class Conversations:
         if taken is not None:
             message = f"chat_template_kwargs may not hold {taken!r}: it is decided otherwise"
             raise InvalidInputError(message, parameter="chat_template_kwargs")
-        if conversation.template is None and self.template is None:
-            return Prompt(text="\n".join(filter(None, (message["content"] for message in messages))))
-        text = self._rendered(conversation, self._variables(conversation, messages))
-        if conversation.continue_final_message:
-            text = _opened(text, messages[-1]["content"])
-        return Prompt(text=text, add_special_tokens=conversation.add_special_tokens)
 
-    def _rendered(self, conversation: Conversation, variables: dict[str, Any]) -> str:
-        """What the template writes; one that somebody else brings, where it can do no harm."""
-        template = self.template
+    def rendered(self, conversation: Conversation, messages: Sequence[Mapping[str, Any]]) -> str:
+        """What the template writes of messages; one that somebody else brings, where it can do no harm."""
+        template, variables = self.template, self._variables(conversation, messages)
         if conversation.template is not None:
             if conversation.budget is not None:
                 return render_bounded(conversation.template, variables, self.longest, conversation.budget)
             template = JinjaTemplate(conversation.template)
         return "" if template is None else template.render(variables, self.longest)
 
-    def _variables(self, conversation: Conversation, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    def _variables(self, conversation: Conversation, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {
             **self.special,
             **(conversation.variables or {}),
@@ -68,68 +121,43 @@ class Conversations:
             "add_generation_prompt": conversation.add_generation_prompt,
         }
 
+    def _message(self, message: object, place: int) -> Message:
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            text = f"messages[{place}] must be an object with a 'role' and a 'content'"
+            raise InvalidInputError(text, parameter="messages")
+        content = message.get("content")
+        if isinstance(content, str):
+            return Message(message, [str(content)])
+        if not isinstance(content, list | tuple) or not content:
+            text = f"messages[{place}]: 'content' must be a text or a list of parts"
+            raise InvalidInputError(text, parameter="messages")
+        return Message(message, [self._part(part, place) for part in content])
 
-def parts_of(conversation: Conversation) -> tuple[Conversation, list[object]]:
-    """A conversation without the images in its messages, and these: URLs, or images of the program's own.
-
-    Raises:
-        InvalidInputError: If a part says that it is an image, and holds none.
-    """
-    messages: list[object] = []
-    images: list[object] = []
-    for place, message in enumerate(conversation.messages):
-        content = message.get("content") if isinstance(message, Mapping) else None
-        if not isinstance(message, Mapping) or not isinstance(content, list | tuple):
-            messages.append(message)
-            continue
-        own = [part for part in content if not _is_image(part)]
-        images += [_image_of(part, place) for part in content if _is_image(part)]
-        messages.append({**message, "content": own or ("" if content else content)})
-    return replace(conversation, messages=tuple(messages)), images
-
-
-def _is_image(part: object) -> bool:
-    return isinstance(part, Mapping) and part.get("type") in IMAGES
-
-
-def _image_of(part: Mapping[str, object], place: int) -> object:
-    kind = str(part["type"])
-    held = part.get(kind)
-    image = held.get("url") if isinstance(held, Mapping) else held
-    if image is None:
-        message = f"messages[{place}]: a part of the type {kind} must hold one, such as {{'url': ...}} under image_url"
-        raise InvalidInputError(message, parameter="messages")
-    return image
+    def _part(self, part: object, place: int) -> str | ImagePart:
+        if isinstance(part, str):
+            return part
+        kind = part.get("type", "text") if isinstance(part, Mapping) else None
+        held = part.get(kind) if isinstance(part, Mapping) and isinstance(kind, str) else None
+        if kind == "text" and isinstance(held, str):
+            return held
+        if not self.sees or kind not in IMAGES:
+            types = "types text and image_url" if self.sees else "type text alone"
+            text = f"messages[{place}]: the model {self.model!r} reads parts of the {types}"
+            raise InvalidInputError(text, parameter="messages")
+        image = held.get("url") if isinstance(held, Mapping) else held
+        if image is None:
+            text = f"messages[{place}]: a part of the type {kind} must hold one, such as {{'url': ...}} under image_url"
+            raise InvalidInputError(text, parameter="messages")
+        return ImagePart(image)
 
 
-def _message(message: object, place: int, model: str) -> dict[str, Any]:
-    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-        text = f"messages[{place}] must be an object with a 'role' and a 'content'"
-        raise InvalidInputError(text, parameter="messages")
-    return {**message, "content": _content(message.get("content"), place, model)}
+def in_lines(texts: Iterable[str]) -> str:
+    """Texts, a line each, without those that are empty."""
+    return "\n".join(filter(None, texts))
 
 
-def _content(content: object, place: int, model: str) -> str:
-    if isinstance(content, str):
-        return str(content)
-    if not isinstance(content, list | tuple) or not content:
-        message = f"messages[{place}]: 'content' must be a text or a list of parts"
-        raise InvalidInputError(message, parameter="messages")
-    texts: list[str] = []
-    for part in content:
-        text = part if isinstance(part, str) else _text_of(part)
-        if not isinstance(text, str):
-            message = f"messages[{place}]: the model {model!r} reads parts of the type text alone"
-            raise InvalidInputError(message, parameter="messages")
-        texts.append(text)
-    return "\n".join(texts)
-
-
-def _text_of(part: object) -> object:
-    return part.get("text") if isinstance(part, Mapping) and part.get("type", "text") == "text" else None
-
-
-def _opened(text: str, last: str) -> str:
+def _opened(text: str, texts: Sequence[str]) -> str:
     """The text up to the end of its last message, so that the message goes on."""
-    end = text.rfind(last.strip())
-    return text if end < 0 or not last.strip() else text[: end + len(last.strip())]
+    last = "\n".join(texts).strip()
+    end = text.rfind(last) if last else -1
+    return text if end < 0 else text[: end + len(last)]

@@ -15,9 +15,8 @@ from millpond.inputs import Prompt, parse_prompt
 from millpond.outputs import ArrayOutput
 from millpond.params import PoolingParams
 from millpond_io.chunking import merged, slices
-from millpond_io.image_prompts import ImagePrompts
+from millpond_io.image_prompts import GROUP, ImagePrompts
 from millpond_io.image_settings import reads_images
-from millpond_io.images import GROUP
 from millpond_io.late_interaction import input_type, readers, token_pooling
 from millpond_io.query_table import by_table, query_table
 from millpond_io.render import Rendered

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,14 +12,15 @@ from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import InvalidInputError
 from millpond.inputs import Prompt
 from millpond.params import PoolingParams
-from millpond_io.chat import parts_of
 from millpond_io.image_files import PARAMETER
-from millpond_io.image_patches import Patches
-from millpond_io.images import Images, request_of
+from millpond_io.image_patches import Patcher, Patches
+from millpond_io.image_settings import read_settings
+from millpond_io.images import Images
 
 if TYPE_CHECKING:
     from millpond_io.text import TextProcessor
 
+GROUP = "image"  # images and texts share no batch: each has a tower of its own
 MIXED = "mixed"
 WAYS = ("error", "mean")
 NAMES: Mapping[str, str] = {"CLIPModel": "CLIP", "SiglipModel": "SigLIP", "Siglip2Model": "SigLIP"}
@@ -30,9 +32,15 @@ class ImagePrompts:
     """What the IO processor of embeddings does with prompts of a model that reads a text or an image."""
 
     def __init__(self, ctx: Context) -> None:
-        self.images = Images(ctx)
+        self.ctx = ctx
+        self.images = Images(ctx, most=1)
         self.name = NAMES.get(ctx.model.architecture, ctx.model.architecture)
         self.mixed = ctx.inputs.mixed
+
+    @cached_property
+    def patcher(self) -> Patcher:
+        """Makes patches by the settings of the checkpoint, which are read when the first image comes."""
+        return Patcher(read_settings(self.ctx))
 
     def parse(self, processor: "TextProcessor", prompt: Prompt) -> Prompt:
         """A prompt that is checked, its image read.
@@ -41,15 +49,14 @@ class ImagePrompts:
             InvalidInputError: If it cannot be served.
         """
         if prompt.conversation is not None:
-            conversation, images = parts_of(prompt.conversation)
-            prompt = processor.conversations.written(conversation)
-            prompt = replace(prompt, multi_modal_data={"image": images} if images else None)
+            prompt = processor.conversations.written(prompt.conversation)
         if prompt.multi_modal_data is None:
             return processor.renderer.check(prompt)
         bare = replace(prompt, multi_modal_data=None)
         if bare.text or bare.token_ids:
             processor.renderer.check(bare)
-        return replace(prompt, multi_modal_data={"image": self.images.read(prompt.multi_modal_data)})
+        (image,) = self.images.each(prompt.multi_modal_data)
+        return replace(prompt, multi_modal_data={"image": self.images.read(image, self.patcher)})
 
     def requests(
         self, items: Sequence[Item], of_texts: Callable[[Sequence[Item]], list[Made]], task: str
@@ -100,3 +107,13 @@ class ImagePrompts:
 def _has_text(prompt: Prompt) -> bool:
     """Whether there is more to read than an image."""
     return prompt.multi_modal_data is None or bool(prompt.text or prompt.token_ids)
+
+
+def request_of(patches: Patches, representations: Sequence[Representation]) -> PoolingRequest:
+    """The request of an image: its patches, and a token behind them that stands for all of it."""
+    return PoolingRequest(
+        input_ids=np.zeros(len(patches.pixels) + 1, dtype=np.int64),
+        representations=tuple(representations),
+        features={"pixels": patches.pixels, "grid": patches.grid},
+        group=GROUP,
+    )

@@ -78,11 +78,10 @@ class ImageSettings:
 
 def reads_images(ctx: Context) -> bool:
     """Whether the model reads images as sequences of patches, as CLIP and SigLIP do."""
-    spec = ctx.registry.architectures.find(ctx.model.architecture)
-    vision = ctx.config.get("vision_config")
-    return (
-        spec is not None and "image" in spec.spec.modalities and isinstance(vision, Mapping) and "patch_size" in vision
-    )
+    model, vision = ctx.model, ctx.config.get("vision_config")
+    if "image" not in model.modalities or model.image_reader is not None:
+        return False
+    return isinstance(vision, Mapping) and "patch_size" in vision
 
 
 def read_settings(ctx: Context) -> ImageSettings:

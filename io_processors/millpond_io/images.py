@@ -1,15 +1,13 @@
-"""What a prompt says under ``multi_modal_data``: one image, in any of its forms, as the patches that a model reads."""
+"""What a prompt says under ``multi_modal_data``: images, in any of their forms, decoded within limits."""
 
 import os
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from millpond.context import Context
-from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import InvalidInputError
 from millpond_io.image_files import (
     AT_ONCE,
@@ -23,14 +21,12 @@ from millpond_io.image_files import (
     in_our_words,
     too_large,
 )
-from millpond_io.image_patches import Patcher, Patches
-from millpond_io.image_settings import read_settings
 from millpond_io.media import Media
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-GROUP = "image"  # images and texts share no batch: each has a tower of its own
+T = TypeVar("T")
 EXPECTED = (
     "expected a PIL image, a numpy array of uint8, a pathlib.Path, the bytes of a file, or a URL: data:image/..., "
     "http(s)://... or file://..."
@@ -38,36 +34,39 @@ EXPECTED = (
 
 
 class Images:
-    """Reads the images of prompts, and makes requests of them."""
+    """Reads the images of prompts."""
 
-    def __init__(self, ctx: Context) -> None:
-        self.ctx = ctx
+    def __init__(self, ctx: Context, *, most: int) -> None:
+        self.model = ctx.model.model
+        self.most = most
         self.media = Media(ctx.inputs.allowed_media_domains, ctx.inputs.allowed_local_media_path)
 
-    @cached_property
-    def patcher(self) -> Patcher:
-        """Makes patches by the settings of the checkpoint, which are read when the first image comes."""
-        return Patcher(read_settings(self.ctx))
-
-    def read(self, data: Mapping[str, object]) -> Patches:
-        """The image of a prompt.
+    def each(self, data: Mapping[str, object]) -> list[object]:
+        """The images of a prompt as they were given, at least one.
 
         Raises:
-            InvalidInputError: If it is none, or may not be read; if there are several, or other media.
+            InvalidInputError: If there are too many, or other media.
         """
         other = sorted(str(key) for key in data if key != "image" and data[key] is not None)
         if other:
-            message = f"the model {self.ctx.model.model!r} reads images; 'multi_modal_data' has {other[0]!r}"
+            message = f"the model {self.model!r} reads images; 'multi_modal_data' has {other[0]!r}"
             raise InvalidInputError(message, parameter=PARAMETER)
         given = data.get("image")
         several = list(given) if isinstance(given, list | tuple) else [given]
-        if len(several) != 1:
-            message = f"At most 1 image(s) may be provided in one prompt; got {len(several)}"
+        if not 0 < len(several) <= self.most:
+            message = f"At most {self.most} image(s) may be provided in one prompt; got {len(several)}"
             raise InvalidInputError(message, parameter=PARAMETER)
-        content = self._content(several[0])
-        with AT_ONCE, in_our_words(_limits(several[0])):
-            image = several[0] if content is None else decoded(content, _limits(several[0]))
-            return self.patcher(as_image(image))
+        return several
+
+    def read(self, given: object, use: Callable[["Image"], T]) -> T:
+        """What is made of one image, which is decoded first; few are at a time.
+
+        Raises:
+            InvalidInputError: If it is none, or may not be read.
+        """
+        content = self._content(given)
+        with AT_ONCE, in_our_words(_limits(given)):
+            return use(as_image(given if content is None else decoded(content, _limits(given))))
 
     def _content(self, given: Any) -> bytes | None:
         """The bytes of an image's file; None if it is an image already."""
@@ -126,13 +125,3 @@ def _by_rows(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
         )
         raise InvalidInputError(message, parameter=PARAMETER)
     return np.ascontiguousarray(array if plane or array.shape[2] > 1 else array[..., 0])
-
-
-def request_of(patches: Patches, representations: Sequence[Representation]) -> PoolingRequest:
-    """The request of an image: its patches, and a token behind them that stands for all of it."""
-    return PoolingRequest(
-        input_ids=np.zeros(len(patches.pixels) + 1, dtype=np.int64),
-        representations=tuple(representations),
-        features={"pixels": patches.pixels, "grid": patches.grid},
-        group=GROUP,
-    )

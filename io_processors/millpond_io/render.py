@@ -13,6 +13,7 @@ from millpond.inputs import Prompt, is_token_id
 from millpond.loading.tokenizer import Tokenizer
 from millpond.params import PoolingParams
 from millpond_io.filling import filling_of
+from millpond_io.image_texts import image_texts
 from millpond_io.lengths import Lengths, most_characters
 
 PLENTY = 2  # times as many tokens as are kept: so far from its cut, an excerpt's tokens are those of the whole text
@@ -20,10 +21,15 @@ PLENTY = 2  # times as many tokens as are kept: so far from its cut, an excerpt'
 
 @dataclass(frozen=True)
 class Rendered:
-    """The ids of a prompt, [num_tokens], and how many more there were (of long text: at least) before truncation."""
+    """The ids of a prompt, [num_tokens], and how many more there were (of long text: at least) before truncation.
+
+    Attributes:
+        features: What the model needs of the images in it.
+    """
 
     input_ids: NDArray[np.int64]
     num_dropped_tokens: int = 0
+    features: Mapping[str, object] = field(default_factory=dict)
 
 
 class Renderer:
@@ -33,6 +39,7 @@ class Renderer:
         self.tokenizer = ctx.tokenizer
         self.lengths = Lengths(ctx)
         self.filling = filling_of(ctx)
+        self.images = image_texts(ctx)
         self.modalities = ctx.model.modalities
         self.model = ctx.model.model
         vocab_size = ctx.config.get("vocab_size", ctx.config.of_text.get("vocab_size"))
@@ -41,7 +48,7 @@ class Renderer:
         self.has_unknown_tokens = self.vocab_size is not None and tokens > self.vocab_size
 
     def check(self, prompt: Prompt) -> Prompt:
-        """What can be said of a prompt before it is tokenised.
+        """What can be said of a prompt before it is tokenised; its images are decoded.
 
         Raises:
             InvalidInputError: If it is empty or not encodable, or its ids are none of the vocabulary's.
@@ -49,7 +56,9 @@ class Renderer:
         if prompt.data is not None:
             message = "The 'data' field is only supported for the 'plugin' pooling task."
             raise InvalidInputError(message, parameter="data")
-        if prompt.multi_modal_data is not None:
+        if prompt.multi_modal_data is not None and self.images is not None:
+            prompt = self.images.opened(prompt, prompt.multi_modal_data)
+        elif prompt.multi_modal_data is not None:
             tasks = "the tasks 'embed' and 'token_embed' read images too, and this call"
             who = f"the model {self.model!r}" if self.modalities == ("text",) else f"of {self.model!r}, {tasks}"
             message = f"{who} reads text alone, and the prompt has 'multi_modal_data'"
@@ -66,7 +75,10 @@ class Renderer:
         texts: list[tuple[int, int | None]] = []  # the place of each, and how many tokens of it are kept
         for place, (prompt, params) in enumerate(prompts):
             try:
-                if prompt.token_ids is not None:
+                if prompt.multi_modal_data is not None and self.images is not None:
+                    read = self.images.read(prompt, params, self.lengths)
+                    found[place] = Rendered(read.input_ids, features=read.features)
+                elif prompt.token_ids is not None:
                     found[place] = self._cut(prompt.token_ids, params)
                 else:
                     kept = self.lengths.kept(params)
@@ -164,6 +176,8 @@ class Renderer:
             raise InvalidInputError(message, parameter="prompts")
         if self.has_unknown_tokens:
             self._check_known(ids)
+        if self.images is not None:
+            self.images.check_ids(np.asarray(ids))
         if limit is not None and len(ids) > limit:
             side = params.truncation_side or "right"
             kept = self._tokenizer().encode_truncated(excerpt, limit, side=side, add_special_tokens=special)
@@ -174,6 +188,8 @@ class Renderer:
     def _cut(self, ids: Iterable[object], params: PoolingParams) -> Rendered:
         limit = self.lengths.kept(params, is_text=False)
         array = np.asarray(ids, dtype=np.int64)
+        if self.images is not None:
+            self.images.check_ids(array)
         if limit is not None and len(array) > limit:
             kept = array[-limit:] if params.truncation_side == "left" else array[:limit]
             return Rendered(self.filled(kept.copy()), len(array) - limit)

@@ -51,6 +51,7 @@ class RepresentProcessor(TextProcessor):
             PoolingRequest(
                 input_ids=rendered.input_ids,
                 representations=representations,
+                features=rendered.features,
                 num_dropped_tokens=rendered.num_dropped_tokens,
                 note=tuple(task for task, _ in each),
             )

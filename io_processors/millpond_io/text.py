@@ -12,7 +12,7 @@ from millpond.inputs import Prompt, parse_prompt
 from millpond.io_processor import IOProcessor
 from millpond.outputs import ArrayOutput
 from millpond.params import PoolingParams
-from millpond_io.chat import Conversations
+from millpond_io.chat_images import conversations_of
 from millpond_io.named_prompts import Prompts
 from millpond_io.render import Rendered, Renderer
 
@@ -29,7 +29,7 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
         self.prompts = Prompts(ctx)
         self.per_token = ctx.task_spec.per_token
         self.pools_prompts = ctx.model.include_prompt or self.per_token
-        self.conversations = Conversations(ctx)
+        self.conversations = conversations_of(ctx, self.renderer.images)
         self.task = ctx.task_spec.name
         self.output: type[ArrayOutput] = ctx.task_entry.load()
 
@@ -89,6 +89,7 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
             PoolingRequest(
                 input_ids=rendered.input_ids,
                 representations=(Representation(self.task, params, span),),
+                features=rendered.features,
                 num_dropped_tokens=rendered.num_dropped_tokens,
             )
         ]

@@ -338,7 +338,7 @@ def test_other_media_are_refused(llm):
         refused(llm, {"multi_modal_data": {name: b"x", "image": PICTURE}}, f"has '{name}'")
     refused(llm, {"multi_modal_data": "x"}, "must be a dict")
     refused(llm, message({"type": "image_url"}), "a part of the type image_url must hold one")
-    refused(llm, message({"type": "video_url", "video_url": {"url": "x"}}), "parts of the type text")
+    refused(llm, message({"type": "video_url", "video_url": {"url": "x"}}), "parts of the types text and image_url")
     refused(llm, message(part(7)), "got int")
 
 

@@ -161,6 +161,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         UnknownNameError: If nothing serves its architecture.
         InvalidInputError: If an option does not fit the model.
     """
+            image_reader=self.architecture.spec.image_reader,
     if options.runner not in RUNNERS:
         message = f"runner={options.runner!r}: expected one of {', '.join(RUNNERS)}"
         raise InvalidInputError(message, parameter="runner")

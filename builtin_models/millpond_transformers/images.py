@@ -1,0 +1,150 @@
+"""Texts with images for a class of transformers, by the processor that transformers has for it.
+
+Nothing of a checkpoint is run: classes are looked up in transformers alone, and files are read as data. Of the classes
+for images those that stand on Pillow are taken, and none is built for videos.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import transformers
+from transformers import PreTrainedTokenizerFast
+
+from millpond.config import CheckpointConfig
+from millpond.context import Context
+from millpond.errors import CheckpointError
+from millpond.image_reader import ImageReader, TextWithImages
+from millpond.loading.files import read_object
+from millpond.loading.repository import Repository
+from millpond_transformers.classes import IMAGE_PROCESSORS, PROCESSORS, config_class, find_class
+from millpond_transformers.quiet import quiet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+INPUTS = "inputs"  # the feature under which a class finds its further arguments
+OF_TEXT = ("input_ids", "attention_mask")
+IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")
+ENDINGS = ("FeatureExtractor", "ImageProcessorFast", "ImageProcessorPil", "ImageProcessor")
+# What is written around the mark of an image, where a caller's text has none.
+AROUND = {"<|image_pad|>": ("<|vision_start|>", "<|vision_end|>")}
+
+
+class ProcessorImages(ImageReader):
+    """Reads texts with images by a processor of transformers, one prompt at a time."""
+
+    def __init__(self, ctx: Context) -> None:
+        super().__init__(ctx)
+        self.folder = Repository(ctx.model.model, Path(ctx.model.path), ctx.model.source).transformer_path
+        self.body_class = find_class(ctx.model.architecture)
+        self.kind = config_class(self.body_class).model_type
+        self.takes = frozenset(signature(self.body_class.forward).parameters)
+        self.token = self._image_token()
+        self.mark = re.compile(re.escape(self.token))
+
+    @property
+    def reserved_ids(self) -> frozenset[int]:
+        """The token of an image."""
+        tokenizer = self.ctx.tokenizer
+        found = None if tokenizer is None else tokenizer.backend.token_to_id(self.token)
+        return frozenset() if found is None else frozenset({found})
+
+    def placeholder(self, number: int) -> str:
+        """The token of an image, between those that begin and end one where the model has such."""
+        del number
+        before, behind = AROUND.get(self.token, ("", ""))
+        return f"{before}{self.token}{behind}"
+
+    def read(self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool) -> TextWithImages:
+        """The tokens and features of a text, as the processor makes them."""
+        with quiet():
+            made = self.processor(text=[text], images=list(images), add_special_tokens=add_special_tokens)
+        inputs = {name: np.asarray(value) for name, value in made.items() if name in self.takes - {*OF_TEXT}}
+        return TextWithImages(input_ids=np.asarray(made["input_ids"][0], dtype=np.int64), features={INPUTS: inputs})
+
+    @cached_property
+    def processor(self) -> Any:
+        """The processor, built when the first image comes.
+
+        Raises:
+            CheckpointError: If it cannot be built of the files beside the model.
+        """
+        name = PROCESSORS[self.kind]
+        base: Any = getattr(transformers, name)
+        # What it is made of is checked by classes for videos, which cannot be imported without torchvision.
+        unchecked = type(name, (base,), {"check_argument_for_proper_class": lambda _, __, argument: type(argument)})
+        parts = {"image_processor": self._image_processor(), "tokenizer": self._tokenizer(), "video_processor": None}
+        named = signature(base.__init__).parameters
+        try:
+            return unchecked(**{key: value for key, value in {**self._settings(), **parts}.items() if key in named})
+        except Exception as error:  # what a processor is made of is the library's business, and so is what it raises
+            message = f"{self.folder}: transformers' {name} cannot be built: {type(error).__name__}: {error}"
+            raise CheckpointError(message) from error
+
+    def _settings(self) -> dict[str, Any]:
+        """What processor_config.json says; where it says nothing, what follows from config.json."""
+        config, vision = self.ctx.config, self.ctx.config.get("vision_config")
+        vision = vision if isinstance(vision, CheckpointConfig) else {}
+        strategy = config.get("vision_feature_select_strategy")
+        known = {
+            "patch_size": vision.get("patch_size"),
+            "vision_feature_select_strategy": strategy,
+            "num_additional_image_tokens": int(strategy == "default"),  # the token of the whole, which is left out
+        }
+        said = read_object(self.folder / "processor_config.json")
+        return {**known, **{key: value for key, value in said.items() if value is not None}}
+
+    def _image_processor(self) -> Any:
+        said = self._said_of_images()
+        kind = str(said.get("image_processor_type") or said.get("feature_extractor_type") or "")
+        stem = next((kind.removesuffix(ending) for ending in ENDINGS if kind.endswith(ending)), None)
+        names = [] if stem is None else [f"{stem}ImageProcessorPil"]
+        names += [name for name in [IMAGE_PROCESSORS.get(self.kind, {}).get("pil")] if name]
+        found: Any = next((there for name in names if (there := getattr(transformers, name, None))), None)
+        if found is None:
+            message = f"{self.folder}: transformers {transformers.__version__} has no {' nor '.join(names) or kind!r}"
+            raise CheckpointError(message)
+        return found(**{key: value for key, value in said.items() if key not in ("auto_map", "processor_class")})
+
+    def _said_of_images(self) -> Mapping[str, Any]:
+        for name in IMAGE_FILES:
+            said = read_object(self.folder / name)
+            inner = said.get("image_processor") if name == IMAGE_FILES[1] else said
+            if isinstance(inner, Mapping) and inner:
+                return inner
+        return {}
+
+    def _tokenizer(self) -> PreTrainedTokenizerFast:
+        tokenizer = self.ctx.tokenizer
+        if tokenizer is None:
+            message = f"{self.ctx.model.model!r} has no tokenizer, and a text with images needs one"
+            raise CheckpointError(message)
+        made: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+            tokenizer_object=tokenizer.backend, **tokenizer.special_tokens
+        )
+        for name, token in self._named_tokens().items():
+            setattr(made, name, token)
+            setattr(made, f"{name}_id", tokenizer.backend.token_to_id(token))
+        return made
+
+    def _named_tokens(self) -> dict[str, str]:
+        """Tokens that tokenizer_config.json names beside the usual ones, such as ``image_token``."""
+        said = read_object(self.folder / "tokenizer_config.json")
+        extra = said.get("extra_special_tokens")
+        every = {**said, **(extra if isinstance(extra, Mapping) else {})}
+        found = {name: every[name] for name in every if name in ("image_token", "video_token")}
+        return {name: token for name, token in found.items() if isinstance(token, str)}
+
+    def _image_token(self) -> str:
+        """What stands for an image: as the tokenizer's files name it, as config.json does by its id, or as usual."""
+        tokenizer, config = self.ctx.tokenizer, self.ctx.config
+        named = self._named_tokens().get("image_token")
+        number = next((config[key] for key in ("image_token_id", "image_token_index") if key in config), None)
+        if named is None and tokenizer is not None and isinstance(number, int):
+            named = tokenizer.backend.id_to_token(number)
+        return named or "<image>"

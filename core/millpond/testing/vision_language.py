@@ -1,0 +1,168 @@
+"""Small random checkpoints of vision-language models, written by the classes of transformers, with all that they need.
+
+They have every parameter random, a tokenizer with the marks of images, and the settings of their images.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedModel
+
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+}
+QWEN_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|im_start|>", "<|im_end|>")
+PAD, UNKNOWN = "<|endoftext|>", "<unk>"
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}"
+    "{{ message['content'] }}{% else %}{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in part %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "{% endif %}<|im_end|>\n{% endfor %}"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyVision:
+    """A small vision-language model.
+
+    Attributes:
+        config: Keys of config.json.
+        images: What preprocessor_config.json says.
+        tokens: The special tokens of its tokenizer beside padding.
+        named: Other keys of tokenizer_config.json.
+        chat_template: The template of its messages.
+        files: Other files, by name.
+    """
+
+    config: dict[str, Any]
+    images: dict[str, Any]
+    tokens: tuple[str, ...] = QWEN_TOKENS
+    named: dict[str, Any] = field(default_factory=dict)
+    chat_template: str | None = CHATML
+    files: dict[str, Any] = field(default_factory=dict)
+
+
+def byte_tokenizer(tokens: tuple[str, ...] = ()) -> Tokenizer:
+    """A tokenizer of bytes with special tokens: padding first, then these, then 256 bytes."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: place for place, token in enumerate([PAD, UNKNOWN, *tokens, *letters])}
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=UNKNOWN))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([PAD, UNKNOWN, *tokens])
+    return made
+
+
+def randomised(model: PreTrainedModel, *, seed: int = 0) -> PreTrainedModel:
+    """The model with every parameter random, such that activations keep their size."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.inference_mode():
+        for name, parameter in model.named_parameters():
+            around = 1.0 if parameter.dim() == 1 and "norm" in name.lower() and name.endswith("weight") else 0.0
+            fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
+            scale = 0.2 if parameter.dim() == 1 else fan_in**-0.5
+            parameter.copy_(around + scale * torch.randn(parameter.shape, generator=generator))
+    model.train(mode=False)
+    model.requires_grad_(requires_grad=False)
+    return model
+
+
+def write_vision_language(model: PreTrainedModel, made: TinyVision, folder: Path) -> Path:
+    """Write a model of transformers with the files beside it.
+
+    Returns:
+        The folder.
+    """
+    model.save_pretrained(folder)
+    byte_tokenizer(made.tokens).save(str(folder / "tokenizer.json"))
+    named = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": PAD, "eos_token": PAD, **made.named}
+    if made.chat_template is not None:
+        named["chat_template"] = made.chat_template
+    files = {"tokenizer_config.json": named, "preprocessor_config.json": made.images, **made.files}
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def token_id(made: TinyVision, token: str) -> int:
+    """The id of a special token."""
+    return [PAD, UNKNOWN, *made.tokens].index(token)
+
+
+def qwen_vl(kind: str) -> TinyVision:
+    """Qwen2-VL ("qwen2_vl"), Qwen2.5-VL ("qwen2_5_vl") or Qwen3-VL ("qwen3_vl")."""
+    patch = 16 if kind == "qwen3_vl" else 14
+    base = TinyVision(config={}, images={})
+    vision: dict[str, Any] = {"depth": 2, "num_heads": 2, "patch_size": patch, "spatial_merge_size": 2}
+    rope: dict[str, Any] = {"rope_theta": 10000.0, "mrope_section": [1, 1, 2], "rope_type": "default"}
+    if kind == "qwen2_vl":
+        vision |= {"embed_dim": 32, "hidden_size": 32, "mlp_ratio": 2}
+    else:
+        vision |= {"hidden_size": 32, "out_hidden_size": 32, "intermediate_size": 48}
+    if kind == "qwen2_5_vl":
+        vision |= {"fullatt_block_indexes": [1], "window_size": 56}
+    if kind == "qwen3_vl":
+        vision |= {"deepstack_visual_indexes": [0], "num_position_embeddings": 64}
+        rope |= {"mrope_interleaved": True}
+    text = {**TEXT, "vocab_size": 264 + 8, "head_dim": 8, "rope_parameters": rope, "pad_token_id": 0}
+    config = {
+        "text_config": text,
+        "vision_config": vision,
+        "image_token_id": token_id(base, "<|image_pad|>"),
+        "video_token_id": token_id(base, "<|video_pad|>"),
+        "vision_start_token_id": token_id(base, "<|vision_start|>"),
+        "vision_end_token_id": token_id(base, "<|vision_end|>"),
+        "tie_word_embeddings": False,
+    }
+    images = {
+        "image_processor_type": "Qwen2VLImageProcessorFast" if kind == "qwen3_vl" else "Qwen2VLImageProcessor",
+        "patch_size": patch,
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+        "size": {"shortest_edge": 4 * patch * patch * 4, "longest_edge": 48 * patch * patch * 4},
+        "image_mean": [0.5, 0.4, 0.3],
+        "image_std": [0.5, 0.6, 0.7],
+    }
+    return TinyVision(config=config, images=images)
+
+
+def llava_next() -> TinyVision:
+    """LLaVA-NeXT with a tower of CLIP's and a Llama."""
+    tokens = ("<image>", "<s>")
+    vision = {
+        "model_type": "clip_vision_model",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 7,
+        "projection_dim": 16,
+    }
+    text = {**TEXT, "model_type": "llama", "vocab_size": 264, "pad_token_id": 0}
+    pinpoints = [[28, 56], [56, 28], [56, 56]]
+    config = {
+        "text_config": text,
+        "vision_config": vision,
+        "image_token_index": 2,
+        "image_grid_pinpoints": pinpoints,
+        "vision_feature_layer": -2,
+        "vision_feature_select_strategy": "default",
+    }
+    images = {
+        "image_processor_type": "LlavaNextImageProcessor",
+        "size": {"shortest_edge": 28},
+        "crop_size": {"height": 28, "width": 28},
+        "image_grid_pinpoints": pinpoints,
+        "do_center_crop": True,
+    }
+    return TinyVision(config=config, images=images, tokens=tokens, named={"bos_token": "<s>"}, chat_template=None)

@@ -1,0 +1,94 @@
+"""Texts with images in them, of models that read both in one sequence."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millpond.context import Context
+from millpond.errors import InvalidInputError, MillpondError
+from millpond.image_reader import ImageReader, TextWithImages
+from millpond.inputs import Prompt
+from millpond.params import PoolingParams
+from millpond_io.image_files import AT_ONCE, PARAMETER
+from millpond_io.image_patches import as_rgb
+from millpond_io.images import Images
+from millpond_io.lengths import Lengths
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+logger = logging.getLogger(__name__)
+MOST_IMAGES = 32  # of a prompt; they are all in memory at once
+UNSUITABLE = "the model cannot read these images: one of them is too long and thin, or of another kind than it expects"
+
+
+class ImageTexts:
+    """Reads prompts that hold images, by the reader that the model brings."""
+
+    def __init__(self, ctx: Context, reader: ImageReader) -> None:
+        self.reader = reader
+        self.model = ctx.model.model
+        self.images = Images(ctx, most=MOST_IMAGES)
+        self.reserved = np.array(sorted(reader.reserved_ids), dtype=np.int64)
+
+    def opened(self, prompt: Prompt, data: Mapping[str, object]) -> Prompt:
+        """A prompt with its images decoded, and with a mark in its text for each of them.
+
+        Raises:
+            InvalidInputError: If an image cannot be read, or there are not as many marks as images.
+        """
+        if prompt.token_ids is not None:
+            message = "a prompt with images is given as a text, which has something that stands for each, not as ids"
+            raise InvalidInputError(message, parameter="prompt_token_ids")
+        given = self.images.each(data)
+        text = prompt.text or ""
+        marks = len(self.reader.mark.findall(text))
+        if marks == 0:
+            text = "\n".join([*map(self.reader.placeholder, range(1, len(given) + 1)), *filter(None, [text])])
+        elif marks != len(given):
+            message = f"the text has {marks} marks of images ({self.reader.placeholder(1)}), and there are {len(given)}"
+            raise InvalidInputError(message, parameter=PARAMETER)
+        return replace(prompt, text=text, multi_modal_data={"image": [self.images.read(one, as_rgb) for one in given]})
+
+    def read(self, prompt: Prompt, params: PoolingParams, lengths: Lengths) -> TextWithImages:
+        """The tokens and features of an opened prompt.
+
+        Raises:
+            InvalidInputError: If the model cannot read them, or they are too many tokens: images are not cut.
+        """
+        images: Sequence[Image] = (prompt.multi_modal_data or {})["image"]  # type: ignore[assignment]  # as ``opened`` left them
+        try:
+            with AT_ONCE:
+                found = self.reader.read(prompt.text or "", images, add_special_tokens=prompt.add_special_tokens)
+        except MillpondError:
+            raise
+        except Exception as error:  # noqa: BLE001  readers stand on libraries, and these raise what comes
+            logger.info("images cannot be read: %r", error)
+            raise InvalidInputError(UNSUITABLE, parameter=PARAMETER) from None
+        most = min(lengths.kept(params) or lengths.longest, lengths.longest)
+        if len(found.input_ids) > most:
+            message = (
+                f"the prompt has {len(found.input_ids)} tokens with its images, and may have {most}: one with images "
+                "is neither cut nor read in pieces. Make the images smaller, or take fewer"
+            )
+            raise InvalidInputError(message, parameter="prompts")
+        return found
+
+    def check_ids(self, ids: NDArray[np.int64]) -> None:
+        """Refuse a text without images that holds tokens which mean them."""
+        if len(self.reserved) and np.isin(ids, self.reserved).any():
+            message = (
+                f"the prompt has what stands for an image to {self.model!r}, such as {self.reader.placeholder(1)!r}, "
+                "and there is no image: pass it under 'multi_modal_data', or take that out of the text"
+            )
+            raise InvalidInputError(message, parameter=PARAMETER)
+
+
+def image_texts(ctx: Context) -> ImageTexts | None:
+    """What reads the model's texts with images; None if it reads none."""
+    reader = ctx.image_reader()
+    return None if reader is None else ImageTexts(ctx, reader)
