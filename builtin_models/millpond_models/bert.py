@@ -79,12 +79,17 @@ class BertModel(PoolingModel):
         """What makes of a batch what attention adds for distances, a ``DistanceBias``; None for nothing."""
         return None
 
+    def head_dim(self, ctx: Context) -> int | None:  # noqa: ARG002  some are told
+        """The dimensions of a head; None where the heads share the hidden size."""
+        return None
+
     def build_attention(self, ctx: Context) -> SelfAttention:
         """The attention of a layer."""
         return SelfAttention(
             ctx,
             size=ctx.config.hidden_size,
             num_heads=ctx.config.num_attention_heads,
+            head_dim=self.head_dim(ctx),
             by_distance=self.by_distance is not None,
         )
 

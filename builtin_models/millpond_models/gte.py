@@ -17,7 +17,8 @@ from millpond_models.classifier import Classifier
 from millpond_models.layers.encoder import ExpandsAndContracts
 from millpond_models.layers.gated_encoder import GatedEncoderFeedForward
 from millpond_models.layers.rotary import Rotary
-from millpond_models.rotary_bert import rotary_of
+from millpond_models.rotary_bert import head_dim_of, rotary_of
+from millpond_models.transformers_names import TRANSFORMERS_NAMES
 
 KNOWN: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {"layer_norm_type": (None, "layer_norm"), "logn_attention_scale": (None, False)}
@@ -41,6 +42,7 @@ class GteModel(BertModel):
         (r"encoder\.layer\.(\d+)\.mlp\.up\.weight", r"layers.\1.feed_forward.gate_up.weight@1"),
         (r"encoder\.layer\.(\d+)\.mlp\.down_proj\.(\w+)", r"layers.\1.feed_forward.down.\2"),
         (r"encoder\.layer\.(\d+)\.mlp_ln\.(\w+)", r"layers.\1.feed_forward_norm.\2"),
+        *TRANSFORMERS_NAMES,
     )
     ignored_weights: ClassVar[Sequence[str]] = (r"pooler\..*", r"classifier\..*", r"lm_head\..*")
 
@@ -56,6 +58,10 @@ class GteModel(BertModel):
                 message = f"config.json asks for {key} {ctx.config[key]!r}; {type(self).__name__} knows {known[-1]!r}"
                 raise CheckpointError(message)
         return rotary_of(ctx, theta=10_000.0)
+
+    def head_dim(self, ctx: Context) -> int:
+        """The dimensions of a head."""
+        return head_dim_of(ctx)
 
     def build_feed_forward(self, ctx: Context, layer: int) -> ExpandsAndContracts:  # noqa: ARG002  all are alike
         """The feed-forward half of a layer; the last map alone has a bias."""

@@ -22,7 +22,8 @@ from millpond_models.layers.experts import Experts
 from millpond_models.layers.feed_forward import FeedForward
 from millpond_models.layers.gated_encoder import GatedEncoderFeedForward
 from millpond_models.layers.rotary import Rotary
-from millpond_models.rotary_bert import ROPE_KEYS, rotary_of
+from millpond_models.rotary_bert import ROPE_KEYS, head_dim_of, rotary_of
+from millpond_models.transformers_names import TRANSFORMERS_NAMES
 
 ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -57,6 +58,7 @@ class NomicBertModel(BertModel):
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *BertModel.weight_names,
         *FLASH_NAMES,
+        *TRANSFORMERS_NAMES,
         (r"encoder\.layers\.(\d+)\.mlp\.fc12\.(\w+)", r"layers.\1.feed_forward.gate_up.\2@0"),
         (r"encoder\.layers\.(\d+)\.mlp\.fc11\.(\w+)", r"layers.\1.feed_forward.gate_up.\2@1"),
         (r"encoder\.layers\.(\d+)\.mlp\.router\.layer\.weight", r"layers.\1.feed_forward.router.weight"),
@@ -84,7 +86,9 @@ class NomicBertModel(BertModel):
         """The attention of a layer; ``qkv_proj_bias`` is of both maps."""
         config = ctx.config
         bias = bool(config.get("qkv_proj_bias", False))
-        return SelfAttention(ctx, size=config.hidden_size, num_heads=config.num_attention_heads, bias=bias)
+        return SelfAttention(
+            ctx, size=config.hidden_size, num_heads=config.num_attention_heads, head_dim=head_dim_of(ctx), bias=bias
+        )
 
     def build_feed_forward(self, ctx: Context, layer: int) -> ExpandsAndContracts:
         """The feed-forward half of a layer: of ``moe_every_n_layers``, the second has experts."""

@@ -60,6 +60,7 @@ PUBLISHED: Mapping[str, tuple[PublishedModel, ...]] = {
     "XLMRobertaForSequenceClassification": _named(
         "BAAI/bge-reranker-v2-m3", "jinaai/jina-reranker-v2-base-multilingual"
     ),
+    "JinaEmbeddingsV3Model": (_cut("jinaai/jina-embeddings-v3-hf*", 32, 64, 128, 256, 512, 768, 1024),),
     "ModernBertModel": _named("Alibaba-NLP/gte-modernbert-base", "nomic-ai/modernbert-embed-base"),
     "ModernBertForTokenClassification": _named("disham993/electrical-ner-ModernBERT-base"),
     "NomicBertModel": (

@@ -21,7 +21,8 @@ from millpond_models.bert import BertModel, check_positions
 from millpond_models.flash_names import FLASH_NAMES
 from millpond_models.layers.adapted import with_changes
 from millpond_models.layers.rotary import Rotary
-from millpond_models.rotary_bert import rotary_of
+from millpond_models.rotary_bert import head_dim_of, rotary_of
+from millpond_models.transformers_names import TRANSFORMERS_NAMES
 
 
 class RobertaModel(BertModel):
@@ -36,7 +37,7 @@ class RobertaModel(BertModel):
     adapted: "Mapping[str, RobertaModel]" = MappingProxyType({})
 
     weight_prefixes = ("roberta.", "model.")
-    weight_names: ClassVar = (*BertModel.weight_names, *FLASH_NAMES)
+    weight_names: ClassVar = (*BertModel.weight_names, *FLASH_NAMES, *TRANSFORMERS_NAMES)
 
     def first_position(self, ctx: Context) -> int:
         """The row of the position table that the first token of a sequence gets."""
@@ -46,6 +47,10 @@ class RobertaModel(BertModel):
         """Positions by rotation where config.json asks for them; ``rotary_emb_base`` is the base of the frequencies."""
         kind = check_positions(ctx, type(self).__name__, "absolute", "rotary")
         return rotary_of(ctx, theta=ctx.config.get("rotary_emb_base", 10_000.0)) if kind == "rotary" else None
+
+    def head_dim(self, ctx: Context) -> int | None:
+        """The dimensions of a head; ``head_dim`` where positions are by rotation."""
+        return None if self.rotary is None else head_dim_of(ctx)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
         """Give the parameters their values, those of one adapter merged into them where there are adapters."""

@@ -26,14 +26,10 @@ def rotary_of(
     Raises:
         CheckpointError: If that part is not an even number of dimensions, or config.json asks for an unknown kind.
     """
-    config = ctx.config
-    size, heads = config.hidden_size, config.num_attention_heads
-    if heads < 1 or size % heads:
-        message = f"config.json: hidden_size {size} cannot be shared among num_attention_heads {heads}"
-        raise CheckpointError(message)
-    turned = size // heads * fraction
+    config, size = ctx.config, head_dim_of(ctx)
+    turned = size * fraction
     if turned != int(turned) or turned < 1:
-        message = f"config.json: {fraction} of heads of {size // heads} dimensions is to be turned: {turned} dimensions"
+        message = f"config.json: {fraction} of heads of {size} dimensions is to be turned: {turned} dimensions"
         raise CheckpointError(message)
     values = config.to_dict()
     if options is not None:
@@ -41,3 +37,20 @@ def rotary_of(
     if values.get("rope_theta") is None:
         values["rope_theta"] = theta
     return Rotary(replace(ctx, config=CheckpointConfig(values)), head_dim=int(turned))
+
+
+def head_dim_of(ctx: Context) -> int:
+    """The dimensions of a head: ``head_dim`` of config.json, else what the heads share of ``hidden_size``.
+
+    Raises:
+        CheckpointError: If they cannot share it.
+    """
+    config = ctx.config
+    given = config.get("head_dim")
+    if given is not None:
+        return int(given)
+    size, heads = config.hidden_size, config.num_attention_heads
+    if heads < 1 or size % heads:
+        message = f"config.json: hidden_size {size} cannot be shared among num_attention_heads {heads}"
+        raise CheckpointError(message)
+    return int(size // heads)

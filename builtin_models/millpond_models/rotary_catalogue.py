@@ -8,8 +8,18 @@ EMBEDDING_TASKS = ("embed", "token_embed")
 CLASSIFYING_TASKS = ("classify", "token_classify")
 
 
+JINA_V3 = {
+    "position_embedding_type": "rotary",
+    "rotary_emb_base": 20_000.0,
+    "layer_norm_eps": 1e-5,
+    "type_vocab_size": 1,
+}
+"""What config.json of transformers' JinaEmbeddingsV3 means, in the words of the published one."""
+
+
 def rotary_encoders() -> Iterator[ArchitectureSpec]:
-    """ModernBERT, Nomic's BERT and GTE, alone and with classifiers."""
+    """ModernBERT, Nomic's BERT, GTE and Jina's XLM-RoBERTa as transformers names it, alone and with classifiers."""
+    yield from jina_v3()
     yield ArchitectureSpec(
         name="ModernBertModel",
         target="millpond_models.modernbert:ModernBertModel",
@@ -58,4 +68,32 @@ def rotary_encoders() -> Iterator[ArchitectureSpec]:
         target="millpond_models.modernbert_heads:ModernBertClassifier",
         summary="classes of each token",
         tasks=("token_classify",),
+    )
+
+
+def jina_v3() -> Iterator[ArchitectureSpec]:
+    """jina-embeddings-v3 by the names of transformers; as published it is an XLMRobertaModel."""
+    yield ArchitectureSpec(
+        name="JinaEmbeddingsV3Model",
+        target="millpond_models.roberta:RobertaModel",
+        summary="jina-embeddings-v3 (Sturua et al., 2024): XLM-RoBERTa with rotary positions",
+        tasks=EMBEDDING_TASKS,
+        pooling="MEAN",
+        adapters_key="lora_adaptations",
+        defaults=JINA_V3,
+    )
+    yield ArchitectureSpec(
+        name="JinaEmbeddingsV3ForSequenceClassification",
+        target="millpond_models.bert_heads:RobertaForSequenceClassification",
+        summary="classes or a score of a text, or of a pair of texts",
+        tasks=CLASSIFYING_TASKS,
+        pooling="CLS",
+        defaults=JINA_V3,
+    )
+    yield ArchitectureSpec(
+        name="JinaEmbeddingsV3ForTokenClassification",
+        target="millpond_models.bert_heads:RobertaForTokenClassification",
+        summary="classes of each token",
+        tasks=("token_classify",),
+        defaults=JINA_V3,
     )

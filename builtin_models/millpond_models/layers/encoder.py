@@ -30,21 +30,31 @@ class SelfAttention(nn.Module):
         ctx: The model's context.
         size: The dimensions of hidden states.
         num_heads: The heads.
+        head_dim: The dimensions of each; None where they share ``size``.
         bias: Whether the maps have a bias.
         by_distance: Whether something is added to products for the distance of two tokens.
     """
 
     def __init__(
-        self, ctx: Context, *, size: int, num_heads: int, bias: bool = True, by_distance: bool = False
+        self,
+        ctx: Context,
+        *,
+        size: int,
+        num_heads: int,
+        head_dim: int | None = None,
+        bias: bool = True,
+        by_distance: bool = False,
     ) -> None:
         super().__init__()
-        if num_heads < 1 or size % num_heads:
+        if num_heads < 1 or (head_dim is None and size % num_heads):
             message = f"config.json: hidden_size {size} cannot be shared among num_attention_heads {num_heads}"
             raise CheckpointError(message)
+        head_dim = size // num_heads if head_dim is None else head_dim
+        inner = num_heads * head_dim
         self.num_heads = num_heads
-        self.qkv = Linear(ctx, size, size, size, size, bias=bias)
-        self.attention = Attention(ctx, head_dim=size // num_heads, bias="distance" if by_distance else None)
-        self.output = Linear(ctx, size, size, bias=bias)
+        self.qkv = Linear(ctx, size, inner, inner, inner, bias=bias)
+        self.attention = Attention(ctx, head_dim=head_dim, bias="distance" if by_distance else None)
+        self.output = Linear(ctx, inner, size, bias=bias)
 
     def forward(
         self,

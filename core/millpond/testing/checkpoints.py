@@ -56,9 +56,18 @@ BACKBONES = {
     **{f"{family}{MASKED}": f"{family}Model" for family in ("Bert", "Roberta", "XLMRoberta")},
     "ModernBertForSequenceClassification": "ModernBertModel",
     "ModernBertForTokenClassification": "ModernBertModel",
-    **{f"{family}{head}": f"{family}Model" for family in ("New", "GteNew", "Gte") for head in (SEQUENCE, TOKEN)},
+    **{
+        f"{family}{head}": f"{family}Model"
+        for family in ("New", "GteNew", "Gte", "JinaEmbeddingsV3")
+        for head in (SEQUENCE, TOKEN)
+    },
 }
-TOKENIZERS = {**FAMILY, **dict.fromkeys([*ROTARY_ENCODERS, *ENCODER_FAMILIES], "bert"), **TOKENS}
+TOKENIZERS = {
+    **FAMILY,
+    **dict.fromkeys([*ROTARY_ENCODERS, *ENCODER_FAMILIES], "bert"),
+    "JinaEmbeddingsV3Model": "roberta",
+    **TOKENS,
+}
 MODEL_TYPE = {"BertModel": "bert", "ErnieModel": "ernie", "RobertaModel": "roberta", "XLMRobertaModel": "xlm-roberta"}
 OLD_MODULES = {
     name: f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Dense", "Normalize")
@@ -130,9 +139,9 @@ def tiny(
         architecture: "BertModel", "ErnieModel", "RobertaModel", "XLMRobertaModel"; or, of Llama, Mistral, Qwen2, Qwen3
             and Gemma, "LlamaModel" or "LlamaForCausalLM"; of any of these "BertForSequenceClassification" or
             "BertForTokenClassification". Or "BertForMaskedLM", and the same of RoBERTa and XLM-RoBERTa. Or
-            "ModernBertModel", "NomicBertModel", "GteModel", "GteNewModel", "NewModel", "GPT2Model", "Gemma3TextModel",
-            "LlamaBidirectionalModel", "VoyageQwen3BidirectionalEmbedModel", and of some of these a classifier;
-            or one of ``encoder_families.ENCODER_FAMILIES`` or ``biased.BIASED``.
+            "ModernBertModel", "NomicBertModel", "GteModel", "GteNewModel", "NewModel", "JinaEmbeddingsV3Model",
+            "GPT2Model", "Gemma3TextModel", "LlamaBidirectionalModel", "VoyageQwen3BidirectionalEmbedModel", and of some
+            of these a classifier; or one of ``encoder_families.ENCODER_FAMILIES`` or ``biased.BIASED``.
         path: The folder to write; made if it is not there.
         seed: Another seed gives other weights.
         dtype: The name of the dtype of the weights.

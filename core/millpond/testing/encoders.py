@@ -1,6 +1,6 @@
 """The config.json and the tensors of small encoders with rotary positions, by their names in published checkpoints.
 
-They are Jina's XLM-RoBERTa, ModernBERT, Nomic's BERT and GTE.
+They are Jina's XLM-RoBERTa, that by the names of transformers too, ModernBERT, Nomic's BERT and GTE.
 """
 
 from collections.abc import Mapping
@@ -90,6 +90,17 @@ GTE: Mapping[str, Any] = MappingProxyType(
         "logn_attention_scale": False,
     }
 )
+JINA_V3: Mapping[str, Any] = MappingProxyType(
+    {
+        **SMALL,
+        "model_type": "jina_embeddings_v3",
+        "max_position_embeddings": 64,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-5,
+        "type_vocab_size": 1,
+        "rope_parameters": {"rope_theta": 20000.0, "rope_type": "default"},
+    }
+)
 ROTARY_ENCODERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "ModernBertModel": MODERNBERT,
@@ -97,6 +108,7 @@ ROTARY_ENCODERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "NewModel": {**GTE, "model_type": "new"},
         "GteNewModel": {**GTE, "model_type": "new"},
         "GteModel": {**GTE, "model_type": "gte", "rope_scaling": None, "rope_theta": 160000.0},
+        "JinaEmbeddingsV3Model": JINA_V3,
     }
 )
 """The backbones, by architecture, and their config.json without what depends on the tokenizer."""
@@ -113,6 +125,8 @@ def rotary_encoder_shapes(architecture: str, config: Mapping[str, Any]) -> dict[
         return modernbert_shapes(config)
     if architecture == "NomicBertModel":
         return nomic_shapes(config)
+    if architecture == "JinaEmbeddingsV3Model":
+        return jina_v3_shapes(config)
     prefix = "" if architecture == "GteModel" else "new."
     return {f"{prefix}{name}": shape for name, shape in gte_shapes(config).items()}
 
@@ -140,6 +154,24 @@ def jina_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
     for name, shape in (tables | maps).items():
         shapes |= _adapted(name, shape, config, swapped=name in tables)
     return shapes | _biases(maps) | _norms(norms, size)
+
+
+def jina_v3_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
+    """The tensors of jina-embeddings-v3 by their names in transformers, without the pooler."""
+    size, inner = config["hidden_size"], config["intermediate_size"]
+    heads = config["num_attention_heads"] * config.get("head_dim", size // config["num_attention_heads"])
+    maps: dict[str, Shape] = {}
+    norms = ["embeddings.LayerNorm"]
+    for number in range(config["num_hidden_layers"]):
+        layer = f"layers.{number}"
+        maps |= {f"{layer}.self_attn.{name}_proj": (heads, size) for name in "qkv"}
+        maps |= {
+            f"{layer}.self_attn.o_proj": (size, heads),
+            f"{layer}.mlp.fc1": (inner, size),
+            f"{layer}.mlp.fc2": (size, inner),
+        }
+        norms += [f"{layer}.post_attention_layernorm", f"{layer}.post_mlp_layernorm"]
+    return _tables(config, size) | _weights(maps) | _biases(maps) | _norms(norms, size)
 
 
 def modernbert_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:

@@ -9,7 +9,13 @@ Shape = tuple[int, ...]
 SEQUENCE, TOKEN = "ForSequenceClassification", "ForTokenClassification"
 MASKED = "ForMaskedLM"
 PREFIXES: Mapping[str, str] = MappingProxyType(
-    {"Bert": "bert.", "Ernie": "ernie.", "Roberta": "roberta.", "XLMRoberta": "roberta."}
+    {
+        "Bert": "bert.",
+        "Ernie": "ernie.",
+        "Roberta": "roberta.",
+        "XLMRoberta": "roberta.",
+        "JinaEmbeddingsV3": "roberta.",
+    }
 )
 """What stands before the names of a backbone in a classifier's files; else ``model.``, of GPT-2 ``transformer.``."""
 

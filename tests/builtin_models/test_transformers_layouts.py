@@ -1,0 +1,189 @@
+"""Jina's, Nomic's and GTE's encoders in the files that transformers writes: native, and equal to its classes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from millpond import CheckpointError, PoolingParams
+from millpond.testing.checkpoints import vocabulary, write_tokenizer
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+VOCABULARY = len(vocabulary("roberta"))
+SIZES = {**SMALL, "vocab_size": VOCABULARY, "max_position_embeddings": 64, "num_labels": 3}
+FAMILIES = ("JinaEmbeddingsV3", "NomicBert", "Gte")
+LENGTHS = (1, 64, 5, 63, 1, 21, 2, 64)
+LONG = 300  # tokens, beyond the positions that config.json names
+SHORT = (1, 9, 40)
+
+
+def prompts_of(lengths, seed=0):
+    random = np.random.default_rng(seed)
+    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
+
+
+def error(found, expected):
+    """The largest difference, in units of the largest value that is expected."""
+    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
+    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
+    return worst / max(float(np.abs(rows).max()) for rows in expected)
+
+
+@pytest.fixture(scope="session")
+def written(transformers):
+    """Write a model of transformers, every parameter random, and give it back: config and weights are its own."""
+
+    def written(folder, family="JinaEmbeddingsV3", head="Model", *, published=True, **settings):
+        torch.manual_seed(0)
+        config = getattr(transformers, f"{family}Config")(**{**SIZES, **settings})
+        model = getattr(transformers, f"{family}{head}")(config).eval()
+        for name, parameter in model.named_parameters():
+            around = 1.0 if parameter.ndim == 1 and name.endswith("weight") else 0.0
+            parameter.data.normal_(around, 0.3)
+        model.save_pretrained(folder, save_original_format=published)
+        return model
+
+    return written
+
+
+@pytest.fixture(scope="session")
+def states():
+    """The hidden states of each prompt alone."""
+
+    def states(model, prompts):
+        with torch.inference_mode():
+            return [model(torch.tensor([ids])).last_hidden_state[0].numpy() for ids in prompts]
+
+    return states
+
+
+@pytest.fixture(scope="session")
+def logits():
+    """The logits of each prompt alone."""
+
+    def logits(model, prompts):
+        with torch.inference_mode():
+            return [model(torch.tensor([ids])).logits[0].numpy() for ids in prompts]
+
+    return logits
+
+
+@pytest.mark.parametrize("published", [True, False], ids=["published names", "own names"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_hidden_states_equal_those_of_transformers(tmp_path, load, hidden, written, states, family, published):
+    model = written(tmp_path, family, published=published)
+    prompts = prompts_of(LENGTHS)
+    expected = states(model, prompts)
+    llm = load(tmp_path)
+    assert llm.model_config.implementation == "native"
+    assert llm.model_config.max_model_len == 64
+    assert error(hidden(llm, prompts), expected) <= 1e-5
+    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= 1e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_texts_longer_than_config_json_says(tmp_path, load, hidden, written, states, monkeypatch, family):
+    model = written(tmp_path, family)
+    prompts = prompts_of((LONG, 3, 70))
+    monkeypatch.setenv("MILLPOND_ALLOW_LONG_MAX_MODEL_LEN", "1")
+    assert error(hidden(load(tmp_path, max_model_len=LONG), prompts), states(model, prompts)) <= 1e-5
+
+
+@pytest.mark.parametrize("published", [True, False], ids=["published names", "own names"])
+@pytest.mark.parametrize("family", ["JinaEmbeddingsV3", "Gte"])
+@pytest.mark.parametrize("head", ["ForSequenceClassification", "ForTokenClassification"])
+def test_logits_equal_those_of_transformers(tmp_path, load, written, logits, family, head, published):
+    model = written(tmp_path, family, head, published=published)
+    prompts = prompts_of(LENGTHS)
+    task = "classify" if "Sequence" in head else "token_classify"
+    llm = load(tmp_path)
+    assert llm.model_config.implementation == "native"
+    bare = PoolingParams(use_activation=False)
+    outputs = llm.encode(prompts, pooling_task=task, pooling_params=bare, use_tqdm=False)
+    assert error([output.outputs.array for output in outputs], logits(model, prompts)) <= 1e-5
+
+
+@pytest.mark.parametrize("family", ["JinaEmbeddingsV3", "Gte"])
+@pytest.mark.parametrize("published", [True, False], ids=["published names", "own names"])
+def test_a_masked_language_model_embeds_as_its_backbone(tmp_path, load, hidden, written, states, family, published):
+    model = written(tmp_path, family, "ForMaskedLM", published=published)
+    prompts = prompts_of(SHORT)
+    assert error(hidden(load(tmp_path), prompts), states(model.base_model, prompts)) <= 1e-5
+
+
+def test_splade_of_a_masked_language_model(tmp_path, load, written, logits):
+    model = written(tmp_path, head="ForMaskedLM")
+    prompts = prompts_of(SHORT)
+    llm = load(tmp_path, pooler_config={"pooling_type": "SPLADE_MAX"})
+    found = [output.outputs.array for output in llm.embed(prompts, use_tqdm=False)]
+    expected = [np.log1p(np.maximum(rows, 0)).max(axis=0) for rows in logits(model, prompts)]
+    assert error(found, expected) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"head_dim": 6},
+        {"num_attention_heads": 2, "intermediate_size": 7, "num_hidden_layers": 3},
+        {"layer_norm_eps": 0.1},
+        {"type_vocab_size": 2},
+        {"hidden_act": "relu"},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
+        {"rope_parameters": {"rope_type": "linear", "factor": 3.0, "rope_theta": 500.0}},
+        {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32}},
+    ],
+    ids=str,
+)
+def test_what_config_json_says_is_taken(tmp_path, load, hidden, written, states, settings):
+    model = written(tmp_path, **settings)
+    prompts = prompts_of(SHORT)
+    assert error(hidden(load(tmp_path), prompts), states(model, prompts)) <= 1e-5
+
+
+@pytest.mark.parametrize("head_dim", [6, 16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_heads_may_have_a_size_of_their_own(tmp_path, load, hidden, written, states, family, head_dim):
+    model = written(tmp_path, family, head_dim=head_dim)
+    prompts = prompts_of(SHORT)
+    assert error(hidden(load(tmp_path), prompts), states(model, prompts)) <= 1e-5
+
+
+def test_what_config_json_leaves_out(tmp_path, load, hidden, written, states):
+    model = written(tmp_path)
+    path = tmp_path / "config.json"
+    kept = {"architectures", "model_type", *SIZES}
+    said = {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key in kept}
+    path.write_text(json.dumps(said), encoding="utf-8")
+    prompts = prompts_of(SHORT)
+    assert error(hidden(load(tmp_path), prompts), states(model, prompts)) <= 1e-5
+
+
+def test_texts_are_pooled_by_their_mean(tmp_path, load, hidden, written):
+    written(tmp_path)
+    write_tokenizer(tmp_path, "roberta")
+    llm = load(tmp_path)
+    text = "the old mill by the pond"
+    mean = hidden(llm, [text])[0].mean(axis=0)
+    (output,) = llm.embed([text], use_tqdm=False)
+    np.testing.assert_allclose(output.outputs.array, mean / np.linalg.norm(mean), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"dtype": "bfloat16"}, {"quantization": "int8"}], ids=str)
+def test_other_numbers_are_near(tmp_path, load, written, settings):
+    written(tmp_path, hidden_size=128, intermediate_size=256)
+    prompts = prompts_of(LENGTHS)
+    exact, found = (
+        np.stack([output.outputs.array for output in llm.embed(prompts, use_tqdm=False)])
+        for llm in (load(tmp_path), load(tmp_path, **settings))
+    )
+    assert 0.99 < (exact * found).sum(axis=1).min() < 1 - 1e-7
+
+
+def test_a_tensor_too_many_is_named(tmp_path, load, written):
+    written(tmp_path, published=False, num_hidden_layers=3)
+    path = tmp_path / "config.json"
+    said = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**said, "num_hidden_layers": 2}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"unused \(16\): layers\.2\."):
+        load(tmp_path)
