@@ -106,11 +106,12 @@ class Context:
         Args:
             task: The name of the task.
             head: Applied to what is pooled, such as a classifier; by default the checkpoint's projector.
-            activation: The name of the activation; by default the task's.
+            activation: The name of the activation; by default the pooler's, else the task's.
         """
         ctx = replace(self.unquantized(), task=task, head=head, activation_name=activation)
+        entries = [self.registry.poolers.get(name) for name in self.pooling_type(task).split(JOINED_BY)]
         methods: list[Pooler] = [
-            self.registry.poolers.get(name).load()(ctx) for name in self.pooling_type(task).split(JOINED_BY)
+            entry.load()(replace(ctx, activation_name=activation or entry.spec.activation)) for entry in entries
         ]
         if len(methods) == 1:
             return methods[0]
@@ -168,7 +169,6 @@ class Context:
         self.ops.setdefault(op, setting)
         return verdict
 
-    def io_processor(self, name: str, *, task: str | None = None) -> "IOProcessor[Any, Any]":
     def image_reader(self) -> "ImageReader | None":
         """Build what reads texts with images in them; None if the model reads none.
 
@@ -185,6 +185,7 @@ class Context:
             raise UnknownNameError(message) from error
         return built
 
+    def io_processor(self, name: str, *, task: str | None = None) -> "IOProcessor[Any, Any]":
         """Build the IO processor of that name.
 
         Args:

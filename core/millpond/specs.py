@@ -157,11 +157,13 @@ class PoolerSpec(Spec):
         tasks: The tasks for which it can be asked.
         size_key: The key of config.json that says how many values it gives, such as ``vocab_size``; None for as many
             as a hidden state has.
+        activation: The activation of its results in place of that of the task, such as ``identity``.
     """
 
     kind: ClassVar[str] = "pooler"
     tasks: tuple[str, ...]
     size_key: str | None = None
+    activation: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

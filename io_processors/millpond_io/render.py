@@ -1,7 +1,7 @@
 """From prompts to token ids: checks, tokenising many texts at once, truncation on request."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from reprlib import repr as brief
 
 import numpy as np
