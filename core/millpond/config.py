@@ -227,11 +227,11 @@ class ModelConfig:
         late_interaction: How it reads queries and documents, if it is one of ColBERT's kind; else None.
         query_table: The folder with the weights by which queries are embedded without the model; None for none.
         modalities: What it reads, such as ``("text", "image")``.
+        image_reader: Where the ``ImageReader`` of a model that reads texts with images in them is found; else None.
     """
 
     model: str
     path: str
-        image_reader: Where the ``ImageReader`` of a model that reads texts with images in them is found; else None.
     source: str
     architecture: str
     hf_config: CheckpointConfig
@@ -252,13 +252,13 @@ class ModelConfig:
     late_interaction: LateInteraction | None = None
     query_table: str | None = None
     modalities: tuple[str, ...] = ("text",)
+    image_reader: str | None = None
 
     @property
     def tells_sides(self) -> bool:
         """Whether it reads queries and documents in different ways."""
         return self.late_interaction is not None or self.query_table is not None
 
-    image_reader: str | None = None
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of its classes: those of ``id2label`` in config.json, else LABEL_0 ... as transformers has them."""

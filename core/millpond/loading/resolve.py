@@ -150,6 +150,7 @@ class Resolution:
             late_interaction=self.late_interaction,
             query_table=None if files.query_table is None else str(files.query_table.path),
             modalities=self.architecture.spec.modalities,
+            image_reader=self.architecture.spec.image_reader,
         )
 
 
@@ -161,7 +162,6 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         UnknownNameError: If nothing serves its architecture.
         InvalidInputError: If an option does not fit the model.
     """
-            image_reader=self.architecture.spec.image_reader,
     if options.runner not in RUNNERS:
         message = f"runner={options.runner!r}: expected one of {', '.join(RUNNERS)}"
         raise InvalidInputError(message, parameter="runner")
