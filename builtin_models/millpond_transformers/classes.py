@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import image_processing_auto, processing_auto
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_MAPPING_NAMES,
 )
@@ -96,7 +97,9 @@ def config_class(found: type[PreTrainedModel]) -> type[PreTrainedConfig]:
 def is_decoder(found: type[PreTrainedModel]) -> bool:
     """Whether the models of a family write texts from left to right, and fill no masks."""
     kind = config_class(found).model_type
-    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return False
+    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 
 def build_config(found: type[PreTrainedModel], config: CheckpointConfig, num_labels: int) -> PreTrainedConfig:

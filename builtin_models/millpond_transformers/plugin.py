@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from millpond.hookspecs import hookimpl
-from millpond.specs import ArchitectureSpec, PublishedModel
+from millpond.specs import ArchitectureSpec
+from millpond_transformers.published import CLASSIFIERS, MODELS
 
 IMPLEMENTATION = "transformers"
 BACKBONES = (
@@ -14,16 +15,6 @@ BACKBONES = (
     "*ForMaskedLM",
     "*ForPreTraining",
     "*WithLMHeadModel",
-)
-# Examples: whatever else has an architecture that transformers has is served as well.
-MODELS = (
-    PublishedModel(name="sentence-transformers/gtr-t5-base", named="T5EncoderModel"),
-    PublishedModel(name="sentence-transformers/paraphrase-albert-small-v2", named="AlbertModel"),
-    PublishedModel(name="dangvantuan/sentence-camembert-base", named="CamembertModel"),
-)
-CLASSIFIERS = (
-    PublishedModel(name="ai21labs/Jamba-tiny-reward-dev", named="JambaForSequenceClassification"),
-    PublishedModel(name="cross-encoder/ms-marco-electra-base", named="ElectraForSequenceClassification"),
 )
 
 

@@ -228,6 +228,7 @@ class ModelConfig:
         query_table: The folder with the weights by which queries are embedded without the model; None for none.
         modalities: What it reads, such as ``("text", "image")``.
         image_reader: Where the ``ImageReader`` of a model that reads texts with images in them is found; else None.
+        chat_template: How its messages are written, in Jinja, where plugins know that better than its files; else None.
     """
 
     model: str
@@ -253,6 +254,7 @@ class ModelConfig:
     query_table: str | None = None
     modalities: tuple[str, ...] = ("text",)
     image_reader: str | None = None
+    chat_template: str | None = None
 
     @property
     def tells_sides(self) -> bool:

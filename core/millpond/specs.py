@@ -61,11 +61,13 @@ class PublishedModel:
         config: Keys of config.json that theirs lacks. What config.json or a caller says counts more; ``architectures``
             takes the place of the published one.
         named: What their config.json names, where ``config`` is for that architecture alone; None for any.
+        chat_template: How its messages are written, in Jinja, whatever its files say; None for what they say.
     """
 
     name: str
     config: Mapping[str, object] = field(default_factory=dict, hash=False)
     named: str | None = None
+    chat_template: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,9 @@ class ArchitectureSpec(Spec):
             models too; None for none.
         adapters_key: The key of config.json that lists the names of the adapters of which each request may choose one;
             None for none.
+        adapter_folders: Where folders beside the weights hold adapters as PEFT writes them, of which each request may
+            choose one: the names of those that are not called as their folders are; None where none are read. The model
+            takes them by ``load_adapters``.
         sized_by_labels: Whether its embeddings have as many dimensions as config.json has labels.
         num_labels: How many classes or scores it gives, whatever config.json says; None where that decides.
         token_weights: Whether what ``token_classify`` gives is the weight of each token in a sparse vector, without the
@@ -115,6 +120,7 @@ class ArchitectureSpec(Spec):
     pooler_config: Mapping[str, object] = field(default_factory=dict, hash=False)
     pooling_key: str | None = None
     adapters_key: str | None = None
+    adapter_folders: Mapping[str, str] | None = field(default=None, hash=False)
     sized_by_labels: bool = False
     num_labels: int | None = None
     token_weights: bool = False

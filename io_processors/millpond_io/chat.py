@@ -54,7 +54,8 @@ class Conversations:
         self.sees = "image" in ctx.model.modalities
         self.longest = most_characters(ctx.model.max_model_len) + ROOM
         given, own = ctx.inputs.chat_template, None if ctx.tokenizer is None else ctx.tokenizer.chat_template
-        source = read_template(given) if given is not None else None if own is None else own.text
+        known = ctx.model.chat_template or (None if own is None else own.text)
+        source = known if given is None else read_template(given)
         self.template = None if source is None else JinjaTemplate(source)
         self.special = {} if ctx.tokenizer is None else ctx.tokenizer.special_tokens
 

@@ -9,6 +9,7 @@ from millpond.config import CheckpointConfig
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
     from millpond.registry import Registry
+    from millpond.specs import PublishedModel
 
 MATRYOSHKA = ("is_matryoshka", "matryoshka_dimensions")
 SETTLES = ("classifier_from_token", "classifier_from_token_ids")
@@ -17,7 +18,9 @@ SETTLES = ("classifier_from_token", "classifier_from_token_ids")
 def with_known(registry: "Registry", repository: "Repository") -> CheckpointConfig:
     """config.json with what else is known of the model; what it says itself stays, but for its architecture's head."""
     config = repository.config
-    settings = {**_by_name(registry, repository, config), **_logit_score(repository, config)}
+    published = published_model(registry, repository)
+    by_name = {} if published is None else published.config
+    settings = {**by_name, **_logit_score(repository, config)}
     if any(config.get(key) for key in SETTLES):
         settings = {key: value for key, value in settings.items() if key in MATRYOSHKA}
     added = {key: value for key, value in settings.items() if key == "architectures" or config.get(key) is None}
@@ -26,8 +29,9 @@ def with_known(registry: "Registry", repository: "Repository") -> CheckpointConf
     return config.overridden(added)
 
 
-def _by_name(registry: "Registry", repository: "Repository", config: CheckpointConfig) -> Mapping[str, object]:
+def published_model(registry: "Registry", repository: "Repository") -> "PublishedModel | None":
     """By the name that the caller used, that of the folder, or the one that was written when it was saved."""
+    config = repository.config
     stated = (repository.model, repository.path.name, str(config.get("_name_or_path", "")))
     names = {_without_organisation(name) for name in stated}
     architectures = _architectures(config)
@@ -35,8 +39,8 @@ def _by_name(registry: "Registry", repository: "Repository", config: CheckpointC
         for model in entry.spec.published:
             pattern = _without_organisation(model.name)
             if model.named in (None, *architectures) and any(fnmatchcase(name, pattern) for name in names):
-                return model.config
-    return {}
+                return model
+    return None
 
 
 def _without_organisation(name: str) -> str:

@@ -12,7 +12,7 @@ from millpond.loading.architecture import Chosen, choose_architecture
 from millpond.loading.classification import choose_activation, classifier_pooling, count_labels, named_pooling
 from millpond.loading.extra_weights import with_extra_heads
 from millpond.loading.header import read_headers
-from millpond.loading.known import with_known
+from millpond.loading.known import published_model, with_known
 from millpond.loading.late_interaction import read_late_interaction
 from millpond.loading.lengths import Statement, choose_length, state_lengths
 
@@ -75,6 +75,7 @@ class Resolution:
         inputs: What becomes of prompts where a call does not say.
         late_interaction: How queries and documents are read; None where no file says that there are any.
         size_key: The key of config.json that says how many values its pooler gives; None for the hidden size.
+        chat_template: How messages are written, whatever the files say; None for what these say.
     """
 
     repository: "Repository"
@@ -91,6 +92,7 @@ class Resolution:
     inputs: InputOptions = field(default_factory=InputOptions)
     late_interaction: LateInteraction | None = None
     size_key: str | None = None
+    chat_template: str | None = None
 
     @property
     def num_labels(self) -> int:
@@ -151,6 +153,7 @@ class Resolution:
             query_table=None if files.query_table is None else str(files.query_table.path),
             modalities=self.architecture.spec.modalities,
             image_reader=self.architecture.spec.image_reader,
+            chat_template=self.chat_template,
         )
 
 
@@ -172,6 +175,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         )
         raise InvalidInputError(message, parameter="runner")
     files = repository.sentence_transformers
+    published = published_model(registry, repository)
     known = with_extra_heads(registry, repository, with_known(registry, repository), allow_pickle=options.allow_pickle)
     config = override_config(known, options.hf_overrides)
     user = _spread_pooling_type(registry, options.pooler_config)
@@ -202,6 +206,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         inputs=options.inputs,
         late_interaction=read_late_interaction(repository, config),
         size_key=_size_key(registry, pooler),
+        chat_template=None if published is None else published.chat_template,
         lengths=tuple(said),
         max_model_len=choose_length(said, positions=spec.positions, asked=options.max_model_len),
         dtype=choose_dtype(options.dtype, config, repository),

@@ -1,0 +1,42 @@
+"""Published models that classes of transformers run, and what is known of them that their files do not say. Data."""
+
+from millpond.specs import PublishedModel
+
+# https://huggingface.co/MrLight/dse-qwen2-2b-mrl-v1: the vector is that of the last token, which ends each prompt.
+DSE_QWEN2 = (
+    "{{ bos_token or '' }}{% for message in messages %}"
+    "{% if loop.first and message['role'] != 'system' %}"
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
+    "<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}"
+    "{% else %}<|vision_start|><|image_pad|><|vision_end|>{% endif %}{% endfor %}{% endif %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}<|endoftext|>"
+)
+# https://huggingface.co/royokong/e5-v: a text, or an image, is to be summed up in one word.
+E5_V = (
+    "{% for message in messages %}<|start_header_id|>user<|end_header_id|>\n\n"
+    "{% if message['content'] is string %}{{ message['content'] }}\nSummary above sentence in one word: {% else %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}"
+    "{{ part['text'] }}\nSummary above sentence in one word: {% else %}"
+    "<image>\nSummary above image in one word: {% endif %}{% endfor %}{% endif %}"
+    "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n{% endfor %}"
+)
+MODELS = (  # examples: whatever else has an architecture that transformers has is served as well
+    PublishedModel(name="sentence-transformers/gtr-t5-base", named="T5EncoderModel"),
+    PublishedModel(name="sentence-transformers/paraphrase-albert-small-v2", named="AlbertModel"),
+    PublishedModel(name="dangvantuan/sentence-camembert-base", named="CamembertModel"),
+    PublishedModel(
+        name="MrLight/dse-qwen2-2b-mrl-v1",
+        named="Qwen2VLForConditionalGeneration",
+        config={"is_matryoshka": True},
+        chat_template=DSE_QWEN2,
+    ),
+    PublishedModel(name="royokong/e5-v", named="LlavaNextForConditionalGeneration", chat_template=E5_V),
+    PublishedModel(
+        name="Qwen/Qwen3-VL-Embedding-*", named="Qwen3VLForConditionalGeneration", config={"is_matryoshka": True}
+    ),
+)
+CLASSIFIERS = (
+    PublishedModel(name="ai21labs/Jamba-tiny-reward-dev", named="JambaForSequenceClassification"),
+    PublishedModel(name="cross-encoder/ms-marco-electra-base", named="ElectraForSequenceClassification"),
+)

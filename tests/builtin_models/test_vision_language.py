@@ -1,0 +1,241 @@
+"""Vision-language models by the classes of transformers: equal to those and their processors, in whatever batch."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+from tokenizers import Tokenizer
+
+from millpond import InvalidInputError, PoolingParams
+from millpond.testing.vision_language import PAD, TinyVision, llava_next, qwen_vl, randomised, write_vision_language
+
+CLASSES = {
+    "qwen2_vl": "Qwen2VLForConditionalGeneration",
+    "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration",
+    "qwen3_vl": "Qwen3VLForConditionalGeneration",
+    "llava_next": "LlavaNextForConditionalGeneration",
+}
+BARE = PoolingParams(use_activation=False)
+QWEN, LLAVA = "<|vision_start|><|image_pad|><|vision_end|>", "<image>"
+
+
+def mark_of(kind):
+    return LLAVA if kind == "llava_next" else QWEN
+
+
+def picture(height, width, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+WIDE, TALL, SMALL, TINY = picture(60, 100), picture(140, 40, 1), picture(28, 28, 2), picture(1, 1, 3)
+
+
+def url_of(image):
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def write(kind, folder, **settings):
+    """A checkpoint, and the model and processor of transformers that it is to equal."""
+    made = llava_next() if kind == "llava_next" else qwen_vl(kind)
+    made = TinyVision(**{**vars(made), **settings})
+    kind_of_model = getattr(transformers, CLASSES[kind])
+    config = kind_of_model.config_class.from_dict(made.config)
+    model = randomised(kind_of_model(config))
+    write_vision_language(model, made, folder)
+    return model, processor(kind, made, folder)
+
+
+def processor(kind, made, folder):
+    llava = kind == "llava_next"
+    images = getattr(transformers, "LlavaNextImageProcessorPil" if llava else "Qwen2VLImageProcessorPil")
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_file(str(folder / "tokenizer.json")), pad_token=PAD
+    )
+    base = getattr(transformers, CLASSES[kind].replace("ForConditionalGeneration", "Processor"))
+    unchecked = type("Processor", (base,), {"check_argument_for_proper_class": lambda _, __, argument: type(argument)})
+    reader = images(**{key: value for key, value in made.images.items() if key != "image_processor_type"})
+    if not llava:
+        return unchecked(reader, tokenizer, None)
+    size = made.config["vision_config"]["patch_size"]
+    return unchecked(
+        reader, tokenizer, patch_size=size, vision_feature_select_strategy="default", num_additional_image_tokens=1
+    )
+
+
+def hidden(model, read, text, images):
+    """What transformers gives for a text with images."""
+    given = read(text=[text], images=images or None, return_tensors="pt")
+    with torch.inference_mode():
+        return model.model(**given).last_hidden_state[0].numpy()
+
+
+def cases(kind):
+    mark = mark_of(kind)
+    return [
+        (f"hello {mark} there", [WIDE]),
+        ("no image at all, but quite some text to read in one go", []),
+        (f"{mark}and{mark}.", [TALL, SMALL]),
+        ("b", []),
+        (f"{mark}{mark}{mark}", [SMALL, WIDE, TINY]),
+    ]
+
+
+def prompt_of(text, images):
+    return {"prompt": text, "multi_modal_data": {"image": images}} if images else text
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_hidden_states_and_vectors_are_those_of_transformers(tmp_path, load, kind):
+    model, read = write(kind, tmp_path)
+    llm = load(tmp_path)
+    assert llm.model_config.implementation == "transformers"
+    assert llm.model_config.modalities == ("text", "image")
+    assert llm.model_config.pooler_config.seq_pooling_type in (None, "LAST")
+    prompts = [prompt_of(*case) for case in cases(kind)]
+    expected = [hidden(model, read, *case) for case in cases(kind)]
+    together = llm.encode(prompts, pooling_task="token_embed", pooling_params=BARE, use_tqdm=False)
+    alone = [llm.encode([p], pooling_task="token_embed", pooling_params=BARE, use_tqdm=False)[0] for p in prompts]
+    for found, single, rows in zip(together, alone, expected, strict=True):
+        assert found.outputs.array.shape == rows.shape
+        assert len(found.prompt_token_ids) == len(rows)
+        assert np.abs(found.outputs.array - rows).max() < 1e-4 * max(1, np.abs(rows).max())
+        assert np.abs(single.outputs.array - rows).max() < 1e-4 * max(1, np.abs(rows).max())
+    for found, rows in zip(llm.embed(prompts, use_tqdm=False), expected, strict=True):
+        last = rows[-1] / np.linalg.norm(rows[-1])
+        assert np.abs(np.array(found.outputs.embedding) - last).max() < 1e-4
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("qwen")
+    return folder, *write("qwen2_vl", folder)
+
+
+@pytest.fixture
+def served(qwen, load):
+    return load(qwen[0])
+
+
+def test_messages_are_written_by_the_template_with_their_images_in_place(qwen, served):
+    _, model, read = qwen
+    parts = [
+        {"type": "text", "text": "before"},
+        {"type": "image_url", "image_url": {"url": url_of(WIDE)}},
+        {"type": "text", "text": "behind"},
+        {"type": "image_pil", "image_pil": SMALL},
+    ]
+    messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": parts}]
+    text = f"<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\nbefore{QWEN}behind{QWEN}<|im_end|>\n"
+    expected = hidden(model, read, text, [WIDE, SMALL])[-1]
+    (found,) = served.embed([{"messages": messages}], use_tqdm=False)
+    assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+
+
+def test_a_caller_may_say_in_the_text_where_an_image_stands(qwen, served):
+    _, model, read = qwen
+    parts = [{"type": "image_pil", "image_pil": WIDE}, {"type": "text", "text": f"look: {QWEN} here"}]
+    expected = hidden(model, read, f"<|im_start|>user\nlook: {QWEN} here<|im_end|>\n", [WIDE])[-1]
+    (found,) = served.embed([{"messages": [{"role": "user", "content": parts}]}], use_tqdm=False)
+    assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+
+
+@pytest.mark.parametrize("template", ["{{ messages[0]['content'] }}!", "{{ messages[0]['content'] + '!' }}"])
+def test_a_template_that_knows_texts_alone_gets_the_images_written_into_them(qwen, load, template):
+    folder, model, read = qwen
+    llm = load(folder, chat_template=template)
+    parts = [{"type": "image_pil", "image_pil": WIDE}, {"type": "text", "text": "look"}]
+    expected = hidden(model, read, f"{QWEN}\nlook!", [WIDE])[-1]
+    (found,) = llm.embed([{"messages": [{"role": "user", "content": parts}]}], use_tqdm=False)
+    assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+
+
+def test_an_image_without_a_mark_stands_before_the_text(qwen, served):
+    _, model, read = qwen
+    prompts = [{"multi_modal_data": {"image": WIDE}}, {"prompt": "what?", "multi_modal_data": {"image": [WIDE, TALL]}}]
+    texts = [(QWEN, [WIDE]), (f"{QWEN}\n{QWEN}\nwhat?", [WIDE, TALL])]
+    for found, (text, images) in zip(served.embed(prompts, use_tqdm=False), texts, strict=True):
+        expected = hidden(model, read, text, images)[-1]
+        assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ({"prompt": f"{QWEN}{QWEN}", "multi_modal_data": {"image": WIDE}}, "2 marks of images"),
+        (f"a text with {QWEN} and no image", "there is no image"),
+        ({"prompt_token_ids": [4, 4], "multi_modal_data": {"image": WIDE}}, "given as a text"),
+        ({"prompt_token_ids": [3, 4, 5]}, "there is no image"),
+        ({"prompt": "a", "multi_modal_data": {"video": WIDE}}, "reads images; 'multi_modal_data' has 'video'"),
+        ({"prompt": "a", "multi_modal_data": {"image": [SMALL] * 33}}, "At most 32 image"),
+        ({"prompt": "a", "multi_modal_data": {"image": picture(2, 900)}}, "cannot read these images"),
+        ({"prompt": "a" * 520, "multi_modal_data": {"image": [WIDE] * 2}}, "neither cut nor read in pieces"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_and_costs_no_other(served, prompt, said):
+    good = {"prompt": f"{QWEN}x", "multi_modal_data": {"image": SMALL}}
+    found = served.embed([good, prompt, "text"], use_tqdm=False, on_error="return")
+    assert [output.error is None for output in found] == [True, False, True]
+    assert isinstance(found[1].error, InvalidInputError)
+    assert said in str(found[1].error)
+
+
+def test_equal_texts_with_other_images_are_other_prompts(served):
+    prompts = [{"prompt": QWEN, "multi_modal_data": {"image": picture(56, 56, seed)}} for seed in (1, 2, 1)]
+    one, other, again = (np.array(found.outputs.embedding) for found in served.embed(prompts, use_tqdm=False))
+    assert np.abs(one - other).max() > 1e-3
+    assert np.array_equal(one, again)
+
+
+def test_known_models_have_their_own_template(tmp_path, load):
+    folder = tmp_path / "dse-qwen2-2b-mrl-v1"
+    model, read = write("qwen2_vl", folder)
+    llm = load(folder)
+    text = (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        f"<|im_start|>user\n{QWEN}Query: what?<|im_end|>\n{PAD}"
+    )
+    parts = [{"type": "image_pil", "image_pil": picture(56, 56)}, {"type": "text", "text": "Query: what?"}]
+    expected = hidden(model, read, text, [picture(56, 56)])[-1][:16]
+    (found,) = llm.embed(
+        [{"messages": [{"role": "user", "content": parts}]}],
+        pooling_params=PoolingParams(dimensions=16),
+        use_tqdm=False,
+    )
+    assert found.prompt_token_ids[-1] == 0
+    assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+
+
+def test_e5_v_sums_up_in_one_word(tmp_path, load):
+    folder = tmp_path / "e5-v"
+    model, read = write("llava_next", folder)
+    llm = load(folder)
+    frame = "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"
+    texts = [
+        (frame.format("a cat\nSummary above sentence in one word: "), []),
+        (frame.format("<image>\nSummary above image in one word: "), [WIDE]),
+    ]
+    messages = [
+        [{"role": "user", "content": "a cat"}],
+        [{"role": "user", "content": [{"type": "image_pil", "image_pil": WIDE}]}],
+    ]
+    outputs = llm.embed([{"messages": message} for message in messages], use_tqdm=False)
+    for found, (text, images) in zip(outputs, texts, strict=True):
+        expected = hidden(model, read, text, images)[-1]
+        assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+
+
+def test_settings_that_old_files_leave_out_follow_from_the_config(tmp_path, load):
+    """``processor_config.json`` came later than e5-v: the size of a patch, and which token is left out, are known."""
+    model, read = write("llava_next", tmp_path)
+    (tmp_path / "processor_config.json").unlink(missing_ok=True)
+    (found,) = load(tmp_path).encode(
+        [prompt_of("<image> x", [TALL])], pooling_task="token_embed", pooling_params=BARE, use_tqdm=False
+    )
+    assert np.abs(found.outputs.array - hidden(model, read, "<image> x", [TALL])).max() < 1e-3
