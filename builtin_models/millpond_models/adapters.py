@@ -7,14 +7,15 @@ other apart from that one, which is of low rank as well, is kept beside them.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from millpond.config import CheckpointConfig
 from millpond.errors import CheckpointError
+from millpond.nn import Linear
 
 PART = re.compile(r"(.+)\.parametrizations\.weight\.(original|0\.lora_A|0\.lora_B)")
 PARTS = ("original", "0.lora_A", "0.lora_B")
@@ -129,3 +130,52 @@ def choose_adapter(config: CheckpointConfig, count: int) -> int:
         )
         raise CheckpointError(message)
     return asked % count
+
+
+def changes_by_module(model: nn.Module, changes: Mapping[str, LowRank]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Changes of a model's parameters, those of the parts of a fused map as one of the map.
+
+    Args:
+        model: The model.
+        changes: The change of each parameter that ends in ``.weight``; with ``@i`` behind it, of part i of a fused map.
+
+    Returns:
+        ``up`` and ``down`` of each module, by its path.
+
+    Raises:
+        CheckpointError: If there is no such parameter, or the change is of another shape.
+    """
+    parts: dict[str, list[tuple[slice, LowRank]]] = defaultdict(list)
+    for parameter, change in changes.items():
+        path, _, part = parameter.partition("@")
+        module = _module_of(model, path)
+        weight = module.get_parameter("weight")
+        rows = slice(*module.parts[int(part)]) if part and isinstance(module, Linear) else slice(0, len(weight))
+        expected = (rows.stop - rows.start, weight.shape[1])
+        if (len(change.up), change.down.shape[1]) != expected:
+            message = (
+                f"an adapter changes {parameter}, {list(expected)}, by a product of {list(change.up.shape)} and "
+                f"{list(change.down.shape)}"
+            )
+            raise CheckpointError(message)
+        parts[path.removesuffix(".weight")].append((rows, change))
+    return {path: _side_by_side(own, len(model.get_parameter(f"{path}.weight"))) for path, own in parts.items()}
+
+
+def _module_of(model: nn.Module, path: str) -> nn.Module:
+    try:
+        model.get_parameter(path)
+    except AttributeError:
+        message = f"an adapter changes {path}, which the model does not have"
+        raise CheckpointError(message) from None
+    return model.get_submodule(path.removesuffix(".weight"))
+
+
+def _side_by_side(changes: Sequence[tuple[slice, LowRank]], rows: int) -> tuple[Tensor, Tensor]:
+    """The changes of some rows of a weight as one of all."""
+    ups = []
+    for where, change in changes:
+        up = change.up.new_zeros(rows, change.up.shape[1])
+        up[where] = change.up
+        ups.append(up)
+    return torch.cat(ups, dim=1), torch.cat([change.down for _, change in changes])

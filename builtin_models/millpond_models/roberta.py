@@ -16,7 +16,7 @@ from millpond.errors import InvalidInputError
 from millpond.loading.lengths import padding_id
 from millpond.nn import PackedBatch
 from millpond.nn.placement import Placement
-from millpond_models.adapters import Adapters, LowRank
+from millpond_models.adapters import Adapters, LowRank, changes_by_module
 from millpond_models.bert import BertModel, check_positions
 from millpond_models.flash_names import FLASH_NAMES
 from millpond_models.layers.adapted import with_changes
@@ -57,9 +57,16 @@ class RobertaModel(BertModel):
         adapters = Adapters(self.ctx.config)
         placement = super().load_weights(adapters.merge(weights))
         self.merged_adapter = adapters.merged
-        changes = {name: self._by_path(own) for name, own in adapters.changes.items()}
-        self.adapted = {name: with_changes(self, own, self.ctx) for name, own in changes.items()}
+        self._adapt(adapters.changes)
         return placement
+
+    def load_adapters(self, adapters: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]]) -> None:
+        """Take the adapters that lie beside the weights."""
+        self._adapt({name: {at: LowRank(*it) for at, it in own.items()} for name, own in adapters.items()})
+
+    def _adapt(self, adapters: Mapping[str, Mapping[str, LowRank]]) -> None:
+        changes = {name: self._by_path(own) for name, own in adapters.items()}
+        self.adapted = {**self.adapted, **{name: with_changes(self, own, self.ctx) for name, own in changes.items()}}
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden]; the sequences of each adapter are a batch of their own."""
@@ -84,4 +91,4 @@ class RobertaModel(BertModel):
     def _by_path(self, changes: Mapping[str, LowRank]) -> dict[str, tuple[Tensor, Tensor]]:
         """The changes by the paths of the modules that the checkpoint's weights belong to."""
         paths = {self.parameter_name(f"{weight}.weight"): change for weight, change in changes.items()}
-        return {path.removesuffix(".weight"): (it.up, it.down) for path, it in paths.items() if path is not None}
+        return changes_by_module(self, {path: change for path, change in paths.items() if path is not None})

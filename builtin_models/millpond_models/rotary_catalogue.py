@@ -16,6 +16,13 @@ JINA_V3 = {
 }
 """What config.json of transformers' JinaEmbeddingsV3 means, in the words of the published one."""
 
+JINA_V3_FOLDERS = {
+    "retrieval_query": "retrieval.query",
+    "retrieval_passage": "retrieval.passage",
+    "text_matching": "text-matching",
+}
+"""The names that the published files have for adapters whose folders are called otherwise."""
+
 
 def rotary_encoders() -> Iterator[ArchitectureSpec]:
     """ModernBERT, Nomic's BERT, GTE and Jina's XLM-RoBERTa as transformers names it, alone and with classifiers."""
@@ -80,6 +87,7 @@ def jina_v3() -> Iterator[ArchitectureSpec]:
         tasks=EMBEDDING_TASKS,
         pooling="MEAN",
         adapters_key="lora_adaptations",
+        adapter_folders=JINA_V3_FOLDERS,
         defaults=JINA_V3,
     )
     yield ArchitectureSpec(

@@ -9,6 +9,7 @@ import torch
 from millpond.config import Choice, EngineConfig, ModelConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError, InvalidInputError, MillpondError
+from millpond.loading.adapters import adapter_folders, read_adapter
 from millpond.loading.arguments import Arguments, ComputeOptions
 from millpond.loading.extra_weights import iterate_extra_weights
 from millpond.loading.header import read_headers
@@ -142,6 +143,9 @@ def build_model(
     placement = model.load_weights(weights)
     missing = [*placement.missing, *missing_weights(model, placement.placed)]
     _check_placement(config.architecture, placement.unused, missing)
+    adapters = adapter_folders(folder, resolution.architecture.spec.adapter_folders)
+    if adapters:
+        model.load_adapters({name: read_adapter(path) for name, path in adapters.items()})
     for module in model.modules():
         if isinstance(module, Linear):
             module.prepare()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from millpond.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, ModelConfig, PoolerConfig, merge
 from millpond.errors import InvalidInputError, UnknownNameError
 from millpond.late_interaction import LateInteraction
+from millpond.loading.adapters import adapter_folders
 from millpond.loading.architecture import Chosen, choose_architecture
 from millpond.loading.classification import choose_activation, classifier_pooling, count_labels, named_pooling
 from millpond.loading.extra_weights import with_extra_heads
@@ -143,7 +144,10 @@ class Resolution:
             embedding_size=self.embedding_size,
             prompts=named_prompts(self.config, files),
             default_prompt_name=files.default_prompt_name,
-            adapters=named_adapters(self.config, self.architecture.spec.adapters_key),
+            adapters=(
+                *named_adapters(self.config, self.architecture.spec.adapters_key),
+                *adapter_folders(self.repository.transformer_path, self.architecture.spec.adapter_folders),
+            ),
             include_prompt=files.include_prompt,
             num_labels=self.num_labels,
             classifier_activation=self.classifier_activation.value,

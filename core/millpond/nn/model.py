@@ -1,7 +1,7 @@
 """PoolingModel: from a packed batch to hidden states; owns the poolers of its tasks."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -64,6 +64,15 @@ class PoolingModel(nn.Module):
             else:
                 result.unused.append(name)
         return result
+
+    def load_adapters(self, adapters: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]]) -> None:
+        """Take the adapters that lie beside the weights; for models whose record has ``adapter_folders``.
+
+        Args:
+            adapters: Of each, by its name, what it changes: the checkpoint's names of weights, without ``.weight``, and
+                what ``up @ down`` is added to each, ``up`` [rows, rank] and ``down`` [rank, columns].
+        """
+        raise NotImplementedError
 
     def parameter_name(self, name: str) -> str | None:
         """The name of the parameter that a checkpoint name means; None if it is left out on purpose."""
