@@ -94,7 +94,7 @@ class Splade(PoolingModel):
         if task != "embed":
             return ctx.pooler(task)
         self.mlm = MaskedHead(ctx.for_head())
-        return ctx.pooler(task, head=self.mlm, activation="identity")
+        return ctx.pooler(task, head=self.mlm)
 
     def parameter_name(self, name: str) -> str | None:
         """The head's, else as the model says."""

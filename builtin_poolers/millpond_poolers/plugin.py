@@ -33,6 +33,7 @@ def register_poolers() -> Iterator[PoolerSpec]:
             summary=summary,
             tasks=("embed",),
             size_key="vocab_size",
+            activation="identity",
         )
     yield PoolerSpec(name="ALL", target="millpond_poolers.methods:AllTokens", summary="every token", tasks=TOKEN_TASKS)
     yield PoolerSpec(

@@ -12,7 +12,7 @@ from millpond.nn import Pooler, PoolingMetadata
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-AS_TERMS = "as_terms"
+AS_TERMS, MOST = "as_terms", "max_active_dims"
 
 
 class SpladePooling(Pooler):
@@ -20,7 +20,8 @@ class SpladePooling(Pooler):
 
     The model's head makes the logits within the op ``splade``, which never holds those of a whole batch. Where the
     parameters of a sequence say ``"as_terms": True`` in ``extra_kwargs``, its result is not the weight of each token,
-    [vocabulary], but the ids and weights of those that have one, [num_terms, 2].
+    [vocabulary], but the ids and weights of those that have one, [num_terms, 2]. So many as they say there by
+    ``max_active_dims``, or else as the checkpoint says, are kept: the largest.
     """
 
     how: ClassVar[str] = "max"
@@ -35,11 +36,19 @@ class SpladePooling(Pooler):
             )
             raise InvalidInputError(message, parameter="pooler_config")
         self.op: Callable[..., Tensor] = ctx.op("splade")
+        self.most = ctx.model.max_active_dims
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
         """[num_tokens, hidden] -> [num_seqs, vocabulary], float32."""
-        finished = self._finish_each(self.pool(hidden_states, metadata), metadata.params)
-        asked = [bool((own.extra_kwargs or {}).get(AS_TERMS)) for own in metadata.params]
+        given = [own.extra_kwargs or {} for own in metadata.params]
+        pooled = self.pool(hidden_states, metadata)
+        for row, own in zip(pooled, given, strict=True):
+            most = own.get(MOST) or self.most
+            if isinstance(most, int) and most < len(row):
+                heaviest = row.topk(most)
+                row.zero_()[heaviest.indices] = heaviest.values
+        finished = self._finish_each(pooled, metadata.params)
+        asked = [bool(own.get(AS_TERMS)) for own in given]
         if not any(asked):
             return finished
         return [terms_of(row) if terms else row for row, terms in zip(finished, asked, strict=True)]

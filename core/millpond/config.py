@@ -223,7 +223,11 @@ class ModelConfig:
         num_labels: How many classes or scores it gives.
         classifier_activation: The name of the activation of its classes or scores.
         io_processor_plugin: The name of the IO processor that serves the task "plugin"; None for none.
-        similarity: The name of the similarity that its embeddings are compared by, as the checkpoint says.
+        similarity: By what two embeddings are compared: "cosine", "dot" for their product, or "euclidean" and
+            "manhattan" for the distance, negated.
+        late_similarity: By what the vectors of two texts' tokens are: "maxsim", or "meanmaxsim" for MaxSim over the
+            number of the query's.
+        max_active_dims: The most weights of a sparse vector that are kept where a call does not say; None for all.
         late_interaction: How it reads queries and documents, if it is one of ColBERT's kind; else None.
         query_table: The folder with the weights by which queries are embedded without the model; None for none.
         modalities: What it reads, such as ``("text", "image")``.
@@ -249,7 +253,9 @@ class ModelConfig:
     num_labels: int = 0
     classifier_activation: str = "softmax"
     io_processor_plugin: str | None = None
-    similarity: str | None = None
+    similarity: str = "cosine"
+    late_similarity: str = "maxsim"
+    max_active_dims: int | None = None
     late_interaction: LateInteraction | None = None
     query_table: str | None = None
     modalities: tuple[str, ...] = ("text",)

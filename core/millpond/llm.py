@@ -398,8 +398,9 @@ class LLM:
     ) -> list[ScoringRequestOutput]:
         """How well queries and documents go together: ``output.outputs.score``.
 
-        A cross-encoder reads each pair; with an embedding model the score is the cosine of the two vectors, with a
-        model of late interaction the sum of the best matches of the query's tokens (MaxSim).
+        A cross-encoder reads each pair; with an embedding model the score is the cosine of the two vectors, or the
+        similarity that its checkpoint names; with a model of late interaction it is the sum of the best matches of the
+        query's tokens (MaxSim).
 
         Args:
             data_1: A query, or a list: one for all documents, or one for each.

@@ -14,6 +14,7 @@ from millpond_io.late_interaction import input_type
 from millpond_io.render import Rendered
 
 QUERY = "query"
+MOST = "max_active_dims"
 
 
 class QueryTable:
@@ -21,6 +22,7 @@ class QueryTable:
 
     def __init__(self, ctx: Context, folder: str) -> None:
         self.weights = read_query_table(Path(folder), int(ctx.config.vocab_size), ctx.tokenizer)
+        self.most = ctx.model.max_active_dims
 
     def prepared(self, prompt: Prompt) -> Prompt:
         """A query as it is tokenised: without special tokens."""
@@ -30,6 +32,9 @@ class QueryTable:
         """A query with its result: the weights of its tokens, each once, and zeros, [vocabulary]."""
         found = np.zeros_like(self.weights)
         found[rendered.input_ids] = self.weights[rendered.input_ids]
+        most = (params.extra_kwargs or {}).get(MOST) or self.most
+        if isinstance(most, int) and most < len(found):
+            found[np.argsort(-found, kind="stable")[most:]] = 0
         return PoolingRequest(
             input_ids=rendered.input_ids,
             representations=(Representation(task, params),),

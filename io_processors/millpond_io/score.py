@@ -21,8 +21,8 @@ NO_SCORES = "This model does not support the Scoring API."
 class ScoreProcessor(IOProcessor[Any, ArrayOutput]):
     """Queries and documents to scores.
 
-    A cross-encoder reads each pair at once; a model of embeddings gives the cosine of the two vectors, and one of
-    embeddings of tokens MaxSim.
+    A cross-encoder reads each pair at once; a model of embeddings gives the cosine of the two vectors, or the
+    similarity that its checkpoint names, and one of embeddings of tokens MaxSim.
     """
 
     def __init__(self, ctx: Context) -> None:

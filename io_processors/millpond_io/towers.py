@@ -1,9 +1,9 @@
-"""Scores of texts that are embedded each for itself: the cosine of two vectors, or MaxSim of two sets of vectors."""
+"""Scores of texts that are embedded each for itself: how alike two vectors are, or two sets of vectors."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +17,10 @@ from millpond.params import PoolingParams
 from millpond_io.excerpts import head
 from millpond_io.late_interaction import INPUT_TYPE
 from millpond_io.score_options import read_options, warn_of_templates
+from millpond_io.similarities import SIMILARITIES, Array, Pairs
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Array: TypeAlias = "NDArray[np.float32]"
-Pairs: TypeAlias = Sequence[tuple[Array, Array]]
-Output: TypeAlias = PoolingRequestOutput[Any]
-PAIRS_AT_ONCE = 1024  # whose vectors are copied side by side for a cosine
+Output = PoolingRequestOutput[Any]
 DOCUMENT_TOKENS_AT_ONCE = 32_768  # whose vectors are copied end to end for MaxSim
-SMALLEST_NORM = 1e-8  # as torch.nn.functional.cosine_similarity has it: a vector of zeros is like none
 SIDES = ("data_1", "data_2")
 
 
@@ -68,7 +62,9 @@ class Towers:
         self.inner = ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task)
         late, table = ctx.model.late_interaction is not None, ctx.model.query_table is not None
         self.reads_sides = (task == "token_embed" and late) or (task == "embed" and table)
-        self.score: Callable[[Pairs], Iterator[float]] = cosines if task == "embed" else MaxSim(ctx)
+        self.score: Callable[[Pairs], Iterator[float]] = (
+            SIMILARITIES[ctx.model.similarity] if task == "embed" else MaxSim(ctx)
+        )
 
     def split(self, queries: Sequence[str], documents: Sequence[str]) -> list[object]:
         """The queries, then the documents; each is computed once."""
@@ -158,20 +154,14 @@ class Towers:
         return (self.inner.parse({"prompt": text}), dropped) if dropped else (prompt, 0)
 
 
-def cosines(pairs: Pairs) -> Iterator[float]:
-    """The cosine of each pair of vectors [dim], in float32."""
-    for start in range(0, len(pairs), PAIRS_AT_ONCE):
-        block = pairs[start : start + PAIRS_AT_ONCE]
-        queries, documents = np.stack([query for query, _ in block]), np.stack([document for _, document in block])
-        products = np.einsum("ij,ij->i", queries, documents)
-        norms = np.linalg.norm(queries, axis=1) * np.linalg.norm(documents, axis=1)
-        yield from (products / np.maximum(norms, SMALLEST_NORM)).tolist()
-
-
 class MaxSim:
-    """The sum, over the tokens of a query, of the largest product with a token of the document: the op ``maxsim``."""
+    """The sum, over the tokens of a query, of the largest product with a token of the document: the op ``maxsim``.
+
+    Where the model compares by "meanmaxsim", it is divided by the number of the query's tokens.
+    """
 
     def __init__(self, ctx: Context) -> None:
+        self.mean = ctx.model.late_similarity == "meanmaxsim"
         head_ctx = ctx.for_head()
         self.op: Callable[..., torch.Tensor] = head_ctx.op("maxsim")
         self.device = ctx.device
@@ -191,7 +181,10 @@ class MaxSim:
                 [len(document) for _, document in block],
                 None if len(queries) == 1 else [(numbers[id(query)], place) for place, (query, _) in enumerate(block)],
             )
-            yield from scores.flatten().tolist()
+            found = scores.flatten().tolist()
+            if self.mean:
+                found = [score / max(len(query), 1) for score, (query, _) in zip(found, block, strict=True)]
+            yield from found
 
     def _end_to_end(self, arrays: Sequence[Array]) -> torch.Tensor:
         return torch.from_numpy(np.concatenate(arrays)).to(self.device)

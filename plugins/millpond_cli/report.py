@@ -20,6 +20,7 @@ from millpond.machine import available_cores, processor_name
 from millpond.registry import Entry, Registry
 from millpond_cli.checkpoint_files import weights_of
 from millpond_cli.report_pooling import (
+    EMBEDDING,
     ORIGINS,
     SETTINGS_FILE,
     Pooling,
@@ -29,7 +30,7 @@ from millpond_cli.report_pooling import (
     prompts_of,
 )
 
-COSINE = (None, "cosine")
+COSINE = "cosine"
 
 
 @dataclass
@@ -191,12 +192,18 @@ class _Looker:
         return found
 
     def _similarity(self) -> str | None:
-        stated = self.repository.sentence_transformers.similarity
-        if stated not in COSINE:
+        if self.resolution is None or not set(self.resolution.tasks) & set(EMBEDDING):
+            return None
+        model = self.resolution.model_config()
+        if "embed" not in model.tasks or model.pooler_config.task == "token_embed":
+            return model.late_similarity
+        chosen = self.resolution.similarity
+        if chosen.value != COSINE:
             self.report.notes.append(
-                f"the model was trained for the similarity {stated!r}; `similarity` takes the cosine"
+                f"`score` and `rerank` take the similarity {chosen.value!r}, decided by {chosen.origin}; `similarity` "
+                "takes the cosine"
             )
-        return stated
+        return model.similarity
 
     def _dtype(self) -> dict[str, Any] | None:
         if self.config is None:

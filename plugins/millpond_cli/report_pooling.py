@@ -1,6 +1,6 @@
 """What ``millpond inspect`` tells of pooling: which task has which pooler, classes, sizes, prompts; and who says so."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,7 +10,8 @@ from millpond.loading.known import with_known
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import Resolution, named_prompts
 from millpond.loading.sentence_transformers import SentenceTransformersFiles
-from millpond.registry import Registry
+from millpond.registry import Entry, Registry
+from millpond.specs import PoolerSpec
 
 COMMAND_LINE = "the command line"
 ORIGINS = {"user": COMMAND_LINE, "default": "the default of Millpond"}
@@ -87,24 +88,34 @@ class Pooling:
         key = "tok_pooling_type" if spec.per_token else "seq_pooling_type"
         pooling = self.resolution.pooler.get(key, Choice(value=spec.default_pooling, origin="task"))
         get = self.registry.poolers.get
-        poolers = [self.attempt(partial(get, one)) for one in pooling.value.split(JOINED_BY)]
-        activation, origin = self._activation(name, spec.default_activation)
+        found = [self.attempt(partial(get, one)) for one in pooling.value.split(JOINED_BY)]
+        poolers: list[Entry[PoolerSpec]] = [entry for entry in found if entry is not None]
+        activation, origin = self._activation(name, spec.default_activation, poolers)
         return {
             "name": name,
             "pooling": pooling.value,
             "pooling_from": self._origin(key, pooling, task=name),
-            "pooler_plugin": ", ".join(dict.fromkeys(it.origin.plugin for it in poolers if it is not None)) or None,
+            "pooler_plugin": ", ".join(dict.fromkeys(entry.origin.plugin for entry in poolers)) or None,
             "activation": activation,
             "activation_from": origin,
         }
 
-    def _activation(self, task: str, default: str | None) -> tuple[str | None, str]:
+    def _activation(
+        self, task: str, default: str | None, poolers: Sequence[Entry[PoolerSpec]]
+    ) -> tuple[str | None, str]:
         """The activation of a task's results, and who decided it."""
         wanted = self.resolution.pooler.get("use_activation", Choice(value=True, origin="task"))
+        if not wanted.value:
+            return None, self._origin("use_activation", wanted, task=task)
+        own = next((entry.spec for entry in poolers if entry.spec.activation is not None), None)
+        if own is not None:
+            return None if own.activation == "identity" else own.activation, f"the pooling type {own.name}"
+        if task == "token_classify" and self.resolution.architecture.spec.token_weights:
+            return "relu", f"the architecture {self.resolution.architecture.spec.name}"
         classes = self.classes() if task in CLASSIFYING else None
-        if classes is not None and wanted.value:
+        if classes is not None:
             return classes["activation"], classes["activation_from"]
-        return default if wanted.value else None, self._origin("use_activation", wanted, task=task)
+        return default, self._origin("use_activation", wanted, task=task)
 
     def _origin(self, field: str, choice: Choice, task: str = "") -> str:
         if choice.origin == "task":
@@ -122,7 +133,7 @@ class Pooling:
 def pooling_file(repository: Repository) -> str:
     """The file of sentence-transformers that says how a model pools."""
     modules = repository.sentence_transformers.modules
-    pooling = next((module for module in modules if module.type == "Pooling"), None)
+    pooling = next((module for module in modules if module.type in ("Pooling", "SpladePooling")), None)
     if pooling is None:
         return "modules.json"
     return f"{pooling.path.relative_to(repository.path).as_posix()}/config.json"

@@ -47,8 +47,8 @@ def score(
     """Say how well queries and documents go together.
 
     A cross-encoder reads both texts of a pair at once; of an embedding model, the score is the cosine of the two
-    vectors. Pairs are arguments, the rows of a file, or lines with a tab between query and document; any number of
-    them fits into memory.
+    vectors, or the similarity that its files name. Pairs are arguments, the rows of a file, or lines with a tab between
+    query and document; any number of them fits into memory.
     """
     skips = check_action(reading.on_error)
     source = pairs_of(texts or (), reading)

@@ -215,3 +215,46 @@ def test_is_query_says_the_same(tmp_path, load, is_query, kind):
     llm = load(stanford(tmp_path, dim=DIM))
     (output,) = llm.encode("the cat.", pooling_task="token_embed", is_query=is_query, use_tqdm=False)
     same([output.outputs.array], ours(llm, ["the cat."], kind))
+
+
+def native(theirs, tmp_path, modules=None, **settings):
+    """What sentence-transformers writes of a model, then with these modules."""
+    saved = tmp_path / "saved"
+    theirs(pylate(tmp_path / "model")).save_pretrained(str(saved))
+    if modules is not None:
+        path = saved / "modules.json"
+        lines = {line["type"].rpartition(".")[2]: line for line in json.loads(path.read_text())}
+        lines["WordWeights"] = {"path": "9_WordWeights", "type": "sentence_transformers.models.WordWeights"}
+        path.write_text(json.dumps([lines[name] | {"idx": place} for place, name in enumerate(modules)]))
+    change(saved / "config_sentence_transformers.json", **settings)
+    return saved
+
+
+def test_the_mean_over_the_tokens_of_the_query_where_the_model_compares_so(tmp_path, load, theirs):
+    folder = native(theirs, tmp_path, similarity_fn_name="meanmaxsim")
+    model, llm = theirs(folder), load(folder)
+    for query in QUERIES:
+        scores = model.similarity(model.encode_query([query]), model.encode_document(DOCUMENTS))[0].tolist()
+        given = llm.score(query, DOCUMENTS, truncate_prompt_tokens=-1)
+        assert [output.outputs.score for output in given] == pytest.approx(scores, rel=1e-4)
+        pairs = llm.score([query] * len(DOCUMENTS), DOCUMENTS, truncate_prompt_tokens=-1)
+        assert [output.outputs.score for output in pairs] == pytest.approx(scores, rel=1e-4)
+
+
+def test_vectors_of_a_model_that_does_not_normalise_keep_their_length(tmp_path, load, theirs):
+    folder = native(theirs, tmp_path, ["Transformer", "Dense", "MultiVectorMask"])
+    llm = load(folder)
+    check(llm, theirs(folder))
+    assert np.abs(np.linalg.norm(ours(llm, QUERIES, "query")[0], axis=1) - 1).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("modules", "said"),
+    [
+        (["Transformer", "Normalize", "Dense", "MultiVectorMask"], "Transformer, Normalize, Dense, MultiVectorMask in"),
+        (["Transformer", "Dense", "Normalize", "WordWeights"], "a module WordWeights behind the transformer"),
+    ],
+)
+def test_modules_that_would_mean_something_else_are_refused(tmp_path, load, theirs, modules, said):
+    with pytest.raises(CheckpointError, match=said):
+        load(native(theirs, tmp_path, modules))

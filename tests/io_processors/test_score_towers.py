@@ -9,7 +9,7 @@ from millpond import LLM, AsyncLLM, InvalidInputError
 from millpond.plugins import PluginManager
 from millpond.specs import ArchitectureSpec
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
-from millpond_io import towers
+from millpond_io import similarities, towers
 
 QUERIES = ["the cat", "a hot day on the river", "what is a mill"]
 DOCUMENTS = ["a small red bird in the tree", "river", "the old mill stands by the long green river"]
@@ -98,7 +98,6 @@ def test_each_text_is_computed_once(both, monkeypatch):
 
 def test_thousands_of_documents_are_scored_in_blocks(late, monkeypatch):
     monkeypatch.setattr(towers, "DOCUMENT_TOKENS_AT_ONCE", 50)
-    monkeypatch.setattr(towers, "PAIRS_AT_ONCE", 7)
     sizes = []
     scorer = late.pipeline.processor("score").scorer
     op = scorer.score.op
@@ -114,14 +113,16 @@ def test_thousands_of_documents_are_scored_in_blocks(late, monkeypatch):
 
 
 def test_blocks_of_cosines(cosine, monkeypatch):
-    monkeypatch.setattr(towers, "PAIRS_AT_ONCE", 2)
+    monkeypatch.setattr(similarities, "PAIRS_AT_ONCE", 2)
+    test_each_query_with_its_document((cosine, cosines))
+    monkeypatch.setattr(similarities, "VALUES_AT_ONCE", 3)  # less than a vector has
     test_each_query_with_its_document((cosine, cosines))
 
 
 def test_zeros_have_no_direction():
     zero, one = np.zeros(4, dtype=np.float32), np.ones(4, dtype=np.float32)
-    assert list(towers.cosines([(zero, one), (zero, zero)])) == [0, 0]
-    np.testing.assert_allclose(list(towers.cosines([(one, 3 * one)])), [1], rtol=1e-6)
+    assert list(similarities.SIMILARITIES["cosine"]([(zero, one), (zero, zero)])) == [0, 0]
+    np.testing.assert_allclose(list(similarities.SIMILARITIES["cosine"]([(one, 3 * one)])), [1], rtol=1e-6)
 
 
 def test_texts_are_cut_by_themselves(both):

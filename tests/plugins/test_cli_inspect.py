@@ -11,6 +11,8 @@ from millpond import PoolerConfig, cli
 from millpond.plugins import PluginManager
 from millpond.specs import ConverterSpec, IOProcessorSpec
 from millpond.testing import checkpoints
+from millpond.testing.checkpoints import tiny, write_sparse_encoder
+from millpond.testing.retrieval import tiny_bge_m3
 from millpond_cli import inspect as command
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -143,6 +145,26 @@ def test_what_is_set_aside_is_noted(folder):
     assert any("similarity 'dot'" in note for note in notes)
     assert any(note.startswith("1_Pooling/config.json leaves prompts out of pooling") for note in notes)
     assert any("48 counts" in note for note in notes)
+
+
+def test_sparse_weights_are_not_normalised_and_compared_by_their_product(tmp_path):
+    folder = tiny("BertForMaskedLM", tmp_path)
+    write_sparse_encoder(folder)
+    found = facts(folder)
+    embed = next(task for task in found["tasks"] if task["name"] == "embed")
+    assert (embed["pooling"], embed["pooling_from"]) == ("SPLADE_MAX", "1_SpladePooling/config.json")
+    assert (embed["activation"], embed["activation_from"]) == (None, "the pooling type SPLADE_MAX")
+    assert found["similarity"] == "dot"
+    assert any(
+        "'dot', decided by config_sentence_transformers.json; `similarity` takes the cosine" in note
+        for note in found["notes"]
+    )
+
+
+def test_weights_of_bge_m3_are_not_negative_and_no_probabilities(tmp_path):
+    tasks = {task["name"]: task for task in facts(tiny_bge_m3(tmp_path))["tasks"]}
+    assert tasks["token_classify"]["activation"] == "relu"
+    assert tasks["token_embed"]["activation"] == "normalize"
 
 
 def test_the_command_line_is_an_origin_too(folder):

@@ -16,6 +16,7 @@ from millpond.loading.header import read_headers
 from millpond.loading.known import published_model, with_known
 from millpond.loading.late_interaction import read_late_interaction
 from millpond.loading.lengths import Statement, choose_length, state_lengths
+from millpond.loading.similarity import choose_late_similarity, choose_similarity
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 DTYPES = {"half": "float16", "float": "float32"}
 KNOWN_DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
 LATE_INTERACTION = ("ColBERT", "MultiVectorEncoder")  # kinds of models that token vectors are asked of
+SIZE_OF_SPARSE = "vocab_size"  # the size key of poolers that give a weight for each token of the vocabulary
 WIDTHS = ("hidden_size", "n_embd", "dim")  # the dimensions of hidden states, as config.json may call them
 RUNNERS = ("auto", "pooling", "generate", "draft")
 # What `encode` takes by itself where the model was loaded by the old argument `task`: the first of these it serves.
@@ -127,6 +129,13 @@ class Resolution:
         methods = 1 if pooling is None else len(pooling.value.split(JOINED_BY))
         return size * methods if isinstance(size, int) else None
 
+    @property
+    def similarity(self) -> Choice:
+        """By what two embeddings are compared, and who says so."""
+        return choose_similarity(
+            self.repository.sentence_transformers.similarity, sparse=self.size_key == SIZE_OF_SPARSE
+        )
+
     def model_config(self) -> ModelConfig:
         """The part of this that the rest of the program needs."""
         files = self.repository.sentence_transformers
@@ -152,7 +161,9 @@ class Resolution:
             num_labels=self.num_labels,
             classifier_activation=self.classifier_activation.value,
             io_processor_plugin=self.io_processor_plugin,
-            similarity=files.similarity,
+            similarity=self.similarity.value,
+            late_similarity=choose_late_similarity(files.similarity).value,
+            max_active_dims=files.max_active_dims,
             late_interaction=self.late_interaction,
             query_table=None if files.query_table is None else str(files.query_table.path),
             modalities=self.architecture.spec.modalities,
@@ -254,7 +265,7 @@ def merge_pooler(
     """The pooler settings, each with the layer that decided it: user > sentence-transformers > config.json > record."""
     said: dict[str, Any] = {"seq_pooling_type": JOINED_BY.join(files.pooling_types) or None}
     if files.model_type in LATE_INTERACTION and "token_embed" in chosen.tasks:
-        said["task"] = "token_embed"
+        said |= {"task": "token_embed", "use_activation": files.normalize}
     elif "embed" in chosen.tasks:
         said["use_activation"] = files.normalize
     spec = chosen.architecture.spec

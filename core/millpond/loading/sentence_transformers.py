@@ -23,6 +23,11 @@ STATIC = "StaticEmbedding"  # a table of tokens, and their mean
 WITH_WEIGHTS = (*TRANSFORMERS, STATIC)
 BEFORE_POOLING = (*TRANSFORMERS, "Dropout")
 AFTER_POOLING = ("Dense", "Normalize", "Dropout")
+MULTI_VECTOR = "MultiVectorEncoder"
+FEWER = "HierarchicalTokenPooling"
+IN_ORDER = ("Dense", "Normalize", FEWER)  # behind a transformer whose tokens' vectors are the result
+ANYWHERE = ("Dropout", "MultiVectorMask")
+TOKENS = "token_embeddings"
 ROUTER, QUERY_TABLE = "Router", "SparseStaticEmbedding"
 QUERY, DOCUMENT = "query", "document"
 POOLED = "sentence_embedding"
@@ -75,7 +80,7 @@ class SentenceTransformersFiles:
         modules: modules.json, in order.
         pooling_types: The names of the pooling types that are on, in the order in which their results are joined.
         include_prompt: Whether the tokens of a prompt are pooled too.
-        normalize: Whether the result is normalised; None if there is no Pooling module.
+        normalize: Whether the result is normalised; None if there is no Pooling module, nor vectors of tokens.
         dense: The Dense modules after pooling, in order.
         max_seq_length: The most tokens, from the file ``length_file``.
         length_file: The name of that file.
@@ -83,6 +88,7 @@ class SentenceTransformersFiles:
         prompts: Named prompts.
         default_prompt_name: The prompt that sentence-transformers applies by itself.
         similarity: The name of the similarity the model was trained for.
+        max_active_dims: The most weights of a sparse vector that are kept; None for all.
         model_type: What kind of model the folder says it is, such as ``SparseEncoder``.
         activation_fn: The dotted name of the activation of a CrossEncoder's scores.
         query_table: The module that queries are embedded by without the model, by a weight of each token; None where
@@ -100,6 +106,7 @@ class SentenceTransformersFiles:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     similarity: str | None = None
+    max_active_dims: int | None = None
     model_type: str | None = None
     activation_fn: str | None = None
     query_table: Module | None = None
@@ -127,6 +134,10 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
     transformer = next((module.path for module in modules if module.type in WITH_WEIGHTS), folder)
     length_file, limits = _read_limits(transformer if transformer.is_dir() else folder)
     settings = read_object(folder / "config_sentence_transformers.json")
+    # Models of a class that ends in ForRetrieval project and normalise by themselves.
+    of_tokens = settings.get("model_type") == MULTI_VECTOR and limits.get("transformer_task") != "retrieval"
+    if of_tokens:
+        _check_vectors(modules, folder / "modules.json")
     prompts = settings.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
         message = f"'prompts' in {folder / 'config_sentence_transformers.json'} should map names to text"
@@ -135,7 +146,7 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
         modules=modules,
         pooling_types=(_splade_type(splade),) if splade else () if pooling is None else _pooling_types(pooling),
         include_prompt=pooling is None or bool(pooling.config.get("include_prompt", True)),
-        normalize=None if pooling is None else any(module.type == "Normalize" for module in modules),
+        normalize=any(module.type == "Normalize" for module in modules) if pooling or (of_tokens and modules) else None,
         dense=tuple(module for module in modules if module.type == "Dense"),
         max_seq_length=_positive(limits.get("max_seq_length")),
         length_file=length_file,
@@ -143,6 +154,7 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
         prompts=prompts,
         default_prompt_name=_text(settings.get("default_prompt_name")),
         similarity=_text(settings.get("similarity_fn_name")),
+        max_active_dims=_positive(settings.get("max_active_dims")),
         model_type=_text(settings.get("model_type")),
         activation_fn=_text(settings.get("activation_fn")),
         query_table=query_table,
@@ -231,6 +243,31 @@ def _check_chain(modules: tuple[Module, ...], pooling: int, path: Path) -> None:
     types = [module.type for module in modules]
     if "Dense" in types and "Normalize" in types[: len(types) - types[::-1].index("Dense")]:
         message = f"{path} names a Normalize module before a Dense module: only Normalize behind all of them is known"
+        raise CheckpointError(message)
+
+
+def _check_vectors(modules: tuple[Module, ...], path: Path) -> None:
+    """Refuse a chain that means something else than: project the vectors of tokens, normalise them, make them fewer."""
+    known, behind = (*IN_ORDER, *ANYWHERE), modules[1:]
+    for module in behind:
+        if module.type not in known:
+            message = (
+                f"{path} names a module {module.type} behind the transformer, which is not known there: without it the "
+                f"results would not be those of the model. Known are {', '.join(known)}"
+            )
+            raise CheckpointError(message)
+        read = module.config.get("module_input_name", TOKENS)
+        if module.type == "Dense" and read != TOKENS:
+            message = f"{path} names a Dense module that reads {read!r}: of vectors of tokens, only {TOKENS!r} is known"
+            raise CheckpointError(message)
+    ordered = [module.type for module in behind if module.type in IN_ORDER]
+    masks = [place for place, module in enumerate(behind) if module.type == "MultiVectorMask"]
+    pooled = [place for place, module in enumerate(behind) if module.type == FEWER]
+    if ordered != sorted(ordered, key=IN_ORDER.index) or (pooled and max(masks, default=0) > pooled[0]):
+        message = (
+            f"{path} names the modules {', '.join(module.type for module in modules)} in this order; known is "
+            f"{', then '.join(IN_ORDER)}, and MultiVectorMask before the last of these"
+        )
         raise CheckpointError(message)
 
 

@@ -12,6 +12,8 @@ from millpond_server.protocol.represent import ExplainRequest
 from millpond_server.routes.represent import tokens_of
 from millpond_server.routes.scoring import check_sides
 
+SMALLEST_NORM = 1e-8
+
 
 async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """The matches of each document and their sum; its terms, and those that the query has too, where there are any."""
@@ -27,9 +29,10 @@ async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[st
         read = await llm.embed_sparse(texts[:1], return_tokens=True, input_type=sides[0], **options)
         read += await llm.embed_sparse(texts[1:], return_tokens=True, input_type=sides[1], **options)
         query, *documents = (output.outputs for output in read)
+        as_cosine = _is_sparse_alone(llm) and llm.model_config.similarity == "cosine"
         answer["query_terms"] = _terms(query.top(request.top_terms), llm)
         for item, document in zip(data, documents, strict=True):
-            shared = _product(query, document)
+            shared = _product(query, document, as_cosine=as_cosine)
             item |= {"score": float(shared.values.sum()), "matches": []}
             item["terms"] = _terms(document.top(request.top_terms), llm)
             item["shared"] = _terms(shared.top(request.top_terms), llm)
@@ -56,7 +59,9 @@ def _matched(query: PoolingRequestOutput[Any], document: PoolingRequestOutput[An
         }
         for row, column in enumerate(products.argmax(axis=1))
     ]
-    return {"score": float(np.sum(products.max(axis=1))), "matches": matches}
+    best = products.max(axis=1)
+    score = best.mean() if llm.model_config.late_similarity == "meanmaxsim" else best.sum()
+    return {"score": float(score), "matches": matches}
 
 
 def _rows(output: PoolingRequestOutput[Any], side: str, llm: AsyncLLM) -> list[tuple[int, str]]:
@@ -75,10 +80,15 @@ def _is_sparse_alone(llm: AsyncLLM) -> bool:
     return sparse or "token_embed" not in llm.supported_tasks
 
 
-def _product(query: SparseEmbeddingOutput, document: SparseEmbeddingOutput) -> SparseEmbeddingOutput:
-    """What each term adds to the product of two sparse vectors."""
+def _product(
+    query: SparseEmbeddingOutput, document: SparseEmbeddingOutput, *, as_cosine: bool
+) -> SparseEmbeddingOutput:
+    """What each term adds to the product of two sparse vectors, or to their cosine."""
     shared, left, right = np.intersect1d(query.indices, document.indices, assume_unique=True, return_indices=True)
-    return SparseEmbeddingOutput(query.values[left] * document.values[right], indices=shared, size=query.size)
+    found = query.values[left] * document.values[right]
+    if as_cosine:
+        found /= max(float(np.linalg.norm(query.values) * np.linalg.norm(document.values)), SMALLEST_NORM)
+    return SparseEmbeddingOutput(found, indices=shared, size=query.size)
 
 
 def _terms(terms: Sequence[tuple[int, float]], llm: AsyncLLM) -> list[dict[str, Any]]:

@@ -1,0 +1,116 @@
+"""``score`` compares vectors by the similarity that the checkpoint states, as sentence-transformers computes it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from millpond import LLM
+from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_encoder
+
+QUERIES = ["the old mill", "rain, snow and wind"]
+DOCUMENTS = ["snow on the hill", "the mill stands by the river", "a cat"]
+SETTINGS = "config_sentence_transformers.json"
+
+
+def state(folder, **fields):
+    path = folder / SETTINGS
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def matrix(llm, **options):
+    scores = [llm.score(query, DOCUMENTS, use_tqdm=False, **options) for query in QUERIES]
+    return np.array([[output.outputs.score for output in row] for row in scores])
+
+
+def embedded(model, texts):
+    """What sentence-transformers makes of texts, as dense rows."""
+    options = {"convert_to_sparse_tensor": False} if type(model).__name__ == "SparseEncoder" else {}
+    return np.asarray(model.encode(texts, show_progress_bar=False, **options))
+
+
+@pytest.mark.parametrize("stated", ["cosine", "dot", "euclidean", "manhattan", None, "maxsim"])
+@pytest.mark.parametrize("kind", ["SentenceTransformer", "SparseEncoder"])
+def test_each_similarity_equals_theirs(tmp_path, load, sentence_transformers, kind, stated):
+    name = {"SentenceTransformer": "BertModel", "SparseEncoder": "BertForMaskedLM"}[kind]
+    folder = tiny(name, tmp_path)
+    if kind == "SparseEncoder":
+        write_sparse_encoder(folder)
+    else:
+        write_sentence_transformers(folder, pooling="mean", normalize=False)
+    state(folder, similarity_fn_name=stated)
+    model = getattr(sentence_transformers, kind)(str(folder), device="cpu")
+    queries, documents = (embedded(model, texts) for texts in (QUERIES, DOCUMENTS))
+    expected = model.similarity(queries, documents).numpy()
+    llm = load(folder)
+    np.testing.assert_allclose(matrix(llm), expected, rtol=1e-4, atol=1e-5)
+    assert llm.model_config.similarity == model.similarity_fn_name
+
+
+def test_where_no_file_speaks_of_it_vectors_are_compared_by_their_cosine_and_weights_by_their_product(tmp_path, load):
+    folder = tiny("BertForMaskedLM", tmp_path)
+    dense, sparse = load(folder), load(folder, pooler_config={"pooling_type": "SPLADE_MAX"})
+    assert np.abs(matrix(dense)).max() <= 1 + 1e-6
+    vectors = [np.stack([o.outputs.array for o in sparse.embed(texts)]) for texts in (QUERIES, DOCUMENTS)]
+    np.testing.assert_allclose(matrix(sparse), vectors[0] @ vectors[1].T, rtol=1e-5)
+    assert matrix(sparse).max() > 1.5
+
+
+def test_as_many_weights_as_the_checkpoint_says_are_kept(tmp_path, load, sentence_transformers):
+    folder = tiny("BertForMaskedLM", tmp_path)
+    write_sparse_encoder(folder)
+    state(folder, max_active_dims=5)
+    model = sentence_transformers.SparseEncoder(str(folder), device="cpu")
+    llm = load(folder)
+    for options, kept in (({}, 5), ({"max_active_dims": 9}, 9), ({"max_active_dims": 2}, 2)):
+        expected = model.encode(DOCUMENTS, convert_to_sparse_tensor=False, show_progress_bar=False, **options).numpy()
+        found = [output.outputs for output in llm.embed_sparse(DOCUMENTS, **options)]
+        assert [weights.num_terms for weights in found] == [kept] * len(DOCUMENTS)
+        np.testing.assert_allclose([weights.dense() for weights in found], expected, atol=1e-5)
+        if not options:
+            np.testing.assert_allclose([o.outputs.array for o in llm.embed(DOCUMENTS)], expected, atol=1e-5)
+            scores = model.similarity(embedded(model, QUERIES), embedded(model, DOCUMENTS)).numpy()
+            np.testing.assert_allclose(matrix(llm), scores, rtol=1e-4)
+
+
+def test_queries_by_their_table_are_cut_too(tmp_path, load, sentence_transformers):
+    from sentence_transformers.base.modules import Router, Transformer
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
+
+    folder = tiny("BertForMaskedLM", tmp_path / "bare")
+    transformer = Transformer(str(folder), transformer_task="fill-mask")
+    table = SparseStaticEmbedding(transformer.tokenizer)
+    table.weight.data.uniform_(0.1, 2)
+    router = Router.for_query_document(query_modules=[table], document_modules=[transformer, SpladePooling()])
+    model = sentence_transformers.SparseEncoder(modules=[router], device="cpu", max_active_dims=2)
+    model.save_pretrained(str(tmp_path / "saved"))
+    llm = load(tmp_path / "saved")
+    expected = model.encode_query(QUERIES, convert_to_sparse_tensor=False, show_progress_bar=False).numpy()
+    found = llm.embed_sparse(QUERIES, input_type="query")
+    np.testing.assert_allclose([output.outputs.dense() for output in found], expected, atol=1e-6)
+    assert [output.outputs.num_terms for output in found] == [2, 2]
+
+
+def test_the_server_explains_the_cosine_that_it_ranks_by(tmp_path):
+    from starlette.testclient import TestClient
+
+    from millpond import AsyncLLM
+    from millpond.plugins import PluginManager
+    from millpond_server.app import build_app
+    from millpond_server.models import Models, ServedModel
+    from millpond_server.settings import Settings
+
+    folder = tiny("BertForMaskedLM", tmp_path)
+    write_sparse_encoder(folder)
+    state(folder, similarity_fn_name="cosine")
+    plugins = PluginManager()
+    served = ServedModel(names=("sparse",), llm=AsyncLLM(str(folder), plugins=plugins))
+    body = {"query": QUERIES[0], "documents": DOCUMENTS}
+    with TestClient(build_app(plugins.registry, Models([served]), Settings())) as http:
+        ranked = {each["index"]: each["relevance_score"] for each in http.post("/rerank", json=body).json()["results"]}
+        explained = http.post("/explain", json=body).json()["data"]
+    with LLM(str(folder), num_workers=1) as llm:
+        scores = matrix(llm)[0].tolist()
+    assert [ranked[place] for place in range(3)] == pytest.approx(scores, abs=1e-5)
+    assert [each["score"] for each in explained] == pytest.approx(scores, abs=1e-5)
+    assert max(scores) <= 1 + 1e-6
