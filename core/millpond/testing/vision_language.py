@@ -4,11 +4,14 @@ They have every parameter random, a tokenizer with the marks of images, and the 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedModel
 
@@ -20,6 +23,14 @@ TEXT = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 512,
 }
+CLASSES: Mapping[str, str] = MappingProxyType(
+    {
+        "qwen2_vl": "Qwen2VLForConditionalGeneration",
+        "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration",
+        "qwen3_vl": "Qwen3VLForConditionalGeneration",
+        "llava_next": "LlavaNextForConditionalGeneration",
+    }
+)
 QWEN_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|im_start|>", "<|im_end|>")
 PAD, UNKNOWN = "<|endoftext|>", "<unk>"
 CHATML = (
@@ -96,6 +107,28 @@ def write_vision_language(model: PreTrainedModel, made: TinyVision, folder: Path
 def token_id(made: TinyVision, token: str) -> int:
     """The id of a special token."""
     return [PAD, UNKNOWN, *made.tokens].index(token)
+
+
+def tiny_vision_language(kind: str, folder: Path, *, seed: int = 0) -> Path:
+    """Write a small checkpoint of one of ``CLASSES``.
+
+    Args:
+        kind: Its ``model_type``, such as "qwen2_vl".
+        folder: Where to.
+        seed: Another seed gives other weights.
+
+    Returns:
+        The folder.
+    """
+    made = llava_next() if kind == "llava_next" else qwen_vl(kind)
+    return write_vision_language(build(kind, made, seed=seed), made, folder)
+
+
+def build(kind: str, made: TinyVision, *, seed: int = 0) -> PreTrainedModel:
+    """The model of transformers for a small configuration."""
+    found: type[PreTrainedModel] = getattr(transformers, CLASSES[kind])
+    assert found.config_class is not None, "classes of models have configs"  # noqa: S101
+    return randomised(found(found.config_class.from_dict(made.config)), seed=seed)
 
 
 def qwen_vl(kind: str) -> TinyVision:
