@@ -59,7 +59,7 @@ def _beside(entry: Entry[Any]) -> list[str]:
     spec = entry.spec
     named: list[str | None] = []
     if isinstance(spec, ArchitectureSpec):
-        named = [spec.describe]
+        named = [spec.describe, spec.image_reader]
     elif isinstance(spec, KernelSpec):
         named = [spec.available]
     elif isinstance(spec, RouteSpec):

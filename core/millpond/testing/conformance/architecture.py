@@ -58,6 +58,8 @@ class ArchitectureConformance(ModelConformance):
             faults.append(f"positions={spec.positions!r} is none of {POSITIONS}")
         if not spec.modalities:
             faults.append("it reads nothing: modalities are empty")
+        if spec.image_reader is not None and "image" not in spec.modalities:
+            faults.append(f"image_reader={spec.image_reader!r}, and modalities={spec.modalities} have no 'image'")
         try:
             config = validated(PoolerConfig, dict(spec.pooler_config), parameter="pooler_config")
         except InvalidInputError as error:
