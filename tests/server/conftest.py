@@ -130,6 +130,72 @@ def raw():
     return Raw
 
 
+# --- the application alone, without a server --------------------------------------------------------------------------
+
+
+@contextmanager
+def posting(folders, options=None):
+    """Post bodies to an application that serves models, by name and folder; get a path where there is no body.
+
+    Args:
+        folders: The folder of each model by its name.
+        options: What ``AsyncLLM`` is told beside it, by the model's name.
+    """
+    from millpond.plugins import PluginManager
+    from millpond_server.app import build_app
+    from millpond_server.models import Models, ServedModel
+    from millpond_server.settings import Settings
+
+    plugins, options = PluginManager(), options or {}
+    served = [
+        ServedModel(names=(name,), llm=AsyncLLM(path, plugins=plugins, **options.get(name, {})))
+        for name, path in folders.items()
+    ]
+    transport = httpx2.ASGITransport(app=build_app(plugins.registry, Models(served), Settings()))
+    client = httpx2.AsyncClient(transport=transport, base_url="http://millpond")
+
+    with asyncio.Runner() as runner:
+        yield Application(runner, client)
+        for model in served:
+            runner.run(model.llm.close())
+        runner.run(client.aclose())
+
+
+@dataclass(frozen=True)
+class Application:
+    """The application of a server, without the server."""
+
+    runner: asyncio.Runner
+    client: httpx2.AsyncClient
+
+    def __call__(self, path, status=200, **body):
+        """The answer to a body, or to no body."""
+        answer = self.runner.run(self.client.post(path, json=body) if body else self.client.get(path))
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def together(self, path, *bodies):
+        """The answers to bodies that come all at once."""
+        return self.runner.run(self._gathered(path, bodies))
+
+    async def _gathered(self, path, bodies):
+        answers = await asyncio.gather(*(self.client.post(path, json=body) for body in bodies))
+        assert [answer.status_code for answer in answers] == [200] * len(bodies), answers[0].text
+        return [answer.json() for answer in answers]
+
+
+@pytest.fixture(scope="session")
+def application():
+    return posting
+
+
+@pytest.fixture(scope="module")
+def post(folders):
+    """Post a body to the application of a server of all models of a module."""
+    with posting(folders) as call:
+        yield call
+
+
 # --- a server in a thread of this process, for models that tests hold, poison and kill --------------------------------
 
 

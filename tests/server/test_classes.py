@@ -1,12 +1,9 @@
 """The routes of classifiers and cross-encoders: the numbers of ``LLM`` in the shapes of vLLM, Infinity and TEI."""
 
-import asyncio
-
-import httpx2
 import numpy as np
 import pytest
 
-from millpond import LLM, AsyncLLM, PoolingParams
+from millpond import LLM, PoolingParams
 from millpond.testing.checkpoints import tiny
 
 TEXTS = ["the old mill", "snow on the hill", "a bird"]
@@ -22,33 +19,6 @@ def folders(tmp_path_factory):
         "classifier": str(tiny("BertForSequenceClassification", place / "classifier", num_labels=CLASSES)),
         "reranker": str(tiny("BertForSequenceClassification", place / "reranker", num_labels=1)),
     }
-
-
-@pytest.fixture(scope="module")
-def post(folders):
-    """Post a body to the application of a server of both, or get a path where there is none."""
-    from millpond.plugins import PluginManager
-    from millpond_server.app import build_app
-    from millpond_server.models import Models, ServedModel
-    from millpond_server.settings import Settings
-
-    plugins = PluginManager()
-    served = [ServedModel(names=(name,), llm=AsyncLLM(path, plugins=plugins)) for name, path in folders.items()]
-    transport = httpx2.ASGITransport(app=build_app(plugins.registry, Models(served), Settings()))
-    client = httpx2.AsyncClient(transport=transport, base_url="http://millpond")
-
-    with asyncio.Runner() as runner:
-
-        def call(path, status=200, **body):
-            made = client.post(path, json=body) if body else client.get(path)
-            answer = runner.run(made)
-            assert answer.status_code == status, answer.text
-            return answer.json()
-
-        yield call
-        for model in served:
-            runner.run(model.llm.close())
-        runner.run(client.aclose())
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,11 @@
 """``POST /entities``: the entities of ``LLM.entities`` over HTTP."""
 
-import asyncio
 import json
 from dataclasses import asdict
 
-import httpx2
 import pytest
 
-from millpond import LLM, AsyncLLM
+from millpond import LLM
 from millpond.testing.checkpoints import tiny
 
 TEXTS = ["the woman lives by the old mill", "snow", "a small boatman ☃"]
@@ -22,32 +20,6 @@ def folders(tmp_path_factory):
     config = json.loads((tagger / "config.json").read_text())
     (tagger / "config.json").write_text(json.dumps(config | {"id2label": dict(enumerate(LABELS))}))
     return {"tagger": str(tagger), "classifier": str(tiny("BertForSequenceClassification", place / "classifier"))}
-
-
-@pytest.fixture(scope="module")
-def post(folders):
-    """Post a body to the application of a server of both."""
-    from millpond.plugins import PluginManager
-    from millpond_server.app import build_app
-    from millpond_server.models import Models, ServedModel
-    from millpond_server.settings import Settings
-
-    plugins = PluginManager()
-    served = [ServedModel(names=(name,), llm=AsyncLLM(path, plugins=plugins)) for name, path in folders.items()]
-    transport = httpx2.ASGITransport(app=build_app(plugins.registry, Models(served), Settings()))
-    client = httpx2.AsyncClient(transport=transport, base_url="http://millpond")
-
-    with asyncio.Runner() as runner:
-
-        def call(path, status=200, **body):
-            answer = runner.run(client.post(path, json=body))
-            assert answer.status_code == status, answer.text
-            return answer.json()
-
-        yield call
-        for model in served:
-            runner.run(model.llm.close())
-        runner.run(client.aclose())
 
 
 @pytest.fixture(scope="module")

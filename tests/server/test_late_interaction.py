@@ -1,14 +1,12 @@
 """ColBERT and bge-m3 over HTTP: each side as the checkpoint reads it, and the plugins of vLLM's form."""
 
-import asyncio
 import json
 
-import httpx2
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from millpond import LLM, AsyncLLM
+from millpond import LLM
 from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_weights
 from millpond.testing.retrieval import tiny_bge_m3
 
@@ -38,32 +36,10 @@ PLUGINS = {"colbert": "colbert_query_plugin", "m3": "bge_m3_sparse_plugin"}
 
 
 @pytest.fixture(scope="module")
-def post(folders):
-    """Post a body to the application of a server of both."""
-    from millpond.plugins import PluginManager
-    from millpond_server.app import build_app
-    from millpond_server.models import Models, ServedModel
-    from millpond_server.settings import Settings
-
-    plugins = PluginManager()
-    served = [
-        ServedModel(names=(name,), llm=AsyncLLM(path, plugins=plugins, io_processor_plugin=PLUGINS[name]))
-        for name, path in folders.items()
-    ]
-    transport = httpx2.ASGITransport(app=build_app(plugins.registry, Models(served), Settings()))
-    client = httpx2.AsyncClient(transport=transport, base_url="http://millpond")
-
-    with asyncio.Runner() as runner:
-
-        def call(path, status=200, **body):
-            answer = runner.run(client.post(path, json=body))
-            assert answer.status_code == status, answer.text
-            return answer.json()
-
+def post(folders, application):
+    """Post a body to the application of a server of both, with their plugins."""
+    with application(folders, {name: {"io_processor_plugin": plugin} for name, plugin in PLUGINS.items()}) as call:
         yield call
-        for model in served:
-            runner.run(model.llm.close())
-        runner.run(client.aclose())
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,9 @@
 """What texts are for, as Jina and Cohere say it: the prompt and the adapter of that purpose, each text its own."""
 
-import asyncio
-
-import httpx2
 import numpy as np
 import pytest
 
-from millpond import LLM, AsyncLLM
+from millpond import LLM
 from millpond.testing.checkpoints import tiny
 from millpond.testing.encoders import JINA
 
@@ -23,30 +20,10 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def post(folders):
+def post(folders, application):
     """Post bodies to the application of a server of both, all at once; gives the answers."""
-    from millpond.plugins import PluginManager
-    from millpond_server.app import build_app
-    from millpond_server.models import Models, ServedModel
-    from millpond_server.settings import Settings
-
-    plugins = PluginManager()
-    served = [
-        ServedModel(names=(name,), llm=AsyncLLM(path, plugins=plugins, num_workers=1)) for name, path in folders.items()
-    ]
-    transport = httpx2.ASGITransport(app=build_app(plugins.registry, Models(served), Settings()))
-    client = httpx2.AsyncClient(transport=transport, base_url="http://millpond")
-
-    async def ask(path, bodies):
-        answers = await asyncio.gather(*(client.post(path, json={"model": "jina", **body}) for body in bodies))
-        assert [answer.status_code for answer in answers] == [200] * len(bodies), answers[0].text
-        return [answer.json() for answer in answers]
-
-    with asyncio.Runner() as runner:
-        yield lambda path, *bodies: runner.run(ask(path, bodies))
-        for model in served:
-            runner.run(model.llm.close())
-        runner.run(client.aclose())
+    with application(folders, {name: {"num_workers": 1} for name in folders}) as ask:
+        yield lambda path, *bodies: ask.together(path, *({"model": "jina", **body} for body in bodies))
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,9 @@
 """Sparse vectors over HTTP: ``/embed_sparse``, ``/v1/represent``, ``/explain``; ``/pooling`` gives dense ones."""
 
-import asyncio
-
-import httpx2
 import numpy as np
 import pytest
 
-from millpond import LLM, AsyncLLM
+from millpond import LLM
 from millpond.testing.checkpoints import tiny, write_sparse_encoder
 
 TEXTS = ["the old mill", "snow on the hill"]
@@ -19,32 +16,6 @@ def folders(tmp_path_factory):
     sparse = tiny("BertForMaskedLM", place / "sparse")
     write_sparse_encoder(sparse)
     return {"sparse": str(sparse), "dense": str(tiny("BertModel", place / "dense"))}
-
-
-@pytest.fixture(scope="module")
-def post(folders):
-    """Post a body to the application of a server of both."""
-    from millpond.plugins import PluginManager
-    from millpond_server.app import build_app
-    from millpond_server.models import Models, ServedModel
-    from millpond_server.settings import Settings
-
-    plugins = PluginManager()
-    served = [ServedModel(names=(name,), llm=AsyncLLM(path, plugins=plugins)) for name, path in folders.items()]
-    transport = httpx2.ASGITransport(app=build_app(plugins.registry, Models(served), Settings()))
-    client = httpx2.AsyncClient(transport=transport, base_url="http://millpond")
-
-    with asyncio.Runner() as runner:
-
-        def call(path, status=200, **body):
-            answer = runner.run(client.post(path, json=body))
-            assert answer.status_code == status, answer.text
-            return answer.json()
-
-        yield call
-        for model in served:
-            runner.run(model.llm.close())
-        runner.run(client.aclose())
 
 
 @pytest.fixture(scope="module")
