@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 BOMBS = ("DecompressionBombError", "DecompressionBombWarning")  # Pillow's own names for images of too many pixels
+ORIENTATION = 0x0112  # the tag of EXIF that says how the camera was held
 JPEG, SCAN = b"\xff\xd8", b"\xff\xda"
 MOST_SCANS = 64  # of a JPEG: each is a pass over all pixels, and a small file may hold thousands
 AT_ONCE = threading.BoundedSemaphore(2)  # images that are decoded at a time: each may take some hundred megabytes
@@ -76,7 +77,6 @@ def in_our_words(limits: ImageLimits) -> Iterator[None]:
 def _decoded(content: bytes, limits: ImageLimits) -> "Image":
     try:
         from PIL import Image as images  # noqa: N813, PLC0415  only for who has images
-        from PIL import ImageOps  # noqa: PLC0415
     except ImportError as error:
         raise InvalidInputError(NO_PILLOW, parameter=PARAMETER) from error
 
@@ -86,8 +86,28 @@ def _decoded(content: bytes, limits: ImageLimits) -> "Image":
     with images.open(io.BytesIO(content), formats=FORMATS) as image:
         check_pixels(image, limits)
         image.load()
-        turned: Image = ImageOps.exif_transpose(image)
-        return turned
+        return _turned(image)
+
+
+def _turned(image: "Image") -> "Image":
+    """An image as its camera was held; what its EXIF data say besides is not looked at, and may be damaged."""
+    from PIL.Image import Transpose  # noqa: PLC0415  as above
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    try:
+        turn = turns.get(image.getexif().get(ORIENTATION))
+    except Exception as error:  # noqa: BLE001  whatever they hold, the pixels are there
+        logger.info("the EXIF data of an image cannot be read: %r", error)
+        turn = None
+    return image.copy() if turn is None else image.transpose(turn)
 
 
 def check_pixels(image: "Image", limits: ImageLimits) -> None:

@@ -152,6 +152,20 @@ def test_an_image_is_turned_as_its_camera_was_held(llm):
             assert np.array_equal(embed(llm, of(image)), embed(llm, of(PICTURE)))  # of a PIL image: as it is
 
 
+def test_exif_data_that_are_damaged_cost_no_image(llm, expected, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = saved(kind="PNG", exif=exif)
+    assert not np.array_equal(embed(llm, of(whole)), expected)
+
+    def damaged(_self):
+        message = "bad operand type for abs(): 'str'"
+        raise TypeError(message)  # as Pillow does of some
+
+    monkeypatch.setattr(Image.Image, "getexif", damaged)
+    assert np.array_equal(embed(llm, of(whole)), expected)
+
+
 def test_the_first_frame_counts(llm, expected):
     content = saved(kind="WEBP", save_all=True, append_images=[Image.new("RGB", PICTURE.size)] * 9, lossless=True)
     assert np.array_equal(embed(llm, of(content)), expected)
