@@ -10,8 +10,8 @@ from millpond_io.image_files import OF_OTHERS, PARAMETER, too_large
 from millpond_io.media_fetch import Fetcher
 from millpond_io.media_local import SCHEME, read_below
 
-DATA = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
-LONGEST_HEAD = 64
+DATA = re.compile(r"data:image/[a-z0-9.+-]+(?:;[a-z0-9.+-]+=[^;,]*)*;base64,", re.IGNORECASE)  # RFC 2397
+LONGEST_HEAD = 256
 KNOWN = (
     "the URL of an image must begin with data:image/...;base64, or http:// or https:// or file://; a path is given as "
     "a pathlib.Path"

@@ -527,6 +527,8 @@ def test_a_file_that_is_too_large_is_refused(folder):
 
 def test_data_is_read():
     assert Media((), "").read("data:image/png;base64," + base64.b64encode(PNG).decode()) == PNG
+    with_parameters = "DATA:image/png;charset=utf-8;name=a%20pond.png;base64,"
+    assert Media((), "").read(with_parameters + base64.b64encode(PNG).decode()) == PNG
     assert Media((), "").read("DATA:image/x-y+z;BASE64," + base64.b64encode(PNG).decode()) == PNG
 
 
@@ -540,7 +542,8 @@ def test_data_is_read():
         ("data:image/png,AAAA", "must begin with data:image"),
         ("data:text/html;base64,AAAA", "must begin with data:image"),
         ("data:;base64,AAAA", "must begin with data:image"),
-        ("data:image/png;charset=x;base64,AAAA", "must begin with data:image"),
+        ("data:image/png;charset=x;AAAA", "must begin with data:image"),
+        ("data:image/png;base64;charset=x,AAAA", "must begin with data:image"),
     ],
 )
 def test_data_that_is_none_is_refused(url, said):
