@@ -61,7 +61,9 @@ class Endpoint:
             scope["millpond.reason"] = "gone"
             return
         except Exception as error:  # whatever it is, the client gets an answer and the server goes on
-            failure = as_api_error(error, overload_status=self.settings.overload_status)
+            call = scope.get("millpond.call")
+            served = None if call is None else call.served
+            failure = as_api_error(error, overload_status=self.settings.overload_status, served=served)
             # Others, such as overload, are no surprise, and come in crowds.
             if failure.status == SERVER_FAULT and failure.reason != "blocked":
                 logger.exception("%s failed", self.entry.spec.name, exc_info=error)

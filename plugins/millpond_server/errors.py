@@ -1,7 +1,8 @@
 """Errors as answers: which status, which type, and one body that the clients of several APIs can read."""
 
+import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.responses import Response
@@ -16,6 +17,9 @@ from millpond.errors import (
     NonFiniteOutputError,
     RequestCancelledError,
 )
+
+if TYPE_CHECKING:
+    from millpond_server.models import ServedModel
 
 TYPES: Mapping[int, str] = {
     400: "BadRequestError",
@@ -117,16 +121,28 @@ MEANINGS: tuple[tuple[type[BaseException], dict[str, Any]], ...] = (
 )
 
 
-def as_api_error(error: BaseException, *, overload_status: int = 503) -> ApiError:
-    """What the errors of Millpond mean to a client; of others only that the server failed."""
+def as_api_error(error: BaseException, *, overload_status: int = 503, served: "ServedModel | None" = None) -> ApiError:
+    """What the errors of Millpond mean to a client; of others only that the server failed.
+
+    Args:
+        error: What was raised.
+        overload_status: The status of what is refused because too much waits.
+        served: The model that was asked; it is told of by the name that clients know, not by the folder that it is in.
+    """
     if isinstance(error, ApiError):
+        error.message = _public(error.message, served)
         return error
     if isinstance(error, InvalidInputError):
-        return ApiError(400, str(error), parameter=error.parameter, reason="invalid")
+        return ApiError(400, _public(str(error), served), parameter=error.parameter, reason="invalid")
     if isinstance(error, EngineOverloadedError):
         wait = 1.0 if error.retry_after is None else error.retry_after
         return ApiError(overload_status, str(error), retry_after=wait, reason="queue")
     return ApiError(**next(said for kind, said in MEANINGS if isinstance(error, kind)))
+
+
+def _public(message: str, served: "ServedModel | None") -> str:
+    loaded = "" if served is None else served.llm.model_config.model
+    return message if served is None or os.sep not in loaded else message.replace(loaded, served.name)
 
 
 def answer(error: ApiError) -> Response:

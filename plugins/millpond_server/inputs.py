@@ -77,7 +77,7 @@ def read_inputs(given: Any, limits: Limits, llm: AsyncLLM, *, parameter: str = "
 
     Args:
         given: A text, a list of texts, the token ids of one text, or a list of such lists; items may be objects that
-            hold a ``text`` or an ``image``.
+            hold a ``text`` or an ``image``, or both for a model that takes both.
         limits: How much a request may hold.
         llm: The model that they are for.
         parameter: The name of the field.
@@ -115,10 +115,12 @@ def _is_ids(items: list[Any]) -> bool:
 
 
 def _prompt(item: Any, place: int, parameter: str) -> Any:
-    if isinstance(item, dict) and isinstance(item.get("text"), str):
-        return item["text"]
-    if isinstance(item, dict) and isinstance(item.get("image"), str):
-        return image_prompt(item["image"])
+    if isinstance(item, dict):
+        text, image = item.get("text"), item.get("image")
+        if isinstance(image, str) and (text is None or isinstance(text, str)):
+            return image_prompt(image) | ({"prompt": text} if text else {})  # with both, the model says what it takes
+        if isinstance(text, str) and image is None:
+            return text
     if isinstance(item, str):
         return item
     if isinstance(item, list):

@@ -47,7 +47,7 @@ def allowed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(serving, folder, allowed):
     arguments = ["--max-images", "3", "--allowed-local-media-path", str(allowed)]
-    arguments += ["--allowed-media-domains", "localhost", "*.within.test"]
+    arguments += ["--allowed-media-domains", "localhost", "*.within.test", "--served-model-name", "tiny-clip"]
     with serving(str(folder), *arguments) as running:
         yield running
 
@@ -96,6 +96,24 @@ def test_objects_of_jina(http, vectors):
     inputs = [{"text": "water"}, {"image": URL}, {"image": ENCODED}, "water"]
     body = http.post("/v1/embeddings", json={"input": inputs}).json()
     close([item["embedding"] for item in body["data"]], [vectors[0], vectors[1], vectors[1], vectors[0]])
+
+
+def test_objects_of_jina_with_both(http):
+    both = {"text": "water", "image": URL}
+    assert BOTH in refused(http.post("/v1/embeddings", json={"input": [both]}))
+    for field in ("text", "image"):
+        answer = http.post("/v1/embeddings", json={"input": [both | {field: None}]})
+        assert len(answer.json()["data"]) == 1
+    assert "must be a text or" in refused(http.post("/v1/embeddings", json={"input": [both | {"image": 7}]}))
+
+
+def test_models_are_told_of_by_the_name_that_clients_know(http, folder):
+    part = {"type": "video_url", "video_url": {"url": "x"}}
+    for path, body in (("/v1/embeddings", {"messages": message(part)}), ("/embed", {"inputs": "water " * 200})):
+        answer = http.post(path, json={**body, "truncate": False})
+        assert answer.status_code in (400, 422)
+        assert str(folder) not in answer.text
+    assert "'tiny-clip'" in http.post("/v1/embeddings", json={"messages": message(part)}).json()["error"]["message"]
 
 
 def test_images_of_cohere(http, vectors):

@@ -61,7 +61,7 @@ def own_errors(call: Call) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        failure = as_api_error(error, overload_status=call.settings.overload_status)
+        failure = as_api_error(error, overload_status=call.settings.overload_status, served=call.served)
         failure.render = render_error
         raise failure from error
 
