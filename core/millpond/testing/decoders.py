@@ -1,4 +1,4 @@
-"""The config.json and the tensors of small decoders: Llama, Mistral, Qwen2, Qwen3, Gemma, Gemma 2 and 3."""
+"""The config.json and the tensors of small decoders: Llama, Mistral, Qwen2, Qwen3, Phi-3, Gemma, Gemma 2 and 3."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -28,6 +28,7 @@ OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "max_window_layers": 2,
             "tie_word_embeddings": True,
         },
+        "Phi3": {"model_type": "phi3", "sliding_window": 24, "pad_token_id": 3},
         "Gemma": {
             "model_type": "gemma",
             "head_dim": 16,
@@ -144,7 +145,11 @@ def _layer_shapes(family: str, config: Mapping[str, Any]) -> dict[str, Shape]:
         "v_proj": (keys, size),
         "o_proj": (size, heads * head_dim),
     }
+    if family == "Phi3":
+        attention = {"qkv_proj": (heads * head_dim + 2 * keys, size), "o_proj": attention["o_proj"]}
     feed_forward: dict[str, Shape] = {"gate_proj": (inner, size), "up_proj": (inner, size), "down_proj": (size, inner)}
+    if family == "Phi3":
+        feed_forward = {"gate_up_proj": (2 * inner, size), "down_proj": (size, inner)}
     biased = list(attention) if config.get("attention_bias") else []
     biased = ["q_proj", "k_proj", "v_proj"] if family == "Qwen2" else biased
     shapes: dict[str, Shape] = {"input_layernorm.weight": (size,)}
