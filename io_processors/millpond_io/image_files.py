@@ -93,7 +93,7 @@ def _turned(image: "Image") -> "Image":
     """An image as its camera was held; what its EXIF data say besides is not looked at, and may be damaged."""
     from PIL.Image import Transpose  # noqa: PLC0415  as above
 
-    turns = {
+    turns: dict[object, Transpose] = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,
         4: Transpose.FLIP_TOP_BOTTOM,
