@@ -97,7 +97,7 @@ def _longest_run(query: "Tensor", key: "Tensor", value: "Tensor", spec: "Attenti
     aligned = key.shape == value.shape == (query.size(0), key.size(1), head_dim) and heads % key.size(1) == 0
     if spec.causal or not aligned or head_dim % VECTOR:
         return 0
-    longest = _longest() if spec.bias is None else LONGEST_WITH_BIAS
+    longest = longest_sequence() if spec.bias is None else LONGEST_WITH_BIAS
     return longest if spec.window is None else min(longest, spec.window)
 
 
@@ -139,7 +139,8 @@ def _attend(
 
 
 @cache
-def _longest() -> int:
+def longest_sequence() -> int:
+    """The tokens of the longest sequences that the compiled code takes where nothing is added to products."""
     return LONGEST.get(capability(), 0)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import pad
 
 from millpond.nn.threads import op_threads
+from millpond_kernels.encoder_layer import encoder_layer
 from millpond_kernels.gelu import gelu_native
 from millpond_kernels.linear import padded
 from millpond_kernels.native import INT, POINTER, function
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
+
+    from millpond.nn.encoder_layer import EncoderLayerParts, WholeLayer
 
 LEVELS = 255  # of a row
 LARGEST_WEIGHT = 127
@@ -117,6 +120,10 @@ class LinearInt8Native:
         if isinstance(first, LinearInt8Native) and first.outputs == self.inputs and gelu is gelu_native:
             return partial(_feed_forward, first, self)
         return None
+
+    def encoder_layer(self, parts: "EncoderLayerParts") -> "WholeLayer | None":
+        """A layer of which this is the last map, in one go; None if its parts are not all compiled code like this."""
+        return encoder_layer(LinearInt8Native, parts, int8=True)
 
 
 def _feed_forward(up: LinearInt8Native, down: LinearInt8Native, x: "Tensor") -> "Tensor":

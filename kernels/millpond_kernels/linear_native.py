@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from millpond.nn.threads import op_threads
+from millpond_kernels.encoder_layer import encoder_layer
 from millpond_kernels.linear import padded
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import rows_of_floats
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
+
+    from millpond.nn.encoder_layer import EncoderLayerParts, WholeLayer
 
 
 class LinearNative:
@@ -43,6 +46,10 @@ class LinearNative:
             op_threads(),
         )
         return output
+
+    def encoder_layer(self, parts: "EncoderLayerParts") -> "WholeLayer | None":
+        """A layer of which this is the last map, in one go; None if its parts are not all compiled code like this."""
+        return encoder_layer(LinearNative, parts, int8=False)
 
 
 @cache

@@ -1,5 +1,6 @@
 """The post-norm encoder layer of BERT: attention, then feed-forward, each added to its input and normalised."""
 
+from functools import cached_property
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -7,6 +8,8 @@ from torch import Tensor, nn
 from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.nn import Attention, DistanceBias, Linear, PackedBatch
+from millpond.nn.encoder_layer import EncoderLayerParts, WholeLayer
+from millpond_models.layers.feed_forward import FeedForward
 from millpond_models.layers.norm import ResidualLayerNorm
 from millpond_models.layers.rotary import Rotation
 
@@ -51,7 +54,7 @@ class SelfAttention(nn.Module):
             raise CheckpointError(message)
         head_dim = size // num_heads if head_dim is None else head_dim
         inner = num_heads * head_dim
-        self.num_heads = num_heads
+        self.num_heads, self.head_dim = num_heads, head_dim
         self.qkv = Linear(ctx, size, inner, inner, inner, bias=bias)
         self.attention = Attention(ctx, head_dim=head_dim, bias="distance" if by_distance else None)
         self.output = Linear(ctx, inner, size, bias=bias)
@@ -77,7 +80,7 @@ class SelfAttention(nn.Module):
 
 
 class PostNormEncoderLayer(nn.Module):
-    """``x = norm(x + attention(x)); x = norm(x + feed_forward(x))``."""
+    """``x = norm(x + attention(x)); x = norm(x + feed_forward(x))``; in one go where the kernels have such code."""
 
     def __init__(
         self, ctx: Context, *, attention: SelfAttention, feed_forward: ExpandsAndContracts, size: int, eps: float
@@ -103,7 +106,37 @@ class PostNormEncoderLayer(nn.Module):
             rotation: That of queries and keys; None for none.
             distance_bias: What is added for the distance of two tokens; None for nothing.
         """
+        whole = self.in_one_go if rotation is None and distance_bias is None else None
+        if whole is not None and whole.takes(batch):
+            return whole(x, batch)
         attended = self.attention(x, batch, rotation, distance_bias)
         x = self.attention_norm(attended, self.attention.output.bias, x)
         normed: Tensor = self.feed_forward_norm(self.feed_forward(x), self.feed_forward.last_bias, x)
         return normed
+
+    @cached_property
+    def in_one_go(self) -> WholeLayer | None:
+        """What computes all of this, if the kernels in use have such code; asked when they have the weights."""
+        attention, feed_forward = self.attention, self.feed_forward
+        if type(attention) is not SelfAttention or type(feed_forward) is not FeedForward:
+            return None
+        encoder_layer = getattr(feed_forward.down.map, "encoder_layer", None)
+        if encoder_layer is None:
+            return None
+        whole: WholeLayer | None = encoder_layer(
+            EncoderLayerParts(
+                qkv=attention.qkv.map,
+                output=attention.output.map,
+                up=feed_forward.up.map,
+                down=feed_forward.down.map,
+                num_heads=attention.num_heads,
+                head_dim=attention.head_dim,
+                spec=attention.attention.spec,
+                attention=attention.attention.kernel,
+                gelu=feed_forward.fused,
+                norm=self.attention_norm.kernel,
+                attention_norm=self.attention_norm.kernel_parts(attention.output.bias),
+                feed_forward_norm=self.feed_forward_norm.kernel_parts(feed_forward.last_bias),
+            )
+        )
+        return whole

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from millpond.context import Context
+from millpond.nn.encoder_layer import ResidualNormParts
 
 
 class LayerNorm(nn.Module):
@@ -34,3 +35,7 @@ class ResidualLayerNorm(LayerNorm):
         bias = x.new_zeros(self.shape) if bias is None else bias
         normed: Tensor = self.kernel(x, bias, residual, self.weight, self.bias, self.eps)
         return normed
+
+    def kernel_parts(self, bias: Tensor | None) -> ResidualNormParts:
+        """What the kernel is called with, where ``bias`` is that of the map before."""
+        return ResidualNormParts(bias=bias, weight=self.weight, shift=self.bias, eps=self.eps)

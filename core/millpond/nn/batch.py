@@ -120,7 +120,7 @@ class PackedBatch:
         """The number of sequences."""
         return len(self.lengths)
 
-    @property
+    @cached_property
     def max_length(self) -> int:
         """The tokens of the longest sequence."""
         return max(self.lengths)
@@ -129,6 +129,11 @@ class PackedBatch:
     def offsets(self) -> tuple[int, ...]:
         """Where each sequence starts, and where the last ends, on the host: num_seqs + 1 numbers."""
         return tuple(accumulate(self.lengths, initial=0))
+
+    @cached_property
+    def lengths_on_host(self) -> Tensor:
+        """``lengths`` as a tensor on the host, [num_seqs], int64: for compiled code."""
+        return torch.tensor(self.lengths)
 
     @cached_property
     def cu_seqlens(self) -> Tensor:

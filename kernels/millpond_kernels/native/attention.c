@@ -1,5 +1,6 @@
 /* Bidirectional attention of short sequences: softmax of scaled products, times the values. */
 
+#include "ops.h"
 #include "pool.h"
 #include "vector.h"
 

@@ -3,6 +3,7 @@
  * exact integers. */
 
 #include "bytes.h"
+#include "ops.h"
 #include "pool.h"
 
 #if WIDTH == 16

@@ -1,6 +1,7 @@
 /* GELU of rows with a bias. */
 
 #include "gelu.h"
+#include "ops.h"
 #include "pool.h"
 
 enum { LEAST = 1 << 14 }; /* numbers of a part, some microseconds */

@@ -1,5 +1,6 @@
 /* LayerNorm of a sum with the residual stream (Ba et al., 2016). */
 
+#include "ops.h"
 #include "pool.h"
 #include "vector.h"
 

@@ -1,0 +1,152 @@
+"""A post-norm encoder layer in one call of compiled code: what kernels of ``linear`` offer as ``encoder_layer``."""
+
+import ctypes
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from millpond.nn.threads import op_threads
+from millpond_kernels.attention_native import attention, attention_int8, longest_sequence
+from millpond_kernels.gelu import gelu_native
+from millpond_kernels.layer_norm_residual import layer_norm_residual_native
+from millpond_kernels.native import FLOAT, INT, POINTER, function
+from millpond_kernels.native.tensors import are_floats, rows_of_floats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from millpond.nn import PackedBatch
+    from millpond.nn.encoder_layer import EncoderLayerParts, ResidualNormParts
+
+VECTOR = 16  # floats; the compiled code takes heads of whole vectors
+
+
+class Map(ctypes.Structure):
+    """``struct map`` of encoder_layer.c."""
+
+    _fields_: ClassVar = [("panels", POINTER), ("scales", POINTER), ("sums", POINTER), ("bias", POINTER)]
+
+
+class Norm(ctypes.Structure):
+    """``struct norm`` of encoder_layer.c."""
+
+    _fields_: ClassVar = [("bias", POINTER), ("weight", POINTER), ("shift", POINTER), ("eps", FLOAT)]
+
+
+class Layer(ctypes.Structure):
+    """``struct layer`` of encoder_layer.c."""
+
+    _fields_: ClassVar = [
+        *((name, Map) for name in ("qkv", "output", "up", "down")),
+        *((name, Norm) for name in ("attention_norm", "feed_forward_norm")),
+        *((name, INT) for name in ("size", "inner", "heads", "head_dim")),
+        ("scale", FLOAT),
+    ]
+
+
+class EncoderLayerNative:
+    """A layer whose ops are one call, a group of sequences at a time: see encoder_layer.c."""
+
+    def __init__(self, parts: "EncoderLayerParts", *, int8: bool) -> None:
+        """Keep where the parts lie, which must not move; they are those that ``encoder_layer`` has found to fit."""
+        self.parts = parts  # the weights must live as long as their addresses are known
+        self.size: int = parts.up.inputs
+        self.layer = Layer(
+            **{name: _map(getattr(parts, name)) for name in ("qkv", "output", "up", "down")},
+            attention_norm=_norm(parts.attention_norm),
+            feed_forward_norm=_norm(parts.feed_forward_norm),
+            size=parts.up.inputs,
+            inner=parts.up.outputs,
+            heads=parts.num_heads,
+            head_dim=parts.head_dim,
+            scale=parts.spec.scale,
+        )
+        self.address = ctypes.addressof(self.layer)
+        self.compute, self.memory_size = _functions("_int8" if int8 else "")
+        self.longest = longest_sequence()
+
+    def takes(self, batch: "PackedBatch") -> bool:
+        """Whether no sequence is one that attention would leave to torch."""
+        return batch.max_length <= self.longest and not batch.hidden
+
+    def __call__(self, x: "Tensor", batch: "PackedBatch") -> "Tensor":
+        """[num_tokens, size] -> [num_tokens, size]."""
+        x = rows_of_floats(x, self.size)
+        if x.size(0) != batch.num_tokens:
+            message = f"x has {x.size(0)} rows, and the batch {batch.num_tokens} tokens"
+            raise ValueError(message)
+        longest, threads = batch.max_length, op_threads()
+        output = torch.empty_like(x)
+        memory = torch.empty(self.memory_size(self.address, longest, threads), dtype=torch.uint8)
+        self.compute(
+            self.address,
+            x.data_ptr(),
+            output.data_ptr(),
+            batch.lengths_on_host.data_ptr(),
+            batch.num_seqs,
+            longest,
+            memory.data_ptr(),
+            threads,
+        )
+        return output
+
+
+def encoder_layer(kind: type, parts: "EncoderLayerParts", *, int8: bool) -> EncoderLayerNative | None:
+    """The layer in one go; None if one of its parts is not compiled code that the others can be joined with.
+
+    Args:
+        kind: The kernel of ``linear`` that all four maps must be of.
+        parts: The layer.
+        int8: Whether that kernel computes in 8-bit integers.
+    """
+    kernels = (parts.attention, parts.gelu, parts.norm)
+    of_kind = all(type(part) is kind for part in (parts.qkv, parts.output, parts.up, parts.down))
+    if not of_kind or kernels != (attention_int8 if int8 else attention, gelu_native, layer_norm_residual_native):
+        return None
+    return EncoderLayerNative(parts, int8=int8) if _fits(parts) else None
+
+
+def _fits(parts: "EncoderLayerParts") -> bool:
+    """Whether the parts are of the shapes that belong together, and all is there that the compiled code reads."""
+    qkv, output, up, down, spec = parts.qkv, parts.output, parts.up, parts.down, parts.spec
+    size, width = up.inputs, parts.num_heads * parts.head_dim
+    shapes = (qkv.inputs, qkv.outputs, output.inputs, output.outputs, down.inputs, down.outputs)
+    plain = not spec.causal and spec.window is None and spec.softcap is None and spec.bias is None
+    return (
+        shapes == (size, 3 * width, width, size, up.outputs, size)
+        and plain
+        and parts.head_dim % VECTOR == 0
+        and up.bias is not None
+        and all(_is_whole(norm, size) for norm in (parts.attention_norm, parts.feed_forward_norm))
+    )
+
+
+def _is_whole(norm: "ResidualNormParts", size: int) -> bool:
+    """Whether a norm has all its vectors, as the compiled code takes them."""
+    vectors = [vector for vector in (norm.bias, norm.weight, norm.shift) if vector is not None]
+    return len(vectors) == len(("bias", "weight", "shift")) and (
+        are_floats(*vectors) and all(vector.shape == (size,) for vector in vectors)
+    )
+
+
+def _map(kernel: Any) -> Map:
+    scales, sums = getattr(kernel, "scales", None), getattr(kernel, "sums", None)
+    return Map(_address(kernel.panels), _address(scales), _address(sums), _address(kernel.bias))
+
+
+def _norm(norm: "ResidualNormParts") -> Norm:
+    return Norm(_address(norm.bias), _address(norm.weight), _address(norm.shift), norm.eps)
+
+
+def _address(tensor: "Tensor | None") -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+@cache
+def _functions(suffix: str) -> "tuple[Callable[..., None], Callable[[int, int, int], int]]":
+    name = f"millpond_encoder_layer{suffix}"
+    compute = function(name, *[POINTER] * 4, INT, INT, POINTER, INT)
+    return compute, function(f"{name}_memory", POINTER, INT, INT, returns=INT)
