@@ -15,6 +15,7 @@ from millpond_transformers.classes import (
     find_class,
     is_decoder,
 )
+from millpond_transformers.retrieval_sides import WRITTEN
 
 GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 FROM_TOKENS = ("classifier_from_token", "classifier_from_token_ids")
@@ -74,6 +75,17 @@ def token_classifier(name: str, config: CheckpointConfig) -> Mapping[str, Any] |
     except NotServedError as reason:
         return str(reason)
     return {**_of_family(found, config), "pooling": None}
+
+
+def retrieval(name: str, config: CheckpointConfig) -> Mapping[str, Any] | str:
+    """Vectors of the tokens of queries and of images, by a class of ColPali's kind."""
+    try:
+        found = find_class(name)
+    except NotServedError as reason:
+        return str(reason)
+    if config_class(found).model_type not in WRITTEN or config.get("model_type") not in WRITTEN:
+        return f"{name!r} of transformers reads queries and images in a way that is not known here"
+    return {**_of_images(found), "image_reader": "millpond_transformers.retrieval_images:RetrievalImages"}
 
 
 def _of_family(found: type[PreTrainedModel], config: CheckpointConfig) -> dict[str, Any]:

@@ -132,6 +132,10 @@ class ProcessorImages(ImageReader):
             setattr(made, f"{name}_id", tokenizer.backend.token_to_id(token))
         return made
 
+    def part(self) -> Mapping[str, Any]:
+        """The part of config.json that says what stands for an image."""
+        return self.ctx.config
+
     def _named_tokens(self) -> dict[str, str]:
         """Tokens that tokenizer_config.json names beside the usual ones, such as ``image_token``."""
         said = read_object(self.folder / "tokenizer_config.json")
@@ -142,7 +146,7 @@ class ProcessorImages(ImageReader):
 
     def _image_token(self) -> str:
         """What stands for an image: as the tokenizer's files name it, as config.json does by its id, or as usual."""
-        tokenizer, config = self.ctx.tokenizer, self.ctx.config
+        tokenizer, config = self.ctx.tokenizer, self.part()
         named = self._named_tokens().get("image_token")
         number = next((config[key] for key in ("image_token_id", "image_token_index") if key in config), None)
         if named is None and tokenizer is not None and isinstance(number, int):

@@ -134,12 +134,16 @@ class TransformersModel(PoolingModel):
         for name, value in inputs.items():
             tensor = torch.from_numpy(value).to(ids.device)
             given[name] = tensor.to(self.ctx.dtype) if tensor.is_floating_point() else tensor
+        return self.run(given)[0]
+
+    def run(self, given: dict[str, Tensor]) -> Tensor:
+        """The class's arguments -> what it gives for tokens, [num_seqs, num_tokens, hidden]."""
         with self._turn:
             found = self.base(**given, return_dict=True)
-        return self._rows_of(found)[0]
+        return self.rows_of(found)
 
     @staticmethod
-    def _rows_of(found: Any) -> Tensor:
+    def rows_of(found: Any) -> Tensor:
         """What a class gave for tokens, [num_seqs, num_tokens, hidden]."""
         hidden: Tensor = found.last_hidden_state if "last_hidden_state" in found else found[0]
         return hidden
@@ -153,9 +157,7 @@ class TransformersModel(PoolingModel):
             given["attention_mask"] = (places < torch.tensor(seen, device=padded.device).unsqueeze(1)).long()
         if segments is not None and "token_type_ids" in self.padding.takes:
             given["token_type_ids"] = pad_sequence(list(segments), batch_first=True)
-        with self._turn:
-            found = self.base(**given, return_dict=True)
-        return self._rows_of(found)
+        return self.run(given)
 
     @property
     def pad_id(self) -> int:

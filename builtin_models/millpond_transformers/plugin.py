@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from millpond.hookspecs import hookimpl
 from millpond.specs import ArchitectureSpec
-from millpond_transformers.published import CLASSIFIERS, MODELS
+from millpond_transformers.published import CLASSIFIERS, MODELS, RETRIEVERS
 
 IMPLEMENTATION = "transformers"
 BACKBONES = (
@@ -20,7 +20,7 @@ BACKBONES = (
 
 @hookimpl
 def register_architectures() -> Iterator[ArchitectureSpec]:
-    """One record for backbones, one for classifiers of texts, one for classifiers of tokens."""
+    """One record for backbones, one for classifiers of texts, one for classifiers of tokens, one for ColPali's kind."""
     yield ArchitectureSpec(
         name="TransformersModel",
         target="millpond_transformers.model:TransformersModel",
@@ -49,4 +49,17 @@ def register_architectures() -> Iterator[ArchitectureSpec]:
         implementation=IMPLEMENTATION,
         stands_in_for=("*ForTokenClassification",),
         describe="millpond_transformers.describe:token_classifier",
+    )
+    yield ArchitectureSpec(
+        name="TransformersForRetrieval",
+        target="millpond_transformers.retrieval:TransformersForRetrieval",
+        summary="run by the class of transformers: a vector for each token of a text, or of an image",
+        tasks=("token_embed",),
+        size_keys=("embedding_dim",),
+        defaults={"embedding_dim": 128},
+        late_interaction="millpond_transformers.retrieval_sides:read_sides",
+        implementation=IMPLEMENTATION,
+        stands_in_for=("*ForRetrieval",),
+        describe="millpond_transformers.describe:retrieval",
+        published=RETRIEVERS,
     )

@@ -40,3 +40,8 @@ CLASSIFIERS = (
     PublishedModel(name="ai21labs/Jamba-tiny-reward-dev", named="JambaForSequenceClassification"),
     PublishedModel(name="cross-encoder/ms-marco-electra-base", named="ElectraForSequenceClassification"),
 )
+RETRIEVERS = (
+    PublishedModel(name="vidore/colpali-v1.3-hf", named="ColPaliForRetrieval"),
+    PublishedModel(name="vidore/colqwen2-v1.0-hf", named="ColQwen2ForRetrieval"),
+    PublishedModel(name="ModernVBERT/colmodernvbert-merged", named="ColModernVBertForRetrieval"),
+)

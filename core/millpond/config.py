@@ -179,9 +179,14 @@ class CheckpointConfig(Mapping[str, Any]):
 
     @property
     def of_text(self) -> "CheckpointConfig":
-        """What it says of the part that reads text: its ``text_config`` where it has one, else all of it."""
-        part = self.get("text_config")
-        return part if isinstance(part, CheckpointConfig) else self
+        """What it says of the part that reads text: its ``text_config`` or ``llm_config``, or all of it if it has none.
+
+        Where what reads texts and images stands in a part of its own, ``vlm_config``, it is what that says.
+        """
+        inner = self.get("vlm_config")
+        whole = inner if isinstance(inner, CheckpointConfig) else self
+        parts = (whole.get(name) for name in ("text_config", "llm_config"))
+        return next((part for part in parts if isinstance(part, CheckpointConfig)), whole)
 
     def overridden(self, overrides: Mapping[str, Any]) -> "CheckpointConfig":
         """A copy in which the overrides replace what is here; nested objects are merged."""

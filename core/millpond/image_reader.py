@@ -35,10 +35,12 @@ class ImageReader(ABC):
 
     Attributes:
         mark: What stands for an image in a text.
+        alone: Whether a prompt is one image, and no text beside: what is written around it is the reader's own.
         chat_template: How messages are written where neither caller nor checkpoint says; None for a line each.
     """
 
     mark: re.Pattern[str]
+    alone: ClassVar[bool] = False
     chat_template: ClassVar[str | None] = None
 
     def __init__(self, ctx: "Context") -> None:

@@ -25,16 +25,20 @@ class Side:
     Attributes:
         marker: The token, or text, that is put before it; empty for none.
         prompt: The text behind that.
+        ending: The text behind its own, which stays whatever is cut; before special tokens that end a text.
         length: The most tokens, special tokens and the marker included; None for as many as the model reads.
         skipped: The tokens whose vectors are left out, as words.
         pooling: How its vectors become fewer; None if they do not.
+        special_tokens: Whether the tokenizer adds special tokens; else those that are written are all it has.
     """
 
     marker: str = ""
     prompt: str = ""
+    ending: str = ""
     length: int | None = None
     skipped: tuple[str, ...] = ()
     pooling: TokenPooling | None = None
+    special_tokens: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,6 +105,8 @@ class ArchitectureSpec(Spec):
         lower_case: Whether texts are read in lower case, as it was trained, though tokenizer.json does not say so.
         image_reader: ``"module:attribute"`` of the ``ImageReader`` of a model that reads texts with images in them;
             None for one that reads texts alone, or texts and images each for themselves.
+        late_interaction: ``"module:function"`` that reads how it takes queries and documents: (Repository, config) ->
+            ``LateInteraction``; None for what ColBERT's files and those of sentence-transformers say.
         published: Models of this architecture that people use.
         implementation: Whose code computes it, as ``model_impl`` names it.
         stands_in_for: Shell patterns of other names in config.json that it serves where no record of their own does, or
@@ -132,6 +134,7 @@ class ArchitectureSpec(Spec):
     fills_length: bool = False
     lower_case: bool = False
     image_reader: str | None = None
+    late_interaction: str | None = None
     published: tuple[PublishedModel, ...] = ()
     implementation: str = "native"
     stands_in_for: tuple[str, ...] = ()

@@ -39,13 +39,16 @@ class ImageTexts:
         """A prompt with its images decoded, and with a mark in its text for each of them.
 
         Raises:
-            InvalidInputError: If an image cannot be read, or there are not as many marks as images.
+            InvalidInputError: If an image cannot be read, or there are not as many marks as images, or something stands
+                beside an image that the model reads alone.
         """
         if prompt.token_ids is not None:
             message = "a prompt with images is given as a text, which has something that stands for each, not as ids"
             raise InvalidInputError(message, parameter="prompt_token_ids")
         given = self.images.each(data)
         text = prompt.text or ""
+        if self.reader.alone:
+            text = self._alone(text, len(given))
         marks = len(self.reader.mark.findall(text))
         if marks == 0:
             text = "\n".join([*map(self.reader.placeholder, range(1, len(given) + 1)), *filter(None, [text])])
@@ -60,6 +63,8 @@ class ImageTexts:
         Raises:
             InvalidInputError: If the model cannot read them, or they are too many tokens: images are not cut.
         """
+        if self.reader.alone:
+            self._alone(prompt.text or "", 1)
         images: Sequence[Image] = (prompt.multi_modal_data or {})["image"]  # type: ignore[assignment]  # as ``opened`` left them
         try:
             with AT_ONCE:
@@ -77,6 +82,18 @@ class ImageTexts:
             )
             raise InvalidInputError(message, parameter="prompts")
         return found
+
+    def _alone(self, text: str, count: int) -> str:
+        """What stands for the one image of a prompt, of a model that reads no text beside it."""
+        written = self.reader.placeholder(1)
+        if count == 1 and (text in ("", written) or self.reader.mark.fullmatch(text)):
+            return written
+        held = f"{count} images" if count > 1 else "an image and a text"
+        message = (
+            f"{self.model!r} reads one image, or a text, and this prompt has {held}: what the model has around an "
+            "image is written by itself. Pass each as a prompt of its own"
+        )
+        raise InvalidInputError(message, parameter=PARAMETER)
 
     def check_ids(self, ids: NDArray[np.int64]) -> None:
         """Refuse a text without images that holds tokens which mean them."""

@@ -51,6 +51,8 @@ class Reader:
         self.model = ctx.model.model
         self.marker, text = _marker(tokenizer, side.marker)
         self.before = text + side.prompt
+        self.ending, self.closing = _ending(tokenizer, side.ending)
+        self.adds_special_tokens = side.special_tokens
         added = tokenizer.backend.get_added_tokens_decoder()
         self.special_ids = frozenset(id_ for id_, token in added.items() if token.special)
         self.skipped = np.array(sorted(_ids(tokenizer, side.skipped)), dtype=np.int64)
@@ -59,29 +61,36 @@ class Reader:
         self.filler = None if expansion is None else _filler(ctx, tokenizer, expansion)
 
     def prepared(self, prompt: Prompt, params: PoolingParams) -> tuple[Prompt, PoolingParams]:
-        """A prompt with the text before it, and how much of both is kept."""
-        if prompt.text is not None and self.before:
-            prompt = replace(prompt, text=self.before + prompt.text)
-        room = self.most - len(self.marker)
+        """A prompt with the text before it, and how much of both is kept; one with an image as it is."""
+        if prompt.multi_modal_data is not None:
+            return prompt, params
+        if prompt.text is not None and (self.before or not self.adds_special_tokens):
+            special = prompt.add_special_tokens and self.adds_special_tokens
+            prompt = replace(prompt, text=self.before + prompt.text, add_special_tokens=special)
+        room = self.most - len(self.marker) - len(self.ending)
         asked = params.truncate_prompt_tokens
-        if not self.cuts and asked is None:
+        if not self.cuts and asked is None and params.on_overflow != "truncate":
             return prompt, params
         kept = room if asked in (None, -1) else min(asked or room, room)
         return prompt, params.model_copy(update={"truncate_prompt_tokens": kept})
 
     def read(self, rendered: Rendered) -> ReadSide:
-        """The ids with the marker and what is put behind them.
+        """The ids with the marker and what is put behind them; those of an image as they are.
 
         Raises:
             InvalidInputError: If they are more than the model reads.
         """
+        if rendered.features:
+            return ReadSide(rendered, rendered.features, None)
         ids = rendered.input_ids
         place = int(len(ids) > 0 and int(ids[0]) in self.special_ids)
         ids = np.concatenate([ids[:place], np.array(self.marker, dtype=np.int64), ids[place:]])
+        if self.ending:
+            ids = np.insert(ids, self._end(ids), self.ending)
         if len(ids) > self.most:
             message = (
-                f"the prompt has {len(ids)} tokens with its marker, and {self.model!r} reads {self.most}: cut it with "
-                "truncate_prompt_tokens=-1"
+                f"the prompt has {len(ids)} tokens with what is put around it, and {self.model!r} reads {self.most}: "
+                "cut it with truncate_prompt_tokens=-1"
             )
             raise InvalidInputError(message, parameter="prompts")
         own = len(ids)
@@ -91,6 +100,11 @@ class Reader:
             features = {} if self.expansion.attended else {NUM_ATTENDED: own}
         kept = ~np.isin(ids, self.skipped) if len(self.skipped) else None
         return ReadSide(Rendered(ids, rendered.num_dropped_tokens), features, kept)
+
+    def _end(self, ids: NDArray[np.int64]) -> int:
+        """Where a text ends: before the special tokens that the tokenizer puts behind it, if it did."""
+        closes = len(self.closing) > 0 and tuple(ids[-len(self.closing) :].tolist()) == self.closing
+        return len(ids) - len(self.closing) * closes
 
 
 def readers(ctx: Context) -> Mapping[str, Reader]:
@@ -131,6 +145,16 @@ def _marker(tokenizer: Tokenizer, marker: str) -> tuple[tuple[int, ...], str]:
         if found is not None:
             return (found,), marker.removeprefix(token).lstrip()
     return (), marker
+
+
+def _ending(tokenizer: Tokenizer, ending: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The ids of what is put behind a text, and of the special tokens that the tokenizer puts behind that."""
+    if not ending:
+        return (), ()
+    bare = tokenizer.backend.encode(ending, add_special_tokens=False)
+    whole = tokenizer.backend.encode("a", add_special_tokens=True)
+    added = len(whole.special_tokens_mask) - "".join(map(str, whole.special_tokens_mask)).rfind("0") - 1
+    return tuple(bare.ids), tuple(whole.ids[len(whole.ids) - added :])
 
 
 def _ids(tokenizer: Tokenizer, words: tuple[str, ...]) -> set[int]:

@@ -11,6 +11,7 @@ from millpond.errors import CheckpointError
 from millpond.late_interaction import Expansion, LateInteraction, Side, TokenPooling
 from millpond.loading.files import read_object
 from millpond.loading.header import read_headers
+from millpond.registry import imported
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
@@ -27,8 +28,15 @@ SETTINGS = "config_sentence_transformers.json"
 ARTIFACT = "artifact.metadata"
 
 
-def read_late_interaction(repository: "Repository", config: CheckpointConfig) -> LateInteraction | None:
+def read_late_interaction(
+    repository: "Repository", config: CheckpointConfig, reader: str | None = None
+) -> LateInteraction | None:
     """How queries and documents are read; None where no file says that there are any.
+
+    Args:
+        repository: The files of the model.
+        config: config.json with the overrides.
+        reader: The function that the architecture's record names for files of its own kind.
 
     Raises:
         CheckpointError: If a file says what is not known.
@@ -38,6 +46,9 @@ def read_late_interaction(repository: "Repository", config: CheckpointConfig) ->
         return _native(repository)
     if kind == "ColBERT":
         return _pylate(repository.path / SETTINGS)
+    if reader is not None:
+        own: LateInteraction | None = imported(reader)(repository, config)
+        return own
     names, path = config.get("architectures") or (), repository.path / ARTIFACT
     if STANFORD in names:
         return _stanford(path, config)

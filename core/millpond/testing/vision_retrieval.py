@@ -1,0 +1,83 @@
+"""Small random checkpoints of models that give vectors to the tokens of page images: ColPali and its kind."""
+
+from millpond.testing.vision_language import PAD, QWEN_TOKENS, TEXT, TinyVision, qwen_vl
+
+DIM = 16  # of a vector
+SIGLIP = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 7,
+}
+PALI_TOKENS = ("<image>", "<s>")
+VBERT_TOKENS = (
+    "[CLS]",
+    "[SEP]",
+    "<image>",
+    "<fake_token_around_image>",
+    "<global-img>",
+    "<end_of_utterance>",
+    "<|begin_of_text|>",
+    *(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)),
+)
+
+
+def col_pali() -> TinyVision:
+    """ColPali with a tower of SigLIP's and a Gemma; 16 tokens an image."""
+    text = {**TEXT, "model_type": "gemma", "vocab_size": 264, "head_dim": 8, "pad_token_id": 0}
+    vision = {**SIGLIP, "projection_dim": 32, "vision_use_head": False}
+    vlm = {"model_type": "paligemma", "text_config": text, "vision_config": vision, "projection_dim": 32}
+    config = {"model_type": "colpali", "embedding_dim": DIM, "vlm_config": {**vlm, "image_token_index": 2}}
+    images = {
+        "image_processor_type": "SiglipImageProcessor",
+        "processor_class": "ColPaliProcessor",
+        "size": {"height": 28, "width": 28},
+        "image_seq_length": 16,
+        "image_mean": [0.5, 0.4, 0.3],
+    }
+    return TinyVision(config=config, images=images, tokens=PALI_TOKENS, named={"bos_token": "<s>"}, chat_template=None)
+
+
+def col_qwen2() -> TinyVision:
+    """ColQwen2; as many tokens as an image's size makes. It has the chat template of what it was made of."""
+    base = qwen_vl("qwen2_vl")
+    config = {"model_type": "colqwen2", "embedding_dim": DIM, "vlm_config": {"model_type": "qwen2_vl", **base.config}}
+    said = {"processor_class": "ColQwen2Processor", "query_prefix": "Ask: "}
+    return TinyVision(config=config, images=base.images, tokens=QWEN_TOKENS, files={"processor_config.json": said})
+
+
+def col_modern_vbert() -> TinyVision:
+    """ColModernVBert with a tower of SigLIP's and a ModernBERT; 4 tokens a part of an image."""
+    text = {
+        **{key: value for key, value in TEXT.items() if key != "num_key_value_heads"},
+        "model_type": "modernbert",
+        "vocab_size": 288,
+        "pad_token_id": 0,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+        "cls_token_id": 2,
+        "sep_token_id": 3,
+    }
+    vlm = {
+        "model_type": "modernvbert",
+        "text_config": text,
+        "vision_config": SIGLIP,
+        "image_token_id": 4,
+        "pixel_shuffle_factor": 2,
+    }
+    images = {
+        "image_processor_type": "Idefics3ImageProcessor",
+        "size": {"longest_edge": 56},
+        "max_image_size": {"longest_edge": 28},
+    }
+    return TinyVision(
+        config={"model_type": "colmodernvbert", "embedding_dim": DIM, "vlm_config": vlm},
+        images=images,
+        tokens=VBERT_TOKENS,
+        named={"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": PAD},
+        chat_template=None,
+        files={"processor_config.json": {"image_seq_len": 4}},
+    )
