@@ -169,7 +169,7 @@ class FromAnyTokens(PoolingModel):
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The softmax over the tokens."""
         config = ctx.config
-        self.tokens = AnyTokens(ctx.for_head(), size=hidden_size(config), vocab_size=config.vocab_size)
+        self.tokens = AnyTokens(ctx.for_head(), size=hidden_size(config), vocab_size=config.of_text.vocab_size)
         return ctx.pooler(task, head=Calibrated(ctx, self.tokens), activation="softmax")
 
     def parameter_name(self, name: str) -> str | None:
@@ -205,13 +205,14 @@ class FromAnyTokens(PoolingModel):
             if EMBEDDINGS.fullmatch(name) and target is not None:
                 tables.append(target)
             if target == "tokens.bias":
-                make_bias(self.tokens, self.ctx.config.vocab_size)
+                make_bias(self.tokens, self.ctx.config.of_text.vocab_size)
             yield name, tensor
 
 
 def hidden_size(config: CheckpointConfig) -> int:
     """The dimensions of hidden states, by either name."""
-    size: int = config.n_embd if config.get("hidden_size") is None else config.hidden_size
+    text = config.of_text
+    size: int = text.n_embd if text.get("hidden_size") is None else text.hidden_size
     return size
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import index
-from typing import NotRequired, TypedDict, TypeGuard
+from typing import NotRequired, TypeAlias, TypedDict, TypeGuard
 
 from millpond.errors import InvalidInputError
 
@@ -119,17 +119,39 @@ class ScoreCall:
     documents: object
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class ImagePart:
+    """A part of a content that holds an image: a URL, or one of the program's own.
+
+    Parts of the same URL are equal; of other images, those of the same object.
+    """
+
+    image: object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ImagePart) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> str | int:
+        return self.image if isinstance(self.image, str) else id(self.image)
+
+
+Content: TypeAlias = str | tuple[str | ImagePart, ...]  # a text; or parts, at least one of them an image
+
+
 @dataclass(frozen=True)
-class TextOfPair:
-    """What of a call of ``LLM.score`` is computed at once: a query with a document, or one of them alone.
+class PairItem:
+    """What of pairs is computed at once, as in ``LLM.score``: a query with a document, or one of them alone.
 
     Attributes:
         query: The query; None if it is the document alone.
         document: The document; None if it is the query alone.
     """
 
-    query: str | None = None
-    document: str | None = None
+    query: Content | None = None
+    document: Content | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from millpond.calls import Call, R
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest
 from millpond.errors import EngineError, InvalidInputError, MillpondError, UnknownNameError
-from millpond.inputs import TextOfPair, plugin_data, split_prompts
+from millpond.inputs import PairItem, plugin_data, split_prompts
 from millpond.io_processor import IOProcessor
 from millpond.outputs import PoolingRequestOutput
 from millpond.params import PoolingParams
@@ -326,7 +326,7 @@ def equal_prompts(items: Sequence[tuple[object, PoolingParams]]) -> dict[int, li
 def _key(data: object) -> object:
     """What a prompt is told from others by; None if that is not known."""
     text = data.get("prompt") if isinstance(data, Mapping) and len(data) == 1 else data
-    return text if isinstance(text, str | TextOfPair) else None
+    return text if isinstance(text, str | PairItem) else None
 
 
 def windows(total: int, *, first: int = 64, largest: int = 1024) -> Iterator[range]:

@@ -1,26 +1,19 @@
 """From a conversation to one text: the model's chat template, or its contents a line each where there is none."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from millpond.context import Context
 from millpond.errors import InvalidInputError
-from millpond.inputs import Conversation, Prompt
+from millpond.inputs import Conversation, ImagePart, Prompt
 from millpond_io.bounded import render_bounded
 from millpond_io.lengths import most_characters
+from millpond_io.parts import NO_IMAGE, images_of, in_lines, read_part, texts_of
 from millpond_io.templates import JinjaTemplate, read_template
 
 RESERVED = ("chat_template", "messages", "tools", "tokenize", "add_generation_prompt")
-IMAGES = ("image_url", "image_pil")  # types of parts
 ROOM = 100_000  # characters that a template may add to its messages
-
-
-@dataclass(frozen=True)
-class ImagePart:
-    """A part of a message that holds an image: a URL, or one of the program's own."""
-
-    image: object
 
 
 @dataclass(frozen=True)
@@ -38,12 +31,12 @@ class Message:
     @property
     def texts(self) -> list[str]:
         """The texts among its parts."""
-        return [part for part in self.parts if isinstance(part, str)]
+        return texts_of(self.parts)
 
     @property
     def images(self) -> list[object]:
         """The images among its parts."""
-        return [part.image for part in self.parts if isinstance(part, ImagePart)]
+        return images_of(self.parts)
 
 
 class Conversations:
@@ -135,26 +128,14 @@ class Conversations:
         return Message(message, [self._part(part, place) for part in content])
 
     def _part(self, part: object, place: int) -> str | ImagePart:
-        if isinstance(part, str):
-            return part
-        kind = part.get("type", "text") if isinstance(part, Mapping) else None
-        held = part.get(kind) if isinstance(part, Mapping) and isinstance(kind, str) else None
-        if kind == "text" and isinstance(held, str):
-            return held
-        if not self.sees or kind not in IMAGES:
+        found = read_part(part)
+        if found is None or not (self.sees or isinstance(found, str)):
             types = "types text and image_url" if self.sees else "type text alone"
             text = f"messages[{place}]: the model {self.model!r} reads parts of the {types}"
             raise InvalidInputError(text, parameter="messages")
-        image = held.get("url") if isinstance(held, Mapping) else held
-        if image is None:
-            text = f"messages[{place}]: a part of the type {kind} must hold one, such as {{'url': ...}} under image_url"
-            raise InvalidInputError(text, parameter="messages")
-        return ImagePart(image)
-
-
-def in_lines(texts: Iterable[str]) -> str:
-    """Texts, a line each, without those that are empty."""
-    return "\n".join(filter(None, texts))
+        if isinstance(found, ImagePart) and found.image is None:
+            raise InvalidInputError(f"messages[{place}]: {NO_IMAGE}", parameter="messages")
+        return found
 
 
 def _opened(text: str, texts: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from millpond.engine.request import PoolingRequest
 from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt, TextOfPair
+from millpond.inputs import PairItem, Prompt
 from millpond.params import PoolingParams
 from millpond_io.cross_encoder import CrossEncoder
 from millpond_io.late_interaction import INPUT_TYPE
@@ -28,7 +28,7 @@ class ClassifyProcessor(TextProcessor):
             raise InvalidInputError(message, parameter=INPUT_TYPE)
         return self.completed(given, supported=("use_activation",))
 
-    def parse(self, data: object) -> Prompt | TextOfPair:  # type: ignore[override]  # a pair is no prompt
+    def parse(self, data: object) -> Prompt | PairItem:  # type: ignore[override]  # a pair is no prompt
         """Check one prompt, or a pair of texts."""
         if not isinstance(data, Mapping) or SECOND not in data:
             return super().parse(data)
@@ -42,18 +42,18 @@ class ClassifyProcessor(TextProcessor):
         if not isinstance(first, str) or not isinstance(second, str):
             message = f"{FIRST} and {SECOND} must be str; got {type(first).__name__} and {type(second).__name__}"
             raise InvalidInputError(message, parameter="prompts")
-        return self._pairs.parse(TextOfPair(first, second))
+        return self._pairs.parse(PairItem(first, second))
 
     def pre_process_many(
-        self, items: Sequence[tuple[Prompt | TextOfPair, PoolingParams]]
+        self, items: Sequence[tuple[Prompt | PairItem, PoolingParams]]
     ) -> list[list[PoolingRequest] | InvalidInputError]:
         """The requests of each prompt, and of each pair, all of a kind tokenised at once."""
-        pairs = [(data, params) for data, params in items if isinstance(data, TextOfPair)]
+        pairs = [(data, params) for data, params in items if isinstance(data, PairItem)]
         if not pairs:
             return super().pre_process_many([(data, own) for data, own in items if isinstance(data, Prompt)])
         prompts = iter(super().pre_process_many([(data, own) for data, own in items if isinstance(data, Prompt)]))
         joined = iter(self._pairs.pre_process_many(pairs))
-        return [next(joined if isinstance(data, TextOfPair) else prompts) for data, _ in items]
+        return [next(joined if isinstance(data, PairItem) else prompts) for data, _ in items]
 
     @cached_property
     def _pairs(self) -> CrossEncoder:

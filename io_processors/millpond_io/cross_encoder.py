@@ -9,16 +9,23 @@ import numpy as np
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt, TextOfPair
+from millpond.inputs import Content, PairItem, Prompt
 from millpond.io_processor import IOProcessor
 from millpond.outputs import ArrayOutput, PoolingRequestOutput, ScoringOutput
 from millpond.params import PoolingParams
-from millpond_io.pair_encoder import Encoded
+from millpond_io.pair_encoder import Encoded, PairEncoder
+from millpond_io.pair_images import PairImages
 from millpond_io.pair_prompts import PairPrompts
-from millpond_io.render import Renderer
+from millpond_io.parts import in_lines, texts_of
+from millpond_io.pieces import WrittenPairs
+from millpond_io.render import Rendered, Renderer
 from millpond_io.score_options import read_options
 
 Made: TypeAlias = "list[PoolingRequest] | InvalidInputError"
+NO_TEMPLATE = (
+    "a pair with images is written by a template, with a message of the role 'query' and one of the role 'document', "
+    "and this model has none: pass chat_template, to the call or to the LLM"
+)
 
 
 class CrossEncoder:
@@ -37,11 +44,12 @@ class CrossEncoder:
         self.inner = ctx.io_processor(name, task=self.task) if inner is None else inner
         self.renderer = Renderer(ctx)
         self.prompts = PairPrompts(ctx)
+        self.images = None if self.renderer.images is None else PairImages(self.renderer, self.renderer.images.reader)
 
-    def split(self, queries: Sequence[str], documents: Sequence[str]) -> list[object]:
+    def split(self, queries: Sequence[Content], documents: Sequence[Content]) -> list[object]:
         """The pairs."""
         left = [*queries] * len(documents) if len(queries) == 1 else queries
-        return [TextOfPair(query, document) for query, document in zip(left, documents, strict=True)]
+        return [PairItem(query, document) for query, document in zip(left, documents, strict=True)]
 
     def pooling_params(self, given: PoolingParams) -> PoolingParams:
         """What was asked, as the IO processor of classes completes it."""
@@ -49,19 +57,20 @@ class CrossEncoder:
         inner = self.inner.pooling_params(given.model_copy(update={"extra_kwargs": None}))
         return inner.model_copy(update={"extra_kwargs": given.extra_kwargs})
 
-    def parse(self, data: object) -> TextOfPair:
+    def parse(self, data: object) -> PairItem:
         """Check a pair."""
-        if not isinstance(data, TextOfPair) or data.query is None or data.document is None:
+        if not isinstance(data, PairItem) or data.query is None or data.document is None:
             message = f"expected a query and a document; got {type(data).__name__}"
             raise InvalidInputError(message, parameter="data_1")
-        for name, text, parameter in (("query", data.query, "data_1"), ("document", data.document, "data_2")):
+        for name, content, parameter in (("query", data.query, "data_1"), ("document", data.document, "data_2")):
+            text = content if isinstance(content, str) else in_lines(texts_of(content))
             try:
                 self.renderer.check(Prompt(text=text or "."))  # a text without characters makes a pair all the same
             except InvalidInputError as error:
                 raise InvalidInputError(f"{name}: {error.message}", parameter=parameter) from error
         return data
 
-    def pre_process_many(self, items: Sequence[tuple[TextOfPair, PoolingParams]]) -> list[Made]:
+    def pre_process_many(self, items: Sequence[tuple[PairItem, PoolingParams]]) -> list[Made]:
         """One request of each pair, all tokenised at once; one at fault costs no other."""
         made: list[Made] = []
         for _, group in groupby(items, key=lambda item: id(item[1])):
@@ -80,25 +89,56 @@ class CrossEncoder:
         del items
         return list(outputs)
 
-    def _requests(self, pairs: Sequence[TextOfPair], params: PoolingParams) -> list[Made]:
+    def _requests(self, pairs: Sequence[PairItem], params: PoolingParams) -> list[Made]:
         """The requests of pairs that share their parameters."""
         try:
             encoder = self.prompts.encoder(params, read_options(params, self.ctx.model.max_model_len))
         except InvalidInputError as error:
             return [error] * len(pairs)
-        encoded = encoder.encode_many([(pair.query or "", pair.document or "") for pair in pairs])
-        return [self._request(one, params) for one in encoded]
+        texts = [
+            (pair.query or "", pair.document or "")
+            for pair in pairs
+            if isinstance(pair.query, str) and isinstance(pair.document, str)
+        ]
+        encoded = iter(encoder.encode_many(texts))
+        return [
+            self._request(next(encoded), params)
+            if isinstance(pair.query, str) and isinstance(pair.document, str)
+            else self._with_images(pair, encoder, params)
+            for pair in pairs
+        ]
+
+    def _with_images(self, pair: PairItem, encoder: PairEncoder, params: PoolingParams) -> Made:
+        """The request of a pair with images."""
+        options = read_options(params, self.ctx.model.max_model_len)
+        if self.images is None or not isinstance(encoder, WrittenPairs) or not self.prompts.has_template(options):
+            return InvalidInputError(NO_TEMPLATE, parameter="chat_template")
+        try:
+            return [self._computed(self.images.read(pair, encoder, params), params)]
+        except InvalidInputError as error:
+            return error
+
+    def _computed(self, rendered: Rendered, params: PoolingParams) -> PoolingRequest:
+        own = params.model_copy(update={"extra_kwargs": None})
+        return PoolingRequest(
+            input_ids=rendered.input_ids,
+            representations=(Representation(self.task, own),),
+            features=rendered.features,
+            num_dropped_tokens=rendered.num_dropped_tokens,
+        )
 
     def _request(self, encoded: Encoded | InvalidInputError, params: PoolingParams) -> Made:
         if isinstance(encoded, InvalidInputError):
             return encoded
         if not encoded.input_ids:
             return InvalidInputError("the pair has no tokens: there is nothing to compute", parameter="data_1")
-        if self.renderer.has_unknown_tokens:
-            try:
+        try:
+            if self.renderer.has_unknown_tokens:
                 self.renderer.check(Prompt(token_ids=tuple(encoded.input_ids)))
-            except InvalidInputError as error:
-                return error
+            if self.renderer.images is not None:
+                self.renderer.images.check_ids(np.asarray(encoded.input_ids, dtype=np.int64))
+        except InvalidInputError as error:
+            return error
         types = encoded.token_type_ids
         request = PoolingRequest(
             input_ids=np.asarray(encoded.input_ids, dtype=np.int64),

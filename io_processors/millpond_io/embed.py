@@ -96,7 +96,7 @@ class EmbedProcessor(TextProcessor):
         if kind is not None:
             side = self.readers[kind].read(rendered)
             (request,) = super().requests(side.rendered, params, first)
-            request.features, request.note = side.features, side.kept
+            request.features, request.note = {**rendered.features, **side.features}, side.kept
             return [request]
         longest, total = self.ctx.model.max_model_len, len(rendered.input_ids)
         if total <= longest:

@@ -43,8 +43,12 @@ class PairPrompts:
 
     def warn_of(self, options: ScoreOptions) -> None:
         """Tell of what only a template would read, where there is none."""
-        if all(each is None for each in (options.chat_template, self.template, self.own, self.known)):
+        if not self.has_template(options):
             warn_of_templates(options, BARE)
+
+    def has_template(self, options: ScoreOptions) -> bool:
+        """Whether a template or a known wording writes the pairs of a call."""
+        return any(each is not None for each in (options.chat_template, self.template, self.own, self.known))
 
     def encoder(self, params: PoolingParams, options: ScoreOptions) -> PairEncoder:
         """How the pairs of a call become sequences.

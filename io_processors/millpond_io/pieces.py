@@ -70,12 +70,13 @@ class WrittenPairs(PairEncoder):
         """The ids of texts; pieces that stand in many pairs are tokenised once."""
         found: dict[str, Ids] = {}
         for special in (True, False):
-            chosen = [text for text in texts if self._adds(text) is special]
+            chosen = [text for text in texts if self.adds_special(text) is special]
             encodings = self.tokenizer.encode_batch(chosen, add_special_tokens=special) if chosen else []
             found |= {text: encoding.ids for text, encoding in zip(chosen, encodings, strict=True)}
         return found
 
-    def _adds(self, text: str) -> bool:
+    def adds_special(self, text: str) -> bool:
+        """Whether the tokenizer's special tokens are added to a piece."""
         if self.special == "once":
             return self.first is not None and not text.startswith(self.first)
         return self.special == "all"

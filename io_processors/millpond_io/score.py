@@ -11,7 +11,7 @@ from millpond.io_processor import IOProcessor
 from millpond.outputs import ArrayOutput, PoolingRequestOutput
 from millpond.params import PoolingParams
 from millpond_io.cross_encoder import CrossEncoder
-from millpond_io.sides import read_sides
+from millpond_io.sides import Sides
 from millpond_io.towers import Towers
 
 ONE_LABEL = "Scoring API is only enabled for num_labels == 1."
@@ -31,6 +31,9 @@ class ScoreProcessor(IOProcessor[Any, ArrayOutput]):
         if task is None:
             raise InvalidInputError(self.refusal(ctx) or NO_SCORES, parameter="pooling_task")
         self.scorer: CrossEncoder | Towers = CrossEncoder(ctx) if task == "classify" else Towers(ctx, task)
+        together = ctx.model.image_reader is not None  # reads images beside texts, as those who read pairs must
+        sees = "image" in ctx.model.modalities and (together or task != "classify")
+        self.sides = Sides(ctx.model.architecture, sees=sees)
 
     @classmethod
     def refusal(cls, ctx: Context) -> str | None:
@@ -44,7 +47,7 @@ class ScoreProcessor(IOProcessor[Any, ArrayOutput]):
         if not isinstance(call, ScoreCall):
             message = "a score needs a query and a document: call LLM.score(queries, documents)"
             raise InvalidInputError(message, parameter="prompts")
-        return self.scorer.split(*read_sides(call.queries, call.documents, self.ctx.model.architecture))
+        return self.scorer.split(*self.sides.read(call.queries, call.documents))
 
     def join(
         self, items: Sequence[object], outputs: Sequence[PoolingRequestOutput[Any]]

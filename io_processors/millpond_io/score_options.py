@@ -22,6 +22,8 @@ class ScoreOptions:
         instruction: What a reranker is to judge by.
         max_tokens_per_query: How many tokens of a query are read; 0 for all.
         max_tokens_per_doc: How many tokens of a document are read; 0 for all.
+        mixed: What becomes of a text with an image, for models that read one or the other; None for what the model was
+            loaded with.
     """
 
     chat_template: str | None = None
@@ -29,6 +31,7 @@ class ScoreOptions:
     instruction: str | None = None
     max_tokens_per_query: int = 0
     max_tokens_per_doc: int = 0
+    mixed: str | None = None
 
 
 def read_options(params: PoolingParams, max_model_len: int) -> ScoreOptions:
@@ -50,6 +53,7 @@ def read_options(params: PoolingParams, max_model_len: int) -> ScoreOptions:
         instruction=_instruction(said.get("instruction")),
         max_tokens_per_query=_count("max_tokens_per_query", said.get("max_tokens_per_query", 0), max_model_len),
         max_tokens_per_doc=_count("max_tokens_per_doc", said.get("max_tokens_per_doc", 0), max_model_len),
+        mixed=_mixed(said.get("mixed")),
     )
 
 
@@ -83,6 +87,13 @@ def _instruction(value: object) -> str | None:
         return value
     message = f"instruction must be a str; got {type(value).__name__}"
     raise InvalidInputError(message, parameter="instruction")
+
+
+def _mixed(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    message = f"mixed must be a str; got {type(value).__name__}"
+    raise InvalidInputError(message, parameter="mixed")
 
 
 def _count(name: str, value: object, max_model_len: int) -> int:

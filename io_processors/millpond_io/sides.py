@@ -1,77 +1,100 @@
-"""The forms that the queries and the documents of a call may have, and their reduction to texts."""
+"""The forms that the queries and the documents of a call may have, and their reduction to contents."""
 
 from collections.abc import Iterable, Mapping
 from typing import TypeGuard
 
 from millpond.errors import InvalidInputError
+from millpond.inputs import Content, ImagePart
+from millpond_io.parts import NO_IMAGE, read_part, texts_of
 
-FORMS = 'a str, {"text": str}, {"content": str or [{"type": "text", "text": str}, ...]}, or a list of these'
+FORMS = (
+    'a str, {"text": str}, {"content": str or [{"type": "text", "text": str}, ...]}, for models that read images '
+    '{"image": ...} or such parts of a content too, or a list of these'
+)
 NO_QUERY = "At least one text element must be given"
 NO_DOCUMENT = "At least one text_pair element must be given"
 CARDINALITY = "Input lengths must be either 1:1, 1:N or N:N"
 
 
-def read_sides(queries: object, documents: object, architecture: str) -> tuple[list[str], list[str]]:
-    """The texts of both sides: as many of one as of the other, or one query for all documents.
+class Sides:
+    """Reads the queries and the documents of calls.
 
-    Args:
-        queries: One text, or a list.
-        documents: One text, or a list.
+    Attributes:
         architecture: The name of the model's architecture, for the error of what it cannot read.
-
-    Raises:
-        InvalidInputError: If one has another form, or their numbers do not fit.
+        sees: Whether the model reads images.
     """
-    left = _texts(queries, "data_1", architecture, empty=NO_QUERY)
-    right = _texts(documents, "data_2", architecture, empty=NO_DOCUMENT)
-    if len(left) not in (1, len(right)):
-        message = f"{CARDINALITY}; got {len(left)}:{len(right)}"
-        raise InvalidInputError(message, parameter="data_1")
-    return left, right
 
+    def __init__(self, architecture: str, *, sees: bool = False) -> None:
+        self.architecture = architecture
+        self.sees = sees
 
-def _texts(side: object, parameter: str, architecture: str, *, empty: str) -> list[str]:
-    if isinstance(side, str | Mapping):
-        return [_text(side, parameter, architecture)]
-    if not _is_list(side):
-        message = f"expected {FORMS}; got {type(side).__name__}"
-        raise InvalidInputError(message, parameter=parameter)
-    texts = [_text(item, parameter, architecture) for item in side]
-    if not texts:
-        raise InvalidInputError(empty, parameter=parameter)
-    return texts
+    def read(self, queries: object, documents: object) -> tuple[list[Content], list[Content]]:
+        """The contents of both sides: as many of one as of the other, or one query for all documents.
 
+        Args:
+            queries: One content, or a list.
+            documents: One content, or a list.
 
-def _text(item: object, parameter: str, architecture: str) -> str:
-    if isinstance(item, str):
-        return str(item)
-    if isinstance(item, Mapping):
-        if isinstance(item.get("text"), str):
-            return str(item["text"])
-        content = item.get("content")
-        if isinstance(content, str):
-            return str(content)
-        if _is_list(content) and not isinstance(content, Mapping):
-            return _joined(list(content), parameter, architecture)
-        message = f"expected {FORMS}; got a dict with the keys {sorted(map(str, item))}"
-        raise InvalidInputError(message, parameter=parameter)
-    message = f"expected {FORMS}; got {type(item).__name__} in the list"
-    raise InvalidInputError(message, parameter=parameter)
+        Raises:
+            InvalidInputError: If one has another form, or their numbers do not fit.
+        """
+        left = self._contents(queries, "data_1", empty=NO_QUERY)
+        right = self._contents(documents, "data_2", empty=NO_DOCUMENT)
+        if len(left) not in (1, len(right)):
+            message = f"{CARDINALITY}; got {len(left)}:{len(right)}"
+            raise InvalidInputError(message, parameter="data_1")
+        return left, right
 
-
-def _joined(parts: list[object], parameter: str, architecture: str) -> str:
-    """The text of the parts of a content, a line each."""
-    texts: list[str] = []
-    for part in parts:
-        text = part.get("text") if isinstance(part, Mapping) and part.get("type", "text") == "text" else part
-        if not isinstance(text, str):
-            message = f"MultiModalParam is not supported for {architecture}: its queries and documents are text"
+    def _contents(self, side: object, parameter: str, *, empty: str) -> list[Content]:
+        if isinstance(side, str | Mapping):
+            return [self._content(side, parameter)]
+        if not _is_list(side):
+            message = f"expected {FORMS}; got {type(side).__name__}"
             raise InvalidInputError(message, parameter=parameter)
-        texts.append(str(text))
-    if not texts:
-        message = f"'content' is an empty list; expected {FORMS}"
+        contents = [self._content(item, parameter) for item in side]
+        if not contents:
+            raise InvalidInputError(empty, parameter=parameter)
+        return contents
+
+    def _content(self, item: object, parameter: str) -> Content:
+        if isinstance(item, str):
+            return str(item)
+        if isinstance(item, Mapping):
+            if isinstance(item.get("text"), str):
+                return str(item["text"])
+            content = item.get("content")
+            if isinstance(content, str):
+                return str(content)
+            if _is_list(content) and not isinstance(content, Mapping):
+                return self._of_parts(list(content), parameter)
+            if content is None and item.get("image") is not None:
+                return self._of_parts([{"type": "image_url", "image_url": item["image"]}], parameter)
+            message = f"expected {FORMS}; got a dict with the keys {sorted(map(str, item))}"
+            raise InvalidInputError(message, parameter=parameter)
+        message = f"expected {FORMS}; got {type(item).__name__} in the list"
         raise InvalidInputError(message, parameter=parameter)
-    return "\n".join(texts)
+
+    def _of_parts(self, given: list[object], parameter: str) -> Content:
+        """The parts of a content; texts alone as one text, a line each."""
+        if not given:
+            raise InvalidInputError(f"'content' is an empty list; expected {FORMS}", parameter=parameter)
+        parts = tuple(self._part(part, parameter) for part in given)
+        texts = texts_of(parts)
+        return "\n".join(texts) if len(texts) == len(parts) else parts
+
+    def _part(self, given: object, parameter: str) -> str | ImagePart:
+        part = read_part(given)
+        if isinstance(part, str):
+            return part
+        if not self.sees:
+            message = f"MultiModalParam is not supported for {self.architecture}: its queries and documents are text"
+            raise InvalidInputError(message, parameter=parameter)
+        if part is None:
+            message = f"{self.architecture} reads parts of the types text and image_url in a 'content'"
+            raise InvalidInputError(message, parameter=parameter)
+        if part.image is None:
+            raise InvalidInputError(NO_IMAGE, parameter=parameter)
+        return part
 
 
 def _is_list(value: object) -> TypeGuard[Iterable[object]]:

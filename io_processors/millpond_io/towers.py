@@ -1,4 +1,4 @@
-"""Scores of texts that are embedded each for itself: how alike two vectors are, or two sets of vectors."""
+"""Scores of texts and images that are embedded each for itself: how alike two vectors are, or two sets of vectors."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -11,21 +11,23 @@ import torch
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest
 from millpond.errors import EngineError, InvalidInputError, MillpondError
-from millpond.inputs import TextOfPair
+from millpond.inputs import Content, PairItem
 from millpond.outputs import ArrayOutput, PoolingRequestOutput, ScoringOutput
 from millpond.params import PoolingParams
-from millpond_io.excerpts import head
+from millpond_io.image_prompts import MIXED
 from millpond_io.late_interaction import INPUT_TYPE
+from millpond_io.parts import cut, images_of, marked
 from millpond_io.score_options import read_options, warn_of_templates
 from millpond_io.similarities import SIMILARITIES, Array, Pairs
 
 Output = PoolingRequestOutput[Any]
 DOCUMENT_TOKENS_AT_ONCE = 32_768  # whose vectors are copied end to end for MaxSim
 SIDES = ("data_1", "data_2")
+OF_PROMPTS = (None, "prompts", "multi_modal_data")  # names that mean nothing to who asks for a score
 
 
 @dataclass(frozen=True)
-class Side(TextOfPair):
+class Side(PairItem):
     """A query or a document.
 
     Attributes:
@@ -40,13 +42,13 @@ class Side(TextOfPair):
         return self.query is not None
 
     @property
-    def text(self) -> str:
-        """The text of either."""
+    def content(self) -> Content:
+        """What either says."""
         return (self.query if self.is_query else self.document) or ""
 
 
 class SideError(InvalidInputError):
-    """A query or document at fault; it names the place of its pair, whatever the place of the text in the call."""
+    """A query or document at fault; it names the place of its pair, whatever its own place in the call."""
 
     def at(self, index: int) -> "SideError":
         """The same error: it knows its place."""
@@ -62,15 +64,16 @@ class Towers:
         self.inner = ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task)
         late, table = ctx.model.late_interaction is not None, ctx.model.query_table is not None
         self.reads_sides = (task == "token_embed" and late) or (task == "embed" and table)
+        self.reader = ctx.image_reader()
         self.score: Callable[[Pairs], Iterator[float]] = (
             SIMILARITIES[ctx.model.similarity] if task == "embed" else MaxSim(ctx)
         )
 
-    def split(self, queries: Sequence[str], documents: Sequence[str]) -> list[object]:
+    def split(self, queries: Sequence[Content], documents: Sequence[Content]) -> list[object]:
         """The queries, then the documents; each is computed once."""
         return [
-            *(Side(query=text, place=place) for place, text in enumerate(queries)),
-            *(Side(document=text, place=place) for place, text in enumerate(documents)),
+            *(Side(query=content, place=place) for place, content in enumerate(queries)),
+            *(Side(document=content, place=place) for place, content in enumerate(documents)),
         ]
 
     def pooling_params(self, given: PoolingParams) -> PoolingParams:
@@ -81,34 +84,38 @@ class Towers:
         return inner.model_copy(update={"extra_kwargs": given.extra_kwargs})
 
     def parse(self, data: object) -> tuple[Side, Any]:
-        """Check one text."""
+        """Check one text. One with images is read later: it is known then how its texts are cut."""
         if not isinstance(data, Side):
             message = f"expected a query or a document of a call of score; got {type(data).__name__}"
             raise InvalidInputError(message, parameter="data_1")
-        try:
-            return data, self.inner.parse({"prompt": data.text})
-        except InvalidInputError as error:
-            raise _of(data, error) from error
+        return data, self._parsed(data, data.content) if isinstance(data.content, str) else None
 
     def pre_process_many(
         self, items: Sequence[tuple[tuple[Side, Any], PoolingParams]]
     ) -> list[list[PoolingRequest] | InvalidInputError]:
-        """The requests of many texts; one at fault costs no other."""
-        cut = [self._cut(side, prompt, params) for (side, prompt), params in items]
-        made = self.inner.pre_process_many(
-            [(prompt, self._own(side, own)) for (prompt, _), ((side, _), own) in zip(cut, items, strict=True)]
-        )
-        found: list[list[PoolingRequest] | InvalidInputError] = []
-        for ((side, _), _), (_, dropped), requests in zip(items, cut, made, strict=True):
-            if isinstance(requests, InvalidInputError):
-                found.append(_of(side, requests))
+        """The requests of many texts and images; one at fault costs no other."""
+        made: list[list[PoolingRequest] | InvalidInputError] = []
+        ready: list[tuple[Any, PoolingParams]] = []
+        dropped: list[tuple[int, int]] = []  # the place of each, and how many tokens of it were cut off before
+        for place, ((side, prompt), params) in enumerate(items):
+            made.append([])
+            try:
+                cut_off = self._cut(side, prompt, params)
+            except InvalidInputError as error:
+                made[place] = error
                 continue
-            requests[0].num_dropped_tokens += dropped
-            found.append(requests)
-        return found
+            ready.append((cut_off[0], self._own(side, params)))
+            dropped.append((place, cut_off[1]))
+        for (place, num_dropped), requests in zip(dropped, self.inner.pre_process_many(ready), strict=True):
+            if isinstance(requests, InvalidInputError):
+                made[place] = _of(items[place][0][0], requests)
+                continue
+            requests[0].num_dropped_tokens += num_dropped
+            made[place] = requests
+        return made
 
     def post_process(self, requests: Sequence[PoolingRequest]) -> ArrayOutput:
-        """The vector or vectors of a text."""
+        """The vector or vectors of a text or image."""
         output: ArrayOutput = self.inner.post_process(requests)
         return output
 
@@ -125,11 +132,12 @@ class Towers:
         return joined
 
     def _own(self, side: Side, params: PoolingParams) -> PoolingParams:
-        """The parameters of one text, which say whether it is a query where the model makes a difference."""
-        if not self.reads_sides:
-            return params
-        kind = "query" if side.is_query else "document"
-        return params.model_copy(update={"extra_kwargs": {INPUT_TYPE: kind}})
+        """The parameters of one side, which say whether it is a query where the model makes a difference."""
+        mixed = (params.extra_kwargs or {}).get(MIXED)
+        own: dict[str, object] = {} if mixed is None else {MIXED: mixed}
+        if self.reads_sides:
+            own[INPUT_TYPE] = "query" if side.is_query else "document"
+        return params.model_copy(update={"extra_kwargs": own}) if own else params
 
     def _joined(self, query: Output, document: Output, place: int) -> Output:
         """What became of a pair, without its score."""
@@ -145,13 +153,30 @@ class Towers:
         )
 
     def _cut(self, side: Side, prompt: object, params: PoolingParams) -> tuple[object, int]:
-        """The prompt of a text, cut to what the call says of its side, and how many tokens were cut off."""
-        if not params.extra_kwargs or self.ctx.tokenizer is None:
-            return prompt, 0
-        options = read_options(params, self.ctx.model.max_model_len)
-        most = options.max_tokens_per_query if side.is_query else options.max_tokens_per_doc
-        text, dropped = head(self.ctx.tokenizer, side.text, most) if most else ("", 0)
-        return (self.inner.parse({"prompt": text}), dropped) if dropped else (prompt, 0)
+        """The prompt of a side, its texts cut to what the call says, and how many tokens were cut off."""
+        content, dropped = side.content, 0
+        if params.extra_kwargs and self.ctx.tokenizer is not None:
+            options = read_options(params, self.ctx.model.max_model_len)
+            most = options.max_tokens_per_query if side.is_query else options.max_tokens_per_doc
+            content, dropped = cut(self.ctx.tokenizer, content, most) if most else (content, 0)
+        return (prompt, 0) if prompt is not None and not dropped else (self._parsed(side, content), dropped)
+
+    def _parsed(self, side: Side, content: Content) -> Any:
+        """What the task's own IO processor makes of a content.
+
+        Raises:
+            SideError: If it refuses it.
+        """
+        try:
+            return self.inner.parse(self._prompt(content))
+        except InvalidInputError as error:
+            raise _of(side, error) from error
+
+    def _prompt(self, content: Content) -> dict[str, object]:
+        """A content as the task's own IO processor takes it."""
+        if isinstance(content, str):
+            return {"prompt": content}
+        return {"prompt": marked(content, self.reader), "multi_modal_data": {"image": images_of(content)}}
 
 
 class MaxSim:
@@ -204,14 +229,14 @@ def _blocks(pairs: Pairs) -> Iterator[Pairs]:
 
 
 def _of(side: Side, error: InvalidInputError) -> SideError:
-    """The error of a text, with its side and the place of its pair."""
+    """The error of a side, with its name and the place of its pair."""
     name = "query" if side.is_query else "document"
-    parameter = error.parameter if error.parameter not in (None, "prompts") else SIDES[not side.is_query]
+    parameter = SIDES[not side.is_query] if error.parameter in OF_PROMPTS else error.parameter
     return SideError(f"{name}: {error.message}", index=side.place, parameter=parameter)
 
 
 def _at(error: MillpondError, place: int) -> MillpondError:
-    """The error of a text as that of a pair."""
+    """The error of a side as that of a pair."""
     if isinstance(error, InvalidInputError):
         located: MillpondError = InvalidInputError(error.message, index=place, parameter=error.parameter)
     elif isinstance(error, EngineError):

@@ -3,7 +3,7 @@
 import json
 from types import MappingProxyType
 
-from millpond.inputs import ChunksCall, ScoreCall, TextInChunks, TextOfPair
+from millpond.inputs import ChunksCall, PairItem, ScoreCall, TextInChunks
 from millpond.params import PoolingParams
 from millpond.plugins import PluginManager
 from millpond.testing.checkpoints import tiny
@@ -93,7 +93,7 @@ class TestScoreOfPairs(IOProcessorConformance):
 
     name = "score"
     call = ScoreCall(["a cup of tea", "no"], ["the old mill by the river", "a"])
-    refused = ("text", TextOfPair(None, None))
+    refused = ("text", PairItem(None, None))
     checkpoint = checkpoint_of("BertForSequenceClassification", num_labels=1)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from millpond import LLM, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny
 from millpond_io.pairs import cut_pair, shares
-from millpond_io.sides import read_sides
+from millpond_io.sides import Sides
 
 MANY = settings(max_examples=60, deadline=None)
 WORDS = st.sampled_from(
@@ -105,7 +105,7 @@ def test_any_extra_parameters(llm, extra):
 @given(queries=SIDES, documents=SIDES)
 def test_sides_are_as_many_texts_or_one_query(queries, documents):
     try:
-        left, right = read_sides(queries, documents, "BertModel")
+        left, right = Sides("BertModel").read(queries, documents)
     except InvalidInputError:
         return
     assert len(left) in {1, len(right)}
