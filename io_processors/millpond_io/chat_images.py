@@ -72,6 +72,24 @@ def _parts(message: Message, *, placed: bool) -> list[dict[str, str]]:
     ]
 
 
+class BareConversations(Conversations):
+    """Conversations of a model that reads an image alone, or a text: what is said, without the names of who says it.
+
+    A checkpoint's template is that of the model it was made of; one that the caller brings is followed.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        super().__init__(ctx)
+        if ctx.inputs.chat_template is None:
+            self.template = None
+
+    def text_of(self, conversation: Conversation, messages: Sequence[Message]) -> str:
+        """What is written of messages; nothing where they hold no text."""
+        return super().text_of(conversation, messages) if any(message.texts for message in messages) else ""
+
+
 def conversations_of(ctx: Context, images: ImageTexts | None) -> Conversations:
     """What writes the conversations of a model."""
-    return Conversations(ctx) if images is None else ImageConversations(ctx, images.reader)
+    if images is None:
+        return Conversations(ctx)
+    return BareConversations(ctx) if images.reader.alone else ImageConversations(ctx, images.reader)
