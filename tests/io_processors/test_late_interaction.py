@@ -144,6 +144,16 @@ def test_queries_may_be_longer_than_the_expansion(tmp_path, load, theirs, query_
     assert [len(rows) for rows in ours(llm, QUERIES, "query")] == [12, 12, query_length or 51]
 
 
+def test_vectors_of_tokens_alone_unless_a_vector_of_the_text_is_asked_for(tmp_path, load):
+    folder = pylate(tmp_path)
+    assert load(folder).model_config.tasks == ("token_embed",)
+    with pytest.raises(InvalidInputError, match="Embedding API is not supported"):
+        load(folder).embed("the cat")
+    for options in ({"convert": "embed"}, {"pooler_config": {"pooling_type": "MEAN"}}):
+        (output,) = load(folder, **options).embed("the cat")
+        assert output.outputs.hidden_size == DIM
+
+
 def test_without_input_type_the_tokens_are_those_of_the_text(tmp_path, load):
     llm = load(stanford(tmp_path, dim=DIM))
     (output,) = llm.encode(["the cat."], pooling_task="token_embed", use_tqdm=False)

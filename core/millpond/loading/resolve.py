@@ -28,6 +28,7 @@ Overrides = Mapping[str, Any] | Callable[[CheckpointConfig], Any] | None
 logger = logging.getLogger(__name__)
 DTYPES = {"half": "float16", "float": "float32"}
 KNOWN_DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
+LATE = "token_embed"  # the task of late interaction
 LATE_INTERACTION = ("ColBERT", "MultiVectorEncoder")  # kinds of models that token vectors are asked of
 SIZE_OF_SPARSE = "vocab_size"  # the size key of poolers that give a weight for each token of the vocabulary
 WIDTHS = ("hidden_size", "n_embd", "dim")  # the dimensions of hidden states, as config.json may call them
@@ -202,30 +203,38 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         classifies=files.model_type == "CrossEncoder",
         implementation=options.model_impl,
     )
+    late = LATE in chosen.tasks and _is_late(files, user, options.convert)
+    tasks = (LATE,) if late else chosen.tasks
     spec = chosen.architecture.spec
     if spec.defaults:
         config = CheckpointConfig(spec.defaults).overridden(config.to_dict())
     said = state_lengths(repository, config, positions=spec.positions)
     pooler = merge_pooler(user, files, config, chosen, options.old_task)
     plugin = _plugin_of(registry, config, options.io_processor_plugin)
-    _check_pooler(registry, pooler, chosen.tasks if plugin is None else (*chosen.tasks, "plugin"))
+    _check_pooler(registry, pooler, tasks if plugin is None else (*tasks, "plugin"))
     return Resolution(
         repository=repository,
         config=config,
         architecture=chosen.architecture,
         converter=chosen.converter,
-        tasks=chosen.tasks,
+        tasks=tasks,
         pooler=pooler,
         classifier_activation=choose_activation(config, files, spec.num_labels or count_labels(config, files)),
         io_processor_plugin=plugin,
         inputs=options.inputs,
-        late_interaction=read_late_interaction(repository, config, spec.late_interaction),
+        late_interaction=read_late_interaction(repository, config),
         size_key=_size_key(registry, pooler),
         chat_template=None if published is None else published.chat_template,
         lengths=tuple(said),
         max_model_len=choose_length(said, positions=spec.positions, asked=options.max_model_len),
         dtype=choose_dtype(options.dtype, config, repository),
     )
+
+
+def _is_late(files: "SentenceTransformersFiles", user: PoolerConfig, convert: str) -> bool:
+    """Whether the model gives vectors of tokens alone: its files say so, and the caller asks for nothing else."""
+    asked = convert == "embed" or user.seq_pooling_type is not None or user.task not in (None, LATE)
+    return files.model_type in LATE_INTERACTION and not asked
 
 
 def _size_key(registry: "Registry", pooler: Mapping[str, Choice]) -> str | None:
@@ -264,8 +273,8 @@ def merge_pooler(
 ) -> dict[str, Choice]:
     """The pooler settings, each with the layer that decided it: user > sentence-transformers > config.json > record."""
     said: dict[str, Any] = {"seq_pooling_type": JOINED_BY.join(files.pooling_types) or None}
-    if files.model_type in LATE_INTERACTION and "token_embed" in chosen.tasks:
-        said |= {"task": "token_embed", "use_activation": files.normalize}
+    if files.model_type in LATE_INTERACTION and LATE in chosen.tasks:
+        said |= {"task": LATE, "use_activation": files.normalize}
     elif "embed" in chosen.tasks:
         said["use_activation"] = files.normalize
     spec = chosen.architecture.spec
