@@ -83,6 +83,10 @@ class BertModel(PoolingModel):
         """The dimensions of a head; None where the heads share the hidden size."""
         return None
 
+    def is_causal(self, ctx: Context) -> bool:
+        """Whether tokens attend to what stands before them alone: ``is_decoder``, where positions are a table."""
+        return self.rotary is None and self.by_distance is None and bool(ctx.config.get("is_decoder", False))
+
     def build_attention(self, ctx: Context) -> SelfAttention:
         """The attention of a layer."""
         return SelfAttention(
@@ -90,6 +94,7 @@ class BertModel(PoolingModel):
             size=ctx.config.hidden_size,
             num_heads=ctx.config.num_attention_heads,
             head_dim=self.head_dim(ctx),
+            causal=self.is_causal(ctx),
             by_distance=self.by_distance is not None,
         )
 

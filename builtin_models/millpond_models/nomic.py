@@ -1,6 +1,6 @@
-"""NomicBertModel: BERT with rotary positions and gates (Nussbaum et al., 2024, arXiv 2402.01613), or with experts.
+"""NomicBertModel and its classifiers: BERT with rotary positions and gates (Nussbaum et al., 2024, arXiv 2402.01613).
 
-The experts are those of nomic-embed-text-v2-moe (Nussbaum and Duderstadt, 2025, arXiv 2502.07972).
+Or with experts, which are those of nomic-embed-text-v2-moe (Nussbaum and Duderstadt, 2025, arXiv 2502.07972).
 """
 
 import re
@@ -9,13 +9,16 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from millpond.config import CheckpointConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError
+from millpond.nn import Linear
 from millpond.nn.placement import Placement
 from millpond_models.bert import BertModel
+from millpond_models.bert_heads import tanh_head
+from millpond_models.classifier import Classifier
 from millpond_models.flash_names import FLASH_NAMES
 from millpond_models.layers.encoder import ExpandsAndContracts, SelfAttention
 from millpond_models.layers.experts import Experts
@@ -55,6 +58,7 @@ FUSED_EXPERTS = re.compile(r"(.*\.mlp\.experts)\.mlp\.(w[12])")
 class NomicBertModel(BertModel):
     """BERT's layers without most of the biases, with rotary positions, gates, and in some layers experts."""
 
+    weight_prefixes = ("nomic_bert.", *BertModel.weight_prefixes)
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *BertModel.weight_names,
         *FLASH_NAMES,
@@ -108,6 +112,29 @@ class NomicBertModel(BertModel):
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
         """Give the parameters their values, each expert its share of tensors that hold those of all."""
         return super().load_weights(one_by_one(weights, self.ctx.config.get("num_experts") or 0))
+
+
+class NomicBertForSequenceClassification(Classifier, NomicBertModel):
+    """Nomic's BERT, then the pooler of BERT's training, ``tanh(dense(x))``, then a linear classifier."""
+
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = (
+        *NomicBertModel.weight_names,
+        (r"pooler\.dense\.(weight|bias)", r"classifier.dense.\1"),
+        (r"classifier\.(weight|bias)", r"classifier.output.\1"),
+    )
+    ignored_weights: ClassVar[Sequence[str]] = (r"cls\..*",)
+
+    def build_classifier(self, ctx: Context) -> nn.Module:
+        """The pooler of the training and the classifier as one head."""
+        return tanh_head(ctx)
+
+
+class NomicBertForTokenClassification(Classifier, NomicBertModel):
+    """Nomic's BERT with a linear classifier of each token."""
+
+    def build_classifier(self, ctx: Context) -> nn.Module:
+        """One linear map."""
+        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels)
 
 
 def as_bert(config: CheckpointConfig) -> CheckpointConfig:

@@ -48,6 +48,19 @@ def rotary_encoders() -> Iterator[ArchitectureSpec]:
         tasks=EMBEDDING_TASKS,
         pooling="MEAN",
     )
+    yield ArchitectureSpec(
+        name="NomicBertForSequenceClassification",
+        target="millpond_models.nomic:NomicBertForSequenceClassification",
+        summary="classes or a score of a text, or of a pair of texts",
+        tasks=CLASSIFYING_TASKS,
+        pooling="CLS",
+    )
+    yield ArchitectureSpec(
+        name="NomicBertForTokenClassification",
+        target="millpond_models.nomic:NomicBertForTokenClassification",
+        summary="classes of each token",
+        tasks=("token_classify",),
+    )
     for name in ("GteModel", "GteNewModel", "NewModel"):
         yield ArchitectureSpec(
             name=name,

@@ -81,7 +81,8 @@ def as_internlm_reward(tensors):
 
 ARCHITECTURES = {
     # Its tiny checkpoint is as the hub has it, which transformers cannot read; test_nomic.py compares the two.
-    "NomicBertModel": {"reference": lambda *_: None},
+    **{f"NomicBert{head}": {"reference": lambda *_: None} for head in ("Model", "ForSequenceClassification")},
+    "NomicBertForTokenClassification": {"reference": lambda *_: None},
     # Its config.json says BERT, which transformers would read; test_jinabert.py has the reference.
     **{name: {"reference": lambda *_: None} for name in ("JinaBertModel", "JinaBertForSequenceClassification")},
     "GritLM": {"checkpoint": lambda _, folder: tiny_gritlm(folder)},

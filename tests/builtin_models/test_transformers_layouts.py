@@ -91,7 +91,7 @@ def test_texts_longer_than_config_json_says(tmp_path, load, hidden, written, sta
 
 
 @pytest.mark.parametrize("published", [True, False], ids=["published names", "own names"])
-@pytest.mark.parametrize("family", ["JinaEmbeddingsV3", "Gte"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("head", ["ForSequenceClassification", "ForTokenClassification"])
 def test_logits_equal_those_of_transformers(tmp_path, load, written, logits, family, head, published):
     model = written(tmp_path, family, head, published=published)
@@ -104,7 +104,7 @@ def test_logits_equal_those_of_transformers(tmp_path, load, written, logits, fam
     assert error([output.outputs.array for output in outputs], logits(model, prompts)) <= 1e-5
 
 
-@pytest.mark.parametrize("family", ["JinaEmbeddingsV3", "Gte"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("published", [True, False], ids=["published names", "own names"])
 def test_a_masked_language_model_embeds_as_its_backbone(tmp_path, load, hidden, written, states, family, published):
     model = written(tmp_path, family, "ForMaskedLM", published=published)

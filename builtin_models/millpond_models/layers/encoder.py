@@ -27,7 +27,7 @@ class ExpandsAndContracts(Protocol):
 
 
 class SelfAttention(nn.Module):
-    """Bidirectional attention of a sequence to itself, with one fused map for query, key and value.
+    """Attention of a sequence to itself, in both directions unless it is causal, with one fused map for all three.
 
     Args:
         ctx: The model's context.
@@ -35,6 +35,7 @@ class SelfAttention(nn.Module):
         num_heads: The heads.
         head_dim: The dimensions of each; None where they share ``size``.
         bias: Whether the maps have a bias.
+        causal: Whether a token attends to itself and what stands before it alone.
         by_distance: Whether something is added to products for the distance of two tokens.
     """
 
@@ -46,6 +47,7 @@ class SelfAttention(nn.Module):
         num_heads: int,
         head_dim: int | None = None,
         bias: bool = True,
+        causal: bool = False,
         by_distance: bool = False,
     ) -> None:
         super().__init__()
@@ -56,7 +58,7 @@ class SelfAttention(nn.Module):
         inner = num_heads * head_dim
         self.num_heads, self.head_dim = num_heads, head_dim
         self.qkv = Linear(ctx, size, inner, inner, inner, bias=bias)
-        self.attention = Attention(ctx, head_dim=head_dim, bias="distance" if by_distance else None)
+        self.attention = Attention(ctx, head_dim=head_dim, causal=causal, bias="distance" if by_distance else None)
         self.output = Linear(ctx, inner, size, bias=bias)
 
     def forward(

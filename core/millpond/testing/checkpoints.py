@@ -58,7 +58,7 @@ BACKBONES = {
     "ModernBertForTokenClassification": "ModernBertModel",
     **{
         f"{family}{head}": f"{family}Model"
-        for family in ("New", "GteNew", "Gte", "JinaEmbeddingsV3")
+        for family in ("New", "GteNew", "Gte", "NomicBert", "JinaEmbeddingsV3")
         for head in (SEQUENCE, TOKEN)
     },
 }

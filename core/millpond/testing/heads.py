@@ -29,7 +29,9 @@ MASKED_NAMES: Mapping[str, tuple[str, str, str]] = MappingProxyType(
 """The dense map, the norm and the bias of the head for masked tokens, by the prefix of the backbone."""
 
 
-ROTARY_PREFIXES: Mapping[str, str] = MappingProxyType({"ModernBert": "model.", "New": "", "GteNew": "", "Gte": "gte."})
+ROTARY_PREFIXES: Mapping[str, str] = MappingProxyType(
+    {"ModernBert": "model.", "New": "", "GteNew": "", "Gte": "gte.", "NomicBert": "bert."}
+)
 """The same of encoders with rotary positions; the names of GTE's backbone have theirs anyhow."""
 
 
@@ -80,7 +82,7 @@ def _with_rotary_head(
     family: str, head: str, config: Mapping[str, Any], backbone: Mapping[str, Shape]
 ) -> dict[str, Shape]:
     shapes = {f"{ROTARY_PREFIXES[family]}{name}": shape for name, shape in backbone.items()}
-    size, labels = config["hidden_size"], len(config.get("id2label") or (0, 1))
+    size, labels = config.get("hidden_size") or config["n_embd"], len(config.get("id2label") or (0, 1))
     if family == "ModernBert":
         linear("head.dense", size, size, shapes, bias=config["classifier_bias"])
         shapes |= {
