@@ -138,7 +138,7 @@ class DecoderModel(PoolingModel):
 
     def build_norm(self, ctx: Context, size: int) -> RMSNorm:
         """A norm of rows of some size."""
-        return RMSNorm(size, norm_eps(ctx))
+        return RMSNorm(ctx, size, norm_eps(ctx))
 
     def build_head_norm(self, ctx: Context, size: int) -> RMSNorm | None:  # noqa: ARG002  most have none
         """A norm of each head of query or key, before it is turned; None for nothing."""

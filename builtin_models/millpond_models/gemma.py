@@ -43,4 +43,4 @@ class GemmaModel(DecoderModel):
 
     def build_norm(self, ctx: Context, size: int) -> RMSNorm:
         """A norm whose weights are offsets from 1."""
-        return OffsetRMSNorm(size, norm_eps(ctx))
+        return OffsetRMSNorm(ctx, size, norm_eps(ctx))

@@ -52,7 +52,7 @@ class Gemma3TextModel(Gemma2Model):
 
     def build_head_norm(self, ctx: Context, size: int) -> OffsetRMSNorm:
         """Each head of query and key is normalised."""
-        return OffsetRMSNorm(size, norm_eps(ctx))
+        return OffsetRMSNorm(ctx, size, norm_eps(ctx))
 
     def softcap(self, ctx: Context) -> float | None:
         """``attn_logit_softcapping``, which Gemma 3 has done without.

@@ -55,4 +55,4 @@ class Qwen3Model(QwenModel):
 
     def build_head_norm(self, ctx: Context, size: int) -> RMSNorm | None:
         """A norm of each head."""
-        return RMSNorm(size, norm_eps(ctx))
+        return RMSNorm(ctx, size, norm_eps(ctx))

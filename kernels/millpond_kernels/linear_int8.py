@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from millpond.nn.threads import op_threads
 from millpond_kernels.encoder_layer import encoder_layer
+from millpond_kernels.gated import ACTIVATIONS, gated_native
 from millpond_kernels.gelu import gelu_native
 from millpond_kernels.linear import padded
 from millpond_kernels.native import INT, POINTER, function
@@ -121,6 +122,14 @@ class LinearInt8Native:
             return partial(_feed_forward, first, self)
         return None
 
+    def after_gate(self, first: object, gated: object, activation: str) -> "Callable[..., Tensor] | None":
+        """[rows, inputs of ``first``] -> [rows, outputs]: ``first``, the gate and this map; see ``LinearNative``."""
+        if not isinstance(first, LinearInt8Native) or gated is not gated_native or activation not in ACTIVATIONS:
+            return None
+        if first.outputs != 2 * self.inputs:
+            return None
+        return partial(_gated_feed_forward, first, self, ACTIVATIONS.index(activation))
+
     def encoder_layer(self, parts: "EncoderLayerParts") -> "WholeLayer | None":
         """A layer of which this is the last map, in one go; None if its parts are not all compiled code like this."""
         return encoder_layer(LinearInt8Native, parts, int8=True)
@@ -152,10 +161,44 @@ def _feed_forward(up: LinearInt8Native, down: LinearInt8Native, x: "Tensor") -> 
     return output
 
 
+def _gated_feed_forward(
+    gate_up: LinearInt8Native, down: LinearInt8Native, activation: int, x: "Tensor", *, add_bias: bool = True
+) -> "Tensor":
+    x = rows_of_floats(x, gate_up.inputs)
+    rows = x.size(0)
+    output = torch.empty(rows, down.outputs)
+    scratch = torch.empty(_functions_of_two()[1](gate_up.inputs, gate_up.outputs), dtype=torch.uint8)
+    _gated_function()(
+        x.data_ptr(),
+        gate_up.panels.data_ptr(),
+        gate_up.scales.data_ptr(),
+        gate_up.sums.data_ptr(),
+        None if gate_up.bias is None else gate_up.bias.data_ptr(),
+        down.panels.data_ptr(),
+        down.scales.data_ptr(),
+        down.sums.data_ptr(),
+        down.bias.data_ptr() if add_bias and down.bias is not None else None,
+        output.data_ptr(),
+        rows,
+        gate_up.inputs,
+        down.inputs,
+        down.outputs,
+        activation,
+        scratch.data_ptr(),
+        op_threads(),
+    )
+    return output
+
+
 @cache
 def _functions_of_two() -> "tuple[Callable[..., None], Callable[[int, int], int]]":
     multiply = function("millpond_feed_forward_int8", *[POINTER] * 9, *[INT] * 4, POINTER, INT)
     return multiply, function("millpond_feed_forward_int8_scratch", INT, INT, returns=INT)
+
+
+@cache
+def _gated_function() -> "Callable[..., None]":
+    return function("millpond_gated_feed_forward_int8", *[POINTER] * 10, *[INT] * 5, POINTER, INT)
 
 
 @cache

@@ -55,21 +55,7 @@ def register_kernels() -> Iterator[KernelSpec]:
         available="millpond_kernels.gpu:varlen_availability",
     )
     yield from linear_maps()
-    for op, summary in (
-        ("gelu", "the exact GELU of x + bias"),
-        ("layer_norm_residual", "LayerNorm of x + bias + residual"),
-    ):
-        yield KernelSpec(
-            name=f"{op}.torch",
-            target=f"millpond_kernels.{op}:{op}_torch",
-            summary=f"{summary}, in plain torch",
-            batch_invariant=True,
-        )
-        yield native(
-            name=f"{op}.native",
-            target=f"millpond_kernels.{op}:{op}_native",
-            summary=f"{summary}, compiled, in one pass",
-        )
+    yield from between_the_maps()
     yield from behind_the_model()
     for op in ("layer_norm_residual", "segment_pool", "maxsim"):
         yield KernelSpec(
@@ -118,6 +104,35 @@ def linear_maps() -> Iterator[KernelSpec]:
         summary="torch's integer product (oneDNN's on a CPU) between what quantises and what scales",
         devices=("cpu",),
         quantization="int8",
+        batch_invariant=True,
+    )
+
+
+def between_the_maps() -> Iterator[KernelSpec]:
+    """What stands between linear maps: activations, gates, norms, rotary positions."""
+    for op, summary in (
+        ("gelu", "the exact GELU of x + bias"),
+        ("gated", "the activation of half a row, times the other half"),
+        ("rotary", "heads turned by rotary positions"),
+        ("layer_norm_residual", "LayerNorm of x + bias + residual"),
+        ("rms_norm", "rows divided by their root mean square"),
+    ):
+        yield KernelSpec(
+            name=f"{op}.torch",
+            target=f"millpond_kernels.{op}:{op}_torch",
+            summary=f"{summary}, in plain torch",
+            batch_invariant=op != "gated",  # torch's activations round by where in memory a value lies
+        )
+        yield native(
+            name=f"{op}.native",
+            target=f"millpond_kernels.{op}:{op}_native",
+            summary=f"{summary}, compiled, in one pass",
+        )
+    yield KernelSpec(
+        name="gated.exp",
+        target="millpond_kernels.gated:gated_exp",
+        summary="the same in torch, of functions whose rounding is that of a value alone: slow",
+        priority=-20,
         batch_invariant=True,
     )
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 from millpond.testing.conformance import KernelConformance
 from millpond.testing.kernel_cases import AttentionCases, LinearCases
 from millpond_kernels import attention_sdpa
+from millpond_kernels.gated import gated_native, gated_torch
 from millpond_kernels.gelu import gelu_native
 
 IN_BYTES = MappingProxyType({"float32": 0.03})
@@ -61,6 +62,34 @@ class TestGeluTorch(KernelConformance):
 
 class TestGeluNative(KernelConformance):
     name = "gelu.native"
+
+
+class TestGatedTorch(KernelConformance):
+    name = "gated.torch"
+
+
+class TestGatedExp(KernelConformance):
+    name = "gated.exp"
+
+
+class TestGatedNative(KernelConformance):
+    name = "gated.native"
+
+
+class TestRotaryTorch(KernelConformance):
+    name = "rotary.torch"
+
+
+class TestRotaryNative(KernelConformance):
+    name = "rotary.native"
+
+
+class TestRmsNormTorch(KernelConformance):
+    name = "rms_norm.torch"
+
+
+class TestRmsNormNative(KernelConformance):
+    name = "rms_norm.native"
 
 
 class TestLayerNormResidualTorch(KernelConformance):
@@ -148,6 +177,47 @@ class TwoMapsWithGeluBetween(LinearCases):
 class TestLinearInt8NativeInOneGo(KernelConformance):
     name = "linear.int8_native"
     cases = TwoMapsWithGeluBetween()
+    tolerances = TWICE_IN_BYTES
+
+
+class TwoMapsWithGateBetween(LinearCases):
+    """As above; a width is that of what lies between."""
+
+    widths = (64, 128)  # whole panels, without which the maps in float32 are called one by one
+
+    def settings(self):
+        return [
+            {"out": out, "bias": bias, "activation": activation}
+            for out, bias in ((48, True), (1, False), (37, True))
+            for activation in ("silu", "gelu", "gelu_tanh", "quick_gelu", "relu")
+        ]
+
+    def tensors(self, num_tokens, width, setting, generator):
+        found = super().tensors(num_tokens, width, setting, generator)
+        both = {"both": torch.randn(2 * width, width, generator=generator) / width**0.5}
+        if setting["bias"]:
+            both["bias_of_both"] = torch.randn(2 * width, generator=generator)
+        return found | both
+
+    def call(self, kernel, tensors, lengths, setting):
+        del lengths
+        first = kernel(tensors["both"], tensors.get("bias_of_both"))
+        down = kernel(tensors["weight"], tensors.get("bias"))
+        if hasattr(down, "after_gate"):
+            in_one_go = down.after_gate(first, gated_native, setting["activation"])
+            assert in_one_go is not None
+            return in_one_go(tensors["x"])
+        return down(gated_torch(first(tensors["x"]), setting["activation"]))
+
+
+class TestLinearNativeWithGate(KernelConformance):
+    name = "linear.native"
+    cases = TwoMapsWithGateBetween()
+
+
+class TestLinearInt8NativeWithGate(KernelConformance):
+    name = "linear.int8_native"
+    cases = TwoMapsWithGateBetween()
     tolerances = TWICE_IN_BYTES
 
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond_kernels import native
+from millpond_kernels.gated import ACTIVATIONS, gated_native, gated_torch
 from millpond_kernels.gelu import gelu_native, gelu_torch
 from millpond_kernels.linear import LinearTorch
 from millpond_kernels.linear_int8 import LinearInt8Native, LinearInt8Torch
@@ -111,6 +112,32 @@ def test_two_maps_in_one_go_are_the_two_one_by_one(rows, inputs, inner, outputs,
     both = down.after_gelu(up, gelu_native)
     step = step_of(between.numpy(), second.numpy())
     torch.testing.assert_close(both(x), down(between, add_bias=False), atol=step, rtol=1e-5)
+
+
+@compiled
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 130), *[st.integers(1, 150)] * 3, st.booleans(), st.integers(0, 1000))
+def test_two_maps_with_a_gate_in_one_go_are_the_two_one_by_one(rows, inputs, inner, outputs, biased, seed):
+    x, weight, bias = map(torch.from_numpy, draw(rows, inputs, 2 * inner, seed))
+    second = torch.from_numpy(draw(1, inner, outputs, seed + 1)[1])
+    first, down = LinearInt8Native(weight, bias if biased else None), LinearInt8Native(second, torch.randn(outputs))
+    activation = ACTIVATIONS[seed % 5]
+    between = gated_native(first(x), activation)
+    both = down.after_gate(first, gated_native, activation)
+    step = step_of(between.numpy(), second.numpy())
+    for add_bias in (True, False):
+        torch.testing.assert_close(both(x, add_bias=add_bias), down(between, add_bias=add_bias), atol=step, rtol=1e-5)
+
+
+@compiled
+def test_two_maps_with_a_gate_in_one_go_need_the_compiled_code_for_all_of_it():
+    _, weight, bias = map(torch.from_numpy, draw(1, 40, 80, 1))
+    first, down = LinearInt8Native(weight, bias), LinearInt8Native(weight, None)
+    assert down.after_gate(first, gated_native, "silu") is not None
+    assert down.after_gate(first, gated_torch, "silu") is None
+    assert down.after_gate(first, gated_native, "tanh") is None
+    assert down.after_gate(LinearTorch(weight, bias), gated_native, "silu") is None
+    assert down.after_gate(LinearInt8Native(weight[:40], None), gated_native, "silu") is None
 
 
 @compiled

@@ -11,12 +11,27 @@ from torch.nn import functional
 from millpond.nn import AttentionSpec, PackedBatch
 from millpond_kernels import attention_native, native
 from millpond_kernels.attention_reference import attention as reference
+from millpond_kernels.gated import ACTIVATIONS, gated_exp, gated_native, gated_torch
 from millpond_kernels.gelu import gelu_native, gelu_torch
 from millpond_kernels.layer_norm_residual import layer_norm_residual_native, layer_norm_residual_torch
+from millpond_kernels.linear import LinearTorch
+from millpond_kernels.linear_native import LinearNative
+from millpond_kernels.rms_norm import rms_norm_native, rms_norm_torch
+from millpond_kernels.rotary import rotary_native, rotary_torch
 
 compiled = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 GELUS = [gelu_torch, pytest.param(gelu_native, marks=compiled)]
 NORMS = [layer_norm_residual_torch, pytest.param(layer_norm_residual_native, marks=compiled)]
+GATES = [gated_torch, gated_exp, pytest.param(gated_native, marks=compiled)]
+ROTATIONS = [rotary_torch, pytest.param(rotary_native, marks=compiled)]
+RMS_NORMS = [rms_norm_torch, pytest.param(rms_norm_native, marks=compiled)]
+EXACT = {
+    "gelu": lambda x: x * torch.special.ndtr(x),
+    "gelu_tanh": lambda x: x * (1 + ((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)).tanh()) / 2,
+    "quick_gelu": lambda x: x / (1 + (-1.702 * x).exp()),
+    "relu": lambda x: x.clamp(min=0),
+    "silu": lambda x: x / (1 + (-x).exp()),
+}
 sizes = st.integers(1, 67)
 
 
@@ -95,6 +110,91 @@ def test_layer_norm_is_that_of_the_sum(norm, rows, columns, seed):
     torch.testing.assert_close(found.double(), exact, atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("gated", GATES)
+@given(rows=sizes, columns=sizes, activation=st.sampled_from(ACTIVATIONS), seed=st.integers(0, 2**16))
+@settings(max_examples=60, deadline=None)
+def test_gates_are_their_formulas(gated, rows, columns, activation, seed):
+    torch.manual_seed(seed)
+    x = torch.randn(rows, 2 * columns) * 4
+    gate, up = x.double().chunk(2, dim=-1)
+    exact = EXACT[activation](gate) * up
+    torch.testing.assert_close(gated(x, activation).double(), exact, atol=8e-6, rtol=2e-6)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("gated", GATES)
+def test_gates_at_the_edges(gated, activation):
+    edges = torch.tensor([0.0, -0.0, 1e-30, -1e-30, 5.6, -5.6, 20.0, -20.0, 87.0, -87.0, 200.0, -200.0, 1e5, -1e5] * 3)
+    found = gated(torch.cat([edges, torch.ones_like(edges)]).unsqueeze(0), activation)[0]
+    torch.testing.assert_close(found.double(), EXACT[activation](edges.double()), atol=1e-6, rtol=1e-6)
+    assert gated(torch.full((1, 40), torch.nan), activation).isnan().all()
+
+
+@pytest.mark.parametrize("gated", GATES)
+def test_gates_are_refused_what_has_no_halves_and_what_they_do_not_know(gated):
+    with pytest.raises(ValueError, match=r"rows of two halves .* got rows of 7 and 'silu'"):
+        gated(torch.randn(2, 7), "silu")
+    with pytest.raises(ValueError, match="gelu, gelu_tanh, quick_gelu, relu, silu; got rows of 8 and 'swish'"):
+        gated(torch.randn(2, 8), "swish")
+
+
+@pytest.mark.parametrize("rotary", ROTATIONS)
+@given(rows=sizes, heads=st.integers(1, 4), half=st.integers(1, 35), rest=st.integers(0, 9), seed=st.integers(0, 999))
+@settings(max_examples=60, deadline=None)
+def test_heads_are_turned_as_complex_numbers_are(rotary, rows, heads, half, rest, seed):
+    torch.manual_seed(seed)
+    # Keys among queries and values, as a fused map leaves them: heads of other kinds must stay as they are.
+    joint = torch.randn(rows, 3 * heads, 2 * half + rest)
+    before, angles = joint.clone(), torch.randn(rows, 1, half) * 9
+    x = joint[:, heads : 2 * heads]
+    first, second = x[..., : 2 * half].double().chunk(2, dim=-1)
+    turned = torch.complex(first, second) * torch.polar(torch.ones_like(angles.double()), angles.double())
+    exact = torch.cat([turned.real, turned.imag, x[..., 2 * half :].double()], dim=-1)
+    found = rotary(x, angles.cos(), angles.sin())
+    torch.testing.assert_close(found.double(), exact, atol=2e-6, rtol=1e-6)
+    assert torch.equal(joint[:, :heads], before[:, :heads])
+    assert torch.equal(joint[:, 2 * heads :], before[:, 2 * heads :])
+
+
+@pytest.mark.parametrize("norm", RMS_NORMS)
+@given(rows=sizes, columns=sizes, eps=st.sampled_from([1e-6, 1e-2]), seed=st.integers(0, 2**16))
+@settings(max_examples=40, deadline=None)
+def test_rows_are_divided_by_their_root_mean_square(norm, rows, columns, eps, seed):
+    torch.manual_seed(seed)
+    x, weight = torch.randn(rows, columns) * 3 + 1, torch.randn(columns)
+    full = x.double()
+    exact = full / (full.square().mean(dim=1, keepdim=True) + eps).sqrt() * weight.double()
+    torch.testing.assert_close(norm(x, weight, eps).double(), exact, atol=2e-6, rtol=2e-6)
+
+
+@compiled
+@given(rows=st.integers(1, 200), inputs=sizes, outputs=sizes, biased=st.booleans(), seed=st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_two_maps_with_a_gate_in_one_go_have_the_bits_of_one_by_one(rows, inputs, outputs, biased, seed):
+    torch.manual_seed(seed)
+    inner, activation = 64 * (1 + seed % 3), ACTIVATIONS[seed % 5]
+    first = LinearNative(torch.randn(2 * inner, inputs) / inputs, torch.randn(2 * inner) if biased else None)
+    down = LinearNative(torch.randn(outputs, inner), torch.randn(outputs) if biased else None)
+    x = torch.randn(rows, inputs)
+    both = down.after_gate(first, gated_native, activation)
+    between = gated_native(first(x), activation)
+    for add_bias in (True, False):
+        assert torch.equal(both(x, add_bias=add_bias), down(between, add_bias=add_bias))
+
+
+@compiled
+def test_two_maps_with_a_gate_in_one_go_need_the_compiled_code_for_all_of_it():
+    weight = torch.randn(128, 64)
+    first, down = LinearNative(weight, None), LinearNative(torch.randn(5, 64), None)
+    assert down.after_gate(first, gated_native, "silu") is not None
+    assert down.after_gate(first, gated_torch, "silu") is None
+    assert down.after_gate(first, gated_native, "tanh") is None
+    assert down.after_gate(LinearTorch(weight, None), gated_native, "silu") is None
+    assert down.after_gate(LinearNative(weight[:64], None), gated_native, "silu") is None
+    beside_panels = LinearNative(torch.randn(5, 40), None)
+    assert beside_panels.after_gate(LinearNative(weight[:80], None), gated_native, "silu") is None
+
+
 # --- what compiled code must not be handed ----------------------------------------------------------------------------
 
 
@@ -126,6 +226,10 @@ def test_tensors_that_do_not_belong_together_are_refused_as_torch_refuses_them()
         gelu_native(x, torch.randn(8))
     with pytest.raises(RuntimeError):
         layer_norm_residual_native(x, torch.randn(16), torch.randn(3, 16), torch.randn(16), torch.randn(16), 1e-5)
+    with pytest.raises(RuntimeError):
+        rotary_native(torch.randn(4, 2, 16), torch.randn(3, 1, 8), torch.randn(3, 1, 8))
+    with pytest.raises(RuntimeError):
+        rms_norm_native(x, torch.randn(8), 1e-5)
     spec = AttentionSpec(scale=1.0)
     batch = PackedBatch.pack([torch.zeros(4, dtype=torch.long)])
     with pytest.raises((RuntimeError, ValueError)):

@@ -11,10 +11,13 @@ import torch
 from millpond.nn import AttentionSpec, PackedBatch
 from millpond_kernels import native
 from millpond_kernels.attention_native import attention, attention_int8
+from millpond_kernels.gated import gated_native
 from millpond_kernels.gelu import gelu_native
 from millpond_kernels.layer_norm_residual import layer_norm_residual_native
 from millpond_kernels.linear_int8 import LinearInt8Native
 from millpond_kernels.linear_native import LinearNative
+from millpond_kernels.rms_norm import rms_norm_native
+from millpond_kernels.rotary import rotary_native
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 in_bytes = pytest.mark.skipif(
@@ -54,11 +57,29 @@ def mapped_twice(kernel, rows, generator):
     return lambda: both(x)
 
 
+def mapped_twice_with_gate(kernel, rows, generator):
+    first = kernel(torch.randn(1280, 300, generator=generator) / 20, torch.randn(1280, generator=generator))
+    down = kernel(torch.randn(310, 640, generator=generator), torch.randn(310, generator=generator))
+    x = torch.randn(rows, 300, generator=generator)
+    both = down.after_gate(first, gated_native, "silu")
+    return lambda: both(x)
+
+
+def turned(kernel, rows, generator):
+    x = torch.randn(rows, 36, 32, generator=generator)
+    angles = torch.randn(rows, 1, 16, generator=generator)
+    return lambda: kernel(x.clone()[:, :24], angles.cos(), angles.sin())
+
+
 def between(kernel, rows, generator):
     x, residual = torch.randn(2, rows, 1001, generator=generator)
     bias, weight, shift = torch.randn(3, 1001, generator=generator)
     if kernel is gelu_native:
         return lambda: kernel(x.clone(), bias)
+    if kernel is gated_native:
+        return lambda: kernel(torch.cat([x, residual], dim=1), "gelu_tanh")
+    if kernel is rms_norm_native:
+        return lambda: kernel(x, weight, 1e-5)
     return lambda: kernel(x.clone(), bias, residual, weight, shift, 1e-5)
 
 
@@ -66,10 +87,15 @@ OPS = [
     pytest.param(mapped, LinearNative, id="linear"),
     pytest.param(mapped, LinearInt8Native, id="linear_int8", marks=in_bytes),
     pytest.param(mapped_twice, LinearInt8Native, id="feed_forward_int8", marks=in_bytes),
+    pytest.param(mapped_twice_with_gate, LinearNative, id="gated_feed_forward"),
+    pytest.param(mapped_twice_with_gate, LinearInt8Native, id="gated_feed_forward_int8", marks=in_bytes),
     pytest.param(attended, attention, id="attention"),
     pytest.param(attended, attention_int8, id="attention_int8", marks=in_bytes),
     pytest.param(between, gelu_native, id="gelu"),
+    pytest.param(between, gated_native, id="gated"),
     pytest.param(between, layer_norm_residual_native, id="layer_norm_residual"),
+    pytest.param(between, rms_norm_native, id="rms_norm"),
+    pytest.param(turned, rotary_native, id="rotary"),
 ]
 
 

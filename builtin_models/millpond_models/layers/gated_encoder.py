@@ -2,25 +2,15 @@
 
 from torch import Tensor
 
-from millpond.context import Context
-from millpond.nn import Linear
 from millpond_models.layers.gated_feed_forward import GatedFeedForward
 
 
 class GatedEncoderFeedForward(GatedFeedForward):
-    """``down(activation(gate(x)) * up(x))``, where ``down`` may have a bias that the others lack."""
+    """``down(activation(gate(x)) * up(x))``, which leaves the bias of ``down`` to the norm behind it."""
 
-    def __init__(
-        self, ctx: Context, *, size: int, inner_size: int, activation: str, bias: bool, down_bias: bool
-    ) -> None:
-        super().__init__(ctx, size=size, inner_size=inner_size, activation=activation, bias=bias)
-        self.down = Linear(ctx, inner_size, size, bias=down_bias)
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, add_bias: bool = False) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size], the bias of ``down`` not yet added."""
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        result: Tensor = self.down(self.activation(gate) * up, add_bias=False)
-        return result
+        return super().forward(x, add_bias=add_bias)
 
     @property
     def last_bias(self) -> Tensor | None:

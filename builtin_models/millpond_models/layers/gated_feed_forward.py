@@ -1,6 +1,7 @@
 """The feed-forward half of a decoder layer, whose activation is a gate (Shazeer, 2020, arXiv 2002.05202)."""
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from math import pi, sqrt
 from types import MappingProxyType
 
@@ -12,19 +13,40 @@ from millpond_models.layers.feed_forward import hidden_activation
 
 
 class GatedFeedForward(nn.Module):
-    """``down(activation(gate(x)) * up(x))``, with one fused map for gate and up."""
+    """``down(activation(gate(x)) * up(x))``, with one fused map for gate and up, through the op ``gated``.
 
-    def __init__(self, ctx: Context, *, size: int, inner_size: int, activation: str, bias: bool = False) -> None:
+    Kernels of ``linear`` that can compute both maps with the gate between them in one go do.
+    """
+
+    def __init__(
+        self,
+        ctx: Context,
+        *,
+        size: int,
+        inner_size: int,
+        activation: str,
+        bias: bool = False,
+        down_bias: bool | None = None,
+    ) -> None:
         super().__init__()
+        hidden_activation(activation)
         self.gate_up = Linear(ctx, size, inner_size, inner_size, bias=bias)
-        self.down = Linear(ctx, inner_size, size, bias=bias)
-        self.activation = gate_activation(ctx, activation)
+        self.down = Linear(ctx, inner_size, size, bias=bias if down_bias is None else down_bias)
+        self.activation = OP_NAMES.get(activation, activation)
+        self.gated = ctx.op("gated")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size]."""
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        result: Tensor = self.down(self.activation(gate) * up)
+    def forward(self, x: Tensor, *, add_bias: bool = True) -> Tensor:
+        """[num_tokens, size] -> [num_tokens, size]; without ``add_bias`` the bias of ``down`` is not yet added."""
+        if self.in_one_go is not None:
+            return self.in_one_go(x, add_bias=add_bias)
+        result: Tensor = self.down(self.gated(self.gate_up(x), self.activation), add_bias=add_bias)
         return result
+
+    @cached_property
+    def in_one_go(self) -> Callable[..., Tensor] | None:
+        """What computes all of this, if the kernels in use have such code; asked when they have the weights."""
+        after_gate = getattr(self.down.map, "after_gate", None)
+        return None if after_gate is None else after_gate(self.gate_up.map, self.gated, self.activation)
 
 
 def gate_activation(ctx: Context, name: str) -> Callable[[Tensor], Tensor]:
@@ -59,6 +81,10 @@ def quick_gelu(x: Tensor) -> Tensor:
     return (full / (-1.702 * full).exp_().add_(1)).to(x.dtype)
 
 
+# What the op calls some of the activations that config.json may name; the others it calls the same.
+OP_NAMES: Mapping[str, str] = MappingProxyType(
+    {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "swish": "silu"}
+)
 # torch rounds its own differently at the end of the part of a tensor that a thread computes; exp and tanh it does not.
 BATCH_INVARIANT: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {

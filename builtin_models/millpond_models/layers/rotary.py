@@ -21,22 +21,22 @@ DEFAULT_THETA = 10_000.0
 
 
 class Rotation(NamedTuple):
-    """By what the rows of a batch are turned: cosines and sines, each [num_tokens, 1, head_dim // 2]."""
+    """By what the rows of a batch are turned: cosines and sines, each [num_tokens, 1, head_dim // 2].
+
+    ``kernel`` is the op ``rotary``.
+    """
 
     cos: Tensor
     sin: Tensor
+    kernel: Callable[[Tensor, Tensor, Tensor], Tensor]
 
     def __call__(self, x: Tensor) -> Tensor:
         """[num_tokens, heads, head_dim] -> the same, value i of a head's first half turned with i of its second.
 
-        Where there are cosines for a part of a head, that part is turned, and what stands behind it stays.
+        Where there are cosines for a part of a head, that part is turned, and what stands behind it stays. x may be
+        overwritten.
         """
-        turned = 2 * self.cos.shape[-1]
-        first, second = x[..., :turned].chunk(2, dim=-1)
-        return torch.cat(
-            (first * self.cos - second * self.sin, second * self.cos + first * self.sin, x[..., turned:]),
-            dim=-1,
-        )
+        return self.kernel(x, self.cos, self.sin)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,12 +203,14 @@ class Rotary(nn.Module):
         self.factor = self.settings.number("factor") if self.settings.kind == "dynamic" else None
         self.size = yarn_attention(self.settings) if self.settings.kind == "yarn" else 1.0
         self.dtype = ctx.dtype
+        self.kernel = ctx.op("rotary")
 
     def forward(self, batch: PackedBatch) -> Rotation:
         """The rotation of each token of a batch."""
         places = batch.positions.float().unsqueeze(1)
         angles = (places * self._frequencies(batch)).unsqueeze(1)
-        return Rotation((angles.cos() * self.size).to(self.dtype), (angles.sin() * self.size).to(self.dtype))
+        cos, sin = ((part * self.size).to(self.dtype) for part in (angles.cos(), angles.sin()))
+        return Rotation(cos, sin, self.kernel)
 
     def _frequencies(self, batch: PackedBatch) -> Tensor:
         """[head_dim // 2] for all tokens; if some text is longer than ``dynamic`` leaves alone, a row for each."""

@@ -170,6 +170,68 @@ class GeluCases(KernelCases):
         }
 
 
+class GatedCases(KernelCases):
+    """``kernel(x, activation)``; a width is that of each half of a row."""
+
+    def settings(self) -> Sequence[Setting]:
+        """Each activation."""
+        return [{"activation": name} for name in ("silu", "gelu", "gelu_tanh", "quick_gelu", "relu")]
+
+    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+        """Rows x [num_tokens, 2 * width], where the functions bend."""
+        del setting
+        return {"x": 3 * torch.randn(num_tokens, 2 * width, generator=generator)}
+
+    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
+        """[num_tokens, width]."""
+        del lengths
+        gated: Tensor = kernel(tensors["x"], setting["activation"])
+        return gated
+
+
+class RotaryCases(KernelCases):
+    """``kernel(x, cos, sin)``; a width is that of a head."""
+
+    packed = ("x", "cos", "sin")
+    overwrites = ("x",)
+    widths = (2, 6, 16, 32, 42, 64, 80, 128)
+
+    def settings(self) -> Sequence[Setting]:
+        """One head and several, turned as a whole and in part."""
+        return [{"heads": heads, "whole": whole} for heads in (3, 1) for whole in (True, False)]
+
+    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+        """Heads x [num_tokens, heads, width]; cosines and sines [num_tokens, 1, half of what is turned]."""
+        half = width // 2 if setting["whole"] else (width + 2) // 4
+        angles = 9 * torch.randn(num_tokens, 1, half, generator=generator)
+        x = torch.randn(num_tokens, setting["heads"], width, generator=generator)
+        return {"x": x, "cos": angles.cos(), "sin": angles.sin()}
+
+
+class RmsNormCases(KernelCases):
+    """``kernel(x, weight, eps)``, of rows or of the heads of tokens."""
+
+    widths = (12, 16, 33, 64, 100, 384)  # a mean over fewer is often so small that it enlarges each error
+
+    def settings(self) -> Sequence[Setting]:
+        """What Llama and Qwen add to the mean of squares."""
+        return [{"eps": eps, "heads": heads} for eps in (1e-5, 1e-6) for heads in (None, 3)]
+
+    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+        """Rows x [num_tokens, width], or [num_tokens, heads, width], and the weight [width]."""
+        shape = (num_tokens, width) if setting["heads"] is None else (num_tokens, setting["heads"], width)
+        return {
+            "x": torch.randn(shape, generator=generator),
+            "weight": torch.randn(width, generator=generator),
+        }
+
+    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
+        """As x."""
+        del lengths
+        normed: Tensor = kernel(tensors["x"], tensors["weight"], setting["eps"])
+        return normed
+
+
 class LayerNormResidualCases(KernelCases):
     """``kernel(x, bias, residual, weight, shift, eps)``."""
 
@@ -336,11 +398,14 @@ class MaxsimCases(KernelCases):
 CASES: Mapping[str, KernelCases] = MappingProxyType(
     {
         "attention": AttentionCases(),
+        "gated": GatedCases(),
         "gelu": GeluCases(),
         "layer_norm_residual": LayerNormResidualCases(),
         "linear": LinearCases(),
         "maxsim": MaxsimCases(),
         "normalize": NormalizeCases(),
+        "rms_norm": RmsNormCases(),
+        "rotary": RotaryCases(),
         "segment_pool": SegmentPoolCases(),
         "splade": SpladeCases(),
     }

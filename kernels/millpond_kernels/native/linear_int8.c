@@ -7,7 +7,7 @@
  */
 
 #include "bytes.h"
-#include "gelu.h"
+#include "gate.h"
 #include "pool.h"
 
 #include <stdbool.h>
@@ -115,14 +115,21 @@ struct product {
     const struct weights *weights;
     float *y;
     int64_t rows, inputs, x_stride, stride, outputs, y_stride;
-    bool bend; /* whether results go through GELU; y then has whole panels */
+    bool bend;   /* whether results go through GELU; y then has whole panels */
+    float *gates; /* x, where its rows are gates that have yet to be multiplied with what stands behind them; or NULL */
+    enum activation activation; /* of gates */
 };
 
 static void quantise_rows(const void *job, int64_t start, int64_t stop, int64_t thread) {
     const struct product *p = job;
     (void)thread;
-    for (int64_t row = start; row < stop; row++)
+    for (int64_t row = start; row < stop; row++) {
+        if (p->gates) {
+            float *gate = p->gates + row * p->x_stride;
+            gate_row(gate, gate + p->inputs, gate, p->inputs, p->activation);
+        }
         p->of_rows[row] = quantise(p->x + row * p->x_stride, p->inputs, p->q + row * p->stride, p->stride);
+    }
 }
 
 static void multiply_panels(const void *job, int64_t start, int64_t stop, int64_t thread) {
@@ -166,9 +173,21 @@ void millpond_linear_int8(const float *x, const int8_t *panels, const float *sca
 
 static int64_t whole_panels(int64_t count) { return (count + PANEL - 1) / PANEL * PANEL; }
 
-/* y = GELU(x @ first.T + bias) @ second.T, block by block: what lies between does not leave the cache. x is [rows,
- * inputs], y [rows, outputs], first [inner, inputs] and second [outputs, inner], each as for millpond_linear_int8;
- * scratch: millpond_feed_forward_int8_scratch() bytes. */
+/* Two maps with something between them, block by block: what lies between does not leave the cache. */
+static void compute_two(struct product *first, struct product *second, int64_t rows, int64_t threads) {
+    const float *x = first->x;
+    float *y = second->y;
+    for (int64_t row = 0; row < rows; row += BLOCK_OF_TWO) {
+        first->x = x + row * first->x_stride;
+        second->y = y + row * second->y_stride;
+        first->rows = second->rows = rows - row < BLOCK_OF_TWO ? rows - row : BLOCK_OF_TWO;
+        compute(first, threads);
+        compute(second, threads);
+    }
+}
+
+/* y = GELU(x @ first.T + bias) @ second.T. x is [rows, inputs], y [rows, outputs], first [inner, inputs] and second
+ * [outputs, inner], each as for millpond_linear_int8; scratch: millpond_feed_forward_int8_scratch() bytes. */
 void millpond_feed_forward_int8(const float *x, const int8_t *panels, const float *scales, const int32_t *sums,
                                 const float *bias, const int8_t *second_panels, const float *second_scales,
                                 const int32_t *second_sums, float *y, int64_t rows, int64_t inputs, int64_t inner,
@@ -178,19 +197,36 @@ void millpond_feed_forward_int8(const float *x, const int8_t *panels, const floa
     float *between = (float *)scratch;
     uint8_t *q = (uint8_t *)(between + BLOCK_OF_TWO * whole_panels(inner));
     struct quantised of_rows[BLOCK_OF_TWO];
-    struct product first = {.q = q, .of_rows = of_rows, .weights = &weights, .y = between, .inputs = inputs,
+    struct product first = {.x = x, .q = q, .of_rows = of_rows, .weights = &weights, .y = between, .inputs = inputs,
                             .x_stride = inputs, .stride = whole_vectors(inputs), .outputs = inner,
                             .y_stride = whole_panels(inner), .bend = true};
-    struct product second = {.x = between, .q = q, .of_rows = of_rows, .weights = &second_weights, .inputs = inner,
-                             .x_stride = whole_panels(inner), .stride = whole_vectors(inner), .outputs = outputs,
-                             .y_stride = outputs};
-    for (int64_t row = 0; row < rows; row += BLOCK_OF_TWO) {
-        first.x = x + row * inputs;
-        second.y = y + row * outputs;
-        first.rows = second.rows = rows - row < BLOCK_OF_TWO ? rows - row : BLOCK_OF_TWO;
-        compute(&first, threads);
-        compute(&second, threads);
-    }
+    struct product second = {.x = between, .q = q, .of_rows = of_rows, .weights = &second_weights, .y = y,
+                             .inputs = inner, .x_stride = whole_panels(inner), .stride = whole_vectors(inner),
+                             .outputs = outputs, .y_stride = outputs};
+    compute_two(&first, &second, rows, threads);
+}
+
+/* y = (activation(x @ gate.T) * (x @ up.T)) @ second.T + second_bias. The first map is of [gate, up], 2 * inner outputs;
+ * all else is as above; scratch: millpond_feed_forward_int8_scratch() bytes for 2 * inner. */
+void millpond_gated_feed_forward_int8(const float *x, const int8_t *panels, const float *scales, const int32_t *sums,
+                                      const float *bias, const int8_t *second_panels, const float *second_scales,
+                                      const int32_t *second_sums, const float *second_bias, float *y, int64_t rows,
+                                      int64_t inputs, int64_t inner, int64_t outputs, int64_t activation, char *scratch,
+                                      int64_t threads) {
+    const struct weights weights = {.panels = panels, .scales = scales, .sums = sums, .bias = bias};
+    const struct weights second_weights = {.panels = second_panels, .scales = second_scales, .sums = second_sums,
+                                           .bias = second_bias};
+    float *between = (float *)scratch;
+    uint8_t *q = (uint8_t *)(between + BLOCK_OF_TWO * whole_panels(2 * inner));
+    struct quantised of_rows[BLOCK_OF_TWO];
+    struct product first = {.x = x, .q = q, .of_rows = of_rows, .weights = &weights, .y = between, .inputs = inputs,
+                            .x_stride = inputs, .stride = whole_vectors(inputs), .outputs = 2 * inner,
+                            .y_stride = 2 * inner};
+    struct product second = {.x = between, .q = q, .of_rows = of_rows, .weights = &second_weights, .y = y,
+                             .inputs = inner, .x_stride = 2 * inner, .stride = whole_vectors(inner),
+                             .outputs = outputs, .y_stride = outputs, .gates = between,
+                             .activation = (enum activation)activation};
+    compute_two(&first, &second, rows, threads);
 }
 
 /* How many bytes of scratch millpond_feed_forward_int8 needs. */

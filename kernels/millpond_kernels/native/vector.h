@@ -34,6 +34,15 @@ INLINE vec load(const float *from) {
 
 INLINE void store(float *to, vec value) { memcpy(to, &value, sizeof value); }
 
+/* The same of less than a vector; the lanes behind are 0. */
+INLINE vec load_some(const float *from, int64_t count) {
+    vec value = {0};
+    memcpy(&value, from, sizeof(float) * count);
+    return value;
+}
+
+INLINE void store_some(float *to, vec value, int64_t count) { memcpy(to, &value, sizeof(float) * count); }
+
 INLINE vec splat(float value) { return (vec){0} + value; }
 
 /* The lanes of one where the mask is set, of the other elsewhere. */

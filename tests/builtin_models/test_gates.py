@@ -1,0 +1,104 @@
+"""Gated feed-forward halves, rotary positions and RMSNorm: compiled, in one go or one by one, they are torch's."""
+
+import numpy as np
+import pytest
+import torch
+
+from millpond import UnknownNameError
+from millpond.testing.checkpoints import tiny
+from millpond_kernels import native
+from millpond_models.layers.gated_feed_forward import GatedFeedForward
+
+PLAIN = {"linear": "torch", "gated": "torch", "rotary": "torch", "rms_norm": "torch", "attention": "reference"}
+MODELS = ("GteModel", "NomicBertModel", "ModernBertModel", "LlamaModel", "Qwen3Model", "GemmaModel", "JinaBertModel")
+compiled = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
+in_bytes = pytest.mark.skipif(
+    native.int8_availability() is not True, reason="needs the kernels compiled for a processor with AVX-512 VNNI"
+)
+
+
+@pytest.fixture
+def prompts():
+    random = np.random.default_rng(5)
+    return [random.integers(5, 100, size=length).tolist() for length in (1, 9, 40, 40, 64)]
+
+
+def halves(llm):
+    """The gated feed-forward halves of a model."""
+    found = [module for module in llm._loaded.model.modules() if isinstance(module, GatedFeedForward)]  # noqa: SLF001
+    assert found
+    return found
+
+
+def error(found, expected):
+    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
+    return worst / max(float(np.abs(rows).max()) for rows in expected)
+
+
+@compiled
+@pytest.mark.parametrize("inner", [192, 40])
+@pytest.mark.parametrize("name", MODELS)
+def test_compiled_code_gives_what_torch_gives(tmp_path, load, hidden, prompts, name, inner):
+    """Between whole panels the two maps are one call; else they are called one by one."""
+    folder = tiny(name, tmp_path, **{"n_inner" if name.startswith("Nomic") else "intermediate_size": inner})
+    llm, plain = load(folder), load(folder, kernels=PLAIN)
+    assert error(hidden(llm, prompts), hidden(plain, prompts)) <= 1e-5
+    assert {half.in_one_go is None for half in halves(llm)} == {inner == 40}
+    assert {half.in_one_go for half in halves(plain)} == {None}
+
+
+@compiled
+def test_biases_are_added_once(tmp_path, load, hidden, prompts):
+    folder = tiny("LlamaModel", tmp_path, intermediate_size=64, mlp_bias=True)
+    llm = load(folder)
+    assert error(hidden(llm, prompts), hidden(load(folder, kernels=PLAIN), prompts)) <= 1e-5
+    assert {half.down.bias is None for half in halves(llm)} == {False}
+
+
+@in_bytes
+@pytest.mark.parametrize("name", ["GteModel", "LlamaModel"])
+def test_int8_in_one_go_is_as_near_as_one_by_one(tmp_path, load, hidden, prompts, name):
+    folder = tiny(name, tmp_path, intermediate_size=192)
+    plain = hidden(load(folder, kernels=PLAIN), prompts)
+    llm, apart = load(folder, quantization="int8"), load(folder, quantization="int8", kernels={"gated": "torch"})
+    assert error(hidden(llm, prompts), hidden(apart, prompts)) <= 0.02
+    assert error(hidden(llm, prompts), plain) <= max(2 * error(hidden(apart, prompts), plain), 0.02)
+    assert None not in {half.in_one_go for half in halves(llm)}
+    assert {half.in_one_go for half in halves(apart)} == {None}
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "swish", "gelu"])
+@pytest.mark.parametrize("settings", [{}, {"kernels": PLAIN}, {"deterministic": True, "kernels": {"gated": "exp"}}])
+def test_every_activation_that_config_json_may_name_is_known(tmp_path, load, activation, settings):
+    folder = tiny("LlamaModel", tmp_path, intermediate_size=64, hidden_act=activation)
+    (half, *_) = halves(load(folder, **settings))
+    x = torch.randn(70, 32, generator=torch.Generator().manual_seed(1))
+    gate, up = half.gate_up(x).chunk(2, dim=-1)
+    bent = {
+        "silu": lambda: gate * gate.sigmoid(),
+        "gelu": lambda: gate * torch.special.ndtr(gate),
+        "gelu_new": lambda: gate / 2 * (1 + ((2 / torch.pi) ** 0.5 * (gate + 0.044715 * gate**3)).tanh()),
+        "quick_gelu": lambda: gate * (1.702 * gate).sigmoid(),
+        "relu": lambda: gate.clamp(min=0),
+    }
+    formula = bent[{"swish": "silu", "gelu_pytorch_tanh": "gelu_new"}.get(activation, activation)]
+    torch.testing.assert_close(half(x), half.down(formula() * up), atol=1e-5, rtol=1e-5)
+
+
+IN_TORCH = {"linear": "tiles", "attention": "reference", "gated": "exp", "rotary": "torch", "rms_norm": "torch"}
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu_pytorch_tanh"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"kernels": IN_TORCH}, {"quantization": "int8"}], ids=["own", "torch", "int8"]
+)
+def test_bits_do_not_depend_on_batch_mates(tmp_path, load, hidden, prompts, settings, activation):
+    folder = tiny("LlamaModel", tmp_path, intermediate_size=192, hidden_act=activation)
+    llm = load(folder, deterministic=True, **settings)
+    for prompt, together in zip(prompts, hidden(llm, prompts), strict=True):
+        np.testing.assert_array_equal(hidden(llm, [prompt])[0], together)
+
+
+def test_a_gate_that_promises_no_bits_is_not_taken_where_bits_are_asked_for(tmp_path, load):
+    with pytest.raises(UnknownNameError, match=r"gated\.torch does not promise"):
+        load(tiny("LlamaModel", tmp_path), deterministic=True, kernels={"gated": "torch"})
