@@ -591,6 +591,19 @@ def test_each_file_may_state_the_longest_prompt_and_one_counts(checkpoint, load)
         assert longest() == counts, stated
 
 
+@pytest.mark.parametrize("stated", [{"do_lower_case": False}, {"do_lower_case": True, "strip_accents": False}], ids=str)
+@pytest.mark.parametrize("name", ["BertTokenizerFast", "MPNetTokenizer", "PreTrainedTokenizerFast"])
+def test_lower_case_and_accents_are_as_the_class_of_transformers_has_them(checkpoint, load, name, stated):
+    from transformers import AutoTokenizer
+
+    said = json.loads((checkpoint / "tokenizer_config.json").read_text())
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps(said | {"tokenizer_class": name} | stated))
+    theirs = AutoTokenizer.from_pretrained(str(checkpoint))
+    texts = ["The CAT", "caf\u00e9 Caf\u00e9", "a\u6771b"]
+    found = load(checkpoint).get_tokenizer()
+    assert [found(text)["input_ids"] for text in texts] == [theirs(text)["input_ids"] for text in texts]
+
+
 def test_padding_and_truncation_in_the_tokenizer_are_switched_off(checkpoint, load, expected):
     path = checkpoint / "tokenizer.json"
     tokenizer = json.loads(path.read_text())

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tokenizers
+from tokenizers.normalizers import BertNormalizer
 
 from millpond.errors import CheckpointError
 from millpond.loading.chat_template import ChatTemplate, read_chat_template, read_special_tokens
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
 
 # Families whose tokenizers in transformers give the segment of each token unless tokenizer_config.json says otherwise.
 WITH_SEGMENTS = ("bert", "convbert", "deberta", "electra", "ernie", "funnel", "layoutlm", "mobilebert", "roformer")
+
+# Families of which tokenizer_config.json decides how text is brought into form, whatever tokenizer.json says, and its keys.
+BY_CONFIG = ("bert", "distilbert", "electra", "funnel", "layoutlm", "mobilebert", "mpnet", "splinter")
+OF_NORMALIZER = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
 
 
 class Tokenizer:
@@ -118,7 +127,7 @@ def load_tokenizer(repository: "Repository", *, lower_case: bool = False) -> Tok
     folder = repository.transformer_path
     path = folder / "tokenizer.json"
     if path.exists():
-        backend = _read(path)
+        backend = _normalised(_read(path), repository)
     elif any((folder / name).exists() for name in ("vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")):
         backend = _convert(folder)
     else:
@@ -146,8 +155,26 @@ def _gives_segments(repository: "Repository") -> bool:
     stated = repository.tokenizer_config.get("model_input_names")
     if isinstance(stated, list):
         return "token_type_ids" in stated
+    return _family(repository).startswith(WITH_SEGMENTS)
+
+
+def _family(repository: "Repository") -> str:
+    """The class of the tokenizer in transformers, or else the kind of the model, in lower case."""
     name = repository.tokenizer_config.get("tokenizer_class") or repository.config.get("model_type")
-    return isinstance(name, str) and name.lower().startswith(WITH_SEGMENTS)
+    return name.lower() if isinstance(name, str) else ""
+
+
+def _normalised(backend: tokenizers.Tokenizer, repository: "Repository") -> tokenizers.Tokenizer:
+    """The tokenizer with what tokenizer_config.json says of lower case, accents and Chinese characters.
+
+    Where both files speak of it, transformers takes that one, and models were trained so.
+    """
+    said, normalizer = repository.tokenizer_config, backend.normalizer
+    if isinstance(normalizer, BertNormalizer) and _family(repository).startswith(BY_CONFIG):
+        known = {name: getattr(normalizer, name) for name in ("clean_text", *OF_NORMALIZER.values())}
+        stated = {name: said[key] for key, name in OF_NORMALIZER.items() if isinstance(said.get(key), bool)}
+        backend.normalizer = BertNormalizer(**(known | stated))
+    return backend
 
 
 def _read(path: Path) -> tokenizers.Tokenizer:
