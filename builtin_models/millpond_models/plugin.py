@@ -8,6 +8,7 @@ from millpond.specs import ArchitectureSpec, ConverterSpec
 from millpond_models import catalogue, decoder_catalogue, tower_catalogue
 from millpond_models.biased_catalogue import biased
 from millpond_models.encoder_catalogue import encoder_families, static_embeddings
+from millpond_models.nemotron_catalogue import nemotron_vl
 from millpond_models.published import published
 from millpond_models.retrieval_catalogue import retrievers
 from millpond_models.rotary_catalogue import rotary_encoders
@@ -43,6 +44,7 @@ def _architectures() -> Iterator[ArchitectureSpec]:
     yield from catalogue.token_encoders()
     yield from retrievers()
     yield from tower_catalogue.two_towers()
+    yield from nemotron_vl()
 
 
 @hookimpl

@@ -59,6 +59,15 @@ class ImageReader(ABC):
             number: The place of the image among those of the prompt, from 1.
         """
 
+    def marked(self, text: str, number: int) -> str:
+        """A text that holds no mark, with one for each image: before it, a line each.
+
+        Args:
+            text: It may be empty.
+            number: How many images there are.
+        """
+        return "\n".join([*map(self.placeholder, range(1, number + 1)), *filter(None, [text])])
+
     @abstractmethod
     def read(self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool) -> TextWithImages:
         """The tokens and features of a text.

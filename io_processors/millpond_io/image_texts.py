@@ -51,7 +51,7 @@ class ImageTexts:
             text = self._alone(text, len(given))
         marks = len(self.reader.mark.findall(text))
         if marks == 0:
-            text = "\n".join([*map(self.reader.placeholder, range(1, len(given) + 1)), *filter(None, [text])])
+            text = self.reader.marked(text, len(given))
         elif marks != len(given):
             message = f"the text has {marks} marks of images ({self.reader.placeholder(1)}), and there are {len(given)}"
             raise InvalidInputError(message, parameter=PARAMETER)

@@ -76,7 +76,11 @@ BGE_RERANKER_GEMMA = KnownPrompt(  # https://huggingface.co/BAAI/bge-reranker-v2
     instruction="Given a query A and a passage B, determine whether the passage contains an answer to the query by "
     "providing a prediction of either 'Yes' or 'No'.",
 )
-FAMILIES = (QWEN3_RERANKER, MXBAI_RERANK_V2, BGE_RERANKER_GEMMA)
+NEMOTRON_RERANK = KnownPrompt(  # https://huggingface.co/nvidia/llama-nemotron-rerank-vl-1b-v2, and that of texts alone
+    patterns=("llama-nemotron-rerank-*",),
+    pieces=("<|begin_of_text|>", "question:{query} \n \n passage:{document}"),
+)
+FAMILIES = (QWEN3_RERANKER, MXBAI_RERANK_V2, BGE_RERANKER_GEMMA, NEMOTRON_RERANK)
 
 
 def known_prompt(model: ModelConfig) -> KnownPrompt | None:

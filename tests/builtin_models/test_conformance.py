@@ -18,6 +18,7 @@ from millpond.testing.checkpoints import (
 )
 from millpond.testing.conformance import ArchitectureConformance, ConverterConformance
 from millpond.testing.gritlm import tiny_gritlm
+from millpond.testing.nemotron_vl import PART_ID, tiny_nemotron_vl
 from millpond.testing.retrieval import tiny_bge_m3
 from millpond.testing.two_towers import tiny_two_towers
 
@@ -150,6 +151,22 @@ ARCHITECTURES |= {
         "reference": lambda *_: None,  # test_two_towers.py compares both towers
     }
     for name in ("CLIPModel", "SiglipModel", "Siglip2Model")
+}
+
+
+def texts_with_tiles(_, llm):
+    """Token ids, without that of an image, and texts with one image or two."""
+    random = np.random.default_rng(0)
+    ids = [random.integers(PART_ID + 1, 90, size=length).tolist() for length in (7, 1, llm.model_config.max_model_len)]
+    images = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((40, 30), (9, 50), (70, 70))]
+    both = {"prompt": "<image> and <image>", "multi_modal_data": {"image": images[:2]}}
+    return [*ids, both, {"multi_modal_data": {"image": images[2]}}, [90]]
+
+
+ARCHITECTURES["LlamaNemotronVLModel"] = {
+    "checkpoint": lambda _, folder: tiny_nemotron_vl(folder),
+    "prompts": texts_with_tiles,
+    "reference": lambda *_: None,  # test_nemotron_vl.py has one
 }
 ARCHITECTURES["BgeM3EmbeddingModel"] = {"checkpoint": lambda _, folder: tiny_bge_m3(folder)}
 STEP = MappingProxyType({"pooling_type": "STEP", "step_tag_id": 7, "returned_token_ids": [5, 6]})

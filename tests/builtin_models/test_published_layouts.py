@@ -20,6 +20,7 @@ from millpond.testing.biased import JINA_BERT, JINA_BERT_WITH_NORMS, biased_shap
 from millpond.testing.checkpoints import write_config
 from millpond.testing.encoders import JINA, gte_shapes, jina_shapes, nomic_shapes
 from millpond.testing.gritlm import tiny_gritlm
+from millpond.testing.nemotron_vl import nemotron_vl_shapes
 
 REGISTRY = PluginManager(ranks=("builtin",), disabled=()).registry
 BERT = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "type_vocab_size": 2}
@@ -45,6 +46,14 @@ QWEN2 = {
 LLAMA_1B = {
     **DECODER, "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
     "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "tie_word_embeddings": True,
+}  # fmt: skip
+NEMOTRON_VL = {
+    "vocab_size": 128266, "force_image_size": 512, "img_context_token_id": 128258, "select_layer": -1, "pooling": "avg",
+    "llm_config": {**LLAMA_1B, "vocab_size": 128266, "architectures": ["LlamaBidirectionalModel"]},
+    "vision_config": {
+        "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27,
+        "num_attention_heads": 16, "image_size": 512, "patch_size": 16,
+    },
 }  # fmt: skip
 MISTRAL = {
     **DECODER, "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
@@ -564,6 +573,19 @@ PUBLISHED = {
             "text_model.embeddings.position_ids": (1, 77),
             "vision_model.embeddings.position_ids": (1, 50),
         },
+    ),
+    "nvidia/llama-nemotron-embed-vl-1b-v2": Published(
+        "LlamaNemotronVLModel",
+        NEMOTRON_VL,
+        nemotron_vl_shapes,
+        besides={"language_model.lm_head.weight": (128266, 2048)},
+    ),
+    "nvidia/llama-nemotron-rerank-vl-1b-v2": Published(
+        "LlamaNemotronVLForSequenceClassification",
+        {**NEMOTRON_VL, "num_labels": 1},
+        nemotron_vl_shapes,
+        prefix="model.",
+        besides={"score.weight": (1, 2048)},
     ),
     "google/siglip-base-patch16-224": Published("SiglipModel", {"text_config": {}, "vision_config": {}}, "SiglipModel"),
 }

@@ -81,12 +81,12 @@ def classifier_pooling(config: CheckpointConfig) -> str | None:
 
 
 def named_pooling(config: CheckpointConfig, key: str) -> str | None:
-    """The pooling type that config.json names by a key of the architecture's own; None if it says nothing.
+    """The pooling type that config.json, or its part on text, names by a key of its own; None if it says nothing.
 
     Raises:
         CheckpointError: If it is none that is known.
     """
-    named = config.get(key)
+    named = config.get(key, config.of_text.get(key))
     if named is None:
         return None
     if not isinstance(named, str) or named not in NAMED_POOLING:

@@ -1,0 +1,101 @@
+"""Small random checkpoints of NVIDIA's Llama that reads images, with the names of tensors that are published."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import processors
+from transformers import LlamaConfig, LlamaModel, SiglipVisionConfig, SiglipVisionModel
+
+from millpond.testing.checkpoints import Shape, random_tensors, write_config, write_weights
+from millpond.testing.vision_language import PAD, UNKNOWN, byte_tokenizer
+
+BOS, PART = "<|begin_of_text|>", "<IMG_CONTEXT>"
+TOKENS = (BOS, "<img>", "</img>", PART)
+PART_ID = [PAD, UNKNOWN, *TOKENS].index(PART)
+SIDE = 32  # pixels of a tile
+TEXT: Mapping[str, Any] = {
+    "architectures": ["LlamaBidirectionalModel"],
+    "vocab_size": 2 + len(TOKENS) + 256,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "pooling": "avg",
+}
+VISION: Mapping[str, Any] = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 3,
+    "image_size": SIDE,
+    "patch_size": 8,
+}
+CONFIG: Mapping[str, Any] = {
+    "model_type": "llama_nemotron_vl",
+    "force_image_size": SIDE,
+    "downsample_ratio": 0.5,
+    "select_layer": -1,
+    "img_context_token_id": PART_ID,
+    "llm_config": TEXT,
+    "vision_config": VISION,
+}
+PROCESSOR: Mapping[str, Any] = {"image_size": SIDE, "max_input_tiles": 6, "use_thumbnail": True, "norm_type": "siglip"}
+
+
+def tiny_nemotron_vl(
+    folder: Path, *, num_labels: int = 0, processor: Mapping[str, Any] = PROCESSOR, **config: Any
+) -> Path:
+    """Write a checkpoint of LlamaNemotronVLModel.
+
+    Args:
+        folder: Where to.
+        num_labels: With any, it is the reranker of its family.
+        processor: What processor_config.json says.
+        config: Other keys of config.json.
+
+    Returns:
+        The folder.
+    """
+    said = {**CONFIG, **config}
+    shapes = nemotron_vl_shapes(said)
+    name = "LlamaNemotronVLModel"
+    if num_labels:
+        name = "LlamaNemotronVLForSequenceClassification"
+        said |= {"num_labels": num_labels, "pooling": "avg"}
+        score = {"score.weight": (num_labels, said["llm_config"]["hidden_size"])}
+        shapes = {f"model.{key}": shape for key, shape in shapes.items()} | score
+    write_config(folder, {"architectures": [name], **said})
+    write_weights(folder, random_tensors(shapes))
+    tokenizer = byte_tokenizer(TOKENS)
+    special = [(BOS, tokenizer.token_to_id(BOS))]
+    tokenizer.post_processor = processors.TemplateProcessing(f"{BOS} $A", f"{BOS} $A {BOS} $B:1", special)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    named = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS, "pad_token": PAD}
+    for file, content in (("tokenizer_config.json", named), ("processor_config.json", processor)):
+        (folder / file).write_text(json.dumps(dict(content)), encoding="utf-8")
+    return folder
+
+
+def nemotron_vl_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
+    """The published names and shapes of tensors: those of SigLIP's tower, a Llama's, and of the maps between."""
+    text, vision = config["llm_config"], config["vision_config"]
+    with torch.device("meta"):
+        tower = SiglipVisionModel(SiglipVisionConfig(**vision))
+        llama = LlamaModel(LlamaConfig(**text))
+    seen = {name.removeprefix("vision_model."): value for name, value in tower.state_dict().items()}
+    wide, size = 4 * vision["hidden_size"], text["hidden_size"]
+    return {
+        **{f"vision_model.vision_model.{name}": tuple(tensor.shape) for name, tensor in seen.items()},
+        **{f"language_model.{name}": tuple(tensor.shape) for name, tensor in llama.state_dict().items()},
+        **{f"mlp1.0.{kind}": (wide,) for kind in ("weight", "bias")},
+        "mlp1.1.weight": (size, wide),
+        "mlp1.1.bias": (size,),
+        "mlp1.3.weight": (size, size),
+        "mlp1.3.bias": (size,),
+    }
