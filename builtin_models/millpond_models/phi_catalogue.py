@@ -54,7 +54,7 @@ def phi_vision() -> Iterator[ArchitectureSpec]:
         defaults={"vision_config": dict(CLIP_LARGE_336)},
         image_reader="millpond_models.phi3_images:Phi3Images",
         published=(
-            PublishedModel(name="TIGER-Lab/VLM2Vec-Full", named="Phi3VForCausalLM", chat_template=VLM2VEC),
-            PublishedModel(name="microsoft/Phi-3.5-vision-instruct", named="Phi3VForCausalLM"),
+            PublishedModel(name="TIGER-Lab/VLM2Vec-Full", chat_template=VLM2VEC),
+            PublishedModel(name="microsoft/Phi-3.5-vision-instruct"),
         ),
     )

@@ -9,6 +9,7 @@ from millpond_models import catalogue, decoder_catalogue, tower_catalogue
 from millpond_models.biased_catalogue import biased
 from millpond_models.encoder_catalogue import encoder_families, static_embeddings
 from millpond_models.nemotron_catalogue import nemotron_vl
+from millpond_models.phi_catalogue import phi_vision
 from millpond_models.published import published
 from millpond_models.retrieval_catalogue import retrievers
 from millpond_models.rotary_catalogue import rotary_encoders
@@ -19,6 +20,7 @@ DECODERS = {
     "Mistral": ("mistral", "Mistral (Jiang et al., 2023), with a sliding window"),
     "Qwen2": ("qwen", "Qwen2 and Qwen2.5 (Yang et al., 2024)"),
     "Qwen3": ("qwen", "Qwen3 (Yang et al., 2025), with norms of heads"),
+    "Phi3": ("phi3", "Phi-3, Phi-3.5 and Phi-4-mini (Abdin et al., 2024)"),
     "Gemma": ("gemma", "Gemma, the first (Gemma Team, 2024)"),
 }
 
@@ -45,6 +47,7 @@ def _architectures() -> Iterator[ArchitectureSpec]:
     yield from retrievers()
     yield from tower_catalogue.two_towers()
     yield from nemotron_vl()
+    yield from phi_vision()
 
 
 @hookimpl

@@ -19,6 +19,7 @@ from millpond.testing.checkpoints import (
 from millpond.testing.conformance import ArchitectureConformance, ConverterConformance
 from millpond.testing.gritlm import tiny_gritlm
 from millpond.testing.nemotron_vl import PART_ID, tiny_nemotron_vl
+from millpond.testing.phi3_vision import tiny_phi3_vision
 from millpond.testing.retrieval import tiny_bge_m3
 from millpond.testing.two_towers import tiny_two_towers
 
@@ -167,6 +168,22 @@ ARCHITECTURES["LlamaNemotronVLModel"] = {
     "checkpoint": lambda _, folder: tiny_nemotron_vl(folder),
     "prompts": texts_with_tiles,
     "reference": lambda *_: None,  # test_nemotron_vl.py has one
+}
+
+
+def texts_with_marks(_, __):
+    """Token ids, and texts with images of mixed sizes in them."""
+    random = np.random.default_rng(0)
+    texts = [random.integers(5, 90, size=length).tolist() for length in (7, 1, 300, 2)]
+    images = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((40, 30), (9, 50), (32, 32))]
+    prompts = [{"prompt": "see <|image_1|> there", "multi_modal_data": {"image": image}} for image in images]
+    return [*texts, *prompts, [5]]
+
+
+ARCHITECTURES["Phi3VForCausalLM"] = {
+    "checkpoint": lambda _, folder: tiny_phi3_vision(folder),
+    "prompts": texts_with_marks,
+    "reference": lambda *_: None,  # test_phi3_vision.py has one
 }
 ARCHITECTURES["BgeM3EmbeddingModel"] = {"checkpoint": lambda _, folder: tiny_bge_m3(folder)}
 STEP = MappingProxyType({"pooling_type": "STEP", "step_tag_id": 7, "returned_token_ids": [5, 6]})

@@ -1,4 +1,4 @@
-"""Llama, Mistral, Qwen2, Qwen3, Gemma and Gemma 2: equal to transformers on random tiny weights, whatever the batch."""
+"""Llama, Mistral, Qwen, Phi-3 and Gemma: equal to transformers on random tiny weights, whatever the batch."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from millpond import LLM, CheckpointError
 from millpond.testing.checkpoints import tiny, vocabulary
 
-FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3", "Gemma", "Gemma2")
+FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3", "Phi3", "Gemma", "Gemma2")
 NAMES = tuple(f"{family}Model" for family in FAMILIES)
 VOCABULARY = len(vocabulary("decoder"))
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)

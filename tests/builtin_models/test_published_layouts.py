@@ -21,6 +21,8 @@ from millpond.testing.checkpoints import write_config
 from millpond.testing.encoders import JINA, gte_shapes, jina_shapes, nomic_shapes
 from millpond.testing.gritlm import tiny_gritlm
 from millpond.testing.nemotron_vl import nemotron_vl_shapes
+from millpond.testing.phi3_vision import IMG_PROCESSOR, phi3_vision_shapes
+from millpond.testing.phi3_vision import PUBLISHED as PHI3_VISION
 
 REGISTRY = PluginManager(ranks=("builtin",), disabled=()).registry
 BERT = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "type_vocab_size": 2}
@@ -91,6 +93,13 @@ DEBERTA = {
 }  # fmt: skip
 INTERNLM = {**DECODER, "vocab_size": 92544, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24}
 INTERNLM |= {"num_attention_heads": 16, "num_key_value_heads": 8, "bias": False, "tie_word_embeddings": False}
+PHI3_VISION = {
+    **PHI3_VISION, "vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "num_key_value_heads": 32, "max_position_embeddings": 131072,
+    "original_max_position_embeddings": 4096, "sliding_window": 262144, "tie_word_embeddings": False,
+    "rope_scaling": {"type": "su", "short_factor": [1.08] * 48, "long_factor": [1.09] * 48},
+    "img_processor": {**IMG_PROCESSOR, "image_dim_out": 1024},
+}  # fmt: skip
 POOLER = {"pooler.dense.weight": ("size", "size"), "pooler.dense.bias": ("size",)}
 ONE_LABEL = {"num_labels": 1}
 
@@ -148,6 +157,12 @@ def colbert_shapes(config):
 def jina_reranker_shapes(config):
     """Jina's BERT behind a prefix, its pooler, and a classifier of one class."""
     return biased_shapes("JinaBertForSequenceClassification", {**config, "id2label": {"0": "LABEL_0"}})
+
+
+def phi3_vision_with_clip(config):
+    """Phi-3-vision's names; of its tower, openai/clip-vit-large-patch14-336, config.json says the name alone."""
+    sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "image_size": 336}
+    return phi3_vision_shapes({**config, "vision_config": {**sizes, "patch_size": 14}})
 
 
 def bge_m3_shapes(config):
@@ -572,6 +587,15 @@ PUBLISHED = {
         besides={
             "text_model.embeddings.position_ids": (1, 77),
             "vision_model.embeddings.position_ids": (1, 50),
+        },
+    ),
+    "TIGER-Lab/VLM2Vec-Full": Published(
+        "Phi3VForCausalLM",
+        {key: value for key, value in PHI3_VISION.items() if key != "architectures"},
+        phi3_vision_with_clip,
+        besides={
+            "model.vision_embed_tokens.wte.weight": (32064, "size"),
+            "model.vision_embed_tokens.img_processor.vision_model.embeddings.position_ids": (1, 577),
         },
     ),
     "nvidia/llama-nemotron-embed-vl-1b-v2": Published(

@@ -19,7 +19,6 @@ from millpond_models.layers.rotary import Rotary
 
 NAMES = ("longrope", "su")
 KEYS = ("rope_parameters", "rope_scaling")
-MOVED = ("rope_type", "type", "partial_rotary_factor")
 
 
 class LongRotary(Rotary):
@@ -35,7 +34,7 @@ class LongRotary(Rotary):
         super().__init__(plain(ctx), head_dim=head_dim)
         longest = int(config.get("max_position_embeddings", 4096))
         self.trained = int(
-            options.get("original_max_position_embeddings") or config.get("original_max_position_embeddings") or longest
+            config.get("original_max_position_embeddings") or options.get("original_max_position_embeddings") or longest
         )
         self.long = self.frequencies / self._factors(options, "long_factor")
         self.frequencies = self.frequencies / self._factors(options, "short_factor")
