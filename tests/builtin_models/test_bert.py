@@ -2,35 +2,26 @@
 
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from millpond import CheckpointError, InvalidInputError
 from millpond.testing.checkpoints import tiny, vocabulary
+from millpond.testing.comparisons import random_prompts, rewrite
 
 VOCABULARY = len(vocabulary("bert"))
+prompts_of = partial(random_prompts, VOCABULARY)
 LONGEST = 64
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
-
-
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
 
 
 def differences(found, expected):
     assert [len(rows) for rows in found] == [len(rows) for rows in expected]
     return [float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True)]
-
-
-def rewrite(folder, change):
-    """Change the tensors of a checkpoint, a dict by name, in place."""
-    path = folder / "model.safetensors"
-    tensors = load_file(path)
-    save_file(change(tensors), path)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """BERT, RoBERTa and XLM-RoBERTa with classifiers: equal to transformers, activated and calibrated as the files say."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,19 +13,16 @@ from millpond.loading.arguments import read_arguments
 from millpond.loading.build import load_model
 from millpond.nn import Linear, PackedBatch, PoolingMetadata
 from millpond.testing.checkpoints import tiny, vocabulary
+from millpond.testing.comparisons import random_prompts
 
 VOCABULARY = len(vocabulary("roberta"))
+prompts_of = partial(random_prompts, VOCABULARY)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
 FAMILIES = ("Bert", "Roberta", "XLMRoberta")
 SEQUENCE = tuple(f"{family}ForSequenceClassification" for family in FAMILIES)
 TOKEN = tuple(f"{family}ForTokenClassification" for family in FAMILIES)
 RAW = PoolingParams(use_activation=False)
 TOLERANCE = 1e-5
-
-
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
 
 
 def task_of(name):

@@ -13,6 +13,7 @@ from millpond.loading.arguments import read_arguments
 from millpond.loading.build import load_model
 from millpond.nn import Linear
 from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_sentence_transformers
+from millpond.testing.comparisons import rewrite
 
 WORDS = vocabulary("decoder")
 TAG = WORDS["so"]
@@ -50,12 +51,6 @@ def change_config(folder, **changes):
     path = folder / "config.json"
     merged = {**json.loads(path.read_text()), **changes}
     path.write_text(json.dumps({key: value for key, value in merged.items() if value is not None}))
-    return folder
-
-
-def rewrite(folder, change):
-    path = folder / "model.safetensors"
-    save_file(change(load_file(path)), path)
     return folder
 
 

@@ -7,14 +7,16 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from millpond import LLM, CheckpointError
 from millpond.testing.checkpoints import tiny, vocabulary
+from millpond.testing.comparisons import change_config, random_prompts, relative_error, rewrite
 
 FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3", "Phi3", "Gemma", "Gemma2")
 NAMES = tuple(f"{family}Model" for family in FAMILIES)
 VOCABULARY = len(vocabulary("decoder"))
+prompts_of = partial(random_prompts, VOCABULARY, first=4)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
 SHORT = (1, 9, 40)
 TOLERANCE = 1e-5  # of the largest value
@@ -31,34 +33,10 @@ SCALINGS = {
 }
 
 
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(4, VOCABULARY, size=length).tolist() for length in lengths]
-
-
-def error(found, expected):
-    """The largest difference, in units of the largest value that is expected."""
-    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
-
-
 def noise(found, expected):
     """The root mean square of the differences, in units of that of what is expected."""
     found, expected = np.concatenate(found), np.concatenate(expected)
     return float(np.sqrt(np.square(found - expected).mean() / np.square(expected).mean()))
-
-
-def rewrite(folder, change):
-    """Change the tensors of a checkpoint, a dict by name, in place."""
-    path = folder / "model.safetensors"
-    save_file(change(load_file(path)), path)
-
-
-def change_config(folder, change):
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +62,7 @@ def holds(load, hidden, reference):
     """Whether what Millpond makes of prompts is what transformers makes of them."""
 
     def holds(folder, prompts, **settings):
-        return error(hidden(load(folder, **settings), prompts), reference(folder, prompts)) <= TOLERANCE
+        return relative_error(hidden(load(folder, **settings), prompts), reference(folder, prompts)) <= TOLERANCE
 
     return holds
 
@@ -98,9 +76,11 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
     prompts = prompts_of(LENGTHS)
     llm = load(folder)
     expected = reference(folder, prompts)
-    assert error(hidden(llm, prompts), expected) <= TOLERANCE
-    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
-    assert error(hidden(load(folder, max_num_batched_tokens=17, max_num_seqs=2), prompts), expected) <= TOLERANCE
+    assert relative_error(hidden(llm, prompts), expected) <= TOLERANCE
+    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
+    assert (
+        relative_error(hidden(load(folder, max_num_batched_tokens=17, max_num_seqs=2), prompts), expected) <= TOLERANCE
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,7 +141,7 @@ def test_every_kernel_of_attention_takes_shared_heads_of_usual_sizes(
     folder = tiny("Qwen3Model", tmp_path, head_dim=head_dim, is_causal=causal, max_position_embeddings=512)
     prompts = prompts_of((1, 300, 17, 17, 65))
     llm = load(folder, kernels={"attention": kernel})
-    assert error(hidden(llm, prompts), reference(folder, prompts)) <= TOLERANCE
+    assert relative_error(hidden(llm, prompts), reference(folder, prompts)) <= TOLERANCE
 
 
 # --- which tokens are seen ------------------------------------------------------------------------------------------
@@ -185,8 +165,8 @@ def test_attention_of_both_directions_is_chosen_by_an_override(tmp_path, load, h
     prompts = prompts_of(SHORT)
     folder = tiny("Qwen2Model", tmp_path)
     found = hidden(load(folder, hf_overrides={"is_causal": False}), prompts)
-    assert error(found, hidden(load(folder), prompts)) > 0.1
-    assert error(found, hidden(load(change_config(folder, {"is_causal": False})), prompts)) == 0
+    assert relative_error(found, hidden(load(folder), prompts)) > 0.1
+    assert relative_error(found, hidden(load(change_config(folder, {"is_causal": False})), prompts)) == 0
 
 
 def test_gemma_has_a_name_of_its_own_for_both_directions(tmp_path, load, hidden):
@@ -194,7 +174,7 @@ def test_gemma_has_a_name_of_its_own_for_both_directions(tmp_path, load, hidden)
     folder = tiny("GemmaModel", tmp_path)
     expected = hidden(load(folder, hf_overrides={"is_causal": False}), prompts)
     found = hidden(load(folder, hf_overrides={"use_bidirectional_attention": True}), prompts)
-    assert error(found, expected) == 0
+    assert relative_error(found, expected) == 0
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -223,9 +203,9 @@ def test_windows_change_what_is_seen(tmp_path, load, hidden):
     found = [
         hidden(load(folder, hf_overrides={**config, "max_window_layers": layers}), prompts) for layers in (0, 1, 2)
     ]
-    assert error(found[0], found[1]) > 0.05
-    assert error(found[1], found[2]) > 0.05
-    assert error(found[2], hidden(load(folder), prompts)) == 0
+    assert relative_error(found[0], found[1]) > 0.05
+    assert relative_error(found[1], found[2]) > 0.05
+    assert relative_error(found[2], hidden(load(folder), prompts)) == 0
 
 
 def test_mistral_without_a_window_attends_to_all(tmp_path, load, hidden, holds):
@@ -233,7 +213,7 @@ def test_mistral_without_a_window_attends_to_all(tmp_path, load, hidden, holds):
     folder = change_config(tiny("MistralModel", tmp_path), {"sliding_window": None})
     assert holds(folder, prompts)
     windowed = hidden(load(folder, hf_overrides={"sliding_window": 24}), prompts)
-    assert error(windowed, hidden(load(folder), prompts)) > 0.05
+    assert relative_error(windowed, hidden(load(folder), prompts)) > 0.05
 
 
 # --- rotary positions -----------------------------------------------------------------------------------------------
@@ -252,7 +232,7 @@ def test_rotary_positions_equal_those_of_transformers(tmp_path, load, hidden, ho
     assert holds(folder, prompts)
     plain = hidden(load(tiny("LlamaModel", tmp_path / "plain", head_dim=16, rope_theta=500.0)), prompts)
     same = scaling["rope_type"] == "dynamic"  # it changes the positions of texts that are longer than all it learnt
-    assert (error(hidden(load(folder), prompts), plain) == 0) is same
+    assert (relative_error(hidden(load(folder), prompts), plain) == 0) is same
 
 
 @pytest.mark.parametrize("theta", [100.0, 1000000.0])
@@ -263,8 +243,8 @@ def test_the_base_of_the_frequencies_is_taken(tmp_path, load, hidden, holds, nam
     assert holds(folder, prompts)
     new = {"rope_theta": None, "rope_parameters": {"rope_theta": theta, "rope_type": "default"}}
     folder_of_new = tiny(name, tmp_path / "new", **new)
-    assert error(hidden(load(folder_of_new), prompts), hidden(load(folder), prompts)) == 0
-    assert error(hidden(load(tiny(name, tmp_path / "base")), prompts), hidden(load(folder), prompts)) > 1e-3
+    assert relative_error(hidden(load(folder_of_new), prompts), hidden(load(folder), prompts)) == 0
+    assert relative_error(hidden(load(tiny(name, tmp_path / "base")), prompts), hidden(load(folder), prompts)) > 1e-3
 
 
 def test_without_a_base_it_is_that_of_transformers(tmp_path, holds):
@@ -277,8 +257,8 @@ def test_dynamic_frequencies_are_those_of_each_text_by_its_length(tmp_path, load
     prompts = prompts_of((100, 64, 65, 20, 100, 128))
     llm = load(folder, max_model_len=128)
     expected = [reference(folder, [prompt])[0] for prompt in prompts]  # one model would go on with what it did last
-    assert error(hidden(llm, prompts), expected) <= TOLERANCE
-    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
+    assert relative_error(hidden(llm, prompts), expected) <= TOLERANCE
+    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
 
 
 def test_scaling_may_be_added_by_an_override(tmp_path, load, hidden):
@@ -287,7 +267,7 @@ def test_scaling_may_be_added_by_an_override(tmp_path, load, hidden):
     folder = tiny("LlamaModel", tmp_path / "plain", **new)
     scaled = tiny("LlamaModel", tmp_path / "scaled", rope_theta=500.0, rope_scaling=SCALINGS["yarn"])
     found = hidden(load(folder, hf_overrides={"rope_scaling": SCALINGS["yarn"]}), prompts)
-    assert error(found, hidden(load(scaled), prompts)) == 0
+    assert relative_error(found, hidden(load(scaled), prompts)) == 0
 
 
 @pytest.mark.parametrize(
@@ -387,7 +367,7 @@ def test_one_that_predicts_tokens_has_the_same_hidden_states(tmp_path, load, hid
     assert sum(name.startswith("model.") for name in names) == len(names) - (not tied)
     assert holds(folder, prompts)
     bare = tiny(f"{family}Model", tmp_path / "bare")
-    assert error(hidden(load(folder), prompts), hidden(load(bare), prompts)) == 0
+    assert relative_error(hidden(load(folder), prompts), hidden(load(bare), prompts)) == 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -407,7 +387,7 @@ def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers,
     prompt = list(range(10, 48))
     with torch.inference_mode():
         expected = model.model(torch.tensor([prompt]), use_cache=False).last_hidden_state[0].numpy()
-    assert error(hidden(llm, prompt), [expected]) <= TOLERANCE
+    assert relative_error(hidden(llm, prompt), [expected]) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["LlamaModel", "Qwen3ForCausalLM"])
@@ -416,7 +396,7 @@ def test_shards_change_nothing(tmp_path, load, hidden, name, shards):
     prompts = prompts_of(SHORT)
     folder = tiny(name, tmp_path / "sharded", shards=shards)
     assert len(list(folder.glob("*.safetensors"))) == shards
-    assert error(hidden(load(folder), prompts), hidden(load(tiny(name, tmp_path / "whole")), prompts)) == 0
+    assert relative_error(hidden(load(folder), prompts), hidden(load(tiny(name, tmp_path / "whole")), prompts)) == 0
 
 
 def test_weights_of_other_heads_are_left_out(tmp_path, load, hidden):
@@ -431,7 +411,7 @@ def test_weights_of_other_heads_are_left_out(tmp_path, load, hidden):
         "model.layers.1.self_attn.rotary_emb.inv_freq": torch.ones(4),
     }
     rewrite(folder, lambda tensors: tensors | others)
-    assert error(hidden(load(folder), prompts), expected) == 0
+    assert relative_error(hidden(load(folder), prompts), expected) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Decoders made for embedding, and GPT-2: equal to transformers or to plain torch on random weights, in any batch."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,31 +10,15 @@ from safetensors.torch import load_file
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_sentence_transformers, write_weights
+from millpond.testing.comparisons import change_config, random_prompts, relative_error
 from millpond.testing.gritlm import PIECES, tiny_gritlm
 
 VOCABULARY = len(vocabulary("decoder"))
+prompts_of = partial(random_prompts, VOCABULARY, first=4)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
 SHORT = (1, 9, 40)
 TOLERANCE = 1e-5  # of the largest value
 NAMES = ("Gemma3TextModel", "LlamaBidirectionalModel", "VoyageQwen3BidirectionalEmbedModel", "GPT2Model")
-
-
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(4, VOCABULARY, size=length).tolist() for length in lengths]
-
-
-def error(found, expected):
-    """The largest difference, in units of the largest value that is expected."""
-    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
-
-
-def change_config(folder, change):
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}), encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -86,8 +71,8 @@ def test_gemma3_equals_transformers(tmp_path, load, hidden, reference, both, win
     prompts = prompts_of(LENGTHS)
     expected = reference(folder, prompts)
     llm = load(folder)
-    assert error(hidden(llm, prompts), expected) <= TOLERANCE
-    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
+    assert relative_error(hidden(llm, prompts), expected) <= TOLERANCE
+    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -119,10 +104,10 @@ def test_gemma3_is_what_config_json_says(tmp_path, load, hidden, reference, chan
     prompts = prompts_of(SHORT)
     folder = tiny("Gemma3TextModel", tmp_path / "changed", **change)
     found = hidden(load(folder), prompts)
-    assert error(found, reference(folder, prompts)) <= TOLERANCE
+    assert relative_error(found, reference(folder, prompts)) <= TOLERANCE
     base = hidden(load(tiny("Gemma3TextModel", tmp_path / "base")), prompts)
     same = change.get("sliding_window_pattern") == 2  # which is what the base says otherwise
-    assert (error(found, base) <= TOLERANCE) is same
+    assert (relative_error(found, base) <= TOLERANCE) is same
 
 
 @pytest.mark.parametrize(
@@ -192,8 +177,8 @@ def test_llama_of_both_directions_pools_as_config_json_says(tmp_path, load, hidd
     states, _ = of_both_directions(folder, prompts, "llama")
     llm = load(folder)
     expected = [rows.numpy() for rows in states]
-    assert error(hidden(llm, prompts), expected) <= TOLERANCE
-    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
+    assert relative_error(hidden(llm, prompts), expected) <= TOLERANCE
+    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
     for output, rows in zip(llm.embed(prompts, use_tqdm=False), states, strict=True):
         row = torch.nn.functional.normalize(pooled(rows, pooling or "avg"), dim=0)
         np.testing.assert_allclose(output.outputs.array, row, rtol=0, atol=TOLERANCE)
@@ -212,7 +197,7 @@ def test_a_classifier_of_both_directions_pools_as_config_json_says(
     bare = PoolingParams(use_activation=False)
     outputs = llm.encode(prompts, pooling_task="classify", pooling_params=bare, use_tqdm=False)
     expected = [(heads["score.weight"] @ pooled(rows, pooling)).numpy() for rows in states]
-    assert error([output.outputs.array for output in outputs], expected) <= TOLERANCE
+    assert relative_error([output.outputs.array for output in outputs], expected) <= TOLERANCE
     assert ("score" in llm.supported_tasks) is (num_labels == 1)
 
 
@@ -237,7 +222,7 @@ def test_voyage_maps_each_token_and_pools_that(tmp_path, load, hidden, of_both_d
     expected = [rows @ heads["linear.weight"].T for rows in states]
     llm = load(folder)
     assert llm.model_config.embedding_size == len(heads["linear.weight"]) == 24
-    assert error(hidden(llm, prompts), [rows.numpy() for rows in expected]) <= TOLERANCE
+    assert relative_error(hidden(llm, prompts), [rows.numpy() for rows in expected]) <= TOLERANCE
     for prompt, rows in zip(prompts, expected, strict=True):
         (output,) = llm.embed(prompt, use_tqdm=False)
         row = torch.nn.functional.normalize(rows.mean(dim=0), dim=0)
@@ -268,8 +253,8 @@ def test_gpt2_equals_transformers(tmp_path, load, hidden, reference, change):
     prompts = prompts_of(LENGTHS)
     expected = reference(folder, prompts)
     llm = load(folder)
-    assert error(hidden(llm, prompts), expected) <= TOLERANCE
-    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
+    assert relative_error(hidden(llm, prompts), expected) <= TOLERANCE
+    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
 
 
 @pytest.mark.parametrize("num_labels", [1, 3])
@@ -281,7 +266,7 @@ def test_a_classifier_of_gpt2_equals_transformers(tmp_path, load, transformers, 
         expected = [model(torch.tensor([prompt])).logits[0].numpy() for prompt in prompts]
     bare = PoolingParams(use_activation=False)
     outputs = load(folder).encode(prompts, pooling_task="classify", pooling_params=bare, use_tqdm=False)
-    assert error([output.outputs.array for output in outputs], expected) <= TOLERANCE
+    assert relative_error([output.outputs.array for output in outputs], expected) <= TOLERANCE
 
 
 def test_masks_in_old_files_of_gpt2_are_no_weights(tmp_path, load, hidden):
@@ -290,7 +275,7 @@ def test_masks_in_old_files_of_gpt2_are_no_weights(tmp_path, load, hidden):
     expected = hidden(load(folder), prompts)
     masks = {"h.0.attn.bias": torch.ones(1, 1, 64, 64), "h.1.attn.masked_bias": torch.tensor(-1e4)}
     write_weights(folder, {**load_file(folder / "model.safetensors"), **masks})
-    assert error(hidden(load(folder), prompts), expected) == 0
+    assert relative_error(hidden(load(folder), prompts), expected) == 0
 
 
 def test_gpt2_takes_no_more_than_its_positions(tmp_path, load, monkeypatch):
@@ -335,7 +320,7 @@ def test_gritlm_leaves_instructions_out_of_the_mean(tmp_path, load, hidden, of_b
     states, _ = of_both_directions(folder, prompts, "mistral")
     change_config(folder, {"sliding_window": 2})
     llm = load(folder)
-    assert error(hidden(llm, prompts), [rows.numpy() for rows in states]) <= TOLERANCE
+    assert relative_error(hidden(llm, prompts), [rows.numpy() for rows in states]) <= TOLERANCE
     together = llm.embed(prompts, use_tqdm=False)
     for prompt, output, rows, (_, before) in zip(prompts, together, states, PROMPTS.values(), strict=True):
         row = torch.nn.functional.normalize(rows[before:].mean(dim=0), dim=0)

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from typer.testing import CliRunner
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_config, write_sentence_transformers
+from millpond.testing.comparisons import random_prompts
 
 VOCABULARY = len(vocabulary("bert"))
+prompts_of = partial(random_prompts, VOCABULARY)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
 FAMILIES = ("DistilBert", "EuroBert", "DebertaV2")
 HEADS = {"ForSequenceClassification": "classify", "ForTokenClassification": "token_classify"}
@@ -23,11 +26,6 @@ WIDE = {
     "DebertaV2": {"hidden_size": 64, "intermediate_size": 128},
 }
 TOLERANCE = 2e-5
-
-
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
 
 
 def found(llm, prompts, task, params=RAW):

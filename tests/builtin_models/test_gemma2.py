@@ -1,6 +1,7 @@
 """Gemma 2: capped scores, and windows in every other layer, as transformers computes them."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,21 +10,12 @@ from safetensors.torch import load_file
 
 from millpond import CheckpointError, UnknownNameError
 from millpond.testing.checkpoints import tiny, vocabulary
+from millpond.testing.comparisons import random_prompts, relative_error
 
 VOCABULARY = len(vocabulary("decoder"))
+prompts_of = partial(random_prompts, VOCABULARY, first=4)
 LENGTHS = (1, 2, 64, 5, 8, 63, 1, 34, 24, 25, 26, 64)
 TOLERANCE = 1e-5  # of the largest value
-
-
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(4, VOCABULARY, size=length).tolist() for length in lengths]
-
-
-def error(found, expected):
-    """The largest difference, in units of the largest value that is expected."""
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
 
 
 @pytest.fixture(scope="session")
@@ -62,10 +54,10 @@ def test_a_gemma2_is_what_config_json_says(tmp_path, load, hidden, reference, ch
     prompts = prompts_of(LENGTHS)
     folder = tiny("Gemma2Model", tmp_path / "changed", **change)
     expected = reference(folder, prompts)
-    assert error(hidden(load(folder), prompts), expected) <= TOLERANCE
+    assert relative_error(hidden(load(folder), prompts), expected) <= TOLERANCE
     if "num_hidden_layers" not in change:
         base = hidden(load(tiny("Gemma2Model", tmp_path / "base")), prompts)
-        assert error(base, expected) > TOLERANCE
+        assert relative_error(base, expected) > TOLERANCE
 
 
 def test_scores_without_a_cap(tmp_path, load, hidden, reference):
@@ -73,7 +65,7 @@ def test_scores_without_a_cap(tmp_path, load, hidden, reference):
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "attn_logit_softcapping": None}), encoding="utf-8")
     prompts = prompts_of(LENGTHS)
-    assert error(hidden(load(folder), prompts), reference(folder, prompts)) <= TOLERANCE
+    assert relative_error(hidden(load(folder), prompts), reference(folder, prompts)) <= TOLERANCE
 
 
 def test_a_cap_that_is_not_said_is_fifty(tmp_path, load, hidden):
@@ -82,7 +74,7 @@ def test_a_cap_that_is_not_said_is_fifty(tmp_path, load, hidden):
         hidden(load(tiny("Gemma2Model", tmp_path / str(cap), attn_logit_softcapping=cap)), prompts)
         for cap in (None, 50.0)
     )
-    assert error(unsaid, said) == 0
+    assert relative_error(unsaid, said) == 0
 
 
 @pytest.mark.parametrize("settings", [{"dtype": "bfloat16"}, {"quantization": "int8"}], ids=str)
@@ -100,7 +92,7 @@ def test_lower_precision_is_near(tmp_path, load, settings):
 def test_every_kernel_of_attention_that_serves_a_cap_gives_the_same(tmp_path, load, hidden):
     folder, prompts = tiny("Gemma2Model", tmp_path), prompts_of(LENGTHS)
     by_default = hidden(load(folder), prompts)
-    assert error(hidden(load(folder, kernels={"attention": "reference"}), prompts), by_default) <= TOLERANCE
+    assert relative_error(hidden(load(folder, kernels={"attention": "reference"}), prompts), by_default) <= TOLERANCE
     with pytest.raises(UnknownNameError, match=r"attention\.native.*with softcap.*attention\.native does not serve"):
         load(folder, kernels={"attention": "native"})
 

@@ -1,18 +1,20 @@
 """GTE, alone and with a classifier: equal to transformers, whose frequencies are replaced by those of the formula."""
 
 import json
-from functools import reduce
+from functools import partial, reduce
 from math import exp, log
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from millpond import CheckpointError, PoolingParams
 from millpond.testing.checkpoints import tiny, vocabulary
+from millpond.testing.comparisons import change_config, random_prompts, relative_error, rewrite
 
 VOCABULARY = len(vocabulary("bert"))
+prompts_of = partial(random_prompts, VOCABULARY)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 9)
 SHORT = (1, 9, 40)
 BACKBONES = ("GteModel", "GteNewModel", "NewModel")
@@ -23,31 +25,6 @@ NAMES = (
     ("attn_ln", "post_attention_layernorm"),
     ("mlp_ln", "post_mlp_layernorm"),
 )
-
-
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
-
-
-def error(found, expected):
-    """The largest difference, in units of the largest value that is expected."""
-    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
-
-
-def rewrite(folder, change):
-    """Change the tensors of a checkpoint, a dict by name, in place."""
-    path = folder / "model.safetensors"
-    save_file(change(load_file(path)), path)
-    return folder
-
-
-def change_config(folder, change):
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    return folder
 
 
 def as_in_transformers(tensors):
@@ -122,9 +99,9 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
     prompts = prompts_of(LENGTHS)
     llm = load(folder)
     expected = reference(folder, prompts)
-    assert error(hidden(llm, prompts), expected) <= 1e-5
-    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= 1e-5
-    assert error(hidden(load(folder, max_num_batched_tokens=17, max_num_seqs=2), prompts), expected) <= 1e-5
+    assert relative_error(hidden(llm, prompts), expected) <= 1e-5
+    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= 1e-5
+    assert relative_error(hidden(load(folder, max_num_batched_tokens=17, max_num_seqs=2), prompts), expected) <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -147,7 +124,7 @@ def test_the_shape_in_config_json_is_taken(tmp_path, load, hidden, reference, sh
     folder = tiny("NewModel", tmp_path, **shape)
     prompts = prompts_of(SHORT)
     found = hidden(load(folder, deterministic=deterministic), prompts)
-    assert error(found, reference(folder, prompts)) <= 1e-5
+    assert relative_error(found, reference(folder, prompts)) <= 1e-5
 
 
 def test_ntk_is_a_linear_scaling_of_a_larger_base(tmp_path, load, hidden, transformers):
@@ -156,8 +133,8 @@ def test_ntk_is_a_linear_scaling_of_a_larger_base(tmp_path, load, hidden, transf
     folder = tiny("NewModel", tmp_path)
     found = hidden(load(folder), prompts)
     same = {"rope_theta": 160000.0, "rope_scaling": {"type": "linear", "factor": 8.0 ** (2 / 8)}}
-    assert error(hidden(load(folder, hf_overrides=same), prompts), found) <= 1e-5
-    assert error(hidden(load(folder, hf_overrides={"rope_scaling": None}), prompts), found) > 1e-3
+    assert relative_error(hidden(load(folder, hf_overrides=same), prompts), found) <= 1e-5
+    assert relative_error(hidden(load(folder, hf_overrides={"rope_scaling": None}), prompts), found) > 1e-3
 
 
 def test_query_key_and_value_may_be_apart(tmp_path, load, hidden):
@@ -171,7 +148,7 @@ def test_query_key_and_value_may_be_apart(tmp_path, load, hidden):
 
     prompts = prompts_of(SHORT)
     folder = rewrite(tiny("GteModel", tmp_path / "b"), split)
-    assert error(hidden(load(folder), prompts), hidden(load(tiny("GteModel", tmp_path / "a")), prompts)) == 0
+    assert relative_error(hidden(load(folder), prompts), hidden(load(tiny("GteModel", tmp_path / "a")), prompts)) == 0
     written = tiny("GteModel", tmp_path / "c", pack_qkv=False)
     assert set(load_file(written / "model.safetensors")) == set(load_file(folder / "model.safetensors"))
 
@@ -180,7 +157,7 @@ def test_weights_of_a_head_are_left_out(tmp_path, load, hidden):
     prompts = prompts_of(SHORT)
     classifier = tiny(CLASSIFIERS[1], tmp_path / "classifier")
     llm = load(classifier, hf_overrides={"architectures": ["GteNewModel"]})
-    assert error(hidden(llm, prompts), hidden(load(tiny("NewModel", tmp_path / "bare")), prompts)) == 0
+    assert relative_error(hidden(llm, prompts), hidden(load(tiny("NewModel", tmp_path / "bare")), prompts)) == 0
 
 
 def test_the_first_of_several_architectures_serves(tmp_path, load):
@@ -203,14 +180,14 @@ def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers)
     prompts = [list(range(10, 48)), [7]]
     with torch.inference_mode():
         expected = [model(torch.tensor([prompt])).last_hidden_state[0].numpy() for prompt in prompts]
-    assert error(hidden(llm, prompts), expected) <= 1e-5
+    assert relative_error(hidden(llm, prompts), expected) <= 1e-5
 
 
 def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference):
     folder = tiny("NewModel", tmp_path)
     prompts = prompts_of(LENGTHS)
     exact = reference(folder, prompts)
-    assert 1e-4 < error(hidden(load(folder, dtype="bfloat16"), prompts), exact) <= 3e-2
+    assert 1e-4 < relative_error(hidden(load(folder, dtype="bfloat16"), prompts), exact) <= 3e-2
 
 
 def test_int8_is_near_float32(tmp_path, load):
@@ -240,9 +217,11 @@ def test_classes_of_texts_equal_tanh_and_a_map_of_the_first_token(tmp_path, load
     llm = load(folder)
     found = llm.classify(prompts, use_tqdm=False)
     expected = [torch.tensor(rows[0]).softmax(-1).numpy() for rows in logits(folder, prompts)]
-    assert error([output.outputs.array for output in found], expected) <= 1e-5
+    assert relative_error([output.outputs.array for output in found], expected) <= 1e-5
     bare = llm.classify(prompts, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
-    assert error([output.outputs.array for output in bare], [rows[0] for rows in logits(folder, prompts)]) <= 1e-5
+    assert (
+        relative_error([output.outputs.array for output in bare], [rows[0] for rows in logits(folder, prompts)]) <= 1e-5
+    )
 
 
 def test_classes_of_tokens_are_those_of_the_same_head(tmp_path, load, logits):
@@ -250,7 +229,7 @@ def test_classes_of_tokens_are_those_of_the_same_head(tmp_path, load, logits):
     prompts = prompts_of(SHORT)
     outputs = load(folder).encode(prompts, pooling_task="token_classify", use_tqdm=False)
     expected = [torch.tensor(rows).softmax(-1).numpy() for rows in logits(folder, prompts, rows=slice(None))]
-    assert error([output.outputs.array for output in outputs], expected) <= 1e-5
+    assert relative_error([output.outputs.array for output in outputs], expected) <= 1e-5
 
 
 @pytest.mark.parametrize("name", ["NewForTokenClassification", "GteNewForTokenClassification"])
@@ -265,7 +244,7 @@ def test_a_classifier_of_tokens_is_a_map_of_each(tmp_path, load, reference, name
     ]
     bare = PoolingParams(use_activation=False)
     outputs = llm.encode(prompts, pooling_task="token_classify", pooling_params=bare, use_tqdm=False)
-    assert error([output.outputs.array for output in outputs], expected) <= 1e-5
+    assert relative_error([output.outputs.array for output in outputs], expected) <= 1e-5
 
 
 @pytest.mark.parametrize("head", ["ForSequenceClassification", "ForTokenClassification"])
@@ -283,7 +262,7 @@ def test_what_transformers_saves_of_a_classifier_is_loaded(tmp_path, load, trans
     task = "classify" if "Sequence" in head else "token_classify"
     bare = PoolingParams(use_activation=False)
     outputs = load(tmp_path).encode(prompts, pooling_task=task, pooling_params=bare, use_tqdm=False)
-    assert error([output.outputs.array for output in outputs], expected) <= 1e-5
+    assert relative_error([output.outputs.array for output in outputs], expected) <= 1e-5
 
 
 def test_pairs_are_scored_by_one_label(tmp_path, load, logits):

@@ -2,18 +2,20 @@
 
 import json
 import re
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny, vocabulary, write_sentence_transformers
+from millpond.testing.comparisons import random_prompts, relative_error, rewrite
 from millpond.testing.encoders import JINA
 
 VOCABULARY = len(vocabulary("roberta"))
+prompts_of = partial(random_prompts, VOCABULARY)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
 SHORT = (1, 9, 40)
 TASKS = JINA["lora_adaptations"]
@@ -29,25 +31,6 @@ ORIGINAL = ".parametrizations.weight.original"
 
 def jina(path, **settings):
     return tiny("XLMRobertaModel", path, position_embedding_type="rotary", **settings)
-
-
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
-
-
-def error(found, expected):
-    """The largest difference, in units of the largest value that is expected."""
-    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
-
-
-def rewrite(folder, change):
-    """Change the tensors of a checkpoint, a dict by name, in place."""
-    path = folder / "model.safetensors"
-    save_file(change(load_file(path)), path)
-    return folder
 
 
 def merged(tensors, task, scale):
@@ -99,9 +82,9 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
     prompts = prompts_of(LENGTHS)
     llm = load(folder)
     expected = reference(folder, prompts)
-    assert error(hidden(llm, prompts), expected) <= 1e-5
-    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= 1e-5
-    assert error(hidden(load(folder, max_num_batched_tokens=17, max_num_seqs=2), prompts), expected) <= 1e-5
+    assert relative_error(hidden(llm, prompts), expected) <= 1e-5
+    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= 1e-5
+    assert relative_error(hidden(load(folder, max_num_batched_tokens=17, max_num_seqs=2), prompts), expected) <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -119,22 +102,22 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
 )
 def test_the_shape_in_config_json_is_taken(tmp_path, load, hidden, reference, change):
     folder = jina(tmp_path, **change)
-    assert error(hidden(load(folder), prompts_of(SHORT)), reference(folder, prompts_of(SHORT))) <= 1e-5
+    assert relative_error(hidden(load(folder), prompts_of(SHORT)), reference(folder, prompts_of(SHORT))) <= 1e-5
 
 
 def test_rope_theta_goes_before_rotary_emb_base(tmp_path, load, hidden):
     folder = jina(tmp_path, lora_adaptations=None)
     prompts = prompts_of(SHORT)
     found = hidden(load(folder, hf_overrides={"rope_theta": 500.0}), prompts)
-    assert error(found, hidden(load(folder, hf_overrides={"rotary_emb_base": 500.0}), prompts)) == 0
-    assert error(found, hidden(load(folder), prompts)) > 1e-3
+    assert relative_error(found, hidden(load(folder, hf_overrides={"rotary_emb_base": 500.0}), prompts)) == 0
+    assert relative_error(found, hidden(load(folder), prompts)) > 1e-3
 
 
 def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference):
     folder = jina(tmp_path)
     prompts = prompts_of(LENGTHS)
     exact = reference(folder, prompts)
-    assert 0 < error(hidden(load(folder, dtype="bfloat16"), prompts), exact) <= 2e-2
+    assert 0 < relative_error(hidden(load(folder, dtype="bfloat16"), prompts), exact) <= 2e-2
 
 
 def test_int8_is_near_float32(tmp_path, load):
@@ -167,25 +150,25 @@ def test_an_adapter_is_chosen_by_name_or_by_place(tmp_path, load, hidden, refere
     prompts = prompts_of(SHORT)
     expected = reference(folder, prompts, place)
     by_name = hidden(load(folder, hf_overrides={"lora_adaptation": task}), prompts)
-    assert error(by_name, expected) <= 1e-5
+    assert relative_error(by_name, expected) <= 1e-5
     for choice in (place, place - len(TASKS)):
-        assert error(hidden(load(folder, hf_overrides={"lora_adaptation": choice}), prompts), by_name) == 0
+        assert relative_error(hidden(load(folder, hf_overrides={"lora_adaptation": choice}), prompts), by_name) == 0
     default = hidden(load(folder), prompts)
-    assert (error(default, by_name) == 0) is (task == "text-matching")
+    assert (relative_error(default, by_name) == 0) is (task == "text-matching")
 
 
 def test_config_json_may_choose_the_adapter(tmp_path, load, hidden):
     prompts = prompts_of(SHORT)
     chosen = load(jina(tmp_path / "a", lora_adaptation="separation"))
     asked = load(jina(tmp_path / "b"), hf_overrides={"lora_adaptation": "separation"})
-    assert error(hidden(chosen, prompts), hidden(asked, prompts)) == 0
+    assert relative_error(hidden(chosen, prompts), hidden(asked, prompts)) == 0
 
 
 @pytest.mark.parametrize("shards", [2, 7])
 def test_parts_of_an_adapter_may_lie_in_several_files(tmp_path, load, hidden, shards):
     prompts = prompts_of(SHORT)
     whole, sharded = jina(tmp_path / "whole"), jina(tmp_path / "sharded", shards=shards)
-    assert error(hidden(load(sharded), prompts), hidden(load(whole), prompts)) == 0
+    assert relative_error(hidden(load(sharded), prompts), hidden(load(whole), prompts)) == 0
 
 
 def test_a_merged_weight_is_rounded_once(tmp_path, load, hidden, reference):
@@ -195,7 +178,7 @@ def test_a_merged_weight_is_rounded_once(tmp_path, load, hidden, reference):
     rewrite(folder, lambda tensors: {name: tensor.float() for name, tensor in tensors.items()})
     expected = reference(folder, prompts)
     rewrite(folder, lambda tensors: {name: tensor.bfloat16() for name, tensor in tensors.items()})
-    assert error(hidden(load(folder, dtype="float32"), prompts), expected) <= 1e-5
+    assert relative_error(hidden(load(folder, dtype="float32"), prompts), expected) <= 1e-5
 
 
 @pytest.mark.parametrize("asked", ["retrieval", 5, -6, True, 1.0, ["separation"]])
@@ -271,7 +254,7 @@ def test_these_names_do_as_well_with_a_table_of_positions(tmp_path, load, hidden
     prompts = prompts_of(SHORT)
     plain = tiny("XLMRobertaModel", tmp_path / "a")
     renamed = rewrite(tiny("XLMRobertaModel", tmp_path / "b"), with_flash_names)
-    assert error(hidden(load(renamed), prompts), hidden(load(plain), prompts)) == 0
+    assert relative_error(hidden(load(renamed), prompts), hidden(load(plain), prompts)) == 0
 
 
 def test_these_names_do_as_well_with_a_classifier(tmp_path, load):
@@ -314,9 +297,12 @@ def test_each_prompt_of_a_batch_has_its_own_adapter(tmp_path, load, hidden, refe
     by_task = {name: reference(folder, prompts, place) for place, name in enumerate(TASKS)}
     expected = [by_task[name or default][place] for place, name in enumerate(names)]
     llm = load(folder, hf_overrides={} if loaded is None else {"lora_adaptation": loaded}, **settings)
-    assert error(each(llm, prompts, names), expected) <= 1e-5
-    assert error([each(llm, [ids], [name])[0] for ids, name in zip(prompts, names, strict=True)], expected) <= 1e-5
-    assert error(hidden(llm, prompts), by_task[default]) <= 1e-5
+    assert relative_error(each(llm, prompts, names), expected) <= 1e-5
+    assert (
+        relative_error([each(llm, [ids], [name])[0] for ids, name in zip(prompts, names, strict=True)], expected)
+        <= 1e-5
+    )
+    assert relative_error(hidden(llm, prompts), by_task[default]) <= 1e-5
     apart = [np.abs(one - other).max() for one, other in zip(expected, by_task[default], strict=True)]
     assert min(difference for difference, name in zip(apart, names, strict=True) if name not in (None, default)) > 1e-3
 
@@ -326,7 +312,7 @@ def test_equal_prompts_with_other_adapters_are_not_computed_once(tmp_path, load,
     llm = load(folder)
     found = each(llm, [ids] * 10, [*TASKS, *TASKS])
     expected = [reference(folder, [ids], place)[0] for place in range(5)]
-    assert error(found, expected * 2) <= 1e-5
+    assert relative_error(found, expected * 2) <= 1e-5
 
 
 @pytest.mark.parametrize(("settings", "far"), [({"dtype": "bfloat16"}, 3e-2), ({"quantization": "int8"}, 0.1)], ids=str)
@@ -335,7 +321,7 @@ def test_adapters_go_with_other_numbers(tmp_path, load, settings, far):
     prompts = prompts_of(LENGTHS)
     names = [TASKS[place % 5] for place in range(len(prompts))]
     exact = each(load(folder), prompts, names)
-    assert 0 < error(each(load(folder, **settings), prompts, names), exact) <= far
+    assert 0 < relative_error(each(load(folder, **settings), prompts, names), exact) <= far
 
 
 def test_deterministic_gives_the_same_bits_whichever_adapters_are_beside(tmp_path, load):

@@ -1,6 +1,7 @@
 """The adapters of jina-embeddings-v3 as transformers keeps them: folders of PEFT beside the weights."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,23 +10,13 @@ from safetensors.torch import load_file, save_file
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import random_tensors, tiny, vocabulary
+from millpond.testing.comparisons import random_prompts, relative_error
 
 VOCABULARY = len(vocabulary("roberta"))
+prompts_of = partial(random_prompts, VOCABULARY)
 ADAPTERS = {"retrieval_query": "retrieval.query", "separation": "separation", "text_matching": "text-matching"}
 SETTINGS = {"peft_type": "LORA", "r": 4, "lora_alpha": 1, "bias": "none", "use_dora": False, "rank_pattern": {}}
 SECOND = "layers.1.self_attn.k_proj"
-
-
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
-
-
-def error(found, expected):
-    """The largest difference, in units of the largest value that is expected."""
-    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
 
 
 def add_adapter(folder, name, *, seed, rank=4, **settings):
@@ -100,8 +91,11 @@ def test_each_prompt_of_a_batch_has_its_own_adapter(tmp_path, load, reference, s
     assert llm.model_config.adapters == tuple(ADAPTERS.values())
     by_adapter = {name: reference(folder, prompts, name, scale) for name in {*folders}}
     expected = [by_adapter[name][place] for place, name in enumerate(folders)]
-    assert error(each(llm, prompts, names), expected) <= 1e-5
-    assert error([each(llm, [ids], [name])[0] for ids, name in zip(prompts, names, strict=True)], expected) <= 1e-5
+    assert relative_error(each(llm, prompts, names), expected) <= 1e-5
+    assert (
+        relative_error([each(llm, [ids], [name])[0] for ids, name in zip(prompts, names, strict=True)], expected)
+        <= 1e-5
+    )
     apart = [np.abs(one - other).max() for one, other in zip(expected, by_adapter[None], strict=True)]
     assert min(difference for difference, name in zip(apart, names, strict=True) if name) > 1e-3
 
@@ -109,7 +103,7 @@ def test_each_prompt_of_a_batch_has_its_own_adapter(tmp_path, load, reference, s
 def test_nothing_is_merged_where_no_adapter_is_named(tmp_path, load, reference, hidden):
     folder = jina(tmp_path)
     prompts = prompts_of((1, 9, 40))
-    assert error(hidden(load(folder), prompts), reference(folder, prompts)) <= 1e-5
+    assert relative_error(hidden(load(folder), prompts), reference(folder, prompts)) <= 1e-5
 
 
 @pytest.mark.parametrize(("settings", "far"), [({"dtype": "bfloat16"}, 5e-2), ({"quantization": "int8"}, 0.1)], ids=str)
@@ -117,7 +111,7 @@ def test_they_go_with_other_numbers(tmp_path, load, settings, far):
     folder = jina(tmp_path)
     prompts = prompts_of((1, 9, 40))
     names = [*ADAPTERS.values()]
-    assert 0 < error(each(load(folder, **settings), prompts, names), each(load(folder), prompts, names)) <= far
+    assert 0 < relative_error(each(load(folder, **settings), prompts, names), each(load(folder), prompts, names)) <= far
 
 
 def test_an_adapter_that_is_not_there_is_refused(tmp_path, load):

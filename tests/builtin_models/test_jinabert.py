@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,24 +11,14 @@ from safetensors.torch import load_file
 from millpond import CheckpointError, PoolingParams
 from millpond.testing.biased import JINA_BERT, JINA_BERT_WITH_NORMS, biased_shapes
 from millpond.testing.checkpoints import tiny, vocabulary, write_sentence_transformers
+from millpond.testing.comparisons import random_prompts, relative_error
 from millpond_models.layers.distances import slopes
 
 VOCABULARY = len(vocabulary("bert"))
+prompts_of = partial(random_prompts, VOCABULARY)
 LENGTHS = (1, 2, 64, 5, 8, 63, 1, 34, 24, 16, 17, 64, 33)
 TOLERANCE = 1e-5  # of the largest value
 LAYOUTS = {"plain": {}, "with norms": JINA_BERT_WITH_NORMS}
-
-
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
-
-
-def error(found, expected):
-    """The largest difference, in units of the largest value that is expected."""
-    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
 
 
 # --- the reference --------------------------------------------------------------------------------------------------
@@ -122,8 +113,8 @@ def test_a_batch_of_mixed_lengths_equals_plain_numpy(tmp_path, load, hidden, lay
     prompts = prompts_of(LENGTHS)
     expected = [Reference(folder)(ids) for ids in prompts]
     llm = load(folder)
-    assert error(hidden(llm, prompts), expected) <= TOLERANCE
-    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
+    assert relative_error(hidden(llm, prompts), expected) <= TOLERANCE
+    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
 
 
 @pytest.mark.parametrize("kernels", [{"attention": "sdpa"}, {"attention": "reference"}], ids=str)
@@ -131,20 +122,20 @@ def test_every_kernel_that_adds_biases_gives_the_same(tmp_path, load, hidden, ke
     folder = tiny("JinaBertModel", tmp_path)
     prompts = prompts_of(LENGTHS)
     expected = [Reference(folder)(ids) for ids in prompts]
-    assert error(hidden(load(folder, kernels=kernels), prompts), expected) <= TOLERANCE
+    assert relative_error(hidden(load(folder, kernels=kernels), prompts), expected) <= TOLERANCE
 
 
 def test_a_feed_forward_half_without_a_gate(tmp_path, load, hidden):
     folder = tiny("JinaBertModel", tmp_path, feed_forward_type="original")
     prompts = prompts_of(LENGTHS)
-    assert error(hidden(load(folder), prompts), [Reference(folder)(ids) for ids in prompts]) <= TOLERANCE
+    assert relative_error(hidden(load(folder), prompts), [Reference(folder)(ids) for ids in prompts]) <= TOLERANCE
 
 
 def test_distances_count_beyond_what_was_seen_in_the_training(tmp_path, load, hidden):
     """There is no table that ends."""
     folder = tiny("JinaBertModel", tmp_path, max_position_embeddings=700)
     prompts = prompts_of((600, 1, 700, 90))
-    assert error(hidden(load(folder), prompts), [Reference(folder)(ids) for ids in prompts]) <= TOLERANCE
+    assert relative_error(hidden(load(folder), prompts), [Reference(folder)(ids) for ids in prompts]) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["JinaBertForMaskedLM", "JinaBertModel"])
@@ -155,7 +146,7 @@ def test_the_names_in_published_files(tmp_path, load, hidden, name):
     prefixed = tiny("JinaBertModel", tmp_path / "prefixed", prefix="bert.", architectures=[name])
     expected = [Reference(bare)(ids) for ids in prompts]
     for folder in (bare, prefixed):
-        assert error(hidden(load(folder), prompts), expected) <= TOLERANCE
+        assert relative_error(hidden(load(folder), prompts), expected) <= TOLERANCE
 
 
 def test_slopes_of_heads_that_are_no_power_of_two():
@@ -226,7 +217,7 @@ def test_every_token_has_classes(tmp_path, load):
     ]
     bare = PoolingParams(use_activation=False)
     outputs = load(folder).encode(prompts, pooling_task="token_classify", pooling_params=bare, use_tqdm=False)
-    assert error([output.outputs.array for output in outputs], expected) <= TOLERANCE
+    assert relative_error([output.outputs.array for output in outputs], expected) <= TOLERANCE
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

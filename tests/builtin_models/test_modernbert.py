@@ -1,46 +1,22 @@
 """ModernBERT, alone and with classifiers: equal to transformers, also for texts that are longer than the window."""
 
-import json
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from millpond import LLM, CheckpointError, PoolingParams
 from millpond.testing.checkpoints import tiny, vocabulary, write_sentence_transformers
+from millpond.testing.comparisons import ABSENT, change_config, random_prompts, relative_error, rewrite
 
 VOCABULARY = len(vocabulary("bert"))
+prompts_of = partial(random_prompts, VOCABULARY)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 9)
 SHORT = (1, 9, 40)  # the window of the tiny model reaches 8 tokens on each side
 TOLERANCE = 1e-5  # of the largest value
 SEQUENCE, TOKEN = "ModernBertForSequenceClassification", "ModernBertForTokenClassification"
-
-
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
-
-
-def error(found, expected):
-    """The largest difference, in units of the largest value that is expected."""
-    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
-
-
-def change_config(folder, change):
-    path = folder / "config.json"
-    config = {**json.loads(path.read_text()), **change}
-    path.write_text(json.dumps({key: value for key, value in config.items() if value != "absent"}))
-    return folder
-
-
-def rewrite(folder, change):
-    """Change the tensors of a checkpoint, a dict by name, in place."""
-    path = folder / "model.safetensors"
-    save_file(change(load_file(path)), path)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +62,7 @@ def holds(load, hidden, reference):
     """Whether what Millpond makes of prompts is what transformers makes of them."""
 
     def holds(folder, prompts, **settings):
-        return error(hidden(load(folder, **settings), prompts), reference(folder, prompts)) <= TOLERANCE
+        return relative_error(hidden(load(folder, **settings), prompts), reference(folder, prompts)) <= TOLERANCE
 
     return holds
 
@@ -99,9 +75,11 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
     prompts = prompts_of(LENGTHS)
     llm = load(folder)
     expected = reference(folder, prompts)
-    assert error(hidden(llm, prompts), expected) <= TOLERANCE
-    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
-    assert error(hidden(load(folder, max_num_batched_tokens=17, max_num_seqs=2), prompts), expected) <= TOLERANCE
+    assert relative_error(hidden(llm, prompts), expected) <= TOLERANCE
+    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
+    assert (
+        relative_error(hidden(load(folder, max_num_batched_tokens=17, max_num_seqs=2), prompts), expected) <= TOLERANCE
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,14 +92,14 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
         {"num_hidden_layers": 1},
         {"global_attn_every_n_layers": 1},
         {"global_attn_every_n_layers": 2, "num_hidden_layers": 5},
-        {"global_attn_every_n_layers": "absent"},
+        {"global_attn_every_n_layers": ABSENT},
         {"layer_types": ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"]},
         {"local_attention": 2},
         {"local_attention": 7},
-        {"local_attention": "absent"},
+        {"local_attention": ABSENT},
         {"hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 7},
         {"global_rope_theta": 500.0, "local_rope_theta": 100.0},
-        {"global_rope_theta": "absent", "local_rope_theta": "absent"},
+        {"global_rope_theta": ABSENT, "local_rope_theta": ABSENT},
         {"hidden_activation": "silu"},
         {"hidden_activation": "gelu_pytorch_tanh"},
     ],
@@ -129,7 +107,7 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
 )
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_the_shape_in_config_json_is_taken(tmp_path, holds, shape, deterministic):
-    folder = tiny("ModernBertModel", tmp_path, **{key: value for key, value in shape.items() if value != "absent"})
+    folder = tiny("ModernBertModel", tmp_path, **{key: value for key, value in shape.items() if value is not ABSENT})
     assert holds(change_config(folder, shape), prompts_of(SHORT), deterministic=deterministic)
 
 
@@ -137,8 +115,8 @@ def test_the_window_changes_what_is_seen(tmp_path, load, hidden):
     folder = tiny("ModernBertModel", tmp_path)
     prompts = prompts_of(SHORT)
     found = hidden(load(folder), prompts)
-    assert error(found, hidden(load(folder, hf_overrides={"local_attention": 18}), prompts)) > 1e-3
-    assert error(found, hidden(load(folder, hf_overrides={"local_attention": 17}), prompts)) == 0
+    assert relative_error(found, hidden(load(folder, hf_overrides={"local_attention": 18}), prompts)) > 1e-3
+    assert relative_error(found, hidden(load(folder, hf_overrides={"local_attention": 17}), prompts)) == 0
 
 
 def test_without_a_local_base_the_global_one_is_taken(tmp_path, load, hidden):
@@ -146,8 +124,8 @@ def test_without_a_local_base_the_global_one_is_taken(tmp_path, load, hidden):
     folder = tiny("ModernBertModel", tmp_path)
     prompts = prompts_of(SHORT)
     found = hidden(load(folder, hf_overrides={"local_rope_theta": None}), prompts)
-    assert error(found, hidden(load(folder, hf_overrides={"local_rope_theta": 160000.0}), prompts)) == 0
-    assert error(found, hidden(load(folder), prompts)) > 1e-3
+    assert relative_error(found, hidden(load(folder, hf_overrides={"local_rope_theta": 160000.0}), prompts)) == 0
+    assert relative_error(found, hidden(load(folder), prompts)) > 1e-3
 
 
 @pytest.mark.parametrize("scaling", [{"rope_type": "linear", "factor": 4.0}, {"rope_type": "yarn", "factor": 4.0}])
@@ -158,11 +136,11 @@ def test_rotary_positions_of_each_kind_of_layer_equal_those_of_transformers(tmp_
     }
     prompts = prompts_of(SHORT)
     folder = tiny("ModernBertModel", tmp_path, rope_parameters=own, hidden_size=64)
-    change_config(folder, {"global_rope_theta": "absent", "local_rope_theta": "absent"})
+    change_config(folder, {"global_rope_theta": ABSENT, "local_rope_theta": ABSENT})
     assert holds(folder, prompts)
     found = hidden(load(folder), prompts)
     other = {"rope_parameters": {"full_attention": {"rope_type": "default"}}}
-    assert error(hidden(load(folder, hf_overrides=other), prompts), found) > 1e-3
+    assert relative_error(hidden(load(folder, hf_overrides=other), prompts), found) > 1e-3
 
 
 @pytest.mark.parametrize("kernel", ["native", "sdpa", "reference"])
@@ -174,7 +152,7 @@ def test_every_kernel_of_attention_takes_the_window(tmp_path, load, hidden, refe
     folder = tiny("ModernBertModel", tmp_path, **shape, local_attention=128)
     prompts = prompts_of((1, 300, 17, 17, 65, 64, 200))
     expected = reference(folder, prompts)
-    assert error(hidden(load(folder, kernels={"attention": kernel}), prompts), expected) <= TOLERANCE
+    assert relative_error(hidden(load(folder, kernels={"attention": kernel}), prompts), expected) <= TOLERANCE
 
 
 def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference):
@@ -182,8 +160,8 @@ def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference):
     prompts = prompts_of(LENGTHS)
     exact = reference(folder, prompts)
     found = hidden(load(folder, dtype="bfloat16"), prompts)
-    theirs = error(reference(folder, prompts, dtype=torch.bfloat16), exact)
-    assert 1e-4 < error(found, exact) <= 2 * theirs < 0.1
+    theirs = relative_error(reference(folder, prompts, dtype=torch.bfloat16), exact)
+    assert 1e-4 < relative_error(found, exact) <= 2 * theirs < 0.1
 
 
 def test_int8_is_near_float32(tmp_path, load):
@@ -246,7 +224,7 @@ def test_classes_of_texts_equal_transformers(tmp_path, load, logits, change, dty
     prompts = prompts_of(LENGTHS)
     found = [output.outputs.array for output in load(folder, dtype=dtype).classify(prompts, use_tqdm=False)]
     expected = [softmax(rows) for rows in logits(folder, prompts)]
-    assert error(found, expected) <= (TOLERANCE if dtype == "float32" else 0.1)
+    assert relative_error(found, expected) <= (TOLERANCE if dtype == "float32" else 0.1)
 
 
 def test_the_user_decides_how_a_classifier_pools(tmp_path, load, logits):
@@ -260,7 +238,7 @@ def test_the_user_decides_how_a_classifier_pools(tmp_path, load, logits):
     llm = load(folder, pooler_config={"pooling_type": "CLS"})
     found = [output.outputs.array for output in llm.classify(prompts, use_tqdm=False)]
     change_config(folder, {"classifier_pooling": "cls"})
-    assert error(found, [softmax(rows) for rows in logits(folder, prompts)]) <= TOLERANCE
+    assert relative_error(found, [softmax(rows) for rows in logits(folder, prompts)]) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", [SEQUENCE, TOKEN])
@@ -270,14 +248,14 @@ def test_classes_of_tokens(tmp_path, load, logits, name):
     expected = [softmax(rows) for rows in logits(folder, prompts)]
     change_config(folder, {"architectures": [name]})
     outputs = load(folder).encode(prompts, pooling_task="token_classify", use_tqdm=False)
-    assert error([output.outputs.array for output in outputs], expected) <= TOLERANCE
+    assert relative_error([output.outputs.array for output in outputs], expected) <= TOLERANCE
 
 
 def test_logits_are_given_without_activation(tmp_path, load, logits):
     folder = tiny(SEQUENCE, tmp_path, num_labels=3)
     prompts = prompts_of(SHORT)
     outputs = load(folder).classify(prompts, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
-    assert error([output.outputs.array for output in outputs], logits(folder, prompts)) <= TOLERANCE
+    assert relative_error([output.outputs.array for output in outputs], logits(folder, prompts)) <= TOLERANCE
 
 
 def test_pairs_are_scored_by_one_label(tmp_path, load, logits):
@@ -307,9 +285,9 @@ def test_the_encoder_of_other_models_is_loaded(tmp_path, load, hidden):
     folder = tiny("ModernBertModel", tmp_path / "masked", prefix="model.")
     more = {"head.dense.weight": torch.ones(32, 32), "head.norm.weight": torch.ones(32), "decoder.bias": torch.ones(9)}
     rewrite(folder, lambda tensors: tensors | more)
-    assert error(hidden(load(folder), prompts), expected) == 0
+    assert relative_error(hidden(load(folder), prompts), expected) == 0
     llm = load(tiny(SEQUENCE, tmp_path / "classifier"), hf_overrides={"architectures": ["ModernBertModel"]})
-    assert error(hidden(llm, prompts), expected) == 0
+    assert relative_error(hidden(llm, prompts), expected) == 0
 
 
 @pytest.mark.parametrize("name", ["ModernBertModel", SEQUENCE])
@@ -329,12 +307,12 @@ def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers,
         expected = backbone(torch.tensor([prompt])).last_hidden_state[0].numpy()
     llm = load(tmp_path, hf_overrides={"architectures": ["ModernBertModel"]})
     assert llm.model_config.max_model_len == 40
-    assert error(hidden(llm, prompt), [expected]) <= TOLERANCE
+    assert relative_error(hidden(llm, prompt), [expected]) <= TOLERANCE
     if name == SEQUENCE:
         with torch.inference_mode():
             probabilities = softmax(model(torch.tensor([prompt])).logits[0].numpy())
         (output,) = load(tmp_path).classify([prompt], use_tqdm=False)
-        assert error([output.outputs.array], [probabilities]) <= TOLERANCE
+        assert relative_error([output.outputs.array], [probabilities]) <= TOLERANCE
 
 
 def test_the_first_token_is_pooled_unless_the_files_say_otherwise(tmp_path, load, hidden):

@@ -1,5 +1,7 @@
 """MPNet: equal to transformers on random tiny weights, in batches of mixed lengths and alone."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -13,24 +15,14 @@ from millpond.testing.checkpoints import (
     write_sentence_transformers,
     write_weights,
 )
+from millpond.testing.comparisons import random_prompts, relative_error
 
 VOCABULARY = len(vocabulary("roberta"))
+prompts_of = partial(random_prompts, VOCABULARY)
 LENGTHS = (1, 2, 64, 5, 8, 63, 1, 34, 24, 16, 17, 64, 33)
 LONG = (200, 129, 1, 128, 90, 127, 3)  # distances beyond which all share a bucket
 TOLERANCE = 1e-5  # of the largest value
 NAMES = ("MPNetModel", "MPNetForSequenceClassification", "MPNetForTokenClassification")
-
-
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
-
-
-def error(found, expected):
-    """The largest difference, in units of the largest value that is expected."""
-    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
 
 
 @pytest.fixture(scope="session")
@@ -72,16 +64,16 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, st
     prompts = prompts_of(LENGTHS)
     expected = states(folder, prompts)
     llm = load(folder, kernels=kernels)
-    assert error(hidden(llm, prompts), expected) <= TOLERANCE
+    assert relative_error(hidden(llm, prompts), expected) <= TOLERANCE
     if not kernels:
-        assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
+        assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
 
 
 def test_far_distances_share_buckets(tmp_path, load, hidden, states):
     folder = tiny("MPNetModel", tmp_path, max_position_embeddings=202, seed=3)
     write_sentence_transformers(folder, max_seq_length=200)
     prompts = prompts_of(LONG)
-    assert error(hidden(load(folder), prompts), states(folder, prompts)) <= TOLERANCE
+    assert relative_error(hidden(load(folder), prompts), states(folder, prompts)) <= TOLERANCE
 
 
 def test_the_mean_of_tokens_is_what_sentence_transformers_gives(tmp_path, load, states):
@@ -107,8 +99,8 @@ def test_classes_are_those_of_transformers(tmp_path, load, states, name):
     task = "classify" if name.endswith("SequenceClassification") else "token_classify"
     llm = load(folder)
     expected = states(folder, prompts)
-    assert error(logits(llm, prompts, task), expected) <= TOLERANCE
-    assert error([logits(llm, prompt, task)[0] for prompt in prompts], expected) <= TOLERANCE
+    assert relative_error(logits(llm, prompts, task), expected) <= TOLERANCE
+    assert relative_error([logits(llm, prompt, task)[0] for prompt in prompts], expected) <= TOLERANCE
 
 
 @pytest.mark.parametrize("settings", [{"dtype": "bfloat16"}, {"quantization": "int8"}], ids=str)
@@ -131,7 +123,7 @@ def test_what_stands_beside_the_weights_is_left_out(tmp_path, load, hidden):
     more = random_tensors({"pooler.dense.weight": (32, 32), "pooler.dense.bias": (32,)})
     more["embeddings.position_ids"] = torch.arange(66).unsqueeze(0)
     write_weights(folder, load_file(folder / "model.safetensors") | more)
-    assert error(hidden(load(folder), prompts), before) == 0
+    assert relative_error(hidden(load(folder), prompts), before) == 0
 
 
 def test_other_buckets_are_refused(tmp_path, load):

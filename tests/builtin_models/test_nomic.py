@@ -1,18 +1,21 @@
 """NomicBertModel: equal to plain torch, which is written from its description, and to transformers."""
 
 import json
+from functools import partial
 from math import exp, log
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from millpond import CheckpointError, InvalidInputError
 from millpond.testing.checkpoints import tiny, vocabulary, write_sentence_transformers
+from millpond.testing.comparisons import change_config, random_prompts, relative_error, rewrite
 
 VOCABULARY = len(vocabulary("bert"))
+prompts_of = partial(random_prompts, VOCABULARY)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 9)
 SHORT = (1, 9, 40)
 BIASED = dict.fromkeys(("qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias"), True)
@@ -29,31 +32,6 @@ EXPERTS = {
 
 def nomic(path, **settings):
     return tiny("NomicBertModel", path, **settings)
-
-
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
-
-
-def error(found, expected):
-    """The largest difference, in units of the largest value that is expected."""
-    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
-
-
-def rewrite(folder, change):
-    """Change the tensors of a checkpoint, a dict by name, in place."""
-    path = folder / "model.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in change(load_file(path)).items()}, path)
-    return folder
-
-
-def change_config(folder, change):
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    return folder
 
 
 class Plain:
@@ -127,7 +105,7 @@ def holds(load, hidden):
 
     def holds(folder, prompts, **settings):
         plain = Plain(folder)
-        return error(hidden(load(folder, **settings), prompts), [plain(prompt) for prompt in prompts]) <= 1e-5
+        return relative_error(hidden(load(folder, **settings), prompts), [plain(prompt) for prompt in prompts]) <= 1e-5
 
     return holds
 
@@ -139,9 +117,9 @@ def test_a_batch_of_mixed_lengths_equals_plain_torch(tmp_path, load, hidden, cha
     plain = Plain(folder)
     expected = [plain(prompt) for prompt in prompts]
     llm = load(folder)
-    assert error(hidden(llm, prompts), expected) <= 1e-5
-    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= 1e-5
-    assert error(hidden(load(folder, max_num_batched_tokens=17, max_num_seqs=2), prompts), expected) <= 1e-5
+    assert relative_error(hidden(llm, prompts), expected) <= 1e-5
+    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= 1e-5
+    assert relative_error(hidden(load(folder, max_num_batched_tokens=17, max_num_seqs=2), prompts), expected) <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -176,7 +154,7 @@ def test_rotary_scaling_factor_stretches_longer_texts_by_their_length(tmp_path, 
     assert holds(folder, prompts_of((1, 16, 17, 40, 64, 40)))
     short = prompts_of((1, 9, 16))
     plain = load(folder, hf_overrides={"rotary_scaling_factor": None})
-    assert error(hidden(plain, short), hidden(load(folder), short)) == 0
+    assert relative_error(hidden(plain, short), hidden(load(folder), short)) == 0
 
 
 def test_rope_scaling_goes_before_rotary_scaling_factor(tmp_path, load, hidden):
@@ -184,8 +162,10 @@ def test_rope_scaling_goes_before_rotary_scaling_factor(tmp_path, load, hidden):
     prompts = prompts_of(SHORT)
     linear = {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}
     found = hidden(load(folder, hf_overrides=linear), prompts)
-    assert error(hidden(load(folder, hf_overrides={**linear, "rotary_scaling_factor": 2.0}), prompts), found) == 0
-    assert error(hidden(load(folder), prompts), found) > 1e-3
+    assert (
+        relative_error(hidden(load(folder, hf_overrides={**linear, "rotary_scaling_factor": 2.0}), prompts), found) == 0
+    )
+    assert relative_error(hidden(load(folder), prompts), found) > 1e-3
 
 
 def test_no_text_may_be_longer_than_those_of_the_training_unless_positions_are_stretched(tmp_path, load):
@@ -207,7 +187,7 @@ def test_no_text_may_be_longer_than_those_of_the_training_unless_positions_are_s
 def test_bfloat16_is_near_float32(tmp_path, load, hidden):
     folder = nomic(tmp_path)
     prompts = prompts_of(LENGTHS)
-    assert 1e-4 < error(hidden(load(folder, dtype="bfloat16"), prompts), hidden(load(folder), prompts)) <= 3e-2
+    assert 1e-4 < relative_error(hidden(load(folder, dtype="bfloat16"), prompts), hidden(load(folder), prompts)) <= 3e-2
 
 
 @pytest.mark.parametrize("change", [{}, EXPERTS], ids=["gates", "experts"])
@@ -246,7 +226,7 @@ def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers)
     prompts = [list(range(10, 48)), [7]]
     with torch.inference_mode():
         expected = [model(torch.tensor([prompt])).last_hidden_state[0].numpy() for prompt in prompts]
-    assert error(hidden(llm, prompts), expected) <= 1e-5
+    assert relative_error(hidden(llm, prompts), expected) <= 1e-5
 
 
 def test_the_mean_is_pooled_unless_the_files_say_otherwise(tmp_path, load, hidden):
@@ -268,7 +248,7 @@ def test_the_encoder_of_a_masked_language_model_is_loaded(tmp_path, load, hidden
     folder = nomic(tmp_path / "masked", prefix="bert.")
     more = {"cls.predictions.decoder.bias": torch.ones(9), "bert.pooler.dense.weight": torch.ones(32, 32)}
     rewrite(folder, lambda tensors: tensors | more)
-    assert error(hidden(load(folder), prompts), hidden(load(nomic(tmp_path / "bare")), prompts)) == 0
+    assert relative_error(hidden(load(folder), prompts), hidden(load(nomic(tmp_path / "bare")), prompts)) == 0
 
 
 @pytest.mark.parametrize(

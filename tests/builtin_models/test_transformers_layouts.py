@@ -1,6 +1,7 @@
 """Jina's, Nomic's and GTE's encoders in the files that transformers writes: native, and equal to its classes."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,26 +9,16 @@ import torch
 
 from millpond import CheckpointError, PoolingParams
 from millpond.testing.checkpoints import vocabulary, write_tokenizer
+from millpond.testing.comparisons import random_prompts, relative_error
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 VOCABULARY = len(vocabulary("roberta"))
+prompts_of = partial(random_prompts, VOCABULARY)
 SIZES = {**SMALL, "vocab_size": VOCABULARY, "max_position_embeddings": 64, "num_labels": 3}
 FAMILIES = ("JinaEmbeddingsV3", "NomicBert", "Gte")
 LENGTHS = (1, 64, 5, 63, 1, 21, 2, 64)
 LONG = 300  # tokens, beyond the positions that config.json names
 SHORT = (1, 9, 40)
-
-
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.integers(5, VOCABULARY, size=length).tolist() for length in lengths]
-
-
-def error(found, expected):
-    """The largest difference, in units of the largest value that is expected."""
-    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
 
 
 @pytest.fixture(scope="session")
@@ -78,8 +69,8 @@ def test_hidden_states_equal_those_of_transformers(tmp_path, load, hidden, writt
     llm = load(tmp_path)
     assert llm.model_config.implementation == "native"
     assert llm.model_config.max_model_len == 64
-    assert error(hidden(llm, prompts), expected) <= 1e-5
-    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= 1e-5
+    assert relative_error(hidden(llm, prompts), expected) <= 1e-5
+    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= 1e-5
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -87,7 +78,7 @@ def test_texts_longer_than_config_json_says(tmp_path, load, hidden, written, sta
     model = written(tmp_path, family)
     prompts = prompts_of((LONG, 3, 70))
     monkeypatch.setenv("MILLPOND_ALLOW_LONG_MAX_MODEL_LEN", "1")
-    assert error(hidden(load(tmp_path, max_model_len=LONG), prompts), states(model, prompts)) <= 1e-5
+    assert relative_error(hidden(load(tmp_path, max_model_len=LONG), prompts), states(model, prompts)) <= 1e-5
 
 
 @pytest.mark.parametrize("published", [True, False], ids=["published names", "own names"])
@@ -101,7 +92,7 @@ def test_logits_equal_those_of_transformers(tmp_path, load, written, logits, fam
     assert llm.model_config.implementation == "native"
     bare = PoolingParams(use_activation=False)
     outputs = llm.encode(prompts, pooling_task=task, pooling_params=bare, use_tqdm=False)
-    assert error([output.outputs.array for output in outputs], logits(model, prompts)) <= 1e-5
+    assert relative_error([output.outputs.array for output in outputs], logits(model, prompts)) <= 1e-5
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -109,7 +100,7 @@ def test_logits_equal_those_of_transformers(tmp_path, load, written, logits, fam
 def test_a_masked_language_model_embeds_as_its_backbone(tmp_path, load, hidden, written, states, family, published):
     model = written(tmp_path, family, "ForMaskedLM", published=published)
     prompts = prompts_of(SHORT)
-    assert error(hidden(load(tmp_path), prompts), states(model.base_model, prompts)) <= 1e-5
+    assert relative_error(hidden(load(tmp_path), prompts), states(model.base_model, prompts)) <= 1e-5
 
 
 def test_splade_of_a_masked_language_model(tmp_path, load, written, logits):
@@ -118,7 +109,7 @@ def test_splade_of_a_masked_language_model(tmp_path, load, written, logits):
     llm = load(tmp_path, pooler_config={"pooling_type": "SPLADE_MAX"})
     found = [output.outputs.array for output in llm.embed(prompts, use_tqdm=False)]
     expected = [np.log1p(np.maximum(rows, 0)).max(axis=0) for rows in logits(model, prompts)]
-    assert error(found, expected) <= 1e-5
+    assert relative_error(found, expected) <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -138,7 +129,7 @@ def test_splade_of_a_masked_language_model(tmp_path, load, written, logits):
 def test_what_config_json_says_is_taken(tmp_path, load, hidden, written, states, settings):
     model = written(tmp_path, **settings)
     prompts = prompts_of(SHORT)
-    assert error(hidden(load(tmp_path), prompts), states(model, prompts)) <= 1e-5
+    assert relative_error(hidden(load(tmp_path), prompts), states(model, prompts)) <= 1e-5
 
 
 @pytest.mark.parametrize("head_dim", [6, 16])
@@ -146,7 +137,7 @@ def test_what_config_json_says_is_taken(tmp_path, load, hidden, written, states,
 def test_heads_may_have_a_size_of_their_own(tmp_path, load, hidden, written, states, family, head_dim):
     model = written(tmp_path, family, head_dim=head_dim)
     prompts = prompts_of(SHORT)
-    assert error(hidden(load(tmp_path), prompts), states(model, prompts)) <= 1e-5
+    assert relative_error(hidden(load(tmp_path), prompts), states(model, prompts)) <= 1e-5
 
 
 def test_what_config_json_leaves_out(tmp_path, load, hidden, written, states):
@@ -156,7 +147,7 @@ def test_what_config_json_leaves_out(tmp_path, load, hidden, written, states):
     said = {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key in kept}
     path.write_text(json.dumps(said), encoding="utf-8")
     prompts = prompts_of(SHORT)
-    assert error(hidden(load(tmp_path), prompts), states(model, prompts)) <= 1e-5
+    assert relative_error(hidden(load(tmp_path), prompts), states(model, prompts)) <= 1e-5
 
 
 def test_texts_are_pooled_by_their_mean(tmp_path, load, hidden, written):
