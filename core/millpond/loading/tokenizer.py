@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Families whose tokenizers in transformers give the segment of each token unless tokenizer_config.json says otherwise.
 WITH_SEGMENTS = ("bert", "convbert", "deberta", "electra", "ernie", "funnel", "layoutlm", "mobilebert", "roformer")
 
-# Families of which tokenizer_config.json decides how text is brought into form, whatever tokenizer.json says, and its keys.
+# Families whose text is brought into form as tokenizer_config.json says, whatever tokenizer.json does; and its keys.
 BY_CONFIG = ("bert", "distilbert", "electra", "funnel", "layoutlm", "mobilebert", "mpnet", "splinter")
 OF_NORMALIZER = {
     "do_lower_case": "lowercase",
