@@ -1,6 +1,20 @@
 """Small random checkpoints of models that give vectors to the tokens of page images: ColPali and its kind."""
 
-from millpond.testing.vision_language import PAD, QWEN_TOKENS, TEXT, TinyVision, qwen_vl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import transformers
+from transformers import PreTrainedModel
+
+from millpond.testing.vision_language import (
+    PAD,
+    QWEN_TOKENS,
+    TEXT,
+    TinyVision,
+    qwen_vl,
+    randomised,
+    write_vision_language,
+)
 
 DIM = 16  # of a vector
 SIGLIP = {
@@ -23,6 +37,28 @@ VBERT_TOKENS = (
     "<|begin_of_text|>",
     *(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)),
 )
+
+
+def tiny_vision_retrieval(name: str, folder: Path, *, seed: int = 0) -> Path:
+    """Write a small checkpoint of one of ``MADE``.
+
+    Args:
+        name: Its class in transformers, such as "ColPaliForRetrieval".
+        folder: Where to.
+        seed: Another seed gives other weights.
+
+    Returns:
+        The folder.
+    """
+    made = MADE[name]()
+    return write_vision_language(build_retrieval(name, made, seed=seed), made, folder)
+
+
+def build_retrieval(name: str, made: TinyVision, *, seed: int = 0) -> PreTrainedModel:
+    """The model of transformers for a small configuration."""
+    found: type[PreTrainedModel] = getattr(transformers, name)
+    assert found.config_class is not None, "classes of models have configs"  # noqa: S101
+    return randomised(found(found.config_class.from_dict(made.config)), seed=seed)
 
 
 def col_pali() -> TinyVision:
@@ -81,3 +117,10 @@ def col_modern_vbert() -> TinyVision:
         chat_template=None,
         files={"processor_config.json": {"image_seq_len": 4}},
     )
+
+
+MADE: Mapping[str, Callable[[], TinyVision]] = {
+    "ColModernVBertForRetrieval": col_modern_vbert,
+    "ColPaliForRetrieval": col_pali,
+    "ColQwen2ForRetrieval": col_qwen2,
+}

@@ -1,0 +1,303 @@
+"""ColPali and its kind: pages, queries and texts equal to transformers' processors and classes, and their scores."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, processors
+from typer.testing import CliRunner
+
+from millpond import LLM, CheckpointError, InvalidInputError, PoolingParams, cli
+from millpond.testing.vision_language import PAD, write_vision_language
+from millpond.testing.vision_retrieval import DIM, MADE, build_retrieval, tiny_vision_retrieval
+
+IMAGE_PROCESSORS = {
+    "ColModernVBertForRetrieval": "Idefics3ImageProcessorPil",
+    "ColPaliForRetrieval": "SiglipImageProcessorPil",
+    "ColQwen2ForRetrieval": "Qwen2VLImageProcessorPil",
+}
+SETTINGS = {"ColModernVBertForRetrieval": {"image_seq_len": 4}, "ColQwen2ForRetrieval": {"query_prefix": "Ask: "}}
+QUERIES = ["where is the mill?", "x", "what grows on the bank of the pond"]
+TEXTS = ["a text alone", "b"]
+
+
+def picture(height, width, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+PAGES = [picture(60, 100), picture(140, 40, 1), picture(28, 28, 2), picture(1, 1, 3)]
+
+
+def url_of(image):
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def page(image):
+    return {"multi_modal_data": {"image": image}}
+
+
+def encode(llm, prompts, **more):
+    outputs = llm.encode(prompts, pooling_task="token_embed", use_tqdm=False, **more)
+    return [output.outputs.array for output in outputs]
+
+
+def maxsim(query, document):
+    return float((query @ document.T).max(axis=1).sum())
+
+
+class Reference:
+    """A model of transformers, and its processor."""
+
+    def __init__(self, name, folder, made, model):
+        self.name, self.model = name, model
+        named = {"pad_token": PAD, **made.named}
+        self.tokenizer = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_file(str(folder / "tokenizer.json")), **named
+        )
+        base = getattr(transformers, name.replace("ForRetrieval", "Processor"))
+        unchecked = type("Processor", (base,), {"check_argument_for_proper_class": lambda _, __, held: type(held)})
+        said = {
+            key: value for key, value in made.images.items() if key not in ("image_processor_type", "processor_class")
+        }
+        images = getattr(transformers, IMAGE_PROCESSORS[name])(**said)
+        self.processor = unchecked(images, self.tokenizer, **SETTINGS.get(name, {}))
+
+    def __call__(self, given):
+        with torch.inference_mode():
+            return self.model(**given).embeddings[0].numpy()
+
+    def page(self, image):
+        return self(self.processor.process_images(images=[image]))
+
+    def query(self, text):
+        return self(self.processor.process_queries(text=[text]))
+
+    def text(self, text):
+        """As it is; PaliGemma is told that all of it may be attended to, as in whatever its processor makes."""
+        segments = self.name == "ColPaliForRetrieval"
+        ids = self.text_ids(text)
+        given = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+        return self({**given, **({"token_type_ids": torch.zeros(1, len(ids), dtype=torch.long)} if segments else {})})
+
+    def text_ids(self, text):
+        return self.tokenizer.backend_tokenizer.encode(text).ids
+
+
+def write(name, folder):
+    made = MADE[name]()
+    model = build_retrieval(name, made)
+    write_vision_language(model, made, folder)
+    return Reference(name, folder, made, model)
+
+
+@pytest.fixture(scope="module", params=MADE)
+def both(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    reference = write(request.param, folder)
+    with LLM(str(folder), num_workers=1) as llm:
+        yield llm, reference
+
+
+def near(found, expected):
+    return found.shape == expected.shape and np.abs(found - expected).max() < 1e-4
+
+
+def test_pages_queries_and_texts_are_those_of_transformers_in_whatever_batch(both):
+    llm, reference = both
+    assert llm.model_config.implementation == "transformers"
+    assert llm.model_config.tasks == ("token_embed",)
+    assert llm.model_config.embedding_size == DIM
+    pages, texts = [reference.page(image) for image in PAGES], [reference.text(text) for text in TEXTS]
+    together = [page(PAGES[0]), TEXTS[0], page(PAGES[1]), page(PAGES[2]), TEXTS[1], page(PAGES[3])]
+    expected = [pages[0], texts[0], pages[1], pages[2], texts[1], pages[3]]
+    for side in (None, "document"):
+        found = encode(llm, together, input_type=side)
+        assert all(map(near, found, expected))
+        assert all(np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5) for rows in found)
+    assert all(near(encode(llm, [prompt])[0], rows) for prompt, rows in zip(together, expected, strict=True))
+    queries = [reference.query(text) for text in QUERIES]
+    assert all(map(near, encode(llm, QUERIES, input_type="query"), queries))
+    assert all(
+        near(encode(llm, [text], input_type="query")[0], rows) for text, rows in zip(QUERIES, queries, strict=True)
+    )
+    assert near(encode(llm, [page(PAGES[1])], input_type="query")[0], pages[1])
+
+
+def test_queries_are_scored_against_pages_as_the_processor_scores_them(both):
+    llm, reference = both
+    queries, pages = [reference.query(text) for text in QUERIES], [reference.page(image) for image in PAGES]
+    whole = reference.processor.score_retrieval(list(map(torch.tensor, queries)), list(map(torch.tensor, pages)))
+    documents = [{"image": image} for image in PAGES]
+    for text, row in zip(QUERIES, whole.tolist(), strict=True):
+        found = [output.outputs.score for output in llm.score(text, documents, use_tqdm=False)]
+        assert found == pytest.approx(row, abs=1e-4)
+    (found,) = llm.score(QUERIES[0], TEXTS[0], use_tqdm=False)
+    assert found.outputs.score == pytest.approx(maxsim(queries[0], reference.text(TEXTS[0])), abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("qwen")
+    reference = write("ColQwen2ForRetrieval", folder)
+    with LLM(str(folder), num_workers=1) as llm:
+        yield folder, reference, llm
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ({"prompt": "what?", **page(PAGES[0])}, "reads one image, or a text, and this prompt has an image and a text"),
+        (page([PAGES[0], PAGES[1]]), "this prompt has 2 images"),
+        ({"prompt": "<|image_pad|>"}, "there is no image"),
+        (page(picture(2, 900)), "cannot read these images"),
+        ("a" * 520, "maximum context length is 512"),
+    ],
+)
+def test_what_is_not_read_is_refused_and_costs_no_other(qwen, prompt, said):
+    _, reference, llm = qwen
+    found = llm.encode(
+        [page(PAGES[0]), prompt, TEXTS[0]], pooling_task="token_embed", use_tqdm=False, on_error="return"
+    )
+    assert [output.error is None for output in found] == [True, False, True]
+    assert isinstance(found[1].error, InvalidInputError)
+    assert said in str(found[1].error)
+    assert near(found[0].outputs.array, reference.page(PAGES[0]))
+
+
+def test_a_prompt_of_the_call_is_no_text_beside_an_image(qwen):
+    with pytest.raises(InvalidInputError, match="an image and a text"):
+        encode(qwen[2], [page(PAGES[0])], prompt="see: ")
+
+
+def test_what_stands_for_an_image_may_be_written(qwen):
+    _, reference, llm = qwen
+    marks = ["", "<|image_pad|>", "<|vision_start|><|image_pad|><|vision_end|>"]
+    found = encode(llm, [{"prompt": mark, **page(PAGES[0])} if mark else page(PAGES[0]) for mark in marks])
+    assert all(near(rows, reference.page(PAGES[0])) for rows in found)
+
+
+def test_a_message_is_an_image_or_what_it_says_whatever_template_the_model_was_made_with(qwen, load):
+    folder, reference, llm = qwen
+    contents = [[{"type": "image_url", "image_url": {"url": url_of(PAGES[0])}}], TEXTS[0]]
+    conversations = [{"messages": [{"role": "user", "content": content}]} for content in contents]
+    found = encode(llm, conversations)
+    assert near(found[0], reference.page(PAGES[0]))
+    assert near(found[1], reference.text(TEXTS[0]))
+    (query,) = encode(llm, [{"messages": [{"role": "user", "content": QUERIES[0]}]}], input_type="query")
+    assert near(query, reference.query(QUERIES[0]))
+    (written,) = encode(load(folder, chat_template="{{ messages[0]['content'] }}!"), conversations[1:])
+    assert near(written, reference.text(f"{TEXTS[0]}!"))
+
+
+@pytest.mark.parametrize("asked", [{"truncate_prompt_tokens": 9}, {"on_overflow": "truncate"}])
+def test_a_query_that_is_cut_keeps_what_is_put_behind_it(qwen, load, asked):
+    folder, reference, _ = qwen
+    llm = load(folder, max_model_len=30)
+    text = "abcdefghij" * 4
+    kept = asked.get("truncate_prompt_tokens", 30 - 11) - len("Ask: ")
+    (found,) = encode(llm, [text], input_type="query", **asked)
+    assert near(found, reference.query(text[:kept]))
+    with pytest.raises(InvalidInputError, match="30"):
+        encode(llm, [text], input_type="query")
+
+
+def closing(folder):
+    """Have the tokenizer put special tokens before and behind texts, as ModernBERT's does."""
+    path = str(folder / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(path)
+    ids = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
+    tokenizer.save(path)
+
+
+def test_what_is_put_behind_a_query_stands_before_the_tokens_that_end_a_text(tmp_path, load):
+    made = MADE["ColModernVBertForRetrieval"]()
+    model = build_retrieval("ColModernVBertForRetrieval", made)
+    write_vision_language(model, made, tmp_path)
+    closing(tmp_path)
+    reference = Reference("ColModernVBertForRetrieval", tmp_path, made, model)
+    llm = load(tmp_path)
+    expected = reference.processor.process_queries(text=[QUERIES[0]])["input_ids"][0].tolist()
+    assert (expected[0], expected[-1]) == (2, 3)
+    (found,) = llm.encode([QUERIES[0]], pooling_task="token_embed", input_type="query", use_tqdm=False)
+    assert found.prompt_token_ids == expected
+    assert near(found.outputs.array, reference.query(QUERIES[0]))
+    (bare,) = llm.encode(
+        [reference.text_ids(QUERIES[0])], pooling_task="token_embed", input_type="query", use_tqdm=False
+    )
+    assert bare.prompt_token_ids == expected
+    assert near(encode(llm, [page(PAGES[1])])[0], reference.page(PAGES[1]))
+    assert near(encode(llm, TEXTS[:1])[0], reference.text(TEXTS[0]))
+
+
+def test_a_tokenizer_that_begins_texts_does_not_begin_queries_twice(tmp_path, load):
+    """PaliGemma's puts its first token before texts, and the processor writes it before queries itself."""
+    reference = write("ColPaliForRetrieval", tmp_path)
+    path = str(tmp_path / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(path)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 3)])
+    tokenizer.save(path)
+    llm = load(tmp_path)
+    (query,) = encode(llm, QUERIES[:1], input_type="query")
+    assert near(query, reference.query(QUERIES[0]))
+    assert near(encode(llm, [page(PAGES[0])])[0], reference.page(PAGES[0]))
+    assert near(encode(llm, TEXTS[:1])[0], reference.text(f"<s>{TEXTS[0]}"))
+
+
+def test_tensors_of_older_files_are_found(qwen, tmp_path, load):
+    """Those of ``vlm.model``, and of a head that writes, which nothing here is computed with."""
+    folder, reference, _ = qwen
+    made = MADE["ColQwen2ForRetrieval"]()
+    write_vision_language(reference.model, made, tmp_path)
+    held = {
+        name.replace("vlm.", "vlm.model."): value for name, value in load_file(folder / "model.safetensors").items()
+    }
+    held["vlm.lm_head.weight"] = held["vlm.model.language_model.embed_tokens.weight"].clone()
+    save_file(held, tmp_path / "model.safetensors")
+    assert near(encode(load(tmp_path), [page(PAGES[0])])[0], reference.page(PAGES[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "reason"),
+    [
+        ("processor_config.json", {"query_prefix": 3}, "query_prefix must be text"),
+        ("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"}, "pad_token, which"),
+    ],
+)
+def test_files_that_do_not_say_how_a_query_is_written_are_told(tmp_path, load, name, said, reason):
+    tiny_vision_retrieval("ColQwen2ForRetrieval", tmp_path)
+    (tmp_path / name).write_text(json.dumps(said))
+    with pytest.raises(CheckpointError, match=reason):
+        load(tmp_path)
+
+
+def test_only_vectors_of_tokens_are_served(qwen):
+    llm = qwen[2]
+    with pytest.raises(InvalidInputError, match="Embedding API is not supported"):
+        llm.embed(["x"], use_tqdm=False)
+    with pytest.raises(InvalidInputError, match="does not support matryoshka"):
+        encode(llm, ["x"], pooling_params=PoolingParams(dimensions=4))
+
+
+def command(folder, *arguments):
+    """The vectors that ``millpond embed`` writes of one text, or of one file of an image."""
+    done = CliRunner().invoke(cli.app, ["embed", "-m", str(folder), "--task", "token_embed", *map(str, arguments)])
+    assert done.exit_code == 0, done.stderr
+    (line,) = map(json.loads, done.stdout.splitlines())
+    return np.array(line["embedding"], dtype=np.float32)
+
+
+def test_the_command_line_reads_pages_and_queries(qwen, tmp_path):
+    folder, reference, _ = qwen
+    PAGES[0].save(tmp_path / "page.png")
+    assert near(command(folder, "--image", tmp_path / "page.png"), reference.page(PAGES[0]))
+    assert near(command(folder, "--input-type", "query", QUERIES[0]), reference.query(QUERIES[0]))
