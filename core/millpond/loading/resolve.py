@@ -222,7 +222,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         classifier_activation=choose_activation(config, files, spec.num_labels or count_labels(config, files)),
         io_processor_plugin=plugin,
         inputs=options.inputs,
-        late_interaction=read_late_interaction(repository, config),
+        late_interaction=read_late_interaction(repository, config, spec.late_interaction),
         size_key=_size_key(registry, pooler),
         chat_template=None if published is None else published.chat_template,
         lengths=tuple(said),
