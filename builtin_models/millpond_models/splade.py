@@ -19,34 +19,44 @@ from millpond_models.layers.feed_forward import hidden_activation
 from millpond_models.layers.norm_head import HeadNorm
 from millpond_models.token_rows import EMBEDDINGS
 
-# The names of BERT, then of RoBERTa, ModernBERT, DistilBERT.
+# The names of BERT, then of RoBERTa and EuroBERT, ModernBERT, DistilBERT, DeBERTa.
 HEAD_NAMES: Sequence[tuple[str, str]] = (
     (r"cls\.predictions\.transform\.dense\.(weight|bias)", r"mlm.dense.\1"),
     (r"cls\.predictions\.transform\.LayerNorm\.(?:weight|gamma)", r"mlm.norm.weight"),
     (r"cls\.predictions\.transform\.LayerNorm\.(?:bias|beta)", r"mlm.norm.bias"),
+    (r"cls\.predictions\.transform\.layer_norm\.(weight|bias)", r"mlm.norm.\1"),
     (r"cls\.predictions\.decoder\.(weight|bias)", r"mlm.decoder.\1"),
     (r"cls\.predictions\.bias", r"mlm.decoder.bias"),
     (r"lm_head\.dense\.(weight|bias)", r"mlm.dense.\1"),
-    (r"lm_head\.layer_norm\.(weight|bias)", r"mlm.norm.\1"),
+    (r"lm_head\.(?:layer_norm|norm)\.(weight|bias)", r"mlm.norm.\1"),
     (r"lm_head\.decoder\.(weight|bias)", r"mlm.decoder.\1"),
-    (r"lm_head\.bias", r"mlm.decoder.bias"),
+    (r"lm_head\.(weight|bias)", r"mlm.decoder.\1"),
     (r"head\.dense\.(weight|bias)", r"mlm.dense.\1"),
     (r"head\.norm\.(weight|bias)", r"mlm.norm.\1"),
     (r"decoder\.(weight|bias)", r"mlm.decoder.\1"),
     (r"vocab_transform\.(weight|bias)", r"mlm.dense.\1"),
     (r"vocab_layer_norm\.(weight|bias)", r"mlm.norm.\1"),
     (r"vocab_projector\.(weight|bias)", r"mlm.decoder.\1"),
+    (r"lm_predictions\.lm_head\.dense\.(weight|bias)", r"mlm.dense.\1"),
+    (r"lm_predictions\.lm_head\.LayerNorm\.(weight|bias)", r"mlm.norm.\1"),
+    (r"lm_predictions\.lm_head\.bias", r"mlm.decoder.bias"),
 )
-MODERNBERT = "modernbert"
-OWN_ACTIVATION = ("bert", "distilbert")  # whose head has that of the layers; RoBERTa's has the exact GELU
+MODERNBERT, NOMIC, EUROBERT = "modernbert", "nomic_bert", "eurobert"
+OWN_ACTIVATION = (
+    "bert",
+    "deberta-v2",
+    "distilbert",
+    "ernie",
+)  # whose head has that of the layers; RoBERTa's has the exact GELU
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadForm:
-    """What of the head for masked tokens differs among models."""
+    """What of the head for masked tokens differs among models; ``transforms`` is whether more than the last map is."""
 
     activation: str
     eps: float
+    transforms: bool = True
     dense_bias: bool = True
     norm_bias: bool = True
     decoder_bias: bool = True
@@ -63,24 +73,35 @@ def head_form(config: CheckpointConfig) -> HeadForm:
             norm_bias=bool(config.get("norm_bias", False)),
             decoder_bias=bool(config.get("decoder_bias", True)),
         )
+    if kind == EUROBERT:
+        return HeadForm(activation="gelu", eps=1e-5, transforms=False, decoder_bias=bool(config.get("mlp_bias", False)))
+    if kind == NOMIC:  # published files name the activation of the gates
+        named = config.get("activation_function", "swiglu")
+        return HeadForm(
+            activation=config.get("hidden_act") or {"swiglu": "silu"}.get(named, "gelu"),
+            eps=float(config.get("layer_norm_eps", 1e-12)),
+        )
     own = config.get("hidden_act", "gelu") if kind in OWN_ACTIVATION else "gelu"
     return HeadForm(activation=own, eps=float(config.get("layer_norm_eps", 1e-12)))
 
 
 class MaskedHead(nn.Module):
-    """``decoder(norm(activation(dense(x))))``: hidden states to the logits of all tokens."""
+    """``decoder(norm(activation(dense(x))))``, or ``decoder(x)``: hidden states to the logits of all tokens."""
 
     def __init__(self, ctx: Context) -> None:
         super().__init__()
         config, form = ctx.config, head_form(ctx.config)
-        self.dense = Linear(ctx, config.hidden_size, config.hidden_size, bias=form.dense_bias)
-        self.activation = hidden_activation(form.activation)
-        self.norm = HeadNorm(config.hidden_size, form.eps, bias=form.norm_bias)
+        self.form = form
+        if form.transforms:
+            self.dense = Linear(ctx, config.hidden_size, config.hidden_size, bias=form.dense_bias)
+            self.activation = hidden_activation(form.activation)
+            self.norm = HeadNorm(config.hidden_size, form.eps, bias=form.norm_bias)
         self.decoder = Linear(ctx, config.hidden_size, config.vocab_size, bias=form.decoder_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """[num_rows, hidden] -> [num_rows, vocabulary]."""
-        logits: Tensor = self.decoder(self.norm(self.activation(self.dense(x))))
+        inner = self.norm(self.activation(self.dense(x))) if self.form.transforms else x
+        logits: Tensor = self.decoder(inner)
         return logits
 
 
