@@ -73,3 +73,9 @@ class LateInteraction:
     document: Side = field(default_factory=Side)
     expansion: Expansion | None = None
     dim: int | None = None
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that the files say of a query or a document; 0 where they say nothing."""
+        expanded = None if self.expansion is None else self.expansion.length
+        return max(filter(None, (self.query.length, self.document.length, expanded)), default=0)

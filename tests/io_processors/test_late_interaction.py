@@ -65,6 +65,12 @@ def pylate(folder, *, added=True, architecture="BertModel", **settings):
     return folder
 
 
+def limited(folder, most):
+    """With the file in which PyLate writes the most tokens of a document without its marker."""
+    change(folder / "sentence_bert_config.json", max_seq_length=most, do_lower_case=False)
+    return folder
+
+
 LAYOUTS = {
     "stanford": lambda folder: stanford(folder, dim=DIM),
     "stanford, attended": lambda folder: stanford(
@@ -84,6 +90,8 @@ LAYOUTS = {
     "pylate, attended": lambda folder: pylate(folder, attend_to_expansion_tokens=True, skiplist_words=["the", ","]),
     "pylate, prompts": lambda folder: pylate(folder, prompts={"query": "what is ", "document": "[D] it is "}),
     "pylate, rotary": lambda folder: pylate(folder, architecture="ModernBertModel", query_length=40),
+    "pylate, a maximum without the marker": lambda folder: limited(pylate(folder, document_length=20), 19),
+    "pylate, longer queries": lambda folder: limited(pylate(folder, query_length=30, document_length=24), 23),
     "pylate, not expanded": lambda folder: pylate(folder, do_query_expansion=False),
 }
 

@@ -68,11 +68,18 @@ def padding_id(config: CheckpointConfig) -> int:
     return value if isinstance(value, int) else 1
 
 
-def choose_length(said: list[Statement], *, positions: str, asked: int | None) -> Choice:
+def choose_length(said: list[Statement], *, positions: str, asked: int | None, of_sides: int = 0) -> Choice:
     """The maximum that counts: the caller's, else sentence-transformers', else the least of config and tokenizer.
 
     What config.json says of the training (``max_trained_positions``) is over all but the caller's, unless rotary
-    positions are stretched.
+    positions are stretched. Queries or documents of late interaction may be as long as their own files say, though the
+    rest states less: PyLate writes a maximum without their marker.
+
+    Args:
+        said: What the files state.
+        positions: The kind of positions of the architecture.
+        asked: What the caller asks for; None for nothing.
+        of_sides: The longest query or document that the files say; 0 for nothing.
 
     Raises:
         InvalidInputError: If the caller asks for more than the checkpoint states, or than the position table holds.
@@ -80,6 +87,9 @@ def choose_length(said: list[Statement], *, positions: str, asked: int | None) -
     table = min((s.value for s in said if s.key in TABLES), default=None)
     table = table if positions.startswith("absolute") else None
     chosen = _stated(said, with_tokenizer=positions.startswith("absolute"))
+    most = min((s.value for s in said if s.file == "config.json"), default=of_sides)
+    if min(of_sides, most) > chosen.value:
+        chosen = Choice(value=min(of_sides, most), origin="the length of queries and documents")
     trained = min((s.value for s in said if s.key == TRAINED), default=None)
     if trained is not None and chosen.value > trained:
         chosen = Choice(value=trained, origin=f"config.json ({TRAINED})")

@@ -209,6 +209,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     if spec.defaults:
         config = CheckpointConfig(spec.defaults).overridden(config.to_dict())
     said = state_lengths(repository, config, positions=spec.positions)
+    sides = read_late_interaction(repository, config, spec.late_interaction)
     pooler = merge_pooler(user, files, config, chosen, options.old_task)
     plugin = _plugin_of(registry, config, options.io_processor_plugin)
     _check_pooler(registry, pooler, tasks if plugin is None else (*tasks, "plugin"))
@@ -222,11 +223,16 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         classifier_activation=choose_activation(config, files, spec.num_labels or count_labels(config, files)),
         io_processor_plugin=plugin,
         inputs=options.inputs,
-        late_interaction=read_late_interaction(repository, config, spec.late_interaction),
+        late_interaction=sides,
         size_key=_size_key(registry, pooler),
         chat_template=None if published is None else published.chat_template,
         lengths=tuple(said),
-        max_model_len=choose_length(said, positions=spec.positions, asked=options.max_model_len),
+        max_model_len=choose_length(
+            said,
+            positions=spec.positions,
+            asked=options.max_model_len,
+            of_sides=0 if sides is None else sides.longest,
+        ),
         dtype=choose_dtype(options.dtype, config, repository),
     )
 
