@@ -8,6 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from millpond import LLM, cli
+from millpond.testing.phi3_vision import tiny_phi3_vision
 from millpond.testing.two_towers import tiny_two_towers
 from millpond_cli import ask
 
@@ -54,6 +55,14 @@ def test_files_are_named_by_arguments_lines_and_rows(model, files, expected, tmp
     done = embed("-m", model, "--image", "-i", rows, "--text-key", "file", "-o", tmp_path / "found.npy")
     assert done.exit_code == 0, done.stderr
     assert np.allclose(np.load(tmp_path / "found.npy"), expected, atol=1e-6)
+
+
+def test_a_model_that_reads_texts_with_images_takes_files_too(files, tmp_path):
+    folder = tiny_phi3_vision(tmp_path / "VLM2Vec-Full")
+    with LLM(str(folder), num_workers=1) as llm:
+        outputs = llm.embed([{"multi_modal_data": {"image": path}} for path in files], use_tqdm=False)
+    expected = np.stack([output.outputs.array for output in outputs])
+    assert np.allclose(vectors_of(embed("-m", folder, "--image", *files)), expected, atol=1e-6)
 
 
 def test_a_file_that_is_not_there_is_told(model, files, expected):
