@@ -64,9 +64,10 @@ def for_call(typed: Asking) -> dict[str, Any]:
         message = "--prompt and --prompt-name both say what stands before a text"
         raise CommandError(message, hint="give one of them", exit_code=USAGE)
     action = _on_overflow(typed)
+    asked = {"prompt": typed.prompt, "prompt_name": typed.prompt_name, "adapter": typed.adapter}
     if action == "truncate":
-        return {"prompt": typed.prompt, "prompt_name": typed.prompt_name, "truncate_prompt_tokens": -1}
-    return {"prompt": typed.prompt, "prompt_name": typed.prompt_name, "on_overflow": action}
+        return {**asked, "truncate_prompt_tokens": -1}
+    return {**asked, "on_overflow": action}
 
 
 def _on_overflow(typed: Asking) -> str | None:

@@ -108,6 +108,10 @@ def _matryoshka(it: dict[str, Any]) -> Iterator[str]:
     yield f"{sizes}, from {it['from']}"
 
 
+def _adapters(names: list[str]) -> Iterator[str]:
+    yield ", ".join(names)
+
+
 def _plugin(it: dict[str, Any]) -> str:
     return f"the plugin {it['plugin']}" + (f" ({it['distribution']})" if it["distribution"] else "")
 
@@ -183,6 +187,7 @@ FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]]], ...] = (
     ("max length", "max_model_len", _lengths),
     ("tokenizer", "tokenizer", _tokenizer),
     ("prompts", "prompts", _prompts),
+    ("adapters", "adapters", _adapters),
     ("similarity", "similarity", _as_it_is),
     ("dtype", "dtype", _dtype),
     ("weights", "weights", _weights),

@@ -297,6 +297,16 @@ class Asking:
         str | None,
         option("Prompt", "--prompt-name", metavar="NAME", help="The same by the name that the model gives it."),
     ] = None
+    adapter: Annotated[
+        str | None,
+        option(
+            "Prompt",
+            "--adapter",
+            metavar="NAME",
+            help="The adapter to compute with, of models that have one for each purpose; the prompt of that name goes "
+            "with it.",
+        ),
+    ] = None
     on_overflow: Annotated[
         str | None,
         option(

@@ -101,6 +101,7 @@ class _Looker:
         facts["max_model_len"] = attempt(self._lengths)
         facts["tokenizer"] = attempt(self._tokenizer)
         facts["prompts"] = attempt(self._prompts)
+        facts["adapters"] = attempt(self._adapters)
         facts["similarity"] = attempt(self._similarity)
         facts["dtype"] = attempt(self._dtype)
         facts["weights"] = attempt(self._weights)
@@ -190,6 +191,10 @@ class _Looker:
         found = prompts_of(self.repository.sentence_transformers, self.config)
         self.report.notes.extend(notes_on_prompts(found, pooling_file(self.repository)))
         return found
+
+    def _adapters(self) -> list[str] | None:
+        names = () if self.resolution is None else self.resolution.model_config().adapters
+        return [*names] or None
 
     def _similarity(self) -> str | None:
         if self.resolution is None or not set(self.resolution.tasks) & set(EMBEDDING):

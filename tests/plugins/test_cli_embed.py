@@ -188,6 +188,16 @@ def test_prompts_stand_before_texts(tmp_path):
     assert "seek" in done.stderr
 
 
+def test_an_adapter_computes_and_brings_its_prompt(tmp_path):
+    model = str(checkpoints.tiny("XLMRobertaModel", tmp_path / "model", position_embedding_type="rotary"))
+    with LLM(model) as llm:
+        expected = llm.embed("cat", adapter="retrieval.query", use_tqdm=False)[0].outputs.array
+    assert_close(vectors_of(embed("-m", model, "cat", "--adapter", "retrieval.query"))[0], expected)
+    done = embed("-m", model, "cat", "--adapter", "seek")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "'retrieval.query'" in done.stderr
+
+
 def test_a_text_that_is_too_long_is_embedded_in_pieces(tiny):
     with LLM(tiny) as llm:
         whole = llm.embed(LONG, on_overflow="chunk", use_tqdm=False)[0].outputs.array

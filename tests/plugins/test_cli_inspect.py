@@ -442,3 +442,11 @@ def test_control_characters_of_a_checkpoint_do_not_reach_the_terminal(folder):
     assert done.exit_code == 0
     assert "\x1b" not in done.stdout
     assert "\\x1b[31mquery" in done.stdout
+
+
+def test_adapters_are_named(tmp_path):
+    folder = checkpoints.tiny("XLMRobertaModel", tmp_path / "jina", position_embedding_type="rotary")
+    names = ["retrieval.query", "retrieval.passage", "separation", "classification", "text-matching"]
+    assert facts(folder)["adapters"] == names
+    assert f"  adapters      {', '.join(names)}\n" in inspect(folder).stdout
+    assert facts(checkpoints.tiny("BertModel", tmp_path / "bert"))["adapters"] is None
