@@ -30,6 +30,7 @@ class TiledImages(ImageReader):
 
     mark = re.compile(re.escape(MARK))
     chat_template: ClassVar[str | None] = MESSAGES
+    images_first: ClassVar[bool] = True
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
@@ -50,8 +51,10 @@ class TiledImages(ImageReader):
         return MARK
 
     def marked(self, text: str, number: int) -> str:
-        """Before the text, each with a blank behind it, as it was trained."""
-        return f"{MARK} " * number + text
+        """Before the text, but behind the token that begins it, each with a blank behind it, as it was trained."""
+        bos = "" if self.ctx.tokenizer is None else self.ctx.tokenizer.special_tokens.get("bos_token", "")
+        begin = bos if text.startswith(bos) else ""
+        return begin + f"{MARK} " * number + text.removeprefix(begin)
 
     def read(self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool) -> TextWithImages:
         """The tokens and features of a text.

@@ -35,11 +35,13 @@ class ImageReader(ABC):
 
     Attributes:
         mark: What stands for an image in a text.
+        images_first: Whether images stand before all texts, as ``marked`` puts them, unless a caller has marks for them.
         alone: Whether a prompt is one image, and no text beside: what is written around it is the reader's own.
         chat_template: How messages are written where neither caller nor checkpoint says; None for a line each.
     """
 
     mark: re.Pattern[str]
+    images_first: ClassVar[bool] = False
     alone: ClassVar[bool] = False
     chat_template: ClassVar[str | None] = None
 

@@ -7,7 +7,7 @@ from millpond.errors import InvalidInputError
 from millpond.image_reader import ImageReader
 from millpond.inputs import Content, ImagePart, PairItem, Prompt
 from millpond.params import PoolingParams
-from millpond_io.parts import cut, in_lines, is_marked
+from millpond_io.parts import Parts, cut, images_of, in_lines, is_marked, texts_of
 from millpond_io.pieces import WrittenPairs
 from millpond_io.render import Rendered, Renderer
 
@@ -50,19 +50,31 @@ class PairImages:
         """
         query, first = cut_to(encoder, pair.query or "", encoder.limits.query)
         document, second = cut_to(encoder, pair.document or "", encoder.limits.document)
-        text, stands = self._filled(encoder, query, document)
-        for number, stand in enumerate(stands, start=1):
-            text = text.replace(stand.text, stand.own or self.reader.placeholder(number))
-        images = {"image": [stand.image for stand in stands]}
-        prompt = Prompt(text=text, multi_modal_data=images, add_special_tokens=encoder.adds_special(text))
+        both = [(content,) if isinstance(content, str) else content for content in (query, document)]
+        before = self.reader.images_first and not any(is_marked(parts, self.reader) for parts in both)
+        text, images = (self._before if before else self._among)(encoder, both)
+        given = {"image": images}
+        prompt = Prompt(text=text, multi_modal_data=given, add_special_tokens=encoder.adds_special(text))
         (rendered,) = self.renderer.render([(self.renderer.check(prompt), params)])
         if isinstance(rendered, InvalidInputError):
             raise rendered
         return Rendered(rendered.input_ids, rendered.num_dropped_tokens + first + second, rendered.features)
 
-    def _filled(self, encoder: WrittenPairs, query: Content, document: Content) -> tuple[str, list[Stand]]:
+    def _before(self, encoder: WrittenPairs, both: Sequence[Parts]) -> tuple[str, list[object]]:
+        """The text of a pair with its images before all of it, and these in order."""
+        query, document = (in_lines(texts_of(parts)) for parts in both)
+        images = [image for parts in both for image in images_of(parts)]
+        return self.reader.marked("".join(encoder.write(query, document)), len(images)), images
+
+    def _among(self, encoder: WrittenPairs, both: Sequence[Parts]) -> tuple[str, list[object]]:
+        """The text of a pair with its images where they stand among its texts, and these in the order of the text."""
+        text, stands = self._filled(encoder, both)
+        for number, stand in enumerate(stands, start=1):
+            text = text.replace(stand.text, stand.own or self.reader.placeholder(number))
+        return text, [stand.image for stand in stands]
+
+    def _filled(self, encoder: WrittenPairs, both: Sequence[Parts]) -> tuple[str, list[Stand]]:
         """The text of a pair, and what stands in it for images, in the order of the text."""
-        both = [(content,) if isinstance(content, str) else content for content in (query, document)]
         said = "".join(part for parts in both for part in parts if isinstance(part, str))
         around = [chr(number) for number in PRIVATE if chr(number) not in said][:2]
         if len(around) < 2:  # noqa: PLR2004  one before and one behind

@@ -56,6 +56,8 @@ def marked(parts: Parts, reader: ImageReader | None) -> str:
     """
     if reader is None or is_marked(parts, reader):
         return in_lines(texts_of(parts))
+    if reader.images_first:
+        return reader.marked(in_lines(texts_of(parts)), len(images_of(parts)))
     numbers = count(1)
     return in_lines(part if isinstance(part, str) else reader.placeholder(next(numbers)) for part in parts)
 

@@ -347,9 +347,26 @@ def test_scores_are_of_the_pair_as_the_reranker_was_trained(tmp_path, load, tran
         assert found.outputs.score == pytest.approx(
             expected(f"question:where is it? \n \n passage:{document}"), abs=1e-5
         )
-    text = "<image> question:where is it? \n \n passage:"
-    (found,) = model.classify([prompt_of(text, [WIDE])], use_tqdm=False)
-    assert found.outputs.probs == pytest.approx([expected(text, [WIDE])], abs=1e-5)
+    seen = [
+        ("<image> question:where is it? \n \n passage:", [WIDE], parts(images=[WIDE])),
+        (
+            "<image> <image> question:where is it? \n \n passage:a mill",
+            [ONE, TALL],
+            parts("a mill", images=[ONE, TALL]),
+        ),
+    ]
+    for text, images, content in seen:
+        (found,) = model.score("where is it?", {"content": content}, use_tqdm=False)
+        assert found.outputs.score == pytest.approx(expected(text, images), abs=1e-5)
+    (found,) = model.classify([prompt_of(*seen[0][:2])], use_tqdm=False)
+    assert found.outputs.probs == pytest.approx([expected(*seen[0][:2])], abs=1e-5)
+
+
+def test_scores_of_vectors_are_their_cosine_and_images_stand_first(llm, plain):
+    content = parts("a mill", images=[WIDE])
+    (found,) = llm.score("where?", {"content": content}, use_tqdm=False)
+    expected = plain.vector("where?") @ plain.vector("<image> a mill", [WIDE])
+    assert found.outputs.score == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_command_line_reads_images(folder, plain, tmp_path):
