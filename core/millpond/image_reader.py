@@ -35,7 +35,7 @@ class ImageReader(ABC):
 
     Attributes:
         mark: What stands for an image in a text.
-        images_first: Whether images stand before all texts, as ``marked`` puts them, unless a caller has marks for them.
+        images_first: Whether images stand before all texts, as ``marked`` puts them, unless a caller marks places.
         alone: Whether a prompt is one image, and no text beside: what is written around it is the reader's own.
         chat_template: How messages are written where neither caller nor checkpoint says; None for a line each.
     """
