@@ -152,12 +152,14 @@ class Phi3Images(ImageReader):
     def crops(self) -> Crops:
         """How images become squares, as preprocessor_config.json says; read when the first image comes.
 
+        ``num_crops`` among the keys of config.json, where ``hf_overrides`` puts it, counts more.
+
         Raises:
             CheckpointError: If it says what cannot be done.
         """
         folder = Repository(self.ctx.model.model, Path(self.ctx.model.path), self.ctx.model.source).transformer_path
         said = read_object(folder / SETTINGS)
-        most = said.get("num_crops", 1)
+        most = self.ctx.config.get("num_crops", said.get("num_crops", 1))
         if isinstance(most, bool) or not isinstance(most, int) or most < 1:
             message = f"{folder / SETTINGS}: num_crops must be a positive number of squares; got {most!r}"
             raise CheckpointError(message)

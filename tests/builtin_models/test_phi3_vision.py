@@ -225,6 +225,13 @@ def test_the_shape_in_the_files_is_taken(tmp_path, load, num_crops, change):
         assert difference(found, reference.hidden(*case)) < 1e-4
 
 
+def test_the_most_squares_may_be_said_by_an_override(tmp_path, load):
+    fewer = load(tiny_phi3_vision(tmp_path / "fewer", num_crops=1))
+    overridden = load(tiny_phi3_vision(tmp_path / "more"), hf_overrides={"num_crops": 1})
+    prompt = prompt_of(*CASES[0])
+    assert np.array_equal(hidden_of(overridden, [prompt])[0], hidden_of(fewer, [prompt])[0])
+
+
 def test_every_image_stands_where_its_number_is(model, load):
     folder, reference = model
     prompt = {"prompt": "one <|image_2|> two <|image_1|>", "multi_modal_data": {"image": [WIDE, TALL]}}
