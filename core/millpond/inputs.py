@@ -25,6 +25,7 @@ OF_CHATS = (
     "add_special_tokens",
 )
 BUDGET = "template_budget"  # beside a template that somebody else wrote
+PREFIX = "prefix"  # beside messages, what a text would have before it
 EXTRAS = frozenset({"multi_modal_data", "mm_processor_kwargs", "multi_modal_uuids", "cache_salt"})
 
 
@@ -78,6 +79,8 @@ class Conversation:
         add_generation_prompt: Whether the template opens an answer.
         continue_final_message: Whether the last message is left open.
         add_special_tokens: Whether special tokens are added to those that the template writes.
+        prefix: What the model reads before, such as an instruction: a message of the system where the template takes
+            one, else text before what is written.
     """
 
     messages: tuple[object, ...]
@@ -87,6 +90,7 @@ class Conversation:
     add_generation_prompt: bool = False
     continue_final_message: bool = False
     add_special_tokens: bool = False
+    prefix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -272,7 +276,7 @@ def _parse_mapping(item: Mapping[str, object]) -> Prompt:
         for key in item.keys()
         - EXTRAS
         - {*CONTENTS}
-        - ({*OF_CHATS, BUDGET} if given == ["messages"] else {"add_special_tokens"})
+        - ({*OF_CHATS, BUDGET, PREFIX} if given == ["messages"] else {"add_special_tokens"})
     )
     if unknown:
         known = ", ".join([*CONTENTS, "add_special_tokens", *sorted(EXTRAS)])
@@ -321,6 +325,10 @@ def _conversation(item: Mapping[str, object]) -> Conversation:
     if budget is not None and not isinstance(budget, TemplateBudget):
         message = f"'{BUDGET}' must be a TemplateBudget; got {type(budget).__name__}"
         raise InvalidInputError(message, parameter=BUDGET)
+    prefix = item.get(PREFIX) or ""
+    if not isinstance(prefix, str):
+        message = f"'{PREFIX}' must be a str; got {type(prefix).__name__}"
+        raise InvalidInputError(message, parameter=PREFIX)
     flags = {name: item.get(name) or False for name in OF_CHATS[2:]}
     wrong = next((name for name, value in flags.items() if not isinstance(value, bool)), None)
     if wrong is not None:
@@ -334,4 +342,5 @@ def _conversation(item: Mapping[str, object]) -> Conversation:
         add_generation_prompt=flags["add_generation_prompt"] is True,
         continue_final_message=flags["continue_final_message"] is True,
         add_special_tokens=flags["add_special_tokens"] is True,
+        prefix=prefix,
     )

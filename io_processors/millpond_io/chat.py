@@ -62,12 +62,27 @@ class Conversations:
         """
         messages = [self._message(message, place) for place, message in enumerate(conversation.messages)]
         self._check(conversation)
-        text = self.text_of(conversation, messages)
+        text = self._with_prefix(conversation, messages)
         if conversation.continue_final_message:
             text = _opened(text, messages[-1].texts)
         images = [image for message in messages for image in message.images]
         special = conversation.add_special_tokens or not self.has_template(conversation)
         return Prompt(text=text, multi_modal_data={"image": images} if images else None, add_special_tokens=special)
+
+    def _with_prefix(self, conversation: Conversation, messages: Sequence[Message]) -> str:
+        """What is written of messages and of what the model reads before them."""
+        prefix = conversation.prefix
+        if prefix and self.has_template(conversation):
+            said = Message({"role": "system", "content": prefix}, [prefix])
+            try:
+                text = self.text_of(conversation, [said, *messages])
+            except InvalidInputError:  # it takes no such message, or fails on the others, and then does so again
+                text = ""
+            if prefix.strip() in text:
+                return text
+        text = self.text_of(conversation, messages)
+        first = self.special.get("bos_token") or ""
+        return f"{first}{prefix}{text.removeprefix(first)}" if prefix and text.startswith(first) else prefix + text
 
     def text_of(self, conversation: Conversation, messages: Sequence[Message]) -> str:
         """What is written of messages; nothing of their images."""

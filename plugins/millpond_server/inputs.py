@@ -59,7 +59,12 @@ def check_images(count: int, limits: Limits, *, parameter: str) -> None:
 def _images_of(conversation: Any) -> int:
     """How many parts of a conversation's messages are images."""
     contents = [message.get("content") for message in conversation if isinstance(message, dict)]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return sum(images_among(content) for content in contents)
+
+
+def images_among(content: Any) -> int:
+    """How many parts of a content are images."""
+    parts = content if isinstance(content, list) else []
     return sum(isinstance(part, dict) and str(part.get("type")).startswith("image") for part in parts)
 
 
@@ -102,12 +107,17 @@ def read_inputs(given: Any, limits: Limits, llm: AsyncLLM, *, parameter: str = "
 
 def image_prompt(given: str) -> dict[str, Any]:
     """The prompt of an image, by its URL, or as base64 alone, as Jina's clients send it."""
-    return {"multi_modal_data": {"image": given if ":" in given[:LONGEST_SCHEME] else f"{BASE64}{given}"}}
+    return {"multi_modal_data": {"image": url_of(given)}}
+
+
+def url_of(given: str) -> str:
+    """The URL of an image that is given by its URL, or as base64 alone."""
+    return given if ":" in given[:LONGEST_SCHEME] else f"{BASE64}{given}"
 
 
 def is_image(prompt: Any) -> bool:
     """Whether a prompt holds an image."""
-    return isinstance(prompt, dict) and "multi_modal_data" in prompt
+    return isinstance(prompt, dict) and ("multi_modal_data" in prompt or _images_of(prompt.get("messages") or ()) > 0)
 
 
 def _is_ids(items: list[Any]) -> bool:

@@ -18,6 +18,8 @@ class ScoringOptions(TextOptions):
         max_tokens_per_doc: Cut documents to so many tokens; 0 for no limit.
         instruction: What a reranker that takes instructions is to judge by.
         chat_template_kwargs: Further variables of the model's template.
+        mixed: What becomes of a text with an image, for models that read one or the other: refused, or the mean of
+            both vectors.
     """
 
     use_activation: bool | None = None
@@ -25,6 +27,7 @@ class ScoringOptions(TextOptions):
     max_tokens_per_doc: Count = 0
     instruction: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    mixed: Literal["error", "mean"] | None = None
 
     def of_pairs(self) -> dict[str, Any]:
         """What of this ``AsyncLLM.score`` takes beside the options of every call."""
@@ -91,7 +94,7 @@ class RerankRequest(ScoringOptions):
 
     Attributes:
         query: The query.
-        documents: Texts, or objects that hold a text.
+        documents: Texts, or objects that hold a text, an image, or a content of both.
         top_n: Keep so many; all where it is 0 or not given.
         return_documents: Whether documents are told with their scores.
         rank_fields: The fields of a document that are read, of those that are objects.
@@ -105,9 +108,9 @@ class RerankRequest(ScoringOptions):
 
 
 class Document(BaseModel):
-    """A document as it was given."""
+    """A document as it was given: its text, and its parts where it came as a content of such."""
 
-    text: str
+    text: str | None = None
     multi_modal: Any = None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from millpond import AsyncLLM, PoolingParams
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
-from millpond_server.inputs import check_images, image_prompt, is_image, read_inputs
+from millpond_server.inputs import check_images, image_prompt, images_among, is_image, read_inputs, url_of
 from millpond_server.protocol.cohere import CohereEmbedRequest
 from millpond_server.protocol.scoring import RerankRequest
 from millpond_server.purposes import purpose
@@ -94,32 +94,56 @@ def _answer(
 
 def _prompts(request: CohereEmbedRequest, llm: AsyncLLM) -> list[Any]:
     """The texts, images, or contents of a body as prompts."""
-    if request.texts:
-        return list(request.texts)
     sees = "image" in llm.model_config.modalities
     if request.images and not sees:
         raise ApiError(400, "this model reads text alone, and the request has images", parameter="images")
+    if reads_both(llm):
+        contents = [*(request.texts or ()), *([image_part(url_of(image))] for image in request.images or ())]
+        contents += [_parts(item, place, sees=True) for place, item in enumerate(request.inputs or ())]
+        return [{"messages": [{"role": "user", "content": content}]} for content in contents]
+    if request.texts:
+        return list(request.texts)
     if request.images:
         return [image_prompt(image) for image in request.images]
-    return [_prompt(item, place, sees=sees) for place, item in enumerate(request.inputs or ())]
+    return [_prompt(_parts(item, place, sees=sees)) for place, item in enumerate(request.inputs or ())]
 
 
-def _prompt(item: dict[str, Any], place: int, *, sees: bool) -> Any:
-    """A content of texts as one text; with an image, where the model reads such, as a prompt with both."""
-    parts = item.get("content")
-    if not isinstance(parts, list) or not parts:
+def reads_both(llm: AsyncLLM) -> bool:
+    """Whether the model reads texts with images in one sequence: it is trained on conversations then."""
+    return llm.model_config.image_reader is not None
+
+
+def image_part(url: str) -> dict[str, Any]:
+    """An image as a part of a message."""
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _parts(item: dict[str, Any], place: int, *, sees: bool) -> list[dict[str, Any]]:
+    """The content of one of ``inputs`` as parts of a message.
+
+    Raises:
+        ApiError: 400 if it has none, or holds what the model does not read.
+    """
+    given = item.get("content")
+    if not isinstance(given, list) or not given:
         message = f"inputs[{place}] must have a `content`, a list of parts"
         raise ApiError(400, message, parameter="inputs", reason="invalid")
-    images = [found for part in parts if sees and (found := _image_of(part)) is not None]
-    texts = [_text_of(part) for part in parts if not sees or _image_of(part) is None]
-    if not all(isinstance(text, str) for text in texts):
-        kinds = "text, each with a `text`, and image_url alone" if sees else "text alone, each with a `text`"
-        message = f"inputs[{place}]: this model reads parts of the type {kinds}"
-        raise ApiError(400, message, parameter="inputs", reason="invalid")
-    text = "\n".join(map(str, texts))
-    if not images:
-        return text
-    return {"prompt": text, "multi_modal_data": {"image": images}}
+    parts: list[dict[str, Any]] = []
+    for part in given:
+        url, text = _image_of(part) if sees else None, _text_of(part)
+        if url is None and not isinstance(text, str):
+            kinds = "text, each with a `text`, and image_url alone" if sees else "text alone, each with a `text`"
+            message = f"inputs[{place}]: this model reads parts of the type {kinds}"
+            raise ApiError(400, message, parameter="inputs", reason="invalid")
+        parts.append({"type": "text", "text": text} if url is None else image_part(url))
+    return parts
+
+
+def _prompt(parts: list[dict[str, Any]]) -> Any:
+    """Parts as one text; with an image, as a prompt with both."""
+    text = "\n".join(part["text"] for part in parts if part["type"] == "text")
+    images = [part["image_url"]["url"] for part in parts if part["type"] != "text"]
+    return {"prompt": text, "multi_modal_data": {"image": images}} if images else text
 
 
 def _text_of(part: Any) -> Any:
@@ -135,6 +159,20 @@ def _image_of(part: Any) -> str | None:
     return url if isinstance(url, str) else None
 
 
+def _check(prompts: list[Any], request: CohereEmbedRequest, llm: AsyncLLM, call: Call) -> None:
+    """Refuse more texts, contents or images than a request may hold, before any is read."""
+    limits = call.settings.limits
+    if len(prompts) > limits.inputs:
+        message = f"the request holds {len(prompts)} inputs; their number is limited to {limits.inputs}"
+        raise ApiError(413, message, parameter="inputs", reason="inputs")
+    contents = [item.get("content") for item in request.inputs or ()]
+    texts = [*(request.texts or ()), *("\n".join(filter(None, map(_text_of, parts or ()))) for parts in contents)]
+    if texts:
+        read_inputs(texts, limits, llm, parameter="texts")
+    count = len(request.images or ()) + sum(map(images_among, contents))
+    check_images(count, limits, parameter="images" if request.images else "inputs")
+
+
 async def _vectors(
     prompts: list[Any], request: CohereEmbedRequest, llm: AsyncLLM, call: Call
 ) -> tuple[list[Array], list[int]]:
@@ -145,10 +183,11 @@ async def _vectors(
         if request.truncate == "START":
             options["tokenization_kwargs"] = {"truncation_side": "left"}
     options |= purpose(request.input_type, llm)
-    texts = [prompt for prompt in prompts if not is_image(prompt)]
-    if texts:
-        read_inputs(texts, call.settings.limits, llm, parameter="texts")
-    check_images(len(prompts) - len(texts), call.settings.limits, parameter="images")
+    _check(prompts, request, llm, call)
+    if reads_both(llm) and "prompt_name" in options:
+        prefix = llm.model_config.prompts[options.pop("prompt_name")]
+        prompts = [{**prompt, "prefix": prefix} for prompt in prompts]
+        options["prompt"] = ""
     outputs = await llm.embed(
         prompts,
         pooling_params=PoolingParams(dimensions=request.output_dimension, extra_kwargs=mixed(request.mixed)),

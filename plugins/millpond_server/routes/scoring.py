@@ -5,16 +5,18 @@ from typing import Any
 
 from millpond import AsyncLLM, PoolingParams, ScoringRequestOutput
 from millpond_server.call import Call
+from millpond_server.contents import check_images_of, content_of, side_of, told
 from millpond_server.errors import ApiError
 from millpond_server.protocol.embeddings import usage_of
 from millpond_server.protocol.scoring import RerankRequest, ScoreRequest, ScoringOptions
+from millpond_server.routes.embeddings import mixed
 from millpond_server.settings import Limits
 
 
 async def score(request: ScoreRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """The score of each pair."""
     queries, documents = request.sides
-    outputs = await scored(queries, documents, request, llm, call)
+    outputs = await scored(side_of(queries), side_of(documents), request, llm, call)
     return {
         "id": call.id("score"),
         "object": "list",
@@ -29,14 +31,15 @@ async def score(request: ScoreRequest, llm: AsyncLLM, call: Call) -> dict[str, A
 
 async def rerank(request: RerankRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """The documents, those that fit the query best first."""
-    documents = request.documents if isinstance(request.documents, list) else [request.documents]
-    texts = [document_text(document, request.rank_fields) for document in documents]
-    outputs = await scored(request.query, texts, request, llm, call)
+    given = request.documents if isinstance(request.documents, list) else [request.documents]
+    documents = [content_of(document, request.rank_fields) for document in given]
+    _check_documents(documents)
+    outputs = await scored(content_of(request.query), documents, request, llm, call)
     results: list[dict[str, Any]] = []
     for place in ranked(outputs)[: request.top_n or len(outputs)]:
         result: dict[str, Any] = {"index": place, "relevance_score": outputs[place].outputs.score}
         if request.return_documents:
-            result["document"] = {"text": texts[place], "multi_modal": None}
+            result["document"] = told(documents[place])
         results.append(result)
     tokens = _tokens(outputs)
     return {
@@ -57,10 +60,11 @@ async def scored(
 ) -> list[ScoringRequestOutput]:
     """The scores of two sides, of which there may not be too many."""
     check_sides(call.settings.limits, queries=queries, documents=documents)
+    check_images_of((queries, documents), call.settings.limits)
     return await llm.score(
         queries,
         documents,
-        pooling_params=PoolingParams(use_activation=request.use_activation),
+        pooling_params=PoolingParams(use_activation=request.use_activation, extra_kwargs=mixed(request.mixed)),
         priority=request.priority + call.priority,
         **request.of_pairs(),
         **request.options(),
@@ -84,26 +88,15 @@ def ranked(outputs: Sequence[ScoringRequestOutput]) -> list[int]:
     return sorted(range(len(outputs)), key=lambda place: -outputs[place].outputs.score)
 
 
-def document_text(document: Any, rank_fields: Sequence[str] | None = None) -> str:
-    """The text of a document: itself, the text that it holds, or the fields that are to be read, a line each.
+def _check_documents(documents: Sequence[Any]) -> None:
+    """Refuse documents that are neither texts nor objects.
 
     Raises:
-        ApiError: If it has none.
+        ApiError: 400.
     """
-    if isinstance(document, str):
-        return document
-    if isinstance(document, dict):
-        if rank_fields:
-            return "\n".join(f"{name}: {document[name]}" for name in rank_fields if name in document)
-        if isinstance(document.get("text"), str):
-            return str(document["text"])
-        content = document.get("content")
-        if isinstance(content, list):
-            parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
-            if parts and len(parts) == len(content) and all(isinstance(part, str) for part in parts):
-                return "\n".join(map(str, parts))
-    message = "a document must be a text, an object with a `text`, or one with a `content` of parts of text"
-    raise ApiError(400, message, parameter="documents", reason="invalid")
+    if not all(isinstance(document, str | dict) for document in documents):
+        message = "a document must be a text, or an object with a `text`, an `image` or a `content` of parts"
+        raise ApiError(400, message, parameter="documents", reason="invalid")
 
 
 def _tokens(outputs: Sequence[ScoringRequestOutput]) -> int:

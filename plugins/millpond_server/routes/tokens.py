@@ -1,32 +1,76 @@
 """``POST /tokenize`` and ``POST /detokenize``: what a model's tokenizer makes of text, and of ids."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from millpond import AsyncLLM
+from millpond import AsyncLLM, PoolingParams
 from millpond.loading.tokenizer import Tokenizer
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
+from millpond_server.inputs import prompts_of
 from millpond_server.protocol.tokens import DetokenizeRequest, TokenizeRequest
 from millpond_server.tokenising import aside, check_count, check_size
 
+TASKS = ("embed", "token_embed", "classify", "token_classify")  # whose processors write conversations
+
 
 async def tokenize(request: TokenizeRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
-    """The tokens of a text, also of one that is longer than the model reads."""
+    """The tokens of a text, also of one that is longer than the model reads; or of a conversation."""
     tokenizer = _tokenizer(llm)
-    check_size([request.prompt], call.settings.limits, "prompt")
-
-    def work() -> tuple[list[int], list[str | None] | None]:
-        (encoding,) = tokenizer.encode_batch([request.prompt], add_special_tokens=request.add_special_tokens)
-        ids = encoding.ids
-        return ids, [tokenizer.backend.id_to_token(token) for token in ids] if request.return_token_strs else None
-
-    ids, strings = await aside(work)
+    if request.messages is None:
+        ids = await _of_text(request.prompt or "", request, tokenizer, call)
+    else:
+        ids = await _of_conversation(request, llm, call)
     return {
         "count": len(ids),
         "max_model_len": llm.model_config.max_model_len,
         "tokens": ids,
-        "token_strs": strings,
+        "token_strs": await aside(_spelled, tokenizer, ids) if request.return_token_strs else None,
     }
+
+
+def _spelled(tokenizer: Tokenizer, ids: list[int]) -> list[str | None]:
+    """Tokens as the vocabulary spells them."""
+    return [tokenizer.backend.id_to_token(token) for token in ids]
+
+
+async def _of_text(text: str, request: TokenizeRequest, tokenizer: Tokenizer, call: Call) -> list[int]:
+    check_size([text], call.settings.limits, "prompt")
+
+    def work() -> list[int]:
+        (encoding,) = tokenizer.encode_batch([text], add_special_tokens=request.add_special_tokens is not False)
+        return encoding.ids
+
+    return await aside(work)
+
+
+async def _of_conversation(request: TokenizeRequest, llm: AsyncLLM, call: Call) -> list[int]:
+    """The tokens that the model would be given."""
+    prompts = prompts_of(request.conversation, call.settings.limits, llm)
+    check_size(["".join(map(str, _texts_in(request.messages or [])))], call.settings.limits, "messages")
+    pipeline, task = llm.pipeline, next((task for task in TASKS if task in llm.supported_tasks), None)
+    params = PoolingParams(prompt="", on_overflow="chunk" if task == TASKS[0] else None)
+
+    def work() -> list[int]:
+        processor, items = pipeline.split(prompts, params, task)
+        (job,) = pipeline.prepare(processor, [0], items)
+        if job.error is not None:
+            raise job.error
+        first = job.requests[0]
+        ids: list[int] = (first.input_ids if first.whole is None else first.whole).tolist()
+        return ids
+
+    if len(prompts) != 1:
+        raise ApiError(400, "messages must be one conversation", parameter="messages", reason="invalid")
+    return await aside(work)
+
+
+def _texts_in(messages: list[Any]) -> Iterator[Any]:
+    """The texts of a conversation."""
+    for message in messages:
+        content = message.get("content") if isinstance(message, dict) else None
+        parts = content if isinstance(content, list) else [content]
+        yield from (part.get("text", "") if isinstance(part, dict) else part or "" for part in parts)
 
 
 async def detokenize(request: DetokenizeRequest, llm: AsyncLLM, call: Call) -> dict[str, str]:

@@ -1,0 +1,281 @@
+"""Images over HTTP where scores are asked for, and in texts of a vision-language model: the numbers of ``LLM``."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import transformers
+from PIL import Image
+
+from millpond import LLM, PoolingParams
+from millpond.testing.two_towers import tiny_two_towers
+from millpond.testing.vision_language import qwen_vl, randomised, write_vision_language
+
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+MEAN = PoolingParams(extra_kwargs={"mixed": "mean"})
+
+
+def encoded(image=PICTURE):
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+URL = f"data:image/png;base64,{encoded()}"
+IMAGE = {"type": "image_url", "image_url": {"url": URL}}
+TEXT = {"type": "text", "text": "water"}
+BOTH = {"content": [TEXT, IMAGE]}
+DOCUMENTS = ["a mill", {"image": URL}, {"text": "a pond"}, {"image": encoded()}, {"content": [IMAGE]}]
+OFFLINE = ["a mill", {"image": PICTURE}, "a pond", {"image": PICTURE}, {"image": PICTURE}]
+
+
+def scores(llm, query, documents, params=None):
+    outputs = llm.score(query, documents, pooling_params=params, use_tqdm=False)
+    return pytest.approx([output.outputs.score for output in outputs], abs=1e-5)
+
+
+def close(found, expected):
+    np.testing.assert_allclose(np.array(found), np.array(expected), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    return tiny_two_towers("CLIPModel", tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def clip(clip_folder):
+    with LLM(str(clip_folder), num_workers=1) as llm:
+        yield llm
+
+
+@pytest.fixture(scope="module")
+def clip_http(serving, clip_folder):
+    with serving(str(clip_folder), "--max-images", "4") as running, running.client() as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+def qwen_folder(tmp_path_factory):
+    made = qwen_vl("qwen2_vl")
+    model = randomised(transformers.Qwen2VLForConditionalGeneration(transformers.Qwen2VLConfig(**made.config)))
+    folder = write_vision_language(model, made, tmp_path_factory.mktemp("qwen"))
+    settings = '{"prompts": {"query": "Find it. ", "document": ""}}'
+    (folder / "config_sentence_transformers.json").write_text(settings)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def qwen(qwen_folder):
+    with LLM(str(qwen_folder), num_workers=1) as llm:
+        yield llm
+
+
+@pytest.fixture(scope="module")
+def qwen_http(serving, qwen_folder):
+    with serving(str(qwen_folder), "--max-images", "4") as running, running.client() as http:
+        yield http
+
+
+def posted(http, path, status=200, **body):
+    answer = http.post(path, json=body)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+# --- scores -----------------------------------------------------------------------------------------------------------
+
+
+def test_score(clip_http, clip):
+    expected = scores(clip, "water", OFFLINE)
+    for path in ("/score", "/v1/score"):
+        for left, right in (("queries", "documents"), ("data_1", "data_2"), ("text_1", "text_2")):
+            body = posted(clip_http, path, **{left: "water", right: DOCUMENTS})
+            assert [item["score"] for item in body["data"]] == expected
+    tokens = [output.num_prompt_tokens for output in clip.score("water", OFFLINE, use_tqdm=False)]
+    assert body["usage"]["prompt_tokens"] == sum(tokens)
+    body = posted(clip_http, "/score", queries={"content": [IMAGE]}, documents="a mill")
+    assert [item["score"] for item in body["data"]] == scores(clip, {"image": PICTURE}, "a mill")
+    body = posted(clip_http, "/score", queries=["a", {"image": URL}], documents=[{"image": URL}, "b"])
+    expected = scores(clip, ["a", {"image": PICTURE}], [{"image": PICTURE}, "b"])
+    assert [item["score"] for item in body["data"]] == expected
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank", "/jina/v1/rerank", "/cohere/v2/rerank"])
+def test_rerank(clip_http, clip, path):
+    expected = scores(clip, "water", OFFLINE).expected
+    body = posted(clip_http, path, query="water", documents=DOCUMENTS, return_documents=True)
+    places = sorted(range(5), key=lambda place: -expected[place])
+    close([item["relevance_score"] for item in body["results"]], sorted(expected, reverse=True))
+    by_place = {item["index"]: item for item in body["results"]}
+    assert [expected[item["index"]] for item in body["results"]] == pytest.approx([expected[p] for p in places])
+    told = [by_place[place]["document"] for place in range(5)]
+    assert [document["text"] for document in told] == ["a mill", None, "a pond", None, None]
+    parts = [document["multi_modal"] for document in told]
+    assert parts[0] is parts[2] is None
+    assert parts[1] == parts[4] == [IMAGE]
+    assert parts[3][0]["image_url"]["url"].endswith(encoded())
+    best = posted(clip_http, path, query="water", documents=DOCUMENTS, top_n=2, return_documents=False)
+    assert [set(item) for item in best["results"]] == [{"index", "relevance_score"}] * 2
+
+
+def test_a_query_may_be_an_image(clip_http, clip):
+    for query in ({"image": URL}, {"content": [IMAGE]}):
+        body = posted(clip_http, "/rerank", query=query, documents=["a mill"])
+        assert [item["relevance_score"] for item in body["results"]] == scores(clip, {"image": PICTURE}, "a mill")
+
+
+def test_a_text_and_an_image_in_one_document(clip_http, clip):
+    body = posted(clip_http, "/rerank", 400, query="a", documents=["b", BOTH])
+    assert "document: CLIP accepts text-only or image-only inputs" in body["error"]["message"]
+    assert body["error"]["param"] == "data_2"
+    pil = {"content": [TEXT, {"type": "image_pil", "image_pil": PICTURE}]}
+    body = posted(clip_http, "/rerank", query="a", documents=[BOTH], mixed="mean")
+    assert [item["relevance_score"] for item in body["results"]] == scores(clip, "a", pil, MEAN)
+    assert body["results"][0]["document"] == {"text": "water", "multi_modal": [TEXT, IMAGE]}
+    body = posted(clip_http, "/score", queries="a", documents=[BOTH], mixed="mean")
+    assert [item["score"] for item in body["data"]] == scores(clip, "a", pil, MEAN)
+
+
+def test_all_images_of_a_request_are_counted(clip_http, qwen_http):
+    none = {"image": "data:image/png;base64,AAAA"}
+    parts = {"content": [{"type": "image_url", "image_url": {"url": none["image"]}}] * 3}
+    for path, body in (
+        ("/rerank", {"query": "a", "documents": [none] * 5}),
+        ("/rerank", {"query": none, "documents": [none] * 4}),
+        ("/v1/rerank", {"query": "a", "documents": [parts, parts]}),
+        ("/score", {"queries": [none] * 2, "documents": [parts, none]}),
+        ("/v2/embed", {"inputs": [parts, parts]}),
+        ("/tokenize", {"messages": [{"role": "user", **parts}] * 2}),
+        ("/pooling", {"messages": [{"role": "user", **parts}] * 2}),
+        ("/v1/represent", {"messages": [{"role": "user", **parts}] * 2, "representations": [{"task": "embed"}]}),
+    ):
+        for http in (clip_http, qwen_http):
+            answer = posted(http, path, 413, **body)
+            assert "images; a request may hold 4" in answer["error"]["message"], path
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://169.254.169.254/latest/meta-data/", "may not be fetched from the host '169.254.169.254'"),
+        ("file:///etc/passwd", "the file may not be read"),
+        ("data:image/png;base64,AAAA", "damaged, or none of"),
+        ("/etc/passwd", "must begin with data:image"),
+    ],
+)
+def test_nothing_else_is_read_or_fetched(clip_http, url, said):
+    document = {"content": [{"type": "image_url", "image_url": {"url": url}}]}
+    for kind in ("image_url", "image_pil"):
+        document = {"content": [{"type": kind, kind: url}]}
+        answer = posted(clip_http, "/rerank", 400, query="a", documents=["b", document])
+        assert said in answer["error"]["message"]
+        answer = posted(clip_http, "/score", 400, queries=document, documents="b")
+        assert said in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("document", [7, None, [], {}, {"image": 7}, {"content": []}, {"content": [7]}, {"title": "a"}])
+def test_what_is_no_document_is_refused(clip_http, document):
+    posted(clip_http, "/rerank", 400, query="a", documents=["b", document])
+    posted(clip_http, "/score", 400, queries="a", documents=["b", document])
+
+
+def test_a_model_of_text_refuses_images(minilm_server):
+    with minilm_server.client() as http:
+        for path, body in (
+            ("/rerank", {"query": "a", "documents": ["b", {"image": URL}]}),
+            ("/v2/rerank", {"query": "a", "documents": [BOTH]}),
+            ("/score", {"queries": "a", "documents": {"content": [IMAGE]}}),
+        ):
+            message = posted(http, path, 400, **body)["error"]["message"]
+            assert "MultiModalParam is not supported for BertModel" in message
+        documents = [{"text": "b", "image": "b.png"}, {"content": [TEXT]}, {"content": "c"}]
+        body = posted(http, "/rerank", query="a", documents=documents)
+        told = {item["index"]: item["document"] for item in body["results"]}
+        assert told[0] == {"text": "b", "multi_modal": None}
+        assert told[1] == {"text": "water", "multi_modal": [TEXT]}
+        assert told[2] == {"text": "c", "multi_modal": None}
+
+
+# --- texts with images ------------------------------------------------------------------------------------------------
+
+
+def message(*parts, role="user"):
+    return [{"role": role, "content": list(parts)}]
+
+
+@pytest.fixture(scope="module")
+def vectors(qwen):
+    """Of a text, of an image, and of a text before an image, as messages of a user."""
+    pil = {"type": "image_pil", "image_pil": PICTURE}
+    prompts = [{"messages": message(*parts)} for parts in ([TEXT], [pil], [TEXT, pil])]
+    return [output.outputs.array for output in qwen.embed(prompts, use_tqdm=False)]
+
+
+def test_rerank_by_a_vision_language_model(qwen_http, qwen):
+    pil = {"content": [TEXT, {"type": "image_pil", "image_pil": PICTURE}]}
+    body = posted(qwen_http, "/rerank", query="a", documents=["b", BOTH, {"image": URL}])
+    found = {item["index"]: item["relevance_score"] for item in body["results"]}
+    assert [found[place] for place in range(3)] == scores(qwen, "a", ["b", pil, {"image": PICTURE}])
+
+
+def test_cohere_gives_one_vector_of_text_and_image(qwen_http, vectors):
+    asked = {"embedding_types": ["float"]}
+    body = posted(qwen_http, "/v2/embed", inputs=[BOTH, {"content": [TEXT]}, {"content": [IMAGE]}], **asked)
+    close(body["embeddings"]["float"], [vectors[2], vectors[0], vectors[1]])
+    units = body["meta"]["billed_units"]
+    assert units["images"] == 2
+    assert units["input_tokens"] > 0
+    assert units["image_tokens"] > units["input_tokens"]
+    body = posted(qwen_http, "/v2/embed", images=[URL], input_type="image", **asked)
+    close(body["embeddings"]["float"], [vectors[1]])
+    body = posted(qwen_http, "/v2/embed", texts=["water"], **asked)
+    close(body["embeddings"]["float"], [vectors[0]])
+    assert body["texts"] == ["water"]
+
+
+def test_a_purpose_is_a_message_of_the_system(qwen_http, qwen):
+    system = [{"role": "system", "content": "Find it. "}]
+    pil = {"type": "image_pil", "image_pil": PICTURE}
+    prompts = [{"messages": [*system, *message(*parts)]} for parts in ([TEXT, pil], [TEXT])]
+    both, text = (output.outputs.array for output in qwen.embed(prompts, use_tqdm=False))
+    asked = {"embedding_types": ["float"], "input_type": "search_query"}
+    close(posted(qwen_http, "/v2/embed", inputs=[BOTH], **asked)["embeddings"]["float"], [both])
+    close(posted(qwen_http, "/v2/embed", texts=["water"], **asked)["embeddings"]["float"], [text])
+
+
+def test_messages_on_every_route(qwen_http, qwen, vectors):
+    body = posted(qwen_http, "/v1/embeddings", messages=message(TEXT, IMAGE))
+    close(body["data"][0]["embedding"], vectors[2])
+    tokens = body["usage"]["prompt_tokens"]
+    pooled = posted(qwen_http, "/pooling", messages=message(TEXT, IMAGE), task="token_embed")
+    assert np.array(pooled["data"][0]["data"]).shape == (tokens, 32)
+    several = posted(
+        qwen_http,
+        "/v1/represent",
+        messages=message(TEXT, IMAGE),
+        representations=[{"task": "embed"}, {"task": "token_embed"}],
+    )
+    given = several["data"][0]["representations"]
+    close(given[0]["embeddings"]["float"], vectors[2])
+    close(given[1]["embeddings"]["float"], pooled["data"][0]["data"])
+
+
+def test_tokenize_a_conversation(qwen_http, qwen):
+    messages = [*message(TEXT, IMAGE), {"role": "assistant", "content": "a mill"}]
+    (output,) = qwen.embed([{"messages": messages, "add_generation_prompt": True}], use_tqdm=False)
+    body = posted(qwen_http, "/tokenize", messages=messages, return_token_strs=True)
+    assert body["tokens"] == output.prompt_token_ids
+    assert body["count"] == len(body["token_strs"]) == output.num_prompt_tokens
+    assert body["token_strs"].count("<|image_pad|>") > 1
+    opened = posted(qwen_http, "/tokenize", messages=messages, continue_final_message=True)
+    assert opened["count"] < body["count"]
+    long = posted(qwen_http, "/tokenize", messages=message({"type": "text", "text": "water " * 400}))
+    assert long["count"] > body["max_model_len"]
+    plain = posted(qwen_http, "/tokenize", prompt="water")
+    assert plain["tokens"] == qwen.embed("water", use_tqdm=False)[0].prompt_token_ids
+    for wrong in ({}, {"prompt": "a", "messages": messages}, {"messages": [messages, messages]}, {"messages": []}):
+        posted(qwen_http, "/tokenize", 400, **wrong)
+    template = posted(qwen_http, "/tokenize", 400, messages=messages, chat_template="{{ messages }}")
+    assert "--trust-request-chat-template" in template["error"]["message"]
