@@ -17,7 +17,10 @@ from millpond_models.classifier import Classifier
 from millpond_models.layers.token_head import AnyTokens, TheseTokens
 from millpond_models.token_rows import EMBEDDINGS, HEAD, TokenRows, classifier_tokens, combined, tied_embeddings
 
-HEADS = re.compile(r"(?:\w+\.)?(?:lm_head|embed_out|score|classifier|pooler|v_head|cls)\..*|output\.(?:weight|bias)")
+HEADS = re.compile(
+    r"(?:\w+\.)?(?:lm_head|embed_out|score|classifier|pooler|v_head|cls)\..*"
+    r"|(?:head|pre_classifier|dense|out_proj)\..*|output\.(?:weight|bias)"
+)
 SCORE = re.compile(r"(?:model\.|language_model\.)*score\.(weight|bias)")
 STEP_TASK = "token_classify"
 
