@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from millpond.errors import InvalidInputError, MillpondError
+from millpond_io.image_heads import has_more_parts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,14 +33,16 @@ class ImageLimits:
     Attributes:
         size: Of its file, in bytes.
         pixels: Of its width times its height.
+        parts: Of its file before the pixels, or of a PNG in all.
     """
 
     size: int = 8 * 2**20
     pixels: int = 2**24
+    parts: int = 2**13
 
 
 OF_OTHERS = ImageLimits()
-OWN = ImageLimits(size=2**28, pixels=2**26)  # of files that the program itself names
+OWN = ImageLimits(size=2**28, pixels=2**26, parts=2**20)  # of files that the program itself names
 
 
 def decoded(content: bytes, limits: ImageLimits) -> "Image":
@@ -82,6 +85,9 @@ def _decoded(content: bytes, limits: ImageLimits) -> "Image":
 
     if content.count(SCAN) > MOST_SCANS and content.startswith(JPEG):
         message = f"the image is a JPEG of more than {MOST_SCANS} scans: save it anew"
+        raise InvalidInputError(message, parameter=PARAMETER)
+    if has_more_parts(content, limits.parts):
+        message = f"the image's file has more than {limits.parts} parts, such as comments: save it anew, without them"
         raise InvalidInputError(message, parameter=PARAMETER)
     with images.open(io.BytesIO(content), formats=FORMATS) as image:
         check_pixels(image, limits)
