@@ -32,7 +32,8 @@ class SpladePooling(Pooler):
         if ctx.head is None:
             message = (
                 f"the pooling type {ctx.pooling_type(ctx.task_spec.name)!r} reads the logits of a masked language "
-                f"model, and the architecture {ctx.model.architecture!r} gives none; *ForMaskedLM do"
+                f"model, and the architecture {ctx.model.architecture!r} gives none; *ForMaskedLM do, of families that "
+                "Millpond serves natively"
             )
             raise InvalidInputError(message, parameter="pooler_config")
         self.op: Callable[..., Tensor] = ctx.op("splade")
