@@ -33,6 +33,7 @@ LONGEST_URL = 4096
 REDIRECTS = (301, 302, 303, 307, 308)
 OK = 200
 PIECE = 2**16
+SHORTEST = 0.001  # seconds: a socket takes 0 for no wait at all
 FAILED = "the image could not be fetched from its URL"
 MALFORMED = "the URL of an image must be http(s)://host/path with a plain host name, and at most 4096 characters"
 
@@ -175,7 +176,7 @@ class Fetcher:
     def _connected(self, place: Place, end: float) -> Iterator[http.client.HTTPConnection]:
         """A connection that is cut off when the time is over, whatever happens on it."""
         opened = self._open(place, end)
-        with opened if place.scheme == "http" else _secured(opened, place.host) as made:
+        with opened if place.scheme == "http" else _secured(opened, place.host, end) as made:
             timer = threading.Timer(max(end - time.monotonic(), 0.0), _cut, (made,))
             timer.daemon = True
             timer.start()
@@ -233,9 +234,10 @@ def _within(end: float, function: Callable[[str, int], list[Address]], host: str
     return found[0]
 
 
-def _secured(opened: socket.socket, host: str) -> ssl.SSLSocket:
-    """TLS on a connection, the certificate checked for the host's name; its time is that of the socket."""
+def _secured(opened: socket.socket, host: str, end: float) -> ssl.SSLSocket:
+    """TLS on a connection, the certificate checked for the host's name, in what time is left of that to connect."""
     try:
+        opened.settimeout(max(end - time.monotonic(), SHORTEST))
         return ssl.create_default_context().wrap_socket(opened, server_hostname=host.strip("[]"))
     except BaseException:
         opened.close()

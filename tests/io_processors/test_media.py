@@ -411,6 +411,24 @@ def test_a_certificate_that_nobody_signed_is_refused(server, monkeypatch):
     assert not server.asked
 
 
+def test_connecting_takes_of_the_time_for_greeting(monkeypatch):
+    connect = socket.socket.connect
+
+    def slowly(self, address):
+        time.sleep(0.7)
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", slowly)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        there = Address(socket.AF_INET, *silent.getsockname())
+        greeting = Fetcher(
+            domains=("*",), largest=99, seconds=1.0, resolve=lambda *_: [there], is_allowed=lambda _: True
+        )
+        began = time.monotonic()
+        refused(greeting.fetch, "https://media.test/", "it took longer than 1 s")
+        assert time.monotonic() - began < 1.5
+
+
 # --- in a network of its own ------------------------------------------------------------------------------------------
 
 
