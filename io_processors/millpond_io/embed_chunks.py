@@ -76,6 +76,9 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
         if prompt.conversation is not None:
             message = "embed_chunks takes texts, as chunks are spans of characters; these are messages"
             raise InvalidInputError(message, parameter="messages")
+        if prompt.multi_modal_data is not None:
+            message = "embed_chunks takes texts, as chunks are spans of characters; this one has 'multi_modal_data'"
+            raise InvalidInputError(message, parameter="multi_modal_data")
         text = self.embed.renderer.check(prompt).text
         if text is None:
             message = "embed_chunks takes texts, as chunks are spans of characters; these are token ids"

@@ -76,6 +76,9 @@ class EntitiesProcessor(IOProcessor[Prompt, EntitiesOutput]):
     def parse(self, data: object) -> Prompt:
         """Check one text."""
         prompt = self.tokens.parse(data)
+        if prompt.multi_modal_data is not None:
+            message = "entities are found in texts, as they are spans of characters; this one has images"
+            raise InvalidInputError(message, parameter="multi_modal_data")
         if prompt.text is None:
             message = "entities are found in texts, as they are spans of characters; these are token ids"
             raise InvalidInputError(message, parameter="prompts")

@@ -145,6 +145,8 @@ class Renderer:
             raise self._failure(error) from error
         if self.has_unknown_tokens:
             self._check_known(encoding.ids)
+        if self.images is not None:
+            self.images.check_ids(np.asarray(encoding.ids, dtype=np.int64))
         if not tokenizer.lower_case:
             return encoding.ids, encoding.offsets
         # A few characters become two in lower case: offsets are to be those of the text that was given.

@@ -212,20 +212,24 @@ def test_what_is_wrong_in_artifact_metadata_is_named(tmp_path, load, metadata, s
         load(folder)
 
 
-@pytest.mark.parametrize(
-    ("wanted", "options"),
-    [
-        ({"task": "token_embed"}, {"input_type": "query"}),
-        ({"task": "token_embed", "extra_kwargs": {"input_type": "document"}}, {}),
-    ],
-    ids=str,
-)
-def test_several_results_of_a_text_are_of_the_text_as_it_is(tmp_path, load, wanted, options):
+@pytest.mark.parametrize("kind", [None, "query", "document"])
+def test_several_results_of_a_text_that_is_read_as_one_side(tmp_path, load, kind):
     llm = load(stanford(tmp_path, dim=DIM))
-    with pytest.raises(InvalidInputError, match="'represent' reads texts as they are"):
-        llm.represent("a", [wanted], **options)
-    (output,) = llm.represent("a", [{"task": "token_embed"}])
-    assert output.outputs.results[0].array.shape == (3, DIM)
+    wanted = [{"task": "token_embed"}, {"task": "token_embed", "use_activation": False}]
+    outputs = llm.represent(DOCUMENTS, wanted, input_type=kind, truncate_prompt_tokens=-1, use_tqdm=False)
+    params = PoolingParams(use_activation=False)
+    same([output.outputs.results[0].array for output in outputs], ours(llm, DOCUMENTS, kind))
+    bare = llm.encode(DOCUMENTS, params, pooling_task="token_embed", input_type=kind, truncate_prompt_tokens=-1)
+    same([output.outputs.results[1].array for output in outputs], [output.outputs.array for output in bare])
+
+
+def test_all_results_are_of_one_side(tmp_path, load):
+    llm = load(stanford(tmp_path, dim=DIM))
+    own = {"task": "token_embed", "extra_kwargs": {"input_type": "document"}}
+    for options in ({}, {"input_type": "query"}):
+        with pytest.raises(InvalidInputError, match="is for the whole call: all of it comes from one forward pass"):
+            llm.represent("a", [own], **options)
+    same([llm.represent("a", [own], input_type="document")[0].outputs.results[0].array], ours(llm, ["a"], "document"))
 
 
 @pytest.mark.parametrize(("is_query", "kind"), [(True, "query"), (False, "document")])

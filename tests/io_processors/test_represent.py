@@ -1,6 +1,8 @@
 """Several results of one text from one forward pass: each is what its own task gives, and the model runs once."""
 
 import asyncio
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -88,3 +90,20 @@ def test_outputs_are_told_in_short(llm):
     assert (
         repr(output.outputs) == "RepresentationsOutput(EmbeddingOutput(hidden_size=32), EmbeddingOutput(hidden_size=8))"
     )
+
+
+def test_a_side_is_the_prompt_of_its_name(folder, tmp_path, llm):
+    with pytest.raises(InvalidInputError, match="reads queries and documents alike"):
+        llm.represent("the mill", WANTED, input_type="query")
+    prompts = {"prompts": {"query": "find: ", "document": "read: "}}
+    shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "model" / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    with LLM(str(tmp_path / "model"), num_workers=1) as other:
+        for side, name in (("query", "query"), ("document", "document"), (None, None)):
+            (found,) = other.represent("the mill", WANTED, input_type=side, use_tqdm=False)
+            (expected,) = other.represent("the mill", WANTED, prompt_name=name, use_tqdm=False)
+            assert found.prompt_token_ids == expected.prompt_token_ids
+            for one, same in zip(found.outputs.results, expected.outputs.results, strict=True):
+                np.testing.assert_allclose(one.array, same.array, atol=1e-6)
+        with pytest.raises(InvalidInputError, match="neither prompt nor prompt_name"):
+            other.represent("the mill", WANTED, input_type="query", prompt_name="document")

@@ -323,6 +323,39 @@ def test_what_stands_for_an_image_is_refused_in_a_text(judge):
         scores(judge, f"which {MARK}", {"image": ONE}, chat_template=TEMPLATE)
 
 
+# --- the tasks of a model with a head ---------------------------------------------------------------------------------
+
+
+def test_classes_of_texts_with_images(tmp_path):
+    message = {"messages": [{"role": "user", "content": [said("a mill"), pil(ONE)]}]}
+    written = of(ONE, f"<|im_start|>user\na mill{MARK}<|im_end|>\n")
+    with LLM(str(qwen(tmp_path, num_labels=3)), num_workers=1, convert="classify") as llm:
+        by_message, by_prompt, text = llm.classify([message, written, "a mill"], use_tqdm=False)
+        assert by_message.prompt_token_ids == by_prompt.prompt_token_ids
+        np.testing.assert_allclose(by_message.outputs.probs, by_prompt.outputs.probs, atol=1e-6)
+        assert np.sum(by_message.outputs.probs) == pytest.approx(1, abs=1e-5)
+        assert np.abs(np.subtract(by_message.outputs.probs, text.outputs.probs)).max() > 1e-3
+        (rows,) = llm.encode([message], pooling_task="token_classify", use_tqdm=False)
+        assert rows.outputs.data.shape == (by_message.num_prompt_tokens, 3)
+        np.testing.assert_allclose(rows.outputs.data[-1], by_message.outputs.probs, atol=1e-5)
+        (several,) = llm.represent([message], [{"task": "classify"}, {"task": "token_classify"}], use_tqdm=False)
+        np.testing.assert_allclose(several.outputs.results[0].array, by_message.outputs.probs, atol=1e-5)
+        np.testing.assert_allclose(several.outputs.results[1].array, rows.outputs.data, atol=1e-5)
+
+
+def test_several_results_of_a_text_with_an_image(vlm):
+    whole = of(ONE, f"a mill {MARK}")
+    (output,) = vlm.represent([whole], [{"task": "embed"}, {"task": "token_embed"}], use_tqdm=False)
+    (vector,) = vlm.embed([whole], use_tqdm=False)
+    (rows,) = vlm.encode([whole], pooling_task="token_embed", use_tqdm=False)
+    np.testing.assert_allclose(output.outputs.results[0].array, vector.outputs.array, atol=1e-5)
+    np.testing.assert_allclose(output.outputs.results[1].array, rows.outputs.data, atol=1e-5)
+    with pytest.raises(InvalidInputError, match=r"embed_chunks takes texts.* 'multi_modal_data'"):
+        vlm.embed_chunks([whole], chunk_tokens=4)
+    with pytest.raises(InvalidInputError, match="has what stands for an image"):
+        vlm.embed_chunks([f"a mill {MARK}"], chunk_tokens=4)
+
+
 # --- models of text ---------------------------------------------------------------------------------------------------
 
 

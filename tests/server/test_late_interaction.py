@@ -68,6 +68,9 @@ def test_pooling_reads_the_side_that_is_said(post, offline, said, side):
     body = post("/pooling", model="colbert", input=DOCUMENTS, **said)
     for item, expected in zip(body["data"], vectors(offline["colbert"], DOCUMENTS, input_type=side), strict=True):
         np.testing.assert_allclose(item["data"], expected, atol=1e-6)
+    body = post("/v1/represent", model="colbert", input=DOCUMENTS, representations=[{"task": "token_embed"}], **said)
+    for item, other in zip(vectors(offline["colbert"], DOCUMENTS, input_type=side), body["data"], strict=True):
+        np.testing.assert_allclose(other["representations"][0]["embeddings"]["float"], item, atol=1e-6)
 
 
 def test_what_disagrees_is_refused_and_other_models_do_not_mind(post, offline):

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from millpond_server.protocol.cohere import Kind
 from millpond_server.protocol.common import Body, Inputs, TextOptions, Usage
+from millpond_server.protocol.sides import Sides
 
 
 class Wanted(Body):
@@ -31,7 +32,7 @@ class Wanted(Body):
         return {**self.model_dump(exclude={"embedding_types", "max_active_dims"}), "extra_kwargs": extra}
 
 
-class RepresentRequest(TextOptions, Inputs):
+class RepresentRequest(TextOptions, Inputs, Sides):
     """Texts of which several results are wanted, from one forward pass.
 
     Attributes:

@@ -8,6 +8,7 @@ from millpond_server.call import Call
 from millpond_server.inputs import prompts_of
 from millpond_server.protocol.embeddings import usage_of
 from millpond_server.protocol.represent import RepresentRequest, Wanted
+from millpond_server.purposes import purpose
 from millpond_server.routes.cohere import KINDS, check_bits
 
 
@@ -17,7 +18,7 @@ async def represent(request: RepresentRequest, llm: AsyncLLM, call: Call) -> dic
         prompts_of(request, call.settings.limits, llm),
         [wanted.fields() for wanted in request.representations],
         priority=request.priority + call.priority,
-        **request.options(),
+        **_options(request, llm),
     )
     data = [_item(place, output, request, llm) for place, output in enumerate(outputs)]
     return {
@@ -28,6 +29,16 @@ async def represent(request: RepresentRequest, llm: AsyncLLM, call: Call) -> dic
         "data": data,
         "usage": usage_of(sum(output.num_prompt_tokens for output in outputs)),
     }
+
+
+def _options(request: RepresentRequest, llm: AsyncLLM) -> dict[str, Any]:
+    """The options of a body, with what its texts are: a side, of a model that tells sides, else a purpose."""
+    said = request.options()
+    side = request.side(llm)
+    if side is not None:
+        return {**said, "input_type": side}
+    named = request.input_type or {True: "query", False: "document", None: None}[request.is_query]
+    return said if said.keys() & {"prompt", "prompt_name"} else {**said, **purpose(named, llm)}
 
 
 def _item(place: int, output: RepresentationsRequestOutput, request: RepresentRequest, llm: AsyncLLM) -> dict[str, Any]:
