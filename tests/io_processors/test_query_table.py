@@ -123,3 +123,17 @@ def test_another_router_is_refused(saved, load, tmp_path, change, message):
     (folder / "router_config.json").write_text(json.dumps(said))
     with pytest.raises(CheckpointError, match=message):
         load(folder)
+
+
+@pytest.mark.parametrize("types", [["Router", "Normalize"], ["SparseStaticEmbedding"]], ids="-".join)
+def test_a_router_beside_others_or_a_table_alone_is_refused(saved, load, tmp_path, types):
+    import shutil
+
+    folder = shutil.copytree(saved[0], tmp_path / "other")
+    lines = [
+        {"idx": place, "path": "" if name == "Router" else name, "type": f"sentence_transformers.x.{name}"}
+        for place, name in enumerate(types)
+    ]
+    (folder / "modules.json").write_text(json.dumps(lines))
+    with pytest.raises(CheckpointError, match=f"names the modules {', '.join(types)}: known is a Router alone"):
+        load(folder)

@@ -124,7 +124,7 @@ class SentenceTransformersFiles:
 
 def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
     """Read modules.json, the files it names, and the files beside it."""
-    modules, query_table = _routed(_read_modules(folder))
+    modules, query_table = _routed(_read_modules(folder), folder / "modules.json")
     pooling = next((module for module in modules if module.type in {"Pooling", STATIC}), None)
     if pooling is not None:
         _check_chain(modules, modules.index(pooling), folder / "modules.json")
@@ -172,13 +172,24 @@ def _read_modules(folder: Path) -> tuple[Module, ...]:
     return tuple(_read_module(folder, line, path) for line in sorted(lines, key=_place))
 
 
-def _routed(modules: tuple[Module, ...]) -> tuple[tuple[Module, ...], Module | None]:
+def _routed(modules: tuple[Module, ...], listed: Path) -> tuple[tuple[Module, ...], Module | None]:
     """The modules that documents go through, and the one that embeds queries without a model, of a Router's folder.
+
+    Args:
+        modules: What modules.json names.
+        listed: Its path.
 
     Raises:
         CheckpointError: If the Router does something else.
     """
-    if [module.type for module in modules] != [ROUTER]:
+    kinds = [module.type for module in modules]
+    if kinds != [ROUTER] and (ROUTER in kinds or kinds == [QUERY_TABLE]):
+        message = (
+            f"{listed} names the modules {', '.join(kinds)}: known is a {ROUTER} alone, whose route for queries may hold "
+            f"a {QUERY_TABLE} where that for documents holds a model"
+        )
+        raise CheckpointError(message)
+    if kinds != [ROUTER]:
         return modules, None
     path = modules[0].path / "router_config.json"
     said = read_object(path)
