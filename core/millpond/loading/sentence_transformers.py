@@ -185,8 +185,8 @@ def _routed(modules: tuple[Module, ...], listed: Path) -> tuple[tuple[Module, ..
     kinds = [module.type for module in modules]
     if kinds != [ROUTER] and (ROUTER in kinds or kinds == [QUERY_TABLE]):
         message = (
-            f"{listed} names the modules {', '.join(kinds)}: known is a {ROUTER} alone, whose route for queries may hold "
-            f"a {QUERY_TABLE} where that for documents holds a model"
+            f"{listed} names the modules {', '.join(kinds)}: known is a {ROUTER} alone, whose route for queries may "
+            f"hold a {QUERY_TABLE} where that for documents holds a model"
         )
         raise CheckpointError(message)
     if kinds != [ROUTER]:
