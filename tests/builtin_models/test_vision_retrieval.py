@@ -253,17 +253,34 @@ def test_a_tokenizer_that_begins_texts_does_not_begin_queries_twice(tmp_path, lo
     assert near(encode(llm, TEXTS[:1])[0], reference.text(f"<s>{TEXTS[0]}"))
 
 
-def test_tensors_of_older_files_are_found(qwen, tmp_path, load):
-    """Those of ``vlm.model``, and of a head that writes, which nothing here is computed with."""
-    folder, reference, _ = qwen
-    made = MADE["ColQwen2ForRetrieval"]()
-    write_vision_language(reference.model, made, tmp_path)
-    held = {
-        name.replace("vlm.", "vlm.model."): value for name, value in load_file(folder / "model.safetensors").items()
-    }
-    held["vlm.lm_head.weight"] = held["vlm.model.language_model.embed_tokens.weight"].clone()
-    save_file(held, tmp_path / "model.safetensors")
-    assert near(encode(load(tmp_path), [page(PAGES[0])])[0], reference.page(PAGES[0]))
+LAYOUTS = {
+    "ColQwen2ForRetrieval": {
+        "visual and model": {"vlm.visual.": "vlm.visual.", "vlm.language_model.": "vlm.model."},
+        "all in model": {"vlm.visual.": "vlm.model.visual.", "vlm.language_model.": "vlm.model.language_model."},
+    },
+    "ColPaliForRetrieval": {
+        "all in model": {
+            "vlm.vision_tower.": "vlm.model.vision_tower.",
+            "vlm.multi_modal_projector.": "vlm.model.multi_modal_projector.",
+            "vlm.language_model.model.": "vlm.model.language_model.",
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "layout"), [(name, layout) for name, there in LAYOUTS.items() for layout in there])
+def test_tensors_of_files_of_all_ages_are_found(tmp_path, load, name, layout):
+    """By their names then, and with a head that writes, which nothing here is computed with."""
+    folder = tiny_vision_retrieval(name, tmp_path)
+    expected = encode(load(folder), [page(PAGES[0]), *TEXTS])
+    held = {}
+    for old, value in load_file(folder / "model.safetensors").items():
+        start = next((start for start in LAYOUTS[name][layout] if old.startswith(start)), None)
+        held[old if start is None else LAYOUTS[name][layout][start] + old.removeprefix(start)] = value
+    held["vlm.lm_head.weight"] = next(value for name, value in held.items() if "embed_tokens" in name).clone()
+    save_file(held, folder / "model.safetensors")
+    found = encode(load(folder), [page(PAGES[0]), *TEXTS])
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize(
