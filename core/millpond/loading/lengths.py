@@ -31,11 +31,20 @@ ALLOW_LONG = "MILLPOND_ALLOW_LONG_MAX_MODEL_LEN"
 
 @dataclass(frozen=True)
 class Statement:
-    """What one file says the maximum is."""
+    """What one file says the maximum is.
+
+    Attributes:
+        value: In tokens.
+        file: The file.
+        key: Where it says so.
+        binds: Whether what a tokenizer says bounds models of any kind of positions: sentence-transformers writes the
+            maximum of a model there, and nowhere else.
+    """
 
     value: int
     file: str
     key: str
+    binds: bool = False
 
     def __str__(self) -> str:
         return f"{self.file} ({self.key})"
@@ -54,7 +63,8 @@ def state_lengths(repository: "Repository", config: CheckpointConfig, *, positio
             said.append(Statement(value - unusable, "config.json", key))
     value = _number(repository.tokenizer_config.get("model_max_length"))
     if value is not None:
-        said.append(Statement(value, "tokenizer_config.json", "model_max_length"))
+        binds = bool(files.modules) and not files.is_static
+        said.append(Statement(value, "tokenizer_config.json", "model_max_length", binds=binds))
     truncation = read_object(repository.transformer_path / "tokenizer.json").get("truncation")
     value = _number(truncation.get("max_length")) if isinstance(truncation, dict) else None
     if value is not None:
@@ -117,7 +127,7 @@ def _stated(said: list[Statement], *, with_tokenizer: bool) -> Choice:
         if statement.key == "max_seq_length":
             return Choice(value=statement.value, origin=str(statement))
     files = ("config.json", "tokenizer_config.json") if with_tokenizer else ("config.json",)
-    least = min((s for s in said if s.file in files), key=lambda s: s.value, default=None)
+    least = min((s for s in said if s.file in files or s.binds), key=lambda s: s.value, default=None)
     return Choice(value=FALLBACK, origin="default") if least is None else Choice(value=least.value, origin=str(least))
 
 

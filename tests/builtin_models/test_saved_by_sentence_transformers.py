@@ -1,0 +1,61 @@
+"""Encoders that sentence-transformers has saved: the longest text is what it says, in whichever file it says so."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+
+from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_tokenizer
+
+TEXTS = ["the old mill by the pond", "a", "word! " * 50]
+LONGEST = 16
+
+
+@pytest.fixture(scope="session")
+def theirs():
+    """The module; seconds to import, so only for who asks."""
+    return importlib.import_module("sentence_transformers")
+
+
+@pytest.mark.parametrize("name", ["BertModel", "ModernBertModel", "GteModel", "JinaEmbeddingsV3Model", "EuroBertModel"])
+def test_the_maximum_of_a_model_is_in_its_tokenizer(tmp_path, load, theirs, name):
+    kinds = theirs.sentence_transformer.modules
+    transformer = kinds.Transformer(str(tiny(name, tmp_path / "bare")), max_seq_length=LONGEST)
+    modules = [transformer, kinds.Pooling(32, pooling_mode="mean"), kinds.Normalize()]
+    theirs.SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "saved"))
+    expected = theirs.SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode(TEXTS)
+    llm = load(tmp_path / "saved")
+    assert llm.model_config.max_model_len == LONGEST
+    found = llm.embed(TEXTS, truncate_prompt_tokens=-1, use_tqdm=False)
+    np.testing.assert_allclose(np.stack([it.outputs.array for it in found]), expected, rtol=0, atol=1e-5)
+
+
+def test_so_it_is_of_a_cross_encoder(tmp_path, load, theirs):
+    bare = tiny("ModernBertForSequenceClassification", tmp_path / "bare", num_labels=1)
+    theirs.CrossEncoder(str(bare), device="cpu", max_length=LONGEST).save_pretrained(str(tmp_path / "saved"))
+    (expected,) = theirs.CrossEncoder(str(tmp_path / "saved"), device="cpu").predict([(TEXTS[0], TEXTS[2])])
+    llm = load(tmp_path / "saved")
+    assert llm.model_config.max_model_len == LONGEST
+    (found,) = llm.score(TEXTS[0], TEXTS[2], truncate_prompt_tokens=-1, use_tqdm=False)
+    assert abs(found.outputs.score - expected) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [(None, LONGEST), (40, 40), (5000, 5000)],
+    ids=["the tokenizer alone", "it says more", "more than config.json"],
+)
+def test_what_sentence_bert_config_says_goes_before_it(tmp_path, load, stated, said):
+    folder = tiny("GteModel", tmp_path)
+    write_sentence_transformers(folder, max_seq_length=stated)
+    write_tokenizer(folder, max_length=LONGEST)
+    assert load(folder).model_config.max_model_len == said
+
+
+def test_without_files_of_sentence_transformers_config_json_says_it(tmp_path, load):
+    folder = tiny("GteModel", tmp_path)
+    write_tokenizer(folder, max_length=LONGEST)
+    assert load(folder).model_config.max_model_len == 64
+    path = folder / "tokenizer_config.json"
+    assert json.loads(path.read_text(encoding="utf-8"))["model_max_length"] == LONGEST
