@@ -42,6 +42,7 @@ class BertModel(PoolingModel):
         config = ctx.config
         self.rotary = self.build_rotary(ctx)
         self.embeddings = BertEmbeddings(
+            ctx,
             vocab_size=config.vocab_size,
             max_positions=self.max_positions(ctx),
             num_segments=self.num_segments(ctx),

@@ -23,8 +23,10 @@ def with_settings(params: Params, settings: Mapping[str, Any]) -> Params:
     """The parameters with what the call says for all of them; what the parameters say themselves counts more."""
     if not settings:
         return params
-    for name, value in settings.items():  # so that an error is that of the call's own argument
-        validated(PoolingParams, {name: value}, parameter=name)
+    # One by one, so that an error is that of the call's own argument.
+    each = [validated(PoolingParams, {name: value}, parameter=name) for name, value in settings.items()]
+    if params is None and len(each) == 1:
+        return each[0]
     if isinstance(params, Sequence) and all(own is None or isinstance(own, PoolingParams) for own in params):
         return [_with(own, settings) for own in params]
     return _with(params, settings) if params is None or isinstance(params, PoolingParams) else params

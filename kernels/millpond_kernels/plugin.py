@@ -145,6 +145,11 @@ def behind_the_model() -> Iterator[KernelSpec]:
         summary="the sum, mean or largest values of each sequence's rows, in plain torch",
         batch_invariant=True,
     )
+    yield native(
+        name="segment_pool.native",
+        target="millpond_kernels.segment_pool:segment_pool_native",
+        summary="sums and means compiled, in one pass; the largest values go to segment_pool.torch",
+    )
     yield KernelSpec(
         name="normalize.torch",
         target="millpond_kernels.normalize:normalize_torch",

@@ -108,6 +108,10 @@ class TestSegmentPoolTorch(KernelConformance):
     name = "segment_pool.torch"
 
 
+class TestSegmentPoolNative(KernelConformance):
+    name = "segment_pool.native"
+
+
 class TestSegmentPoolTriton(KernelConformance):
     name = "segment_pool.triton"
 

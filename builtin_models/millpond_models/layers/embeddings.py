@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from millpond.context import Context
 from millpond.nn import PackedBatch
-from millpond_models.layers.norm import LayerNorm
+from millpond_models.layers.norm import LayerNorm, ResidualLayerNorm
 
 
 class Table(nn.Module):
@@ -24,6 +25,7 @@ class BertEmbeddings(nn.Module):
     """The sum of word, position and segment vectors, normalised.
 
     Args:
+        ctx: The model's context.
         vocab_size: The rows of the table of words.
         max_positions: The rows of the table of positions; None for no table, where attention knows the positions.
         num_segments: The rows of the table of segments; 0 for no table.
@@ -34,6 +36,7 @@ class BertEmbeddings(nn.Module):
 
     def __init__(
         self,
+        ctx: Context,
         *,
         vocab_size: int,
         max_positions: int | None,
@@ -46,16 +49,20 @@ class BertEmbeddings(nn.Module):
         self.words = Table(vocab_size, size)
         self.positions = None if max_positions is None else Table(max_positions, size)
         self.segments = Table(num_segments, size) if num_segments else None
-        self.norm = LayerNorm(size, eps)
+        self.norm = LayerNorm(size, eps) if self.positions is None else ResidualLayerNorm(ctx, size, eps)
         self.first_position = first_position
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, size]."""
         x: Tensor = self.words(batch.input_ids)
-        if self.segments is not None:
-            types = batch.token_type_ids
-            x = x + (self.segments.weight[0] if types is None else self.segments(types))
-        if self.positions is not None:
-            x = x + self.positions(batch.positions + self.first_position)
-        embedded: Tensor = self.norm(x)
-        return embedded
+        of_all = None  # what is added to every vector
+        if self.segments is not None and batch.token_type_ids is None:
+            of_all = self.segments.weight[0]
+        elif self.segments is not None:
+            x = x + self.segments(batch.token_type_ids)
+        if self.positions is None:
+            normed: Tensor = self.norm(x if of_all is None else x + of_all)
+        else:
+            places = batch.positions + self.first_position if self.first_position else batch.positions
+            normed = self.norm(x, of_all, self.positions(places))
+        return normed

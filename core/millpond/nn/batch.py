@@ -91,8 +91,8 @@ class PackedBatch:
                 ]
             ).to(device)
         return cls(
-            input_ids=torch.cat([sequence.long() for sequence in sequences]).to(device),
-            positions=torch.cat([torch.arange(length) for length in lengths]).to(device),
+            input_ids=_end_to_end([sequence.long() for sequence in sequences]).to(device),
+            positions=_end_to_end([torch.arange(length) for length in lengths]).to(device),
             lengths=lengths,
             token_type_ids=types,
             features=tuple(features),
@@ -232,3 +232,8 @@ class PoolingMetadata:
             starts=tuple(start for start, _ in bounds) if partial else (),
         )
         return rows, chosen
+
+
+def _end_to_end(parts: Sequence[Tensor]) -> Tensor:
+    """One behind the other; a single one as it is, without a copy."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
