@@ -403,8 +403,9 @@ class LLM:
         query's tokens (MaxSim).
 
         Args:
-            data_1: A query, or a list: one for all documents, or one for each.
-            data_2: A document, or a list.
+            data_1: A query, or a list: one for all documents, or one for each. A text; for models that read images also
+                ``{"image": ...}``, or ``{"content": [...]}`` with parts as messages have them.
+            data_2: A document, or a list, likewise.
             use_tqdm: As for ``embed``.
             pooling_params: Parameters for all pairs.
             chat_template: The template of a pair for a cross-encoder, as Jinja text or the path of a file.

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,13 @@ Ask = Callable[["LLM", Sequence[Row], Progress], "Sequence[PoolingRequestOutput[
 
 
 def encoding(
-    task: str | None, typed: Asking, *, input_type: str | None = None, of_images: bool = False, **params: Any
+    task: str | None,
+    typed: Asking,
+    *,
+    input_type: str | None = None,
+    of_images: bool = False,
+    beside: str | None = None,
+    **params: Any,
 ) -> Ask:
     """Ask for the bare results of a task.
 
@@ -30,13 +37,14 @@ def encoding(
         typed: What is asked of each text.
         input_type: Whether texts are queries or documents.
         of_images: Whether texts are the names of files of images.
+        beside: A text beside each image.
         **params: What is asked of the pooler.
 
     Raises:
         CommandError: What was typed contradicts itself.
     """
     options = {**for_call(typed), "input_type": input_type}
-    prompt_of = _image if of_images else _data if task == PLUGIN else _text
+    prompt_of = partial(_image, beside=beside) if of_images else _data if task == PLUGIN else _text
     at_once = IMAGES_AT_ONCE if of_images else sys.maxsize
 
     def ask(llm: "LLM", rows: Sequence[Row], progress: Progress) -> "Sequence[PoolingRequestOutput[Any]]":
@@ -62,28 +70,36 @@ def _text(row: Row) -> object:
     return row.text
 
 
-def _image(row: Row) -> object:
-    return {"multi_modal_data": {"image": Path(row.text)}}
+def _image(row: Row, beside: str | None = None) -> object:
+    image = {"multi_modal_data": {"image": Path(row.text)}}
+    return image if beside is None else {"prompt": beside, **image}
 
 
 def _data(row: Row) -> object:
     return {"data": row.text if row.data is None else row.data}
 
 
-def scoring(typed: Asking, pairing: Pairing) -> Ask:
+def scoring(typed: Asking, pairing: Pairing, *, of_images: bool = False) -> Ask:
     """Ask for the scores of pairs.
 
     Args:
         typed: What is asked of each text.
         pairing: How a pair becomes one text.
+        of_images: Whether documents are the names of files of images.
 
     Raises:
         CommandError: What was typed contradicts itself.
     """
     options = {**for_call(typed), **vars(pairing)}
+    at_once = IMAGES_AT_ONCE if of_images else sys.maxsize
 
     def ask(llm: "LLM", rows: Sequence[Row], progress: Progress) -> "Sequence[PoolingRequestOutput[Any]]":
-        queries, documents = [row.query for row in rows], [row.text for row in rows]
-        return llm.score(queries, documents, use_tqdm=progress.of(len(rows)), on_error="return", **options)
+        outputs: list[PoolingRequestOutput[Any]] = []
+        for start in range(0, len(rows), at_once):
+            part = rows[start : start + at_once]
+            documents = [{"image": Path(row.text)} if of_images else row.text for row in part]
+            queries = [row.query for row in part]
+            outputs += llm.score(queries, documents, use_tqdm=progress.of(len(part)), on_error="return", **options)
+        return outputs
 
     return ask

@@ -60,6 +60,12 @@ Normalize = Annotated[
 Images = Annotated[
     bool, declare.option("Input", "--image", help="Texts are the names of files of images: embed these.")
 ]
+ImageText = Annotated[
+    str | None,
+    declare.option(
+        "Input", "--image-text", metavar="TEXT", help="With --image: a text beside each, for models that read both."
+    ),
+]
 InputType = Annotated[
     str | None,
     declare.option(
@@ -87,6 +93,7 @@ def embed(
     normalize: Normalize = None,
     input_type: InputType = None,
     images: Images = False,
+    image_text: ImageText = None,
     sparsely: Sparsely,
 ) -> None:
     """Turn texts, or images, into vectors.
@@ -98,6 +105,9 @@ def embed(
     if images and sparsely.sparse:
         message = "--image and --sparse: images have no weights of tokens"
         raise CommandError(message, hint="leave one of the two out", exit_code=USAGE)
+    if image_text is not None and not images:
+        message = "--image-text is a text beside images, and there are none"
+        raise CommandError(message, hint="--image says that the arguments are files of images", exit_code=USAGE)
     skips = check_action(reading.on_error)
     source = texts_of(texts, reading)
     sparsely.check(dimensions=dimensions, normalize=normalize, task=None if task == "embed" else task)
@@ -118,6 +128,12 @@ def embed(
         return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, dimensions=size)
 
     ask = encoding(
-        task, asking, input_type=input_type, of_images=images, dimensions=dimensions, use_activation=normalize
+        task,
+        asking,
+        input_type=input_type,
+        of_images=images,
+        beside=image_text,
+        dimensions=dimensions,
+        use_activation=normalize,
     )
     write(source, work_of(model, serving, writing, ask, skips=skips), writing.output_path, kind, layout)

@@ -26,6 +26,7 @@ FORMATS = (TABLE, *RECORDS)
 EXAMPLES = (
     'millpond rerank "how to dry tea" "Spread the leaves in the sun." "The tyre is flat." "Tea grows on hills."',
     'millpond rerank "how to dry tea" -i docs.txt --top-n 5',
+    'millpond rerank -m openai/clip-vit-base-patch32 "a green pond" --image photos/*.jpg',
     'millpond rerank -m BAAI/bge-reranker-base "how to dry tea" -i docs.jsonl --text-key body -o ranked.jsonl',
 )
 
@@ -35,6 +36,9 @@ Query = Annotated[str, typer.Argument(metavar="QUERY", help="The query.")]
 Documents = Annotated[
     list[str] | None,
     typer.Argument(metavar="DOCUMENT", help="The documents; none, or - alone, for the lines of stdin."),
+]
+Images = Annotated[
+    bool, declare.option("Input", "--image", help="Documents are the names of files of images: rank these.")
 ]
 Format = Annotated[
     str | None,
@@ -58,6 +62,7 @@ def rerank(
     documents: Documents = None,
     reading: options.ReadingTexts,
     writing: options.Writing,
+    images: Images = False,
     output_format: Format = None,
     top_n: TopN = None,
     model: options.ModelOption = options.DEFAULT_MODEL,
@@ -68,14 +73,15 @@ def rerank(
     """Put documents into the order in which they suit a query.
 
     Documents are arguments, the lines of stdin, or the rows of a file. Each is told with its rank, its score, its
-    place in the input and its text. With --top-n any number of them fits into memory.
+    place in the input and its text. With --top-n any number of them fits into memory. With --image they are the names
+    of files, and the images in these are ranked, by models that read such.
     """
     skips = check_action(reading.on_error)
     source = choose_source(documents or (), reading.input_path, reading.input_format, called="document")
     pairs = with_query(query, source, choose_keys(source, text_key=reading.text_key, id_key=reading.id_key))
     seen = writing.output_path in (None, STDOUT) and is_terminal()
     kind = choose_format(output_format, writing.output_path, FORMATS, plain=TABLE if seen else RECORDS[0])
-    work = work_of(model, serving, writing, scoring(asking, pairing), skips=skips)
+    work = work_of(model, serving, writing, scoring(asking, pairing, of_images=images), skips=skips)
     with open_output(writing.output_path) as file:
 
         def sink(_: "LLM", chunks: "Iterable[list[Result]]") -> None:

@@ -30,6 +30,10 @@ PairTexts = Annotated[
     typer.Argument(metavar="QUERY DOCUMENT", help="A query and its documents; none, or - alone, for pairs from stdin."),
 ]
 
+Images = Annotated[
+    bool, declare.option("Input", "--image", help="Documents are the names of files of images: score these.")
+]
+
 
 @declare.command(app, examples=EXAMPLES)
 def score(
@@ -39,6 +43,7 @@ def score(
     writing: options.Writing,
     output_format: options.RecordsFormat = None,
     with_text: options.WithText = False,
+    images: Images = False,
     model: options.ModelOption = options.DEFAULT_MODEL,
     serving: options.Serving,
     asking: options.Asking,
@@ -66,5 +71,5 @@ def score(
             texts=("query", "document"),
         )
 
-    work = work_of(model, serving, writing, scoring(asking, pairing), skips=skips)
+    work = work_of(model, serving, writing, scoring(asking, pairing, of_images=images), skips=skips)
     write(source, work, writing.output_path, kind, layout)

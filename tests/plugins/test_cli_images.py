@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from millpond import LLM, cli
 from millpond.testing.phi3_vision import tiny_phi3_vision
 from millpond.testing.two_towers import tiny_two_towers
+from millpond.testing.vision_language import tiny_vision_language
 from millpond_cli import ask
 
 RANDOM = np.random.default_rng(0)
@@ -80,3 +81,32 @@ def test_images_have_no_sparse_vectors(files):
     done = embed("--image", "--sparse", files[0])
     assert done.exit_code == 2
     assert "--image and --sparse" in done.stderr
+
+
+def test_a_text_beside_each_image(files, tmp_path):
+    folder = tiny_vision_language("qwen2_vl", tmp_path / "qwen")
+    with LLM(str(folder), num_workers=1) as llm:
+        prompts = [{"prompt": "a mill", "multi_modal_data": {"image": path}} for path in files]
+        expected = np.stack([output.outputs.array for output in llm.embed(prompts, use_tqdm=False)])
+    assert np.allclose(
+        vectors_of(embed("-m", folder, "--image", "--image-text", "a mill", *files)), expected, atol=1e-6
+    )
+    done = embed("-m", folder, "--image-text", "a mill", "a pond")
+    assert done.exit_code == 2
+    assert "there are none" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["rerank", "score"])
+def test_documents_may_be_files_of_images(model, files, command, monkeypatch):
+    monkeypatch.setattr(ask, "IMAGES_AT_ONCE", 2)
+    with LLM(str(model), num_workers=1) as llm:
+        outputs = llm.score("a mill", [{"image": path} for path in files], use_tqdm=False)
+    expected = [output.outputs.score for output in outputs]
+    asked = [command, "-m", str(model), "--image", "a mill", *map(str, files)]
+    done = CliRunner().invoke(cli.app, asked)
+    assert done.exit_code == 0, done.stderr
+    found = {row["index"]: row["score"] for row in map(json.loads, done.stdout.splitlines())}
+    assert [found[place] for place in range(3)] == pytest.approx(expected, abs=1e-6)
+    done = CliRunner().invoke(cli.app, [*asked, "no-such.png", "--on-error", "skip"])
+    assert done.exit_code == 3
+    assert "no-such.png cannot be read" in done.stderr + done.stdout
