@@ -43,7 +43,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 ENDINGS = ("FeatureExtractor", "ImageProcessorFast", "ImageProcessorPil", "ImageProcessor")
-FILES = ("preprocessor_config.json", "processor_config.json")
+OF_IMAGES, OF_ALL = "preprocessor_config.json", "processor_config.json"
 Size = tuple[int, int]
 
 
@@ -121,15 +121,11 @@ def read_settings(ctx: Context) -> ImageSettings:
 
 
 def _file_of(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The file that speaks of images, and what it says."""
-    for name in FILES:
-        said = read_object(folder / name)
-        if name == FILES[1]:
-            inner = said.get("image_processor")
-            said = inner if isinstance(inner, dict) else {}
-        if said:
-            return folder / name, said
-    return folder / FILES[0], {}
+    """The file that speaks of images, and what it says; of two, transformers takes that of the whole processor."""
+    inner = read_object(folder / OF_ALL).get("image_processor")
+    if isinstance(inner, dict) and inner:
+        return folder / OF_ALL, inner
+    return folder / OF_IMAGES, read_object(folder / OF_IMAGES)
 
 
 def _kind(said: Mapping[str, Any], path: Path) -> str | None:

@@ -208,6 +208,10 @@ def test_settings_in_the_file_of_the_whole_processor_are_taken(tmp_path, load):
     folder.joinpath("processor_config.json").write_text(
         json.dumps({"image_processor": json.loads(settings.read_text())})
     )
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"image_mean": [0.9, 0.8, 0.7]}))
+    transformers = pytest.importorskip("transformers")
+    assert transformers.AutoImageProcessor.from_pretrained(str(folder)).image_mean != [0.9, 0.8, 0.7]
+    assert_close(embed(load(folder), [image]), expected, 0.0)
     settings.unlink()
     assert_close(embed(load(folder), [image]), expected, 0.0)
 
