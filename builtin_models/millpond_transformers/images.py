@@ -33,6 +33,9 @@ IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")
 ENDINGS = ("FeatureExtractor", "ImageProcessorFast", "ImageProcessorPil", "ImageProcessor")
 # What is written around the mark of an image, where a caller's text has none.
 AROUND = {"<|image_pad|>": ("<|vision_start|>", "<|vision_end|>")}
+# The name of what stands for an image in a text, where the processor writes all that is the image's in its place.
+MARKS = {"gemma3": "boi_token"}
+USUAL = frozenset(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 
 
 class ProcessorImages(ImageReader):
@@ -45,7 +48,8 @@ class ProcessorImages(ImageReader):
         self.kind = config_class(self.body_class).model_type
         self.takes = frozenset(signature(self.body_class.forward).parameters)
         self.token = self._image_token()
-        self.mark = re.compile(re.escape(self.token))
+        self.written = self._named_tokens().get(MARKS.get(self.kind, ""), self.token)
+        self.mark = re.compile(re.escape(self.written))
 
     @property
     def reserved_ids(self) -> frozenset[int]:
@@ -57,8 +61,8 @@ class ProcessorImages(ImageReader):
     def placeholder(self, number: int) -> str:
         """The token of an image, between those that begin and end one where the model has such."""
         del number
-        before, behind = AROUND.get(self.token, ("", ""))
-        return f"{before}{self.token}{behind}"
+        before, behind = AROUND.get(self.written, ("", ""))
+        return f"{before}{self.written}{behind}"
 
     def read(self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool) -> TextWithImages:
         """The tokens and features of a text, as the processor makes them."""
@@ -75,13 +79,16 @@ class ProcessorImages(ImageReader):
             CheckpointError: If it cannot be built of the files beside the model.
         """
         name = PROCESSORS[self.kind]
-        base: Any = getattr(transformers, name)
-        # What it is made of is checked by classes for videos, which cannot be imported without torchvision.
-        unchecked = type(name, (base,), {"check_argument_for_proper_class": lambda _, __, argument: type(argument)})
-        parts = {"image_processor": self._image_processor(), "tokenizer": self._tokenizer(), "video_processor": None}
-        named = signature(base.__init__).parameters
         try:
-            return unchecked(**{key: value for key, value in {**self._settings(), **parts}.items() if key in named})
+            parts = {"image_processor": self._image_processor(), "tokenizer": self._tokenizer()}
+            base: Any = getattr(transformers, name)
+            # What it is made of is checked by classes for videos, which cannot be imported without torchvision.
+            unchecked = type(name, (base,), {"check_argument_for_proper_class": lambda _, __, argument: type(argument)})
+            named = signature(base.__init__).parameters
+            given = {**self._settings(), **parts, "video_processor": None}
+            return unchecked(**{key: value for key, value in given.items() if key in named})
+        except CheckpointError:
+            raise
         except Exception as error:  # what a processor is made of is the library's business, and so is what it raises
             message = f"{self.folder}: transformers' {name} cannot be built: {type(error).__name__}: {error}"
             raise CheckpointError(message) from error
@@ -141,7 +148,7 @@ class ProcessorImages(ImageReader):
         said = read_object(self.folder / "tokenizer_config.json")
         extra = said.get("extra_special_tokens")
         every = {**said, **(extra if isinstance(extra, Mapping) else {})}
-        found = {name: every[name] for name in every if name in ("image_token", "video_token")}
+        found = {name: every[name] for name in every if name.endswith("_token") and name not in USUAL}
         return {name: token for name, token in found.items() if isinstance(token, str)}
 
     def _image_token(self) -> str:

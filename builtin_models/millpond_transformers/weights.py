@@ -49,7 +49,7 @@ def load_body(
             made: Any = body_class.from_pretrained(
                 None,
                 config=config,
-                state_dict=state,
+                state_dict=_stripped(state) if headless else state,
                 dtype=dtype,
                 output_loading_info=True,
                 local_files_only=True,
@@ -69,3 +69,13 @@ def load_body(
         unused=sorted(info["unexpected_keys"]),
         missing=sorted(info["missing_keys"]),
     )
+
+
+def _stripped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a model of texts and images without the ``model.`` that newer files have before all its parts.
+
+    Such names are told from older ones, in which ``model.`` is its text's, for the class with the head alone.
+    """
+    if not any(name.startswith("model.language_model.") for name in state):
+        return state
+    return {name.removeprefix("model."): tensor for name, tensor in state.items()}

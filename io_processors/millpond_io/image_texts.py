@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError, MillpondError
+from millpond.errors import CheckpointError, InvalidInputError, MillpondError
 from millpond.image_reader import ImageReader, TextWithImages
 from millpond.inputs import Prompt
 from millpond.params import PoolingParams
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 MOST_IMAGES = 32  # of a prompt; they are all in memory at once
+UNBUILT = "images cannot be read for this model: what reads them cannot be built of its files; the log says why"
 UNSUITABLE = "the model cannot read these images: one of them is too long and thin, or of another kind than it expects"
 
 
@@ -69,6 +70,9 @@ class ImageTexts:
         try:
             with AT_ONCE:
                 found = self.reader.read(prompt.text or "", images, add_special_tokens=prompt.add_special_tokens)
+        except CheckpointError as error:
+            logger.warning("images cannot be read: %s", " ".join(str(error).split()))
+            raise InvalidInputError(UNBUILT, parameter=PARAMETER) from error
         except MillpondError:
             raise
         except Exception as error:  # noqa: BLE001  readers stand on libraries, and these raise what comes
