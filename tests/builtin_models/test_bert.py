@@ -79,7 +79,13 @@ def test_the_shape_in_config_json_is_taken(tmp_path, load, hidden, reference, sh
     assert max(differences(hidden(load(folder), prompts), reference(folder, prompts))) <= 1e-5
 
 
-@pytest.mark.parametrize("name", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish"])
+ACTIVATIONS = (
+    *("gelu", "gelu_python", "gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"),
+    *("quick_gelu", "relu", "relu6", "leaky_relu", "mish", "sigmoid", "silu", "swish", "tanh"),
+)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_hidden_activation_equals_that_of_transformers(tmp_path, load, hidden, reference, name):
     folder = tiny("BertModel", tmp_path, hidden_act=name)
     prompts = prompts_of((3, 11))
@@ -282,7 +288,7 @@ def test_a_misshapen_weight_is_named_with_both_shapes(checkpoint, load, name, sh
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"hidden_act": "mish"}, "hidden_act 'mish'.*gelu"),
+        ({"hidden_act": "laplace"}, "hidden_act 'laplace'.*gelu"),
         ({"hidden_act": ["gelu"]}, "BertModel"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
         ({"hidden_size": None}, "hidden_size"),

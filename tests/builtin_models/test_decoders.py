@@ -454,7 +454,7 @@ def test_an_extra_weight_is_named(tmp_path, load, architecture, name):
 @pytest.mark.parametrize(
     ("architecture", "change", "said"),
     [
-        ("LlamaModel", {"hidden_act": "mish"}, "hidden_act 'mish'.*gelu"),
+        ("LlamaModel", {"hidden_act": "laplace"}, "hidden_act 'laplace'.*gelu"),
         ("LlamaModel", {"num_attention_heads": 5}, "num_attention_heads 5"),
         ("LlamaModel", {"num_attention_heads": 0}, "num_attention_heads 0"),
         ("LlamaModel", {"num_key_value_heads": 3}, "num_key_value_heads 3"),

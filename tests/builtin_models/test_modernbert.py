@@ -336,7 +336,7 @@ def test_the_first_token_is_pooled_unless_the_files_say_otherwise(tmp_path, load
         ("ModernBertModel", {"local_attention": 0}, "local_attention must be a positive number"),
         ("ModernBertModel", {"local_attention": True}, "local_attention must be .* got True"),
         ("ModernBertModel", {"num_attention_heads": 5}, "num_attention_heads 5"),
-        ("ModernBertModel", {"hidden_activation": "mish"}, "hidden_act 'mish'"),
+        ("ModernBertModel", {"hidden_activation": "laplace"}, "hidden_act 'laplace'"),
         ("ModernBertModel", {"attention_bias": True}, r"missing \(8\)"),
         ("ModernBertModel", {"rope_parameters": {"full_attention": {"rope_type": "spiral"}}}, "rope_type 'spiral'"),
         (

@@ -259,7 +259,7 @@ def test_the_encoder_of_a_masked_language_model_is_loaded(tmp_path, load, hidden
         ({"rotary_emb_scale_base": 512}, "rotary_emb_scale_base 512"),
         ({"rotary_emb_fraction": 0.0}, r"0\.0 of heads of 8 dimensions is to be turned"),
         ({"rotary_emb_fraction": 0.3}, r"0\.3 of heads of 8 dimensions"),
-        ({"activation_function": "mish"}, "hidden_act 'mish'"),
+        ({"activation_function": "laplace"}, "hidden_act 'laplace'"),
         ({"n_head": 5}, "num_attention_heads 5"),
         ({"mlp_fc2_bias": True}, r"missing \(2\)"),
     ],

@@ -17,15 +17,23 @@ def quick_gelu(x: Tensor) -> Tensor:
     return x * (1.702 * x).sigmoid()
 
 
+gelu_by_tanh = partial(functional.gelu, approximate="tanh")
+EXACT_GELU = ("gelu", "gelu_python")
 HIDDEN_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {
-        "gelu": functional.gelu,
-        "gelu_new": partial(functional.gelu, approximate="tanh"),
-        "gelu_pytorch_tanh": partial(functional.gelu, approximate="tanh"),
+        **dict.fromkeys(EXACT_GELU, functional.gelu),
+        **dict.fromkeys(
+            ("gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"), gelu_by_tanh
+        ),
         "quick_gelu": quick_gelu,
         "relu": functional.relu,
+        "relu6": functional.relu6,
+        "leaky_relu": functional.leaky_relu,
+        "mish": functional.mish,
+        "sigmoid": functional.sigmoid,
         "silu": functional.silu,
         "swish": functional.silu,
+        "tanh": functional.tanh,
     }
 )
 
@@ -62,7 +70,7 @@ class FeedForward(nn.Module):
         self.up = Linear(ctx, size, inner_size, bias=bias)
         self.down = Linear(ctx, inner_size, size, bias=bias if down_bias is None else down_bias)
         self.activation = hidden_activation(activation)
-        self.fused = ctx.op("gelu") if activation == "gelu" else None
+        self.fused = ctx.op("gelu") if activation in EXACT_GELU else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size], the bias of ``down`` not yet added."""
