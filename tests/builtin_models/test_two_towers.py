@@ -150,6 +150,24 @@ def test_token_vectors_of_an_image_are_its_patches_and_the_whole(model, load):
     assert_close([tokens.outputs.array[-1]], embed(llm, [image]))
 
 
+def test_the_older_spelling_of_a_part_counts_more(tmp_path, load):
+    transformers = pytest.importorskip("transformers")
+    folder = tiny_two_towers("CLIPModel", tmp_path)
+    path = folder / "config.json"
+    said = json.loads(path.read_text())
+    text = said["text_config"]
+    kept = {key: text[key] for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")}
+    kept |= {key: text[key] for key in ("num_attention_heads", "max_position_embeddings")}
+    # Its own hidden_act is left out, so that it is the default; that of the part is another.
+    said |= {"text_config": text | {"hidden_act": "gelu"}, "text_config_dict": kept, "vision_config_dict": None}
+    path.write_text(json.dumps(said))
+    reference = transformers.CLIPModel.from_pretrained(str(folder)).eval()
+    assert reference.config.text_config.hidden_act == "quick_gelu"
+    assert_close(
+        embed(load(folder), ["cold rain"]), embed(load(tiny_two_towers("CLIPModel", tmp_path / "a")), ["cold rain"])
+    )
+
+
 def test_a_config_that_says_little_means_the_published_sizes(tmp_path):
     from millpond.loading.arguments import read_arguments
     from millpond.loading.build import resolve_model

@@ -207,7 +207,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     tasks = (LATE,) if late else chosen.tasks
     spec = chosen.architecture.spec
     if spec.defaults:
-        config = CheckpointConfig(spec.defaults).overridden(config.to_dict())
+        config = with_defaults(config, spec.defaults)
     said = state_lengths(repository, config, positions=spec.positions)
     sides = read_late_interaction(repository, config, spec.late_interaction)
     pooler = merge_pooler(user, files, config, chosen, options.old_task)
@@ -248,6 +248,20 @@ def _size_key(registry: "Registry", pooler: Mapping[str, Choice]) -> str | None:
     pooling = pooler.get("seq_pooling_type")
     entry = None if pooling is None else registry.poolers.find(pooling.value)
     return None if entry is None else entry.spec.size_key
+
+
+def with_defaults(config: CheckpointConfig, defaults: Mapping[str, Any]) -> CheckpointConfig:
+    """config.json with what it means where it does not say.
+
+    An older spelling of a part, ``text_config_dict`` of ``text_config``, counts more than the part, and so do the
+    defaults of what it leaves out: that is how transformers reads it.
+    """
+    older = {
+        part: {**own, **config[f"{part}_dict"]}
+        for part, own in defaults.items()
+        if isinstance(own, Mapping) and isinstance(config.get(f"{part}_dict"), CheckpointConfig)
+    }
+    return CheckpointConfig(defaults).overridden(config.to_dict()).overridden(older)
 
 
 def _size_at(config: CheckpointConfig, path: str) -> int | None:
