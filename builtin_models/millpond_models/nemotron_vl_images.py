@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from millpond.context import Context
 from millpond.errors import CheckpointError, InvalidInputError
+from millpond.image_options import ImageOption
 from millpond.image_reader import ImageReader, TextWithImages
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 MARK, START, PART, END = "<image>", "<img>", "<IMG_CONTEXT>", "</img>"
 PROCESSOR = "processor_config.json"
+MOST_TILES = 256
+FIELDS = {"min_input_tiles": "fewest", "max_input_tiles": "most", "use_thumbnail": "thumbnail"}  # of options
 
 
 class TiledImages(ImageReader):
@@ -31,6 +36,9 @@ class TiledImages(ImageReader):
     mark = re.compile(re.escape(MARK))
     chat_template: ClassVar[str | None] = MESSAGES
     images_first: ClassVar[bool] = True
+    synonyms: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"min_dynamic_patch": "min_input_tiles", "max_dynamic_patch": "max_input_tiles"}
+    )
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
@@ -45,6 +53,11 @@ class TiledImages(ImageReader):
         """The token of a part of an image."""
         return frozenset({self.part_id})
 
+    @property
+    def options(self) -> Mapping[str, ImageOption]:
+        """The fewest and the most tiles of an image, and whether the whole comes behind several."""
+        return {name: ImageOption(getattr(self.tiling, field), MOST_TILES) for name, field in FIELDS.items()}
+
     def placeholder(self, number: int) -> str:
         """``<image>``."""
         del number
@@ -56,13 +69,17 @@ class TiledImages(ImageReader):
         begin = bos if text.startswith(bos) else ""
         return begin + f"{MARK} " * number + text.removeprefix(begin)
 
-    def read(self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool) -> TextWithImages:
+    def read(
+        self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool, options: Mapping[str, int]
+    ) -> TextWithImages:
         """The tokens and features of a text.
 
         Raises:
             InvalidInputError: If the text itself holds what stands for a part of an image.
         """
-        tiles = [self.tiling.cut(image) for image in images]
+        chosen: dict[str, Any] = {FIELDS[name]: value for name, value in options.items()}
+        tiling = replace(self.tiling, **chosen)
+        tiles = [tiling.cut(image) for image in images]
         written = iter([f"{START}{PART * (self.parts_of_tile * len(each))}{END}" for each in tiles])
         ids = self._ids(self.mark.sub(lambda _: next(written), text), add_special_tokens=add_special_tokens)
         every = [tile for each in tiles for tile in each]

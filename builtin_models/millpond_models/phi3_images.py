@@ -5,8 +5,8 @@ As its paper has it (Abdin et al., 2024, arXiv 2404.14219), after InternLM-XComp
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, floor
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from millpond.context import Context
 from millpond.errors import CheckpointError, InvalidInputError
+from millpond.image_options import ImageOption
 from millpond.image_reader import ImageReader, TextWithImages
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
@@ -35,6 +36,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 WHITE = (255, 255, 255)
 BEND = -0.75  # of bicubic interpolation (Keys, 1981), as torch has it
 TAPS = 4
+NUM_CROPS, MOST_CROPS = "num_crops", 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,11 +168,18 @@ class Phi3Images(ImageReader):
         mean, std = (self._channels(said, name, default) for name, default in (("mean", MEAN), ("std", STD)))
         return Crops(most=most, side=self.side, patch=self.patch, mean=mean, std=std)
 
+    @property
+    def options(self) -> Mapping[str, ImageOption]:
+        """The most squares that an image is cut into."""
+        return {NUM_CROPS: ImageOption(self.crops.most, MOST_CROPS)}
+
     def placeholder(self, number: int) -> str:
         """The mark of an image, which counts those of a prompt."""
         return f"<|image_{number}|>"
 
-    def read(self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool) -> TextWithImages:
+    def read(
+        self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool, options: Mapping[str, int]
+    ) -> TextWithImages:
         """The tokens and features of a text; special tokens are added to each piece of it, as the model was trained.
 
         Raises:
@@ -184,7 +193,8 @@ class Phi3Images(ImageReader):
                 f"marked once, from {self.placeholder(1)} to {self.placeholder(len(images))}"
             )
             raise InvalidInputError(message, parameter="multi_modal_data")
-        read = [self.crops.read(images[number - 1]) for number in numbers]
+        crops = replace(self.crops, most=options.get(NUM_CROPS, self.crops.most))
+        read = [crops.read(images[number - 1]) for number in numbers]
         pieces = [np.array(ids, dtype=np.int64) for ids in self._encoded(parts[::2], special=add_special_tokens)]
         ids, rows, length = [pieces[0]], [], len(pieces[0])
         for (_, grid), piece in zip(read, pieces[1:], strict=True):

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import transformers
@@ -18,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from millpond.config import CheckpointConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError
+from millpond.image_options import ImageOption
 from millpond.image_reader import ImageReader, TextWithImages
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
@@ -31,6 +33,9 @@ INPUTS = "inputs"  # the feature under which a class finds its further arguments
 OF_TEXT = ("input_ids", "attention_mask")
 IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")
 ENDINGS = ("FeatureExtractor", "ImageProcessorFast", "ImageProcessorPil", "ImageProcessor")
+EDGES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}  # of a size, which are areas here
+OTHERS = ("min_patches", "max_patches", "crop_to_patches", "do_image_splitting")
+MOST_PIXELS, MOST_PATCHES = 2**26, 256
 # What is written around the mark of an image, where a caller's text has none.
 AROUND = {"<|image_pad|>": ("<|vision_start|>", "<|vision_end|>")}
 # The name of what stands for an image in a text, where the processor writes all that is the image's in its place.
@@ -40,6 +45,8 @@ USUAL = frozenset(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad"
 
 class ProcessorImages(ImageReader):
     """Reads texts with images by a processor of transformers, one prompt at a time."""
+
+    synonyms: ClassVar[Mapping[str, str]] = MappingProxyType({f"size.{edge}": name for name, edge in EDGES.items()})
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
@@ -64,12 +71,38 @@ class ProcessorImages(ImageReader):
         before, behind = AROUND.get(self.written, ("", ""))
         return f"{before}{self.written}{behind}"
 
-    def read(self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool) -> TextWithImages:
+    def read(
+        self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool, options: Mapping[str, int]
+    ) -> TextWithImages:
         """The tokens and features of a text, as the processor makes them."""
         with quiet():
-            made = self.processor(text=[text], images=list(images), add_special_tokens=add_special_tokens)
+            made = self.processor(
+                text=[text], images=list(images), add_special_tokens=add_special_tokens, **self.asked(options)
+            )
         inputs = {name: np.asarray(value) for name, value in made.items() if name in self.takes - {*OF_TEXT}}
         return TextWithImages(input_ids=np.asarray(made["input_ids"][0], dtype=np.int64), features={INPUTS: inputs})
+
+    @property
+    def options(self) -> Mapping[str, ImageOption]:
+        """Of the names that are known to be sizes those that the processor of images takes, as it is set."""
+        images = self.processor.image_processor
+        taken = frozenset(images.valid_kwargs.__annotations__)
+        size = images.size or {}
+        found = {
+            name: ImageOption(size[edge], MOST_PIXELS)
+            for name, edge in EDGES.items()
+            if taken.issuperset(EDGES) and size.get(edge)
+        }
+        others = {name: getattr(images, name, None) for name in OTHERS if name in taken}
+        return found | {name: ImageOption(value, MOST_PATCHES) for name, value in others.items() if value is not None}
+
+    def asked(self, options: Mapping[str, int]) -> dict[str, Any]:
+        """Options as arguments of the processor, which takes pixels as both edges of a size."""
+        others = {name: value for name, value in options.items() if name not in EDGES}
+        if len(others) == len(options):
+            return others
+        size = self.processor.image_processor.size
+        return {**others, "size": {edge: options.get(name, size[edge]) for name, edge in EDGES.items()}}
 
     @cached_property
     def processor(self) -> Any:

@@ -28,11 +28,13 @@ class RetrievalImages(ProcessorImages):
         parameters = signature(self.body_class.forward).parameters.values()
         self.hands_on = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
 
-    def read(self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool) -> TextWithImages:
+    def read(
+        self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool, options: Mapping[str, int]
+    ) -> TextWithImages:
         """The tokens and features of one image; the text is the processor's."""
         del text, add_special_tokens
         with quiet():
-            made = self.processor.process_images(images=list(images))
+            made = self.processor.process_images(images=list(images), **self.asked(options))
         inputs = {name: np.asarray(value) for name, value in made.items() if self._is_taken(name)}
         return TextWithImages(input_ids=np.asarray(made["input_ids"][0], dtype=np.int64), features={INPUTS: inputs})
 

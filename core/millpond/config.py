@@ -11,6 +11,7 @@ from millpond.errors import InvalidInputError
 from millpond.late_interaction import LateInteraction
 from millpond.params import rename_fields, validated
 
+MOST_IMAGES = 1024  # that a prompt can be allowed to have: they are all in memory at once
 JOINED_BY = "+"  # between the names of pooling types whose results are joined
 RENAMED = {"normalize": "use_activation", "softmax": "use_activation", "activation": "use_activation"}
 
@@ -101,6 +102,8 @@ class InputOptions(BaseModel):
             ``*.example.org`` for those below one, ``*`` for any. None by default.
         allowed_local_media_path: The folder that files may be read from where a prompt names them by ``file://`` URL;
             empty for none.
+        mm_processor_kwargs: How large images are read, by the names of the options of the model's ``ImageReader``.
+        limit_mm_per_prompt: The most images of a prompt, under "image"; other media are not read.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -111,6 +114,10 @@ class InputOptions(BaseModel):
     mixed: Literal["error", "mean"] = "error"
     allowed_media_domains: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     allowed_local_media_path: str = ""
+    mm_processor_kwargs: Mapping[str, Any] = Field(default_factory=dict)
+    limit_mm_per_prompt: Mapping[str, Annotated[int, Field(ge=0, le=MOST_IMAGES, strict=True)]] = Field(
+        default_factory=dict
+    )
 
     @field_validator("allowed_media_domains", mode="before")
     @classmethod
@@ -121,6 +128,19 @@ class InputOptions(BaseModel):
     @classmethod
     def _as_path(cls, given: object) -> object:
         return "" if given is None else fspath(given) if isinstance(given, PathLike) else given
+
+    @field_validator("mm_processor_kwargs", mode="before")
+    @classmethod
+    def _as_options(cls, given: object) -> object:
+        return {} if given is None else given
+
+    @field_validator("limit_mm_per_prompt", mode="before")
+    @classmethod
+    def _as_counts(cls, given: object) -> object:
+        """Counts by medium; one may stand in an object as ``count``, beside what vLLM sizes its memory by."""
+        if not isinstance(given, Mapping):
+            return {} if given is None else given
+        return {name: one.get("count") if isinstance(one, Mapping) else one for name, one in given.items()}
 
 
 class EngineConfig(BaseModel):

@@ -6,6 +6,8 @@ from operator import index
 from typing import NotRequired, TypeAlias, TypedDict, TypeGuard
 
 from millpond.errors import InvalidInputError
+from millpond.image_options import PARAMETER as IMAGE_OPTIONS
+from millpond.image_options import ImageOptions
 
 FORMS = (
     'a str, a list of token ids, {"prompt": str}, {"prompt_token_ids": [int, ...]}, {"messages": [...]} or '
@@ -26,7 +28,7 @@ OF_CHATS = (
 )
 BUDGET = "template_budget"  # beside a template that somebody else wrote
 PREFIX = "prefix"  # beside messages, what a text would have before it
-EXTRAS = frozenset({"multi_modal_data", "mm_processor_kwargs", "multi_modal_uuids", "cache_salt"})
+EXTRAS = frozenset({"multi_modal_data", IMAGE_OPTIONS, "multi_modal_uuids", "cache_salt"})
 
 
 class TextPrompt(TypedDict):
@@ -81,6 +83,7 @@ class Conversation:
         add_special_tokens: Whether special tokens are added to those that the template writes.
         prefix: What the model reads before, such as an instruction: a message of the system where the template takes
             one, else text before what is written.
+        image_options: What is asked of its images.
     """
 
     messages: tuple[object, ...]
@@ -91,6 +94,7 @@ class Conversation:
     continue_final_message: bool = False
     add_special_tokens: bool = False
     prefix: str = ""
+    image_options: ImageOptions | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +103,7 @@ class Prompt:
 
     Exactly one of ``text``, ``token_ids``, ``data`` and ``conversation`` is not None, unless ``multi_modal_data``
     stands alone. ``token_ids`` is what the caller gave, not yet checked against a vocabulary. ``add_special_tokens``
-    says whether a text gets the tokenizer's special tokens.
+    says whether a text gets the tokenizer's special tokens. ``image_options`` is what is asked of its images.
     """
 
     text: str | None = None
@@ -108,6 +112,7 @@ class Prompt:
     multi_modal_data: Mapping[str, object] | None = None
     conversation: Conversation | None = None
     add_special_tokens: bool = True
+    image_options: ImageOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -307,7 +312,19 @@ def _with_content(item: Mapping[str, object], images: Mapping[str, object] | Non
         multi_modal_data=images,
         conversation=None if item.get("messages") is None else _conversation(item),
         add_special_tokens=special,
+        image_options=_image_options(item),
     )
+
+
+def _image_options(item: Mapping[str, object]) -> ImageOptions | None:
+    """What is asked of the images of a prompt; None for nothing."""
+    given = item.get(IMAGE_OPTIONS)
+    if given is None or isinstance(given, ImageOptions):
+        return given
+    if not isinstance(given, Mapping):
+        message = f"'{IMAGE_OPTIONS}' must be a dict of options of images; got {type(given).__name__}"
+        raise InvalidInputError(message, parameter=IMAGE_OPTIONS)
+    return ImageOptions(given) if given else None
 
 
 def _conversation(item: Mapping[str, object]) -> Conversation:
@@ -343,4 +360,5 @@ def _conversation(item: Mapping[str, object]) -> Conversation:
         continue_final_message=flags["continue_final_message"] is True,
         add_special_tokens=flags["add_special_tokens"] is True,
         prefix=prefix,
+        image_options=_image_options(item),
     )

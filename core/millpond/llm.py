@@ -83,6 +83,8 @@ class LLM:
         mixed: str = "error",
         allowed_media_domains: str | Sequence[str] | None = None,
         allowed_local_media_path: str | PathLike[str] = "",
+        mm_processor_kwargs: Mapping[str, object] | None = None,
+        limit_mm_per_prompt: Mapping[str, object] | None = None,
         device: str = "auto",
         kernels: Mapping[str, str] | None = None,
         quantization: str | None = None,
@@ -126,6 +128,9 @@ class LLM:
                 ``*.example.org`` for all below one, ``*`` for any public one. By default none.
             allowed_local_media_path: The folder whose files ``file://`` URLs may name; by default none. A
                 ``pathlib.Path`` in a prompt is the program's own, and may be any file.
+            mm_processor_kwargs: How large images are read, such as ``{"max_pixels": 401408}``; a prompt may say
+                otherwise, and requests over HTTP may make them smaller. What there is depends on the model.
+            limit_mm_per_prompt: The most images of a prompt, such as ``{"image": 2}``.
             device: "auto", "cpu", "cuda", "cuda:1" ...
             kernels: The variants of ops to take, such as ``{"attention": "sdpa"}``.
             quantization: "int8" computes the model's linear maps in 8-bit integers: about twice as fast, and close to
@@ -168,6 +173,8 @@ class LLM:
                 "mixed": mixed,
                 "allowed_media_domains": allowed_media_domains,
                 "allowed_local_media_path": allowed_local_media_path,
+                "mm_processor_kwargs": mm_processor_kwargs,
+                "limit_mm_per_prompt": limit_mm_per_prompt,
                 "device": device,
                 "kernels": kernels,
                 "quantization": quantization,

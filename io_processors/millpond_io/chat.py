@@ -67,7 +67,12 @@ class Conversations:
             text = _opened(text, messages[-1].texts)
         images = [image for message in messages for image in message.images]
         special = conversation.add_special_tokens or not self.has_template(conversation)
-        return Prompt(text=text, multi_modal_data={"image": images} if images else None, add_special_tokens=special)
+        return Prompt(
+            text=text,
+            multi_modal_data={"image": images} if images else None,
+            add_special_tokens=special,
+            image_options=conversation.image_options,
+        )
 
     def _with_prefix(self, conversation: Conversation, messages: Sequence[Message]) -> str:
         """What is written of messages and of what the model reads before them."""

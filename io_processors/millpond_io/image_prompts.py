@@ -10,6 +10,7 @@ import numpy as np
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import InvalidInputError
+from millpond.image_options import PARAMETER as OPTIONS
 from millpond.inputs import Prompt
 from millpond.params import PoolingParams
 from millpond_io.image_files import PARAMETER
@@ -33,7 +34,7 @@ class ImagePrompts:
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
-        self.images = Images(ctx, most=1)
+        self.images = Images(ctx, most=min(1, ctx.inputs.limit_mm_per_prompt.get("image", 1)))
         self.name = NAMES.get(ctx.model.architecture, ctx.model.architecture)
         self.mixed = ctx.inputs.mixed
 
@@ -55,6 +56,9 @@ class ImagePrompts:
         bare = replace(prompt, multi_modal_data=None)
         if bare.text or bare.token_ids:
             processor.renderer.check(bare)
+        if prompt.image_options is not None and prompt.image_options.values:
+            message = f"{OPTIONS}: {self.name} reads all images in the size that its checkpoint says; leave it out"
+            raise InvalidInputError(message, parameter=OPTIONS)
         (image,) = self.images.each(prompt.multi_modal_data)
         return replace(prompt, multi_modal_data={"image": self.images.read(image, self.patcher)})
 

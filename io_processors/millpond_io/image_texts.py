@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from millpond.context import Context
 from millpond.errors import CheckpointError, InvalidInputError, MillpondError
+from millpond.image_options import ImageOptions
 from millpond.image_reader import ImageReader, TextWithImages
 from millpond.inputs import Prompt
 from millpond.params import PoolingParams
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 logger = logging.getLogger(__name__)
-MOST_IMAGES = 32  # of a prompt; they are all in memory at once
+MOST_IMAGES = 32  # of a prompt where the program does not say; they are all in memory at once
 UNBUILT = "images cannot be read for this model: what reads them cannot be built of its files; the log says why"
 UNSUITABLE = "the model cannot read these images: one of them is too long and thin, or of another kind than it expects"
 
@@ -33,7 +34,7 @@ class ImageTexts:
     def __init__(self, ctx: Context, reader: ImageReader) -> None:
         self.reader = reader
         self.model = ctx.model.model
-        self.images = Images(ctx, most=MOST_IMAGES)
+        self.images = Images(ctx, most=ctx.inputs.limit_mm_per_prompt.get("image", MOST_IMAGES))
         self.reserved = np.array(sorted(reader.reserved_ids), dtype=np.int64)
 
     def opened(self, prompt: Prompt, data: Mapping[str, object]) -> Prompt:
@@ -41,7 +42,7 @@ class ImageTexts:
 
         Raises:
             InvalidInputError: If an image cannot be read, or there are not as many marks as images, or something stands
-                beside an image that the model reads alone.
+                beside an image that the model reads alone, or its images cannot be read as is asked.
         """
         if prompt.token_ids is not None:
             message = "a prompt with images is given as a text, which has something that stands for each, not as ids"
@@ -56,7 +57,9 @@ class ImageTexts:
         elif marks != len(given):
             message = f"the text has {marks} marks of images ({self.reader.placeholder(1)}), and there are {len(given)}"
             raise InvalidInputError(message, parameter=PARAMETER)
-        return replace(prompt, text=text, multi_modal_data={"image": [self.images.read(one, as_rgb) for one in given]})
+        options = ImageOptions(self.reader.chosen(prompt.image_options))  # first: it costs less than to decode
+        read = [self.images.read(one, as_rgb) for one in given]
+        return replace(prompt, text=text, multi_modal_data={"image": read}, image_options=options)
 
     def read(self, prompt: Prompt, params: PoolingParams, lengths: Lengths) -> TextWithImages:
         """The tokens and features of an opened prompt.
@@ -69,7 +72,12 @@ class ImageTexts:
         images: Sequence[Image] = (prompt.multi_modal_data or {})["image"]  # type: ignore[assignment]  # as ``opened`` left them
         try:
             with AT_ONCE:
-                found = self.reader.read(prompt.text or "", images, add_special_tokens=prompt.add_special_tokens)
+                found = self.reader.read(
+                    prompt.text or "",
+                    images,
+                    add_special_tokens=prompt.add_special_tokens,
+                    options={} if prompt.image_options is None else prompt.image_options.values,  # type: ignore[arg-type]  # likewise
+                )
         except CheckpointError as error:
             logger.warning("images cannot be read: %s", " ".join(str(error).split()))
             raise InvalidInputError(UNBUILT, parameter=PARAMETER) from error

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from millpond.llm import LLM
     from millpond.loading.arguments import Arguments
 
+OBJECTS = frozenset({"hf_overrides", "mm_processor_kwargs", "limit_mm_per_prompt"})  # which are typed as JSON
 ON_OVERFLOW = ("error", "truncate", "chunk")
 
 
@@ -46,7 +47,8 @@ def for_llm(typed: Files) -> dict[str, Any]:
         CommandError: What was typed is wrong in itself.
     """
     given = dict(vars(typed))
-    given["hf_overrides"] = json_object("--hf-overrides", given["hf_overrides"])
+    for name in OBJECTS & given.keys():
+        given[name] = json_object(f"--{name.replace('_', '-')}", given[name])
     if "kernels" in given:
         given["kernels"] = kernels_of(given["kernels"] or ())
     if "pooler_config" in given:

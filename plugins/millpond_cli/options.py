@@ -254,6 +254,21 @@ class Tuning(Computing, Files):
 class Serving(Computing, Settings):
     """A model that is to be asked."""
 
+    mm_processor_kwargs: Annotated[
+        str | None,
+        option(
+            "Model",
+            "--mm-processor-kwargs",
+            metavar="JSON",
+            help='How large images are read, such as {"max_pixels": 401408}: what there is depends on the model.',
+        ),
+    ] = None
+    limit_mm_per_prompt: Annotated[
+        str | None,
+        option(
+            "Model", "--limit-mm-per-prompt", metavar="JSON", help='The most images of a prompt, such as {"image": 2}.'
+        ),
+    ] = None
     max_num_batched_tokens: Annotated[
         int | None, option("Model", "--batch-tokens", metavar="N", least=1, help="The most tokens of a batch.")
     ] = None

@@ -3,6 +3,7 @@
 from typing import Any
 
 from millpond import AsyncLLM
+from millpond.image_options import ImageOptions
 from millpond.inputs import TemplateBudget
 from millpond_server.errors import ApiError
 from millpond_server.protocol.common import Inputs
@@ -22,14 +23,21 @@ def prompts_of(request: Inputs, limits: Limits, llm: AsyncLLM) -> list[Any]:
     Raises:
         ApiError: 400 for another form, or a template of the request's own where none is taken; 413 for too many.
     """
-    template = request.own_template
+    template, prompts = request.own_template, _with_options(request, _prompts_of(request, limits, llm))
     if template is None:
-        return _prompts_of(request, limits, llm)
+        return prompts
     if limits.template_seconds <= 0:
         raise ApiError(400, UNTRUSTED, parameter="chat_template", reason="invalid")
     own = {"chat_template": template, "template_budget": TemplateBudget(limits.template_seconds)}
-    prompts = _prompts_of(request, limits, llm)
     return [{**one, **own} if isinstance(one, dict) and "messages" in one else one for one in prompts]
+
+
+def _with_options(request: Inputs, prompts: list[Any]) -> list[Any]:
+    """The prompts, and beside those with images how these are to be read: no larger than the model was loaded for."""
+    if not request.mm_processor_kwargs:
+        return prompts
+    own = {"mm_processor_kwargs": ImageOptions(request.mm_processor_kwargs, may_grow=False)}
+    return [{**one, **own} if is_image(one) else one for one in prompts]
 
 
 def _prompts_of(request: Inputs, limits: Limits, llm: AsyncLLM) -> list[Any]:

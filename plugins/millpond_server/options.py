@@ -87,6 +87,21 @@ class ModelOptions:
             help="A text and an image in one input, for models that read one or the other: error, or mean of both.",
         ),
     ] = "error"
+    mm_processor_kwargs: Annotated[
+        str | None,
+        option(
+            "Model",
+            "--mm-processor-kwargs",
+            metavar="JSON",
+            help='How large images are read, such as {"max_pixels": 401408}: what there is depends on the model.',
+        ),
+    ] = None
+    limit_mm_per_prompt: Annotated[
+        str | None,
+        option(
+            "Model", "--limit-mm-per-prompt", metavar="JSON", help='The most images of an input, such as {"image": 2}.'
+        ),
+    ] = None
     allowed_media_domains: Annotated[
         list[str] | None,
         option(

@@ -12,7 +12,7 @@ from typing import Any
 from millpond.cli import USAGE, CommandError
 
 # --pooler-config.task embed, --hf-overrides.rope.theta 1e6: parts of a JSON object.
-DOTTED = frozenset({"--pooler-config", "--hf-overrides"})
+DOTTED = frozenset({"--pooler-config", "--hf-overrides", "--mm-processor-kwargs", "--limit-mm-per-prompt"})
 # Options that take all the words up to the next option.
 MANY = frozenset(
     {"--served-model-name", "--api-key", "--kernel", "--routes", "--cors-origin", "--allowed-media-domains"}
@@ -42,13 +42,11 @@ VALUED = frozenset(
         "--h11-max-header-count",
         "--h11-max-incomplete-event-size",
         "--kv-cache-dtype",
-        "--limit-mm-per-prompt",
         "--load-format",
         "--max-log-len",
         "--max-parallel-loading-workers",
         "--max-seq-len-to-capture",
         "--media-io-kwargs",
-        "--mm-processor-kwargs",
         "--model-impl",
         "--num-gpu-blocks-override",
         "--scheduling-policy",

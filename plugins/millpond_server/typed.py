@@ -67,7 +67,7 @@ def arguments_of(typed: ModelOptions) -> dict[str, Any]:
         CommandError: What was typed is wrong in itself.
     """
     given = {name: value for name, value in vars(typed).items() if value is not None and value != ()}
-    for name in ("pooler_config", "hf_overrides"):
+    for name in ("pooler_config", "hf_overrides", "mm_processor_kwargs", "limit_mm_per_prompt"):
         if name in given:
             given[name] = _json_object(f"--{name.replace('_', '-')}", given[name])
     given["kernels"] = _kernels(given.get("kernels", ()))

@@ -110,3 +110,21 @@ def test_documents_may_be_files_of_images(model, files, command, monkeypatch):
     done = CliRunner().invoke(cli.app, [*asked, "no-such.png", "--on-error", "skip"])
     assert done.exit_code == 3
     assert "no-such.png cannot be read" in done.stderr + done.stdout
+
+
+def test_how_large_images_are_read_is_said_as_json(tmp_path, files):
+    folder = tiny_vision_language("qwen2_vl", tmp_path)
+    options = {"min_pixels": 784, "max_pixels": 784}
+    with LLM(str(folder), num_workers=1, mm_processor_kwargs=options) as llm:
+        prompts = [{"multi_modal_data": {"image": path}} for path in files]
+        wanted = np.stack([output.outputs.array for output in llm.embed(prompts, use_tqdm=False)])
+    done = embed("-m", folder, "--image", "--mm-processor-kwargs", json.dumps(options), *files)
+    assert np.abs(vectors_of(done) - wanted).max() < 1e-6
+    done = embed("-m", folder, "--image", "--mm-processor-kwargs", '{"num_crops": 4}', files[0])
+    assert done.exit_code != 0
+    assert "no option 'num_crops'; there are: min_pixels, max_pixels" in done.stderr
+    done = embed("-m", folder, "--image", "--limit-mm-per-prompt", '{"image": 0}', files[0])
+    assert done.exit_code != 0
+    assert "At most 0 image(s) may be provided in one prompt" in done.stderr
+    done = embed("-m", folder, "--image", "--mm-processor-kwargs", "max_pixels=784", files[0])
+    assert "is not JSON" in done.stderr

@@ -131,6 +131,7 @@ def build_model(
         judge_kernels(registry, op, setting)  # refuses an op that nobody brings
     check_quantization(registry, setting, variant=ctx.kernels.get("linear"))
     _check_depth(resolution)
+    _check_image_options(ctx)
     model_class = resolution.architecture.load()
     if resolution.converter is not None:
         model_class = resolution.converter.load()(model_class, ctx)
@@ -191,6 +192,22 @@ def _check_depth(resolution: Resolution) -> None:
         if isinstance(layers, int) and layers > tensors:
             message = f"config.json asks for {key}={layers}, and the weights hold {tensors} tensors in all"
             raise CheckpointError(message)
+
+
+def _check_image_options(ctx: Context) -> None:
+    """Refuse options of images that the model does not know; where it has none, tell that they mean nothing.
+
+    Raises:
+        InvalidInputError: If one is not known, or does not fit.
+    """
+    if not ctx.inputs.mm_processor_kwargs:
+        return
+    reader = ctx.image_reader()
+    if reader is None:
+        names = ", ".join(map(repr, ctx.inputs.mm_processor_kwargs))
+        logger.warning("mm_processor_kwargs has no effect on %s: it has no %s", ctx.model.architecture, names)
+    else:
+        reader.chosen(None)
 
 
 def _instantiate(model_class: type[PoolingModel], ctx: Context) -> PoolingModel:

@@ -103,6 +103,7 @@ class Inputs(Body):
         continue_final_message: Whether the last message is left open.
         chat_template: A template; refused, unless the server takes those of requests.
         chat_template_kwargs: Further variables of the model's template.
+        mm_processor_kwargs: How much smaller images are read than the model was loaded to read them.
     """
 
     model_config = ConfigDict(json_schema_extra=one_of(("input",), ("messages",)))
@@ -114,6 +115,7 @@ class Inputs(Body):
     continue_final_message: bool = False
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    mm_processor_kwargs: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

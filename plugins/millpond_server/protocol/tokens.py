@@ -21,6 +21,7 @@ class TokenizeRequest(Body):
         continue_final_message: Whether the last message is left open.
         chat_template: A template; refused, unless the server takes those of requests.
         chat_template_kwargs: Further variables of the model's template.
+        mm_processor_kwargs: How much smaller images are read than the model was loaded to read them.
     """
 
     model_config = ConfigDict(json_schema_extra=one_of(("prompt",), ("messages",)))
@@ -34,6 +35,7 @@ class TokenizeRequest(Body):
     continue_final_message: bool = False
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    mm_processor_kwargs: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -56,6 +58,7 @@ class TokenizeRequest(Body):
             continue_final_message=self.continue_final_message,
             chat_template=self.chat_template,
             chat_template_kwargs=self.chat_template_kwargs,
+            mm_processor_kwargs=self.mm_processor_kwargs,
         )
 
 

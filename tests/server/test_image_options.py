@@ -1,0 +1,71 @@
+"""How large images are read, over HTTP: requests make them smaller, the operator says how large they may be."""
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from millpond import LLM
+from millpond.testing.vision_language import tiny_vision_language
+
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 230, 3), dtype=np.uint8))
+TOKEN = 28 * 28  # pixels of a token of Qwen2-VL
+LOADED = {"min_pixels": TOKEN, "max_pixels": 20 * TOKEN}
+
+
+def url_of(image):
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": url_of(PICTURE)}}
+
+
+def test_requests_make_images_smaller_and_no_larger(serving, tmp_path):
+    folder = tiny_vision_language("qwen2_vl", tmp_path)
+    asked = {"max_pixels": 4 * TOKEN}
+    parts = [{"type": "image_pil", "image_pil": PICTURE}]
+    with LLM(str(folder), num_workers=1, mm_processor_kwargs=LOADED) as llm:
+        prompt = {"messages": [{"role": "user", "content": parts}]}
+        outputs = llm.embed([prompt, {**prompt, "mm_processor_kwargs": asked}], use_tqdm=False)
+        large, small = (np.array(output.outputs.embedding) for output in outputs)
+        tokens = outputs[1].prompt_token_ids
+    options = [f"--mm-processor-kwargs.{name}={value}" for name, value in LOADED.items()]
+    options += ["--limit-mm-per-prompt", '{"image": 2}', "--served-model-name", "tiny"]
+    with serving(str(folder), *options) as running, running.client() as http:
+
+        def posted(path, status, images=1, **body):
+            messages = [{"role": "user", "content": [IMAGE] * images}]
+            answer = http.post(path, json={"model": "tiny", "messages": messages, **body})
+            assert answer.status_code == status, answer.text
+            return answer.json()
+
+        for expected, body in ((large, {}), (small, {"mm_processor_kwargs": asked})):
+            (found,) = posted("/v1/embeddings", 200, **body)["data"]
+            assert np.abs(np.array(found["embedding"]) - expected).max() < 1e-5
+            (found,) = posted("/pooling", 200, task="embed", **body)["data"]
+            assert np.abs(np.array(found["data"]) - expected).max() < 1e-5
+        told = posted("/tokenize", 200, add_generation_prompt=False, mm_processor_kwargs=asked)
+        assert told["tokens"] == tokens
+
+        for given, said in (
+            ({"max_pixels": 20 * TOKEN + 1}, "max_pixels may be 15680 at most, got 15681"),
+            ({"size": {"longest_edge": 10**7}}, "max_pixels may be 15680 at most"),
+            ({"images_kwargs": {"min_pixels": TOKEN + 1}}, "min_pixels may be 784 at most"),
+            ({"device": "cuda"}, "no option 'device'; there are: min_pixels, max_pixels"),
+            ({"max_pixels": "/etc/passwd"}, "must be a whole number"),
+            ({"max_pixels": -1}, "must be a whole number"),
+        ):
+            error = posted("/v1/embeddings", 400, mm_processor_kwargs=given)["error"]
+            assert said in error["message"]
+            assert error["param"] == "mm_processor_kwargs"
+        posted("/v1/embeddings", 400, mm_processor_kwargs=[1])
+        assert "At most 2 image(s)" in posted("/v1/embeddings", 400, images=3)["error"]["message"]
+        image = {"input": [{"image": url_of(PICTURE)}], "model": "tiny"}
+        counts = [
+            http.post("/v1/embeddings", json={**image, **more}).json()["usage"]["prompt_tokens"]
+            for more in ({}, {"mm_processor_kwargs": asked})
+        ]
+        assert counts[1] < counts[0]
