@@ -13,6 +13,7 @@ from millpond_io.parts import NO_IMAGE, images_of, in_lines, read_part, texts_of
 from millpond_io.templates import JinjaTemplate, read_template
 
 RESERVED = ("chat_template", "messages", "tools", "tokenize", "add_generation_prompt")
+END = "END_OF_THE_MESSAGE_THAT_GOES_ON "  # the space tells whether a template takes spaces away
 ROOM = 100_000  # characters that a template may add to its messages
 
 
@@ -62,9 +63,10 @@ class Conversations:
         """
         messages = [self._message(message, place) for place, message in enumerate(conversation.messages)]
         self._check(conversation)
-        text = self._with_prefix(conversation, messages)
-        if conversation.continue_final_message:
-            text = _opened(text, messages[-1].texts)
+        if conversation.continue_final_message and self.has_template(conversation):
+            text = _up_to_end(self._with_prefix(conversation, [*messages[:-1], _ended(messages[-1])]))
+        else:
+            text = self._with_prefix(conversation, messages)
         images = [image for message in messages for image in message.images]
         special = conversation.add_special_tokens or not self.has_template(conversation)
         return Prompt(
@@ -158,8 +160,21 @@ class Conversations:
         return found
 
 
-def _opened(text: str, texts: Sequence[str]) -> str:
-    """The text up to the end of its last message, so that the message goes on."""
-    last = "\n".join(texts).strip()
-    end = text.rfind(last) if last else -1
-    return text if end < 0 else text[: end + len(last)]
+def _ended(message: Message) -> Message:
+    """A message whose last text is followed by what marks its end, for a template may write more behind it."""
+    places = [place for place, part in enumerate(message.parts) if isinstance(part, str)]
+    if not places:
+        text = "the last message has no text that could be continued"
+        raise InvalidInputError(text, parameter="continue_final_message")
+    parts = list(message.parts)
+    parts[places[-1]] = f"{parts[places[-1]]}{END}"
+    return Message(message.said, parts)
+
+
+def _up_to_end(text: str) -> str:
+    """What stands before the mark of an end, without spaces that the template takes away at ends itself."""
+    before, found, behind = text.rpartition(END.strip())
+    if not found:
+        message = "the chat template does not write the last message, or changes its text, so it cannot be continued"
+        raise InvalidInputError(message, parameter="continue_final_message")
+    return before if behind.startswith(END[len(END.strip()) :]) else before.rstrip()

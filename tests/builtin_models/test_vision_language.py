@@ -130,6 +130,24 @@ def test_messages_are_written_by_the_template_with_their_images_in_place(qwen, s
     assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
 
 
+def test_an_empty_answer_that_goes_on_ends_behind_the_name_of_its_role(qwen, served):
+    """As clients of Qwen3-VL-Embedding ask for it."""
+    _, model, read = qwen
+    parts = [{"type": "image_pil", "image_pil": WIDE}, {"type": "text", "text": f"{QWEN}look"}]
+    messages = [
+        {"role": "system", "content": [{"type": "text", "text": "Represent the user's input."}]},
+        {"role": "user", "content": parts},
+        {"role": "assistant", "content": [{"type": "text", "text": ""}]},
+    ]
+    text = (
+        "<|im_start|>system\nRepresent the user's input.<|im_end|>\n"
+        f"<|im_start|>user\n{QWEN}look<|im_end|>\n<|im_start|>assistant\n"
+    )
+    expected = hidden(model, read, text, [WIDE])[-1]
+    (found,) = served.embed([{"messages": messages, "continue_final_message": True}], use_tqdm=False)
+    assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+
+
 def test_a_caller_may_say_in_the_text_where_an_image_stands(qwen, served):
     _, model, read = qwen
     parts = [{"type": "image_pil", "image_pil": WIDE}, {"type": "text", "text": f"look: {QWEN} here"}]

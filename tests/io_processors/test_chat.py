@@ -68,6 +68,33 @@ def test_the_last_message_may_be_left_open(llm):
     assert len(whole) - len(opened) == 1  # the full stop
 
 
+PARTS = (
+    "{% for message in messages %}[ {{ message.role }} ] {% if message.content is string %}{{ message.content }}"
+    "{% else %}{% for part in message.content %}{{ part.text }}{% endfor %}{% endif %} . [ end ] {% endfor %}"
+)
+TEXTS = "{% for message in messages %}[ {{ message.role }} ] {{ message.content }} . [ end ] {% endfor %}"
+
+
+@pytest.mark.parametrize("content", ["", "end", "the mill", "the mill  "])
+@pytest.mark.parametrize("template", [PARTS, TEXTS, TEXTS.replace("message.content", "message.content | trim")])
+def test_a_message_goes_on_where_transformers_goes_on(tmp_path, content, template):
+    from transformers import AutoTokenizer
+
+    folder = made(tmp_path / "bert", template)
+    theirs = AutoTokenizer.from_pretrained(folder)
+    talk = [{"role": "user", "content": "by the pond"}, {"role": "assistant", "content": content}]
+    text = theirs.apply_chat_template(talk, tokenize=False, continue_final_message=True)
+    with LLM(str(folder)) as llm:
+        found = ids(llm, {"messages": talk, "continue_final_message": True})
+    assert found == theirs(text, add_special_tokens=False)["input_ids"]
+
+
+def test_a_message_that_the_template_does_not_write_cannot_go_on(llm):
+    prompt = {"messages": TALK, "continue_final_message": True, "chat_template": "{{ messages[0].content }}"}
+    with pytest.raises(InvalidInputError, match="cannot be continued"):
+        llm.embed(prompt)
+
+
 def test_the_operators_template_goes_before_that_of_the_model(folder):
     with LLM(str(folder), chat_template="{% for m in messages %}{{ m.content }} {% endfor %}") as llm:
         assert ids(llm, {"messages": TALK}) == ids(
