@@ -21,6 +21,7 @@ from millpond_io.score_options import read_options, warn_of_templates
 from millpond_io.similarities import SIMILARITIES, Array, Pairs
 
 Output = PoolingRequestOutput[Any]
+NO_VECTORS = -1e9  # the score of a document without, as sentence-transformers has it
 DOCUMENT_TOKENS_AT_ONCE = 32_768  # whose vectors are copied end to end for MaxSim
 SIDES = ("data_1", "data_2")
 OF_PROMPTS = (None, "prompts", "multi_modal_data")  # names that mean nothing to who asks for a score
@@ -182,7 +183,8 @@ class Towers:
 class MaxSim:
     """The sum, over the tokens of a query, of the largest product with a token of the document: the op ``maxsim``.
 
-    Where the model compares by "meanmaxsim", it is divided by the number of the query's tokens.
+    Where the model compares by "meanmaxsim", it is divided by the number of the query's tokens. A document may have no
+    vectors, where its files leave out all of its tokens: it goes behind all others. So may a query, whose sum is 0.
     """
 
     def __init__(self, ctx: Context) -> None:
@@ -196,6 +198,15 @@ class MaxSim:
 
         Documents are copied in blocks of a bounded size, whatever their number.
         """
+        scores = self._scores([(query, document) for query, document in pairs if len(query) and len(document)])
+        for query, document in pairs:
+            if not len(document):
+                yield NO_VECTORS
+            else:
+                yield next(scores) if len(query) else 0.0
+
+    def _scores(self, pairs: Pairs) -> Iterator[float]:
+        """The scores of pairs that have vectors both."""
         for block in _blocks(pairs):
             queries = list({id(query): query for query, _ in block}.values())
             numbers = {id(query): number for number, query in enumerate(queries)}
@@ -208,7 +219,7 @@ class MaxSim:
             )
             found = scores.flatten().tolist()
             if self.mean:
-                found = [score / max(len(query), 1) for score, (query, _) in zip(found, block, strict=True)]
+                found = [score / len(query) for score, (query, _) in zip(found, block, strict=True)]
             yield from found
 
     def _end_to_end(self, arrays: Sequence[Array]) -> torch.Tensor:

@@ -270,6 +270,48 @@ def test_vectors_of_a_model_that_does_not_normalise_keep_their_length(tmp_path, 
     assert np.abs(np.linalg.norm(ours(llm, QUERIES, "query")[0], axis=1) - 1).max() > 0.1
 
 
+def without_ends(theirs, tmp_path):
+    """A model that leaves out special tokens, and cats."""
+    folder = native(theirs, tmp_path)
+    (mask,) = (path for path in folder.glob("*/config.json") if "skiplist_words" in path.read_text())
+    change(mask, skiplist_words=["[CLS]", "[SEP]", "cat"], skiplist_tasks=["query", "document"])
+    change(folder / "sentence_bert_config.json", query_expansion=None)
+    change(folder / "config_sentence_transformers.json", prompts={"query": "", "document": ""})
+    return folder
+
+
+def test_a_document_or_a_query_may_have_no_vectors(tmp_path, load, theirs):
+    folder = without_ends(theirs, tmp_path)
+    model, llm = theirs(folder), load(folder)
+    documents = ["the cat", "cat", "river"]
+    for query in ("mill", "cat"):
+        expected = model.similarity(model.encode_query([query]), model.encode_document(documents))[0].tolist()
+        assert min(expected) == -1e9
+        assert [output.outputs.score for output in llm.score(query, documents)] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_server_ranks_and_explains_those_too(tmp_path, theirs):
+    from starlette.testclient import TestClient
+
+    from millpond import AsyncLLM
+    from millpond.plugins import PluginManager
+    from millpond_server.app import build_app
+    from millpond_server.models import Models, ServedModel
+    from millpond_server.settings import Settings
+
+    plugins = PluginManager()
+    served = ServedModel(names=("late",), llm=AsyncLLM(str(without_ends(theirs, tmp_path)), plugins=plugins))
+    with TestClient(build_app(plugins.registry, Models([served]), Settings())) as http:
+        for query in ("mill", "cat"):
+            body = {"query": query, "documents": ["the cat", "cat"]}
+            ranked = http.post("/rerank", json=body).json()["results"]
+            explained = http.post("/explain", json=body).json()["data"]
+            assert [(each["index"], each["relevance_score"]) for each in ranked] == [
+                (each["index"], pytest.approx(each["score"], rel=1e-5)) for each in explained
+            ]
+            assert explained[1] == {"index": 1, "score": -1e9, "matches": []}
+
+
 @pytest.mark.parametrize(
     ("modules", "said"),
     [

@@ -13,6 +13,7 @@ from millpond_server.routes.represent import tokens_of
 from millpond_server.routes.scoring import check_sides
 
 SMALLEST_NORM = 1e-8
+NO_VECTORS = -1e9  # the score of a document whose tokens are all left out, as score and rerank have it
 
 
 async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
@@ -48,6 +49,8 @@ async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[st
 def _matched(query: PoolingRequestOutput[Any], document: PoolingRequestOutput[Any], llm: AsyncLLM) -> dict[str, Any]:
     """The best match of each token of the query, and the sum of these."""
     products = query.outputs.array @ document.outputs.array.T  # [query tokens, document tokens]
+    if not products.size:
+        return {"score": NO_VECTORS if not len(document.outputs.array) else 0.0, "matches": []}
     asked, found = (_rows(output, side, llm) for output, side in ((query, "query"), (document, "document")))
     matches = [
         {
