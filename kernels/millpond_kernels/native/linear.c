@@ -2,6 +2,7 @@
  * with zeros. Each result is a sum in the order of the inputs, so it does not depend on the rows beside it. */
 
 #include "gate.h"
+#include "ops.h"
 #include "pool.h"
 
 enum {

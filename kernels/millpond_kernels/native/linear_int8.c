@@ -8,6 +8,7 @@
 
 #include "bytes.h"
 #include "gate.h"
+#include "ops.h"
 #include "pool.h"
 
 #include <stdbool.h>
