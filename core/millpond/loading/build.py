@@ -154,7 +154,24 @@ def build_model(
 
 
 def unapplied(resolution: Resolution) -> list[str]:
-    """What of prompts is not as the checkpoint, or the caller, may have it."""
+    """What of prompts and messages is not as the checkpoint, or the caller, may have it."""
+    return [*_unwritten(resolution), *_unapplied_prompt(resolution)]
+
+
+def _unwritten(resolution: Resolution) -> list[str]:
+    """That texts are read as they are, where sentence-transformers writes messages of them."""
+    files = resolution.repository.sentence_transformers
+    if not files.writes_messages or "embed" not in resolution.tasks:
+        return []
+    note = (
+        f"sentence-transformers writes each of its texts as a message, by the chat template ({files.length_file}: "
+        "modality_config), and here a text is read as it is. For the same vectors pass {'messages': [{'role': 'user', "
+        "'content': text}]}, a prompt before it as a message of the role 'system'"
+    )
+    return [note]
+
+
+def _unapplied_prompt(resolution: Resolution) -> list[str]:
     name = resolution.repository.sentence_transformers.default_prompt_name
     prompt = named_prompts(resolution.config, resolution.repository.sentence_transformers).get(name or "")
     if resolution.inputs.apply_default_prompt:

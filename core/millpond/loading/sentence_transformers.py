@@ -91,6 +91,7 @@ class SentenceTransformersFiles:
         max_active_dims: The most weights of a sparse vector that are kept; None for all.
         model_type: What kind of model the folder says it is, such as ``SparseEncoder``.
         activation_fn: The dotted name of the activation of a CrossEncoder's scores.
+        writes_messages: Whether it writes each text as a message, by the chat template.
         query_table: The module that queries are embedded by without the model, by a weight of each token; None where
             they go through the model too.
     """
@@ -109,6 +110,7 @@ class SentenceTransformersFiles:
     max_active_dims: int | None = None
     model_type: str | None = None
     activation_fn: str | None = None
+    writes_messages: bool = False
     query_table: Module | None = None
 
     @property
@@ -157,6 +159,7 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
         max_active_dims=_positive(settings.get("max_active_dims")),
         model_type=_text(settings.get("model_type")),
         activation_fn=_text(settings.get("activation_fn")),
+        writes_messages=_knows_messages(limits.get("modality_config")),
         query_table=query_table,
     )
 
@@ -339,6 +342,10 @@ def _read_limits(folder: Path) -> tuple[str | None, dict[str, Any]]:
         if (folder / name).exists():
             return name, read_object(folder / name)
     return None, {}
+
+
+def _knows_messages(modalities: object) -> bool:
+    return isinstance(modalities, Mapping) and "message" in modalities
 
 
 def _text(value: object) -> str | None:
