@@ -84,7 +84,7 @@ class ProcessorImages(ImageReader):
 
     @property
     def options(self) -> Mapping[str, ImageOption]:
-        """Of the names that are known to be sizes those that the processor of images takes, as it is set."""
+        """Of the names that are known to be sizes those that the processor of images takes, as that is set."""
         images = self.processor.image_processor
         taken = frozenset(images.valid_kwargs.__annotations__)
         size = images.size or {}

@@ -8,6 +8,7 @@ from millpond.errors import InvalidInputError
 PARAMETER = "mm_processor_kwargs"
 NESTED = "images_kwargs"  # under which transformers' processors have what is for images
 LEAST, MOST = "min_", "max_"
+LONGEST = 50  # of what somebody wrote, in an error
 
 
 @dataclass(frozen=True)
@@ -68,31 +69,38 @@ def _checked(
     known: Mapping[str, ImageOption], synonyms: Mapping[str, str], given: Mapping[str, object]
 ) -> dict[str, int]:
     made: dict[str, int] = {}
-    for stated, value in _flat(given):
+    for stated, asked in _flat(given):
         name = synonyms.get(stated, stated)
         option = known.get(name)
         if option is None:
             there = ", ".join([*known, *(each for each in synonyms if synonyms[each] in known)])
-            message = f"{PARAMETER}: images of this model have no option {stated!r}; there are: {there or 'none'}"
+            message = (
+                f"{PARAMETER}: images of this model have no option {stated[:LONGEST]!r}; there are: {there or 'none'}"
+            )
             raise InvalidInputError(message, parameter=PARAMETER)
-        if made.get(name, value) != value:
-            message = f"{PARAMETER}: {name} is given twice, as {made[name]} and as {value!r}"
+        value = _fitting(stated, asked, option)
+        if made.setdefault(name, value) != value:
+            message = f"{PARAMETER}: {name} is given twice, as {made[name]} and as {value}"
             raise InvalidInputError(message, parameter=PARAMETER)
-        made[name] = _fitting(stated, value, option)
     return made
 
 
 def _flat(given: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Names and values, those of parts with a dot between; what is None is not given."""
+    inner = given.get(NESTED)
+    outer = given
+    if isinstance(inner, Mapping):
+        outer = {name: value for name, value in given.items() if name != NESTED}
+        yield from _parts(inner)
+    yield from _parts(outer)
+
+
+def _parts(given: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     for name, value in given.items():
-        if value is None:
-            continue
-        if not isinstance(value, Mapping):
-            yield str(name), value
-        elif name == NESTED:
-            yield from _flat(value)
-        else:
-            yield from ((f"{name}.{part}", inner) for part, inner in value.items() if inner is not None)
+        each = (
+            {f"{name}.{part}": inner for part, inner in value.items()} if isinstance(value, Mapping) else {name: value}
+        )
+        yield from ((str(stated), inner) for stated, inner in each.items() if inner is not None)
 
 
 def _fitting(name: str, value: object, option: ImageOption) -> int:
@@ -104,8 +112,16 @@ def _fitting(name: str, value: object, option: ImageOption) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= option.most:
             return value
         expected = f"a whole number from 1 to {option.most}"
-    message = f"{PARAMETER}: {name} must be {expected}; got {str(value)[:50]!r}"
+    message = f"{PARAMETER}: {name} must be {expected}; got {_brief(value)}"
     raise InvalidInputError(message, parameter=PARAMETER)
+
+
+def _brief(value: object) -> str:
+    """A value as errors tell it, however large it is."""
+    if isinstance(value, str):
+        return repr(value[:LONGEST])
+    told = isinstance(value, bool | float) or (isinstance(value, int) and value.bit_length() <= LONGEST)
+    return str(value) if told else type(value).__name__
 
 
 def _check_growth(known: Mapping[str, ImageOption], loaded: Mapping[str, int], wanted: Mapping[str, int]) -> None:
