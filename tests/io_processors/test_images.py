@@ -177,6 +177,16 @@ def test_what_shines_through_is_white(llm):
     assert np.array_equal(embed(llm, of(saved(clear))), embed(llm, of(clear)))
 
 
+def test_sixteen_bits_of_grey_are_brought_to_eight(llm):
+    grey = np.random.default_rng(1).integers(0, 256, (32, 40), dtype=np.uint8)
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    assert deep.mode == "I;16"
+    plain = embed(llm, of(Image.fromarray(grey)))
+    assert np.array_equal(embed(llm, of(deep)), plain)
+    assert np.array_equal(embed(llm, of(saved(deep))), plain)
+    assert np.array_equal(embed(llm, of(saved(deep, transparency=7))), plain)
+
+
 def test_images_may_stand_among_texts_and_one_at_fault_costs_no_other(llm, expected):
     prompts = ["water", of(PICTURE), of(b"no image"), [5, 6], of(PIXELS), of("http://a.test/x.png")]
     outputs = llm.embed(prompts, on_error="return", use_tqdm=False)
