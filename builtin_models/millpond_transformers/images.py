@@ -22,6 +22,7 @@ from millpond.errors import CheckpointError
 from millpond.image_options import ImageOption
 from millpond.image_reader import ImageReader, TextWithImages
 from millpond.loading.files import read_object
+from millpond.loading.image_processor import read_image_processor
 from millpond.loading.repository import Repository
 from millpond_transformers.classes import IMAGE_PROCESSORS, PROCESSORS, config_class, find_class
 from millpond_transformers.quiet import quiet
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 INPUTS = "inputs"  # the feature under which a class finds its further arguments
 OF_TEXT = ("input_ids", "attention_mask")
-IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")
 ENDINGS = ("FeatureExtractor", "ImageProcessorFast", "ImageProcessorPil", "ImageProcessor")
 EDGES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}  # of a size, which are areas here
 OTHERS = ("min_patches", "max_patches", "crop_to_patches", "do_image_splitting")
@@ -140,7 +140,7 @@ class ProcessorImages(ImageReader):
         return {**known, **{key: value for key, value in said.items() if value is not None}}
 
     def _image_processor(self) -> Any:
-        said = self._said_of_images()
+        _, said = read_image_processor(self.ctx.model)
         kind = str(said.get("image_processor_type") or said.get("feature_extractor_type") or "")
         stem = next((kind.removesuffix(ending) for ending in ENDINGS if kind.endswith(ending)), None)
         names = [] if stem is None else [f"{stem}ImageProcessorPil"]
@@ -150,14 +150,6 @@ class ProcessorImages(ImageReader):
             message = f"{self.folder}: transformers {transformers.__version__} has no {' nor '.join(names) or kind!r}"
             raise CheckpointError(message)
         return found(**{key: value for key, value in said.items() if key not in ("auto_map", "processor_class")})
-
-    def _said_of_images(self) -> Mapping[str, Any]:
-        for name in IMAGE_FILES:
-            said = read_object(self.folder / name)
-            inner = said.get("image_processor") if name == IMAGE_FILES[1] else said
-            if isinstance(inner, Mapping) and inner:
-                return inner
-        return {}
 
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         tokenizer = self.ctx.tokenizer

@@ -8,8 +8,7 @@ from typing import Any
 
 from millpond.context import Context
 from millpond.errors import CheckpointError
-from millpond.loading.files import read_object
-from millpond.loading.repository import Repository
+from millpond.loading.image_processor import read_image_processor
 
 BILINEAR, BICUBIC = 2, 3  # as Pillow numbers its filters
 FILTERS = range(6)
@@ -43,7 +42,6 @@ KINDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 ENDINGS = ("FeatureExtractor", "ImageProcessorFast", "ImageProcessorPil", "ImageProcessor")
-OF_IMAGES, OF_ALL = "preprocessor_config.json", "processor_config.json"
 Size = tuple[int, int]
 
 
@@ -90,8 +88,7 @@ def read_settings(ctx: Context) -> ImageSettings:
     Raises:
         CheckpointError: If they are those of another kind of model, or do not fit it.
     """
-    folder = Repository(ctx.model.model, Path(ctx.model.path), ctx.model.source).transformer_path
-    path, said = _file_of(folder)
+    path, said = read_image_processor(ctx.model)
     vision = ctx.config["vision_config"]
     kind = _kind(said, path) or ("CLIP" if "projection_dim" in ctx.config else "Siglip")
     if kind == "Siglip" and "image_size" not in vision:
@@ -118,14 +115,6 @@ def read_settings(ctx: Context) -> ImageSettings:
         most_patches=given["max_num_patches"] if any_shape else None,
         grid=None if side is None else (side, side),
     )
-
-
-def _file_of(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The file that speaks of images, and what it says; of two, transformers takes that of the whole processor."""
-    inner = read_object(folder / OF_ALL).get("image_processor")
-    if isinstance(inner, dict) and inner:
-        return folder / OF_ALL, inner
-    return folder / OF_IMAGES, read_object(folder / OF_IMAGES)
 
 
 def _kind(said: Mapping[str, Any], path: Path) -> str | None:

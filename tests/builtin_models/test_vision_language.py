@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 
 import numpy as np
 import pytest
@@ -89,6 +90,7 @@ def test_hidden_states_and_vectors_are_those_of_transformers(tmp_path, load, kin
     llm = load(tmp_path)
     assert llm.model_config.implementation == "transformers"
     assert llm.model_config.modalities == ("text", "image")
+    assert llm.model_config.embedding_size == 32
     assert llm.model_config.pooler_config.seq_pooling_type in (None, "LAST")
     prompts = [prompt_of(*case) for case in cases(kind)]
     expected = [hidden(model, read, *case) for case in cases(kind)]
@@ -251,3 +253,15 @@ def test_settings_that_old_files_leave_out_follow_from_the_config(tmp_path, load
         [prompt_of("<image> x", [TALL])], pooling_task="token_embed", pooling_params=BARE, use_tqdm=False
     )
     assert np.abs(found.outputs.array - hidden(model, read, "<image> x", [TALL])).max() < 1e-3
+
+
+def test_settings_of_images_among_those_of_the_whole_processor_count_more(tmp_path, load):
+    """As transformers 5 has it, which writes them there."""
+    model, read = write("qwen2_vl", tmp_path)
+    said = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said | {"image_mean": [0.0, 0.0, 0.0]}))
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": said}))
+    (found,) = load(tmp_path).encode(
+        [prompt_of(QWEN, [WIDE])], pooling_task="token_embed", pooling_params=BARE, use_tqdm=False
+    )
+    assert np.abs(found.outputs.array - hidden(model, read, QWEN, [WIDE])).max() < 1e-4
