@@ -125,7 +125,8 @@ class Resolution:
             return next(filter(None, (_size_at(self.config, key) for key in self.architecture.spec.size_keys)), None)
         if self.architecture.spec.sized_by_labels and "embed" in self.tasks:
             return self.num_labels
-        size = next((said for key in WIDTHS if (said := self.config.get(key))), None)
+        parts = (self.config, self.config.of_text)
+        size = next((said for part in parts for key in WIDTHS if (said := part.get(key))), None)
         pooling = self.pooler.get("seq_pooling_type")
         methods = 1 if pooling is None else len(pooling.value.split(JOINED_BY))
         return size * methods if isinstance(size, int) else None
