@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from millpond.errors import InvalidInputError, MillpondError
 from millpond_io.image_heads import has_more_parts
 
@@ -92,7 +94,17 @@ def _decoded(content: bytes, limits: ImageLimits) -> "Image":
     with images.open(io.BytesIO(content), formats=FORMATS) as image:
         check_pixels(image, limits)
         image.load()
-        return _turned(image)
+        return _in_eight_bits(_turned(image))
+
+
+def _in_eight_bits(image: "Image") -> "Image":
+    """An image whose grey has 16 bits, in 8: Pillow takes its numbers for those of 8, and what is above for white."""
+    from PIL import Image as images  # noqa: N813, PLC0415  as above
+
+    if not image.mode.startswith("I;16"):
+        return image
+    grey = (np.asarray(image).astype(np.uint32) + 128) // 257
+    return images.fromarray(grey.astype(np.uint8))
 
 
 def _turned(image: "Image") -> "Image":

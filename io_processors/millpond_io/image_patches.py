@@ -100,12 +100,9 @@ class Patcher:
 
 
 def as_rgb(image: "Image") -> "Image":
-    """The image in red, green and blue; what shines through is white, and 16 bits of grey are brought to 8."""
+    """The image in red, green and blue; what shines through is white."""
     from PIL import Image as images  # noqa: N813, PLC0415  only for who has images
 
-    if image.mode.startswith("I;16"):  # Pillow takes the numbers for those of 8 bits, and what is above for white
-        grey = (np.asarray(image).astype(np.uint32) + 128) // 257
-        return images.fromarray(grey.astype(np.uint8)).convert("RGB")
     if "A" in image.getbands() or image.info.get("transparency") is not None:
         over = image.convert("RGBA")
         return images.alpha_composite(images.new("RGBA", over.size, WHITE), over).convert("RGB")

