@@ -229,7 +229,8 @@ def test_e5_v_sums_up_in_one_word(tmp_path, load):
     model, read = write("llava_next", folder)
     llm = load(folder)
     frame = (
-        "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"
+        "<s><|start_header_id|>user<|end_header_id|>\n\n{}"
+        "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"
     )
     texts = [
         (frame.format("a cat\nSummary above sentence in one word: "), []),
