@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError
+from millpond.errors import CheckpointError, InvalidInputError
 from millpond.image_options import ImageOption
 from millpond.image_reader import ImageReader, TextWithImages
 from millpond.loading.files import read_object
@@ -57,6 +57,8 @@ class ProcessorImages(ImageReader):
         self.token = self._image_token()
         self.written = self._named_tokens().get(MARKS.get(self.kind, ""), self.token)
         self.mark = re.compile(re.escape(self.written))
+        video = self._named_tokens().get("video_token") or self._token_of("video_token_id", "video_token_index")
+        self.video = None if video in (self.token, self.written) else video
 
     @property
     def reserved_ids(self) -> frozenset[int]:
@@ -74,7 +76,14 @@ class ProcessorImages(ImageReader):
     def read(
         self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool, options: Mapping[str, int]
     ) -> TextWithImages:
-        """The tokens and features of a text, as the processor makes them."""
+        """The tokens and features of a text, as the processor makes them.
+
+        Raises:
+            InvalidInputError: If it has what stands for a video.
+        """
+        if self.video is not None and self.video in text:
+            message = f"the text has {self.video!r}, which stands for a video, and videos are not read: take it out"
+            raise InvalidInputError(message, parameter="multi_modal_data")
         with quiet():
             made = self.processor(
                 text=[text], images=list(images), add_special_tokens=add_special_tokens, **self.asked(options)
@@ -178,9 +187,13 @@ class ProcessorImages(ImageReader):
 
     def _image_token(self) -> str:
         """What stands for an image: as the tokenizer's files name it, as config.json does by its id, or as usual."""
-        tokenizer, config = self.ctx.tokenizer, self.part()
         named = self._named_tokens().get("image_token")
-        number = next((config[key] for key in ("image_token_id", "image_token_index") if key in config), None)
-        if named is None and tokenizer is not None and isinstance(number, int):
-            named = tokenizer.backend.id_to_token(number)
-        return named or "<image>"
+        return named or self._token_of("image_token_id", "image_token_index") or "<image>"
+
+    def _token_of(self, *keys: str) -> str | None:
+        """The token whose id config.json has under one of the keys."""
+        tokenizer, config = self.ctx.tokenizer, self.part()
+        number = next((config[key] for key in keys if key in config), None)
+        if tokenizer is None or not isinstance(number, int) or number < 0:  # LLaVA's first files have -200
+            return None
+        return tokenizer.backend.id_to_token(number)

@@ -12,8 +12,8 @@ DSE_QWEN2 = (
     "{% else %}<|vision_start|><|image_pad|><|vision_end|>{% endif %}{% endfor %}{% endif %}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}<|endoftext|>"
 )
-# https://huggingface.co/royokong/e5-v: a text, or an image, is to be summed up in one word. Its authors' tokenizer writes
-# what begins a text, which templates write themselves here.
+# https://huggingface.co/royokong/e5-v: a text, or an image, is to be summed up in one word. Its tokenizer writes what
+# begins a text, which templates write themselves here.
 E5_V = (
     "{{ bos_token or '' }}{% for message in messages %}<|start_header_id|>user<|end_header_id|>\n\n"
     "{% if message['content'] is string %}{{ message['content'] }}\nSummary above sentence in one word: {% else %}"
