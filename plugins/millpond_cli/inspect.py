@@ -1,7 +1,7 @@
 """``millpond inspect``: what a model is, told by its files, without loading it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -165,6 +165,11 @@ def _code(found: list[dict[str, str]]) -> Iterator[str]:
         yield f"{it['names']}, named by {it['file']} ({it['key']})"
 
 
+def _reads(modalities: Sequence[str]) -> Iterator[str]:
+    if modalities != ["text"]:  # nobody asks whether a model reads text
+        yield " and ".join(modalities)
+
+
 def _as_it_is(value: object) -> Iterator[str]:
     yield str(value)
 
@@ -177,6 +182,7 @@ FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]]], ...] = (
     ("served", "implementation", _implementation),
     ("converter", "converter", _converter),
     ("known", "known", _known),
+    ("reads", "modalities", _reads),
     ("tasks", "tasks", _tasks),
     ("pooler", "pooler", _pooler),
     ("classes", "classes", _classes),

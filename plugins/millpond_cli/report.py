@@ -88,6 +88,7 @@ class _Looker:
         facts, attempt = self.report.facts, self.report.attempt
         facts["architecture"] = self._architecture()
         facts["implementation"] = None if self.resolution is None else self.resolution.architecture.spec.implementation
+        facts["modalities"] = None if self.resolution is None else list(self.resolution.architecture.spec.modalities)
         facts["converter"] = self._converter()
         facts["known"] = attempt(lambda: known_settings(self.registry, self.repository))
         pooling = None if self.resolution is None else Pooling(self.registry, self.resolution, attempt)

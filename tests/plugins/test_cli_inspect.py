@@ -13,6 +13,7 @@ from millpond.specs import ConverterSpec, IOProcessorSpec
 from millpond.testing import checkpoints
 from millpond.testing.checkpoints import tiny, write_sparse_encoder
 from millpond.testing.retrieval import tiny_bge_m3
+from millpond.testing.two_towers import tiny_two_towers
 from millpond_cli import inspect as command
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -112,6 +113,13 @@ print(*sys.modules, file=sys.stderr)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"torch", "transformers", "numpy", "tokenizers", "safetensors", "huggingface_hub.hf_api"}
     assert heavy & set(done.stderr.split()) == set()
+
+
+def test_what_a_model_reads_is_told_where_it_is_more_than_text(folder, tmp_path):
+    assert facts(folder)["modalities"] == ["text"]
+    seeing = tiny_two_towers("CLIPModel", tmp_path / "clip")
+    assert facts(seeing)["modalities"] == ["text", "image"]
+    assert "reads         text and image" in inspect(seeing).stdout
 
 
 def test_dense_modules_prompts_and_similarity(folder):
