@@ -330,8 +330,10 @@ def test_what_the_config_says_amiss_is_told(tmp_path, load, settings, said):
 )
 def test_files_that_are_not_of_one_model_are_told_with_the_first_image(tmp_path, load, settings, said):
     model = load(tiny_nemotron_vl(tmp_path, **settings))
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(InvalidInputError, match="cannot be built of its files") as caught:
         model.embed([prompt_of("<image>", [ONE])], use_tqdm=False)
+    assert isinstance(caught.value.__cause__, CheckpointError)
+    assert said in str(caught.value.__cause__)
 
 
 def test_scores_are_of_the_pair_as_the_reranker_was_trained(tmp_path, load, transformers):

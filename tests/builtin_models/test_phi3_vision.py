@@ -385,8 +385,10 @@ def test_settings_of_images_that_cannot_be_done_are_named(tmp_path, load, change
     folder = tiny_phi3_vision(tmp_path)
     path = folder / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(InvalidInputError, match="cannot be built of its files") as caught:
         load(folder).embed(prompt_of(*CASES[0]), use_tqdm=False)
+    assert isinstance(caught.value.__cause__, CheckpointError)
+    assert said in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("lacks", ["glb_GN", "sub_GN", "img_projection.2.bias", "layers.1.mlp.fc2.weight"])
