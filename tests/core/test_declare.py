@@ -116,7 +116,8 @@ def test_a_model_gets_what_its_group_says_and_no_more():
     ],
 )
 def test_what_becomes_of_long_texts_is_said_in_one_way(typed, given):
-    assert for_call(options.Asking(**typed)) == {"prompt": None, "prompt_name": None, **given}
+    unsaid = dict.fromkeys(("prompt", "prompt_name", "adapter"))
+    assert for_call(options.Asking(**typed)) == {**unsaid, **given}
 
 
 @pytest.mark.parametrize(
