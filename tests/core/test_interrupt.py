@@ -4,8 +4,13 @@ import signal
 import subprocess
 import sys
 
+# A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
 SCRIPT = """
+import signal
+
 from millpond import LLM
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 llm = LLM("all-MiniLM-L6-v2")
 started = llm._loaded.model.register_forward_pre_hook(lambda *_: print("computing", flush=True))
