@@ -12,9 +12,10 @@ from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.nn import Linear, PackedBatch, PoolingModel
 from millpond_models.bert import BertModel
+from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.disentangled import DisentangledAttention, Distances, PositionTables, Rows
 from millpond_models.layers.embeddings import Table
-from millpond_models.layers.feed_forward import FeedForward, hidden_activation
+from millpond_models.layers.feed_forward import FeedForward
 from millpond_models.layers.norm import LayerNorm, ResidualLayerNorm
 
 KINDS = frozenset(("c2p", "p2c"))
@@ -147,7 +148,7 @@ class Convolution(nn.Module):
         self.weight = nn.Parameter(torch.empty(size, size // groups, width), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(size), requires_grad=False)
         self.groups = groups
-        self.activation = CONVOLVED.get(config.get("conv_act", "tanh")) or hidden_activation(config.conv_act)
+        self.activation = hidden_activation(ctx, config.get("conv_act", "tanh"))
         self.norm = LayerNorm(size, norm_eps(ctx))
 
     def forward(self, embedded: Tensor, x: Tensor, batch: PackedBatch, *, one_by_one: bool) -> Tensor:
@@ -163,9 +164,6 @@ class Convolution(nn.Module):
                 found[own] = convolved.transpose(1, 2).flatten(0, 1)
         normed: Tensor = self.norm(x + self.activation(found))
         return normed
-
-
-CONVOLVED = {"tanh": torch.tanh}
 
 
 def norm_eps(ctx: Context) -> float:

@@ -9,7 +9,7 @@ from millpond.context import Context
 from millpond.nn import Linear
 from millpond_models.classifier import Classifier
 from millpond_models.deberta import DebertaV2Model
-from millpond_models.layers.feed_forward import hidden_activation
+from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.heads import DenseHead
 
 
@@ -32,7 +32,7 @@ class DebertaV2ForSequenceClassification(Classifier, DebertaV2Model):
             ctx,
             size=ctx.config.hidden_size,
             num_labels=ctx.model.num_labels,
-            activation=hidden_activation(ctx.config.get("pooler_hidden_act", "gelu")),
+            activation=hidden_activation(ctx, ctx.config.get("pooler_hidden_act", "gelu")),
         )
 
 

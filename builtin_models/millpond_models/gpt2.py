@@ -10,8 +10,8 @@ from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.nn import Attention, Linear, PackedBatch, PoolingModel
 from millpond.nn.placement import Placement
+from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.embeddings import Table
-from millpond_models.layers.gated_feed_forward import gate_activation
 from millpond_models.layers.norm import LayerNorm
 
 TRANSPOSED = re.compile(r"(?:.*\.)?h\.\d+\.(?:attn|mlp)\.(?:c_attn|c_proj|c_fc)\.weight")
@@ -113,7 +113,7 @@ class CausalFeedForward(nn.Module):
         inner = ctx.config.get("n_inner") or 4 * size
         self.up = Linear(ctx, size, inner)
         self.down = Linear(ctx, inner, size)
-        self.activation = gate_activation(ctx, ctx.config.get("activation_function", "gelu_new"))
+        self.activation = hidden_activation(ctx, ctx.config.get("activation_function", "gelu_new"))
 
     def forward(self, x: Tensor) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""

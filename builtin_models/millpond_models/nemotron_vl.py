@@ -18,7 +18,7 @@ from millpond.errors import CheckpointError
 from millpond.nn import Linear, PackedBatch
 from millpond.nn.placement import Placement
 from millpond_models.bidirectional import LlamaBidirectionalModel
-from millpond_models.layers.gated_feed_forward import gate_activation
+from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.image_rows import with_image_rows
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.towers import PIXELS, ImageTower, TwoTowers, flattened, square_side
@@ -116,7 +116,7 @@ class TileProjector(nn.Module):
         self.norm = LayerNorm(joined, NORM_EPS)
         self.up = Linear(ctx, joined, size)
         self.down = Linear(ctx, size, size)
-        self.activation = gate_activation(ctx, "gelu")
+        self.activation = hidden_activation(ctx, "gelu")
 
     def forward(self, patches: Tensor) -> Tensor:
         """[num_tiles, num_patches, size] -> [num_tiles * num_patches / block ** 2, size of a token]."""

@@ -16,7 +16,7 @@ from millpond.errors import CheckpointError
 from millpond.nn import Linear, PackedBatch
 from millpond.nn.placement import Placement
 from millpond_models.clip import ClassTokenTower, CLIPModel
-from millpond_models.layers.gated_feed_forward import gate_activation
+from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.image_rows import with_image_rows
 from millpond_models.phi3 import Phi3Model
 from millpond_models.phi3_images import GRIDS, SQUARES
@@ -93,7 +93,7 @@ class ImageEmbeddings(nn.Module):
         self.between = nn.Parameter(torch.empty(wide), requires_grad=False)
         self.inner = Linear(ctx, wide, size)
         self.outer = Linear(ctx, size, size)
-        self.activation = gate_activation(ctx, "gelu")
+        self.activation = hidden_activation(ctx, "gelu")
 
     def forward(self, features: Mapping[str, Any]) -> Tensor:
         """The features of a prompt -> its images, end to end, [num_rows, hidden]."""

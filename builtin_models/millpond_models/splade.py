@@ -14,8 +14,8 @@ from millpond.errors import CheckpointError
 from millpond.nn import Linear, PoolingModel
 from millpond.nn.placement import Placement, place_weight
 from millpond_models.bert import BertModel
+from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.between import Between
-from millpond_models.layers.feed_forward import hidden_activation
 from millpond_models.layers.norm_head import HeadNorm
 from millpond_models.token_rows import EMBEDDINGS
 
@@ -94,7 +94,7 @@ class MaskedHead(nn.Module):
         self.form = form
         if form.transforms:
             self.dense = Linear(ctx, config.hidden_size, config.hidden_size, bias=form.dense_bias)
-            self.activation = hidden_activation(form.activation)
+            self.activation = hidden_activation(ctx, form.activation)
             self.norm = HeadNorm(config.hidden_size, form.eps, bias=form.norm_bias)
         self.decoder = Linear(ctx, config.hidden_size, config.vocab_size, bias=form.decoder_bias)
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from math import pi, sqrt
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from millpond.nn import steady
 from millpond.nn.threads import op_threads
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import are_floats
@@ -48,25 +48,6 @@ def gated_native(x: Tensor, activation: str) -> Tensor:
     return output
 
 
-def silu(x: Tensor) -> Tensor:
-    """``x / (1 + exp(-x))``, in float32."""
-    full = x.float()
-    return (full / full.neg().exp_().add_(1)).to(x.dtype)
-
-
-def gelu_tanh(x: Tensor) -> Tensor:
-    """GELU by its approximation with tanh (Hendrycks and Gimpel, 2016, arXiv 1606.08415), in float32."""
-    full = x.float()
-    bent = (full + 0.044715 * full * full * full).mul_(sqrt(2 / pi)).tanh_()
-    return (0.5 * full * bent.add_(1)).to(x.dtype)
-
-
-def quick_gelu(x: Tensor) -> Tensor:
-    """GELU by its approximation with a sigmoid (same source): ``x / (1 + exp(-1.702 * x))``, in float32."""
-    full = x.float()
-    return (full / (-1.702 * full).exp_().add_(1)).to(x.dtype)
-
-
 def _gated(x: Tensor, activation: str, known: Mapping[str, Activation]) -> Tensor:
     if activation not in known or x.size(-1) % 2:
         message = (
@@ -87,14 +68,13 @@ PLAIN: Mapping[str, Activation] = MappingProxyType(
         "silu": functional.silu,
     }
 )
-# torch rounds its own differently at the end of the part of a tensor that a thread computes; exp and tanh it does not.
 STEADY: Mapping[str, Activation] = MappingProxyType(
     {
         "gelu": lambda x: functional.gelu(x.contiguous()),
-        "gelu_tanh": gelu_tanh,
-        "quick_gelu": quick_gelu,
+        "gelu_tanh": steady.gelu_tanh,
+        "quick_gelu": steady.quick_gelu,
         "relu": torch.relu,
-        "silu": silu,
+        "silu": steady.silu,
     }
 )
 ACTIVATIONS = tuple(PLAIN)  # in the order of the compiled code's numbers for them

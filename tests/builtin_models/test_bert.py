@@ -89,7 +89,12 @@ ACTIVATIONS = (
 def test_hidden_activation_equals_that_of_transformers(tmp_path, load, hidden, reference, name):
     folder = tiny("BertModel", tmp_path, hidden_act=name)
     prompts = prompts_of((3, 11))
-    assert max(differences(hidden(load(folder), prompts), reference(folder, prompts))) <= 1e-5
+    expected = reference(folder, prompts)
+    assert max(differences(hidden(load(folder), prompts), expected)) <= 1e-5
+    steady = load(folder, deterministic=True)
+    together = hidden(steady, prompts)
+    assert max(differences(together, expected)) <= 1e-5
+    assert all(np.array_equal(one, hidden(steady, [ids])[0]) for one, ids in zip(together, prompts, strict=True))
 
 
 def test_bfloat16_is_near_transformers(checkpoint, load, hidden, reference):

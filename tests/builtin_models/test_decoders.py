@@ -110,7 +110,13 @@ def test_biases_of_attention_are_taken(tmp_path, holds, name):
     assert holds(tiny(name, tmp_path, attention_bias=True), prompts_of(SHORT))
 
 
-@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish"])
+ACTIVATIONS = (
+    *("gelu", "gelu_python", "gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"),
+    *("quick_gelu", "relu", "relu6", "leaky_relu", "mish", "sigmoid", "silu", "swish", "tanh"),
+)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_hidden_activation_equals_that_of_transformers(tmp_path, holds, activation, deterministic):
     folder = tiny("LlamaModel", tmp_path, hidden_act=activation)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import Linear
-from millpond_models.layers.gated_feed_forward import gate_activation
+from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.norm import LayerNorm
 
 
@@ -31,7 +31,7 @@ class NormHead(nn.Module):
     ) -> None:
         super().__init__()
         self.dense = Linear(ctx, size, size, bias=dense_bias)
-        self.activation = gate_activation(ctx, activation)
+        self.activation = hidden_activation(ctx, activation)
         self.norm = HeadNorm(size, eps, bias=norm_bias)
         self.output = Linear(ctx, size, num_labels)
 

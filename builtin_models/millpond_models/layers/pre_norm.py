@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.nn import Attention, Linear, PackedBatch
-from millpond_models.layers.gated_feed_forward import gate_activation
+from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.norm import LayerNorm
 
 
@@ -58,7 +58,7 @@ class TowerFeedForward(nn.Module):
         size, inner = ctx.config.hidden_size, ctx.config.intermediate_size
         self.up = Linear(ctx, size, inner)
         self.down = Linear(ctx, inner, size)
-        self.activation = gate_activation(ctx, ctx.config.hidden_act)
+        self.activation = hidden_activation(ctx, ctx.config.hidden_act)
 
     def forward(self, x: Tensor) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""

@@ -1,0 +1,43 @@
+"""Activations that torch rounds alike wherever a value lies in a tensor: for results that no batch changes.
+
+torch rounds its own otherwise at the end of the part of a tensor that a thread computes; exp and tanh it does not. All
+are computed in float32.
+"""
+
+from math import pi, sqrt
+
+from torch import Tensor
+
+FLAT = 20.0  # from here on mish is its argument, in float32
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """``1 / (1 + exp(-x))``."""
+    return x.float().neg().exp_().add_(1).reciprocal_().to(x.dtype)
+
+
+def silu(x: Tensor) -> Tensor:
+    """``x / (1 + exp(-x))``."""
+    full = x.float()
+    return (full / full.neg().exp_().add_(1)).to(x.dtype)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU by its approximation with tanh (Hendrycks and Gimpel, 2016, arXiv 1606.08415)."""
+    full = x.float()
+    bent = (full + 0.044715 * full * full * full).mul_(sqrt(2 / pi)).tanh_()
+    return (0.5 * full * bent.add_(1)).to(x.dtype)
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """GELU by its approximation with a sigmoid (same source): ``x / (1 + exp(-1.702 * x))``."""
+    full = x.float()
+    return (full / (-1.702 * full).exp_().add_(1)).to(x.dtype)
+
+
+def mish(x: Tensor) -> Tensor:
+    """``x * tanh(log(1 + exp(x)))`` (Misra, 2019, arXiv 1908.08681), as ``x * n / (n + 2)`` of ``n = e * (e + 2)``."""
+    full = x.float()
+    grown = full.clamp(max=FLAT).exp_()
+    n = grown * (grown + 2)
+    return (full * n / (n + 2)).to(x.dtype)
