@@ -294,7 +294,7 @@ def test_a_misshapen_weight_is_named_with_both_shapes(checkpoint, load, name, sh
     ("change", "said"),
     [
         ({"hidden_act": "laplace"}, "hidden_act 'laplace'.*gelu"),
-        ({"hidden_act": ["gelu"]}, "BertModel"),
+        ({"hidden_act": ["gelu"]}, r"hidden_act \['gelu'\].*gelu_tanh"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
         ({"hidden_size": None}, "hidden_size"),
         ({"vocab_size": None}, "vocab_size"),
