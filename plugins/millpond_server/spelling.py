@@ -47,7 +47,6 @@ VALUED = frozenset(
         "--max-parallel-loading-workers",
         "--max-seq-len-to-capture",
         "--media-io-kwargs",
-        "--model-impl",
         "--num-gpu-blocks-override",
         "--scheduling-policy",
         "--seed",

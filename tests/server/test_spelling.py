@@ -9,7 +9,7 @@ from typer.main import get_command
 from millpond.cli import CommandError
 from millpond_server.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
 from millpond_server.serve import app
-from millpond_server.spelling import respell
+from millpond_server.spelling import FLAGS, MUST_BE, VALUED, respell
 from millpond_server.typed import arguments_of, names_of, settings_of
 
 COMMAND = get_command(app)
@@ -64,6 +64,7 @@ def settings(*words, **environment):
             {"hf_overrides": {"rope": {"theta": 1e6, "kind": "linear"}, "names": ["a"]}},
         ),
         (["--runner", "pooling", "--convert", "embed"], {"runner": "pooling", "convert": "embed"}),
+        (["--model-impl", "transformers"], {"model_impl": "transformers"}),
         (["--task", "embed"], {"task": "embed"}),
         (["--trust-remote-code", "--revision", "abc"], {"trust_remote_code": True, "revision": "abc"}),
         (["-q", "int8"], {"quantization": "int8"}),
@@ -91,6 +92,12 @@ def test_every_argument_is_one_of_async_llm():
 
     assert OLD_TASKS
     assert set(vars(ModelOptions())) - {"task", "attention_backend"} <= set(DEFAULTS)
+
+
+def test_no_option_that_is_declared_is_taken_for_one_without_effect():
+    declared = {name for parameter in COMMAND.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert "--model-impl" in declared
+    assert declared & {*VALUED, *FLAGS, *MUST_BE} == set()
 
 
 def test_what_means_nothing_here_is_accepted_with_one_line(capsys):
