@@ -175,6 +175,26 @@ def drain(engine: Engine) -> list[PoolingRequest]:
     return ended
 
 
+def add_all(engine: Engine, requests: list[PoolingRequest]) -> list[PoolingRequest]:
+    """Add requests to an engine."""
+    for request in requests:
+        engine.add(request)
+    return requests
+
+
+def numbered(count: int, **fields) -> list[PoolingRequest]:
+    """Requests of different lengths, no two alike."""
+    return [make_request([number, *range(number % 13)], **fields) for number in range(count)]
+
+
+def run_all(engine: Engine, requests: list[PoolingRequest]) -> list[PoolingRequest]:
+    """Run requests to their end, each of which must end once."""
+    ended = drain(engine) if add_all(engine, requests) else []
+    assert len(ended) == len(requests)
+    assert set(ended) == set(requests)
+    return requests
+
+
 @pytest.fixture(scope="session")
 def kit() -> SimpleNamespace:
     """What stands above, for test modules cannot import it."""
@@ -186,6 +206,9 @@ def kit() -> SimpleNamespace:
         check=check,
         fails_on=fails_on,
         drain=drain,
+        add_all=add_all,
+        numbered=numbered,
+        run_all=run_all,
     )
 
 

@@ -1,0 +1,121 @@
+"""Requests that nobody wants any more, and an engine that is to stop: cancelling, aborting, interrupts, closing."""
+
+import pytest
+
+from millpond.errors import (
+    EngineClosedError,
+    RequestCancelledError,
+)
+
+POISON, WORSE = 666, 777
+
+
+def test_cancelled_before_its_batch_is_dropped_without_a_batch(kit, model, make_engine, gate):
+    model.on_forward = gate
+    engine = make_engine()
+    first, dropped, kept = kit.numbered(3)
+    engine.add(first)
+    engine.step(block=False)
+    gate.wait()
+    kit.add_all(engine, [dropped, kept])
+    dropped.cancel()
+    gate.open()
+    assert set(kit.drain(engine)) == {first, dropped, kept}
+    assert isinstance(dropped.error, RequestCancelledError)
+    kit.check([first, kept])
+    assert [len(sequences) for sequences in model.seen] == [1, 1]
+
+
+def test_a_batch_of_cancelled_requests_is_no_batch(kit, model, make_engine):
+    engine = make_engine()
+    requests = kit.add_all(engine, kit.numbered(5))
+    for request in requests:
+        request.cancel()
+    assert set(kit.drain(engine)) == set(requests)
+    assert (model.seen, engine.stats.batches) == ([], 0)
+
+
+def test_cancelled_while_its_batch_runs_ends_with_its_result(kit, model, make_engine, gate):
+    model.on_forward = gate
+    engine = make_engine()
+    request = kit.request([1])
+    engine.add(request)
+    engine.step(block=False)
+    gate.wait()
+    request.cancel()
+    gate.open()
+    assert kit.drain(engine) == [request]
+    kit.check([request])
+
+
+def test_cancelled_while_its_batch_fails_is_not_run_again(kit, model, make_engine, gate):
+    def on_forward(sequences):
+        gate()
+        kit.fails_on(POISON)(sequences)
+
+    model.on_forward = on_forward
+    engine = make_engine()
+    requests = kit.add_all(engine, [kit.request([POISON]), kit.request([1]), kit.request([2]), kit.request([3])])
+    engine.step(block=False)
+    gate.wait()
+    requests[3].cancel()
+    gate.open()
+    kit.drain(engine)
+    assert isinstance(requests[3].error, RequestCancelledError)
+    kit.check(requests[1:3])
+    assert not any((3,) in sequences for sequences in model.seen[1:])
+
+
+def test_abort_returns_what_waits_and_what_runs_and_does_not_wait_for_it(kit, model, make_engine, gate):
+    model.on_forward = gate
+    engine = make_engine(2, max_num_seqs=1)
+    requests = kit.add_all(engine, kit.numbered(5))
+    engine.step(block=False)
+    gate.wait(2)
+    aborted = engine.abort()
+    assert len(aborted) == 5
+    assert set(aborted) == set(requests)
+    assert (engine.has_work, engine.scheduler.waiting_tokens) == (False, 0)
+
+
+def test_what_was_aborted_does_not_come_back(kit, model, make_engine, gate):
+    model.on_forward = gate
+    engine = make_engine(2, max_num_seqs=1)
+    kit.add_all(engine, kit.numbered(5))
+    engine.step(block=False)
+    gate.wait(2)
+    engine.abort()
+    later = kit.add_all(engine, [kit.request([100 + number]) for number in range(4)])
+    engine.step(block=False)
+    gate.open()
+    assert set(kit.drain(engine)) == set(later)
+    kit.check(later)
+    assert len(model.seen) == 6
+
+
+def test_abort_forgets_the_halves_of_a_failed_batch(kit, model, make_engine):
+    model.on_forward = kit.fails_on(POISON)
+    engine = make_engine()
+    requests = kit.add_all(engine, [kit.request([POISON, number]) for number in range(8)])
+    assert engine.step() == []
+    assert engine.has_waiting
+    assert set(engine.abort()) == set(requests)
+    assert not engine.has_work
+
+
+def test_a_keyboard_interrupt_is_raised_by_the_step(kit, model, make_engine):
+    model.on_forward = kit.fails_on(POISON, error=KeyboardInterrupt)
+    engine = make_engine()
+    engine.add(kit.request([POISON]))
+    with pytest.raises(KeyboardInterrupt):
+        kit.drain(engine)
+    engine.abort()
+    kit.check(kit.run_all(engine, [kit.request([1])]))
+
+
+def test_a_closed_engine_takes_no_request(kit, make_engine):
+    engine = make_engine()
+    engine.close()
+    with pytest.raises(EngineClosedError, match="closed"):
+        engine.add(kit.request([1]))
+    assert not engine.has_work

@@ -1,0 +1,103 @@
+"""Where a batch is computed: by a worker, in the caller's thread with all of its threads, on an accelerator."""
+
+import threading
+
+import torch
+
+from millpond.config import EngineConfig
+from millpond.engine.engine import LONG_ENOUGH, Engine
+from millpond.engine.runner import Outcome
+
+POISON, WORSE = 666, 777
+
+
+def here(model):
+    """Of each forward, whether it was computed in this thread."""
+    return [thread is threading.current_thread() for thread in model.threads]
+
+
+def test_a_lone_long_sequence_is_computed_in_the_callers_thread_with_all_of_its_threads(
+    kit, model, make_engine, three_threads
+):
+    numbers = []
+    model.on_forward = lambda _: numbers.append(torch.get_num_threads())
+    kit.check(kit.run_all(make_engine(2), [kit.request([1] * LONG_ENOUGH)]))
+    assert (here(model), numbers) == ([True], [three_threads])
+
+
+def test_a_lone_short_sequence_is_computed_by_a_worker(kit, model, make_engine):
+    kit.check(kit.run_all(make_engine(2), [kit.request([1] * (LONG_ENOUGH - 1))]))
+    assert here(model) == [False]
+
+
+def test_two_long_sequences_are_computed_by_workers_side_by_side(kit, model, make_engine, gate):
+    model.on_forward = gate
+    engine = make_engine(2, max_num_batched_tokens=LONG_ENOUGH)
+    requests = kit.add_all(engine, [kit.request([number] * LONG_ENOUGH) for number in (1, 2)])
+    engine.step(block=False)
+    gate.wait(2)
+    gate.open()
+    kit.drain(engine)
+    kit.check(requests)
+    assert here(model) == [False, False]
+
+
+def test_a_long_sequence_beside_a_running_batch_is_computed_by_a_worker(kit, model, make_engine, gate):
+    model.on_forward = gate
+    engine = make_engine(2)
+    engine.add(kit.request([1]))
+    engine.step(block=False)
+    gate.wait()
+    engine.add(kit.request([2] * LONG_ENOUGH))
+    engine.step(block=False)
+    gate.wait()
+    gate.open()
+    kit.drain(engine)
+    assert here(model) == [False, False]
+
+
+def test_a_lone_long_poison_fails_like_any_other(kit, model, make_engine):
+    model.on_forward = kit.fails_on(POISON)
+    engine = make_engine(2)
+    (request,) = kit.run_all(engine, [kit.request([POISON] * LONG_ENOUGH)])
+    assert "poison" in str(request.error)
+    assert here(model) == [True]
+
+
+class Accelerator:
+    """Stands for the runner of a device where batches are computed one after the other, in the caller's thread."""
+
+    device = torch.device("cuda")
+    num_workers = 1
+    is_open = True
+
+    def __init__(self):
+        self.batches = []
+        self.fails = False
+
+    def run(self, requests):
+        self.batches.append(list(requests))
+        failed = self.fails and len(requests) > 1
+        return Outcome(requests, RuntimeError("kernel") if failed else None)
+
+
+def test_on_an_accelerator_each_step_returns_the_batch_it_computed(kit):
+    """Else the first result waits for the last, and who comes meanwhile is not seen."""
+    runner = Accelerator()
+    engine = Engine(runner, EngineConfig(max_num_seqs=2))
+    requests = kit.add_all(engine, kit.numbered(6))
+    assert engine.step(block=False) == requests[:2]
+    urgent = kit.request([9], priority=-1)
+    engine.add(urgent)
+    assert engine.step() == [urgent, requests[2]]
+    assert kit.drain(engine) == requests[3:]
+    assert engine.stats.requests == 7
+
+
+def test_on_an_accelerator_a_failing_batch_is_run_again_in_halves(kit):
+    runner = Accelerator()
+    runner.fails = True
+    engine = Engine(runner, EngineConfig())
+    requests = kit.add_all(engine, kit.numbered(4))
+    assert set(kit.drain(engine)) == set(requests)
+    assert [len(batch) for batch in runner.batches] == [4, 2, 2, 1, 1, 1, 1]
