@@ -1,4 +1,8 @@
-"""What stands between the pipeline and an IO processor: its failures cost one item, and its promises are checked."""
+"""What stands between the pipeline and an IO processor: its failures cost one item, and its promises are checked.
+
+Its failures are any ``BaseException`` but Ctrl-C: what panics in a library written in Rust is no ``Exception``, and a
+thread that it ended would leave callers waiting.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +26,9 @@ def complete(processor: Processor, given: PoolingParams | None) -> PoolingParams
     """
     try:
         params: object = processor.pooling_params(given)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise failure(processor, "pooling_params", error) from error
     if not isinstance(params, PoolingParams):
         raise _breach(processor, f"pooling_params must return PoolingParams; it returned {type(params).__name__}")
@@ -37,7 +43,9 @@ def parse(processor: Processor, data: object) -> Any:
     """
     try:
         return processor.parse(data)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise failure(processor, "parse", error) from error
 
 
@@ -51,7 +59,9 @@ def make_requests(processor: Processor, items: Items, tasks: Sequence[str]) -> l
     """
     try:
         made = list(processor.pre_process_many(items))
-    except Exception as error:  # noqa: BLE001  what a plugin fails by is not known
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  what a plugin fails by is not known
         if len(items) > 1:
             return [one for item in items for one in make_requests(processor, [item], tasks)]
         return [failure(processor, "pre_process", error)]
@@ -69,11 +79,13 @@ def make_output(processor: Processor, requests: Sequence[PoolingRequest]) -> obj
     """
     try:
         return processor.post_process(requests)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise failure(processor, "post_process", error) from error
 
 
-def failure(processor: Processor, step: str, error: Exception) -> MillpondError:
+def failure(processor: Processor, step: str, error: BaseException) -> MillpondError:
     """An error as the front doors may show it: one of Millpond's own as it is, any other with its origin."""
     if isinstance(error, MillpondError):
         return error

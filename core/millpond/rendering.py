@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from millpond.errors import EngineError
 from millpond.io_processor import IOProcessor
 from millpond.params import PoolingParams
 from millpond.pipeline import Job, Pipeline
@@ -90,8 +91,8 @@ class Rendering:
         try:
             jobs = iter(self._pipeline.prepare(processor, places, items))
             made: list[list[Job] | Exception] = [[next(jobs) for _ in call.items] for call in calls]
-        except Exception as error:  # noqa: BLE001  whatever it is, nobody may wait for ever
-            made = [error] * len(calls)
+        except BaseException as error:  # noqa: BLE001  whatever it is, nobody may wait for ever
+            made = [error if isinstance(error, Exception) else EngineError(repr(error))] * len(calls)
         ended: dict[asyncio.AbstractEventLoop, list[tuple[Waiting, list[Job] | Exception]]] = {}
         for call, result in zip(calls, made, strict=True):
             ended.setdefault(call.made.get_loop(), []).append((call, result))

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from millpond.errors import EngineError
 from millpond.params import PoolingParams
 from millpond.pipeline import Job
 from millpond.rendering import FEW_CHARACTERS, FEW_PROMPTS, Rendering, is_small
@@ -27,6 +28,8 @@ class Gated:
         assert self.may_go.wait(PATIENCE)
         if "poison" in self.calls[-1][1]:
             raise OSError("poisoned")
+        if "panic" in self.calls[-1][1]:
+            raise SystemExit("panic")
         return [Job(index=place, processor=processor) for place in places]
 
 
@@ -131,6 +134,17 @@ def test_calls_of_two_event_loops_are_answered_on_their_own(pipeline, rendering)
     for thread in threads:
         thread.join(PATIENCE)
     assert found == [[(0, "embed")]] * 3
+
+
+def test_what_would_end_the_thread_leaves_nobody_waiting(pipeline, rendering):
+    pipeline.may_go.set()
+
+    async def main():
+        with pytest.raises(EngineError, match="panic"):
+            await asyncio.wait_for(ask(rendering, "panic"), PATIENCE)
+        return await asyncio.wait_for(ask(rendering, "a"), PATIENCE)
+
+    assert asyncio.run(main()) == [(0, "embed")]
 
 
 def test_what_is_small():

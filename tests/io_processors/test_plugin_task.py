@@ -21,6 +21,10 @@ NO_DATA = (
 )
 
 
+class PanicError(BaseException):
+    """As libraries written in Rust raise it: no ``Exception``."""
+
+
 class Digest(IOProcessor):
     """``{"ids": [...], "want": [...]}`` to the mean of each wanted task over chunks of ``PIECE`` tokens.
 
@@ -43,6 +47,8 @@ class Digest(IOProcessor):
             raise KeyError("size")
         if data.get("fail") == "refused":
             raise InvalidInputError("too many bands")
+        if data.get("fail") == "panic":
+            raise PanicError("index out of bounds")
         ids, wanted = data["ids"], tuple(Representation(task, params) for task in data["want"])
         pieces = [np.array(ids[start : start + PIECE]) for start in range(0, len(ids), PIECE)]
         requests = [PoolingRequest(input_ids=piece, representations=wanted, note=data) for piece in pieces]
@@ -67,6 +73,8 @@ class Digest(IOProcessor):
     def post_process(self, requests):
         if requests and requests[0].note.get("fail") == "post_process":
             raise IndexError("no band 7")
+        if requests and requests[0].note.get("fail") == "exit":
+            raise SystemExit(3)
         slots = range(len(requests[0].results) if requests else 0)
         means = [float(np.mean([request.results[slot].mean(0) for request in requests])) for slot in slots]
         return {"chunks": len(requests), "mean": means}
@@ -277,6 +285,8 @@ FAILURES = [
     ({"fail": "parse"}, EngineError, f"{OF}failed in parse: ZeroDivisionError: division by zero{HINT}"),
     ({"fail": "pre_process"}, EngineError, f"{OF}failed in pre_process: KeyError: 'size'{HINT}"),
     ({"fail": "post_process"}, EngineError, f"{OF}failed in post_process: IndexError: no band 7$"),
+    ({"fail": "panic"}, EngineError, f"{OF}failed in pre_process: PanicError: index out of bounds{HINT}"),
+    ({"fail": "exit"}, EngineError, f"{OF}failed in post_process: SystemExit: 3$"),
     ({"break": "no list"}, EngineError, f"{OF}broke.*must return a list of PoolingRequest; it returned a PoolingReq"),
     ({"break": "no requests"}, EngineError, f"{OF}broke.*it returned a list of ndarray"),
     ({"break": "a list of ids"}, EngineError, r"input_ids must be a numpy array \[num_tokens\] of int64; got list"),
