@@ -2,10 +2,7 @@
 
 import pytest
 
-from millpond.errors import (
-    EngineClosedError,
-    RequestCancelledError,
-)
+from millpond.errors import EngineClosedError, RequestCancelledError
 
 POISON, WORSE = 666, 777
 

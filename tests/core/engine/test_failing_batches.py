@@ -8,11 +8,7 @@ from hypothesis import strategies as st
 from millpond.config import EngineConfig
 from millpond.engine.engine import Engine
 from millpond.engine.runner import Runner
-from millpond.errors import (
-    EngineError,
-    InvalidInputError,
-    NonFiniteOutputError,
-)
+from millpond.errors import EngineError, InvalidInputError, NonFiniteOutputError
 
 POISON, WORSE = 666, 777
 

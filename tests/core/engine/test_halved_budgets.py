@@ -6,9 +6,7 @@ import pytest
 import torch
 
 from millpond.engine.budget import SMALLEST_BUDGET, SOON
-from millpond.errors import (
-    InsufficientMemoryError,
-)
+from millpond.errors import InsufficientMemoryError
 
 POISON, WORSE = 666, 777
 

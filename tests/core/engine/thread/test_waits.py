@@ -1,0 +1,70 @@
+"""How long a request will have to wait: what is expected, and what is refused because of it."""
+
+import pytest
+
+from millpond.errors import EngineOverloadedError
+
+
+def measured(thread, rate):
+    """The thread, as if its engine had computed so many tokens a second."""
+    thread.engine.throughput.note(rate, began=0.0, ended=1.0)
+    thread.engine.throughput.note = lambda *_, **__: None
+    return thread
+
+
+def test_the_expected_wait_is_that_of_what_is_served_first(kit, model, make_thread, gate):
+    model.on_forward = gate
+    thread = measured(make_thread(1), rate=100)
+    assert thread.expected_wait() == 0.0
+    thread.submit([kit.request([1] * 50)])
+    gate.wait()
+    thread.submit([kit.request([1] * 200, priority=1)])
+    thread.submit([kit.request([1] * 20, priority=-1)])
+    assert [thread.expected_wait(priority) for priority in (-1, 0, 1)] == pytest.approx([0.2, 0.7, 2.7])
+    gate.open()
+    thread.close()
+    assert [thread.expected_wait(priority) for priority in (-1, 0, 1)] == [0.0, 0.0, 0.0]
+
+
+def test_nothing_is_expected_before_a_batch_was_measured(kit, model, make_thread, gate):
+    model.on_forward = gate
+    thread = make_thread(1)
+    thread.most_seconds = 0.001
+    thread.submit([kit.request([1] * 50)])
+    gate.wait()
+    thread.submit([kit.request([1] * 50)])
+    assert thread.expected_wait() == 0.0
+    gate.open()
+    thread.close()
+    assert thread.engine.throughput.rate > 0
+
+
+def test_a_hopeless_wait_is_refused_with_when_to_come_again(kit, model, make_thread, gate):
+    model.on_forward = gate
+    thread = measured(make_thread(1), rate=100)
+    thread.most_seconds = 1.0
+    thread.submit([kit.request([1] * 150, priority=1)])
+    gate.wait()
+    with pytest.raises(EngineOverloadedError, match=r"wait for 1\.5 s, more than 1 s") as refused:
+        thread.submit([kit.request([1], priority=1)])
+    assert refused.value.retry_after == pytest.approx(0.5)
+    waiting = kit.request([1])
+    thread.submit([waiting])  # it is before the other
+    gate.open()
+    thread.close()
+    kit.check([waiting])
+
+
+def test_what_is_patient_leaves_room_for_the_others(kit, model, make_thread, gate):
+    model.on_forward = gate
+    thread = measured(make_thread(1, max_waiting_tokens=100), rate=10)
+    thread.submit([kit.request([1] * 70, priority=1)])
+    gate.wait()
+    with pytest.raises(EngineOverloadedError, match="max_waiting_tokens=75") as refused:
+        thread.submit([kit.request([1] * 10, priority=1)])
+    assert refused.value.retry_after == pytest.approx(0.5)
+    waiting = kit.request([1] * 30)
+    thread.submit([waiting])
+    gate.open()
+    thread.close()
+    kit.check([waiting])
