@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from millpond.errors import EngineError
+from millpond.inputs import PairItem
 from millpond.io_processor import IOProcessor
 from millpond.params import PoolingParams
 from millpond.pipeline import Job, Pipeline
@@ -102,8 +103,14 @@ class Rendering:
 
 
 def may_hold_media(items: Items) -> bool:
-    """Whether a prompt of a call may hold more than text or token ids."""
-    return any(isinstance(data, Mapping) and not WITH_MEDIA.isdisjoint(data) for data, _ in items)
+    """Whether a prompt of a call, or a query or document, may hold more than text or token ids."""
+    return any(_may_hold(data) for data, _ in items)
+
+
+def _may_hold(data: object) -> bool:
+    if isinstance(data, PairItem):
+        return not all(isinstance(content, str | None) for content in (data.query, data.document))
+    return isinstance(data, Mapping) and not WITH_MEDIA.isdisjoint(data)
 
 
 def is_small(items: Items) -> bool:

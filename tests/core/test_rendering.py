@@ -6,9 +6,10 @@ import threading
 import pytest
 
 from millpond.errors import EngineError
+from millpond.inputs import ImagePart, PairItem
 from millpond.params import PoolingParams
 from millpond.pipeline import Job
-from millpond.rendering import FEW_CHARACTERS, FEW_PROMPTS, Rendering, is_small
+from millpond.rendering import FEW_CHARACTERS, FEW_PROMPTS, MEDIA_THREADS, Rendering, is_small
 
 PARAMS = PoolingParams()
 PATIENCE = 30.0
@@ -145,6 +146,30 @@ def test_what_would_end_the_thread_leaves_nobody_waiting(pipeline, rendering):
         return await asyncio.wait_for(ask(rendering, "a"), PATIENCE)
 
     assert asyncio.run(main()) == [(0, "embed")]
+
+
+HOST = ImagePart("https://example.org/slow.png")
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        {"prompt": "", "multi_modal_data": {"image": "https://example.org/slow.png"}},
+        PairItem("a mill", (HOST,)),
+        PairItem(query=("a mill", HOST)),
+    ],
+)
+def test_what_waits_for_images_holds_no_texts_up(pipeline, rendering, slow):
+    async def main():
+        waiting = [asyncio.create_task(rendering.prepare("score", [0], [(slow, PARAMS)])) for _ in range(MEDIA_THREADS)]
+        for _ in waiting:
+            await started(pipeline)
+        pairs = asyncio.create_task(rendering.prepare("score", [0], [(PairItem("a mill", "a pond"), PARAMS)]))
+        await started(pipeline)  # although the others still go on
+        pipeline.may_go.set()
+        await asyncio.gather(*waiting, pairs)
+
+    asyncio.run(main())
 
 
 def test_what_is_small():
