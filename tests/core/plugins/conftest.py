@@ -1,0 +1,65 @@
+"""What the tests of the plugin manager share: sources of plugins, managers of them alone, and what is known of one."""
+
+import logging
+import textwrap
+
+import pytest
+
+from millpond.plugins import PluginManager
+
+HEAD = """\
+from millpond.hookspecs import hookimpl
+from millpond.specs import ActivationSpec, PoolerSpec
+"""
+
+
+@pytest.fixture(scope="session")
+def source():
+    """The source of a plugin's module, of what follows its imports."""
+
+    def source(body):
+        return HEAD + textwrap.dedent(body)
+
+    return source
+
+
+@pytest.fixture(scope="session")
+def brings(source):
+    """The source of a plugin that brings poolers of these names."""
+
+    def brings(*names):
+        lines = [
+            f'    yield PoolerSpec(name="{name}", target=f"{{__name__}}:{name}", tasks=("embed",))' for name in names
+        ]
+        classes = [f"class {name}: pass" for name in names if name.isidentifier()]
+        return source("\n".join(["@hookimpl", "def register_poolers():", *lines, *classes]))
+
+    return brings
+
+
+@pytest.fixture(scope="session")
+def installed_only():
+    """A manager of what is installed, without the built-ins."""
+
+    def installed_only(**options):
+        return PluginManager(ranks=("installed",), disabled=(), **options)
+
+    return installed_only
+
+
+@pytest.fixture(scope="session")
+def info_of():
+    """What a manager knows of the plugin of a name."""
+
+    def info_of(manager, name):
+        (info,) = (info for info in manager.plugins() if info.name == name)
+        return info
+
+    return info_of
+
+
+@pytest.fixture
+def caplog(caplog):
+    """What is logged from INFO on."""
+    caplog.set_level(logging.INFO, logger="millpond")
+    return caplog

@@ -1,0 +1,210 @@
+"""A broken plugin is booked with its fault and harms nobody but who needs it: a row of the table for each fault."""
+
+import logging
+import re
+import textwrap
+
+import pluggy
+import pytest
+
+from millpond.errors import PluginError, UnknownNameError
+from millpond.hookspecs import API_VERSION
+from millpond.plugins import PluginManager, get_plugin_manager
+
+BROKEN = {
+    "fails to import": ("import", ZeroDivisionError, "1 / 0", "division by zero"),
+    "needs what is not installed": ("import", ModuleNotFoundError, "import not_here_at_all", "not_here_at_all"),
+    "has a syntax error": ("import", SyntaxError, "def (:", "invalid syntax"),
+    "calls sys.exit": ("import", SystemExit, "import sys; sys.exit('no licence')", "no licence"),
+    "registers at import": (
+        "import",
+        PluginError,
+        "import millpond; millpond.register(ActivationSpec(name='a', target=print))",
+        "names what it brings by hooks, not at its import",
+    ),
+    "wants a newer API": ("version", PluginError, "MILLPOND_API = 2", "MILLPOND_API = 2.*version 1; update Millpond"),
+    "was written for an older API": ("version", PluginError, "MILLPOND_API = 0", "version 1; update the plugin"),
+    "wants no API at all": ("version", PluginError, "MILLPOND_API = 'latest'", "MILLPOND_API = 'latest'"),
+    "has a hook with an argument": (
+        "hook",
+        pluggy.PluginValidationError,
+        """
+        @hookimpl
+        def register_activations():
+            yield ActivationSpec(name="LEFTOVER", target=print)
+        @hookimpl
+        def register_poolers(registry):
+            yield PoolerSpec(name="LEFTOVER", target=print, tasks=())
+        """,
+        "Argument.*registry.*can not be found in the hookspec",
+    ),
+    "misspells a hook": (
+        "hook",
+        PluginError,
+        "@hookimpl\ndef register_pooler(): yield",
+        r"no hook 'register_pooler'; did you mean register_poolers.*optionalhook=True",
+    ),
+    "invents a hook": ("hook", PluginError, "@hookimpl\ndef on_batch(): yield", "one of register_tasks, register_arch"),
+    "forgets the marker": ("hook", PluginError, "def register_poolers(): yield", "register_poolers lacks @hookimpl"),
+    "implements nothing": ("hook", PluginError, "", "implements no hook; there are: register_tasks, "),
+    "wraps a hook": (
+        "hook",
+        PluginError,
+        "@hookimpl(wrapper=True)\ndef register_poolers(): return (yield)",
+        "register_poolers wraps a hook",
+    ),
+    "raises half way": (
+        "hook",
+        RuntimeError,
+        """
+        @hookimpl
+        def register_activations():
+            yield ActivationSpec(name="LEFTOVER", target=print)
+        @hookimpl
+        def register_poolers():
+            yield PoolerSpec(name="LEFTOVER", target=print, tasks=())
+            raise RuntimeError("half way")
+        """,
+        "half way",
+    ),
+    "exits in a hook": ("hook", SystemExit, "@hookimpl\ndef register_poolers(): raise SystemExit(4)", "SystemExit: 4"),
+    "yields something else": (
+        "value",
+        TypeError,
+        """
+        @hookimpl
+        def register_poolers():
+            yield PoolerSpec(name="LEFTOVER", target=print, tasks=())
+            yield "MAX"
+        """,
+        "register_poolers gave 'MAX'; it takes PoolerSpec records",
+    ),
+    "yields a record of another kind": (
+        "value",
+        TypeError,
+        "@hookimpl\ndef register_poolers(): yield ActivationSpec(name='LEFTOVER', target=print)",
+        "register_poolers gave ActivationSpec.*it takes PoolerSpec records",
+    ),
+    "returns a record": (
+        "value",
+        TypeError,
+        "@hookimpl\ndef register_activations(): return ActivationSpec(name='LEFTOVER', target=print)",
+        "register_activations returned ActivationSpec.*it should yield ActivationSpec records",
+    ),
+    "forgets to yield": (
+        "value",
+        TypeError,
+        "@hookimpl\ndef register_activations(): ActivationSpec(name='LEFTOVER', target=print)",
+        "register_activations returned None; it should yield",
+    ),
+    "names a record nothing": (
+        "value",
+        TypeError,
+        "@hookimpl\ndef register_activations(): yield ActivationSpec(name=' ', target=print)",
+        "the name ' '; a name is text, and not empty",
+    ),
+    "names a record by a number": (
+        "value",
+        TypeError,
+        "@hookimpl\ndef register_activations(): yield ActivationSpec(name=5, target=print)",
+        "the name 5; a name is text",
+    ),
+    "gives one name to two records": (
+        "register",
+        ValueError,
+        """
+        @hookimpl
+        def register_activations():
+            yield ActivationSpec(name="LEFTOVER", target=print)
+            yield ActivationSpec(name="LEFTOVER", target=len)
+        """,
+        "names the activation 'LEFTOVER' 2 times",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_plugin_is_booked_and_harms_nobody(install_plugin, caplog, fault, source, brings, info_of):
+    stage, error, body, words = BROKEN[fault]
+    install_plugin(source(body), "broken", version="0.3")
+    install_plugin(brings("BEFORE"), "a-neighbour")
+    install_plugin(brings("BEHIND"), "z-neighbour")
+    manager = get_plugin_manager()
+
+    (failure,) = manager.failures
+    assert (failure.plugin, failure.stage) == ("broken", stage)
+    assert type(failure.error) is error
+    assert failure.origin.distribution == "millpond-broken"
+    info = info_of(manager, "broken")
+    assert (info.status, info.failure, info.hooks, info.counts) == ("failed", failure, (), {})
+
+    assert {"BEFORE", "BEHIND", "MEAN"} <= set(manager.registry.poolers.names())
+    for catalog in manager.registry.catalogs():
+        for entry in catalog.entries(overridden=True):
+            assert entry.origin.plugin != "broken", "a plugin is taken whole or not at all"
+
+    (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
+    assert warning.name == "millpond.plugins"
+    assert "\n" not in warning.getMessage()
+    start = f"plugin broken (millpond-broken 0.3) is not loaded, it failed at {stage}: {error.__name__}: "
+    assert warning.getMessage().startswith(start)
+    assert re.search(words, warning.getMessage())
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_strict_raises_what_would_be_logged(install_plugin, monkeypatch, caplog, fault, source):
+    _, error, body, _ = BROKEN[fault]
+    install_plugin(source(body), "broken")
+    monkeypatch.setenv("MILLPOND_STRICT_PLUGINS", "1")
+    with pytest.raises(PluginError, match=r"plugin broken .* is not loaded") as caught:
+        get_plugin_manager()
+    assert type(caught.value.__cause__) is error
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_neighbour_is_not_blamed_for_a_hook_misspelled_before_it(install_plugin, source, installed_only):
+    install_plugin(source("@hookimpl\ndef register_pooler(): yield"), "a-broken")
+    install_plugin(source("@hookimpl(optionalhook=True)\ndef register_pooler(): yield"), "b-newer")
+    manager = installed_only()
+    assert [(info.name, info.status) for info in manager.plugins()] == [("a-broken", "failed"), ("b-newer", "ok")]
+
+
+def test_an_optional_hook_of_a_newer_millpond_is_let_through(install_plugin, caplog, brings, installed_only, info_of):
+    body = """
+    @hookimpl(optionalhook=True)
+    def register_tokenizers(later):
+        raise AssertionError("nobody asks")
+    """
+    install_plugin(brings("X") + textwrap.dedent(body), "newer")
+    manager = installed_only()
+    assert manager.registry.poolers.names() == ("X",)
+    assert info_of(manager, "newer").hooks == ("register_poolers",)
+    assert caplog.messages == []
+
+
+def test_a_plugin_may_say_the_api_it_was_written_for(install_plugin, brings, installed_only):
+    install_plugin(f"MILLPOND_API = {API_VERSION}\n" + brings("X"), "exact")
+    assert installed_only().registry.poolers.names() == ("X",)
+
+
+def test_a_target_that_does_not_import_is_an_error_at_use_alone(install_plugin, caplog, source):
+    body = """
+    @hookimpl
+    def register_poolers():
+        yield PoolerSpec(name="MEAN", target="not_here_at_all:Mean", tasks=("embed",))
+    """
+    install_plugin(source(body), "hollow")
+    manager = PluginManager(disabled=())
+    assert manager.failures == []
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    with pytest.raises(
+        UnknownNameError, match=r"pooler 'MEAN' of plugin hollow .* 'not_here_at_all:Mean' raised Module"
+    ):
+        manager.registry.poolers.get("MEAN").load()
+    assert manager.registry.poolers.get("poolers/MEAN").load()
+
+
+def test_a_failed_plugin_is_named_where_its_name_is_missed(install_plugin, brings, installed_only):
+    install_plugin("1 / 0\n" + brings("GONE"), "broken")
+    with pytest.raises(UnknownNameError, match=r"no pooler 'GONE'.*Not loaded: broken \(failed\)"):
+        installed_only().registry.poolers.get("GONE")
