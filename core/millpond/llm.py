@@ -510,7 +510,7 @@ class LLM:
             return self.pipeline.prepare(processor, chosen, [items[place] for place in chosen])
 
         ranges = windows(len(places))
-        first = next(ranges)
+        first = next(ranges, range(0))
         ready = prepare(first)
         if first.stop == len(places):
             yield from self._compute(ready)

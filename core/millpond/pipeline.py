@@ -82,9 +82,10 @@ class Pipeline:
             raise InvalidInputError(NEEDED.format(tasks=", ".join(self.tasks)), parameter="pooling_task")
         if not isinstance(task, str) or task not in self.tasks:
             raise InvalidInputError(self._refusal(task), parameter="pooling_task")
-        if task not in self._processors:
-            self._processors[task] = self.ctx.io_processor(self._name_of_processor(task), task=task)
-        return self._processors[task]
+        found = self._processors.get(task)
+        if found is None:  # of two threads that build it the first counts, for both
+            found = self._processors.setdefault(task, self.ctx.io_processor(self._name_of_processor(task), task=task))
+        return found
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:

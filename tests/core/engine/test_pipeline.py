@@ -1,6 +1,8 @@
 """The pipeline: calls into prompts, prompts into requests, requests into outputs; and IO processors of any shape."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -137,6 +139,25 @@ def test_a_processor_is_built_once_a_task(plain):
     other, _ = plain.pipeline.split("b", None, "token_embed")
     assert first is again
     assert first is not other
+
+
+def test_threads_that_ask_for_a_processor_at_once_get_the_same(folder, chunking):
+    both = threading.Barrier(2, timeout=30)
+
+    class Slow(Chunks):
+        def __init__(self, ctx):
+            super().__init__(ctx)
+            both.wait()
+
+    chunking.plugins.register(IOProcessorSpec(name="embed", target=Slow, tasks=("embed",)))
+    with LLM(folder, plugins=chunking.plugins, num_workers=1) as llm, ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(llm.pipeline.processor, ["embed"] * 2)
+    assert one is other
+
+
+def test_a_call_that_its_processor_splits_into_nothing_has_no_outputs(llm, chunking, monkeypatch):
+    monkeypatch.setattr(Chunks, "split", lambda self, call: [])
+    assert embed(llm, "text") == []
 
 
 def test_an_unknown_way_to_treat_errors_is_refused():
