@@ -67,3 +67,7 @@ def test_a_star_import_brings_the_public_names_alone():
     code = "from millpond import *; import json; print(json.dumps(sorted(n for n in dir() if n[0] != '_')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(ast.literal_eval(done.stdout)) == {*millpond.__all__, "json"}
+
+
+def test_version_is_told():
+    assert millpond.__version__.count(".") == 2

@@ -1,0 +1,122 @@
+"""The other arguments of LLM: unknown, without a meaning here, of another spelling, converters."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from millpond import LLM, CheckpointError, InvalidInputError, UnknownNameError
+
+
+def test_an_unknown_argument_is_refused_with_what_is_close(checkpoint):
+    with pytest.raises(InvalidInputError, match=r"unexpected argument 'max_modellen': did you mean 'max_model_len'\?"):
+        LLM(str(checkpoint), max_modellen=5)
+    with pytest.raises(InvalidInputError, match=r"unexpected argument 'zzz'; there are: runner, convert, dtype, "):
+        LLM(str(checkpoint), zzz=5)
+
+
+def test_arguments_of_vllm_without_a_meaning_here_are_taken_and_logged(checkpoint, load, expected, caplog, vector):
+    caplog.set_level(logging.INFO)
+    others = {
+        "gpu_memory_utilization": 0.5,
+        "enforce_eager": True,
+        "seed": 7,
+        "tensor_parallel_size": 1,
+        "quantization": None,
+        "enable_prefix_caching": False,
+        "allowed_local_media_path": "",
+        "chat_template": None,
+        "enable_prompt_embeds": False,
+        "io_processor_plugin": None,
+    }
+    assert np.array_equal(vector(load(checkpoint, **others)), expected)
+    assert "gpu_memory_utilization=0.5 has no effect" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"tensor_parallel_size": 2}, "tensor_parallel_size=2 is not supported: only 1 is"),
+        ({"pipeline_parallel_size": 4}, "pipeline_parallel_size=4 is not supported"),
+        ({"quantization": "awq"}, "quantization='awq': no kernel computes in it; there are: int8"),
+        ({"enable_lora": True}, "enable_lora=True is not supported"),
+        ({"enable_prompt_embeds": True}, "enable_prompt_embeds=True is not supported"),
+        ({"tokenizer": "another/model"}, "tokenizer='another/model': a tokenizer of another model is not supported"),
+        ({"runner": "generate"}, r"only supported for pooling models\. Try passing `--runner pooling`"),
+        ({"runner": "pool"}, "runner='pool': expected one of auto, pooling, generate, draft"),
+        ({"device": "cuda:99"}, "device='cuda:99' cannot be used"),
+        ({"device": "toaster"}, "device='toaster' cannot be used"),
+        ({"kernels": "sdpa"}, r"kernels must be a dict such as \{'attention': 'sdpa'\}; got 'sdpa'"),
+        ({"kernels": {"attention": 5}}, "kernels must be a dict"),
+        ({"attention_backend": 5}, "kernels must be a dict"),
+        ({"max_num_seqs": 0}, "max_num_seqs=0: .*greater than or equal to 1"),
+        ({"max_num_batched_tokens": -1}, "max_num_batched_tokens=-1"),
+        ({"num_workers": 0}, "num_workers=0"),
+        ({"num_workers": "many"}, "num_workers='many'"),
+    ],
+    ids=str,
+)
+def test_an_argument_that_does_not_fit_is_refused(checkpoint, arguments, said):
+    with pytest.raises(InvalidInputError, match=said) as caught:
+        LLM(str(checkpoint), **arguments)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_a_converter_that_nobody_brings_is_refused(checkpoint):
+    with pytest.raises(UnknownNameError, match=r"no converter 'nope'; there are: .*classify.*embed"):
+        LLM(str(checkpoint), convert="nope")
+
+
+@pytest.mark.parametrize("arguments", [{"convert": "embed"}, {"convert": "none"}, {"runner": "pooling"}], ids=str)
+def test_a_native_model_needs_no_conversion(checkpoint, load, expected, arguments, vector):
+    assert np.array_equal(vector(load(checkpoint, **arguments)), expected)
+
+
+def test_the_models_own_name_may_be_that_of_its_tokenizer(checkpoint, load, expected, vector):
+    assert np.array_equal(vector(load(checkpoint, tokenizer=str(checkpoint))), expected)
+    assert np.array_equal(vector(load(checkpoint, tokenizer=None)), expected)
+
+
+@pytest.mark.parametrize(
+    ("old", "said"),
+    [
+        ({"task": "embed"}, r"`task` was replaced: use `convert='embed'`"),
+        ({"task": "reward"}, r"`task` was replaced: use `convert='embed'`"),
+        (
+            {"override_pooler_config": {"pooling_type": "CLS"}},
+            "`override_pooler_config` was renamed: use `pooler_config`",
+        ),
+        (
+            {"pooler_config": {"pooling_type": "CLS", "normalize": True}},
+            "`normalize` was renamed: use `use_activation`",
+        ),
+    ],
+    ids=str,
+)
+def test_old_spellings_are_taken_with_a_warning_that_points_at_the_caller(checkpoint, old, said, expected, vector):
+    with pytest.warns(DeprecationWarning, match=said) as caught:
+        llm = LLM(str(checkpoint), num_workers=1, **old)
+    with llm:
+        assert np.array_equal(vector(llm), expected)
+    if "pooler_config" not in old:
+        assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_the_old_task_auto_means_nothing(checkpoint, load, expected, vector):
+    assert np.array_equal(vector(load(checkpoint, task="auto")), expected)
+
+
+@pytest.mark.parametrize("task", ["classify", "score"])
+def test_an_old_task_that_needs_a_converter_asks_for_it(checkpoint, task):
+    with (
+        pytest.warns(DeprecationWarning, match="convert='classify'"),
+        pytest.raises(CheckpointError, match=r"'BertModel' is to be a classifier .*score\.weight"),
+    ):
+        LLM(str(checkpoint), task=task)
+
+
+def test_an_unknown_old_task_is_refused(checkpoint):
+    with pytest.raises(
+        InvalidInputError, match=r"task='embedding': expected one of auto, embed, classify, score, reward"
+    ):
+        LLM(str(checkpoint), task="embedding")

@@ -1,0 +1,61 @@
+"""config.json: damaged, absent, and what it says of architectures."""
+
+import numpy as np
+import pytest
+
+from millpond import LLM, CheckpointError, UnknownNameError
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", r"config\.json is not valid JSON: .* may be truncated"),
+        (b'{"architectures": ["Bert', r"config\.json is not valid JSON"),
+        (b"\xff\xfe{}", r"config\.json is not valid JSON: 'utf-8' codec"),
+        (b"\x80\x04pickle", r"config\.json is not valid JSON"),
+        (b"[]", r"config\.json should hold a JSON object; it holds list"),
+        (b"null", r"config\.json should hold a JSON object; it holds NoneType"),
+        (b'{"a":' * 100_000, r"config\.json is not valid JSON"),
+        (b'{"a":' * 500 + b"1" + b"}" * 500, r"config\.json is nested too deep"),
+        (b"{}", r"config\.json has no list 'architectures'"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_damaged_config_is_named(checkpoint, text, said):
+    (checkpoint / "config.json").write_bytes(text)
+    with pytest.raises(CheckpointError, match=said):
+        LLM(str(checkpoint))
+
+
+def test_a_folder_without_config_says_what_it_holds(checkpoint):
+    (checkpoint / "config.json").unlink()
+    with pytest.raises(
+        CheckpointError, match=r"has no config\.json.* it holds: model\.safetensors, tokenizer\.json, tok"
+    ):
+        LLM(str(checkpoint))
+
+
+@pytest.mark.parametrize("names", [None, [], "BertModel", {}, 5, [None], [["BertModel"]]], ids=repr)
+def test_a_config_without_architectures_says_what_there_is(checkpoint, names, change):
+    change(checkpoint, architectures=names)
+    with pytest.raises(
+        CheckpointError, match=r"no list 'architectures'.*hf_overrides=\{'arch.* there are: .*BertModel, "
+    ):
+        LLM(str(checkpoint))
+
+
+def test_an_unknown_architecture_says_what_there_is_and_what_would_bring_it(checkpoint, load, expected, vector, change):
+    change(checkpoint, architectures=["MillModel", "PondModel"])
+    with pytest.raises(UnknownNameError) as caught:
+        LLM(str(checkpoint))
+    message = str(caught.value)
+    assert message.startswith("no plugin brings the architecture 'MillModel' or 'PondModel'; there are: Bert")
+    assert "register_architectures" in message
+    assert "`millpond plugins list`" in message
+    assert "hf_overrides={'architectures': [...]}" in message
+    assert np.array_equal(vector(load(checkpoint, hf_overrides={"architectures": ["BertModel"]})), expected)
+
+
+def test_the_first_architecture_that_is_known_is_taken(checkpoint, load, change):
+    change(checkpoint, architectures=["MillModel", "BertModel"])
+    assert load(checkpoint).model_config.architecture == "BertModel"

@@ -1,0 +1,68 @@
+"""The dtype a model computes in: as it is asked for, else as its checkpoint states it, never cast down."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from millpond import LLM, InvalidInputError
+from millpond.config import CheckpointConfig
+from millpond.loading.repository import Repository
+from millpond.loading.resolve import choose_dtype
+from millpond.testing.checkpoints import random_tensors, tiny, write_weights
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken"),
+    [
+        ("auto", "float32"),
+        ("float32", "float32"),
+        ("float", "float32"),
+        ("torch.float32", "float32"),
+        (torch.float32, "float32"),
+        ("bfloat16", "bfloat16"),
+        (torch.bfloat16, "bfloat16"),
+        ("half", "float16"),
+        ("float16", "float16"),
+    ],
+)
+def test_a_dtype_that_is_asked_for_is_taken(checkpoint, load, expected, asked, taken, vector):
+    llm = load(checkpoint, dtype=asked)
+    assert llm.model_config.dtype == taken
+    assert {str(parameter.dtype) for parameter in llm._loaded.model.parameters()} == {f"torch.{taken}"}  # noqa: SLF001
+    assert np.abs(vector(llm) - expected).max() <= (1e-6 if taken == "float32" else 1e-2)
+
+
+@pytest.mark.parametrize("asked", ["fp16", "float64", "int8", "", "AUTO", None, 16], ids=repr)
+def test_an_unknown_dtype_is_refused_with_those_known(checkpoint, asked):
+    with pytest.raises(InvalidInputError, match=rf"dtype='{asked}': expected one of auto, float32, float, bfloat16"):
+        LLM(str(checkpoint), dtype=asked)
+
+
+@pytest.mark.parametrize(
+    "stated", [{"dtype": "{}"}, {"dtype": None, "torch_dtype": "{}"}, {"dtype": "torch.{}"}, {"dtype": None}]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_the_checkpoints_dtype_is_never_cast_down(tmp_path, load, dtype, stated, change):
+    folder = tiny("BertModel", tmp_path, dtype=dtype)
+    change(folder, **{key: value and value.format(dtype) for key, value in stated.items()})
+    taken = load(folder).model_config.dtype
+    assert taken in (dtype, "float32")
+    if dtype != "bfloat16":
+        assert taken == "float32"  # no CPU computes natively in float16
+
+
+def test_the_dtype_of_weights_counts_where_config_says_none_that_is_known(tmp_path, load, change):
+    folder = tiny("BertModel", tmp_path, dtype="float32")
+    for stated in ("int8", "float64", {"a": 1}, 5):
+        change(folder, dtype=stated)
+        assert load(folder).model_config.dtype == "float32"
+
+
+def test_an_adapter_beside_the_weights_does_not_decide_the_dtype(tmp_path):
+    folder = tiny("BertModel", tmp_path, dtype="bfloat16")
+    write_weights(tmp_path / "other", random_tensors({"a": (2,)}))
+    shutil.copy(tmp_path / "other" / "model.safetensors", folder / "adapter_model.safetensors")
+    choice = choose_dtype("auto", CheckpointConfig({}), Repository("model", folder, "path"))
+    assert choice.value == "bfloat16"

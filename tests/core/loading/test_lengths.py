@@ -1,0 +1,62 @@
+"""The longest prompt: which file's limit counts, and what may be asked for."""
+
+import json
+
+import pytest
+
+from millpond import LLM, InvalidInputError
+
+
+def test_each_file_may_state_the_longest_prompt_and_one_counts(checkpoint, load):
+    def longest():
+        return load(checkpoint).model_config.max_model_len
+
+    def truncate(length):
+        path = checkpoint / "tokenizer.json"
+        fields = {"direction": "Right", "max_length": length, "strategy": "LongestFirst", "stride": 0}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"truncation": fields}))
+
+    assert longest() == 64  # config.json and tokenizer_config.json
+    truncate(8)
+    assert longest() == 64  # tokenizer.json does not count
+    settings = json.loads((checkpoint / "tokenizer_config.json").read_text())
+    for stated, counts in ((48, 48), (80, 64), (10**30, 64), (1e30, 64), (0, 64), (-1, 64), (None, 64), ("9", 64)):
+        (checkpoint / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": stated}))
+        assert longest() == counts, stated
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": 48}))
+    for stated, counts in ((32, 32), (56, 56), (100, 64), (0, 48), (-5, 48), (True, 48), ("32", 48), (None, 48)):
+        limits = {"max_seq_length": stated, "do_lower_case": False}
+        (checkpoint / "sentence_bert_config.json").write_text(json.dumps(limits))
+        assert longest() == counts, stated
+
+
+@pytest.mark.parametrize("asked", [1, 3, 63, 64])
+def test_a_shorter_limit_may_be_asked_for(checkpoint, load, asked):
+    llm = load(checkpoint, max_model_len=asked)
+    assert llm.model_config.max_model_len == asked
+    assert llm.embed([5] * asked)[0].num_prompt_tokens == asked
+    with pytest.raises(InvalidInputError, match=f"maximum context length is {asked} tokens"):
+        llm.embed([5] * (asked + 1))
+
+
+@pytest.mark.parametrize("asked", [0, -1, "64", 64.0, True, [64]], ids=repr)
+def test_a_limit_that_is_no_count_is_refused(checkpoint, asked):
+    with pytest.raises(InvalidInputError, match="max_model_len must be a positive number of tokens"):
+        LLM(str(checkpoint), max_model_len=asked)
+
+
+def test_a_limit_over_the_positions_is_refused_whatever_the_environment_says(checkpoint, monkeypatch):
+    monkeypatch.setenv("MILLPOND_ALLOW_LONG_MAX_MODEL_LEN", "1")
+    with pytest.raises(
+        InvalidInputError, match="max_model_len=65 is over the 64 position embeddings that the model has"
+    ):
+        LLM(str(checkpoint), max_model_len=65)
+
+
+def test_a_limit_over_what_the_files_state_is_allowed_by_the_environment_alone(checkpoint, load, monkeypatch):
+    (checkpoint / "sentence_bert_config.json").write_text('{"max_seq_length": 32, "do_lower_case": false}')
+    message = r"max_model_len=48 is over the model's maximum of 32 tokens, stated by sentence_bert_config\.json"
+    with pytest.raises(InvalidInputError, match=rf"{message} .*MILLPOND_ALLOW_LONG_MAX_MODEL_LEN=1"):
+        LLM(str(checkpoint), max_model_len=48)
+    monkeypatch.setenv("MILLPOND_ALLOW_LONG_MAX_MODEL_LEN", "1")
+    assert load(checkpoint, max_model_len=48).model_config.max_model_len == 48

@@ -1,0 +1,82 @@
+"""Pickles: read on request alone, and never run."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from millpond import LLM, CheckpointError
+
+
+class Evil:
+    """Leaves a file behind when it is unpickled without care."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (Path.touch, (Path(self.marker),))
+
+
+def pickled(folder, state):
+    (folder / "model.safetensors").unlink(missing_ok=True)
+    torch.save(state, folder / "pytorch_model.bin")
+
+
+def test_a_pickle_is_read_on_request_alone(checkpoint, load, expected, vector):
+    pickled(checkpoint, load_file(checkpoint / "model.safetensors"))
+    with pytest.raises(
+        CheckpointError, match=r"pytorch_model\.bin is a pickle, which can run code .*allow_pickle=True"
+    ):
+        LLM(str(checkpoint))
+    assert np.array_equal(vector(load(checkpoint, allow_pickle=True)), expected)
+
+
+def test_safetensors_are_read_before_a_pickle(checkpoint, load, expected, vector):
+    torch.save({}, checkpoint / "pytorch_model.bin")
+    for allowed in (False, True):
+        assert np.array_equal(vector(load(checkpoint, allow_pickle=allowed)), expected)
+
+
+def test_pickled_shards_are_read_on_request_alone(checkpoint, load, expected, vector):
+    tensors = load_file(checkpoint / "model.safetensors")
+    names = list(tensors)
+    pickled(checkpoint, {name: tensors[name] for name in names[::2]})
+    (checkpoint / "pytorch_model.bin").rename(checkpoint / "one.bin")
+    pickled(checkpoint, {name: tensors[name] for name in names[1::2]})
+    (checkpoint / "pytorch_model.bin").rename(checkpoint / "two.bin")
+    index = {"weight_map": {name: ("one.bin", "two.bin")[place % 2] for place, name in enumerate(names)}}
+    (checkpoint / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=r"one\.bin is a pickle"):
+        LLM(str(checkpoint))
+    assert np.array_equal(vector(load(checkpoint, allow_pickle=True)), expected)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "among weights"])
+def test_an_evil_pickle_never_runs(checkpoint, tmp_path, allowed, inside):
+    marker = tmp_path / "ran"
+    evil = Evil(str(marker))
+    tensors = load_file(checkpoint / "model.safetensors")
+    pickled(checkpoint, {**tensors, "evil": evil} if inside else evil)
+    with pytest.raises(CheckpointError, match=r"weights_only=True" if allowed else r"allow_pickle=True"):
+        LLM(str(checkpoint), allow_pickle=allowed)
+    assert not marker.exists()
+    pickle.loads(pickle.dumps(evil))
+    assert marker.exists()  # it would have run
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "cannot be read"), (b"no pickle", "cannot be read"), (pickle.dumps([1]), "cannot be read|holds list")],
+    ids=repr,
+)
+def test_a_damaged_pickle_is_named(checkpoint, content, said):
+    (checkpoint / "model.safetensors").unlink()
+    (checkpoint / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"pytorch_model\.bin .*({said})"):
+        LLM(str(checkpoint), allow_pickle=True)

