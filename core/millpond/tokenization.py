@@ -7,6 +7,7 @@ from typing import Any
 from millpond.params import PoolingParams, validated
 
 Params = PoolingParams | Sequence[PoolingParams | None] | None
+UNCUT = (False, "do_not_truncate")  # values of ``truncation``, with which transformers does not look at ``max_length``
 # Values of vLLM's other tokenization_kwargs that ask for what happens anyway.
 DEFAULTS: Mapping[str, tuple[object, ...]] = {
     "add_special_tokens": (True,),
@@ -14,6 +15,7 @@ DEFAULTS: Mapping[str, tuple[object, ...]] = {
     "needs_detokenization": (True, False),
     "pad_prompt_tokens": (None,),
     "padding": (False, None, "do_not_pad"),
+    "truncation": (None, *UNCUT),
 }
 
 PROMPT_FIELDS = frozenset({"prompt", "prompt_name"})  # two ways to say one thing
@@ -43,14 +45,14 @@ def _with(params: PoolingParams | None, settings: Mapping[str, Any]) -> PoolingP
 def truncation_settings(truncate: int | None, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """A call's ``truncate_prompt_tokens``, and vLLM's ``tokenization_kwargs``, as pooling parameters."""
     settings: dict[str, Any] = {}
-    for name, value in (given or {}).items():
+    given = given or {}
+    for name, value in given.items():
         if name in ("truncate_prompt_tokens", "truncation_side"):
             settings[name] = value
-        elif name == "truncation":
-            if value in (True, "longest_first"):
-                settings.setdefault("truncate_prompt_tokens", -1)
+        elif name == "truncation" and value in (True, "longest_first"):
+            settings.setdefault("truncate_prompt_tokens", -1)
         elif name == "max_length":
-            if value is not None:
+            if value is not None and given.get("truncation") not in UNCUT:
                 settings["truncate_prompt_tokens"] = value
         elif value not in DEFAULTS.get(name, ()):
             warnings.warn(f"tokenization_kwargs: {name!r} has no effect", stacklevel=5)

@@ -1,6 +1,7 @@
 """Which architecture serves a name that nobody registers, which converter makes it pool, what is known of a model."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -161,6 +162,16 @@ def test_the_activation_of_classes_and_who_decided_it(config, files, labels, exp
 def test_an_activation_from_elsewhere_is_refused_unread():
     with pytest.raises(CheckpointError, match=r"restricted to torch\.nn\.modules for security reasons"):
         choose_activation(CheckpointConfig({}), SentenceTransformersFiles(activation_fn="os.system"), 1)
+
+
+@pytest.mark.parametrize("problem", ["multi_label", "", 1])
+def test_a_problem_type_that_is_not_known_is_refused(problem):
+    message = (
+        "config.json: problem_type must be one of 'regression', 'single_label_classification', "
+        f"'multi_label_classification'; got {problem!r}"
+    )
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        choose_activation(CheckpointConfig({"problem_type": problem}), SentenceTransformersFiles(), 3)
 
 
 def test_more_layers_than_tensors_are_refused_before_they_are_built(tmp_path):

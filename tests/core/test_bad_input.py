@@ -230,6 +230,7 @@ def test_truncation_by_what_is_no_count_is_refused(tiny_bert, value):
         ({"truncate_prompt_tokens": 4, "truncation_side": "left"}, "the sun"),
         ({"truncation": True}, "one two in the sun"),
         ({"truncation": False}, "one two in the sun"),
+        ({"truncation": False, "max_length": 4}, "one two in the sun"),
         ({"max_length": None}, "one two in the sun"),
         ({"padding": False, "add_special_tokens": True}, "one two in the sun"),
         ({}, "one two in the sun"),
@@ -254,9 +255,11 @@ def test_tokenization_kwargs_that_do_not_fit_are_refused(tiny_bert, settings, sa
         tiny_bert.embed("the cat", tokenization_kwargs=settings)
 
 
-def test_tokenization_kwargs_without_effect_warn(tiny_bert):
-    with pytest.warns(UserWarning, match="'stride' has no effect") as caught:
-        tiny_bert.embed("the cat", tokenization_kwargs={"stride": 4})
+@pytest.mark.parametrize("settings", [{"stride": 4}, {"truncation": "only_second"}], ids=str)
+def test_tokenization_kwargs_without_effect_warn(tiny_bert, settings):
+    (name,) = settings
+    with pytest.warns(UserWarning, match=f"'{name}' has no effect") as caught:
+        tiny_bert.embed("the cat", tokenization_kwargs=settings)
     assert [warning.filename for warning in caught] == [__file__]
 
 

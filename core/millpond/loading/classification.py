@@ -13,7 +13,8 @@ TRUSTED = ("torch.nn.modules.", "torch.nn.")  # names of activations are data: t
 LATE = "late"  # logits of each token, of which the mean is taken
 POOLED_BY = {"cls": "CLS", "bos": "CLS", "mean": "MEAN", LATE: "MEAN"}
 NAMED_POOLING = {"avg": "MEAN", "cls": "CLS", "last": "LAST"}
-BY_PROBLEM = {"regression": "identity", "multi_label_classification": "sigmoid"}
+# The activation of each problem_type; None for the one that follows from the number of classes.
+BY_PROBLEM = {"regression": "identity", "single_label_classification": None, "multi_label_classification": "sigmoid"}
 
 
 def count_labels(config: CheckpointConfig, files: "SentenceTransformersFiles") -> int:
@@ -40,13 +41,15 @@ def choose_activation(config: CheckpointConfig, files: "SentenceTransformersFile
     """The activation of logits: by the problem's type, else the one sentence-transformers wrote, else by their number.
 
     Raises:
-        CheckpointError: If it is named by a path that leads elsewhere than to torch.
+        CheckpointError: If it is named by a path that leads elsewhere than to torch, or ``problem_type`` is not known.
     """
     by_number = "sigmoid" if num_labels == 1 else "softmax"
     problem = config.get("problem_type")
     if problem is not None:
-        name = BY_PROBLEM.get(str(problem), by_number)
-        return Choice(value=name, origin="config.json (problem_type)")
+        if not isinstance(problem, str) or problem not in BY_PROBLEM:
+            message = f"config.json: problem_type must be one of {', '.join(map(repr, BY_PROBLEM))}; got {problem!r}"
+            raise CheckpointError(message)
+        return Choice(value=BY_PROBLEM[problem] or by_number, origin="config.json (problem_type)")
     for dotted, origin in _named(config, files):
         if "." in dotted and not dotted.startswith(TRUSTED):
             message = (
