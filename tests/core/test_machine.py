@@ -1,0 +1,30 @@
+"""What this machine is called, whatever its system states."""
+
+import pytest
+
+from millpond import machine
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        (
+            "processor\t: 0\nmodel name\t: A  Chip @ 2.5GHz\n\nprocessor\t: 1\nmodel name\t: Another\n",
+            "A Chip @ 2.5GHz",
+        ),
+        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n", "CPU implementer 0x41 CPU part 0xd40"),
+        ("", ""),
+        ("no colon here", ""),
+    ],
+)
+def test_the_processor_has_the_name_that_the_system_states(cpuinfo, name):
+    assert machine.name_in(cpuinfo) == name
+
+
+def test_this_machine_has_a_name():
+    assert machine.processor_name() == machine.processor_name() != ""
+
+
+def test_a_machine_that_states_nothing_has_a_name_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "absent")
+    assert machine.processor_name.__wrapped__()
