@@ -8,6 +8,7 @@ import typer
 
 from millpond import declare
 from millpond.cli import FAILURE, printable
+from millpond.model_options import Settings
 from millpond.plugins import get_plugin_manager
 from millpond_cli import options
 from millpond_cli.arguments import read
@@ -33,7 +34,7 @@ def inspect(
     *,
     model: options.ModelArgument,
     as_json: options.AsJson = False,
-    settings: options.Settings,
+    settings: Settings,
 ) -> None:
     """Show what a model is, and which file says so.
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from millpond.declare import option
+from millpond.model_options import Computing, Files, IOProcessorPlugin, Running
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 MODEL_HELP = "A folder, a Hugging Face Hub id, or package:NAME for one that a Python package carries."
@@ -30,19 +31,6 @@ RecordsFormat = Annotated[
         metavar="FORMAT",
         help="jsonl, json or csv. If unset, by the name of the file; else jsonl.",
     ),
-]
-Quantization = Annotated[
-    str | None,
-    option(
-        "Model",
-        "--quantization",
-        metavar="SCHEME",
-        help="int8 computes in 8-bit integers: about twice as fast, and close to the same.",
-    ),
-]
-Deterministic = Annotated[
-    bool,
-    option("Model", "--deterministic", help="Give each text the same bits, whatever it is computed together with."),
 ]
 Dimensions = Annotated[
     int | None,
@@ -156,93 +144,6 @@ class Writing:
 
 
 # --- model ------------------------------------------------------------------------------------------------------------
-# The fields bear the names of the arguments of LLM; see ``arguments.for_llm``.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """How the files of a model are read."""
-
-    revision: Annotated[
-        str | None, option("Model", "--revision", metavar="REV", help="The branch, tag or commit on the hub.")
-    ] = None
-    dtype: Annotated[
-        str,
-        option(
-            "Model",
-            "--dtype",
-            metavar="DTYPE",
-            help="auto, float32, bfloat16 or float16. auto keeps the checkpoint's where the device computes in it.",
-        ),
-    ] = "auto"
-    hf_overrides: Annotated[
-        str | None,
-        option("Model", "--hf-overrides", metavar="JSON", help="An object that replaces parts of config.json."),
-    ] = None
-    convert: Annotated[
-        str,
-        option(
-            "Model",
-            "--convert",
-            metavar="NAME",
-            help="The converter that makes a pooling model of another; auto chooses, none forbids.",
-        ),
-    ] = "auto"
-    model_impl: Annotated[
-        str,
-        option(
-            "Model",
-            "--model-impl",
-            metavar="NAME",
-            help="Whose code computes the model: native, transformers, or auto for what is native, else the other.",
-        ),
-    ] = "auto"
-    allow_pickle: Annotated[
-        bool, option("Model", "--allow-pickle", help="Read weights that are pickles, with weights_only=True.")
-    ] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(Files):
-    """What a model is made to be, beside what its files say."""
-
-    max_model_len: Annotated[
-        int | None,
-        option(
-            "Model", "--max-model-len", metavar="N", least=1, help="The most tokens of a text, if not the model's own."
-        ),
-    ] = None
-    pooler_config: Annotated[
-        str | None,
-        option(
-            "Pooling",
-            "--pooler-config",
-            metavar="JSON",
-            help='How hidden states become the result, such as {"pooling_type": "CLS"}.',
-        ),
-    ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Computing:
-    """How a model computes."""
-
-    device: Annotated[str, option("Model", "--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")] = "auto"
-    trust_remote_code: Annotated[
-        bool,
-        option("Model", "--trust-remote-code", help="Let code in the model's folder run; native models need none."),
-    ] = False
-    kernels: Annotated[
-        list[str] | None,
-        option(
-            "Model",
-            "--kernel",
-            metavar="OP=VARIANT",
-            help="The implementation of an op, such as attention=sdpa. May be given several times.",
-        ),
-    ] = None
-    quantization: Quantization = None
-    deterministic: Deterministic = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,50 +152,19 @@ class Tuning(Computing, Files):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Serving(Computing, Settings):
+class Serving(Running):
     """A model that is to be asked."""
 
-    mm_processor_kwargs: Annotated[
-        str | None,
-        option(
-            "Model",
-            "--mm-processor-kwargs",
-            metavar="JSON",
-            help='How large images are read, such as {"max_pixels": 401408}: what there is depends on the model.',
-        ),
-    ] = None
-    limit_mm_per_prompt: Annotated[
-        str | None,
-        option(
-            "Model", "--limit-mm-per-prompt", metavar="JSON", help='The most images of a prompt, such as {"image": 2}.'
-        ),
-    ] = None
     max_num_batched_tokens: Annotated[
-        int | None, option("Model", "--batch-tokens", metavar="N", least=1, help="The most tokens of a batch.")
+        int | None, option("Computing", "--batch-tokens", metavar="N", least=1, help="The most tokens of a batch.")
     ] = None
-    apply_default_prompt: Annotated[
-        bool,
-        option(
-            "Prompt",
-            "--apply-default-prompt",
-            help="Put the prompt that the model names as its default before each text, where no other is asked for.",
-        ),
-    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServingPlugins(Serving):
     """The same, where its prompts may be those of an IO processor of a plugin's."""
 
-    io_processor_plugin: Annotated[
-        str | None,
-        option(
-            "Model",
-            "--io-processor-plugin",
-            metavar="NAME",
-            help="The IO processor of the task plugin; the one that config.json names if unset.",
-        ),
-    ] = None
+    io_processor_plugin: IOProcessorPlugin = None
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------

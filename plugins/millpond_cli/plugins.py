@@ -7,6 +7,7 @@ import typer
 
 from millpond import declare
 from millpond.cli import FAILURE, printable
+from millpond.model_options import Deterministic, Quantization
 from millpond.plugins import PluginInfo, get_plugin_manager
 from millpond_cli import options
 from millpond_cli.checks import ambiguities, check_targets
@@ -76,8 +77,8 @@ def kernels(
     *,
     device: ForDevice = "cpu",
     dtype: ForDtype = "float32",
-    quantization: options.Quantization = None,
-    deterministic: options.Deterministic = False,
+    quantization: Quantization = None,
+    deterministic: Deterministic = False,
     needs: ForNeeds = None,
     as_json: options.AsJson = False,
 ) -> None:

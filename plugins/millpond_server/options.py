@@ -4,104 +4,71 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from millpond.declare import option
+from millpond.model_options import IOProcessorPlugin, Running
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(Running):
     """What the models are made to be; the fields bear the names of the arguments of ``AsyncLLM``."""
 
     runner: Annotated[str, option("Model", "--runner", metavar="NAME", help="auto or pooling.")] = "auto"
-    convert: Annotated[
-        str,
-        option(
-            "Model",
-            "--convert",
-            metavar="NAME",
-            help="The converter that makes a pooling model of another, such as embed or classify; auto chooses.",
-        ),
-    ] = "auto"
-    model_impl: Annotated[
-        str,
-        option(
-            "Model",
-            "--model-impl",
-            metavar="NAME",
-            help="Whose code computes the models: native, transformers, or auto for what is native, else the other.",
-        ),
-    ] = "auto"
     task: Annotated[
         str | None, option("Model", "--task", metavar="TASK", help="The old spelling of --convert: embed, score ...")
     ] = None
-    pooler_config: Annotated[
-        str | None,
-        option(
-            "Model",
-            "--pooler-config",
-            metavar="JSON",
-            help='How hidden states become the result, such as {"pooling_type": "CLS"}; or --pooler-config.KEY VALUE.',
-        ),
+    io_processor_plugin: IOProcessorPlugin = None
+    tokenizer: Annotated[
+        str | None, option("Model", "--tokenizer", metavar="MODEL", help="The model itself; no other is supported.")
     ] = None
-    hf_overrides: Annotated[
-        str | None,
-        option(
-            "Model",
-            "--hf-overrides",
-            metavar="JSON",
-            help="An object that replaces parts of config.json; also --hf-overrides.KEY VALUE.",
-        ),
-    ] = None
-    dtype: Annotated[str, option("Model", "--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16.")] = (
-        "auto"
+    skip_tokenizer_init: Annotated[
+        bool, option("Model", "--skip-tokenizer-init", help="Load no tokenizer: inputs are token ids, or a plugin's.")
+    ] = False
+    hf_token: Annotated[str | None, option("Model", "--hf-token", metavar="TOKEN", help="The token for the hub.")] = (
+        None
     )
-    quantization: Annotated[
-        str | None, option("Model", "--quantization", metavar="SCHEME", help="int8 is about twice as fast on CPUs.")
+    download_dir: Annotated[
+        str | None, option("Model", "--download-dir", metavar="FOLDER", help="Where the hub's files are kept.")
     ] = None
-    max_model_len: Annotated[
-        int | None, option("Model", "--max-model-len", metavar="N", help="The most tokens of a text.")
+    chat_template: Annotated[
+        str | None,
+        option("Prompt", "--chat-template", metavar="JINJA", help="The chat template, as text or as a file."),
     ] = None
     on_overflow: Annotated[
         str,
         option(
-            "Model",
+            "Pooling",
             "--on-overflow",
             metavar="ACTION",
             help="What becomes of a text that is too long: error, truncate, or chunk.",
         ),
     ] = "error"
-    apply_default_prompt: Annotated[
-        bool,
-        option(
-            "Model", "--apply-default-prompt", help="Put the model's default prompt before texts where none is named."
-        ),
-    ] = False
-    chat_template: Annotated[
-        str | None,
-        option("Model", "--chat-template", metavar="JINJA", help="The chat template, as text or as a file."),
-    ] = None
     mixed: Annotated[
         str,
         option(
-            "Model",
+            "Pooling",
             "--mixed",
             metavar="WAY",
             help="A text and an image in one input, for models that read one or the other: error, or mean of both.",
         ),
     ] = "error"
-    mm_processor_kwargs: Annotated[
+    attention_backend: Annotated[
         str | None,
-        option(
-            "Model",
-            "--mm-processor-kwargs",
-            metavar="JSON",
-            help='How large images are read, such as {"max_pixels": 401408}: what there is depends on the model.',
-        ),
+        option("Computing", "--attention-backend", metavar="NAME", help="The same as --kernel attention=NAME."),
     ] = None
-    limit_mm_per_prompt: Annotated[
-        str | None,
-        option(
-            "Model", "--limit-mm-per-prompt", metavar="JSON", help='The most images of an input, such as {"image": 2}.'
-        ),
+    max_num_batched_tokens: Annotated[
+        int | None, option("Computing", "--max-num-batched-tokens", metavar="N", help="The most tokens of a batch.")
     ] = None
+    max_num_seqs: Annotated[
+        int | None, option("Computing", "--max-num-seqs", metavar="N", help="The most texts of a batch.")
+    ] = None
+    num_workers: Annotated[
+        int | None, option("Computing", "--num-workers", metavar="N", help="Workers on a CPU; one a core if unset.")
+    ] = None
+    max_waiting_tokens: Annotated[
+        int | None, option("Computing", "--max-waiting-tokens", metavar="N", help="The most tokens that may wait.")
+    ] = None
+    profile: Annotated[
+        bool, option("Computing", "--profile/--no-profile", help="Use what `millpond tune` found for the model.")
+    ] = True
     allowed_media_domains: Annotated[
         list[str] | None,
         option(
@@ -120,65 +87,6 @@ class ModelOptions:
             help="The folder whose files file:// URLs of images may name; none if unset.",
         ),
     ] = None
-    io_processor_plugin: Annotated[
-        str | None,
-        option("Model", "--io-processor-plugin", metavar="NAME", help="The IO processor of the task plugin."),
-    ] = None
-    revision: Annotated[
-        str | None, option("Model", "--revision", metavar="REV", help="The branch, tag or commit on the hub.")
-    ] = None
-    tokenizer: Annotated[
-        str | None, option("Model", "--tokenizer", metavar="MODEL", help="The model itself; no other is supported.")
-    ] = None
-    skip_tokenizer_init: Annotated[
-        bool, option("Model", "--skip-tokenizer-init", help="Load no tokenizer: inputs are token ids, or a plugin's.")
-    ] = False
-    hf_token: Annotated[str | None, option("Model", "--hf-token", metavar="TOKEN", help="The token for the hub.")] = (
-        None
-    )
-    download_dir: Annotated[
-        str | None, option("Model", "--download-dir", metavar="FOLDER", help="Where the hub's files are kept.")
-    ] = None
-    trust_remote_code: Annotated[
-        bool, option("Model", "--trust-remote-code", help="Let code in the model's folder run; most need none.")
-    ] = False
-    allow_pickle: Annotated[
-        bool, option("Model", "--allow-pickle", help="Read weights that are pickles, with weights_only=True.")
-    ] = False
-    device: Annotated[str, option("Computing", "--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")] = (
-        "auto"
-    )
-    kernels: Annotated[
-        list[str] | None,
-        option(
-            "Computing",
-            "--kernel",
-            metavar="OP=VARIANT",
-            help="The implementation of an op, such as attention=sdpa. May be given several times.",
-        ),
-    ] = None
-    attention_backend: Annotated[
-        str | None,
-        option("Computing", "--attention-backend", metavar="NAME", help="The same as --kernel attention=NAME."),
-    ] = None
-    deterministic: Annotated[
-        bool, option("Computing", "--deterministic", help="Give each text the same bits, whatever is beside it.")
-    ] = False
-    max_num_batched_tokens: Annotated[
-        int | None, option("Computing", "--max-num-batched-tokens", metavar="N", help="The most tokens of a batch.")
-    ] = None
-    max_num_seqs: Annotated[
-        int | None, option("Computing", "--max-num-seqs", metavar="N", help="The most texts of a batch.")
-    ] = None
-    num_workers: Annotated[
-        int | None, option("Computing", "--num-workers", metavar="N", help="Workers on a CPU; one a core if unset.")
-    ] = None
-    max_waiting_tokens: Annotated[
-        int | None, option("Computing", "--max-waiting-tokens", metavar="N", help="The most tokens that may wait.")
-    ] = None
-    profile: Annotated[
-        bool, option("Computing", "--profile/--no-profile", help="Use what `millpond tune` found for the model.")
-    ] = True
 
 
 @dataclass(frozen=True, kw_only=True)

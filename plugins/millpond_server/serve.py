@@ -7,15 +7,17 @@ import typer
 
 from millpond import declare
 from millpond.cli import USAGE, CommandError, say
+from millpond.model_arguments import arguments_of
 from millpond.plugins import get_plugin_manager
 from millpond_server.command import RespelledCommand
 from millpond_server.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
-from millpond_server.typed import arguments_of, check_extra, names_of, settings_of
+from millpond_server.typed import check_extra, names_of, settings_of
 
 EXAMPLES = (
     "millpond serve BAAI/bge-small-en-v1.5",
     "millpond serve ./embedder ./reranker --served-model-name embedder reranker --port 8001",
     "millpond serve MODEL --host 0.0.0.0 --api-key-file keys.txt --log-format json",
+    "millpond serve MODEL --pooler-config.pooling_type CLS --pooler-config.dimensions 256",
 )
 app = declare.new_app()
 
@@ -30,8 +32,9 @@ def serve(
 ) -> None:
     """Serve models over HTTP, as OpenAI, Cohere, Jina, vLLM and text-embeddings-inference do.
 
-    The options of vLLM are understood; those that mean nothing here are accepted, and told of. SIGTERM ends the server
-    once what runs is finished. One line a request goes to stderr.
+    The options of vLLM are understood; those that mean nothing here are accepted, and told of. JSON objects may be
+    given part by part, as in the last example. SIGTERM ends the server once what runs is finished. One line a request
+    goes to stderr.
     """
     names = names_of(models, address.served_model_name or ())
     arguments = arguments_of(model)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from millpond.cli import USAGE, CommandError
+from millpond.model_arguments import OBJECTS, option_of
 
 # --pooler-config.task embed, --hf-overrides.rope.theta 1e6: parts of a JSON object.
-DOTTED = frozenset({"--pooler-config", "--hf-overrides", "--mm-processor-kwargs", "--limit-mm-per-prompt"})
+DOTTED = frozenset(map(option_of, OBJECTS))
 # Options that take all the words up to the next option.
 MANY = frozenset(
     {"--served-model-name", "--api-key", "--kernel", "--routes", "--cors-origin", "--allowed-media-domains"}

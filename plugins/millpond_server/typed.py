@@ -1,13 +1,13 @@
-"""What was typed for ``millpond serve``, checked, as settings of the server and arguments of its models."""
+"""What was typed for ``millpond serve``, checked, as names of the models and settings of the server."""
 
 import json
 import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from millpond.cli import USAGE, CommandError
-from millpond_server.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
+from millpond_server.options import AccessOptions, AddressOptions, LimitOptions
 
 if TYPE_CHECKING:
     from millpond_server.settings import Settings
@@ -58,20 +58,6 @@ def names_of(models: Sequence[str], given: Sequence[str]) -> list[tuple[str, ...
         message = f"--served-model-name gives {len(given)} names to {len(models)} models: give one to each"
         raise CommandError(message, exit_code=USAGE)
     return [(name,) for name in given]
-
-
-def arguments_of(typed: ModelOptions) -> dict[str, Any]:
-    """The arguments of ``AsyncLLM``, but for those that are not given.
-
-    Raises:
-        CommandError: What was typed is wrong in itself.
-    """
-    given = {name: value for name, value in vars(typed).items() if value is not None and value != ()}
-    for name in ("pooler_config", "hf_overrides", "mm_processor_kwargs", "limit_mm_per_prompt"):
-        if name in given:
-            given[name] = _json_object(f"--{name.replace('_', '-')}", given[name])
-    given["kernels"] = _kernels(given.get("kernels", ()))
-    return given
 
 
 def settings_of(
@@ -149,27 +135,3 @@ def _origins(given: Sequence[str]) -> list[str]:
     for origin in given:
         found += json.loads(origin) if origin.startswith("[") else [origin]
     return found
-
-
-def _json_object(option: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        message = f"{option} {text!r} is not JSON: {error}"
-        hint = f'quote it for the shell: {option} \'{{"name": "value"}}\''
-        raise CommandError(message, hint=hint, exit_code=USAGE) from error
-    if not isinstance(value, dict):
-        message = f"{option} {text!r} is no JSON object"
-        raise CommandError(message, exit_code=USAGE)
-    return value
-
-
-def _kernels(given: Sequence[str]) -> dict[str, str]:
-    kernels: dict[str, str] = {}
-    for item in given:
-        op, _, variant = item.partition("=")
-        if not (op and variant):
-            message = f"--kernel {item!r} is not spelled OP=VARIANT, such as attention=sdpa"
-            raise CommandError(message, hint="`millpond plugins kernels` lists what there is", exit_code=USAGE)
-        kernels[op] = variant
-    return kernels

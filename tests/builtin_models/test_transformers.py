@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from millpond import AsyncLLM, CheckpointError, InvalidInputError, PoolingParams, UnknownNameError, cli
+from millpond.model_arguments import arguments_of
 from millpond.plugins import PluginManager
 from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_tokenizer
 from millpond_server.app import build_app
@@ -473,7 +474,7 @@ def test_native_models_are_said_to_be_native(tmp_path):
 def test_the_server_serves_such_a_model(make, load):
     folder, _ = make("ElectraModel", vocab_size=200)
     write_tokenizer(folder)
-    typed = importlib.import_module("millpond_server.typed").arguments_of(ModelOptions(model_impl="transformers"))
+    typed = arguments_of(ModelOptions(model_impl="transformers"))
     assert typed["model_impl"] == "transformers"
     plugins = PluginManager()
     served = ServedModel(names=("electra",), llm=AsyncLLM(str(folder), plugins=plugins, num_workers=1, **typed))

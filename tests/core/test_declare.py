@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 
 from millpond import declare
 from millpond.cli import CommandError
+from millpond.model_arguments import arguments_of
+from millpond.model_options import Files
 from millpond_cli import options
-from millpond_cli.arguments import for_call, for_llm
+from millpond_cli.arguments import for_call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +86,8 @@ def test_a_command_without_examples_has_no_heading_for_them():
 
 
 def test_a_model_gets_what_its_group_says_and_no_more():
-    assert for_llm(options.Files()) == {
-        "revision": None,
-        "dtype": "auto",
-        "hf_overrides": None,
-        "convert": "auto",
-        "model_impl": "auto",
-        "allow_pickle": False,
-    }
-    given = for_llm(
+    assert arguments_of(Files()) == {"dtype": "auto", "convert": "auto", "model_impl": "auto", "allow_pickle": False}
+    given = arguments_of(
         options.Serving(
             hf_overrides='{"a": 1}', pooler_config='{"dimensions": 8}', kernels=["attention=sdpa"], device="cpu"
         )
@@ -100,7 +95,7 @@ def test_a_model_gets_what_its_group_says_and_no_more():
     assert (given["hf_overrides"], given["pooler_config"]) == ({"a": 1}, {"dimensions": 8})
     assert (given["kernels"], given["device"]) == ({"attention": "sdpa"}, "cpu")
     assert "io_processor_plugin" not in given
-    assert for_llm(options.ServingPlugins(io_processor_plugin="mine"))["io_processor_plugin"] == "mine"
+    assert arguments_of(options.ServingPlugins(io_processor_plugin="mine"))["io_processor_plugin"] == "mine"
 
 
 @pytest.mark.parametrize(

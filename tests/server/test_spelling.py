@@ -7,10 +7,11 @@ import typer
 from typer.main import get_command
 
 from millpond.cli import CommandError
+from millpond.model_arguments import arguments_of
 from millpond_server.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
 from millpond_server.serve import app
 from millpond_server.spelling import FLAGS, MUST_BE, VALUED, respell
-from millpond_server.typed import arguments_of, names_of, settings_of
+from millpond_server.typed import names_of, settings_of
 
 COMMAND = get_command(app)
 GROUPS = {group: group() for group in (AddressOptions, ModelOptions, AccessOptions, LimitOptions)}
@@ -92,6 +93,8 @@ def test_every_argument_is_one_of_async_llm():
 
     assert OLD_TASKS
     assert set(vars(ModelOptions())) - {"task", "attention_backend"} <= set(DEFAULTS)
+    unsaid = arguments_of(ModelOptions())
+    assert unsaid == {name: DEFAULTS[name] for name in unsaid}
 
 
 def test_no_option_that_is_declared_is_taken_for_one_without_effect():
@@ -121,6 +124,7 @@ def test_what_means_nothing_here_is_accepted_with_one_line(capsys):
         (["--pooler-config.task"], "needs a value"),
         (["--gpu-memory-utilization"], "needs a value"),
         (["--kernel", "sdpa"], "OP=VARIANT"),
+        (["--pooler-config", '{"pool": 1}'], "^--pooler-config '{\"pool\": 1}': .*pool"),
     ],
 )
 def test_what_makes_no_sense(words, message):

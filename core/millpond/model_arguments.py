@@ -1,0 +1,72 @@
+"""What was typed of a model, checked and turned into the arguments of ``LLM``, before torch is imported."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from typing import Any, Final
+
+from millpond.cli import USAGE, CommandError
+from millpond.errors import InvalidInputError
+from millpond.model_options import Files
+
+OBJECTS: Final = ("hf_overrides", "pooler_config", "mm_processor_kwargs", "limit_mm_per_prompt")
+"""The options that are typed as JSON objects."""
+UNSET: Final = (None, ())  # typer's, for an option that may be given several times
+
+
+def option_of(argument: str) -> str:
+    """The option that an argument of ``LLM`` is typed as."""
+    return f"--{argument.replace('_', '-')}"
+
+
+def arguments_of(typed: Files) -> dict[str, Any]:
+    """The arguments of ``LLM``, but for those that were left unset: their defaults are those of ``LLM``.
+
+    Raises:
+        CommandError: What was typed is wrong in itself.
+    """
+    given = {name: value for name, value in vars(typed).items() if value not in UNSET}
+    for name in OBJECTS:
+        if name in given:
+            given[name] = _object(option_of(name), given[name])
+    if "pooler_config" in given:
+        _check_pooler_config(given["pooler_config"], vars(typed)["pooler_config"])
+    if "kernels" in given:
+        given["kernels"] = _kernels(given["kernels"])
+    return given
+
+
+def _object(option: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        message = f"{option} {text!r} is not JSON: {error}"
+        hint = f'quote it for the shell: {option} \'{{"name": "value"}}\''
+        raise CommandError(message, hint=hint, exit_code=USAGE) from error
+    if not isinstance(value, dict):
+        message = f"{option} {text!r} is no JSON object"
+        raise CommandError(message, exit_code=USAGE)
+    return value
+
+
+def _check_pooler_config(given: dict[str, Any], text: str) -> None:
+    from millpond.config import PoolerConfig  # noqa: PLC0415  needs pydantic; --help does not
+
+    try:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # LLM tells of fields' old names
+            PoolerConfig.parse(given)
+    except InvalidInputError as error:
+        message = f"--pooler-config {text!r}: {error.message.removeprefix('pooler_config: ')}"
+        raise CommandError(message, exit_code=USAGE) from error
+
+
+def _kernels(given: Sequence[str]) -> dict[str, str]:
+    """The variants that ``--kernel`` names, by op."""
+    kernels: dict[str, str] = {}
+    for item in given:
+        op, _, variant = item.partition("=")
+        if not (op and variant):
+            message = f"--kernel {item!r} is not spelled OP=VARIANT, such as attention=sdpa"
+            raise CommandError(message, hint="`millpond plugins kernels` lists what there is", exit_code=USAGE)
+        kernels[op] = variant
+    return kernels
