@@ -5,6 +5,7 @@ Late chunking: the model reads the whole text, and the pooler of ``embed`` is ap
 a prompt, are of the chunk that begins it, and those behind it of the chunk that ends it.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -125,9 +126,10 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
             for note, request in zip(notes, requests, strict=True):
                 found |= zip(note.places, request.results, strict=True)
         else:
-            for place in range(len(notes[0].spans)):
-                own = [request for note, request in zip(notes, requests, strict=True) if note.places == (place,)]
-                found[place] = self.embed.post_process(own).array
+            pieces: dict[int, list[PoolingRequest]] = defaultdict(list)
+            for note, request in zip(notes, requests, strict=True):
+                pieces[note.places[0]].append(request)
+            found = {place: self.embed.post_process(own).array for place, own in pieces.items()}
         return ChunksOutput(
             np.stack([found[place] for place in sorted(found)]), spans=notes[0].spans, text=notes[0].text
         )
@@ -152,10 +154,11 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
         room = self.ctx.model.max_model_len - len(head) - len(tail)
         self._check_room(chunks, note.spans, room)
         first = self.embed.first_pooled(note.prompt, Rendered(ids), params)
-        chosen = choose_windows(chunks, (begin, end), room)
+        held: dict[Span, list[int]] = defaultdict(list)
+        for place, window in enumerate(choose_windows(chunks, (begin, end), room)):
+            held[window].append(place)
         requests = []
-        for window in sorted(set(chosen)):
-            places = tuple(place for place, own in enumerate(chosen) if own == window)
+        for window, places in sorted(held.items()):
             shift = begin - window[0]
             size = len(head) + window[1] - window[0] + len(tail)
             spans = []
@@ -166,7 +169,7 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
                 PoolingRequest(
                     input_ids=np.concatenate([head, ids[window[0] : window[1]], tail]),
                     representations=tuple(Representation("embed", params, span) for span in spans),
-                    note=replace(note, places=places),
+                    note=replace(note, places=tuple(places)),
                     whole=ids,
                 )
             )

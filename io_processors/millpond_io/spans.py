@@ -36,19 +36,23 @@ def tokens_of(text: str, ids: list[int], offsets: Sequence[Span], *, prompt: str
 
 
 def chunks_of_spans(tokens: Tokens, spans: Sequence[Span], text: str) -> list[Span]:
-    """The tokens of each span of characters: those that it overlaps.
+    """The tokens of each span of characters, from the first that it overlaps to the last.
 
     Raises:
         InvalidInputError: If a span overlaps none; names it.
     """
     offsets = np.asarray(tokens.offsets, dtype=np.int64).reshape(-1, 2)
+    places = np.flatnonzero(offsets[:, 1] > offsets[:, 0])
+    # Tokens stand in the order of the text, so that a span need not be held against each of them.
+    starts, stops = offsets[places].T
+    firsts = np.searchsorted(stops, [start for start, _ in spans], side="right")
+    behind = np.searchsorted(starts, [stop for _, stop in spans], side="left")
     found: list[Span] = []
-    for number, (start, stop) in enumerate(spans):
-        held = np.flatnonzero((offsets[:, 0] < stop) & (offsets[:, 1] > start) & (offsets[:, 1] > offsets[:, 0]))
-        if len(held) == 0:
+    for number, ((start, stop), first, end) in enumerate(zip(spans, firsts, behind, strict=True)):
+        if first >= end:
             message = f"spans[{number}] = ({start}, {stop}) holds no token: its text is {text[start:stop]!r}"
             raise InvalidInputError(message, parameter="spans")
-        found.append((int(held[0]), int(held[-1]) + 1))
+        found.append((int(places[first]), int(places[end - 1]) + 1))
     return found
 
 

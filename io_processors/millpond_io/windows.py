@@ -1,5 +1,6 @@
 """Windows over a text that is longer than the model reads: which of them each chunk is pooled in."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 Span = tuple[int, int]
@@ -22,12 +23,12 @@ def choose_windows(chunks: Sequence[Span], content: Span, room: int) -> list[Spa
         return [content] * len(chunks)
     step = max(room // 2, 1)
     starts = [*range(first, last - room, step), last - room]
-    regular = [(start, start + room) for start in starts]
-    return [_choose(chunk, content, room, regular) for chunk in chunks]
+    return [_choose(chunk, content, room, starts) for chunk in chunks]
 
 
-def _choose(chunk: Span, content: Span, room: int, regular: Sequence[Span]) -> Span:
-    holding = [window for window in regular if window[0] <= chunk[0] and chunk[1] <= window[1]]
+def _choose(chunk: Span, content: Span, room: int, starts: Sequence[int]) -> Span:
+    near = starts[bisect_left(starts, chunk[1] - room) : bisect_right(starts, chunk[0])]
+    holding = [(start, start + room) for start in near]
     if not holding:
         start = chunk[0] - (room - (chunk[1] - chunk[0])) // 2
         start = min(max(start, content[0]), content[1] - room)
