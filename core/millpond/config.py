@@ -252,6 +252,9 @@ class ModelConfig:
             "manhattan" for the distance, negated.
         late_similarity: By what the vectors of two texts' tokens are: "maxsim", or "meanmaxsim" for MaxSim over the
             number of the query's.
+        sparse: What its embeddings are weights of, where these are sparse vectors: "tokens" of the vocabulary, or
+            "features", which have numbers and no names; None for vectors that are not.
+        normalizes: Whether the checkpoint says that embeddings are divided by their length.
         max_active_dims: The most weights of a sparse vector that are kept where a call does not say; None for all.
         late_interaction: How it reads queries and documents, if it is one of ColBERT's kind; else None.
         query_table: The folder with the weights by which queries are embedded without the model; None for none.
@@ -280,6 +283,8 @@ class ModelConfig:
     io_processor_plugin: str | None = None
     similarity: str = "cosine"
     late_similarity: str = "maxsim"
+    sparse: str | None = None
+    normalizes: bool = False
     max_active_dims: int | None = None
     late_interaction: LateInteraction | None = None
     query_table: str | None = None

@@ -37,6 +37,7 @@ class Context:
             behind the model, its poolers and heads, is not quantised.
         batch_invariant: Whether a result must be the same to the bit whatever shares its batch.
         projector: What the checkpoint applies to pooled vectors (its Dense modules); None if it has none.
+        code: What makes pooled vectors sparse behind that (its SparseAutoEncoder); None if it has none.
         task: The task that a pooler or an IO processor is being built for.
         head: The module that the model gave this pooler, instead of the projector.
         activation_name: The activation that the model gave this pooler, instead of the task's.
@@ -54,6 +55,7 @@ class Context:
     quantization: str | None = None
     batch_invariant: bool = False
     projector: "torch.nn.Module | None" = None
+    code: "torch.nn.Module | None" = None
     task: str | None = None
     head: "torch.nn.Module | None" = None
     activation_name: str | None = None
@@ -113,11 +115,14 @@ class Context:
         methods: list[Pooler] = [
             entry.load()(replace(ctx, activation_name=activation or entry.spec.activation)) for entry in entries
         ]
-        if len(methods) == 1:
+        coded = self.code is not None and head is None and not ctx.task_spec.per_token
+        if len(methods) == 1 and not coded:
             return methods[0]
         from millpond.nn.pooler import ConcatenatedPooling  # noqa: PLC0415  needs torch; listing plugins does not
+        from millpond.nn.sparse import CodedPooling  # noqa: PLC0415  as above
 
-        return ConcatenatedPooling(ctx, methods)
+        whole = methods[0] if len(methods) == 1 else ConcatenatedPooling(ctx, methods)
+        return CodedPooling(ctx, whole) if coded else whole
 
     def pooling_type(self, task: str) -> str:
         """The name of the pooler that serves a task; of several whose results are joined, ``CLS+MEAN``."""

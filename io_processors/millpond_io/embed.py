@@ -38,7 +38,9 @@ class EmbedProcessor(TextProcessor):
         self.table = None if ctx.task_spec.per_token else query_table(ctx)
         self.images = ImagePrompts(ctx) if reads_images(ctx) else None
         self.num_joined = len(ctx.pooling_type("embed").split(JOINED_BY)) if "embed" in ctx.tasks else 1
-        if ctx.task_spec.per_token and ctx.projector is None and self.size is not None:
+        if ctx.task_spec.per_token and ctx.code is not None:
+            self.size = None  # that of a vector a text, which is coded
+        elif ctx.task_spec.per_token and ctx.projector is None and self.size is not None:
             self.size //= self.num_joined  # what is joined for a prompt is one for a token
 
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
@@ -128,6 +130,8 @@ class EmbedProcessor(TextProcessor):
             return super().post_process(requests)
         params = requests[0].representations[0].params
         normalizes = params.use_activation is not False and self.ctx.task_spec.default_activation == "normalize"
+        if self.ctx.model.sparse == "tokens":  # their weights are divided by nothing, unless the checkpoint says so
+            normalizes = normalizes and self.ctx.model.normalizes
         return self.output(
             merged(
                 [request.results[0] for request in requests],

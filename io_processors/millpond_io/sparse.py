@@ -19,10 +19,11 @@ from millpond_io.text import TextProcessor
 
 RETURN_TOKENS, MOST = "return_tokens", "max_active_dims"
 AS_TERMS = "as_terms"  # asks the pooler for [num_terms, 2], ids and weights: what waits for others is small
+FEATURES = "features"
 KNOWN = (RETURN_TOKENS, MOST)
 NO_WEIGHTS = (
     "This model gives no sparse embeddings: neither is its pooling type one of SPLADE's, nor has it a head for the "
-    "weights of tokens."
+    "weights of tokens, or a SparseAutoEncoder."
 )
 UNWEIGHED = ("cls", "bos", "eos", "sep", "pad", "unk")  # roles of tokens that are no word of a text
 
@@ -30,9 +31,10 @@ UNWEIGHED = ("cls", "bos", "eos", "sep", "pad", "unk")  # roles of tokens that a
 class SparseProcessor(TextProcessor):
     """Text or token ids to a sparse vector over the vocabulary.
 
-    It is what the pooler of ``embed`` gives, where that is one weight a token of the vocabulary; else what the one of
-    ``token_classify`` does, one weight a token of the text: of a token that is there several times, the largest counts,
-    and special tokens have none (Chen et al. 2024, arXiv 2402.03216, section 3.2).
+    It is what the pooler of ``embed`` gives, where that is one weight a token of the vocabulary, or a feature of a
+    code, which has a number in place of a token; else what the one of ``token_classify`` does, one weight a token of
+    the text: of a token that is there several times, the largest counts, and special tokens have none (Chen et al.
+    2024, arXiv 2402.03216, section 3.2).
     """
 
     def __init__(self, ctx: Context) -> None:
@@ -41,7 +43,8 @@ class SparseProcessor(TextProcessor):
             raise InvalidInputError(NO_WEIGHTS, parameter="pooling_task")
         super().__init__(ctx)
         self.task = source
-        size = ctx.config.get("vocab_size")
+        self.of_features = ctx.model.sparse == FEATURES
+        size = ctx.model.embedding_size if self.of_features else ctx.config.get("vocab_size")
         self.size: int | None = size if isinstance(size, int) else None
         self.ends = tuple(ctx.config.get(f"{role}_token_id") for role in ("bos", "eos"))
         self.unweighed = _ids_of_roles(ctx)
@@ -105,12 +108,14 @@ class SparseProcessor(TextProcessor):
         return SparseEmbeddingOutput(largest, indices=indices, size=self.size)
 
     def _spelled(self, token: int) -> str:
-        tokenizer = self.ctx.tokenizer
+        tokenizer = None if self.of_features else self.ctx.tokenizer
         return (tokenizer and tokenizer.backend.id_to_token(token)) or str(token)
 
 
 def sparse_source(ctx: Context) -> str | None:
     """The task of the model whose pooler gives the weights of tokens; None if none does."""
+    if ctx.model.sparse == FEATURES:
+        return "embed"
     pooling = ctx.pooling_type("embed") if "embed" in ctx.tasks else JOINED_BY
     pooler = None if JOINED_BY in pooling else ctx.registry.poolers.find(pooling)
     if pooler is not None and pooler.spec.size_key == "vocab_size":

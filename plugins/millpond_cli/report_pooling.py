@@ -108,6 +108,8 @@ class Pooling:
         if not wanted.value:
             return None, self._origin("use_activation", wanted, task=task)
         own = next((entry.spec for entry in poolers if entry.spec.activation is not None), None)
+        if own is not None and own.activation == "identity" and self.repository.sentence_transformers.normalize:
+            return "normalize", "modules.json"
         if own is not None:
             return None if own.activation == "identity" else own.activation, f"the pooling type {own.name}"
         if task == "token_classify" and self.resolution.architecture.spec.token_weights:

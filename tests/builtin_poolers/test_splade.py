@@ -212,7 +212,31 @@ def test_other_modules_beside_it_are_refused(tmp_path, load):
     folder = tiny("BertForMaskedLM", tmp_path)
     write_sparse_encoder(folder)
     path = folder / "modules.json"
+    line = {"idx": 2, "name": "2", "path": "", "type": "sentence_transformers.models.Dropout"}
+    path.write_text(json.dumps([*json.loads(path.read_text()), line]))
+    with pytest.raises(CheckpointError, match="Transformer, SpladePooling, Dropout"):
+        load(folder)
+
+
+def test_normalised_weights_equal_theirs_and_the_heaviest_are_chosen_behind(tmp_path, load, sentence_transformers):
+    folder = tiny("BertForMaskedLM", tmp_path)
+    write_sparse_encoder(folder)
+    plain = load(folder).embed("the mill " * 90, on_overflow="chunk")[0].outputs.array
+    path = folder / "modules.json"
     line = {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}
     path.write_text(json.dumps([*json.loads(path.read_text()), line]))
-    with pytest.raises(CheckpointError, match="Transformer, SpladePooling, Normalize"):
-        load(folder)
+    llm, model = load(folder), sentence_transformers.SparseEncoder(str(folder), device="cpu")
+    for most in (None, 7):
+        options = {"convert_to_sparse_tensor": False, "max_active_dims": most, "show_progress_bar": False}
+        found = llm.embed_sparse(TEXTS, max_active_dims=most, truncate_prompt_tokens=-1, use_tqdm=False)
+        rows = np.stack([output.outputs.dense() for output in found])
+        np.testing.assert_allclose(rows, model.encode(TEXTS, **options).numpy(), rtol=1e-5, atol=1e-6)
+        if most is None:
+            np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(ours(llm), model.encode(TEXTS, convert_to_sparse_tensor=False).numpy(), atol=1e-5)
+    (raw,) = llm.embed(TEXTS[0], pooling_params=PoolingParams(use_activation=False))
+    assert np.linalg.norm(raw.outputs.array) > 1.1
+    # What is embedded in pieces is the mean of theirs, as long as they are.
+    assert np.linalg.norm(plain) > 1.1
+    whole = llm.embed("the mill " * 90, on_overflow="chunk")[0].outputs.array
+    assert np.linalg.norm(whole) == pytest.approx(1, abs=1e-5)

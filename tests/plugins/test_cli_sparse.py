@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from millpond import LLM, cli
-from millpond.testing.checkpoints import tiny, write_sparse_encoder
+from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_code, write_sparse_encoder
 
 TEXTS = ["the cat sat on the mill", "rain, and snow"]
 FAILS = "mill " * 100
@@ -114,3 +114,12 @@ def test_the_side_of_texts_may_be_said(tmp_path):
     assert len(line["embedding"]) == 12
     done = embed("-m", str(folder), "--task", "token_embed", "--input-type", "passage", "a")
     assert "input_type='passage': expected 'query' or 'document'" in done.stderr
+
+
+def test_features_of_a_code_are_told_by_their_numbers(tmp_path):
+    folder = tiny("BertModel", tmp_path / "model")
+    write_sentence_transformers(folder, normalize=False)
+    write_sparse_code(folder)
+    for line in told(embed("-m", str(folder), "--sparse", "--with-tokens", *TEXTS)):
+        assert len(line["indices"]) == 9
+        assert line["tokens"] == [str(number) for number in line["indices"]]

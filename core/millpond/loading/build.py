@@ -17,6 +17,7 @@ from millpond.loading.projector import load_projector
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import LoadOptions, Resolution, named_prompts, resolve, with_dtype
 from millpond.loading.source import find_repository
+from millpond.loading.sparse_code import load_code
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
 from millpond.loading.tuned import with_profile
 from millpond.loading.weights import iterate_weights
@@ -123,7 +124,11 @@ def build_model(
         quantization=compute.quantization,
         batch_invariant=compute.batch_invariant,
     )
-    ctx = replace(ctx, projector=load_projector(ctx, repository, allow_pickle=options.allow_pickle))
+    ctx = replace(
+        ctx,
+        projector=load_projector(ctx, repository, allow_pickle=options.allow_pickle),
+        code=load_code(ctx, repository, allow_pickle=options.allow_pickle),
+    )
     setting = Setting(
         device=device, dtype=ctx.dtype, quantization=ctx.quantization, batch_invariant=ctx.batch_invariant
     )

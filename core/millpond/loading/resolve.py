@@ -16,6 +16,7 @@ from millpond.loading.header import read_headers
 from millpond.loading.known import published_model, with_known
 from millpond.loading.late_interaction import read_late_interaction
 from millpond.loading.lengths import Statement, choose_length, state_lengths
+from millpond.loading.sentence_transformers import code_size
 from millpond.loading.similarity import choose_late_similarity, choose_similarity
 
 if TYPE_CHECKING:
@@ -111,11 +112,18 @@ class Resolution:
 
     @property
     def embedding_size(self) -> int | None:
-        """The dimensions of an embedding: the last Dense module's, else those of its pooler or token vectors."""
-        dense = self.repository.sentence_transformers.dense
+        """The dimensions of an embedding: those of its last module, else of its pooler or token vectors."""
+        dense, code = self.repository.sentence_transformers.dense, self.repository.sentence_transformers.code
+        if code is not None and "embed" in self.tasks:
+            return code_size(code)
         if dense:
             size = dense[-1].config.get("out_features")
             return size if isinstance(size, int) else None
+        return self._own_size
+
+    @property
+    def _own_size(self) -> int | None:
+        """The dimensions without modules behind pooling."""
         if self.late_interaction is not None and self.late_interaction.dim is not None:
             return self.late_interaction.dim
         if self.size_key is not None:
@@ -134,9 +142,14 @@ class Resolution:
     @property
     def similarity(self) -> Choice:
         """By what two embeddings are compared, and who says so."""
-        return choose_similarity(
-            self.repository.sentence_transformers.similarity, sparse=self.size_key == SIZE_OF_SPARSE
-        )
+        return choose_similarity(self.repository.sentence_transformers.similarity, sparse=self.sparse is not None)
+
+    @property
+    def sparse(self) -> str | None:
+        """What sparse embeddings are weights of, as ``ModelConfig`` has it; None where they are not sparse."""
+        if self.repository.sentence_transformers.code is not None and "embed" in self.tasks:
+            return "features"
+        return "tokens" if self.size_key == SIZE_OF_SPARSE else None
 
     def model_config(self) -> ModelConfig:
         """The part of this that the rest of the program needs."""
@@ -165,6 +178,8 @@ class Resolution:
             io_processor_plugin=self.io_processor_plugin,
             similarity=self.similarity.value,
             late_similarity=choose_late_similarity(files.similarity).value,
+            sparse=self.sparse,
+            normalizes=bool(files.normalize),
             max_active_dims=files.max_active_dims,
             late_interaction=self.late_interaction,
             query_table=None if files.query_table is None else str(files.query_table.path),

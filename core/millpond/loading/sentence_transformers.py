@@ -22,7 +22,9 @@ TRANSFORMERS = ("Transformer", "MLMTransformer", "CLIPModel")
 STATIC = "StaticEmbedding"  # a table of tokens, and their mean
 WITH_WEIGHTS = (*TRANSFORMERS, STATIC)
 BEFORE_POOLING = (*TRANSFORMERS, "Dropout")
-AFTER_POOLING = ("Dense", "Normalize", "Dropout")
+SPARSE_CODE = "SparseAutoEncoder"  # makes one pooled vector sparse
+FEATURES, ACTIVE = 512, 8  # how many it has, and how many are not 0, where its config.json does not say
+AFTER_POOLING = ("Dense", "Normalize", "Dropout", SPARSE_CODE)
 MULTI_VECTOR = "MultiVectorEncoder"
 FEWER = "HierarchicalTokenPooling"
 IN_ORDER = ("Dense", "Normalize", FEWER)  # behind a transformer whose tokens' vectors are the result
@@ -80,15 +82,18 @@ class SentenceTransformersFiles:
         modules: modules.json, in order.
         pooling_types: The names of the pooling types that are on, in the order in which their results are joined.
         include_prompt: Whether the tokens of a prompt are pooled too.
-        normalize: Whether the result is normalised; None if there is no Pooling module, nor vectors of tokens.
+        normalize: Whether the result is normalised; None if there is no Pooling module, nor vectors of tokens. Of
+            weights of tokens, as SPLADE gives them, it is True or None.
         dense: The Dense modules after pooling, in order.
+        code: The module that makes what is pooled sparse; None for none.
         max_seq_length: The most tokens, from the file ``length_file``.
         length_file: The name of that file.
         do_lower_case: Whether text is lower-cased before it is tokenised.
         prompts: Named prompts.
         default_prompt_name: The prompt that sentence-transformers applies by itself.
         similarity: The name of the similarity the model was trained for.
-        max_active_dims: The most weights of a sparse vector that are kept; None for all.
+        max_active_dims: The most weights of a sparse vector that are kept, by the settings or else by ``code``; None
+            for all.
         model_type: What kind of model the folder says it is, such as ``SparseEncoder``.
         activation_fn: The dotted name of the activation of a CrossEncoder's scores.
         writes_messages: Whether it writes each text as a message, by the chat template.
@@ -101,6 +106,7 @@ class SentenceTransformersFiles:
     include_prompt: bool = True
     normalize: bool | None = None
     dense: tuple[Module, ...] = ()
+    code: Module | None = None
     max_seq_length: int | None = None
     length_file: str | None = None
     do_lower_case: bool = False
@@ -133,6 +139,7 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
     splade = next((module for module in modules if module.type == "SpladePooling"), None)
     if splade is not None:
         _check_splade(modules, folder / "modules.json")
+    code = next((module for module in modules if module.type == SPARSE_CODE), None)
     transformer = next((module.path for module in modules if module.type in WITH_WEIGHTS), folder)
     length_file, limits = _read_limits(transformer if transformer.is_dir() else folder)
     settings = read_object(folder / "config_sentence_transformers.json")
@@ -148,15 +155,16 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
         modules=modules,
         pooling_types=(_splade_type(splade),) if splade else () if pooling is None else _pooling_types(pooling),
         include_prompt=pooling is None or bool(pooling.config.get("include_prompt", True)),
-        normalize=any(module.type == "Normalize" for module in modules) if pooling or (of_tokens and modules) else None,
+        normalize=_normalizes(modules, plain=bool(pooling or (of_tokens and modules))),
         dense=tuple(module for module in modules if module.type == "Dense"),
+        code=code,
         max_seq_length=_positive(limits.get("max_seq_length")),
         length_file=length_file,
         do_lower_case=bool(limits.get("do_lower_case", False)),
         prompts=prompts,
         default_prompt_name=_text(settings.get("default_prompt_name")),
         similarity=_text(settings.get("similarity_fn_name")),
-        max_active_dims=_positive(settings.get("max_active_dims")),
+        max_active_dims=_positive(settings.get("max_active_dims")) or _active(code),
         model_type=_text(settings.get("model_type")),
         activation_fn=_text(settings.get("activation_fn")),
         writes_messages=_knows_messages(limits.get("modality_config")),
@@ -213,7 +221,8 @@ def _routed(modules: tuple[Module, ...], listed: Path) -> tuple[tuple[Module, ..
     if len(tables) != 1 or tables[0].type != QUERY_TABLE or set(structure) - {QUERY, DOCUMENT}:
         message = (
             f"{path} routes queries through {', '.join(table.type for table in tables) or queries}; known is "
-            f"{QUERY_TABLE} alone, beside a route for documents"
+            f"{QUERY_TABLE} alone, beside a route for documents. Of routes through models of their own, the "
+            "folder of each Transformer loads as a model, with the pooling type of its Pooling module as pooler_config"
         )
         raise CheckpointError(message)
     return chain, tables[0]
@@ -229,14 +238,14 @@ def _read_module(folder: Path, line: Mapping[str, Any], path: Path) -> Module:
     home = inside(folder, line.get("path", ""), written_in=path)
     name = dotted.rpartition(".")[2] if dotted.startswith(FAMILIES) else dotted
     config = read_object(home / "config.json") if name not in TRANSFORMERS else {}
-    if name in ("Pooling", "Dense") and not config:
+    if name in ("Pooling", "Dense", SPARSE_CODE) and not config:
         message = f"{path} names a {name} module in {home.name!r}, and {home / 'config.json'} is missing or empty"
         raise CheckpointError(message)
     return Module(type=name, path=home, config=config)
 
 
 def _check_chain(modules: tuple[Module, ...], pooling: int, path: Path) -> None:
-    """Refuse a chain that means something else than: pool, apply the Dense modules, normalise."""
+    """Refuse a chain that means something else than: pool, apply the Dense modules, normalise; and code, normalise."""
     for place, module in enumerate(modules):
         foreign = "." in module.type and place < pooling  # a transformer of somebody's own
         known = BEFORE_POOLING if place < pooling else AFTER_POOLING
@@ -258,6 +267,26 @@ def _check_chain(modules: tuple[Module, ...], pooling: int, path: Path) -> None:
     if "Dense" in types and "Normalize" in types[: len(types) - types[::-1].index("Dense")]:
         message = f"{path} names a Normalize module before a Dense module: only Normalize behind all of them is known"
         raise CheckpointError(message)
+    behind = types[types.index(SPARSE_CODE) + 1 :] if SPARSE_CODE in types else []
+    if any(name in ("Dense", SPARSE_CODE) for name in behind):
+        message = f"{path} names the modules {', '.join(behind)} behind {SPARSE_CODE}: known is Normalize alone"
+        raise CheckpointError(message)
+
+
+def _normalizes(modules: tuple[Module, ...], *, plain: bool) -> bool | None:
+    """Whether the last result is normalised; None where nobody says, and it is not ``plain`` vectors."""
+    types = [module.type for module in modules]
+    last = types[types.index(SPARSE_CODE) :] if SPARSE_CODE in types else types
+    return "Normalize" in last if plain else ("SpladePooling" in types and "Normalize" in last) or None
+
+
+def _active(code: Module | None) -> int | None:
+    return None if code is None else _positive(code.config.get("k", ACTIVE))
+
+
+def code_size(code: Module) -> int:
+    """The features of a module that makes vectors sparse."""
+    return _positive(code.config.get("hidden_dim", FEATURES)) or FEATURES
 
 
 def _check_vectors(modules: tuple[Module, ...], path: Path) -> None:
@@ -286,14 +315,22 @@ def _check_vectors(modules: tuple[Module, ...], path: Path) -> None:
 
 
 def _check_splade(modules: tuple[Module, ...], path: Path) -> None:
-    """Refuse a chain that means something else than: logits of a masked language model, then SPLADE."""
+    """Refuse a chain that means something else than: logits of a masked language model, SPLADE, and normalise."""
     types = [module.type for module in modules]
-    if types[:1] not in [[name] for name in TRANSFORMERS] or types[1:] != ["SpladePooling"]:
+    known = types[:1] in [[name] for name in TRANSFORMERS] and types[1:2] == ["SpladePooling"]
+    if not known or set(types[2:]) - {"Normalize"}:
         message = (
-            f"{path} names the modules {', '.join(types)}: of those with SpladePooling, only one Transformer and "
-            "SpladePooling behind it are known; without the others the results would not be those of the model"
+            f"{path} names the modules {', '.join(types)}: of those with SpladePooling, only one Transformer, "
+            "SpladePooling behind it, and Normalize behind that are known; without the others the results would not be "
+            "those of the model"
         )
         raise CheckpointError(message)
+    for module in modules[2:]:
+        if module.config.get("module_input_name", POOLED) != POOLED:
+            message = (
+                f"{path} names a Normalize module that reads {module.config['module_input_name']!r}, not {POOLED!r}"
+            )
+            raise CheckpointError(message)
 
 
 def _splade_type(splade: Module) -> str:

@@ -359,6 +359,49 @@ def write_sparse_encoder(
     _write(folder / "config_sentence_transformers.json", settings)
 
 
+def write_sparse_code(
+    folder: Path | str,
+    *,
+    features: int = 64,
+    active: int = 9,
+    standardizes: bool = False,
+    normalizes: bool = False,
+    size: int = 32,
+    seed: int = 1,
+) -> None:
+    """Put a SparseAutoEncoder behind the modules that modules.json names, and make it a SparseEncoder.
+
+    Args:
+        folder: The folder of a checkpoint with files of sentence-transformers.
+        features: How many features there are.
+        active: How many of them are not 0.
+        standardizes: Whether vectors are standardised first.
+        normalizes: Whether there is a Normalize module behind it.
+        size: The dimensions of what it takes.
+        seed: Another seed gives other weights.
+    """
+    folder = Path(folder)
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    kinds = ["SparseAutoEncoder", *(["Normalize"] if normalizes else [])]
+    for place, kind in enumerate(kinds, start=len(modules)):
+        dotted = f"sentence_transformers.sparse_encoder.modules.sparse_auto_encoder.{kind}"
+        dotted = NEW_MODULES.get(kind, dotted)
+        modules.append({"idx": place, "name": str(place), "path": f"{place}_{kind}", "type": dotted})
+    _write(folder / "modules.json", modules)
+    own = folder / modules[-len(kinds)]["path"]
+    config = {"input_dim": size, "hidden_dim": features, "k": active, "k_aux": active, "normalize": standardizes}
+    _write(own / "config.json", config)
+    shapes: dict[str, Shape] = {
+        "pre_bias": (size,),
+        "latent_bias": (features,),
+        "decoder.linear.weight": (features, size),
+    }
+    tensors = random_tensors(shapes, seed=seed) | {"stats_last_nonzero": torch.zeros(features, dtype=torch.long)}
+    save_file(tensors, own / "model.safetensors", metadata={"format": "pt"})
+    settings: dict[str, Any] = {"model_type": "SparseEncoder", "prompts": {}, "similarity_fn_name": "dot"}
+    _write(folder / "config_sentence_transformers.json", settings)
+
+
 def write_dense(folder: Path | str, layer: DenseLayer, *, seed: int = 1) -> None:
     """Write a Dense module's folder: config.json and random weights."""
     folder = Path(folder)

@@ -9,7 +9,7 @@ from millpond import AsyncLLM, PoolingRequestOutput, SparseEmbeddingOutput
 from millpond_server.call import Call
 from millpond_server.protocol.embeddings import usage_of
 from millpond_server.protocol.represent import ExplainRequest
-from millpond_server.routes.represent import tokens_of
+from millpond_server.routes.represent import names_of_terms, tokens_of
 from millpond_server.routes.scoring import check_sides
 
 SMALLEST_NORM = 1e-8
@@ -79,8 +79,7 @@ def _rows(output: PoolingRequestOutput[Any], side: str, llm: AsyncLLM) -> list[t
 def _is_sparse_alone(llm: AsyncLLM) -> bool:
     """Whether what the model embeds by is a weight for each token of the vocabulary, not a vector a token."""
     config = llm.model_config
-    sparse = "embed_sparse" in llm.supported_tasks and config.embedding_size == config.hf_config.get("vocab_size")
-    return sparse or "token_embed" not in llm.supported_tasks
+    return config.sparse is not None or "token_embed" not in llm.supported_tasks
 
 
 def _product(
@@ -95,7 +94,7 @@ def _product(
 
 
 def _terms(terms: Sequence[tuple[int, float]], llm: AsyncLLM) -> list[dict[str, Any]]:
-    names = tokens_of([token for token, _ in terms], llm)
+    names = names_of_terms([token for token, _ in terms], llm)
     return [
         {"token_id": token, "token": name, "weight": weight} for (token, weight), name in zip(terms, names, strict=True)
     ]

@@ -62,11 +62,16 @@ def tokens_of(ids: list[int], llm: AsyncLLM) -> list[str]:
     return [(tokenizer and tokenizer.backend.id_to_token(token)) or str(token) for token in ids]
 
 
+def names_of_terms(ids: list[int], llm: AsyncLLM) -> list[str]:
+    """What sparse vectors are weights of: the tokens of ids, or numbers where they have no names."""
+    return list(map(str, ids)) if llm.model_config.sparse == "features" else tokens_of(ids, llm)
+
+
 def _represented(wanted: Wanted, result: ArrayOutput, request: RepresentRequest, llm: AsyncLLM) -> dict[str, Any]:
     if isinstance(result, SparseEmbeddingOutput):
         sparse: dict[str, Any] = {"indices": result.indices, "values": result.values}
         if request.return_tokens:
-            sparse["tokens"] = tokens_of(result.indices.tolist(), llm)
+            sparse["tokens"] = names_of_terms(result.indices.tolist(), llm)
         return {"task": wanted.task, "shape": [result.size], "embeddings": {"sparse": sparse}}
     array = result.array
     check_bits(array.shape[-1], wanted.embedding_types)
