@@ -2,7 +2,7 @@
 
 import ctypes
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -11,7 +11,7 @@ from millpond_kernels.attention_native import attention, attention_int8, longest
 from millpond_kernels.gelu import gelu_native
 from millpond_kernels.layer_norm_residual import layer_norm_residual_native
 from millpond_kernels.native import FLOAT, INT, POINTER, function
-from millpond_kernels.native.tensors import are_floats, rows_of_floats
+from millpond_kernels.native.tensors import address, are_floats, rows_of_floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,13 +21,8 @@ if TYPE_CHECKING:
     from millpond.nn import PackedBatch
     from millpond.nn.encoder_layer import EncoderLayerParts, ResidualNormParts
 
+ATTENTION = {"": attention, "_int8": attention_int8}  # the kernel that goes with the maps
 VECTOR = 16  # floats; the compiled code takes heads of whole vectors
-
-
-class Map(ctypes.Structure):
-    """``struct map`` of encoder_layer.c."""
-
-    _fields_: ClassVar = [("panels", POINTER), ("scales", POINTER), ("sums", POINTER), ("bias", POINTER)]
 
 
 class Norm(ctypes.Structure):
@@ -40,9 +35,9 @@ class Layer(ctypes.Structure):
     """``struct layer`` of encoder_layer.c."""
 
     _fields_: ClassVar = [
-        *((name, Map) for name in ("qkv", "output", "up", "down")),
+        *((name, POINTER) for name in ("qkv", "output", "up", "down")),
         *((name, Norm) for name in ("attention_norm", "feed_forward_norm")),
-        *((name, INT) for name in ("size", "inner", "heads", "head_dim")),
+        *((name, INT) for name in ("heads", "head_dim")),
         ("scale", FLOAT),
     ]
 
@@ -50,22 +45,19 @@ class Layer(ctypes.Structure):
 class EncoderLayerNative:
     """A layer whose ops are one call, a group of sequences at a time: see encoder_layer.c."""
 
-    def __init__(self, parts: "EncoderLayerParts", *, int8: bool) -> None:
+    def __init__(self, parts: "EncoderLayerParts", suffix: str) -> None:
         """Keep where the parts lie, which must not move; they are those that ``encoder_layer`` has found to fit."""
         self.parts = parts  # the weights must live as long as their addresses are known
         self.size: int = parts.up.inputs
         self.layer = Layer(
-            **{name: _map(getattr(parts, name)) for name in ("qkv", "output", "up", "down")},
-            attention_norm=_norm(parts.attention_norm),
-            feed_forward_norm=_norm(parts.feed_forward_norm),
-            size=parts.up.inputs,
-            inner=parts.up.outputs,
-            heads=parts.num_heads,
-            head_dim=parts.head_dim,
-            scale=parts.spec.scale,
+            *(linear.address for linear in (parts.qkv, parts.output, parts.up, parts.down)),
+            *(_norm(norm) for norm in (parts.attention_norm, parts.feed_forward_norm)),
+            parts.num_heads,
+            parts.head_dim,
+            parts.spec.scale,
         )
         self.address = ctypes.addressof(self.layer)
-        self.compute, self.memory_size = _functions("_int8" if int8 else "")
+        self.compute, self.memory_size = _functions(suffix)
         self.longest = longest_sequence()
 
     def takes(self, batch: "PackedBatch") -> bool:
@@ -94,19 +86,19 @@ class EncoderLayerNative:
         return output
 
 
-def encoder_layer(kind: type, parts: "EncoderLayerParts", *, int8: bool) -> EncoderLayerNative | None:
+def encoder_layer(kind: type, parts: "EncoderLayerParts", suffix: str) -> EncoderLayerNative | None:
     """The layer in one go; None if one of its parts is not compiled code that the others can be joined with.
 
     Args:
         kind: The kernel of ``linear`` that all four maps must be of.
         parts: The layer.
-        int8: Whether that kernel computes in 8-bit integers.
+        suffix: Of the names of that kernel's compiled functions: "_int8" of the one in 8-bit integers.
     """
     kernels = (parts.attention, parts.gelu, parts.norm)
     of_kind = all(type(part) is kind for part in (parts.qkv, parts.output, parts.up, parts.down))
-    if not of_kind or kernels != (attention_int8 if int8 else attention, gelu_native, layer_norm_residual_native):
+    if not of_kind or kernels != (ATTENTION[suffix], gelu_native, layer_norm_residual_native):
         return None
-    return EncoderLayerNative(parts, int8=int8) if _fits(parts) else None
+    return EncoderLayerNative(parts, suffix) if _fits(parts) else None
 
 
 def _fits(parts: "EncoderLayerParts") -> bool:
@@ -132,17 +124,8 @@ def _is_whole(norm: "ResidualNormParts", size: int) -> bool:
     )
 
 
-def _map(kernel: Any) -> Map:
-    scales, sums = getattr(kernel, "scales", None), getattr(kernel, "sums", None)
-    return Map(_address(kernel.panels), _address(scales), _address(sums), _address(kernel.bias))
-
-
 def _norm(norm: "ResidualNormParts") -> Norm:
-    return Norm(_address(norm.bias), _address(norm.weight), _address(norm.shift), norm.eps)
-
-
-def _address(tensor: "Tensor | None") -> int | None:
-    return None if tensor is None else tensor.data_ptr()
+    return Norm(address(norm.bias), address(norm.weight), address(norm.shift), norm.eps)
 
 
 @cache

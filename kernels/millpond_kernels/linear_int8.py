@@ -11,10 +11,9 @@ import torch
 from torch.nn.functional import pad
 
 from millpond.nn.threads import op_threads
-from millpond_kernels.encoder_layer import encoder_layer
-from millpond_kernels.gated import ACTIVATIONS, gated_native
 from millpond_kernels.gelu import gelu_native
 from millpond_kernels.linear import padded
+from millpond_kernels.linear_compiled import CompiledLinear
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import rows_of_floats
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
-
-    from millpond.nn.encoder_layer import EncoderLayerParts, WholeLayer
 
 LEVELS = 255  # of a row
 LARGEST_WEIGHT = 127
@@ -75,42 +72,18 @@ class LinearInt8Torch:
         return output + self.bias if add_bias and self.bias is not None else output
 
 
-class LinearInt8Native:
+class LinearInt8Native(CompiledLinear):
     """A linear map by compiled code that quantises, multiplies and scales in one go."""
 
-    def __init__(self, weight: "Tensor", bias: "Tensor | None") -> None:
-        self.outputs, self.inputs = weight.shape
-        self.multiply, scratch_size, panel = _functions()
-        self.scratch_size = scratch_size(self.inputs)
-        quantised, scales = quantise_weight(weight)
-        self.scales = padded(scales, panel)
-        self.sums = padded(quantised.sum(1, dtype=torch.int32), panel)
-        self.bias = None if bias is None else padded(bias.float(), panel)
-        whole = padded(padded(quantised, panel).t(), TOGETHER).t()
-        # Laid out as [outputs / panel, inputs / 4, panel, 4].
-        self.panels = whole.unflatten(1, (-1, FOUR)).unflatten(0, (-1, panel)).transpose(1, 2).contiguous()
+    suffix = "_int8"
+    whole_panels = False
 
-    def __call__(self, x: "Tensor", *, add_bias: bool = True) -> "Tensor":
-        """[rows, inputs] -> [rows, outputs]; without ``add_bias`` the bias is left to the op that follows."""
-        x = rows_of_floats(x, self.inputs)
-        rows = x.size(0)
-        output = torch.empty(rows, self.outputs)
-        bias = self.bias.data_ptr() if add_bias and self.bias is not None else None
-        scratch = torch.empty(self.scratch_size, dtype=torch.uint8)
-        self.multiply(
-            x.data_ptr(),
-            self.panels.data_ptr(),
-            self.scales.data_ptr(),
-            self.sums.data_ptr(),
-            bias,
-            output.data_ptr(),
-            rows,
-            self.inputs,
-            self.outputs,
-            scratch.data_ptr(),
-            op_threads(),
-        )
-        return output
+    def lay_out(self, weight: "Tensor") -> "tuple[Tensor, Tensor, Tensor]":
+        """[outputs, inputs] -> [outputs / panel, inputs / 4, panel, 4], and the scales and sums of the outputs."""
+        quantised, scales = quantise_weight(weight)
+        whole = padded(padded(quantised, self.panel).t(), TOGETHER).t()
+        panels = whole.unflatten(1, (-1, FOUR)).unflatten(0, (-1, self.panel)).transpose(1, 2).contiguous()
+        return panels, padded(scales, self.panel), padded(quantised.sum(1, dtype=torch.int32), self.panel)
 
     def after_gelu(self, first: object, gelu: object) -> "Callable[[Tensor], Tensor] | None":
         """[rows, inputs of ``first``] -> [rows, outputs]: ``first``, the exact GELU and this map, in one go.
@@ -118,96 +91,20 @@ class LinearInt8Native:
         What lies between the two maps stays in the processor's cache. The bias of this one is left to the op that
         follows. None if one of the others is not compiled code that this can be joined with.
         """
-        if isinstance(first, LinearInt8Native) and first.outputs == self.inputs and gelu is gelu_native:
-            return partial(_feed_forward, first, self)
-        return None
-
-    def after_gate(self, first: object, gated: object, activation: str) -> "Callable[..., Tensor] | None":
-        """[rows, inputs of ``first``] -> [rows, outputs]: ``first``, the gate and this map; see ``LinearNative``."""
-        if not isinstance(first, LinearInt8Native) or gated is not gated_native or activation not in ACTIVATIONS:
-            return None
-        if first.outputs != 2 * self.inputs:
-            return None
-        return partial(_gated_feed_forward, first, self, ACTIVATIONS.index(activation))
-
-    def encoder_layer(self, parts: "EncoderLayerParts") -> "WholeLayer | None":
-        """A layer of which this is the last map, in one go; None if its parts are not all compiled code like this."""
-        return encoder_layer(LinearInt8Native, parts, int8=True)
+        return partial(_feed_forward, first, self) if self.follows(first, self.inputs) and gelu is gelu_native else None
 
 
 def _feed_forward(up: LinearInt8Native, down: LinearInt8Native, x: "Tensor") -> "Tensor":
     x = rows_of_floats(x, up.inputs)
     rows = x.size(0)
     output = torch.empty(rows, down.outputs)
-    multiply, scratch_size = _functions_of_two()
-    scratch = torch.empty(scratch_size(up.inputs, up.outputs), dtype=torch.uint8)
-    multiply(
-        x.data_ptr(),
-        up.panels.data_ptr(),
-        up.scales.data_ptr(),
-        up.sums.data_ptr(),
-        None if up.bias is None else up.bias.data_ptr(),
-        down.panels.data_ptr(),
-        down.scales.data_ptr(),
-        down.sums.data_ptr(),
-        output.data_ptr(),
-        rows,
-        up.inputs,
-        up.outputs,
-        down.outputs,
-        scratch.data_ptr(),
-        op_threads(),
-    )
-    return output
-
-
-def _gated_feed_forward(
-    gate_up: LinearInt8Native, down: LinearInt8Native, activation: int, x: "Tensor", *, add_bias: bool = True
-) -> "Tensor":
-    x = rows_of_floats(x, gate_up.inputs)
-    rows = x.size(0)
-    output = torch.empty(rows, down.outputs)
-    scratch = torch.empty(_functions_of_two()[1](gate_up.inputs, gate_up.outputs), dtype=torch.uint8)
-    _gated_function()(
-        x.data_ptr(),
-        gate_up.panels.data_ptr(),
-        gate_up.scales.data_ptr(),
-        gate_up.sums.data_ptr(),
-        None if gate_up.bias is None else gate_up.bias.data_ptr(),
-        down.panels.data_ptr(),
-        down.scales.data_ptr(),
-        down.sums.data_ptr(),
-        down.bias.data_ptr() if add_bias and down.bias is not None else None,
-        output.data_ptr(),
-        rows,
-        gate_up.inputs,
-        down.inputs,
-        down.outputs,
-        activation,
-        scratch.data_ptr(),
-        op_threads(),
-    )
+    compute, scratch_size = _functions()
+    scratch = torch.empty(scratch_size(up.address), dtype=torch.uint8)
+    compute(up.address, down.address, x.data_ptr(), output.data_ptr(), rows, scratch.data_ptr(), op_threads())
     return output
 
 
 @cache
-def _functions_of_two() -> "tuple[Callable[..., None], Callable[[int, int], int]]":
-    multiply = function("millpond_feed_forward_int8", *[POINTER] * 9, *[INT] * 4, POINTER, INT)
-    return multiply, function("millpond_feed_forward_int8_scratch", INT, INT, returns=INT)
-
-
-@cache
-def _gated_function() -> "Callable[..., None]":
-    return function("millpond_gated_feed_forward_int8", *[POINTER] * 10, *[INT] * 5, POINTER, INT)
-
-
-@cache
-def _functions() -> "tuple[Callable[..., None], Callable[[int], int], int]":
-    multiply = function("millpond_linear_int8", *[POINTER] * 6, *[INT] * 3, POINTER, INT)
-    return multiply, function("millpond_linear_int8_scratch", INT, returns=INT), _panel()
-
-
-@cache
-def _panel() -> int:
-    panel: int = function("millpond_linear_int8_panel", returns=INT)()
-    return panel
+def _functions() -> "tuple[Callable[..., None], Callable[[int], int]]":
+    name = "millpond_feed_forward_int8"
+    return function(name, *[POINTER] * 4, INT, POINTER, INT), function(f"{name}_scratch", POINTER, returns=INT)

@@ -12,14 +12,6 @@
 
 enum { GROUP = 96 }; /* rows of a group, unless one sequence has more */
 
-/* A linear map as its op takes it; scales and sums are those of 8-bit integers. */
-struct map {
-    const void *panels;
-    const float *scales;
-    const int32_t *sums;
-    const float *bias;
-};
-
 /* A LayerNorm, with the bias of the map before it. */
 struct norm {
     const float *bias, *weight, *shift;
@@ -28,9 +20,9 @@ struct norm {
 
 /* All of a layer that is the same in every call. */
 struct layer {
-    struct map qkv, output, up, down;
+    const struct map *qkv, *output, *up, *down;
     struct norm attention_norm, feed_forward_norm;
-    int64_t size, inner, heads, head_dim;
+    int64_t heads, head_dim;
     float scale; /* of attention */
 };
 
@@ -43,15 +35,18 @@ struct room {
 
 INLINE int64_t most(int64_t one, int64_t other) { return one > other ? one : other; }
 
+/* Of a token. */
+INLINE int64_t size_of(const struct layer *l) { return l->qkv->inputs; }
+
 /* Of all heads together. */
 INLINE int64_t width_of(const struct layer *l) { return l->heads * l->head_dim; }
 
 INLINE int64_t scratch_of_ops(const struct layer *l, int64_t longest, int64_t threads, bool int8) {
 #if WIDTH == 16
     if (int8)
-        return most(most(millpond_linear_int8_scratch(most(l->size, width_of(l))),
-                         millpond_feed_forward_int8_scratch(l->size, l->inner)),
-                    threads * millpond_attention_int8_scratch(longest, l->head_dim));
+        return most(most(millpond_linear_int8_scratch(l->qkv), millpond_linear_int8_scratch(l->output)),
+                    most(millpond_feed_forward_int8_scratch(l->up),
+                         threads * millpond_attention_int8_scratch(longest, l->head_dim)));
 #endif
     return threads * millpond_attention_scratch(longest, l->head_dim);
 }
@@ -61,8 +56,8 @@ INLINE struct room furnish(const struct layer *l, int64_t longest, bool int8, fl
     struct room room = {.qkv = memory};
     room.attended = room.qkv + 3 * rows * width_of(l);
     room.normed = room.attended + rows * width_of(l);
-    room.inner = room.normed + rows * l->size;
-    room.scratch = (char *)(room.inner + (int8 ? 0 : rows * l->inner));
+    room.inner = room.normed + rows * size_of(l);
+    room.scratch = (char *)(room.inner + (int8 ? 0 : rows * l->up->outputs));
     return room;
 }
 
@@ -71,16 +66,15 @@ INLINE int64_t bytes_of(const struct layer *l, int64_t longest, int64_t threads,
     return room.scratch - (char *)NULL + scratch_of_ops(l, longest, threads, int8);
 }
 
-INLINE void map(const struct map *m, const float *x, const float *bias, float *y, int64_t rows, int64_t inputs,
-                int64_t outputs, char *scratch, int64_t threads, bool int8) {
+INLINE void multiply(const struct map *map, const float *x, float *y, int64_t rows, bool add_bias,
+                     const struct room *room, int64_t threads, bool int8) {
 #if WIDTH == 16
     if (int8) {
-        millpond_linear_int8(x, m->panels, m->scales, m->sums, bias, y, rows, inputs, outputs, (uint8_t *)scratch,
-                             threads);
+        millpond_linear_int8(map, x, y, rows, add_bias, room->scratch, threads);
         return;
     }
 #endif
-    millpond_linear(x, m->panels, bias, y, rows, inputs, outputs, threads);
+    millpond_linear(map, x, y, rows, add_bias, room->scratch, threads);
 }
 
 /* Neighbours of equal length at a time. */
@@ -107,15 +101,13 @@ INLINE void feed_forward(const struct layer *l, const float *x, float *y, int64_
                          int64_t threads, bool int8) {
 #if WIDTH == 16
     if (int8) {
-        millpond_feed_forward_int8(x, l->up.panels, l->up.scales, l->up.sums, l->up.bias, l->down.panels,
-                                   l->down.scales, l->down.sums, y, rows, l->size, l->inner, l->size, room->scratch,
-                                   threads);
+        millpond_feed_forward_int8(l->up, l->down, x, y, rows, room->scratch, threads);
         return;
     }
 #endif
-    millpond_linear(x, l->up.panels, NULL, room->inner, rows, l->size, l->inner, threads);
-    millpond_bias_gelu(room->inner, l->up.bias, rows, l->inner, threads);
-    millpond_linear(room->inner, l->down.panels, NULL, y, rows, l->inner, l->size, threads);
+    multiply(l->up, x, room->inner, rows, false, room, threads, int8);
+    millpond_bias_gelu(room->inner, l->up->bias, rows, l->up->outputs, threads);
+    multiply(l->down, room->inner, y, rows, false, room, threads, int8);
 }
 
 INLINE void normalise(const struct norm *n, float *x, const float *residual, int64_t rows, int64_t size,
@@ -125,18 +117,19 @@ INLINE void normalise(const struct norm *n, float *x, const float *residual, int
 
 INLINE void compute_group(const struct layer *l, const float *x, float *y, const int64_t *lengths, int64_t count,
                           int64_t rows, const struct room *room, int64_t threads, bool int8) {
-    map(&l->qkv, x, l->qkv.bias, room->qkv, rows, l->size, 3 * width_of(l), room->scratch, threads, int8);
+    multiply(l->qkv, x, room->qkv, rows, true, room, threads, int8);
     attend(l, lengths, count, room, threads, int8);
-    map(&l->output, room->attended, NULL, room->normed, rows, width_of(l), l->size, room->scratch, threads, int8);
-    normalise(&l->attention_norm, room->normed, x, rows, l->size, threads);
+    multiply(l->output, room->attended, room->normed, rows, false, room, threads, int8);
+    normalise(&l->attention_norm, room->normed, x, rows, size_of(l), threads);
     feed_forward(l, room->normed, y, rows, room, threads, int8);
-    normalise(&l->feed_forward_norm, y, room->normed, rows, l->size, threads);
+    normalise(&l->feed_forward_norm, y, room->normed, rows, size_of(l), threads);
 }
 
 INLINE void compute(const struct layer *l, const float *x, float *y, const int64_t *lengths, int64_t count,
                     int64_t longest, float *memory, int64_t threads, bool int8) {
     const struct room room = furnish(l, longest, int8, memory);
-    for (int64_t first = 0, next, rows; first < count; first = next, x += rows * l->size, y += rows * l->size) {
+    const int64_t size = size_of(l);
+    for (int64_t first = 0, next, rows; first < count; first = next, x += rows * size, y += rows * size) {
         for (next = first + 1, rows = lengths[first]; next < count && rows + lengths[next] <= GROUP;)
             rows += lengths[next++];
         compute_group(l, x, y, lengths + first, next - first, rows, &room, threads, int8);

@@ -45,18 +45,21 @@ __attribute__((noinline)) static void multiply(const float *x, const float *pane
     switch (rows) { TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) }
 }
 
+/* A block of rows through a map. */
 struct product {
-    const float *x, *panels, *bias;
+    const struct map *map;
+    const float *bias, *x; /* the bias may be NULL */
     float *y;
-    int64_t rows, inputs, outputs;
+    int64_t rows;
 };
 
 /* All rows of a block against the panel of some column; the results of a row start at y + row * y_stride. */
 static void multiply_panel(const struct product *p, int64_t column, float *y, int64_t y_stride) {
-    const int64_t columns = p->outputs - column < PANEL ? p->outputs - column : PANEL;
+    const int64_t inputs = p->map->inputs, left = p->map->outputs - column, columns = left < PANEL ? left : PANEL;
+    const float *panel = (const float *)p->map->panels + column * inputs, *bias = p->bias ? p->bias + column : NULL;
     for (int64_t row = 0; row < p->rows; row += ROWS)
-        multiply(p->x + row * p->inputs, p->panels + column * p->inputs, p->bias ? p->bias + column : NULL, p->inputs,
-                 y + row * y_stride, y_stride, columns, p->rows - row < ROWS ? p->rows - row : ROWS);
+        multiply(p->x + row * inputs, panel, bias, inputs, y + row * y_stride, y_stride, columns,
+                 p->rows - row < ROWS ? p->rows - row : ROWS);
 }
 
 /* Some panels of a block of rows. */
@@ -64,24 +67,32 @@ static void multiply_panels(const void *job, int64_t start, int64_t stop, int64_
     const struct product *p = job;
     (void)thread;
     for (int64_t column = start * PANEL; column < stop * PANEL; column += PANEL)
-        multiply_panel(p, column, p->y + column, p->outputs);
+        multiply_panel(p, column, p->y + column, p->map->outputs);
 }
 
 static void compute(const struct product *block, int64_t threads) {
-    millpond_in_parts(multiply_panels, block, (block->outputs + PANEL - 1) / PANEL,
-                      part_size(block->rows * block->inputs * PANEL, LEAST), threads);
+    millpond_in_parts(multiply_panels, block, (block->map->outputs + PANEL - 1) / PANEL,
+                      part_size(block->rows * block->map->inputs * PANEL, LEAST), threads);
 }
 
-/* x is [rows, inputs] and y [rows, outputs], without gaps; bias holds `outputs` floats rounded up to whole panels, or is
- * NULL. */
-void millpond_linear(const float *x, const float *panels, const float *bias, float *y, int64_t rows, int64_t inputs,
-                     int64_t outputs, int64_t threads) {
+/* x is [rows, inputs] and y [rows, outputs], without gaps. scratch: millpond_linear_scratch() bytes, which are none; as
+ * all functions for floats here, this one is called like that for 8-bit integers. */
+void millpond_linear(const struct map *map, const float *x, float *y, int64_t rows, int64_t add_bias, char *scratch,
+                     int64_t threads) {
+    struct product block = {.map = map, .bias = add_bias ? map->bias : NULL};
+    (void)scratch;
     for (int64_t first = 0; first < rows; first += BLOCK) {
-        const struct product block = {.x = x + first * inputs, .panels = panels, .bias = bias, .y = y + first * outputs,
-                                      .rows = rows - first < BLOCK ? rows - first : BLOCK, .inputs = inputs,
-                                      .outputs = outputs};
+        block.x = x + first * map->inputs;
+        block.y = y + first * map->outputs;
+        block.rows = rows - first < BLOCK ? rows - first : BLOCK;
         compute(&block, threads);
     }
+}
+
+/* How many bytes of scratch millpond_linear needs. */
+int64_t millpond_linear_scratch(const struct map *map) {
+    (void)map;
+    return 0;
 }
 
 /* How many outputs a panel holds. */
@@ -89,14 +100,14 @@ int64_t millpond_linear_panel(void) { return PANEL; }
 
 /* Some panels of gates, each with the panel of what it is multiplied with, for a block of rows. */
 struct gated_product {
-    struct product both; /* outputs: of gates and, behind them, of what they are multiplied with; y: of half as many */
+    struct product both; /* of gates and, behind them, of what they are multiplied with; y is of half as many */
     enum activation activation;
 };
 
 static void multiply_gates(const void *job, int64_t start, int64_t stop, int64_t thread) {
     const struct gated_product *g = job;
     const struct product *both = &g->both;
-    const int64_t inner = both->outputs / 2;
+    const int64_t inner = both->map->outputs / 2;
     float up[BLOCK * PANEL];
     (void)thread;
     for (int64_t column = start * PANEL; column < stop * PANEL; column += PANEL) {
@@ -108,25 +119,27 @@ static void multiply_gates(const void *job, int64_t start, int64_t stop, int64_t
     }
 }
 
-/* y = (activation(x @ gate.T) * (x @ up.T)) @ down.T, block by block: what lies between does not leave the cache. x is
- * [rows, inputs], y [rows, outputs]; `panels` are of [gate, up], 2 * inner outputs, and `down` of [outputs, inner], each
- * with its bias or NULL; inner is a multiple of PANEL. scratch: millpond_gated_feed_forward_scratch() bytes. */
-void millpond_gated_feed_forward(const float *x, const float *panels, const float *bias, const float *down,
-                                 const float *down_bias, float *y, int64_t rows, int64_t inputs, int64_t inner,
-                                 int64_t outputs, int64_t activation, float *scratch, int64_t threads) {
-    struct gated_product first = {
-        .both = {.panels = panels, .bias = bias, .y = scratch, .inputs = inputs, .outputs = 2 * inner},
-        .activation = (enum activation)activation};
-    struct product second = {.x = scratch, .panels = down, .bias = down_bias, .inputs = inner, .outputs = outputs};
+/* y = (activation(x @ gate.T) * (x @ up.T)) @ down.T, with biases, that of down by `add_bias`, block by block: what lies
+ * between does not leave the cache. gate_up has the outputs of gate and behind them those of up: the inputs of down
+ * twice, which are whole panels. x is [rows, inputs of gate_up], y [rows, outputs of down]. scratch:
+ * millpond_gated_feed_forward_scratch() bytes. */
+void millpond_gated_feed_forward(const struct map *gate_up, const struct map *down, const float *x, float *y,
+                                 int64_t rows, int64_t activation, int64_t add_bias, char *scratch, int64_t threads) {
+    float *between = (float *)scratch;
+    struct gated_product first = {.both = {.map = gate_up, .bias = gate_up->bias, .y = between},
+                                  .activation = (enum activation)activation};
+    struct product second = {.map = down, .bias = add_bias ? down->bias : NULL, .x = between};
     for (int64_t row = 0; row < rows; row += BLOCK) {
-        first.both.x = x + row * inputs;
-        second.y = y + row * outputs;
+        first.both.x = x + row * gate_up->inputs;
+        second.y = y + row * down->outputs;
         first.both.rows = second.rows = rows - row < BLOCK ? rows - row : BLOCK;
-        millpond_in_parts(multiply_gates, &first, inner / PANEL, part_size(2 * first.both.rows * inputs * PANEL, LEAST),
-                          threads);
+        millpond_in_parts(multiply_gates, &first, down->inputs / PANEL,
+                          part_size(2 * first.both.rows * gate_up->inputs * PANEL, LEAST), threads);
         compute(&second, threads);
     }
 }
 
 /* How many bytes of scratch millpond_gated_feed_forward needs. */
-int64_t millpond_gated_feed_forward_scratch(int64_t inner) { return BLOCK * inner * (int64_t)sizeof(float); }
+int64_t millpond_gated_feed_forward_scratch(const struct map *gate_up) {
+    return BLOCK * gate_up->outputs / 2 * (int64_t)sizeof(float);
+}

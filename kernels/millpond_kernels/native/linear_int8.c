@@ -32,14 +32,6 @@ struct quantised {
     int32_t zero;
 };
 
-/* What the weights are beside their panels; each has `outputs` values, rounded up to whole panels. */
-struct weights {
-    const int8_t *panels;
-    const float *scales;
-    const int32_t *sums;
-    const float *bias;
-};
-
 /* q = x / scale + zero, rounded to 0 ... 255; what lies between `inputs` and `stride` becomes 0. */
 static struct quantised quantise(const float *x, int64_t inputs, uint8_t *q, int64_t stride) {
     const int64_t full = inputs - inputs % WIDTH;
@@ -70,9 +62,10 @@ static struct quantised quantise(const float *x, int64_t inputs, uint8_t *q, int
     return (struct quantised){.scale = scale + sum_of(spoilt[0]), .zero = (int32_t)zero};
 }
 
-INLINE void multiply_tile(const uint8_t *q, int64_t inputs, const struct quantised *of_rows, const struct weights *w,
-                          int64_t column, float *y, int64_t y_stride, int64_t columns, int rows) {
-    const int8_t *panel = w->panels + column * inputs;
+/* `rows` rows against one panel; `columns` of the results are wanted. */
+INLINE void multiply_tile(const uint8_t *q, int64_t inputs, const struct quantised *of_rows, const struct map *map,
+                          const float *bias, int64_t column, float *y, int64_t y_stride, int64_t columns, int rows) {
+    const int8_t *panel = (const int8_t *)map->panels + column * inputs;
     ivec sums[ROWS8][COLUMNS8];
     UNROLL for (int r = 0; r < rows; r++) UNROLL for (int c = 0; c < COLUMNS8; c++) sums[r][c] = (ivec){0};
     for (int64_t k = 0; k < inputs; k += FOUR, panel += FOUR * PANEL) {
@@ -88,21 +81,21 @@ INLINE void multiply_tile(const uint8_t *q, int64_t inputs, const struct quantis
         float *to = columns == PANEL ? y + r * y_stride : all;
         UNROLL for (int c = 0; c < COLUMNS8; c++) {
             const int64_t place = column + c * WIDTH;
-            const vec sum = __builtin_convertvector(sums[r][c] - of_rows[r].zero * load_int(w->sums + place), vec);
-            const vec result = sum * (load(w->scales + place) * of_rows[r].scale);
-            store(to + c * WIDTH, w->bias ? result + load(w->bias + place) : result);
+            const vec sum = __builtin_convertvector(sums[r][c] - of_rows[r].zero * load_int(map->sums + place), vec);
+            const vec result = sum * (load(map->scales + place) * of_rows[r].scale);
+            store(to + c * WIDTH, bias ? result + load(bias + place) : result);
         }
         if (columns < PANEL) memcpy(y + r * y_stride, all, sizeof(float) * columns);
     }
 }
 
 #define TILE(rows) \
-    case rows: multiply_tile(q, inputs, of_rows, w, column, y, y_stride, columns, rows); break;
+    case rows: multiply_tile(q, inputs, of_rows, map, bias, column, y, y_stride, columns, rows); break;
 
 /* A function of its own: the sums stay in the registers. */
 __attribute__((noinline)) static void multiply(const uint8_t *q, int64_t inputs, const struct quantised *of_rows,
-                                               const struct weights *w, int64_t column, float *y, int64_t y_stride,
-                                               int64_t columns, int64_t rows) {
+                                               const struct map *map, const float *bias, int64_t column, float *y,
+                                               int64_t y_stride, int64_t columns, int64_t rows) {
     switch (rows) {
         TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
     }
@@ -110,26 +103,27 @@ __attribute__((noinline)) static void multiply(const uint8_t *q, int64_t inputs,
 
 /* A block of rows, first quantised, then multiplied. */
 struct product {
-    const float *x;
+    const struct map *map;
+    const float *bias, *x; /* the bias may be NULL */
     uint8_t *q;
     struct quantised *of_rows;
-    const struct weights *weights;
     float *y;
-    int64_t rows, inputs, x_stride, stride, outputs, y_stride;
-    bool bend;   /* whether results go through GELU; y then has whole panels */
+    int64_t rows, x_stride, stride, y_stride;
+    bool bend;    /* whether results go through GELU; y then has whole panels */
     float *gates; /* x, where its rows are gates that have yet to be multiplied with what stands behind them; or NULL */
     enum activation activation; /* of gates */
 };
 
 static void quantise_rows(const void *job, int64_t start, int64_t stop, int64_t thread) {
     const struct product *p = job;
+    const int64_t inputs = p->map->inputs;
     (void)thread;
     for (int64_t row = start; row < stop; row++) {
         if (p->gates) {
             float *gate = p->gates + row * p->x_stride;
-            gate_row(gate, gate + p->inputs, gate, p->inputs, p->activation);
+            gate_row(gate, gate + inputs, gate, inputs, p->activation);
         }
-        p->of_rows[row] = quantise(p->x + row * p->x_stride, p->inputs, p->q + row * p->stride, p->stride);
+        p->of_rows[row] = quantise(p->x + row * p->x_stride, inputs, p->q + row * p->stride, p->stride);
     }
 }
 
@@ -140,7 +134,7 @@ static void multiply_panels(const void *job, int64_t start, int64_t stop, int64_
         for (int64_t row = 0; row < p->rows; row += ROWS8) {
             const int64_t rows = p->rows - row < ROWS8 ? p->rows - row : ROWS8;
             float *y = p->y + row * p->y_stride + column;
-            multiply(p->q + row * p->stride, p->stride, p->of_rows + row, p->weights, column, y, p->y_stride,
+            multiply(p->q + row * p->stride, p->stride, p->of_rows + row, p->map, p->bias, column, y, p->y_stride,
                      p->y_stride - column < PANEL ? p->y_stride - column : PANEL, rows);
             for (int64_t r = 0; p->bend && r < rows; r++)
                 UNROLL for (int c = 0; c < PANEL; c += WIDTH)
@@ -149,24 +143,22 @@ static void multiply_panels(const void *job, int64_t start, int64_t stop, int64_
 }
 
 static void compute(const struct product *block, int64_t threads) {
-    millpond_in_parts(quantise_rows, block, block->rows, part_size(block->inputs, LEAST_ROW), threads);
-    millpond_in_parts(multiply_panels, block, (block->outputs + PANEL - 1) / PANEL,
-                      part_size(block->rows * block->inputs * PANEL, LEAST), threads);
+    millpond_in_parts(quantise_rows, block, block->rows, part_size(block->map->inputs, LEAST_ROW), threads);
+    millpond_in_parts(multiply_panels, block, (block->map->outputs + PANEL - 1) / PANEL,
+                      part_size(block->rows * block->map->inputs * PANEL, LEAST), threads);
 }
 
-/* x is [rows, inputs] and y [rows, outputs], without gaps; bias may be NULL. scratch: millpond_linear_int8_scratch()
- * bytes. A row with a NaN or an infinity becomes NaN. */
-void millpond_linear_int8(const float *x, const int8_t *panels, const float *scales, const int32_t *sums,
-                          const float *bias, float *y, int64_t rows, int64_t inputs, int64_t outputs, uint8_t *scratch,
-                          int64_t threads) {
-    const struct weights weights = {.panels = panels, .scales = scales, .sums = sums, .bias = bias};
+/* x is [rows, inputs] and y [rows, outputs], without gaps. scratch: millpond_linear_int8_scratch() bytes. A row with a
+ * NaN or an infinity becomes NaN. */
+void millpond_linear_int8(const struct map *map, const float *x, float *y, int64_t rows, int64_t add_bias,
+                          char *scratch, int64_t threads) {
     struct quantised of_rows[BLOCK];
-    struct product block = {.q = scratch, .of_rows = of_rows, .weights = &weights, .inputs = inputs,
-                            .x_stride = inputs, .stride = whole_vectors(inputs), .outputs = outputs,
-                            .y_stride = outputs};
+    struct product block = {.map = map, .bias = add_bias ? map->bias : NULL, .q = (uint8_t *)scratch,
+                            .of_rows = of_rows, .x_stride = map->inputs, .stride = whole_vectors(map->inputs),
+                            .y_stride = map->outputs};
     for (int64_t first = 0; first < rows; first += BLOCK) {
-        block.x = x + first * inputs;
-        block.y = y + first * outputs;
+        block.x = x + first * map->inputs;
+        block.y = y + first * map->outputs;
         block.rows = rows - first < BLOCK ? rows - first : BLOCK;
         compute(&block, threads);
     }
@@ -187,57 +179,53 @@ static void compute_two(struct product *first, struct product *second, int64_t r
     }
 }
 
-/* y = GELU(x @ first.T + bias) @ second.T. x is [rows, inputs], y [rows, outputs], first [inner, inputs] and second
- * [outputs, inner], each as for millpond_linear_int8; scratch: millpond_feed_forward_int8_scratch() bytes. */
-void millpond_feed_forward_int8(const float *x, const int8_t *panels, const float *scales, const int32_t *sums,
-                                const float *bias, const int8_t *second_panels, const float *second_scales,
-                                const int32_t *second_sums, float *y, int64_t rows, int64_t inputs, int64_t inner,
-                                int64_t outputs, char *scratch, int64_t threads) {
-    const struct weights weights = {.panels = panels, .scales = scales, .sums = sums, .bias = bias};
-    const struct weights second_weights = {.panels = second_panels, .scales = second_scales, .sums = second_sums};
+/* y = GELU(x @ up.T + bias) @ down.T. x is [rows, inputs of up], y [rows, outputs of down], whose bias is left to others.
+ * scratch: millpond_feed_forward_int8_scratch() bytes. */
+void millpond_feed_forward_int8(const struct map *up, const struct map *down, const float *x, float *y, int64_t rows,
+                                char *scratch, int64_t threads) {
     float *between = (float *)scratch;
-    uint8_t *q = (uint8_t *)(between + BLOCK_OF_TWO * whole_panels(inner));
+    const int64_t inner = whole_panels(up->outputs);
+    uint8_t *q = (uint8_t *)(between + BLOCK_OF_TWO * inner);
     struct quantised of_rows[BLOCK_OF_TWO];
-    struct product first = {.x = x, .q = q, .of_rows = of_rows, .weights = &weights, .y = between, .inputs = inputs,
-                            .x_stride = inputs, .stride = whole_vectors(inputs), .outputs = inner,
-                            .y_stride = whole_panels(inner), .bend = true};
-    struct product second = {.x = between, .q = q, .of_rows = of_rows, .weights = &second_weights, .y = y,
-                             .inputs = inner, .x_stride = whole_panels(inner), .stride = whole_vectors(inner),
-                             .outputs = outputs, .y_stride = outputs};
+    struct product first = {.map = up, .bias = up->bias, .x = x, .q = q, .of_rows = of_rows, .y = between,
+                            .x_stride = up->inputs, .stride = whole_vectors(up->inputs), .y_stride = inner,
+                            .bend = true};
+    struct product second = {.map = down, .x = between, .q = q, .of_rows = of_rows, .y = y, .x_stride = inner,
+                             .stride = whole_vectors(down->inputs), .y_stride = down->outputs};
     compute_two(&first, &second, rows, threads);
 }
 
-/* y = (activation(x @ gate.T) * (x @ up.T)) @ second.T + second_bias. The first map is of [gate, up], 2 * inner outputs;
- * all else is as above; scratch: millpond_feed_forward_int8_scratch() bytes for 2 * inner. */
-void millpond_gated_feed_forward_int8(const float *x, const int8_t *panels, const float *scales, const int32_t *sums,
-                                      const float *bias, const int8_t *second_panels, const float *second_scales,
-                                      const int32_t *second_sums, const float *second_bias, float *y, int64_t rows,
-                                      int64_t inputs, int64_t inner, int64_t outputs, int64_t activation, char *scratch,
+/* y = (activation(x @ gate.T) * (x @ up.T)) @ down.T, with biases, that of down by `add_bias`. gate_up has the outputs of
+ * gate and behind them those of up: the inputs of down twice. scratch: millpond_gated_feed_forward_int8_scratch()
+ * bytes. */
+void millpond_gated_feed_forward_int8(const struct map *gate_up, const struct map *down, const float *x, float *y,
+                                      int64_t rows, int64_t activation, int64_t add_bias, char *scratch,
                                       int64_t threads) {
-    const struct weights weights = {.panels = panels, .scales = scales, .sums = sums, .bias = bias};
-    const struct weights second_weights = {.panels = second_panels, .scales = second_scales, .sums = second_sums,
-                                           .bias = second_bias};
     float *between = (float *)scratch;
-    uint8_t *q = (uint8_t *)(between + BLOCK_OF_TWO * whole_panels(2 * inner));
+    const int64_t both = gate_up->outputs;
+    uint8_t *q = (uint8_t *)(between + BLOCK_OF_TWO * whole_panels(both));
     struct quantised of_rows[BLOCK_OF_TWO];
-    struct product first = {.x = x, .q = q, .of_rows = of_rows, .weights = &weights, .y = between, .inputs = inputs,
-                            .x_stride = inputs, .stride = whole_vectors(inputs), .outputs = 2 * inner,
-                            .y_stride = 2 * inner};
-    struct product second = {.x = between, .q = q, .of_rows = of_rows, .weights = &second_weights, .y = y,
-                             .inputs = inner, .x_stride = 2 * inner, .stride = whole_vectors(inner),
-                             .outputs = outputs, .y_stride = outputs, .gates = between,
-                             .activation = (enum activation)activation};
+    struct product first = {.map = gate_up, .bias = gate_up->bias, .x = x, .q = q, .of_rows = of_rows, .y = between,
+                            .x_stride = gate_up->inputs, .stride = whole_vectors(gate_up->inputs), .y_stride = both};
+    struct product second = {.map = down, .bias = add_bias ? down->bias : NULL, .x = between, .q = q,
+                             .of_rows = of_rows, .y = y, .x_stride = both, .stride = whole_vectors(down->inputs),
+                             .y_stride = down->outputs, .gates = between, .activation = (enum activation)activation};
     compute_two(&first, &second, rows, threads);
 }
 
 /* How many bytes of scratch millpond_feed_forward_int8 needs. */
-int64_t millpond_feed_forward_int8_scratch(int64_t inputs, int64_t inner) {
-    const int64_t widest = whole_vectors(inputs > inner ? inputs : inner);
-    return BLOCK_OF_TWO * ((int64_t)sizeof(float) * whole_panels(inner) + widest);
+int64_t millpond_feed_forward_int8_scratch(const struct map *up) {
+    const int64_t widest = whole_vectors(up->inputs > up->outputs ? up->inputs : up->outputs);
+    return BLOCK_OF_TWO * ((int64_t)sizeof(float) * whole_panels(up->outputs) + widest);
+}
+
+/* How many bytes of scratch millpond_gated_feed_forward_int8 needs. */
+int64_t millpond_gated_feed_forward_int8_scratch(const struct map *gate_up) {
+    return millpond_feed_forward_int8_scratch(gate_up);
 }
 
 /* How many bytes of scratch millpond_linear_int8 needs. */
-int64_t millpond_linear_int8_scratch(int64_t inputs) { return BLOCK * whole_vectors(inputs); }
+int64_t millpond_linear_int8_scratch(const struct map *map) { return BLOCK * whole_vectors(map->inputs); }
 
 /* How many outputs a panel holds; 0 if this processor does not know the instruction. */
 int64_t millpond_linear_int8_panel(void) { return __builtin_cpu_supports("avx512vnni") ? PANEL : 0; }

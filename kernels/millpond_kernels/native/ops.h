@@ -5,8 +5,17 @@
 
 #include "vector.h"
 
-void millpond_linear(const float *x, const float *panels, const float *bias, float *y, int64_t rows, int64_t inputs,
-                     int64_t outputs, int64_t threads);
+/* A linear map. Its vectors have a value an output, rounded up to whole panels. */
+struct map {
+    const void *panels;  /* of floats, or of 8-bit integers */
+    const float *scales; /* of 8-bit integers, as the sums */
+    const int32_t *sums;
+    const float *bias; /* or NULL */
+    int64_t inputs, outputs;
+};
+
+void millpond_linear(const struct map *map, const float *x, float *y, int64_t rows, int64_t add_bias, char *scratch,
+                     int64_t threads);
 void millpond_bias_gelu(float *x, const float *bias, int64_t rows, int64_t columns, int64_t threads);
 void millpond_residual_layer_norm(float *x, const float *bias, const float *residual, const float *weight,
                                   const float *shift, float eps, int64_t rows, int64_t columns, int64_t threads);
@@ -17,15 +26,12 @@ void millpond_attention(const float *query, const float *key, const float *value
 int64_t millpond_attention_scratch(int64_t length, int64_t head_dim);
 
 #if WIDTH == 16
-void millpond_linear_int8(const float *x, const int8_t *panels, const float *scales, const int32_t *sums,
-                          const float *bias, float *y, int64_t rows, int64_t inputs, int64_t outputs, uint8_t *scratch,
-                          int64_t threads);
-int64_t millpond_linear_int8_scratch(int64_t inputs);
-void millpond_feed_forward_int8(const float *x, const int8_t *panels, const float *scales, const int32_t *sums,
-                                const float *bias, const int8_t *second_panels, const float *second_scales,
-                                const int32_t *second_sums, float *y, int64_t rows, int64_t inputs, int64_t inner,
-                                int64_t outputs, char *scratch, int64_t threads);
-int64_t millpond_feed_forward_int8_scratch(int64_t inputs, int64_t inner);
+void millpond_linear_int8(const struct map *map, const float *x, float *y, int64_t rows, int64_t add_bias,
+                          char *scratch, int64_t threads);
+int64_t millpond_linear_int8_scratch(const struct map *map);
+void millpond_feed_forward_int8(const struct map *up, const struct map *down, const float *x, float *y, int64_t rows,
+                                char *scratch, int64_t threads);
+int64_t millpond_feed_forward_int8_scratch(const struct map *up);
 void millpond_attention_int8(const float *query, const float *key, const float *value, int64_t query_stride,
                              int64_t key_stride, int64_t value_stride, int64_t sequences, int64_t length, int64_t heads,
                              int64_t kv_heads, int64_t head_dim, float scale, float *output, char *scratch,

@@ -31,3 +31,8 @@ def rows_of_floats(x: "Tensor", columns: int) -> "Tensor":
         )
         raise ValueError(message)
     return x.contiguous()
+
+
+def address(tensor: "Tensor | None") -> int | None:
+    """Where the first number lies; none of none."""
+    return None if tensor is None else tensor.data_ptr()
