@@ -154,6 +154,11 @@ def test_what_is_no_document_is_refused(http):
     assert "list length" in refused(http.post("/rerank", json={"query": "a", "documents": ["b"] * 1025}), 413)
 
 
+@pytest.mark.parametrize("query", [5, ["a"], ["a", "b"], [{"text": "a"}], [{}]])
+def test_what_is_no_query_is_refused(http, query):
+    assert "a query must be a text" in refused(http.post("/rerank", json={"query": query, "documents": ["c", "d"]}))
+
+
 # --- pooling and tokens -----------------------------------------------------------------------------------------------
 
 

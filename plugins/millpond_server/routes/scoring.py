@@ -32,9 +32,10 @@ async def score(request: ScoreRequest, llm: AsyncLLM, call: Call) -> dict[str, A
 async def rerank(request: RerankRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """The documents, those that fit the query best first."""
     given = request.documents if isinstance(request.documents, list) else [request.documents]
-    documents = [content_of(document, request.rank_fields) for document in given]
-    _check_documents(documents)
-    outputs = await scored(content_of(request.query), documents, request, llm, call)
+    query, documents = content_of(request.query), [content_of(document, request.rank_fields) for document in given]
+    _check_contents("query", [query])
+    _check_contents("documents", documents)
+    outputs = await scored(query, documents, request, llm, call)
     results: list[dict[str, Any]] = []
     for place in ranked(outputs)[: request.top_n or len(outputs)]:
         result: dict[str, Any] = {"index": place, "relevance_score": outputs[place].outputs.score}
@@ -88,15 +89,16 @@ def ranked(outputs: Sequence[ScoringRequestOutput]) -> list[int]:
     return sorted(range(len(outputs)), key=lambda place: -outputs[place].outputs.score)
 
 
-def _check_documents(documents: Sequence[Any]) -> None:
-    """Refuse documents that are neither texts nor objects.
+def _check_contents(field: str, contents: Sequence[Any]) -> None:
+    """Refuse a query, or documents, that are neither texts nor objects.
 
     Raises:
         ApiError: 400.
     """
-    if not all(isinstance(document, str | dict) for document in documents):
-        message = "a document must be a text, or an object with a `text`, an `image` or a `content` of parts"
-        raise ApiError(400, message, parameter="documents", reason="invalid")
+    if not all(isinstance(content, str | dict) for content in contents):
+        one = "a query" if field == "query" else "a document"
+        message = f"{one} must be a text, or an object with a `text`, an `image` or a `content` of parts"
+        raise ApiError(400, message, parameter=field, reason="invalid")
 
 
 def _tokens(outputs: Sequence[ScoringRequestOutput]) -> int:
