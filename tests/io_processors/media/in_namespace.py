@@ -1,4 +1,4 @@
-"""Run by test_media.py in a network namespace: what of many URLs reaches which address, as JSON on stdout."""
+"""Run by test_addresses.py in a network namespace: what of many URLs reaches which address, as JSON on stdout."""
 
 import json
 import socket

@@ -1,0 +1,37 @@
+"""Images that a URL itself holds."""
+
+import base64
+
+import pytest
+
+from millpond_io.media import Media
+
+
+def test_data_is_read(kit):
+    assert Media((), "").read("data:image/png;base64," + base64.b64encode(kit.png).decode()) == kit.png
+    with_parameters = "DATA:image/png;charset=utf-8;name=a%20pond.png;base64,"
+    assert Media((), "").read(with_parameters + base64.b64encode(kit.png).decode()) == kit.png
+    assert Media((), "").read("DATA:image/x-y+z;BASE64," + base64.b64encode(kit.png).decode()) == kit.png
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("data:image/png;base64,%%%", "no base64"),
+        ("data:image/png;base64,AAA", "no base64"),
+        ("data:image/png;base64,AA\nAA", "no base64"),
+        ("data:image/png;base64,\u00e9", "no base64"),
+        ("data:image/png,AAAA", "must begin with data:image"),
+        ("data:text/html;base64,AAAA", "must begin with data:image"),
+        ("data:;base64,AAAA", "must begin with data:image"),
+        ("data:image/png;charset=x;AAAA", "must begin with data:image"),
+        ("data:image/png;base64;charset=x,AAAA", "must begin with data:image"),
+    ],
+)
+def test_data_that_is_none_is_refused(url, said, kit):
+    kit.refused(Media((), "").read, url, said)
+
+
+def test_data_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch, kit):
+    monkeypatch.setattr(base64, "b64decode", lambda *_, **__: pytest.fail("it was decoded"))
+    kit.refused(Media((), "").read, "data:image/png;base64," + "A" * 12_000_000, "and may be 8388608")
