@@ -1,0 +1,121 @@
+"""Long prompts: megabytes are cut at the price of what is kept, and a limit that does not fit is refused."""
+
+import pytest
+
+from millpond import InvalidInputError, PoolingParams
+from millpond.testing.checkpoints import vocabulary
+
+MANY, MEGABYTES = 300_000, 10_000_000
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the cat was on the hill " * (MEGABYTES // 24),
+        "é" * MANY,
+        " " * MANY + "the cat" + " " * MANY,
+        "é" * 100_000 + " the cat " * 10_000,
+    ],
+    ids=["words", "one word", "space", "mixed"],
+)
+def test_megabytes_are_cut_as_if_all_of_them_had_been_tokenised(tiny_bert, text, side):
+    """And at the price of what is kept: a text of any size must not stop a server for minutes."""
+    params = PoolingParams(truncate_prompt_tokens=-1, truncation_side=side)
+    (output,) = tiny_bert.embed(text, pooling_params=params, use_tqdm=False)
+    words = text.split()
+    ids = vocabulary()
+    whole = [piece for word in (words[:80] if side == "right" else words[-80:]) for piece in pieces(word, ids)]
+    kept = whole[:62] if side == "right" else whole[-62:]
+    assert output.prompt_token_ids == [ids["[CLS]"], *kept, ids["[SEP]"]]
+
+
+def pieces(word, ids):
+    """The ids of a word of the tiny tokenizer: those used here are in its vocabulary, or no word of it at all."""
+    return [ids.get(word, ids["[UNK]"])] if set(word) != {"é"} else [ids["[UNK]"]]
+
+
+def test_megabytes_among_short_texts(tiny_bert):
+    texts = ["the cat", "word " * (MEGABYTES // 5), "a dog"]
+    with pytest.raises(InvalidInputError, match=r"^prompt 1: This model's maximum context length"):
+        tiny_bert.embed(texts)
+    found = tiny_bert.embed(texts, truncate_prompt_tokens=10, use_tqdm=False)
+    assert [output.num_prompt_tokens for output in found] == [4, 10, 4]
+    assert [output.truncated for output in found] == [False, True, False]
+
+
+@pytest.mark.parametrize("value", [0, 1, 2])
+def test_truncation_that_leaves_nothing_is_refused(tiny_bert, value):
+    with pytest.raises(
+        InvalidInputError, match=rf"truncate_prompt_tokens={value} leaves an empty prompt: .* from 3 on"
+    ):
+        tiny_bert.embed("the cat", truncate_prompt_tokens=value)
+
+
+@pytest.mark.parametrize("longest", [1, 2])
+def test_a_limit_that_leaves_nothing_is_refused(checkpoint, load, longest):
+    llm = load(checkpoint, max_model_len=longest)
+    with pytest.raises(InvalidInputError, match="leaves an empty prompt"):
+        llm.embed("the cat", truncate_prompt_tokens=-1)
+    assert llm.embed([5] * longest)[0].num_prompt_tokens == longest
+
+
+def test_token_ids_can_be_cut_to_one(tiny_bert):
+    (output,) = tiny_bert.embed([5, 6, 7], truncate_prompt_tokens=1)
+    assert (output.prompt_token_ids, output.num_dropped_tokens) == ([5], 2)
+    with pytest.raises(InvalidInputError, match="truncate_prompt_tokens=0 leaves an empty prompt"):
+        tiny_bert.embed([5, 6, 7], truncate_prompt_tokens=0)
+
+
+def test_truncation_over_the_maximum_is_refused(tiny_bert):
+    with pytest.raises(InvalidInputError, match=r"greater than max_model_len \(65 > 64\)\. .*smaller truncation size"):
+        tiny_bert.embed("the cat", truncate_prompt_tokens=65)
+    assert tiny_bert.embed("the cat", truncate_prompt_tokens=64)[0].num_prompt_tokens == 4
+
+
+@pytest.mark.parametrize("value", [-2, "5", 2.0, True], ids=repr)
+def test_truncation_by_what_is_no_count_is_refused(tiny_bert, value):
+    with pytest.raises(InvalidInputError, match="truncate_prompt_tokens"):
+        tiny_bert.embed("the cat", truncate_prompt_tokens=value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"truncate_prompt_tokens": 4}, "one two"),
+        ({"max_length": 4}, "one two"),
+        ({"truncation": True, "max_length": 4}, "one two"),
+        ({"truncate_prompt_tokens": 4, "truncation_side": "left"}, "the sun"),
+        ({"truncation": True}, "one two in the sun"),
+        ({"truncation": False}, "one two in the sun"),
+        ({"truncation": False, "max_length": 4}, "one two in the sun"),
+        ({"max_length": None}, "one two in the sun"),
+        ({"padding": False, "add_special_tokens": True}, "one two in the sun"),
+        ({}, "one two in the sun"),
+    ],
+    ids=str,
+)
+def test_tokenization_kwargs_of_vllm(tiny_bert, settings, kept):
+    (output,) = tiny_bert.embed("one two in the sun", tokenization_kwargs=settings)
+    assert output.prompt_token_ids == tiny_bert.embed(kept)[0].prompt_token_ids
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"truncation_side": "up", "truncate_prompt_tokens": 4}, "truncation_side"),
+        ({"max_length": "x"}, "truncate_prompt"),
+    ],
+    ids=str,
+)
+def test_tokenization_kwargs_that_do_not_fit_are_refused(tiny_bert, settings, said):
+    with pytest.raises(InvalidInputError, match=said):
+        tiny_bert.embed("the cat", tokenization_kwargs=settings)
+
+
+@pytest.mark.parametrize("settings", [{"stride": 4}, {"truncation": "only_second"}], ids=str)
+def test_tokenization_kwargs_without_effect_warn(tiny_bert, settings):
+    (name,) = settings
+    with pytest.warns(UserWarning, match=f"'{name}' has no effect") as caught:
+        tiny_bert.embed("the cat", tokenization_kwargs=settings)
+    assert [warning.filename for warning in caught] == [__file__]

@@ -1,0 +1,42 @@
+"""Progress of a call: told to whoever is named, and not shown for short work."""
+
+import pytest
+import tqdm
+
+
+class Bar:
+    """What a factory of progress bars makes."""
+
+    def __init__(self, **settings):
+        self.settings = settings
+        self.done = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.settings["closed"] = True
+
+    def update(self, count):
+        self.done += count
+
+
+def test_progress_is_told_to_a_callable(tiny_bert):
+    bars = []
+    tiny_bert.embed(["a"] * 130, use_tqdm=lambda **settings: bars.append(Bar(**settings)) or bars[-1])
+    (bar,) = bars
+    assert bar.done == 130
+    assert (bar.settings["total"], bar.settings["desc"], bar.settings["closed"]) == (130, "Processed prompts", True)
+
+
+def test_a_tqdm_of_the_users_own_is_taken(tiny_bert, capsys):
+    tiny_bert.embed(["a"] * 3, use_tqdm=tqdm.tqdm)
+    seen = capsys.readouterr()
+    assert "Processed prompts: 100%" in seen.err
+    assert seen.out == ""
+
+
+@pytest.mark.parametrize("use_tqdm", [True, False])
+def test_short_work_shows_no_progress(tiny_bert, capsys, use_tqdm):
+    tiny_bert.embed(["a"] * 3, use_tqdm=use_tqdm)
+    assert capsys.readouterr() == ("", "")
