@@ -1,49 +1,76 @@
-"""The records of decoders that were made for embedding, and of GPT-2. Without torch: ``plugin.py`` yields them."""
+"""The records of decoders, for embedding and with heads that reward. Without torch: ``plugin.py`` yields them."""
 
 from collections.abc import Iterator
 
 from millpond.specs import ArchitectureSpec
+from millpond_models.records import embedder, token_classifier
 
-EMBEDDING_TASKS = ("embed", "token_embed")
+# Of many of them embedding models are made, and by converters classifiers.
+OF_LAST_TOKEN = {
+    "Llama": ("llama", "Llama (Touvron et al., 2023) and the many decoders of its form"),
+    "Mistral": ("mistral", "Mistral (Jiang et al., 2023), with a sliding window"),
+    "Qwen2": ("qwen", "Qwen2 and Qwen2.5 (Yang et al., 2024)"),
+    "Qwen3": ("qwen", "Qwen3 (Yang et al., 2025), with norms of heads"),
+    "Phi3": ("phi3", "Phi-3, Phi-3.5 and Phi-4-mini (Abdin et al., 2024)"),
+    "Gemma": ("gemma", "Gemma, the first (Gemma Team, 2024)"),
+    "Gemma2": ("gemma2", "Gemma 2 (Gemma Team, 2024), with capped scores and windows in every other layer"),
+    "InternLM2": ("internlm", "InternLM2 (Cai et al., 2024)"),
+}
+QWEN_STEP_TAG = 151651  # <extra_0>, which ends a step in prompts for Qwen2.5-Math-PRM
 
 
-def embedding_decoders() -> Iterator[ArchitectureSpec]:
-    """Decoders that pool in ways of their own."""
-    yield ArchitectureSpec(
-        name="Gemma3TextModel",
-        target="millpond_models.gemma3:Gemma3TextModel",
-        summary="the text part of Gemma 3 (Gemma Team, 2025), and EmbeddingGemma",
-        tasks=EMBEDDING_TASKS,
+def decoders() -> Iterator[ArchitectureSpec]:
+    """Decoders that were made to generate, and those that were made for embedding."""
+    for family, (module, summary) in OF_LAST_TOKEN.items():
+        yield embedder(f"{family}Model", f"{module}:{family}Model", summary, pooling="LAST")
+    yield embedder("GPT2Model", "gpt2:GPT2Model", "GPT-2 (Radford et al., 2019)", pooling="LAST", positions="absolute")
+    yield embedder(
+        "Gemma3TextModel",
+        "gemma3:Gemma3TextModel",
+        "the text part of Gemma 3 (Gemma Team, 2025), and EmbeddingGemma",
         pooling="MEAN",
     )
-    yield ArchitectureSpec(
-        name="LlamaBidirectionalModel",
-        target="millpond_models.bidirectional:LlamaBidirectionalModel",
-        summary="Llama that attends in both directions, for embeddings and, by a converter, classes",
-        tasks=EMBEDDING_TASKS,
+    yield embedder(
+        "LlamaBidirectionalModel",
+        "bidirectional:LlamaBidirectionalModel",
+        "Llama that attends in both directions, for embeddings and, by a converter, classes",
         pooling="MEAN",
         pooling_key="pooling",
     )
-    yield ArchitectureSpec(
-        name="VoyageQwen3BidirectionalEmbedModel",
-        target="millpond_models.bidirectional:VoyageQwen3BidirectionalEmbedModel",
-        summary="Qwen3 that attends in both directions, with a linear map of each token",
-        tasks=EMBEDDING_TASKS,
+    yield embedder(
+        "VoyageQwen3BidirectionalEmbedModel",
+        "bidirectional:VoyageQwen3BidirectionalEmbedModel",
+        "Qwen3 that attends in both directions, with a linear map of each token",
         pooling="MEAN",
         sized_by_labels=True,
     )
-    yield ArchitectureSpec(
-        name="GPT2Model",
-        target="millpond_models.gpt2:GPT2Model",
-        summary="GPT-2 (Radford et al., 2019)",
-        tasks=EMBEDDING_TASKS,
-        pooling="LAST",
-        positions="absolute",
-    )
-    yield ArchitectureSpec(
-        name="GritLM",
-        target="millpond_models.gritlm:GritLM",
-        summary="GritLM (Muennighoff et al., 2024): Mistral in both directions, pooled without the instruction",
-        tasks=EMBEDDING_TASKS,
+    yield embedder(
+        "GritLM",
+        "gritlm:GritLM",
+        "GritLM (Muennighoff et al., 2024): Mistral in both directions, pooled without the instruction",
         pooling="MEAN",
+    )
+
+
+def rewards() -> Iterator[ArchitectureSpec]:
+    """Decoders with a head that rewards each token, or each step of a solution."""
+    yield token_classifier(
+        "Qwen2ForRewardModel",
+        "reward:Qwen2Reward",
+        summary="Qwen2 with a reward a token, by two linear maps",
+        pooler_config={"use_activation": False},
+        num_labels=1,
+    )
+    yield token_classifier(
+        "Qwen2ForProcessRewardModel",
+        "reward:Qwen2Reward",
+        summary="Qwen2 with the probabilities of a bad and a good step",
+        pooler_config={"tok_pooling_type": "STEP", "step_tag_id": QWEN_STEP_TAG},
+        num_labels=2,
+    )
+    yield token_classifier(
+        "InternLM2ForRewardModel",
+        "internlm:InternLM2ForRewardModel",
+        summary="InternLM2 with a reward a token",
+        num_labels=1,
     )

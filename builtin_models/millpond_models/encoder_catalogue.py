@@ -1,13 +1,25 @@
-"""The records of encoders that came after BERT, each with its classifiers. Without torch: ``plugin.py`` yields them."""
+"""The records of encoders, most of which come with classifiers. Without torch: ``plugin.py`` yields them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from millpond.specs import ArchitectureSpec
+from millpond_models.records import embedder, text_classifier, token_classifier
 
-EMBEDDING_TASKS = ("embed", "token_embed")
-CLASSIFYING_TASKS = ("classify", "token_classify")
-TOKEN_TASKS = ("token_classify",)
+JINA_V3: Mapping[str, object] = {
+    "position_embedding_type": "rotary",
+    "rotary_emb_base": 20_000.0,
+    "layer_norm_eps": 1e-5,
+    "type_vocab_size": 1,
+}
+"""What config.json of transformers' JinaEmbeddingsV3 means, in the words of the published one."""
+
+JINA_V3_FOLDERS: Mapping[str, str] = {
+    "retrieval_query": "retrieval.query",
+    "retrieval_passage": "retrieval.passage",
+    "text_matching": "text-matching",
+}
+"""The names that the published files have for adapters whose folders are called otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,85 +27,136 @@ class Family:
     """An encoder that comes alone, with a classifier of texts, and with one of tokens.
 
     Attributes:
-        name: What the names of its architectures begin with.
-        module: The module of ``millpond_models`` that has a class of each name.
-        heads: That of the classifiers, where it is another.
+        names: What the names of its architectures begin with.
+        model: The class of the encoder alone.
+        heads: What the names of the classes with classifiers begin with.
         summary: What it is.
         positions: How positions are counted.
         pooling: The pooling type of texts where no file says.
         classifying: The same before the classifier of texts.
+        alone: Further fields of the encoder's own record.
+        always: Further fields of all three.
     """
 
-    name: str
-    module: str
+    names: tuple[str, ...]
+    model: str
+    heads: str
     summary: str
-    positions: str
-    heads: str | None = None
+    positions: str = "relative"
     pooling: str = "CLS"
     classifying: str = "CLS"
+    alone: Mapping[str, object] = field(default_factory=dict)
+    always: Mapping[str, object] = field(default_factory=dict)
 
 
 FAMILIES = (
     Family(
-        name="DistilBert",
-        module="distilbert",
+        names=("Bert",),
+        model="bert:BertModel",
+        heads="bert_heads:Bert",
+        summary="BERT (Devlin et al., 2018) and the many models of its form",
+        positions="absolute",
+    ),
+    Family(
+        names=("Roberta", "XLMRoberta"),
+        model="roberta:RobertaModel",
+        heads="bert_heads:Roberta",
+        summary="BERT whose positions start behind the padding id",
+        positions="absolute_after_pad",
+        alone={"adapters_key": "lora_adaptations"},
+    ),
+    Family(
+        names=("JinaEmbeddingsV3",),  # by the name of transformers; as published it is an XLMRobertaModel
+        model="roberta:RobertaModel",
+        heads="bert_heads:Roberta",
+        summary="jina-embeddings-v3 (Sturua et al., 2024): XLM-RoBERTa with rotary positions",
+        pooling="MEAN",
+        alone={"adapters_key": "lora_adaptations", "adapter_folders": JINA_V3_FOLDERS},
+        always={"defaults": JINA_V3},
+    ),
+    Family(
+        names=("Ernie",),
+        model="ernie:ErnieModel",
+        heads="ernie:Ernie",
+        summary="BERT with a vector of its task (Sun et al., 2020)",
+        positions="absolute",
+    ),
+    Family(
+        names=("DistilBert",),
+        model="distilbert:DistilBertModel",
+        heads="distilbert:DistilBert",
         summary="DistilBERT (Sanh et al., 2019), BERT of half the layers",
         positions="absolute",
     ),
     Family(
-        name="EuroBert",
-        module="eurobert",
-        summary="EuroBERT (Boizard et al., 2025), Llama's layers in both directions",
-        positions="relative",
-        pooling="MEAN",
-        classifying="MEAN",
+        names=("MPNet",),
+        model="mpnet:MPNetModel",
+        heads="mpnet:MPNet",
+        summary="MPNet (Song et al., 2020), BERT with learnt biases for distances",
+        positions="absolute_after_pad",
     ),
     Family(
-        name="DebertaV2",
-        module="deberta",
-        heads="deberta_heads",
+        names=("DebertaV2",),
+        model="deberta:DebertaV2Model",
+        heads="deberta_heads:DebertaV2",
         summary="DeBERTa, second and third version (He et al., 2021), whose attention knows distances",
         positions="absolute",
+    ),
+    Family(
+        names=("NomicBert",),
+        model="nomic:NomicBertModel",
+        heads="nomic:NomicBert",
+        summary="Nomic's BERT (Nussbaum et al., 2024), with rotary positions, gates and experts",
+        pooling="MEAN",
+    ),
+    Family(
+        names=("Gte", "GteNew", "New"),
+        model="gte:GteModel",
+        heads="gte:Gte",
+        summary="GTE (Zhang et al., 2024): BERT with rotary positions and gates",
+    ),
+    Family(
+        names=("EuroBert",),
+        model="eurobert:EuroBertModel",
+        heads="eurobert:EuroBert",
+        summary="EuroBERT (Boizard et al., 2025), Llama's layers in both directions",
+        pooling="MEAN",
+        classifying="MEAN",
     ),
 )
 
 
-def static_embeddings() -> Iterator[ArchitectureSpec]:
-    """Tables of tokens, without a model behind them."""
-    yield ArchitectureSpec(
-        name="StaticEmbedding",
-        target="millpond_models.static:StaticEmbedding",
-        summary="a row a token: StaticEmbedding of sentence-transformers, and model2vec",
-        tasks=EMBEDDING_TASKS,
+def encoders() -> Iterator[ArchitectureSpec]:
+    """Each family alone and with its classifiers; and those that come in other forms."""
+    for family in FAMILIES:
+        for name in family.names:
+            yield from _members(family, name)
+    yield embedder(
+        "ModernBertModel",
+        "modernbert:ModernBertModel",
+        "ModernBERT (Warner et al., 2024), of which most layers attend to a window",
+        pooling="CLS",
+    )
+    yield text_classifier("ModernBertForSequenceClassification", "modernbert_heads:ModernBertClassifier")
+    yield token_classifier("ModernBertForTokenClassification", "modernbert_heads:ModernBertClassifier")
+    yield embedder(
+        "JinaBertModel",
+        "jinabert:JinaBertModel",
+        "Jina's BERT (Günther et al., 2023), with linear biases for distances and gates",
+        pooling="MEAN",
+    )
+    yield text_classifier("JinaBertForSequenceClassification", "jinabert:JinaBertForSequenceClassification")
+    yield embedder(
+        "StaticEmbedding",
+        "static:StaticEmbedding",
+        "a row a token: StaticEmbedding of sentence-transformers, and model2vec",
         pooling="MEAN",
     )
 
 
-def encoder_families() -> Iterator[ArchitectureSpec]:
-    """Each family alone and with its classifiers."""
-    for family in FAMILIES:
-        target = f"millpond_models.{family.module}:{family.name}"
-        heads = f"millpond_models.{family.heads or family.module}:{family.name}"
-        yield ArchitectureSpec(
-            name=f"{family.name}Model",
-            target=f"{target}Model",
-            summary=family.summary,
-            tasks=EMBEDDING_TASKS,
-            pooling=family.pooling,
-            positions=family.positions,
-        )
-        yield ArchitectureSpec(
-            name=f"{family.name}ForSequenceClassification",
-            target=f"{heads}ForSequenceClassification",
-            summary="classes or a score of a text, or of a pair of texts",
-            tasks=CLASSIFYING_TASKS,
-            pooling=family.classifying,
-            positions=family.positions,
-        )
-        yield ArchitectureSpec(
-            name=f"{family.name}ForTokenClassification",
-            target=f"{heads}ForTokenClassification",
-            summary="classes of each token",
-            tasks=TOKEN_TASKS,
-            positions=family.positions,
-        )
+def _members(family: Family, name: str) -> Iterator[ArchitectureSpec]:
+    shared = {"positions": family.positions, **family.always}
+    yield embedder(f"{name}Model", family.model, family.summary, pooling=family.pooling, **{**shared, **family.alone})
+    texts, tokens = "ForSequenceClassification", "ForTokenClassification"
+    yield text_classifier(f"{name}{texts}", f"{family.heads}{texts}", pooling=family.classifying, **shared)
+    yield token_classifier(f"{name}{tokens}", f"{family.heads}{tokens}", **shared)

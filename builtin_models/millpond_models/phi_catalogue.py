@@ -5,8 +5,8 @@ from types import MappingProxyType
 from typing import Any
 
 from millpond.specs import ArchitectureSpec, PublishedModel
+from millpond_models.records import EMBEDDING_TASKS
 
-EMBEDDING_TASKS = ("embed", "token_embed")
 BOTH = ("text", "image")
 # config.json names the tower of Phi-3-vision, openai/clip-vit-large-patch14-336, and says nothing of its sizes.
 CLIP_LARGE_336: Mapping[str, Any] = MappingProxyType(

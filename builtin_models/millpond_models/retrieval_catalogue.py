@@ -3,10 +3,18 @@
 from collections.abc import Iterator
 
 from millpond.specs import ArchitectureSpec, PublishedModel
+from millpond_models.records import embedder
 
 
 def retrievers() -> Iterator[ArchitectureSpec]:
-    """bge-m3, and ColBERT on other encoders than BERT."""
+    """SPLADE by the name that other servers know it by, bge-m3, and ColBERT on several encoders."""
+    yield embedder(
+        "BertSpladeSparseEmbeddingModel",
+        "splade:BertSplade",
+        "SPLADE: a weight for each token of the vocabulary (Formal et al., 2021)",
+        pooling="SPLADE_MAX",
+        positions="absolute",
+    )
     yield ArchitectureSpec(
         name="BgeM3EmbeddingModel",
         target="millpond_models.bge_m3:BgeM3Model",
@@ -20,11 +28,17 @@ def retrievers() -> Iterator[ArchitectureSpec]:
         instead_of=("XLMRobertaModel",),
     )
     yield ArchitectureSpec(
+        name="HF_ColBERT",
+        target="millpond_models.colbert:ColBert",
+        summary="ColBERT: a vector of few dimensions for each token (Khattab and Zaharia, 2020)",
+        tasks=("token_embed",),
+        positions="absolute",
+    )
+    yield ArchitectureSpec(
         name="ColBERTModernBertModel",
         target="millpond_models.colbert:ColBertModernBert",
         summary="ModernBERT with a vector of few dimensions for each token",
         tasks=("token_embed",),
-        positions="relative",
     )
     yield ArchitectureSpec(
         name="ColBERTJinaRobertaModel",

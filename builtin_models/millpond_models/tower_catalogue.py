@@ -5,8 +5,8 @@ from types import MappingProxyType
 from typing import Any
 
 from millpond.specs import ArchitectureSpec, PublishedModel
+from millpond_models.records import EMBEDDING_TASKS
 
-EMBEDDING_TASKS = ("embed", "token_embed")
 BOTH = ("text", "image")
 # What transformers takes where config.json does not say: published files name what differs, and often nothing.
 CLIP_DEFAULTS: Mapping[str, Any] = MappingProxyType(
