@@ -174,12 +174,19 @@ OLD = {
         (output,) = llm.embed("Hello, my name is")
         embeds = output.outputs.embedding
         """,
+    "convert reward of a reward model": """
+        llm = LLM(model="Qwen/Qwen2.5-Math-RM-72B", runner="pooling", convert="reward")
+        (output,) = llm.reward("Hello, my name is")
+        data = output.outputs.data
+        """,
     "convert reward": """
         llm = LLM(model="intfloat/e5-small", runner="pooling", convert="reward")
         (output,) = llm.encode("Hello, my name is", pooling_task="encode")
         data = output.outputs.data
         """,
 }
+
+REWARDS = ("reward", "task reward", "convert reward of a reward model")  # one value a token
 
 
 def run(snippet, models):
@@ -216,6 +223,7 @@ def check(name, made):
         assert isinstance(made["data"], torch.Tensor)
         assert made["data"].dtype == torch.float32
         assert made["data"].isfinite().all()
+        assert made["data"].shape[-1] == (1 if name in REWARDS else 2 if "process" in name else 32)
     if "process" in name:
         assert made["data"].shape == (2, 2)
         torch.testing.assert_close(made["data"].sum(dim=-1), torch.ones(2))

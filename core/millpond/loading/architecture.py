@@ -35,6 +35,7 @@ SUFFIXES = (
 BACKBONES = ("Model", "ForCausalLM", "ForConditionalGeneration")
 GENERATING = ("ForCausalLM", "ForConditionalGeneration", "ForMaskedLM", "LMHeadModel", "ChatModel")
 AUTO, NATIVE = "auto", "native"
+REWARD = "reward"  # as vLLM's code of 2025 has it: rewards of what gives such, else the hidden states of tokens
 SYNONYMS = {"vllm": NATIVE, "millpond": NATIVE}
 # What the record of a name's own says of it holds too where another implementation computes it.
 KEPT = ("pooling", "pooler_config", "pooling_key", "num_labels", "positions")
@@ -225,6 +226,8 @@ def _for_native(
     registry: "Registry", name: str, native: "Entry[ArchitectureSpec]", wanted: _Wanted
 ) -> "Entry[ConverterSpec] | None":
     tasks, convert = native.spec.tasks, wanted.convert
+    if convert == REWARD:
+        convert = "none" if "token_classify" in tasks else "embed"
     if convert == "none" or convert in tasks:
         return None
     if convert != AUTO:
@@ -238,8 +241,8 @@ def _by_name(registry: "Registry", name: str, convert: str, pooling: str | None)
     """The converter whose pattern says most of an architecture's name; those for the pooling type asked go first."""
     if convert == "none":
         return None
-    if convert != "auto":
-        return registry.converters.get(convert)
+    if convert != AUTO:
+        return registry.converters.get("embed" if convert == REWARD else convert)
     found = [
         ((pooling in entry.spec.pooling, len(pattern)), entry)
         for entry in registry.converters.entries()

@@ -12,13 +12,15 @@ from typing import Any
 
 from millpond.config import EngineConfig, InputOptions, PoolerConfig
 from millpond.errors import InvalidInputError
+from millpond.loading.architecture import REWARD
 from millpond.loading.resolve import LoadOptions
 from millpond.loading.source import SourceOptions
 from millpond.params import validated
 
 logger = logging.getLogger(__name__)
 
-OLD_TASKS = {"embed": "embed", "classify": "classify", "score": "classify", "reward": "embed"}
+OLD_TASKS = {"embed": "embed", "classify": "classify", "score": "classify", "reward": REWARD}
+REWARDS = "leave it out, and use `LLM.reward(...)` for rewards; for hidden states use `convert='embed'`"
 WITHOUT_EFFECT = frozenset(
     {
         "block_size",
@@ -134,9 +136,8 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
     for name, value in given.items():
         if name not in DEFAULTS:
             _read_other(known, name, value)
-    if known["convert"] == "reward":
-        warnings.warn("`convert='reward'` was removed: use `convert='embed'`", DeprecationWarning, stacklevel=3)
-        known["convert"] = "embed"
+    if known["convert"] == REWARD and "task" not in known:
+        warnings.warn(f"`convert='reward'` was removed: {REWARDS}", DeprecationWarning, stacklevel=3)
     engine = {name: known[name] for name in EngineConfig.model_fields if known.get(name) is not None}
     return Arguments(
         load=LoadOptions(
@@ -221,6 +222,7 @@ def _read_old_task(given: dict[str, Any], task: object) -> None:
         raise InvalidInputError(message, parameter="task")
     given["task"] = task
     convert = OLD_TASKS[str(task)]
-    warnings.warn(f"`task` was replaced: use `convert={convert!r}`", DeprecationWarning, stacklevel=5)
+    instead = REWARDS if convert == REWARD else f"use `convert={convert!r}`"
+    warnings.warn(f"`task` was replaced: {instead}", DeprecationWarning, stacklevel=5)
     if given["convert"] == "auto":
         given["convert"] = convert

@@ -81,7 +81,8 @@ def test_the_models_own_name_may_be_that_of_its_tokenizer(checkpoint, load, expe
     ("old", "said"),
     [
         ({"task": "embed"}, r"`task` was replaced: use `convert='embed'`"),
-        ({"task": "reward"}, r"`task` was replaced: use `convert='embed'`"),
+        ({"task": "reward"}, r"`task` was replaced: leave it out.*for hidden states use `convert='embed'`"),
+        ({"convert": "reward"}, r"`convert='reward'` was removed: leave it out.*use `LLM.reward\(...\)`"),
         (
             {"override_pooler_config": {"pooling_type": "CLS"}},
             "`override_pooler_config` was renamed: use `pooler_config`",
