@@ -7,12 +7,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
-from millpond.nn import Attention, Linear, PackedBatch, PoolingModel
+from millpond.nn import PackedBatch, PoolingModel
 from millpond.nn.placement import Placement
-from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.embeddings import Table
 from millpond_models.layers.norm import LayerNorm
+from millpond_models.layers.pre_norm import FusedAttention, PlainFeedForward, PreNormLayer, checked_heads
 
 TRANSPOSED = re.compile(r"(?:.*\.)?h\.\d+\.(?:attn|mlp)\.(?:c_attn|c_proj|c_fc)\.weight")
 
@@ -41,7 +40,7 @@ class GPT2Model(PoolingModel):
         size, eps = config.n_embd, float(config.get("layer_norm_epsilon", 1e-5))
         self.embeddings = Table(config.vocab_size, size)
         self.positions = Table(config.n_positions, size)
-        self.layers = nn.ModuleList(GPT2Layer(ctx, layer, size=size, eps=eps) for layer in range(config.n_layer))
+        self.layers = nn.ModuleList(build_layer(ctx, layer, eps=eps) for layer in range(config.n_layer))
         self.norm = LayerNorm(size, eps)
 
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -63,59 +62,22 @@ def turned(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]
         yield name, tensor.t() if tensor.ndim == 2 and TRANSPOSED.fullmatch(name) else tensor  # noqa: PLR2004
 
 
-class GPT2Layer(nn.Module):
-    """``x = x + attention(norm(x)); x = x + feed_forward(norm(x))``."""
-
-    def __init__(self, ctx: Context, layer: int, *, size: int, eps: float) -> None:
-        super().__init__()
-        self.attention_norm = LayerNorm(size, eps)
-        self.attention = CausalAttention(ctx, layer, size=size)
-        self.feed_forward_norm = LayerNorm(size, eps)
-        self.feed_forward = CausalFeedForward(ctx, size=size)
-
-    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size]."""
-        x = x + self.attention(self.attention_norm(x), batch)
-        added: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
-        return added
-
-
-class CausalAttention(nn.Module):
-    """Attention to a token itself and what stands before it, with one fused map for query, key and value."""
-
-    def __init__(self, ctx: Context, layer: int, *, size: int) -> None:
-        super().__init__()
-        config = ctx.config
-        heads = config.n_head
-        if heads < 1 or size % heads:
-            message = f"config.json: n_embd {size} cannot be shared among n_head {heads}"
-            raise CheckpointError(message)
-        scale = (size // heads) ** -0.5 if config.get("scale_attn_weights", True) else 1.0
-        if config.get("scale_attn_by_inverse_layer_idx", False):
-            scale /= layer + 1
-        self.num_heads = heads
-        self.qkv = Linear(ctx, size, size, size, size)
-        self.attention = Attention(ctx, head_dim=size // heads, causal=True, scale=scale)
-        self.output = Linear(ctx, size, size)
-
-    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size]."""
-        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
-        attended: Tensor = self.output(self.attention(query, key, value, batch))
-        return attended
-
-
-class CausalFeedForward(nn.Module):
-    """``down(activation(up(x)))``, with GELU's approximation unless config.json says otherwise."""
-
-    def __init__(self, ctx: Context, *, size: int) -> None:
-        super().__init__()
-        inner = ctx.config.get("n_inner") or 4 * size
-        self.up = Linear(ctx, size, inner)
-        self.down = Linear(ctx, inner, size)
-        self.activation = hidden_activation(ctx, ctx.config.get("activation_function", "gelu_new"))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size]."""
-        result: Tensor = self.down(self.activation(self.up(x)))
-        return result
+def build_layer(ctx: Context, layer: int, *, eps: float) -> PreNormLayer:
+    """A layer; products of queries and keys may be scaled by its number."""
+    config = ctx.config
+    size = config.n_embd
+    heads = checked_heads(size, config.n_head, keys=("n_embd", "n_head"))
+    scale = (size // heads) ** -0.5 if config.get("scale_attn_weights", True) else 1.0
+    if config.get("scale_attn_by_inverse_layer_idx", False):
+        scale /= layer + 1
+    return PreNormLayer(
+        size=size,
+        eps=eps,
+        attention=FusedAttention(ctx, size=size, heads=heads, causal=True, scale=scale),
+        feed_forward=PlainFeedForward(
+            ctx,
+            size=size,
+            inner_size=config.get("n_inner") or 4 * size,
+            activation=config.get("activation_function", "gelu_new"),
+        ),
+    )

@@ -18,7 +18,7 @@ from millpond.errors import CheckpointError
 from millpond.nn import Linear, PackedBatch
 from millpond.nn.placement import Placement
 from millpond_models.layers.norm import LayerNorm
-from millpond_models.layers.pre_norm import TowerFeedForward, checked_heads
+from millpond_models.layers.pre_norm import checked_heads, tower_feed_forward
 from millpond_models.towers import (
     Grid,
     ImageTower,
@@ -158,7 +158,7 @@ class ProbeHead(nn.Module):
         self.keys = Linear(ctx, size, size, size)
         self.output = Linear(ctx, size, size)
         self.norm = LayerNorm(size, eps)
-        self.feed_forward = TowerFeedForward(ctx)
+        self.feed_forward = tower_feed_forward(ctx)
 
     def forward(self, x: Tensor, patches: PackedBatch) -> Tensor:
         """The patches of all images [num_patches, size] -> [num_images, size]."""

@@ -18,7 +18,7 @@ from millpond.nn import Linear, PackedBatch, PoolingModel
 from millpond.nn.placement import Placement
 from millpond_models.layers.embeddings import Table
 from millpond_models.layers.norm import LayerNorm
-from millpond_models.layers.pre_norm import PreNormLayer
+from millpond_models.layers.pre_norm import tower_layer
 
 PIXELS, GRID = "pixels", "grid"
 LAYER = r"(text|vision)_model\.encoder\.layers\.(\d+)\."
@@ -87,7 +87,7 @@ class TextTower(nn.Module):
         config = ctx.config
         self.words = Table(config.vocab_size, config.hidden_size)
         self.positions = Table(config.max_position_embeddings, config.hidden_size)
-        self.layers = nn.ModuleList(PreNormLayer(ctx, causal=causal) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(tower_layer(ctx, causal=causal) for _ in range(config.num_hidden_layers))
         self.norm = LayerNorm(config.hidden_size, float(config.layer_norm_eps))
 
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -114,7 +114,7 @@ class ImageTower(nn.Module):
         self.side = side
         self.patches = Linear(ctx, config.patch_size**2 * config.num_channels, size, bias=bias)
         self.positions = Table(num_positions, size)
-        self.layers = nn.ModuleList(PreNormLayer(ctx, causal=False) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(tower_layer(ctx, causal=False) for _ in range(config.num_hidden_layers))
         self.norm = LayerNorm(size, float(config.layer_norm_eps))
 
     def read(self, batch: PackedBatch) -> Tensor:

@@ -1,4 +1,4 @@
-"""The pre-norm layer of towers of text and images: attention, then feed-forward, each added to its input."""
+"""The pre-norm layer of GPT-2 and of towers: attention, then feed-forward, each added to its input."""
 
 from torch import Tensor, nn
 
@@ -10,20 +10,14 @@ from millpond_models.layers.norm import LayerNorm
 
 
 class PreNormLayer(nn.Module):
-    """``x = x + attention(norm(x)); x = x + feed_forward(norm(x))``, of the sizes in the context's config.
+    """``x = x + attention(norm(x)); x = x + feed_forward(norm(x))``."""
 
-    Args:
-        ctx: The context of the tower.
-        causal: Whether a token attends only to itself and what stands before it.
-    """
-
-    def __init__(self, ctx: Context, *, causal: bool) -> None:
+    def __init__(self, *, size: int, eps: float, attention: "FusedAttention", feed_forward: "PlainFeedForward") -> None:
         super().__init__()
-        size, eps = ctx.config.hidden_size, float(ctx.config.layer_norm_eps)
         self.attention_norm = LayerNorm(size, eps)
-        self.attention = TowerAttention(ctx, causal=causal)
+        self.attention = attention
         self.feed_forward_norm = LayerNorm(size, eps)
-        self.feed_forward = TowerFeedForward(ctx)
+        self.feed_forward = feed_forward
 
     def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""
@@ -32,15 +26,22 @@ class PreNormLayer(nn.Module):
         return added
 
 
-class TowerAttention(nn.Module):
-    """Attention of a sequence to itself, with one fused map for query, key and value."""
+class FusedAttention(nn.Module):
+    """Attention of a sequence to itself, with one fused map for query, key and value.
 
-    def __init__(self, ctx: Context, *, causal: bool) -> None:
+    Args:
+        ctx: The model's context.
+        size: The dimensions of hidden states.
+        heads: The heads that share them; see ``checked_heads``.
+        causal: Whether a token attends only to itself and what stands before it.
+        scale: What products are multiplied by; None for one over the square root of a head's dimensions.
+    """
+
+    def __init__(self, ctx: Context, *, size: int, heads: int, causal: bool, scale: float | None = None) -> None:
         super().__init__()
-        size, heads = ctx.config.hidden_size, ctx.config.num_attention_heads
-        self.num_heads = checked_heads(size, heads)
+        self.num_heads = heads
         self.qkv = Linear(ctx, size, size, size, size)
-        self.attention = Attention(ctx, head_dim=size // heads, causal=causal)
+        self.attention = Attention(ctx, head_dim=size // heads, causal=causal, scale=scale)
         self.output = Linear(ctx, size, size)
 
     def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
@@ -50,15 +51,14 @@ class TowerAttention(nn.Module):
         return attended
 
 
-class TowerFeedForward(nn.Module):
+class PlainFeedForward(nn.Module):
     """``down(activation(up(x)))``."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, *, size: int, inner_size: int, activation: str) -> None:
         super().__init__()
-        size, inner = ctx.config.hidden_size, ctx.config.intermediate_size
-        self.up = Linear(ctx, size, inner)
-        self.down = Linear(ctx, inner, size)
-        self.activation = hidden_activation(ctx, ctx.config.hidden_act)
+        self.up = Linear(ctx, size, inner_size)
+        self.down = Linear(ctx, inner_size, size)
+        self.activation = hidden_activation(ctx, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""
@@ -66,13 +66,39 @@ class TowerFeedForward(nn.Module):
         return result
 
 
-def checked_heads(size: int, heads: int) -> int:
+def tower_layer(ctx: Context, *, causal: bool) -> PreNormLayer:
+    """A layer of the sizes in the config of a tower's context."""
+    size = ctx.config.hidden_size
+    return PreNormLayer(
+        size=size,
+        eps=float(ctx.config.layer_norm_eps),
+        attention=FusedAttention(
+            ctx, size=size, heads=checked_heads(size, ctx.config.num_attention_heads), causal=causal
+        ),
+        feed_forward=tower_feed_forward(ctx),
+    )
+
+
+def tower_feed_forward(ctx: Context) -> PlainFeedForward:
+    """Its feed-forward half."""
+    config = ctx.config
+    return PlainFeedForward(
+        ctx, size=config.hidden_size, inner_size=config.intermediate_size, activation=config.hidden_act
+    )
+
+
+def checked_heads(size: int, heads: int, *, keys: tuple[str, str] = ("hidden_size", "num_attention_heads")) -> int:
     """The number of heads.
+
+    Args:
+        size: The dimensions of hidden states.
+        heads: What is to share them.
+        keys: What config.json calls the two.
 
     Raises:
         CheckpointError: If hidden states cannot be shared among them.
     """
     if heads < 1 or size % heads:
-        message = f"config.json: hidden_size {size} cannot be shared among num_attention_heads {heads}"
+        message = f"config.json: {keys[0]} {size} cannot be shared among {keys[1]} {heads}"
         raise CheckpointError(message)
     return heads
