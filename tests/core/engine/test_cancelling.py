@@ -4,7 +4,7 @@ import pytest
 
 from millpond.errors import EngineClosedError, RequestCancelledError
 
-POISON, WORSE = 666, 777
+POISON = 666
 
 
 def test_cancelled_before_its_batch_is_dropped_without_a_batch(kit, model, make_engine, gate):

@@ -8,7 +8,7 @@ import torch
 from millpond.engine.budget import SMALLEST_BUDGET, SOON
 from millpond.errors import InsufficientMemoryError
 
-POISON, WORSE = 666, 777
+POISON = 666
 
 
 def out_of_memory(kind):

@@ -8,7 +8,7 @@ from millpond.config import EngineConfig
 from millpond.engine.engine import LONG_ENOUGH, Engine
 from millpond.engine.runner import Outcome
 
-POISON, WORSE = 666, 777
+POISON = 666
 
 
 def here(model):

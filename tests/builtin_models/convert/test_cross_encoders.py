@@ -1,0 +1,89 @@
+"""The modules of a CrossEncoder of sentence-transformers: Dense ones, or a LogitScore, are the classifier."""
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+
+from millpond import CheckpointError
+from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_sentence_transformers
+
+WORDS = vocabulary("decoder")
+NO, YES = WORDS["no"], WORDS["good"]
+SHORT = (1, 9, 40)
+TOLERANCE = 1e-5  # of the largest value, where that is above 1
+
+
+@pytest.fixture(scope="session")
+def cross_encoder():
+    """Save a CrossEncoder of sentence-transformers: Transformer, Pooling, Dense modules."""
+    base = importlib.import_module("sentence_transformers.base.modules")
+    modules = importlib.import_module("sentence_transformers.sentence_transformer.modules")
+    cross_encoder = importlib.import_module("sentence_transformers").CrossEncoder
+
+    def save(source, folder, *, pooling="mean", labels=1, hidden=None):
+        torch.manual_seed(6)
+        chain = [base.Transformer(str(source)), modules.Pooling(32, pooling_mode=pooling)]
+        if hidden is not None:
+            chain.append(base.Dense(32, hidden, activation_function=torch.nn.Tanh()))
+        last = torch.nn.Identity()
+        chain.append(base.Dense(hidden or 32, labels, activation_function=last, module_output_name="scores"))
+        model = cross_encoder(modules=chain)
+        model.save_pretrained(str(folder))
+        return model
+
+    return save
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("BertModel", {"pooling": "mean"}), ("BertModel", {"pooling": "cls", "labels": 3, "hidden": 8})],
+    ids=str,
+)
+def test_a_chain_of_a_cross_encoder_equals_sentence_transformers(tmp_path, load, cross_encoder, name, kind, kit):
+    theirs = cross_encoder(tiny(name, tmp_path / "source"), tmp_path / "saved", **kind)
+    llm = load(tmp_path / "saved")
+    assert llm.model_config.num_labels == kind.get("labels", 1)
+    prompts = kit.prompts_of(SHORT)
+    with torch.inference_mode():
+        expected = [
+            theirs({"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids))})["scores"][0].numpy()
+            for ids in prompts
+        ]
+    assert kit.worst(kit.found(llm, prompts, "classify"), expected) <= TOLERANCE
+    if "labels" not in kind:
+        pairs = [("the cat", "a dog"), ("a bird", "the old mill by the pond")]
+        scores = [out.outputs.score for out in llm.score(*map(list, zip(*pairs, strict=True)), use_tqdm=False)]
+        assert np.abs(np.array(scores) - theirs.predict(pairs)).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("false", [NO, None])
+@pytest.mark.parametrize("name", ["Qwen3ForCausalLM", "LlamaForCausalLM"])
+def test_a_logit_score_of_a_cross_encoder_equals_sentence_transformers(tmp_path, load, name, false, kit):
+    base = importlib.import_module("sentence_transformers.base.modules")
+    score = importlib.import_module("sentence_transformers.cross_encoder.modules").LogitScore
+    source = base.Transformer(str(tiny(name, tmp_path / "source")), transformer_task="text-generation")
+    chain = [source, score(true_token_id=YES, false_token_id=false)]
+    theirs = importlib.import_module("sentence_transformers").CrossEncoder(modules=chain)
+    theirs.save_pretrained(str(tmp_path / "saved"))
+    prompts = kit.prompts_of(SHORT)
+    with torch.inference_mode():
+        expected = [
+            theirs({"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids))})["scores"][0].numpy()
+            for ids in prompts
+        ]
+    llm = load(tmp_path / "saved")
+    assert llm.model_config.num_labels == 1
+    assert kit.worst(kit.found(llm, prompts, "classify"), expected) <= TOLERANCE
+    assert (
+        kit.worst(kit.found(llm, prompts, "classify", None), [1 / (1 + np.exp(-score)) for score in expected])
+        <= TOLERANCE
+    )
+
+
+def test_dense_modules_of_an_embedding_model_are_no_classifier(tmp_path, load):
+    folder = tiny("BertModel", tmp_path)
+    write_sentence_transformers(folder, dense=[DenseLayer(in_features=32, out_features=8)])
+    with pytest.raises(CheckpointError, match=r"score\.weight"):
+        load(folder, convert="classify")

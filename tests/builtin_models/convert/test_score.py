@@ -1,0 +1,114 @@
+"""Models with a linear map named ``score`` as classifiers, of wholes and of tokens."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from millpond import CheckpointError
+from millpond.nn import Linear
+from millpond.testing.checkpoints import tiny
+from millpond.testing.comparisons import rewrite
+
+LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
+SHORT = (1, 9, 40)
+TOLERANCE = 1e-5  # of the largest value, where that is above 1
+
+
+@pytest.mark.parametrize("head", ["SequenceClassification", "TokenClassification"])
+@pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen2", "Qwen3", "Gemma", "Gemma2"])
+def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, logits, family, head, kit):
+    folder = tiny(f"{family}For{head}", tmp_path, num_labels=3)
+    assert ("score.bias" in load_file(folder / "model.safetensors")) is (head == "TokenClassification")
+    llm = load(folder)
+    assert set(llm.model_config.tasks) == {"classify", "token_classify"}
+    task = "classify" if head == "SequenceClassification" else "token_classify"
+    prompts = kit.prompts_of(LENGTHS)
+    expected = logits(folder, prompts)
+    together = kit.found(llm, prompts, task)
+    assert kit.worst(together, expected) <= TOLERANCE
+    assert kit.worst([kit.found(llm, prompt, task)[0] for prompt in prompts], together) <= TOLERANCE
+    assert kit.worst(kit.found(llm, prompts, task, None), list(map(kit.softmax, expected))) <= TOLERANCE
+
+
+def test_classify_pools_the_last_token_unless_somebody_says_otherwise(tmp_path, load, kit):
+    folder = tiny("Qwen2ForSequenceClassification", tmp_path, num_labels=3)
+    prompts = kit.prompts_of(SHORT)
+    llm = load(folder)
+    tokens = kit.found(llm, prompts, "token_classify")
+    assert kit.worst(kit.found(llm, prompts, "classify"), [rows[-1] for rows in tokens]) <= TOLERANCE
+    mean = load(folder, pooler_config={"pooling_type": "MEAN"})
+    assert kit.worst(kit.found(mean, prompts, "classify"), [rows.mean(0) for rows in tokens]) <= TOLERANCE
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_16_bit_checkpoint_in_float32_equals_transformers(tmp_path, load, logits, dtype, kit):
+    folder = tiny("Qwen3ForSequenceClassification", tmp_path, num_labels=3, dtype=dtype)
+    prompts = kit.prompts_of((1, 20, 64))
+    assert (
+        kit.worst(kit.found(load(folder, dtype="float32"), prompts, "classify"), logits(folder, prompts)) <= TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("settings", [{"dtype": "bfloat16"}, {"quantization": "int8"}], ids=str)
+def test_the_head_stays_in_float32(tmp_path, settings, kit):
+    folder = tiny("Qwen2ForSequenceClassification", tmp_path, num_labels=3)
+    head = kit.model_of(folder, **settings).classifier
+    assert isinstance(head, Linear)
+    assert head.dtype == torch.float32
+    rows = torch.randn(5, 32, generator=torch.Generator().manual_seed(2))
+    expected = rows @ load_file(folder / "model.safetensors")["score.weight"].T
+    with torch.inference_mode():
+        assert float((head(rows) - expected).abs().max()) <= TOLERANCE
+
+
+def test_int8_is_near(tmp_path, load, logits, kit):
+    folder = tiny("Qwen2ForSequenceClassification", tmp_path, num_labels=3, hidden_size=64, intermediate_size=128)
+    prompts = kit.prompts_of((3, 20, 64))
+    llm = load(folder, quantization="int8")
+    assert 0 < kit.worst(kit.found(llm, prompts, "classify"), logits(folder, prompts)) <= 0.1
+
+
+def test_deterministic_results_do_not_depend_on_mates(tmp_path, load, kit):
+    llm = load(tiny("Qwen3ForSequenceClassification", tmp_path, num_labels=3), deterministic=True)
+    prompts = kit.prompts_of(LENGTHS)
+    alone = [kit.found(llm, prompt, "classify")[0] for prompt in prompts]
+    for order in (slice(None), slice(None, None, -1), slice(3, 9)):
+        together = kit.found(llm, prompts[order], "classify")
+        assert all(np.array_equal(one, other) for one, other in zip(together, alone[order], strict=True))
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_names_may_have_no_prefix(tmp_path, load, prefix, kit):
+    folder = tiny("Qwen2ForSequenceClassification", tmp_path, num_labels=3)
+    prompts = kit.prompts_of(SHORT)
+    before = kit.found(load(folder), prompts, "classify")
+    rewrite(folder, lambda tensors: {f"{prefix}{name.removeprefix('model.')}": t for name, t in tensors.items()})
+    assert kit.worst(kit.found(load(folder), prompts, "classify"), before) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("BertModel", {"convert": "classify"}),
+        ("Qwen2Model", {"convert": "classify"}),
+        ("Qwen2ForCausalLM", {"hf_overrides": {"architectures": ["Qwen2ForSequenceClassification"]}}),
+    ],
+)
+def test_a_checkpoint_without_a_head_is_no_classifier(tmp_path, load, name, settings):
+    with pytest.raises(CheckpointError, match=r"has none: missing \(1\): score\.weight \[2, 32\]"):
+        load(tiny(name, tmp_path), **settings)
+
+
+def test_a_head_of_another_width_than_config_json_says_is_refused(tmp_path, load):
+    folder = tiny("Qwen2ForSequenceClassification", tmp_path, num_labels=3)
+    with pytest.raises(CheckpointError, match=r"'score\.weight' has the shape \[3, 32\], where .* \[4, 32\]"):
+        load(folder, hf_overrides={"num_labels": 4})
+
+
+def test_a_token_classifier_classifies_wholes_on_request(tmp_path, load, kit):
+    llm = load(tiny("BertForTokenClassification", tmp_path, num_labels=3), convert="classify")
+    assert set(llm.model_config.tasks) == {"classify", "token_classify"}
+    prompts = kit.prompts_of(SHORT)
+    last = [rows[-1] for rows in kit.found(llm, prompts, "token_classify")]
+    assert kit.worst(kit.found(llm, prompts, "classify"), last) <= TOLERANCE
