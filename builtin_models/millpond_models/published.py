@@ -20,6 +20,12 @@ MXBAI_RERANK_V2: Mapping[str, object] = {
     "method": "from_2_way_softmax",
 }
 
+BGE_RERANKER_GEMMA: Mapping[str, object] = {
+    "architectures": ["GemmaForSequenceClassification"],
+    "classifier_from_token": ["Yes"],
+    "method": "no_post_processing",
+}
+
 
 def published(architecture: str) -> tuple[PublishedModel, ...]:
     """The published models that the architecture of that name serves."""
@@ -99,7 +105,9 @@ PUBLISHED: Mapping[str, tuple[PublishedModel, ...]] = {
         *_named("bd2lcco/Qwen3-0.6B-finetuned", architecture="Qwen3ForTokenClassification"),
     ),
     "VoyageQwen3BidirectionalEmbedModel": _named("voyageai/voyage-4-nano"),
-    "GemmaModel": _named("BAAI/bge-reranker-v2-gemma", architecture="GemmaForCausalLM"),
+    "GemmaModel": (
+        PublishedModel(name="BAAI/bge-reranker-v2-gemma", config=BGE_RERANKER_GEMMA, named="GemmaForCausalLM"),
+    ),
     "Gemma2Model": _named("BAAI/bge-multilingual-gemma2"),
     "Gemma3TextModel": (_cut("google/embeddinggemma*", 768, 512, 256, 128),),
     "GPT2Model": _named("nie3e/sentiment-polish-gpt2-small", architecture="GPT2ForSequenceClassification"),

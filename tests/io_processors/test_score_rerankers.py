@@ -183,13 +183,16 @@ def test_mxbai_rerank_v2_reads_pieces(tmp_path):
     assert tokenizer.decode(bare.prompt_token_ids).count("instruction:") == 0
 
 
-def test_bge_reranker_gemma_is_known_by_its_score(tmp_path):
-    folder = reranker(tmp_path / "model", "GemmaForCausalLM", bos=True)
-    overrides = {
-        "architectures": ["GemmaForSequenceClassification"],
-        "classifier_from_token": ["Yes"],
-        "method": "no_post_processing",
-    }
+SCORED_BY_YES = {
+    "architectures": ["GemmaForSequenceClassification"],
+    "classifier_from_token": ["Yes"],
+    "method": "no_post_processing",
+}
+
+
+@pytest.mark.parametrize(("name", "overrides"), [("model", SCORED_BY_YES), ("bge-reranker-v2-gemma", None)])
+def test_bge_reranker_gemma_is_known_by_its_score_and_by_its_name(tmp_path, name, overrides):
+    folder = reranker(tmp_path / name, "GemmaForCausalLM", bos=True)
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     ask = (
         "Given a query A and a passage B, determine whether the passage contains an answer to the query by providing a "
