@@ -6,7 +6,6 @@ from typing import ClassVar
 from torch import nn
 
 from millpond.context import Context
-from millpond.nn import Linear
 from millpond_models.classifier import Classifier
 from millpond_models.deberta import DebertaV2Model
 from millpond_models.layers.activations import hidden_activation
@@ -38,7 +37,3 @@ class DebertaV2ForSequenceClassification(Classifier, DebertaV2Model):
 
 class DebertaV2ForTokenClassification(Classifier, DebertaV2Model):
     """DeBERTa with a linear classifier of each token."""
-
-    def build_classifier(self, ctx: Context) -> nn.Module:
-        """One linear map."""
-        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels)

@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.nn import Linear
 from millpond_models.bert import BertModel
 from millpond_models.classifier import Classifier
 from millpond_models.layers.heads import DenseHead
@@ -69,10 +68,6 @@ class DistilBertForSequenceClassification(Classifier, DistilBertModel):
 
 class DistilBertForTokenClassification(Classifier, DistilBertModel):
     """DistilBERT with a linear classifier of each token."""
-
-    def build_classifier(self, ctx: Context) -> nn.Module:
-        """One linear map."""
-        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels)
 
 
 def as_bert(config: CheckpointConfig) -> CheckpointConfig:

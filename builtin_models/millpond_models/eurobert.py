@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from millpond.context import Context
 from millpond.loading.classification import LATE, stated_pooling
-from millpond.nn import Linear
 from millpond_models.bidirectional import LlamaBidirectionalModel
 from millpond_models.classifier import Classifier
 from millpond_models.layers.heads import DenseHead, Late
@@ -47,7 +46,3 @@ class EuroBertForSequenceClassification(Classifier, EuroBertModel):
 
 class EuroBertForTokenClassification(Classifier, EuroBertModel):
     """EuroBERT with a linear classifier of each token."""
-
-    def build_classifier(self, ctx: Context) -> nn.Module:
-        """One linear map."""
-        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels)

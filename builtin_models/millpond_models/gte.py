@@ -1,21 +1,19 @@
 """GteModel and GteNewModel: BERT with rotary positions and gates (Zhang et al., 2024, arXiv 2407.19669)."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from millpond.context import Context
 from millpond.errors import CheckpointError
-from millpond.nn import Linear
 from millpond.nn.placement import Placement
 from millpond_models.bert import BertModel, check_positions
-from millpond_models.bert_heads import tanh_head
-from millpond_models.classifier import Classifier
+from millpond_models.classifier import Classifier, TanhClassifier
 from millpond_models.layers.encoder import ExpandsAndContracts
-from millpond_models.layers.gated_encoder import GatedEncoderFeedForward
+from millpond_models.layers.gated_encoder import GatedEncoderFeedForward, apart
 from millpond_models.layers.rotary import Rotary
 from millpond_models.rotary_bert import head_dim_of, rotary_of
 from millpond_models.transformers_names import TRANSFORMERS_NAMES
@@ -77,10 +75,10 @@ class GteModel(BertModel):
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
         """Give the parameters their values."""
-        return super().load_weights(apart(weights))
+        return super().load_weights(apart(weights, UP_GATE))
 
 
-class GteForSequenceClassification(Classifier, GteModel):
+class GteForSequenceClassification(TanhClassifier, GteModel):
     """GTE, then the pooler of its training, ``tanh(dense(x))``, then a linear classifier."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -90,27 +88,8 @@ class GteForSequenceClassification(Classifier, GteModel):
     )
     ignored_weights: ClassVar[Sequence[str]] = (r"lm_head\..*",)
 
-    def build_classifier(self, ctx: Context) -> nn.Module:
-        """The pooler of the training and the classifier as one head."""
-        return tanh_head(ctx)
-
 
 class GteForTokenClassification(Classifier, GteModel):
     """GTE with a linear classifier of each token."""
 
     ignored_weights: ClassVar[Sequence[str]] = (r"pooler\..*", r"lm_head\..*")
-
-    def build_classifier(self, ctx: Context) -> nn.Module:
-        """One linear map."""
-        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels)
-
-
-def apart(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a checkpoint, those that hold the rows of ``up`` and, behind them, of ``gate`` as two."""
-    for name, tensor in weights:
-        match = UP_GATE.fullmatch(name)
-        if match is None:
-            yield name, tensor
-            continue
-        for part, own in zip(("up", "gate"), tensor.chunk(2), strict=True):
-            yield f"{match[1]}.{part}.weight", own

@@ -5,22 +5,21 @@ normalises queries and keys too, and whose own code is known as ``jina-bert-v2-q
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from millpond.config import CheckpointConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.nn.placement import Placement
 from millpond_models.bert import BertModel, check_positions
-from millpond_models.bert_heads import tanh_head
-from millpond_models.classifier import Classifier
+from millpond_models.classifier import TanhClassifier
 from millpond_models.layers.distances import Alibi
 from millpond_models.layers.encoder import ExpandsAndContracts, PostNormEncoderLayer, SelfAttention
-from millpond_models.layers.gated_encoder import GatedEncoderFeedForward
+from millpond_models.layers.gated_encoder import GatedEncoderFeedForward, apart
 from millpond_models.layers.normed_attention import NormedSelfAttention, TwiceNormedEncoderLayer
 
 ALIBI, ABSOLUTE = "alibi", "absolute"
@@ -109,10 +108,10 @@ class JinaBertModel(BertModel):
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
         """Give the parameters their values."""
-        return super().load_weights(apart(weights))
+        return super().load_weights(apart(weights, UP_GATED))
 
 
-class JinaBertForSequenceClassification(Classifier, JinaBertModel):
+class JinaBertForSequenceClassification(TanhClassifier, JinaBertModel):
     """Jina's BERT, then the pooler of its training, ``tanh(dense(x))``, then a linear classifier."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -123,10 +122,6 @@ class JinaBertForSequenceClassification(Classifier, JinaBertModel):
     ignored_weights: ClassVar[Sequence[str]] = tuple(
         pattern for pattern in JinaBertModel.ignored_weights if not pattern.startswith("pooler")
     )
-
-    def build_classifier(self, ctx: Context) -> nn.Module:
-        """The pooler of the training and the classifier as one head."""
-        return tanh_head(ctx)
 
 
 def is_alibi(ctx: Context) -> bool:
@@ -143,14 +138,3 @@ def has_norms(config: CheckpointConfig) -> bool:
     """Whether queries and keys are normalised: where config.json names the code that does, which nobody runs."""
     named = [config.get("_name_or_path"), *(config.get("auto_map") or {}).values()]
     return any(WITH_NORMS in name for name in named if isinstance(name, str))
-
-
-def apart(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a checkpoint, those that hold the rows of ``up`` and, behind them, of ``gate`` as two."""
-    for name, tensor in weights:
-        match = UP_GATED.fullmatch(name)
-        if match is None:
-            yield name, tensor
-            continue
-        for part, own in zip(("up", "gate"), tensor.chunk(2), strict=True):
-            yield f"{match[1]}.{part}.weight", own

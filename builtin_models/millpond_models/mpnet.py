@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from torch import nn
-
 from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.loading.lengths import padding_id
-from millpond.nn import Linear
 from millpond_models.bert import BertModel
-from millpond_models.bert_heads import tanh_head
-from millpond_models.classifier import Classifier
+from millpond_models.classifier import Classifier, TanhClassifier
 from millpond_models.layers.distances import BUCKETS, RelativeBuckets
 
 
@@ -50,7 +46,7 @@ class MPNetModel(BertModel):
         return RelativeBuckets(num_heads=ctx.config.num_attention_heads)
 
 
-class MPNetForSequenceClassification(Classifier, MPNetModel):
+class MPNetForSequenceClassification(TanhClassifier, MPNetModel):
     """MPNet, then ``out_proj(tanh(dense(x)))``; of the first token for ``classify``, else of each."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -59,14 +55,6 @@ class MPNetForSequenceClassification(Classifier, MPNetModel):
         (r"classifier\.out_proj\.(weight|bias)", r"classifier.output.\1"),
     )
 
-    def build_classifier(self, ctx: Context) -> nn.Module:
-        """The dense layer and the projection as one head."""
-        return tanh_head(ctx)
-
 
 class MPNetForTokenClassification(Classifier, MPNetModel):
     """MPNet with a linear classifier of each token."""
-
-    def build_classifier(self, ctx: Context) -> nn.Module:
-        """One linear map."""
-        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels)

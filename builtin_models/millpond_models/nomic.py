@@ -9,16 +9,14 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from millpond.config import CheckpointConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError
-from millpond.nn import Linear
 from millpond.nn.placement import Placement
 from millpond_models.bert import BertModel
-from millpond_models.bert_heads import tanh_head
-from millpond_models.classifier import Classifier
+from millpond_models.classifier import Classifier, TanhClassifier
 from millpond_models.flash_names import FLASH_NAMES
 from millpond_models.layers.encoder import ExpandsAndContracts, SelfAttention
 from millpond_models.layers.experts import Experts
@@ -114,7 +112,7 @@ class NomicBertModel(BertModel):
         return super().load_weights(one_by_one(weights, self.ctx.config.get("num_experts") or 0))
 
 
-class NomicBertForSequenceClassification(Classifier, NomicBertModel):
+class NomicBertForSequenceClassification(TanhClassifier, NomicBertModel):
     """Nomic's BERT, then the pooler of BERT's training, ``tanh(dense(x))``, then a linear classifier."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -124,17 +122,9 @@ class NomicBertForSequenceClassification(Classifier, NomicBertModel):
     )
     ignored_weights: ClassVar[Sequence[str]] = (r"cls\..*",)
 
-    def build_classifier(self, ctx: Context) -> nn.Module:
-        """The pooler of the training and the classifier as one head."""
-        return tanh_head(ctx)
-
 
 class NomicBertForTokenClassification(Classifier, NomicBertModel):
     """Nomic's BERT with a linear classifier of each token."""
-
-    def build_classifier(self, ctx: Context) -> nn.Module:
-        """One linear map."""
-        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels)
 
 
 def as_bert(config: CheckpointConfig) -> CheckpointConfig:
