@@ -24,7 +24,7 @@ class PoolingParams(BaseModel):
         step_tag_id: The token id whose rows are kept, for pooling type STEP.
         returned_token_ids: The columns that are kept, for pooling type STEP.
         truncate_prompt_tokens: Keep at most so many tokens; -1 for the model's maximum.
-        truncation_side: The side tokens are cut from.
+        truncation_side: The side tokens are cut from; None for that of the model's tokenizer.
         on_overflow: What becomes of a prompt over the model's maximum: "error" refuses it, "truncate" cuts it, "chunk"
             embeds it in pieces and merges these.
         prompt: Text that is put before the caller's, such as an instruction.

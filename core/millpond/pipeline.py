@@ -233,7 +233,14 @@ class Pipeline:
         if params is not None and params.task not in (None, task):
             message = f"You cannot overwrite param.task={params.task!r} with pooling_task={task!r}!"
             raise InvalidInputError(message, parameter="pooling_task")
-        return guard.complete(processor, params)
+        return self._with_side(guard.complete(processor, params))
+
+    def _with_side(self, params: PoolingParams) -> PoolingParams:
+        """Tokens are cut from the side that the call says, else from that of the model's tokenizer."""
+        tokenizer = self.ctx.tokenizer
+        if params.truncation_side is not None or tokenizer is None or tokenizer.truncation_side != "left":
+            return params
+        return params.model_copy(update={"truncation_side": "left"})
 
     def _is_plugin(self, processor: IOProcessor[Any, Any]) -> bool:
         """Whether it serves the task "plugin": what it takes and gives is its own."""

@@ -1,11 +1,13 @@
 """Prompts over the model's maximum: refused, cut with a word about it, or embedded in pieces and merged."""
 
 import asyncio
+import importlib
 import json
 import logging
 
 import numpy as np
 import pytest
+import tokenizers
 
 from millpond import AsyncLLM, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import vocabulary, write_sentence_transformers
@@ -240,3 +242,42 @@ def test_megabytes_are_merged_as_well(tiny_bert):
     (output,) = tiny_bert.embed("cat " * 50_000, on_overflow="chunk")
     assert output.num_prompt_tokens == 50_002
     assert abs(np.linalg.norm(output.outputs.array) - 1) <= 1e-6
+
+
+# --- cut from the side that the tokenizer says ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [None, "left", "right"])
+@pytest.mark.parametrize("direction", [None, "left", "right"])
+def test_a_text_is_cut_from_the_side_that_the_tokenizer_says(checkpoint, load, config, direction):
+    say_side(checkpoint, config, direction)
+    text = "the old dog was on a high hill in the rain"
+    reference = importlib.import_module("transformers").AutoTokenizer.from_pretrained(str(checkpoint))
+    expected = reference(text, truncation=True, max_length=7)["input_ids"]
+    llm = load(checkpoint)
+    assert llm.embed(text, truncate_prompt_tokens=7)[0].prompt_token_ids == expected
+    own = reference(text)["input_ids"]
+    cut = own[-7:] if reference.truncation_side == "left" else own[:7]
+    assert llm.embed([own], truncate_prompt_tokens=7)[0].prompt_token_ids == cut
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_side_that_a_call_says_counts_more_than_the_tokenizers(checkpoint, load, side):
+    say_side(checkpoint, "left" if side == "right" else "right", None)
+    llm, ids = load(checkpoint), vocabulary()
+    (output,) = llm.embed(
+        "the cat was on a hill", truncate_prompt_tokens=4, tokenization_kwargs={"truncation_side": side}
+    )
+    kept = ("a", "hill") if side == "left" else ("the", "cat")
+    assert output.prompt_token_ids == [ids[word] for word in ("[CLS]", *kept, "[SEP]")]
+
+
+def say_side(folder, config, direction):
+    """Write the side that tokens are cut from into the tokenizer's files, or into neither."""
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    said = {} if config is None else {"truncation_side": config}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, **said}), encoding="utf-8")
+    if direction is not None:
+        made = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        made.enable_truncation(max_length=50, direction=direction)
+        made.save(str(folder / "tokenizer.json"))

@@ -35,6 +35,7 @@ class Tokenizer:
         chat_template: The template that the checkpoint has for messages; None for none.
         gives_segments: Whether the two texts of a pair are told apart by the segments of their tokens.
         padding_side: The side that padding goes to, for models that read it: "right" or "left".
+        truncation_side: The side that tokens are cut from where a call does not say: "right" or "left".
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class Tokenizer:
         chat_template: ChatTemplate | None = None,
         gives_segments: bool = False,
         padding_side: str | None = None,
+        truncation_side: str | None = None,
     ) -> None:
-        padding = backend.padding
+        padding, truncation = backend.padding, backend.truncation
         backend.no_padding()
         backend.no_truncation()
         self.backend = backend
@@ -60,6 +62,7 @@ class Tokenizer:
         self.chat_template = chat_template
         self.gives_segments = gives_segments
         self.padding_side = padding_side or ("right" if padding is None else str(padding["direction"]))
+        self.truncation_side = truncation_side or ("right" if truncation is None else str(truncation["direction"]))
 
     @property
     def pad_token_id(self) -> int | None:
@@ -140,13 +143,14 @@ def load_tokenizer(repository: "Repository", *, lower_case: bool = False) -> Tok
         special_tokens=read_special_tokens(repository),
         chat_template=read_chat_template(repository),
         gives_segments=_gives_segments(repository),
-        padding_side=_padding_side(repository),
+        padding_side=_side(repository, "padding_side"),
+        truncation_side=_side(repository, "truncation_side"),
     )
 
 
-def _padding_side(repository: "Repository") -> str | None:
+def _side(repository: "Repository", key: str) -> str | None:
     """The side that the tokenizer's config names; None for that in tokenizer.json."""
-    stated = repository.tokenizer_config.get("padding_side")
+    stated = repository.tokenizer_config.get(key)
     return stated if stated in ("left", "right") else None
 
 

@@ -180,8 +180,7 @@ async def _vectors(
     if request.truncate != "NONE":
         most = llm.model_config.max_model_len
         options["truncate_prompt_tokens"] = -1 if request.max_tokens is None else min(request.max_tokens, most)
-        if request.truncate == "START":
-            options["tokenization_kwargs"] = {"truncation_side": "left"}
+        options["tokenization_kwargs"] = {"truncation_side": "left" if request.truncate == "START" else "right"}
     options |= purpose(request.input_type, llm)
     _check(prompts, request, llm, call)
     if reads_both(llm) and "prompt_name" in options:
