@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from millpond.specs import ArchitectureSpec, PublishedModel
 from millpond_models.records import embedder
 
+PROJECTED = "millpond.loading.late_interaction:read_projected"
+
 
 def retrievers() -> Iterator[ArchitectureSpec]:
     """SPLADE by the name that other servers know it by, bge-m3, and ColBERT on several encoders."""
@@ -33,12 +35,14 @@ def retrievers() -> Iterator[ArchitectureSpec]:
         summary="ColBERT: a vector of few dimensions for each token (Khattab and Zaharia, 2020)",
         tasks=("token_embed",),
         positions="absolute",
+        late_interaction="millpond.loading.late_interaction:read_stanford",
     )
     yield ArchitectureSpec(
         name="ColBERTModernBertModel",
         target="millpond_models.colbert:ColBertModernBert",
         summary="ModernBERT with a vector of few dimensions for each token",
         tasks=("token_embed",),
+        late_interaction=PROJECTED,
     )
     yield ArchitectureSpec(
         name="ColBERTJinaRobertaModel",
@@ -46,6 +50,7 @@ def retrievers() -> Iterator[ArchitectureSpec]:
         summary="Jina's XLM-RoBERTa with a vector of few dimensions for each token (Jha et al., 2024)",
         tasks=("token_embed",),
         positions="absolute_after_pad",
+        late_interaction=PROJECTED,
         published=(
             PublishedModel(
                 name="jinaai/jina-colbert-v2",

@@ -106,7 +106,7 @@ class ArchitectureSpec(Spec):
         image_reader: ``"module:attribute"`` of the ``ImageReader`` of a model that reads texts with images in them;
             None for one that reads texts alone, or texts and images each for themselves.
         late_interaction: ``"module:function"`` that reads how it takes queries and documents: (Repository, config) ->
-            ``LateInteraction``; None for what ColBERT's files and those of sentence-transformers say.
+            ``LateInteraction``; None for what files of PyLate and of sentence-transformers say, where they do.
         published: Models of this architecture that people use.
         implementation: Whose code computes it, as ``model_impl`` names it.
         stands_in_for: Shell patterns of other names in config.json that it serves where no record of their own does, or

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from millpond.loading.repository import Repository
     from millpond.loading.sentence_transformers import Module
 
-STANFORD = "HF_ColBERT"
-OTHERS = ("ColBERTModernBertModel", "ColBERTJinaRobertaModel")  # which may lie in Stanford's layout, or say nothing
 PROJECTION = "linear.weight"
 DIM_KEYS = ("colbert_dim", "dim", "projection_dim")  # of config.json
 QUERY_LENGTH = 32  # of all of these, where the files do not say
@@ -36,40 +34,26 @@ def read_late_interaction(
     Args:
         repository: The files of the model.
         config: config.json with the overrides.
-        reader: The function that the architecture's record names for files of its own kind.
+        reader: The function that the architecture's record names for files of its own kind, such as ``read_stanford``.
 
     Raises:
         CheckpointError: If a file says what is not known.
     """
     kind = repository.sentence_transformers.model_type
-    if kind == "MultiVectorEncoder":
-        return _native(repository)
-    if kind == "ColBERT":
-        return _pylate(repository.path / SETTINGS)
-    if reader is not None:
-        own: LateInteraction | None = imported(reader)(repository, config)
-        return own
-    names, path = config.get("architectures") or (), repository.path / ARTIFACT
-    if STANFORD in names:
-        return _stanford(path, config)
-    if not any(name in names for name in OTHERS):
-        return None
-    said = _stanford(path, config) if path.exists() else LateInteraction(dim=_dim(config))
-    return said if said.dim is not None else replace(said, dim=_width(repository.transformer_path))
+    if kind in ("MultiVectorEncoder", "ColBERT"):
+        both = _native(repository) if kind == "MultiVectorEncoder" else _pylate(repository.path / SETTINGS)
+        return _bounded(both, repository.sentence_transformers.max_seq_length)
+    own: LateInteraction | None = None if reader is None else imported(reader)(repository, config)
+    return own
 
 
-def _dim(config: CheckpointConfig) -> int | None:
-    """The dimensions of a vector as config.json has them."""
-    dim = next((config[key] for key in DIM_KEYS if config.get(key) is not None), None)
-    return _count({"dim": dim}, "dim", Path("config.json"))
+def read_stanford(repository: "Repository", config: CheckpointConfig) -> LateInteraction:
+    """By artifact.metadata, as Stanford's ColBERT writes it, or has it where there is no such file.
 
-
-def _width(folder: Path) -> int | None:
-    """The same by the shape of the projection in the checkpoint, if it is there."""
-    return next((tensor.shape[0] for tensor in read_headers(folder) if tensor.name == PROJECTION), None)
-
-
-def _stanford(path: Path, config: CheckpointConfig) -> LateInteraction:
+    Raises:
+        CheckpointError: If it says what is not known.
+    """
+    path = repository.path / ARTIFACT
     said, dim = read_object(path), _dim(config)
     return LateInteraction(
         query=Side(marker=_text(said, "query_token_id", path) or "[unused0]"),
@@ -84,6 +68,36 @@ def _stanford(path: Path, config: CheckpointConfig) -> LateInteraction:
         ),
         dim=_count(said, "dim", path) if dim is None else dim,
     )
+
+
+def read_projected(repository: "Repository", config: CheckpointConfig) -> LateInteraction:
+    """As ``read_stanford`` where there is its file, else without markers; as wide as the projection if nothing says.
+
+    Raises:
+        CheckpointError: If the file says what is not known.
+    """
+    stated = (repository.path / ARTIFACT).exists()
+    said = read_stanford(repository, config) if stated else LateInteraction(dim=_dim(config))
+    return said if said.dim is not None else replace(said, dim=_width(repository.transformer_path))
+
+
+def _bounded(said: LateInteraction, most: int | None) -> LateInteraction:
+    """A side of no length of its own has that of the model, though the other, or the expansion, is longer."""
+    if most is None or most >= said.longest:
+        return said
+    query, document = (replace(side, length=side.length or most) for side in (said.query, said.document))
+    return replace(said, query=query, document=document)
+
+
+def _dim(config: CheckpointConfig) -> int | None:
+    """The dimensions of a vector as config.json has them."""
+    dim = next((config[key] for key in DIM_KEYS if config.get(key) is not None), None)
+    return _count({"dim": dim}, "dim", Path("config.json"))
+
+
+def _width(folder: Path) -> int | None:
+    """The same by the shape of the projection in the checkpoint, if it is there."""
+    return next((tensor.shape[0] for tensor in read_headers(folder) if tensor.name == PROJECTION), None)
 
 
 def _pylate(path: Path) -> LateInteraction:
