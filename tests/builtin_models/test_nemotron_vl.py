@@ -8,7 +8,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.nn import functional
@@ -17,18 +16,14 @@ from typer.testing import CliRunner
 from millpond import LLM, InvalidInputError, PoolingParams, cli
 from millpond.errors import CheckpointError
 from millpond.testing.nemotron_vl import PART, PART_ID, PROCESSOR, SIDE, TEXT, tiny_nemotron_vl
+from millpond.testing.pictures import picture
 from millpond_models.tiles import Tiling
 
 EMBEDDER = "llama-nemotron-embed-vl-1b-v2"
 BARE = PoolingParams(use_activation=False)
 
 
-def picture(width, height, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
-ONE, WIDE, TALL, LARGE = picture(30, 34), picture(96, 33, 1), picture(20, 130, 2), picture(150, 140, 3)
+ONE, WIDE, TALL, LARGE = picture(34, 30), picture(33, 96, 1), picture(130, 20, 2), picture(140, 150, 3)
 
 
 def tiles_of(image, most=6):
@@ -184,7 +179,7 @@ def test_pooling_is_that_of_the_config_or_of_its_part_on_text(tmp_path, load, sa
 
 
 def test_many_tiles_are_seen_a_few_at_a_time(llm, plain, hidden):
-    text, images = "<image><image><image>", [LARGE, LARGE, picture(160, 100, 4)]
+    text, images = "<image><image><image>", [LARGE, LARGE, picture(100, 160, 4)]
     assert sum(len(tiles_of(image)) for image in images) > 16
     near(hidden(llm, [prompt_of(text, images)])[0], plain(text, images))
 
@@ -205,7 +200,7 @@ def test_grids_are_those_of_the_published_rule(most):
 
 
 def test_tiles_stand_row_by_row_and_the_whole_behind_them():
-    image = picture(96, 64)
+    image = picture(64, 96)
     tiles = Tiling(size=32).cut(image)
     columns, rows = Tiling(size=32).grid(96, 64)
     assert (columns, rows, len(tiles)) == (3, 2, 7)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from millpond import InvalidInputError, PoolingParams
+from millpond.testing.pictures import picture
 from millpond.testing.vision_language import (
     PAD,
     TEXT,
@@ -22,10 +22,7 @@ from millpond.testing.vision_language import (
 )
 
 BARE = PoolingParams(use_activation=False)
-PICTURES = [
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
-    for seed, shape in enumerate([(60, 100, 3), (90, 40, 3)])
-]
+PICTURES = [picture(60, 100), picture(90, 40, 1)]
 VISION = {
     "hidden_size": 32,
     "intermediate_size": 48,

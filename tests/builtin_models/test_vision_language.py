@@ -1,17 +1,15 @@
 """Vision-language models by the classes of transformers: equal to those and their processors, in whatever batch."""
 
-import base64
-import io
 import json
 
 import numpy as np
 import pytest
 import torch
 import transformers
-from PIL import Image
 from tokenizers import Tokenizer
 
 from millpond import InvalidInputError, PoolingParams
+from millpond.testing.pictures import picture, url_of
 from millpond.testing.vision_language import CLASSES, PAD, build, llava_next, qwen_vl, write_vision_language
 
 KINDS = [pytest.param(kind, marks=pytest.mark.slow) if kind == "qwen2_5_vl" else kind for kind in CLASSES]
@@ -23,18 +21,7 @@ def mark_of(kind):
     return LLAVA if kind == "llava_next" else QWEN
 
 
-def picture(height, width, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
 WIDE, TALL, SMALL, TINY = picture(60, 100), picture(140, 40, 1), picture(28, 28, 2), picture(1, 1, 3)
-
-
-def url_of(image):
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def write(kind, folder):

@@ -1,19 +1,17 @@
 """ColPali and its kind: pages, queries and texts equal to transformers' processors and classes, and their scores."""
 
-import base64
-import io
 import json
 
 import numpy as np
 import pytest
 import torch
 import transformers
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, processors
 from typer.testing import CliRunner
 
 from millpond import LLM, CheckpointError, InvalidInputError, PoolingParams, cli
+from millpond.testing.pictures import picture, url_of
 from millpond.testing.vision_language import PAD, write_vision_language
 from millpond.testing.vision_retrieval import DIM, MADE, build_retrieval, tiny_vision_retrieval
 
@@ -27,18 +25,7 @@ QUERIES = ["where is the mill?", "x", "what grows on the bank of the pond"]
 TEXTS = ["a text alone", "b"]
 
 
-def picture(height, width, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
 PAGES = [picture(60, 100), picture(140, 40, 1), picture(28, 28, 2), picture(1, 1, 3)]
-
-
-def url_of(image):
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def page(image):

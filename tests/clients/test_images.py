@@ -1,42 +1,28 @@
 """Images through the openai and cohere clients, unchanged: vectors and scores are those of ``LLM``."""
 
-import base64
-import io
-
 import numpy as np
 import pytest
 import transformers
-from PIL import Image
 
 from millpond import LLM, PoolingParams
+from millpond.testing.pictures import picture, url_of
 from millpond.testing.two_towers import tiny_two_towers
 from millpond.testing.vision_language import qwen_vl, randomised, write_vision_language
 
 pytestmark = pytest.mark.slow
+PICTURE = picture(40, 60)
 BOTH = "CLIP accepts text-only or image-only inputs, not both!"
 
 
-@pytest.fixture(scope="module")
-def picture():
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
-
-
-@pytest.fixture(scope="module")
-def url(picture):
-    content = io.BytesIO()
-    picture.save(content, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
-
-
-def test_images_through_openai_and_cohere(tmp_path, serves, told_by, picture, url):
+def test_images_through_openai_and_cohere(tmp_path, serves, told_by):
     folder = tiny_two_towers("CLIPModel", tmp_path / "clip")
-    of_image = {"multi_modal_data": {"image": picture}}
+    of_image = {"multi_modal_data": {"image": PICTURE}}
     with LLM(str(folder)) as llm:
         params = PoolingParams(extra_kwargs={"mixed": "mean"})
         outputs = llm.embed(["water", of_image, {"prompt": "water", **of_image}], pooling_params=params, use_tqdm=False)
     text, image, both = (output.outputs.array for output in outputs)
     with serves(folder, "--served-model-name", "any") as address:
-        told = told_by("newest", "with_images", address, url)
+        told = told_by("newest", "with_images", address, url_of(PICTURE))
     expected = {"text": text, "image": image, "input": image, "image as input": image, "both": both}
     for client, found in told.items():
         assert BOTH in found.pop("refused"), client
@@ -45,11 +31,11 @@ def test_images_through_openai_and_cohere(tmp_path, serves, told_by, picture, ur
             np.testing.assert_allclose(vector, expected[name], atol=1e-6, err_msg=f"{client}: {name}")
 
 
-def test_texts_with_images_through_openai_and_cohere(tmp_path, serves, told_by, picture, url):
+def test_texts_with_images_through_openai_and_cohere(tmp_path, serves, told_by):
     made = qwen_vl("qwen2_vl")
     model = randomised(transformers.Qwen2VLForConditionalGeneration(transformers.Qwen2VLConfig(**made.config)))
     folder = write_vision_language(model, made, tmp_path / "qwen")
-    text, image = {"type": "text", "text": "water"}, {"type": "image_pil", "image_pil": picture}
+    text, image = {"type": "text", "text": "water"}, {"type": "image_pil", "image_pil": PICTURE}
     said = {"both": [text, image], "image": [image], "text": [text]}
     prompts = [{"messages": [{"role": "user", "content": parts}]} for parts in said.values()]
     with LLM(str(folder), num_workers=1) as llm:
@@ -57,7 +43,7 @@ def test_texts_with_images_through_openai_and_cohere(tmp_path, serves, told_by, 
         outputs = llm.score("water", ["a mill", {"content": [text, image]}], use_tqdm=False)
     scores = {str(place): pytest.approx(output.outputs.score, abs=1e-5) for place, output in enumerate(outputs)}
     with serves(folder, "--served-model-name", "any") as address:
-        told = told_by("newest", "with_images_in_texts", address, url)
+        told = told_by("newest", "with_images_in_texts", address, url_of(PICTURE))
     for client, found in told.items():
         assert found["scores"] == scores, client
         for name, expected in zip(said, vectors, strict=True):

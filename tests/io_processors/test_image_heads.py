@@ -1,26 +1,19 @@
 """Files of images with millions of parts before their pixels are refused at once; those that cameras write are not."""
 
-import io
 import struct
 import time
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from millpond import InvalidInputError
+from millpond.testing.pictures import file_of, picture
 from millpond_io.image_files import OF_OTHERS, OWN, decoded
 from millpond_io.image_heads import has_more_parts
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8))
+PICTURE = picture(12, 20)
 MANY = 400_000
-
-
-def saved(kind, **settings):
-    content = io.BytesIO()
-    PICTURE.save(content, format=kind, **settings)
-    return content.getvalue()
 
 
 def chunk(kind, data=b""):
@@ -31,7 +24,7 @@ def within(content, place, added):
     return content[:place] + added + content[place:]
 
 
-PNG, JPEG, GIF = saved("PNG"), saved("JPEG"), saved("GIF")
+PNG, JPEG, GIF = file_of(PICTURE, "PNG"), file_of(PICTURE, "JPEG"), file_of(PICTURE, "GIF")
 GIF_AT = 13 + (3 << ((GIF[10] & 7) + 1))
 CASES = {
     "comments of a PNG": (PNG, 33, chunk(b"tEXt", b"a\0b")),
@@ -71,7 +64,7 @@ def test_what_encoders_write_has_few_parts():
     settings = [("PNG", {}), ("JPEG", {"progressive": True, "icc_profile": b"a" * 500_000}), ("GIF", {}), ("WEBP", {})]
     frames = [PICTURE.rotate(turn) for turn in range(30)]
     for kind, more in [*settings, ("PNG", {"save_all": True, "append_images": frames})]:
-        assert not has_more_parts(saved(kind, **more), 100)
+        assert not has_more_parts(file_of(PICTURE, kind, **more), 100)
 
 
 @pytest.mark.parametrize("start", [PNG[:8], JPEG[:2], b"GIF89a", b"GIF87a", b""])

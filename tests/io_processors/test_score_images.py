@@ -1,24 +1,21 @@
 """Scores of texts and images: of two towers, of vision-language embedders, and of cross-encoders that read both."""
 
 import asyncio
-import base64
-import io
 import json
 
 import numpy as np
 import pytest
 import torch
 import transformers
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from millpond import LLM, AsyncLLM, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny
+from millpond.testing.pictures import picture, url_of
 from millpond.testing.two_towers import tiny_two_towers
 from millpond.testing.vision_language import qwen_vl, randomised, write_vision_language
 from millpond_io.images import Images
 
-RANDOM = np.random.default_rng(0)
 MARK = "<|vision_start|><|image_pad|><|vision_end|>"
 TEMPLATE = (
     "{% for role in ['document', 'query'] %}{% for m in messages if m.role == role %}"
@@ -26,17 +23,7 @@ TEMPLATE = (
 )
 
 
-def picture(height, width):
-    return Image.fromarray(RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-ONE, TWO = picture(60, 60), picture(60, 120)
-
-
-def url_of(image):
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+ONE, TWO = picture(60, 60), picture(60, 120, 1)
 
 
 def pil(image):

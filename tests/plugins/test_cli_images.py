@@ -4,16 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from millpond import LLM, cli
 from millpond.testing.phi3_vision import tiny_phi3_vision
+from millpond.testing.pictures import picture
 from millpond.testing.two_towers import tiny_two_towers
 from millpond.testing.vision_language import tiny_vision_language
 from millpond_cli import ask
-
-RANDOM = np.random.default_rng(0)
 
 
 def embed(*arguments, stdin=""):
@@ -34,8 +32,8 @@ def model(tmp_path_factory):
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     paths = [folder / name for name in ("a.png", "b c.jpg", "d.webp")]
-    for path in paths:
-        Image.fromarray(RANDOM.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(path)
+    for seed, path in enumerate(paths):
+        picture(40, 30, seed).save(path)
     return paths
 
 

@@ -1,23 +1,14 @@
 """How large images are read, over HTTP: requests make them smaller, the operator says how large they may be."""
 
-import base64
-import io
-
 import numpy as np
-from PIL import Image
 
 from millpond import LLM
+from millpond.testing.pictures import picture, url_of
 from millpond.testing.vision_language import tiny_vision_language
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 230, 3), dtype=np.uint8))
+PICTURE = picture(200, 230)
 TOKEN = 28 * 28  # pixels of a token of Qwen2-VL
 LOADED = {"min_pixels": TOKEN, "max_pixels": 20 * TOKEN}
-
-
-def url_of(image):
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": url_of(PICTURE)}}

@@ -1,27 +1,19 @@
 """Images over HTTP on a tiny CLIP: the numbers of ``LLM`` on every route that takes them, and what is refused."""
 
-import base64
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from millpond import LLM, PoolingParams
+from millpond.testing.pictures import file_of, picture, url_of
 from millpond.testing.two_towers import tiny_two_towers
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
+PICTURE = picture(40, 30)
 BOTH = "CLIP accepts text-only or image-only inputs, not both!"
 
 
-def png(image=PICTURE):
-    content = io.BytesIO()
-    image.save(content, format="PNG")
-    return content.getvalue()
-
-
-ENCODED = base64.b64encode(png()).decode()
-URL = f"data:image/png;base64,{ENCODED}"
+URL = url_of(PICTURE)
+ENCODED = URL.partition(",")[2]
 IMAGE = {"type": "image_url", "image_url": {"url": URL}}
 TEXT = {"type": "text", "text": "water"}
 
@@ -40,7 +32,7 @@ def offline(folder):
 @pytest.fixture(scope="module")
 def allowed(tmp_path_factory):
     path = tmp_path_factory.mktemp("allowed")
-    (path / "a.png").write_bytes(png())
+    (path / "a.png").write_bytes(file_of(PICTURE))
     return path
 
 
@@ -201,6 +193,6 @@ def test_a_part_that_holds_no_url_is_refused(http, held):
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (16, 1)])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1", "I;16"])
 def test_odd_images_are_served(http, size, mode):
-    url = f"data:image/png;base64,{base64.b64encode(png(Image.new(mode, size))).decode()}"
+    url = url_of(Image.new(mode, size))
     found = http.post("/v2/embed", json={"images": [url]}).json()["embeddings"]["float"]
     assert np.isfinite(found).all()

@@ -1,22 +1,13 @@
 """Texts with images over HTTP: the numbers of ``LLM`` for messages, by their roles, and Cohere's purposes."""
 
-import base64
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from millpond import LLM
 from millpond.testing.nemotron_vl import tiny_nemotron_vl
+from millpond.testing.pictures import picture, url_of
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 90, 3), dtype=np.uint8))
-
-
-def url_of(image):
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+PICTURE = picture(40, 90)
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": url_of(PICTURE)}}

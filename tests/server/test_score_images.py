@@ -1,32 +1,24 @@
 """Images over HTTP where scores are asked for, and in texts of a vision-language model: the numbers of ``LLM``."""
 
-import base64
-import io
-
 import numpy as np
 import pytest
 import transformers
-from PIL import Image
 
 from millpond import LLM, PoolingParams
+from millpond.testing.pictures import picture, url_of
 from millpond.testing.two_towers import tiny_two_towers
 from millpond.testing.vision_language import qwen_vl, randomised, write_vision_language
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+PICTURE = picture(40, 60)
 MEAN = PoolingParams(extra_kwargs={"mixed": "mean"})
 
 
-def encoded(image=PICTURE):
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    return base64.b64encode(file.getvalue()).decode()
-
-
-URL = f"data:image/png;base64,{encoded()}"
+URL = url_of(PICTURE)
+ENCODED = URL.partition(",")[2]
 IMAGE = {"type": "image_url", "image_url": {"url": URL}}
 TEXT = {"type": "text", "text": "water"}
 BOTH = {"content": [TEXT, IMAGE]}
-DOCUMENTS = ["a mill", {"image": URL}, {"text": "a pond"}, {"image": encoded()}, {"content": [IMAGE]}]
+DOCUMENTS = ["a mill", {"image": URL}, {"text": "a pond"}, {"image": ENCODED}, {"content": [IMAGE]}]
 OFFLINE = ["a mill", {"image": PICTURE}, "a pond", {"image": PICTURE}, {"image": PICTURE}]
 
 
@@ -115,7 +107,7 @@ def test_rerank(clip_http, clip, path):
     parts = [document["multi_modal"] for document in told]
     assert parts[0] is parts[2] is None
     assert parts[1] == parts[4] == [IMAGE]
-    assert parts[3][0]["image_url"]["url"].endswith(encoded())
+    assert parts[3][0]["image_url"]["url"].endswith(ENCODED)
     best = posted(clip_http, path, query="water", documents=DOCUMENTS, top_n=2, return_documents=False)
     assert [set(item) for item in best["results"]] == [{"index", "relevance_score"}] * 2
 

@@ -1,23 +1,14 @@
 """Pages and queries of ColPali's kind over HTTP: vectors of their tokens, and scores of pages for a query."""
 
-import base64
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from millpond import LLM
+from millpond.testing.pictures import picture, url_of
 from millpond.testing.vision_retrieval import tiny_vision_retrieval
 
-PAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8))
+PAGE = picture(60, 90)
 QUERY = "where is the mill?"
-
-
-def url_of(image):
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def message(*parts):

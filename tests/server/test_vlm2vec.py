@@ -1,23 +1,14 @@
 """VLM2Vec over HTTP: messages with images give the numbers of ``LLM``, and more than one is refused."""
 
-import base64
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from millpond import LLM
 from millpond.testing.phi3_vision import tiny_phi3_vision
+from millpond.testing.pictures import picture, url_of
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 90, 3), dtype=np.uint8))
+PICTURE = picture(40, 90)
 TEXT = {"type": "text", "text": "a mill"}
-
-
-def url_of(image):
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": url_of(PICTURE)}}
