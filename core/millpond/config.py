@@ -9,11 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator,
 
 from millpond.errors import InvalidInputError
 from millpond.late_interaction import LateInteraction
-from millpond.params import rename_fields, validated
+from millpond.params import RENAMED, rename_fields, validated
 
 MOST_IMAGES = 1024  # that a prompt can be allowed to have: they are all in memory at once
 JOINED_BY = "+"  # between the names of pooling types whose results are joined
-RENAMED = {"normalize": "use_activation", "softmax": "use_activation", "activation": "use_activation"}
 
 
 class PoolerConfig(BaseModel):

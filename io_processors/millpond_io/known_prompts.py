@@ -1,11 +1,11 @@
 """How published rerankers made of language models want a query and a document written, word by word. Data."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from millpond.config import ModelConfig
+from millpond.loading.known import bare_names
 
 CHATML = "<|im_start|>"
 
@@ -90,14 +90,8 @@ def known_prompt(model: ModelConfig) -> KnownPrompt | None:
         return QWEN3_RERANKER
     if config.get("model_type") == "gemma" and list(config.get("classifier_from_token") or ()) == ["Yes"]:
         return BGE_RERANKER_GEMMA
-    names = set(_names(model.model, model.path, config))
+    names = bare_names(model.model, Path(model.path), config)
     for family in FAMILIES:
         if any(fnmatchcase(name, pattern) for name in names for pattern in family.patterns):
             return family
     return None
-
-
-def _names(asked: str, folder: str, config: Mapping[str, object]) -> Iterator[str]:
-    """The name that the caller used, that of the folder, and the one that was written when it was saved."""
-    for name in (asked, Path(folder).name, str(config.get("_name_or_path", ""))):
-        yield name.rstrip("/").replace("\\", "/").rpartition("/")[2].lower()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millpond.config import CheckpointConfig
@@ -30,20 +31,30 @@ def with_known(registry: "Registry", repository: "Repository") -> CheckpointConf
 
 
 def published_model(registry: "Registry", repository: "Repository") -> "PublishedModel | None":
-    """By the name that the caller used, that of the folder, or the one that was written when it was saved."""
+    """What plugins know of a model, by any of its names; None if nothing."""
     config = repository.config
-    stated = (repository.model, repository.path.name, str(config.get("_name_or_path", "")))
-    names = {_without_organisation(name) for name in stated}
+    names = bare_names(repository.model, repository.path, config)
     architectures = _architectures(config)
     for entry in registry.architectures.entries():
         for model in entry.spec.published:
-            pattern = _without_organisation(model.name)
+            pattern = _bare(model.name)
             if model.named in (None, *architectures) and any(fnmatchcase(name, pattern) for name in names):
                 return model
     return None
 
 
-def _without_organisation(name: str) -> str:
+def bare_names(asked: str, folder: Path, config: CheckpointConfig) -> set[str]:
+    """What a model may be known by, without organisations and in lower case.
+
+    Args:
+        asked: The name that the caller used.
+        folder: The folder of its files.
+        config: config.json, in which the name stands that it had when it was saved.
+    """
+    return {_bare(name) for name in (asked, folder.name, str(config.get("_name_or_path", "")))}
+
+
+def _bare(name: str) -> str:
     return name.rstrip("/").replace("\\", "/").rpartition("/")[2].lower()
 
 
