@@ -381,13 +381,22 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path, tiny):
     assert (process.communicate()[1], process.returncode) == ("", 0)
 
 
+# A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
+HEEDED = """
+import signal
+from millpond import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)
+cli.main()
+"""
+
+
 def test_an_interrupt_ends_it_quietly_and_leaves_nothing(tmp_path, tiny):
     path = tmp_path / "docs.txt"
     path.write_text("the cat and the dog by the lake\n" * 100_000, encoding="utf-8")
     output = tmp_path / "out"
     output.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "millpond", "embed", "-m", tiny, "-i", str(path), "-o", str(output / "out.npy")],
+        [sys.executable, "-c", HEEDED, "embed", "-m", tiny, "-i", str(path), "-o", str(output / "out.npy")],
         stderr=subprocess.PIPE,
         text=True,
     )
