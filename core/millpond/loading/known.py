@@ -30,6 +30,14 @@ def with_known(registry: "Registry", repository: "Repository") -> CheckpointConf
     return config.overridden(added)
 
 
+def without_rivals(config: CheckpointConfig, overridden: CheckpointConfig) -> CheckpointConfig:
+    """The overridden config, where the tokens that a caller names as text or by id go before those named otherwise."""
+    named = [key for key in SETTLES if overridden.get(key) != config.get(key)]
+    if len(named) != 1 or not overridden.get(named[0]):
+        return overridden
+    return overridden.overridden({key: None for key in SETTLES if key not in named})
+
+
 def published_model(registry: "Registry", repository: "Repository") -> "PublishedModel | None":
     """What plugins know of a model, by any of its names; None if nothing."""
     config = repository.config

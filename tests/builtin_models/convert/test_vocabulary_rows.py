@@ -182,3 +182,19 @@ def test_a_published_reranker_is_known_by_its_name(tmp_path, load, logits, kit):
     prompts = kit.prompts_of(SHORT)
     expected = [kit.softmax(rows[-1][[NO, YES]])[1:] for rows in logits(folder, prompts)]
     assert kit.worst(kit.found(load(folder), prompts, "classify", None), expected) <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "said"),
+    [
+        ("Qwen3-Reranker-0.6B", {}, {"classifier_from_token_ids": [NO, YES]}),  # known as "no" and "yes"
+        ("a", {**TWO_WAY, "classifier_from_token": ["no", "bird"]}, {"classifier_from_token_ids": [NO, YES]}),
+        ("b", {"classifier_from_token_ids": [NO, BAD]}, TWO_WAY),
+    ],
+)
+def test_tokens_that_a_caller_names_go_before_others(tmp_path, load, logits, kit, name, written, said):
+    folder = tiny("Qwen3ForCausalLM", tmp_path / name, **written)
+    prompts = kit.prompts_of(SHORT)
+    expected = [kit.softmax(rows[-1][[NO, YES]])[1:] for rows in logits(folder, prompts)]
+    llm = load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **said))
+    assert kit.worst(kit.found(llm, prompts, "classify", None), expected) <= TOLERANCE
