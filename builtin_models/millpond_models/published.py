@@ -20,6 +20,7 @@ MXBAI_RERANK_V2: Mapping[str, object] = {
     "method": "from_2_way_softmax",
 }
 
+SPLADE: Mapping[str, object] = {"architectures": ["BertSpladeSparseEmbeddingModel"]}
 BGE_RERANKER_GEMMA: Mapping[str, object] = {
     "architectures": ["GemmaForSequenceClassification"],
     "classifier_from_token": ["Yes"],
@@ -51,7 +52,7 @@ PUBLISHED: Mapping[str, tuple[PublishedModel, ...]] = {
     ),
     "BertForSequenceClassification": _named("cross-encoder/ms-marco-MiniLM-L-6-v2"),
     "BertForTokenClassification": _named("boltuix/NeuroBERT-NER"),
-    "BertSpladeSparseEmbeddingModel": _named("naver/splade-v3", architecture="BertForMaskedLM"),
+    "BertSpladeSparseEmbeddingModel": (PublishedModel(name="naver/splade-v3", config=SPLADE, named="BertForMaskedLM"),),
     "HF_ColBERT": _named("answerdotai/answerai-colbert-small-v1", "colbert-ir/colbertv2.0"),
     "ErnieModel": _named("shibing624/text2vec-base-chinese-sentence"),
     "ErnieForSequenceClassification": _named("Forrest20231206/ernie-3.0-base-zh-cls"),

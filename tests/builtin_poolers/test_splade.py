@@ -125,6 +125,12 @@ def test_any_masked_language_model_by_the_pooling_type(tmp_path, load):
     assert np.array_equal(found, ours(load(folder)))
 
 
+def test_a_published_one_is_known_by_its_name(tmp_path, load):
+    named = load(tiny("BertForMaskedLM", tmp_path / "splade-v3"))
+    said = load(tiny("BertForMaskedLM", tmp_path / "bare"), pooler_config={"pooling_type": "SPLADE_MAX"})
+    assert np.array_equal(ours(named), ours(said))
+
+
 @pytest.mark.parametrize("ends", [{}, {"cls_token_id": 2, "sep_token_id": 3}, {"cls_token_id": 2}], ids=str)
 def test_the_name_of_other_servers_leaves_out_what_config_json_names(tmp_path, load, ends):
     folder = tiny("BertForMaskedLM", tmp_path)
