@@ -208,6 +208,13 @@ def test_an_op_that_nobody_brings_is_an_error_that_lists_the_ops(kernels):
         judge_kernels(Registry(), "pool", HERE)
 
 
+def test_a_variant_that_nobody_brings_is_refused_though_the_model_asks_for_no_such_op(tmp_path):
+    folder = str(tiny("BertModel", tmp_path / "model"))
+    with pytest.raises(UnknownNameError, match=r"no kernel serves 'splade\.bloks' on cpu in .*: splade\.blocks fits"):
+        LLM(folder, kernels={"splade": "bloks"})
+    LLM(folder, kernels={"splade": "kernels/splade.torch"}).close()
+
+
 def test_the_kernel_of_a_name_that_two_plugins_bear_is_named_whole(kernels):
     kernels(kernel("a"))
     registry = kernels(kernel("a", priority=1), origin=THEIRS)

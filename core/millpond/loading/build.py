@@ -23,7 +23,7 @@ from millpond.loading.tuned import with_profile
 from millpond.loading.weights import iterate_weights
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
-from millpond.nn.ops import Setting, check_quantization, judge_kernels
+from millpond.nn.ops import Setting, check_quantization, check_variants
 from millpond.nn.placement import missing_weights
 from millpond.plugins import PluginManager, get_plugin_manager
 from millpond.registry import Registry
@@ -132,8 +132,7 @@ def build_model(
     setting = Setting(
         device=device, dtype=ctx.dtype, quantization=ctx.quantization, batch_invariant=ctx.batch_invariant
     )
-    for op in ctx.kernels:
-        judge_kernels(registry, op, setting)  # refuses an op that nobody brings
+    check_variants(registry, setting, ctx.kernels)
     check_quantization(registry, setting, variant=ctx.kernels.get("linear"))
     _check_depth(resolution)
     _check_image_options(ctx)

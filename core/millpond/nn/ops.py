@@ -87,6 +87,17 @@ def is_named(entry: "Entry[KernelSpec]", variant: str) -> bool:
     return variant in (entry.spec.variant, entry.spec.name, entry.qualified)
 
 
+def check_variants(registry: "Registry", setting: Setting, variants: Mapping[str, str]) -> None:
+    """Refuse variants that nobody brings, whether the model asks for their ops or not.
+
+    Raises:
+        UnknownNameError: If there is no such op, or no such variant of it.
+    """
+    for op, variant in variants.items():
+        if not any(is_named(verdict.entry, variant) for verdict in judge_kernels(registry, op, setting)):
+            choose_kernel(registry, op, setting, variant=variant)  # raises: there is none of that name
+
+
 def unquantized_variants(registry: "Registry", variants: Mapping[str, str]) -> dict[str, str]:
     """The chosen variants of ops, without those that serve a quantization alone."""
     quantized = [entry for entry in registry.kernels.entries() if entry.spec.quantization is not None]
