@@ -276,16 +276,11 @@ def _parse_mapping(item: Mapping[str, object]) -> Prompt:
     if not given and images is None:
         message = f"expected {FORMS}; got a dict with the keys {sorted(map(str, item))}"
         raise InvalidInputError(message, parameter="prompts")
-    unknown = sorted(
-        str(key)
-        for key in item.keys()
-        - EXTRAS
-        - {*CONTENTS}
-        - ({*OF_CHATS, BUDGET, PREFIX} if given == ["messages"] else {"add_special_tokens"})
-    )
+    own = (*OF_CHATS, PREFIX) if given == ["messages"] else ("add_special_tokens",)
+    known = (*CONTENTS, *own, *sorted(EXTRAS))
+    unknown = sorted(str(key) for key in item if key not in known and (key != BUDGET or given != ["messages"]))
     if unknown:
-        known = ", ".join([*CONTENTS, "add_special_tokens", *sorted(EXTRAS)])
-        message = f"a prompt has no field {unknown[0]!r}; it may have {known}"
+        message = f"a prompt has no field {unknown[0]!r}; it may have {', '.join(known)}"
         raise InvalidInputError(message, parameter=unknown[0])
     if images is not None and not isinstance(images, Mapping):
         message = f"'multi_modal_data' must be a dict such as {{'image': ...}}; got {type(images).__name__}"

@@ -115,6 +115,10 @@ def test_no_prompts_are_refused(given):
         ({"prompt": "a", "data": 1}, "has one of .* got 'prompt', 'data'"),
         ({"prompt": "a", "promt": "b"}, "a prompt has no field 'promt'; it may have prompt, prompt_token_ids, data"),
         ({"prompt": "a", 3: "b"}, "a prompt has no field '3'"),
+        (
+            {"messages": [{"role": "user", "content": "a"}], "chat_templat": "b"},
+            "a prompt has no field 'chat_templat'; it may have prompt, prompt_token_ids, data, messages, chat_template",
+        ),
         ({"prompt": 5}, "'prompt' must be a str; got int"),
         ({"prompt": ["a"]}, "'prompt' must be a str; got list"),
         ({"prompt": b"a"}, "'prompt' must be a str; got bytes"),
