@@ -372,7 +372,7 @@ def test_an_architecture_that_nothing_serves(folder):
 
 
 def test_a_config_without_architectures(folder):
-    edit(folder / "config.json", architectures=None)
+    edit(folder / "config.json", architectures=None, model_type=None)
     assert "has no list 'architectures'" in problem(folder)
 
 

@@ -61,6 +61,19 @@ class Chosen:
         return self.architecture.spec.tasks if self.converter is None else self.converter.spec.tasks
 
 
+def with_architecture(registry: "Registry", config: CheckpointConfig) -> CheckpointConfig:
+    """config.json, where it names no architecture with the backbone of the family that its ``model_type`` names.
+
+    Some published files lack the one and have the other, such as those of DeBERTa and of BERT's smallest models.
+    """
+    kind = config.get("model_type")
+    if config.get("architectures") or not isinstance(kind, str):
+        return config
+    wanted = f"{kind}Model".replace("-", "").replace("_", "").lower()
+    found = [name for name in _recorded(registry) if name.lower() == wanted]
+    return config.overridden({"architectures": found}) if found else config
+
+
 def choose_architecture(
     registry: "Registry",
     config: CheckpointConfig,

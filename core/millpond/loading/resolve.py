@@ -9,7 +9,7 @@ from millpond.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, M
 from millpond.errors import InvalidInputError, UnknownNameError
 from millpond.late_interaction import LateInteraction
 from millpond.loading.adapters import adapter_folders
-from millpond.loading.architecture import Chosen, choose_architecture
+from millpond.loading.architecture import Chosen, choose_architecture, with_architecture
 from millpond.loading.classification import choose_activation, classifier_pooling, count_labels, named_pooling
 from millpond.loading.extra_weights import with_extra_heads
 from millpond.loading.header import read_headers
@@ -208,7 +208,8 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         raise InvalidInputError(message, parameter="runner")
     files = repository.sentence_transformers
     published = published_model(registry, repository)
-    known = with_extra_heads(registry, repository, with_known(registry, repository), allow_pickle=options.allow_pickle)
+    named = with_architecture(registry, with_known(registry, repository))
+    known = with_extra_heads(registry, repository, named, allow_pickle=options.allow_pickle)
     config = without_rivals(known, override_config(known, options.hf_overrides))
     user = _spread_pooling_type(registry, options.pooler_config)
     chosen = choose_architecture(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from millpond import LLM, CheckpointError, UnknownNameError
+from millpond.testing.checkpoints import tiny
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_a_folder_without_config_says_what_it_holds(checkpoint):
 
 @pytest.mark.parametrize("names", [None, [], "BertModel", {}, 5, [None], [["BertModel"]]], ids=repr)
 def test_a_config_without_architectures_says_what_there_is(checkpoint, names, change):
-    change(checkpoint, architectures=names)
+    change(checkpoint, architectures=names, model_type=None)
     with pytest.raises(
         CheckpointError, match=r"no list 'architectures'.*hf_overrides=\{'arch.* there are: .*BertModel, "
     ):
@@ -59,3 +60,24 @@ def test_an_unknown_architecture_says_what_there_is_and_what_would_bring_it(chec
 def test_the_first_architecture_that_is_known_is_taken(checkpoint, load, change):
     change(checkpoint, architectures=["MillModel", "BertModel"])
     assert load(checkpoint).model_config.architecture == "BertModel"
+
+
+@pytest.mark.parametrize("names", [None, []], ids=repr)
+@pytest.mark.parametrize(
+    "architecture",
+    ["BertModel", "XLMRobertaModel", "DebertaV2Model", "NomicBertModel", "Gemma3TextModel", "JinaEmbeddingsV3Model"],
+)
+def test_a_config_without_architectures_means_the_family_of_its_model_type(tmp_path, change, architecture, names):
+    folder = tiny(architecture, tmp_path / "model")
+    with LLM(str(folder), num_workers=1) as llm:
+        expected = llm.embed("the cat", use_tqdm=False)[0].outputs.array
+    change(folder, architectures=names)
+    with LLM(str(folder), num_workers=1) as llm:
+        assert llm.model_config.architecture == architecture
+        np.testing.assert_array_equal(llm.embed("the cat", use_tqdm=False)[0].outputs.array, expected)
+
+
+def test_a_model_type_that_no_family_has_is_not_guessed(checkpoint, change):
+    change(checkpoint, architectures=None, model_type="ber")
+    with pytest.raises(CheckpointError, match="no list 'architectures'"):
+        LLM(str(checkpoint))
