@@ -133,7 +133,7 @@ class EntitiesProcessor(IOProcessor[Prompt, EntitiesOutput]):
         backend, around = self.tokenizer.backend, prompt.add_special_tokens
         kept = len(request.input_ids) - (self.tokenizer.num_special_tokens if around else 0)
         _, offsets = self.tokens.renderer.encode_with_offsets(text, special=False)
-        encoding = backend.encode(text.lower() if self.tokenizer.lower_case else text, add_special_tokens=False)
+        encoding = backend.encode(text, add_special_tokens=False)
         encoding.truncate(kept, direction=params.truncation_side or "right")
         special: list[int] = backend.post_process(encoding, None, add_special_tokens=around).special_tokens_mask
         own = iter(offsets[len(offsets) - kept :] if params.truncation_side == "left" else offsets)

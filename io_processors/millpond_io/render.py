@@ -138,21 +138,14 @@ class Renderer:
         """
         tokenizer = self._tokenizer()
         try:
-            encoding = tokenizer.backend.encode(
-                text.lower() if tokenizer.lower_case else text, add_special_tokens=special
-            )
+            encoding = tokenizer.backend.encode(text, add_special_tokens=special)
         except Exception as error:  # the tokenizers library raises Exception itself
             raise self._failure(error) from error
         if self.has_unknown_tokens:
             self._check_known(encoding.ids)
         if self.images is not None:
             self.images.check_ids(np.asarray(encoding.ids, dtype=np.int64))
-        if not tokenizer.lower_case:
-            return encoding.ids, encoding.offsets
-        # A few characters become two in lower case: offsets are to be those of the text that was given.
-        origin = [place for place, character in enumerate(text) for _ in character.lower()]
-        spans = [(origin[start], origin[stop - 1] + 1) if stop > start else (0, 0) for start, stop in encoding.offsets]
-        return encoding.ids, spans
+        return encoding.ids, encoding.offsets
 
     def _failure(self, error: Exception) -> InvalidInputError:
         return InvalidInputError(f"the tokenizer of {self.model!r} fails on the text: {error}", parameter="prompts")

@@ -135,6 +135,17 @@ def test_over_length_text_is_cut_where_they_cut_it(checkpoint, load, theirs, len
     assert np.abs(ours(llm) - theirs(checkpoint)).max() <= 1e-5
 
 
+def test_special_tokens_in_a_text_stay_such_in_lower_case(tmp_path, load, sentence_transformers):
+    folder = tiny("BertModel", tmp_path)
+    write_sentence_transformers(folder, max_seq_length=64, do_lower_case=True)
+    texts = ["The [MASK] of the Mill [SEP] and", "\u039f\u0394\u039f\u03a3 \u0130stanbul"]
+    expected = sentence_transformers.SentenceTransformer(str(folder), device="cpu").encode(texts)
+    found = [output.outputs.array for output in load(folder).embed(texts)]
+    np.testing.assert_allclose(np.stack(found), expected, atol=1e-5)
+    (asked,) = load(folder).embed(texts[0])
+    assert 4 in asked.prompt_token_ids  # [MASK]
+
+
 def test_text_is_lower_cased_where_the_files_say_so(tmp_path, load, theirs):
     folder = tiny("RobertaModel", tmp_path)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tokenizers
+from tokenizers import normalizers
 from tokenizers.normalizers import BertNormalizer
 
 from millpond.errors import CheckpointError
@@ -52,8 +53,10 @@ class Tokenizer:
         padding, truncation = backend.padding, backend.truncation
         backend.no_padding()
         backend.no_truncation()
+        if lower_case:  # what is written as a special token stays one: sentence-transformers does it so too
+            own = [] if backend.normalizer is None else [backend.normalizer]
+            backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
         self.backend = backend
-        self.lower_case = lower_case
         self.num_special_tokens: int = backend.num_special_tokens_to_add(is_pair=False)
         self.special_tokens = {
             **({} if padding is None else {"pad_token": padding["pad_token"]}),
@@ -72,14 +75,10 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[tokenizers.Encoding]:
         """Tokenise many texts at once; releases the interpreter lock."""
-        if self.lower_case:
-            texts = [text.lower() for text in texts]
         return self.backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
 
     def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tokenizers.Encoding]:
         """Tokenise many pairs of texts at once, with the special tokens between and around; see ``encode_batch``."""
-        if self.lower_case:
-            pairs = [(first.lower(), second.lower()) for first, second in pairs]
         return self.backend.encode_batch_fast(list(pairs), add_special_tokens=True)
 
     def cut(self, text: str, num_tokens: int, *, side: str = "right") -> tuple[str, int]:
@@ -90,8 +89,6 @@ class Tokenizer:
         Returns:
             That part of the text, and how many tokens were cut off.
         """
-        if self.lower_case:
-            text = text.lower()
         offsets = self.backend.encode(text, add_special_tokens=False).offsets
         dropped = len(offsets) - num_tokens
         if dropped <= 0:
@@ -105,8 +102,6 @@ class Tokenizer:
         self, text: str, limit: int, *, side: str = "right", add_special_tokens: bool = True
     ) -> list[int]:
         """The ids of a text cut to at most ``limit`` tokens, the special tokens kept whole."""
-        if self.lower_case:
-            text = text.lower()
         room = max(limit - (self.num_special_tokens if add_special_tokens else 0), 0)
         encoding = self.backend.encode(text, add_special_tokens=False)
         encoding.truncate(room, direction=side)
