@@ -47,7 +47,7 @@ class Reader:
         self.cuts = side.length is not None or (expansion is not None and expansion.cuts)
         self.least = 0 if expansion is None else min(ctx.model.max_model_len, expansion.length)
         if expansion is not None:
-            self.most = self.least if expansion.cuts else max(self.most, self.least)
+            self.most = self.least if expansion.cuts else self.most
         self.model = ctx.model.model
         self.marker, text = _marker(tokenizer, side.marker)
         self.before = text + side.prompt

@@ -92,6 +92,9 @@ LAYOUTS = {
     "pylate, rotary": lambda folder: pylate(folder, architecture="ModernBertModel", query_length=40),
     "pylate, a maximum without the marker": lambda folder: limited(pylate(folder, document_length=20), 19),
     "pylate, longer queries": lambda folder: limited(pylate(folder, query_length=30, document_length=24), 23),
+    "pylate, a maximum below the expansion": lambda folder: limited(
+        pylate(folder, query_length=24, document_length=None), 15
+    ),
     "pylate, not expanded": lambda folder: pylate(folder, do_query_expansion=False),
 }
 
