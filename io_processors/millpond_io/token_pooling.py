@@ -53,6 +53,8 @@ def pooled(vectors: Vectors, pooling: TokenPooling) -> Vectors:
 def ward_clusters(distances: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     """Points in so many clusters by Ward's method: the cluster of each, [num_points].
 
+    They are fewer where more merges cost the same as the last that is needed, as scipy's ``maxclust`` has it.
+
     Chains of nearest neighbours find all merges in a time that grows with the square of the points (Müllner 2011, arXiv
     1109.2378, section 3.2); the cheapest of them are done.
 
@@ -62,7 +64,10 @@ def ward_clusters(distances: NDArray[np.float64], count: int) -> NDArray[np.int6
     """
     merges = sorted(_merges(distances), key=lambda merge: merge[0])
     owners = np.arange(len(distances), dtype=np.int64)
-    for _, one, other in merges[: len(distances) - count]:
+    needed = len(distances) - count
+    for place, (distance, one, other) in enumerate(merges):
+        if place >= needed and (needed < 1 or distance > merges[needed - 1][0]):
+            break
         owners[owners == owners[one]] = owners[other]
     return owners
 

@@ -61,6 +61,17 @@ def test_tokens_that_are_alike_become_one():
     np.testing.assert_allclose(found, np.stack([one, other]), atol=1e-6)
 
 
+def test_merges_of_equal_cost_are_done_together_as_theirs_are(sentence_transformers):
+    from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
+
+    one, other = vectors(2)
+    rows = np.stack([one, one, one, one, other])  # three merges cost nothing, and one would do
+    found = pooled(rows, TokenPooling(factor=1.25, protected=0))
+    theirs = HierarchicalTokenPooling(1.25, num_protected_tokens=0).pool_one(torch.from_numpy(rows)).numpy()
+    assert len(found) == len(theirs) == 2
+    same(found, theirs)
+
+
 def ask(llm, texts, task="token_embed", **extra):
     params = PoolingParams(extra_kwargs=extra) if extra else None
     return [output.outputs.array for output in llm.encode(texts, params, pooling_task=task, use_tqdm=False)]
