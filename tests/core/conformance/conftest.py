@@ -1,0 +1,125 @@
+"""Plugins with a fault each, and some without, held against the conformance classes in a pytest of its own.
+
+Each test file here has the source of its ``PLUGINS``, and in ``FAULTS`` the tests in which each class must fail. The
+plugins of all files that are tested run in one process: to import what they need takes longer than they do.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAD = '''\
+"""What has a fault each, and some without."""
+
+import sys
+import time
+from itertools import count
+from types import ModuleType
+
+import numpy as np
+import torch
+
+from millpond import IOProcessor, PoolingParams
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.errors import InvalidInputError
+from millpond.hookspecs import hookimpl
+from millpond.nn import Pooler
+from millpond.outputs import EmbeddingOutput
+from millpond.plugins import PluginManager
+from millpond.specs import ActivationSpec, ArchitectureSpec, ConverterSpec, IOProcessorSpec, PoolerSpec, TaskSpec
+from millpond.testing.checkpoints import tiny
+from millpond.testing.conformance import (
+    ActivationConformance,
+    ArchitectureConformance,
+    ConverterConformance,
+    IOProcessorConformance,
+    PoolerConformance,
+    TaskConformance,
+)
+from millpond_models.bert import BertModel
+
+
+class Mine:
+    """Of a plugin with one record, which is named ``mine``."""
+
+    fields = {}
+
+    def plugins(self):
+        manager = PluginManager()
+        manager.register(self.record(name=self.name, target=self.target, **{"summary": "mine", **self.fields}))
+        return manager
+
+
+def mine(function):
+    return staticmethod(function)
+
+
+class Vectors(IOProcessor):
+    """A list of ids from 5 on to the sum of the vectors of pieces of four; nothing for none."""
+
+    def parse(self, data):
+        if not isinstance(data, list) or not all(type(number) is int and 5 <= number < 90 for number in data):
+            raise InvalidInputError("a list of ids from 5 to 89 was wanted")
+        return data
+
+    def pre_process(self, data, params):
+        wanted = (Representation("embed", params),)
+        return [
+            PoolingRequest(input_ids=np.array(data[start : start + 4]), representations=wanted, note=[1])
+            for start in range(0, len(data), 4)
+        ]
+
+    def post_process(self, requests):
+        return sum((request.results[0] for request in requests), np.zeros(32, dtype=np.float32))
+'''
+
+
+class Outcomes:
+    """What became of the tests that matter of each class.
+
+    Attributes:
+        said: All that pytest printed.
+    """
+
+    def __init__(self, said):
+        self.said = said
+        found = re.findall(r"^test_faults\.py::(\w+)::(\S+) (PASSED|FAILED|ERROR|SKIPPED)", said, re.MULTILINE)
+        assert found, said
+        self._by_class = {}
+        for name, test, outcome in found:
+            self._by_class.setdefault(name, {})[test] = outcome
+
+    def of(self, name, *kinds):
+        """The tests of a class that ended so."""
+        return {test for test, outcome in self._by_class[name].items() if outcome in kinds}
+
+    def classes(self, source):
+        """The classes of tests that stand in a source, each of which has run."""
+        written = set(re.findall(r"^class (Test\w+)", source, re.MULTILINE))
+        assert written <= set(self._by_class)
+        return written
+
+
+@pytest.fixture(scope="session")
+def outcomes(request, tmp_path_factory):
+    """Of the plugins of all files that are tested now."""
+    here = Path(__file__).parent
+    asked = {item.module.__name__: item.module for item in request.session.items if item.path.parent == here}
+    folder = tmp_path_factory.mktemp("faults")
+    (folder / "test_faults.py").write_text(HEAD + "".join(it.PLUGINS for it in asked.values()), encoding="utf-8")
+    chosen = [f"Test{kind}Right" for it in asked.values() for kind in it.RIGHT]
+    faults = [(name, tests) for it in asked.values() for name, tests in it.FAULTS.items()]
+    chosen += [f"{name}::{test}" for name, tests in faults for test in sorted(tests)]
+    nodes = [f"test_faults.py::{node}" for node in chosen]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "-rs", "--tb=line", "-p", "no:cacheprovider", *nodes],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    return Outcomes(done.stdout + done.stderr)

@@ -1,0 +1,68 @@
+"""ActivationConformance finds what it is there to find: activations with a fault each."""
+
+import pytest
+
+PLUGINS = """
+
+class MyActivation(Mine, ActivationConformance):
+    name, record = "mine", ActivationSpec
+
+
+class TestActivationRight(MyActivation):
+    target = mine(lambda x: x / (1 + x.abs()))
+
+
+class TestActivationTogether(MyActivation):
+    target = mine(lambda x: x - x.mean())
+
+
+class TestActivationGreedy(MyActivation):
+    target = mine(lambda x: x.mul_(2))
+
+
+class TestActivationWider(MyActivation):
+    target = mine(lambda x: torch.cat([x, x], dim=-1))
+
+
+class TestActivationOverflows(MyActivation):
+    target = mine(lambda x: x.exp())
+
+
+class TestActivationWhitewash(MyActivation):
+    target = mine(lambda x: x.nan_to_num())
+
+
+class TestActivationLastBit(MyActivation):
+    target = mine(lambda x: torch.sigmoid(x))
+
+
+class TestActivationOfNoOp(MyActivation):
+    target, fields = mine(lambda x: x * 2), {"op": "double"}
+"""
+
+RIGHT = ("Activation",)
+FAULTS = {
+    "TestActivationTogether": {"test_rows_do_not_matter_to_each_other"},
+    "TestActivationGreedy": {"test_what_it_is_given_stays_as_it_is"},
+    "TestActivationWider": {"test_shape_stays"},
+    "TestActivationOverflows": {"test_zeros_and_huge_values"},
+    "TestActivationWhitewash": {"test_what_is_no_number_is_seen"},
+    "TestActivationLastBit": {"test_rows_do_not_matter_to_each_other"},
+    "TestActivationOfNoOp": {"test_record_is_right"},
+}
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_what_is_right_passes(outcomes, kind):
+    assert outcomes.of(f"Test{kind}Right", "FAILED", "ERROR") == set()
+    skipped = outcomes.of(f"Test{kind}Right", "SKIPPED")
+    assert skipped == {"test_listing_it_imports_nothing_heavy"}  # it is registered by the running program
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_found_where_it_is_looked_for(outcomes, name):
+    assert FAULTS[name] <= outcomes.of(name, "FAILED", "ERROR")
+
+
+def test_no_class_is_forgotten(outcomes):
+    assert outcomes.classes(PLUGINS) == {f"Test{kind}Right" for kind in RIGHT} | set(FAULTS)

@@ -1,0 +1,140 @@
+"""IOProcessorConformance finds what it is there to find: IO processors with a fault each."""
+
+import re
+
+import pytest
+
+PLUGINS = """
+
+class MyProcessor(Mine, IOProcessorConformance):
+    name, record, fields = "mine", IOProcessorSpec, {"tasks": ("plugin",)}
+    items = ([5, 6, 7], [8], [9] * 30)
+    chunked = (([], 0), ([5, 6], 1), ([7] * 30, 8))
+    refused = ("text", [0])
+
+
+class TestProcessorRight(MyProcessor):
+    target = Vectors
+
+
+class TestProcessorTrusting(MyProcessor):
+    refused = ()
+
+    class target(Vectors):
+        def parse(self, data):
+            return data
+
+
+class TestProcessorTakesAll(MyProcessor):
+    class target(Vectors):
+        def parse(self, data):
+            try:
+                return super().parse(data)
+            except InvalidInputError:
+                return [5]
+
+
+class TestProcessorSilent(MyProcessor):
+    class target(Vectors):
+        def parse(self, data):
+            try:
+                return super().parse(data)
+            except InvalidInputError as error:
+                raise InvalidInputError("") from error
+
+
+class TestProcessorMixesUp(MyProcessor):
+    class target(Vectors):
+        def pre_process_many(self, items):
+            return super().pre_process_many(items)[::-1]
+
+
+class TestProcessorSpends(MyProcessor):
+    class target(Vectors):
+        def post_process(self, requests):
+            return super().post_process(requests) * sum(request.note.pop() for request in requests)
+
+
+class TestProcessorForgetsNone(MyProcessor):
+    class target(Vectors):
+        def post_process(self, requests):
+            return super().post_process(requests) if requests else requests[0]
+
+
+class TestProcessorMiscounts(MyProcessor):
+    target, chunked = Vectors, (([5, 6], 2),)
+
+
+class TestProcessorByChance(MyProcessor):
+    class target(Vectors):
+        numbers = count()
+
+        def pooling_params(self, given):
+            return PoolingParams(use_activation=bool(next(self.numbers) % 2))
+
+
+class TestProcessorRemembers(MyProcessor):
+    class target(Vectors):
+        calls = 0
+
+        def post_process(self, requests):
+            self.calls += 1
+            return super().post_process(requests) * self.calls
+
+
+class TestProcessorOfOneThread(MyProcessor):
+    class target(Vectors):
+        def parse(self, data):
+            self.data = super().parse(data)
+            time.sleep(0.02)
+            return self.data
+
+        def pre_process(self, data, params):
+            time.sleep(0.02)
+            return super().pre_process(self.data, params)
+
+
+class TestProcessorWrongIds(MyProcessor):
+    class target(Vectors):
+        def pre_process(self, data, params):
+            return [PoolingRequest(input_ids=data, representations=(Representation("embed", params),))]
+"""
+
+RIGHT = ("Processor",)
+FAULTS = {
+    "TestProcessorTrusting": {"test_any_json_is_refused_or_served", "test_rubbish_is_refused_or_served"},
+    "TestProcessorTakesAll": {"test_what_it_cannot_serve_is_refused"},
+    "TestProcessorSilent": {"test_what_it_cannot_serve_is_refused"},
+    "TestProcessorMixesUp": {"test_items_at_fault_cost_no_other"},
+    "TestProcessorSpends": {"test_an_output_can_be_made_again"},
+    "TestProcessorForgetsNone": {"test_any_number_of_chunks"},
+    "TestProcessorMiscounts": {"test_any_number_of_chunks"},
+    "TestProcessorByChance": {"test_parameters"},
+    "TestProcessorRemembers": {"test_an_output_can_be_made_again", "test_each_item_has_its_own_output"},
+    "TestProcessorOfOneThread": {"test_several_threads_may_call_it"},
+    "TestProcessorWrongIds": {"test_each_item_has_its_own_output", "test_rubbish_is_refused_or_served"},
+}
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_what_is_right_passes(outcomes, kind):
+    assert outcomes.of(f"Test{kind}Right", "FAILED", "ERROR") == set()
+    skipped = outcomes.of(f"Test{kind}Right", "SKIPPED")
+    assert skipped == {"test_listing_it_imports_nothing_heavy"}  # it is registered by the running program
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_found_where_it_is_looked_for(outcomes, name):
+    assert FAULTS[name] <= outcomes.of(name, "FAILED", "ERROR")
+
+
+def test_no_class_is_forgotten(outcomes):
+    assert outcomes.classes(PLUGINS) == {f"Test{kind}Right" for kind in RIGHT} | set(FAULTS)
+
+
+def test_what_is_said_of_a_fault_names_it(outcomes):
+    for pattern in (
+        r"mine neither serves nor refuses None: the IO processor \S*target failed in pre_process: TypeError",
+        r"mine makes 1 requests of \[5, 6\], not 2",
+    ):
+        assert re.search(pattern, outcomes.said), pattern

@@ -1,0 +1,116 @@
+"""ArchitectureConformance and ConverterConformance find what they are there to find: models with a fault each."""
+
+import re
+
+import pytest
+
+PLUGINS = """
+
+class MyModel(Mine, ArchitectureConformance):
+    name, record = "BertModel", ArchitectureSpec
+    fields = {"tasks": ("embed", "token_embed"), "positions": "absolute"}
+
+
+class TestModelRight(MyModel):
+    target = BertModel
+
+
+class TestModelTogether(MyModel):
+    class target(BertModel):
+        def forward(self, batch):
+            x = super().forward(batch)
+            return x + x.mean()
+
+
+class TestModelIsOff(MyModel):
+    class target(BertModel):
+        def forward(self, batch):
+            return super().forward(batch) * 1.001
+
+
+class TestModelTakesAnything(MyModel):
+    class target(BertModel):
+        ignored_weights = (*BertModel.ignored_weights, "no_such.*")
+
+
+class TestModelInBfloat16(MyModel):
+    class target(BertModel):
+        def forward(self, batch):
+            return super().forward(batch) * (2 if self.ctx.dtype == torch.bfloat16 else 1) - 3
+
+
+class TestModelTrains(MyModel):
+    class target(BertModel):
+        def load_weights(self, weights):
+            placement = super().load_weights(weights)
+            self.requires_grad_()
+            return placement
+
+
+class TestModelOfNoPooling(MyModel):
+    target = BertModel
+    fields = {"tasks": ("embed",), "positions": "absolute", "pooling": "MEDIAN"}
+
+
+class TestModelOfNoPlace(MyModel):
+    target, fields = BertModel, {"tasks": ("embed", "token_embed"), "positions": "somewhere"}
+
+
+class MyConverter(Mine, ConverterConformance):
+    name, record = "mine", ConverterSpec
+    fields = {"architectures": ("BertForMaskedLM",), "tasks": ("embed",)}
+
+    def checkpoint(self, folder):
+        return tiny("BertModel", folder, architectures=["BertForMaskedLM"])
+
+
+class TestConverterRight(MyConverter):
+    target = mine(lambda kind, ctx: type("Mine", (kind,), {}))
+
+
+class TestConverterChangesWhatItIsGiven(MyConverter):
+    @staticmethod
+    def target(kind, ctx):
+        kind.mine = ctx
+        return kind
+
+
+class TestConverterIsNotChosen(MyConverter):
+    target = mine(lambda kind, ctx: kind)
+    fields = {"architectures": ("*ForYours",), "tasks": ("embed",)}
+    arguments = {"hf_overrides": {"architectures": ["BertModel"]}}
+"""
+
+RIGHT = ("Model", "Converter")
+FAULTS = {
+    "TestModelTogether": {"test_batches_may_be_small", "test_one_output_a_prompt_in_order"},
+    "TestModelIsOff": {"test_it_gives_what_transformers_gives"},
+    "TestModelTakesAnything": {"test_a_checkpoint_that_does_not_fit_is_refused"},
+    "TestModelInBfloat16": {"test_bfloat16_is_close"},
+    "TestModelTrains": {"test_all_parameters_are_loaded_and_keep_no_gradient"},
+    "TestModelOfNoPooling": {"test_record_is_right"},
+    "TestModelOfNoPlace": {"test_record_is_right"},
+    "TestConverterChangesWhatItIsGiven": {"test_it_is_chosen_and_leaves_the_architecture_as_it_is"},
+    "TestConverterIsNotChosen": {"test_it_is_chosen_and_leaves_the_architecture_as_it_is"},
+}
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_what_is_right_passes(outcomes, kind):
+    assert outcomes.of(f"Test{kind}Right", "FAILED", "ERROR") == set()
+    skipped = outcomes.of(f"Test{kind}Right", "SKIPPED")
+    assert skipped == {"test_listing_it_imports_nothing_heavy"}  # it is registered by the running program
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_found_where_it_is_looked_for(outcomes, name):
+    assert FAULTS[name] <= outcomes.of(name, "FAILED", "ERROR")
+
+
+def test_no_class_is_forgotten(outcomes):
+    assert outcomes.classes(PLUGINS) == {f"Test{kind}Right" for kind in RIGHT} | set(FAULTS)
+
+
+def test_what_is_said_of_a_fault_names_it(outcomes):
+    for pattern in (r"BertModel takes a tensor that is not its own",):
+        assert re.search(pattern, outcomes.said), pattern

@@ -1,0 +1,162 @@
+"""PoolerConformance finds what it is there to find: poolers with a fault each."""
+
+import re
+
+import pytest
+
+PLUGINS = """
+
+class Min(Pooler):
+    def pool(self, hidden_states, metadata):
+        return torch.stack([rows.amin(dim=0) for rows in hidden_states.split(list(metadata.lengths))])
+
+
+class MyPooler(Mine, PoolerConformance):
+    name, record, fields = "MINE", PoolerSpec, {"tasks": ("embed",)}
+
+
+class TestPoolerRight(MyPooler):
+    target = Min
+
+
+class TestPoolerTogether(MyPooler):
+    class target(Min):
+        def pool(self, hidden_states, metadata):
+            return super().pool(hidden_states, metadata) + 1e-3 * hidden_states.mean()
+
+
+class TestPoolerBackwards(MyPooler):
+    class target(Min):
+        def pool(self, hidden_states, metadata):
+            return super().pool(hidden_states, metadata).flip(0)
+
+
+class TestPoolerTooFew(MyPooler):
+    class target(Min):
+        def pool(self, hidden_states, metadata):
+            return super().pool(hidden_states, metadata)[:1]
+
+
+class TestPoolerRows(MyPooler):
+    class target(Min):
+        def pool(self, hidden_states, metadata):
+            return list(hidden_states.split(list(metadata.lengths)))
+
+
+class TestPoolerGreedy(MyPooler):
+    class target(Min):
+        def pool(self, hidden_states, metadata):
+            found = super().pool(hidden_states, metadata)
+            hidden_states.zero_()
+            return found
+
+
+class TestPoolerHoarder(MyPooler):
+    class target(Min):
+        def pool(self, hidden_states, metadata):
+            self.last = hidden_states
+            return super().pool(hidden_states, metadata)
+
+
+class TestPoolerWhitewash(MyPooler):
+    class target(Min):
+        def pool(self, hidden_states, metadata):
+            return super().pool(hidden_states, metadata).nan_to_num()
+
+
+class TestPoolerOneForAll(MyPooler):
+    class target(Min):
+        def forward(self, hidden_states, metadata):
+            return self._finish(self.pool(hidden_states, metadata).float(), metadata.params[0])
+
+
+class TestPoolerOfOneThread(MyPooler):
+    class target(Min):
+        def pool(self, hidden_states, metadata):
+            self.lengths = list(metadata.lengths)
+            time.sleep(0.02)
+            return torch.stack([rows.amin(dim=0) for rows in hidden_states.split(self.lengths)])
+
+
+class TestPoolerBlindToBfloat16(MyPooler):
+    class target(Min):
+        def pool(self, hidden_states, metadata):
+            return super().pool(hidden_states, metadata) * (hidden_states.dtype == torch.float32)
+
+
+class TestPoolerOfWholePrompts(MyPooler):
+    class target(Min):
+        def pool(self, hidden_states, metadata):
+            if metadata.starts:
+                return torch.stack([hidden_states.amin(dim=0)] * len(metadata.lengths))
+            return super().pool(hidden_states, metadata)
+
+
+class TestPoolerIsNone(MyPooler):
+    target = len
+
+
+class TestPoolerOfNoTask(MyPooler):
+    target, fields = Min, {"tasks": ("rank",)}
+
+
+class TestPoolerSilent(MyPooler):
+    target, fields = Min, {"tasks": ("embed",), "summary": ""}
+
+
+class TestPoolerHeavy(PoolerConformance):
+    name = "MINE"
+
+    def plugins(self):
+        manager = PluginManager()
+        manager.register_plugin(sys.modules[__name__], "heavy")
+        return manager
+
+
+@hookimpl
+def register_poolers():
+    yield PoolerSpec(name="MINE", target=Min, summary="in a module that imports torch", tasks=("embed",))
+"""
+
+RIGHT = ("Pooler",)
+FAULTS = {
+    "TestPoolerTogether": {"test_batch_mates_do_not_matter[False]", "test_batch_mates_do_not_matter[True]"},
+    "TestPoolerBackwards": {"test_batch_mates_do_not_matter[False]", "test_each_has_its_own_parameters"},
+    "TestPoolerTooFew": {"test_one_result_a_sequence", "test_order_is_kept"},
+    "TestPoolerRows": {"test_one_result_a_sequence"},
+    "TestPoolerGreedy": {"test_hidden_states_stay_as_they_are"},
+    "TestPoolerHoarder": {"test_nothing_of_a_batch_is_kept"},
+    "TestPoolerWhitewash": {"test_what_is_no_number_is_seen_and_stays_in_its_sequence"},
+    "TestPoolerOneForAll": {"test_each_has_its_own_parameters"},
+    "TestPoolerOfOneThread": {"test_several_threads_may_call_it"},
+    "TestPoolerBlindToBfloat16": {"test_other_dtypes_are_close"},
+    "TestPoolerOfWholePrompts": {"test_a_part_of_a_prompt"},
+    "TestPoolerIsNone": {"test_target_imports"},
+    "TestPoolerOfNoTask": {"test_record_is_right"},
+    "TestPoolerSilent": {"test_record_is_right"},
+    "TestPoolerHeavy": {"test_listing_it_imports_nothing_heavy"},
+}
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_what_is_right_passes(outcomes, kind):
+    assert outcomes.of(f"Test{kind}Right", "FAILED", "ERROR") == set()
+    skipped = outcomes.of(f"Test{kind}Right", "SKIPPED")
+    assert skipped == {"test_listing_it_imports_nothing_heavy"}  # it is registered by the running program
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_found_where_it_is_looked_for(outcomes, name):
+    assert FAULTS[name] <= outcomes.of(name, "FAILED", "ERROR")
+
+
+def test_no_class_is_forgotten(outcomes):
+    assert outcomes.classes(PLUGINS) == {f"Test{kind}Right" for kind in RIGHT} | set(FAULTS)
+
+
+def test_what_is_said_of_a_fault_names_it(outcomes):
+    for pattern in (
+        r"MINE, sequence 0 of \[1, 7, .*\] among others beside alone: off by \S+ where 1e-05 is allowed",
+        r"the module test_faults imports numpy, safetensors, torch",
+    ):
+        assert re.search(pattern, outcomes.said), pattern
