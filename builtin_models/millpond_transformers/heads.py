@@ -17,6 +17,9 @@ from millpond.errors import CheckpointError
 from millpond.nn.placement import Placement
 from millpond_transformers.model import TransformersModel
 
+# Its classifier of texts, and no other, has the first token attend to all tokens, and all tokens to it.
+FIRST_SEES_ALL = frozenset({"LongformerForSequenceClassification"})
+
 
 class TransformersForSequenceClassification(TransformersModel):
     """A class with a head that classifies texts; of each token it makes the same."""
@@ -46,6 +49,14 @@ class TransformersForSequenceClassification(TransformersModel):
         self.first = None if pooler is None else copy.deepcopy(pooler).float()
         return placement
 
+    def run(self, given: dict[str, Tensor]) -> Tensor:
+        """The class's arguments -> hidden states, [num_seqs, num_tokens, hidden], as the class with the head asks."""
+        if self.body_class.__name__ in FIRST_SEES_ALL:
+            sees_all = torch.zeros_like(given["input_ids"])
+            sees_all[:, 0] = 1
+            given = {**given, "global_attention_mask": sees_all}
+        return super().run(given)
+
     def logits(self, rows: Tensor) -> Tensor:
         """Pooled rows [num_rows, hidden] -> [num_rows, num_labels]."""
         body = self.body
@@ -62,9 +73,9 @@ class TransformersForSequenceClassification(TransformersModel):
         if self.first is None:
             return None
         pooled: Tensor
-        if isinstance(self.first, nn.Linear):  # ALBERT keeps the activation beside it
-            activation: nn.Module = self.base.pooler_activation  # type: ignore[assignment]
-            pooled = activation(self.first(rows))
+        if isinstance(self.first, nn.Linear):  # ALBERT and BigBird keep the activation beside it
+            activation = getattr(self.base, "pooler_activation", None) or self.base.activation
+            pooled = activation(self.first(rows))  # type: ignore[operator]
         else:
             pooled = self.first(rows.unsqueeze(1))
         return pooled

@@ -46,6 +46,7 @@ class TransformersModel(PoolingModel):
         r"(?:.*\.)?(?:position_ids|inv_freq|masked_bias|attn\.bias|attention\.bias)",
     )
     ignored_missing: ClassVar[Sequence[str]] = (r"(?:.*\.)?pooler\..*",)
+    counted: ClassVar[re.Pattern[str]] = re.compile(r"(?:.*\.)?position_ids")  # classes make them, and files may not
     hidden_alone: ClassVar[bool] = True  # whether nothing but hidden states is computed by the class
 
     def __init__(self, ctx: Context) -> None:
@@ -174,11 +175,9 @@ class TransformersModel(PoolingModel):
                 return size
         return FEWEST_TOKENS
 
-    def _seen(self, batch: PackedBatch, place: int) -> int:
-        attended = batch.features[place].get(NUM_ATTENDED) if batch.features else None
-        return attended if isinstance(attended, int) else batch.lengths[place]
-
     def _may_be_missing(self, name: str) -> bool:
+        if self.counted.fullmatch(name):
+            return True
         return self.hidden_alone and any(re.fullmatch(pattern, name) for pattern in self.ignored_missing)
 
     @torch.inference_mode()

@@ -55,6 +55,7 @@ BART = {
 XLNET = {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48, "max_position_embeddings": None}
 OPT = {"ffn_dim": 48, "word_embed_proj_dim": 32}
 MIXTRAL = {"num_local_experts": 2}
+LONGFORMER = {"attention_window": 8, "pad_token_id": 1, "sep_token_id": 2}
 
 # What pools a text by itself, and what else config.json says of a small one.
 MODELS = {
@@ -77,6 +78,9 @@ CLASSIFIERS = {
     "JambaForSequenceClassification": ("LAST", JAMBA),
     "BartForSequenceClassification": ("LAST", BART),
     "XLNetForSequenceClassification": ("LAST", XLNET),
+    "LongformerForSequenceClassification": ("CLS", LONGFORMER),
+    "BigBirdForSequenceClassification": ("CLS", {}),
+    "MraForSequenceClassification": ("CLS", {"max_position_embeddings": 64}),
 }
 TOKEN_CLASSIFIERS = {
     "ElectraForTokenClassification": {"embedding_size": 24},
@@ -156,7 +160,14 @@ def test_hidden_states_in_a_batch_of_mixed_lengths_are_those_of_the_class(make, 
 
 
 @pytest.mark.parametrize(
-    "name", slow(CLASSIFIERS, "ElectraForSequenceClassification", "JambaForSequenceClassification")
+    "name",
+    slow(
+        CLASSIFIERS,
+        "ElectraForSequenceClassification",
+        "JambaForSequenceClassification",
+        "LongformerForSequenceClassification",
+        "BigBirdForSequenceClassification",
+    ),
 )
 def test_classes_of_texts_are_those_of_the_class(make, load, name):
     _, settings = CLASSIFIERS[name]
