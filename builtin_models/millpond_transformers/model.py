@@ -175,6 +175,10 @@ class TransformersModel(PoolingModel):
                 return size
         return FEWEST_TOKENS
 
+    def _seen(self, batch: PackedBatch, place: int) -> int:
+        attended = batch.features[place].get(NUM_ATTENDED) if batch.features else None
+        return attended if isinstance(attended, int) else batch.lengths[place]
+
     def _may_be_missing(self, name: str) -> bool:
         if self.counted.fullmatch(name):
             return True
