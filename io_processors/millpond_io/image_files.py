@@ -2,7 +2,6 @@
 
 import io
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ BOMBS = ("DecompressionBombError", "DecompressionBombWarning")  # Pillow's own n
 ORIENTATION = 0x0112  # the tag of EXIF that says how the camera was held
 JPEG, SCAN = b"\xff\xd8", b"\xff\xda"
 MOST_SCANS = 64  # of a JPEG: each is a pass over all pixels, and a small file may hold thousands
-AT_ONCE = threading.BoundedSemaphore(2)  # images that are decoded at a time: each may take some hundred megabytes
 PARAMETER = "multi_modal_data"
 NO_PILLOW = "images need Pillow: pip install 'millpond[images]'"
 DAMAGED = f"the image cannot be read: it is damaged, or none of {', '.join(FORMATS)}"
@@ -53,10 +51,18 @@ def decoded(content: bytes, limits: ImageLimits) -> "Image":
     Raises:
         InvalidInputError: If it is too large, damaged, or of another format; never in the decoder's words.
     """
-    if len(content) > limits.size:
-        raise too_large(len(content), limits)
     with in_our_words(limits):
         return _decoded(content, limits)
+
+
+def pixels_in(content: bytes, limits: ImageLimits) -> int:
+    """The pixels of the image in a file, by its head: nothing is decoded.
+
+    Raises:
+        InvalidInputError: As ``decoded``, for what the head tells.
+    """
+    with in_our_words(limits), _opened(content, limits) as image:
+        return image.width * image.height
 
 
 @contextmanager
@@ -80,6 +86,16 @@ def in_our_words(limits: ImageLimits) -> Iterator[None]:
 
 
 def _decoded(content: bytes, limits: ImageLimits) -> "Image":
+    with _opened(content, limits) as image:
+        image.load()
+        return _in_eight_bits(_turned(image))
+
+
+@contextmanager
+def _opened(content: bytes, limits: ImageLimits) -> Iterator["Image"]:
+    """The image in a file whose head was read."""
+    if len(content) > limits.size:
+        raise too_large(len(content), limits)
     try:
         from PIL import Image as images  # noqa: N813, PLC0415  only for who has images
     except ImportError as error:
@@ -93,8 +109,7 @@ def _decoded(content: bytes, limits: ImageLimits) -> "Image":
         raise InvalidInputError(message, parameter=PARAMETER)
     with images.open(io.BytesIO(content), formats=FORMATS) as image:
         check_pixels(image, limits)
-        image.load()
-        return _in_eight_bits(_turned(image))
+        yield image
 
 
 def _in_eight_bits(image: "Image") -> "Image":

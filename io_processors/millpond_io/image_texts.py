@@ -1,9 +1,8 @@
 """Texts with images in them, of models that read both in one sequence."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +13,11 @@ from millpond.image_options import ImageOptions
 from millpond.image_reader import ImageReader, TextWithImages
 from millpond.inputs import Prompt
 from millpond.params import PoolingParams
-from millpond_io.image_files import AT_ONCE, PARAMETER
+from millpond_io.image_files import PARAMETER
 from millpond_io.image_patches import as_rgb
-from millpond_io.images import Images
+from millpond_io.image_turns import TURNS
+from millpond_io.images import Images, Source
 from millpond_io.lengths import Lengths
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 logger = logging.getLogger(__name__)
 MOST_IMAGES = 32  # of a prompt where the program does not say; they are all in memory at once
@@ -38,11 +35,13 @@ class ImageTexts:
         self.reserved = np.array(sorted(reader.reserved_ids), dtype=np.int64)
 
     def opened(self, prompt: Prompt, data: Mapping[str, object]) -> Prompt:
-        """A prompt with its images decoded, and with a mark in its text for each of them.
+        """A prompt whose images can be read one prompt after the other, with a mark in its text for each of them.
+
+        Nothing is decoded: of a thousand prompts the images of one are in memory.
 
         Raises:
-            InvalidInputError: If an image cannot be read, or there are not as many marks as images, or something stands
-                beside an image that the model reads alone, or its images cannot be read as is asked.
+            InvalidInputError: If there are not as many marks as images, or something stands beside an image that the
+                model reads alone, or its images cannot be read as is asked.
         """
         if prompt.token_ids is not None:
             message = "a prompt with images is given as a text, which has something that stands for each, not as ids"
@@ -57,35 +56,21 @@ class ImageTexts:
         elif marks != len(given):
             message = f"the text has {marks} marks of images ({self.reader.placeholder(1)}), and there are {len(given)}"
             raise InvalidInputError(message, parameter=PARAMETER)
-        options = ImageOptions(self.reader.chosen(prompt.image_options))  # first: it costs less than to decode
-        read = [self.images.read(one, as_rgb) for one in given]
-        return replace(prompt, text=text, multi_modal_data={"image": read}, image_options=options)
+        options = ImageOptions(self.reader.chosen(prompt.image_options))
+        return replace(prompt, text=text, multi_modal_data={"image": given}, image_options=options)
 
     def read(self, prompt: Prompt, params: PoolingParams, lengths: Lengths) -> TextWithImages:
         """The tokens and features of an opened prompt.
 
         Raises:
-            InvalidInputError: If the model cannot read them, or they are too many tokens: images are not cut.
+            InvalidInputError: If an image cannot be read, the model cannot read them, or they are too many tokens:
+                images are not cut.
         """
         if self.reader.alone:
             self._alone(prompt.text or "", 1)
-        images: Sequence[Image] = (prompt.multi_modal_data or {})["image"]  # type: ignore[assignment]  # as ``opened`` left them
-        try:
-            with AT_ONCE:
-                found = self.reader.read(
-                    prompt.text or "",
-                    images,
-                    add_special_tokens=prompt.add_special_tokens,
-                    options={} if prompt.image_options is None else prompt.image_options.values,  # type: ignore[arg-type]  # likewise
-                )
-        except CheckpointError as error:
-            logger.warning("images cannot be read: %s", " ".join(str(error).split()))
-            raise InvalidInputError(UNBUILT, parameter=PARAMETER) from error
-        except MillpondError:
-            raise
-        except Exception as error:  # noqa: BLE001  readers stand on libraries, and these raise what comes
-            logger.info("images cannot be read: %r", error)
-            raise InvalidInputError(UNSUITABLE, parameter=PARAMETER) from None
+        sources = [self.images.source(one) for one in self.images.each(prompt.multi_modal_data or {})]
+        with TURNS.taken(sum(source.pixels for source in sources)):
+            found = self._read(prompt, sources)
         most = min(lengths.kept(params) or lengths.longest, lengths.longest)
         if len(found.input_ids) > most:
             message = (
@@ -94,6 +79,28 @@ class ImageTexts:
             )
             raise InvalidInputError(message, parameter="prompts")
         return found
+
+    def _read(self, prompt: Prompt, sources: list[Source]) -> TextWithImages:
+        """What the model's reader makes of a prompt, whatever that stands on.
+
+        Raises:
+            InvalidInputError: If it makes nothing of it.
+        """
+        try:
+            return self.reader.read(
+                prompt.text or "",
+                [as_rgb(source.decoded()) for source in sources],
+                add_special_tokens=prompt.add_special_tokens,
+                options={} if prompt.image_options is None else prompt.image_options.values,  # type: ignore[arg-type]  # as ``opened`` left them
+            )
+        except CheckpointError as error:
+            logger.warning("images cannot be read: %s", " ".join(str(error).split()))
+            raise InvalidInputError(UNBUILT, parameter=PARAMETER) from error
+        except MillpondError:
+            raise
+        except Exception as error:  # noqa: BLE001  readers stand on libraries, and these raise what comes
+            logger.info("images cannot be read: %r", error)
+            raise InvalidInputError(UNSUITABLE, parameter=PARAMETER) from None
 
     def _alone(self, text: str, count: int) -> str:
         """What stands for the one image of a prompt, of a model that reads no text beside it."""

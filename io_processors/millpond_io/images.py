@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,7 +11,6 @@ import numpy as np
 from millpond.context import Context
 from millpond.errors import InvalidInputError
 from millpond_io.image_files import (
-    AT_ONCE,
     NO_PILLOW,
     OF_OTHERS,
     OWN,
@@ -19,8 +19,10 @@ from millpond_io.image_files import (
     check_pixels,
     decoded,
     in_our_words,
+    pixels_in,
     too_large,
 )
+from millpond_io.image_turns import TURNS
 from millpond_io.media import Media
 
 if TYPE_CHECKING:
@@ -31,6 +33,31 @@ EXPECTED = (
     "expected a PIL image, a numpy array of uint8, a pathlib.Path, the bytes of a file, or a URL: data:image/..., "
     "http(s)://... or file://..."
 )
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that is not decoded yet.
+
+    Attributes:
+        given: As the prompt has it.
+        content: The bytes of its file; None if it is an image already.
+        pixels: Of its width times its height.
+    """
+
+    given: object
+    content: bytes | None
+    pixels: int
+
+    def decoded(self) -> "Image":
+        """The image.
+
+        Raises:
+            InvalidInputError: If it is damaged.
+        """
+        limits = _limits(self.given)
+        with in_our_words(limits):
+            return as_image(self.given if self.content is None else decoded(self.content, limits))
 
 
 class Images:
@@ -64,9 +91,22 @@ class Images:
         Raises:
             InvalidInputError: If it is none, or may not be read.
         """
+        source = self.source(given)
+        with TURNS.taken(source.pixels), in_our_words(_limits(given)):
+            return use(source.decoded())
+
+    def source(self, given: object) -> Source:
+        """An image whose bytes are here, and whose head was read.
+
+        Raises:
+            InvalidInputError: If it is none, too large, or may not be read.
+        """
         content = self._content(given)
-        with AT_ONCE, in_our_words(_limits(given)):
-            return use(as_image(given if content is None else decoded(content, _limits(given))))
+        if content is not None:
+            return Source(given, content, pixels_in(content, _limits(given)))
+        with in_our_words(_limits(given)):
+            image = as_image(given)
+        return Source(image, None, image.width * image.height)
 
     def _content(self, given: Any) -> bytes | None:
         """The bytes of an image's file; None if it is an image already."""

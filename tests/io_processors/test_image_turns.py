@@ -1,0 +1,120 @@
+"""What images cost in memory: few are decoded at a time, those of one prompt, and what they took is given back."""
+
+import io
+import sys
+import threading
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from millpond import LLM
+from millpond.testing.vision_language import tiny_vision_language
+from millpond_io import image_texts, image_turns
+from millpond_io.image_turns import FULL, LARGE, Turns
+
+PATIENCE = 10.0
+
+
+def png(seed):
+    content = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory):
+    with LLM(str(tiny_vision_language("qwen2_vl", tmp_path_factory.mktemp("qwen"))), num_workers=1) as llm:
+        yield llm
+
+
+def test_of_many_prompts_the_images_of_one_are_decoded(llm, monkeypatch):
+    made, most, decode = [], [], image_texts.as_rgb
+
+    def noted(image):
+        found = decode(image)
+        made.append(weakref.ref(found))
+        most.append(sum(one() is not None for one in made))
+        return found
+
+    monkeypatch.setattr(image_texts, "as_rgb", noted)
+    prompts = [{"multi_modal_data": {"image": [png(seed), png(seed + 100)]}} for seed in range(12)]
+    vectors = [output.outputs.embedding for output in llm.embed(prompts, use_tqdm=False)]
+    assert len({tuple(vector) for vector in vectors}) == len(prompts)
+    assert len(most) == 2 * len(prompts)
+    assert max(most) == 2
+
+
+def test_two_images_have_a_turn_at_once_and_more_pixels_than_one_may_have_go_alone():
+    turns, inside, release = Turns(), [], threading.Event()
+    lock = threading.Lock()
+
+    def work(pixels, entered):
+        with turns.taken(pixels):
+            with lock:
+                inside.append(pixels)
+            entered.set()
+            assert release.wait(PATIENCE)
+            with lock:
+                inside.remove(pixels)
+
+    events = [threading.Event() for _ in range(3)]
+    threads = [
+        threading.Thread(target=work, args=(pixels, event), daemon=True)
+        for pixels, event in zip((FULL, FULL, FULL + 1), events, strict=True)
+    ]
+    for thread, event in zip(threads[:2], events, strict=False):
+        thread.start()
+        assert event.wait(PATIENCE)
+    threads[2].start()
+    assert not events[2].wait(0.1)
+    assert inside == [FULL, FULL]
+    release.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert events[2].is_set()
+    assert not inside
+
+
+def test_two_that_are_large_never_wait_for_one_another():
+    turns, ended = Turns(), []
+
+    def work():
+        for _ in range(200):
+            with turns.taken(2 * FULL):
+                pass
+        ended.append(True)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len(ended) == len(threads)
+
+
+def test_a_turn_is_over_whatever_happens_in_it(monkeypatch):
+    turns, trims = Turns(), []
+    monkeypatch.setattr(image_turns, "give_back", lambda: trims.append(True))
+    for pixels in (1, LARGE - 1, LARGE, 9 * FULL):
+        with pytest.raises(ZeroDivisionError), turns.taken(pixels):
+            1 / 0  # noqa: B018
+    assert len(trims) == 2
+    with turns.taken(9 * FULL):
+        assert len(trims) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems give memory back by themselves")
+def test_what_was_freed_is_given_back_to_the_system():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    blocks = [bytes(100_000) + b"x" for _ in range(2000)]
+    blocks.append(b"y" * 100_000)  # behind them, which keeps all below it
+    before, last = resident(), blocks[-1]
+    del blocks
+    image_turns.give_back()
+    assert before - resident() > 100_000_000
+    assert len(last) == 100_000
