@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from inspect import signature
+from itertools import repeat
 from threading import Lock
 from typing import Any, ClassVar
 
@@ -25,7 +26,6 @@ from millpond_transformers.padding import Padding, group
 from millpond_transformers.weights import load_body
 
 logger = logging.getLogger(__name__)
-NUM_ATTENDED = "num_attended"
 FEWEST_TOKENS = 256  # of a vocabulary that config.json says nothing of, such as one of bytes
 # Rotations that are made anew for the longest text of a batch: they are kept, and a batch's mates change them.
 STRETCHING = ("dynamic", "longrope")
@@ -107,7 +107,7 @@ class TransformersModel(PoolingModel):
         """A batch -> [num_tokens, hidden]."""
         sequences = batch.input_ids.split(batch.lengths)
         segments = None if batch.token_type_ids is None else batch.token_type_ids.split(batch.lengths)
-        seen = [self._seen(batch, place) for place in range(batch.num_seqs)]
+        seen = [length - hidden for length, hidden in zip(batch.lengths, batch.hidden or repeat(0), strict=False)]
         rows: list[Tensor] = [batch.input_ids] * batch.num_seqs
         sees = [INPUTS in features for features in batch.features] or [False] * batch.num_seqs
         for place in (place for place in range(batch.num_seqs) if sees[place]):
@@ -174,10 +174,6 @@ class TransformersModel(PoolingModel):
             if isinstance(size, int):
                 return size
         return FEWEST_TOKENS
-
-    def _seen(self, batch: PackedBatch, place: int) -> int:
-        attended = batch.features[place].get(NUM_ATTENDED) if batch.features else None
-        return attended if isinstance(attended, int) else batch.lengths[place]
 
     def _may_be_missing(self, name: str) -> bool:
         if self.counted.fullmatch(name):

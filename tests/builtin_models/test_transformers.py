@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from millpond import AsyncLLM, CheckpointError, InvalidInputError, PoolingParams, UnknownNameError, cli
 from millpond.model_arguments import arguments_of
+from millpond.nn import PackedBatch
 from millpond.plugins import PluginManager
 from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_tokenizer
 from millpond_server.app import build_app
@@ -499,3 +500,15 @@ def test_the_server_serves_such_a_model(make, load):
 
     (expected,) = load(folder).embed(["the old mill"], use_tqdm=False)
     assert asyncio.run(ask()) == pytest.approx(expected.outputs.embedding, abs=1e-5)
+
+
+def test_tokens_that_are_attended_to_by_none_change_no_others(make, load):
+    folder, _ = make("ElectraModel", embedding_size=24)
+    model = load(folder)._loaded.model  # noqa: SLF001  prompts of that kind are made by processors of token vectors
+    ids = [torch.tensor(prompt) for prompt in prompts_of((9, 4, 9))]
+    shown = [{"num_attended": 5}, {"num_attended": 4}, {}]
+    with torch.inference_mode():
+        found = model(PackedBatch.pack(ids, features=shown)).split([9, 4, 9])
+        expected = [model(PackedBatch.pack([own[:length]])) for own, length in zip(ids, (5, 4, 9), strict=True)]
+    for rows, own in zip(found, expected, strict=True):
+        torch.testing.assert_close(rows[: len(own)], own, atol=1e-5, rtol=0)
