@@ -34,7 +34,7 @@ class QueryTable:
         found[rendered.input_ids] = self.weights[rendered.input_ids]
         most = (params.extra_kwargs or {}).get(MOST) or self.most
         if isinstance(most, int) and most < len(found):
-            found[np.argsort(-found, kind="stable")[most:]] = 0
+            found[np.argsort(-np.abs(found), kind="stable")[most:]] = 0
         return PoolingRequest(
             input_ids=rendered.input_ids,
             representations=(Representation(task, params),),

@@ -86,7 +86,7 @@ class SparseProcessor(TextProcessor):
         found = self._of_vocabulary(array) if self.task == "embed" else self._of_tokens(array, request.input_ids)
         most = extra.get(MOST)
         if isinstance(most, int) and found.num_terms > most:
-            kept = np.sort(np.argsort(-found.array, kind="stable")[:most])
+            kept = np.sort(np.argsort(-np.abs(found.array), kind="stable")[:most])
             found = SparseEmbeddingOutput(found.array[kept], indices=found.indices[kept], size=found.size)
         if extra.get(RETURN_TOKENS):
             found.tokens = tuple(map(self._spelled, found.indices.tolist()))

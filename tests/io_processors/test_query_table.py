@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from shutil import copytree
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from millpond import AsyncLLM, CheckpointError, InvalidInputError
 from millpond.testing.checkpoints import tiny, vocabulary
@@ -51,6 +53,17 @@ def test_queries_and_documents_equal_theirs(saved, load):
     same(llm.embed_sparse(DOCUMENTS, use_tqdm=False), documents)
     dense = np.stack([output.outputs.array for output in llm.embed(QUERIES, input_type="query", use_tqdm=False)])
     np.testing.assert_allclose(dense, queries, atol=1e-6)
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_the_heaviest_weights_of_a_query_may_be_below_zero(tmp_path, saved, load, sentence_transformers, most):
+    folder = copytree(saved[0], tmp_path / "model")
+    (path,) = folder.glob("query_*/model.safetensors")
+    weights = torch.randn(SIZE, generator=torch.Generator().manual_seed(2))
+    save_file({"weight": weights}, path, metadata={"format": "pt"})
+    model = sentence_transformers.SparseEncoder(str(folder), device="cpu")
+    expected = model.encode_query(QUERIES, convert_to_sparse_tensor=False, max_active_dims=most).numpy()
+    same(load(folder).embed_sparse(QUERIES, input_type="query", max_active_dims=most, use_tqdm=False), expected)
 
 
 def test_the_model_does_not_run_for_a_query(saved, load, monkeypatch):
