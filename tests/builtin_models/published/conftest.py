@@ -1,0 +1,86 @@
+"""Published checkpoints and the models that serve them: each tensor finds its parameter, each parameter its tensor.
+
+Nothing is downloaded, and nothing has memory: shapes are those of the published config.json, names those of the class
+in transformers that wrote the files, or of the code in their repository, with what old files hold besides.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from millpond.config import PoolerConfig
+from millpond.context import Context
+from millpond.loading.resolve import LoadOptions, resolve
+from millpond.loading.source import SourceOptions, find_repository
+from millpond.loading.tokenizer import load_tokenizer
+from millpond.plugins import PluginManager
+from millpond.testing.checkpoints import write_config
+from millpond.testing.gritlm import tiny_gritlm
+
+REGISTRY = PluginManager(ranks=("builtin",), disabled=()).registry
+
+
+def load_options(options):
+    return LoadOptions(**{**options, "pooler_config": PoolerConfig.parse(options["pooler_config"])})
+
+
+def without_values(model, placed):
+    """The parameters, and parts of fused ones, that no tensor was for."""
+    missing = []
+    for path, _ in model.named_parameters():
+        parts = getattr(model.get_submodule(path.rpartition(".")[0]), "parts", ())
+        fused = [f"{path}@{number}" for number in range(len(parts))]
+        if path not in placed and (not fused or not placed.issuperset(fused)):
+            missing.append(path)
+    return missing
+
+
+@pytest.fixture(scope="session")
+def built():
+    """The model that a config.json leads to, without memory; tensors and parameters that have not found each other."""
+
+    def built(folder, model):
+        repository = find_repository(REGISTRY, str(folder), SourceOptions())
+        options = {"pooler_config": None, **model.options}
+        resolution = resolve(REGISTRY, repository, load_options(options))
+        ctx = Context(
+            registry=REGISTRY,
+            model=resolution.model_config(),
+            config=resolution.config,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+            tokenizer=load_tokenizer(repository),
+        )
+        kind = resolution.architecture.load()
+        if resolution.converter is not None:
+            kind = resolution.converter.load()(kind, ctx)
+        with torch.device("meta"):
+            made = kind(ctx)
+        made.ctx = replace(made.ctx, device=torch.device("meta"))
+        placement = made.load_weights(model.tensors())
+        return made, placement.unused, without_values(made, placement.placed)
+
+    return built
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch, built):
+    """Every tensor finds its parameter, every parameter its tensor, and changes by tasks are of the right shapes."""
+    changed = []
+    monkeypatch.setattr("millpond_models.roberta.with_changes", lambda _, changes, ctx: changed.append(changes))
+
+    def check(name, model):
+        folder = tmp_path / name.rpartition("/")[2]
+        if model.architecture == "GritLM":  # it finds texts by their tokens
+            tiny_gritlm(folder)
+            (folder / "model.safetensors").unlink()
+        stated = {key: value for key, value in model.config.items() if value is not None}
+        write_config(folder, {"architectures": [model.architecture], **stated})
+        made, unused, missing = built(folder, model)
+        assert (unused, missing) == ([], [])
+        assert bool(changed) is (name == "jinaai/jina-embeddings-v3")
+        for path, (up, down) in (item for changes in changed for item in changes.items()):
+            assert made.get_submodule(path).weight.shape == (len(up), down.shape[1])
+
+    return check
