@@ -126,6 +126,17 @@ class Computing:
 class Running(Computing, Settings):
     """A model that is run."""
 
+    max_num_batched_tokens: Annotated[
+        int | None,
+        option(
+            "Computing",
+            "--max-num-batched-tokens",
+            "--batch-tokens",
+            metavar="N",
+            least=1,
+            help="The most tokens of a batch.",
+        ),
+    ] = None
     mm_processor_kwargs: Annotated[
         str | None,
         option(

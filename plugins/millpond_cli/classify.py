@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from millpond import declare
 from millpond.cli import USAGE, CommandError
+from millpond.model_options import Running
 from millpond_cli import options
 from millpond_cli.ask import encoding
 from millpond_cli.entities import Entities, Finding
@@ -47,7 +48,7 @@ def classify(
     top_k: TopK = None,
     raw: Raw = False,
     model: Model,
-    serving: options.Serving,
+    running: Running,
     asking: options.Asking,
     per_token: PerToken = False,
     finding: Finding,
@@ -78,7 +79,7 @@ def classify(
 
     task = "token_classify" if per_token else "classify"
     ask = finding.asking(asking) if finding.tokens else encoding(task, asking, use_activation=False if raw else None)
-    write(source, work_of(model, serving, writing, ask, skips=skips), writing.output_path, kind, layout)
+    write(source, work_of(model, running, writing, ask, skips=skips), writing.output_path, kind, layout)
 
 
 def _content(llm: "LLM", *, field: str, top: int | None, per_token: bool) -> "Content":

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from millpond import declare
 from millpond.cli import USAGE, CommandError
+from millpond.model_options import Running
 from millpond_cli import options
 from millpond_cli.ask import encoding
 from millpond_cli.formats import BINARY, RECORDS, check_binary, check_vectors, choose_format
@@ -86,7 +87,7 @@ def embed(
     output_format: Format = None,
     with_text: options.WithText = False,
     model: options.ModelOption = options.DEFAULT_MODEL,
-    serving: options.Serving,
+    running: Running,
     asking: options.Asking,
     task: Task = "embed",
     dimensions: options.Dimensions = None,
@@ -112,7 +113,7 @@ def embed(
     source = texts_of(texts, reading)
     sparsely.check(dimensions=dimensions, normalize=normalize, task=None if task == "embed" else task)
     if sparsely.sparse:
-        work = work_of(model, serving, writing, sparsely.asking(asking, input_type), skips=skips)
+        work = work_of(model, running, writing, sparsely.asking(asking, input_type), skips=skips)
         kind = choose_sparse_format(output_format, writing)
         beside = {"text": with_text, "id": source.has_fields, "error": skips, "tokens": sparsely.with_tokens}
         write_sparse(source, work, writing.output_path, kind, beside)
@@ -136,4 +137,4 @@ def embed(
         dimensions=dimensions,
         use_activation=normalize,
     )
-    write(source, work_of(model, serving, writing, ask, skips=skips), writing.output_path, kind, layout)
+    write(source, work_of(model, running, writing, ask, skips=skips), writing.output_path, kind, layout)

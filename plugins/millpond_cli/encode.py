@@ -67,7 +67,7 @@ def encode(
     output_format: Format = None,
     with_text: options.WithText = False,
     model: options.ModelOption = options.DEFAULT_MODEL,
-    serving: options.ServingPlugins,
+    running: options.RunningPlugins,
     asking: options.Asking,
     task: Task,
     dimensions: options.Dimensions = None,
@@ -100,4 +100,4 @@ def encode(
         return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, content=content, array="data")
 
     ask = encoding(task, asking, dimensions=dimensions, use_activation=activation)
-    write(source, work_of(model, serving, writing, ask, skips=skips), writing.output_path, kind, layout)
+    write(source, work_of(model, running, writing, ask, skips=skips), writing.output_path, kind, layout)

@@ -152,17 +152,8 @@ class Tuning(Computing, Files):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Serving(Running):
-    """A model that is to be asked."""
-
-    max_num_batched_tokens: Annotated[
-        int | None, option("Computing", "--batch-tokens", metavar="N", least=1, help="The most tokens of a batch.")
-    ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServingPlugins(Serving):
-    """The same, where its prompts may be those of an IO processor of a plugin's."""
+class RunningPlugins(Running):
+    """A model that is run, where its prompts may be those of an IO processor of a plugin's."""
 
     io_processor_plugin: IOProcessorPlugin = None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from millpond import declare
+from millpond.model_options import Running
 from millpond_cli import options
 from millpond_cli.ask import scoring
 from millpond_cli.formats import RECORDS, TABLE, choose_format
@@ -66,7 +67,7 @@ def rerank(
     output_format: Format = None,
     top_n: TopN = None,
     model: options.ModelOption = options.DEFAULT_MODEL,
-    serving: options.Serving,
+    running: Running,
     asking: options.Asking,
     pairing: options.Pairing,
 ) -> None:
@@ -81,7 +82,7 @@ def rerank(
     pairs = with_query(query, source, choose_keys(source, text_key=reading.text_key, id_key=reading.id_key))
     seen = writing.output_path in (None, STDOUT) and is_terminal()
     kind = choose_format(output_format, writing.output_path, FORMATS, plain=TABLE if seen else RECORDS[0])
-    work = work_of(model, serving, writing, scoring(asking, pairing, of_images=images), skips=skips)
+    work = work_of(model, running, writing, scoring(asking, pairing, of_images=images), skips=skips)
     with open_output(writing.output_path) as file:
 
         def sink(_: "LLM", chunks: "Iterable[list[Result]]") -> None:

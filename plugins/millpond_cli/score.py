@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from millpond import declare
+from millpond.model_options import Running
 from millpond_cli import options
 from millpond_cli.ask import scoring
 from millpond_cli.formats import RECORDS, choose_format
@@ -45,7 +46,7 @@ def score(
     with_text: options.WithText = False,
     images: Images = False,
     model: options.ModelOption = options.DEFAULT_MODEL,
-    serving: options.Serving,
+    running: Running,
     asking: options.Asking,
     pairing: options.Pairing,
 ) -> None:
@@ -71,5 +72,5 @@ def score(
             texts=("query", "document"),
         )
 
-    work = work_of(model, serving, writing, scoring(asking, pairing, of_images=images), skips=skips)
+    work = work_of(model, running, writing, scoring(asking, pairing, of_images=images), skips=skips)
     write(source, work, writing.output_path, kind, layout)

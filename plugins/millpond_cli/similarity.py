@@ -9,6 +9,7 @@ import typer
 from millpond import declare
 from millpond.cli import USAGE, CommandError
 from millpond.errors import InvalidInputError
+from millpond.model_options import Running
 from millpond_cli import options
 from millpond_cli.arguments import for_call, load
 from millpond_cli.tables import is_terminal, tab_separated, table
@@ -40,7 +41,7 @@ def similarity(
     matrix: Matrix = False,
     as_json: options.AsJson = False,
     model: options.ModelOption = options.DEFAULT_MODEL,
-    serving: options.Serving,
+    running: Running,
     asking: options.Asking,
 ) -> None:
     """Say how alike texts are.
@@ -52,7 +53,7 @@ def similarity(
         message = "there is one text, and nothing to compare it with"
         raise CommandError(message, hint="pass two texts or more, each in quotes", exit_code=USAGE)
     options_of_call = for_call(asking)
-    with load(model, serving) as llm:
+    with load(model, running) as llm:
         scores = _cosines(llm, texts, options_of_call)
     if as_json:
         shown: Any = scores.tolist() if matrix else scores[0, 1:].tolist()

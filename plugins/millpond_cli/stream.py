@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import typer
 
 from millpond.cli import PARTIAL, CommandError
+from millpond.model_options import Running
 from millpond_cli.arguments import load
 from millpond_cli.ask import Ask
 from millpond_cli.notes import Progress, warn
-from millpond_cli.options import ReadingTexts, Serving, Writing
+from millpond_cli.options import ReadingTexts, Writing
 from millpond_cli.output import open_output
 from millpond_cli.rows import Keys, Row, choose_keys, choose_source, open_rows
 
@@ -49,7 +50,7 @@ class Work:
 
     Attributes:
         model: The name of the model.
-        serving: How it is loaded.
+        running: How it is loaded.
         ask: Asks it for the results of some rows, none of which is at fault.
         skips: Whether a row that fails is passed over.
         quiet: Whether notes are kept back.
@@ -57,7 +58,7 @@ class Work:
     """
 
     model: str
-    serving: Serving
+    running: Running
     ask: Ask
     skips: bool
     quiet: bool
@@ -101,10 +102,10 @@ def texts_of(texts: Sequence[str] | None, reading: ReadingTexts, *, plain: Keys 
     return Input(name=source.name, rows=lambda: open_rows(source, keys), has_fields=source.has_fields)
 
 
-def work_of(model: str, serving: Serving, writing: Writing, ask: Ask, *, skips: bool) -> Work:
+def work_of(model: str, running: Running, writing: Writing, ask: Ask, *, skips: bool) -> Work:
     """What is done with rows, by what was typed."""
     progress = False if writing.quiet and writing.progress is None else writing.progress
-    return Work(model=model, serving=serving, ask=ask, skips=skips, quiet=writing.quiet, progress=progress)
+    return Work(model=model, running=running, ask=ask, skips=skips, quiet=writing.quiet, progress=progress)
 
 
 def run(source: Input, work: Work, sink: Sink) -> None:
@@ -125,7 +126,7 @@ def run(source: Input, work: Work, sink: Sink) -> None:
         chunks = iter(lambda: list(islice(rows, CHUNK)), [])
         first = next(chunks, [])  # before the model is loaded: what cannot be read is told at once
         total = len(first) if len(first) < CHUNK else None
-        with load(work.model, work.serving) as llm, closing(Progress(shown=work.progress, total=total)) as progress:
+        with load(work.model, work.running) as llm, closing(Progress(shown=work.progress, total=total)) as progress:
             sink(llm, _results(llm, chain([first], chunks), work, progress, tally))
     if not work.quiet:
         _tell(source, llm, tally)

@@ -54,9 +54,6 @@ class ModelOptions(Running):
         str | None,
         option("Computing", "--attention-backend", metavar="NAME", help="The same as --kernel attention=NAME."),
     ] = None
-    max_num_batched_tokens: Annotated[
-        int | None, option("Computing", "--max-num-batched-tokens", metavar="N", help="The most tokens of a batch.")
-    ] = None
     max_num_seqs: Annotated[
         int | None, option("Computing", "--max-num-seqs", metavar="N", help="The most texts of a batch.")
     ] = None

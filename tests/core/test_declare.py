@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from millpond import declare
 from millpond.cli import CommandError
 from millpond.model_arguments import arguments_of
-from millpond.model_options import Files
+from millpond.model_options import Files, Running
 from millpond_cli import options
 from millpond_cli.arguments import for_call
 
@@ -88,14 +88,14 @@ def test_a_command_without_examples_has_no_heading_for_them():
 def test_a_model_gets_what_its_group_says_and_no_more():
     assert arguments_of(Files()) == {"dtype": "auto", "convert": "auto", "model_impl": "auto", "allow_pickle": False}
     given = arguments_of(
-        options.Serving(
+        Running(
             hf_overrides='{"a": 1}', pooler_config='{"dimensions": 8}', kernels=["attention=sdpa"], device="cpu"
         )
     )
     assert (given["hf_overrides"], given["pooler_config"]) == ({"a": 1}, {"dimensions": 8})
     assert (given["kernels"], given["device"]) == ({"attention": "sdpa"}, "cpu")
     assert "io_processor_plugin" not in given
-    assert arguments_of(options.ServingPlugins(io_processor_plugin="mine"))["io_processor_plugin"] == "mine"
+    assert arguments_of(options.RunningPlugins(io_processor_plugin="mine"))["io_processor_plugin"] == "mine"
 
 
 @pytest.mark.parametrize(
