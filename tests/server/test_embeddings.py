@@ -57,6 +57,19 @@ def test_bytes_say_in_a_header_what_they_are(http, expected, dtype, width, toler
     np.testing.assert_allclose(decoded(values, dtype).reshape(3, 384), expected, atol=tolerance)
 
 
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/pooling"])
+def test_no_more_inputs_than_a_header_can_tell_of(http, path):
+    body = {"input": [[101, 1037, 102]] * 512, "encoding_format": "bytes"}
+    answer = http.post(path, json=body)
+    assert answer.status_code == 200
+    assert len(answer.headers["metadata"]) < 2**16 - 2**10
+    body["input"].append([101, 102])
+    refused = http.post(path, json=body)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "encoding_format"
+    assert http.post(path, json={**body, "encoding_format": "bytes_only"}).status_code == 200
+
+
 def decoded(values, dtype):
     """Little-endian bytes, [count, width], as float32; written from the formats' definitions."""
     raw = np.ascontiguousarray(values)

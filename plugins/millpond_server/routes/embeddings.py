@@ -9,16 +9,20 @@ from starlette.responses import Response
 from millpond import AsyncLLM, PoolingParams
 from millpond.outputs import PoolingRequestOutput
 from millpond_server.call import Call
+from millpond_server.errors import ApiError
 from millpond_server.inputs import prompts_of
 from millpond_server.protocol.common import VectorOptions
 from millpond_server.protocol.embeddings import EmbeddingRequest, usage_of
 from millpond_server.purposes import purpose
 from millpond_server.wire import to_base64, to_bytes
 
+ITEMS_IN_A_HEADER = 512  # of up to 120 bytes each: Python's http.client reads lines of 64 KiB
+
 
 async def embeddings(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
     """The vectors of a body's inputs."""
     prompts = prompts_of(request, call.settings.limits, llm)
+    check_header(request, len(prompts))
     params = PoolingParams(
         dimensions=request.dimensions, use_activation=request.use_activation, extra_kwargs=mixed(request.mixed)
     )
@@ -29,6 +33,21 @@ async def embeddings(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> An
         **with_purpose(request, llm),
     )
     return vectors(outputs, request, call, kind="embedding", field="embedding", prefix="embd")
+
+
+def check_header(request: VectorOptions, count: int) -> None:
+    """Refuse more inputs than a header can tell of, where one is asked for.
+
+    Raises:
+        ApiError: 400.
+    """
+    if request.encoding_format == "bytes" and count > ITEMS_IN_A_HEADER:
+        message = (
+            f"encoding_format 'bytes' tells of each result in one header, which clients read for up to "
+            f"{ITEMS_IN_A_HEADER} inputs; there are {count}. Send fewer, or ask for 'base64', or for 'bytes_only', "
+            "which has no header"
+        )
+        raise ApiError(400, message, parameter="encoding_format", reason="inputs")
 
 
 def with_purpose(request: EmbeddingRequest, llm: AsyncLLM) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from millpond_server.call import Call
 from millpond_server.errors import ApiError
 from millpond_server.inputs import prompts_of
 from millpond_server.protocol.pooling import PluginResponse, PoolingRequest
-from millpond_server.routes.embeddings import vectors
+from millpond_server.routes.embeddings import check_header, vectors
 
 OLD_TASKS = {"encode": "token_embed", "reward": "token_classify"}
 ENTITIES = "entities"
@@ -21,6 +21,7 @@ async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
     if request.dimensions is not None:
         raise ApiError(400, "dimensions is currently not supported", parameter="dimensions", reason="invalid")
     prompts = prompts_of(request, call.settings.limits, llm)
+    check_header(request, len(prompts))
     task = _task(request, llm)
     if task == ENTITIES:
         raise ApiError(400, "entities are no numbers: POST /entities gives them", parameter="task", reason="invalid")
