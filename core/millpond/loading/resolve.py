@@ -5,17 +5,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from millpond.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, ModelConfig, PoolerConfig, merge
+from millpond.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, ModelConfig, PoolerConfig
 from millpond.errors import InvalidInputError, UnknownNameError
 from millpond.late_interaction import LateInteraction
 from millpond.loading.adapters import adapter_folders
-from millpond.loading.architecture import Chosen, choose_architecture, with_architecture
-from millpond.loading.classification import choose_activation, classifier_pooling, count_labels, named_pooling
+from millpond.loading.architecture import choose_architecture, with_architecture
+from millpond.loading.classification import choose_activation, count_labels
 from millpond.loading.extra_weights import with_extra_heads
 from millpond.loading.header import read_headers
 from millpond.loading.known import published_model, with_known, without_rivals
 from millpond.loading.late_interaction import read_late_interaction
 from millpond.loading.lengths import Statement, choose_length, state_lengths
+from millpond.loading.pooler_settings import (
+    LATE,
+    check_pooler,
+    is_late,
+    merge_pooler,
+    size_key_of,
+    spread_pooling_type,
+)
 from millpond.loading.sentence_transformers import code_size
 from millpond.loading.similarity import choose_late_similarity, choose_similarity
 
@@ -23,24 +31,15 @@ if TYPE_CHECKING:
     from millpond.loading.repository import Repository
     from millpond.loading.sentence_transformers import SentenceTransformersFiles
     from millpond.registry import Entry, Registry
-    from millpond.specs import ArchitectureSpec, ConverterSpec, PoolerSpec
+    from millpond.specs import ArchitectureSpec, ConverterSpec
 
 Overrides = Mapping[str, Any] | Callable[[CheckpointConfig], Any] | None
 logger = logging.getLogger(__name__)
 DTYPES = {"half": "float16", "float": "float32"}
 KNOWN_DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
-LATE = "token_embed"  # the task of late interaction
-LATE_INTERACTION = ("ColBERT", "MultiVectorEncoder")  # kinds of models that token vectors are asked of
 SIZE_OF_SPARSE = "vocab_size"  # the size key of poolers that give a weight for each token of the vocabulary
 WIDTHS = ("hidden_size", "n_embd", "dim")  # the dimensions of hidden states, as config.json may call them
 RUNNERS = ("auto", "pooling", "generate", "draft")
-# What `encode` takes by itself where the model was loaded by the old argument `task`: the first of these it serves.
-OLD_TASKS = {
-    "embed": ("embed",),
-    "classify": ("classify",),
-    "score": ("classify", "embed"),
-    "reward": ("token_classify", "token_embed"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,21 +196,13 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         UnknownNameError: If nothing serves its architecture.
         InvalidInputError: If an option does not fit the model.
     """
-    if options.runner not in RUNNERS:
-        message = f"runner={options.runner!r}: expected one of {', '.join(RUNNERS)}"
-        raise InvalidInputError(message, parameter="runner")
-    if options.runner in ("generate", "draft"):
-        message = (
-            "LLM.encode() is only supported for pooling models. "
-            "Try passing `--runner pooling` to use the model as a pooling model."
-        )
-        raise InvalidInputError(message, parameter="runner")
+    _check_runner(options.runner)
     files = repository.sentence_transformers
     published = published_model(registry, repository)
     named = with_architecture(registry, with_known(registry, repository))
     known = with_extra_heads(registry, repository, named, allow_pickle=options.allow_pickle)
     config = without_rivals(known, override_config(known, options.hf_overrides))
-    user = _spread_pooling_type(registry, options.pooler_config)
+    user = spread_pooling_type(registry, options.pooler_config)
     chosen = choose_architecture(
         registry,
         config,
@@ -220,7 +211,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         classifies=files.model_type == "CrossEncoder",
         implementation=options.model_impl,
     )
-    late = LATE in chosen.tasks and _is_late(files, user, options.convert)
+    late = LATE in chosen.tasks and is_late(files, user, options.convert)
     tasks = (LATE,) if late else chosen.tasks
     spec = chosen.architecture.spec
     if spec.defaults:
@@ -229,7 +220,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     sides = read_late_interaction(repository, config, spec.late_interaction)
     pooler = merge_pooler(user, files, config, chosen, options.old_task)
     plugin = _plugin_of(registry, config, options.io_processor_plugin)
-    _check_pooler(registry, pooler, tasks if plugin is None else (*tasks, "plugin"))
+    check_pooler(registry, pooler, tasks if plugin is None else (*tasks, "plugin"))
     return Resolution(
         repository=repository,
         config=config,
@@ -241,7 +232,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         io_processor_plugin=plugin,
         inputs=options.inputs,
         late_interaction=sides,
-        size_key=_size_key(registry, pooler),
+        size_key=size_key_of(registry, pooler),
         chat_template=None if published is None else published.chat_template,
         lengths=tuple(said),
         max_model_len=choose_length(
@@ -254,17 +245,16 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     )
 
 
-def _is_late(files: "SentenceTransformersFiles", user: PoolerConfig, convert: str) -> bool:
-    """Whether the model gives vectors of tokens alone: its files say so, and the caller asks for nothing else."""
-    asked = convert == "embed" or user.seq_pooling_type is not None or user.task not in (None, LATE)
-    return files.model_type in LATE_INTERACTION and not asked
-
-
-def _size_key(registry: "Registry", pooler: Mapping[str, Choice]) -> str | None:
-    """The key of config.json that says how many values the pooler of embeddings gives."""
-    pooling = pooler.get("seq_pooling_type")
-    entry = None if pooling is None else registry.poolers.find(pooling.value)
-    return None if entry is None else entry.spec.size_key
+def _check_runner(runner: str) -> None:
+    if runner not in RUNNERS:
+        message = f"runner={runner!r}: expected one of {', '.join(RUNNERS)}"
+        raise InvalidInputError(message, parameter="runner")
+    if runner in ("generate", "draft"):
+        message = (
+            "LLM.encode() is only supported for pooling models. "
+            "Try passing `--runner pooling` to use the model as a pooling model."
+        )
+        raise InvalidInputError(message, parameter="runner")
 
 
 def with_defaults(config: CheckpointConfig, defaults: Mapping[str, Any]) -> CheckpointConfig:
@@ -301,35 +291,6 @@ def override_config(config: CheckpointConfig, overrides: Overrides) -> Checkpoin
     return config.overridden(overrides)
 
 
-def merge_pooler(
-    user: PoolerConfig,
-    files: "SentenceTransformersFiles",
-    config: CheckpointConfig,
-    chosen: Chosen,
-    old_task: str | None = None,
-) -> dict[str, Choice]:
-    """The pooler settings, each with the layer that decided it: user > sentence-transformers > config.json > record."""
-    said: dict[str, Any] = {"seq_pooling_type": JOINED_BY.join(files.pooling_types) or None}
-    if files.model_type in LATE_INTERACTION and LATE in chosen.tasks:
-        said |= {"task": LATE, "use_activation": files.normalize}
-    elif "embed" in chosen.tasks:
-        said["use_activation"] = files.normalize
-    spec = chosen.architecture.spec
-    own: dict[str, Any] = {} if chosen.converter is not None else {**spec.pooler_config}
-    classifies = chosen.converter is None and "classify" in chosen.tasks
-    # How a backbone pools is how what is made of it to embed does, such as a masked language model.
-    embeds = chosen.converter is None or "embed" in chosen.tasks
-    task = next((task for task in OLD_TASKS.get(old_task or "", ()) if task in chosen.tasks), None)
-    key = spec.pooling_key
-    return merge(
-        ("user", {"task": task, **user.model_dump(exclude_unset=True)}),
-        ("sentence_transformers", said),
-        ("config.json (classifier_pooling)", {"seq_pooling_type": classifier_pooling(config) if classifies else None}),
-        (f"config.json ({key})", {"seq_pooling_type": named_pooling(config, key) if key else None}),
-        ("architecture", {"seq_pooling_type": spec.pooling if embeds else None, **own}),
-    )
-
-
 def named_prompts(config: CheckpointConfig, files: "SentenceTransformersFiles") -> dict[str, str]:
     """The prompts that a model names: ``task_instructions`` of config.json, then those of sentence-transformers."""
     instructions = config.get("task_instructions")
@@ -362,44 +323,6 @@ def _plugin_of(registry: "Registry", config: CheckpointConfig, asked: str | None
         )
         raise UnknownNameError(message)
     return name
-
-
-def _spread_pooling_type(registry: "Registry", config: PoolerConfig) -> PoolerConfig:
-    """Put ``pooling_type`` where it belongs, by the tasks that its pooler serves."""
-    if config.pooling_type is None:
-        return config
-    names = config.pooling_type.split(JOINED_BY)
-    per_token = set[bool]().union(*(_per_token(registry, registry.poolers.get(name)) for name in names))
-    fields = config.model_dump(exclude_unset=True, exclude={"pooling_type"})
-    if True in per_token:
-        fields["tok_pooling_type"] = config.pooling_type
-    if per_token != {True}:
-        fields["seq_pooling_type"] = config.pooling_type
-    return PoolerConfig(**fields)
-
-
-def _per_token(registry: "Registry", pooler: "Entry[PoolerSpec]") -> set[bool]:
-    """Whether the tasks that a pooler serves have one result a token, and whether they have one a prompt."""
-    return {registry.tasks.get(task).spec.per_token for task in pooler.spec.tasks if task in registry.tasks}
-
-
-def _check_pooler(registry: "Registry", pooler: Mapping[str, Choice], tasks: tuple[str, ...]) -> None:
-    """Refuse settings that no task of the model can follow; a pooler that is not there is refused when it is built."""
-    task = pooler.get("task")
-    if task is not None and task.value not in tasks:
-        message = f"pooler_config: Unsupported task: {task.value!r} Supported tasks: {tasks}"
-        raise InvalidInputError(message, parameter="pooler_config")
-    for name, per_token, gives in (("seq_pooling_type", False, "token"), ("tok_pooling_type", True, "prompt")):
-        choice = pooler.get(name)
-        names = [] if choice is None else choice.value.split(JOINED_BY)
-        for entry in filter(None, map(registry.poolers.find, names)):
-            if _per_token(registry, entry) != {not per_token}:
-                continue
-            message = (
-                f"pooler_config: {name}={entry.spec.name!r} does not fit, that pooler gives one result a {gives}; "
-                "`pooling_type` puts it where it belongs"
-            )
-            raise InvalidInputError(message, parameter="pooler_config")
 
 
 def choose_dtype(asked: str, config: CheckpointConfig, repository: "Repository") -> Choice:

@@ -1,0 +1,104 @@
+"""The settings of a model's poolers: who decides each, where a pooling type belongs, what no task can follow."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from millpond.config import JOINED_BY, CheckpointConfig, Choice, PoolerConfig, merge
+from millpond.errors import InvalidInputError
+from millpond.loading.architecture import Chosen
+from millpond.loading.classification import classifier_pooling, named_pooling
+
+if TYPE_CHECKING:
+    from millpond.loading.sentence_transformers import SentenceTransformersFiles
+    from millpond.registry import Entry, Registry
+    from millpond.specs import PoolerSpec
+
+LATE = "token_embed"  # the task of late interaction
+LATE_INTERACTION = ("ColBERT", "MultiVectorEncoder")  # kinds of models that token vectors are asked of
+# What `encode` takes by itself where the model was loaded by the old argument `task`: the first of these it serves.
+OLD_TASKS = {
+    "embed": ("embed",),
+    "classify": ("classify",),
+    "score": ("classify", "embed"),
+    "reward": ("token_classify", "token_embed"),
+}
+
+
+def merge_pooler(
+    user: PoolerConfig,
+    files: "SentenceTransformersFiles",
+    config: CheckpointConfig,
+    chosen: Chosen,
+    old_task: str | None = None,
+) -> dict[str, Choice]:
+    """The pooler settings, each with the layer that decided it: user > sentence-transformers > config.json > record."""
+    said: dict[str, Any] = {"seq_pooling_type": JOINED_BY.join(files.pooling_types) or None}
+    if files.model_type in LATE_INTERACTION and LATE in chosen.tasks:
+        said |= {"task": LATE, "use_activation": files.normalize}
+    elif "embed" in chosen.tasks:
+        said["use_activation"] = files.normalize
+    spec = chosen.architecture.spec
+    own: dict[str, Any] = {} if chosen.converter is not None else {**spec.pooler_config}
+    classifies = chosen.converter is None and "classify" in chosen.tasks
+    # How a backbone pools is how what is made of it to embed does, such as a masked language model.
+    embeds = chosen.converter is None or "embed" in chosen.tasks
+    task = next((task for task in OLD_TASKS.get(old_task or "", ()) if task in chosen.tasks), None)
+    key = spec.pooling_key
+    return merge(
+        ("user", {"task": task, **user.model_dump(exclude_unset=True)}),
+        ("sentence_transformers", said),
+        ("config.json (classifier_pooling)", {"seq_pooling_type": classifier_pooling(config) if classifies else None}),
+        (f"config.json ({key})", {"seq_pooling_type": named_pooling(config, key) if key else None}),
+        ("architecture", {"seq_pooling_type": spec.pooling if embeds else None, **own}),
+    )
+
+
+def is_late(files: "SentenceTransformersFiles", user: PoolerConfig, convert: str) -> bool:
+    """Whether the model gives vectors of tokens alone: its files say so, and the caller asks for nothing else."""
+    asked = convert == "embed" or user.seq_pooling_type is not None or user.task not in (None, LATE)
+    return files.model_type in LATE_INTERACTION and not asked
+
+
+def size_key_of(registry: "Registry", pooler: Mapping[str, Choice]) -> str | None:
+    """The key of config.json that says how many values the pooler of embeddings gives."""
+    pooling = pooler.get("seq_pooling_type")
+    entry = None if pooling is None else registry.poolers.find(pooling.value)
+    return None if entry is None else entry.spec.size_key
+
+
+def spread_pooling_type(registry: "Registry", config: PoolerConfig) -> PoolerConfig:
+    """Put ``pooling_type`` where it belongs, by the tasks that its pooler serves."""
+    if config.pooling_type is None:
+        return config
+    names = config.pooling_type.split(JOINED_BY)
+    per_token = set[bool]().union(*(_per_token(registry, registry.poolers.get(name)) for name in names))
+    fields = config.model_dump(exclude_unset=True, exclude={"pooling_type"})
+    if True in per_token:
+        fields["tok_pooling_type"] = config.pooling_type
+    if per_token != {True}:
+        fields["seq_pooling_type"] = config.pooling_type
+    return PoolerConfig(**fields)
+
+
+def check_pooler(registry: "Registry", pooler: Mapping[str, Choice], tasks: tuple[str, ...]) -> None:
+    """Refuse settings that no task of the model can follow; a pooler that is not there is refused when it is built."""
+    task = pooler.get("task")
+    if task is not None and task.value not in tasks:
+        message = f"pooler_config: Unsupported task: {task.value!r} Supported tasks: {tasks}"
+        raise InvalidInputError(message, parameter="pooler_config")
+    for name, per_token, gives in (("seq_pooling_type", False, "token"), ("tok_pooling_type", True, "prompt")):
+        choice = pooler.get(name)
+        names = [] if choice is None else choice.value.split(JOINED_BY)
+        for entry in filter(None, map(registry.poolers.find, names)):
+            if _per_token(registry, entry) != {not per_token}:
+                continue
+            message = (
+                f"pooler_config: {name}={entry.spec.name!r} does not fit, that pooler gives one result a {gives}; "
+                "`pooling_type` puts it where it belongs"
+            )
+            raise InvalidInputError(message, parameter="pooler_config")
+
+
+def _per_token(registry: "Registry", pooler: "Entry[PoolerSpec]") -> set[bool]:
+    """Whether the tasks that a pooler serves have one result a token, and whether they have one a prompt."""
+    return {registry.tasks.get(task).spec.per_token for task in pooler.spec.tasks if task in registry.tasks}
