@@ -40,7 +40,7 @@ def read_headers(folder: Path) -> list[TensorHeader]:
 
 def _files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
-    if not index.exists():
+    if not index.exists() or (folder / "model.safetensors").is_file():
         whole = [folder / "model.safetensors", *sorted(folder.glob("*.safetensors"))]
         return [path for path in whole if path.is_file()][:1]
     return [path for path in shards(folder, index) if path.is_file()]

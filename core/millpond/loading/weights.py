@@ -26,13 +26,13 @@ def iterate_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[tup
 
 
 def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:
-    """The files that hold the checkpoint in a folder."""
+    """The files that hold the checkpoint in a folder: one file before shards, as transformers chooses too."""
     for name in NAMES:
         index = folder / f"{name}.index.json"
-        if index.exists():
-            return _shards(folder, index)
         if (folder / name).exists():
             return [folder / name]
+        if index.exists():
+            return _shards(folder, index)
     there = sorted(item.name for item in folder.glob("*.safetensors"))
     if len(there) == 1:
         return [folder / there[0]]

@@ -31,6 +31,21 @@ def test_a_missing_shard_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [None, "float32"])
+def test_an_index_that_was_left_beside_one_file_is_not_read(tmp_path, load, vector, change, dtype):
+    """As in transformers: the file counts, whether the shards of the index are there or not."""
+    folder, other = (tiny("BertModel", tmp_path / name, seed=seed) for seed, name in enumerate(("one", "other")))
+    change(folder, dtype=dtype)
+    expected = vector(load(folder))
+    tiny("BertModel", tmp_path / "shards", seed=2, shards=2)
+    for file in (tmp_path / "shards").glob("model*"):
+        file.rename(folder / file.name)
+    assert np.array_equal(vector(load(folder)), expected)
+    (folder / "model-00001-of-00002.safetensors").unlink()
+    assert np.array_equal(vector(load(folder)), expected)
+    assert not np.array_equal(vector(load(other)), expected)
+
+
+@pytest.mark.parametrize("dtype", [None, "float32"])
 @pytest.mark.parametrize(
     "index",
     [
