@@ -21,6 +21,8 @@ from millpond_models.transformers_names import TRANSFORMERS_NAMES
 KNOWN: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {"layer_norm_type": (None, "layer_norm"), "logn_attention_scale": (None, False)}
 )
+# The base of rotary positions where config.json does not say it: its model_type is "gte" in transformers, else "new".
+OF_TRANSFORMERS, OF_ITS_AUTHORS = 160_000.0, 10_000.0
 UP_GATE = re.compile(r"(.*\.mlp)\.up_gate_proj\.weight")
 
 
@@ -55,7 +57,12 @@ class GteModel(BertModel):
             if ctx.config.get(key) not in known:
                 message = f"config.json asks for {key} {ctx.config[key]!r}; {type(self).__name__} knows {known[-1]!r}"
                 raise CheckpointError(message)
-        return rotary_of(ctx, theta=10_000.0)
+        return rotary_of(ctx, theta=OF_TRANSFORMERS if ctx.config.get("model_type") == "gte" else OF_ITS_AUTHORS)
+
+    def num_segments(self, ctx: Context) -> int:
+        """The rows of the table of segments; 0 for no table."""
+        rows: int = ctx.config.get("type_vocab_size", 1)
+        return rows
 
     def head_dim(self, ctx: Context) -> int:
         """The dimensions of a head."""

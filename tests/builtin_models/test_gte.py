@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from millpond import CheckpointError, PoolingParams
 from millpond.testing.checkpoints import tiny, vocabulary
-from millpond.testing.comparisons import change_config, random_prompts, relative_error, rewrite
+from millpond.testing.comparisons import ABSENT, change_config, random_prompts, relative_error, rewrite
 
 VOCABULARY = len(vocabulary("bert"))
 prompts_of = partial(random_prompts, VOCABULARY)
@@ -125,6 +125,19 @@ def test_the_shape_in_config_json_is_taken(tmp_path, load, hidden, reference, sh
     prompts = prompts_of(SHORT)
     found = hidden(load(folder, deterministic=deterministic), prompts)
     assert relative_error(found, reference(folder, prompts)) <= 1e-5
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_what_config_json_does_not_say_is_as_the_config_of_its_model_type_has_it(
+    tmp_path, load, hidden, transformers, name
+):
+    folder, prompts = tiny(name, tmp_path, rope_scaling=None), prompts_of(SHORT)
+    theta = transformers.GteConfig().rope_parameters["rope_theta"] if name == "GteModel" else 10_000.0
+    expected = hidden(load(change_config(folder, {"rope_theta": theta})), prompts)
+    found = hidden(load(change_config(folder, {"rope_theta": ABSENT, "type_vocab_size": ABSENT})), prompts)
+    assert relative_error(found, expected) == 0
+    other = hidden(load(change_config(folder, {"rope_theta": 2000.0})), prompts)
+    assert relative_error(other, expected) > 1e-3
 
 
 def test_ntk_is_a_linear_scaling_of_a_larger_base(tmp_path, load, hidden, transformers):
