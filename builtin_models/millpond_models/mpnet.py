@@ -5,14 +5,15 @@ from typing import ClassVar
 
 from millpond.context import Context
 from millpond.errors import CheckpointError
-from millpond.loading.lengths import padding_id
 from millpond_models.bert import BertModel
 from millpond_models.classifier import Classifier, TanhClassifier
 from millpond_models.layers.distances import BUCKETS, RelativeBuckets
 
+FIRST_POSITION = 2  # behind the padding id of its training, though config.json may have another
+
 
 class MPNetModel(BertModel):
-    """MPNet, such as all-mpnet-base-v2: positions start behind the padding id, and there are no segments."""
+    """MPNet, such as all-mpnet-base-v2: positions start at 2, and there are no segments."""
 
     weight_prefixes = ("mpnet.", "model.")
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -25,9 +26,9 @@ class MPNetModel(BertModel):
         *BertModel.weight_names,
     )
 
-    def first_position(self, ctx: Context) -> int:
+    def first_position(self, ctx: Context) -> int:  # noqa: ARG002  it is the same, whatever the padding id is
         """The row of the position table that the first token of a sequence gets."""
-        return padding_id(ctx.config) + 1
+        return FIRST_POSITION
 
     def num_segments(self, ctx: Context) -> int:  # noqa: ARG002  it has none, whatever config.json says
         """No table of segments."""

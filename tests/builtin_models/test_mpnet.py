@@ -55,6 +55,8 @@ def logits(llm: LLM, prompts, task):
         {"num_attention_heads": 2, "hidden_act": "relu"},
         {"layer_norm_eps": 0.1},
         {"num_hidden_layers": 3},
+        {"pad_token_id": 0},
+        {"pad_token_id": 4, "max_position_embeddings": 70},
     ],
     ids=str,
 )
