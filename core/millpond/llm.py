@@ -1,8 +1,7 @@
 """LLM: the offline front door. A thin front: the loading, the pipeline and the engine do the work."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -24,6 +23,7 @@ from millpond.calls import (
 from millpond.config import EngineConfig, ModelConfig, PoolerConfig
 from millpond.loading.arguments import read_arguments
 from millpond.loading.source import find_repository
+from millpond.offline import OfflineTurner
 from millpond.outputs import (
     ChunksRequestOutput,
     ClassificationRequestOutput,
@@ -35,15 +35,13 @@ from millpond.outputs import (
     SparseEmbeddingRequestOutput,
 )
 from millpond.params import PoolingParams
-from millpond.pipeline import Job, Pipeline, windows
+from millpond.pipeline import Pipeline
 from millpond.plugins import get_plugin_manager
 from millpond.tokenization import Params
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from millpond.engine.request import PoolingRequest
-    from millpond.io_processor import IOProcessor
     from millpond.loading.resolve import Overrides
     from millpond.plugins import PluginManager
 
@@ -200,6 +198,7 @@ class LLM:
             Runner(self._loaded.model, device=self._loaded.context.device, num_workers=self.engine_config.num_workers),
             self.engine_config,
         )
+        self._turner = OfflineTurner(self.pipeline, self._engine, self.engine_config)
         self._lock = threading.Lock()
 
     @property
@@ -488,7 +487,7 @@ class LLM:
         outputs: list[PoolingRequestOutput[Any] | None] = [None] * len(items)
         with self._lock, _progress(use_tqdm, len(items)) as bar:
             try:
-                for job in self._jobs(processor, list(places), items):
+                for job in self._turner.jobs(processor, list(places), items):
                     for place, output in self.pipeline.finish_all(job, places[job.index]):
                         if output.error is not None and call.raises:
                             raise output.error
@@ -499,61 +498,6 @@ class LLM:
                 self._engine.abort()
         ended = (output for output in outputs if output is not None)
         return self.pipeline.answers(call, processor, items, ended)
-
-    def _jobs(
-        self, processor: "IOProcessor[Any, Any]", places: Sequence[int], items: Sequence[tuple[object, PoolingParams]]
-    ) -> Iterator[Job]:
-        """The jobs of some places as they end. While one window of prompts is computed, the next is tokenised."""
-
-        def prepare(window: range) -> list[Job]:
-            chosen = places[window.start : window.stop]
-            return self.pipeline.prepare(processor, chosen, [items[place] for place in chosen])
-
-        ranges = windows(len(places))
-        first = next(ranges, range(0))
-        ready = prepare(first)
-        if first.stop == len(places):
-            yield from self._compute(ready)
-            return
-        with ThreadPoolExecutor(1, thread_name_prefix="millpond-render") as pool:
-
-            def prepare_next() -> Future[list[Job]] | None:
-                window = next(ranges, None)
-                return None if window is None else pool.submit(prepare, window)
-
-            coming = prepare_next()
-            yield from self._start(ready)
-            while coming is not None or self._engine.has_work:
-                if coming is not None and (coming.done() or not self._engine.has_work) and self._has_room():
-                    ready, coming = coming.result(), prepare_next()
-                    yield from self._start(ready)
-                    continue
-                yield from _ended(self._engine.step())
-
-    def _compute(self, jobs: list[Job]) -> Iterator[Job]:
-        yield from self._start(jobs)
-        while self._engine.has_work:
-            yield from _ended(self._engine.step())
-
-    def _start(self, jobs: list[Job]) -> Iterator[Job]:
-        """Let the requests of jobs wait, longest first; the jobs that need no computing have ended."""
-        requests = [request for job in jobs for request in job.requests if not request.is_ready]
-        for request in sorted(requests, key=lambda request: -request.num_tokens):
-            self._engine.add(request)
-        yield from (job for job in jobs if all(request.is_ready for request in job.requests))
-
-    def _has_room(self) -> bool:
-        """Whether so little waits that the next window may be let in: memory stays bounded."""
-        enough = 16 * self._engine.runner.num_workers * self.engine_config.max_num_batched_tokens
-        return self._engine.scheduler.waiting_tokens < enough
-
-
-def _ended(requests: "list[PoolingRequest]") -> Iterator[Job]:
-    for request in requests:
-        job: Job = request.owner
-        job.left -= 1
-        if job.left == 0:
-            yield job
 
 
 def _progress(use_tqdm: Progress, total: int) -> AbstractContextManager[Any]:
