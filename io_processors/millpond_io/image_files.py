@@ -33,16 +33,18 @@ class ImageLimits:
     Attributes:
         size: Of its file, in bytes.
         pixels: Of its width times its height.
+        side: Of its width, and of its height: lines of a pixel each cost more than the pixels.
         parts: Of its file before the pixels, or of a PNG in all.
     """
 
     size: int = 8 * 2**20
     pixels: int = 2**24
+    side: int = 2**16
     parts: int = 2**13
 
 
 OF_OTHERS = ImageLimits()
-OWN = ImageLimits(size=2**28, pixels=2**26, parts=2**20)  # of files that the program itself names
+OWN = ImageLimits(size=2**28, pixels=2**26, side=2**20, parts=2**20)  # of files that the program itself names
 
 
 def decoded(content: bytes, limits: ImageLimits) -> "Image":
@@ -144,7 +146,10 @@ def _turned(image: "Image") -> "Image":
 
 
 def check_pixels(image: "Image", limits: ImageLimits) -> None:
-    """Refuse an image of too many pixels, or of none."""
+    """Refuse an image of too many pixels, or of none, or that is too long."""
+    if max(image.width, image.height) > limits.side:
+        message = f"the image is {image.width} by {image.height} pixels, and a side may have {limits.side}: cut it"
+        raise InvalidInputError(message, parameter=PARAMETER)
     if image.width * image.height > limits.pixels:
         raise _too_many_pixels(limits)
     if not image.width * image.height:
