@@ -28,6 +28,7 @@ from millpond_transformers.classes import IMAGE_PROCESSORS, PROCESSORS, config_c
 from millpond_transformers.quiet import quiet
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 INPUTS = "inputs"  # the feature under which a class finds its further arguments
@@ -36,6 +37,10 @@ ENDINGS = ("FeatureExtractor", "ImageProcessorFast", "ImageProcessorPil", "Image
 EDGES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}  # of a size, which are areas here
 OTHERS = ("min_patches", "max_patches", "crop_to_patches", "do_image_splitting")
 MOST_PIXELS, MOST_PATCHES = 2**26, 256
+MOST_RESIZED = (
+    2**25
+)  # pixels; what is longer and thinner would take too much memory where the shorter side gets a length
+GRIDS = "image_grid_thw"  # of images that a class finds by where their tokens begin and end
 # What is written around the mark of an image, where a caller's text has none.
 AROUND = {"<|image_pad|>": ("<|vision_start|>", "<|vision_end|>")}
 # The name of what stands for an image in a text, where the processor writes all that is the image's in its place.
@@ -79,17 +84,57 @@ class ProcessorImages(ImageReader):
         """The tokens and features of a text, as the processor makes them.
 
         Raises:
-            InvalidInputError: If it has what stands for a video.
+            InvalidInputError: If it has what stands for a video, or for a part of an image; or if an image is too long
+                and thin, or two stand with nothing between them where the class cannot tell them apart.
         """
-        if self.video is not None and self.video in text:
-            message = f"the text has {self.video!r}, which stands for a video, and videos are not read: take it out"
-            raise InvalidInputError(message, parameter="multi_modal_data")
+        self._check_text(text)
+        self.check_shapes(images)
         with quiet():
             made = self.processor(
                 text=[text], images=list(images), add_special_tokens=add_special_tokens, **self.asked(options)
             )
         inputs = {name: np.asarray(value) for name, value in made.items() if name in self.takes - {*OF_TEXT}}
-        return TextWithImages(input_ids=np.asarray(made["input_ids"][0], dtype=np.int64), features={INPUTS: inputs})
+        ids = np.asarray(made["input_ids"][0], dtype=np.int64)
+        if GRIDS in inputs:
+            self._check_apart(ids, len(images))
+        return TextWithImages(input_ids=ids, features={INPUTS: inputs})
+
+    def check_shapes(self, images: "Sequence[Image]") -> None:
+        """Refuse images that would become huge where the shorter side gets a length, and the other one follows.
+
+        Raises:
+            InvalidInputError: If one would.
+        """
+        size = self.processor.image_processor.size or {}
+        edge: int = 0 if size.get("longest_edge") else size.get("shortest_edge") or 0
+        for image in images:
+            short, long = sorted((image.width, image.height))
+            if edge * edge * long > MOST_RESIZED * short:
+                message = (
+                    f"the image is {image.width} by {image.height} pixels, and its shorter side would become {edge} on "
+                    "its way to the model: it is too long and thin. Cut it"
+                )
+                raise InvalidInputError(message, parameter="multi_modal_data")
+
+    def _check_text(self, text: str) -> None:
+        """Refuse what stands for a video, or for a part of an image that the processor writes itself."""
+        message = None
+        if self.video is not None and self.video in text:
+            message = f"the text has {self.video!r}, which stands for a video, and videos are not read: take it out"
+        elif self.token != self.written and self.token in text:
+            message = f"the text has {self.token!r}, which stands for a part of an image: take that out of the text"
+        if message is not None:
+            raise InvalidInputError(message, parameter="multi_modal_data")
+
+    def _check_apart(self, ids: "NDArray[np.int64]", number: int) -> None:
+        """Refuse fewer rows of image tokens than images: two that touch are one to the class."""
+        seen = np.isin(ids, list(self.reserved_ids))
+        if np.count_nonzero(seen[1:] & ~seen[:-1]) + int(seen[0]) < number:
+            message = (
+                "the text has two images with nothing between them, which the model cannot tell apart: write each as "
+                f"{self.placeholder(1)!r}"
+            )
+            raise InvalidInputError(message, parameter="multi_modal_data")
 
     @property
     def options(self) -> Mapping[str, ImageOption]:

@@ -33,6 +33,7 @@ class RetrievalImages(ProcessorImages):
     ) -> TextWithImages:
         """The tokens and features of one image; the text is the processor's."""
         del text, add_special_tokens
+        self.check_shapes(images)
         with quiet():
             made = self.processor.process_images(images=list(images), **self.asked(options))
         inputs = {name: np.asarray(value) for name, value in made.items() if self._is_taken(name)}

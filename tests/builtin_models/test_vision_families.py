@@ -1,5 +1,6 @@
 """Further vision-language classes of transformers, equal to these and their processors; files with newer names."""
 
+from dataclasses import replace
 from inspect import signature
 
 import numpy as np
@@ -16,6 +17,7 @@ from millpond.testing.vision_language import (
     TEXT,
     TinyVision,
     build,
+    llava_next,
     qwen_vl,
     randomised,
     write_vision_language,
@@ -147,3 +149,35 @@ def test_a_processor_that_cannot_be_built_costs_images_alone(tmp_path, load, cap
     assert "the log says why" in str(image.error)
     assert "it wants a library" not in str(image.error)
     assert "it wants a library that is not here" in caplog.text
+
+
+def test_a_text_must_not_hold_what_the_processor_writes_for_parts_of_images(tmp_path, load):
+    write("Gemma3", tmp_path)
+    llm = load(tmp_path)
+    said = ("<image_soft_token>", "a <start_of_image> b<image_soft_token>")
+    prompts = [{"prompt": text, "multi_modal_data": {"image": PICTURES[0]}} for text in (*said, "a <start_of_image>")]
+    *refused, good = llm.embed(prompts, use_tqdm=False, on_error="return")
+    assert good.error is None
+    for output in refused:
+        assert isinstance(output.error, InvalidInputError)
+        assert "stands for a part of an image" in str(output.error)
+
+
+def test_images_whose_shorter_side_gets_a_length_may_not_be_too_thin(tmp_path, load):
+    """As in LLaVA 1.5: 1 by 2000 pixels would be 336 by 672,000, of which several copies are made."""
+    old = llava_next()
+    images = {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": 336},
+        "crop_size": {"height": 28, "width": 28},
+    }
+    config = {key: value for key, value in old.config.items() if key != "image_grid_pinpoints"}
+    made = replace(old, config=config, images=images)
+    found = transformers.LlavaForConditionalGeneration
+    model = randomised(found(found.config_class.from_dict(made.config)))
+    llm = load(write_vision_language(model, made, tmp_path))
+    shapes = [(100, 60), (1, 2000), (2000, 1)]
+    prompts = [{"multi_modal_data": {"image": picture(*shape)}} for shape in shapes]
+    outputs = llm.embed(prompts, use_tqdm=False, on_error="return")
+    assert [output.error is None for output in outputs] == [True, False, False]
+    assert "its shorter side would become 336" in str(outputs[1].error)

@@ -172,6 +172,10 @@ def test_an_image_without_a_mark_stands_before_the_text(qwen, served):
         ({"prompt_token_ids": [4, 4], "multi_modal_data": {"image": WIDE}}, "given as a text"),
         ({"prompt_token_ids": [3, 4, 5]}, "there is no image"),
         ({"prompt": "a", "multi_modal_data": {"video": WIDE}}, "reads images; 'multi_modal_data' has 'video'"),
+        (
+            {"prompt": "a<|image_pad|><|image_pad|>b", "multi_modal_data": {"image": [SMALL] * 2}},
+            "nothing between them",
+        ),
         ({"prompt": f"{QWEN}<|video_pad|>", "multi_modal_data": {"image": WIDE}}, "stands for a video"),
         ({"prompt": "a", "multi_modal_data": {"image": [SMALL] * 33}}, "At most 32 image"),
         ({"prompt": "a", "multi_modal_data": {"image": picture(2, 900)}}, "cannot read these images"),
