@@ -12,7 +12,7 @@ from millpond.pipeline import Job
 from millpond.rendering import FEW_CHARACTERS, FEW_PROMPTS, MEDIA_THREADS, Rendering, is_small
 
 PARAMS = PoolingParams()
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 class Gated:

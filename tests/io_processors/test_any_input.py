@@ -12,7 +12,7 @@ from millpond import LLM, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
 
 EXAMPLES = settings(
-    max_examples=120, deadline=timedelta(seconds=5), suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=120, deadline=timedelta(minutes=1), suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 TEXT = st.one_of(
     st.text(max_size=60),

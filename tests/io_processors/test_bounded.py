@@ -13,6 +13,7 @@ from millpond_io.bounded import BoundedRenderer
 from millpond_io.templates import JinjaTemplate
 
 MOST = 100_000
+PATIENCE = 120  # seconds until a test that waits for something is given up
 TALK = {"messages": [{"role": "user", "content": "a boat, 東京 😀"}], "add_generation_prompt": True}
 LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 TOO_MUCH = [
@@ -64,7 +65,7 @@ def test_what_takes_too_much_is_ended_and_the_next_one_is_rendered(renderer, sou
     began = time.monotonic()
     with pytest.raises(InvalidInputError, match="takes more time or memory") as told:
         renderer.render(source, TALK, MOST, budget)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert told.value.parameter == "chat_template"
     assert budget.seconds == 0
     with pytest.raises(InvalidInputError, match="takes more time than"):
@@ -96,23 +97,29 @@ def test_variables_that_json_cannot_hold_are_told(renderer):
     assert render(renderer, "{{ 2 }}") == "2"
 
 
-def test_who_comes_while_another_takes_its_time_is_told_to_come_again(renderer):
+def test_who_comes_while_another_takes_its_time_is_told_to_come_again(renderer, monkeypatch):
     render(renderer, "{{ 1 }}")
-    came = []
+    came, begun, may_go = [], threading.Event(), threading.Event()
+    ask = renderer._ask  # noqa: SLF001  it takes as long as the test wants
+
+    def held(*arguments):
+        begun.set()
+        assert may_go.wait(PATIENCE)
+        return ask(*arguments)
 
     def hostile():
         try:
-            render(renderer, LOOPS, 2.0)
+            render(renderer, LOOPS)
         except InvalidInputError as error:
             came.append(error)
 
+    monkeypatch.setattr(renderer, "_ask", held)
     first = threading.Thread(target=hostile)
     first.start()
-    time.sleep(0.2)
-    began = time.monotonic()
+    assert begun.wait(PATIENCE)
     with pytest.raises(EngineOverloadedError, match="try again later"):
         render(renderer, "{{ 1 }}")
-    assert time.monotonic() - began < 1.5
+    may_go.set()
     first.join()
     assert len(came) == 1
     assert render(renderer, "{{ 1 }}") == "1"

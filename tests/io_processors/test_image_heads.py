@@ -44,10 +44,10 @@ CASES = {
 def test_a_file_of_many_parts_is_refused_at_once(case):
     content, place, part = CASES[case]
     attack = within(content, place, part * MANY)
-    began = time.monotonic()
+    began = time.thread_time()  # of the processor: the clock on the wall counts what else the machine does
     with pytest.raises(InvalidInputError, match="more than 8192 parts, such as comments: save it anew"):
         decoded(attack, OF_OTHERS)
-    assert time.monotonic() - began < 0.5  # where a decoder would take seconds
+    assert time.thread_time() - began < 0.5  # where a decoder would take seconds
 
 
 @pytest.mark.parametrize(

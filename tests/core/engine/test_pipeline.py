@@ -141,8 +141,8 @@ def test_a_processor_is_built_once_a_task(plain):
     assert first is not other
 
 
-def test_threads_that_ask_for_a_processor_at_once_get_the_same(folder, chunking):
-    both = threading.Barrier(2, timeout=30)
+def test_threads_that_ask_for_a_processor_at_once_get_the_same(folder, chunking, kit):
+    both = threading.Barrier(2, timeout=kit.patience)
 
     class Slow(Chunks):
         def __init__(self, ctx):
