@@ -88,9 +88,7 @@ def test_a_command_without_examples_has_no_heading_for_them():
 def test_a_model_gets_what_its_group_says_and_no_more():
     assert arguments_of(Files()) == {"dtype": "auto", "convert": "auto", "model_impl": "auto", "allow_pickle": False}
     given = arguments_of(
-        Running(
-            hf_overrides='{"a": 1}', pooler_config='{"dimensions": 8}', kernels=["attention=sdpa"], device="cpu"
-        )
+        Running(hf_overrides='{"a": 1}', pooler_config='{"dimensions": 8}', kernels=["attention=sdpa"], device="cpu")
     )
     assert (given["hf_overrides"], given["pooler_config"]) == ({"a": 1}, {"dimensions": 8})
     assert (given["kernels"], given["device"]) == ({"attention": "sdpa"}, "cpu")
