@@ -17,6 +17,7 @@ from millpond_server.admission import admit
 from millpond_server.body import ClientGoneError, Intake, check_media_type, parse_json, read_body, unread, validate
 from millpond_server.call import Call, new_id
 from millpond_server.errors import ApiError, as_api_error
+from millpond_server.fields import given
 from millpond_server.lanes import is_bulk
 from millpond_server.models import Models
 from millpond_server.settings import Settings
@@ -63,7 +64,12 @@ class Endpoint:
         except Exception as error:  # whatever it is, the client gets an answer and the server goes on
             call = scope.get("millpond.call")
             served = None if call is None else call.served
-            failure = as_api_error(error, overload_status=self.settings.overload_status, served=served)
+            failure = as_api_error(
+                error,
+                overload_status=self.settings.overload_status,
+                served=served,
+                fields=scope.get("millpond.fields", ()),
+            )
             # Others, such as overload, are no surprise, and come in crowds.
             if failure.status == SERVER_FAULT and failure.reason != "blocked":
                 logger.exception("%s failed", self.entry.spec.name, exc_info=error)
@@ -84,6 +90,7 @@ class Endpoint:
             body = await read_body(scope, receive, self.settings.limits, self.intake)
             size = len(body)
             value, request, named, ignored = self._validated(scope, headers, body)
+            scope["millpond.fields"] = given(value)
             del body  # it may be large, and the request may wait
         served = self.models.get(named)
         scope["millpond.model"] = served.name

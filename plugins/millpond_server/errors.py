@@ -1,7 +1,7 @@
 """Errors as answers: which status, which type, and one body that the clients of several APIs can read."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -17,6 +17,7 @@ from millpond.errors import (
     NonFiniteOutputError,
     RequestCancelledError,
 )
+from millpond_server.fields import field_of
 
 if TYPE_CHECKING:
     from millpond_server.models import ServedModel
@@ -121,19 +122,26 @@ MEANINGS: tuple[tuple[type[BaseException], dict[str, Any]], ...] = (
 )
 
 
-def as_api_error(error: BaseException, *, overload_status: int = 503, served: "ServedModel | None" = None) -> ApiError:
+def as_api_error(
+    error: BaseException,
+    *,
+    overload_status: int = 503,
+    served: "ServedModel | None" = None,
+    fields: Collection[str] = (),
+) -> ApiError:
     """What the errors of Millpond mean to a client; of others only that the server failed.
 
     Args:
         error: What was raised.
         overload_status: The status of what is refused because too much waits.
         served: The model that was asked; it is told of by the name that clients know, not by the folder that it is in.
+        fields: The names of the body's fields.
     """
     if isinstance(error, ApiError):
         error.message = _public(error.message, served)
         return error
     if isinstance(error, InvalidInputError):
-        return ApiError(400, _public(str(error), served), parameter=error.parameter, reason="invalid")
+        return ApiError(400, _public(str(error), served), parameter=field_of(error.parameter, fields), reason="invalid")
     if isinstance(error, EngineOverloadedError):
         wait = 1.0 if error.retry_after is None else error.retry_after
         return ApiError(overload_status, str(error), retry_after=wait, reason="queue")

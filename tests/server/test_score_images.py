@@ -121,7 +121,7 @@ def test_a_query_may_be_an_image(clip_http, clip):
 def test_a_text_and_an_image_in_one_document(clip_http, clip):
     body = posted(clip_http, "/rerank", 400, query="a", documents=["b", BOTH])
     assert "document: CLIP accepts text-only or image-only inputs" in body["error"]["message"]
-    assert body["error"]["param"] == "data_2"
+    assert body["error"]["param"] == "documents"
     pil = {"content": [TEXT, {"type": "image_pil", "image_pil": PICTURE}]}
     body = posted(clip_http, "/rerank", query="a", documents=[BOTH], mixed="mean")
     assert [item["relevance_score"] for item in body["results"]] == scores(clip, "a", pil, MEAN)

@@ -244,6 +244,26 @@ def test_every_client_finds_the_reason(http, path, body, status):
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/v1/embeddings", {"input": ["tea", ""]}, "input"),
+        ("/v1/embeddings", {"input": None, "messages": [{"role": "user", "content": "tea " * 600}]}, "messages"),
+        ("/v1/embeddings", {"input": "tea", "dimensions": 5}, "dimensions"),
+        ("/v2/embed", {"texts": [""]}, "texts"),
+        ("/pooling", {"input": "tea", "task": "classify"}, "task"),
+        ("/score", {"text_1": ["a", "b"], "text_2": ["a", "b", "c"]}, "text_1"),
+        ("/score", {"queries": "a", "items": []}, "items"),
+        ("/score", {"data_1": "a", "data_2": []}, "data_2"),
+        ("/rerank", {"query": "a", "documents": [""]}, "documents"),
+        ("/rerank", {"query": "", "documents": ["a"]}, "query"),
+    ],
+)
+def test_the_field_at_fault_has_the_name_that_the_client_wrote(http, path, body, field):
+    answer = http.post(path, json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+
+
+@pytest.mark.parametrize(
     ("path", "body"),
     [
         ("/embed", {}),
