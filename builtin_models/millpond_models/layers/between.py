@@ -26,11 +26,11 @@ class Between(nn.Module):
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> list[Tensor]:
         """[num_tokens, hidden] -> what the pooler gives for each sequence."""
-        ids = metadata.input_ids.tolist()
+        firsts, lasts = (metadata.input_ids[rows].tolist() for rows in (metadata.first, metadata.last))
         spans: list[tuple[int, int]] = []
-        for start, stop in zip(metadata.offsets, metadata.offsets[1:], strict=False):
-            skipped = int(ids[start] == self.ends[0])
-            spans.append((skipped, stop - start - int(stop - start > skipped and ids[stop - 1] == self.ends[1])))
+        for length, first, last in zip(metadata.lengths, firsts, lasts, strict=True):
+            skipped = int(first == self.ends[0])
+            spans.append((skipped, length - int(length > skipped and last == self.ends[1])))
         kept = [place for place, (begin, end) in enumerate(spans) if end > begin]
         found = [hidden_states.new_zeros(self._shape(own.dimensions), dtype=torch.float32) for own in metadata.params]
         if kept:
