@@ -63,6 +63,9 @@ class Patcher:
     def _resized_size(self, height: int, width: int) -> Size:
         """The height and width after resizing."""
         settings = self.settings
+        if settings.most_patches is not None and settings.keeps_size:
+            _check_patches(height, width, settings.patch_size, settings.most_patches)
+            return height, width
         if settings.most_patches is not None:
             return size_of_patches(height, width, settings.patch_size, settings.most_patches)
         if settings.size is not None:
@@ -122,6 +125,16 @@ def center_crop(values: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
         return whole[max(top, 0) : min(taller, top + size[0]), max(start, 0) : min(wider, start + size[1])]
     top, start = (height - size[0]) // 2, (width - size[1]) // 2
     return values[top : top + size[0], start : start + size[1]]
+
+
+def _check_patches(height: int, width: int, patch: int, most: int) -> None:
+    """Refuse an image that is not resized and does not fit."""
+    if height % patch or width % patch or (height // patch) * (width // patch) > most:
+        message = (
+            f"the image is {width} by {height} pixels, and the settings beside the model (do_resize) leave it so: it "
+            f"must be of at most {most} whole patches of {patch} by {patch} pixels"
+        )
+        raise InvalidInputError(message, parameter="multi_modal_data")
 
 
 def size_of_patches(height: int, width: int, patch: int, most: int) -> Size:

@@ -59,6 +59,7 @@ class ImageSettings:
         std: What the rest is divided by.
         patch_size: The rows, and the columns, of a patch.
         most_patches: The image keeps its shape, and gets the size of at most so many patches; None for one size.
+        keeps_size: Whether an image of at most so many patches is not resized.
         grid: The rows and columns of patches that the model reads; None for any.
     """
 
@@ -71,6 +72,7 @@ class ImageSettings:
     std: tuple[float, ...]
     patch_size: int
     most_patches: int | None
+    keeps_size: bool
     grid: Size | None
 
 
@@ -99,8 +101,9 @@ def read_settings(ctx: Context) -> ImageSettings:
     if any_shape and given["patch_size"] != patch:
         message = f"{path}: patch_size {given['patch_size']!r}, and config.json has vision_config.patch_size {patch!r}"
         raise CheckpointError(message)
-    resizes = given.get("do_resize", True) and not any_shape
-    edge, size = _size(given.get("size"), path) if resizes else (None, None)
+    resizes = given.get("do_resize", True)
+    square = bool(given.get("default_to_square", False))
+    edge, size = _size(given.get("size"), path, square=square) if resizes and not any_shape else (None, None)
     crop = _size(given.get("crop_size"), path) if given["do_center_crop"] else (None, None)
     side = None if any_shape else vision["image_size"] // patch
     return ImageSettings(
@@ -113,6 +116,7 @@ def read_settings(ctx: Context) -> ImageSettings:
         std=_channels(given["image_std"], path),
         patch_size=patch,
         most_patches=given["max_num_patches"] if any_shape else None,
+        keeps_size=not resizes,
         grid=None if side is None else (side, side),
     )
 
@@ -129,10 +133,12 @@ def _kind(said: Mapping[str, Any], path: Path) -> str | None:
     return kind
 
 
-def _size(given: object, path: Path) -> tuple[int | None, Size | None]:
-    """The shorter side, or height and width; a bare number is the shorter side."""
+def _size(given: object, path: Path, *, square: bool = False) -> tuple[int | None, Size | None]:
+    """The shorter side, or height and width; a bare number is the shorter side, or that of a square."""
+    if isinstance(given, list | tuple) and len(given) == 2:  # noqa: PLR2004
+        given = {"height": given[0], "width": given[1]}
     if isinstance(given, int) and not isinstance(given, bool) and given > 0:
-        return given, None
+        return (None, (given, given)) if square else (given, None)
     if isinstance(given, Mapping):
         edge, height, width = (given.get(key) for key in ("shortest_edge", "height", "width"))
         if isinstance(edge, int) and edge > 0 and given.get("longest_edge") is None:

@@ -91,6 +91,33 @@ def test_pixels_are_those_of_transformers_to_the_last_digit(model, load):
         assert len(request.input_ids) == rows * columns + 1
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("CLIPModel", {"size": 32, "default_to_square": True}),
+        ("CLIPModel", {"size": 40, "default_to_square": False}),
+        ("CLIPModel", {"size": [40, 35], "crop_size": [32, 32]}),
+        ("SiglipModel", {"size": 36, "default_to_square": True}),
+        ("SiglipModel", {"size": [40, 50], "crop_size": 36, "do_center_crop": True}),
+        ("Siglip2Model", {"do_resize": False}),
+    ],
+    ids=str,
+)
+def test_sizes_of_other_forms_are_as_transformers_has_them(tmp_path, load, name, said):
+    transformers = pytest.importorskip("transformers")
+    folder = tiny_two_towers(name, tmp_path)
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | said), encoding="utf-8")
+    reference = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32).eval()
+    images = [picture(*size) for size in ([(16, 24), (8, 8)] if "do_resize" in said else [(50, 31), (20, 90), (1, 1)])]
+    expected = expected_images((name, folder, reference, processor_of(name, folder)), images)
+    llm = load(folder)
+    assert_close(embed(llm, [of_image(image) for image in images]), expected)
+    if "do_resize" in said:
+        with pytest.raises(InvalidInputError, match=r"9 by 8 pixels.*whole patches of 8 by 8 pixels"):
+            llm.embed(of_image(picture(8, 9)))
+
+
 def requests_of(llm, prompt):
     processor = llm.pipeline.processor("embed")
     return processor.pre_process(processor.parse(prompt), processor.pooling_params(None))
