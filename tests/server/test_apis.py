@@ -154,6 +154,14 @@ def test_what_is_no_document_is_refused(http):
     assert "list length" in refused(http.post("/rerank", json={"query": "a", "documents": ["b"] * 1025}), 413)
 
 
+@pytest.mark.parametrize(
+    ("task", "way"),
+    [("score", "POST /score"), ("represent", "POST /v1/represent"), ("embed_chunks", "LLM.embed_chunks")],
+)
+def test_pooling_says_where_what_it_does_not_give_is_to_be_had(http, task, way):
+    assert way in refused(http.post("/pooling", json={"input": "a", "task": task}))
+
+
 @pytest.mark.parametrize("query", [5, ["a"], ["a", "b"], [{"text": "a"}], [{}]])
 def test_what_is_no_query_is_refused(http, query):
     assert "a query must be a text" in refused(http.post("/rerank", json={"query": query, "documents": ["c", "d"]}))

@@ -10,7 +10,12 @@ from millpond_server.protocol.pooling import PluginResponse, PoolingRequest
 from millpond_server.routes.embeddings import check_header, vectors
 
 OLD_TASKS = {"encode": "token_embed", "reward": "token_classify"}
-ENTITIES = "entities"
+ELSEWHERE = {
+    "entities": "entities are no numbers: POST /entities gives them",
+    "score": "a score is of a query and a document: POST /score gives it",
+    "embed_chunks": "vectors of chunks are given by LLM.embed_chunks alone, in Python",
+    "represent": "several results of a text are asked for by name: POST /v1/represent gives them",
+}
 BY_ITSELF = ("embed", "classify", "token_embed", "token_classify")
 
 
@@ -23,8 +28,8 @@ async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
     prompts = prompts_of(request, call.settings.limits, llm)
     check_header(request, len(prompts))
     task = _task(request, llm)
-    if task == ENTITIES:
-        raise ApiError(400, "entities are no numbers: POST /entities gives them", parameter="task", reason="invalid")
+    if task in ELSEWHERE and task in llm.supported_tasks:
+        raise ApiError(400, ELSEWHERE[task], parameter="task", reason="invalid")
     extra: dict[str, object] | None = None if request.pool_factor is None else {"pool_factor": request.pool_factor}
     outputs = await llm.encode(
         prompts,
