@@ -28,6 +28,7 @@ OF_CHATS = (
 )
 BUDGET = "template_budget"  # beside a template that somebody else wrote
 PREFIX = "prefix"  # beside messages, what a text would have before it
+WITH_MEDIA = frozenset({"data", "messages", "multi_modal_data"})  # fields of prompts that may hold more than text
 EXTRAS = frozenset({"multi_modal_data", IMAGE_OPTIONS, "multi_modal_uuids", "cache_salt"})
 
 
@@ -239,6 +240,13 @@ def parse_prompt(item: object) -> Prompt:
         return Prompt(token_ids=tuple(item))
     message = f"expected {FORMS}; got {type(item).__name__}"
     raise InvalidInputError(message, parameter="prompts")
+
+
+def may_hold_media(item: object) -> bool:
+    """Whether a prompt, or a query or document, may hold more than text or token ids."""
+    if isinstance(item, PairItem):
+        return not all(isinstance(content, str | None) for content in (item.query, item.document))
+    return isinstance(item, Mapping) and not WITH_MEDIA.isdisjoint(item)
 
 
 def is_token_id(value: object) -> bool:

@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from millpond.config import EngineConfig
+from millpond.inputs import may_hold_media
 from millpond.params import PoolingParams
 from millpond.pipeline import Job, Pipeline, windows
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from millpond.io_processor import IOProcessor
 
 ENOUGH = 16  # full batches for each worker that wait; more need not be tokenised yet
+ENOUGH_SEEN = 2  # of images, whose values take kilobytes a token
+# Prompts of a window that may hold images: where these stand among texts, each may take a hundred megabytes.
+MOST_SEEN, MOST_READ = 128, 16
 
 
 class OfflineTurner:
@@ -33,7 +37,11 @@ class OfflineTurner:
             chosen = places[window.start : window.stop]
             return self._pipeline.prepare(processor, chosen, [items[place] for place in chosen])
 
-        ranges = windows(len(places))
+        model = self._pipeline.ctx.model
+        sees = "image" in model.modalities and any(may_hold_media(item) for item, _ in items)
+        most = MOST_SEEN if model.image_reader is None else MOST_READ
+        ranges = windows(len(places), first=min(most, 64), largest=most) if sees else windows(len(places))
+        enough = ENOUGH_SEEN if sees else ENOUGH
         first = next(ranges, range(0))
         ready = prepare(first)
         if first.stop == len(places):
@@ -48,7 +56,7 @@ class OfflineTurner:
             coming = prepare_next()
             yield from self._start(ready)
             while coming is not None or self._engine.has_work:
-                if coming is not None and (coming.done() or not self._engine.has_work) and self._has_room():
+                if coming is not None and (coming.done() or not self._engine.has_work) and self._has_room(enough):
                     ready, coming = coming.result(), prepare_next()
                     yield from self._start(ready)
                     continue
@@ -66,10 +74,10 @@ class OfflineTurner:
             self._engine.add(request)
         yield from (job for job in jobs if all(request.is_ready for request in job.requests))
 
-    def _has_room(self) -> bool:
-        """Whether so little waits that the next window may be let in: memory stays bounded."""
-        enough = ENOUGH * self._engine.runner.num_workers * self._config.max_num_batched_tokens
-        return self._engine.scheduler.waiting_tokens < enough
+    def _has_room(self, batches: int) -> bool:
+        """Whether less waits than so many batches for each worker: memory stays bounded."""
+        most = batches * self._engine.runner.num_workers * self._config.max_num_batched_tokens
+        return self._engine.scheduler.waiting_tokens < most
 
 
 def _ended(requests: "list[PoolingRequest]") -> Iterator[Job]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,14 +10,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from millpond.errors import EngineError
-from millpond.inputs import PairItem
+from millpond.inputs import may_hold_media
 from millpond.io_processor import IOProcessor
 from millpond.params import PoolingParams
 from millpond.pipeline import Job, Pipeline
 
 THREADS = 2
 MEDIA_THREADS = 8  # for prompts that may hold images: these wait for hosts and disks, and texts must not wait for them
-WITH_MEDIA = frozenset({"data", "messages", "multi_modal_data"})  # fields of such prompts
 FEW_PROMPTS = 16
 FEW_CHARACTERS = 8192  # of a call; a longer one goes alone, lest others wait for it
 T = TypeVar("T")
@@ -52,7 +51,7 @@ class Rendering:
     async def prepare(self, processor: IOProcessor[Any, Any], places: Sequence[int], items: Items) -> list[Job]:
         """``Pipeline.prepare`` on a thread."""
         if not is_small(items):
-            threads = self._media_threads if may_hold_media(items) else self._threads
+            threads = self._media_threads if any(may_hold_media(data) for data, _ in items) else self._threads
             work = partial(self._pipeline.prepare, processor, places, items)
             return await asyncio.get_running_loop().run_in_executor(threads, work)
         waiting = Waiting(processor, places, items, asyncio.get_running_loop().create_future())
@@ -100,17 +99,6 @@ class Rendering:
         for loop, results in ended.items():
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(_resolve, results)
-
-
-def may_hold_media(items: Items) -> bool:
-    """Whether a prompt of a call, or a query or document, may hold more than text or token ids."""
-    return any(_may_hold(data) for data, _ in items)
-
-
-def _may_hold(data: object) -> bool:
-    if isinstance(data, PairItem):
-        return not all(isinstance(content, str | None) for content in (data.query, data.document))
-    return isinstance(data, Mapping) and not WITH_MEDIA.isdisjoint(data)
 
 
 def is_small(items: Items) -> bool:

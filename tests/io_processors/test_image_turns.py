@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from millpond import LLM
+from millpond.pipeline import Pipeline
 from millpond.testing.vision_language import tiny_vision_language
 from millpond_io import image_texts, image_turns
 from millpond_io.image_turns import FULL, LARGE, Turns
@@ -118,3 +119,24 @@ def test_what_was_freed_is_given_back_to_the_system():
     image_turns.give_back()
     assert before - resident() > 100_000_000
     assert len(last) == 100_000
+
+
+def test_prompts_with_images_are_prepared_in_small_windows(llm, monkeypatch):
+    """Each may take a hundred megabytes until it is computed; texts go by hundreds."""
+    sizes, prepare = [], Pipeline.prepare
+
+    def noted(self, processor, places, items):
+        sizes.append(len(items))
+        return prepare(self, processor, places, items)
+
+    monkeypatch.setattr(Pipeline, "prepare", noted)
+    image = png(0)
+    texts = [f"pond {number}" for number in range(40)]
+    plain = llm.embed(texts, use_tqdm=False)
+    assert sizes == [40]
+    sizes.clear()
+    prompts = [*texts, *({"multi_modal_data": {"image": image}} for _ in range(5))]
+    found = llm.embed(prompts, use_tqdm=False)
+    assert sizes == [16, 16, 13]
+    for one, other in zip(plain, found[:40], strict=True):
+        assert np.abs(np.array(one.outputs.embedding) - np.array(other.outputs.embedding)).max() < 1e-5
