@@ -62,6 +62,19 @@ def test_the_longest_prompt_is_what_the_table_holds_behind_the_padding_id(tmp_pa
         load(folder, max_model_len=longest + 1)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("pad", [1, 4])
+def test_padding_that_stands_in_a_text_has_its_own_position_and_is_not_counted(
+    tmp_path, load, hidden, reference, name, pad
+):
+    """As in transformers: a text may hold the padding token as it is written."""
+    folder = tiny(name, tmp_path, pad_token_id=pad)
+    prompts = [[5, 6, pad, 7, 8, pad, pad, 9], [pad, 5, 6], [5, 6, pad], [pad], [5, 6, 7], [pad, pad, 8]]
+    llm, expected = load(folder), reference(folder, prompts)
+    assert max(differences(hidden(llm, prompts), expected)) <= 1e-5
+    assert max(differences([hidden(llm, prompt)[0] for prompt in prompts], expected)) <= 1e-5
+
+
 @pytest.mark.parametrize("pad", ["absent", None])
 def test_without_a_padding_id_it_is_that_of_roberta(tmp_path, load, hidden, pad):
     """The limit and the model must take the same default: else the longest prompt reads beyond the table."""

@@ -31,7 +31,8 @@ class BertEmbeddings(nn.Module):
         num_segments: The rows of the table of segments; 0 for no table.
         size: The dimensions of a vector.
         eps: What the norm adds to the variance.
-        first_position: The row of the first token's position.
+        first_position: The row of the first token's position. If it is not 0, the id before it is that of padding: its
+            tokens, should a text hold any, have the row of that number and are not counted.
     """
 
     def __init__(
@@ -63,6 +64,18 @@ class BertEmbeddings(nn.Module):
         if self.positions is None:
             normed: Tensor = self.norm(x if of_all is None else x + of_all)
         else:
-            places = batch.positions + self.first_position if self.first_position else batch.positions
+            places = counted(batch, self.first_position) if self.first_position else batch.positions
             normed = self.norm(x, of_all, self.positions(places))
         return normed
+
+
+def counted(batch: PackedBatch, first: int) -> Tensor:
+    """The rows of positions that start behind the padding id, [num_tokens]; see ``BertEmbeddings``."""
+    places, padding = batch.positions + first, first - 1
+    held = batch.input_ids == padding
+    if not held.any():
+        return places
+    counts = (~held).cumsum(0)
+    starts = torch.arange(len(held), device=held.device) - batch.positions
+    before = counts[starts] - (~held[starts]).long()
+    return (counts - before + padding).masked_fill(held, padding)
