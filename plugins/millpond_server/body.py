@@ -16,7 +16,9 @@ SHOWN = 120  # characters of a value that does not fit, in the error that tells 
 PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,40}")  # names of fields that a header can tell of
 MOST_TOLD = 16
 MOST_FIELDS = 1000
-AT_ONCE = 8  # times the largest body: all that may be on its way at a time
+AT_ONCE = 8  # times the largest body: all that may be read and served at a time
+SMALL = 2**16  # bytes of a body that is not counted while it is served: so many clients there are not
+HELD = "millpond.held"
 # In text they count too, and rightly so: each of them is a token.
 STRUCTURE = (b"[", b"{", b":")
 
@@ -26,10 +28,11 @@ class ClientGoneError(Exception):
 
 
 class Intake:
-    """The bodies that are being read.
+    """The bodies that are being read, and the large ones that are being served.
 
     Attributes:
-        held: Their bytes so far: a thousand clients that each send a large body slowly must not fill the memory.
+        held: Their bytes: a thousand clients that each send a large body, slowly or all at once, must not fill the
+            memory.
     """
 
     def __init__(self) -> None:
@@ -44,6 +47,20 @@ class Intake:
         self.held += size
         if self.held > AT_ONCE * limits.body_bytes:
             raise ApiError(503, "too much is being sent at present", retry_after=1.0, reason="intake")
+
+    def keep(self, scope: Scope, size: int, limits: Limits) -> None:
+        """Count a body that was read, until ``let_go``: what it holds stays in memory while its request waits.
+
+        Raises:
+            ApiError: As ``take``.
+        """
+        if size > SMALL:
+            scope[HELD] = size
+            self.take(size, limits)
+
+    def let_go(self, scope: Scope) -> None:
+        """Forget the body of a request that has ended."""
+        self.held -= scope.pop(HELD, 0)
 
 
 async def read_body(scope: Scope, receive: Receive, limits: Limits, intake: Intake) -> bytes | bytearray:

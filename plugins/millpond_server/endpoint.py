@@ -77,6 +77,8 @@ class Endpoint:
             response = (failure.render or self.render)(failure)
             if failure.reason in CLOSES:
                 response.headers["connection"] = "close"
+        finally:
+            self.intake.let_go(scope)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
@@ -89,6 +91,7 @@ class Endpoint:
         if self.method == "POST":
             body = await read_body(scope, receive, self.settings.limits, self.intake)
             size = len(body)
+            self.intake.keep(scope, size, self.settings.limits)
             value, request, named, ignored = self._validated(scope, headers, body)
             scope["millpond.fields"] = given(value)
             del body  # it may be large, and the request may wait

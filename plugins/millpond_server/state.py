@@ -28,7 +28,7 @@ class State:
         traces: What traces requests; None if nobody asks for traces.
         token_ids: What looks for token ids in bodies.
         running: The requests that are served at present.
-        intake: The bodies that are being read.
+        intake: The bodies that are being read, and the large ones that are being served.
         end: Ends the server at once, with an exit code; any thread may call it.
     """
 

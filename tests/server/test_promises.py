@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -207,3 +208,29 @@ def test_many_large_bodies_at_a_time_are_refused_before_they_fill_the_memory(loc
     while server.state.intake.held:
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_large_bodies_count_while_they_are_served_and_small_ones_do_not(local, gate, watch):
+    """What they hold, such as images, stays in memory while they wait."""
+    server = local(limits={"body_bytes": 100_000})
+    watch(gate)
+    large = json.dumps({"input": "a boat", "user": "x" * 90_000}).encode()
+    door = Door(SimpleNamespace(address=server.address))
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(door.post(large)[1])) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + 30
+    while server.state.intake.held < 8 * 90_000:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert door.post(large)[1] == 503
+    small = threading.Thread(target=lambda: found.append(door.post(b'{"input": "a small boat"}')[1]))
+    small.start()
+    small.join(0.2)
+    assert not found  # it waits like the others, and was not refused
+    gate.may_pass.set()
+    for thread in (*threads, small):
+        thread.join(30)
+    assert found == [200] * 9
+    assert server.state.intake.held == 0
