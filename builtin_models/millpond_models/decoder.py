@@ -11,6 +11,7 @@ from millpond.nn import PackedBatch, PoolingModel
 from millpond_models.layers.decoder import DecoderLayer, Heads, RotaryAttention
 from millpond_models.layers.embeddings import Table
 from millpond_models.layers.gated_feed_forward import GatedFeedForward
+from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.rms_norm import RMSNorm
 from millpond_models.layers.rotary import Rotary
 
@@ -89,11 +90,7 @@ class DecoderModel(PoolingModel):
 
     def default_head_dim(self, ctx: Context) -> int:
         """The dimensions of a head where config.json has no ``head_dim``."""
-        size, heads = ctx.config.hidden_size, ctx.config.num_attention_heads
-        if heads < 1 or size % heads:
-            message = f"config.json: hidden_size {size} cannot be shared among num_attention_heads {heads}"
-            raise CheckpointError(message)
-        return int(size // heads)
+        return head_dim(ctx.config.hidden_size, ctx.config.num_attention_heads)
 
     def is_causal(self, ctx: Context) -> bool:
         """Whether a token attends only to itself and what stands before it.

@@ -7,8 +7,8 @@ from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond_models.gemma import ACTIVATION, GemmaModel
 from millpond_models.layers.decoder import Heads, NormedDecoderLayer
+from millpond_models.layers.layer_kinds import FULL, layer_kinds
 
-SLIDING, FULL = "sliding_attention", "full_attention"
 DEFAULT_WINDOW, DEFAULT_SCALAR, DEFAULT_SOFTCAP = 4096, 256, 50.0
 
 
@@ -36,7 +36,7 @@ class Gemma2Model(GemmaModel):
 
     def layer_kinds(self, ctx: Context) -> tuple[str, ...]:
         """Whether each layer attends to a window or to all: by ``layer_types``, else every second to all."""
-        return layer_kinds(ctx, every=2)
+        return layer_kinds(ctx, every=2, first=1)
 
     def attention_scale(self, ctx: Context) -> float:
         """``query_pre_attn_scalar ** -0.5``.
@@ -67,23 +67,6 @@ class Gemma2Model(GemmaModel):
         """``hidden_activation``."""
         name: str = ctx.config.get("hidden_activation") or ACTIVATION
         return name
-
-
-def layer_kinds(ctx: Context, *, every: int) -> tuple[str, ...]:
-    """Whether each layer attends to a window or to all: by ``layer_types``, else every so many layers to all.
-
-    Raises:
-        CheckpointError: If config.json does not say so of each layer.
-    """
-    count, kinds = ctx.config.num_hidden_layers, ctx.config.get("layer_types")
-    if kinds is None:
-        return tuple(SLIDING if layer % every else FULL for layer in range(1, count + 1))
-    if len(kinds) != count or set(kinds) - {SLIDING, FULL}:
-        message = (
-            f"config.json: layer_types must say {SLIDING!r} or {FULL!r} for each of {count} layers; got {list(kinds)}"
-        )
-        raise CheckpointError(message)
-    return tuple(kinds)
 
 
 def positive(name: str, value: object) -> float:

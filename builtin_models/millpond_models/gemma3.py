@@ -11,8 +11,9 @@ from millpond.config import CheckpointConfig
 from millpond.context import Context
 from millpond.nn import PackedBatch
 from millpond_models.decoder import norm_eps
-from millpond_models.gemma2 import FULL, SLIDING, Gemma2Model, layer_kinds, positive
+from millpond_models.gemma2 import Gemma2Model, positive
 from millpond_models.layers.decoder import Heads
+from millpond_models.layers.layer_kinds import FULL, SLIDING, layer_kinds
 from millpond_models.layers.rms_norm import OffsetRMSNorm
 from millpond_models.layers.rotary import Rotary
 
@@ -48,7 +49,7 @@ class Gemma3TextModel(Gemma2Model):
         """Whether each layer attends to a window or to all: by ``layer_types``, else every sixth to all."""
         config = ctx.config
         every = config.get("sliding_window_pattern") or config.get("_sliding_window_pattern") or DEFAULT_PATTERN
-        return layer_kinds(ctx, every=every)
+        return layer_kinds(ctx, every=every, first=every - 1)
 
     def build_head_norm(self, ctx: Context, size: int) -> OffsetRMSNorm:
         """Each head of query and key is normalised."""

@@ -10,8 +10,9 @@ from millpond.context import Context
 from millpond.nn import PackedBatch, PoolingModel
 from millpond.nn.placement import Placement
 from millpond_models.layers.embeddings import Table
+from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.norm import LayerNorm
-from millpond_models.layers.pre_norm import FusedAttention, PlainFeedForward, PreNormLayer, checked_heads
+from millpond_models.layers.pre_norm import FusedAttention, PlainFeedForward, PreNormLayer
 
 TRANSPOSED = re.compile(r"(?:.*\.)?h\.\d+\.(?:attn|mlp)\.(?:c_attn|c_proj|c_fc)\.weight")
 
@@ -65,15 +66,14 @@ def turned(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]
 def build_layer(ctx: Context, layer: int, *, eps: float) -> PreNormLayer:
     """A layer; products of queries and keys may be scaled by its number."""
     config = ctx.config
-    size = config.n_embd
-    heads = checked_heads(size, config.n_head, keys=("n_embd", "n_head"))
-    scale = (size // heads) ** -0.5 if config.get("scale_attn_weights", True) else 1.0
+    size, own = config.n_embd, head_dim(config.n_embd, config.n_head, keys=("n_embd", "n_head"))
+    scale = own**-0.5 if config.get("scale_attn_weights", True) else 1.0
     if config.get("scale_attn_by_inverse_layer_idx", False):
         scale /= layer + 1
     return PreNormLayer(
         size=size,
         eps=eps,
-        attention=FusedAttention(ctx, size=size, heads=heads, causal=True, scale=scale),
+        attention=FusedAttention(ctx, size=size, heads=config.n_head, causal=True, scale=scale),
         feed_forward=PlainFeedForward(
             ctx,
             size=size,

@@ -11,11 +11,12 @@ from millpond.nn import PackedBatch, PoolingModel
 from millpond_models.layers.decoder import DecoderLayer, Heads, RotaryAttention
 from millpond_models.layers.embeddings import Table
 from millpond_models.layers.gated_feed_forward import GatedFeedForward
+from millpond_models.layers.head_dim import head_dim
+from millpond_models.layers.layer_kinds import FULL, SLIDING, layer_kinds
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.layers.rotary import Rotary
 from millpond_models.rotary_bert import rotary_of
 
-SLIDING, FULL = "sliding_attention", "full_attention"
 GLOBAL_THETA, LOCAL_THETA = 160_000.0, 10_000.0
 
 
@@ -39,7 +40,7 @@ class ModernBertModel(PoolingModel):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         config = ctx.config
-        self.kinds = layer_kinds(ctx)
+        self.kinds = layer_kinds(ctx, every=config.get("global_attn_every_n_layers", 3), first=0)
         self.embeddings = Table(config.vocab_size, config.hidden_size)
         self.embeddings_norm = build_norm(ctx)
         self.rotary = nn.ModuleDict({kind: build_rotary(ctx, kind) for kind in dict.fromkeys(self.kinds)})
@@ -54,25 +55,6 @@ class ModernBertModel(PoolingModel):
             x = layer(x, rotations[kind], batch)
         normed: Tensor = self.norm(x)
         return normed
-
-
-def layer_kinds(ctx: Context) -> tuple[str, ...]:
-    """Whether each layer attends to all or to a window: by ``layer_types``, else every so many layers to all.
-
-    Raises:
-        CheckpointError: If config.json does not say so of each layer.
-    """
-    config = ctx.config
-    count, every = config.num_hidden_layers, config.get("global_attn_every_n_layers", 3)
-    kinds = config.get("layer_types")
-    if kinds is None:
-        return tuple(SLIDING if layer % every else FULL for layer in range(count))
-    if len(kinds) != count or set(kinds) - {SLIDING, FULL}:
-        message = (
-            f"config.json: layer_types must say {SLIDING!r} or {FULL!r} for each of {count} layers; got {list(kinds)}"
-        )
-        raise CheckpointError(message)
-    return tuple(kinds)
 
 
 def build_rotary(ctx: Context, kind: str) -> Rotary:
@@ -96,7 +78,7 @@ def build_layer(ctx: Context, layer: int, kind: str) -> DecoderLayer:
         attention=RotaryAttention(
             ctx,
             size=size,
-            heads=Heads(queries=heads, keys=heads, size=size // heads),
+            heads=Heads(queries=heads, keys=heads, size=head_dim(size, heads)),
             causal=False,
             window=window(ctx) if kind == SLIDING else None,
             bias=bias,

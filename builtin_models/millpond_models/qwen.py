@@ -3,10 +3,10 @@
 from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond_models.decoder import DecoderModel, norm_eps
+from millpond_models.layers.layer_kinds import FULL, SLIDING
 from millpond_models.layers.rms_norm import RMSNorm
 
 DEFAULT_WINDOW, DEFAULT_FULL_LAYERS = 4096, 28
-SLIDING, FULL = "sliding_attention", "full_attention"
 
 
 class QwenModel(DecoderModel):

@@ -7,6 +7,7 @@ from typing import Any
 from millpond.config import CheckpointConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError
+from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.rotary import Rotary
 
 ROPE_KEYS = ("rope_parameters", "rope_scaling")
@@ -49,8 +50,4 @@ def head_dim_of(ctx: Context) -> int:
     given = config.get("head_dim")
     if given is not None:
         return int(given)
-    size, heads = config.hidden_size, config.num_attention_heads
-    if heads < 1 or size % heads:
-        message = f"config.json: hidden_size {size} cannot be shared among num_attention_heads {heads}"
-        raise CheckpointError(message)
-    return int(size // heads)
+    return head_dim(config.hidden_size, config.num_attention_heads)

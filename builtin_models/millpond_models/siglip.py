@@ -17,8 +17,9 @@ from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.nn import Linear, PackedBatch
 from millpond.nn.placement import Placement
+from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.norm import LayerNorm
-from millpond_models.layers.pre_norm import checked_heads, tower_feed_forward
+from millpond_models.layers.pre_norm import tower_feed_forward
 from millpond_models.towers import (
     Grid,
     ImageTower,
@@ -152,7 +153,7 @@ class ProbeHead(nn.Module):
     def __init__(self, ctx: Context) -> None:
         super().__init__()
         size, eps = ctx.config.hidden_size, float(ctx.config.layer_norm_eps)
-        self.num_heads = checked_heads(size, ctx.config.num_attention_heads)
+        self.head_dim = head_dim(size, ctx.config.num_attention_heads)
         self.probe = nn.Parameter(torch.empty(1, 1, size), requires_grad=False)
         self.query = Linear(ctx, size, size)
         self.keys = Linear(ctx, size, size, size)
@@ -162,8 +163,8 @@ class ProbeHead(nn.Module):
 
     def forward(self, x: Tensor, patches: PackedBatch) -> Tensor:
         """The patches of all images [num_patches, size] -> [num_images, size]."""
-        query = self.query(self.probe[0]).unflatten(-1, (self.num_heads, -1)).transpose(0, 1)
-        keys, values = self.keys(x).unflatten(-1, (2, self.num_heads, -1)).permute(1, 2, 0, 3)
+        query = self.query(self.probe[0]).unflatten(-1, (-1, self.head_dim)).transpose(0, 1)
+        keys, values = self.keys(x).unflatten(-1, (2, -1, self.head_dim)).permute(1, 2, 0, 3)
         taken = [
             functional.scaled_dot_product_attention(query, keys[:, start:stop], values[:, start:stop])
             for start, stop in pairwise(patches.offsets)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import Attention, Linear, PackedBatch, Run
+from millpond_models.layers.head_dim import head_dim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,18 +135,13 @@ class DisentangledAttention(nn.Module):
         self, ctx: Context, *, size: int, num_heads: int, kinds: frozenset[str], shared: bool, distant: bool
     ) -> None:
         super().__init__()
-        if num_heads < 1 or size % num_heads:
-            message = f"config.json: hidden_size {size} cannot be shared among num_attention_heads {num_heads}"
-            raise CheckpointError(message)
-        self.num_heads, self.shared = num_heads, shared
+        self.num_heads, self.shared, own = num_heads, shared, head_dim(size, num_heads)
         self.kinds = kinds if distant else frozenset[str]()
-        self.scale = (size // num_heads * (1 + len(kinds))) ** -0.5
+        self.scale = (own * (1 + len(kinds))) ** -0.5
         self.qkv = Linear(ctx, size, size, size, size)
         self.position_key = Linear(ctx, size, size) if "c2p" in self.kinds and not shared else None
         self.position_query = Linear(ctx, size, size) if "p2c" in self.kinds and not shared else None
-        self.attention = Attention(
-            ctx, head_dim=size // num_heads, scale=self.scale, bias="pair" if self.kinds else None
-        )
+        self.attention = Attention(ctx, head_dim=own, scale=self.scale, bias="pair" if self.kinds else None)
         self.output = Linear(ctx, size, size)
 
     def tables(self, relative: Tensor | None) -> PositionTables | None:

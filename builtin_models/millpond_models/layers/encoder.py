@@ -6,10 +6,10 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import Attention, DistanceBias, Linear, PackedBatch
 from millpond.nn.encoder_layer import EncoderLayerParts, WholeLayer
 from millpond_models.layers.feed_forward import FeedForward
+from millpond_models.layers.head_dim import head_dim as share_of
 from millpond_models.layers.norm import ResidualLayerNorm
 from millpond_models.layers.rotary import Rotation
 
@@ -51,10 +51,7 @@ class SelfAttention(nn.Module):
         by_distance: bool = False,
     ) -> None:
         super().__init__()
-        if num_heads < 1 or (head_dim is None and size % num_heads):
-            message = f"config.json: hidden_size {size} cannot be shared among num_attention_heads {num_heads}"
-            raise CheckpointError(message)
-        head_dim = size // num_heads if head_dim is None else head_dim
+        head_dim = share_of(size, num_heads) if head_dim is None else head_dim
         inner = num_heads * head_dim
         self.num_heads, self.head_dim = num_heads, head_dim
         self.qkv = Linear(ctx, size, inner, inner, inner, bias=bias)

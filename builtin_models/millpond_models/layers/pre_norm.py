@@ -3,9 +3,9 @@
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import Attention, Linear, PackedBatch
 from millpond_models.layers.activations import hidden_activation
+from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.norm import LayerNorm
 
 
@@ -32,7 +32,7 @@ class FusedAttention(nn.Module):
     Args:
         ctx: The model's context.
         size: The dimensions of hidden states.
-        heads: The heads that share them; see ``checked_heads``.
+        heads: The heads that share them.
         causal: Whether a token attends only to itself and what stands before it.
         scale: What products are multiplied by; None for one over the square root of a head's dimensions.
     """
@@ -41,7 +41,7 @@ class FusedAttention(nn.Module):
         super().__init__()
         self.num_heads = heads
         self.qkv = Linear(ctx, size, size, size, size)
-        self.attention = Attention(ctx, head_dim=size // heads, causal=causal, scale=scale)
+        self.attention = Attention(ctx, head_dim=head_dim(size, heads), causal=causal, scale=scale)
         self.output = Linear(ctx, size, size)
 
     def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
@@ -72,9 +72,7 @@ def tower_layer(ctx: Context, *, causal: bool) -> PreNormLayer:
     return PreNormLayer(
         size=size,
         eps=float(ctx.config.layer_norm_eps),
-        attention=FusedAttention(
-            ctx, size=size, heads=checked_heads(size, ctx.config.num_attention_heads), causal=causal
-        ),
+        attention=FusedAttention(ctx, size=size, heads=ctx.config.num_attention_heads, causal=causal),
         feed_forward=tower_feed_forward(ctx),
     )
 
@@ -85,20 +83,3 @@ def tower_feed_forward(ctx: Context) -> PlainFeedForward:
     return PlainFeedForward(
         ctx, size=config.hidden_size, inner_size=config.intermediate_size, activation=config.hidden_act
     )
-
-
-def checked_heads(size: int, heads: int, *, keys: tuple[str, str] = ("hidden_size", "num_attention_heads")) -> int:
-    """The number of heads.
-
-    Args:
-        size: The dimensions of hidden states.
-        heads: What is to share them.
-        keys: What config.json calls the two.
-
-    Raises:
-        CheckpointError: If hidden states cannot be shared among them.
-    """
-    if heads < 1 or size % heads:
-        message = f"config.json: {keys[0]} {size} cannot be shared among {keys[1]} {heads}"
-        raise CheckpointError(message)
-    return heads
