@@ -8,13 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.nn import Linear, PackedBatch
+from millpond.nn import Linear, PackedBatch, Pooler, PoolingMetadata
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.towers import ImageTower, TextTower, TwoTowers, last_rows, other_rows, square_side
 
+LAST = "LAST"
+END = 49407  # of a text, where config.json does not say
+LARGEST = 2  # as ``eos_token_id`` of older files: not this token ends a text, but the one of the largest id
+
 
 class CLIPModel(TwoTowers):
-    """CLIP: the last token of a text, or the class token of an image, through a projection."""
+    """CLIP: the token that ends a text, or the class token of an image, through a projection."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *TwoTowers.weight_names,
@@ -32,6 +36,12 @@ class CLIPModel(TwoTowers):
         self.text_projection = Linear(ctx, text.config.hidden_size, ctx.config.projection_dim, bias=False)
         self.vision_projection = Linear(ctx, vision.config.hidden_size, ctx.config.projection_dim, bias=False)
 
+    def build_pooler(self, ctx: Context, task: str) -> nn.Module:
+        """The pooler; ``LAST`` is the first token that ends a text."""
+        pooler = ctx.pooler(task)
+        end = ctx.for_part("text_config").config.get("eos_token_id", END)
+        return TextEnd(pooler, end) if ctx.pooling_type(task) == LAST else pooler
+
     def embed_text(self, batch: PackedBatch) -> Tensor:
         """A batch of texts -> [num_tokens, projection_dim]."""
         projected: Tensor = self.text_projection(self.text(batch))
@@ -41,6 +51,39 @@ class CLIPModel(TwoTowers):
         """A batch of images -> [num_tokens, projection_dim]."""
         projected: Tensor = self.vision_projection(self.vision(batch))
         return projected
+
+
+class TextEnd(nn.Module):
+    """A pooler of the last token, for which texts end with the first token that ends texts, if they hold one.
+
+    What is behind it says nothing then, for no token before attends to it. The ids of an image are 0: it ends where it
+    does.
+    """
+
+    def __init__(self, pooler: Pooler, end: int) -> None:
+        super().__init__()
+        self.pooler = pooler
+        self.check = pooler.check
+        self.end = end
+
+    def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
+        """[num_tokens, dim] -> [num_seqs, dim]."""
+        rows = self.rows(metadata)
+        alone = replace(metadata, lengths=(1,) * len(metadata.lengths), input_ids=metadata.input_ids[rows], starts=())
+        pooled: Tensor | list[Tensor] = self.pooler(hidden_states[rows], alone)
+        return pooled
+
+    def rows(self, metadata: PoolingMetadata) -> Tensor:
+        """The row that stands for each sequence, [num_seqs]."""
+        ids, last = metadata.input_ids, metadata.last
+        if self.end != LARGEST:
+            places = (ids == self.end).nonzero().squeeze(1)
+            return last.scatter_reduce(0, torch.bucketize(places, last), places, "amin")
+        ends = ids == ids.max()
+        if bool(ends[last].all()) and int(ends.sum()) == len(last):  # each text ends with it, and none holds it within
+            return last
+        found = [int(part.argmax()) if part.any() else len(part) - 1 for part in ids.split(list(metadata.lengths))]
+        return metadata.first + torch.tensor(found, device=ids.device)
 
 
 class ClassTokenTower(ImageTower):

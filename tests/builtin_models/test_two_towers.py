@@ -134,6 +134,27 @@ def test_texts_are_as_transformers_has_them(model, load):
     assert_close(embed(llm, texts), expected)
 
 
+@pytest.mark.parametrize("end", [2, 3])  # 2, of older files, stands for the largest id of a text
+def test_a_text_of_clip_ends_where_transformers_has_it_end(tmp_path, load, end):
+    transformers = pytest.importorskip("transformers")
+    folder = tiny_two_towers("CLIPModel", tmp_path)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"text_config": config["text_config"] | {"eos_token_id": end}}))
+    reference = transformers.CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
+    texts, llm = ["the mill [SEP] by the sea [SEP] and", "snow", "[SEP] the hill"], load(folder)
+    pictures = [of_image(picture(32, 32)), of_image(picture(20, 50))]
+    found = embed(llm, [texts[0], pictures[0], *texts[1:], pictures[1]])
+    assert_close([found[1], found[4]], embed(llm, pictures))
+    for text, own in zip(texts, [found[0], *found[2:4]], strict=True):
+        (one,) = llm.embed(text, use_tqdm=False)
+        with torch.inference_mode():
+            expected = reference.get_text_features(torch.tensor([one.prompt_token_ids])).pooler_output[0].numpy()
+        assert_close([own], [expected])
+    tokens = llm.encode(texts[:1], BARE, pooling_task="token_embed", use_tqdm=False)[0].outputs.array
+    assert (np.abs(tokens - found[0]).max(axis=1) < 1e-5).nonzero()[0][0] != len(tokens) - 1
+
+
 @pytest.mark.parametrize("name", ["SiglipModel", "Siglip2Model"])
 def test_siglip_texts_are_filled_up_as_transformers_fills_them(tmp_path, load, name):
     transformers = pytest.importorskip("transformers")
