@@ -245,7 +245,9 @@ class AsyncLLM:
             raise EngineClosedError(message)
         config, old = self._loaded.engine, self.engine.engine
         runner = type(old.runner)(old.runner.model, device=old.runner.device, num_workers=config.num_workers)
-        self.engine = type(self.engine)(runner, config, self.engine.quarantine)
+        successor = type(self.engine)(runner, config, self.engine.quarantine)
+        successor.most_seconds = self.engine.most_seconds
+        self.engine = successor
         self._rendering.close()  # the last call that the old engine failed may have done it already
         self._rendering = Rendering(self.pipeline)
 

@@ -476,7 +476,9 @@ def test_an_engine_that_has_died_can_be_restarted(make, watched, kit, expected, 
             await asyncio.sleep(0.05)
         with pytest.raises(EngineClosedError):
             await llm.embed("a")
+        llm.engine.most_seconds = 60.0
         llm.restart()
+        assert llm.engine.most_seconds == 60.0
         text = next(iter(expected))
         check(await llm.embed(text), [text], expected)
 
