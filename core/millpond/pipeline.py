@@ -71,6 +71,9 @@ class Pipeline:
         self.dedupe = dedupe
         self._processors: dict[str, IOProcessor[Any, Any]] = {}
         self._ids = count()
+        if ctx.inputs.chat_template is not None:  # one that cannot be read is told of at once, and not to each caller
+            for task in self.tasks:
+                self.processor(task)
 
     def processor(self, task: str | None) -> IOProcessor[Any, Any]:
         """The IO processor of a task that the model serves.

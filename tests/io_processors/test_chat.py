@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from millpond import LLM, InvalidInputError
+from millpond import LLM, AsyncLLM, InvalidInputError
 from millpond.testing import checkpoints
 
 TEMPLATE = (
@@ -100,6 +100,16 @@ def test_the_operators_template_goes_before_that_of_the_model(folder):
         assert ids(llm, {"messages": TALK}) == ids(
             llm, {"prompt": "the old mill by the pond", "add_special_tokens": False}
         )
+
+
+@pytest.mark.parametrize("door", [LLM, AsyncLLM])
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [("examples/nowhere.jinja", "neither Jinja text"), ("{% for m in messages %}", "not valid Jinja")],
+)
+def test_a_template_that_cannot_be_read_is_refused_when_the_model_is_loaded(folder, door, template, said):
+    with pytest.raises(InvalidInputError, match=said):
+        door(str(folder), chat_template=template)
 
 
 def test_without_a_template_contents_are_lines(tmp_path):
