@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from millpond.awaited import run_awaited
 from millpond.errors import EngineError
 from millpond.inputs import may_hold_media
 from millpond.io_processor import IOProcessor
@@ -49,11 +50,15 @@ class Rendering:
         self._is_busy = False
 
     async def prepare(self, processor: IOProcessor[Any, Any], places: Sequence[int], items: Items) -> list[Job]:
-        """``Pipeline.prepare`` on a thread."""
+        """``Pipeline.prepare`` on a thread; cancelled, it goes no further than the next image."""
         if not is_small(items):
             threads = self._media_threads if any(may_hold_media(data) for data, _ in items) else self._threads
-            work = partial(self._pipeline.prepare, processor, places, items)
-            return await asyncio.get_running_loop().run_in_executor(threads, work)
+            work, left = partial(self._pipeline.prepare, processor, places, items), threading.Event()
+            try:
+                return await asyncio.get_running_loop().run_in_executor(threads, run_awaited, left, work)
+            except asyncio.CancelledError:
+                left.set()  # the thread may have begun, and have many images before it
+                raise
         waiting = Waiting(processor, places, items, asyncio.get_running_loop().create_future())
         with self._lock:
             if not self._is_busy:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from millpond.awaited import check_awaited
+
 FULL = 2**24  # pixels: of one image that may be as large as others' images may be
 LARGE = 2**22  # pixels, from which on it is worth looking for what was freed
 
@@ -26,12 +28,16 @@ class Turns:
 
         Args:
             pixels: Of all images that are decoded in it.
+
+        Raises:
+            RequestCancelledError: If nobody waits for the images any more.
         """
         places = 1 if pixels <= FULL else 2
         with self._entry:  # two that each have one place and wait for another would wait for ever
             for _ in range(places):
                 self._places.acquire()
         try:
+            check_awaited()
             yield
         finally:
             self._places.release(places)

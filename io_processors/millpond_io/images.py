@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from millpond.awaited import check_awaited
 from millpond.context import Context
 from millpond.errors import InvalidInputError
 from millpond_io.image_files import (
@@ -54,7 +55,9 @@ class Source:
 
         Raises:
             InvalidInputError: If it is damaged.
+            RequestCancelledError: If nobody waits for it any more.
         """
+        check_awaited()
         limits = _limits(self.given)
         with in_our_words(limits):
             return as_image(self.given if self.content is None else decoded(self.content, limits))
@@ -100,7 +103,9 @@ class Images:
 
         Raises:
             InvalidInputError: If it is none, too large, or may not be read.
+            RequestCancelledError: If nobody waits for it any more.
         """
+        check_awaited()
         content = self._content(given)
         if content is not None:
             return Source(given, content, pixels_in(content, _limits(given)))

@@ -1,5 +1,7 @@
 """What images cost in memory: few are decoded at a time, those of one prompt, and what they took is given back."""
 
+import asyncio
+import base64
 import io
 import sys
 import threading
@@ -10,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from millpond import LLM
+from millpond import LLM, AsyncLLM
 from millpond.pipeline import Pipeline
 from millpond.testing.vision_language import tiny_vision_language
 from millpond_io import image_texts, image_turns
 from millpond_io.image_turns import FULL, LARGE, Turns
+from millpond_io.media import Media
 
 PATIENCE = 10.0
 
@@ -140,3 +143,33 @@ def test_prompts_with_images_are_prepared_in_small_windows(llm, monkeypatch):
     assert sizes == [16, 16, 13]
     for one, other in zip(plain, found[:40], strict=True):
         assert np.abs(np.array(one.outputs.embedding) - np.array(other.outputs.embedding)).max() < 1e-5
+
+
+def test_who_has_gone_away_costs_no_further_image(tmp_path, monkeypatch):
+    """Eight abandoned requests of eight large images kept others waiting for a minute."""
+    begun, released, decoded = threading.Event(), threading.Event(), []
+    read = Media.read
+
+    def slow(self, url):
+        decoded.append(url)
+        begun.set()
+        assert released.wait(PATIENCE)
+        return read(self, url)
+
+    monkeypatch.setattr(Media, "read", slow)
+    url = f"data:image/png;base64,{base64.b64encode(png(0)).decode()}"
+    prompts = [{"multi_modal_data": {"image": [url, url]}} for _ in range(3)]
+
+    async def ask():
+        async with AsyncLLM(str(tiny_vision_language("qwen2_vl", tmp_path)), num_workers=1) as llm:
+            abandoned = asyncio.create_task(llm.embed(prompts))
+            await asyncio.to_thread(begun.wait, PATIENCE)
+            abandoned.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await abandoned
+            released.set()
+            (output,) = await llm.embed(prompts[:1])
+            return output
+
+    assert asyncio.run(ask()).error is None
+    assert len(decoded) == 1 + 2
