@@ -87,6 +87,30 @@ def test_vectors_become_fewer_on_request(post, offline):
     post("/pooling", 400, model="colbert", input="a", pool_factor=0.5)
 
 
+def test_vectors_that_became_one_are_told_without_a_token(tmp_path, application):
+    folder = tiny("BertModel", tmp_path)
+    kinds = ["base.modules.transformer.Transformer", "base.modules.normalize.Normalize"]
+    kinds.append("multi_vector_encoder.modules.token_pooling.HierarchicalTokenPooling")
+    lines = [
+        {"idx": place, "name": str(place), "path": str(place) * bool(place), "type": f"sentence_transformers.{kind}"}
+        for place, kind in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(lines))
+    for place, said in (
+        (1, {"module_input_name": "token_embeddings"}),
+        (2, {"pool_factor": 2, "num_protected_tokens": 0}),
+    ):
+        (folder / str(place)).mkdir()
+        (folder / str(place) / "config.json").write_text(json.dumps(said))
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"model_type": "MultiVectorEncoder"}))
+    with application({"pooled": str(folder)}) as post:
+        (item,) = post("/explain", query=QUERY, documents=DOCUMENTS[:1])["data"]
+        (ranked,) = post("/rerank", query=QUERY, documents=DOCUMENTS[:1])["results"]
+    assert item["score"] == pytest.approx(ranked["relevance_score"], rel=1e-5)
+    assert {(match["document_index"], match["document_token"]) for match in item["matches"]} == {(None, None)}
+    assert all(match["query_token"] for match in item["matches"])
+
+
 @pytest.mark.parametrize("model", ["colbert", "m3"])
 def test_rerank_and_explain_agree_with_score(post, offline, model):
     scores = [output.outputs.score for output in offline[model].score(QUERY, DOCUMENTS, use_tqdm=False)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from millpond import LLM
-from millpond.testing.checkpoints import tiny, write_sparse_encoder
+from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_code, write_sparse_encoder
 
 TEXTS = ["the old mill", "snow on the hill"]
 
@@ -15,7 +15,10 @@ def folders(tmp_path_factory):
     place = tmp_path_factory.mktemp("sparse")
     sparse = tiny("BertForMaskedLM", place / "sparse")
     write_sparse_encoder(sparse)
-    return {"sparse": str(sparse), "dense": str(tiny("BertModel", place / "dense"))}
+    coded = tiny("BertModel", place / "coded")
+    write_sentence_transformers(coded, normalize=False)
+    write_sparse_code(coded, features=64, active=9)
+    return {"sparse": str(sparse), "dense": str(tiny("BertModel", place / "dense")), "coded": str(coded)}
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,26 @@ def test_explain_tells_the_terms_and_what_they_add(post, weights):
     assert [len(item["terms"]) for item in few["data"]] == [2, 2]
     names = dict(zip(weights[0].indices.tolist(), weights[0].tokens, strict=True))
     assert [term["token"] for term in few["query_terms"]] == [names[token] for token, _ in weights[0].top(2)]
+
+
+def test_features_of_a_code_are_told_by_their_numbers(post, folders):
+    with LLM(folders["coded"], num_workers=1) as llm:
+        expected = [output.outputs for output in llm.embed_sparse(TEXTS, use_tqdm=False)]
+    for one, own in zip(post("/embed_sparse", inputs=TEXTS, model="coded"), expected, strict=True):
+        assert [pair["index"] for pair in one] == own.indices.tolist()
+    wanted = [{"task": "embed_sparse"}]
+    body = post("/v1/represent", input=TEXTS[0], model="coded", representations=wanted, return_tokens=True)
+    sparse = body["data"][0]["representations"][0]["embeddings"]["sparse"]
+    assert sparse["tokens"] == [str(number) for number in sparse["indices"]]
+    (item, other) = post("/explain", query=TEXTS[0], documents=TEXTS, model="coded")["data"]
+    assert item["score"] == pytest.approx(float(expected[0].dense() @ expected[0].dense()), rel=1e-5)
+    assert other["score"] == pytest.approx(float(expected[0].dense() @ expected[1].dense()), rel=1e-4)
+    assert all(term["token"] == str(term["token_id"]) for term in item["terms"])
+    ranked = post("/rerank", query=TEXTS[0], documents=TEXTS, model="coded")["results"]
+    assert {each["index"]: pytest.approx(each["relevance_score"], rel=1e-4) for each in ranked} == {
+        0: item["score"],
+        1: other["score"],
+    }
 
 
 @pytest.mark.parametrize(

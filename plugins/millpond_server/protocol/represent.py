@@ -86,12 +86,12 @@ class ExplainRequest(Body):
 
 
 class Match(BaseModel):
-    """A token of the query, and the token of the document that it fits best."""
+    """A token of the query, and the token of the document that it fits best; None where a vector is of several."""
 
-    query_index: int
-    query_token: str
-    document_index: int
-    document_token: str
+    query_index: int | None
+    query_token: str | None
+    document_index: int | None
+    document_token: str | None
     similarity: float
 
 

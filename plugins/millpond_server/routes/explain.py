@@ -67,10 +67,15 @@ def _matched(query: PoolingRequestOutput[Any], document: PoolingRequestOutput[An
     return {"score": float(score), "matches": matches}
 
 
-def _rows(output: PoolingRequestOutput[Any], side: str, llm: AsyncLLM) -> list[tuple[int, str]]:
-    """The token that each row is of, with its place in the text: some have none, as a model's files say."""
+def _rows(output: PoolingRequestOutput[Any], side: str, llm: AsyncLLM) -> list[tuple[int | None, str | None]]:
+    """The token that each row is of, with its place in the text: some have none, as a model's files say.
+
+    Where they say that the vectors of tokens alike become one, nobody knows of which a row is.
+    """
     said = llm.model_config.late_interaction
-    tokens = list(enumerate(tokens_of(output.prompt_token_ids, llm)))
+    if said is not None and getattr(said, side).pooling is not None:
+        return [(None, None)] * len(output.outputs.array)
+    tokens: list[tuple[int | None, str | None]] = list(enumerate(tokens_of(output.prompt_token_ids, llm)))
     if said is not None:
         tokens = [pair for pair in tokens if pair[1] not in getattr(said, side).skipped]
     return tokens[len(tokens) - len(output.outputs.array) :]  # what is left out besides begins a text
