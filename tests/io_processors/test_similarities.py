@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from millpond import LLM
+from millpond.loading.sentence_transformers import read_sentence_transformers
 from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_encoder
 
 QUERIES = ["the old mill", "rain, snow and wind"]
@@ -54,6 +55,17 @@ def test_where_no_file_speaks_of_it_vectors_are_compared_by_their_cosine_and_wei
     vectors = [np.stack([o.outputs.array for o in sparse.embed(texts)]) for texts in (QUERIES, DOCUMENTS)]
     np.testing.assert_allclose(matrix(sparse), vectors[0] @ vectors[1].T, rtol=1e-5)
     assert matrix(sparse).max() > 1.5
+
+
+@pytest.mark.parametrize(("stated", "told"), [("cos", True), (3, True), ("MaxSim", False), ("dot", False)])
+def test_a_similarity_that_nobody_knows_is_passed_over_and_told_of(tmp_path, caplog, stated, told):
+    folder = tiny("BertModel", tmp_path, tokenizer=False)
+    write_sentence_transformers(folder)
+    state(folder, similarity_fn_name=stated)
+    files = read_sentence_transformers(folder)
+    assert files.similarity == (None if told else stated)
+    said = f"similarity_fn_name {stated!r} is passed over: known are cosine, dot, euclidean, manhattan, maxsim, meanma"
+    assert (said in caplog.text) is told
 
 
 def test_as_many_weights_as_the_checkpoint_says_are_kept(tmp_path, load, sentence_transformers):

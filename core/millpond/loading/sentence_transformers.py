@@ -7,6 +7,7 @@ from typing import Any
 
 from millpond.errors import CheckpointError
 from millpond.loading.files import inside, read_json, read_object
+from millpond.loading.similarity import stated_similarity
 
 LENGTH_FILES = (
     "sentence_bert_config.json",
@@ -163,7 +164,7 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
         do_lower_case=bool(limits.get("do_lower_case", False)),
         prompts=prompts,
         default_prompt_name=_text(settings.get("default_prompt_name")),
-        similarity=_text(settings.get("similarity_fn_name")),
+        similarity=stated_similarity(settings.get("similarity_fn_name"), folder / "config_sentence_transformers.json"),
         max_active_dims=_positive(settings.get("max_active_dims")) or _active(code),
         model_type=_text(settings.get("model_type")),
         activation_fn=_text(settings.get("activation_fn")),

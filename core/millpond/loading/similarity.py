@@ -1,10 +1,30 @@
 """By what the vectors of two texts are compared: as the checkpoint says, else by their cosine, or their product."""
 
+import logging
+from pathlib import Path
+
 from millpond.config import Choice
 
+logger = logging.getLogger(__name__)
 OF_TEXTS = ("cosine", "dot", "euclidean", "manhattan")
 OF_TOKENS = ("maxsim", "meanmaxsim")
 STATED = "config_sentence_transformers.json"
+
+
+def stated_similarity(said: object, path: Path) -> str | None:
+    """What a checkpoint says, None for nothing; of what nobody knows, which means nothing, the log tells.
+
+    Args:
+        said: ``similarity_fn_name``.
+        path: The file that says it.
+    """
+    if said is None:
+        return None
+    if isinstance(said, str) and said.lower() in (*OF_TEXTS, *OF_TOKENS):  # PyLate writes MaxSim
+        return said
+    known = ", ".join((*OF_TEXTS, *OF_TOKENS))
+    logger.warning("%s: similarity_fn_name %r is passed over: known are %s", path, said, known)
+    return None
 
 
 def choose_similarity(stated: str | None, *, sparse: bool) -> Choice:
