@@ -41,7 +41,9 @@ def test_a_native_model_is_served_without_transformers(tmp_path):
     write_sentence_transformers(folder)
     code = f"""
 import sys
+import tqdm.std
 from millpond import LLM
+tqdm.std.time = lambda: 0.0  # else a busy machine is told of progress
 with LLM({str(folder)!r}) as llm:
     outputs = llm.embed(["the cat"] * 3)
     tokens = llm.encode("the cat", pooling_task="token_embed")
