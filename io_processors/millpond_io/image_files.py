@@ -103,7 +103,7 @@ def _opened(content: bytes, limits: ImageLimits) -> Iterator["Image"]:
     except ImportError as error:
         raise InvalidInputError(NO_PILLOW, parameter=PARAMETER) from error
 
-    if content.count(SCAN) > MOST_SCANS and content.startswith(JPEG):
+    if content.startswith(JPEG) and content.count(SCAN) > MOST_SCANS:
         message = f"the image is a JPEG of more than {MOST_SCANS} scans: save it anew"
         raise InvalidInputError(message, parameter=PARAMETER)
     if has_more_parts(content, limits.parts):

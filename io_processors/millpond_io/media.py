@@ -1,6 +1,5 @@
 """What a URL in a prompt leads to: bytes in itself, a file below one folder, or a file of a host that is allowed."""
 
-import base64
 import binascii
 import re
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from millpond_io.media_local import SCHEME, read_below
 
 DATA = re.compile(r"data:image/[a-z0-9.+-]+(?:;[a-z0-9.+-]+=[^;,]*)*;base64,", re.IGNORECASE)  # RFC 2397
 LONGEST_HEAD = 256
+PIECE = 2**18  # characters of base64 that are decoded at a time: meanwhile no other thread of the program goes on
+NO_BASE64 = "the data: URL of an image is no base64"
 KNOWN = (
     "the URL of an image must begin with data:image/...;base64, or http:// or https:// or file://; a path is given as "
     "a pathlib.Path"
@@ -52,7 +53,14 @@ def _of_base64(url: str, start: int) -> bytes:
     size = (len(url) - start) * 3 // 4
     if size > OF_OTHERS.size + 2:  # before it is decoded; with padding
         raise too_large(size, OF_OTHERS)
-    try:
-        return base64.b64decode(url[start:], validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidInputError("the data: URL of an image is no base64", parameter=PARAMETER) from None
+    content = bytearray()
+    for place in range(start, len(url), PIECE):
+        last = place + PIECE >= len(url)
+        try:
+            part = binascii.a2b_base64(url[place : place + PIECE], strict_mode=True)
+        except ValueError:
+            raise InvalidInputError(NO_BASE64, parameter=PARAMETER) from None
+        if not last and len(part) != PIECE * 3 // 4:  # it was padded, and goes on
+            raise InvalidInputError(NO_BASE64, parameter=PARAMETER)
+        content += part
+    return bytes(content)

@@ -1,10 +1,12 @@
 """Images that a URL itself holds."""
 
 import base64
+import binascii
+import random
 
 import pytest
 
-from millpond_io.media import Media
+from millpond_io.media import PIECE, Media
 
 
 def test_data_is_read(kit):
@@ -33,5 +35,19 @@ def test_data_that_is_none_is_refused(url, said, kit):
 
 
 def test_data_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch, kit):
-    monkeypatch.setattr(base64, "b64decode", lambda *_, **__: pytest.fail("it was decoded"))
+    monkeypatch.setattr(binascii, "a2b_base64", lambda *_, **__: pytest.fail("it was decoded"))
     kit.refused(Media((), "").read, "data:image/png;base64," + "A" * 12_000_000, "and may be 8388608")
+
+
+@pytest.mark.parametrize("size", [PIECE * 3 // 4 + extra for extra in (-2, -1, 0, 1, 2)] + [PIECE * 2])
+def test_long_ones_are_decoded_piece_by_piece_which_nobody_can_tell(kit, size):
+    content = random.Random(size).randbytes(size)
+    written = base64.b64encode(content).decode()
+    assert Media((), "").read("data:image/png;base64," + written) == content
+    for place in (PIECE - 2, PIECE - 1, PIECE, len(written) // 2):
+        for wrong in ("=", "==", "-", "\n"):
+            damaged = written[:place] + wrong + written[place + len(wrong) :]
+            if damaged != written and place + len(wrong) < len(written):
+                with pytest.raises(ValueError, match=r"."):
+                    base64.b64decode(damaged, validate=True)
+                kit.refused(Media((), "").read, f"data:image/png;base64,{damaged}", "no base64")
