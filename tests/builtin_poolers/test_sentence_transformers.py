@@ -251,6 +251,16 @@ def test_a_dense_module_with_a_residual_equals_theirs(bare, tmp_path, load, sent
     assert np.abs(found - model.encode(TEXTS, show_progress_bar=False)).max() <= 1e-5
 
 
+def test_a_dense_module_that_names_no_activation_has_that_of_theirs(checkpoint, load, theirs):
+    dense = [DenseLayer(in_features=32, out_features=12, activation=ACTIVATIONS["Identity"])]
+    write_sentence_transformers(checkpoint, dense=dense, normalize=False)
+    path = checkpoint / "2_Dense" / "config.json"
+    said = json.loads(path.read_text())
+    del said["activation_function"]
+    path.write_text(json.dumps(said))
+    np.testing.assert_allclose(ours(load(checkpoint)), theirs(checkpoint), atol=1e-5)
+
+
 def test_normalising_before_a_dense_module_is_refused(checkpoint, load):
     write_sentence_transformers(checkpoint, dense=[DenseLayer(in_features=32, out_features=4)])
     path = checkpoint / "modules.json"

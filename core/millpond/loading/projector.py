@@ -62,7 +62,7 @@ def load_projector(ctx: "Context", repository: "Repository", *, allow_pickle: bo
 
 def _load(ctx: "Context", module: "Module", allow_pickle: bool) -> Dense:
     # Read as data: of "torch.nn.modules.activation.Tanh" the last name counts, and only a registered one.
-    dotted = str(module.config.get("activation_function") or "identity")
+    dotted = str(module.config.get("activation_function", "tanh") or "identity")
     activation = ctx.activation(dotted.rpartition(".")[2].lower())
     path = next((module.path / name for name in NAMES if (module.path / name).exists()), None)
     if path is None:
