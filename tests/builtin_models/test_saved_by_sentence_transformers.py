@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from millpond import CheckpointError
 from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_tokenizer
 
 TEXTS = ["the old mill by the pond", "a", "word! " * 50]
@@ -51,6 +52,47 @@ def test_what_sentence_bert_config_says_goes_before_it(tmp_path, load, stated, s
     write_sentence_transformers(folder, max_seq_length=stated)
     write_tokenizer(folder, max_length=LONGEST)
     assert load(folder).model_config.max_model_len == said
+
+
+def test_the_longest_text_may_stand_in_the_call_of_the_tokenizer(tmp_path, load, theirs):
+    kinds = theirs.sentence_transformer.modules
+    options = {"common": {"max_length": LONGEST}, "text": {"max_length": 5, "truncation": True}}
+    transformer = kinds.Transformer(str(tiny("BertModel", tmp_path / "bare")), processing_kwargs=options)
+    modules = [transformer, kinds.Pooling(32, pooling_mode="mean")]
+    theirs.SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "saved"))
+    expected = theirs.SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode(TEXTS)
+    found = load(tmp_path / "saved").embed(TEXTS, truncate_prompt_tokens=-1, use_tqdm=False)
+    assert found[2].num_prompt_tokens == LONGEST
+    np.testing.assert_allclose(np.stack([it.outputs.array for it in found]), expected, rtol=0, atol=1e-5)
+
+
+LAYERS = {"text": {"method": "forward", "method_output_name": ["hidden_states", -2]}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"processing_kwargs": {"text": {"add_special_tokens": False}}},
+            r"add_special_tokens=False \(processing_kwargs",
+        ),
+        ({"processing_kwargs": {"common": {"truncation": False}}}, r"truncation=False \(processing_kwargs"),
+        ({"modality_config": LAYERS, "module_output_name": "token_embeddings"}, r"\['hidden_states', -2\] of what"),
+    ],
+    ids=["special tokens", "truncation", "another layer"],
+)
+def test_what_is_called_in_another_way_is_refused(tmp_path, load, theirs, settings, said):
+    """And not computed as if it were called as ever."""
+    kinds, bare = theirs.sentence_transformer.modules, str(tiny("BertModel", tmp_path / "bare"))
+    vectors = []
+    for name, own in (("plain", {}), ("saved", settings)):
+        modules = [kinds.Transformer(bare, **own), kinds.Pooling(32, pooling_mode="mean")]
+        theirs.SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / name))
+        vectors.append(theirs.SentenceTransformer(str(tmp_path / name), device="cpu").encode(TEXTS[:2]))
+    assert load(tmp_path / "plain").embed(TEXTS[0], use_tqdm=False)
+    assert "truncation" in said or np.abs(vectors[0] - vectors[1]).max() > 1e-2
+    with pytest.raises(CheckpointError, match=rf"sentence_bert_config\.json .*{said}"):
+        load(tmp_path / "saved")
 
 
 def test_without_files_of_sentence_transformers_config_json_says_it(tmp_path, load):

@@ -8,6 +8,7 @@ from typing import Any
 from millpond.errors import CheckpointError
 from millpond.loading.files import inside, read_json, read_object
 from millpond.loading.similarity import stated_similarity
+from millpond.loading.transformer_call import as_called
 
 LENGTH_FILES = (
     "sentence_bert_config.json",
@@ -378,7 +379,7 @@ def _pooling_type(mode: object, pooling: Module) -> str:
 def _read_limits(folder: Path) -> tuple[str | None, dict[str, Any]]:
     for name in LENGTH_FILES:
         if (folder / name).exists():
-            return name, read_object(folder / name)
+            return name, as_called(read_object(folder / name), folder / name)
     return None, {}
 
 
