@@ -211,12 +211,18 @@ class _Lines(logging.Formatter):
         return printable(f"{record.levelname.lower()}: {super().format(record)}")
 
 
+def _is_shown(record: logging.LogRecord) -> bool:
+    """Whether a line is Millpond's, whose rooms have loggers of their own names, or a warning of anybody."""
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0].startswith("millpond")
+
+
 @contextlib.contextmanager
 def _log_lines() -> Iterator[None]:
-    """Show Millpond's warnings on stderr while the command line runs."""
+    """Show warnings on stderr while the command line runs, and with --debug all that Millpond logs."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines())
-    logger = logging.getLogger("millpond")
+    handler.addFilter(_is_shown)
+    logger = logging.getLogger()
     level = logger.level
     logger.addHandler(handler)
     try:
@@ -256,7 +262,7 @@ def root(
     Results go to stdout, everything else to stderr.
     """
     if debug or _debug():
-        logging.getLogger("millpond").setLevel(logging.DEBUG)
+        logging.getLogger().setLevel(logging.DEBUG)
     if ctx.invoked_subcommand is None:
         say(ctx.get_help())
         raise typer.Exit(USAGE)
