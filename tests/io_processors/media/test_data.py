@@ -39,6 +39,14 @@ def test_data_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch, kit
     kit.refused(Media((), "").read, "data:image/png;base64," + "A" * 12_000_000, "and may be 8388608")
 
 
+def whole(written):
+    """What base64 stands for; None if it is none."""
+    try:
+        return base64.b64decode(written, validate=True)
+    except ValueError:
+        return None
+
+
 @pytest.mark.parametrize("size", [PIECE * 3 // 4 + extra for extra in (-2, -1, 0, 1, 2)] + [PIECE * 2])
 def test_long_ones_are_decoded_piece_by_piece_which_nobody_can_tell(kit, size):
     content = random.Random(size).randbytes(size)
@@ -47,7 +55,10 @@ def test_long_ones_are_decoded_piece_by_piece_which_nobody_can_tell(kit, size):
     for place in (PIECE - 2, PIECE - 1, PIECE, len(written) // 2):
         for wrong in ("=", "==", "-", "\n"):
             damaged = written[:place] + wrong + written[place + len(wrong) :]
-            if damaged != written and place + len(wrong) < len(written):
-                with pytest.raises(ValueError, match=r"."):
-                    base64.b64decode(damaged, validate=True)
-                kit.refused(Media((), "").read, f"data:image/png;base64,{damaged}", "no base64")
+            if damaged.endswith("=") and len(damaged.rstrip("=")) % 4 == 0:
+                continue  # padding behind what needs none: some versions of Python take it
+            url = f"data:image/png;base64,{damaged}"
+            if (expected := whole(damaged)) is None:
+                kit.refused(Media((), "").read, url, "no base64")
+            else:
+                assert Media((), "").read(url) == expected
