@@ -58,7 +58,7 @@ FAMILIES = (
         positions="absolute",
     ),
     Family(
-        names=("Roberta", "XLMRoberta"),
+        names=("Roberta", "XLMRoberta", "Camembert"),
         model="roberta:RobertaModel",
         heads="bert_heads:Roberta",
         summary="BERT whose positions start behind the padding id",

@@ -64,6 +64,7 @@ PUBLISHED: Mapping[str, tuple[PublishedModel, ...]] = {
         _cut("Snowflake/snowflake-arctic-embed-l-v2*", 1024, 256),
         _cut("jinaai/jina-embeddings-v3*", 32, 64, 128, 256, 512, 768, 1024),
     ),
+    "CamembertModel": _named("dangvantuan/sentence-camembert-base"),
     "XLMRobertaForSequenceClassification": _named(
         "BAAI/bge-reranker-v2-m3", "jinaai/jina-reranker-v2-base-multilingual"
     ),

@@ -1,4 +1,4 @@
-"""RobertaModel and XLMRobertaModel: BERT whose positions start behind the padding id (arXiv 1907.11692, 1911.02116).
+"""RobertaModel and its kind: BERT whose positions start behind the padding id (arXiv 1907.11692, 1911.02116).
 
 With ``"position_embedding_type": "rotary"`` it is Jina's XLM-RoBERTa, without a table of positions, whose checkpoints
 hold adapters for several tasks (Sturua et al., 2024, arXiv 2409.10173), of which each sequence may have its own.

@@ -25,7 +25,6 @@ E5_V = (
 MODELS = (  # examples: whatever else has an architecture that transformers has is served as well
     PublishedModel(name="sentence-transformers/gtr-t5-base", named="T5EncoderModel"),
     PublishedModel(name="sentence-transformers/paraphrase-albert-small-v2", named="AlbertModel"),
-    PublishedModel(name="dangvantuan/sentence-camembert-base", named="CamembertModel"),
     PublishedModel(
         name="MrLight/dse-qwen2-2b-mrl-v1",
         named="Qwen2VLForConditionalGeneration",

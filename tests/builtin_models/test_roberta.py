@@ -1,4 +1,4 @@
-"""RobertaModel and XLMRobertaModel: equal to transformers, with positions that start behind the padding id."""
+"""RobertaModel and its kind: equal to transformers, with positions that start behind the padding id."""
 
 import json
 
@@ -11,7 +11,7 @@ from millpond.testing.checkpoints import tiny, vocabulary
 
 VOCABULARY = len(vocabulary("roberta"))
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
-NAMES = ("RobertaModel", "XLMRobertaModel")
+NAMES = ("RobertaModel", "XLMRobertaModel", "CamembertModel")
 
 
 def prompts_of(lengths, seed=0, first=5):

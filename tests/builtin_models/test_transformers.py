@@ -62,7 +62,6 @@ LONGFORMER = {"attention_window": 8, "pad_token_id": 1, "sep_token_id": 2}
 MODELS = {
     "ElectraModel": ("CLS", {"embedding_size": 24}),
     "AlbertModel": ("CLS", {"embedding_size": 24}),
-    "CamembertModel": ("CLS", {"pad_token_id": 1}),
     "FNetModel": ("CLS", {}),
     "T5EncoderModel": ("MEAN", T5),
     "OPTModel": ("LAST", OPT),

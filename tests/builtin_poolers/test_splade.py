@@ -63,7 +63,7 @@ def test_each_way_equals_theirs(tmp_path, load, theirs, way, layout):
     assert np.linalg.norm(found, axis=1).min() > 1.1  # not normalised
 
 
-@pytest.mark.parametrize("name", ["RobertaForMaskedLM", "XLMRobertaForMaskedLM"])
+@pytest.mark.parametrize("name", ["RobertaForMaskedLM", "XLMRobertaForMaskedLM", "CamembertForMaskedLM"])
 def test_roberta_equals_theirs(tmp_path, load, theirs, name):
     folder = tiny(name, tmp_path)
     write_sparse_encoder(folder)

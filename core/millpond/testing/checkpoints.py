@@ -45,6 +45,7 @@ FAMILY = {
     "ErnieModel": "bert",
     "RobertaModel": "roberta",
     "XLMRobertaModel": "roberta",
+    "CamembertModel": "roberta",
     **dict.fromkeys(DECODERS, "decoder"),
 }
 BACKBONES = {
@@ -53,7 +54,7 @@ BACKBONES = {
     if name.endswith("Model")
     for head in (SEQUENCE, TOKEN)
 } | {
-    **{f"{family}{MASKED}": f"{family}Model" for family in ("Bert", "Roberta", "XLMRoberta")},
+    **{f"{family}{MASKED}": f"{family}Model" for family in ("Bert", "Roberta", "XLMRoberta", "Camembert")},
     "ModernBertForSequenceClassification": "ModernBertModel",
     "ModernBertForTokenClassification": "ModernBertModel",
     **{
@@ -68,7 +69,13 @@ TOKENIZERS = {
     "JinaEmbeddingsV3Model": "roberta",
     **TOKENS,
 }
-MODEL_TYPE = {"BertModel": "bert", "ErnieModel": "ernie", "RobertaModel": "roberta", "XLMRobertaModel": "xlm-roberta"}
+MODEL_TYPE = {
+    "BertModel": "bert",
+    "ErnieModel": "ernie",
+    "RobertaModel": "roberta",
+    "XLMRobertaModel": "xlm-roberta",
+    "CamembertModel": "camembert",
+}
 OLD_MODULES = {
     name: f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Dense", "Normalize")
 }

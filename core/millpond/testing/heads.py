@@ -14,6 +14,7 @@ PREFIXES: Mapping[str, str] = MappingProxyType(
         "Ernie": "ernie.",
         "Roberta": "roberta.",
         "XLMRoberta": "roberta.",
+        "Camembert": "roberta.",
         "JinaEmbeddingsV3": "roberta.",
     }
 )
