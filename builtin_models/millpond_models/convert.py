@@ -13,6 +13,7 @@ from millpond.errors import CheckpointError, InvalidInputError
 from millpond.nn import Linear, PoolingModel
 from millpond.nn.classifier import Calibrated
 from millpond.nn.placement import Placement, place_weight
+from millpond_models.before_padding import BeforePadding
 from millpond_models.classifier import Classifier
 from millpond_models.layers.token_head import AnyTokens, TheseTokens
 from millpond_models.token_rows import EMBEDDINGS, HEAD, TokenRows, classifier_tokens, combined, tied_embeddings
@@ -94,6 +95,12 @@ class FromScore(Headless, Classifier):
     def build_classifier(self, ctx: Context) -> nn.Module:
         """One linear map."""
         return Linear(ctx, hidden_size(ctx.config), ctx.model.num_labels, bias=False)
+
+    def build_pooler(self, ctx: Context, task: str) -> nn.Module:
+        """The pooler of a task; a text is classified by its last token that is no padding, as transformers does."""
+        pooler, padding = super().build_pooler(ctx, task), ctx.config.of_text.get("pad_token_id")
+        last = task == "classify" and ctx.pooling_type(task) == "LAST"
+        return BeforePadding(pooler, padding) if last and isinstance(padding, int) else pooler
 
     def parameter_name(self, name: str) -> str | None:
         """``score``, else as the model says."""

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from millpond import CheckpointError
 from millpond.nn import Linear
 from millpond.testing.checkpoints import tiny
-from millpond.testing.comparisons import rewrite
+from millpond.testing.comparisons import change_config, rewrite
 
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
 SHORT = (1, 9, 40)
@@ -39,6 +39,23 @@ def test_classify_pools_the_last_token_unless_somebody_says_otherwise(tmp_path, 
     assert kit.worst(kit.found(llm, prompts, "classify"), [rows[-1] for rows in tokens]) <= TOLERANCE
     mean = load(folder, pooler_config={"pooling_type": "MEAN"})
     assert kit.worst(kit.found(mean, prompts, "classify"), [rows.mean(0) for rows in tokens]) <= TOLERANCE
+
+
+@pytest.mark.parametrize("padding", [3, 2, None])
+@pytest.mark.parametrize("family", ["Qwen3", "Llama"])
+def test_a_text_that_ends_with_padding_is_classified_by_the_token_before_it(
+    tmp_path, load, logits, family, padding, kit
+):
+    """As in transformers, which tells padding by its id: it may be the end of texts too."""
+    folder = tiny(f"{family}ForSequenceClassification", tmp_path, num_labels=3)
+    change_config(folder, {"pad_token_id": padding, "eos_token_id": 2})
+    prompts = [[5, 6, 2], [5, 3, 6, 3, 3], [2, 2], [3], [7, 2, 8], [9, 2, 3], [3, 3, 4]]
+    llm, expected = load(folder), logits(folder, prompts)
+    assert kit.worst(kit.found(llm, prompts, "classify"), expected) <= TOLERANCE
+    assert kit.worst([kit.found(llm, prompt, "classify")[0] for prompt in prompts], expected) <= TOLERANCE
+    if padding is not None:
+        tokens = kit.found(llm, prompts, "token_classify")
+        assert kit.worst([rows[-1] for rows in tokens], expected) > 1e-2
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
