@@ -88,7 +88,8 @@ def _merges(distances: NDArray[np.float64]) -> list[tuple[float, int, int]]:
             chain.append(nearest)
             continue
         merges.append((float(distances[last, before]), last, before))
-        _merge(distances, sizes, last, before)
+        # Into the later one, as scipy does: of clusters that are equally near, their places decide.
+        _merge(distances, sizes, min(last, before), max(last, before))
         del chain[-2:]
     return merges
 

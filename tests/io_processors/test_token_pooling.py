@@ -61,6 +61,17 @@ def test_tokens_that_are_alike_become_one():
     np.testing.assert_allclose(found, np.stack([one, other]), atol=1e-6)
 
 
+@pytest.mark.parametrize("factor", [1.5, 2, 3, 8])
+def test_vectors_that_are_not_of_length_1_equal_theirs_too(sentence_transformers, factor):
+    from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
+
+    module = HierarchicalTokenPooling(factor, num_protected_tokens=1, normalize_embeddings=False)
+    for count in (5, 17, 40):
+        rows = 3 * vectors(count, dim=6, seed=count)  # many distances are cut off to be 0, or 2: equal ones
+        found = pooled(rows, TokenPooling(factor=factor, protected=1, normalizes=False))
+        same(found, module.pool_one(torch.from_numpy(rows)).numpy())
+
+
 def test_merges_of_equal_cost_are_done_together_as_theirs_are(sentence_transformers):
     from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 
