@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
@@ -21,7 +21,7 @@ from millpond.tokenization import Params
 
 logger = logging.getLogger(__name__)
 PLUGIN = "plugin"
-OLD_TASKS = {"encode": "token_embed", "reward": "token_classify"}
+OLD_TASKS = {"encode": ("token_embed", "token_classify"), "reward": ("token_classify", "token_embed")}
 NEEDED = (
     "pooling_task required for `LLM.encode`.\n"
     'Use `LLM.embed(...)` or `pooling_task="embed"` for embeddings, `LLM.classify(...)` or `pooling_task="classify"` '
@@ -100,6 +100,13 @@ class Pipeline:
         plugin = [PLUGIN] if named and self._why_not(PLUGIN) is None else []
         return (*own, *dict.fromkeys(name for name in possible if name not in own), *plugin)
 
+    def _renamed(self, task: str | None) -> str | None:
+        if not isinstance(task, str) or task not in OLD_TASKS:
+            return task
+        new = present_name(task, self.tasks)
+        warnings.warn(f"the pooling task `{task}` was renamed: use `{new}`", DeprecationWarning, stacklevel=5)
+        return new
+
     def _name_of_processor(self, task: str) -> str:
         plugin = self.ctx.model.io_processor_plugin if task == PLUGIN else None
         return plugin or self.ctx.registry.tasks.get(task).spec.io_processor
@@ -125,7 +132,7 @@ class Pipeline:
             raises: Whether the parameters of one prompt, at fault, end the call; else that prompt alone.
         """
         shared = params if isinstance(params, PoolingParams) else None
-        task = _renamed(task or (shared.task if shared else None)) or self.ctx.pooler_config.task
+        task = self._renamed(task or (shared.task if shared else None)) or self.ctx.pooler_config.task
         processor = self.processor(task)
         items = split_prompts(prompts) if task == PLUGIN else processor.split(prompts)
         if params is None or isinstance(params, PoolingParams):
@@ -299,13 +306,10 @@ def _tell_what_was_cut(
         )
 
 
-def _renamed(task: str | None) -> str | None:
-    """The task by its present name."""
-    if not isinstance(task, str) or task not in OLD_TASKS:
-        return task
-    new = OLD_TASKS[task]
-    warnings.warn(f"the pooling task `{task}` was renamed: use `{new}`", DeprecationWarning, stacklevel=5)
-    return new
+def present_name(task: str, served: Collection[str]) -> str:
+    """The task by its present name: of those that an old one was split into, the first that a model serves."""
+    names = OLD_TASKS.get(task, (task,))
+    return next((name for name in names if name in served), names[0])
 
 
 def _located(error: MillpondError | None, index: int) -> MillpondError | None:

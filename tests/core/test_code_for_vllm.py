@@ -179,6 +179,11 @@ OLD = {
         (output,) = llm.reward("Hello, my name is")
         data = output.outputs.data
         """,
+    "task encode of a reward model": """
+        llm = LLM(model="Qwen/Qwen2.5-Math-RM-72B", runner="pooling")
+        (output,) = llm.encode("Hello, my name is", pooling_task="encode")
+        data = output.outputs.data
+        """,
     "convert reward": """
         llm = LLM(model="intfloat/e5-small", runner="pooling", convert="reward")
         (output,) = llm.encode("Hello, my name is", pooling_task="encode")
@@ -186,7 +191,12 @@ OLD = {
         """,
 }
 
-REWARDS = ("reward", "task reward", "convert reward of a reward model")  # one value a token
+REWARDS = (  # one value a token
+    "reward",
+    "task reward",
+    "convert reward of a reward model",
+    "task encode of a reward model",
+)
 
 
 def run(snippet, models):

@@ -3,13 +3,13 @@
 from typing import Any
 
 from millpond import AsyncLLM, PoolingParams
+from millpond.pipeline import present_name
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
 from millpond_server.inputs import prompts_of
 from millpond_server.protocol.pooling import PluginResponse, PoolingRequest
 from millpond_server.routes.embeddings import check_header, vectors
 
-OLD_TASKS = {"encode": "token_embed", "reward": "token_classify"}
 ELSEWHERE = {
     "entities": "entities are no numbers: POST /entities gives them",
     "score": "a score is of a query and a document: POST /score gives it",
@@ -53,7 +53,7 @@ def _side(request: PoolingRequest, llm: AsyncLLM, task: str | None) -> str | Non
 def _task(request: PoolingRequest, llm: AsyncLLM) -> str | None:
     """The task that is named; else the one the model is configured for, else the first that it serves."""
     if request.task is not None:
-        return OLD_TASKS.get(request.task, request.task)
+        return present_name(request.task, llm.supported_tasks)
     configured = llm.model_config.pooler_config.task
     return configured or next((task for task in BY_ITSELF if task in llm.supported_tasks), None)
 
