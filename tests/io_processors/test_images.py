@@ -336,9 +336,9 @@ def test_what_is_no_image_is_refused_in_words_of_our_own(llm, case):
 def test_a_bomb_is_refused_at_once_and_costs_no_memory(llm):
     content = bomb(13_000, 13_000)
     assert len(content) < 50_000
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     refused(llm, of(content), "pixels")
-    assert time.monotonic() - began < 0.5
+    assert time.process_time() - began < 0.5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kibibytes
 
 
