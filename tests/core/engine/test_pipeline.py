@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
 from millpond.calls import embed_call
+from millpond.config import InputOptions
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.errors import EngineError, InvalidInputError, NonFiniteOutputError
 from millpond.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
@@ -216,7 +217,9 @@ def test_a_prompt_refused_when_requests_are_made_names_its_place_too(llm):
 def finished(error=None, index=4):
     processor = SimpleNamespace(post_process=lambda _: "done")
     request = PoolingRequest(input_ids=np.array([1, 2]), representations=(), error=error, num_dropped_tokens=3)
-    return Pipeline(None).finish(Job(index=index, processor=processor, requests=[request]))
+    return Pipeline(SimpleNamespace(inputs=InputOptions())).finish(
+        Job(index=index, processor=processor, requests=[request])
+    )
 
 
 def test_an_output_says_what_was_read_and_what_was_dropped():
