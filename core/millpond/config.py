@@ -1,8 +1,10 @@
 """What users and checkpoints configure, and the one rule by which they are merged. Knows nothing of torch."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
@@ -12,6 +14,7 @@ from millpond.late_interaction import LateInteraction
 from millpond.params import RENAMED, rename_fields, validated
 
 MOST_IMAGES = 1024  # that a prompt can be allowed to have: they are all in memory at once
+HOST = re.compile(r"\*|(?:\*\.)?[\w.-]+|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE)  # or all below one, or any
 JOINED_BY = "+"  # between the names of pooling types whose results are joined
 
 
@@ -123,10 +126,27 @@ class InputOptions(BaseModel):
     def _as_domains(cls, given: object) -> object:
         return () if given is None else (given,) if isinstance(given, str) else given
 
+    @field_validator("allowed_media_domains")
+    @classmethod
+    def _are_hosts(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for domain in given:
+            if not HOST.fullmatch(domain):
+                message = f"must be names of hosts, such as example.org, *.example.org, or * for any; got {domain!r}"
+                raise ValueError(message)
+        return given
+
     @field_validator("allowed_local_media_path", mode="before")
     @classmethod
     def _as_path(cls, given: object) -> object:
         return "" if given is None else fspath(given) if isinstance(given, PathLike) else given
+
+    @field_validator("allowed_local_media_path")
+    @classmethod
+    def _is_folder(cls, given: str) -> str:
+        if given and not Path(given).is_dir():
+            message = "must be a folder that exists"
+            raise ValueError(message)
+        return given
 
     @field_validator("mm_processor_kwargs", mode="before")
     @classmethod

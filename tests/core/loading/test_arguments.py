@@ -53,6 +53,10 @@ def test_arguments_of_vllm_without_a_meaning_here_are_taken_and_logged(checkpoin
         ({"max_num_batched_tokens": -1}, "max_num_batched_tokens=-1"),
         ({"num_workers": 0}, "num_workers=0"),
         ({"num_workers": "many"}, "num_workers='many'"),
+        ({"allowed_local_media_path": "/no/such"}, "allowed_local_media_path='/no/such': must be a folder that exists"),
+        ({"allowed_local_media_path": __file__}, "must be a folder that exists"),
+        ({"allowed_media_domains": "https://example.org"}, "names of hosts, such as .*; got 'https://example.org'"),
+        ({"allowed_media_domains": ["a.org", "b.org:80"]}, r"or \* for any; got 'b.org:80'"),
     ],
     ids=str,
 )
