@@ -3,16 +3,21 @@
 #   make VENV=path ...     another virtual environment than .venv
 #   make PYTHON=path ...   the Python that a new virtual environment is made with
 #   make ARGS='...' test   more arguments for pytest (for example ARGS='-k layout -x'), demo or bench
+#   make WORKERS=4 test    another number of processes that tests run in than 2 (0: none but pytest itself)
 #
 # pip reads its own settings as always: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
 # takes the small CPU build of torch where the default one would bring CUDA.
 
-VENV   ?= .venv
-PYTHON ?=
-ARGS   ?=
+VENV    ?= .venv
+PYTHON  ?=
+ARGS    ?=
+WORKERS ?= 2
 
 PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
+
+# A file's tests stay in one process: what its fixtures make is made once.
+PYTEST := $(VENV)/bin/pytest -n $(WORKERS) --dist loadfile
 
 SOURCES := core plugins builtin_poolers builtin_models io_processors kernels tests benchmarks examples
 
@@ -29,10 +34,10 @@ demo: $(VENV)/.installed-demo ## Embed a few sentences with a real model and sho
 	@$(PY) examples/demo.py $(ARGS)
 
 test: $(VENV)/.installed-test ## Run the tests, but those marked slow
-	$(VENV)/bin/pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.installed-test ## Run the tests marked slow
-	$(VENV)/bin/pytest -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 check: $(VENV)/.installed-dev ## Check format, lint, types and who imports whom
 	$(PY) -m ruff format --check .

@@ -1,10 +1,11 @@
-"""Settings of every test session: no network, no telemetry, nobody's cache and none of the developer's own settings."""
+"""Settings of every test session: no network, no telemetry, nobody's cache or settings, one thread for computing."""
 
 import atexit
 import os
 import shutil
 import tempfile
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 _HUGGING_FACE_HOME = tempfile.mkdtemp(prefix="millpond-tests-hf-")
@@ -19,6 +20,11 @@ os.environ.update(
         "HF_HOME": _HUGGING_FACE_HOME,  # a model cached on this machine would hide what a fresh one sees
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_OFFLINE": "1",
+        # Several workers run tests at once (`make WORKERS=...`), and each takes one processor, with the servers and
+        # commands that it starts. Tests of threads set their number themselves.
+        "MKL_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
         "MILLPOND_PROFILES": "0",  # what was tuned on this machine would change what is tested
         "TOKENIZERS_PARALLELISM": "false",
     }
@@ -29,3 +35,10 @@ if "CI" not in os.environ:  # there hypothesis sees to it by itself, and tries t
     settings.load_profile("unhurried")
 
 collect_ignore = ["addons"]  # their tests run where they are installed: see plugins/test_addon_wheel.py
+
+
+def pytest_collection_modifyitems(items):
+    """Refuse names of tests that differ from process to process: workers could not agree on what there is to run."""
+    unstable = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if unstable:
+        raise pytest.UsageError(f"names of tests hold an address, give their parameters ids: {', '.join(unstable)}")

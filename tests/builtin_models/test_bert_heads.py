@@ -209,7 +209,7 @@ def test_deterministic_results_do_not_depend_on_mates(tmp_path, load, name):
             sigmoid,
         ),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_the_activation_is_the_one_that_the_files_name(tmp_path, load, num_labels, said, activation):
     folder = change_config(tiny("BertForSequenceClassification", tmp_path, num_labels=num_labels), **said)

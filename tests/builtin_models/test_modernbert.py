@@ -103,7 +103,7 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
         {"hidden_activation": "silu"},
         {"hidden_activation": "gelu_pytorch_tanh"},
     ],
-    ids=str,
+    ids=lambda shape: str({key: "absent" if value is ABSENT else value for key, value in shape.items()}),
 )
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_the_shape_in_config_json_is_taken(tmp_path, holds, shape, deterministic):
