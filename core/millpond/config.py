@@ -259,7 +259,9 @@ class ModelConfig:
         dtype: The name of the dtype it computes in.
         pooler_config: The merged pooler config.
         tasks: The tasks it serves.
-        embedding_size: The dimensions of an embedding; None where config.json does not say.
+        embedding_size: The dimensions of an embedding by default; None where config.json does not say.
+        full_embedding_size: The same before any are cut off by default.
+        truncate_dim: The dimensions that are kept by default, of the vector as it is otherwise; None for all.
         prompts: The named prompts of the checkpoint.
         default_prompt_name: The one that it names as its default.
         adapters: The names of the adapters of which each request may choose one.
@@ -292,6 +294,8 @@ class ModelConfig:
     pooler_config: PoolerConfig
     tasks: tuple[str, ...]
     embedding_size: int | None
+    full_embedding_size: int | None = None
+    truncate_dim: int | None = None
     implementation: str = "native"
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
@@ -330,7 +334,8 @@ class ModelConfig:
         """Whether embeddings may be cut to fewer dimensions; ``is_matryoshka: false`` forbids what else would allow."""
         if self.hf_config.get("is_matryoshka") is False:
             return False
-        return bool(self.hf_config.get("matryoshka_dimensions") or self.hf_config.get("is_matryoshka"))
+        stated = self.hf_config.get("matryoshka_dimensions") or self.hf_config.get("is_matryoshka")
+        return bool(stated) or self.truncate_dim is not None
 
     @property
     def matryoshka_dimensions(self) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ class EmbedProcessor(TextProcessor):
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
-        self.size = ctx.model.embedding_size
+        self.size = ctx.model.full_embedding_size or ctx.model.embedding_size
         self.readers = readers(ctx)
         self.table = None if ctx.task_spec.per_token else query_table(ctx)
         self.images = ImagePrompts(ctx) if reads_images(ctx) else None

@@ -104,6 +104,10 @@ def _io_processor(it: dict[str, Any]) -> Iterator[str]:
     yield f"{it['name']}, by the plugin {it['plugin']}, named by {it['from']}"
 
 
+def _truncate_dim(it: dict[str, Any]) -> Iterator[str]:
+    yield f"the first {it['value']} of {it['of']} by default, from {it['from']}"
+
+
 def _matryoshka(it: dict[str, Any]) -> Iterator[str]:
     sizes = ", ".join(map(str, it["dimensions"])) if it["dimensions"] else "any smaller number of dimensions"
     yield f"{sizes}, from {it['from']}"
@@ -189,6 +193,7 @@ FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]]], ...] = (
     ("classes", "classes", _classes),
     ("IO processor", "io_processor", _io_processor),
     ("dimensions", "embedding_size", _as_it_is),
+    ("truncated", "truncate_dim", _truncate_dim),
     ("matryoshka", "matryoshka", _matryoshka),
     ("dense", "dense", _dense),
     ("max length", "max_model_len", _lengths),

@@ -97,6 +97,7 @@ class _Looker:
         facts["classes"] = None if pooling is None else pooling.classes()
         facts["io_processor"] = None if pooling is None else pooling.io_processor()
         facts["embedding_size"] = None if pooling is None else pooling.embedding_size()
+        facts["truncate_dim"] = None if pooling is None else pooling.truncate_dim()
         facts["matryoshka"] = None if pooling is None else pooling.matryoshka(self.arguments.load.hf_overrides)
         facts["dense"] = attempt(self._dense)
         facts["max_model_len"] = attempt(self._lengths)

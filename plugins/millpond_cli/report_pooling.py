@@ -68,12 +68,22 @@ class Pooling:
         """The dimensions of a vector; None for a model that gives none, or does not say."""
         return self.resolution.embedding_size if set(self.resolution.tasks) & set(EMBEDDING) else None
 
+    def truncate_dim(self) -> dict[str, Any] | None:
+        """The dimensions that are kept by default, of how many, and who decided it; None if all are."""
+        kept = self.resolution.truncate_dim
+        if kept is None:
+            return None
+        return {"value": kept.value, "of": self.resolution.full_embedding_size, "from": kept.origin}
+
     def matryoshka(self, overrides: object) -> dict[str, Any] | None:
         """To which sizes its vectors may be cut, and who says so; None if to none."""
         model = self.resolution.model_config()
         if not model.is_matryoshka or self.embedding_size() is None:
             return None
         key = "matryoshka_dimensions" if model.matryoshka_dimensions else "is_matryoshka"
+        kept = self.resolution.truncate_dim
+        if kept is not None and not model.hf_config.get(key):
+            return {"dimensions": None, "from": kept.origin}
         return {"dimensions": list(model.matryoshka_dimensions) or None, "from": self._says(key, overrides)}
 
     def io_processor(self) -> dict[str, Any] | None:

@@ -39,6 +39,7 @@ DTYPES = {"half": "float16", "float": "float32"}
 KNOWN_DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
 SIZE_OF_SPARSE = "vocab_size"  # the size key of poolers that give a weight for each token of the vocabulary
 WIDTHS = ("hidden_size", "n_embd", "dim")  # the dimensions of hidden states, as config.json may call them
+SETTINGS = "config_sentence_transformers.json"
 RUNNERS = ("auto", "pooling", "generate", "draft")
 
 
@@ -110,8 +111,28 @@ class Resolution:
         return PoolerConfig(**{name: choice.value for name, choice in self.pooler.items()})
 
     @property
+    def truncate_dim(self) -> Choice | None:
+        """The dimensions kept of an embedding by default, as sentence-transformers saved it; None for all."""
+        stated = self.repository.sentence_transformers.truncate_dim
+        if stated is None or "embed" not in self.tasks or self.sparse is not None:
+            return None
+        return Choice(value=stated, origin=f"{SETTINGS} (truncate_dim)")
+
+    @property
     def embedding_size(self) -> int | None:
-        """The dimensions of an embedding: those of its last module, else of its pooler or token vectors."""
+        """The dimensions of an embedding by default: all, or as many as ``truncate_dim`` keeps."""
+        size, kept = self.full_embedding_size, self.truncate_dim
+        return (
+            size
+            if kept is None or "dimensions" in self.pooler
+            else kept.value
+            if size is None
+            else min(size, kept.value)
+        )
+
+    @property
+    def full_embedding_size(self) -> int | None:
+        """The dimensions before any are cut off: those of its last module, else of its pooler or token vectors."""
         dense, code = self.repository.sentence_transformers.dense, self.repository.sentence_transformers.code
         if code is not None and "embed" in self.tasks:
             return code_size(code)
@@ -165,6 +186,8 @@ class Resolution:
             pooler_config=self.pooler_config,
             tasks=self.tasks,
             embedding_size=self.embedding_size,
+            full_embedding_size=self.full_embedding_size,
+            truncate_dim=None if self.truncate_dim is None else self.truncate_dim.value,
             prompts=named_prompts(self.config, files),
             default_prompt_name=files.default_prompt_name,
             adapters=(

@@ -28,6 +28,7 @@ SPARSE_CODE = "SparseAutoEncoder"  # makes one pooled vector sparse
 FEATURES, ACTIVE = 512, 8  # how many it has, and how many are not 0, where its config.json does not say
 AFTER_POOLING = ("Dense", "Normalize", "Dropout", SPARSE_CODE)
 MULTI_VECTOR = "MultiVectorEncoder"
+OF_TEXTS = (None, "SentenceTransformer")  # kinds of models whose vectors may be cut to ``truncate_dim``
 FEWER = "HierarchicalTokenPooling"
 IN_ORDER = ("Dense", "Normalize", FEWER)  # behind a transformer whose tokens' vectors are the result
 ANYWHERE = ("Dropout", "MultiVectorMask")
@@ -101,6 +102,7 @@ class SentenceTransformersFiles:
         writes_messages: Whether it writes each text as a message, by the chat template.
         query_table: The module that queries are embedded by without the model, by a weight of each token; None where
             they go through the model too.
+        truncate_dim: The dimensions that are kept of an embedding where a call does not specify it; None for all.
     """
 
     modules: tuple[Module, ...] = ()
@@ -120,6 +122,7 @@ class SentenceTransformersFiles:
     activation_fn: str | None = None
     writes_messages: bool = False
     query_table: Module | None = None
+    truncate_dim: int | None = None
 
     @property
     def transformer_path(self) -> Path | None:
@@ -171,6 +174,7 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
         activation_fn=_text(settings.get("activation_fn")),
         writes_messages=_knows_messages(limits.get("modality_config")),
         query_table=query_table,
+        truncate_dim=_positive(settings.get("truncate_dim")) if settings.get("model_type") in OF_TEXTS else None,
     )
 
 

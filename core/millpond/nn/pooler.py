@@ -21,6 +21,7 @@ class Pooler(nn.Module):
         super().__init__()
         self.head = ctx.projector if ctx.head is None else ctx.head
         self.activation = ctx.activation(ctx.activation_name or ctx.task_spec.default_activation)
+        self.truncate_dim = ctx.model.truncate_dim if ctx.task == "embed" else None
 
     def check(self, params: PoolingParams) -> None:
         """Refuse what is asked of a sequence, before its batch is computed; by default nothing.
@@ -63,7 +64,9 @@ class Pooler(nn.Module):
     def _finish(self, rows: Tensor, params: PoolingParams) -> Tensor:
         if params.dimensions is not None:
             rows = rows[..., : params.dimensions]
-        return rows if params.use_activation is False else self.activation(rows)
+        rows = rows if params.use_activation is False else self.activation(rows)
+        # Like sentence-transformers, which cuts what the last module (Normalize) returns and does not normalise again.
+        return rows if params.dimensions is not None else rows[..., : self.truncate_dim]
 
 
 class ConcatenatedPooling(Pooler):
