@@ -110,7 +110,7 @@ def embed(
         message = "--image-text is a text beside images, and there are none"
         raise CommandError(message, hint="--image says that the arguments are files of images", exit_code=USAGE)
     skips = check_action(reading.on_error)
-    source = texts_of(texts, reading)
+    source = texts_of(texts, reading, may_be_files=images)
     sparsely.check(dimensions=dimensions, normalize=normalize, task=None if task == "embed" else task)
     if sparsely.sparse:
         work = work_of(model, running, writing, sparsely.asking(asking, input_type), skips=skips)

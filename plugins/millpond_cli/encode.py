@@ -79,7 +79,7 @@ def encode(
     may hold any JSON. They are read, computed and written piece by piece: any number of them fits into memory.
     """
     skips = check_action(reading.on_error)
-    source = texts_of(texts, reading, plain=Keys(any_data=task == PLUGIN))
+    source = texts_of(texts, reading, plain=Keys(any_data=task == PLUGIN), may_be_files=task == PLUGIN)
     kind = choose_format(output_format, writing.output_path, FORMATS)
     if task == PLUGIN and kind not in RECORDS:
         message = f"{kind} holds numbers, and what an IO processor of a plugin's makes may be anything"

@@ -7,7 +7,7 @@ from pathlib import Path
 from millpond.cli import USAGE, CommandError
 from millpond.errors import UnknownNameError
 from millpond.plugins import get_plugin_manager
-from millpond_cli.output import STDOUT
+from millpond_cli.output import is_stdout
 
 TABLE = "table"  # for a person
 RECORDS = ("jsonl", "json", "csv")
@@ -63,7 +63,7 @@ def check_binary(chosen: str, path: str | None, *, with_text: bool, needs_id: bo
         if given:
             message = f"{option}: {chosen} holds vectors alone"
             raise CommandError(message, hint="--format jsonl, json or csv holds more", exit_code=USAGE)
-    if path in (None, STDOUT) and sys.stdout is not None and sys.stdout.isatty():
+    if is_stdout(path) and sys.stdout is not None and sys.stdout.isatty():
         message = f"{chosen} is binary, and stdout is a terminal"
         raise CommandError(message, hint="--output FILE writes to a file", exit_code=USAGE)
 

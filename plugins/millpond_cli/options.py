@@ -53,7 +53,13 @@ class Reading:
 
     input_path: Annotated[
         str | None,
-        option("Input", "--input", "-i", metavar="FILE", help="Read a .txt, .jsonl or .csv file; - for stdin."),
+        option(
+            "Input",
+            "--input",
+            "-i",
+            metavar="FILE",
+            help="Read a .txt, .jsonl, .csv or .tsv file, also with .gz; - for stdin.",
+        ),
     ] = None
     input_format: Annotated[
         str | None,
@@ -61,7 +67,7 @@ class Reading:
             "Input",
             "--input-format",
             metavar="FORMAT",
-            help="txt, jsonl or csv, where the name of the file does not say it. Stdin is txt if unset.",
+            help="txt, jsonl, csv or tsv, where the name of the file does not state it. (default for stdin: txt)",
         ),
     ] = None
     id_key: Annotated[
@@ -69,6 +75,7 @@ class Reading:
         option(
             "Input",
             "--id-key",
+            "--id-column",
             metavar="KEY",
             help="The JSON field or CSV column of an id to keep; id, where there is one, if unset.",
         ),
@@ -90,7 +97,13 @@ class ReadingTexts(Reading):
 
     text_key: Annotated[
         str | None,
-        option("Input", "--text-key", metavar="KEY", help="The JSON field or CSV column of the text; text if unset."),
+        option(
+            "Input",
+            "--text-key",
+            "--text-column",
+            metavar="KEY",
+            help="The JSON field or CSV column of the text; a.b names the field b inside of a. (default: text)",
+        ),
     ] = None
 
 

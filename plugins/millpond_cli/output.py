@@ -12,6 +12,7 @@ from typing import BinaryIO
 from millpond.cli import CommandError
 
 STDOUT = "-"
+STDOUT_NAMES = (None, STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 @contextlib.contextmanager
@@ -24,14 +25,15 @@ def open_output(path: str | None) -> Iterator[BinaryIO]:
     Raises:
         CommandError: There is no stdout, or nothing can be written at that path.
     """
-    if path is None or path == STDOUT:
+    if path is None or is_stdout(path):
         yield _stdout()
         return
-    target = Path(path).resolve()  # where a link leads, so that the link stays
-    if target.exists() and not target.is_file() and not target.is_dir():
-        with target.open("wb") as file:  # a device or a named pipe is written to, not replaced
+    named = Path(path)
+    if named.exists() and not named.is_file() and not named.is_dir():
+        with named.open("wb") as file:  # a device or a pipe, such as /dev/fd/63, is written to and not replaced
             yield file
         return
+    target = named.resolve()  # the end of a link, so that the link stays
     with _replacement(target, path) as file:
         yield file
 
@@ -64,6 +66,11 @@ def _mode(target: Path) -> int:
     mask = os.umask(0)  # can only be read by setting it
     os.umask(mask)
     return 0o666 & ~mask
+
+
+def is_stdout(path: str | None) -> bool:
+    """True if results go to stdout."""
+    return path in STDOUT_NAMES
 
 
 def _stdout() -> BinaryIO:

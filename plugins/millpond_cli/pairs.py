@@ -6,22 +6,27 @@ from dataclasses import replace
 
 from millpond.cli import USAGE, CommandError
 from millpond_cli.options import ReadingPairs
-from millpond_cli.rows import STDIN, Keys, Row, Source, choose_keys, choose_source, open_rows
+from millpond_cli.rows import Keys, Row, choose_keys, count_rows, open_rows
+from millpond_cli.source import STDIN, Source, choose_source, refuse_files
 from millpond_cli.stream import Input
 
 PAIR = Keys(query="query", text="document", text_option="--document-key")
 
 
-def pairs_of(texts: Sequence[str], reading: ReadingPairs) -> Input:
-    """The pairs that the command line names.
+def pairs_of(texts: Sequence[str], reading: ReadingPairs, *, documents_are_files: bool = False) -> Input:
+    """Return the pairs that the command line names.
 
     Args:
         texts: The texts on the command line: a query, and documents.
-        reading: Where else they are.
+        reading: The other places that they may be in.
+        documents_are_files: True if documents are the names of files, as those of images are.
 
     Raises:
-        CommandError: It names nothing, half of it, or two things.
+        CommandError: It names no pairs, half of them, two sources, or a file in place of a text.
     """
+    refuse_files(texts[:1], option="--queries")
+    if not documents_are_files:
+        refuse_files(texts[1:], option="--documents")
     if reading.queries is not None or reading.documents is not None:
         return _of_two(texts, reading)
     if len(texts) > 1:
@@ -35,9 +40,10 @@ def pairs_of(texts: Sequence[str], reading: ReadingPairs) -> Input:
     keys = choose_keys(source, text_key=reading.document_key, id_key=reading.id_key, plain=PAIR)
     if reading.query_key is not None and not source.has_fields:
         message = f"--query-key names a field of JSONL or a column of CSV, and the pairs come as {source.kind}"
-        raise CommandError(message, hint="--input-format jsonl or csv says what is in the input", exit_code=USAGE)
-    keys = replace(keys, query=reading.query_key or keys.query)
-    return Input(name=source.name, rows=lambda: open_rows(source, keys), has_fields=source.has_fields)
+        raise CommandError(
+            message, hint="--input-format jsonl, csv or tsv states the format of the input", exit_code=USAGE
+        )
+    return Input.of(source, replace(keys, query=reading.query_key or keys.query))
 
 
 def with_query(query: str, source: Source, keys: Keys) -> Input:
@@ -55,7 +61,7 @@ def with_query(query: str, source: Source, keys: Keys) -> Input:
         with open_rows(source, keys) as documents:
             yield (replace(row, query=query) for row in documents)
 
-    return Input(name=source.name, rows=rows, has_fields=source.has_fields)
+    return Input(name=source.name, rows=rows, has_fields=source.has_fields, count=lambda: count_rows(source))
 
 
 def _of_two(texts: Sequence[str], reading: ReadingPairs) -> Input:
@@ -84,7 +90,7 @@ def _of_two(texts: Sequence[str], reading: ReadingPairs) -> Input:
         with open_rows(queries, query_keys) as first, open_rows(documents, document_keys) as second:
             yield _paired(first, second, queries.name, documents.name)
 
-    return Input(name=documents.name, rows=rows, has_fields=documents.has_fields)
+    return Input(name=documents.name, rows=rows, has_fields=documents.has_fields, count=lambda: count_rows(documents))
 
 
 def _paired(queries: Iterator[Row], documents: Iterator[Row], first: str, second: str) -> Iterator[Row]:

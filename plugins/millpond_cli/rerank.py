@@ -11,10 +11,11 @@ from millpond.model_options import Running
 from millpond_cli import options
 from millpond_cli.ask import scoring
 from millpond_cli.formats import RECORDS, TABLE, choose_format
-from millpond_cli.output import STDOUT, open_output
+from millpond_cli.output import is_stdout
 from millpond_cli.pairs import with_query
-from millpond_cli.rows import check_action, choose_keys, choose_source
-from millpond_cli.stream import run, work_of, write_results
+from millpond_cli.rows import check_action, choose_keys
+from millpond_cli.source import choose_source, refuse_files
+from millpond_cli.stream import run, work_of, write_results, written_whole
 from millpond_cli.tables import is_terminal, table
 
 if TYPE_CHECKING:
@@ -78,12 +79,15 @@ def rerank(
     of files, and the images in these are ranked, by models that read such.
     """
     skips = check_action(reading.on_error)
+    refuse_files([query], option=None)
+    if not images:
+        refuse_files(documents or ())
     source = choose_source(documents or (), reading.input_path, reading.input_format, called="document")
     pairs = with_query(query, source, choose_keys(source, text_key=reading.text_key, id_key=reading.id_key))
-    seen = writing.output_path in (None, STDOUT) and is_terminal()
+    seen = is_stdout(writing.output_path) and is_terminal()
     kind = choose_format(output_format, writing.output_path, FORMATS, plain=TABLE if seen else RECORDS[0])
     work = work_of(model, running, writing, scoring(asking, pairing, of_images=images), skips=skips)
-    with open_output(writing.output_path) as file:
+    with written_whole(writing.output_path) as file:
 
         def sink(_: "LLM", chunks: "Iterable[list[Result]]") -> None:
             ranked = in_order((result for results in chunks for result in results), top_n)

@@ -1,22 +1,24 @@
-"""Where texts come from: arguments, lines, JSONL or CSV, read one row at a time. A row at fault costs no other row."""
+"""Rows of texts or pairs, read one at a time from arguments, lines, JSONL, CSV or TSV."""
 
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from gzip import BadGzipFile
 from typing import Any, BinaryIO
 
 from millpond.cli import USAGE, CommandError
+from millpond_cli.source import Source
 
-STDIN = "-"
-KINDS = {".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 ACTIONS = ("raise", "skip")
 TEXT_KEY, ID_KEY = "text", "id"
 TAB = "\t"
+DELIMITERS = {"csv": ",", "tsv": TAB}
 BYTE_ORDER_MARK = "\ufeff"
+MISSING = object()
 Scalar = str | int | float | bool | None
 
 
@@ -31,7 +33,8 @@ class Row:
         id: What its input calls it.
         error: Why there is no text.
         query: The query of a pair; None for a single text.
-        data: What stands in the place of the text, where that may be anything.
+        data: The value in place of the text, where that may be any JSON.
+        text_pair: The second text, for models that classify pairs; None for a single text.
     """
 
     index: int
@@ -41,11 +44,14 @@ class Row:
     error: str = ""
     query: str | None = None
     data: object = None
+    text_pair: str | None = None
 
     @property
     def texts(self) -> dict[str, str]:
-        """The texts, by what they are called beside a result."""
-        return {"text": self.text} if self.query is None else {"query": self.query, "document": self.text}
+        """The texts by their names beside a result."""
+        if self.query is not None:
+            return {"query": self.query, "document": self.text}
+        return {"text": self.text} if self.text_pair is None else {"text": self.text, "text_pair": self.text_pair}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +64,9 @@ class Keys:
         needs_id: Whether the id must be there, as one that was asked for by name must.
         query: The query, where rows are pairs; None where they are single texts.
         text_option: The option that names the field of the text.
-        any_data: Whether the text may be any JSON value, for IO processors of a plugin's.
+        any_data: True if the text may be any JSON value, for IO processors of plugins.
+        text_pair: The second text of a row, which need not be there; None where rows are single texts.
+        needs_pair: True if the second text must be there, as the command line names its field.
     """
 
     text: str = TEXT_KEY
@@ -67,58 +75,8 @@ class Keys:
     query: str | None = None
     text_option: str = "--text-key"
     any_data: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where texts come from.
-
-    Attributes:
-        name: What messages call it.
-        kind: ``arguments``, ``txt``, ``jsonl`` or ``csv``.
-        open: Gives its rows; a context manager that closes the file.
-    """
-
-    name: str
-    kind: str
-    open: Callable[[], AbstractContextManager[BinaryIO | Sequence[str]]]
-
-    @property
-    def has_fields(self) -> bool:
-        """Whether its rows have more than a text."""
-        return self.kind in ("jsonl", "csv")
-
-
-def choose_source(texts: Sequence[str], path: str | None, kind: str | None, *, called: str = "argument") -> Source:
-    """What the arguments name.
-
-    Args:
-        texts: The texts on the command line; ``-`` alone is stdin.
-        path: The file of ``--input``.
-        kind: The format of the input, where its name does not say it.
-        called: What messages call a text on the command line.
-
-    Raises:
-        CommandError: They name nothing, or two things.
-    """
-    if kind is not None and kind not in KINDS.values():
-        message = f"--input-format {kind!r}: expected one of {', '.join(dict.fromkeys(KINDS.values()))}"
-        raise CommandError(message, exit_code=USAGE)
-    if path is not None and texts:
-        message = "texts come from the command line or from --input, not from both"
-        raise CommandError(message, hint="put the texts into the file, or leave --input out", exit_code=USAGE)
-    if path is not None and path != STDIN:
-        return Source(path, kind or _kind_of(path), lambda: Path(path).open("rb"))
-    if texts and list(texts) != [STDIN]:
-        if kind is not None:
-            message = "--input-format is that of a file or of stdin, and the texts are on the command line"
-            raise CommandError(message, exit_code=USAGE)
-        return Source(called, "arguments", lambda: nullcontext(texts))
-    if not texts and path is None and sys.stdin is not None and sys.stdin.isatty():
-        message = "there is nothing to read"
-        hint = "pass texts, name a file by --input FILE, or pipe lines into stdin"
-        raise CommandError(message, hint=hint, exit_code=USAGE)
-    return Source("stdin", kind or "txt", lambda: nullcontext(_stdin()))
+    text_pair: str | None = None
+    needs_pair: bool = False
 
 
 @contextmanager
@@ -140,18 +98,33 @@ def check_action(asked: str) -> bool:
     return asked == "skip"
 
 
-def choose_keys(source: Source, *, id_key: str | None, text_key: str | None = None, plain: Keys | None = None) -> Keys:
+def choose_keys(
+    source: Source,
+    *,
+    id_key: str | None,
+    text_key: str | None = None,
+    text_pair_key: str | None = None,
+    plain: Keys | None = None,
+) -> Keys:
     """The fields that the command line names, else those of ``plain``.
 
     Raises:
         CommandError: It names one, and the source has no fields.
     """
     plain = plain or Keys()
-    for option, key in ((plain.text_option, text_key), ("--id-key", id_key)):
+    for option, key in ((plain.text_option, text_key), ("--text-pair-key", text_pair_key), ("--id-key", id_key)):
         if key is not None and not source.has_fields:
             message = f"{option} names a field of JSONL or a column of CSV, and the texts come as {source.kind}"
-            raise CommandError(message, hint="--input-format jsonl or csv says what is in the input", exit_code=USAGE)
-    return replace(plain, text=text_key or plain.text, id=id_key or plain.id, needs_id=id_key is not None)
+            hint = "--input-format jsonl, csv or tsv states the format of the input"
+            raise CommandError(message, hint=hint, exit_code=USAGE)
+    return replace(
+        plain,
+        text=text_key or plain.text,
+        id=id_key or plain.id,
+        needs_id=id_key is not None,
+        text_pair=text_pair_key or plain.text_pair,
+        needs_pair=text_pair_key is not None,
+    )
 
 
 def read_rows(source: Source, content: BinaryIO | Sequence[str], keys: Keys) -> Iterator[Row]:
@@ -164,24 +137,44 @@ def read_rows(source: Source, content: BinaryIO | Sequence[str], keys: Keys) -> 
         texts: Iterable[str] = content  # type: ignore[assignment]  # what this kind opens as
         return (_checked(Row(n, f"{source.name} {n + 1}", text)) for n, text in enumerate(texts))
     lines = _lines(content)  # type: ignore[arg-type]  # all other kinds are files
-    readers = {"txt": _read_text, "jsonl": _read_jsonl, "csv": _read_csv}
-    return map(_checked, readers[source.kind](lines, source.name, keys))
+    return map(_checked, _readable(_rows_of(source, lines, keys), source.name))
 
 
-def _stdin() -> BinaryIO:
-    if sys.stdin is None:
-        message = "stdin is closed"
-        raise CommandError(message)
-    return sys.stdin.buffer
+def count_rows(source: Source) -> int | None:
+    """The number of rows of a file, for a progress bar; None where it cannot be told without using up the input."""
+    if source.path is None or not source.path.is_file():
+        return None
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        with source.open() as content:
+            lines = _lines(content)  # type: ignore[arg-type]  # what has a path opens as a file
+            if source.kind not in DELIMITERS:
+                return sum(1 for line in lines if source.kind == "txt" or line.strip())
+            records = csv.reader(lines, delimiter=DELIMITERS[source.kind])
+            return max(0, sum(map(bool, records)) - 1)  # the header is not a row
+    except (csv.Error, OSError, EOFError, zlib.error):
+        return None  # reading the rows reports the error
+    finally:
+        csv.field_size_limit(limit)
 
 
-def _kind_of(path: str) -> str:
-    kind = KINDS.get(Path(path).suffix.lower())
-    if kind is None:
-        message = f"the name {path!r} does not say what is in the file; known are {', '.join(KINDS)}"
-        hint = "say it by --input-format txt, jsonl or csv"
-        raise CommandError(message, hint=hint, exit_code=USAGE)
-    return kind
+def _rows_of(source: Source, lines: Iterator[str], keys: Keys) -> Iterator[Row]:
+    if source.kind in DELIMITERS:
+        return _read_csv(lines, source.name, keys, DELIMITERS[source.kind])
+    return _read_text(lines, source.name, keys) if source.kind == "txt" else _read_jsonl(lines, source.name, keys)
+
+
+def _readable(rows: Iterator[Row], name: str) -> Iterator[Row]:
+    """The rows, with an error for a compressed file that is damaged.
+
+    Raises:
+        CommandError: The file is not gzip, or ends early.
+    """
+    try:
+        yield from rows
+    except (BadGzipFile, EOFError, zlib.error) as error:
+        message = f"{name}: damaged gzip file: {error}"
+        raise CommandError(message, hint="compress it again, or pass the plain file") from error
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:
@@ -240,40 +233,59 @@ def _row_of_json(index: int, place: str, line: str, keys: Keys) -> Row:
     if not isinstance(value, dict):
         form = "object or string" if keys.query is None else "object"
         return Row(index, place, "", error=f"expected a JSON {form}; got {type(value).__name__}")
-    own = value.get(keys.id)
-    if isinstance(own, dict | list) or (keys.needs_id and keys.id not in value):
+    own = _field(value, keys.id)
+    if isinstance(own, dict | list) or (keys.needs_id and own is MISSING):
         return Row(index, place, "", error=_no_field(keys.id, "id", value, "--id-key"))
-    return _row_of_fields(Row(index, place, "", own), value, keys)
+    return _row_of_fields(Row(index, place, "", None if own is MISSING else own), value, keys)
+
+
+def _field(value: dict[str, Any], key: str) -> Any:
+    """The field of that name, else the nested one that ``outer.inner`` names; ``MISSING`` if there is neither."""
+    if key in value:
+        return value[key]
+    found: Any = value
+    for part in key.split("."):
+        if not isinstance(found, dict) or part not in found:
+            return MISSING
+        found = found[part]
+    return found
 
 
 def _row_of_fields(row: Row, value: dict[str, Any], keys: Keys) -> Row:
-    text, query = value.get(keys.text), None if keys.query is None else value.get(keys.query)
-    if keys.any_data and text is not None:
+    text, query = _field(value, keys.text), None if keys.query is None else _field(value, keys.query)
+    if keys.any_data and text is not None and text is not MISSING:
         return replace(row, data=text)
     if keys.query is not None and not isinstance(query, str):
         return replace(row, error=_no_field(keys.query, "query", value, "--query-key"))
     if not isinstance(text, str):
         what = "text" if keys.query is None else "document"
         return replace(row, error=_no_field(keys.text, what, value, keys.text_option))
-    return replace(row, text=text, query=query)
+    pair = None if keys.text_pair is None else _field(value, keys.text_pair)
+    if pair is None or (pair is MISSING and not keys.needs_pair):
+        return replace(row, text=text, query=query)
+    if not isinstance(pair, str):
+        return replace(row, error=_no_field(str(keys.text_pair), "second text", value, "--text-pair-key"))
+    return replace(row, text=text, text_pair=pair)
 
 
 def _no_field(key: str, what: str, value: dict[str, object], option: str) -> str:
-    if key in value:
-        return f"the field {key!r} is no {what}, but {type(value[key]).__name__}"
-    return f"there is no field {key!r}; there are: {', '.join(value) or 'none'}. {option} names the one with the {what}"
+    field = _field(value, key)
+    if field is not MISSING:
+        expected = "a string or a number" if what == "id" else "a string"
+        return f"field {key!r}: expected {expected}, got {type(field).__name__}"
+    return f"no field {key!r}. Available: {', '.join(value) or 'none'}. {option} names the one with the {what}"
 
 
-def _read_csv(lines: Iterator[str], name: str, keys: Keys) -> Iterator[Row]:
-    """One text a record, in the column of its header. Blank lines are no records."""
+def _read_csv(lines: Iterator[str], name: str, keys: Keys, delimiter: str) -> Iterator[Row]:
+    """One text a record, in the column of its header. Blank lines are not records."""
     limit = csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines, strict=True, delimiter=delimiter)
     try:
         header = next(reader, None)
         if header is not None:
             yield from _records(reader, name, _columns(header, name, keys))
     except csv.Error as error:
-        message = f"{name}, line {reader.line_num}: not CSV: {error}"
+        message = f"{name}, line {reader.line_num}: not {'TSV' if delimiter == TAB else 'CSV'}: {error}"
         raise CommandError(message, hint="a quote inside a quoted field is written twice") from error
     finally:
         csv.field_size_limit(limit)
@@ -281,11 +293,12 @@ def _read_csv(lines: Iterator[str], name: str, keys: Keys) -> Iterator[Row]:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Where in a record the text stands, where the id, and where the query of a pair."""
+    """The columns of the text, of the id, of the query of a pair and of a second text."""
 
     text: int
     id: int | None
     query: int | None
+    text_pair: int | None
 
 
 def _columns(header: list[str], name: str, keys: Keys) -> _Columns:
@@ -293,17 +306,19 @@ def _columns(header: list[str], name: str, keys: Keys) -> _Columns:
         (keys.query, "--query-key", True),
         (keys.text, keys.text_option, True),
         (keys.id, "--id-key", keys.needs_id),
+        (keys.text_pair, "--text-pair-key", keys.needs_pair),
     )
     for key, option, needed in wanted:
         if needed and key is not None and key not in header:
             message = f"{name} has no column {key!r}; its first line names: {', '.join(header)}"
             raise CommandError(message, hint=f"{option} names the one to take")
-    places = {key: header.index(key) for key in (keys.text, keys.id, keys.query) if key in header}
-    return _Columns(places[keys.text], places.get(keys.id), None if keys.query is None else places[keys.query])
+    places = {key: header.index(key) for key in header}
+    query = None if keys.query is None else places[keys.query]
+    return _Columns(places[keys.text], places.get(keys.id), query, places.get(keys.text_pair or ""))
 
 
 def _records(reader: Any, name: str, columns: _Columns) -> Iterator[Row]:
-    index, line, last = 0, reader.line_num, max(columns.text, columns.query or 0)
+    index, line, last = 0, reader.line_num, max(columns.text, columns.query or 0, columns.text_pair or 0)
     for record in reader:
         line, first = reader.line_num, line + 1
         if not record:
@@ -312,7 +327,8 @@ def _records(reader: Any, name: str, columns: _Columns) -> Iterator[Row]:
         own = record[columns.id] if columns.id is not None and columns.id < len(record) else None
         if last < len(record):
             query = None if columns.query is None else record[columns.query]
-            yield Row(index, place, record[columns.text], own, query=query)
+            pair = None if columns.text_pair is None else record[columns.text_pair]
+            yield Row(index, place, record[columns.text], own, query=query, text_pair=pair)
         else:
             what = "text" if columns.query is None else "pair"
             error = f"the record has {len(record)} fields, and the {what} is in number {last + 1}"

@@ -57,7 +57,7 @@ def score(
     query and document; any number of them fits into memory.
     """
     skips = check_action(reading.on_error)
-    source = pairs_of(texts or (), reading)
+    source = pairs_of(texts or (), reading, documents_are_files=images)
     kind = choose_format(output_format, writing.output_path, RECORDS)
 
     def layout(_: "LLM") -> "Layout":

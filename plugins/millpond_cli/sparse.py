@@ -11,9 +11,9 @@ from millpond_cli.ask import Ask
 from millpond_cli.formats import RECORDS, TABLE, choose_format
 from millpond_cli.notes import Progress
 from millpond_cli.options import Asking, Writing
-from millpond_cli.output import STDOUT, open_output
+from millpond_cli.output import is_stdout
 from millpond_cli.rows import Row
-from millpond_cli.stream import Input, Work, run, write_results
+from millpond_cli.stream import Input, Work, run, write_results, written_whole
 from millpond_cli.tables import is_terminal, table
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Sparsely:
 
 def choose_sparse_format(asked: str | None, writing: Writing) -> str:
     """The format that was asked for, else by the name of the file; else a table for a person."""
-    seen = writing.output_path in (None, STDOUT) and is_terminal()
+    seen = is_stdout(writing.output_path) and is_terminal()
     return choose_format(asked, writing.output_path, FORMATS, plain=TABLE if seen else RECORDS[0])
 
 
@@ -101,7 +101,7 @@ def write_sparse(source: Input, work: Work, path: str | None, kind: str, beside:
         )
         write_results(file, kind, layout, chunks)
 
-    with open_output(path) as file:
+    with written_whole(path) as file:
         run(source, work, sink)
 
 

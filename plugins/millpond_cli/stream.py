@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -13,10 +13,12 @@ from millpond.cli import PARTIAL, CommandError
 from millpond.model_options import Running
 from millpond_cli.arguments import load
 from millpond_cli.ask import Ask
+from millpond_cli.interrupts import TerminatedError, ending_signals_raised
 from millpond_cli.notes import Progress, warn
 from millpond_cli.options import ReadingTexts, Writing
-from millpond_cli.output import open_output
-from millpond_cli.rows import Keys, Row, choose_keys, choose_source, open_rows
+from millpond_cli.output import is_stdout, open_output
+from millpond_cli.rows import Keys, Row, choose_keys, count_rows, open_rows
+from millpond_cli.source import Source, choose_source, refuse_files
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
@@ -34,14 +36,26 @@ class Input:
     """What a command reads.
 
     Attributes:
-        name: What messages call it.
+        name: Its name in messages.
         rows: Opens it.
-        has_fields: Whether a row may have an id.
+        has_fields: True if a row may have an id.
+        count: Returns the number of rows, where that can be told without using them up.
     """
 
     name: str
     rows: Callable[[], AbstractContextManager[Iterator[Row]]]
     has_fields: bool = False
+    count: Callable[[], int | None] = lambda: None
+
+    @classmethod
+    def of(cls, source: Source, keys: Keys) -> "Input":
+        """The rows of a source."""
+        return cls(
+            name=source.name,
+            rows=lambda: open_rows(source, keys),
+            has_fields=source.has_fields,
+            count=lambda: count_rows(source),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,20 +100,33 @@ class Tally:
 Sink = Callable[["LLM", "Iterable[list[Result]]"], None]
 
 
-def texts_of(texts: Sequence[str] | None, reading: ReadingTexts, *, plain: Keys | None = None) -> Input:
-    """The texts that the command line names.
+def texts_of(
+    texts: Sequence[str] | None,
+    reading: ReadingTexts,
+    *,
+    plain: Keys | None = None,
+    text_pair_key: str | None = None,
+    may_be_files: bool = False,
+) -> Input:
+    """Return the texts that the command line names.
 
     Args:
         texts: Those on the command line itself.
-        reading: Where else they are.
-        plain: Which fields hold what, where the command line does not say.
+        reading: The other places that they may be in.
+        plain: The fields of a row, where the command line does not name them.
+        text_pair_key: The field of a second text that each row must have.
+        may_be_files: True if arguments may be the names of files, as those of images are.
 
     Raises:
-        CommandError: It names nothing, or two things.
+        CommandError: It names no texts, two sources of them, or a file in place of a text.
     """
+    if not may_be_files:
+        refuse_files(texts or ())
     source = choose_source(texts or (), reading.input_path, reading.input_format)
-    keys = choose_keys(source, text_key=reading.text_key, id_key=reading.id_key, plain=plain)
-    return Input(name=source.name, rows=lambda: open_rows(source, keys), has_fields=source.has_fields)
+    keys = choose_keys(
+        source, text_key=reading.text_key, id_key=reading.id_key, text_pair_key=text_pair_key, plain=plain
+    )
+    return Input.of(source, keys)
 
 
 def work_of(model: str, running: Running, writing: Writing, ask: Ask, *, skips: bool) -> Work:
@@ -125,8 +152,12 @@ def run(source: Input, work: Work, sink: Sink) -> None:
     with source.rows() as rows:
         chunks = iter(lambda: list(islice(rows, CHUNK)), [])
         first = next(chunks, [])  # before the model is loaded: what cannot be read is told at once
-        total = len(first) if len(first) < CHUNK else None
-        with load(work.model, work.running) as llm, closing(Progress(shown=work.progress, total=total)) as progress:
+        total = (lambda: len(first)) if len(first) < CHUNK else source.count
+        with (
+            _counted_at_the_end(tally),
+            load(work.model, work.running) as llm,
+            closing(Progress(shown=work.progress, total=total)) as progress,
+        ):
             sink(llm, _results(llm, chain([first], chunks), work, progress, tally))
     if not work.quiet:
         _tell(source, llm, tally)
@@ -144,8 +175,32 @@ def write(source: Input, work: Work, path: str | None, kind: str, layout: "Calla
         kind: The format.
         layout: What is written, by the model.
     """
-    with open_output(path) as file:
+    with written_whole(path) as file:
         run(source, work, lambda llm, chunks: write_results(file, kind, layout(llm), chunks))
+
+
+@contextmanager
+def written_whole(path: str | None) -> Iterator[BinaryIO]:
+    """Open the output; see ``open_output``. A command that a signal ends reports that the file was not written."""
+    with ending_signals_raised():
+        try:
+            with open_output(path) as file:
+                yield file
+        except (KeyboardInterrupt, TerminatedError):
+            if not is_stdout(path):
+                warn(f"{path} was not written")
+            raise
+
+
+@contextmanager
+def _counted_at_the_end(tally: Tally) -> Iterator[None]:
+    """Report how far a command has come that a signal ends."""
+    try:
+        yield
+    except (KeyboardInterrupt, TerminatedError) as ending:
+        name = ending.name if isinstance(ending, TerminatedError) else "Ctrl-C"
+        warn(f"ended by {name} after {tally.texts} texts")
+        raise
 
 
 def write_results(file: BinaryIO, kind: str, layout: "Layout", chunks: "Iterable[Sequence[Result]]") -> None:
@@ -181,6 +236,7 @@ def _results(
             raise _failure(results[failed])
         yield results
         tally.add(results)
+    progress.close()  # before a table is printed: the bar would stand on its first line
 
 
 def _ask(llm: "LLM", rows: Sequence[Row], ask: Ask, progress: Progress) -> "list[Result]":

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -308,7 +309,7 @@ def test_what_cannot_be_done_is_told_in_a_line_and_exits_with_1(tmp_path, monkey
     ("arguments", "said"),
     [
         (["cat", "-i", "docs.txt"], "not from both"),
-        (["-i", "docs.pdf"], "does not say what is in the file"),
+        (["-i", "docs.pdf"], "does not state the format"),
         (["cat", "-o", "out.txt"], "does not say how to write the results"),
         (["cat", "-f", "xml"], "--format 'xml': expected one of jsonl, json, csv, npy, npz"),
         (["cat", "--on-error", "ignore"], "--on-error 'ignore': expected one of raise, skip"),
@@ -390,7 +391,8 @@ cli.main()
 """
 
 
-def test_an_interrupt_ends_it_quietly_and_leaves_nothing(tmp_path, tiny):
+@pytest.mark.parametrize(("number", "name", "code"), [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)])
+def test_a_signal_ends_it_and_leaves_no_part_of_the_file(tmp_path, tiny, number, name, code):
     path = tmp_path / "docs.txt"
     path.write_text("the cat and the dog by the lake\n" * 100_000, encoding="utf-8")
     output = tmp_path / "out"
@@ -402,6 +404,9 @@ def test_an_interrupt_ends_it_quietly_and_leaves_nothing(tmp_path, tiny):
     )
     while process.poll() is None and sum(part.stat().st_size for part in output.iterdir()) < 10_000:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    assert (process.communicate()[1], process.returncode) == ("", 130)
+    process.send_signal(number)
+    notes = process.communicate()[1].splitlines()
+    assert re.fullmatch(rf"warning: ended by {name} after [1-9]\d* texts", notes[0])
+    assert notes[1:] == [f"warning: {output / 'out.npy'} was not written"]
+    assert process.returncode == code
     assert list(output.iterdir()) == []

@@ -5,7 +5,8 @@ import io
 import pytest
 
 from millpond.cli import CommandError
-from millpond_cli.rows import Keys, Source, choose_source, read_rows
+from millpond_cli.rows import Keys, read_rows
+from millpond_cli.source import Source, choose_source
 
 
 def rows(kind, content, **keys):
@@ -49,7 +50,7 @@ def test_keys_choose_the_fields():
     content = b'{"body": "one", "doc": "a"}\n{"body": "two"}\n'
     found = rows("jsonl", content, text="body", id="doc", needs_id=True)
     assert (found[0].text, found[0].id) == ("one", "a")
-    assert found[1].error == "there is no field 'doc'; there are: body. --id-key names the one with the id"
+    assert found[1].error == "no field 'doc'. Available: body. --id-key names the one with the id"
 
 
 @pytest.mark.parametrize(
@@ -60,11 +61,11 @@ def test_keys_choose_the_fields():
         (b"12", "expected a JSON object or string; got int"),
         (
             b'{"txt": "a", "n": 1}',
-            "there is no field 'text'; there are: txt, n. --text-key names the one with the text",
+            "no field 'text'. Available: txt, n. --text-key names the one with the text",
         ),
-        (b'{"text": 3}', "the field 'text' is no text, but int"),
-        (b'{"text": null}', "the field 'text' is no text, but NoneType"),
-        (b'{"text": "a", "id": {}}', "the field 'id' is no id, but dict"),
+        (b'{"text": 3}', "field 'text': expected a string, got int"),
+        (b'{"text": null}', "field 'text': expected a string, got NoneType"),
+        (b'{"text": "a", "id": {}}', "field 'id': expected a string or a number, got dict"),
         (b'{"text": "\xff"}', "the text is not UTF-8"),
         (b"[" * 100_000, "not JSON: "),
     ],
@@ -154,7 +155,7 @@ def test_what_is_typed_names_a_source(arguments, expected):
     ("arguments", "said"),
     [
         ((["a"], "b.txt", None), "not from both"),
-        (([], "a.md", None), "does not say what is in the file"),
+        (([], "a.md", None), "does not state the format"),
         (([], "a.txt", "xml"), "expected one of txt, jsonl, csv"),
         ((["a"], None, "csv"), "the texts are on the command line"),
     ],
