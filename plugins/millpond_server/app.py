@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from millpond.registry import Entry, Registry
@@ -34,6 +35,7 @@ class Application(Starlette):
             routes=[*(Route(each.path, each, methods=[each.method]) for each in endpoints), *further],
             exception_handlers={404: _not_found, 405: _not_allowed},
         )
+        self.router.redirect_slashes = False  # Starlette redirects to the host that the client names: see _redirected
         self._plain = {(each.method, each.path): each for each in endpoints if "{" not in each.path}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,9 +95,28 @@ def mounted(registry: Registry, models: Models, settings: Settings) -> Iterator[
 
 
 async def _not_found(request: Request, _: Exception) -> Response:
-    return answer(
-        ApiError(404, "Not Found", reason="not_found", kind="NotFoundError", parameter=request.url.path[:200])
-    )
+    target = _redirected(request)
+    if target is not None:
+        return Response(status_code=307, headers={"location": target})
+    path = request.scope["path"][:SHOWN]  # not request.url, which is made of the client's Host header
+    return answer(ApiError(404, "Not Found", reason="not_found", kind="NotFoundError", parameter=path))
+
+
+def _redirected(request: Request) -> str | None:
+    """Return where the path leads with or without its last slash, relative to it; None where there is no such route.
+
+    A relative reference holds below any prefix of a proxy, and names no host.
+    """
+    path: str = request.scope["path"]
+    bare = path.rstrip("/")
+    other = bare if path.endswith("/") else f"{path}/"
+    scope = {**request.scope, "path": other}
+    if not other or all(route.matches(scope)[0] is Match.NONE for route in request.app.routes):
+        return None
+    last = quote(bare.rpartition("/")[2], safe="")
+    target = "../" * (len(path) - len(bare)) + last if path.endswith("/") else f"./{last}/"
+    query = quote(request.scope["query_string"], safe="=&%+/:@!$'()*,;?-._~")
+    return f"{target}?{query}" if query else target
 
 
 async def _not_allowed(request: Request, error: Exception) -> Response:

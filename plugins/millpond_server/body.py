@@ -11,11 +11,16 @@ from starlette.types import Receive, Scope
 
 from millpond_server.errors import ApiError
 from millpond_server.settings import Limits
+from millpond_server.shown import shortened, shown
 
-SHOWN = 120  # characters of a value that does not fit, in the error that tells of it
 PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,40}")  # names of fields that a header can tell of
 MOST_TOLD = 16
 MOST_FIELDS = 1000
+MOST_FAULTS = 20  # validation errors that an answer lists
+LONGEST_PLACE = 200  # characters of the path to a field
+DEEPEST = 64  # levels of lists and objects in a body
+NESTED = frozenset({list, dict})
+OPENS = (b"[", b"{")
 AT_ONCE = 8  # times the largest body: all that may be read and served at a time
 SMALL = 2**16  # bytes of a body that is not counted while it is served: so many clients there are not
 HELD = "millpond.held"
@@ -71,7 +76,7 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits, intake: Inta
         ClientGoneError: If the client goes away.
     """
     stated = next((value for name, value in scope["headers"] if name == b"content-length"), None)
-    if stated is not None and stated.isdigit() and int(stated) > limits.body_bytes:
+    if stated is not None and stated.isdigit() and _exceeds(stated, limits.body_bytes):
         raise _too_large(limits)
     try:
         async with asyncio.timeout(limits.body_seconds):
@@ -103,6 +108,12 @@ async def _collect(receive: Receive, limits: Limits, intake: Intake) -> bytes | 
         intake.held -= taken
 
 
+def _exceeds(digits: bytes, most: int) -> bool:
+    """Compare a number of any length; Python refuses to read one of thousands of digits."""
+    significant = digits.lstrip(b"0")
+    return len(significant) > len(str(most)) or int(significant or b"0") > most
+
+
 def _too_large(limits: Limits) -> ApiError:
     return ApiError(413, f"the body is over the limit of {limits.body_bytes} bytes", reason="body")
 
@@ -122,9 +133,9 @@ def parse_json(body: bytes | bytearray, limits: Limits) -> Any:
     """The JSON value of a body.
 
     Raises:
-        ApiError: 400 if it is none; of surrogates, numbers beyond 64 bits and nesting too deep as well. 413 if it holds
-            more lists, objects and fields than a request may hold tokens: millions of them would take seconds to make,
-            in which nobody else is served.
+        ApiError: 400 if it is not JSON, holds surrogates or numbers beyond 64 bits, or nests too deep. 413 if it holds
+            more lists, objects and fields than a request may hold tokens: parsing millions of them would block the
+            event loop for seconds.
     """
     if len(body) > limits.tokens and sum(map(body.count, STRUCTURE)) > limits.tokens:
         message = f"the body holds more lists, objects and fields than the {limits.tokens} tokens of a request"
@@ -136,7 +147,21 @@ def parse_json(body: bytes | bytearray, limits: Limits) -> Any:
     if isinstance(value, dict) and len(value) > MOST_FIELDS:
         message = f"the body has {len(value)} fields; a request has {MOST_FIELDS} at most"
         raise ApiError(400, message, parameter="body", reason="structure")
+    if sum(map(body.count, OPENS)) > DEEPEST and _is_deep(value):
+        message = f"the body nests lists and objects more than {DEEPEST} levels deep"
+        raise ApiError(400, message, parameter="body", reason="structure")
     return value
+
+
+def _is_deep(value: Any) -> bool:
+    """Walk the lists and objects of a value level by level: what is too deep cannot be walked by recursion."""
+    level = [value] if type(value) in NESTED else []
+    for _ in range(DEEPEST):
+        items = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [one for each in items if not NESTED.isdisjoint(map(type, each)) for one in each if type(one) in NESTED]
+        if not level:
+            return False
+    return True
 
 
 def validate(model: type[BaseModel], value: Any) -> BaseModel:
@@ -150,9 +175,11 @@ def validate(model: type[BaseModel], value: Any) -> BaseModel:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False)
-        lines = [f"{len(faults)} validation error{'s' if len(faults) > 1 else ''}:", *map(_line, faults)]
-        place = ".".join(["body", *map(str, faults[0]["loc"])])
+        count, faults = error.error_count(), error.errors(include_url=False, include_context=False)[:MOST_FAULTS]
+        lines = [f"{count} validation error{'s' if count > 1 else ''}:", *map(_line, faults)]
+        if count > len(faults):
+            lines.append(f"  and {count - len(faults)} more")
+        place = shortened(".".join(["body", *map(str, faults[0]["loc"])]), LONGEST_PLACE)
         raise ApiError(400, "\n".join(lines), kind="Bad Request", parameter=place, reason="schema") from None
 
 
@@ -166,7 +193,5 @@ def unread(request: Any, value: Any) -> tuple[str, ...]:
 
 
 def _line(fault: Mapping[str, Any]) -> str:
-    shown = repr(fault["input"])
-    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
-    place = ".".join(map(str, fault["loc"])) or "body"
-    return f"  {place}: {fault['msg']} (type={fault['type']}, input={shown})"
+    place = shortened(".".join(map(str, fault["loc"])), LONGEST_PLACE) or "body"
+    return f"  {place}: {fault['msg']} (type={fault['type']}, input={shown(fault['input'])})"

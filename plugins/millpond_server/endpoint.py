@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from millpond_server.fields import given
 from millpond_server.lanes import is_bulk
 from millpond_server.models import Models
 from millpond_server.settings import Settings
+from millpond_server.shown import shown
 from millpond_server.token_ids import TokenIds
 from millpond_server.writing import as_json
 
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 SERVER_FAULT = 500
 IGNORED = "x-millpond-ignored"  # tells of the fields of a body that nobody reads
 CLOSES = frozenset({"body", "slow_body", "intake"})  # reasons to refuse a body before it has arrived
+MOST_DIGITS = 10  # of a number of milliseconds: some months
+MILLISECONDS = re.compile(rf"[0-9]{{1,{MOST_DIGITS}}}")
 WITH_CALL = 3  # parameters of a handler that wants to know of the call beside the body and the model
 
 
@@ -134,8 +138,11 @@ class Endpoint:
         stated = headers.get("x-request-timeout-ms")
         if stated is None:
             return self.settings.limits.request_seconds
-        if not stated.isdigit() or int(stated) < 1:
-            raise ApiError(400, f"x-request-timeout-ms: {stated!r} is no number of milliseconds", parameter="headers")
+        if MILLISECONDS.fullmatch(stated) is None or int(stated) < 1:
+            message = (
+                f"x-request-timeout-ms: {shown(stated)} is not a number of milliseconds of at most {MOST_DIGITS} digits"
+            )
+            raise ApiError(400, message, parameter="headers", reason="invalid")
         return int(stated) / 1000
 
 

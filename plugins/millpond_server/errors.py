@@ -18,6 +18,7 @@ from millpond.errors import (
     RequestCancelledError,
 )
 from millpond_server.fields import field_of
+from millpond_server.shown import shortened
 
 if TYPE_CHECKING:
     from millpond_server.models import ServedModel
@@ -66,7 +67,7 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = shortened(message)
         self.kind = kind or TYPES.get(status, "InternalServerError")
         self.parameter = parameter
         self.retry_after = retry_after

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from millpond import AsyncLLM
 from millpond_server.errors import ApiError
+from millpond_server.shown import shortened, shown
 
 LONGEST_NAME = 200  # of an unknown model, in the error that tells of it
 UNNAMED = ("", "default/not-specified")  # the latter is what Infinity's client sends where none is named
@@ -64,7 +65,7 @@ class Models:
             return self.served[0]
         model = self.by_name.get(name) if isinstance(name, str) else None
         if model is None:
-            shown = str(name)[:LONGEST_NAME]
-            message = f"The model `{shown}` does not exist. This server has: {', '.join(self.by_name)}"
+            asked = shortened(name, LONGEST_NAME) if isinstance(name, str) else shown(name)
+            message = f"The model `{asked}` does not exist. This server has: {', '.join(self.by_name)}"
             raise ApiError(404, message, parameter="model", reason="unknown_model")
         return model

@@ -1,0 +1,175 @@
+"""Mutated requests to every route: none is answered with a fault of the server, or leaves a traceback in the log."""
+
+import asyncio
+import logging
+import threading
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
+
+import pytest
+
+from millpond import AsyncLLM
+from millpond.testing.checkpoints import tiny
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+QUICK, SLOW = 400, 10_000
+DOCUMENTED = {503, 504}  # no room, and the deadline that a mutated header set
+
+
+# --- a server without a network ---------------------------------------------------------------------------------------
+
+
+class Records(logging.Handler):
+    """Notes all that is logged with a traceback."""
+
+    def __init__(self):
+        super().__init__()
+        self.tracebacks = []
+
+    def emit(self, record):
+        if record.exc_info or record.levelno >= logging.ERROR:
+            self.tracebacks.append(logging.Formatter().format(record))
+
+
+@dataclass
+class Lines:
+    """In place of the access log: the lines that it would write."""
+
+    written: list = field(default_factory=list)
+    lost: int = 0
+
+    def write(self, fields):
+        self.written.append(fields)
+
+
+class Server:
+    """The application with all its middlewares, called on an event loop of its own."""
+
+    def __init__(self, app, log):
+        self.app, self.log = app, log
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def run(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(120)
+
+    def send(self, request):
+        """Status, headers and body of an answer."""
+        return self.run(self._send(request))
+
+    async def _send(self, request):
+        sent, gave = [], []
+
+        async def receive():
+            if gave:
+                await asyncio.Event().wait()
+            gave.append(1)
+            return {"type": "http.request", "body": request.content(), "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        raw = quote(request.path, safe="/%:;?\\").encode()
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": ("127.0.0.1", 80),
+            "client": ("127.0.0.1", 9),
+            "scheme": "http",
+            "method": request.method,
+            "path": unquote(raw.decode()),
+            "raw_path": raw,
+            "query_string": request.query,
+            "root_path": "",
+            "headers": list(request.headers),
+            "state": {},
+        }
+        await self.app(scope, receive, send)
+        body = b"".join(message.get("body", b"") for message in sent[1:])
+        return sent[0]["status"], dict(sent[0]["headers"]), body
+
+    def close(self):
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+        self.loop.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, architectures):
+    from millpond.plugins import PluginManager
+    from millpond_server.app import build_app
+    from millpond_server.keys import Keys
+    from millpond_server.metrics import Metrics
+    from millpond_server.models import Models, ServedModel
+    from millpond_server.settings import Limits, Settings
+    from millpond_server.stack import around
+    from millpond_server.state import State
+
+    plugins, served = PluginManager(), []
+    for name, architecture in architectures.items():
+        folder = tiny(architecture, tmp_path_factory.mktemp(name) / "model")
+        served.append(ServedModel(names=(name,), llm=AsyncLLM(str(folder), plugins=plugins)))
+    models, settings, log = Models(served), Settings(limits=Limits(template_seconds=0.5)), Lines()
+    state = State(models=models, metrics=Metrics(models), log=log)
+    app = around(build_app(plugins.registry, models, settings, state), state, settings, Keys(()))
+    server = Server(app, log)
+    yield server
+    for model in served:
+        server.run(model.llm.close())
+    server.close()
+
+
+@pytest.fixture
+def records():
+    handler = Records()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+
+
+def faults_of(server, records, mutate, numbers):
+    """What was wrong with the answers to mutants, and the statuses of the others."""
+    faults, statuses = [], {}
+    for number in numbers:
+        request, names = mutate(number)
+        lines = len(server.log.written)
+        try:
+            status, _, body = server.send(request)
+        except Exception as error:  # noqa: BLE001  all are told together
+            faults.append(f"{number} {names} {request.method} {request.path[:60]}: {error!r}"[:600])
+            continue
+        statuses[status] = statuses.get(status, 0) + 1
+        fault = None
+        if (status >= 500 and status not in DOCUMENTED) or records.tracebacks:
+            fault = f"{status} {body[:200]!r} {records.tracebacks}"
+        elif len(server.log.written) != lines + 1:
+            fault = f"{len(server.log.written) - lines} lines in the log"
+        elif status >= 400 and len(body) > 20_000:
+            fault = f"an error of {len(body)} bytes"
+        if fault is not None:
+            faults.append(
+                f"{number} {names} {request.method} {request.path[:60]} {request.content()[:80]!r}: {fault}"[:1500]
+            )
+        records.tracebacks.clear()
+    return faults, statuses
+
+
+def test_valid_requests_are_served(server, records, requests):
+    """Else mutants would all be refused at the door."""
+    statuses = {(request.method, request.path): server.send(request)[0] for request in requests}
+    assert sum(status == 200 for status in statuses.values()) > 0.7 * len(statuses), statuses
+    assert not records.tracebacks
+
+
+def test_no_mutant_is_a_fault_of_the_server(server, records, mutate):
+    faults, statuses = faults_of(server, records, mutate, range(QUICK))
+    assert not faults, "\n".join(faults)
+    assert {200, 400, 404, 405} <= set(statuses), statuses
+
+
+@pytest.mark.slow
+def test_no_mutant_of_very_many_is_a_fault_of_the_server(server, records, mutate):
+    faults, _ = faults_of(server, records, mutate, range(QUICK, QUICK + SLOW))
+    assert not faults, f"{len(faults)} of {SLOW}:\n" + "\n".join(faults)
