@@ -1,8 +1,12 @@
 """A command that takes the spellings of vLLM."""
 
+from difflib import get_close_matches
 from typing import Any
 
+from typer.exceptions import TyperException
+
 from millpond.cli import say
+from millpond.compat import vllm
 from millpond.declare import GroupedCommand
 from millpond_server.spelling import respell
 
@@ -15,4 +19,10 @@ class RespelledCommand(GroupedCommand):
         made = respell(args)
         if made.without_effect and not ctx.resilient_parsing:
             say(f"note: without effect here: {', '.join(made.without_effect)}")
-        return super().parse_args(ctx, made.words)
+        try:
+            return super().parse_args(ctx, made.words)
+        except TyperException as error:
+            unknown = getattr(error, "option_name", None)
+            if unknown is not None and not getattr(error, "possibilities", True):
+                vars(error)["possibilities"] = get_close_matches(unknown, vllm.options(), cutoff=0.75)
+            raise

@@ -4,12 +4,15 @@ Knows nothing of models, and imports nothing that takes time.
 """
 
 import json
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from millpond.cli import USAGE, CommandError
+from millpond.compat import vllm
+from millpond.compat.argument import Argument
 from millpond.model_arguments import OBJECTS, option_of
 
 # --pooler-config.task embed, --hf-overrides.rope.theta 1e6: parts of a JSON object.
@@ -23,67 +26,13 @@ RENAMED = {
     "--override-pooler-config": "--pooler-config",
     "--kernels": "--kernel",
     "--allowed-origins": "--cors-origin",
-    "-tp": "--tensor-parallel-size",
-    "-pp": "--pipeline-parallel-size",
-    "-dp": "--data-parallel-size",
-    "-q": "--quantization",
+    "--shutdown-timeout": "--drain-timeout",
+    **vllm.SHORT,
+    **{option_of(name): option_of(own) for name, own in vllm.RENAMED.items()},
 }
-# What means nothing for pooling models, or here. With a value:
-VALUED = frozenset(
-    {
-        "--allowed-headers",
-        "--allowed-methods",
-        "--block-size",
-        "--chat-template-content-format",
-        "--compilation-config",
-        "--config-format",
-        "--cpu-offload-gb",
-        "--distributed-executor-backend",
-        "--gpu-memory-utilization",
-        "--h11-max-header-count",
-        "--h11-max-incomplete-event-size",
-        "--kv-cache-dtype",
-        "--load-format",
-        "--max-log-len",
-        "--max-parallel-loading-workers",
-        "--max-seq-len-to-capture",
-        "--media-io-kwargs",
-        "--num-gpu-blocks-override",
-        "--scheduling-policy",
-        "--seed",
-        "--swap-space",
-        "--tokenizer-mode",
-        "--tokenizer-revision",
-        "--uvicorn-log-level",
-    }
-)
-# Without:
-FLAGS = frozenset(
-    {
-        "--allow-credentials",
-        "--async-scheduling",
-        "--disable-custom-all-reduce",
-        "--disable-fastapi-docs",
-        "--disable-frontend-multiprocessing",
-        "--disable-log-requests",
-        "--disable-log-stats",
-        "--disable-uvicorn-access-log",
-        "--enable-chunked-prefill",
-        "--enable-flash-late-interaction",
-        "--enable-log-requests",
-        "--enable-mm-embeds",
-        "--enable-prefix-caching",
-        "--enable-request-id-headers",
-        "--enable-ssl-refresh",
-        "--enforce-eager",
-        "--no-async-scheduling",
-        "--no-enable-chunked-prefill",
-        "--no-enable-log-requests",
-        "--no-enable-prefix-caching",
-    }
-)
-# Supported for one value alone.
-MUST_BE = {"--tensor-parallel-size": "1", "--pipeline-parallel-size": "1", "--data-parallel-size": "1"}
+# Options without a value that vLLM can negate: the default is what the negation asks for.
+NEGATED = frozenset({"--no-skip-tokenizer-init", "--no-trust-remote-code", "--no-trust-request-chat-template"})
+LEVEL = re.compile(r"-O\.?(\d)")  # -O3, the short form of --optimization-level 3
 
 
 @dataclass
@@ -93,10 +42,12 @@ class Respelled:
     Attributes:
         words: Its words.
         without_effect: The options that were taken out of it because they mean nothing here.
+        revision: The revision of the model that it names, if any.
     """
 
     words: list[str] = field(default_factory=list)
     without_effect: list[str] = field(default_factory=list)
+    revision: str | None = None
 
 
 def respell(words: Sequence[str]) -> Respelled:
@@ -107,7 +58,7 @@ def respell(words: Sequence[str]) -> Respelled:
     Raises:
         CommandError: An option lacks its value, or asks for what there is not.
     """
-    made = Respelled()
+    made = Respelled(revision=_revision(words))
     objects: dict[str, dict[str, Any]] = {}
     for name, value in _options(deque(words), made):
         option, _, part = name.partition(".")
@@ -128,12 +79,11 @@ def _options(left: deque[str], made: Respelled) -> Iterator[tuple[str, str]]:
     while left:
         word = left.popleft()
         name, sign, stated = _named(word)
-        if name in FLAGS:
-            made.without_effect.append(name)
-        elif name in VALUED or name in MUST_BE:
-            value = stated if sign else _next(left, word)
-            _check(name, value)
-            made.without_effect.append(f"{name} {value}")
+        argument = vllm.option(name.partition(".")[0])
+        if argument is not None:
+            _take(*argument, name=name, stated=stated if sign else None, left=left, made=made)
+        elif name in NEGATED:
+            continue
         elif name in MANY or name.partition(".")[0] in DOTTED:
             yield name, stated if sign else _next(left, word)
             while name in MANY and not sign and left and not left[0].startswith("-"):
@@ -142,6 +92,15 @@ def _options(left: deque[str], made: Respelled) -> Iterator[tuple[str, str]]:
             made.words.append(stated if sign else _next(left, word))
         else:
             made.words.append(f"{name}{sign}{stated}")
+
+
+def _revision(words: Sequence[str]) -> str | None:
+    """The revision that a command line names: that of the tokenizer may be the same."""
+    for place, word in enumerate(words):
+        name, sign, value = word.partition("=")
+        if name == "--revision":
+            return value if sign else next(iter(words[place + 1 :]), None)
+    return None
 
 
 def _next(left: deque[str], word: str) -> str:
@@ -155,6 +114,8 @@ def _named(word: str) -> tuple[str, str, str]:
     """The name of an option as it is declared, the sign behind it if there is one, and the value behind that."""
     if not word.startswith("-"):
         return word, "", ""
+    if level := LEVEL.fullmatch(word):
+        return RENAMED["-O"], "=", level[1]
     name, sign, value = word.partition("=")
     if name.startswith("--"):
         option, dot, part = name.partition(".")
@@ -163,10 +124,30 @@ def _named(word: str) -> tuple[str, str, str]:
     return f"{RENAMED.get(option, option)}{dot}{part}", sign, value
 
 
-def _check(name: str, value: str) -> None:
-    if name in MUST_BE and value != MUST_BE[name]:
-        message = f"{name} {value} is not supported: only {MUST_BE[name]} is"
-        raise CommandError(message, exit_code=USAGE)
+def _take(
+    argument: Argument, positive: bool, *, name: str, stated: str | None, left: deque[str], made: Respelled
+) -> None:
+    """Take an option of vLLM and its values out of a command line.
+
+    Raises:
+        CommandError: It lacks its value, or asks for what Millpond does not do.
+    """
+    texts = [] if stated is None else [stated]
+    if stated is None and argument.form != "flag":
+        texts.append(_next(left, name))
+        while argument.form == "list" and left and not left[0].startswith("-"):
+            texts.append(left.popleft())
+    shown = " ".join([name, *texts])
+    if "." in name:  # a part of an object, of which the rest has its defaults
+        value: object = {name.partition(".")[2]: vllm.value_of(texts[0])}
+    elif argument.form == "flag":
+        value = positive if not texts else vllm.value_of(texts[0])
+    else:
+        value = vllm.value_of(texts[0]) if len(texts) == 1 else texts
+    if argument.asks(value, {"revision": made.revision}):
+        raise CommandError(argument.refusal(shown), exit_code=USAGE)
+    if not argument.is_quiet(value):
+        made.without_effect.append(shown)
 
 
 def _put(target: dict[str, Any], path: str, text: str) -> None:

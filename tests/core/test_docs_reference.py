@@ -26,6 +26,7 @@ from millpond import (
     nn,
 )
 from millpond.calls import Options
+from millpond.compat import vllm
 from millpond.context import Context
 from millpond.loading import arguments
 from millpond.plugins import PluginManager
@@ -145,12 +146,18 @@ def test_fields_are_told_with_their_defaults(page, heading, model):
 
 def test_arguments_of_vllm_are_told():
     told = section("llm", "## vLLM's arguments")
-    ignored = told.partition("without effect:")[2].partition("\n\n")[0]
-    assert set(re.findall(r"`(\w+)`", ignored)) == arguments.WITHOUT_EFFECT
-    assert set(re.findall(r"`(\w+)=\w+`", told)) == set(arguments.MUST_BE)
     by_name = set(re.findall(r'\bname == "(\w+)"', inspect.getsource(arguments)))
     taken = set(arguments.DEFAULTS) - set(inspect.signature(LLM).parameters) - set(EngineConfig.model_fields)
-    assert names(rows(told)) == by_name | taken
+    assert names(rows(told)) == by_name | taken | set(vllm.RENAMED)
+
+
+def test_arguments_of_vllm_that_are_refused_or_have_no_effect_are_told():
+    of_engine = [argument for argument in vllm.ARGUMENTS.values() if argument.takes != "server"]
+    refused = rows(section("llm", "### Refused arguments"))
+    told = {name: cells[2] for cells in refused for name in re.findall(r"`(\w+)`", cells[0])}
+    assert told == {argument.name: argument.reason for argument in of_engine if argument.neutral is not None}
+    ignored = re.findall(r"`(\w+)`", section("llm", "### Arguments without effect"))
+    assert ignored == [argument.name for argument in of_engine if argument.neutral is None]
 
 
 # --- reference/pooling.md ---------------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ import typer
 from typer.main import get_command
 
 from millpond.cli import CommandError
-from millpond.model_arguments import arguments_of
+from millpond.compat import vllm
+from millpond.model_arguments import arguments_of, option_of
 from millpond_server.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
 from millpond_server.serve import app
-from millpond_server.spelling import FLAGS, MUST_BE, VALUED, respell
+from millpond_server.spelling import respell
 from millpond_server.typed import names_of, settings_of
 
 COMMAND = get_command(app)
@@ -100,7 +101,7 @@ def test_every_argument_is_one_of_async_llm():
 def test_no_option_that_is_declared_is_taken_for_one_without_effect():
     declared = {name for parameter in COMMAND.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert "--model-impl" in declared
-    assert declared & {*VALUED, *FLAGS, *MUST_BE} == set()
+    assert declared & {*vllm.options(), *vllm.SHORT, *map(option_of, vllm.RENAMED)} == set()
 
 
 def test_what_means_nothing_here_is_accepted_with_one_line(capsys):
@@ -110,7 +111,55 @@ def test_what_means_nothing_here_is_accepted_with_one_line(capsys):
     assert arguments(*words.split()) == {}
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("note: without effect here: --gpu-memory-utilization 0.9, --enforce-eager, ")
-    assert line.endswith("--tensor-parallel-size 1, --tensor-parallel-size 1, --seed 0")
+    assert line.endswith("--enforce-eager, --disable-log-requests, --seed 0")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--no-enable-flash-late-interaction", "--no-enable-flash-late-interaction"),
+        ("--enable_auto_tool_choice --tool-call-parser x", "--enable-auto-tool-choice, --tool-call-parser x"),
+        ("-O3 -cc.mode=3 -ac {}", "--optimization-level 3, --compilation-config.mode 3, --attention-config {}"),
+        ("--cudagraph-capture-sizes 1 2 4 --enforce-eager", "--cudagraph-capture-sizes 1 2 4, --enforce-eager"),
+        ("--load-format fastsafetensors --config-format hf", "--load-format fastsafetensors, --config-format hf"),
+        ("--speculative-config None --no-enable-lora --nnodes 1 -dp 1", ""),
+        ("--no-trust-remote-code --tokenizer-revision None", ""),
+    ],
+)
+def test_options_of_vllm_are_taken_out_with_their_values(words, told):
+    made = respell(["m", *words.split(), "--port", "1"])
+    assert made.words == ["m", "--port", "1"]
+    noted = [
+        word for word in made.without_effect if word not in ("--load-format fastsafetensors", "--config-format hf")
+    ]
+    assert ", ".join(noted) in told
+
+
+def test_every_option_of_the_table_is_accepted_in_each_of_its_forms():
+    for argument in vllm.ARGUMENTS.values():
+        if argument.takes == "engine":
+            continue
+        words = [argument.option] if argument.form == "flag" else [argument.option, "None"]
+        if argument.form == "flag" and argument.neutral is not None:
+            words = [f"--no-{argument.option[2:]}"]
+        assert respell(["m", *words, "--port=1"]).words == ["m", "--port=1"], argument
+
+
+def test_options_that_have_another_name_here_are_renamed():
+    words = ["--max-num-queued-tokens", "5", "--shutdown-timeout=2", "m"]
+    assert respell(words).words == ["--max-waiting-tokens", "5", "--drain-timeout=2", "m"]
+
+
+def test_a_tokenizer_may_be_of_the_revision_of_the_model():
+    assert arguments("--tokenizer-revision", "abc", "--revision", "abc") == {"revision": "abc"}
+    with pytest.raises(CommandError, match=r"--tokenizer-revision abd is not supported: .* pass `revision`"):
+        arguments("--tokenizer-revision", "abd", "--revision", "abc")
+
+
+def test_an_option_that_is_almost_one_of_vllm_is_an_error_with_that_one():
+    with pytest.raises(Exception, match="No such option: --gpu-memory-utilisation") as raised:
+        parsed("m", "--gpu-memory-utilisation", "0.9")
+    assert "--gpu-memory-utilization" in raised.value.format_message()
 
 
 @pytest.mark.parametrize(
@@ -118,6 +167,14 @@ def test_what_means_nothing_here_is_accepted_with_one_line(capsys):
     [
         (["--tensor-parallel-size", "2"], "--tensor-parallel-size 2 is not supported: only 1 is"),
         (["-tp", "8"], "only 1 is"),
+        (["--enable-lora"], "--enable-lora is not supported: only False is: merge the adapter"),
+        (["--lora-modules", "a=b", "c=d"], "--lora-modules a=b c=d is not supported: merge the adapter"),
+        (["--speculative-config", '{"method": "eagle"}'], "is not supported: .*generate no tokens"),
+        (["--kv-transfer-config.kv_role", "both"], "is not supported: pooling models keep no cache"),
+        (["--load-format", "dummy"], "--load-format dummy is not supported: weights are read from safetensors"),
+        (["--tokenizer-mode=mistral"], "--tokenizer-mode mistral is not supported"),
+        (["--media-io-kwargs", '{"image": {"mode": "RGBA"}}'], "images are decoded as RGB"),
+        (["--max-num-queued-reqs", "9"], "pass `max_waiting_tokens`"),
         (["--pooler-config", "{"], "is not JSON"),
         (["--hf-overrides", "[]"], "is no JSON object"),
         (["--pooler-config", "{}", "--pooler-config.task", "embed"], "both as a whole and in parts"),

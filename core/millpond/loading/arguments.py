@@ -4,12 +4,12 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from os import PathLike, fsdecode
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from millpond.compat import vllm
 from millpond.config import EngineConfig, InputOptions, PoolerConfig
 from millpond.errors import InvalidInputError
 from millpond.loading.architecture import REWARD
@@ -21,41 +21,6 @@ logger = logging.getLogger(__name__)
 
 OLD_TASKS = {"embed": "embed", "classify": "classify", "score": "classify", "reward": REWARD}
 REWARDS = "leave it out, and use `LLM.reward(...)` for rewards; for hidden states use `convert='embed'`"
-WITHOUT_EFFECT = frozenset(
-    {
-        "block_size",
-        "compilation_config",
-        "config_format",
-        "cpu_offload_gb",
-        "disable_custom_all_reduce",
-        "disable_log_stats",
-        "distributed_executor_backend",
-        "enable_chunked_prefill",
-        "enable_mm_embeds",
-        "enable_prefix_caching",
-        "enforce_eager",
-        "gpu_memory_utilization",
-        "kv_cache_dtype",
-        "load_format",
-        "logits_processors",
-        "max_seq_len_to_capture",
-        "scheduling_policy",
-        "seed",
-        "served_model_name",
-        "structured_outputs_config",
-        "swap_space",
-        "tokenizer_mode",
-        "tokenizer_revision",
-    }
-)
-MUST_BE = {
-    "tensor_parallel_size": (1,),
-    "pipeline_parallel_size": (1,),
-    "data_parallel_size": (1,),
-    "enable_lora": (False,),
-    "enable_prompt_embeds": (False,),
-}
-
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
@@ -133,9 +98,11 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
     """
     known = {**DEFAULTS, "kernels": {}, **{name: value for name, value in given.items() if name in DEFAULTS}}
     known["kernels"] = _checked_kernels(known["kernels"] or {})
-    for name, value in given.items():
-        if name not in DEFAULTS:
-            _read_other(known, name, value)
+    without_effect = [
+        name for name, value in given.items() if name not in DEFAULTS and not _read_other(known, given, name, value)
+    ]
+    if without_effect:
+        logger.info("arguments of vLLM without effect here: %s", ", ".join(without_effect))
     if known["convert"] == REWARD and "task" not in known:
         warnings.warn(f"`convert='reward'` was removed: {REWARDS}", DeprecationWarning, stacklevel=3)
     engine = {name: known[name] for name in EngineConfig.model_fields if known.get(name) is not None}
@@ -190,26 +157,37 @@ def _checked_kernels(given: object) -> dict[str, str]:
     raise InvalidInputError(message, parameter="kernels")
 
 
-def _read_other(given: dict[str, Any], name: str, value: object) -> None:
+def _read_other(known: dict[str, Any], given: Mapping[str, Any], name: str, value: object) -> bool:
+    """Read an argument that only vLLM has; return False if it has no effect, and would have one in vLLM."""
     if name == "task":
-        _read_old_task(given, value)
+        _read_old_task(known, value)
     elif name == "override_pooler_config":
-        warnings.warn("`override_pooler_config` was renamed: use `pooler_config`", DeprecationWarning, stacklevel=4)
-        given["pooler_config"] = given["pooler_config"] or value
+        warnings.warn("`override_pooler_config` was renamed: use `pooler_config`", DeprecationWarning, stacklevel=5)
+        known["pooler_config"] = known["pooler_config"] or value
     elif name == "attention_backend":
+        if vllm.is_attention_backend(value):
+            return False
         chosen = {} if value is None else {"attention": value}
-        given["kernels"] = _checked_kernels({**chosen, **given["kernels"]})
-    elif name in MUST_BE:
-        if value not in MUST_BE[name]:
-            message = f"{name}={value!r} is not supported: only {MUST_BE[name][0]!r} is"
-            raise InvalidInputError(message, parameter=name)
-    elif name in WITHOUT_EFFECT:
-        logger.info("%s=%r has no effect on pooling models here", name, value)
+        known["kernels"] = _checked_kernels({**chosen, **known["kernels"]})
+    elif name in vllm.RENAMED:
+        own = vllm.RENAMED[name]
+        known[own] = value if known[own] is None else known[own]
     else:
-        close = get_close_matches(name, [*DEFAULTS, *WITHOUT_EFFECT, *MUST_BE])
+        return _read_neutral(given, name, value)
+    return True
+
+
+def _read_neutral(given: Mapping[str, Any], name: str, value: object) -> bool:
+    """Check an argument that asks for nothing; return False if a note should name it."""
+    argument = vllm.engine_argument(name)
+    if argument is None:
+        close = vllm.similar(name, DEFAULTS)
         hint = f": did you mean {' or '.join(map(repr, close))}?" if close else f"; there are: {', '.join(DEFAULTS)}"
         message = f"LLM() got an unexpected argument {name!r}{hint}"
         raise InvalidInputError(message, parameter=name)
+    if argument.asks(value, given):
+        raise InvalidInputError(argument.refusal(f"{name}={value!r}"), parameter=name)
+    return argument.is_quiet(value)
 
 
 def _read_old_task(given: dict[str, Any], task: object) -> None:
@@ -223,6 +201,6 @@ def _read_old_task(given: dict[str, Any], task: object) -> None:
     given["task"] = task
     convert = OLD_TASKS[str(task)]
     instead = REWARDS if convert == REWARD else f"use `convert={convert!r}`"
-    warnings.warn(f"`task` was replaced: {instead}", DeprecationWarning, stacklevel=5)
+    warnings.warn(f"`task` was replaced: {instead}", DeprecationWarning, stacklevel=6)
     if given["convert"] == "auto":
         given["convert"] = convert

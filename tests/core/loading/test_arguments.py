@@ -1,11 +1,17 @@
 """The other arguments of LLM: unknown, without a meaning here, of another spelling, converters."""
 
+import asyncio
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from millpond import LLM, CheckpointError, InvalidInputError, UnknownNameError
+from millpond import LLM, AsyncLLM, CheckpointError, InvalidInputError, UnknownNameError
+from millpond.compat import vllm
+from millpond.loading.arguments import DEFAULTS, read_arguments
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 def test_an_unknown_argument_is_refused_with_what_is_close(checkpoint):
@@ -30,7 +36,42 @@ def test_arguments_of_vllm_without_a_meaning_here_are_taken_and_logged(checkpoin
         "io_processor_plugin": None,
     }
     assert np.array_equal(vector(load(checkpoint, **others)), expected)
-    assert "gpu_memory_utilization=0.5 has no effect" in caplog.text
+    (told,) = [line.getMessage() for line in caplog.records if "of vLLM" in line.getMessage()]
+    assert told == (
+        "arguments of vLLM without effect here: gpu_memory_utilization, enforce_eager, seed, enable_prefix_caching"
+    )
+
+
+def test_every_field_of_engine_args_is_known():
+    fields = (DATA / "vllm_engine_args.txt").read_text().split()
+    assert len(fields) > 230
+    known = {*DEFAULTS, *vllm.RENAMED, "model", "attention_backend"}
+    assert [name for name in fields if name not in known and vllm.engine_argument(name) is None] == []
+
+
+def test_every_neutral_value_is_accepted_and_needs_no_note(caplog):
+    caplog.set_level(logging.INFO)
+    arguments = {
+        name: argument.neutral[0]
+        for name, argument in vllm.ARGUMENTS.items()
+        if argument.takes != "server" and isinstance(argument.neutral, tuple)
+    }
+    read_arguments(arguments)
+    assert "of vLLM" not in caplog.text
+
+
+def test_an_argument_that_is_accepted_everywhere_is_told_of_once_in_the_asynchronous_form_too(checkpoint, caplog):
+    caplog.set_level(logging.INFO)
+    llm = AsyncLLM(str(checkpoint), num_workers=1, swap_space=4, kernel_config={})
+    asyncio.run(llm.close())
+    assert caplog.text.count("arguments of vLLM without effect here: swap_space, kernel_config") == 1
+    with pytest.raises(InvalidInputError, match="enable_sleep_mode=True is not supported"):
+        AsyncLLM(str(checkpoint), enable_sleep_mode=True)
+
+
+def test_a_limit_of_vllm_has_its_name_here():
+    assert read_arguments({"max_num_queued_tokens": 77}).engine.max_waiting_tokens == 77
+    assert read_arguments({"max_num_queued_tokens": 77, "max_waiting_tokens": 5}).engine.max_waiting_tokens == 5
 
 
 @pytest.mark.parametrize(
@@ -39,7 +80,15 @@ def test_arguments_of_vllm_without_a_meaning_here_are_taken_and_logged(checkpoin
         ({"tensor_parallel_size": 2}, "tensor_parallel_size=2 is not supported: only 1 is"),
         ({"pipeline_parallel_size": 4}, "pipeline_parallel_size=4 is not supported"),
         ({"quantization": "awq"}, "quantization='awq': no kernel computes in it; there are: int8"),
-        ({"enable_lora": True}, "enable_lora=True is not supported"),
+        ({"enable_lora": True}, "enable_lora=True is not supported: only False is: merge the adapter into"),
+        ({"speculative_config": {"method": "ngram"}}, "is not supported: .*generate no tokens"),
+        ({"worker_cls": "my.Worker"}, "worker_cls='my.Worker' is not supported"),
+        ({"load_format": "dummy"}, "load_format='dummy' is not supported: weights are read from"),
+        ({"tokenizer_revision": "x"}, "tokenizer_revision='x' is not supported: .* pass `revision`"),
+        ({"rope_theta": 1e6}, "rope_theta=1000000.0 is not supported: pass `hf_overrides`"),
+        ({"device_ids": [0, 1]}, "name one device with `device`"),
+        ({"gpu_memory_utilisation": 0.5}, r"did you mean 'gpu_memory_utilization'\?"),
+        ({"uvicorn_log_level": "info"}, "unexpected argument 'uvicorn_log_level'"),
         ({"enable_prompt_embeds": True}, "enable_prompt_embeds=True is not supported"),
         ({"tokenizer": "another/model"}, "tokenizer='another/model': a tokenizer of another model is not supported"),
         ({"runner": "generate"}, r"only supported for pooling models\. Try passing `--runner pooling`"),

@@ -1,0 +1,1 @@
+"""Compatibility with other libraries: what exists only because they spell it so."""
