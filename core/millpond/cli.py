@@ -23,6 +23,7 @@ from millpond.specs import CommandSpec
 
 DEBUG: Final = "MILLPOND_DEBUG"
 OK, FAILURE, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
+logger = logging.getLogger(__name__)
 UNPRINTABLE = re.compile(r"[^\n -~\u00a0-\uffff\U00010000-\U0010ffff]|[\u00ad\u200b-\u200f\u2028-\u202e\ud800-\udfff]")
 
 
@@ -73,6 +74,8 @@ class CommandGroup(QuickGroup):
         name = args[0]
         entry = _commands().find(name)
         if entry is not None:
+            if name != entry.qualified:
+                _warn_of_override(entry)
             return name, _imported(entry), args[1:]
         if ctx.resilient_parsing:  # a shell asks what could come next
             return None, None, args[1:]
@@ -120,6 +123,13 @@ class CommandGroup(QuickGroup):
 
 def _commands() -> Catalog[CommandSpec]:
     return get_plugin_manager().registry.commands
+
+
+def _warn_of_override(entry: Entry[CommandSpec]) -> None:
+    """Log that an installed plugin replaces a built-in command."""
+    replaced = [other for other in _commands().overridden(entry) if other.origin.rank == "builtin"]
+    if entry.origin.rank == "installed" and replaced:
+        logger.warning("%s replaces the built-in %s", entry.label, replaced[0].qualified)
 
 
 def _imported(entry: Entry[CommandSpec]) -> Any:
@@ -238,6 +248,13 @@ def _say_version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _log_all(asked: bool) -> bool:
+    """Show all that is logged; called while options are parsed, before the plugins are loaded."""
+    if asked or _debug():
+        logging.getLogger().setLevel(logging.DEBUG)
+    return asked
+
+
 app = typer.Typer(
     name="millpond",
     cls=CommandGroup,
@@ -255,14 +272,15 @@ def root(
     version: Annotated[  # noqa: ARG001  its callback does it
         bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and what is logged.")] = False,
+    debug: Annotated[  # noqa: ARG001  its callback does it
+        bool,
+        typer.Option("--debug", is_eager=True, callback=_log_all, help="Show tracebacks and what is logged."),
+    ] = False,
 ) -> None:
     """Pooling models on the command line: embed, rerank, score, classify, look into a model.
 
     Results go to stdout, everything else to stderr.
     """
-    if debug or _debug():
-        logging.getLogger().setLevel(logging.DEBUG)
     if ctx.invoked_subcommand is None:
         say(ctx.get_help())
         raise typer.Exit(USAGE)

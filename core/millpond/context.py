@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from millpond.nn.ops import Setting, Verdict
     from millpond.nn.pooler import Pooler
     from millpond.registry import Entry, Registry
-    from millpond.specs import KernelSpec, TaskSpec
+    from millpond.specs import ActivationSpec, KernelSpec, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,7 @@ class Context:
         head: The module that the model gave this pooler, instead of the projector.
         activation_name: The activation that the model gave this pooler, instead of the task's.
         ops: The ops that were asked for so far, by this context and those made of it, and where each is computed.
+        activations: The activations that were asked for so far, likewise, by the names they were asked for.
     """
 
     registry: "Registry"
@@ -60,6 +61,7 @@ class Context:
     head: "torch.nn.Module | None" = None
     activation_name: str | None = None
     ops: "dict[str, Setting]" = field(default_factory=dict)
+    activations: "dict[str, Entry[ActivationSpec]]" = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -132,7 +134,7 @@ class Context:
 
     def activation(self, name: str | None) -> "Callable[[torch.Tensor], torch.Tensor]":
         """The activation of that name, by the implementation of its op where there is one; None is the identity."""
-        entry = self.registry.activations.get(name or "identity")
+        entry = self.activations.setdefault(name or "identity", self.registry.activations.get(name or "identity"))
         kernel = None if entry.spec.op is None else self._kernel_of_activation(entry.spec.op)
         function: Callable[[torch.Tensor], torch.Tensor] = (entry if kernel is None else kernel).load()
         return function

@@ -74,6 +74,11 @@ class Entry(Generic[S]):
         """The spelling that means this entry and no other: ``plugin/NAME``."""
         return f"{self.origin.plugin}/{self.spec.name}"
 
+    @property
+    def label(self) -> str:
+        """Kind, name and plugin, for messages: ``pooler 'MEAN' of plugin poolers (millpond 0.1.0)``."""
+        return f"{_label(self.spec.kind)} {self.spec.name!r} of plugin {self.origin}"
+
     def load(self) -> Any:
         """What the record's target names, imported at the first call; a target that is no string is returned as it is.
 
@@ -177,6 +182,11 @@ class Catalog(Generic[S]):
             message = f"{_label(self.kind)} {name!r} is ambiguous; say which: {spellings}"
             raise UnknownNameError(message)
         return candidates[0] if candidates else None
+
+    def overridden(self, entry: Entry[S]) -> tuple[Entry[S], ...]:
+        """The entries of the same name with a lower rank, which the bare name no longer means."""
+        others = self._entries.get(entry.spec.name, ())
+        return tuple(other for other in others if _weight(other) < _weight(entry))
 
     def __contains__(self, name: object) -> bool:
         """Whether some plugin brings that name, bare or qualified; true of an ambiguous one too."""

@@ -27,6 +27,17 @@ def check_targets(registry: Registry, info: PluginInfo) -> list[dict[str, str]]:
     ]
 
 
+def overrides_of(registry: Registry, info: PluginInfo) -> list[dict[str, str]]:
+    """The records of other plugins that the same bare names would mean without a plugin."""
+    return [
+        {"kind": catalog.kind, "name": entry.spec.name, "replaces": other.qualified}
+        for catalog in registry.catalogs()
+        for entry in catalog.entries()
+        if entry.origin == info.origin
+        for other in catalog.overridden(entry)
+    ]
+
+
 def ambiguities(registry: Registry) -> list[str]:
     """The names that several plugins bring with equal right, each with the spellings that are not ambiguous."""
     found: list[str] = []

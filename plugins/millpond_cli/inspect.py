@@ -145,6 +145,12 @@ def _tokenizer(it: dict[str, Any]) -> Iterator[str]:
     yield ", ".join(str(part) for part in parts if part)
 
 
+def _components(records: list[dict[str, Any]]) -> Iterator[str]:
+    from millpond_cli.report_components import lines_of  # noqa: PLC0415  --help does not need it
+
+    yield from lines_of(records)
+
+
 def _prompts(it: dict[str, Any]) -> Iterator[str]:
     for name, text in it["named"].items():
         yield f"{name}: {text!r}{' (the default)' if name == it['default'] else ''}"
@@ -192,6 +198,7 @@ FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]]], ...] = (
     ("pooler", "pooler", _pooler),
     ("classes", "classes", _classes),
     ("IO processor", "io_processor", _io_processor),
+    ("plugins", "components", _components),
     ("dimensions", "embedding_size", _as_it_is),
     ("truncated", "truncate_dim", _truncate_dim),
     ("matryoshka", "matryoshka", _matryoshka),

@@ -10,7 +10,7 @@ from millpond.cli import FAILURE, printable
 from millpond.model_options import Deterministic, Quantization
 from millpond.plugins import PluginInfo, get_plugin_manager
 from millpond_cli import options
-from millpond_cli.checks import ambiguities, check_targets
+from millpond_cli.checks import ambiguities, check_targets, overrides_of
 from millpond_cli.tables import table
 
 HEALTH_WIDTH = 10  # columns
@@ -38,7 +38,7 @@ def plugins() -> None:
 
 @declare.command(app, "list", short_help="List the plugins and what they bring.")
 def list_plugins(*, as_json: options.AsJson = False) -> None:
-    """List the plugins: where each came from, whether it is loaded, what it brings.
+    """List the plugins: where each came from, whether it is loaded, what it brings, what it overrides.
 
     A plugin that failed is listed with the stage at which it did, and why. Nothing that plugins name is imported.
     """
@@ -48,6 +48,9 @@ def list_plugins(*, as_json: options.AsJson = False) -> None:
         return
     rows = [[it["name"], it["status"], it["origin"], _distribution(it), _brought(it)] for it in records]
     typer.echo(table([["PLUGIN", "STATUS", "ORIGIN", "DISTRIBUTION", "BRINGS"], *rows]))
+    overrides = [_override_line(record["name"], it) for record in records for it in record["overrides"]]
+    if overrides:
+        typer.echo(printable("\n".join(["", "OVERRIDES", *overrides])))
     for record in records:
         if record["failure"] is not None:
             typer.echo(f"\n{printable(_failure(record))}")
@@ -116,10 +119,15 @@ def _record(info: PluginInfo) -> dict[str, Any]:
         "version": info.version,
         "module": info.origin.module,
         "brings": {kind: names for kind, names in own.items() if names},
+        "overrides": overrides_of(get_plugin_manager().registry, info),
         "failure": None
         if failure is None
         else {"stage": failure.stage, "reason": f"{type(failure.error).__name__}: {failure.error}"},
     }
+
+
+def _override_line(plugin: str, override: dict[str, str]) -> str:
+    return f"{plugin}: {override['kind']} {override['name']} replaces {override['replaces']}"
 
 
 def _distribution(record: dict[str, Any]) -> str:

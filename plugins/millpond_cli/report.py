@@ -19,6 +19,7 @@ from millpond.loading.source import find_repository
 from millpond.machine import available_cores, processor_name
 from millpond.registry import Entry, Registry
 from millpond_cli.checkpoint_files import weights_of
+from millpond_cli.report_components import component_records
 from millpond_cli.report_pooling import (
     EMBEDDING,
     ORIGINS,
@@ -102,6 +103,7 @@ class _Looker:
         facts["dense"] = attempt(self._dense)
         facts["max_model_len"] = attempt(self._lengths)
         facts["tokenizer"] = attempt(self._tokenizer)
+        facts["components"] = attempt(self._components)
         facts["prompts"] = attempt(self._prompts)
         facts["adapters"] = attempt(self._adapters)
         facts["similarity"] = attempt(self._similarity)
@@ -131,6 +133,12 @@ class _Looker:
         else:
             why = f"for {SETTINGS_FILE} says that it is a {self.repository.sentence_transformers.model_type}"
         return {**_served(self.resolution.converter), "tasks": list(spec.tasks), "why": why}
+
+    def _components(self) -> list[dict[str, Any]]:
+        if self.resolution is None:
+            return []
+        facts = self.report.facts
+        return component_records(self.registry, self.resolution, facts["tasks"] or (), facts["dense"] or ())
 
     def _tasks(self, pooling: Pooling | None) -> list[dict[str, Any]]:
         if pooling is None:

@@ -100,6 +100,50 @@ def test_a_person_reads_the_same():
     assert "Problems" not in done.stdout
 
 
+def test_the_plugin_behind_every_component_is_named():
+    found = {(it["kind"], it["name"]): it for it in facts(MINILM)["components"]}
+    assert {key: it["plugin"] for key, it in found.items() if key[0] != "io_processor"} == {
+        ("source", "package"): "sources",
+        ("architecture", "BertModel"): "models",
+        ("task", "embed"): "tasks",
+        ("task", "token_embed"): "tasks",
+        ("pooler", "MEAN"): "poolers",
+        ("pooler", "ALL"): "poolers",
+        ("activation", "normalize"): "poolers",
+    }
+    assert found["io_processor", "embed"]["plugin"] == "io_processors"
+    assert {it["replaces"] for it in found.values()} == {None}
+    assert "  plugins       sources (millpond " in inspect(MINILM).stdout
+
+
+def test_a_component_that_replaces_a_built_in_one_is_marked(install_plugin, folder):
+    install_plugin(
+        """
+from millpond.hookspecs import hookimpl
+from millpond.specs import ActivationSpec, PoolerSpec
+
+@hookimpl
+def register_poolers():
+    yield PoolerSpec(name="CLS", target="builtins:print", tasks=("embed",))
+
+@hookimpl
+def register_activations():
+    yield ActivationSpec(name="tanh", target="builtins:print")
+""",
+        "acme",
+        version="2.0",
+    )
+    replaced = [it for it in facts(folder)["components"] if it["replaces"]]
+    distribution = "millpond-acme 2.0"
+    assert replaced == [
+        {"kind": kind, "name": name, "plugin": "acme", "distribution": distribution, "replaces": f"poolers/{name}"}
+        for kind, name in (("pooler", "CLS"), ("activation", "tanh"))
+    ]
+    told = inspect(folder).stdout
+    assert "acme (millpond-acme 2.0): pooler CLS; activation tanh\n" in told
+    assert "pooler CLS replaces poolers/CLS\n" in told
+
+
 def test_it_is_told_without_torch():
     code = f"""
 import sys

@@ -55,6 +55,7 @@ def test_the_built_ins_are_listed_with_what_they_bring():
         "brings": {
             "command": ["classify", "embed", "encode", "inspect", "plugins", "rerank", "score", "similarity", "tune"]
         },
+        "overrides": [],
         "failure": None,
     }
     assert "MEAN" in records["poolers"]["brings"]["pooler"]
@@ -75,6 +76,13 @@ def test_an_installed_plugin_and_a_broken_one(install_plugin):
     assert ["good", "ok", "installed", "millpond-good", "3.1", "2", "poolers"] in lines
     assert ["bad", "failed", "installed", "millpond-bad", "0.2"] in lines
     assert "bad (millpond-bad 0.2, millpond_bad_bad_plugin) failed at import: RuntimeError: it is broken" in done.stdout
+
+
+def test_overrides_are_listed(install_plugin):
+    install_plugin(GOOD.replace("MAXIMUM", "MEAN"), "good")
+    assert listed()["good"]["overrides"] == [{"kind": "pooler", "name": "MEAN", "replaces": "poolers/MEAN"}]
+    done = plugins("list")
+    assert done.stdout.endswith("\n\nOVERRIDES\ngood: pooler MEAN replaces poolers/MEAN\n")
 
 
 def test_what_is_left_out_is_listed_as_that(monkeypatch, install_plugin):

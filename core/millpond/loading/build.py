@@ -11,6 +11,7 @@ from millpond.context import Context
 from millpond.errors import CheckpointError, InvalidInputError, MillpondError
 from millpond.loading.adapters import adapter_folders, read_adapter
 from millpond.loading.arguments import Arguments, ComputeOptions
+from millpond.loading.components import component, components, replaced_by_installed
 from millpond.loading.extra_weights import iterate_extra_weights
 from millpond.loading.header import read_headers
 from millpond.loading.projector import load_projector
@@ -66,7 +67,16 @@ def load_model(model: str | Repository, arguments: Arguments, plugins: PluginMan
         logger.warning("%s: %s", name, note)
     arguments = with_profile(registry, arguments, resolution, device)
     built = build_model(registry, resolution, arguments.load, device=device, compute=arguments.compute)
+    _warn_of_replacements(name, registry, resolution, built.context)
     return replace(built, engine=arguments.engine)
+
+
+def _warn_of_replacements(name: str, registry: Registry, resolution: Resolution, ctx: Context) -> None:
+    """Log one warning if installed plugins replace built-in components that the model is served by."""
+    used = components(registry, resolution)
+    used += [component(registry, asked, entry) for asked, entry in ctx.activations.items()]
+    if replaced := replaced_by_installed(used):
+        logger.warning("%s: %s. `plugin/NAME` asks for one of them explicitly", name, "; ".join(replaced))
 
 
 def resolve_model(registry: Registry, model: str | Repository, arguments: Arguments) -> tuple[Resolution, torch.device]:
