@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from millpond.json_values import to_json_values
 from millpond_cli.arguments import for_call
 from millpond_cli.notes import Progress
 from millpond_cli.options import Asking, Pairing
@@ -64,6 +66,25 @@ def encoding(
         return outputs
 
     return ask
+
+
+def with_json_values(ask: Ask) -> Ask:
+    """Ask for results as JSON values; one that JSON has no form for is an error of its row."""
+
+    def asking(llm: "LLM", rows: Sequence[Row], progress: Progress) -> "Sequence[PoolingRequestOutput[Any]]":
+        return [_as_json_values(output) for output in ask(llm, rows, progress)]
+
+    return asking
+
+
+def _as_json_values(output: "PoolingRequestOutput[Any]") -> "PoolingRequestOutput[Any]":
+    from millpond.errors import EngineError  # noqa: PLC0415  --help does not need it
+
+    try:
+        return replace(output, outputs=to_json_values(output.outputs))
+    except TypeError as error:
+        message = f"the output of the IO processor cannot be written as JSON: {error}"
+        return replace(output, outputs=None, error=output.error or EngineError(message))
 
 
 def _text(row: Row) -> object:

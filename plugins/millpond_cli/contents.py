@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,11 +177,11 @@ class TokenClasses:
 
 @dataclass(frozen=True, kw_only=True)
 class Anything:
-    """What an IO processor of a plugin's makes, as JSON has it."""
+    """The output of an IO processor plugin, as JSON values."""
 
     def json(self, result: "Result") -> str:
         """``"data": ...``."""
-        return f'"data": {json.dumps(result.value, ensure_ascii=False, default=_plain)}'
+        return f'"data": {json.dumps(result.value, ensure_ascii=False)}'
 
     def columns(self, size: int) -> list[str]:  # noqa: ARG002  the protocol has it
         """``data``."""
@@ -208,15 +208,3 @@ def _list(vector: Array) -> str:
 
 def _text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def _plain(value: Any) -> Any:
-    """What is not of JSON, as something that is: records as their fields, arrays as lists."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump()
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    array: Any = getattr(value, "array", value)  # that of one of Millpond's outputs
-    if hasattr(array, "tolist"):
-        return array.tolist()
-    return str(value)

@@ -1,13 +1,14 @@
 """``millpond encode``: the bare results of any pooling task."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from millpond import declare
 from millpond.cli import USAGE, CommandError
 from millpond_cli import options
-from millpond_cli.ask import encoding
+from millpond_cli.ask import encoding, with_json_values
 from millpond_cli.entities import Entities
-from millpond_cli.formats import BINARY, RECORDS, check_binary, check_vectors, choose_format
+from millpond_cli.formats import BINARY, RECORDS, check_binary, check_vectors, choose_format, choose_plugin_format
 from millpond_cli.rows import Keys, check_action
 from millpond_cli.stream import texts_of, work_of, write
 
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 PLUGIN, ENTITIES = "plugin", "entities"
 TELLING = ("jsonl", "json")  # formats that hold more than numbers
 FORMATS = (*RECORDS, *BINARY)
+STACK = "stack"  # the writer of npy for arrays of any shape
 EXAMPLES = (
     'millpond encode --task token_embed "a cup of tea"',
     "millpond encode --task token_embed -i notes.txt -o tokens.npz",
     "millpond encode -m ./sentiment --task classify --no-activation -i reviews.txt",
     "millpond encode -m ./model --task plugin --io-processor-plugin NAME -i requests.jsonl --text-key data",
+    "millpond encode -m ./model --task plugin -i tile.jsonl --text-key data -o mask.png",
 )
 
 app = declare.new_app()
@@ -53,7 +56,8 @@ Format = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="jsonl, json, csv, npy, or npz for a row a token. If unset, by the name of the file; else jsonl.",
+        help="jsonl, json, csv, npy, npz for a row a token; raw for the bytes of one result of the task plugin. If "
+        "unset, by the name of the file; else jsonl.",
     ),
 ]
 
@@ -76,14 +80,13 @@ def encode(
     """Give the bare results of any pooling task.
 
     Texts are arguments, the lines of stdin, or the rows of a file. For the task plugin, the field that --text-key names
-    may hold any JSON. They are read, computed and written piece by piece: any number of them fits into memory.
+    may hold any JSON; bytes that an IO processor returns are written as they are to a file such as mask.png, and as
+    base64 in JSON. Texts are read, computed and written piece by piece: any number of them fits into memory.
     """
     skips = check_action(reading.on_error)
     source = texts_of(texts, reading, plain=Keys(any_data=task == PLUGIN), may_be_files=task == PLUGIN)
-    kind = choose_format(output_format, writing.output_path, FORMATS)
-    if task == PLUGIN and kind not in RECORDS:
-        message = f"{kind} holds numbers, and what an IO processor of a plugin's makes may be anything"
-        raise CommandError(message, hint="--format jsonl or json holds it", exit_code=USAGE)
+    choose = choose_plugin_format if task == PLUGIN else partial(choose_format, known=FORMATS)
+    kind = choose(output_format, writing.output_path)
     if task == ENTITIES and kind not in TELLING:
         message = f"{kind} holds numbers, and entities are none"
         raise CommandError(message, hint="--format jsonl or json holds them", exit_code=USAGE)
@@ -100,4 +103,7 @@ def encode(
         return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, content=content, array="data")
 
     ask = encoding(task, asking, dimensions=dimensions, use_activation=activation)
-    write(source, work_of(model, running, writing, ask, skips=skips), writing.output_path, kind, layout)
+    if task == PLUGIN and kind in RECORDS:
+        ask = with_json_values(ask)
+    written = STACK if (task, kind) == (PLUGIN, "npy") else kind
+    write(source, work_of(model, running, writing, ask, skips=skips), writing.output_path, written, layout)

@@ -12,6 +12,8 @@ from millpond_cli.output import is_stdout
 TABLE = "table"  # for a person
 RECORDS = ("jsonl", "json", "csv")
 BINARY = ("npy", "npz")
+RAW = "raw"
+OF_PLUGINS = (*RECORDS, "npy", RAW)
 
 
 def choose_format(asked: str | None, path: str | None, known: Sequence[str], *, plain: str = "jsonl") -> str:
@@ -31,6 +33,21 @@ def choose_format(asked: str | None, path: str | None, known: Sequence[str], *, 
         message = f"--format {chosen!r}: expected one of {', '.join(known)}"
         raise CommandError(message, exit_code=USAGE)
     return chosen
+
+
+def choose_plugin_format(asked: str | None, path: str | None) -> str:
+    """The format of results of the task ``plugin``; a file name that states none of the others is for raw bytes.
+
+    Raises:
+        CommandError: It is none that can hold them.
+    """
+    suffix = "" if path is None else Path(path).suffix.lower().removeprefix(".")
+    if asked == "npz" or (asked is None and suffix == "npz"):
+        message = "npz holds numbers, and what an IO processor of a plugin's makes may be anything"
+        raise CommandError(message, hint=f"--format {', '.join(OF_PLUGINS)} hold it", exit_code=USAGE)
+    if asked is None and suffix not in {"", "ndjson", *OF_PLUGINS}:
+        return RAW
+    return choose_format(asked, path, OF_PLUGINS)
 
 
 def check_vectors(task: str, chosen: str) -> None:
@@ -57,11 +74,11 @@ def check_binary(chosen: str, path: str | None, *, with_text: bool, needs_id: bo
     Raises:
         CommandError: The format is an array, and something is asked that it cannot do.
     """
-    if chosen not in BINARY:
+    if chosen not in {*BINARY, RAW}:
         return
     for option, given in (("--with-text", with_text), ("--id-key", needs_id)):
         if given:
-            message = f"{option}: {chosen} holds vectors alone"
+            message = f"{option}: {chosen} holds {'one result' if chosen == RAW else 'vectors'} alone"
             raise CommandError(message, hint="--format jsonl, json or csv holds more", exit_code=USAGE)
     if is_stdout(path) and sys.stdout is not None and sys.stdout.isatty():
         message = f"{chosen} is binary, and stdout is a terminal"

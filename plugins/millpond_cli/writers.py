@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from millpond_cli.contents import Array, Content, Numbers
+from millpond_cli.contents import Anything, Array, Content, Numbers
+from millpond_cli.plugin_writers import RawWriter, StackWriter
 from millpond_cli.rows import Row
 
 
@@ -260,6 +261,8 @@ WRITERS: dict[str, Callable[[BinaryIO, Layout], Writer]] = {
     "csv": CsvWriter,
     "npy": NpyWriter,
     "npz": NpzWriter,
+    "raw": RawWriter,
+    "stack": StackWriter,
 }
 
 
@@ -276,7 +279,7 @@ def _object(result: Result, layout: Layout) -> str:
         head["id"] = result.row.id
     if layout.with_text:
         head |= {name: text for name, text in result.row.texts.items() if text and name in layout.texts}
-    if result.value is None:
+    if result.value is None and (result.error or not isinstance(layout.content, Anything)):
         return json.dumps({**head, "error": result.error}, ensure_ascii=False)
     if result.num_tokens:
         head["num_tokens"] = result.num_tokens

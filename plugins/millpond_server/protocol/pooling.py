@@ -49,11 +49,3 @@ class PoolingResponse(BaseModel):
     model: str
     data: list[PoolingItem]
     usage: Usage
-
-
-class PluginResponse(BaseModel):
-    """What an IO processor plugin made."""
-
-    request_id: str
-    created_at: int
-    data: Any

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from starlette.responses import Response
+
 from millpond import AsyncLLM, PoolingParams
 from millpond.pipeline import present_name
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
 from millpond_server.inputs import prompts_of
-from millpond_server.protocol.pooling import PluginResponse, PoolingRequest
+from millpond_server.plugin_output import plugin_answer
+from millpond_server.protocol.pooling import PoolingRequest
 from millpond_server.routes.embeddings import check_header, vectors
 
 ELSEWHERE = {
@@ -58,9 +61,9 @@ def _task(request: PoolingRequest, llm: AsyncLLM) -> str | None:
     return configured or next((task for task in BY_ITSELF if task in llm.supported_tasks), None)
 
 
-async def _by_plugin(request: PoolingRequest, llm: AsyncLLM, call: Call) -> PluginResponse:
+async def _by_plugin(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Response:
     if request.task not in (None, "plugin"):
         message = "The 'data' field is only supported for the 'plugin' pooling task."
         raise ApiError(400, message, parameter="data", reason="invalid")
     outputs = await llm.encode({"data": request.data}, pooling_task="plugin", priority=request.priority + call.priority)
-    return PluginResponse(request_id=call.id("pooling"), created_at=call.created, data=outputs[0].outputs)
+    return await plugin_answer(outputs[0].outputs, request, call)

@@ -1,0 +1,147 @@
+"""A server for tests of routes and IO processors: all of ``millpond serve``, in a thread of the test's process."""
+
+import asyncio
+import json as json_module
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+from millpond import AsyncLLM
+from millpond.plugins import PluginManager, get_plugin_manager
+from millpond_server.access_log import AccessLog
+from millpond_server.app import build_app
+from millpond_server.keys import Keys
+from millpond_server.metrics import Metrics
+from millpond_server.models import Models, ServedModel
+from millpond_server.run import bind, serve
+from millpond_server.settings import Settings
+from millpond_server.stack import around
+from millpond_server.state import State
+from millpond_server.token_ids import TokenIds
+
+START_SECONDS = 60.0
+ANSWER_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """An answer to a request.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers; names are compared without case.
+        content: The body.
+    """
+
+    status: int
+    headers: Message
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.content.decode()
+
+    def json(self) -> Any:
+        """The body as a JSON value."""
+        return json_module.loads(self.content)
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that runs.
+
+    Attributes:
+        url: The address, such as ``http://127.0.0.1:40123``; any HTTP client may use it.
+    """
+
+    url: str
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        content: bytes | Iterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpAnswer:
+        """Send a request on a connection of its own, and return the answer.
+
+        Args:
+            method: Such as ``"POST"``.
+            path: The path, with the query if there is one.
+            json: The body as a JSON value.
+            content: The body as bytes, or as chunks of them.
+            headers: Further headers.
+        """
+        body: Any = content
+        sent = dict(headers or {})
+        if json is not None:
+            body = json_module.dumps(json).encode()
+            sent = {"content-type": "application/json", **sent}
+        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=ANSWER_SECONDS)
+        try:
+            connection.request(method, path, body=body, headers=sent)
+            answer = connection.getresponse()
+            return HttpAnswer(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+
+@contextmanager
+def running_server(
+    *models: str | Path,
+    plugins: PluginManager | None = None,
+    routes: Sequence[str] = (),
+    api_keys: Sequence[str] = (),
+    arguments: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[RunningServer]:
+    """Serve models on a free port of 127.0.0.1 until the block ends.
+
+    Args:
+        *models: The models, by their folders or names; requests call each by the last part of its folder.
+        plugins: The plugins to use; by default those of this process.
+        routes: The installed plugins whose routes are mounted, as ``--routes`` names them.
+        api_keys: The keys that clients need; none for an open server.
+        arguments: The arguments of each model, as ``LLM`` takes them.
+        settings: Further options of the server, such as ``{"limits": {"body_bytes": 1024}}``.
+    """
+    manager = plugins or get_plugin_manager()
+    chosen = Settings.model_validate(
+        {"port": 0, "log_format": "off", "routes": tuple(routes), "api_keys": tuple(api_keys), **(settings or {})}
+    )
+    table = Models(
+        [
+            ServedModel(names=(Path(model).name, str(model)), llm=AsyncLLM(str(model), plugins=manager, **given))
+            for model in models
+            for given in [{"num_workers": 1, **(arguments or {})}]
+        ]
+    )
+    state = State(
+        models=table,
+        metrics=Metrics(table),
+        log=AccessLog(chosen.log_format),
+        token_ids=TokenIds(rejected=chosen.reject_token_ids),
+    )
+    app = around(build_app(manager.registry, table, chosen, state), state, chosen, Keys(chosen.api_keys))
+    listening, url = bind(chosen)
+    listens = threading.Event()
+    work = serve(app, state, chosen, listening, listens.set)
+    thread = threading.Thread(target=asyncio.run, args=(work,), name="millpond-server", daemon=True)
+    thread.start()
+    try:
+        if not listens.wait(START_SECONDS):
+            message = f"the server did not start within {START_SECONDS:g} seconds"
+            raise TimeoutError(message)
+        yield RunningServer(url)
+    finally:
+        state.end(0)
+        thread.join(ANSWER_SECONDS)
+        state.log.close()

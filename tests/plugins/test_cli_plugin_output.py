@@ -1,0 +1,114 @@
+"""``millpond encode --task plugin`` writes the bytes and arrays that an IO processor returns."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from millpond import IOProcessor, cli, plugins, register
+from millpond.specs import IOProcessorSpec
+from millpond.testing import checkpoints
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+ARRAY = np.arange(6, dtype=np.int16).reshape(2, 3)
+OUTPUTS = {
+    "png": PNG,
+    "tall": ARRAY,
+    "wide": ARRAY.T,
+    "both": {"masks": [PNG], "scores": ARRAY},
+    "set": {"masks": {1}},
+    "none": None,
+}
+
+
+class Maker(IOProcessor):
+    """The name of an output to that output; the name rides on the request of a sequence."""
+
+    def parse(self, data):
+        return data
+
+    def pre_process(self, data, params):
+        embed = self.ctx.io_processor("embed", task="embed")
+        (request,) = embed.pre_process(embed.parse([5, 6]), embed.pooling_params(None))
+        request.note = data
+        return [request]
+
+    def post_process(self, requests):
+        return OUTPUTS[requests[0].note]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(checkpoints.tiny("BertModel", tmp_path_factory.mktemp("tiny") / "model"))
+
+
+@pytest.fixture
+def encode(model, monkeypatch):
+    monkeypatch.setattr(plugins, "_process", plugins.Process())
+    register(IOProcessorSpec(name="maker", target=Maker, tasks=("plugin",)))
+    option = ("encode", "-m", model, "--task", "plugin", "--io-processor-plugin", "maker")
+    return lambda *arguments: CliRunner().invoke(cli.app, [*option, *map(str, arguments)])
+
+
+def marked(content):
+    return {"type": "bytes", "base64": base64.b64encode(content).decode()}
+
+
+def test_many_results_are_json_with_base64(encode):
+    done = encode("png", "both", "none")
+    assert done.exit_code == 0, done.stderr
+    found = [json.loads(line)["data"] for line in done.stdout.splitlines()]
+    assert found == [marked(PNG), {"masks": [marked(PNG)], "scores": ARRAY.tolist()}, None]
+
+
+def test_a_row_that_json_has_no_form_for_has_an_error(encode):
+    done = encode("png", "set", "--on-error", "skip")
+    assert done.exit_code == 3
+    _, second = map(json.loads, done.stdout.splitlines())
+    assert "cannot be written as JSON: masks is a builtins.set" in second["error"]
+
+
+@pytest.mark.parametrize("name", ["mask.png", "mask.bin", "mask.RAW"])
+def test_the_bytes_of_one_result_are_written_to_a_file(encode, tmp_path, name):
+    done = encode("png", "-o", tmp_path / name)
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / name).read_bytes() == PNG
+
+
+def test_raw_to_stdout(encode):
+    assert encode("png", "--format", "raw").stdout_bytes == PNG
+    np.testing.assert_array_equal(np.load(io.BytesIO(encode("tall", "-f", "raw").stdout_bytes)), ARRAY)
+
+
+def test_arrays_of_one_shape_are_stacked_in_npy(encode, tmp_path):
+    path = tmp_path / "out.npy"
+    done = encode("tall", "tall", "-o", path)
+    assert done.exit_code == 0, done.stderr
+    found = np.load(path)
+    assert (found.dtype, found.shape) == (np.int16, (2, 2, 3))
+    np.testing.assert_array_equal(found, np.stack([ARRAY, ARRAY]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("png", "png", "-o", "out.bin"), "raw holds one result, and there are more"),
+        (("both", "-o", "out.bin"), "argument 1: raw holds bytes or an array; the result is dict"),
+        (("png", "-o", "out.npy"), "argument 1: npy holds an array for each item; the result is bytes"),
+        (
+            ("tall", "wide", "-o", "out.npy"),
+            "argument 2: npy holds arrays of one shape and dtype; this one is int16 [3, 2]",
+        ),
+        (("png", "-o", "out.bin", "--with-text"), "--with-text: raw holds one result alone"),
+        (("png", "-o", "out.npz"), "npz holds numbers"),
+    ],
+)
+def test_what_a_file_cannot_hold_is_refused_and_leaves_no_file(encode, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    done = encode(*arguments)
+    assert done.exit_code != 0
+    assert message in " ".join(done.stderr.split())
+    assert list(tmp_path.iterdir()) == []
