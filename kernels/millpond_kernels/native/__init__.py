@@ -1,8 +1,9 @@
 """The compiled CPU kernels: the library for this processor, loaded by ctypes, called without the interpreter lock."""
 
 import ctypes
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,55 @@ POINTER = ctypes.c_void_p
 # What torch calls the processor's vectors -> the library that was compiled for them (LEVELS in hatch_build.py).
 LIBRARIES = {"AVX512": "kernels-x86-64-v4.so", "AVX2": "kernels-x86-64-v3.so"}
 FOLDER = Path(__file__).parent
+# Values of MILLPOND_CPU_LEVEL -> torch's name of the vectors that the compiled kernels may use at most.
+LEVEL_VARIABLE = "MILLPOND_CPU_LEVEL"
+LEVELS = {"default": "DEFAULT", "avx2": "AVX2", "avx_vnni": "AVX2", "avx512": "AVX512", "avx512_vnni": "AVX512"}
+# Vectors -> the processor flag of the instruction that adds products of bytes to sums of 32 bits (vpdpbusd).
+DOT_PRODUCT_FLAGS = {"AVX512": "avx512_vnni", "AVX2": "avx_vnni"}
+
+logger = logging.getLogger(__name__)
 
 
 def capability() -> str:
-    """The processor's vectors, as torch names them: "AVX512", "AVX2", "DEFAULT" ..."""
+    """The processor's vectors, as torch names them: "AVX512", "AVX2", "DEFAULT" ...; MILLPOND_CPU_LEVEL lowers them."""
     import torch  # noqa: PLC0415  listing kernels needs none
 
-    return torch.backends.cpu.get_cpu_capability()
+    detected = torch.backends.cpu.get_cpu_capability()
+    ascending = [*dict.fromkeys(LEVELS.values())]
+    limit = LEVELS.get(cpu_level(), detected)
+    return min(detected, limit, key=ascending.index) if detected in ascending else detected
+
+
+def cpu_level() -> str:
+    """The value of MILLPOND_CPU_LEVEL; empty if it is unset or unknown."""
+    level = os.environ.get(LEVEL_VARIABLE, "")
+    if level and level not in LEVELS:
+        _warn_of_level(level)
+        return ""
+    return level
+
+
+@cache
+def _warn_of_level(level: str) -> None:
+    logger.warning("%s=%s is ignored: unknown level. Available: %s", LEVEL_VARIABLE, level, ", ".join(LEVELS))
+
+
+def processor_flags() -> "Mapping[str, object]":
+    """The instruction sets of this processor, as torch.cpu.get_capabilities() names them."""
+    import torch  # noqa: PLC0415  listing kernels needs none
+
+    capabilities: Callable[[], Mapping[str, object]] | None = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is None:  # torch before 2.11 knows this one alone
+        return {"avx512_vnni": torch.cpu._is_vnni_supported()}  # noqa: SLF001
+    return capabilities()
+
+
+def has_dot_products(vectors: str) -> bool:
+    """True if such vectors can add products of bytes to 32-bit sums (VNNI); MILLPOND_CPU_LEVEL may forbid it."""
+    flag = DOT_PRODUCT_FLAGS.get(vectors, "")
+    level = cpu_level()
+    allowed = not level or level in ("avx512_vnni", flag)
+    return allowed and bool(processor_flags().get(flag, False))
 
 
 @cache
