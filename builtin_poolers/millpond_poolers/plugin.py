@@ -7,6 +7,26 @@ from millpond.specs import ActivationSpec, PoolerSpec
 
 SEQUENCE_TASKS = ("embed", "classify")
 TOKEN_TASKS = ("token_embed", "token_classify")
+OF_TORCH = (  # by the names of their classes in torch.nn, in lower case
+    ("celu", "continuously differentiable exponential linear unit"),
+    ("elu", "exponential linear unit"),
+    ("hardshrink", "values between -0.5 and 0.5 to 0"),
+    ("hardsigmoid", "sigmoid of straight lines"),
+    ("hardswish", "value times its hard sigmoid"),
+    ("hardtanh", "values limited to -1 and 1"),
+    ("leakyrelu", "negative values to a hundredth"),
+    ("logsigmoid", "logarithm of the sigmoid"),
+    ("logsoftmax", "to logarithms of probabilities"),
+    ("mish", "value times the hyperbolic tangent of its softplus"),
+    ("relu6", "values limited to 0 and 6"),
+    ("rrelu", "randomized leaky ReLU, with its mean slope"),
+    ("selu", "scaled exponential linear unit"),
+    ("softmin", "to probabilities of the negated values"),
+    ("softplus", "smooth ReLU"),
+    ("softshrink", "values moved towards 0 by 0.5"),
+    ("softsign", "value over 1 plus its size"),
+    ("tanhshrink", "value minus its hyperbolic tangent"),
+)
 
 
 @hookimpl
@@ -56,3 +76,5 @@ def register_activations() -> Iterator[ActivationSpec]:
     ):
         op = "normalize" if name == "normalize" else None
         yield ActivationSpec(name=name, target=f"millpond_poolers.activations:{name}", summary=summary, op=op)
+    for name, summary in OF_TORCH:
+        yield ActivationSpec(name=name, target=f"millpond_poolers.torch_activations:{name}", summary=summary)

@@ -105,6 +105,7 @@ class Prompt:
     Exactly one of ``text``, ``token_ids``, ``data`` and ``conversation`` is not None, unless ``multi_modal_data``
     stands alone. ``token_ids`` is what the caller gave, not yet checked against a vocabulary. ``add_special_tokens``
     says whether a text gets the tokenizer's special tokens. ``image_options`` is what is asked of its images.
+    ``is_written`` says that a template wrote the text; ``ending`` are the ids at its end, kept by truncation.
     """
 
     text: str | None = None
@@ -114,6 +115,8 @@ class Prompt:
     conversation: Conversation | None = None
     add_special_tokens: bool = True
     image_options: ImageOptions | None = None
+    is_written: bool = False
+    ending: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

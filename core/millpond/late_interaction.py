@@ -28,6 +28,7 @@ class Side:
         ending: The text behind its own, which stays whatever is cut; before special tokens that end a text.
         length: The most tokens, special tokens and the marker included; None for as many as the model reads.
         skipped: The tokens whose vectors are left out, as words.
+        only: The ids of the tokens whose vectors alone are kept, such as those of image patches; empty for all.
         pooling: How its vectors become fewer; None if they do not.
         special_tokens: Whether the tokenizer adds special tokens; else those that are written are all it has.
     """
@@ -37,6 +38,7 @@ class Side:
     ending: str = ""
     length: int | None = None
     skipped: tuple[str, ...] = ()
+    only: tuple[int, ...] = ()
     pooling: TokenPooling | None = None
     special_tokens: bool = True
 

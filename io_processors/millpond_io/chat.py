@@ -73,6 +73,7 @@ class Conversations:
             text=text,
             multi_modal_data={"image": images} if images else None,
             add_special_tokens=special,
+            is_written=True,
             image_options=conversation.image_options,
         )
 

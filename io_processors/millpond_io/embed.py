@@ -61,7 +61,8 @@ class EmbedProcessor(TextProcessor):
                 f"{POOL_FACTOR} is for 'token_embed', which gives a vector a token; {self.task!r} gives one a text"
             )
             raise InvalidInputError(message, parameter=POOL_FACTOR)
-        if asked is not None and asked not in self.readers and self.table is None:
+        reads_task = self.messages is not None and self.messages.declares_task
+        if asked is not None and asked not in self.readers and self.table is None and not reads_task:
             message = (
                 f"input_type={asked!r} is for 'token_embed' of models whose files say how queries and documents "
                 f"are read, as ColBERT's do; {self.ctx.model.model!r} as {self.task!r} knows neither"

@@ -20,6 +20,7 @@ from millpond.outputs import ChunksOutput
 from millpond.params import PoolingParams
 from millpond_io.chunk_options import Cut, read_cut, split_call
 from millpond_io.embed import EmbedProcessor
+from millpond_io.late_interaction import input_type
 from millpond_io.render import Rendered
 from millpond_io.spans import Span, Tokens, characters_of, chunks_of_spans, chunks_of_tokens, tokens_of
 from millpond_io.windows import choose_windows
@@ -136,16 +137,35 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
 
     def _tokens(self, data: Document, params: PoolingParams) -> Tokens:
         """The text as the model would read it whole."""
-        prompt = self.embed.prompts.of(params)
+        prompt, text, special = self._read(data, params)
         lengths = self.embed.renderer.lengths
         refuses = params.on_overflow == "error" and data.is_late
         limits = params.model_copy(update={"on_overflow": "error" if refuses else "chunk"})
-        lengths.check_characters(prompt + data.text, limits)
-        ids, offsets = self.embed.renderer.encode_with_offsets(
-            prompt + data.text, special=data.prompt.add_special_tokens
-        )
+        lengths.check_characters(text, limits)
+        ids, offsets = self.embed.renderer.encode_with_offsets(text, special=special)
         lengths.check_tokens(len(ids), limits)
-        return tokens_of(data.text, ids, offsets, prompt=prompt)
+        end = len(prompt) + len(data.text)
+        inside = [(start, min(stop, end)) if start < end else (0, 0) for start, stop in offsets]
+        return tokens_of(data.text, ids, inside, prompt=prompt)
+
+    def _read(self, data: Document, params: PoolingParams) -> tuple[str, str, bool]:
+        """The characters before a text, all that the model reads, and whether special tokens are added to that.
+
+        Raises:
+            InvalidInputError: If the chat template that writes the text as a message changes it.
+        """
+        prompt, messages = self.embed.prompts.of(params), self.embed.messages
+        if messages is None:
+            return prompt, prompt + data.text, data.prompt.add_special_tokens
+        whole = messages.render(data.text, prompt, input_type(params))
+        before, found, _ = whole.rpartition(data.text)
+        if not found:
+            message = (
+                "the chat template by which the model reads a text changes that text (such as the spaces at its ends), "
+                "so the tokens of its chunks cannot be located: strip it, or pass method='naive'"
+            )
+            raise InvalidInputError(message, parameter="prompts")
+        return before, whole, False
 
     def _late(self, tokens: Tokens, chunks: Sequence[Span], note: Note, params: PoolingParams) -> list[PoolingRequest]:
         ids = np.asarray(tokens.ids, dtype=np.int64)

@@ -56,6 +56,7 @@ class Reader:
         added = tokenizer.backend.get_added_tokens_decoder()
         self.special_ids = frozenset(id_ for id_, token in added.items() if token.special)
         self.skipped = np.array(sorted(_ids(tokenizer, side.skipped)), dtype=np.int64)
+        self.only = np.array(side.only, dtype=np.int64)
         self.expansion = expansion
         self.pooling = side.pooling
         self.filler = None if expansion is None else _filler(ctx, tokenizer, expansion)
@@ -81,7 +82,7 @@ class Reader:
             InvalidInputError: If they are more than the model reads.
         """
         if rendered.features:
-            return ReadSide(rendered, rendered.features, None)
+            return ReadSide(rendered, rendered.features, self._kept(rendered.input_ids) if len(self.only) else None)
         ids = rendered.input_ids
         place = int(len(ids) > 0 and int(ids[0]) in self.special_ids)
         ids = np.concatenate([ids[:place], np.array(self.marker, dtype=np.int64), ids[place:]])
@@ -98,8 +99,14 @@ class Reader:
         if self.expansion is not None and own < self.least:
             ids = np.concatenate([ids, np.full(self.least - own, self.filler, dtype=np.int64)])
             features = {} if self.expansion.attended else {NUM_ATTENDED: own}
-        kept = ~np.isin(ids, self.skipped) if len(self.skipped) else None
-        return ReadSide(Rendered(ids, rendered.num_dropped_tokens), features, kept)
+        return ReadSide(Rendered(ids, rendered.num_dropped_tokens), features, self._kept(ids))
+
+    def _kept(self, ids: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        """Which tokens' vectors are given, [num_tokens]; None for all."""
+        if not len(self.skipped) and not len(self.only):
+            return None
+        kept = ~np.isin(ids, self.skipped)
+        return kept & np.isin(ids, self.only) if len(self.only) else kept
 
     def _end(self, ids: NDArray[np.int64]) -> int:
         """Where a text ends: before the special tokens that the tokenizer puts behind it, if it did."""

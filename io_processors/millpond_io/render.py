@@ -176,6 +176,8 @@ class Renderer:
         if limit is not None and len(ids) > limit:
             side = params.truncation_side or "right"
             kept = self._tokenizer().encode_truncated(excerpt, limit, side=side, add_special_tokens=special)
+            if prompt.ending:
+                kept[-len(prompt.ending) :] = prompt.ending[-len(kept) :]
             return Rendered(self.filled(np.asarray(kept, dtype=np.int64)), len(ids) - len(kept))
         self.lengths.check_tokens(len(ids), params)
         return Rendered(self.filled(np.asarray(ids, dtype=np.int64)))

@@ -13,8 +13,10 @@ from millpond.io_processor import IOProcessor
 from millpond.outputs import ArrayOutput
 from millpond.params import PoolingParams
 from millpond_io.chat_images import conversations_of
+from millpond_io.late_interaction import input_type
 from millpond_io.named_prompts import Prompts
 from millpond_io.render import Rendered, Renderer
+from millpond_io.text_messages import text_messages
 
 STEP_FIELDS = ("step_tag_id", "returned_token_ids")
 POOLING_FIELDS = ("use_activation", "dimensions", *STEP_FIELDS)
@@ -30,6 +32,9 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
         self.per_token = ctx.task_spec.per_token
         self.pools_prompts = ctx.model.include_prompt or self.per_token
         self.conversations = conversations_of(ctx, self.renderer.images)
+        self.messages = text_messages(ctx, self.conversations.template)
+        # A prompt that is a message of its own is pooled with the text, as in sentence-transformers.
+        self.pools_prompts = self.pools_prompts or self.messages is not None
         self.task = ctx.task_spec.name
         self.output: type[ArrayOutput] = ctx.task_entry.load()
 
@@ -59,6 +64,8 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
         """The item as it is where nothing is put before its text: most are, and new tuples would cost time."""
         data, params = item
         try:
+            if self.messages is not None and data.text is not None and not data.is_written:
+                return self.messages.written(data, self.prompts.of(params), input_type(params)), params
             prompt = self.prompts.before(data, params)
         except InvalidInputError as error:
             return error

@@ -101,22 +101,3 @@ def test_without_files_of_sentence_transformers_config_json_says_it(tmp_path, lo
     assert load(folder).model_config.max_model_len == 64
     path = folder / "tokenizer_config.json"
     assert json.loads(path.read_text(encoding="utf-8"))["model_max_length"] == LONGEST
-
-
-def test_texts_that_are_written_as_messages_are_told_of(tmp_path, load, theirs, caplog):
-    """With a chat template beside it, a text is a message to sentence-transformers, whose prompt is the system's."""
-    bare = tiny("Qwen3Model", tmp_path / "bare")
-    template = "{% for m in messages %}{{ m.role }} : {{ m.content }} . {% endfor %}"
-    (bare / "chat_template.jinja").write_text(template, encoding="utf-8")
-    kinds = theirs.sentence_transformer.modules
-    modules = [kinds.Transformer(str(bare)), kinds.Pooling(32, pooling_mode="lasttoken")]
-    theirs.SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "saved"))
-    model = theirs.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
-    expected = [model.encode("the old mill"), model.encode("the old mill", prompt="find it")]
-    llm = load(tmp_path / "saved")
-    assert "as a message, by the chat template" in caplog.text
-    said = [{"role": "user", "content": "the old mill"}]
-    talks = [{"messages": messages} for messages in (said, [{"role": "system", "content": "find it"}, *said])]
-    found = llm.embed(talks, use_tqdm=False)
-    for output, vector in zip(found, expected, strict=True):
-        assert np.abs(np.array(output.outputs.embedding) - vector).max() < 1e-4

@@ -25,6 +25,20 @@ EXPECTED = {
     "gelu": lambda x: x * 0.5 * (1 + ERF(x / math.sqrt(2))),
     "silu": lambda x: x / (1 + np.exp(-x)),
 }
+OF_TORCH = (
+    *("CELU", "ELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax"),
+    *("Mish", "ReLU6", "RReLU", "SELU", "Softmin", "Softplus", "Softshrink", "Softsign", "Tanhshrink"),
+)
+
+
+def of_torch(name):
+    """The class of torch.nn with its default arguments, as an activation of numpy's arrays."""
+    options = {"dim": -1} if "Soft" in name and name[-3:] in ("max", "min") else {}
+    module = getattr(torch.nn, name)(**options).eval()
+    return lambda x: module(torch.from_numpy(x)).numpy()
+
+
+EXPECTED |= {name.lower(): of_torch(name) for name in OF_TORCH}
 
 
 def test_these_are_all_activations(registry):

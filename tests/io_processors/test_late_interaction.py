@@ -1,6 +1,7 @@
 """ColBERT in each of its layouts equals the MultiVectorEncoder of sentence-transformers: vectors and scores."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from millpond.testing.checkpoints import (
     write_dense,
     write_weights,
 )
+from millpond_io.late_interaction import readers
+from millpond_io.render import Rendered
 
 QUERIES = ["the cat", "what is a mill, and where?", "a hot day on the river " * 8]
 DOCUMENTS = ["a small red bird in the tree.", "river", "the old mill stands by the long green river, (so) it is! " * 4]
@@ -291,6 +294,34 @@ def test_a_document_or_a_query_may_have_no_vectors(tmp_path, load, theirs):
         expected = model.similarity(model.encode_query([query]), model.encode_document(documents))[0].tolist()
         assert min(expected) == -1e9
         assert [output.outputs.score for output in llm.score(query, documents)] == pytest.approx(expected, rel=1e-5)
+
+
+def restricted(theirs, tmp_path, ids, **settings):
+    """A model whose documents keep the vectors of these tokens alone."""
+    folder = native(theirs, tmp_path)
+    (mask,) = (path for path in folder.glob("*/config.json") if "skiplist_words" in path.read_text())
+    change(mask, keep_only_token_ids=ids, **settings)
+    return folder
+
+
+def test_documents_keep_the_tokens_that_the_mask_names(tmp_path, load, theirs):
+    words = vocabulary("bert")
+    folder = restricted(theirs, tmp_path, [words[word] for word in ("bird", "river", "mill", ".", "the")])
+    check(load(folder), theirs(folder))
+    assert len(ours(load(folder), ["a bird , the mill ."], "document")[0]) == 3  # "." is on the list to skip too
+
+
+def test_an_image_keeps_the_tokens_that_the_mask_names(tmp_path, load, theirs):
+    llm = load(restricted(theirs, tmp_path, [50, 52]))
+    reader = readers(replace(llm.pipeline.ctx, task="token_embed"))["document"]
+    read = reader.read(Rendered(np.array([50, 51, 50, 52, 2]), features={"pixels": None}))
+    assert read.kept is not None
+    assert read.kept.tolist() == [True, False, True, True, False]
+
+
+def test_ids_that_are_not_numbers_are_refused(tmp_path, load, theirs):
+    with pytest.raises(CheckpointError, match="keep_only_token_ids must be a list of token ids"):
+        load(restricted(theirs, tmp_path, ["[MASK]"]))
 
 
 def test_the_server_ranks_and_explains_those_too(tmp_path, theirs):

@@ -11,6 +11,7 @@ from millpond.context import Context
 from millpond.errors import CheckpointError, InvalidInputError, MillpondError
 from millpond.loading.adapters import adapter_folders, read_adapter
 from millpond.loading.arguments import Arguments, ComputeOptions
+from millpond.loading.chat_template import read_chat_template
 from millpond.loading.components import component, components, replaced_by_installed
 from millpond.loading.extra_weights import iterate_extra_weights
 from millpond.loading.header import read_headers
@@ -173,14 +174,15 @@ def unapplied(resolution: Resolution) -> list[str]:
 
 
 def _unwritten(resolution: Resolution) -> list[str]:
-    """That texts are read as they are, where sentence-transformers writes messages of them."""
-    files = resolution.repository.sentence_transformers
-    if not files.writes_messages or "embed" not in resolution.tasks:
+    """A note if texts are to be written as messages and there is no template to do so."""
+    repository = resolution.repository
+    files = repository.sentence_transformers
+    asked = files.message_format is not None and "embed" in resolution.tasks
+    if not asked or resolution.chat_template is not None or read_chat_template(repository) is not None:
         return []
     note = (
-        f"sentence-transformers writes each of its texts as a message, by the chat template ({files.length_file}: "
-        "modality_config), and here a text is read as it is. For the same vectors pass {'messages': [{'role': 'user', "
-        "'content': text}]}, a prompt before it as a message of the role 'system'"
+        f"{files.length_file} (modality_config) has each text written as a message, and the folder has no chat "
+        "template (chat_template.jinja): texts are read as they are"
     )
     return [note]
 

@@ -12,6 +12,10 @@ from millpond.loading.sentence_transformers import LENGTH_FILES
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
 
+FLAT, STRUCTURED = "flat", "structured"  # the content of a message: a text, or a list of parts
+OF_PARTS = ("content[0]", ".type", "'type'", '"type"', "message.content[")  # in templates that read lists of parts
+FLAT_MODELS = ("apertus", "deepseek_v3", "gpt_oss", "seed_oss")  # whose templates read texts, whatever they contain
+CROSS_ENCODER = "CrossEncoder"
 NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -22,10 +26,13 @@ class ChatTemplate:
     Attributes:
         text: The template.
         settings: Variables that sentence-transformers renders it with, such as ``add_generation_prompt``.
+        texts_as: Content of the message that a plain text becomes, "flat" or "structured", where sentence-transformers
+            writes texts as messages; None where they are read as they are.
     """
 
     text: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    texts_as: str | None = None
 
 
 def read_chat_template(repository: "Repository") -> ChatTemplate | None:
@@ -36,7 +43,21 @@ def read_chat_template(repository: "Repository") -> ChatTemplate | None:
     """
     folder = repository.transformer_path
     text = _text_of(folder, repository.tokenizer_config.get("chat_template"))
-    return None if text is None else ChatTemplate(text=text, settings=_settings(folder))
+    if text is None:
+        return None
+    return ChatTemplate(text=text, settings=_settings(folder), texts_as=_texts_as(repository, text))
+
+
+def _texts_as(repository: "Repository", template: str) -> str | None:
+    """The content of the message that a text becomes; None where the folder does not ask for messages."""
+    files = repository.sentence_transformers
+    if files.message_format is None or files.model_type == CROSS_ENCODER:
+        return None
+    if files.message_format in (FLAT, STRUCTURED):
+        return files.message_format
+    if repository.config.get("model_type") in FLAT_MODELS:
+        return FLAT
+    return STRUCTURED if any(mark in template for mark in OF_PARTS) else FLAT
 
 
 def read_special_tokens(repository: "Repository") -> dict[str, str]:

@@ -130,9 +130,6 @@ def _native(repository: "Repository") -> LateInteraction:
     said = read_object(path)
     masks = [module for module in files.modules if module.type == "MultiVectorMask"]
     mask: Mapping[str, Any] = masks[0].config if masks else {}
-    if mask.get("keep_only_token_ids"):
-        message = f"{masks[0].path / 'config.json'} names keep_only_token_ids, which is for images and not known here"
-        raise CheckpointError(message)
     tasks = mask.get("skiplist_tasks") or ("document",)
     pooling = _pooling(files.modules)
     return LateInteraction(
@@ -146,6 +143,7 @@ def _native(repository: "Repository") -> LateInteraction:
             prompt=files.prompts.get("document", ""),
             length=_count(said, "document_length", path),
             skipped=_words(mask.get("skiplist_words")) if "document" in tasks else (),
+            only=_only(masks[0]) if masks else (),
             pooling=pooling.get("document"),
         ),
         expansion=_expansion(said.get("query_expansion"), path),
@@ -191,6 +189,15 @@ def _expansion(said: object, path: Path) -> Expansion | None:
         attended=bool(said.get("attend", False)),
         token=token if isinstance(token, str) else None,
     )
+
+
+def _only(mask: "Module") -> tuple[int, ...]:
+    """The ids of the tokens that documents are reduced to; empty for all of them."""
+    ids = mask.config.get("keep_only_token_ids") or []
+    if not isinstance(ids, list) or not all(isinstance(token, int) and not isinstance(token, bool) for token in ids):
+        message = f"{mask.path / 'config.json'}: keep_only_token_ids must be a list of token ids; got {ids!r}"
+        raise CheckpointError(message)
+    return tuple(ids)
 
 
 def _words(said: Iterable[object] | None) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WEIGHT_KEYS = ("linear.weight", "dense.weight", "weight")
 RESIDUAL_KEY = "residual.weight"
+SLOPE_KEY, PRELU = "activation_function.weight", "prelu"  # the one activation with a parameter of its own
 
 
 class Dense(nn.Module):
@@ -63,7 +64,7 @@ def load_projector(ctx: "Context", repository: "Repository", *, allow_pickle: bo
 def _load(ctx: "Context", module: "Module", allow_pickle: bool) -> Dense:
     # Read as data: of "torch.nn.modules.activation.Tanh" the last name counts, and only a registered one.
     dotted = str(module.config.get("activation_function", "tanh") or "identity")
-    activation = ctx.activation(dotted.rpartition(".")[2].lower())
+    named = dotted.rpartition(".")[2].lower()
     path = next((module.path / name for name in NAMES if (module.path / name).exists()), None)
     if path is None:
         message = f"{module.path} is a Dense module without weights: it should hold {' or '.join(NAMES)}"
@@ -80,7 +81,17 @@ def _load(ctx: "Context", module: "Module", allow_pickle: bool) -> Dense:
         message = f"{path} has no bias, where its config.json says that there is one"
         raise CheckpointError(message)
     bias = _checked(tensors, bias_key, [width], path) if bias_key in tensors else None
+    activation = _prelu(tensors, path) if named == PRELU else ctx.activation(named)
     return Dense(weight, bias, activation, _residual(ctx, module, tensors, path), linear=ctx.op("linear"))
+
+
+def _prelu(tensors: Mapping[str, Tensor], path: Path) -> Callable[[Tensor], Tensor]:
+    """ReLU with the slope of negative values that was learnt."""
+    if SLOPE_KEY not in tensors:
+        message = f"{path} has no {SLOPE_KEY!r}, where its config.json names the activation PReLU"
+        raise CheckpointError(message)
+    slope = _checked(tensors, SLOPE_KEY, [1], path)
+    return lambda x: nn.functional.prelu(x, slope)
 
 
 def _residual(ctx: "Context", module: "Module", tensors: Mapping[str, Tensor], path: Path) -> nn.Module | None:

@@ -99,7 +99,8 @@ class SentenceTransformersFiles:
             for all.
         model_type: What kind of model the folder says it is, such as ``SparseEncoder``.
         activation_fn: The dotted name of the activation of a CrossEncoder's scores.
-        writes_messages: Whether it writes each text as a message, by the chat template.
+        message_format: How each text is written as a message by the chat template: "flat", "structured" or "auto";
+            None where texts are read as they are.
         query_table: The module that queries are embedded by without the model, by a weight of each token; None where
             they go through the model too.
         truncate_dim: The dimensions that are kept of an embedding where a call does not specify it; None for all.
@@ -120,7 +121,7 @@ class SentenceTransformersFiles:
     max_active_dims: int | None = None
     model_type: str | None = None
     activation_fn: str | None = None
-    writes_messages: bool = False
+    message_format: str | None = None
     query_table: Module | None = None
     truncate_dim: int | None = None
 
@@ -172,7 +173,7 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
         max_active_dims=_positive(settings.get("max_active_dims")) or _active(code),
         model_type=_text(settings.get("model_type")),
         activation_fn=_text(settings.get("activation_fn")),
-        writes_messages=_knows_messages(limits.get("modality_config")),
+        message_format=_message_format(limits.get("modality_config")),
         query_table=query_table,
         truncate_dim=_positive(settings.get("truncate_dim")) if settings.get("model_type") in OF_TEXTS else None,
     )
@@ -387,8 +388,9 @@ def _read_limits(folder: Path) -> tuple[str | None, dict[str, Any]]:
     return None, {}
 
 
-def _knows_messages(modalities: object) -> bool:
-    return isinstance(modalities, Mapping) and "message" in modalities
+def _message_format(modalities: object) -> str | None:
+    said = modalities.get("message") if isinstance(modalities, Mapping) else None
+    return str(said.get("format", "auto")) if isinstance(said, Mapping) else None
 
 
 def _text(value: object) -> str | None:
