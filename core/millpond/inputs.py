@@ -1,6 +1,7 @@
 """The forms a prompt may have, and their reduction to one. Knows nothing of tokenizers or models."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, ValuesView
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from operator import index
 from typing import NotRequired, TypeAlias, TypedDict, TypeGuard
@@ -219,6 +220,7 @@ def split_prompts(prompts: object) -> list[object]:
     """
     if isinstance(prompts, str | Mapping):
         return [prompts]
+    check_ordered(prompts, "prompts")
     if not _is_list(prompts):
         message = f"expected {FORMS}; got {type(prompts).__name__}"
         raise InvalidInputError(message, parameter="prompts")
@@ -239,10 +241,26 @@ def parse_prompt(item: object) -> Prompt:
         return Prompt(text=str(item))
     if isinstance(item, Mapping):
         return _parse_mapping(item)
+    check_ordered(item, "prompts")
     if _is_list(item):
         return Prompt(token_ids=tuple(item))
     message = f"expected {FORMS}; got {type(item).__name__}"
     raise InvalidInputError(message, parameter="prompts")
+
+
+def check_ordered(value: object, parameter: str) -> None:
+    """Refuse sets and views of dicts: results are given by place, and a set has none.
+
+    Raises:
+        InvalidInputError: If it is one of these.
+    """
+    if isinstance(value, AbstractSet | ValuesView):
+        kind = type(value).__name__
+        message = (
+            f"{parameter}: a {kind} has no places that results could be given by. Pass a list: list(...) of what you "
+            "have, sorted(...) for one order of a set"
+        )
+        raise InvalidInputError(message, parameter=parameter)
 
 
 def may_hold_media(item: object) -> bool:
@@ -304,6 +322,7 @@ def _with_content(item: Mapping[str, object], images: Mapping[str, object] | Non
     if text is not None and not isinstance(text, str):
         message = f"'prompt' must be a str; got {type(text).__name__}"
         raise InvalidInputError(message, parameter="prompt")
+    check_ordered(ids, "prompt_token_ids")
     if ids is not None and (isinstance(ids, str | Mapping) or not _is_list(ids)):
         message = f"'prompt_token_ids' must be a list of integers; got {type(ids).__name__}"
         raise InvalidInputError(message, parameter="prompt_token_ids")

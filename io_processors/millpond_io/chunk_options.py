@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from reprlib import repr as brief
 
 from millpond.errors import InvalidInputError
-from millpond.inputs import ChunksCall, TextInChunks, is_token_id, split_prompts
+from millpond.inputs import ChunksCall, TextInChunks, check_ordered, is_token_id, split_prompts
 
 METHODS = ("late", "naive")
 Span = tuple[int, int]
@@ -111,6 +111,7 @@ def _read_span(number: int, span: object, length: int) -> Span:
 
 def _listed(value: object) -> list[object] | None:
     """The items of a list, tuple or array; None if the value is none of them."""
+    check_ordered(value, "spans")
     if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping) or getattr(value, "ndim", 1) == 0:
         return None
     return list(value)

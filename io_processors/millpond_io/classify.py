@@ -12,12 +12,14 @@ from millpond_io.late_interaction import INPUT_TYPE
 from millpond_io.text import TextProcessor
 
 FIRST, SECOND = "text", "text_pair"
+PAIR = 2  # texts
+FORMS = f"a pair of texts is (str, str) or {{{FIRST!r}: str, {SECOND!r}: str}}"
 
 
 class ClassifyProcessor(TextProcessor):
     """Text or token ids to probabilities or scores: one row a prompt, or one a token or step.
 
-    A pair of texts, ``{"text": ..., "text_pair": ...}``, is read as one sequence, as a cross-encoder reads it.
+    A pair of texts, ``(first, second)`` or ``{"text": first, "text_pair": second}``, is read as one sequence.
     """
 
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
@@ -30,17 +32,14 @@ class ClassifyProcessor(TextProcessor):
 
     def parse(self, data: object) -> Prompt | PairItem:  # type: ignore[override]  # a pair is no prompt
         """Check one prompt, or a pair of texts."""
-        if not isinstance(data, Mapping) or SECOND not in data:
+        given = pair_of(data)
+        if given is None:
             return super().parse(data)
-        if self.ctx.task_spec.per_token or set(data) != {FIRST, SECOND}:
-            message = (
-                f"a pair of texts is {{{FIRST!r}: str, {SECOND!r}: str}}, for the task 'classify'; got the keys "
-                f"{sorted(map(str, data))} for {self.task!r}"
-            )
-            raise InvalidInputError(message, parameter="prompts")
-        first, second = data[FIRST], data[SECOND]
-        if not isinstance(first, str) or not isinstance(second, str):
-            message = f"{FIRST} and {SECOND} must be str; got {type(first).__name__} and {type(second).__name__}"
+        first, second = given
+        if second is None:
+            return super().parse(first)
+        if self.ctx.task_spec.per_token:
+            message = f"{FORMS}, for the task 'classify'; {self.task!r} reads one text: pass the texts one by one"
             raise InvalidInputError(message, parameter="prompts")
         return self._pairs.parse(PairItem(first, second))
 
@@ -57,5 +56,31 @@ class ClassifyProcessor(TextProcessor):
 
     @cached_property
     def _pairs(self) -> CrossEncoder:
-        """How a pair becomes one sequence."""
-        return CrossEncoder(self.ctx, inner=self)
+        """How a pair becomes one sequence: without a template, as the tokenizer of transformers joins two texts."""
+        return CrossEncoder(self.ctx, inner=self, by_tokenizer=True)
+
+
+def pair_of(data: object) -> tuple[str, str | None] | None:
+    """The two texts of a pair, the second None where a mapping leaves it out; None for a prompt of another form.
+
+    Raises:
+        InvalidInputError: If it has the form of a pair, and holds something else than texts.
+    """
+    if isinstance(data, Mapping):
+        if FIRST not in data and SECOND not in data:
+            return None
+        if not set(data) <= {FIRST, SECOND} or FIRST not in data:
+            raise InvalidInputError(f"{FORMS}; got the keys {sorted(map(str, data))}", parameter="prompts")
+        first, second = data[FIRST], data.get(SECOND)
+    elif isinstance(data, list | tuple) and any(isinstance(item, str) for item in data):
+        if len(data) != PAIR:
+            raise InvalidInputError(f"{FORMS}; got {len(data)} items", parameter="prompts")
+        first, second = data
+        if second is None:
+            raise InvalidInputError(f"{FORMS}; got str and NoneType", parameter="prompts")
+    else:
+        return None
+    if not isinstance(first, str) or not isinstance(second, str | None):
+        message = f"{FIRST} and {SECOND} must be str; got {type(first).__name__} and {type(second).__name__}"
+        raise InvalidInputError(message, parameter="prompts")
+    return first, second

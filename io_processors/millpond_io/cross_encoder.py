@@ -31,19 +31,21 @@ NO_TEMPLATE = (
 class CrossEncoder:
     """Makes one sequence of each pair, by the model's template or its tokenizer's form of pairs."""
 
-    def __init__(self, ctx: Context, *, inner: IOProcessor[Any, Any] | None = None) -> None:
+    def __init__(self, ctx: Context, *, inner: IOProcessor[Any, Any] | None = None, by_tokenizer: bool = False) -> None:
         """Take the prompts of a model.
 
         Args:
             ctx: The model's context.
             inner: The IO processor of its classes; by default one is built.
+            by_tokenizer: Whether the tokenizer joins the texts of every model that has no template, as in transformers;
+                else those of models that continue text are joined before they are tokenised, as in vLLM.
         """
         self.ctx = ctx
         self.task = "classify"
         name = ctx.registry.tasks.get(self.task).spec.io_processor
         self.inner = ctx.io_processor(name, task=self.task) if inner is None else inner
         self.renderer = Renderer(ctx)
-        self.prompts = PairPrompts(ctx)
+        self.prompts = PairPrompts(ctx, by_tokenizer=by_tokenizer)
         self.images = None if self.renderer.images is None else PairImages(self.renderer, self.renderer.images.reader)
 
     def split(self, queries: Sequence[Content], documents: Sequence[Content]) -> list[object]:
@@ -65,7 +67,7 @@ class CrossEncoder:
         for name, content, parameter in (("query", data.query, "data_1"), ("document", data.document, "data_2")):
             text = content if isinstance(content, str) else in_lines(texts_of(content))
             try:
-                self.renderer.check(Prompt(text=text or "."))  # a text without characters makes a pair all the same
+                self.renderer.check(Prompt(text=text))
             except InvalidInputError as error:
                 raise InvalidInputError(f"{name}: {error.message}", parameter=parameter) from error
         return data

@@ -21,7 +21,7 @@ from millpond.params import PoolingParams
 from millpond_io.chunk_options import Cut, read_cut, split_call
 from millpond_io.embed import EmbedProcessor
 from millpond_io.late_interaction import input_type
-from millpond_io.render import Rendered
+from millpond_io.render import EMPTY, Rendered
 from millpond_io.spans import Span, Tokens, characters_of, chunks_of_spans, chunks_of_tokens, tokens_of
 from millpond_io.windows import choose_windows
 
@@ -85,6 +85,8 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
         if text is None:
             message = "embed_chunks takes texts, as chunks are spans of characters; these are token ids"
             raise InvalidInputError(message, parameter="prompts")
+        if not text:
+            raise InvalidInputError(EMPTY, parameter="prompts")
         return Document(prompt, text, read_cut(data, text), data.method == "late")
 
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:

@@ -31,10 +31,12 @@ class PairPrompts:
         template: The template that the model was loaded with; None for none.
         own: The checkpoint's, where its score is the logits of tokens, as sentence-transformers' LogitScore.
         known: The wording of the model's authors, where it is known.
+        by_tokenizer: Whether the tokenizer joins the texts of every bare pair.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, *, by_tokenizer: bool = False) -> None:
         self.ctx = ctx
+        self.by_tokenizer = by_tokenizer
         given = ctx.inputs.chat_template
         self.template = None if given is None else JinjaTemplate(read_template(given))
         by_logits = bool(ctx.config.get("classifier_from_token_ids"))
@@ -79,7 +81,7 @@ class PairPrompts:
             )
             raise InvalidInputError(message, parameter="chat_template")
         before = _prompt(ctx, params, options) or ""
-        if uses_separator(ctx):
+        if self.by_tokenizer or uses_separator(ctx):
             return TokenizerPairs(tokenizer, limits, segments=_segments(ctx, tokenizer), before=before)
         if limits.document:
             return WrittenPairs(tokenizer, limits, lambda query, document: (before + query, document))

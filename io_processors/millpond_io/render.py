@@ -16,6 +16,8 @@ from millpond_io.filling import filling_of
 from millpond_io.image_texts import image_texts
 from millpond_io.lengths import Lengths, most_characters
 
+EMPTY = "the text is empty: pass at least one character, or leave the prompt out"
+NO_TOKENS = "the text has no tokens: there is nothing to compute"
 PLENTY = 2  # times as many tokens as are kept: so far from its cut, an excerpt's tokens are those of the whole text
 
 
@@ -51,7 +53,7 @@ class Renderer:
         """What can be said of a prompt before it is tokenised; its images are decoded.
 
         Raises:
-            InvalidInputError: If it is empty or not encodable, or its ids are none of the vocabulary's.
+            InvalidInputError: If it is not encodable, or its ids are none, or none of the vocabulary's.
         """
         if prompt.data is not None:
             message = "The 'data' field is only supported for the 'plugin' pooling task."
@@ -167,8 +169,7 @@ class Renderer:
         if isinstance(ids, InvalidInputError):
             raise ids
         if not ids:
-            message = "the text has no tokens: there is nothing to compute"
-            raise InvalidInputError(message, parameter="prompts")
+            raise InvalidInputError(NO_TOKENS if text else EMPTY, parameter="prompts")
         if self.has_unknown_tokens:
             self._check_known(ids)
         if self.images is not None:
@@ -208,9 +209,6 @@ class Renderer:
 
     def _check_text(self, text: str) -> None:
         self._tokenizer()
-        if not text:
-            message = "the text is empty: pass at least one character, or leave the prompt out"
-            raise InvalidInputError(message, parameter="prompts")
         try:
             text.encode()
         except UnicodeEncodeError as error:

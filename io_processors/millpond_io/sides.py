@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeGuard
 
 from millpond.errors import InvalidInputError
-from millpond.inputs import Content, ImagePart
+from millpond.inputs import Content, ImagePart, check_ordered
 from millpond_io.parts import NO_IMAGE, read_part, texts_of
 
 FORMS = (
@@ -48,6 +48,7 @@ class Sides:
     def _contents(self, side: object, parameter: str, *, empty: str) -> list[Content]:
         if isinstance(side, str | Mapping):
             return [self._content(side, parameter)]
+        check_ordered(side, parameter)
         if not _is_list(side):
             message = f"expected {FORMS}; got {type(side).__name__}"
             raise InvalidInputError(message, parameter=parameter)
@@ -65,6 +66,7 @@ class Sides:
             content = item.get("content")
             if isinstance(content, str):
                 return str(content)
+            check_ordered(content, parameter)
             if _is_list(content) and not isinstance(content, Mapping):
                 return self._of_parts(list(content), parameter)
             if content is None and item.get("image") is not None:

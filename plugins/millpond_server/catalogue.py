@@ -126,6 +126,7 @@ MODELS = Row(
 INFINITY_EMBEDDINGS = replace(
     EMBEDDINGS,
     name="POST /embeddings",
+    target="embeddings:embeddings_of_all",
     summary="one vector an input, as OpenAI and Infinity have it",
     request="infinity:InfinityEmbeddingRequest",
 )
@@ -280,7 +281,7 @@ OWN = (
 # Where one body cannot serve two clients, each finds its own under a prefix.
 DIALECTS: dict[str, tuple[Row, ...]] = {
     "vllm": (
-        EMBEDDINGS,
+        replace(EMBEDDINGS, target="embeddings:embeddings_of_all", summary="one vector an input, as vLLM has it"),
         COHERE_V2,
         POOLING,
         CLASSIFY,

@@ -11,19 +11,26 @@ from millpond_server.settings import Limits
 
 BASE64 = "data:image/unknown;base64,"  # what it is its first bytes say
 LONGEST_SCHEME = 16
+PAIR, PAIRED = 2, "text_pair"  # how many texts a pair has, and the field of the second
 UNTRUSTED = (
     "Chat template is passed with request, but --trust-request-chat-template is not set. "
     "Refused request with untrusted chat template."
 )
 
 
-def prompts_of(request: Inputs, limits: Limits, llm: AsyncLLM) -> list[Any]:
+def prompts_of(request: Inputs, limits: Limits, llm: AsyncLLM, *, pairs: bool = False) -> list[Any]:
     """The prompts of a body: its texts, token ids or conversations.
+
+    Args:
+        request: The body.
+        limits: How much a request may hold.
+        llm: The model that they are for.
+        pairs: Whether an input may be two texts, as a list of both or under ``text`` and ``text_pair``.
 
     Raises:
         ApiError: 400 for another form, or a template of the request's own where none is taken; 413 for too many.
     """
-    template, prompts = request.own_template, _with_options(request, _prompts_of(request, limits, llm))
+    template, prompts = request.own_template, _with_options(request, _prompts_of(request, limits, llm, pairs))
     if template is None:
         return prompts
     if limits.template_seconds <= 0:
@@ -40,11 +47,14 @@ def _with_options(request: Inputs, prompts: list[Any]) -> list[Any]:
     return [{**one, **own} if is_image(one) else one for one in prompts]
 
 
-def _prompts_of(request: Inputs, limits: Limits, llm: AsyncLLM) -> list[Any]:
+def _prompts_of(request: Inputs, limits: Limits, llm: AsyncLLM, pairs: bool) -> list[Any]:
     conversations = request.messages if request.messages is not None else _conversations(request.input)
     if conversations is None:
-        prompts = read_inputs(request.input, limits, llm)
+        prompts = read_inputs(request.input, limits, llm, pairs=pairs)
         if request.add_special_tokens is False:
+            if any(map(is_pair, prompts)):
+                message = "add_special_tokens=false: the two texts of a pair are told apart by special tokens"
+                raise ApiError(400, message, parameter="add_special_tokens", reason="invalid")
             prompts = [{"prompt": p, "add_special_tokens": False} if isinstance(p, str) else p for p in prompts]
         return prompts
     many = all(isinstance(one, list) for one in conversations)
@@ -85,7 +95,9 @@ def _conversations(given: Any) -> list[Any] | None:
     return given if isinstance(inner, dict) and "role" in inner else None
 
 
-def read_inputs(given: Any, limits: Limits, llm: AsyncLLM, *, parameter: str = "input") -> list[Any]:
+def read_inputs(
+    given: Any, limits: Limits, llm: AsyncLLM, *, parameter: str = "input", pairs: bool = False
+) -> list[Any]:
     """Texts and token ids as a list of prompts.
 
     Args:
@@ -94,11 +106,13 @@ def read_inputs(given: Any, limits: Limits, llm: AsyncLLM, *, parameter: str = "
         limits: How much a request may hold.
         llm: The model that they are for.
         parameter: The name of the field.
+        pairs: Whether an item may be two texts, as a list of both or under ``text`` and ``text_pair``.
 
     Raises:
         ApiError: 400 for another form, 413 for too many.
     """
-    items = [given] if isinstance(given, str) or (isinstance(given, list) and _is_ids(given)) else given
+    alone = isinstance(given, str) or (isinstance(given, list) and _is_ids(given)) or (pairs and is_pair(given))
+    items = [given] if alone else given
     if not isinstance(items, list):
         message = f"{parameter} must be a text, a list of texts, a list of token ids or a list of such lists"
         raise ApiError(400, message, parameter=parameter, reason="invalid")
@@ -107,7 +121,10 @@ def read_inputs(given: Any, limits: Limits, llm: AsyncLLM, *, parameter: str = "
     if len(items) > limits.inputs:
         message = f"{parameter} holds {len(items)} items; the list length is limited to {limits.inputs}"
         raise ApiError(413, message, parameter=parameter, reason="inputs")
-    prompts = [_prompt(item, place, parameter) for place, item in enumerate(items)]
+    prompts = [
+        _pair(item) if pairs and _holds_pair(item) else _prompt(item, place, parameter)
+        for place, item in enumerate(items)
+    ]
     check_images(sum(is_image(prompt) for prompt in prompts), limits, parameter=parameter)
     _check_tokens([prompt for prompt in prompts if not is_image(prompt)], limits, llm, parameter)
     return prompts
@@ -126,6 +143,20 @@ def url_of(given: str) -> str:
 def is_image(prompt: Any) -> bool:
     """Whether a prompt holds an image."""
     return isinstance(prompt, dict) and ("multi_modal_data" in prompt or _images_of(prompt.get("messages") or ()) > 0)
+
+
+def is_pair(prompt: Any) -> bool:
+    """Whether a prompt is two texts that a model reads together."""
+    return isinstance(prompt, dict) and PAIRED in prompt
+
+
+def _holds_pair(item: Any) -> bool:
+    """Whether an item has one of the forms of a pair; what it holds the model checks."""
+    return is_pair(item) or (isinstance(item, list) and any(isinstance(text, str) for text in item))
+
+
+def _pair(item: Any) -> Any:
+    return {"text": item[0], PAIRED: item[1]} if isinstance(item, list) and len(item) == PAIR else item
 
 
 def _is_ids(items: list[Any]) -> bool:
@@ -150,9 +181,10 @@ def _prompt(item: Any, place: int, parameter: str) -> Any:
 def _check_tokens(prompts: list[Any], limits: Limits, llm: AsyncLLM, parameter: str) -> None:
     """Refuse what is sure to be over the limit of tokens, before any of it is tokenised."""
     # A token stands for at least a character's part; what a tokenizer makes of text is counted by the model.
-    least = sum(len(p["prompt_token_ids"]) if isinstance(p, dict) else 1 for p in prompts)
+    least = sum(len(p.get("prompt_token_ids", ".")) if isinstance(p, dict) else 1 for p in prompts)
     longest = limits.tokens * 64
-    characters = sum(len(p) for p in prompts if isinstance(p, str))
+    texts = [text for p in prompts for text in (p.values() if is_pair(p) else (p,)) if isinstance(text, str)]
+    characters = sum(map(len, texts))
     if least > limits.tokens or characters > longest:
         message = (
             f"{parameter} holds {least} tokens or {characters} characters; a request may hold {limits.tokens} tokens "

@@ -46,7 +46,6 @@ class Text(str):
         (["a", "b"], [text("a"), text("b")]),
         (("a", "b"), [text("a"), text("b")]),
         ((letter for letter in "ab"), [text("a"), text("b")]),
-        ({"a": 1, "b": 2}.keys(), [text("a"), text("b")]),
         (np.array(["a", "b"]), [text("a"), text("b")]),
         (np.array(["a", "b"], dtype=object), [text("a"), text("b")]),
         ([5, 6], [ids(5, 6)]),
@@ -101,8 +100,19 @@ def test_what_holds_no_prompts_is_refused(given):
 
 
 @pytest.mark.parametrize(
-    "given", [[], (), np.array([]), np.zeros((0, 3), dtype=int), iter([]), set()], ids=without_address
+    "given",
+    [{"a", "b"}, frozenset("ab"), set(), {"a": 1}.keys(), {"a": "b"}.values(), {"a": 1}.items()],
+    ids=lambda given: type(given).__name__,
 )
+def test_collections_without_places_are_refused(given):
+    with pytest.raises(InvalidInputError, match=rf"a {type(given).__name__} has no places .* Pass a list") as caught:
+        split_prompts(given)
+    assert caught.value.parameter == "prompts"
+    with pytest.raises(InvalidInputError, match="has no places"):
+        parse_prompt({"prompt_token_ids": given})
+
+
+@pytest.mark.parametrize("given", [[], (), np.array([]), np.zeros((0, 3), dtype=int), iter([])], ids=without_address)
 def test_no_prompts_are_refused(given):
     with pytest.raises(InvalidInputError, match="You must pass at least one prompt"):
         split_prompts(given)

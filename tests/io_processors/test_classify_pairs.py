@@ -1,5 +1,7 @@
 """``LLM.classify`` of pairs of texts: several classes, as the CrossEncoder of sentence-transformers gives them."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,9 @@ def test_one_that_is_too_long_is_cut_on_request(llm):
     [
         ({"text": "a", "text_pair": 3}, "text and text_pair must be str; got str and int"),
         ({"text_pair": "a"}, r"a pair of texts is .* got the keys \['text_pair'\]"),
+        (("a", "b", "c"), r"a pair of texts is \(str, str\) or .* got 3 items"),
+        (("a", None), "a pair of texts is .* got str and NoneType"),
+        (("a", 5), "text and text_pair must be str; got str and int"),
         ({"text": "a", "text_pair": "b", "prompt": "c"}, "got the keys"),
         ({"text": "\ud800", "text_pair": "b"}, "lone surrogate"),
     ],
@@ -69,3 +74,56 @@ def test_tokens_have_no_pairs(llm):
         llm.encode(given(PAIRS), pooling_task="token_classify", use_tqdm=False)
     with pytest.raises(InvalidInputError, match="input_type='query' is for vectors"):
         llm.classify("a", input_type="query", use_tqdm=False)
+
+
+def logits_of(folder, given, **settings):
+    """What transformers computes for texts and pairs, one by one: rows of logits."""
+    torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    rows = []
+    with torch.no_grad():
+        for item in given:
+            texts = (item,) if isinstance(item, str) else item
+            rows.append(model(**tokenizer(*texts, return_tensors="pt", **settings)).logits[0].numpy())
+    return np.stack(rows)
+
+
+def logits(outputs):
+    return np.stack([output.outputs.array for output in outputs])
+
+
+FAMILIES = ("BertForSequenceClassification", "RobertaForSequenceClassification", "Qwen3ForSequenceClassification")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pairs_and_texts_together_equal_transformers(tmp_path, load, family):
+    folder = tiny(family, tmp_path / "nli", num_labels=LABELS)
+    mixed = [PAIRS[0], "rain over the mill", PAIRS[1], list(PAIRS[2]), "a"]
+    found = load(folder).classify(mixed, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
+    np.testing.assert_allclose(logits(found), logits_of(folder, mixed), atol=2e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pairs_that_are_cut_equal_transformers(tmp_path, load, family):
+    folder = tiny(family, tmp_path / "nli", num_labels=LABELS)
+    pairs = [("mill " * 40, "river " * 5), ("rain", "the cat sat on the mill " * 9), ("a road " * 9, "night " * 30)]
+    found = load(folder).classify(
+        pairs, pooling_params=PoolingParams(use_activation=False), truncate_prompt_tokens=20, use_tqdm=False
+    )
+    np.testing.assert_allclose(logits(found), logits_of(folder, pairs, truncation=True, max_length=20), atol=2e-5)
+
+
+def test_tuples_lists_and_mappings_are_the_same_pair(llm):
+    first, second = PAIRS[0]
+    forms = [(first, second), [first, second], {"text": first, "text_pair": second}]
+    rows = logits(llm.classify(forms, use_tqdm=False))
+    assert (rows == rows[0]).all()
+    alone = logits(llm.classify([first, {"text": first}, {"text": first, "text_pair": None}], use_tqdm=False))
+    assert (alone == alone[0]).all()
+    assert (alone[0] != rows[0]).any()
+
+
+def test_a_tuple_of_texts_outside_a_list_is_two_texts(llm):
+    assert len(llm.classify(PAIRS[0], use_tqdm=False)) == 2  # as in every call: a list or tuple holds prompts
+    assert len(llm.classify([PAIRS[0]], use_tqdm=False)) == 1

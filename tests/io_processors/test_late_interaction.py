@@ -22,8 +22,13 @@ from millpond.testing.checkpoints import (
 from millpond_io.late_interaction import readers
 from millpond_io.render import Rendered
 
-QUERIES = ["the cat", "what is a mill, and where?", "a hot day on the river " * 8]
-DOCUMENTS = ["a small red bird in the tree.", "river", "the old mill stands by the long green river, (so) it is! " * 4]
+QUERIES = ["the cat", "", "what is a mill, and where?", "a hot day on the river " * 8]
+DOCUMENTS = [
+    "a small red bird in the tree.",
+    "",
+    "river",
+    "the old mill stands by the long green river, (so) it is! " * 4,
+]
 DIM = 12
 
 
@@ -155,7 +160,7 @@ def test_queries_may_be_longer_than_the_expansion(tmp_path, load, theirs, query_
     change(folder / "sentence_bert_config.json", query_expansion=expansion, query_length=query_length)
     llm = load(folder)
     check(llm, theirs(folder))
-    assert [len(rows) for rows in ours(llm, QUERIES, "query")] == [12, 12, query_length or 51]
+    assert [len(rows) for rows in ours(llm, QUERIES, "query")] == [12, 12, 12, query_length or 51]
 
 
 def test_vectors_of_tokens_alone_unless_a_vector_of_the_text_is_asked_for(tmp_path, load):

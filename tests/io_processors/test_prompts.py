@@ -206,7 +206,6 @@ def test_a_default_that_there_is_not_is_told(prompted, load, caplog, name, said)
         ([5, 6], {"prompt": "a "}, "prompt", "prompt 0: prompt='a ' is put before text, and these are token ids"),
         ({"prompt_token_ids": [5]}, {"prompt_name": "query"}, "prompt_name", "prompt_name='query' is put before text"),
         ("cat", {"prompt": "\ud800"}, "prompt", "lone surrogate at character 0"),
-        ("", {"prompt": "a "}, "prompts", "the text is empty"),
     ],
 )
 def test_prompts_that_cannot_be_served_are_refused(prompted, load, prompt, said, parameter, message):

@@ -135,13 +135,13 @@ def test_texts_are_cut_by_themselves(both):
 
 def test_an_error_of_a_text_is_that_of_its_pairs(both):
     llm, _ = both
-    with pytest.raises(InvalidInputError, match="prompt 1: document: the text is empty") as caught:
-        llm.score("cat", ["dog", "", "bird"])
+    with pytest.raises(InvalidInputError, match="prompt 1: document: the text has a lone surrogate") as caught:
+        llm.score("cat", ["dog", "\ud800", "bird"])
     assert (caught.value.index, caught.value.parameter) == (1, "data_2")
     given = llm.score(["cat", "\ud800"], ["dog", "bird"], on_error="return")
     assert given[0].error is None
     assert "prompt 1: query: " in str(given[1].error)
-    given = llm.score("", ["dog", "bird"], on_error="return")
+    given = llm.score("\ud800", ["dog", "bird"], on_error="return")
     assert [output.error.index for output in given] == [0, 1]
     with pytest.raises(InvalidInputError, match="maximum context length"):
         llm.score("cat", ["dog", "river " * 100])
@@ -212,9 +212,9 @@ def test_the_same_online(folder):
     async def ask():
         async with AsyncLLM(str(folder), num_workers=1) as llm:
             fine = await llm.score("the cat", DOCUMENTS)
-            refused = await llm.score("the cat", ["dog", ""], on_error="return")
-            with pytest.raises(InvalidInputError, match="prompt 1: document: the text is empty"):
-                await llm.score("the cat", ["dog", ""])
+            refused = await llm.score("the cat", ["dog", "\ud800"], on_error="return")
+            with pytest.raises(InvalidInputError, match="prompt 1: document: the text has a lone surrogate"):
+                await llm.score("the cat", ["dog", "\ud800"])
             return fine, refused
 
     fine, refused = asyncio.run(ask())

@@ -249,7 +249,14 @@ def test_truncation_cuts_and_tells():
 
 def test_failing_texts_can_be_passed_over(tmp_path, tiny):
     path = tmp_path / "docs.jsonl"
-    rows = ['{"text": "cat", "id": 1}', '{"text": ""}', "no json", '{"text": "\\ud800"}', json.dumps(LONG), '"dog"']
+    rows = [
+        '{"text": "cat", "id": 1}',
+        '{"text": "a\\udfff"}',
+        "no json",
+        '{"text": "\\ud800"}',
+        json.dumps(LONG),
+        '"dog"',
+    ]
     path.write_text("\n".join(rows), encoding="utf-8")
     done = embed("-m", tiny, "-i", str(path), "--on-error", "skip")
     assert done.exit_code == 3
@@ -259,7 +266,7 @@ def test_failing_texts_can_be_passed_over(tmp_path, tiny):
     ]
     *failures, last = done.stderr.splitlines()
     assert [failure.split(": ")[1] for failure in failures] == [f"{path}, line {n}" for n in (2, 3, 4, 5)]
-    assert "the text is empty" in failures[0]
+    assert "lone surrogate" in failures[0]
     assert "not JSON" in failures[1]
     assert "lone surrogate" in failures[2]
     assert "maximum context length" in failures[3]
@@ -277,9 +284,9 @@ def test_bytes_that_are_no_utf8_fail_by_their_line(tiny):
 def test_a_failure_leaves_no_file_and_the_old_one(tmp_path, tiny):
     path = tmp_path / "out.npy"
     path.write_bytes(b"before")
-    done = embed("-m", tiny, "cat", "", "-o", str(path))
+    done = embed("-m", tiny, "cat", "mill " * 100, "-o", str(path))
     assert done.exit_code == 1
-    assert done.stderr.startswith("error: argument 2: the text is empty")
+    assert done.stderr.startswith("error: argument 2: This model's maximum context length")
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -102,6 +102,46 @@ def test_tei_predicts_the_classes_of_pairs(post, folders, labels):
     post("/predict", 422, inputs=[[QUERY, 3]], model="classifier")
 
 
+@pytest.mark.parametrize("path", ["/classify", "/vllm/classify", "/infinity/classify"])
+def test_pairs_of_texts_are_classified_among_single_ones(post, folders, path):
+    pair = {"text": QUERY, "text_pair": TEXTS[0]}
+    with LLM(folders["classifier"]) as llm:
+        expected = [output.outputs.array for output in llm.classify([pair, TEXTS[1]], use_tqdm=False)]
+
+    def found(given):
+        rows = post(path, input=given, model="classifier")["data"]
+        return [row["probs"] if isinstance(row, dict) else row for row in rows]
+
+    def same(row, wanted):
+        if isinstance(row[0], dict):
+            row, wanted = [one["score"] for one in row], sorted(wanted, reverse=True)
+        np.testing.assert_allclose(row, wanted, atol=1e-6)
+
+    for given in ([pair, TEXTS[1]], [[QUERY, TEXTS[0]], TEXTS[1]]):
+        for row, wanted in zip(found(given), expected, strict=True):
+            same(row, wanted)
+    same(found(pair)[0], expected[0])
+    assert len(found([QUERY, TEXTS[0]])) == 2  # a list of texts is texts
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"text": "a", "text_pair": 3}, "text and text_pair must be str; got str and int"),
+        ([["a", "b", "c"]], "a pair of texts is"),
+        ([{"text_pair": "a"}], "got the keys"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_pair_is_refused(post, given, message):
+    assert message in post("/classify", 400, input=given, model="classifier")["error"]["message"]
+
+
+def test_pairs_cannot_do_without_special_tokens(post):
+    refused = post("/classify", 400, input=[["a", "b"]], add_special_tokens=False, model="classifier")["error"]
+    assert refused["param"] == "add_special_tokens"
+
+
 def test_tei_tells_what_the_model_is(post, labels):
     kind = post("/info")["model_type"]["classifier"]
     assert kind["id2label"] == {str(place): label for place, label in enumerate(labels)}

@@ -11,7 +11,7 @@ from millpond_server.protocol.embeddings import usage_of
 
 async def classify(request: ClassificationRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """The most probable class of each input, and the probabilities of all."""
-    prompts = prompts_of(request, call.settings.limits, llm)
+    prompts = prompts_of(request, call.settings.limits, llm, pairs=True)
     outputs = await llm.classify(
         prompts,
         pooling_params=PoolingParams(use_activation=request.use_activation),

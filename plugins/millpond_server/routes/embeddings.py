@@ -20,7 +20,29 @@ ITEMS_IN_A_HEADER = 512  # of up to 120 bytes each: Python's http.client reads l
 
 
 async def embeddings(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
-    """The vectors of a body's inputs."""
+    """The vectors of a body's inputs; texts without characters are refused, as OpenAI's API refuses them."""
+    check_filled(request.input)
+    return await embeddings_of_all(request, llm, call)
+
+
+def check_filled(given: Any) -> None:
+    """Refuse a text without characters.
+
+    Raises:
+        ApiError: 400, which tells of the path that embeds the special tokens of such a text.
+    """
+    texts = given if isinstance(given, list) else [given]
+    if "" in texts:
+        place = f"input[{texts.index('')}]" if isinstance(given, list) else "input"
+        message = (
+            f"{place} cannot be an empty string: leave it out, or send it to /vllm/v1/embeddings, which embeds "
+            "the special tokens of an empty text, as vLLM does"
+        )
+        raise ApiError(400, message, parameter="input", reason="invalid")
+
+
+async def embeddings_of_all(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
+    """The vectors of a body's inputs, texts without characters among them, as vLLM has it."""
     prompts = prompts_of(request, call.settings.limits, llm)
     check_header(request, len(prompts))
     params = PoolingParams(

@@ -41,7 +41,7 @@ async def rerank(request: InfinityRerankRequest, llm: AsyncLLM, call: Call) -> d
 async def classify(request: InfinityClassifyRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """The classes of each text by their names, most probable first."""
     outputs = await llm.classify(
-        prompts_of(request, call.settings.limits, llm),
+        prompts_of(request, call.settings.limits, llm, pairs=True),
         pooling_params=PoolingParams(use_activation=not request.raw_scores),
         priority=call.priority,
         **request.options(),

@@ -76,9 +76,25 @@ def check_some(given: Any, name: str) -> None:
         raise ApiError(400, f"`{name}` cannot be empty", kind=EMPTY, parameter=name, reason="invalid")
 
 
+def check_inputs(given: Any) -> None:
+    """Refuse an empty list, and texts without characters among the inputs, as text-embeddings-inference does.
+
+    Raises:
+        ApiError: 400, of its kind "Empty" for a list, else of its kind "Validation".
+    """
+    check_some(given, "inputs")
+    if _is_empty(given) or (isinstance(given, list) and any(map(_is_empty, given))):
+        raise ApiError(400, "`inputs` cannot be empty", parameter="inputs", reason="invalid")
+
+
+def _is_empty(given: Any) -> bool:
+    """Whether an input is a text without characters, no token ids, or a pair of such texts."""
+    return given == "" or (isinstance(given, list) and all(text == "" for text in given))
+
+
 async def embed(request: TeiEmbedRequest, llm: AsyncLLM, call: Call) -> list[Any]:
     """One vector a text."""
-    check_some(request.inputs, "inputs")
+    check_inputs(request.inputs)
     outputs = await llm.embed(
         read_inputs(request.inputs, call.settings.limits, llm, parameter="inputs"),
         pooling_params=PoolingParams(dimensions=request.dimensions, use_activation=request.normalize),
@@ -90,7 +106,7 @@ async def embed(request: TeiEmbedRequest, llm: AsyncLLM, call: Call) -> list[Any
 
 async def embed_all(request: TeiEmbedRequest, llm: AsyncLLM, call: Call) -> list[Any]:
     """One vector a token, as the model's last layer gives it."""
-    check_some(request.inputs, "inputs")
+    check_inputs(request.inputs)
     outputs = await llm.encode(
         read_inputs(request.inputs, call.settings.limits, llm, parameter="inputs"),
         PoolingParams(use_activation=False),
@@ -103,7 +119,7 @@ async def embed_all(request: TeiEmbedRequest, llm: AsyncLLM, call: Call) -> list
 
 async def embed_sparse(request: TeiSparseRequest, llm: AsyncLLM, call: Call) -> list[list[dict[str, Any]]]:
     """The weights of tokens of the vocabulary, by their ids, a list a text."""
-    check_some(request.inputs, "inputs")
+    check_inputs(request.inputs)
     outputs = await llm.embed_sparse(
         read_inputs(request.inputs, call.settings.limits, llm, parameter="inputs"),
         max_active_dims=request.max_active_dims,
@@ -123,7 +139,7 @@ async def embed_sparse(request: TeiSparseRequest, llm: AsyncLLM, call: Call) -> 
 
 async def predict(request: TeiPredictRequest, llm: AsyncLLM, call: Call) -> list[Any]:
     """The classes of texts, or of pairs of texts, most probable first."""
-    check_some(request.inputs, "inputs")
+    check_inputs(request.inputs)
     given, many = request.inputs, True
     if isinstance(given, str) or (isinstance(given, list) and given and isinstance(given[0], str)):
         given, many = [given], False
@@ -184,7 +200,7 @@ async def similarity(request: TeiSimilarityRequest, llm: AsyncLLM, call: Call) -
 
 async def tokenize(request: TeiTokenizeRequest, llm: AsyncLLM, call: Call) -> list[list[dict[str, Any]]]:
     """The tokens of texts, with their places in them."""
-    check_some(request.inputs, "inputs")
+    check_inputs(request.inputs)
     tokenizer = llm.pipeline.ctx.tokenizer
     if tokenizer is None:
         raise ApiError(400, f"the model {llm.model_config.model!r} has no tokenizer", reason="unsupported")

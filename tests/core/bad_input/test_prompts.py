@@ -14,8 +14,10 @@ MEGABYTES = 10_000_000
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [
-        ("", "the text is empty"),
-        ({"prompt": ""}, "the text is empty"),
+        ({"prompt": "", "add_special_tokens": False}, "the text is empty: pass at least one character"),
+        ({"prompt": " ", "add_special_tokens": False}, "the text has no tokens"),
+        ({5, 6}, r"a set has no places .* list\(...\)"),
+        ({"prompt_token_ids": frozenset((5, 6))}, "a frozenset has no places"),
         ([], "the list of token ids is empty"),
         ({"prompt_token_ids": []}, "the list of token ids is empty"),
         ("the " * 63, r"maximum context length is 64 tokens.* contains 65 input tokens.* truncate_prompt_tokens=-1"),

@@ -164,16 +164,16 @@ def test_the_first_bad_prompt_is_raised_before_anything_is_computed(make, watche
     watched.watch(seen.append)
 
     async def main():
-        await make().embed(["a", "", "b"])
+        await make().embed(["a", "\ud800", "b"])
 
-    with pytest.raises(InvalidInputError, match="prompt 1: the text is empty"):
+    with pytest.raises(InvalidInputError, match="prompt 1: the text has a lone surrogate"):
         asyncio.run(main())
     assert seen == []
 
 
 def test_a_bad_prompt_is_returned_beside_the_others(make, expected):
     async def main():
-        return await make().embed([*TEXTS[:3], "", *TEXTS[3:5]], on_error="return")
+        return await make().embed([*TEXTS[:3], "\ud800", *TEXTS[3:5]], on_error="return")
 
     outputs = asyncio.run(main())
     assert [output.error is None for output in outputs] == [True] * 3 + [False] + [True] * 2
@@ -184,7 +184,7 @@ def test_a_bad_prompt_is_returned_beside_the_others(make, expected):
 
 def test_a_call_of_nothing_but_bad_prompts_returns(make):
     async def main():
-        return await make().embed(["", ""], on_error="return")
+        return await make().embed(["\ud800", "\udfff"], on_error="return")
 
     assert [output.error.index for output in asyncio.run(main())] == [0, 1]
 
@@ -364,7 +364,7 @@ def test_a_call_after_close_says_that_it_is_closed(make):
         with pytest.raises(EngineClosedError, match="closed"):
             await llm.embed("a")
         with pytest.raises(EngineClosedError, match="closed"):
-            await llm.embed("", on_error="return")
+            await llm.embed("\ud800", on_error="return")
 
     asyncio.run(main())
 
