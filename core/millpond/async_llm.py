@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
+from millpond.arrays import Form, check_form, stacked
 from millpond.call_stats import CallStats, current_stats
 from millpond.calls import (
     Call,
@@ -46,6 +47,9 @@ from millpond.rendering import Rendering
 from millpond.tokenization import Params
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from millpond.engine.request import PoolingRequest
     from millpond.io_processor import IOProcessor
     from millpond.plugins import PluginManager
@@ -114,13 +118,46 @@ class AsyncLLM:
         """The pooling tasks of the model."""
         return self.pipeline.tasks
 
+    @overload
     async def embed(
-        self, prompts: object, *, pooling_params: Params = None, priority: int = 0, **options: Unpack[Options]
-    ) -> list[EmbeddingRequestOutput]:
-        """One vector a prompt, in the order of the prompts; see ``LLM.embed``.
+        self,
+        prompts: object,
+        *,
+        dimensions: int | None = None,
+        output: Literal["objects"] = "objects",
+        pooling_params: Params = None,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> list[EmbeddingRequestOutput]: ...
+
+    @overload
+    async def embed(
+        self,
+        prompts: object,
+        *,
+        dimensions: int | None = None,
+        output: Literal["array"],
+        pooling_params: Params = None,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> "NDArray[np.float32]": ...
+
+    async def embed(
+        self,
+        prompts: object,
+        *,
+        dimensions: int | None = None,
+        output: Form = "objects",
+        pooling_params: Params = None,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> "list[EmbeddingRequestOutput] | NDArray[np.float32]":
+        """Return one vector for each prompt, in the order of the prompts; see ``LLM.embed``.
 
         Args:
             prompts: As for ``LLM.embed``.
+            dimensions: As for ``LLM.embed``.
+            output: As for ``LLM.embed``.
             pooling_params: As for ``LLM.embed``.
             priority: A lower one is served first.
             **options: As for ``LLM.embed``.
@@ -128,7 +165,10 @@ class AsyncLLM:
         Raises:
             EngineOverloadedError: If too much waits already.
         """
-        return await self._answer(embed_call(prompts, pooling_params, options), priority)
+        check_form(output)
+        call = embed_call(prompts, pooling_params, options, dimensions=dimensions)
+        outputs = await self._answer(call, priority)
+        return stacked(outputs, dimensions or self.model_config.embedding_size or 0) if output == "array" else outputs
 
     async def embed_sparse(
         self,

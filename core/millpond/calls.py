@@ -96,8 +96,12 @@ class Call(Generic[R]):
         return self.output(**{**vars(output), "outputs": inner})
 
 
-def embed_call(prompts: object, params: Params, options: Options) -> Call[EmbeddingRequestOutput]:
-    """One vector a prompt."""
+def embed_call(
+    prompts: object, params: Params, options: Options, *, dimensions: int | None = None
+) -> Call[EmbeddingRequestOutput]:
+    """One vector a prompt, of ``dimensions`` numbers unless the parameters state another size."""
+    if dimensions is not None:
+        params = with_settings(params, {"dimensions": dimensions})
     return _call(prompts, params, "embed", options, output=EmbeddingRequestOutput, content=EmbeddingOutput)
 
 

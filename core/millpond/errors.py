@@ -45,6 +45,10 @@ class InvalidInputError(MillpondError, ValueError):
         return located
 
 
+class MissingDependencyError(InvalidInputError):
+    """An optional package is missing that the input needs; the message has the command that installs it."""
+
+
 class EngineError(MillpondError, RuntimeError):
     """The model failed on a request; the requests beside it are not harmed."""
 

@@ -4,8 +4,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
+from millpond.arrays import Form, check_form, stacked
 from millpond.calls import (
     Call,
     Chunking,
@@ -40,6 +41,8 @@ from millpond.plugins import get_plugin_manager
 from millpond.tokenization import Params
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
     from millpond.loading.resolve import Overrides
@@ -229,19 +232,48 @@ class LLM:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         return tokenizer
 
+    @overload
     def embed(
         self,
         prompts: object,
         *,
+        dimensions: int | None = None,
+        output: Literal["objects"] = "objects",
         use_tqdm: Progress = True,
         pooling_params: Params = None,
         **options: Unpack[Options],
-    ) -> list[EmbeddingRequestOutput]:
-        """One vector a prompt, in the order of the prompts.
+    ) -> list[EmbeddingRequestOutput]: ...
+
+    @overload
+    def embed(
+        self,
+        prompts: object,
+        *,
+        dimensions: int | None = None,
+        output: Literal["array"],
+        use_tqdm: Progress = True,
+        pooling_params: Params = None,
+        **options: Unpack[Options],
+    ) -> "NDArray[np.float32]": ...
+
+    def embed(
+        self,
+        prompts: object,
+        *,
+        dimensions: int | None = None,
+        output: Form = "objects",
+        use_tqdm: Progress = True,
+        pooling_params: Params = None,
+        **options: Unpack[Options],
+    ) -> "list[EmbeddingRequestOutput] | NDArray[np.float32]":
+        """Return one vector for each prompt, in the order of the prompts.
 
         Args:
             prompts: A text, a list of token ids, ``{"prompt": ...}``, ``{"prompt_token_ids": ...}``; or a list of
                 these.
+            dimensions: Keep the first N dimensions, of models trained for it (Matryoshka).
+            output: "objects" for a list of outputs, "array" for one float32 array, [num_prompts, dim]; with
+                ``on_error="return"`` the row of a prompt that failed is NaN.
             use_tqdm: Whether long work shows its progress on stderr; or what to make the progress bar with.
             pooling_params: Parameters for all prompts, or one for each.
             **options: What may be said of every call; see ``Options``:
@@ -256,7 +288,9 @@ class LLM:
             InvalidInputError: If a prompt or a parameter cannot be served; names the prompt's place.
             EngineError: If the model fails on a prompt.
         """
-        return self._answer(embed_call(prompts, pooling_params, options), use_tqdm)
+        check_form(output)
+        outputs = self._answer(embed_call(prompts, pooling_params, options, dimensions=dimensions), use_tqdm)
+        return stacked(outputs, dimensions or self.model_config.embedding_size or 0) if output == "array" else outputs
 
     def embed_sparse(
         self,

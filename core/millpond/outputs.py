@@ -32,6 +32,16 @@ class ArrayOutput:
         if self.ndim is not None and self.array.ndim != self.ndim:
             raise ValueError(self.misfit)
 
+    def __array__(self, dtype: "np.typing.DTypeLike | None" = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
+        """The values, so that ``np.asarray(output)`` and ``np.stack(outputs)`` work."""
+        import numpy as np
+
+        values = self._values()
+        return np.array(values, dtype=dtype) if copy else np.asarray(values, dtype=dtype)
+
+    def _values(self) -> "np.ndarray[Any, Any]":
+        return self.array
+
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
@@ -144,6 +154,9 @@ class SparseEmbeddingOutput(ArrayOutput):
         whole = np.zeros(self.size, dtype=np.float32)
         whole[self.indices] = self.array
         return whole
+
+    def _values(self) -> "np.ndarray[Any, Any]":
+        return self.dense()
 
     def top(self, count: int) -> "list[tuple[int, float]]":
         """The ids of the heaviest tokens with their weights, heaviest first; of equals the lower id goes first."""
@@ -342,6 +355,20 @@ class PoolingRequestOutput(Generic[T]):
     finished: bool = True
     error: MillpondError | None = None
     num_dropped_tokens: int = 0
+
+    def __array__(self, dtype: "np.typing.DTypeLike | None" = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
+        """The values of ``outputs``, so that ``np.stack(llm.embed(texts))`` is one array.
+
+        Raises:
+            MillpondError: The error of a prompt that has no result.
+            TypeError: The result is not an array.
+        """
+        if self.error is not None:
+            raise self.error
+        if not isinstance(self.outputs, ArrayOutput):
+            message = f"{type(self.outputs).__name__} is not an array of numbers"
+            raise TypeError(message)
+        return self.outputs.__array__(dtype, copy)
 
     @property
     def num_prompt_tokens(self) -> int:

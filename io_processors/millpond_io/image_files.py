@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from millpond.errors import InvalidInputError, MillpondError
+from millpond.errors import InvalidInputError, MillpondError, MissingDependencyError
 from millpond_io.image_heads import has_more_parts
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ ORIENTATION = 0x0112  # the tag of EXIF that says how the camera was held
 JPEG, SCAN = b"\xff\xd8", b"\xff\xda"
 MOST_SCANS = 64  # of a JPEG: each is a pass over all pixels, and a small file may hold thousands
 PARAMETER = "multi_modal_data"
-NO_PILLOW = "images need Pillow: pip install 'millpond[images]'"
 DAMAGED = f"the image cannot be read: it is damaged, or none of {', '.join(FORMATS)}"
 
 
@@ -45,6 +44,11 @@ class ImageLimits:
 
 OF_OTHERS = ImageLimits()
 OWN = ImageLimits(size=2**28, pixels=2**26, side=2**20, parts=2**20)  # of files that the program itself names
+
+
+def no_pillow() -> MissingDependencyError:
+    """The error for images in an environment without Pillow."""
+    return MissingDependencyError("images need Pillow: pip install pillow", parameter=PARAMETER)
 
 
 def decoded(content: bytes, limits: ImageLimits) -> "Image":
@@ -101,7 +105,7 @@ def _opened(content: bytes, limits: ImageLimits) -> Iterator["Image"]:
     try:
         from PIL import Image as images  # noqa: N813, PLC0415  only for who has images
     except ImportError as error:
-        raise InvalidInputError(NO_PILLOW, parameter=PARAMETER) from error
+        raise no_pillow() from error
 
     if content.startswith(JPEG) and content.count(SCAN) > MOST_SCANS:
         message = f"the image is a JPEG of more than {MOST_SCANS} scans: save it anew"

@@ -12,7 +12,6 @@ from millpond.awaited import check_awaited
 from millpond.context import Context
 from millpond.errors import InvalidInputError
 from millpond_io.image_files import (
-    NO_PILLOW,
     OF_OTHERS,
     OWN,
     PARAMETER,
@@ -20,6 +19,7 @@ from millpond_io.image_files import (
     check_pixels,
     decoded,
     in_our_words,
+    no_pillow,
     pixels_in,
     too_large,
 )
@@ -148,7 +148,7 @@ def as_image(given: Any) -> "Image":
     try:
         from PIL import Image as images  # noqa: N813, PLC0415  only for who has images
     except ImportError as error:
-        raise InvalidInputError(NO_PILLOW, parameter=PARAMETER) from error
+        raise no_pillow() from error
     if isinstance(given, np.ndarray):
         given = images.fromarray(_by_rows(given))
     if not isinstance(given, images.Image):

@@ -7,7 +7,7 @@ from millpond.cli import USAGE, CommandError
 from millpond.model_options import Running
 from millpond_cli import options
 from millpond_cli.ask import encoding
-from millpond_cli.formats import BINARY, RECORDS, check_binary, check_vectors, choose_format
+from millpond_cli.formats import BINARY, RECORDS, TABLE, check_binary, check_vectors, choose_format, plain_format
 from millpond_cli.rows import check_action
 from millpond_cli.sparse import Sparsely, choose_sparse_format, write_sparse
 from millpond_cli.stream import texts_of, work_of, write
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from millpond.llm import LLM
     from millpond_cli.writers import Layout
 
-FORMATS = (*RECORDS, *BINARY)
+FORMATS = (TABLE, *RECORDS, *BINARY)
 EXAMPLES = (
     'millpond embed "a cup of tea" "a mug of coffee"',
     "millpond embed -i notes.txt -o notes.npy",
@@ -36,8 +36,8 @@ Format = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="jsonl, json, csv, npy, or npz for token_embed; table, jsonl, json or csv with --sparse. If unset, by the "
-        "name of the file; else jsonl, of sparse vectors on a terminal a table.",
+        help="jsonl, json, csv, npy, npz for token_embed, or table, which shows the first numbers of each vector; with "
+        "--sparse: table, jsonl, json or csv. (default: by the name of the file; on a terminal table, else jsonl)",
     ),
 ]
 Task = Annotated[
@@ -118,7 +118,7 @@ def embed(
         beside = {"text": with_text, "id": source.has_fields, "error": skips, "tokens": sparsely.with_tokens}
         write_sparse(source, work, writing.output_path, kind, beside)
         return
-    kind = choose_format(output_format, writing.output_path, FORMATS)
+    kind = choose_format(output_format, writing.output_path, FORMATS, plain=plain_format(writing.output_path))
     check_vectors(task, kind)
     check_binary(kind, writing.output_path, with_text=with_text, needs_id=reading.id_key is not None)
 

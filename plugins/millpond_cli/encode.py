@@ -1,6 +1,5 @@
 """``millpond encode``: the bare results of any pooling task."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from millpond import declare
@@ -8,7 +7,16 @@ from millpond.cli import USAGE, CommandError
 from millpond_cli import options
 from millpond_cli.ask import encoding, with_json_values
 from millpond_cli.entities import Entities
-from millpond_cli.formats import BINARY, RECORDS, check_binary, check_vectors, choose_format, choose_plugin_format
+from millpond_cli.formats import (
+    BINARY,
+    RECORDS,
+    TABLE,
+    check_binary,
+    check_vectors,
+    choose_format,
+    choose_plugin_format,
+    plain_format,
+)
 from millpond_cli.rows import Keys, check_action
 from millpond_cli.stream import texts_of, work_of, write
 
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 
 PLUGIN, ENTITIES = "plugin", "entities"
 TELLING = ("jsonl", "json")  # formats that hold more than numbers
-FORMATS = (*RECORDS, *BINARY)
+FORMATS = (TABLE, *RECORDS, *BINARY)
 STACK = "stack"  # the writer of npy for arrays of any shape
 EXAMPLES = (
     'millpond encode --task token_embed "a cup of tea"',
@@ -56,8 +64,9 @@ Format = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="jsonl, json, csv, npy, npz for a row a token; raw for the bytes of one result of the task plugin. If "
-        "unset, by the name of the file; else jsonl.",
+        help="jsonl, json, csv, npy, npz for a row a token, raw for the bytes of one result of the task plugin, or "
+        "table, which shows the first numbers of each row. (default: by the name of the file; for numbers on a "
+        "terminal table, else jsonl)",
     ),
 ]
 
@@ -85,8 +94,7 @@ def encode(
     """
     skips = check_action(reading.on_error)
     source = texts_of(texts, reading, plain=Keys(any_data=task == PLUGIN), may_be_files=task == PLUGIN)
-    choose = choose_plugin_format if task == PLUGIN else partial(choose_format, known=FORMATS)
-    kind = choose(output_format, writing.output_path)
+    kind = _format(task, output_format, writing.output_path)
     if task == ENTITIES and kind not in TELLING:
         message = f"{kind} holds numbers, and entities are none"
         raise CommandError(message, hint="--format jsonl or json holds them", exit_code=USAGE)
@@ -107,3 +115,10 @@ def encode(
         ask = with_json_values(ask)
     written = STACK if (task, kind) == (PLUGIN, "npy") else kind
     write(source, work_of(model, running, writing, ask, skips=skips), writing.output_path, written, layout)
+
+
+def _format(task: str, asked: str | None, path: str | None) -> str:
+    if task == PLUGIN:
+        return choose_plugin_format(asked, path)
+    plain = RECORDS[0] if task == ENTITIES else plain_format(path)
+    return choose_format(asked, path, FORMATS, plain=plain)

@@ -8,6 +8,7 @@ from millpond.cli import USAGE, CommandError
 from millpond.errors import UnknownNameError
 from millpond.plugins import get_plugin_manager
 from millpond_cli.output import is_stdout
+from millpond_cli.tables import is_terminal
 
 TABLE = "table"  # for a person
 RECORDS = ("jsonl", "json", "csv")
@@ -48,6 +49,11 @@ def choose_plugin_format(asked: str | None, path: str | None) -> str:
     if asked is None and suffix not in {"", "ndjson", *OF_PLUGINS}:
         return RAW
     return choose_format(asked, path, OF_PLUGINS)
+
+
+def plain_format(path: str | None) -> str:
+    """The format where nothing names one: a table on a terminal, else JSONL."""
+    return TABLE if is_stdout(path) and is_terminal() else RECORDS[0]
 
 
 def check_vectors(task: str, chosen: str) -> None:

@@ -10,13 +10,12 @@ from millpond import declare
 from millpond.model_options import Running
 from millpond_cli import options
 from millpond_cli.ask import scoring
-from millpond_cli.formats import RECORDS, TABLE, choose_format
-from millpond_cli.output import is_stdout
+from millpond_cli.formats import RECORDS, TABLE, choose_format, plain_format
 from millpond_cli.pairs import with_query
 from millpond_cli.rows import check_action, choose_keys
 from millpond_cli.source import choose_source, refuse_files
 from millpond_cli.stream import run, work_of, write_results, written_whole
-from millpond_cli.tables import is_terminal, table
+from millpond_cli.tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -84,8 +83,7 @@ def rerank(
         refuse_files(documents or ())
     source = choose_source(documents or (), reading.input_path, reading.input_format, called="document")
     pairs = with_query(query, source, choose_keys(source, text_key=reading.text_key, id_key=reading.id_key))
-    seen = is_stdout(writing.output_path) and is_terminal()
-    kind = choose_format(output_format, writing.output_path, FORMATS, plain=TABLE if seen else RECORDS[0])
+    kind = choose_format(output_format, writing.output_path, FORMATS, plain=plain_format(writing.output_path))
     work = work_of(model, running, writing, scoring(asking, pairing, of_images=images), skips=skips)
     with written_whole(writing.output_path) as file:
 

@@ -8,13 +8,12 @@ from millpond.cli import USAGE, CommandError
 from millpond.declare import option
 from millpond_cli.arguments import for_call
 from millpond_cli.ask import Ask
-from millpond_cli.formats import RECORDS, TABLE, choose_format
+from millpond_cli.formats import RECORDS, TABLE, choose_format, plain_format
 from millpond_cli.notes import Progress
 from millpond_cli.options import Asking, Writing
-from millpond_cli.output import is_stdout
 from millpond_cli.rows import Row
 from millpond_cli.stream import Input, Work, run, write_results, written_whole
-from millpond_cli.tables import is_terminal, table
+from millpond_cli.tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,8 +70,7 @@ class Sparsely:
 
 def choose_sparse_format(asked: str | None, writing: Writing) -> str:
     """The format that was asked for, else by the name of the file; else a table for a person."""
-    seen = is_stdout(writing.output_path) and is_terminal()
-    return choose_format(asked, writing.output_path, FORMATS, plain=TABLE if seen else RECORDS[0])
+    return choose_format(asked, writing.output_path, FORMATS, plain=plain_format(writing.output_path))
 
 
 def write_sparse(source: Input, work: Work, path: str | None, kind: str, beside: Mapping[str, bool]) -> None:

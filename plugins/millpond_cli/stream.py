@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import typer
 
 from millpond.cli import PARTIAL, CommandError
+from millpond.errors import MissingDependencyError
 from millpond.model_options import Running
 from millpond_cli.arguments import load
 from millpond_cli.ask import Ask
+from millpond_cli.formats import TABLE
 from millpond_cli.interrupts import TerminatedError, ending_signals_raised
 from millpond_cli.notes import Progress, warn
 from millpond_cli.options import ReadingTexts, Writing
@@ -212,9 +214,10 @@ def write_results(file: BinaryIO, kind: str, layout: "Layout", chunks: "Iterable
         layout: What is written.
         chunks: The results, in pieces.
     """
-    from millpond_cli.writers import WRITERS  # noqa: PLC0415  needs numpy; --help does not
+    from millpond_cli.terminal import VectorLinesWriter  # noqa: PLC0415  needs numpy; --help does not
+    from millpond_cli.writers import WRITERS  # noqa: PLC0415  as above
 
-    writer = WRITERS[kind](file, layout)
+    writer = (VectorLinesWriter if kind == TABLE else WRITERS[kind])(file, layout)
     try:
         for results in chunks:
             writer.write(results)
@@ -250,6 +253,8 @@ def _result(row: Row, output: "PoolingRequestOutput[Any] | None") -> "Result":
 
     if output is None:
         return Result(row=row, error=row.error)
+    if isinstance(output.error, MissingDependencyError):  # it fails every row: skipping rows is not a way out
+        raise CommandError(output.error.message)
     if output.error is not None:
         return Result(row=row, error=PLACE_IN_CALL.sub("", str(output.error), count=1))
     return Result(

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from millpond.extras import install_command
+
 if TYPE_CHECKING:
     from millpond_server.tracing import Tracing
 
@@ -45,7 +47,7 @@ def tracing_of(environment: Mapping[str, str]) -> "Tracing | None":
     except ImportError:
         installed = False
     if not installed:
-        logger.warning("no traces, though the environment asks for them: pip install 'millpond[otel]'")
+        logger.warning("no traces, though the environment asks for them: %s", install_command("otel"))
         return None
     from millpond_server.tracing import Tracing, provider_of  # noqa: PLC0415  needs opentelemetry
 

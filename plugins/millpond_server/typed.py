@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from millpond.cli import USAGE, CommandError
+from millpond.extras import install_command
 from millpond_server.options import AccessOptions, AddressOptions, LimitOptions
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def check_extra() -> None:
     """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        message = f"`millpond serve` needs {', '.join(missing)}, which the extra `serve` brings"
-        raise CommandError(message, hint="pip install 'millpond[serve]'", exit_code=USAGE)
+        message = f"`millpond serve` needs {', '.join(missing)}, of the extra 'serve'"
+        raise CommandError(message, hint=install_command("serve"), exit_code=USAGE)
 
 
 def names_of(models: Sequence[str], given: Sequence[str]) -> list[tuple[str, ...]]:

@@ -318,7 +318,7 @@ def test_what_cannot_be_done_is_told_in_a_line_and_exits_with_1(tmp_path, monkey
         (["cat", "-i", "docs.txt"], "not from both"),
         (["-i", "docs.pdf"], "does not state the format"),
         (["cat", "-o", "out.txt"], "does not say how to write the results"),
-        (["cat", "-f", "xml"], "--format 'xml': expected one of jsonl, json, csv, npy, npz"),
+        (["cat", "-f", "xml"], "--format 'xml': expected one of table, jsonl, json, csv, npy, npz"),
         (["cat", "--on-error", "ignore"], "--on-error 'ignore': expected one of raise, skip"),
         (["cat", "--text-key", "body"], "--text-key names a field"),
         (["--id-key", "key"], "--id-key names a field"),

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from millpond import cli
 from millpond.testing import checkpoints
+from millpond.testing.two_towers import tiny_two_towers
+from millpond_cli import formats, terminal
 from millpond_cli.notes import Progress
 from millpond_cli.rows import Keys, count_rows, open_rows
 from millpond_cli.source import choose_source
@@ -174,3 +176,45 @@ def test_a_pipe_among_the_descriptors_is_written_to(tiny):
     os.close(writing)
     with os.fdopen(reading) as file:
         assert len(json.loads(file.read())["embedding"]) == 32
+
+
+# --- terminals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_terminal(monkeypatch):
+    monkeypatch.setattr(formats, "is_terminal", lambda: True)
+    monkeypatch.setattr(terminal, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+
+
+@pytest.mark.parametrize("command", [["embed"], ["encode", "--task", "embed"]])
+def test_a_terminal_shows_the_first_numbers_of_each_vector(on_terminal, tiny, command):
+    done = run(*command, "-m", tiny, "a cat", "a dog that runs for a very long time across the field")
+    vector = json.loads(run(*command, "-m", tiny, "a cat", "-f", "jsonl").stdout)
+    numbers = vector.get("embedding") or vector["data"]
+    first, second = done.stdout.splitlines()
+    assert first == f"1  [{', '.join(f'{number:.4f}' for number in numbers[:4])}, ...] 32  a cat"
+    assert len(second) == 60
+    assert second.endswith("…")
+
+
+def test_a_terminal_shows_the_shape_of_token_vectors(on_terminal, tiny):
+    line = run("encode", "--task", "token_embed", "-m", tiny, "a cat").stdout
+    assert " x 32  a cat" in line
+
+
+def test_a_terminal_shows_the_error_of_a_text(on_terminal, tiny):
+    done = run("embed", "-m", tiny, "--on-error", "skip", "a cat", "word " * 400)
+    assert done.exit_code == 3
+    assert done.stdout.splitlines()[1].startswith("2  error: ")
+
+
+def test_a_missing_package_is_reported_without_a_hint_to_skip_rows(tmp_path, tiny, monkeypatch):
+    clip = str(tiny_two_towers("CLIPModel", tmp_path / "clip"))
+    image = tmp_path / "a.png"
+    image.write_bytes(b"not read")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    done = run("embed", "-m", clip, "--image", str(image), "--on-error", "skip")
+    assert done.exit_code == 1
+    assert done.stderr.strip() == "error: images need Pillow: pip install pillow"

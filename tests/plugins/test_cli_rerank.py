@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 
 from millpond import LLM, cli
 from millpond.testing import checkpoints
-from millpond_cli import rerank as command
-from millpond_cli import tables
+from millpond_cli import formats, tables
 from millpond_cli.rerank import in_order
 from millpond_cli.rows import Row
 from millpond_cli.writers import Result
@@ -86,7 +85,7 @@ def test_a_file_in_and_a_file_out(tmp_path, tiny, crossed):
 
 
 def test_a_terminal_gets_a_table_cut_to_its_width(monkeypatch, tiny, crossed):
-    monkeypatch.setattr(command, "is_terminal", lambda: True)
+    monkeypatch.setattr(formats, "is_terminal", lambda: True)
     monkeypatch.setattr(tables, "is_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "30")
     done = rerank("-m", tiny, QUERY, *DOCUMENTS)

@@ -290,12 +290,13 @@ def test_what_is_out_of_bounds_is_told_by_the_name_of_the_option(words, message)
 
 
 def test_a_missing_extra_is_told_with_the_way_out(monkeypatch):
+    from millpond.extras import install_command
     from millpond_server import typed
 
     monkeypatch.setattr(typed, "NEEDED", ("starlette", "no_such_module_at_all"))
     with pytest.raises(CommandError, match="needs no_such_module_at_all") as raised:
         typed.check_extra()
-    assert raised.value.hint == "pip install 'millpond[serve]'"
+    assert raised.value.hint == install_command("serve")
 
 
 def test_words_that_are_no_options_stay_where_they_are():

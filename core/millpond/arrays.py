@@ -1,0 +1,43 @@
+"""One array of the embeddings of a call, for callers that want numbers alone."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from millpond.errors import InvalidInputError
+from millpond.outputs import EmbeddingRequestOutput
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Form = Literal["objects", "array"]
+FORMS = ("objects", "array")
+
+
+def check_form(output: str) -> None:
+    """Refuse an unknown value of the argument ``output``.
+
+    Raises:
+        InvalidInputError: It is not one of ``FORMS``.
+    """
+    if output not in FORMS:
+        message = f"output={output!r}: expected one of {', '.join(map(repr, FORMS))}"
+        raise InvalidInputError(message, parameter="output")
+
+
+def stacked(outputs: Sequence[EmbeddingRequestOutput], size: int) -> "NDArray[np.float32]":
+    """Return the embeddings as one array, [num_prompts, dim], float32.
+
+    Args:
+        outputs: The outputs of a call; the row of one with an error is NaN.
+        size: The dimensions where no output has an embedding.
+    """
+    import numpy as np
+
+    arrays = [None if output.error is not None else output.outputs.array for output in outputs]
+    size = next((len(array) for array in arrays if array is not None), size)
+    rows = np.full((len(arrays), size), np.nan, dtype=np.float32)
+    for row, array in zip(rows, arrays, strict=True):
+        if array is not None:
+            row[:] = array
+    return rows

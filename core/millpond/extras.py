@@ -1,0 +1,32 @@
+"""Commands that install the optional dependencies of Millpond, for the hints of errors."""
+
+import json
+from urllib.parse import unquote, urlparse
+from urllib.request import url2pathname
+
+from importlib_metadata import PackageNotFoundError, distribution
+
+DISTRIBUTION = "millpond"
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra in this environment.
+
+    For an installation from a folder, such as a clone, it names that folder; else it names the packages of the extra,
+    which are on PyPI whether or not Millpond is.
+
+    Args:
+        extra: The extra, such as ``serve``.
+    """
+    try:
+        installed = distribution(DISTRIBUTION)
+    except PackageNotFoundError:  # imported from a folder on sys.path
+        return f"pip install '.[{extra}]' in a clone of Millpond"
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    if "dir_info" in origin:
+        folder = url2pathname(unquote(urlparse(origin["url"]).path))
+        editable = "-e " if origin["dir_info"].get("editable") else ""
+        return f"pip install {editable}'{folder}[{extra}]'"
+    needed = (text.split(";") for text in installed.requires or () if ";" in text)
+    names = [name.strip() for name, marker in needed if f"extra == '{extra}'" in marker.replace('"', "'")]
+    return f"pip install {' '.join(map(repr, names))}"
