@@ -1,5 +1,6 @@
 """The ASGI application of a server: the routes that its models can serve, mounted by their records."""
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -18,12 +19,14 @@ from millpond_server.errors import ApiError, answer
 from millpond_server.models import Models
 from millpond_server.openapi import describe
 from millpond_server.pages import page_routes
+from millpond_server.route_access import RouteAccess
 from millpond_server.settings import Settings
 
+logger = logging.getLogger(__name__)
 SHOWN = 200  # characters of a path that leads nowhere
 METRICS = "/metrics"
 WATCHED = frozenset({METRICS, "/live", "/health", "/ready", "/ping"})  # what there is on a port for metrics
-NAME = re.compile(r"(GET|POST|PUT|DELETE|HEAD) (/\S*)")
+NAME = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD) (/\S*)")
 
 
 class Application(Starlette):
@@ -36,6 +39,7 @@ class Application(Starlette):
             exception_handlers={404: _not_found, 405: _not_allowed},
         )
         self.router.redirect_slashes = False  # Starlette redirects to the host that the client names: see _redirected
+        self.access = RouteAccess(endpoints)
         self._plain = {(each.method, each.path): each for each in endpoints if "{" not in each.path}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,12 +62,21 @@ def build_app(registry: Registry, models: Models, settings: Settings, state: Any
         if settings.metrics_port is None or _path(entry) != METRICS
     ]
     endpoints = [Endpoint(entry, models, settings, state) for entry in entries]
+    if settings.api_keys or settings.api_key_file:
+        _tell_of_public(entries)
     described = describe(
         entries,
         guarded=bool(settings.api_keys or settings.api_key_file),
         overload_status=settings.overload_status,
     )
     return Application(endpoints, page_routes(described))
+
+
+def _tell_of_public(entries: Iterable[Entry[RouteSpec]]) -> None:
+    """Log the routes of third parties that need no key."""
+    for entry in entries:
+        if entry.spec.public and entry.origin.rank != "builtin":
+            logger.warning("the route %s of the plugin %s needs no API key", entry.spec.name, entry.origin.plugin)
 
 
 def build_watched(registry: Registry, models: Models, settings: Settings, state: Any) -> Starlette:

@@ -6,6 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from millpond_server.errors import ApiError, answer
 from millpond_server.keys import Keys
+from millpond_server.route_access import RouteAccess, keys_of
 from millpond_server.settings import Settings
 
 LIVENESS = frozenset({"/live", "/health", "/ready", "/ping"})
@@ -17,19 +18,24 @@ OWN_HEADERS = (b"x-api-key", b"api-key")
 class Auth:
     """Denies by default: whatever path is not named as public needs a key, known to the server or not."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, settings: Settings, routes: RouteAccess | None = None) -> None:
         self.app = app
         self.keys = keys
-        self.public = public_paths(settings)
+        self.routes = routes or RouteAccess()
+        self.public = self.routes.public | public_paths(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass, or answer 401."""
         if not self.keys.are_needed or scope["path"] in self.public or self._is_known(scope["headers"]):
             await self.app(scope, receive, send)
             return
+        route = self.routes.find(scope)
+        if any(self.keys.take(key) for key in keys_of(scope, route)):
+            await self.app(scope, receive, send)
+            return
         scope["millpond.reason"] = "key"
         message = "a valid API key is needed: send it as 'Authorization: Bearer KEY'"
-        response = answer(ApiError(401, message, reason="key"))
+        response = (answer if route is None else route.render)(ApiError(401, message, reason="key"))
         response.headers["www-authenticate"] = "Bearer"
         await response(scope, receive, send)
 
@@ -45,7 +51,7 @@ class Auth:
 
 
 def public_paths(settings: Settings) -> frozenset[str]:
-    """The paths that need no key."""
+    """The further paths that need no key, by the settings."""
     models = MODELS if settings.public_models else frozenset()
     metrics = METRICS if settings.public_metrics else frozenset()
-    return LIVENESS | models | metrics
+    return models | metrics

@@ -63,6 +63,15 @@ class Intake:
             scope[HELD] = size
             self.take(size, limits)
 
+    def keep_more(self, scope: Scope, size: int, limits: Limits) -> None:
+        """Count a part of a body that its handler reads, until ``let_go``.
+
+        Raises:
+            ApiError: As ``take``.
+        """
+        scope[HELD] = scope.get(HELD, 0) + size
+        self.take(size, limits)
+
     def let_go(self, scope: Scope) -> None:
         """Forget the body of a request that has ended."""
         self.held -= scope.pop(HELD, 0)
@@ -75,15 +84,24 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits, intake: Inta
         ApiError: 413 if it is too large, 408 if it does not arrive in time, 503 if too much is being sent.
         ClientGoneError: If the client goes away.
     """
-    stated = next((value for name, value in scope["headers"] if name == b"content-length"), None)
-    if stated is not None and stated.isdigit() and _exceeds(stated, limits.body_bytes):
-        raise _too_large(limits)
+    refuse_stated_length(scope, limits)
     try:
         async with asyncio.timeout(limits.body_seconds):
             return await _collect(receive, limits, intake)
     except TimeoutError:
         message = f"the body did not arrive within {limits.body_seconds:g} seconds"
         raise ApiError(408, message, reason="slow_body") from None
+
+
+def refuse_stated_length(scope: Scope, limits: Limits) -> None:
+    """Refuse a body by the length that its head states.
+
+    Raises:
+        ApiError: 413 if it is too large.
+    """
+    stated = next((value for name, value in scope["headers"] if name == b"content-length"), None)
+    if stated is not None and stated.isdigit() and _exceeds(stated, limits.body_bytes):
+        raise too_large(limits)
 
 
 async def _collect(receive: Receive, limits: Limits, intake: Intake) -> bytes | bytearray:
@@ -96,7 +114,7 @@ async def _collect(receive: Receive, limits: Limits, intake: Intake) -> bytes | 
                 raise ClientGoneError
             chunk: bytes = message.get("body", b"")
             if len(body) + len(chunk) > limits.body_bytes:
-                raise _too_large(limits)
+                raise too_large(limits)
             if not message.get("more_body", False) and not body:
                 return chunk
             taken += len(chunk)
@@ -114,7 +132,8 @@ def _exceeds(digits: bytes, most: int) -> bool:
     return len(significant) > len(str(most)) or int(significant or b"0") > most
 
 
-def _too_large(limits: Limits) -> ApiError:
+def too_large(limits: Limits) -> ApiError:
+    """Return the error of a body over the limit."""
     return ApiError(413, f"the body is over the limit of {limits.body_bytes} bytes", reason="body")
 
 

@@ -2,11 +2,16 @@
 
 import random
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
+from millpond_server.errors import ApiError
 from millpond_server.models import Models, ServedModel
 from millpond_server.settings import Settings
+
+MOST_FIELDS = 1000  # of a query string
 
 
 @dataclass(kw_only=True)
@@ -23,6 +28,8 @@ class Call:
         state: What the server's parts know of one another.
         ignored: The fields of the body that nothing reads.
         bulk: Whether it lets others pass.
+        query_string: What follows the path, as it was sent.
+        on_model: Called when the handler chooses a model.
     """
 
     request_id: str
@@ -34,11 +41,36 @@ class Call:
     state: Any = None
     ignored: tuple[str, ...] = ()
     bulk: bool = False
+    query_string: bytes = b""
+    on_model: "Callable[[Call], None]" = lambda _: None
     created: int = field(default_factory=lambda: int(time.time()))
 
     def id(self, prefix: str) -> str:
         """The id of an answer."""
         return f"{prefix}-{self.request_id}"
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The fields of the query; of several with one name, the last.
+
+        Raises:
+            ApiError: 400 if there are too many.
+        """
+        text = self.query_string.decode("latin-1")
+        try:
+            return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        except ValueError as error:
+            raise ApiError(400, f"the query cannot be read: {error}", parameter="query", reason="invalid") from None
+
+    def use_model(self, name: object) -> ServedModel:
+        """Choose the model of this request, where its body does not name it; None is the default model.
+
+        Raises:
+            ApiError: 404 if there is no model of that name, 503 if it takes no requests at present.
+        """
+        self.served = self.models.get(name)
+        self.on_model(self)
+        return self.served
 
     @property
     def priority(self) -> int:

@@ -5,9 +5,11 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -16,6 +18,7 @@ from millpond.specs import RouteSpec
 from millpond_server import errors
 from millpond_server.admission import admit
 from millpond_server.body import ClientGoneError, Intake, check_media_type, parse_json, read_body, unread, validate
+from millpond_server.body_reader import BodyReader
 from millpond_server.call import Call, new_id
 from millpond_server.errors import ApiError, as_api_error
 from millpond_server.fields import given
@@ -28,6 +31,8 @@ from millpond_server.writing import as_json
 
 logger = logging.getLogger(__name__)
 SERVER_FAULT = 500
+HAVE_BODIES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+BODIES = ("json", "bytes", "request")
 IGNORED = "x-millpond-ignored"  # tells of the fields of a body that nobody reads
 CLOSES = frozenset({"body", "slow_body", "intake"})  # reasons to refuse a body before it has arrived
 MOST_DIGITS = 10  # of a number of milliseconds: some months
@@ -45,6 +50,9 @@ class Endpoint:
     def __init__(self, entry: Entry[RouteSpec], models: Models, settings: Settings, state: Any = None) -> None:
         self.entry = entry
         self.method, _, self.path = entry.spec.name.partition(" ")
+        if entry.spec.body not in BODIES:
+            message = f"the route {entry.qualified}: body={entry.spec.body!r}: expected one of {', '.join(BODIES)}"
+            raise ValueError(message)
         self.handler: Callable[..., Awaitable[Any]] = entry.load()
         self.wants_call = len(inspect.signature(self.handler).parameters) >= WITH_CALL
         self.request = None if entry.spec.request is None else load_model(entry, entry.spec.request)
@@ -92,15 +100,21 @@ class Endpoint:
         ignored: tuple[str, ...] = ()
         value: Any = None
         size = 0
-        if self.method == "POST":
+        watching = receive
+        if self.entry.spec.body == "request":
+            reader = BodyReader(scope, receive, self.settings.limits, self.intake)
+            request, watching = Request(scope, reader.receive), reader.after_body
+        elif self.method in HAVE_BODIES:
             body = await read_body(scope, receive, self.settings.limits, self.intake)
             size = len(body)
             self.intake.keep(scope, size, self.settings.limits)
-            value, request, named, ignored = self._validated(scope, headers, body)
-            scope["millpond.fields"] = given(value)
+            if self.entry.spec.body == "bytes":
+                request = bytes(body)
+            else:
+                value, request, named, ignored = self._validated(scope, headers, body)
+                scope["millpond.fields"] = given(value)
             del body  # it may be large, and the request may wait
         served = self.models.get(named)
-        scope["millpond.model"] = served.name
         call = Call(
             request_id=scope.get("millpond.request_id") or new_id(),
             headers=headers,
@@ -111,16 +125,24 @@ class Endpoint:
             state=self.state,
             ignored=ignored,
             bulk=is_bulk(headers, value, size, served, self.entry.spec.tasks),
+            query_string=scope["query_string"],
         )
         scope["millpond.call"] = call
         seconds = self._deadline(headers)
-        if self.entry.spec.tasks:
-            admit(call, seconds=seconds)
+        call.on_model = partial(self._admit, scope, seconds)
+        if self.entry.spec.model_field is not None:
+            self._admit(scope, seconds, call)
         made = self.handler(request, served.llm, call) if self.wants_call else self.handler(request, served.llm)
-        response = await as_response(await watched(made, receive, seconds=seconds))
+        response = await as_response(await watched(made, watching, seconds=seconds))
         if ignored:
             response.headers[IGNORED] = ", ".join(ignored)
         return response
+
+    def _admit(self, scope: Scope, seconds: float | None, call: Call) -> None:
+        """Note which model a request is for, and refuse it where that takes nothing at present."""
+        scope["millpond.model"] = call.served.name
+        if self.entry.spec.tasks:
+            admit(call, seconds=seconds)
 
     def _validated(
         self, scope: Scope, headers: dict[str, str], body: bytes | bytearray
@@ -132,7 +154,9 @@ class Endpoint:
         value = parse_json(body, self.settings.limits)
         self.token_ids.check(value, scope)
         request = value if self.request is None else validate(self.request, value)
-        return value, request, value.get("model") if isinstance(value, dict) else None, unread(request, value)
+        field = self.entry.spec.model_field
+        named = value.get(field) if isinstance(value, dict) and field is not None else None
+        return value, request, named, unread(request, value)
 
     def _deadline(self, headers: dict[str, str]) -> float | None:
         stated = headers.get("x-request-timeout-ms")

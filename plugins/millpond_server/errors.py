@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from millpond.errors import (
@@ -53,6 +54,7 @@ class ApiError(Exception):
         retry_after: In how many seconds it may be tried again.
         reason: Why it was refused, from a fixed set, for metrics.
         render: How it is written, where not as the route's other errors are.
+        further_headers: Headers of the answer beside those of ``retry_after``.
     """
 
     def __init__(
@@ -73,14 +75,16 @@ class ApiError(Exception):
         self.retry_after = retry_after
         self.reason = reason or self.kind
         self.render: Callable[[ApiError], Response] | None = None
+        self.further_headers: Mapping[str, str] = {}
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that say when to come again."""
+        """The headers of the answer, such as when to come again."""
         if self.retry_after is None:
-            return {}
+            return dict(self.further_headers)
         seconds = max(self.retry_after, 0.001)
-        return {"retry-after": str(max(round(seconds + 0.5), 1)), "retry-after-ms": str(max(round(seconds * 1000), 1))}
+        again = {"retry-after": str(max(round(seconds + 0.5), 1)), "retry-after-ms": str(max(round(seconds * 1000), 1))}
+        return {**self.further_headers, **again}
 
 
 # What each error of Millpond means to a client, the first that fits; what else fails is the server's fault.
@@ -143,10 +147,20 @@ def as_api_error(
         return error
     if isinstance(error, InvalidInputError):
         return ApiError(400, _public(str(error), served), parameter=field_of(error.parameter, fields), reason="invalid")
+    if isinstance(error, HTTPException):
+        return _of_handler(error)
     if isinstance(error, EngineOverloadedError):
         wait = 1.0 if error.retry_after is None else error.retry_after
         return ApiError(overload_status, str(error), retry_after=wait, reason="queue")
     return ApiError(**next(said for kind, said in MEANINGS if isinstance(error, kind)))
+
+
+def _of_handler(error: HTTPException) -> ApiError:
+    """The error that a handler raised as Starlette's own."""
+    kind = TYPES.get(error.status_code) or type(error).__name__
+    failure = ApiError(error.status_code, str(error.detail), kind=kind, reason="route")
+    failure.further_headers = dict(error.headers or {})
+    return failure
 
 
 def _public(message: str, served: "ServedModel | None") -> str:

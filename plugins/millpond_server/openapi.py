@@ -71,6 +71,7 @@ def describe(entries: Sequence[Entry[RouteSpec]], *, guarded: bool, overload_sta
             asked=None if asked is None else schemas[asked, "validation"],
             given=None if given is None else schemas[given, "serialization"],
             gives_bytes=asked is not None and issubclass(asked, VectorOptions),
+            guarded=guarded,
         )
         paths.setdefault(VARIABLE.sub(r"{\1}", path), {})[method.lower()] = operation
     described: dict[str, Any] = {
@@ -80,13 +81,22 @@ def describe(entries: Sequence[Entry[RouteSpec]], *, guarded: bool, overload_sta
         "components": {"schemas": {**definitions.get("$defs", {}), **ERRORS}},
     }
     if guarded:
-        described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        schemes: dict[str, Any] = {"key": {"type": "http", "scheme": "bearer"}}
+        for entry in entries:
+            schemes |= dict(_key_places(entry.spec))
+        described["components"]["securitySchemes"] = schemes
         described["security"] = [{"key": []}]
     return described
 
 
+def _key_places(spec: RouteSpec) -> list[tuple[str, dict[str, Any]]]:
+    """The further places where a route takes a key, as security schemes with their names."""
+    places = [("header", name) for name in spec.key_headers] + [("query", name) for name in spec.key_query]
+    return [(f"{place}_{name}", {"type": "apiKey", "in": place, "name": name}) for place, name in places]
+
+
 def _operation(
-    entry: Entry[RouteSpec], *, further: Sequence[int], asked: Any, given: Any, gives_bytes: bool
+    entry: Entry[RouteSpec], *, further: Sequence[int], asked: Any, given: Any, gives_bytes: bool, guarded: bool
 ) -> dict[str, Any]:
     spec = entry.spec
     method, _, path = spec.name.partition(" ")
@@ -108,6 +118,12 @@ def _operation(
         ]
     if asked is not None:
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": asked}}}
+    elif spec.body != "json":
+        operation["requestBody"] = {"content": {"*/*": {}}}
+    if guarded and spec.public:
+        operation["security"] = []
+    elif guarded and (places := _key_places(spec)):
+        operation["security"] = [{"key": []}, *({name: []} for name, _ in places)]
     return operation
 
 
@@ -125,7 +141,6 @@ def _errors(entry: Entry[RouteSpec], further: Sequence[int]) -> dict[str, Any]:
         of_bodies = OF_BODIES[name] if entry.spec.name.startswith("POST") else ()
         for status in {*OF_ALL[name], *of_bodies, *further}:
             bodies.setdefault(status, []).append(name)
-    bodies[401] = ["Error"] if 401 in bodies else []  # noqa: PLR2004  whoever asks for keys knows no dialects
     said: dict[str, Any] = {
         str(status): {"description": HTTPStatus(status).phrase, "content": {JSON: {"schema": _one_of(models)}}}
         for status, models in sorted(bodies.items())

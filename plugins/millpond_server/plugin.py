@@ -17,14 +17,14 @@ def register_commands() -> Iterator[CommandSpec]:
 def register_routes() -> Iterator[RouteSpec]:
     """The routes of many APIs, on one set of models."""
     yield from (row.spec() for row in rows())
-    for name, handler, summary in (
-        ("GET /health", "health", "whether its engines turn"),
-        ("GET /ping", "health", "whether its engines turn"),
-        ("POST /ping", "health", "whether its engines turn"),
-        ("GET /ready", "ready", "whether it takes requests"),
-        ("GET /live", "live", "whether the process answers"),
-        ("GET /load", "load", "how busy it is"),
-        ("GET /metrics", "metrics", "what it measures, for Prometheus"),
-        ("GET /version", "version", "the version of Millpond"),
+    for name, handler, summary, public in (
+        ("GET /health", "health", "whether its engines turn", True),
+        ("GET /ping", "health", "whether its engines turn", True),
+        ("POST /ping", "health", "whether its engines turn", True),
+        ("GET /ready", "ready", "whether it takes requests", True),
+        ("GET /live", "live", "whether the process answers", True),
+        ("GET /load", "load", "how busy it is", False),
+        ("GET /metrics", "metrics", "what it measures, for Prometheus", False),
+        ("GET /version", "version", "the version of Millpond", False),
     ):
-        yield RouteSpec(name=name, target=f"{HERE}.routes.health:{handler}", summary=summary)
+        yield RouteSpec(name=name, target=f"{HERE}.routes.health:{handler}", summary=summary, public=public)

@@ -20,7 +20,7 @@ def around_watched(app: ASGIApp, state: State) -> ASGIApp:
 
 def around(app: ASGIApp, state: State, settings: Settings, keys: Keys) -> ASGIApp:
     """The application behind its middlewares; the first that a request meets is the last that is put on."""
-    app = Auth(app, keys, settings)
+    app = Auth(app, keys, settings, getattr(app, "access", None))
     if settings.cors_origins:  # before Auth: the browser's question whether it may ask bears no key
         app = CORSMiddleware(
             app,

@@ -119,7 +119,7 @@ def running_server(
     )
     table = Models(
         [
-            ServedModel(names=(Path(model).name, str(model)), llm=AsyncLLM(str(model), plugins=manager, **given))
+            ServedModel(names=(Path(model).name,), llm=AsyncLLM(str(model), plugins=manager, **given))
             for model in models
             for given in [{"num_workers": 1, **(arguments or {})}]
         ]
@@ -130,8 +130,13 @@ def running_server(
         log=AccessLog(chosen.log_format),
         token_ids=TokenIds(rejected=chosen.reject_token_ids),
     )
-    app = around(build_app(manager.registry, table, chosen, state), state, chosen, Keys(chosen.api_keys))
-    listening, url = bind(chosen)
+    try:
+        app = around(build_app(manager.registry, table, chosen, state), state, chosen, Keys(chosen.api_keys))
+        listening, url = bind(chosen)
+    except BaseException:
+        for model in table.served:
+            model.llm.engine.close()
+        raise
     listens = threading.Event()
     work = serve(app, state, chosen, listening, listens.set)
     thread = threading.Thread(target=asyncio.run, args=(work,), name="millpond-server", daemon=True)
