@@ -1,58 +1,31 @@
 """Connection: uvicorn's HTTP/1.1 protocol with limits on what it lacks limits for: heads, idleness, and how many."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import httptools
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from millpond_server.errors import ApiError, answer
 from millpond_server.settings import Limits
+from millpond_server.transport import Flow, Lingering, Stall
 
-LINGER = 2.0  # seconds for which a closed connection is still read: else its client may never see the answer
 FIELD = 4  # bytes around a header: a colon, a blank, the end of the line
-
-
-class Lingering:
-    """A transport that closes in two steps while its client still sends: what it then sends is read, and dropped."""
-
-    def __init__(self, transport: asyncio.Transport, is_fed: Callable[[], bool]) -> None:
-        self._transport = transport
-        self._is_fed = is_fed
-        self._closing = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def is_closing(self) -> bool:
-        """Whether it is closed, or about to be."""
-        return self._closing or self._transport.is_closing()
-
-    def write(self, data: bytes) -> None:
-        """Send, unless it is closed."""
-        if not self.is_closing():
-            self._transport.write(data)
-
-    def close(self) -> None:
-        """Send what is left, and close."""
-        if self.is_closing():
-            return
-        self._closing = True
-        if not self._is_fed():
-            self._transport.close()
-            return
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        self._transport.resume_reading()
-        asyncio.get_running_loop().call_later(LINGER, self._transport.close)
+MOST_PIPELINED = 16  # requests that wait behind the one being served; the bytes of further ones are not parsed
+PIECE = 4096  # bytes that are parsed at a time where the end of a request is not known
+HEAD_END = b"\r\n\r\n"
+OFFERS = frozenset({b"upgrade", b"http2-settings"})  # headers by which clients offer another protocol
+NOT_HTTP = "the connection sent something that is not an HTTP/1.1 request"
 
 
 class Connection(HttpToolsProtocol):
     """One connection of a client.
 
-    A head that is too large is answered 431, one that does not arrive in time 408, a connection too many 503; one that
-    idles is closed. All of them are closed afterwards.
+    A head that is too large is answered 431, one that does not arrive in time 408, what is not HTTP 400, a connection
+    too many 503; requests before it get their answers first, and the connection is closed afterwards. One that idles,
+    or does not read its answers, is closed. Offers of another protocol, such as h2c, are ignored, as RFC 9110 allows.
     """
 
     def __init__(
@@ -69,16 +42,25 @@ class Connection(HttpToolsProtocol):
         self._limits = limits
         self._on_refused = on_refused
         self._timer: asyncio.TimerHandle | None = None
+        self._stall: Stall | None = None
         self._in_body = False
+        self._body_left: int | None = None  # bytes; None where the body comes in chunks
+        self._keeps_open = False  # what the client asked for; until its body is whole, an answer closes the connection
         self._head_bytes = 0  # of what was parsed
         self._head_count = 0
         self._unparsed = 0  # bytes of a head that is not whole yet
-        self._fault: ApiError | None = None
+        self._rest = b""  # bytes of pipelined requests that are not parsed yet
+        self._plain_head = b""  # a head that offered another protocol, without the offer
+        self._reason: ApiError | None = None  # why a callback stopped the parser
+        self._fault: ApiError | None = None  # what the connection ends with
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Take the connection, if there are not too many."""
-        lingering = Lingering(transport, lambda: self._fault is not None or self._in_body)
-        super().connection_made(cast("asyncio.Transport", lingering))
+        lingering = Lingering(transport, lambda: self._fault is not None or self._in_body, self._limits.unread_seconds)
+        own = cast("asyncio.Transport", lingering)
+        super().connection_made(own)
+        self.flow = Flow(own, self._may_read)
+        self._stall = Stall(own, self._limits.unread_seconds)
         if len(self.connections) > self._limits.connections:
             message = f"more than {self._limits.connections} connections are open"
             self._refuse(ApiError(503, message, retry_after=1.0, reason="connections"))
@@ -89,21 +71,73 @@ class Connection(HttpToolsProtocol):
         """Forget the connection."""
         self._stop_timer()
         self._unset_keepalive_if_required()
+        self._rest = b""
+        if self._stall is not None:
+            self._stall.stop()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """Close, or let the answer to the last request close the connection."""
+        self._keeps_open = False
+        super().shutdown()
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
     def data_received(self, data: bytes) -> None:
-        """Parse what has come, within the limits of a head."""
-        if self.transport.is_closing():
+        """Parse what has come, request by request, within the limits of a head and of pipelined requests."""
+        if self.transport.is_closing() or self._fault is not None:
             return
-        whole = self._in_body  # a head that begins within this data is not counted before more of it comes
-        if not whole and self._timer is None:
+        self._unset_keepalive_if_required()
+        self._rest += data
+        self._parse_rest()
+
+    def _parse_rest(self) -> None:
+        data, self._rest, start = self._rest, b"", 0
+        while start < len(data) and self._fault is None and not self.transport.is_closing():
+            if len(self.pipeline) >= MOST_PIPELINED and not self._in_body and self._timer is None:
+                self._rest = data[start:]
+                self.flow.pause_reading()
+                return
+            start += self._parse(data[start : start + self._size(data, start)])
+
+    def _size(self, data: bytes, start: int) -> int:
+        """The number of bytes to parse next, so that no more than one request is completed by them."""
+        if self._in_body:
+            return self._body_left or PIECE
+        end = data.find(HEAD_END, start, start + PIECE)
+        return PIECE if end < 0 else end + len(HEAD_END) - start
+
+    def _parse(self, piece: bytes) -> int:
+        """Parse a piece; returns how many bytes of it were read."""
+        was_in_body = self._in_body
+        if not was_in_body and self._timer is None:
             self._start_timer()
-        super().data_received(data)
-        if self._in_body or self._timer is None or whole:
-            return
-        self._unparsed += len(data)
-        if self._unparsed > self._limits.header_bytes:
-            self._refuse(self._too_large())
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as offer:
+            self._ignore_offer()
+            return int(offer.args[0])
+        except httptools.HttpParserError:
+            self._refuse(self._reason or ApiError(400, NOT_HTTP, reason="http"))
+            return len(piece)
+        if not (was_in_body or self._in_body or self._timer is None):
+            self._unparsed += len(piece)
+            if self._unparsed > self._limits.header_bytes:
+                self._refuse(self._too_large())
+        return len(piece)
+
+    def _ignore_offer(self) -> None:
+        """Parse a head anew, without the offer of another protocol: the parser leaves off behind such a head."""
+        head, self._plain_head = self._plain_head, b""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.parser.feed_data(head)
+
+    def _may_read(self) -> bool:
+        """Whether the connection holds little enough to read on."""
+        return not self._rest and len(self.pipeline) < MOST_PIPELINED and not self.flow.write_paused
+
+    # --- callbacks of the parser ----------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -124,30 +158,62 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: its request is served."""
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                self._stop(ApiError(405, "CONNECT is not allowed here: this is not a proxy", reason="method"))
+            self._plain_head = b"".join(self._without_offer())
+            return
         self._stop_timer()
-        self._in_body = True
         self._unparsed = 0
-        super().on_headers_complete()
+        super().on_headers_complete()  # fails on a path that is none
+        self._in_body = True
+        lengths = [int(value) for name, value in self.headers if name == b"content-length" and value.isdigit()]
+        self._body_left = lengths[0] if lengths else None
+        self._keeps_open, self.cycle.keep_alive = self.cycle.keep_alive, False
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        if self._body_left is not None:
+            self._body_left -= len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The body is whole."""
+        if self._plain_head:
+            return
         self._in_body = False
+        if not self.cycle.response_started:
+            self.cycle.keep_alive = self._keeps_open
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, or a head that is too large."""
-        self._refuse(self._fault or ApiError(400, msg, reason="http"))
+    def _without_offer(self) -> Iterator[bytes]:
+        """The head that was parsed, without what offers another protocol."""
+        version = self.parser.get_http_version().encode("ascii")
+        yield b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, version)
+        for name, value in self.headers:
+            if name == b"connection":
+                kept = [word for word in value.split(b",") if word.strip().lower() not in OFFERS]
+                yield b"connection: %s\r\n" % b",".join(kept)
+            elif name not in OFFERS:
+                yield b"%s: %s\r\n" % (name, value)
+        yield b"\r\n"
 
     def _count(self, size: int, *, fields: int) -> None:
         self._head_bytes += size
         self._head_count += fields
         if self._head_bytes > self._limits.header_bytes or self._head_count > self._limits.headers:
-            self._fault = self._too_large()
-            raise self._fault  # the parser stops, and has send_400_response called
+            self._stop(self._too_large())
+
+    def _stop(self, reason: ApiError) -> None:
+        """Stop the parser from one of its callbacks."""
+        self._reason = reason
+        raise reason
 
     def _too_large(self) -> ApiError:
         message = f"the head of a request may have {self._limits.header_bytes} bytes and {self._limits.headers} headers"
         return ApiError(431, message, reason="head")
+
+    # --- timers and writing ---------------------------------------------------------------------------------------
 
     def _start_timer(self) -> None:
         self._timer = self.loop.call_later(self._limits.header_seconds, self._too_late)
@@ -161,17 +227,79 @@ class Connection(HttpToolsProtocol):
         message = f"the head of the request did not arrive within {self._limits.header_seconds:g} seconds"
         self._refuse(ApiError(408, message, reason="slow_head"))
 
+    def pause_writing(self) -> None:
+        """More is to be sent than the client reads: nothing more is read from it."""
+        super().pause_writing()
+        self.flow.pause_reading()
+        if self._stall is not None:
+            self._stall.watch()
+
+    def resume_writing(self) -> None:
+        """The client has read most of what was sent."""
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.stop()
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
+    def on_response_complete(self) -> None:
+        """A request is answered: the next is served, or the connection ends with the error that follows it."""
+        if self._fault is not None and not self.pipeline:
+            self._end(self._fault)
+            return
+        super().on_response_complete()
+        if self._rest and len(self.pipeline) < MOST_PIPELINED:
+            self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._parse_rest()
+        if not self.transport.is_closing() and self._fault is None:
+            self.flow.resume_reading()
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self._refuse(ApiError(400, msg, reason="http"))
+
     def _refuse(self, error: ApiError) -> None:
-        """Answer without a request, and close; where an answer is under way, close."""
-        self._fault = error
+        """Answer what follows the requests that were taken with an error, after their answers, and close."""
+        if self._fault is not None:
+            return
+        self._fault, self._rest = error, b""
         self._stop_timer()
         self._unset_keepalive_if_required()
         if self.transport.is_closing():
             return
         self._on_refused(error, self.client[0] if self.client else "-")
-        if self.cycle is None or self.cycle.response_complete:
+        if self._in_body:
+            self._give_up()
+        elif self._is_idle:
+            self._end(error)
+        else:
+            self.flow.pause_reading()
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _give_up(self) -> None:
+        """End the last request, whose body is broken: the error is its answer, unless one is under way."""
+        if self.pipeline:
+            self.pipeline.popleft()
+            return
+        has_answer = self.cycle.response_started
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        if has_answer:
+            self.transport.close()
+        elif self._fault is not None:
+            self._end(self._fault)
+
+    def _end(self, error: ApiError) -> None:
+        if not self.transport.is_closing():
             self.transport.write(_raw(answer(error)))
-        self.transport.close()
+            self.transport.close()
 
 
 def _raw(response: Response) -> bytes:

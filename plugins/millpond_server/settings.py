@@ -23,6 +23,7 @@ class Limits(BaseModel):
         headers: The most headers of a request.
         header_seconds: How long a head may take to arrive, from its first byte.
         body_seconds: How long a body may take to arrive.
+        unread_seconds: How long a client may read nothing of its answer.
         idle_seconds: How long a connection may stay open between requests.
         connections: The most connections at a time.
         drain_delay: How long requests are still taken after the server was told to stop.
@@ -45,6 +46,7 @@ class Limits(BaseModel):
     headers: Count = 100
     header_seconds: Seconds = 5.0
     body_seconds: Seconds = 30.0
+    unread_seconds: Seconds = 30.0
     idle_seconds: Annotated[int, Field(ge=1)] = 65
     connections: Count = 1024
     drain_delay: Annotated[float, Field(ge=0)] = 0.0
