@@ -22,6 +22,7 @@ from workloads import Workload, documentation, full_length, prose
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 PEAK_SECONDS = 0.5
+PEAK_SIZE = 2048  # rows and columns of the matrices whose products are the peak
 COMPARED = 200  # texts whose vectors are compared
 ALIKE = 0.9  # mean cosine; whoever is below embeds something else
 GIGA = 1e9
@@ -37,7 +38,7 @@ class Peaks:
     def measure(self, matrices: Worker) -> None:
         """Measure each precision once more."""
         for precision, found in self._rates.items():
-            found.append(matrices.ask("peak", precision=precision, seconds=PEAK_SECONDS)["rate"])
+            found.append(matrices.ask("peak", precision=precision, seconds=PEAK_SECONDS, size=PEAK_SIZE)["rate"])
 
     def of(self, precision: str) -> Spread:
         """The GFLOP a CPU second in a precision, so far."""

@@ -4,6 +4,8 @@ Runs in the environments of the peers too, so it imports a library only where th
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -11,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
-PEAK_SIZE = 2048  # rows and columns of the matrices that a CPU's peak is measured with
-DEVICE_PEAK_SIZE = 8192
+TRIAL_SIZE = 256  # rows and columns of the matrices whose product tells how long one of larger ones will take
+TOO_LONG = 4  # times what a measurement is to last: a product that takes longer is not measured
 BACKEND_PACKAGES = {"torch": ("torch",), "onnx": ("onnxruntime",), "openvino": ("openvino", "nncf")}
 OPENVINO_TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 LONGEST = 256  # tokens of a text, as MiniLM's limit
@@ -62,9 +64,9 @@ class Engine:
         """Wall seconds of embedding texts, and the seconds that the device computed the model."""
         raise self._lacks("device_run", texts)
 
-    def peak(self, precision: str, seconds: float) -> float:
-        """GFLOP a second in products of large matrices."""
-        raise self._lacks("peak", precision, seconds)
+    def peak(self, precision: str, seconds: float, size: int) -> float:
+        """GFLOP a second in products of square matrices of up to a size."""
+        raise self._lacks("peak", precision, seconds, size)
 
     def _lacks(self, what: str, *_: object) -> NotImplementedError:
         return NotImplementedError(f"{type(self).__name__} has no {what!r}")
@@ -253,31 +255,42 @@ class Matrices(Engine):
             "device": self.torch.cuda.get_device_name() if cuda else None,
         }
 
-    def peak(self, precision: str, seconds: float) -> float:
+    def peak(self, precision: str, seconds: float, size: int) -> float:
         """On a CPU on one thread, a second of CPU; on a device a second of its clock."""
         torch = self.torch
-        size = PEAK_SIZE if self.device.type == "cpu" else DEVICE_PEAK_SIZE
-        if precision == "int8":
-            a, b = (torch.randint(-127, 128, (size, size), dtype=torch.int8, device=self.device) for _ in range(2))
-            multiply = torch._int_mm  # noqa: SLF001  torch has no other int8 product on a CPU
-        else:
-            dtype = getattr(torch, precision)
-            a, b = (torch.randn(size, size, device=self.device).to(dtype) for _ in range(2))
-            multiply = torch.mm
+        if size > TRIAL_SIZE and self._seconds_of_one(precision, size) > TOO_LONG * seconds:
+            size = TRIAL_SIZE  # torch multiplies integers one by one where the processor has no VNNI: minutes a product
+        multiply = self._product(precision, size)
         for _ in range(WARM_UP):
-            multiply(a, b)
+            multiply()
         from device import stopwatch  # noqa: PLC0415  imports torch
 
         watch, products = stopwatch(self.device), 0
         watch.start()
         begun = time.perf_counter()
         while time.perf_counter() - begun < seconds:
-            multiply(a, b)
+            multiply()
             products += 1
             if self.device.type != "cpu":
                 torch.cuda.synchronize(self.device)
         watch.stop()
         return products * 2 * size**3 / watch.seconds() / 1e9
+
+    def _product(self, precision: str, size: int) -> Callable[[], object]:
+        torch, shape = self.torch, (size, size)
+        if precision == "int8":
+            a, b = (torch.randint(-127, 128, shape, dtype=torch.int8, device=self.device) for _ in range(2))
+            return partial(torch._int_mm, a, b)  # noqa: SLF001  torch has no other int8 product on a CPU
+        a, b = (torch.randn(shape, device=self.device).to(getattr(torch, precision)) for _ in range(2))
+        return partial(torch.mm, a, b)
+
+    def _seconds_of_one(self, precision: str, size: int) -> float:
+        """The seconds that one product takes, judged by small ones."""
+        multiply = self._product(precision, TRIAL_SIZE)
+        multiply()
+        begun = time.perf_counter()
+        multiply()
+        return (time.perf_counter() - begun) * (size / TRIAL_SIZE) ** 3
 
 
 def load_engine(engine: str, **options: Any) -> Engine:

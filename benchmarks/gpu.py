@@ -19,6 +19,7 @@ from workloads import Workload, full_length, prose
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 PEAK_SECONDS = 1.0
+PEAK_SIZE = 8192  # rows and columns of the matrices whose products are the peak
 GIGA = 1e9
 
 
@@ -83,7 +84,7 @@ def measure(settings: Settings) -> Result:
         with Contest(settings.environments) as contest:
             matrices = contest.matrices(device="cuda")
             result["torch"] = matrices.about
-            peak = matrices.ask("peak", precision=precision, seconds=PEAK_SECONDS)["rate"]
+            peak = matrices.ask("peak", precision=precision, seconds=PEAK_SECONDS, size=PEAK_SIZE)["rate"]
         for model in models:
             mixed, full = settings.count(20_000, 2000), settings.count(5000, 500)
             workloads = [prose(model.tokenizer, mixed), full_length(model.tokenizer, full)]

@@ -97,9 +97,9 @@ class Worker:
         np.save(path, vectors)
         return {"shape": list(vectors.shape)}
 
-    def peak(self, precision: str, seconds: float) -> dict[str, Any]:
+    def peak(self, precision: str, seconds: float, size: int) -> dict[str, Any]:
         """How fast this machine multiplies large matrices, in GFLOP (or GOP) a second of CPU (or of the device)."""
-        return {"rate": self._ready().peak(precision, seconds)}
+        return {"rate": self._ready().peak(precision, seconds, size)}
 
     def memory(self) -> dict[str, Any]:
         """The memory of this process now and at its peak, in MiB."""

@@ -3,6 +3,7 @@
 import ast
 import configparser
 import json
+import os
 import re
 import subprocess
 import sys
@@ -28,6 +29,7 @@ PACKAGE_FOLDERS = sorted(TOOL["hatch"]["build"]["targets"]["wheel"]["packages"])
 PACKAGES = sorted(Path(folder).name for folder in PACKAGE_FOLDERS)
 PLUGIN_PACKAGES = [package for package in PACKAGES if package != "millpond"]
 SCRIPT_FOLDERS = ["tests", "benchmarks", "examples", "docs"]
+UNCOMPILED = {"MILLPOND_NO_NATIVE": "1"}  # kernels/test_native_build.py compiles
 HEAVY = TOOL["ruff"]["lint"]["flake8-tidy-imports"]["banned-module-level-imports"]
 
 # Older ones have known holes that a checkpoint or a request can reach.
@@ -49,8 +51,9 @@ def relative(paths: list[Path]) -> list[str]:
     return [path.relative_to(REPOSITORY).as_posix() for path in paths]
 
 
-def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+def run_python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command, environment = [sys.executable, *arguments], {**os.environ, **variables}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -173,7 +176,7 @@ print(json.dumps(sorted(sys.modules)))
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    run_python("-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(REPOSITORY))
+    run_python("-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(REPOSITORY), **UNCOMPILED)
     (path,) = folder.glob("*.whl")
     with zipfile.ZipFile(path) as archive:
         yield archive

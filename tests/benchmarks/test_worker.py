@@ -3,8 +3,10 @@
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
+import engines
 import numpy as np
 import pytest
 from contest import Contest, ContestantError, Worker, alternate, clean_environment, turns
@@ -25,12 +27,14 @@ def contest(tiny_model, contestants, tmp_path_factory):
         yield contest
 
 
+@pytest.mark.slow
 def test_both_engines_compute_the_same(contest):
     vectors = contest.vectors(WORKLOAD, 3)
     assert vectors["millpond"].shape == (3, 32)
     np.testing.assert_allclose(vectors["millpond"], vectors["st-torch"], atol=2e-5)
 
 
+@pytest.mark.slow
 def test_they_say_what_they_are(contest):
     for worker in contest.workers.values():
         assert worker.about["precision"] == "float32"
@@ -39,6 +43,7 @@ def test_they_say_what_they_are(contest):
     assert "millpond" in contest.workers["millpond"].about["versions"]
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_by_who_runs(contest):
     runs = alternate(contest.workers, 2, "run", "a test", workload=WORKLOAD.name)
     assert [len(of) for of in runs.values()] == [2, 2]
@@ -48,6 +53,7 @@ def test_a_run_is_measured_by_who_runs(contest):
         assert run["memory"]["peak"] > 50
 
 
+@pytest.mark.slow
 def test_arguments_may_depend_on_the_round_and_something_may_come_before_it(contest):
     seen = []
     alternate(
@@ -61,6 +67,7 @@ def test_arguments_may_depend_on_the_round_and_something_may_come_before_it(cont
     assert seen == ["before", 0, "before", 1]
 
 
+@pytest.mark.slow
 def test_single_texts_are_timed_one_by_one_and_begin_anew(contest):
     for worker in contest.workers.values():
         done = worker.ask("one_by_one", workload=WORKLOAD.name, start=3, count=6)
@@ -68,6 +75,7 @@ def test_single_texts_are_timed_one_by_one_and_begin_anew(contest):
         assert sum(done["seconds"]) <= done["wall"]
 
 
+@pytest.mark.slow
 def test_stages_add_up_to_the_call_and_leave_no_probe(contest):
     worker = contest.workers["millpond"]
     for _ in range(2):
@@ -79,25 +87,28 @@ def test_stages_add_up_to_the_call_and_leave_no_probe(contest):
             assert sum(text.values()) < 1
 
 
+@pytest.mark.slow
 def test_tokenising_and_ids_take_the_same_way(contest):
     worker = contest.workers["millpond"]
     assert worker.ask("tokenise", workload=WORKLOAD.name)["wall"] > 0
     assert worker.ask("run_ids", workload=WORKLOAD.name)["wall"] > 0
 
 
+@pytest.mark.slow
 def test_forward_passes_are_timed(contest):
     for worker in contest.workers.values():
         run = worker.ask("device_run", workload=WORKLOAD.name)
         assert 0 < run["device"] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "arguments", "said"),
     [
         ("no_such_action", {}, "there is no action 'no_such_action'"),
         ("__init__", {}, "there is no action"),
         ("run", {"workload": "no such workload"}, "KeyError: 'no such workload'"),
-        ("peak", {"precision": "float32", "seconds": 0.1}, "Millpond has no 'peak'"),
+        ("peak", {"precision": "float32", "seconds": 0.1, "size": 8}, "Millpond has no 'peak'"),
     ],
 )
 def test_an_error_is_an_answer_and_the_worker_goes_on(contest, action, arguments, said):
@@ -110,8 +121,21 @@ def test_an_error_is_an_answer_and_the_worker_goes_on(contest, action, arguments
 def test_matrices_give_a_rate(tmp_path):
     with Contest(tmp_path) as contest:
         worker = contest.matrices()
-        assert worker.ask("peak", precision="float32", seconds=0.01)["rate"] > 0.1
-        assert worker.ask("peak", precision="int8", seconds=0.01)["rate"] > 0.1
+        assert worker.ask("peak", precision="float32", seconds=0.01, size=64)["rate"] > 0
+        assert worker.ask("peak", precision="int8", seconds=0.01, size=64)["rate"] > 0
+
+
+def test_matrices_whose_product_would_take_too_long_are_not_multiplied(monkeypatch):
+    multiplied, matrices = [], engines.Matrices()
+
+    def product(precision, size):
+        return partial(multiplied.append, size)
+
+    monkeypatch.setattr(matrices, "_product", product)
+    clock = iter(range(100))
+    monkeypatch.setattr(engines.time, "perf_counter", lambda: next(clock))  # a second for each product
+    assert matrices.peak("int8", seconds=2.0, size=2048) > 0
+    assert set(multiplied) == {engines.TRIAL_SIZE}
 
 
 def test_who_is_refused_what_he_asks_for_is_left_out(tmp_path, tiny_model):
@@ -159,6 +183,7 @@ def test_what_libraries_print_does_not_mix_with_answers(tmp_path, monkeypatch):
     assert (tmp_path / "chatty.log").read_text(encoding="utf-8") == "loading millpond\n"
 
 
+@pytest.mark.slow
 def test_a_sleeping_worker_burns_nothing(contest):
     worker = contest.workers["millpond"]
     worker.ask("run", workload=WORKLOAD.name)

@@ -5,6 +5,7 @@ from functools import partialmethod
 from types import MappingProxyType
 
 import numpy as np
+import pytest
 from safetensors.torch import load_file
 
 from millpond.plugins import PluginManager
@@ -201,10 +202,15 @@ CONVERTERS = {
     },
 }
 
-# A class for each that is registered: one that is new is tested from its first day.
+# A class for each that is registered: one that is new is tested from its first day. Of those that one module computes,
+# the first is tested each time, the others among the slow tests.
 # (What stands in for others has no checkpoint of its own: test_transformers.py.)
+_computed_by: dict[str, str] = {}
 for _entry in (one for one in BUILTIN.architectures.entries() if not one.spec.stands_in_for):
+    _first = _computed_by.setdefault(_entry.spec.target.partition(":")[0], _entry.spec.name)
     _own = {"name": _entry.spec.name, **ARCHITECTURES.get(_entry.spec.name, {})}
+    if _first != _entry.spec.name:
+        _own["pytestmark"] = pytest.mark.slow
     globals()[f"Test{_entry.spec.name}"] = type(f"Test{_entry.spec.name}", (ArchitectureConformance,), _own)
 for _entry in BUILTIN.converters.entries():
     _name = f"TestConverter{_entry.spec.name.title().replace('_', '')}"

@@ -7,6 +7,8 @@ import textwrap
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 KERNELS = '''
 """Kernels with a fault each, and some without."""
 

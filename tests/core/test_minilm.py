@@ -46,6 +46,7 @@ def ours(minilm):
     return minilm.embed(TEXTS, truncate_prompt_tokens=-1, use_tqdm=False)
 
 
+@pytest.mark.slow
 def test_the_texts_are_many_and_of_every_length(minilm, ours):
     """The tests below prove little if the texts are few, short, or all in one script."""
     assert len(TEXTS) >= 200
@@ -60,12 +61,14 @@ def test_the_texts_are_many_and_of_every_length(minilm, ours):
     assert {0x00, 0x03, 0x04, 0x05, 0x06, 0x09, 0x0E, 0x30, 0x4E, 0xAC, 0x1F6} <= blocks
 
 
+@pytest.mark.slow
 def test_embeddings_equal_those_of_sentence_transformers(ours, theirs):
     differences = [np.abs(one.outputs.array - vector).max() for one, (vector, _) in zip(ours, theirs, strict=True)]
     worst = int(np.argmax(differences))
     assert differences[worst] <= 1e-5, TEXTS[worst]
 
 
+@pytest.mark.slow
 def test_token_embeddings_equal_those_of_sentence_transformers(minilm, theirs):
     found = minilm.encode(TEXTS, BARE, pooling_task="token_embed", truncate_prompt_tokens=-1, use_tqdm=False)
     for text, output, (_, rows) in zip(TEXTS, found, theirs, strict=True):
@@ -73,16 +76,19 @@ def test_token_embeddings_equal_those_of_sentence_transformers(minilm, theirs):
         assert np.abs(output.outputs.array - rows).max() <= 1e-5, text
 
 
+@pytest.mark.slow
 def test_embeddings_are_normalised(ours):
     norms = [np.linalg.norm(output.outputs.array) for output in ours]
     assert np.abs(np.asarray(norms) - 1).max() <= 1e-6
 
 
+@pytest.mark.slow
 def test_token_ids_are_those_of_sentence_transformers(reference, ours):
     for text, output in zip(TEXTS, ours, strict=True):
         assert output.prompt_token_ids == reference.tokenizer(text, truncation=True, max_length=256)["input_ids"], text
 
 
+@pytest.mark.slow
 def test_counts_of_tokens_are_the_true_ones(reference, ours):
     """tokenizer.json pads every text to 128 tokens and cuts it there: neither may be seen."""
     for text, output in zip(TEXTS, ours, strict=True):
@@ -93,6 +99,7 @@ def test_counts_of_tokens_are_the_true_ones(reference, ours):
     assert len({output.num_prompt_tokens for output in ours}) > 60
 
 
+@pytest.mark.slow
 def test_ids_give_what_their_text_gives(minilm, ours):
     some = ours[::5]
     found = minilm.embed([output.prompt_token_ids for output in some], use_tqdm=False)
@@ -107,6 +114,7 @@ def test_over_length_text_is_an_error_by_default(minilm):
         minilm.embed("go " * 255)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [3, 10, 128, 256])
 def test_truncation_to_fewer_tokens_equals_theirs(minilm, reference, kept):
     texts = LONG[-12:]
@@ -121,6 +129,7 @@ def test_truncation_to_fewer_tokens_equals_theirs(minilm, reference, kept):
     assert max(np.abs(a.outputs.array - b).max() for a, b in zip(found, expected, strict=True)) <= 1e-5
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=8, deadline=None)
 def test_mates_and_order_never_change_a_result(minilm, ours, data):
@@ -131,6 +140,7 @@ def test_mates_and_order_never_change_a_result(minilm, ours, data):
         assert output.prompt_token_ids == ours[place].prompt_token_ids
 
 
+@pytest.mark.slow
 def test_a_text_alone_gives_what_it_gives_among_others(minilm, ours):
     for place in range(0, len(TEXTS), 11):
         (alone,) = minilm.embed(TEXTS[place], truncate_prompt_tokens=-1)

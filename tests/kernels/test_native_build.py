@@ -28,6 +28,10 @@ compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 needs_compiler = pytest.mark.skipif(
     compiler is None or platform.machine() not in ("x86_64", "AMD64"), reason="it takes a C compiler, on x86-64"
 )
+INSTALLED = native.FOLDER
+needs_installed = pytest.mark.skipif(
+    not all((INSTALLED / library).is_file() for library in LIBRARIES), reason="needs kernels compiled at installation"
+)
 
 # Loads libraries, and says what a program that does so has afterwards.
 LOAD = """
@@ -145,6 +149,7 @@ def pathless(tmp_path):
     return {"PATH": str(folder), "CC": None}
 
 
+@pytest.mark.slow
 def test_sources_are_enough_to_build_from(sources):
     assert SOURCES
     for source in SOURCES:
@@ -156,6 +161,7 @@ def test_sources_are_enough_to_build_from(sources):
 # --- with a compiler ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_wheel_is_for_this_platform_and_any_python(compiled):
     wheel, said = compiled
@@ -166,12 +172,14 @@ def test_wheel_is_for_this_platform_and_any_python(compiled):
     assert WITHOUT not in said
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_building_a_wheel_leaves_the_sources_as_they_were(compiled, sources):
     assert compiled[0].is_file()
     assert built_in(sources) == []
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_every_library_loads_and_holds_every_function(compiled, tmp_path):
     found = load(unpack(compiled[0], tmp_path))
@@ -179,6 +187,7 @@ def test_every_library_loads_and_holds_every_function(compiled, tmp_path):
     assert found["functions"] == all_functions()
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_loading_the_kernels_changes_nothing_else(compiled, tmp_path):
     found = load(unpack(compiled[0], tmp_path))
@@ -186,6 +195,7 @@ def test_loading_the_kernels_changes_nothing_else(compiled, tmp_path):
     assert found["half_of_smallest"] > 0, "numbers near 0 would be taken for 0 in the whole program"
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_compiler_may_be_named_with_options(sources, tmp_path):
     wrapper = tmp_path / "my-cc"
@@ -197,6 +207,7 @@ def test_compiler_may_be_named_with_options(sources, tmp_path):
     assert libraries_of(wheel) == LIBRARIES
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_editable_install_finds_the_kernels_beside_their_source(sources, pathless, tmp_path):
     copy = shutil.copytree(sources, tmp_path / "copy")
@@ -216,6 +227,7 @@ def test_editable_install_finds_the_kernels_beside_their_source(sources, pathles
 # --- without one ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [
@@ -236,6 +248,7 @@ def test_building_goes_on_without_compiled_kernels_and_says_so(sources, pathless
     assert reason in line
 
 
+@pytest.mark.slow
 def test_kernels_of_an_editable_install_are_not_taken_into_a_wheel(sources, pathless, tmp_path):
     copy = shutil.copytree(sources, tmp_path / "copy", ignore=shutil.ignore_patterns(".gitignore"))
     (copy / "kernels" / NATIVE / LIBRARIES[0]).write_bytes(STALE)
@@ -261,9 +274,9 @@ def pretend(capability, monkeypatch):
     native.library.cache_clear()
 
 
-@needs_compiler
-def test_the_processor_decides_which_library_is_loaded(compiled, folder, monkeypatch):
-    monkeypatch.setattr(native, "FOLDER", unpack(compiled[0], folder))
+@needs_installed
+def test_the_processor_decides_which_library_is_loaded(folder, monkeypatch):
+    monkeypatch.setattr(native, "FOLDER", INSTALLED)
     loaded = {}
     for capability in native.LIBRARIES:
         pretend(capability, monkeypatch)
@@ -275,10 +288,10 @@ def test_the_processor_decides_which_library_is_loaded(compiled, folder, monkeyp
         native.library()
 
 
-@needs_compiler
+@needs_installed
 @pytest.mark.parametrize(("value", "available"), [("1", False), ("0", True), ("", True)])
-def test_compiled_kernels_can_be_switched_off(compiled, folder, monkeypatch, value, available):
-    monkeypatch.setattr(native, "FOLDER", unpack(compiled[0], folder))
+def test_compiled_kernels_can_be_switched_off(folder, monkeypatch, value, available):
+    monkeypatch.setattr(native, "FOLDER", INSTALLED)
     pretend("AVX2", monkeypatch)
     monkeypatch.setenv("MILLPOND_NO_NATIVE", value)
     assert native.is_available() is available

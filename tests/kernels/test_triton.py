@@ -19,6 +19,7 @@ GPUS = (80, 90)  # compute capabilities: A100, H100
 FLOATS = ("*fp32", "*bf16", "*fp16")
 
 
+@pytest.mark.slow
 def test_kernels_equal_their_references_in_the_interpreter():
     """In a process of its own: Triton asks for its interpreter once, when it is imported."""
     done = subprocess.run(
@@ -54,9 +55,18 @@ def compile_for(tmp_path, monkeypatch):
     return compile_for
 
 
+def test_a_kernel_compiles_for_a_gpu(compile_for):
+    from millpond_kernels.gpu import layer_norm_residual
+
+    types = [*["*fp32"] * 5, "i32", "i32", "i32", "fp32"]
+    compiled = compile_for(GPUS[0], layer_norm_residual._layer_norm_residual, types, {"BLOCK": 16})  # noqa: SLF001
+    assert compiled.asm["cubin"][:4] == b"\x7fELF"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("floats", FLOATS)
 @pytest.mark.parametrize("capability", GPUS)
-def test_kernels_compile_for_gpus(compile_for, capability, floats):
+def test_every_kernel_compiles_for_gpus(compile_for, capability, floats):
     from millpond_kernels.gpu import layer_norm_residual, maxsim, segment_pool
 
     pooled = {"ROWS": segment_pool.ROWS, "COLUMNS": segment_pool.COLUMNS}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[2]
 ADDONS = REPOSITORY / "tests" / "addons"
 LEAVE_BEHIND = shutil.ignore_patterns("__pycache__", "*.py[cod]")

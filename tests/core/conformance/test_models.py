@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PLUGINS = """
 
 class MyModel(Mine, ArchitectureConformance):

@@ -56,6 +56,7 @@ class OnATerminal:
         return written.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_terminal_shows_a_bar_unless_it_is_to_be_quiet(model):
     quiet = OnATerminal(model, "--seconds", 0.1, "--dry-run", "--quiet")  # beside the other: most of it is to import
