@@ -25,6 +25,8 @@ class PoolingParams(BaseModel):
         returned_token_ids: The columns that are kept, for pooling type STEP.
         truncate_prompt_tokens: Keep at most so many tokens; -1 for the model's maximum.
         truncation_side: The side tokens are cut from; None for that of the model's tokenizer.
+        pad_prompt_tokens: Fill prompts up to N tokens with padding, which the model reads like other tokens; -1 for the
+            model's maximum, 0 for no padding; None for what the model was trained with.
         on_overflow: What becomes of a prompt over the model's maximum: "error" refuses it, "truncate" cuts it, "chunk"
             embeds it in pieces and merges these.
         prompt: Text that is put before the caller's, such as an instruction.
@@ -43,6 +45,7 @@ class PoolingParams(BaseModel):
     returned_token_ids: tuple[Annotated[int, Field(ge=0, strict=True)], ...] | None = None
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None
     truncation_side: Literal["left", "right"] | None = None
+    pad_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None
     on_overflow: Literal["error", "truncate", "chunk"] | None = None
     prompt: Annotated[str, Field(strict=True)] | None = None
     prompt_name: Annotated[str, Field(strict=True)] | None = None

@@ -84,7 +84,7 @@ class Pipeline:
         if task is None:
             raise InvalidInputError(NEEDED.format(tasks=", ".join(self.tasks)), parameter="pooling_task")
         if not isinstance(task, str) or task not in self.tasks:
-            raise InvalidInputError(self._refusal(task), parameter="pooling_task")
+            raise InvalidInputError(self.refusal(task), parameter="pooling_task")
         found = self._processors.get(task)
         if found is None:  # of two threads that build it the first counts, for both
             found = self._processors.setdefault(task, self.ctx.io_processor(self._name_of_processor(task), task=task))
@@ -256,7 +256,8 @@ class Pipeline:
         """Whether it serves the task "plugin": what it takes and gives is its own."""
         return self._processors.get(PLUGIN) is processor
 
-    def _refusal(self, task: object) -> str:
+    def refusal(self, task: object) -> str:
+        """Return why the model does not serve a task, and the tasks that it serves."""
         served = f"Supported tasks: {self.tasks}"
         if not isinstance(task, str):
             return f"Unsupported task: {task!r} {served}"
@@ -265,9 +266,11 @@ class Pipeline:
             hint = f"Try converting the model using `--convert {convert}`."
             return f"{what} API is not supported by this model. {hint} {served}"
         if task == PLUGIN:
+            of_tasks = {entry.spec.io_processor for entry in self.ctx.registry.tasks.entries()}
+            names = [name for name in self.ctx.registry.io_processors.names() if name not in of_tasks]
             none = (
-                "No IOProcessor plugin installed: none is named for this model. io_processor_plugin='NAME', or the key "
-                "of that name in config.json, names one."
+                "No IOProcessor plugin installed. Name one for this model with io_processor_plugin='NAME', or with the "
+                f"key of that name in config.json. Available: {', '.join(names)}."
             )
             named = self.ctx.model.io_processor_plugin is not None
             return f"{(named and self._why_not(PLUGIN)) or none} {served}"

@@ -13,10 +13,11 @@ DEFAULTS: Mapping[str, tuple[object, ...]] = {
     "add_special_tokens": (True,),
     "do_lower_case": (False, None),
     "needs_detokenization": (True, False),
-    "pad_prompt_tokens": (None,),
-    "padding": (False, None, "do_not_pad"),
     "truncation": (None, *UNCUT),
 }
+
+PADDING: Mapping[object, int | None] = {None: None, False: 0, "do_not_pad": 0, True: -1, "max_length": -1}
+"""Values of ``padding``, as ``pad_prompt_tokens``."""
 
 PROMPT_FIELDS = frozenset({"prompt", "prompt_name"})  # two ways to say one thing
 
@@ -47,8 +48,10 @@ def truncation_settings(truncate: int | None, given: Mapping[str, Any] | None) -
     settings: dict[str, Any] = {}
     given = given or {}
     for name, value in given.items():
-        if name in ("truncate_prompt_tokens", "truncation_side"):
+        if name in ("truncate_prompt_tokens", "truncation_side", "pad_prompt_tokens"):
             settings[name] = value
+        elif name == "padding" and isinstance(value, str | bool | None) and value in PADDING:
+            settings.setdefault("pad_prompt_tokens", PADDING[value])
         elif name == "truncation" and value in (True, "longest_first"):
             settings.setdefault("truncate_prompt_tokens", -1)
         elif name == "max_length":

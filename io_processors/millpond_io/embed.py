@@ -110,7 +110,7 @@ class EmbedProcessor(TextProcessor):
         spans = [(first, longest) if first else None] + [None] * (len(pieces) - 1)
         return [
             PoolingRequest(
-                input_ids=self.renderer.filled(piece),
+                input_ids=self.renderer.filled(piece, params),
                 representations=(Representation(self.task, params, span),),
                 whole=rendered.input_ids,
             )

@@ -30,6 +30,13 @@ class Filling:
         return np.concatenate(parts)
 
 
+def padding_token(ctx: Context) -> int | None:
+    """Return the id of the padding token, of the tokenizer's files or of config.json; None if neither names it."""
+    own = None if ctx.tokenizer is None else ctx.tokenizer.pad_token_id
+    token = ctx.config.of_text.get("pad_token_id") if own is None else own
+    return token if isinstance(token, int) else None
+
+
 def filling_of(ctx: Context) -> Filling | None:
     """How a model's texts are filled up; None if they are not.
 
@@ -39,9 +46,8 @@ def filling_of(ctx: Context) -> Filling | None:
     spec = ctx.registry.architectures.find(ctx.model.architecture)
     if spec is None or not spec.spec.fills_length:
         return None
-    own = None if ctx.tokenizer is None else ctx.tokenizer.pad_token_id
-    token = ctx.config.of_text.get("pad_token_id") if own is None else own
-    if not isinstance(token, int):
+    token = padding_token(ctx)
+    if token is None:
         message = f"the model {ctx.model.model!r} reads texts of one length, and no file says which token fills them up"
         raise CheckpointError(message)
     side = "right" if ctx.tokenizer is None else ctx.tokenizer.padding_side

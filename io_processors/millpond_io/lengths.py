@@ -64,12 +64,37 @@ class Lengths:
                 f"and max_model_len is {self.max_model_len}"
             )
             raise InvalidInputError(message, parameter=said.partition("=")[0])
-        if asked > self.longest:
+        self.check_truncation(params)
+        return self.longest if asked == -1 else asked
+
+    def check_truncation(self, params: PoolingParams) -> None:
+        """Refuse to keep more tokens than the model reads, in the words of vLLM.
+
+        Raises:
+            InvalidInputError: If that is asked for.
+        """
+        asked = params.truncate_prompt_tokens or 0
+        if asked > self.max_model_len:
             message = (
-                f"truncate_prompt_tokens value is greater than max_model_len ({asked} > {self.longest}). "
-                "Please request a smaller truncation size."
+                "truncate_prompt_tokens value is greater than max_model_len. Please request a smaller truncation size."
             )
             raise InvalidInputError(message, parameter="truncate_prompt_tokens")
+        if asked > self.longest:
+            message = (
+                f"truncate_prompt_tokens={asked} cannot be greater than max_embed_len = {self.longest}. Please request "
+                "a smaller truncation size."
+            )
+            raise InvalidInputError(message, parameter="truncate_prompt_tokens")
+
+    def padded(self, asked: int) -> int:
+        """Return how many tokens a prompt is filled up to.
+
+        Raises:
+            InvalidInputError: If that is more than the model reads.
+        """
+        if asked > self.longest:
+            message = f"pad_prompt_tokens={asked} is greater than the maximum length of {self.longest} tokens"
+            raise InvalidInputError(message, parameter="pad_prompt_tokens")
         return self.longest if asked == -1 else asked
 
     def check_characters(self, text: str, params: PoolingParams) -> None:

@@ -15,7 +15,7 @@ from millpond_io.score_options import ScoreOptions
 
 Pair: TypeAlias = tuple[str, str]
 Ids: TypeAlias = list[int]
-WAY_OUT = "Please reduce the length of the texts, or cut them with truncate_prompt_tokens=-1."
+WAY_OUT = "Please reduce the length of the input prompt, or cut it with truncate_prompt_tokens=-1."
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Limits:
         """
         if num_tokens > self.maximum:
             message = (
-                f"This model's maximum context length is {self.maximum} tokens. However, your query and document have "
-                f"{num_tokens} input tokens together. {WAY_OUT}"
+                f"This model's maximum context length is {self.maximum} tokens. However, your prompt contains "
+                f"{num_tokens} input tokens, those of the query and of the document. {WAY_OUT}"
             )
             raise InvalidInputError(message, parameter="data_2")
 
@@ -134,9 +134,9 @@ class PairEncoder(ABC):
         most = most_characters(self.limits.maximum)
         if len(whole) > most:
             message = (
-                f"This model's maximum context length is {self.limits.maximum} tokens. However, your query and "
-                f"document have {len(whole)} characters (more than {most} characters, which is the upper bound for "
-                f"{self.limits.maximum} input tokens). {WAY_OUT}"
+                f"This model's maximum context length is {self.limits.maximum} tokens. However, your prompt contains "
+                f"{len(whole)} characters, those of the query and of the document (more than {most} characters, which "
+                f"is the upper bound for {self.limits.maximum} input tokens). {WAY_OUT}"
             )
             raise InvalidInputError(message, parameter="data_2")
         return query, document

@@ -12,7 +12,7 @@ from millpond.errors import InvalidInputError
 from millpond.inputs import Prompt, is_token_id
 from millpond.loading.tokenizer import Tokenizer
 from millpond.params import PoolingParams
-from millpond_io.filling import filling_of
+from millpond_io.filling import Filling, filling_of, padding_token
 from millpond_io.image_texts import image_texts
 from millpond_io.lengths import Lengths, most_characters
 
@@ -38,6 +38,7 @@ class Renderer:
     """Turns prompts into the token ids of one model."""
 
     def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
         self.tokenizer = ctx.tokenizer
         self.lengths = Lengths(ctx)
         self.filling = filling_of(ctx)
@@ -179,9 +180,9 @@ class Renderer:
             kept = self._tokenizer().encode_truncated(excerpt, limit, side=side, add_special_tokens=special)
             if prompt.ending:
                 kept[-len(prompt.ending) :] = prompt.ending[-len(kept) :]
-            return Rendered(self.filled(np.asarray(kept, dtype=np.int64)), len(ids) - len(kept))
+            return Rendered(self.filled(np.asarray(kept, dtype=np.int64), params), len(ids) - len(kept))
         self.lengths.check_tokens(len(ids), params)
-        return Rendered(self.filled(np.asarray(ids, dtype=np.int64)))
+        return Rendered(self.filled(np.asarray(ids, dtype=np.int64), params))
 
     def _cut(self, ids: Iterable[object], params: PoolingParams) -> Rendered:
         limit = self.lengths.kept(params, is_text=False)
@@ -190,13 +191,27 @@ class Renderer:
             self.images.check_ids(array)
         if limit is not None and len(array) > limit:
             kept = array[-limit:] if params.truncation_side == "left" else array[:limit]
-            return Rendered(self.filled(kept.copy()), len(array) - limit)
+            return Rendered(self.filled(kept.copy(), params), len(array) - limit)
         self.lengths.check_tokens(len(array), params)
-        return Rendered(self.filled(array))
+        return Rendered(self.filled(array, params))
 
-    def filled(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The ids with padding up to the full length, where the model reads all texts at that."""
-        return ids if self.filling is None else self.filling(ids)
+    def filled(self, ids: NDArray[np.int64], params: PoolingParams) -> NDArray[np.int64]:
+        """Return the ids with the padding that is asked for, or that the model was trained with.
+
+        Raises:
+            InvalidInputError: If the padding is longer than the model reads, or no file names its token.
+        """
+        asked = params.pad_prompt_tokens
+        if asked is None:
+            return ids if self.filling is None else self.filling(ids)
+        return ids if asked == 0 else self._padding(self.lengths.padded(asked))(ids)
+
+    def _padding(self, length: int) -> Filling:
+        token = padding_token(self.ctx)
+        if token is None:
+            message = f"pad_prompt_tokens={length}: no file of {self.model!r} names its padding token"
+            raise InvalidInputError(message, parameter="pad_prompt_tokens")
+        return Filling(length=length, token=token, side="right")
 
     def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
@@ -231,7 +246,7 @@ class Renderer:
         if lowest < 0 or (self.vocab_size is not None and highest >= self.vocab_size):
             bad = lowest if lowest < 0 else highest
             end = "" if self.vocab_size is None else f" to {self.vocab_size - 1}"
-            message = f"token id {bad} is not in the vocabulary: ids go from 0{end}"
+            message = f"Token id {bad} is out of vocabulary: ids go from 0{end}"
             raise InvalidInputError(message, parameter="prompt_token_ids")
         if highest > np.iinfo(np.int64).max:
             message = f"token id {highest} is too large"

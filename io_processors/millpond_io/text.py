@@ -157,6 +157,7 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
         """
         asked = given or PoolingParams()
         self.prompts.check(asked)
+        self.renderer.lengths.check_truncation(asked)
         config = self.ctx.pooler_config
         legal = {*supported, *(STEP_FIELDS if self._is_step() else ())}
         for name in POOLING_FIELDS:

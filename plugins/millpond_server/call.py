@@ -1,6 +1,5 @@
 """Call: one request on its way through a route, and what the route may ask of the server."""
 
-import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from urllib.parse import parse_qsl
 
 from millpond_server.errors import ApiError
 from millpond_server.models import Models, ServedModel
+from millpond_server.request_id import HEADER, is_plain
 from millpond_server.settings import Settings
 
 MOST_FIELDS = 1000  # of a query string
@@ -49,6 +49,13 @@ class Call:
         """The id of an answer."""
         return f"{prefix}-{self.request_id}"
 
+    def take_id(self, request: Any) -> None:
+        """Take the id of the request's header, else the ``request_id`` of its body, where there is one."""
+        brought = self.headers.get(HEADER.decode(), "")
+        named = brought if is_plain(brought.encode("latin-1")) else getattr(request, "request_id", None)
+        if isinstance(named, str):
+            self.request_id = named
+
     @property
     def query(self) -> Mapping[str, str]:
         """The fields of the query; of several with one name, the last.
@@ -76,8 +83,3 @@ class Call:
     def priority(self) -> int:
         """The lane of the request: work in bulk waits behind what somebody waits for."""
         return 1 if self.bulk else 0
-
-
-def new_id() -> str:
-    """An id for a request that brings none."""
-    return f"{random.getrandbits(128):032x}"

@@ -19,11 +19,12 @@ from millpond_server import errors
 from millpond_server.admission import admit
 from millpond_server.body import ClientGoneError, Intake, check_media_type, parse_json, read_body, unread, validate
 from millpond_server.body_reader import BodyReader
-from millpond_server.call import Call, new_id
+from millpond_server.call import Call
 from millpond_server.errors import ApiError, as_api_error
 from millpond_server.fields import given
 from millpond_server.lanes import is_bulk
 from millpond_server.models import Models
+from millpond_server.request_id import new_id
 from millpond_server.settings import Settings
 from millpond_server.shown import shown
 from millpond_server.token_ids import TokenIds
@@ -127,6 +128,7 @@ class Endpoint:
             bulk=is_bulk(headers, value, size, served, self.entry.spec.tasks),
             query_string=scope["query_string"],
         )
+        call.take_id(request)
         scope["millpond.call"] = call
         seconds = self._deadline(headers)
         call.on_model = partial(self._admit, scope, seconds)

@@ -19,6 +19,24 @@ WITH_SEGMENTS = ("bert", "convbert", "deberta", "electra", "ernie", "funnel", "l
 
 # Families whose text is brought into form as tokenizer_config.json says, whatever tokenizer.json does; and its keys.
 BY_CONFIG = ("bert", "distilbert", "electra", "funnel", "layoutlm", "mobilebert", "mpnet", "splinter")
+# The padding token of the tokenizer classes in transformers that have one where no file names it.
+PAD_TOKENS = {
+    "[PAD]": (
+        "bert",
+        "convbert",
+        "deberta",
+        "distilbert",
+        "electra",
+        "ernie",
+        "funnel",
+        "layoutlm",
+        "mobilebert",
+        "roformer",
+        "squeezebert",
+    ),
+    "<pad>": ("albert", "camembert", "mpnet", "roberta", "t5", "xlm-roberta", "xlmroberta"),
+    "<|endoftext|>": ("qwen",),
+}
 OF_NORMALIZER = {
     "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
@@ -135,12 +153,18 @@ def load_tokenizer(repository: "Repository", *, lower_case: bool = False) -> Tok
     return Tokenizer(
         backend,
         lower_case=repository.sentence_transformers.do_lower_case or lower_case,
-        special_tokens=read_special_tokens(repository),
+        special_tokens={**_default_pad_token(repository), **read_special_tokens(repository)},
         chat_template=read_chat_template(repository),
         gives_segments=_gives_segments(repository),
         padding_side=_side(repository, "padding_side"),
         truncation_side=_side(repository, "truncation_side"),
     )
+
+
+def _default_pad_token(repository: "Repository") -> dict[str, str]:
+    """The padding token of the tokenizer's class in transformers, for files that name none."""
+    family = _family(repository)
+    return next(({"pad_token": token} for token, kinds in PAD_TOKENS.items() if family.startswith(kinds)), {})
 
 
 def _side(repository: "Repository", key: str) -> str | None:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validat
 
 Encoding = Literal["float", "base64", "bytes", "bytes_only"]
 TEMPLATE = "chat_template"
-Count = Annotated[int, Field(ge=0, strict=True)]
+REQUEST_ID = r"^[ -~]{1,256}$"  # printable ASCII, since ids go into headers too
 # Inputs are checked by hand, which is faster where they are large: this is for the description of the routes.
 IDS: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "minItems": 1}
@@ -42,6 +42,8 @@ class TextOptions(Body):
         user: Ignored.
         truncate_prompt_tokens: Keep at most so many tokens; -1 for the model's maximum.
         truncation_side: The side tokens are cut from.
+        padding: Fill each text up to the model's maximum length with padding, or not.
+        request_id: The id of the request, which the id of the answer ends with where no header names one.
         priority: A lower one is served first.
         prompt_name: The name of the model's prompt that is put before each text.
         prompt: The text that is put before each text.
@@ -51,6 +53,8 @@ class TextOptions(Body):
     user: str | None = None
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None
     truncation_side: Literal["left", "right"] | None = None
+    padding: Literal["max_length", "do_not_pad"] | None = None
+    request_id: Annotated[str, Field(pattern=REQUEST_ID)] | None = None
     priority: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] = 0
     prompt_name: str | None = None
     prompt: str | None = None
@@ -60,8 +64,9 @@ class TextOptions(Body):
         said: dict[str, Any] = {"prompt_name": self.prompt_name, "prompt": self.prompt}
         if self.truncate_prompt_tokens is not None:
             said["truncate_prompt_tokens"] = self.truncate_prompt_tokens
-        if self.truncation_side is not None:
-            said["tokenization_kwargs"] = {"truncation_side": self.truncation_side}
+        tokenization = {"truncation_side": self.truncation_side, "padding": self.padding}
+        if given := {name: value for name, value in tokenization.items() if value is not None}:
+            said["tokenization_kwargs"] = given
         return {name: value for name, value in said.items() if value is not None}
 
 

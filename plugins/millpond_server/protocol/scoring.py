@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from millpond_server.protocol.common import Count, Documents, Query, TextOptions, Usage, one_of
+from millpond_server.protocol.common import Documents, Query, TextOptions, Usage, one_of
 
 PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
 
@@ -23,8 +23,8 @@ class ScoringOptions(TextOptions):
     """
 
     use_activation: bool | None = None
-    max_tokens_per_query: Count = 0
-    max_tokens_per_doc: Count = 0
+    max_tokens_per_query: Annotated[int, Field(strict=True)] = 0
+    max_tokens_per_doc: Annotated[int, Field(strict=True)] = 0
     instruction: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     mixed: Literal["error", "mean"] | None = None

@@ -22,6 +22,7 @@ async def rerank(request: AnyRerankRequest, llm: AsyncLLM, call: Call) -> Any:
     """The answer in the words of whoever asks."""
     body = request.root
     if not isinstance(body, TeiRerankRequest):
+        call.take_id(body)
         return await scoring.rerank(body, llm, call)
     with tei.own_errors(call):
         return await tei.rerank(body, llm, call)

@@ -39,5 +39,6 @@ async def invocations(body: dict[str, Any] | None, llm: AsyncLLM, call: Call) ->
         except ApiError as error:
             refusals.append(f"{model.__name__}: {error.message}")
             continue
+        call.take_id(request)
         return await handler(request, llm, call)
     raise ApiError(400, "the body is that of no route:\n" + "\n".join(refusals), kind="Bad Request", reason="schema")

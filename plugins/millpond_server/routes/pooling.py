@@ -31,6 +31,7 @@ async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
     prompts = prompts_of(request, call.settings.limits, llm)
     check_header(request, len(prompts))
     task = _task(request, llm)
+    _check_task(task, llm)
     if task in ELSEWHERE and task in llm.supported_tasks:
         raise ApiError(400, ELSEWHERE[task], parameter="task", reason="invalid")
     extra: dict[str, object] | None = None if request.pool_factor is None else {"pool_factor": request.pool_factor}
@@ -59,6 +60,20 @@ def _task(request: PoolingRequest, llm: AsyncLLM) -> str | None:
         return present_name(request.task, llm.supported_tasks)
     configured = llm.model_config.pooler_config.task
     return configured or next((task for task in BY_ITSELF if task in llm.supported_tasks), None)
+
+
+def _check_task(task: str | None, llm: AsyncLLM) -> None:
+    """Refuse a task that the model does not serve, in the words of vLLM's route.
+
+    Raises:
+        ApiError: 400.
+    """
+    if task is None or task in llm.supported_tasks:
+        return
+    message = llm.pipeline.refusal(task)
+    if task in BY_ITSELF:
+        message = f"Unsupported task: {task!r} Supported tasks: {llm.supported_tasks}. {message}"
+    raise ApiError(400, message, parameter="task", reason="invalid")
 
 
 async def _by_plugin(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Response:

@@ -1,5 +1,7 @@
 """Long prompts: megabytes are cut at the price of what is kept, and a limit that does not fit is refused."""
 
+import re
+
 import pytest
 
 from millpond import InvalidInputError, PoolingParams
@@ -68,8 +70,11 @@ def test_token_ids_can_be_cut_to_one(tiny_bert):
 
 
 def test_truncation_over_the_maximum_is_refused(tiny_bert):
-    with pytest.raises(InvalidInputError, match=r"greater than max_model_len \(65 > 64\)\. .*smaller truncation size"):
+    message = "truncate_prompt_tokens value is greater than max_model_len. Please request a smaller truncation size."
+    with pytest.raises(InvalidInputError, match=f"^{re.escape(message)}$"):
         tiny_bert.embed("the cat", truncate_prompt_tokens=65)
+    with pytest.raises(InvalidInputError, match=f"^prompt 1: {re.escape(message)}$"):
+        tiny_bert.embed(["the cat"] * 2, pooling_params=[None, PoolingParams(truncate_prompt_tokens=65)])
     assert tiny_bert.embed("the cat", truncate_prompt_tokens=64)[0].num_prompt_tokens == 4
 
 

@@ -1,0 +1,171 @@
+"""The pooling routes as the clients and tests of vLLM expect them: fields, ids, and the words of errors."""
+
+import json
+
+import pytest
+
+from millpond.testing.checkpoints import tiny
+
+TEXT = "the old mill by the pond"
+TASKS = ("embed", "token_embed", "classify", "token_classify")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A small model of each kind, by the name that it is served under."""
+    root = tmp_path_factory.mktemp("vllm")
+    return {
+        "embedder": str(tiny("BertModel", root / "embedder")),
+        "classifier": str(tiny("BertForSequenceClassification", root / "classifier", num_labels=2)),
+        "reranker": str(tiny("BertForSequenceClassification", root / "reranker", num_labels=1)),
+    }
+
+
+def error(post, path, **body):
+    """The error of a request that is refused."""
+    return post(path, status=400, **body)["error"]
+
+
+# --- the words of errors ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["embedder", "classifier", "reranker"])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_that_the_model_lacks_is_refused_in_the_words_of_vllm(post, model, task):
+    supported = ("embed", "token_embed") if model == "embedder" else ("classify", "token_classify")
+    if task in supported:
+        assert len(post("/pooling", model=model, input=TEXT, task=task)["data"]) == 1
+        return
+    told = error(post, "/pooling", model=model, input=TEXT, task=task)
+    assert (told["type"], told["param"]) == ("BadRequestError", "task")
+    assert told["message"].startswith(f"Unsupported task: {task!r} Supported tasks: ('{supported[0]}', ")
+    assert f"--convert {task.removeprefix('token_')}" in told["message"]
+
+
+@pytest.mark.parametrize("model", ["embedder", "classifier"])
+@pytest.mark.parametrize("body", [{"input": TEXT, "task": "plugin"}, {"data": {"input": TEXT}}], ids=str)
+def test_the_task_plugin_without_a_plugin_is_refused_with_those_that_are_installed(post, model, body):
+    message = error(post, "/pooling", model=model, **body)["message"]
+    assert message.startswith("No IOProcessor plugin installed. Name one ")
+    assert "Available: bge_m3_sparse_plugin, colbert_query_plugin" in message
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/pooling"])
+@pytest.mark.parametrize("token", [-1, 100_000])
+def test_a_token_id_out_of_the_vocabulary_is_refused(post, path, token):
+    told = error(post, path, model="embedder", input=[5, token])
+    assert f"Token id {token} is out of vocabulary" in told["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"model": "embedder", "input": TEXT}),
+        ("/pooling", {"model": "embedder", "input": TEXT}),
+        ("/classify", {"model": "classifier", "input": TEXT}),
+        ("/score", {"model": "embedder", "queries": TEXT, "documents": [TEXT, "a"]}),
+        ("/score", {"model": "reranker", "queries": TEXT, "documents": [TEXT, "a"]}),
+        ("/rerank", {"model": "reranker", "query": TEXT, "documents": [TEXT, "a"]}),
+    ],
+)
+def test_a_truncation_size_over_the_maximum_is_refused_to_the_letter(post, path, body):
+    told = error(post, path, **body, truncate_prompt_tokens=65)
+    assert told["message"] == (
+        "truncate_prompt_tokens value is greater than max_model_len. Please request a smaller truncation size."
+    )
+    assert told["param"] == "truncate_prompt_tokens"
+
+
+@pytest.mark.parametrize("model", ["embedder", "reranker"])
+@pytest.mark.parametrize(("path", "sides"), [("/score", ("queries", "documents")), ("/rerank", ("query", "documents"))])
+def test_a_pair_over_the_maximum_is_refused_with_the_way_out(post, model, path, sides):
+    message = error(post, path, model=model, **{sides[0]: "mill " * 100, sides[1]: [TEXT, "a"]})["message"]
+    assert "This model's maximum context length is 64 tokens. However, " in message
+    assert "Please reduce the length of the input prompt" in message
+
+
+@pytest.mark.parametrize("model", ["embedder", "reranker"])
+@pytest.mark.parametrize("name", ["max_tokens_per_doc", "max_tokens_per_query"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (-1, "{name} must be a non-negative integer"),
+        (64, "{name} (64) must be less than max_model_len (64)."),
+    ],
+)
+def test_a_limit_of_tokens_that_does_not_fit_is_refused(post, model, name, value, message):
+    for path, query in (("/score", "queries"), ("/rerank", "query")):
+        told = error(post, path, model=model, **{query: TEXT}, documents=[TEXT], **{name: value})
+        assert told["message"].startswith(message.format(name=name))
+        assert told["param"] == name
+
+
+@pytest.mark.parametrize("path", ["/score", "/rerank"])
+def test_scores_of_a_model_with_several_labels_are_refused(post, path):
+    body = {"queries": TEXT} if path == "/score" else {"query": TEXT}
+    told = error(post, path, model="classifier", **body, documents=["a"])
+    assert told["message"].startswith("Scoring API is only enabled for num_labels == 1.")
+
+
+# --- ids and padding --------------------------------------------------------------------------------------------------
+
+ROUTES = [
+    ("/v1/embeddings", {"model": "embedder", "input": TEXT}, "embd"),
+    ("/pooling", {"model": "embedder", "input": TEXT}, "pooling"),
+    ("/classify", {"model": "classifier", "input": TEXT}, "classify"),
+    ("/score", {"model": "reranker", "queries": TEXT, "documents": "a"}, "score"),
+    ("/rerank", {"model": "reranker", "query": TEXT, "documents": ["a"]}, "rerank"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "prefix"), ROUTES)
+def test_the_id_of_an_answer_ends_with_that_of_the_request(post, path, body, prefix):
+    assert post(path, **body, request_id="job 7/a")["id"] == f"{prefix}-job 7/a"
+    first, second = (post(path, **body)["id"] for _ in range(2))
+    assert first.startswith(f"{prefix}-")
+    assert first != second
+
+
+@pytest.mark.parametrize(("path", "body", "prefix"), ROUTES)
+def test_an_id_in_the_header_counts_more_than_one_in_the_body(post, path, body, prefix):
+    sent = post.client.post(path, json={**body, "request_id": "body"}, headers={"x-request-id": "head"})
+    assert post.runner.run(sent).json()["id"] == f"{prefix}-head"
+
+
+@pytest.mark.parametrize("value", ["", "a\nb", "ü", "x" * 257, 5])
+def test_an_id_that_cannot_stand_in_a_header_is_refused(post, value):
+    assert "request_id" in error(post, "/pooling", model="embedder", input=TEXT, request_id=value)["message"]
+
+
+def test_the_id_of_the_body_stands_in_the_header_of_bytes(post):
+    body = {"model": "embedder", "input": TEXT, "encoding_format": "bytes", "request_id": "a b"}
+    answer = post.runner.run(post.client.post("/pooling", json=body))
+    assert json.loads(answer.headers["metadata"])["id"] == "pooling-a b"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"model": "embedder", "input": TEXT}),
+        ("/pooling", {"model": "embedder", "input": TEXT}),
+        ("/classify", {"model": "classifier", "input": TEXT}),
+    ],
+)
+def test_texts_are_filled_up_with_padding_where_that_is_asked_for(post, path, body):
+    plain, padded = (post(path, **body, padding=way) for way in ("do_not_pad", "max_length"))
+    assert plain["usage"] == post(path, **body)["usage"]
+    assert padded["usage"]["prompt_tokens"] == 64
+    assert plain["data"] == post(path, **body)["data"] != padded["data"]
+    assert "padding" in error(post, path, **body, padding="longest")["message"]
+
+
+def test_padding_of_pairs_that_are_read_together_is_refused(post):
+    told = error(post, "/score", model="reranker", queries=TEXT, documents="a", padding="max_length")
+    assert (told["param"], "not supported for pairs" in told["message"]) == ("padding", True)
+
+
+@pytest.mark.parametrize(("path", "body", "prefix"), [route for route in ROUTES if route[0] != "/pooling"])
+def test_invocations_answer_as_the_route_itself(post, path, body, prefix):
+    answer, expected = (post(each, **body, request_id="i") for each in ("/invocations", path))
+    assert answer["id"] == f"{prefix}-i"
+    assert {**answer, "created": 0} == {**expected, "created": 0}
