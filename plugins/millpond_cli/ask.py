@@ -88,7 +88,7 @@ def _as_json_values(output: "PoolingRequestOutput[Any]") -> "PoolingRequestOutpu
 
 
 def _text(row: Row) -> object:
-    return row.text
+    return row.text if row.text_pair is None else {"text": row.text, "text_pair": row.text_pair}
 
 
 def _image(row: Row, beside: str | None = None) -> object:

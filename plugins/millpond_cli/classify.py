@@ -9,17 +9,19 @@ from millpond_cli import options
 from millpond_cli.ask import encoding
 from millpond_cli.entities import Entities, Finding
 from millpond_cli.formats import RECORDS, choose_format
-from millpond_cli.rows import check_action
-from millpond_cli.stream import texts_of, work_of, write
+from millpond_cli.rows import Keys, check_action
+from millpond_cli.stream import texts_of, with_second_text, work_of, write
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
     from millpond_cli.contents import Content
     from millpond_cli.writers import Layout
 
+TEXT_PAIR_KEY = "text_pair"
 EXAMPLES = (
     'millpond classify -m ./sentiment "what a lovely day"',
     "millpond classify -m ./sentiment -i reviews.csv --text-key body --top-k 1 -o labels.csv",
+    'millpond classify -m ./nli "A cat sleeps." --text-pair "An animal rests."',
     'millpond classify -m ./entities --tokens "Anna lives in Oslo"',
     'millpond classify -m ./entities --per-token --top-k 1 "Anna lives in Oslo"',
 )
@@ -34,6 +36,19 @@ TopK = Annotated[
 Raw = Annotated[
     bool, declare.option("Output", "--raw", help="Tell the logits, to which no activation has been applied.")
 ]
+TextPair = Annotated[
+    str | None,
+    declare.option("Input", "--text-pair", metavar="TEXT", help="A second text for each, of models that read two."),
+]
+TextPairKey = Annotated[
+    str | None,
+    declare.option(
+        "Input",
+        "--text-pair-key",
+        metavar="KEY",
+        help="The JSON field or CSV column of the second text. (default: text_pair, where a row has it)",
+    ),
+]
 PerToken = Annotated[bool, declare.option("Pooling", "--per-token", help="Classify each token, with jsonl and json.")]
 
 
@@ -41,7 +56,9 @@ PerToken = Annotated[bool, declare.option("Pooling", "--per-token", help="Classi
 def classify(
     *,
     texts: options.Texts = None,
+    text_pair: TextPair = None,
     reading: options.ReadingTexts,
+    text_pair_key: TextPairKey = None,
     writing: options.Writing,
     output_format: options.RecordsFormat = None,
     with_text: options.WithText = False,
@@ -57,10 +74,12 @@ def classify(
 
     Each has its label, as config.json names it, and the probabilities of all classes. Texts are arguments, the lines
     of stdin, or the rows of a file; any number of them fits into memory. With --tokens, each has the entities in it,
-    such as names, with the characters that they stand for.
+    such as names, with the characters that they stand for. Rows with a second text, text_pair, are classified as pairs.
     """
     skips = check_action(reading.on_error)
-    source = texts_of(texts, reading)
+    source = texts_of(texts, reading, plain=Keys(text_pair=TEXT_PAIR_KEY), text_pair_key=text_pair_key)
+    if text_pair is not None:
+        source = with_second_text(source, text_pair)
     kind = choose_format(output_format, writing.output_path, RECORDS)
     finding.check(kind, **{"top-k": top_k, "raw": raw or None, "per-token": per_token or None})
     if per_token and kind == "csv":
@@ -75,7 +94,13 @@ def classify(
             if finding.tokens
             else _content(llm, field="logits" if raw else "probs", top=top_k, per_token=per_token)
         )
-        return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, content=content)
+        return Layout(
+            with_text=with_text,
+            with_id=source.has_fields,
+            with_error=skips,
+            content=content,
+            texts=("text", TEXT_PAIR_KEY) if source.has_fields or text_pair is not None else ("text",),
+        )
 
     task = "token_classify" if per_token else "classify"
     ask = finding.asking(asking) if finding.tokens else encoding(task, asking, use_activation=False if raw else None)

@@ -64,6 +64,10 @@ class Finding:
         options = {**for_call(typed), "aggregation": self.aggregation or "simple"}
 
         def ask(llm: "LLM", rows: Sequence[Row], progress: Progress) -> "Sequence[PoolingRequestOutput[Any]]":
+            pair = next((row for row in rows if row.text_pair is not None), None)
+            if pair is not None:
+                message = f"{pair.place} has a second text, and --tokens reads single texts"
+                raise CommandError(message, exit_code=USAGE)
             texts, shown = [row.text for row in rows], progress.of(len(rows))
             return llm.entities(texts, use_tqdm=shown, on_error="return", **options)
 

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
-from millpond.cli import PARTIAL, CommandError
+from millpond.cli import PARTIAL, USAGE, CommandError
 from millpond.errors import MissingDependencyError
 from millpond.model_options import Running
 from millpond_cli.arguments import load
@@ -129,6 +129,28 @@ def texts_of(
         source, text_key=reading.text_key, id_key=reading.id_key, text_pair_key=text_pair_key, plain=plain
     )
     return Input.of(source, keys)
+
+
+def with_second_text(source: Input, text: str) -> Input:
+    """The same texts, each with a second one.
+
+    Raises:
+        CommandError: A row has a second text of its own.
+    """
+
+    @contextmanager
+    def rows() -> Iterator[Iterator[Row]]:
+        with source.rows() as texts:
+            yield (_paired(row, text) for row in texts)
+
+    return replace(source, rows=rows)
+
+
+def _paired(row: Row, text: str) -> Row:
+    if row.text_pair is not None:
+        message = f"{row.place} has a second text, and --text-pair is another"
+        raise CommandError(message, hint="leave --text-pair out", exit_code=USAGE)
+    return replace(row, text_pair=text)
 
 
 def work_of(model: str, running: Running, writing: Writing, ask: Ask, *, skips: bool) -> Work:

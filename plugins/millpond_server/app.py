@@ -69,7 +69,7 @@ def build_app(registry: Registry, models: Models, settings: Settings, state: Any
         guarded=bool(settings.api_keys or settings.api_key_file),
         overload_status=settings.overload_status,
     )
-    return Application(endpoints, page_routes(described))
+    return Application(endpoints, page_routes(described, models, has_metrics=settings.metrics_port is None))
 
 
 def _tell_of_public(entries: Iterable[Entry[RouteSpec]]) -> None:

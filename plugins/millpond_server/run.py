@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -19,6 +20,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from millpond.errors import MillpondError
 from millpond_server.aside import Aside
 from millpond_server.errors import ApiError
 from millpond_server.listening import admit_no_more
@@ -37,6 +39,12 @@ HANDSHAKES = 0.25  # seconds
 FIRST_REQUEST = 2.0  # seconds for a request on a connection that was made just before the end
 LOOKS = 100  # ticks of uvicorn, of 0.1 seconds each, between two looks at the files of a certificate
 FILES = 512  # descriptors beside those of connections
+
+
+class AddressInUseError(MillpondError):
+    """Another program listens on the address that was asked for."""
+
+    hint = "--port N takes another port, --port 0 one that is free"
 
 
 class Server(uvicorn.Server):
@@ -210,7 +218,14 @@ def _bind_port(host: str, port: int) -> tuple[socket.socket, str]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((host, port))
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        message = f"port {port} of {host} is in use: another program listens on it"
+        raise AddressInUseError(message) from error
     shown = f"[{host}]" if family == socket.AF_INET6 else host
     return listening, f"{shown}:{listening.getsockname()[1]}"
 

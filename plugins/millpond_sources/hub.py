@@ -6,6 +6,7 @@ The cache is read here, without huggingface_hub: to import what downloads takes 
 import json
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def find_in_cache(name: str, options: SourceOptions) -> Path | None:
     commit = _commit(repository, options.revision or constants.DEFAULT_REVISION)
     snapshot = repository / "snapshots" / commit
     if not commit or not snapshot.is_dir():
-        message = f"{_asked(name, options)} is not in {cache}"
+        message = f"{_asked(name, options)} is not in {cache}{_suggestion(name, cache)}"
         raise ModelNotFoundError(message)
     missing = [
         file for file in _listed(repository / "trees" / f"{commit}.json", options) if not (snapshot / file).exists()
@@ -74,6 +75,16 @@ def fetch(name: str, options: SourceOptions) -> Path | None:
         message = f"fetching {_asked(name, options)} from {constants.ENDPOINT} failed: {first}"
         raise ModelNotFoundError(message) from error
     return _with_config(Path(folder))
+
+
+def _suggestion(name: str, cache: Path) -> str:
+    """The hub id in the cache that is nearly the same."""
+    if not cache.is_dir():
+        return ""
+    ids = [entry.name.removeprefix("models--").replace("--", "/") for entry in cache.glob("models--*")]
+    by_lower = {known.lower(): known for known in ids if known != name}
+    close = get_close_matches(name.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def _check_id(name: str) -> None:

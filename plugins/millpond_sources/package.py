@@ -1,5 +1,6 @@
 """The source ``package``: a model that an installed Python package carries. Its code is never imported."""
 
+from difflib import get_close_matches
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def find_in_package(name: str, options: SourceOptions) -> Path | None:
     try:
         files = _model_folders(distribution(package))
     except (PackageNotFoundError, ValueError):
-        hint = f": `pip install {package}` brings it" if package != name else ""
+        hint = f": `pip install {package}` installs it" if package != name else _suggestion(name)
         message = f"no package {package!r} is installed{hint}"
         raise ModelNotFoundError(message) from None
     if not files:
@@ -35,6 +36,13 @@ def find_in_package(name: str, options: SourceOptions) -> Path | None:
         message = f"the package {package!r} carries several models: pass the path of one: {listing}"
         raise ModelNotFoundError(message)
     return files[0]
+
+
+def _suggestion(name: str) -> str:
+    """The known model of nearly that name."""
+    by_lower = {known.lower(): known for known in CARRIED}
+    close = get_close_matches(name.removeprefix(HUB_ORGANISATION).lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def _model_folders(package: Distribution) -> list[Path]:

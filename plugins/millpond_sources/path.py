@@ -1,5 +1,6 @@
 """The source ``path``: a folder on this machine."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from millpond.errors import ModelNotFoundError
@@ -18,5 +19,16 @@ def find_folder(name: str, options: SourceOptions) -> Path | None:  # noqa: ARG0
     if path.exists():
         message = f"{name} is a file: pass the folder that holds config.json"
         raise ModelNotFoundError(message)
-    message = f"there is no folder {name}"
+    close = _alike(path)
+    message = f"there is no folder {name}" + (f"; did you mean {close}?" if close else "")
     raise ModelNotFoundError(message)
+
+
+def _alike(path: Path) -> Path | None:
+    """The folder beside it with nearly the same name, whatever the case of its letters."""
+    try:
+        folders = {entry.name.lower(): entry for entry in path.parent.iterdir() if entry.is_dir()}
+    except OSError:
+        return None
+    close = get_close_matches(path.name.lower(), folders, n=1)
+    return folders[close[0]] if close else None

@@ -115,7 +115,7 @@ def test_a_file_in_and_a_file_out(tmp_path, folder):
 
 
 def test_texts_that_fail_are_passed_over(folder):
-    done = classify("-m", folder, "--on-error", "skip", "-f", "csv", stdin="cat\n\ndog\n")
+    done = classify("-m", folder, "--on-error", "skip", "-f", "csv", stdin=f"cat\n{'cat ' * 600}\ndog\n")
     assert done.exit_code == 3
     header, *records = csv.reader(io.StringIO(done.stdout))
     assert header == ["index", "num_tokens", "error", "label", *LABELS]
@@ -224,3 +224,77 @@ def test_a_classifier_of_texts_finds_no_entities(folder):
     done = classify("-m", folder, "--tokens", "snow")
     assert done.exit_code != 0
     assert "finds no entities" in done.stderr
+
+
+# --- pairs ------------------------------------------------------------------------------------------------------------
+
+PAIRS = [("the cat sat", "a cat is there"), ("the dog by the lake", "a cat is there"), ("the lake", None)]
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs") / "model"
+    return str(checkpoints.tiny("BertForSequenceClassification", folder, num_labels=3))
+
+
+@pytest.fixture(scope="module")
+def pair_probabilities(paired):
+    with LLM(paired) as llm:
+        asked = [first if second is None else (first, second) for first, second in PAIRS]
+        return [output.outputs.probs for output in llm.classify(asked, use_tqdm=False)]
+
+
+def probabilities(done):
+    assert done.exit_code == 0, done.stderr
+    return [list(json.loads(line)["probs"].values()) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("key", ["text_pair", "hypothesis"])
+def test_rows_of_json_with_a_second_text_are_pairs(tmp_path, paired, pair_probabilities, key):
+    rows = [{"text": first, **({} if second is None else {key: second})} for first, second in PAIRS]
+    rows = rows[:2] if key == "hypothesis" else rows
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    option = [] if key == "text_pair" else ["--text-pair-key", key]
+    found = probabilities(classify("-m", paired, "-i", path, *option))
+    assert np.allclose(found, pair_probabilities[: len(rows)], atol=1e-6)
+    assert not np.allclose(found[0], probabilities(classify("-m", paired, PAIRS[0][0]))[0], atol=1e-4)
+
+
+def test_a_column_of_second_texts_makes_pairs_and_is_written_beside_them(tmp_path, paired, pair_probabilities):
+    path = tmp_path / "pairs.csv"
+    path.write_text("text,text_pair\n" + "".join(f"{a},{b}\n" for a, b in PAIRS[:2]), encoding="utf-8")
+    done = classify("-m", paired, "-i", path, "-f", "csv", "--with-text")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [(row["text"], row["text_pair"]) for row in rows] == PAIRS[:2]
+    assert np.allclose([float(row["LABEL_0"]) for row in rows], [probs[0] for probs in pair_probabilities[:2]])
+
+
+def test_one_second_text_for_all(paired, pair_probabilities):
+    done = classify("-m", paired, *(first for first, _ in PAIRS[:2]), "--text-pair", "a cat is there")
+    assert np.allclose(probabilities(done), pair_probabilities[:2], atol=1e-6)
+
+
+def test_two_second_texts_for_one_text_are_refused(tmp_path, paired):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"text": "a", "text_pair": "b"}), encoding="utf-8")
+    done = classify("-m", paired, "-i", path, "--text-pair", "c")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "line 1 has a second text, and --text-pair is another" in done.stderr
+
+
+def test_a_second_text_that_was_named_must_be_there(tmp_path, paired):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"text": "a", "other": "b"}', encoding="utf-8")
+    done = classify("-m", paired, "-i", path, "--text-pair-key", "second")
+    assert done.exit_code == 1
+    assert "no field 'second'. Available: text, other. --text-pair-key names" in done.stderr
+
+
+def test_entities_are_not_found_in_pairs(tmp_path):
+    folder = str(checkpoints.tiny("BertForTokenClassification", tmp_path / "model"))
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"text": "a", "text_pair": "b"}), encoding="utf-8")
+    done = classify("-m", folder, "--tokens", "-i", path)
+    assert done.exit_code == 2
+    assert "--tokens reads single texts" in done.stderr

@@ -69,3 +69,25 @@ def test_invocations_find_the_route_of_a_body(http):
     refused = http.post("/invocations", json={"prompt": "tea"})
     assert refused.status_code == 400
     assert "the body is that of no route" in refused.json()["detail"]
+
+
+def test_the_first_page_lists_models_and_links_that_work(minilm_server):
+    with minilm_server.client() as client:
+        page = client.get("/", headers={"accept": "text/html"})
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert client.get("/v1/models").json()["data"][0]["id"] in page.text
+        links = re.findall(r'href="([^"]+)"', page.text)
+        assert links == ["docs", "openapi.json", "v1/models", "health", "metrics"]
+        assert all(client.get(f"/{link}").status_code == 200 for link in links)
+
+
+def test_names_of_models_are_escaped_on_the_first_page():
+    from types import SimpleNamespace
+
+    from millpond_server.pages import _index
+
+    served = SimpleNamespace(names=("<script>{metrics}",), llm=SimpleNamespace(supported_tasks=("embed",)))
+    page = _index(SimpleNamespace(served=[served]), has_metrics=False).decode()
+    assert "&lt;script&gt;{metrics}" in page
+    assert "<script>" not in page

@@ -113,7 +113,8 @@ def test_an_address_that_is_taken_is_told_before_the_model_is_loaded():
         command = [sys.executable, "-m", "millpond", "serve", MINILM, "--port", str(taken.getsockname()[1])]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "Address already in use" in done.stderr
+    port = command[-1]
+    assert f"error: port {port} of 127.0.0.1 is in use: another program listens on it\nhint: --port N" in done.stderr
 
 
 def test_a_unix_socket_and_two_models(folder, serving, tmp_path):

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from millpond.errors import ModelNotFoundError, UnknownNameError
 from millpond.loading.repository import Repository
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from millpond.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -67,8 +70,16 @@ def find_repository(registry: "Registry", model: "str | PathLike[str]", options:
         if path is not None:
             return Repository(model=model, path=Path(path), source=entry.spec.name)
         answers.append(f"{entry.spec.name}: has no model of that name")
+    scheme_hint = _scheme_hint(scheme, registry.sources.names()) if colon else ""
     tried = "".join(f"\n  {answer}" for answer in answers)
-    message = (
-        f"no source has the model {model!r}:{tried}\nPass the path of a folder that holds config.json and the weights."
-    )
+    way_out = "Pass the path of a folder that holds config.json and the weights."
+    message = f"no source has the model {model!r}:{tried}\n{scheme_hint}{way_out}"
     raise ModelNotFoundError(message)
+
+
+def _scheme_hint(scheme: str, sources: "Iterable[str]") -> str:
+    """A line on a scheme that no source has."""
+    names = list(sources)
+    close = get_close_matches(scheme.lower(), names, n=1)
+    meant = f"; did you mean '{close[0]}:'?" if close else f". Available: {', '.join(f'{name}:' for name in names)}."
+    return f"No source is called {scheme!r}{meant}\n"
