@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from millpond.busy import Work
     from millpond.engine.request import PoolingRequest
     from millpond.io_processor import IOProcessor
     from millpond.plugins import PluginManager
@@ -117,6 +118,11 @@ class AsyncLLM:
     def supported_tasks(self) -> tuple[str, ...]:
         """The pooling tasks of the model."""
         return self.pipeline.tasks
+
+    @property
+    def preparing(self) -> "list[Work]":
+        """The work of its IO processors' threads at present, each with the time when it began."""
+        return self._rendering.busy.work()
 
     @overload
     async def embed(

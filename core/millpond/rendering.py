@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import Any, TypeVar
 
 from millpond.awaited import run_awaited
+from millpond.busy import Busy
 from millpond.errors import EngineError
 from millpond.inputs import may_hold_media
 from millpond.io_processor import IOProcessor
@@ -17,7 +19,9 @@ from millpond.params import PoolingParams
 from millpond.pipeline import Job, Pipeline
 
 THREADS = 2
+NAME = "millpond-render"  # of these threads
 MEDIA_THREADS = 8  # for prompts that may hold images: these wait for hosts and disks, and texts must not wait for them
+OVERDUE = 0.5  # seconds after which small calls wait no longer for a batch that came before them
 FEW_PROMPTS = 16
 FEW_CHARACTERS = 8192  # of a call; a longer one goes alone, lest others wait for it
 T = TypeVar("T")
@@ -39,42 +43,67 @@ class Rendering:
 
     To hand a call to a thread and to be woken again costs more than to tokenise a few short texts: while one thread is
     at it, small calls that come meanwhile are gathered, and tokenised as one.
+
+    Attributes:
+        busy: What its threads are doing.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
+        self.busy = Busy()
         self._pipeline = pipeline
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="millpond-render")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=NAME)
         self._media_threads = ThreadPoolExecutor(MEDIA_THREADS, thread_name_prefix="millpond-media")
         self._lock = threading.Lock()
         self._waiting: list[Waiting] = []
         self._is_busy = False
+        self._began = 0.0  # when the last batch of small calls was taken
 
     async def prepare(self, processor: IOProcessor[Any, Any], places: Sequence[int], items: Items) -> list[Job]:
         """``Pipeline.prepare`` on a thread; cancelled, it goes no further than the next image."""
         if not is_small(items):
             threads = self._media_threads if any(may_hold_media(data) for data, _ in items) else self._threads
-            work, left = partial(self._pipeline.prepare, processor, places, items), threading.Event()
+            work, left = partial(self._noted, self._pipeline.prepare, processor, places, items), threading.Event()
             try:
                 return await asyncio.get_running_loop().run_in_executor(threads, run_awaited, left, work)
             except asyncio.CancelledError:
                 left.set()  # the thread may have begun, and have many images before it
                 raise
-        waiting = Waiting(processor, places, items, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = Waiting(processor, places, items, loop.create_future())
         with self._lock:
-            if not self._is_busy:
-                self._threads.submit(self._prepare_waiting)
-                self._is_busy = True
+            is_first = not self._waiting
             self._waiting.append(waiting)
+            if not self._is_busy:
+                self._begin()
+                is_first = False
+        if is_first:
+            loop.call_later(OVERDUE, self._begin_beside)
         return await waiting.made
 
     async def run(self, work: Callable[[], T]) -> T:
         """Have something done on a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._noted, work)
 
     def close(self) -> None:
         """End the threads, once they have done what they have."""
         self._threads.shutdown(wait=False)
         self._media_threads.shutdown(wait=False)
+
+    def _begin(self) -> None:
+        """Have a thread prepare the calls that wait; the lock is held."""
+        self._threads.submit(self._prepare_waiting)
+        self._is_busy, self._began = True, monotonic()
+
+    def _begin_beside(self) -> None:
+        """Use another thread where the one that gathers small calls has been at one batch of them for too long."""
+        with self._lock:
+            if self._waiting and monotonic() - self._began >= OVERDUE:
+                with suppress(RuntimeError):  # it was closed
+                    self._begin()
+
+    def _noted(self, work: Callable[..., T], *arguments: Any) -> T:
+        with self.busy.noted():
+            return work(*arguments)
 
     def _prepare_waiting(self) -> None:
         while True:
@@ -83,11 +112,12 @@ class Rendering:
                 if not waiting:
                     self._is_busy = False
                     return
+                self._began = monotonic()
             processors: dict[IOProcessor[Any, Any], list[Waiting]] = {}
             for one in waiting:
                 processors.setdefault(one.processor, []).append(one)
             for processor, calls in processors.items():
-                self._prepare(processor, calls)
+                self._noted(self._prepare, processor, calls)
 
     def _prepare(self, processor: IOProcessor[Any, Any], calls: Sequence[Waiting]) -> None:
         """Make the requests of all calls at once; where that fails, which it should not, each learns of it."""

@@ -5,11 +5,9 @@ import contextlib
 import errno
 import gc
 import logging
-import os
 import signal
 import socket
 import stat
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +20,7 @@ from starlette.types import ASGIApp
 
 from millpond.errors import MillpondError
 from millpond_server.aside import Aside
+from millpond_server.ending import exit_now, tell_of_hanging
 from millpond_server.errors import ApiError
 from millpond_server.listening import admit_no_more
 from millpond_server.settings import Limits, Settings
@@ -116,12 +115,14 @@ class Server(uvicorn.Server):
         await self._until(lambda: all(map(_has_asked, self.server_state.connections)), FIRST_REQUEST)
         for connection in list(self.server_state.connections):
             connection.shutdown()
+        end = time.monotonic() + self._limits.drain_seconds
         await self._until(lambda: not self.server_state.tasks, self._limits.drain_seconds)
         left = len(self.server_state.tasks)
-        self.has_left = left > 0
         closing = asyncio.gather(*(_close(model.llm.engine) for model in self._state.models.served))
+        rest = max(end - time.monotonic(), LAST_BYTES)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(closing), None if left == 0 else LAST_BYTES)
+            await asyncio.wait_for(asyncio.shield(closing), LAST_BYTES if left or self.force_exit else rest)
+        self.has_left = left > 0 or not closing.done()
         self.force_exit = False  # these have their answers, which are still to be sent
         await self._until(lambda: not self.server_state.tasks, LAST_BYTES)
         for task in self.server_state.tasks:
@@ -282,8 +283,8 @@ def run(
         if state.traces is not None:
             state.traces.close()
         state.log.close()
-        if server.has_left or state.ailing:
-            _exit_now(server.exit_code)
+        if tell_of_hanging(LAST_BYTES) or server.has_left or state.ailing:
+            exit_now(server.exit_code)
     return server.exit_code
 
 
@@ -359,11 +360,3 @@ def _allow_files(connections: int) -> None:
     wanted = connections + FILES if hard == resource.RLIM_INFINITY else min(connections + FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _exit_now(exit_code: int) -> None:
-    """End the process without waiting for threads: some would never end."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(exit_code)

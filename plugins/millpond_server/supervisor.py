@@ -4,8 +4,10 @@ import asyncio
 import logging
 import time
 
+from millpond.busy import Work
 from millpond.engine.progress import MARKS
 from millpond.engine.request import PoolingRequest
+from millpond.rendering import NAME, THREADS
 from millpond_server.models import ServedModel
 from millpond_server.settings import Settings
 from millpond_server.state import State
@@ -37,6 +39,7 @@ class Supervisor:
         self._state = state
         self._settings = settings
         self._ages: dict[Key, float] = {}  # of what makes no progress: seconds in which we looked
+        self._thread_ages: dict[Key, float] = {}  # of what threads of IO processors do
         self._restarts: dict[str, list[float]] = {}
         self._buried: set[str] = set()  # what has died for good
 
@@ -73,6 +76,8 @@ class Supervisor:
             self._give_up(model, stuck)
         elif any(age > self._calm(model, batch) for batch, age in ages):
             self._suspect(model)
+        elif hanging := self._hanging(model, elapsed):
+            self._tell_of_threads(model, hanging)
         elif self._state.ailing.pop(model.name, None):
             self._state.refusing.discard(model.name)
             logger.warning("the engine of %s is well again", model.name)
@@ -93,6 +98,26 @@ class Supervisor:
         own = {key: self._ages.get(key, -elapsed) + elapsed for key in found}
         self._ages = others | own
         return [(batch, own[key]) for key, batch in found.items()]
+
+    def _hanging(self, model: ServedModel, elapsed: float) -> list[Work]:
+        """The threads of IO processors that have been at one piece of work for too long."""
+        found: dict[Key, Work] = {(model.name, work.thread.ident, work.began): work for work in model.llm.preparing}
+        others = {key: age for key, age in self._thread_ages.items() if key[0] != model.name}
+        own = {key: self._thread_ages.get(key, -elapsed) + elapsed for key in found}
+        self._thread_ages = others | own
+        return [work for key, work in found.items() if own[key] > self._settings.limits.hang_seconds]
+
+    def _tell_of_threads(self, model: ServedModel, hanging: list[Work]) -> None:
+        """Tell that threads of IO processors hang; the others go on."""
+        what = f"{len(hanging)} thread{'s' if len(hanging) > 1 else ''} of its IO processors do not end"
+        if self._state.ailing.get(model.name) != what:
+            places = "; ".join(f"{work.thread.name} is in {work.place}" for work in hanging)
+            logger.error("an IO processor of %s hangs: %s", model.name, places)
+        self._state.ailing[model.name] = what
+        if sum(work.thread.name.startswith(NAME) for work in hanging) >= THREADS:
+            self._state.refusing.add(model.name)
+        else:
+            self._state.refusing.discard(model.name)
 
     def _patience(self, model: ServedModel, batch: Batch) -> float:
         """How long a batch may make no progress before it is given up."""

@@ -172,6 +172,23 @@ def test_what_waits_for_images_holds_no_texts_up(pipeline, rendering, slow):
     asyncio.run(main())
 
 
+def test_small_calls_do_not_wait_for_one_that_hangs(pipeline, rendering):
+    async def calls():
+        hanging = asyncio.create_task(ask(rendering, "hangs"))
+        await started(pipeline)
+        hung = pipeline.may_go
+        waits = asyncio.create_task(ask(rendering, "waits"))
+        await asyncio.sleep(0)  # it waits behind the other
+        pipeline.may_go = threading.Event()
+        pipeline.may_go.set()
+        assert (await waits)[0][0] == 0
+        assert not hanging.done()
+        hung.set()
+        await hanging
+
+    asyncio.run(calls())
+
+
 def test_what_is_small():
     assert is_small(items(*["a"] * FEW_PROMPTS))
     assert is_small(items("x" * FEW_CHARACTERS))

@@ -62,13 +62,13 @@ class EngineThread:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the loop turns."""
-        return self._thread.is_alive()
+        """True while the loop runs; false as soon as it fails, though a worker may still compute a batch."""
+        return self._thread.is_alive() and not self._ended_of
 
     @property
     def has_died(self) -> str:
-        """What the loop has died of; empty if it turns, or was closed."""
-        return "" if self._thread.is_alive() else self._ended_of
+        """The exception that stopped the loop; empty while it runs or after a normal close."""
+        return self._ended_of
 
     def expected_wait(self, priority: int = 0) -> float:
         """How many seconds a request would wait for its batch by what was measured; 0.0 where nothing was yet."""
@@ -89,7 +89,7 @@ class EngineThread:
             tokens[request.priority] += request.num_tokens
         blocked: dict[PoolingRequest, EngineError] = {}
         with self._lock:
-            if self._closed or not self._thread.is_alive():
+            if self._closed or not self.is_alive:
                 message = f"the engine has died of {self._ended_of}" if self._ended_of else "the engine is closed"
                 raise EngineClosedError(message)
             self._check_room(tokens)

@@ -23,6 +23,7 @@ def test_an_engine_that_dies_leaves_nobody_waiting(kit, model, make_thread, gate
     latch.wait()
     assert all(isinstance(request.error, EngineClosedError) for request in requests)
     assert "struck by lightning" in str(requests[0].error)
+    assert (thread.is_alive, "struck by lightning" in thread.has_died) == (False, True)  # though a batch still runs
     gate.open()
     thread.close()
     assert (thread.is_alive, thread.waiting_tokens) == (False, 0)

@@ -1,0 +1,127 @@
+"""What hangs or dies beside something that still runs: health tells of it, and the process ends all the same."""
+
+import signal
+import threading
+import time
+
+import httpx2
+import pytest
+
+PATIENCE = 60
+PLUGIN = """
+import time
+from millpond.hookspecs import hookimpl
+from millpond.specs import ArchitectureSpec, IOProcessorSpec
+
+@hookimpl
+def register_io_processors():
+    yield IOProcessorSpec(name="embed", target=f"{__name__}:Embed", tasks=("embed", "token_embed"))
+
+@hookimpl
+def register_architectures():
+    yield ArchitectureSpec(
+        name="BertModel", target=f"{__name__}:Bert", tasks=("embed", "token_embed"), positions="absolute"
+    )
+
+def __getattr__(name):
+    if name == "Embed":
+        from millpond_io.embed import EmbedProcessor
+
+        class Embed(EmbedProcessor):
+            def pre_process_many(self, items):
+                if any("stone" in str(prompt) for prompt, _ in items):
+                    wait_for_ever()
+                return super().pre_process_many(items)
+
+        return Embed
+    if name == "Bert":
+        from millpond_models.bert import BertModel
+
+        class Bert(BertModel):
+            def forward(self, batch):
+                if batch.num_tokens == 5:
+                    raise KeyboardInterrupt
+                if batch.num_tokens == 9:
+                    time.sleep(600)
+                return super().forward(batch)
+
+        return Bert
+    raise AttributeError(name)
+
+def wait_for_ever():
+    time.sleep(600)
+"""
+STONE = {"input": "old stone"}
+SLOW = {"input": " ".join(["boat"] * 7)}  # 9 tokens
+DEADLY = {"input": "a boat sea"}  # 5 tokens
+
+
+@pytest.fixture
+def stuck(folder, install_plugin, serving):
+    path = str(install_plugin(PLUGIN, "stuck"))
+    return lambda *arguments: serving(folder, "--served-model-name", "tiny", *arguments, env={"PYTHONPATH": path})
+
+
+def leave(running, body):
+    """Post a body, and go away before it is answered."""
+    with running.client() as client, pytest.raises(httpx2.ReadTimeout):
+        client.post("/v1/embeddings", json=body, timeout=0.5)
+
+
+def until_health_is(status, running):
+    with running.client() as client:
+        end = time.monotonic() + PATIENCE
+        while (told := client.get("/health")).status_code != status:
+            assert time.monotonic() < end, "it did not come about"
+            time.sleep(0.02)
+    return told.json()["detail"]
+
+
+def test_a_thread_of_an_io_processor_that_hangs_is_told_of_and_not_waited_for(stuck):
+    with stuck("--drain-timeout", "1", "--hang-timeout", "0.5") as running:
+        leave(running, STONE)
+        assert "1 thread of its IO processors do not end" in until_health_is(503, running)
+        with running.client() as client:
+            assert client.post("/v1/embeddings", json={"input": "a boat"}).status_code == 200  # another thread does it
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(PATIENCE) == 0
+    told = "".join(running.lines)
+    assert "an IO processor of tiny hangs: millpond-render" in told
+    assert "hangs and is left behind: it is in" in told
+    assert "wait_for_ever" in told
+
+
+def test_an_engine_that_dies_while_another_batch_runs_ends_the_process(stuck):
+    with stuck("--num-workers", "2", "--hang-timeout", "600") as running:
+        leave(running, SLOW)
+        began = time.monotonic()
+        with running.client() as client:
+            assert client.post("/v1/embeddings", json=DEADLY).status_code == 503
+        assert "it has died" in until_health_is(503, running)
+        assert running.process.wait(PATIENCE) == 70
+        assert time.monotonic() - began < 8  # 10 s were waited for the batch
+    assert any("has died of KeyboardInterrupt" in line for line in running.lines)
+
+
+def test_threads_that_work_are_told_from_idle_ones():
+    from concurrent.futures import ThreadPoolExecutor
+
+    from millpond.busy import busy_threads, place_of
+
+    may_end, began = threading.Event(), threading.Event()
+
+    def at_work():
+        began.set()
+        may_end.wait(PATIENCE)
+
+    with ThreadPoolExecutor(2, thread_name_prefix="of-a-test") as pool:
+        pool.submit(int).result()
+        idle = {thread.name for thread in busy_threads()}
+        done = pool.submit(at_work)
+        began.wait(PATIENCE)
+        (busy,) = (thread for thread in busy_threads() if thread.name.startswith("of-a-test"))
+        assert "at_work" in place_of(busy)
+        may_end.set()
+        done.result(PATIENCE)
+    assert not any(name.startswith("of-a-test") for name in idle)
+    assert place_of(busy) == "it has ended"
