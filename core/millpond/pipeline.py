@@ -133,6 +133,8 @@ class Pipeline:
         """
         shared = params if isinstance(params, PoolingParams) else None
         task = self._renamed(task or (shared.task if shared else None)) or self.ctx.pooler_config.task
+        if task is None and self.tasks == (PLUGIN,):
+            task = PLUGIN
         processor = self.processor(task)
         items = split_prompts(prompts) if task == PLUGIN else processor.split(prompts)
         if params is None or isinstance(params, PoolingParams):

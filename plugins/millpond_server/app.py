@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from millpond.pipeline import PLUGIN
 from millpond.registry import Entry, Registry
 from millpond.specs import RouteSpec
 from millpond_server.endpoint import Endpoint
@@ -32,7 +33,9 @@ NAME = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD) (/\S*)")
 class Application(Starlette):
     """Starlette's application, and a table of the plain paths beside it: most requests need no search."""
 
-    def __init__(self, endpoints: Iterable[Endpoint], further: Iterable[Route] = ()) -> None:
+    def __init__(
+        self, endpoints: Iterable[Endpoint], further: Iterable[Route] = (), unserved: Mapping[str, str] | None = None
+    ) -> None:
         endpoints = list(endpoints)
         super().__init__(
             routes=[*(Route(each.path, each, methods=[each.method]) for each in endpoints), *further],
@@ -40,6 +43,7 @@ class Application(Starlette):
         )
         self.router.redirect_slashes = False  # Starlette redirects to the host that the client names: see _redirected
         self.access = RouteAccess(endpoints)
+        self.unserved = dict(unserved or {})  # why known routes are not mounted, by method and path
         self._plain = {(each.method, each.path): each for each in endpoints if "{" not in each.path}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +73,20 @@ def build_app(registry: Registry, models: Models, settings: Settings, state: Any
         guarded=bool(settings.api_keys or settings.api_key_file),
         overload_status=settings.overload_status,
     )
-    return Application(endpoints, page_routes(described, models, has_metrics=settings.metrics_port is None))
+    pages = page_routes(described, models, has_metrics=settings.metrics_port is None)
+    return Application(endpoints, pages, unserved(registry, models))
+
+
+def unserved(registry: Registry, models: Models) -> dict[str, str]:
+    """Return why routes are not mounted that no model can serve, by their names."""
+    served = ", ".join(sorted(models.tasks))
+    hint = ' POST /pooling takes {"data": ...}, which their IO processor reads.' if models.tasks == {PLUGIN} else ""
+    specs = [registry.routes.get(name).spec for name in registry.routes.names()]
+    return {
+        spec.name: f"{spec.name} needs a model that serves {' or '.join(spec.tasks)}; those here serve {served}.{hint}"
+        for spec in specs
+        if spec.tasks and not models.tasks & set(spec.tasks)
+    }
 
 
 def _tell_of_public(entries: Iterable[Entry[RouteSpec]]) -> None:
@@ -112,7 +129,9 @@ async def _not_found(request: Request, _: Exception) -> Response:
     if target is not None:
         return Response(status_code=307, headers={"location": target})
     path = request.scope["path"][:SHOWN]  # not request.url, which is made of the client's Host header
-    return answer(ApiError(404, "Not Found", reason="not_found", kind="NotFoundError", parameter=path))
+    reason = request.app.unserved.get(f"{request.method} {request.scope['path']}")
+    message = "Not Found" if reason is None else f"Not Found: {reason}"
+    return answer(ApiError(404, message, reason="not_found", kind="NotFoundError", parameter=path))
 
 
 def _redirected(request: Request) -> str | None:

@@ -4,6 +4,7 @@ import logging
 
 from millpond import AsyncLLM
 from millpond.errors import MillpondError
+from millpond.pipeline import PLUGIN
 
 logger = logging.getLogger(__name__)
 LENGTHS = (8, 128, 64, 128)  # tokens of the prompts; all differ, for equal ones are computed once
@@ -11,7 +12,8 @@ LENGTHS = (8, 128, 64, 128)  # tokens of the prompts; all differ, for equal ones
 
 async def warm_up(llm: AsyncLLM) -> None:
     """Have a model compute a few batches; its speed is known then. What fails is told, and no reason not to serve."""
-    task = next((task for task in llm.supported_tasks if task in llm.model_config.tasks), None)
+    tasks = (task for task in llm.supported_tasks if task in llm.model_config.tasks)
+    task = next((task for task in tasks if task != PLUGIN), None)  # only its IO processor knows what that one reads
     if task is None:
         return
     vocabulary = int(llm.model_config.hf_config.get("vocab_size") or len(LENGTHS) + 1)

@@ -6,6 +6,7 @@ What it gives is held pixel by pixel against the same weights in plain torch.
 import asyncio
 import base64
 import io
+import json
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -16,11 +17,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional
+from typer.testing import CliRunner
 
-from millpond import LLM, AsyncLLM
+from millpond import LLM, AsyncLLM, cli, plugins
 from millpond.errors import InvalidInputError
 from millpond.outputs import PoolingRequestOutput
 from millpond.plugins import PluginManager
+from millpond_server.testing import running_server
 
 SOURCES = Path(__file__).resolve().parents[1] / "addons" / "millpond_geo" / "src"
 SIDES = ((4, 4), (8, 24), (64, 64), (4, 4), (24, 8), (12, 12))
@@ -188,3 +191,48 @@ def test_another_models_owner_is_told_why_it_is_not_served(manager, tmp_path):
         assert "plugin" not in llm.supported_tasks
         with pytest.raises(InvalidInputError, match=r"is for models of satellite tiles; .* has no 'num_bands'"):
             ask(llm, {"tiles": []})
+
+
+def test_the_one_task_need_not_be_named(llm, tiles, expected):
+    (output,) = llm.encode({"data": {"tiles": [tiles[0]]}}, use_tqdm=False)
+    np.testing.assert_array_equal(read(output.outputs["masks"][0]), expected[0])
+    with pytest.raises(InvalidInputError, match=r'the "plugin" pooling task takes \{"data": ...\}; got str'):
+        llm.encode("text", use_tqdm=False)
+
+
+def test_a_server_serves_it_and_says_what_it_does_not_serve(folder, manager, tiles, expected, caplog):
+    tile = {"b64": base64.b64encode(tiles[1].tobytes()).decode(), "shape": list(tiles[1].shape)}
+    with running_server(folder, plugins=manager) as server:
+        answer = server.request("POST", "/pooling", json={"data": {"tiles": [tile]}})
+        (mask,) = answer.json()["data"]["masks"]
+        np.testing.assert_array_equal(read(base64.b64decode(mask["base64"])), expected[1])
+        assert server.request("GET", "/health").status == 200
+        (model,) = server.request("GET", "/v1/models").json()["data"]
+        assert (model["id"], model["tasks"]) == ("model", ["plugin"])
+        for path, body in (("/v1/embeddings", {"input": "a"}), ("/classify", {"input": "a"})):
+            refused = server.request("POST", path, json=body)
+            assert refused.status == 404
+            assert "those here serve plugin. POST /pooling takes" in refused.json()["message"]
+        refused = server.request("POST", "/pooling", json={"input": "a"})
+        assert (refused.status, refused.json()["error"]["param"]) == (400, "data")
+        assert server.request("POST", "/nowhere", json={}).json()["detail"] == "Not Found"
+    assert "could not be warmed up" not in caplog.text
+
+
+def test_commands_know_it(geo, folder, monkeypatch, tmp_path, tiles, expected):
+    monkeypatch.setattr(plugins, "_process", plugins.Process())
+    plugins.get_plugin_manager().register_plugin(geo, "geo")
+    run = lambda *arguments: CliRunner().invoke(cli.app, [*map(str, arguments)])  # noqa: E731
+    shown = run("inspect", folder, "--json")
+    assert shown.exit_code == 0, shown.output
+    assert [task["name"] for task in json.loads(shown.stdout)["tasks"]] == ["plugin"]
+    rows = tmp_path / "tiles.jsonl"
+    tile = {"b64": base64.b64encode(tiles[2].tobytes()).decode(), "shape": list(tiles[2].shape)}
+    rows.write_text(json.dumps({"data": {"tiles": [tile]}}), encoding="utf-8")
+    done = run("encode", "-m", folder, "--task", "plugin", "-i", rows, "--text-key", "data")
+    assert done.exit_code == 0, done.output
+    (mask,) = json.loads(done.stdout)["data"]["masks"]
+    np.testing.assert_array_equal(read(base64.b64decode(mask["base64"])), expected[2])
+    refused = run("embed", "-m", folder, "a cup of tea")
+    assert refused.exit_code == 1
+    assert "Embedding API is not supported by this model" in refused.stderr
