@@ -265,7 +265,7 @@ class Pipeline:
             return f"Unsupported task: {task!r} {served}"
         if task in CONVERTED:
             what, convert = CONVERTED[task]
-            hint = f"Try converting the model using `--convert {convert}`."
+            hint = f"Try converting the model using `--convert {convert}`. In Python: LLM(..., convert={convert!r})."
             return f"{what} API is not supported by this model. {hint} {served}"
         if task == PLUGIN:
             of_tasks = {entry.spec.io_processor for entry in self.ctx.registry.tasks.entries()}

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from millpond import LLM, cli
 from millpond.testing import checkpoints
-from millpond_cli import formats, tables
+from millpond_cli import formats, stream, tables
+from millpond_cli import rerank as command
 from millpond_cli.rerank import in_order
 from millpond_cli.rows import Row
 from millpond_cli.writers import Result
@@ -95,6 +96,21 @@ def test_a_terminal_gets_a_table_cut_to_its_width(monkeypatch, tiny, crossed):
     assert first.split()[:3] == ["1", f"{crossed[best]:.4f}", str(best + 1)]
     assert max(map(len, done.stdout.splitlines())) <= 30
     assert any(line.endswith("…") for line in done.stdout.splitlines())
+
+
+def test_the_progress_bar_ends_before_the_table_begins(monkeypatch, tiny):
+    events = []
+
+    class Recorded(stream.Progress):
+        def close(self):
+            events.append("bar closed")
+            super().close()
+
+    write = command._write  # noqa: SLF001
+    monkeypatch.setattr(stream, "Progress", Recorded)
+    monkeypatch.setattr(command, "_write", lambda *given, **named: (events.append("table"), write(*given, **named)))
+    assert rerank("-m", tiny, QUERY, *DOCUMENTS, "-f", "table").exit_code == 0
+    assert events[:2] == ["bar closed", "table"]
 
 
 def test_a_table_can_be_asked_for_and_has_ids(tmp_path, tiny, crossed):
