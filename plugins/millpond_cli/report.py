@@ -14,8 +14,8 @@ from millpond.loading.lengths import state_lengths
 from millpond.loading.profile import Machine, Profile, profile_folder, shape_of, stored_profiles
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import Resolution, choose_dtype, override_config, resolve
-from millpond.loading.sentence_transformers import Module
 from millpond.loading.source import find_repository
+from millpond.loading.st.module import PRELU, Module
 from millpond.machine import available_cores, processor_name
 from millpond.registry import Entry, Registry
 from millpond_cli.checkpoint_files import weights_of
@@ -152,7 +152,9 @@ class _Looker:
 
     def _dense_layer(self, module: Module) -> dict[str, Any]:
         dotted = str(module.config.get("activation_function") or "identity")
-        self.report.attempt(lambda: self.registry.activations.get(dotted.rpartition(".")[2].lower()))
+        name = dotted.rpartition(".")[2].lower()
+        if name != PRELU:
+            self.report.attempt(lambda: self.registry.activations.get(name))
         self.report.attempt(lambda: weights_of(module.path, allow_pickle=self.arguments.load.allow_pickle))
         return {
             "folder": self._relative(module.path),

@@ -12,7 +12,8 @@ from millpond.config import CheckpointConfig
 from millpond.errors import CheckpointError, UnknownNameError
 from millpond.loading.architecture import choose_architecture
 from millpond.loading.classification import choose_activation, count_labels
-from millpond.loading.sentence_transformers import Module, SentenceTransformersFiles
+from millpond.loading.sentence_transformers import SentenceTransformersFiles
+from millpond.loading.st.module import Module
 from millpond.plugins import PluginManager
 from millpond.specs import ArchitectureSpec, ConverterSpec
 from millpond.testing import checkpoints
@@ -104,9 +105,9 @@ def test_labels_are_counted(config, labels):
 
 def test_the_last_dense_module_of_a_cross_encoder_counts_its_labels(tmp_path):
     dense = (Module(type="Dense", path=tmp_path, config={"out_features": 6}),)
-    files = SentenceTransformersFiles(dense=dense, model_type="CrossEncoder")
+    files = SentenceTransformersFiles(after_pooling=dense, model_type="CrossEncoder")
     assert count_labels(CheckpointConfig({"num_labels": 2}), files) == 6
-    assert count_labels(CheckpointConfig({"num_labels": 2}), SentenceTransformersFiles(dense=dense)) == 2
+    assert count_labels(CheckpointConfig({"num_labels": 2}), SentenceTransformersFiles(after_pooling=dense)) == 2
 
 
 ACTIVATIONS = "torch.nn.modules.activation."

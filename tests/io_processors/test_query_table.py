@@ -120,7 +120,7 @@ def test_a_query_that_is_too_long_is_refused_or_cut(saved, load):
     [
         (
             lambda said: said["structure"].update(query=["document_0_Transformer"]),
-            "routes queries through Transformer;",
+            "routes queries through Transformer",
         ),
         (lambda said: said.pop("structure"), "should hold 'types', and 'structure'"),
         (lambda said: said["structure"].update(image=["document_0_Transformer"]), "SparseStaticEmbedding alone"),
@@ -138,8 +138,16 @@ def test_another_router_is_refused(saved, load, tmp_path, change, message):
         load(folder)
 
 
-@pytest.mark.parametrize("types", [["Router", "Normalize"], ["SparseStaticEmbedding"]], ids="-".join)
-def test_a_router_beside_others_or_a_table_alone_is_refused(saved, load, tmp_path, types):
+@pytest.mark.parametrize(
+    ("types", "message"),
+    [
+        (["Router", "Normalize"], "supported is SparseStaticEmbedding alone for queries, beside a route for documents"),
+        (["Router", "Router"], "names the modules Router, Router: supported is one Router"),
+        (["SparseStaticEmbedding"], "names the modules SparseStaticEmbedding: supported is one Router"),
+    ],
+    ids=["Router-Normalize", "Router-Router", "SparseStaticEmbedding"],
+)
+def test_a_router_beside_others_or_a_table_alone_is_refused(saved, load, tmp_path, types, message):
     import shutil
 
     folder = shutil.copytree(saved[0], tmp_path / "other")
@@ -148,5 +156,5 @@ def test_a_router_beside_others_or_a_table_alone_is_refused(saved, load, tmp_pat
         for place, name in enumerate(types)
     ]
     (folder / "modules.json").write_text(json.dumps(lines))
-    with pytest.raises(CheckpointError, match=f"names the modules {', '.join(types)}: known is a Router alone"):
+    with pytest.raises(CheckpointError, match=message):
         load(folder)

@@ -20,6 +20,7 @@ from millpond.loading.repository import Repository
 from millpond.loading.resolve import LoadOptions, Resolution, named_prompts, resolve, with_dtype
 from millpond.loading.source import find_repository
 from millpond.loading.sparse_code import load_code
+from millpond.loading.st.before_pooling import add_modules
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
 from millpond.loading.tuned import with_profile
 from millpond.loading.weights import iterate_weights
@@ -165,6 +166,7 @@ def build_model(
     for module in model.modules():
         if isinstance(module, Linear):
             module.prepare()
+    add_modules(ctx, model, repository.sentence_transformers.before_pooling, allow_pickle=options.allow_pickle)
     return LoadedModel(model=model.eval(), config=config, context=ctx, tokenizer=ctx.tokenizer, resolution=resolution)
 
 

@@ -15,7 +15,7 @@ from millpond.registry import imported
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
-    from millpond.loading.sentence_transformers import Module
+    from millpond.loading.st.module import Module
 
 PROJECTION = "linear.weight"
 DIM_KEYS = ("colbert_dim", "dim", "projection_dim")  # of config.json

@@ -1,4 +1,4 @@
-"""What a checkpoint applies to pooled vectors: the Dense modules of sentence-transformers, in their order."""
+"""What a checkpoint applies to pooled vectors: the modules of sentence-transformers after Pooling, in their order."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,16 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from millpond.errors import CheckpointError
+from millpond.loading.st.layer_norm import PooledLayerNorm, load_layer_norm
+from millpond.loading.st.module import LAYER_NORM, NORMALIZE, PRELU
 from millpond.loading.weights import NAMES, check_finite, read_tensors
 
 if TYPE_CHECKING:
     from millpond.context import Context
     from millpond.loading.repository import Repository
-    from millpond.loading.sentence_transformers import Module
+    from millpond.loading.st.module import Module
 
 WEIGHT_KEYS = ("linear.weight", "dense.weight", "weight")
 RESIDUAL_KEY = "residual.weight"
-SLOPE_KEY, PRELU = "activation_function.weight", "prelu"  # the one activation with a parameter of its own
+SLOPE_KEY = "activation_function.weight"
 
 
 class Dense(nn.Module):
@@ -44,24 +46,52 @@ class Dense(nn.Module):
         return mapped if self.residual is None else mapped + self.residual(x)
 
 
+class Normalized(nn.Module):
+    """Vectors divided by their length, between other modules."""
+
+    def __init__(self, normalize: Callable[[Tensor], Tensor], size: int) -> None:
+        super().__init__()
+        self.in_features = self.out_features = size  # 0 where no module before it decides it
+        self.normalize = normalize
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[num_rows, size] -> [num_rows, size]."""
+        return self.normalize(x)
+
+
 def load_projector(ctx: "Context", repository: "Repository", *, allow_pickle: bool) -> nn.Sequential | None:
-    """The Dense modules of a repository, in float32; None if it has none."""
-    modules = repository.sentence_transformers.dense
+    """The modules of a repository after Pooling, in float32; None if it has none."""
+    modules = repository.sentence_transformers.after_pooling
     if not modules:
         return None
     ctx = ctx.for_head()
-    layers = [_load(ctx, module, allow_pickle) for module in modules]
-    for module, before, layer in zip(modules[1:], layers, layers[1:], strict=False):
-        if layer.in_features != before.out_features:
+    layers: list[Dense | PooledLayerNorm | Normalized] = []
+    width: int | None = None
+    for module in modules:
+        layer = _load(ctx, module, width, allow_pickle)
+        if width not in (None, layer.in_features):
             message = (
-                f"{module.path} takes {layer.in_features} dimensions, where the Dense module before it gives "
-                f"{before.out_features}"
+                f"{module.path} takes {layer.in_features} dimensions, where the Dense module before it gives {width}"
             )
             raise CheckpointError(message)
+        width = int(layer.out_features) or None
+        layers.append(layer)
     return nn.Sequential(*layers)
 
 
-def _load(ctx: "Context", module: "Module", allow_pickle: bool) -> Dense:
+def _load(
+    ctx: "Context", module: "Module", width: int | None, allow_pickle: bool
+) -> "Dense | PooledLayerNorm | Normalized":
+    """A module after Pooling; ``width`` is that of its input where a module before it decides it."""
+    if module.type == LAYER_NORM:
+        return load_layer_norm(ctx, module, allow_pickle=allow_pickle)
+    if module.type == NORMALIZE:
+        return Normalized(ctx.activation("normalize"), width or 0)
+    return load_dense(ctx, module, allow_pickle)
+
+
+def load_dense(ctx: "Context", module: "Module", allow_pickle: bool) -> Dense:
+    """A Dense module with its weights."""
     # Read as data: of "torch.nn.modules.activation.Tanh" the last name counts, and only a registered one.
     dotted = str(module.config.get("activation_function", "tanh") or "identity")
     named = dotted.rpartition(".")[2].lower()

@@ -21,16 +21,18 @@ class Repository:
         model: The name under which it was asked for.
         path: The folder.
         source: The source that found it.
+        route: Of a model whose texts take several routes, the one that is meant; None for the main one.
     """
 
     model: str
     path: Path
     source: str
+    route: str | None = None
 
     @cached_property
     def sentence_transformers(self) -> SentenceTransformersFiles:
         """What the files of sentence-transformers say."""
-        return read_sentence_transformers(self.path)
+        return read_sentence_transformers(self.path, self.route)
 
     @cached_property
     def transformer_path(self) -> Path:

@@ -26,6 +26,7 @@ from millpond.loading.pooler_settings import (
 )
 from millpond.loading.sentence_transformers import code_size
 from millpond.loading.similarity import choose_late_similarity, choose_similarity
+from millpond.loading.st.sizes import size_after
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
@@ -155,6 +156,8 @@ class Resolution:
             return self.num_labels
         parts = (self.config, self.config.of_text)
         size = next((said for part in parts for key in WIDTHS if (said := part.get(key))), None)
+        for module in self.repository.sentence_transformers.before_pooling:
+            size = size_after(module, size)
         pooling = self.pooler.get("seq_pooling_type")
         methods = 1 if pooling is None else len(pooling.value.split(JOINED_BY))
         return size * methods if isinstance(size, int) else None

@@ -6,8 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from millpond.errors import CheckpointError
-from millpond.loading.files import inside, read_json, read_object
+from millpond.loading.files import read_object
 from millpond.loading.similarity import stated_similarity
+from millpond.loading.st.chain import after_pooling, before_pooling, check_chain, ends_normalized, pooling_of
+from millpond.loading.st.module import (
+    POOLED,
+    SPARSE_CODE,
+    STATIC,
+    TOKENS,
+    TRANSFORMERS,
+    WITH_WEIGHTS,
+    Module,
+    positive,
+    read_modules,
+)
+from millpond.loading.st.router import Routes, read_routes
 from millpond.loading.transformer_call import as_called
 
 LENGTH_FILES = (
@@ -19,23 +32,12 @@ LENGTH_FILES = (
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 )
-FAMILIES = ("sentence_transformers.", "pylate.")
-TRANSFORMERS = ("Transformer", "MLMTransformer", "CLIPModel")
-STATIC = "StaticEmbedding"  # a table of tokens, and their mean
-WITH_WEIGHTS = (*TRANSFORMERS, STATIC)
-BEFORE_POOLING = (*TRANSFORMERS, "Dropout")
-SPARSE_CODE = "SparseAutoEncoder"  # makes one pooled vector sparse
 FEATURES, ACTIVE = 512, 8  # how many it has, and how many are not 0, where its config.json does not say
-AFTER_POOLING = ("Dense", "Normalize", "Dropout", SPARSE_CODE)
 MULTI_VECTOR = "MultiVectorEncoder"
 OF_TEXTS = (None, "SentenceTransformer")  # kinds of models whose vectors may be cut to ``truncate_dim``
 FEWER = "HierarchicalTokenPooling"
 IN_ORDER = ("Dense", "Normalize", FEWER)  # behind a transformer whose tokens' vectors are the result
 ANYWHERE = ("Dropout", "MultiVectorMask")
-TOKENS = "token_embeddings"
-ROUTER, QUERY_TABLE = "Router", "SparseStaticEmbedding"
-QUERY, DOCUMENT = "query", "document"
-POOLED = "sentence_embedding"
 POOLING_TYPES = {
     "cls": "CLS",
     "cls_token": "CLS",
@@ -63,31 +65,19 @@ OLD_ORDER = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Module:
-    """One line of modules.json.
-
-    Attributes:
-        type: The class name alone, such as ``Pooling``.
-        path: The folder of its files.
-        config: What its config.json holds.
-    """
-
-    type: str
-    path: Path
-    config: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
 class SentenceTransformersFiles:
     """The model as sentence-transformers describes it; all empty for a folder without these files.
 
     Attributes:
-        modules: modules.json, in order.
+        modules: modules.json, in order; of a model with routes, those of one.
+        routes: The route of each input type, "query" or "document", and of None where a call does not specify it; empty
+            where all texts take the same.
         pooling_types: The names of the pooling types that are on, in the order in which their results are joined.
         include_prompt: Whether the tokens of a prompt are pooled too.
         normalize: Whether the result is normalised; None if there is no Pooling module, nor vectors of tokens. Of
             weights of tokens, as SPLADE gives them, it is True or None.
-        dense: The Dense modules after pooling, in order.
+        before_pooling: The modules that change the vectors of tokens before they are pooled, in order.
+        after_pooling: The modules after pooling, in order, without a Normalize at the end.
         code: The module that makes what is pooled sparse; None for none.
         max_seq_length: The most tokens, from the file ``length_file``.
         length_file: The name of that file.
@@ -107,10 +97,12 @@ class SentenceTransformersFiles:
     """
 
     modules: tuple[Module, ...] = ()
+    routes: Mapping[str | None, str] = field(default_factory=dict)
     pooling_types: tuple[str, ...] = ()
     include_prompt: bool = True
     normalize: bool | None = None
-    dense: tuple[Module, ...] = ()
+    before_pooling: tuple[Module, ...] = ()
+    after_pooling: tuple[Module, ...] = ()
     code: Module | None = None
     max_seq_length: int | None = None
     length_file: str | None = None
@@ -126,6 +118,11 @@ class SentenceTransformersFiles:
     truncate_dim: int | None = None
 
     @property
+    def dense(self) -> tuple[Module, ...]:
+        """The Dense modules after pooling, in order."""
+        return tuple(module for module in self.after_pooling if module.type == "Dense")
+
+    @property
     def transformer_path(self) -> Path | None:
         """The folder of the transformer itself, where modules.json puts it in one of its own."""
         return next((module.path for module in self.modules if module.type in WITH_WEIGHTS), None)
@@ -136,15 +133,28 @@ class SentenceTransformersFiles:
         return any(module.type == STATIC for module in self.modules)
 
 
-def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
-    """Read modules.json, the files it names, and the files beside it."""
-    modules, query_table = _routed(_read_modules(folder), folder / "modules.json")
-    pooling = next((module for module in modules if module.type in {"Pooling", STATIC}), None)
+def read_sentence_transformers(folder: Path, route: str | None = None) -> SentenceTransformersFiles:
+    """Read modules.json, the files it names, and the files beside it.
+
+    Args:
+        folder: The folder of the model.
+        route: Of a model with routes, the one whose modules are read; None for the main one.
+    """
+    listed = folder / "modules.json"
+    routes = read_routes(read_modules(folder), listed)
+    if _distinct(routes):
+        message = (
+            f"{listed} routes queries through {', '.join(it.type for it in routes.chains[routes.main])}; supported is "
+            "one route for all texts, or SparseStaticEmbedding for queries"
+        )
+        raise CheckpointError(message)
+    modules = routes.chains[routes.main if route is None else route]
+    pooling = pooling_of(modules)
     if pooling is not None:
-        _check_chain(modules, modules.index(pooling), folder / "modules.json")
+        check_chain(modules, listed)
     splade = next((module for module in modules if module.type == "SpladePooling"), None)
     if splade is not None:
-        _check_splade(modules, folder / "modules.json")
+        _check_splade(modules, listed)
     code = next((module for module in modules if module.type == SPARSE_CODE), None)
     transformer = next((module.path for module in modules if module.type in WITH_WEIGHTS), folder)
     length_file, limits = _read_limits(transformer if transformer.is_dir() else folder)
@@ -152,148 +162,56 @@ def read_sentence_transformers(folder: Path) -> SentenceTransformersFiles:
     # Models of a class that ends in ForRetrieval project and normalise by themselves.
     of_tokens = settings.get("model_type") == MULTI_VECTOR and limits.get("transformer_task") != "retrieval"
     if of_tokens:
-        _check_vectors(modules, folder / "modules.json")
+        _check_vectors(modules, listed)
     prompts = settings.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
         message = f"'prompts' in {folder / 'config_sentence_transformers.json'} should map names to text"
         raise CheckpointError(message)
     return SentenceTransformersFiles(
         modules=modules,
+        routes=_distinct(routes),
         pooling_types=(_splade_type(splade),) if splade else () if pooling is None else _pooling_types(pooling),
         include_prompt=pooling is None or bool(pooling.config.get("include_prompt", True)),
-        normalize=_normalizes(modules, plain=bool(pooling or (of_tokens and modules))),
-        dense=tuple(module for module in modules if module.type == "Dense"),
+        normalize=_normalizes(modules, code, plain=bool(pooling or (of_tokens and modules))),
+        before_pooling=before_pooling(modules),
+        after_pooling=after_pooling(modules),
         code=code,
-        max_seq_length=_positive(limits.get("max_seq_length")),
+        max_seq_length=positive(limits.get("max_seq_length")),
         length_file=length_file,
         do_lower_case=bool(limits.get("do_lower_case", False)),
         prompts=prompts,
         default_prompt_name=_text(settings.get("default_prompt_name")),
         similarity=stated_similarity(settings.get("similarity_fn_name"), folder / "config_sentence_transformers.json"),
-        max_active_dims=_positive(settings.get("max_active_dims")) or _active(code),
+        max_active_dims=positive(settings.get("max_active_dims")) or _active(code),
         model_type=_text(settings.get("model_type")),
         activation_fn=_text(settings.get("activation_fn")),
         message_format=_message_format(limits.get("modality_config")),
-        query_table=query_table,
-        truncate_dim=_positive(settings.get("truncate_dim")) if settings.get("model_type") in OF_TEXTS else None,
+        query_table=routes.query_table,
+        truncate_dim=positive(settings.get("truncate_dim")) if settings.get("model_type") in OF_TEXTS else None,
     )
 
 
-def _read_modules(folder: Path) -> tuple[Module, ...]:
-    path = folder / "modules.json"
-    if not path.exists():
-        return ()
-    lines = read_json(path)
-    if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
-        message = f"{path} should hold a list of objects with 'idx', 'name', 'path' and 'type'"
-        raise CheckpointError(message)
-    return tuple(_read_module(folder, line, path) for line in sorted(lines, key=_place))
+def _distinct(routes: Routes) -> Mapping[str | None, str]:
+    """The routes by input type; empty where there is one for all."""
+    found = routes.by_input_type
+    return {} if len(set(found.values())) == 1 and None in found else found
 
 
-def _routed(modules: tuple[Module, ...], listed: Path) -> tuple[tuple[Module, ...], Module | None]:
-    """The modules that documents go through, and the one that embeds queries without a model, of a Router's folder.
-
-    Args:
-        modules: What modules.json names.
-        listed: Its path.
-
-    Raises:
-        CheckpointError: If the Router does something else.
-    """
-    kinds = [module.type for module in modules]
-    if kinds != [ROUTER] and (ROUTER in kinds or kinds == [QUERY_TABLE]):
-        message = (
-            f"{listed} names the modules {', '.join(kinds)}: known is a {ROUTER} alone, whose route for queries may "
-            f"hold a {QUERY_TABLE} where that for documents holds a model"
-        )
-        raise CheckpointError(message)
-    if kinds != [ROUTER]:
-        return modules, None
-    path = modules[0].path / "router_config.json"
-    said = read_object(path)
-    types, structure = said.get("types"), said.get("structure")
-    names = structure.get(DOCUMENT) if isinstance(structure, dict) else None
-    if not isinstance(types, dict) or not isinstance(structure, dict) or not isinstance(names, list):
-        message = f"{path} should hold 'types', and 'structure' with the modules of the route {DOCUMENT!r}"
-        raise CheckpointError(message)
-    home, queries = modules[0].path, structure.get(QUERY, names)
-
-    def read(name: object) -> Module:
-        return _read_module(home, {"path": str(name), "type": types.get(name, "")}, path)
-
-    chain = tuple(map(read, names))
-    if queries == names:
-        return chain, None
-    tables = tuple(map(read, queries)) if isinstance(queries, list) else ()
-    if len(tables) != 1 or tables[0].type != QUERY_TABLE or set(structure) - {QUERY, DOCUMENT}:
-        message = (
-            f"{path} routes queries through {', '.join(table.type for table in tables) or queries}; known is "
-            f"{QUERY_TABLE} alone, beside a route for documents. Of routes through models of their own, the "
-            "folder of each Transformer loads as a model, with the pooling type of its Pooling module as pooler_config"
-        )
-        raise CheckpointError(message)
-    return chain, tables[0]
-
-
-def _place(line: Mapping[str, Any]) -> int:
-    index = line.get("idx", 0)
-    return index if isinstance(index, int) else 0
-
-
-def _read_module(folder: Path, line: Mapping[str, Any], path: Path) -> Module:
-    dotted = str(line.get("type", ""))
-    home = inside(folder, line.get("path", ""), written_in=path)
-    name = dotted.rpartition(".")[2] if dotted.startswith(FAMILIES) else dotted
-    config = read_object(home / "config.json") if name not in TRANSFORMERS else {}
-    if name in ("Pooling", "Dense", SPARSE_CODE) and not config:
-        message = f"{path} names a {name} module in {home.name!r}, and {home / 'config.json'} is missing or empty"
-        raise CheckpointError(message)
-    return Module(type=name, path=home, config=config)
-
-
-def _check_chain(modules: tuple[Module, ...], pooling: int, path: Path) -> None:
-    """Refuse a chain that means something else than: pool, apply the Dense modules, normalise; and code, normalise."""
-    for place, module in enumerate(modules):
-        foreign = "." in module.type and place < pooling  # a transformer of somebody's own
-        known = BEFORE_POOLING if place < pooling else AFTER_POOLING
-        if place != pooling and module.type not in known and not foreign:
-            where = "before" if place < pooling else "after"
-            message = (
-                f"{path} names a module {module.type} {where} Pooling, which is not known there: without it the "
-                f"results would not be those of the model. Known are {', '.join(known)}; take it out of the file to do "
-                "without"
-            )
-            raise CheckpointError(message)
-        read = module.config.get("module_input_name", POOLED)
-        if place > pooling and read != POOLED:
-            message = (
-                f"{path} names a {module.type} module that reads {read!r}: after Pooling, only {POOLED!r} is known"
-            )
-            raise CheckpointError(message)
-    types = [module.type for module in modules]
-    if "Dense" in types and "Normalize" in types[: len(types) - types[::-1].index("Dense")]:
-        message = f"{path} names a Normalize module before a Dense module: only Normalize behind all of them is known"
-        raise CheckpointError(message)
-    behind = types[types.index(SPARSE_CODE) + 1 :] if SPARSE_CODE in types else []
-    if any(name in ("Dense", SPARSE_CODE) for name in behind):
-        message = f"{path} names the modules {', '.join(behind)} behind {SPARSE_CODE}: known is Normalize alone"
-        raise CheckpointError(message)
-
-
-def _normalizes(modules: tuple[Module, ...], *, plain: bool) -> bool | None:
+def _normalizes(modules: tuple[Module, ...], code: Module | None, *, plain: bool) -> bool | None:
     """Whether the last result is normalised; None where nobody says, and it is not ``plain`` vectors."""
-    types = [module.type for module in modules]
-    last = types[types.index(SPARSE_CODE) :] if SPARSE_CODE in types else types
-    return "Normalize" in last if plain else ("SpladePooling" in types and "Normalize" in last) or None
+    last = modules if code is None else modules[modules.index(code) :]
+    if plain:
+        return ends_normalized(last) if pooling_of(modules) else "Normalize" in [module.type for module in last]
+    return (any(it.type == "SpladePooling" for it in modules) and any(it.type == "Normalize" for it in last)) or None
 
 
 def _active(code: Module | None) -> int | None:
-    return None if code is None else _positive(code.config.get("k", ACTIVE))
+    return None if code is None else positive(code.config.get("k", ACTIVE))
 
 
 def code_size(code: Module) -> int:
     """The features of a module that makes vectors sparse."""
-    return _positive(code.config.get("hidden_dim", FEATURES)) or FEATURES
+    return positive(code.config.get("hidden_dim", FEATURES)) or FEATURES
 
 
 def _check_vectors(modules: tuple[Module, ...], path: Path) -> None:
@@ -395,7 +313,3 @@ def _message_format(modalities: object) -> str | None:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _positive(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

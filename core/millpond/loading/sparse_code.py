@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from millpond.errors import CheckpointError
-from millpond.loading.sentence_transformers import SPARSE_CODE, code_size
+from millpond.loading.sentence_transformers import code_size
+from millpond.loading.st.chain import ends_normalized
+from millpond.loading.st.module import SPARSE_CODE
 from millpond.loading.weights import NAMES, check_finite, read_tensors
 
 if TYPE_CHECKING:
@@ -73,10 +75,9 @@ def load_code(ctx: "Context", repository: "Repository", *, allow_pickle: bool) -
             message = f"{path}: {name!r} should have the shape {shape}, by its config.json; there is {found or 'none'}"
             raise CheckpointError(message)
         check_finite(name, tensors[name], path)
-    earlier = [other.type for other in files.modules[: files.modules.index(module)]]
     return SparseCode(
         tensors[BEFORE],
         ctx.op("linear")(tensors[ENCODER], tensors[BEHIND]),
         standardizes=bool(module.config.get("normalize", False)),
-        normalize=ctx.activation("normalize") if "Normalize" in earlier else None,
+        normalize=ctx.activation("normalize") if ends_normalized(files.modules, module) else None,
     )
