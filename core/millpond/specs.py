@@ -262,6 +262,7 @@ class RouteSpec(Spec):
 
     Attributes:
         tasks: Mounted if the model serves one of these; empty for always.
+        always: Mounted whatever the model serves: the route itself answers for models that serve none of its tasks.
         request: ``"module:Model"`` of the pydantic model that validates the body.
         response: ``"module:Model"`` of the pydantic model that describes the answer.
         body: What the handler gets: ``json`` for the validated body, ``bytes`` for the body as it is, of any content
@@ -275,6 +276,7 @@ class RouteSpec(Spec):
 
     kind: ClassVar[str] = "route"
     tasks: tuple[str, ...] = ()
+    always: bool = False
     request: str | None = None
     response: str | None = None
     body: str = "json"

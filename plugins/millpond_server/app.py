@@ -120,7 +120,7 @@ def mounted(registry: Registry, models: Models, settings: Settings) -> Iterator[
         if NAME.fullmatch(entry.spec.name) is None:
             message = f"the route {entry.spec.name!r} of {entry.origin} is no method and path such as 'POST /v1/hello'"
             raise ValueError(message)
-        if not entry.spec.tasks or models.tasks & set(entry.spec.tasks):
+        if entry.spec.always or not entry.spec.tasks or models.tasks & set(entry.spec.tasks):
             yield entry
 
 

@@ -17,6 +17,7 @@ class Row:
         target: The module of ``routes`` and its function.
         summary: What it does.
         tasks: The tasks one of which a model must serve.
+        always: Whether the route is mounted although no model serves one of them, and answers for that itself.
         request: The module of ``protocol`` and its model.
         response: Likewise.
     """
@@ -25,6 +26,7 @@ class Row:
     target: str
     summary: str
     tasks: tuple[str, ...] = ()
+    always: bool = False
     request: str | None = None
     response: str | None = None
 
@@ -39,6 +41,7 @@ class Row:
             target=f"{HERE}.routes.{self.target}",
             summary=self.summary,
             tasks=self.tasks,
+            always=self.always,
             request=None if self.request is None else f"{HERE}.protocol.{self.request}",
             response=None if self.response is None else f"{HERE}.protocol.{self.response}",
         )
@@ -102,6 +105,7 @@ ANY_RERANK = replace(
     RERANK,
     name="POST /rerank",
     target="any_rerank:rerank",
+    always=True,
     summary="documents in the order of how well they fit a query; with `texts`, as text-embeddings-inference has it",
     request="tei:AnyRerankRequest",
     response="tei_answers:AnyRerankResponse",
@@ -141,6 +145,7 @@ TEI_EMBED = Row(
     target="tei:embed",
     summary="one vector a text, as text-embeddings-inference has it",
     tasks=("embed",),
+    always=True,
     request="tei:TeiEmbedRequest",
     response="tei_answers:Vectors",
 )
@@ -151,7 +156,8 @@ TEI = (
         target="tei:embed_all",
         summary="one vector a token",
         tasks=("token_embed",),
-        request="tei:TeiEmbedRequest",
+        always=True,
+        request="tei:TeiEmbedAllRequest",
         response="tei_answers:TokenVectors",
     ),
     Row(
@@ -159,6 +165,7 @@ TEI = (
         target="tei:embed_sparse",
         summary="weights of tokens of the vocabulary",
         tasks=("embed_sparse",),
+        always=True,
         request="tei:TeiSparseRequest",
         response="tei:SparseVectors",
     ),
@@ -167,6 +174,7 @@ TEI = (
         target="tei:predict",
         summary="the classes of texts or of pairs",
         tasks=("classify",),
+        always=True,
         request="tei:TeiPredictRequest",
         response="tei_answers:Classes",
     ),
@@ -175,17 +183,18 @@ TEI = (
         target="tei:similarity",
         summary="how like a sentence others are",
         tasks=("score",),
+        always=True,
         request="tei:TeiSimilarityRequest",
         response="tei_answers:Likenesses",
     ),
     Row(
         name="POST /decode",
-        target="tei:decode",
+        target="tei_tokens:decode",
         summary="the texts of token ids",
         request="tei:TeiDecodeRequest",
         response="tei_answers:Texts",
     ),
-    Row(name="GET /info", target="tei:info", summary="what the default model is"),
+    Row(name="GET /info", target="tei_info:info", summary="what the default model is"),
     Row(name="POST /", target="tei:root", summary="what the default model is for"),
 )
 TEI_RERANK = Row(
@@ -193,12 +202,13 @@ TEI_RERANK = Row(
     target="tei:rerank",
     summary="texts in the order of how well they fit a query",
     tasks=("score",),
+    always=True,
     request="tei:TeiRerankRequest",
     response="tei:Ranks",
 )
 TEI_TOKENIZE = Row(
     name="POST /tokenize",
-    target="tei:tokenize",
+    target="tei_tokens:tokenize",
     summary="the tokens of texts",
     request="tei:TeiTokenizeRequest",
     response="tei_answers:Tokens",
@@ -220,6 +230,13 @@ INFINITY = (
     ),
     INFINITY_EMBEDDINGS,
     INFINITY_MODELS,
+)
+TEI_OPENAI = replace(
+    EMBEDDINGS,
+    target="tei_openai:embeddings",
+    summary="one vector an input, as OpenAI has it, with the errors of text-embeddings-inference",
+    always=True,
+    request="tei:TeiOpenAIRequest",
 )
 JINA = replace(
     EMBEDDINGS,
@@ -299,7 +316,14 @@ DIALECTS: dict[str, tuple[Row, ...]] = {
     "cohere": (COHERE_V1, COHERE_V2, COHERE_RERANK.at("POST /v1/rerank"), COHERE_RERANK),
     "jina": (JINA, RERANK, MODELS),
     "infinity": INFINITY,
-    "tei": (*TEI, TEI_RERANK, TEI_TOKENIZE, EMBEDDINGS, EMBEDDINGS.at("POST /embeddings")),
+    "tei": (
+        replace(TEI_EMBED, target="tei:embed_cut", summary="the same; `dimensions` cuts the vectors of any model"),
+        *TEI[1:],
+        TEI_RERANK,
+        TEI_TOKENIZE,
+        TEI_OPENAI,
+        TEI_OPENAI.at("POST /embeddings"),
+    ),
 }
 
 

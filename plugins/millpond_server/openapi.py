@@ -41,10 +41,25 @@ TEI_ERROR: dict[str, Any] = {
     "required": ["error", "error_type"],
     "properties": {"error": {"type": "string"}, "error_type": {"type": "string"}},
 }
-ERRORS = {"Error": ERROR, "TeiError": TEI_ERROR}
+TEI_OPENAI_ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["message", "code", "type"],
+    "properties": {
+        "message": {"type": "string"},
+        "code": {"type": "integer"},
+        "type": {"type": "string"},
+        **TEI_ERROR["properties"],
+    },
+}
+ERRORS = {"Error": ERROR, "TeiError": TEI_ERROR, "TeiOpenAIError": TEI_OPENAI_ERROR}
 # What routes answer beside 200: all of them, and those that read a body.
-OF_ALL: Mapping[str, tuple[int, ...]] = {"Error": (404, 500, 503), "TeiError": (404, 424, 503)}
-OF_BODIES: Mapping[str, tuple[int, ...]] = {"Error": (400, 408, 413, 504), "TeiError": (400, 408, 413, 422, 504)}
+OF_TEI, OF_TEI_BODIES = (404, 424, 503), (400, 408, 413, 422, 504)
+OF_ALL: Mapping[str, tuple[int, ...]] = {"Error": (404, 500, 503), "TeiError": OF_TEI, "TeiOpenAIError": OF_TEI}
+OF_BODIES: Mapping[str, tuple[int, ...]] = {
+    "Error": (400, 408, 413, 504),
+    "TeiError": OF_TEI_BODIES,
+    "TeiOpenAIError": OF_TEI_BODIES,
+}
 
 
 def describe(entries: Sequence[Entry[RouteSpec]], *, guarded: bool, overload_status: int = 503) -> dict[str, Any]:

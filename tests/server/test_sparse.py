@@ -51,8 +51,8 @@ def test_tei_cuts_what_is_too_long_unless_told_otherwise(post, offline):
 
 
 def test_who_has_no_such_weights_says_so(post):
-    refused = post("/embed_sparse", 422, inputs=TEXTS, model="dense")
-    assert "gives no sparse embeddings" in refused["error"]
+    refused = post("/embed_sparse", 424, inputs=TEXTS, model="dense")
+    assert refused["error"] == "Backend error: Model is not an embedding model with SPLADE pooling"
     assert post("/embed_sparse", 400, inputs=[])["error_type"] == "Empty"
 
 

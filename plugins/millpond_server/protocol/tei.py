@@ -2,11 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, RootModel, Tag, WithJsonSchema
+from pydantic import BaseModel, Discriminator, Field, RootModel, Tag, WithJsonSchema, field_validator
 
 from millpond_server.protocol.common import TEXTS, Body, TextsOrIds
+from millpond_server.protocol.embeddings import EmbeddingRequest
 from millpond_server.protocol.scoring import RerankRequest
 from millpond_server.protocol.sides import Sides
+from millpond_server.tei_errors import check_some
 
 PAIR: dict[str, Any] = {**TEXTS, "maxItems": 2}
 TextsOrPairs = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, PAIR, {"type": "array", "items": PAIR}]})]
@@ -42,6 +44,22 @@ class TeiEmbedRequest(TeiOptions):
     inputs: TextsOrIds
     normalize: bool = True
     dimensions: Annotated[int, Field(ge=1)] | None = None
+
+
+class TeiOpenAIRequest(EmbeddingRequest):
+    """Texts that become vectors, as OpenAI has it, with the errors of text-embeddings-inference."""
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _some(cls, value: Any) -> Any:
+        check_some(value, "inputs")
+        return value
+
+
+class TeiEmbedAllRequest(TeiOptions):
+    """Texts whose tokens become vectors."""
+
+    inputs: TextsOrIds
 
 
 class TeiSparseRequest(TeiOptions, Sides):

@@ -7,7 +7,7 @@ import orjson
 from starlette.responses import Response
 
 from millpond import AsyncLLM, PoolingParams
-from millpond.outputs import PoolingRequestOutput
+from millpond.outputs import EmbeddingRequestOutput, PoolingRequestOutput
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
 from millpond_server.inputs import prompts_of
@@ -43,18 +43,23 @@ def check_filled(given: Any) -> None:
 
 async def embeddings_of_all(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
     """The vectors of a body's inputs, texts without characters among them, as vLLM has it."""
+    outputs = await embedded(request, llm, call)
+    return vectors(outputs, request, call, kind="embedding", field="embedding", prefix="embd")
+
+
+async def embedded(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> list[EmbeddingRequestOutput]:
+    """What the model makes of a body's inputs."""
     prompts = prompts_of(request, call.settings.limits, llm)
     check_header(request, len(prompts))
     params = PoolingParams(
         dimensions=request.dimensions, use_activation=request.use_activation, extra_kwargs=mixed(request.mixed)
     )
-    outputs = await llm.embed(
+    return await llm.embed(
         prompts,
         pooling_params=params,
         priority=request.priority + call.priority,
         **with_purpose(request, llm),
     )
-    return vectors(outputs, request, call, kind="embedding", field="embedding", prefix="embd")
 
 
 def check_header(request: VectorOptions, count: int) -> None:
