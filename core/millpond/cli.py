@@ -118,7 +118,9 @@ class CommandGroup(QuickGroup):
                 code = INTERRUPTED
             except Exception as error:  # noqa: BLE001  the outermost frame: whatever it is, it is told
                 code = _tell(error)
-        sys.exit(_flushed(code))
+        code = _flushed(code)
+        _flush_stderr()
+        sys.exit(code)
 
 
 def _commands() -> Catalog[CommandSpec]:
@@ -185,9 +187,10 @@ def _explained(error: Exception) -> tuple[str, str, int]:
 
 
 def say(message: str) -> None:
-    """Tell something on stderr, which may be closed."""
+    """Tell something on stderr, which may be closed, or on a disk that is full: there is nowhere else to tell it."""
     if sys.stderr is not None:
-        print(printable(message), file=sys.stderr)  # noqa: T201
+        with contextlib.suppress(OSError):
+            print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def printable(text: str) -> str:
@@ -207,6 +210,16 @@ def _flushed(code: Any) -> Any:
         if not isinstance(error, BrokenPipeError):
             return code or _tell(error)
     return code
+
+
+def _flush_stderr() -> None:
+    """Write out what is buffered of stderr, or drop it: Python would exit with 120 where it cannot."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        with contextlib.suppress(OSError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _drop_stdout() -> None:

@@ -1,77 +1,71 @@
 """AccessLog: one line a request on stderr, as text or as JSON; no text of inputs, and no line can be forged."""
 
 import json
+import logging
 import re
-import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from queue import Empty, SimpleQueue
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from millpond.cli import printable
+from millpond_server.log_thread import LogThread
 
-MOST_WAITING = 10_000  # lines; who reads them too slowly must not make the server wait
-TOGETHER = 0.02  # seconds; lines of that time are written at once, for each write wakes a thread that computes nothing
+NAME = "millpond_server.access"
 PLAIN = re.compile(r"[\w./:-]+", re.ASCII)  # stays as it is
 Format = Literal["text", "json", "off"]
 
 
 class AccessLog:
-    """Writes lines in a thread of its own: a slow reader of stderr delays no answer.
+    """Writes lines in a thread: a slow reader of stderr delays no answer.
+
+    Args:
+        how: How requests are written; "off" for not at all.
 
     Attributes:
-        lost: The lines that were dropped because too many waited.
+        thread: Writes the lines, and what else is logged where it is told to.
     """
 
     def __init__(self, how: Format) -> None:
-        self._format = how
-        self._told: SimpleQueue[tuple[float, Mapping[str, Any]] | None] = SimpleQueue()
-        self.lost = 0
-        self._thread = threading.Thread(target=self._write, name="millpond-log", daemon=True)
-        if how != "off":
-            self._thread.start()
+        self._is_on = how != "off"
+        self.thread = LogThread(LineFormatter(how))
+        if self._is_on:
+            self.thread.start()
 
     def write(self, fields: Mapping[str, Any]) -> None:
         """Write a line, some time soon."""
-        if self._format == "off":
-            return
-        if self.waiting < MOST_WAITING:
-            self._told.put((time.time(), fields))
-        else:
-            self.lost += 1
+        if self._is_on:
+            record = logging.LogRecord(NAME, logging.INFO, "", 0, "", None, None)
+            record.fields = fields
+            self.thread.handler.enqueue(record)
+
+    @property
+    def lost(self) -> int:
+        """The number of lines that were dropped because too many waited, or could not be written."""
+        return self.thread.lost
 
     @property
     def waiting(self) -> int:
-        """How many lines were not taken to be written yet."""
-        return self._told.qsize()
+        """The number of lines that are not written yet."""
+        return self.thread.waiting
 
     def close(self, patience: float = 1.0) -> None:
         """Write what waits, if that goes quickly."""
-        if self._thread.is_alive():
-            self._told.put(None)
-            self._thread.join(patience)
+        self.thread.close(patience)
 
-    def _write(self) -> None:
-        form = as_json if self._format == "json" else as_text
-        ends = False
-        while not ends:
-            told = [self._told.get(), *self._taken()]
-            ends = None in told
-            lines = [form(fields, when) for when, fields in filter(None, told)]
-            try:
-                sys.stderr.write("".join(f"{line}\n" for line in lines))
-                sys.stderr.flush()
-            except (OSError, ValueError):  # nobody reads it any more
-                self.lost += len(lines)
-            if not ends:
-                time.sleep(TOGETHER)
 
-    def _taken(self) -> Iterator[tuple[float, Mapping[str, Any]] | None]:
-        with suppress(Empty):
-            while True:
-                yield self._told.get_nowait()
+class LineFormatter(logging.Formatter):
+    """Makes lines of requests, and of other records ``warning: message``, as the command line shows them."""
+
+    def __init__(self, how: Format) -> None:
+        super().__init__()
+        self._of_request = as_json if how == "json" else as_text
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        fields = getattr(record, "fields", None)
+        if fields is not None:
+            return self._of_request(fields, record.created)
+        return printable(f"{record.levelname.lower()}: {super().format(record)}")
 
 
 def as_json(fields: Mapping[str, Any], when: float) -> str:

@@ -1,5 +1,6 @@
 """The end of the process: threads that hang are logged with the place where they hang, and not waited for."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -28,7 +29,6 @@ def tell_of_hanging(patience: float) -> bool:
 
 def exit_now(exit_code: int) -> NoReturn:
     """End the process without waiting for threads: some would never end."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it, or the disk is full: the exit code is what counts
+        sys.stdout.flush()
     os._exit(exit_code)

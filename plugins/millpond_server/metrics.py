@@ -42,6 +42,11 @@ class Metrics:
         self._of_stages: dict[str, tuple[Histogram, ...]] = {}
         self._batch_seconds = self._histogram("batch_seconds", "How long a batch is computed", SECONDS, "model")
 
+    def watch_log(self, lost: Callable[[], float]) -> None:
+        """Report the number of log lines that were lost, as a function returns it."""
+        gauge = Gauge("millpond_log_lines_lost", "Log lines that could not be written", registry=self.registry)
+        gauge.set_function(lost)
+
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
         known = method if method in METHODS else "OTHER"

@@ -23,6 +23,7 @@ from millpond_server.aside import Aside
 from millpond_server.ending import exit_now, tell_of_hanging
 from millpond_server.errors import ApiError
 from millpond_server.listening import admit_no_more
+from millpond_server.log_thread import in_background
 from millpond_server.settings import Limits, Settings
 from millpond_server.state import State
 from millpond_server.supervisor import Supervisor
@@ -270,20 +271,22 @@ def run(
         The exit code. Where threads are still at work, or hang, the process is ended instead.
     """
     _allow_files(settings.limits.connections)
+    state.metrics.watch_log(lambda: state.log.lost)
 
     def settled() -> None:
         gc.collect()
         gc.freeze()  # what is loaded stays: looking through it anew took a fifth of the event loop's time
         started()
 
-    with asyncio.Runner(loop_factory=configured(app, state, settings).get_loop_factory()) as runner:
+    loops = configured(app, state, settings).get_loop_factory()
+    with in_background(state.log.thread), asyncio.Runner(loop_factory=loops) as runner:
         server = runner.run(serve(app, state, settings, listening, settled, certificate=certificate, aside=aside))
         if settings.uds is not None:
             Path(settings.uds).unlink(missing_ok=True)
         if state.traces is not None:
             state.traces.close()
-        state.log.close()
         if tell_of_hanging(LAST_BYTES) or server.has_left or state.ailing:
+            state.log.close()
             exit_now(server.exit_code)
     return server.exit_code
 

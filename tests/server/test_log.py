@@ -1,15 +1,25 @@
 """The log: a line a request, whatever stands in it, written beside the event loop; what is lost is counted."""
 
+import fcntl
 import io
 import json
+import logging
+import os
+import signal
+import subprocess
 import sys
 import threading
 import time
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
 
+import httpx2
 import pytest
 
-from millpond_server import access_log
+from millpond_server import log_thread
 from millpond_server.access_log import AccessLog, as_json, as_text
+from millpond_server.log_thread import in_background
 
 WHEN = 1_800_000_000.25
 FIELDS = {"method": "POST", "path": "/v1/embeddings", "status": 200, "ms": 1.5}
@@ -36,7 +46,7 @@ def test_all_lines_are_written_in_their_order(monkeypatch):
     for number in range(1000):
         log.write({**FIELDS, "id": number})
         if number == 500:
-            time.sleep(3 * access_log.TOGETHER)
+            time.sleep(3 * log_thread.TOGETHER)
     log.close()
     lines = written.getvalue().splitlines()
     assert [int(line.rpartition("=")[2]) for line in lines] == list(range(1000))
@@ -54,7 +64,7 @@ def test_lines_that_nobody_takes_are_dropped_and_counted(monkeypatch):
 
     slow = Slow()
     monkeypatch.setattr(sys, "stderr", slow)
-    monkeypatch.setattr(access_log, "MOST_WAITING", 10)
+    monkeypatch.setattr(log_thread, "MOST_WAITING", 10)
     log = AccessLog("text")
     log.write(FIELDS)
     while log.waiting:
@@ -64,7 +74,9 @@ def test_lines_that_nobody_takes_are_dropped_and_counted(monkeypatch):
     assert log.lost == 15
     may_write.set()
     log.close()
-    assert len(slow.getvalue().splitlines()) == 11
+    lines = slow.getvalue().splitlines()
+    assert sum("POST" in line for line in lines) == 11
+    assert any("lines of the log were lost: they could not be written in time" in line for line in lines)
 
 
 def test_nobody_reads_it_any_more(monkeypatch):
@@ -75,3 +87,78 @@ def test_nobody_reads_it_any_more(monkeypatch):
     log.write(FIELDS)
     log.close()
     assert log.lost == 1
+
+
+def test_records_warnings_and_tracebacks_of_threads_are_written_in_the_background(monkeypatch):
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    handler = logging.StreamHandler(written)
+    handler.addFilter(lambda record: record.name != "left.out")
+    logging.getLogger().addHandler(handler)
+    log = AccessLog("off")
+
+    def fail():
+        raise OSError("lost")
+
+    try:
+        with in_background(log.thread):
+            logging.getLogger("millpond").warning("some %s", "text")
+            logging.getLogger("left.out").warning("some other text")
+            log.write(FIELDS)
+            thread = threading.Thread(target=fail, name="failing")
+            thread.start()
+            thread.join()
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                warnings.warn("look out", UserWarning, stacklevel=1)
+        assert handler in logging.getLogger().handlers
+    finally:
+        logging.getLogger().removeHandler(handler)
+    told = written.getvalue()
+    assert told.startswith("warning: some text\nerror: the thread failing ended\nTraceback")
+    assert "OSError: lost" in told
+    assert "UserWarning: look out" in told
+    assert "other text" not in told
+    assert "/v1/embeddings" not in told
+
+
+# --- stderr of a process ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def served(folder, stderr):
+    """A server with a stderr of its own; the address that it tells on stdout."""
+    command = [sys.executable, "-m", "millpond", "serve", folder, "--served-model-name", "tiny", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    try:
+        line = process.stdout.readline()
+        assert line, f"it did not start, and exited with {process.wait(60)}"
+        yield process, line.split()[-1]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+            process.stdout.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_a_full_disk_behind_stderr_keeps_no_server_from_starting_serving_and_ending(folder):
+    with Path("/dev/full").open("w") as full, served(folder, full) as (process, address):
+        for _ in range(20):
+            assert httpx2.get(f"{address}/live", timeout=60).status_code == 200
+    assert process.returncode == 0
+
+
+def test_a_pipe_behind_stderr_that_nobody_reads_holds_nothing_up(folder):
+    ours, theirs = os.pipe()
+    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
+    with served(folder, theirs) as (process, address), httpx2.Client(base_url=address, timeout=60) as client:
+        agent = {"user-agent": "a" * 200}
+        for _ in range(100):  # some 40 KiB of lines
+            assert client.get("/live", headers=agent).status_code == 200
+        assert b"millpond_log_lines_lost" in client.get("/metrics").content
+    assert process.returncode == 0
+    os.close(ours)
+    os.close(theirs)
