@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from millpond.inputs import TextPrompt as TextPrompt
     from millpond.inputs import TokensPrompt as TokensPrompt
     from millpond.io_processor import IOProcessor as IOProcessor
+    from millpond.late_chunking import LateChunkingParams as LateChunkingParams
     from millpond.llm import LLM as LLM
     from millpond.outputs import ChunkEmbedding as ChunkEmbedding
     from millpond.outputs import ChunksOutput as ChunksOutput
@@ -64,6 +65,7 @@ else:
         "InvalidInputError": "errors",
         "LLM": "llm",
         "MillpondError": "errors",
+        "LateChunkingParams": "late_chunking",
         "ModelNotFoundError": "errors",
         "PluginError": "errors",
         "PoolerConfig": "config",
@@ -117,6 +119,7 @@ __all__ = [
     "Entity",
     "IOProcessor",
     "InvalidInputError",
+    "LateChunkingParams",
     "MillpondError",
     "ModelNotFoundError",
     "PluginError",

@@ -25,9 +25,11 @@ class IOProcessor(Generic[In, Out]):
     Attributes:
         quick: Whether ``post_process`` and ``join`` of a few items take microseconds: a server then calls them on its
             event loop, which costs less than to hand them to a thread.
+        derived_from: The task of the model that the results are made of, which parameters may name instead.
     """
 
     quick: ClassVar[bool] = False
+    derived_from: str | None = None
 
     def __init__(self, ctx: "Context") -> None:
         self.ctx = ctx

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from millpond.late_chunking import LateChunkingMetadata
+
 T = TypeVar("T")
 
 
@@ -71,6 +73,25 @@ class PoolingOutput(ArrayOutput):
 
     def __repr__(self) -> str:
         return f"PoolingOutput(shape={tuple(self.array.shape)})"
+
+
+class LateChunksOutput(PoolingOutput):
+    """The vectors of the chunks of a text, [num_chunks, dim], for ``late_chunking_params``.
+
+    Attributes:
+        late_chunking: Where the chunks are.
+    """
+
+    __slots__ = ("late_chunking",)
+
+    def __init__(
+        self,
+        array: "np.ndarray[Any, Any] | Sequence[float]",
+        *,
+        late_chunking: "LateChunkingMetadata | None" = None,
+    ) -> None:
+        super().__init__(array)
+        self.late_chunking = late_chunking
 
 
 class EmbeddingOutput(ArrayOutput):
@@ -374,6 +395,11 @@ class PoolingRequestOutput(Generic[T]):
     def num_prompt_tokens(self) -> int:
         """How many tokens the model read."""
         return len(self.prompt_token_ids)
+
+    @property
+    def late_chunking(self) -> "LateChunkingMetadata | None":
+        """Where the chunks are whose vectors ``late_chunking_params`` asked for; else None."""
+        return self.outputs.late_chunking if isinstance(self.outputs, LateChunksOutput) else None
 
     @property
     def truncated(self) -> bool:

@@ -4,9 +4,12 @@ import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from millpond.compat.removed import check_removed
+from millpond.compat.verify import verify
 from millpond.errors import InvalidInputError
+from millpond.late_chunking import LateChunkingParams
 
 M = TypeVar("M", bound=BaseModel)
 RENAMED = {"normalize": "use_activation", "softmax": "use_activation", "activation": "use_activation"}
@@ -33,6 +36,9 @@ class PoolingParams(BaseModel):
         prompt_name: The same by the name that the checkpoint gives it.
         adapter: The name of the checkpoint's adapter that computes it, of models that have one for each purpose. The
             prompt of that name goes with it unless another is given, and it goes with the prompt of that name.
+        late_chunking_params: One vector for each chunk of N tokens of a text that the model reads whole, for the task
+            ``token_embed``.
+        skip_reading_prefix_cache: Without effect: nothing of a prompt is kept from one call to the next.
         extra_kwargs: Parameters of a plugin's own.
     """
 
@@ -50,12 +56,33 @@ class PoolingParams(BaseModel):
     prompt: Annotated[str, Field(strict=True)] | None = None
     prompt_name: Annotated[str, Field(strict=True)] | None = None
     adapter: Annotated[str, Field(strict=True)] | None = None
+    late_chunking_params: LateChunkingParams | None = None
+    skip_reading_prefix_cache: bool | None = None
     extra_kwargs: dict[str, object] | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _rename_old_fields(cls, data: object) -> object:
-        return rename_fields(data, RENAMED)
+    def _refuse_removed_fields(cls, data: object) -> object:
+        check_removed(data)
+        return data
+
+    @field_validator("late_chunking_params", mode="before")
+    @classmethod
+    def _as_late_chunking(cls, given: object) -> object:
+        if isinstance(given, Mapping) and set(given) == {"chunk_size"}:
+            return LateChunkingParams(given["chunk_size"])
+        if given is None or isinstance(given, LateChunkingParams):
+            return given
+        message = f'expected {{"chunk_size": N}}; got {given!r}'
+        raise ValueError(message)
+
+    def verify(self, model_config: object) -> None:
+        """Check the parameters against what is known of a model, as vLLM does before it runs a request.
+
+        Raises:
+            InvalidInputError: A field is not of the task, or does not fit the model.
+        """
+        verify(self, model_config)
 
     def clone(self) -> Self:
         """A deep copy."""

@@ -242,7 +242,7 @@ class Pipeline:
         if params is not None and not isinstance(params, PoolingParams):
             message = f"pooling_params must be PoolingParams; got {type(params).__name__}"
             raise InvalidInputError(message, parameter="pooling_params")
-        if params is not None and params.task not in (None, task):
+        if params is not None and params.task not in (None, task, processor.derived_from):
             message = f"You cannot overwrite param.task={params.task!r} with pooling_task={task!r}!"
             raise InvalidInputError(message, parameter="pooling_task")
         return self._with_side(guard.complete(processor, params))

@@ -17,6 +17,7 @@ from millpond.params import PoolingParams
 from millpond_io.chunking import merged, slices
 from millpond_io.image_prompts import GROUP, ImagePrompts
 from millpond_io.image_settings import reads_images
+from millpond_io.late_chunking import Chunked, check_prompt, chunked_request, chunks_of
 from millpond_io.late_interaction import input_type, readers, token_pooling
 from millpond_io.query_table import by_table, query_table
 from millpond_io.render import Rendered
@@ -83,12 +84,28 @@ class EmbedProcessor(TextProcessor):
         return self.images.requests(items, super().pre_process_many, self.task)
 
     def _with_prompt(self, item: tuple[Prompt, PoolingParams]) -> tuple[Prompt, PoolingParams] | InvalidInputError:
+        if item[1].late_chunking_params is not None:
+            try:
+                check_prompt(item[0])
+            except InvalidInputError as error:
+                return error
         found = super()._with_prompt(item)
         table = by_table(self.table, item[1])
         if table is not None and not isinstance(found, InvalidInputError):
             return table.prepared(found[0]), found[1]
         kind = None if isinstance(found, InvalidInputError) or not self.readers else input_type(found[1])
         return found if kind is None or isinstance(found, InvalidInputError) else self.readers[kind].prepared(*found)
+
+    def _made(
+        self, item: tuple[Prompt, PoolingParams], rendered: Rendered | InvalidInputError
+    ) -> list[PoolingRequest] | InvalidInputError:
+        prompt, params = item
+        if isinstance(rendered, InvalidInputError) or params.late_chunking_params is None:
+            return super()._made(item, rendered)
+        try:
+            return [chunked_request(self.renderer, prompt, rendered, params, self.task)]
+        except InvalidInputError as error:
+            return error
 
     def requests(self, rendered: Rendered, params: PoolingParams, first: int) -> list[PoolingRequest]:
         """One request of a prompt; of one that is too long and to be embedded in pieces, one of each piece."""
@@ -145,6 +162,8 @@ class EmbedProcessor(TextProcessor):
         """A vector; of vectors of tokens those that are kept, or what they become where they are pooled."""
         if not self.per_token:
             return self.output(array)
+        if isinstance(request.note, Chunked):
+            return chunks_of(array, request.note)
         if isinstance(request.note, np.ndarray):
             array = array[request.note]
         pooling = token_pooling(wanted.params, self.readers)

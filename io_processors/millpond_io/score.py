@@ -30,6 +30,7 @@ class ScoreProcessor(IOProcessor[Any, ArrayOutput]):
         task = scored_by(ctx)
         if task is None:
             raise InvalidInputError(self.refusal(ctx) or NO_SCORES, parameter="pooling_task")
+        self.derived_from = task
         self.scorer: CrossEncoder | Towers = CrossEncoder(ctx) if task == "classify" else Towers(ctx, task)
         together = ctx.model.image_reader is not None  # reads images beside texts, as those who read pairs must
         sees = "image" in ctx.model.modalities and (together or task != "classify")
@@ -62,6 +63,9 @@ class ScoreProcessor(IOProcessor[Any, ArrayOutput]):
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
         """What was asked, completed for the task that the scores are made of."""
         asked = given or PoolingParams()
+        if asked.late_chunking_params is not None:
+            message = "Late chunking does not support late-interaction scoring"
+            raise InvalidInputError(message, parameter="late_chunking_params")
         return self.scorer.pooling_params(asked.model_copy(update={"task": None}))
 
     def pre_process(self, data: Any, params: PoolingParams) -> list[PoolingRequest]:

@@ -13,6 +13,7 @@ from millpond.io_processor import IOProcessor
 from millpond.outputs import ArrayOutput
 from millpond.params import PoolingParams
 from millpond_io.chat_images import conversations_of
+from millpond_io.late_chunking import check_late_chunking
 from millpond_io.late_interaction import input_type
 from millpond_io.named_prompts import Prompts
 from millpond_io.render import Rendered, Renderer
@@ -158,6 +159,7 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
         asked = given or PoolingParams()
         self.prompts.check(asked)
         self.renderer.lengths.check_truncation(asked)
+        check_late_chunking(self.ctx, asked)
         config = self.ctx.pooler_config
         legal = {*supported, *(STEP_FIELDS if self._is_step() else ())}
         for name in POOLING_FIELDS:

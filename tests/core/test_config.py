@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 
 import pytest
 
@@ -40,21 +41,39 @@ def test_parameters_that_do_not_fit_are_a_value_error_that_names_them(fields):
 
 
 @pytest.mark.parametrize("old", ["normalize", "softmax", "activation"])
-@pytest.mark.parametrize("kind", [PoolingParams, PoolerConfig])
-def test_old_spellings_are_taken_with_a_warning_that_points_at_the_caller(kind, old):
+def test_parameters_that_vllm_removed_are_refused_in_its_words(old):
+    with pytest.raises(ValueError, match=rf"Parameter `{old}` was removed; use `use_activation` instead\."):
+        PoolingParams(**{old: False})
+    assert PoolingParams(use_activation=False).use_activation is False
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("score", "`score` task was removed; use `classify` instead."),
+        ("encode", "`encode` task was removed; use `token_embed` or `token_classify` instead."),
+    ],
+)
+def test_tasks_that_vllm_removed_are_refused_in_its_words(task, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        PoolingParams(task=task)
+
+
+@pytest.mark.parametrize("old", ["normalize", "softmax", "activation"])
+def test_old_spellings_are_taken_with_a_warning_that_points_at_the_caller(old):
     with pytest.warns(DeprecationWarning, match=rf"`{old}` was renamed: use `use_activation`") as caught:
-        made = kind(**{old: False})
+        made = PoolerConfig(**{old: False})
     assert made.use_activation is False
     assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_an_old_spelling_may_agree_with_the_new_one_and_not_contradict_it():
     with pytest.warns(DeprecationWarning, match="renamed"):
-        assert PoolingParams(normalize=True, use_activation=True).use_activation is True
+        assert PoolerConfig(normalize=True, use_activation=True).use_activation is True
     with pytest.warns(DeprecationWarning, match="renamed"):
-        assert PoolingParams(normalize=True, use_activation=None).use_activation is True
+        assert PoolerConfig(normalize=True, use_activation=None).use_activation is True
     with pytest.warns(DeprecationWarning, match="renamed"), pytest.raises(ValueError, match="they disagree"):
-        PoolingParams(normalize=True, use_activation=False)
+        PoolerConfig(normalize=True, use_activation=False)
 
 
 def test_parameters_do_not_change_and_are_equal_by_value():

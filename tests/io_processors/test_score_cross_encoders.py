@@ -249,3 +249,13 @@ def test_scores_need_pairs(encoder):
     llm, _ = encoder
     with pytest.raises(InvalidInputError, match=r"LLM\.score"):
         llm.encode("cat", pooling_task="score")
+
+
+def test_parameters_may_name_the_task_that_scores_are_made_of(tmp_path, load):
+    llm = load(tiny("BertForSequenceClassification", tmp_path / "model", num_labels=1))
+    params = PoolingParams(task="classify")
+    named, plain = (llm.score("a", "b", pooling_params=each)[0] for each in (params, PoolingParams()))
+    assert named.outputs == plain.outputs
+    assert params == PoolingParams(task="classify")
+    with pytest.raises(InvalidInputError, match=r"You cannot overwrite param.task='embed' with pooling_task='score'!"):
+        llm.score("a", "b", pooling_params=PoolingParams(task="embed"))

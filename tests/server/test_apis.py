@@ -154,7 +154,7 @@ def test_what_is_no_document_is_refused(http):
     assert "list length" in refused(http.post("/rerank", json={"query": "a", "documents": ["b"] * 1025}), 413)
 
 
-@pytest.mark.parametrize("task", ["encode", "reward"])
+@pytest.mark.parametrize("task", ["reward"])
 def test_pooling_takes_the_old_names_of_what_the_model_gives_for_each_token(http, task):
     old, new = (http.post("/pooling", json={"input": "a", "task": name}).json() for name in (task, "token_embed"))
     assert old["data"] == new["data"]
@@ -162,7 +162,7 @@ def test_pooling_takes_the_old_names_of_what_the_model_gives_for_each_token(http
 
 @pytest.mark.parametrize(
     ("task", "way"),
-    [("score", "POST /score"), ("represent", "POST /v1/represent"), ("embed_chunks", "LLM.embed_chunks")],
+    [("represent", "POST /v1/represent"), ("embed_chunks", "LLM.embed_chunks")],
 )
 def test_pooling_says_where_what_it_does_not_give_is_to_be_had(http, task, way):
     assert way in refused(http.post("/pooling", json={"input": "a", "task": task}))

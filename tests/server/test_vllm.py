@@ -169,3 +169,66 @@ def test_invocations_answer_as_the_route_itself(post, path, body, prefix):
     answer, expected = (post(each, **body, request_id="i") for each in ("/invocations", path))
     assert answer["id"] == f"{prefix}-i"
     assert {**answer, "created": 0} == {**expected, "created": 0}
+
+
+# --- removed parameters, late chunking --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("path", "body", "prefix"), ROUTES[1:])
+@pytest.mark.parametrize("name", ["normalize", "softmax", "activation"])
+def test_parameters_that_vllm_removed_are_refused_in_its_words(post, path, body, prefix, name):
+    told = error(post, path, **body, **{name: False})
+    assert told["message"] == f"Parameter `{name}` was removed; use `use_activation` instead."
+    assert told["param"] == name
+    assert post(path, **body, **{name: None})["id"].startswith(prefix)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("score", "`score` task was removed; use `classify` instead."),
+        ("encode", "`encode` task was removed; use `token_embed` or `token_classify` instead."),
+    ],
+)
+def test_tasks_that_vllm_removed_are_refused_in_its_words(post, task, message):
+    told = error(post, "/pooling", model="embedder", input=TEXT, task=task)
+    assert (told["message"], told["param"]) == (message, "task")
+
+
+def test_pooling_gives_vectors_of_chunks_and_where_they_are(post):
+    body = {"model": "embedder", "input": [TEXT, "a"], "task": "token_embed", "late_chunking_params": {"chunk_size": 3}}
+    first, second = post("/pooling", **body)["data"]
+    assert first["late_chunking"] == {
+        "chunk_size": 3,
+        "input_tokens": 8,
+        "chunks": [
+            {"token_range": [0, 3], "char_range": [0, 7]},
+            {"token_range": [3, 6], "char_range": [8, 19]},
+            {"token_range": [6, 8], "char_range": [20, 24]},
+        ],
+    }
+    assert (len(first["data"]), len(second["data"])) == (3, 1)
+    (plain,) = post("/pooling", **{**body, "input": TEXT, "late_chunking_params": None})["data"]
+    assert (len(plain["data"]), "late_chunking" in plain) == (8, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"task": "embed", "late_chunking_params": {"chunk_size": 3}}, "Late chunking requires token_embed"),
+        ({"late_chunking_params": {"chunk_size": 3}}, "Late chunking requires token_embed"),
+        ({"task": "token_embed", "late_chunking_params": {"chunk_size": 0}}, "must be a positive integer"),
+        ({"task": "token_embed", "late_chunking_params": {"chunk_size": "3"}}, "chunk_size"),
+        ({"task": "token_embed", "late_chunking_params": {"size": 3}}, "chunk_size"),
+        (
+            {"task": "token_embed", "late_chunking_params": {"chunk_size": 3}, "truncate_prompt_tokens": 4},
+            "Late chunking does not support",
+        ),
+        (
+            {"task": "token_embed", "late_chunking_params": {"chunk_size": 3}, "input": [5, 6]},
+            "Late chunking requires nonempty plain-text input",
+        ),
+    ],
+)
+def test_late_chunking_of_what_has_no_chunks_is_refused(post, body, message):
+    assert message in error(post, "/pooling", **{"model": "embedder", "input": TEXT, **body})["message"]

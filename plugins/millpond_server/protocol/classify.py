@@ -5,9 +5,10 @@ from typing import Literal
 from pydantic import BaseModel
 
 from millpond_server.protocol.common import Inputs, TextOptions, Usage
+from millpond_server.protocol.removed import WithoutRemoved
 
 
-class ClassificationRequest(TextOptions, Inputs):
+class ClassificationRequest(WithoutRemoved, TextOptions, Inputs):
     """Texts or token ids whose classes are wanted.
 
     Attributes:

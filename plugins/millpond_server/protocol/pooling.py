@@ -5,16 +5,26 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from millpond_server.protocol.common import Inputs, Usage, VectorOptions, one_of
+from millpond_server.protocol.removed import WithoutRemoved
 from millpond_server.protocol.sides import Sides
 
 
-class PoolingRequest(VectorOptions, Sides, Inputs):
+class LateChunking(BaseModel):
+    """The number of tokens of a chunk."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    chunk_size: Annotated[int, Field(strict=True)]
+
+
+class PoolingRequest(WithoutRemoved, VectorOptions, Sides, Inputs):
     """Texts, token ids, conversations, or data of a plugin.
 
     Attributes:
         data: What only the IO processor plugin of the model reads.
         task: The pooling task; the model's own where none is given.
         pool_factor: Of vectors of tokens, how many times fewer they become: those of tokens that mean alike become one.
+        late_chunking_params: Of ``token_embed``: one vector for each chunk of N tokens of a text.
     """
 
     model_config = ConfigDict(json_schema_extra=one_of(("input",), ("messages",), ("data",)))
@@ -22,6 +32,7 @@ class PoolingRequest(VectorOptions, Sides, Inputs):
     data: Any = None
     task: str | None = None
     pool_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    late_chunking_params: LateChunking | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -38,6 +49,7 @@ class PoolingItem(BaseModel):
     index: int
     object: Literal["pooling"] = "pooling"
     data: list[Any] | str
+    late_chunking: dict[str, Any] | None = None
 
 
 class PoolingResponse(BaseModel):

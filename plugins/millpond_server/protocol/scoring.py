@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from millpond_server.protocol.common import Documents, Query, TextOptions, Usage, one_of
+from millpond_server.protocol.removed import WithoutRemoved
 
 PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
 
 
-class ScoringOptions(TextOptions):
+class ScoringOptions(WithoutRemoved, TextOptions):
     """What is asked of pairs.
 
     Attributes:

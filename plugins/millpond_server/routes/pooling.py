@@ -5,6 +5,7 @@ from typing import Any
 from starlette.responses import Response
 
 from millpond import AsyncLLM, PoolingParams
+from millpond.late_chunking import LateChunkingParams
 from millpond.pipeline import present_name
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
@@ -15,7 +16,6 @@ from millpond_server.routes.embeddings import check_header, vectors
 
 ELSEWHERE = {
     "entities": "entities are no numbers: POST /entities gives them",
-    "score": "a score is of a query and a document: POST /score gives it",
     "embed_chunks": "vectors of chunks are given by LLM.embed_chunks alone, in Python",
     "represent": "several results of a text are asked for by name: POST /v1/represent gives them",
 }
@@ -37,13 +37,24 @@ async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
     extra: dict[str, object] | None = None if request.pool_factor is None else {"pool_factor": request.pool_factor}
     outputs = await llm.encode(
         prompts,
-        PoolingParams(use_activation=request.use_activation, extra_kwargs=extra),
+        PoolingParams(
+            use_activation=request.use_activation, extra_kwargs=extra, late_chunking_params=_late_chunking(request)
+        ),
         pooling_task=task,
         input_type=_side(request, llm, task),
         priority=request.priority + call.priority,
         **request.options(),
     )
-    return vectors(outputs, request, call, kind="pooling", field="data", prefix="pooling")
+    answer = vectors(outputs, request, call, kind="pooling", field="data", prefix="pooling")
+    if request.late_chunking_params is not None and isinstance(answer, dict):
+        for item, output in zip(answer["data"], outputs, strict=True):
+            item["late_chunking"] = output.late_chunking  # orjson writes dataclasses
+    return answer
+
+
+def _late_chunking(request: PoolingRequest) -> LateChunkingParams | None:
+    asked = request.late_chunking_params
+    return None if asked is None else LateChunkingParams(asked.chunk_size)
 
 
 def _side(request: PoolingRequest, llm: AsyncLLM, task: str | None) -> str | None:
