@@ -94,7 +94,11 @@ class CommandGroup(QuickGroup):
         except Exception as error:
             if _debug(ctx) and not hasattr(error, "format_message"):
                 traceback.print_exc()
-            raise
+            owner = _commands().find(ctx.invoked_subcommand or "")
+            if owner is None or owner.origin.rank == "builtin" or _is_explained(error):
+                raise
+            message = f"{owner.label} failed: {type(error).__name__}: {error}"
+            raise CommandError(message, hint="" if _debug(ctx) else f"{DEBUG}=1 shows where it did") from error
 
     def main(
         self,
@@ -156,6 +160,11 @@ def _has_style() -> bool:
 
 def _debug(ctx: Any = None) -> bool:
     return os.environ.get(DEBUG, "0") not in ("", "0") or (ctx is not None and bool(ctx.params.get("debug")))
+
+
+def _is_explained(error: Exception) -> bool:
+    """True for errors whose message needs no more: Millpond's own, and typer's."""
+    return isinstance(error, MillpondError) or hasattr(error, "format_message")
 
 
 def _tell(error: Exception) -> int:

@@ -1,9 +1,10 @@
 """Context: what a plugin's object is given when it is built, and its only way to anything else."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from millpond.blame import blamed, build, is_foreign, mark
 from millpond.config import JOINED_BY, CheckpointConfig, InputOptions, ModelConfig, PoolerConfig
 from millpond.errors import UnknownNameError
 from millpond.registry import imported
@@ -115,7 +116,7 @@ class Context:
         ctx = replace(self.unquantized(), task=task, head=head, activation_name=activation)
         entries = [self.registry.poolers.get(name) for name in self.pooling_type(task).split(JOINED_BY)]
         methods: list[Pooler] = [
-            entry.load()(replace(ctx, activation_name=activation or entry.spec.activation)) for entry in entries
+            build(entry, replace(ctx, activation_name=activation or entry.spec.activation)) for entry in entries
         ]
         coded = self.code is not None and head is None and not ctx.task_spec.per_token
         if len(methods) == 1 and not coded:
@@ -124,7 +125,9 @@ class Context:
         from millpond.nn.sparse import CodedPooling  # noqa: PLC0415  as above
 
         whole = methods[0] if len(methods) == 1 else ConcatenatedPooling(ctx, methods)
-        return CodedPooling(ctx, whole) if coded else whole
+        joined = CodedPooling(ctx, whole) if coded else whole
+        mark(joined, _blamed_for_all(entries))
+        return joined
 
     def pooling_type(self, task: str) -> str:
         """The name of the pooler that serves a task; of several whose results are joined, ``CLS+MEAN``."""
@@ -136,8 +139,13 @@ class Context:
         """The activation of that name, by the implementation of its op where there is one; None is the identity."""
         entry = self.activations.setdefault(name or "identity", self.registry.activations.get(name or "identity"))
         kernel = None if entry.spec.op is None else self._kernel_of_activation(entry.spec.op)
-        function: Callable[[torch.Tensor], torch.Tensor] = (entry if kernel is None else kernel).load()
-        return function
+        chosen: Entry[Any] = entry if kernel is None else kernel
+        function: Callable[[torch.Tensor], torch.Tensor] = chosen.load()
+        if not is_foreign(chosen):
+            return function
+        from millpond.nn.activation import CheckedActivation  # noqa: PLC0415  needs torch; listing plugins does not
+
+        return CheckedActivation(chosen, function)
 
     def op(self, name: str, *, needs: tuple[str, ...] = ()) -> Callable[..., Any]:
         """The implementation of an op that suits this device and dtype, or the one the user chose.
@@ -185,12 +193,18 @@ class Context:
         target = self.model.image_reader
         if target is None:
             return None
+        owner = self.registry.architectures.find(self.model.architecture)
         try:
-            built: ImageReader = imported(target)(self)
+            kind = imported(target)
         except ImportError as error:
             message = f"the image reader {target!r} of {self.model.architecture} does not load: {error}"
             raise UnknownNameError(message) from error
-        return built
+        if not is_foreign(owner):
+            built: ImageReader = kind(self)
+            return built
+        with blamed(owner, f"has an image_reader {target!r} that failed"):
+            foreign: ImageReader = kind(self)
+        return foreign
 
     def io_processor(self, name: str, *, task: str | None = None) -> "IOProcessor[Any, Any]":
         """Build the IO processor of that name.
@@ -200,5 +214,10 @@ class Context:
             task: The task it is to serve; it finds the task's record as ``ctx.task_spec``.
         """
         ctx = self if task is None else replace(self, task=task)
-        processor: IOProcessor[Any, Any] = self.registry.io_processors.get(name).load()(ctx)
+        processor: IOProcessor[Any, Any] = build(self.registry.io_processors.get(name), ctx)
         return processor
+
+
+def _blamed_for_all(entries: "Sequence[Entry[Any]]") -> "Entry[Any]":
+    """The record that is blamed where the results of several are joined: the first that is not built in."""
+    return next((entry for entry in entries if is_foreign(entry)), entries[0])

@@ -53,6 +53,32 @@ class EngineError(MillpondError, RuntimeError):
     """The model failed on a request; the requests beside it are not harmed."""
 
 
+class ComponentError(EngineError, PluginError):
+    """A component of a plugin failed on a request, or returned something else than its kind promises.
+
+    Attributes:
+        plugin: The name of the plugin; empty if it is not known.
+        kind: The kind of the component, such as ``"pooler"``.
+        name: The name of the component.
+        public: The message without the text of what was raised, for clients of a server.
+    """
+
+    def __init__(self, message: str, *, plugin: str = "", kind: str = "", name: str = "", public: str = "") -> None:
+        super().__init__(message)
+        self.plugin = plugin
+        self.kind = kind
+        self.name = name
+        self.public = public or message
+
+    def at(self, index: int) -> "ComponentError":
+        """The same error, naming the place of the prompt in the call."""
+        located = type(self)(
+            f"prompt {index}: {self}", plugin=self.plugin, kind=self.kind, name=self.name, public=self.public
+        )
+        located.__cause__ = self.__cause__
+        return located
+
+
 class NonFiniteOutputError(EngineError):
     """The model computed NaN or infinity for a request."""
 

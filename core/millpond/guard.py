@@ -4,18 +4,38 @@ Its failures are any ``BaseException`` but Ctrl-C: what panics in a library writ
 thread that it ended would leave callers waiting.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from millpond.blame import component_error, is_foreign, owner_of
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import EngineError, InvalidInputError, MillpondError
+from millpond.errors import ComponentError, InvalidInputError, MillpondError
 from millpond.io_processor import IOProcessor
 from millpond.params import PoolingParams
+
+if TYPE_CHECKING:
+    from millpond.context import Context
 
 BYTES = 8  # of an int64
 Processor = IOProcessor[Any, Any]
 Items = Sequence[tuple[Any, PoolingParams]]
 Made = list[PoolingRequest] | MillpondError
+
+
+class Limits(NamedTuple):
+    """What a model can read.
+
+    Attributes:
+        vocab_size: The number of its token ids; None if it is not known.
+        max_model_len: The maximum number of tokens of a request; None for any.
+    """
+
+    vocab_size: int | None = None
+    max_model_len: int | None = None
+
+
+NO_LIMITS = Limits()
 
 
 def complete(processor: Processor, given: PoolingParams | None) -> PoolingParams:
@@ -49,26 +69,55 @@ def parse(processor: Processor, data: object) -> Any:
         raise failure(processor, "parse", error) from error
 
 
-def make_requests(processor: Processor, items: Items, tasks: Sequence[str]) -> list[Made]:
+def split(processor: Processor, prompts: object) -> list[object]:
+    """The items of a call as the IO processor splits it.
+
+    Raises:
+        MillpondError: If it refuses the call, or fails on it.
+    """
+    with _guarded(processor, "split"):
+        return list(processor.split(prompts))
+
+
+def join(processor: Processor, items: Sequence[object], outputs: Sequence[Any]) -> list[Any]:
+    """The outputs of a call as the IO processor joins those of its items.
+
+    Raises:
+        MillpondError: If it fails.
+    """
+    with _guarded(processor, "join"):
+        return list(processor.join(items, list(outputs)))
+
+
+def limits_of(ctx: "Context") -> Limits:
+    """The limits of a model, for requests of IO processors that are not built in."""
+    size = ctx.config.get("vocab_size", ctx.config.of_text.get("vocab_size"))
+    return Limits(size if isinstance(size, int) else None, ctx.model.max_model_len)
+
+
+def make_requests(processor: Processor, items: Items, tasks: Sequence[str], limits: Limits = NO_LIMITS) -> list[Made]:
     """The requests of each item; where all at once fail, each alone, so that an item at fault costs no other.
 
     Args:
         processor: The IO processor.
         items: What it has parsed, with parameters.
         tasks: Those for which the model has poolers.
+        limits: What the model can read; the built-in IO processors keep to it by themselves.
     """
+    if not is_foreign(owner_of(processor)):
+        limits = NO_LIMITS
     try:
         made = list(processor.pre_process_many(items))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  what a plugin fails by is not known
         if len(items) > 1:
-            return [one for item in items for one in make_requests(processor, [item], tasks)]
+            return [one for item in items for one in make_requests(processor, [item], tasks, limits)]
         return [failure(processor, "pre_process", error)]
     if len(made) != len(items):
         message = f"pre_process_many must return a list an item; of {len(items)} items it returned {len(made)}"
         return [_breach(processor, message)] * len(items)
-    return [_checked(processor, requests, tasks) for requests in made]
+    return [_checked(processor, requests, tasks, limits) for requests in made]
 
 
 def make_output(processor: Processor, requests: Sequence[PoolingRequest]) -> object:
@@ -90,20 +139,32 @@ def failure(processor: Processor, step: str, error: BaseException) -> MillpondEr
     if isinstance(error, MillpondError):
         return error
     hint = "" if step == "post_process" else ". What it cannot serve it should refuse by an InvalidInputError"
-    message = f"the IO processor {_name(processor)} failed in {step}: {type(error).__name__}: {error}{hint}"
-    wrapped = EngineError(message)
+    failed = f"the {_name(processor)} failed in {step}"
+    message = f"{failed}: {type(error).__name__}: {error}{hint}"
+    wrapped = component_error(owner_of(processor), message, public=failed)
     wrapped.__cause__ = error
     return wrapped
 
 
-def _checked(processor: Processor, made: object, tasks: Sequence[str]) -> Made:
+@contextmanager
+def _guarded(processor: Processor, step: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise failure(processor, step, error) from error
+
+
+def _checked(processor: Processor, made: object, tasks: Sequence[str], limits: Limits) -> Made:
     if isinstance(made, InvalidInputError):
         return made
     if not isinstance(made, list | tuple) or not all(isinstance(request, PoolingRequest) for request in made):
         of = f" of {', '.join(sorted({type(one).__name__ for one in made}))}" if isinstance(made, list | tuple) else ""
         message = f"pre_process must return a list of PoolingRequest; it returned a {type(made).__name__}{of}"
         return _breach(processor, message)
-    fault = next((fault for request in made if (fault := _fault(request, tasks)) is not None), None)
+    faults = (_fault(request, tasks) or _fault_of_size(request, limits) for request in made)
+    fault = next((fault for fault in faults if fault is not None), None)
     return list(made) if fault is None else _breach(processor, fault)
 
 
@@ -122,6 +183,18 @@ def _fault(request: PoolingRequest, tasks: Sequence[str]) -> str | None:
         return f"token_type_ids must be like input_ids, int64 [{len(ids)}], or None; got {_described(types)}"
     wanted = (_fault_of(own, len(ids), tasks) for own in request.representations)
     return next((fault for fault in wanted if fault is not None), None)
+
+
+def _fault_of_size(request: PoolingRequest, limits: Limits) -> str | None:
+    """What of a request is out of the model's range; None if nothing is."""
+    ids, longest, size = request.input_ids, limits.max_model_len, limits.vocab_size
+    if longest is not None and len(ids) > longest:
+        return f"a request has {len(ids)} tokens; the model reads at most {longest}"
+    lowest, highest = (0, 0) if size is None else (int(ids.min()), int(ids.max()))
+    if size is not None and (lowest < 0 or highest >= size):
+        bad = lowest if lowest < 0 else highest
+        return f"token id {bad} is not in the vocabulary: ids go from 0 to {size - 1}"
+    return None
 
 
 def _fault_of(wanted: object, num_tokens: int, tasks: Sequence[str]) -> str | None:
@@ -145,9 +218,15 @@ def _described(ids: Any) -> str:
     return type(ids).__name__ if dtype is None or shape is None else f"{type(ids).__name__} {list(shape)} of {dtype}"
 
 
-def _breach(processor: Processor, message: str) -> EngineError:
-    return EngineError(f"the IO processor {_name(processor)} broke its contract: {message}")
+def _breach(processor: Processor, message: str) -> ComponentError:
+    broke = f"the {_name(processor)} broke its contract: {message}"
+    return component_error(owner_of(processor), broke, public=broke)
 
 
 def _name(processor: Processor) -> str:
+    owner = owner_of(processor)
+    return owner.label if owner is not None else f"IO processor {_class_of(processor)}"
+
+
+def _class_of(processor: Processor) -> str:
     return f"{type(processor).__module__}.{type(processor).__qualname__}"

@@ -9,10 +9,11 @@ from itertools import count
 from typing import Any
 
 from millpond import guard
+from millpond.blame import blamed
 from millpond.calls import Call, R
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest
-from millpond.errors import EngineError, InvalidInputError, MillpondError, UnknownNameError
+from millpond.errors import ComponentError, EngineError, InvalidInputError, MillpondError, UnknownNameError
 from millpond.inputs import PairItem, plugin_data, split_prompts
 from millpond.io_processor import IOProcessor
 from millpond.outputs import PoolingRequestOutput
@@ -100,6 +101,10 @@ class Pipeline:
         plugin = [PLUGIN] if named and self._why_not(PLUGIN) is None else []
         return (*own, *dict.fromkeys(name for name in possible if name not in own), *plugin)
 
+    @cached_property
+    def _limits(self) -> guard.Limits:
+        return guard.limits_of(self.ctx)
+
     def _renamed(self, task: str | None) -> str | None:
         if not isinstance(task, str) or task not in OLD_TASKS:
             return task
@@ -116,9 +121,10 @@ class Pipeline:
         try:
             entry = self.ctx.registry.io_processors.get(self._name_of_processor(task))
             processor: type[IOProcessor[Any, Any]] = entry.load()
-        except UnknownNameError as error:  # of a plugin's task, which must not cost the other tasks
+            with blamed(entry, "failed in refusal"):
+                return processor.refusal(replace(self.ctx, task=task))
+        except (UnknownNameError, ComponentError) as error:  # of a plugin's task, which must not cost the other tasks
             return str(error)
-        return processor.refusal(replace(self.ctx, task=task))
 
     def split(
         self, prompts: object, params: Params, task: str | None, *, raises: bool = True
@@ -136,7 +142,7 @@ class Pipeline:
         if task is None and self.tasks == (PLUGIN,):
             task = PLUGIN
         processor = self.processor(task)
-        items = split_prompts(prompts) if task == PLUGIN else processor.split(prompts)
+        items = split_prompts(prompts) if task == PLUGIN else guard.split(processor, prompts)
         if params is None or isinstance(params, PoolingParams):
             each = [self._complete(processor, params, task)] * len(items)
         else:
@@ -184,7 +190,9 @@ class Pipeline:
                 parsed.append((job, (guard.parse(processor, data), params)))
             except MillpondError as error:
                 job.error = _located(error, job.index)
-        made = guard.make_requests(processor, [item for _, item in parsed], self.ctx.tasks) if parsed else []
+        made = (
+            guard.make_requests(processor, [item for _, item in parsed], self.ctx.tasks, self._limits) if parsed else []
+        )
         for (job, _), requests in zip(parsed, made, strict=True):
             if isinstance(requests, MillpondError):
                 job.error = _located(requests, job.index)
@@ -215,9 +223,9 @@ class Pipeline:
         data, outputs = [item for item, _ in items], list(outputs)
         _tell_what_was_cut(items, outputs)
         if self._is_plugin(processor):
-            return [call.output(**vars(output)) for output in processor.join(data, outputs)]
+            return [call.output(**vars(output)) for output in guard.join(processor, data, outputs)]
         numbered = [replace(output, request_id=str(next(self._ids))) for output in outputs]
-        return [call.retyped(output) for output in processor.join(data, numbered)]
+        return [call.retyped(output) for output in guard.join(processor, data, numbered)]
 
     def finish(self, job: Job) -> PoolingRequestOutput[Any]:
         """The output of a job whose requests have all ended; it has no id yet."""
@@ -319,6 +327,8 @@ def present_name(task: str, served: Collection[str]) -> str:
 
 def _located(error: MillpondError | None, index: int) -> MillpondError | None:
     if isinstance(error, InvalidInputError) and error.index != index:
+        return error.at(index)
+    if isinstance(error, ComponentError) and not str(error).startswith("prompt "):
         return error.at(index)
     if isinstance(error, EngineError) and not str(error).startswith("prompt "):
         located = type(error)(f"prompt {index}: {error}")

@@ -108,11 +108,21 @@ class Entry(Generic[S]):
     def _resolve(self) -> Any:
         target = self.spec.target
         if not isinstance(target, str):
-            return target
+            return self._existing(target)
         try:
-            return imported(target)
+            found = imported(target)
         except (Exception, SystemExit) as error:
             raise UnknownNameError(_unloadable(self, target, error)) from error
+        return self._existing(found)
+
+    def _existing(self, found: object) -> object:
+        if found is not None:
+            return found
+        message = (
+            f"{self.label} does not load: its target {self.spec.target!r} is None; expected a class or a function. "
+            f"Fix or update the plugin, or leave it out with MILLPOND_DISABLE_PLUGINS={self.origin.plugin}"
+        )
+        raise UnknownNameError(message)
 
 
 class Catalog(Generic[S]):

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from millpond.blame import is_foreign
 from millpond.registry import Entry
 from millpond.specs import RouteSpec
 from millpond_server import errors
@@ -55,6 +56,8 @@ class Endpoint:
             message = f"the route {entry.qualified}: body={entry.spec.body!r}: expected one of {', '.join(BODIES)}"
             raise ValueError(message)
         self.handler: Callable[..., Awaitable[Any]] = entry.load()
+        if is_foreign(entry) and not _is_async(self.handler):
+            logger.warning("%s: its target is not an async function", entry.label)
         self.wants_call = len(inspect.signature(self.handler).parameters) >= WITH_CALL
         self.request = None if entry.spec.request is None else load_model(entry, entry.spec.request)
         self.render: Callable[[ApiError], Response] = getattr(
@@ -65,6 +68,12 @@ class Endpoint:
         self.settings = settings
         self.state = state
         self.intake = Intake() if state is None else state.intake
+
+    @property
+    def name(self) -> str:
+        """The route in messages; of a plugin that is not built in with its plugin."""
+        name = self.entry.spec.name
+        return f"route {name!r} of plugin {self.entry.origin.plugin}" if is_foreign(self.entry) else name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; see the class."""
@@ -83,9 +92,11 @@ class Endpoint:
                 served=served,
                 fields=scope.get("millpond.fields", ()),
             )
+            if failure.reason == "internal" and is_foreign(self.entry):
+                failure.message = f"{self.name} failed on this request"
             # Others, such as overload, are no surprise, and come in crowds.
             if failure.status == SERVER_FAULT and failure.reason != "blocked":
-                logger.exception("%s failed", self.entry.spec.name, exc_info=error)
+                logger.exception("%s failed", self.name, exc_info=error)
             scope["millpond.reason"] = failure.reason
             response = (failure.render or self.render)(failure)
             if failure.reason in CLOSES:
@@ -135,6 +146,8 @@ class Endpoint:
         if self.entry.spec.model_field is not None:
             self._admit(scope, seconds, call)
         made = self.handler(request, served.llm, call) if self.wants_call else self.handler(request, served.llm)
+        if not inspect.isawaitable(made):
+            raise ApiError(500, f"{self.name} broke its contract: its target must be an async function")
         response = await as_response(await watched(made, watching, seconds=seconds))
         if ignored:
             response.headers[IGNORED] = ", ".join(ignored)
@@ -170,6 +183,10 @@ class Endpoint:
             )
             raise ApiError(400, message, parameter="headers", reason="invalid")
         return int(stated) / 1000
+
+
+def _is_async(handler: object) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
 
 
 def load_model(entry: Entry[RouteSpec], target: str) -> type[BaseModel]:

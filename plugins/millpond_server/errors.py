@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from millpond.errors import (
     BlockedInputError,
+    ComponentError,
     EngineClosedError,
     EngineError,
     EngineOverloadedError,
@@ -136,6 +137,8 @@ def as_api_error(
 ) -> ApiError:
     """What the errors of Millpond mean to a client; of others only that the server failed.
 
+    Of a component that failed the client learns the plugin, the kind and the name, not the text of what it raised.
+
     Args:
         error: What was raised.
         overload_status: The status of what is refused because too much waits.
@@ -152,6 +155,8 @@ def as_api_error(
     if isinstance(error, EngineOverloadedError):
         wait = 1.0 if error.retry_after is None else error.retry_after
         return ApiError(overload_status, str(error), retry_after=wait, reason="queue")
+    if isinstance(error, ComponentError):
+        return ApiError(500, error.public, reason="engine")
     return ApiError(**next(said for kind, said in MEANINGS if isinstance(error, kind)))
 
 

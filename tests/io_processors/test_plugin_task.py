@@ -8,7 +8,7 @@ import pytest
 
 from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import EngineError, InvalidInputError, UnknownNameError
+from millpond.errors import ComponentError, EngineError, InvalidInputError, UnknownNameError
 from millpond.outputs import EmbeddingOutput, PoolingOutput, PoolingRequestOutput
 from millpond.plugins import PluginManager
 from millpond.specs import IOProcessorSpec
@@ -65,6 +65,9 @@ class Digest(IOProcessor):
                 PoolingRequest(input_ids=np.array(ids), representations=(Representation("rank", params),))
             ],
             "no representation": [PoolingRequest(input_ids=np.array(ids), representations=("embed",))],
+            "an id too high": [PoolingRequest(input_ids=np.array([99999]), representations=wanted)],
+            "an id below 0": [PoolingRequest(input_ids=np.array([-1]), representations=wanted)],
+            "too many ids": [PoolingRequest(input_ids=np.full(5000, 5), representations=wanted)],
             "a span too far": [
                 PoolingRequest(input_ids=np.array(ids), representations=(Representation("embed", params, (1, 99)),))
             ],
@@ -277,29 +280,48 @@ def test_where_none_is_installed_that_is_told_at_load(tmp_path):
 
 # --- what its errors cost ---------------------------------------------------------------------------------------------
 
-OF = r"the IO processor \S*\.Digest "
+OF = "the IO processor 'digest' of plugin runtime "
 HINT = ". What it cannot serve it should refuse by an InvalidInputError"
 FAILURES = [
     ({"ids": "abc"}, InvalidInputError, r'expected \{"ids": \[\.\.\.\]\}'),
     ({"fail": "refused"}, InvalidInputError, "too many bands"),
-    ({"fail": "parse"}, EngineError, f"{OF}failed in parse: ZeroDivisionError: division by zero{HINT}"),
-    ({"fail": "pre_process"}, EngineError, f"{OF}failed in pre_process: KeyError: 'size'{HINT}"),
-    ({"fail": "post_process"}, EngineError, f"{OF}failed in post_process: IndexError: no band 7$"),
-    ({"fail": "panic"}, EngineError, f"{OF}failed in pre_process: PanicError: index out of bounds{HINT}"),
-    ({"fail": "exit"}, EngineError, f"{OF}failed in post_process: SystemExit: 3$"),
-    ({"break": "no list"}, EngineError, f"{OF}broke.*must return a list of PoolingRequest; it returned a PoolingReq"),
-    ({"break": "no requests"}, EngineError, f"{OF}broke.*it returned a list of ndarray"),
-    ({"break": "a list of ids"}, EngineError, r"input_ids must be a numpy array \[num_tokens\] of int64; got list"),
-    ({"break": "other ids"}, EngineError, r"of int64; got ndarray \[3\] of int32"),
-    ({"break": "no ids"}, EngineError, "its input_ids are empty. Where the model reads features alone, the ids may be"),
+    ({"fail": "parse"}, ComponentError, f"{OF}failed in parse: ZeroDivisionError: division by zero{HINT}"),
+    ({"fail": "pre_process"}, ComponentError, f"{OF}failed in pre_process: KeyError: 'size'{HINT}"),
+    ({"fail": "post_process"}, ComponentError, f"{OF}failed in post_process: IndexError: no band 7$"),
+    ({"fail": "panic"}, ComponentError, f"{OF}failed in pre_process: PanicError: index out of bounds{HINT}"),
+    ({"fail": "exit"}, ComponentError, f"{OF}failed in post_process: SystemExit: 3$"),
+    (
+        {"break": "no list"},
+        ComponentError,
+        f"{OF}broke.*must return a list of PoolingRequest; it returned a PoolingReq",
+    ),
+    ({"break": "no requests"}, ComponentError, f"{OF}broke.*it returned a list of ndarray"),
+    ({"break": "a list of ids"}, ComponentError, r"input_ids must be a numpy array \[num_tokens\] of int64; got list"),
+    ({"break": "other ids"}, ComponentError, r"of int64; got ndarray \[3\] of int32"),
+    (
+        {"break": "no ids"},
+        ComponentError,
+        "its input_ids are empty. Where the model reads features alone, the ids may be",
+    ),
     (
         {"break": "types"},
-        EngineError,
+        ComponentError,
         r"token_type_ids must be like input_ids, int64 \[3\], or None; got ndarray \[1\]",
     ),
-    ({"break": "another task"}, EngineError, r"wants the task 'rank', for which .* it has: \('embed', 'token_embed'\)"),
-    ({"break": "no representation"}, EngineError, r"must be Representation\(task, params, span\); got 'embed'"),
-    ({"break": "a span too far"}, EngineError, r"a request of 3 tokens wants those of the span \(1, 99\)"),
+    (
+        {"break": "another task"},
+        ComponentError,
+        r"wants the task 'rank', for which .* it has: \('embed', 'token_embed'\)",
+    ),
+    ({"break": "no representation"}, ComponentError, r"must be Representation\(task, params, span\); got 'embed'"),
+    ({"break": "a span too far"}, ComponentError, r"a request of 3 tokens wants those of the span \(1, 99\)"),
+    (
+        {"break": "an id too high"},
+        ComponentError,
+        f"{OF}broke.*token id 99999 is not in the vocabulary: ids go from 0 to",
+    ),
+    ({"break": "an id below 0"}, ComponentError, f"{OF}broke.*token id -1 is not in the vocabulary: ids go from 0 to"),
+    ({"break": "too many ids"}, ComponentError, f"{OF}broke.*a request has 5000 tokens; the model reads at most "),
 ]
 
 
@@ -327,9 +349,13 @@ def test_an_item_that_is_no_data_costs_itself_alone(digest):
 
 def test_parameters_that_are_none_are_told(folder, manager):
     with LLM(folder, plugins=manager, io_processor_plugin="careless", num_workers=1) as llm:
-        with pytest.raises(EngineError, match=r"Careless broke.*must return PoolingParams; it returned dict"):
+        with pytest.raises(
+            EngineError, match=r"careless' of plugin runtime broke.*must return PoolingParams; it returned dict"
+        ):
             ask(llm, {"data": [5]})
-        with pytest.raises(EngineError, match=r"Careless failed in pooling_params: KeyError: 'unit'"):
+        with pytest.raises(
+            EngineError, match=r"careless' of plugin runtime failed in pooling_params: KeyError: 'unit'"
+        ):
             ask(llm, {"data": [5]}, pooling_params=PoolingParams())
 
 

@@ -15,6 +15,7 @@ from millpond.engine.runner import Outcome, Runner
 from millpond.engine.scheduler import Scheduler
 from millpond.engine.throughput import Throughput
 from millpond.errors import (
+    ComponentError,
     EngineClosedError,
     EngineError,
     InsufficientMemoryError,
@@ -232,7 +233,7 @@ class Engine:
         (request,) = requests
         request.error = _as_engine_error(error)
         self.stats.failures += 1
-        if not isinstance(error, MillpondError) and not is_out_of_memory(error):
+        if _has_raised(error) and not is_out_of_memory(error):
             self._failed_in_a_row += 1
             if self._failed_in_a_row <= IN_A_ROW:  # else it is the model that ails, and not what it is asked
                 self.on_failure(requests)
@@ -241,6 +242,13 @@ class Engine:
 
 def _cancelled() -> RequestCancelledError:
     return RequestCancelledError("the request was cancelled")
+
+
+def _has_raised(error: BaseException) -> bool:
+    """True if the model or a component of it raised, and did not refuse the request."""
+    if isinstance(error, ComponentError):
+        return error.__cause__ is not None
+    return not isinstance(error, MillpondError)
 
 
 def _as_engine_error(error: BaseException) -> MillpondError:

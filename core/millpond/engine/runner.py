@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from millpond.blame import blamed, breach, owner_of
+from millpond.engine.contracts import check_hidden, check_pooled, contracts_of, owner_of_pooler
 from millpond.engine.memory import give_back, is_out_of_memory
 from millpond.engine.progress import progress_of
 from millpond.engine.request import PoolingRequest
-from millpond.errors import EngineError, InvalidInputError, NonFiniteOutputError
+from millpond.errors import InvalidInputError, NonFiniteOutputError
 from millpond.machine import available_cores
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
@@ -53,6 +55,8 @@ class Runner:
         self.model = model
         self.device = device
         self.progress = progress_of(model)
+        self._owner = owner_of(model)
+        self._contracts = contracts_of(model)
         self.num_workers = (num_workers or available_cores()) if device.type == "cpu" else 1
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         with self._starting:
@@ -96,10 +100,9 @@ class Runner:
             return
         places, sequences = _distinct(requests)
         batch = _pack(sequences, self.device)
-        hidden = self.model(batch)
-        if len(hidden) != batch.num_tokens:
-            message = f"the model gave {len(hidden)} rows for {batch.num_tokens} tokens: it must give one for each"
-            raise EngineError(message)
+        with blamed(self._owner):
+            hidden = self.model(batch)
+        check_hidden(self.model, hidden, batch.num_tokens)
         metadata = PoolingMetadata(lengths=batch.lengths, input_ids=batch.input_ids)
         for request in requests:
             request.results = [np.empty(0, dtype=np.float32)] * len(request.representations)
@@ -117,9 +120,18 @@ class Runner:
             for wanted in request.representations:
                 key = (wanted.task, id(wanted.params))
                 if key not in refused:
-                    refused[key] = _refusal(self.model.poolers[wanted.task], wanted.params)
+                    refused[key] = self._refusal(self.model.poolers[wanted.task], wanted.params)
                 request.error = request.error or refused[key]
         return [request for request in requests if request.error is None] if any(refused.values()) else requests
+
+    def _refusal(self, pooler: nn.Module, params: PoolingParams) -> InvalidInputError | None:
+        if isinstance(pooler, Pooler):
+            try:
+                with blamed(owner_of_pooler(self.model, pooler)):
+                    pooler.check(params)
+            except InvalidInputError as error:
+                return error
+        return None
 
     def _pool(
         self,
@@ -138,10 +150,13 @@ class Runner:
             [wanted.params for _, wanted in distinct.values()],
             [wanted.span for _, wanted in distinct.values()],
         )
-        pooled = self.model.poolers[task](hidden if rows is None else hidden[rows], chosen)
-        if len(pooled) != len(distinct):
-            message = f"the pooler of the task {task!r} gave {len(pooled)} results for {len(distinct)} sequences"
-            raise EngineError(message)
+        pooler = self.model.poolers[task]
+        owner = owner_of_pooler(self.model, pooler)
+        with blamed(owner):
+            pooled = pooler(hidden if rows is None else hidden[rows], chosen)
+        check_pooled(owner, task, pooled, len(distinct))
+        contract = self._contracts.get(task)
+        fault_of_batch = None if contract is None else contract.fault_of_batch(pooled)
         found = dict(zip(distinct, _to_host(pooled), strict=True))
         handed_out: set[object] = set()
         for (request, slot), key in zip(slots, keys, strict=True):
@@ -151,16 +166,10 @@ class Runner:
             if not np.isfinite(array).all():
                 message = f"the model computed NaN or infinity for task {task!r}, on {request.num_tokens} tokens"
                 request.error = NonFiniteOutputError(message)
+            if contract is not None:
+                fault = fault_of_batch or contract.fault(array, request.representations[slot], len(request.input_ids))
+                request.error = request.error if fault is None else breach(contract.owner, fault)
             request.results[slot] = array
-
-
-def _refusal(pooler: nn.Module, params: PoolingParams) -> InvalidInputError | None:
-    if isinstance(pooler, Pooler):
-        try:
-            pooler.check(params)
-        except InvalidInputError as error:
-            return error
-    return None
 
 
 def _distinct(requests: Iterable[PoolingRequest]) -> tuple[dict[PoolingRequest, int], list[PoolingRequest]]:

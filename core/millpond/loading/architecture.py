@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from millpond.blame import blamed, is_foreign
 from millpond.config import CheckpointConfig
 from millpond.errors import CheckpointError, InvalidInputError, UnknownNameError
 
@@ -225,7 +226,8 @@ class _StandingIn:
         return None
 
     def _described(self, entry: "Entry[ArchitectureSpec]", name: str) -> "Entry[ArchitectureSpec] | None":
-        said = entry.describe(name, self.config)
+        with blamed(entry if is_foreign(entry) else None, "failed in describe"):
+            said = entry.describe(name, self.config)
         if isinstance(said, str):
             self.reasons += [] if said in self.reasons else [said]
             return None

@@ -3,9 +3,11 @@
 import logging
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Any
 
 import torch
 
+from millpond.blame import blamed, breach, described, is_foreign, mark
 from millpond.config import Choice, EngineConfig, ModelConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError, InvalidInputError, MillpondError
@@ -29,7 +31,7 @@ from millpond.nn.model import PoolingModel
 from millpond.nn.ops import Setting, check_quantization, check_variants
 from millpond.nn.placement import missing_weights
 from millpond.plugins import PluginManager, get_plugin_manager
-from millpond.registry import Registry
+from millpond.registry import Entry, Registry
 
 logger = logging.getLogger(__name__)
 LISTED = 8
@@ -148,16 +150,15 @@ def build_model(
     check_quantization(registry, setting, variant=ctx.kernels.get("linear"))
     _check_depth(resolution)
     _check_image_options(ctx)
-    model_class = resolution.architecture.load()
-    if resolution.converter is not None:
-        model_class = resolution.converter.load()(model_class, ctx)
-    model = _instantiate(model_class, ctx)
+    owner = _blamed_for_model(resolution)
+    model = mark(_instantiate(_model_class(resolution, ctx), ctx, owner), owner)
     folder, extra = repository.transformer_path, resolution.architecture.spec.extra_weights
     weights = chain(
         iterate_weights(folder, allow_pickle=options.allow_pickle),
         iterate_extra_weights(folder, extra, allow_pickle=options.allow_pickle),
     )
-    placement = model.load_weights(weights)
+    with blamed(owner if is_foreign(owner) else None, "failed in load_weights"):
+        placement = model.load_weights(weights)
     missing = [*placement.missing, *missing_weights(model, placement.placed)]
     _check_placement(config.architecture, placement.unused, missing)
     adapters = adapter_folders(folder, resolution.architecture.spec.adapter_folders)
@@ -245,16 +246,67 @@ def _check_image_options(ctx: Context) -> None:
         reader.chosen(None)
 
 
-def _instantiate(model_class: type[PoolingModel], ctx: Context) -> PoolingModel:
+def _blamed_for_model(resolution: Resolution) -> Entry[Any]:
+    """The record that is blamed for the model: the converter's if that alone is not built in, else the architecture's.
+
+    Which of two plugins failed cannot be told where both have a part in the class.
+    """
+    architecture, converter = resolution.architecture, resolution.converter
+    return (
+        converter if converter is not None and is_foreign(converter) and not is_foreign(architecture) else architecture
+    )
+
+
+def _model_class(resolution: Resolution, ctx: Context) -> Any:
+    """The class of the model: the architecture's, or what the converter makes of it."""
+    model_class = resolution.architecture.load()
+    converter = resolution.converter
+    if converter is None:
+        return model_class
+    with blamed(converter if is_foreign(converter) else None, f"failed to convert {resolution.architecture.spec.name}"):
+        converted = converter.load()(model_class, ctx)
+    if not isinstance(converted, type) or not issubclass(converted, PoolingModel):
+        raise breach(converter, f"it returned {converted!r}; expected a subclass of millpond.nn.PoolingModel")
+    return converted
+
+
+def _instantiate(model_class: Any, ctx: Context, owner: Entry[Any]) -> PoolingModel:
+    """Build the model on the meta device.
+
+    Raises:
+        CheckpointError: A built-in architecture does not fit config.json.
+        ComponentError: The target of a plugin failed, or is not a model.
+    """
+    if is_foreign(owner):
+        with blamed(owner, "failed in target(ctx)"), torch.device("meta"):
+            made = model_class(ctx)
+        return _checked(made, ctx, owner)
     try:
         with torch.device("meta"):
-            return model_class(ctx)
+            built: PoolingModel = model_class(ctx)
+            return built
     except MillpondError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         message = f"the architecture {ctx.model.architecture!r} cannot be built as config.json says: {reason}"
         raise CheckpointError(message) from error
+
+
+def _checked(made: object, ctx: Context, owner: Entry[Any]) -> PoolingModel:
+    """What a plugin's target made, if it is a model with a pooler for each task.
+
+    Raises:
+        ComponentError: It is something else.
+    """
+    if not isinstance(made, PoolingModel):
+        raise breach(owner, f"target(ctx) returned {described(made)}; expected a millpond.nn.PoolingModel")
+    poolers = dict(getattr(made, "poolers", {}))
+    missing = [task for task in ctx.tasks if task not in poolers]
+    if missing:
+        message = f"the model has no pooler for {', '.join(missing)}; it has {', '.join(poolers) or 'none'}"
+        raise breach(owner, f"{message}. PoolingModel.__init__(ctx) builds one for each task")
+    return made
 
 
 def _check_placement(architecture: str, unused: list[str], missing: list[str]) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from millpond.blame import described
 from millpond.errors import ModelNotFoundError, UnknownNameError
 from millpond.loading.repository import Repository
 
@@ -59,17 +60,21 @@ def find_repository(registry: "Registry", model: "str | PathLike[str]", options:
     answers: list[str] = []
     for entry in entries:
         try:
-            path: Path | None = entry.load()(name, options)
+            path: Any = entry.load()(name, options)
         except (OSError, UnknownNameError) as error:  # ModelNotFoundError is one of them
             answers.append(f"{entry.spec.name}: {error}")
             continue
         except Exception as error:  # noqa: BLE001  a source that breaks must not cost the models of the others
-            logger.warning("source %s of plugin %s broke: %r", entry.spec.name, entry.origin, error)
-            answers.append(f"{entry.spec.name}: {type(error).__name__}: {error}")
+            logger.warning("%s failed: %r", entry.label, error)
+            answers.append(f"{entry.spec.name}: {entry.label} failed: {type(error).__name__}: {error}")
             continue
-        if path is not None:
+        if path is None:
+            answers.append(f"{entry.spec.name}: has no model of that name")
+        elif (fault := _fault(path)) is not None:
+            logger.warning("%s returned %r, which %s", entry.label, path, fault)
+            answers.append(f"{entry.spec.name}: {entry.label} returned {path!r}, which {fault}")
+        else:
             return Repository(model=model, path=Path(path), source=entry.spec.name)
-        answers.append(f"{entry.spec.name}: has no model of that name")
     scheme_hint = _scheme_hint(scheme, registry.sources.names()) if colon else ""
     tried = "".join(f"\n  {answer}" for answer in answers)
     way_out = "Pass the path of a folder that holds config.json and the weights."
@@ -83,3 +88,12 @@ def _scheme_hint(scheme: str, sources: "Iterable[str]") -> str:
     close = get_close_matches(scheme.lower(), names, n=1)
     meant = f"; did you mean '{close[0]}:'?" if close else f". Available: {', '.join(f'{name}:' for name in names)}."
     return f"No source is called {scheme!r}{meant}\n"
+
+
+def _fault(path: object) -> str | None:
+    """Why what a source returned is not the folder of a model; None if it is one."""
+    if not isinstance(path, str | PathLike):
+        return f"is {described(path)} and not a path: a source returns the folder of the model, or None"
+    if not Path(path).exists():
+        return "does not exist: a source returns the folder of the model, or None"
+    return None

@@ -2,13 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from millpond.blame import blamed, breach, described, is_foreign, owner_of
 from millpond.context import Context
 from millpond.nn.batch import PoolingMetadata
 from millpond.params import PoolingParams
+
+if TYPE_CHECKING:
+    from millpond.registry import Entry
+
+MATRIX = 2  # dimensions of a tensor of rows
 
 
 class Pooler(nn.Module):
@@ -37,6 +44,9 @@ class Pooler(nn.Module):
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
         """[num_tokens, hidden] -> [num_seqs, dim], or a list of num_seqs tensors of any shape."""
         pooled = self.pool(hidden_states, metadata)
+        owner = owner_of(self)
+        if is_foreign(owner):
+            self._check(owner, pooled, hidden_states, len(metadata.lengths))
         if isinstance(pooled, Tensor):
             return self._finish_each(self._project(pooled), metadata.params)
         counts = [len(rows) for rows in pooled]
@@ -44,6 +54,28 @@ class Pooler(nn.Module):
         if _agree(metadata.params):
             return list(self._finish(rows, metadata.params[0]).split(counts))
         return [self._finish(part, own) for part, own in zip(rows.split(counts), metadata.params, strict=True)]
+
+    def _check(self, owner: "Entry[Any] | None", pooled: Any, hidden_states: Tensor, num_seqs: int) -> None:
+        """Refuse what ``pool`` returned if the head and the activation cannot take it.
+
+        Raises:
+            ComponentError: It is something else; names the pooler.
+        """
+        expected = f"a tensor [{num_seqs}, hidden], or a list of {num_seqs} tensors [rows, hidden]"
+        is_list = isinstance(pooled, list | tuple)
+        each: list[Any] = list(pooled) if is_list else [pooled]
+        if not all(isinstance(rows, Tensor) and rows.dim() == MATRIX for rows in each):
+            odd = next((rows for rows in each if not isinstance(rows, Tensor) or rows.dim() != MATRIX), None)
+            message = f"pool returned {'a list with ' if is_list else ''}{described(odd)}; expected {expected}"
+            raise breach(owner, message)
+        if (len(each) if is_list else len(each[0])) != num_seqs:
+            raise breach(owner, f"pool returned {described(pooled)}; expected {expected}")
+        width = hidden_states.shape[-1]
+        if self.head is not None and owner is not None and owner.spec.size_key is None:
+            odd = next((rows for rows in each if rows.shape[-1] != width), None)
+            if odd is not None:
+                message = f"pool returned {described(odd)}, which a head follows; expected rows of {width} values"
+                raise breach(owner, message)
 
     def _project(self, rows: Tensor) -> Tensor:
         rows = rows.float()
@@ -78,7 +110,10 @@ class ConcatenatedPooling(Pooler):
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden * number of methods]."""
-        pooled = [method.pool(hidden_states, metadata) for method in self.methods]
+        pooled: list[Tensor | list[Tensor]] = []
+        for method in self.methods:
+            with blamed(owner_of(method)):
+                pooled.append(method.pool(hidden_states, metadata))
         # Methods of sequence tasks give one row each; those of token tasks are never joined.
         return torch.cat([rows.float() for rows in pooled if isinstance(rows, Tensor)], dim=-1)
 

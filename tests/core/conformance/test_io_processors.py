@@ -136,7 +136,7 @@ def test_no_class_is_forgotten(outcomes):
 
 def test_what_is_said_of_a_fault_names_it(outcomes):
     for pattern in (
-        r"mine neither serves nor refuses None: the IO processor \S*target failed in pre_process: TypeError",
+        r"mine neither serves nor refuses None: the IO processor 'mine' of plugin \S+ failed in pre_process: TypeError",
         r"mine makes 1 requests of \[5, 6\], not 2",
     ):
         assert re.search(pattern, outcomes.said), pattern

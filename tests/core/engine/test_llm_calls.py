@@ -17,6 +17,8 @@ from millpond.errors import EngineClosedError, EngineError, InvalidInputError
 from millpond.testing.checkpoints import WORDS
 
 POISON = 5  # a token id that no text in these tests has
+BERT = "architecture 'BertModel' of plugin runtime"
+FAILED = f"prompt 500: {BERT} failed on this request: RuntimeError: poison"
 MANY = 3000
 
 
@@ -192,7 +194,7 @@ def test_one_poison_of_a_thousand_is_returned_beside_the_others(llm, watched, ki
     outputs = embed(llm, prompts, on_error="return")
     assert [number for number, output in enumerate(outputs) if output.error is not None] == [500]
     assert isinstance(outputs[500].error, EngineError)
-    assert str(outputs[500].error).startswith("prompt 500: the model failed on this request: RuntimeError: poison")
+    assert str(outputs[500].error).startswith(FAILED)
     check(llm, [outputs[499], outputs[501]], [prompts[499], prompts[501]])
 
 

@@ -20,6 +20,7 @@ from millpond.pipeline import Job, Pipeline, windows
 from millpond.specs import IOProcessorSpec
 
 POISON = 0
+BERT = "architecture 'BertModel' of plugin runtime"
 
 
 class Chunks(IOProcessor):
@@ -282,7 +283,7 @@ def test_one_failing_request_fails_its_prompt_and_no_other(llm, chunking, kit):
     outputs = embed(llm, [[7, 8], [9, POISON, 10], "text", [99], [7, 98], [], [11]], on_error="return")
     assert [None if output.error is None else str(output.error) for output in outputs] == [
         None,
-        "prompt 1: the model failed on this request: RuntimeError: poison",
+        f"prompt 1: {BERT} failed on this request: RuntimeError: poison",
         "prompt 2: a list was wanted",
         "prompt 3: 99 cannot be served",
         "prompt 4: 98 cannot be merged",

@@ -12,7 +12,7 @@ from torch import nn
 
 from millpond.engine.request import Representation
 from millpond.engine.runner import Runner
-from millpond.errors import EngineError, NonFiniteOutputError
+from millpond.errors import ComponentError, NonFiniteOutputError
 from millpond.nn.threads import op_threads
 from millpond.params import PoolingParams
 
@@ -222,8 +222,11 @@ def test_a_pooler_with_too_few_or_too_many_results_fails_its_batch(kit, model, m
     model.poolers["embed"] = Miscounting()
     requests = [kit.request([1]), kit.request([2, 3])]
     error = make_runner().run(requests).error
-    assert type(error) is EngineError
-    assert str(error) == f"the pooler of the task 'embed' gave {2 + extra} results for 2 sequences"
+    assert type(error) is ComponentError
+    assert str(error) == (
+        f"the model broke its contract: for the task 'embed' it returned a tensor [{2 + extra}, 4]; expected one "
+        "result for each of 2 sequences: a tensor [2, dim], or a list of 2 tensors"
+    )
     assert all(request.results == [] for request in requests)
 
 
@@ -416,4 +419,5 @@ def test_a_model_that_gives_another_number_of_rows_than_tokens_is_told(make_engi
     request = kit.request([5, 6, 7])
     engine.add(request)
     kit.drain(engine)
-    assert str(request.error) == "the model gave 4 rows for 3 tokens: it must give one for each"
+    message = "forward returned a tensor [4, 4]; expected a tensor [3, hidden], one row for each token"
+    assert str(request.error) == f"the model broke its contract: {message}"

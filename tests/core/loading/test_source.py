@@ -96,8 +96,10 @@ def test_a_source_that_breaks_costs_no_other(checkpoint, caplog):
     manager.register(SourceSpec(name="broken", target=breaks, priority=99))
     with LLM(str(checkpoint), plugins=manager, num_workers=1) as llm:
         assert llm.model_config.source == "path"
-    assert "source broken of plugin" in caplog.text
-    with pytest.raises(ModelNotFoundError, match="broken: RuntimeError: no route to nobody/has-this"):
+    assert "source 'broken' of plugin runtime failed" in caplog.text
+    with pytest.raises(
+        ModelNotFoundError, match="source 'broken' of plugin runtime failed: RuntimeError: no route to nobody/has-this"
+    ):
         LLM("nobody/has-this", plugins=manager)
 
 

@@ -114,7 +114,9 @@ class IOProcessorConformance(RecordConformance):
         """Of several items at once, each is served or refused as it would be alone."""
         for trial in trials:
             parsed = [guard.parse(trial.processor, item) for item in trial.items]
-            found = guard.make_requests(trial.processor, [(one, trial.params) for one in parsed], trial.tasks)
+            found = guard.make_requests(
+                trial.processor, [(one, trial.params) for one in parsed], trial.tasks, trial.limits
+            )
             for made, item in zip(found, trial.items, strict=True):
                 alone = trial.requests(item)
                 if isinstance(made, MillpondError):
@@ -195,6 +197,7 @@ class Trial:
         processor: The IO processor.
         params: What is asked, completed.
         tasks: The tasks for which the model has poolers.
+        limits: What the model can read.
         items: Items that it can serve.
     """
 
@@ -203,6 +206,7 @@ class Trial:
     def __init__(self, name: str, task: str, loaded: LoadedModel, runner: Runner, params: PoolingParams | None) -> None:
         self.name = name
         self.tasks = loaded.context.tasks
+        self.limits = guard.limits_of(loaded.context)
         self.processor: Processor = loaded.context.io_processor(name, task=task)
         self.params = guard.complete(self.processor, params)
         self._engine = Engine(runner, loaded.engine)
@@ -214,7 +218,7 @@ class Trial:
             MillpondError: If it is refused, or the IO processor fails on it.
         """
         parsed = guard.parse(self.processor, item)
-        (made,) = guard.make_requests(self.processor, [(parsed, self.params)], self.tasks)
+        (made,) = guard.make_requests(self.processor, [(parsed, self.params)], self.tasks, self.limits)
         if isinstance(made, MillpondError):
             raise made
         return made

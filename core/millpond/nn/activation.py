@@ -1,0 +1,32 @@
+"""CheckedActivation: an activation of a plugin that is not built in, whose failures name it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from millpond.blame import blamed, breach, described
+
+if TYPE_CHECKING:
+    from millpond.registry import Entry
+
+
+class CheckedActivation:
+    """Calls an activation, and checks that it returns a tensor of the shape that it was given."""
+
+    def __init__(self, entry: "Entry[Any]", function: Callable[[Tensor], Any]) -> None:
+        self.entry = entry
+        self.function = function
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., dim] -> [..., dim].
+
+        Raises:
+            ComponentError: The activation failed, or returned something else.
+        """
+        with blamed(self.entry):
+            activated = self.function(x)
+        if not isinstance(activated, Tensor) or activated.shape != x.shape:
+            message = f"it returned {described(activated)}; expected a tensor {list(x.shape)}, the shape of its input"
+            raise breach(self.entry, message)
+        return activated
