@@ -1,20 +1,16 @@
 """GPT2Model: a pre-norm decoder with a table of positions (Radford et al., 2019)."""
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.nn import PackedBatch, PoolingModel
-from millpond.nn.placement import Placement
+from millpond.nn import PackedBatch, PoolingModel, WeightTransform
 from millpond_models.layers.embeddings import Table
 from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.layers.pre_norm import FusedAttention, PlainFeedForward, PreNormLayer
-
-TRANSPOSED = re.compile(r"(?:.*\.)?h\.\d+\.(?:attn|mlp)\.(?:c_attn|c_proj|c_fc)\.weight")
 
 
 class GPT2Model(PoolingModel):
@@ -32,6 +28,8 @@ class GPT2Model(PoolingModel):
         (r"h\.(\d+)\.mlp\.c_proj\.(weight|bias)", r"layers.\1.feed_forward.down.\2"),
         (r"ln_f\.(weight|bias)", r"norm.\1"),
     )
+    # Linear maps are stored as [in_features, out_features].
+    weight_transforms = (WeightTransform.transpose(r"h\.\d+\.(?:attn|mlp)\.(?:c_attn|c_proj|c_fc)\.weight"),)
     # Of attention, old files keep the mask, which is no weight.
     ignored_weights: ClassVar[Sequence[str]] = (r"lm_head\..*", r"score\..*", r"h\.\d+\.attn\.(?:masked_)?bias")
 
@@ -51,16 +49,6 @@ class GPT2Model(PoolingModel):
             x = layer(x, batch)
         normed: Tensor = self.norm(x)
         return normed
-
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
-        """Give the parameters their values; linear maps are stored as [in_features, out_features]."""
-        return super().load_weights(turned(weights))
-
-
-def turned(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors with those of linear maps transposed."""
-    for name, tensor in weights:
-        yield name, tensor.t() if tensor.ndim == 2 and TRANSPOSED.fullmatch(name) else tensor  # noqa: PLR2004
 
 
 def build_layer(ctx: Context, layer: int, *, eps: float) -> PreNormLayer:

@@ -1,19 +1,15 @@
 """GteModel and GteNewModel: BERT with rotary positions and gates (Zhang et al., 2024, arXiv 2407.19669)."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
-from torch import Tensor
-
 from millpond.context import Context
 from millpond.errors import CheckpointError
-from millpond.nn.placement import Placement
 from millpond_models.bert import BertModel, check_positions
 from millpond_models.classifier import Classifier, TanhClassifier
 from millpond_models.layers.encoder import ExpandsAndContracts
-from millpond_models.layers.gated_encoder import GatedEncoderFeedForward, apart
+from millpond_models.layers.gated_encoder import GatedEncoderFeedForward, up_and_gate
 from millpond_models.layers.rotary import Rotary
 from millpond_models.rotary_bert import head_dim_of, rotary_of
 from millpond_models.transformers_names import TRANSFORMERS_NAMES
@@ -23,7 +19,7 @@ KNOWN: Mapping[str, tuple[object, ...]] = MappingProxyType(
 )
 # The base of rotary positions where config.json does not say it: its model_type is "gte" in transformers, else "new".
 OF_TRANSFORMERS, OF_ITS_AUTHORS = 160_000.0, 10_000.0
-UP_GATE = re.compile(r"(.*\.mlp)\.up_gate_proj\.weight")
+UP_GATE = up_and_gate(r"(.*\.mlp)\.up_gate_proj\.weight")
 
 
 class GteModel(BertModel):
@@ -45,6 +41,7 @@ class GteModel(BertModel):
         *TRANSFORMERS_NAMES,
     )
     ignored_weights: ClassVar[Sequence[str]] = (r"pooler\..*", r"classifier\..*", r"lm_head\..*")
+    weight_transforms = (UP_GATE,)
 
     def build_rotary(self, ctx: Context) -> Rotary:
         """Positions by rotation.
@@ -79,10 +76,6 @@ class GteModel(BertModel):
             bias=False,
             down_bias=True,
         )
-
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
-        """Give the parameters their values."""
-        return super().load_weights(apart(weights, UP_GATE))
 
 
 class GteForSequenceClassification(TanhClassifier, GteModel):

@@ -1,20 +1,16 @@
 """InternLM2Model and InternLM2ForRewardModel: Llama with query, key and value in one map (arXiv 2403.17297)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.errors import CheckpointError
-from millpond.nn import Linear
-from millpond.nn.placement import Placement
+from millpond.nn import Linear, WeightTransform
 from millpond_models.classifier import Classifier
 from millpond_models.decoder import DecoderModel
 from millpond_models.layers.decoder import Heads
-
-FUSED = "attention.wqkv."
-PARTS = ("wq", "wk", "wv")
 
 
 class InternLM2Model(DecoderModel):
@@ -32,6 +28,13 @@ class InternLM2Model(DecoderModel):
         (r"layers\.(\d+)\.feed_forward\.w3\.(\w+)", r"layers.\1.feed_forward.gate_up.\2@1"),
         (r"layers\.(\d+)\.feed_forward\.w2\.(\w+)", r"layers.\1.feed_forward.down.\2"),
     )
+    weight_transforms = (
+        WeightTransform(
+            sources=(r"(.*)\.attention\.wqkv\.(\w+)",),
+            targets=tuple(rf"\1.attention.{part}.\2" for part in ("wq", "wk", "wv")),
+            compute=lambda model, fused: split_heads(fused, model.heads(model.ctx)),
+        ),
+    )
     ignored_weights: ClassVar[Sequence[str]] = (
         *DecoderModel.ignored_weights,
         r"output\.weight",
@@ -43,18 +46,6 @@ class InternLM2Model(DecoderModel):
         """``bias`` is of all four maps."""
         bias = bool(ctx.config.get("bias", False))
         return bias, bias
-
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
-        """Give the parameters their values; see ``PoolingModel``."""
-        return super().load_weights(self._taken_apart(weights))
-
-    def _taken_apart(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-        for name, tensor in weights:
-            if FUSED not in name:
-                yield name, tensor
-                continue
-            for part, rows in zip(PARTS, split_heads(tensor, self.heads(self.ctx), name), strict=True):
-                yield name.replace(FUSED, f"attention.{part}."), rows
 
 
 class InternLM2ForRewardModel(Classifier, InternLM2Model):
@@ -71,13 +62,12 @@ class InternLM2ForRewardModel(Classifier, InternLM2Model):
         return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels, bias=False)
 
 
-def split_heads(fused: Tensor, heads: Heads, name: str) -> tuple[Tensor, Tensor, Tensor]:
+def split_heads(fused: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
     """The rows of query, key and value out of ``wqkv``.
 
     Args:
         fused: Groups one behind the other, each the heads of queries that share a head of keys, that, and its values.
         heads: The heads.
-        name: The name of the tensor, for errors.
 
     Raises:
         CheckpointError: If it has another number of rows.
@@ -85,7 +75,7 @@ def split_heads(fused: Tensor, heads: Heads, name: str) -> tuple[Tensor, Tensor,
     each = heads.queries // heads.keys
     rows = heads.keys * (each + 2) * heads.size
     if tuple(fused.shape[:1]) != (rows,):
-        message = f"the checkpoint's {name!r} has the shape {list(fused.shape)}, where config.json leads to {rows} rows"
+        message = f"config.json leads to {rows} rows"
         raise CheckpointError(message)
     groups = fused.unflatten(0, (heads.keys, each + 2, heads.size))
     query, key, value = groups[:, :each], groups[:, each], groups[:, each + 1]

@@ -4,28 +4,24 @@ It comes in two layouts, whose config.json look alike: that of jina-embeddings-v
 normalises queries and keys too, and whose own code is known as ``jina-bert-v2-qk-post-norm``.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
-
-from torch import Tensor
 
 from millpond.config import CheckpointConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError
-from millpond.nn.placement import Placement
 from millpond_models.bert import BertModel, check_positions
 from millpond_models.classifier import TanhClassifier
 from millpond_models.layers.distances import Alibi
 from millpond_models.layers.encoder import ExpandsAndContracts, PostNormEncoderLayer, SelfAttention
-from millpond_models.layers.gated_encoder import GatedEncoderFeedForward, apart
+from millpond_models.layers.gated_encoder import GatedEncoderFeedForward, up_and_gate
 from millpond_models.layers.normed_attention import NormedSelfAttention, TwiceNormedEncoderLayer
 
 ALIBI, ABSOLUTE = "alibi", "absolute"
 WITH_NORMS = "qk-post-norm"
 GATES: Mapping[str, str] = MappingProxyType({"geglu": "gelu", "reglu": "relu"})
-UP_GATED = re.compile(r"(.*\.mlp)\.up_gated_layer\.weight")
+UP_GATED = up_and_gate(r"(.*\.mlp)\.up_gated_layer\.weight")
 
 
 class JinaBertModel(BertModel):
@@ -44,6 +40,7 @@ class JinaBertModel(BertModel):
         (r"encoder\.layer\.(\d+)\.mlp\.down_layer\.(\w+)", r"layers.\1.feed_forward.down.\2"),
         *BertModel.weight_names,
     )
+    weight_transforms = (UP_GATED,)
 
     def build_rotary(self, ctx: Context) -> None:
         """No positions by rotation.
@@ -105,10 +102,6 @@ class JinaBertModel(BertModel):
             size=ctx.config.hidden_size,
             eps=norm_eps(ctx),
         )
-
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
-        """Give the parameters their values."""
-        return super().load_weights(apart(weights, UP_GATED))
 
 
 class JinaBertForSequenceClassification(TanhClassifier, JinaBertModel):

@@ -90,5 +90,5 @@ class RobertaModel(BertModel):
 
     def _by_path(self, changes: Mapping[str, LowRank]) -> dict[str, tuple[Tensor, Tensor]]:
         """The changes by the paths of the modules that the checkpoint's weights belong to."""
-        paths = {self.parameter_name(f"{weight}.weight"): change for weight, change in changes.items()}
-        return changes_by_module(self, {path: change for path, change in paths.items() if path is not None})
+        targets = self.adapter_changes({weight: (change.up, change.down) for weight, change in changes.items()})
+        return changes_by_module(self, {target: LowRank(*change) for target, change in targets.items()})

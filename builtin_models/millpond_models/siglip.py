@@ -4,7 +4,7 @@ SigLIP 2 (Tschannen et al., 2025, arXiv 2502.14786) adds images of any shape, wh
 interpolation; its models of one shape are SigLIP's.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from math import isqrt
 from typing import ClassVar
@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from millpond.context import Context
 from millpond.errors import CheckpointError
-from millpond.nn import Linear, PackedBatch
-from millpond.nn.placement import Placement
+from millpond.nn import Linear, PackedBatch, WeightTransform
 from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.layers.pre_norm import tower_feed_forward
@@ -32,8 +31,6 @@ from millpond_models.towers import (
     without_last,
 )
 
-JOINED = "vision_model.head.attention.in_proj_"  # query, key and value in one tensor
-
 
 class SiglipModel(TwoTowers):
     """SigLIP: the last token of a text of full length, or what a probe takes from the patches of an image."""
@@ -47,6 +44,12 @@ class SiglipModel(TwoTowers):
         (r"vision_model\.head\.layernorm\.(\w+)", r"vision.head.norm.\1"),
         (r"vision_model\.head\.mlp\.fc1\.(\w+)", r"vision.head.feed_forward.up.\1"),
         (r"vision_model\.head\.mlp\.fc2\.(\w+)", r"vision.head.feed_forward.down.\1"),
+    )
+    # Query, key and value of the head's attention are one tensor; the query's map is one of its own here.
+    weight_transforms = (
+        WeightTransform.split(
+            r"(vision_model\.head\.attention)\.in_proj_(\w+)", (r"\1.query.\2", r"\1.keys.\2"), sizes=(1, 2)
+        ),
     )
 
     def __init__(self, ctx: Context) -> None:
@@ -72,10 +75,6 @@ class SiglipModel(TwoTowers):
         found: Tensor = self.vision(batch)
         return found
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
-        """Give the parameters their values; the map of the probe and that of the patches are stored as one."""
-        return super().load_weights(parted(weights))
-
 
 class Siglip2Model(SiglipModel):
     """SigLIP 2 that reads images of any shape."""
@@ -89,17 +88,6 @@ class Siglip2Model(SiglipModel):
             )
             raise CheckpointError(message)
         return AnyShapeTower(ctx, num_positions=side**2, side=side)
-
-
-def parted(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors, with the joined map of the head's attention parted into that of the query and of the rest."""
-    for name, tensor in weights:
-        if name.startswith(JOINED):
-            kind, size = name.removeprefix(JOINED), len(tensor) // 3
-            yield f"vision_model.head.attention.query.{kind}", tensor[:size]
-            yield f"vision_model.head.attention.keys.{kind}", tensor[size:]
-        else:
-            yield name, tensor
 
 
 class ProbedTower(ImageTower):

@@ -1,10 +1,8 @@
 """The gated feed-forward half of a post-norm encoder layer (Shazeer, 2020, arXiv 2002.05202)."""
 
-import re
-from collections.abc import Iterable, Iterator
-
 from torch import Tensor
 
+from millpond.nn import WeightTransform
 from millpond_models.layers.gated_feed_forward import GatedFeedForward
 
 
@@ -21,17 +19,10 @@ class GatedEncoderFeedForward(GatedFeedForward):
         return self.down.bias
 
 
-def apart(weights: Iterable[tuple[str, Tensor]], fused: re.Pattern[str]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a checkpoint, those that hold the rows of ``up`` and, behind them, of ``gate`` as two.
+def up_and_gate(fused: str) -> WeightTransform:
+    """The transform of a tensor that holds the rows of ``up`` and, after them, those of ``gate``.
 
     Args:
-        weights: The tensors by their names in the checkpoint.
-        fused: The names of those; the first group is what stands before ``.up.weight`` and ``.gate.weight``.
+        fused: The pattern of its name; the first group comes before ``.up.weight`` and ``.gate.weight``.
     """
-    for name, tensor in weights:
-        match = fused.fullmatch(name)
-        if match is None:
-            yield name, tensor
-            continue
-        for part, own in zip(("up", "gate"), tensor.chunk(2), strict=True):
-            yield f"{match[1]}.{part}.weight", own
+    return WeightTransform.split(fused, (r"\1.up.weight", r"\1.gate.weight"))

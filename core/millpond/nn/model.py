@@ -10,6 +10,7 @@ from millpond.context import Context
 from millpond.nn.batch import PackedBatch
 from millpond.nn.classifier import Calibrated
 from millpond.nn.placement import Placement, place_weight
+from millpond.nn.weight_transform import LowRank, WeightTransform, transformed, transformed_adapter
 
 
 class PoolingModel(nn.Module):
@@ -22,11 +23,13 @@ class PoolingModel(nn.Module):
         weight_prefixes: What may stand before every name in the checkpoint, and is cut off.
         weight_names: Patterns of checkpoint names and the parameter names they become (``re.sub``, the first that
             matches whole). A parameter name that ends in ``@i`` is part i of a fused ``Linear``.
+        weight_transforms: How tensors are transposed, split or merged before they are named.
         ignored_weights: Patterns of checkpoint names that are left out on purpose.
     """
 
     weight_prefixes: ClassVar[Sequence[str]] = ()
     weight_names: ClassVar[Sequence[tuple[str, str]]] = ()
+    weight_transforms: ClassVar[Sequence[WeightTransform]] = ()
     ignored_weights: ClassVar[Sequence[str]] = ()
 
     def __init__(self, ctx: Context) -> None:
@@ -55,14 +58,14 @@ class PoolingModel(nn.Module):
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
         """Give the parameters their values, and say what became of each tensor."""
         result = Placement()
-        for name, tensor in weights:
+        for name, tensor, source in transformed(self, weights):
             target = self.parameter_name(name)
             if target is None:
                 continue
-            if place_weight(self, target, tensor, dtype=self.ctx.dtype, device=self.ctx.device, name=name):
+            if place_weight(self, target, tensor, dtype=self.ctx.dtype, device=self.ctx.device, name=source):
                 result.placed.add(target)
             else:
-                result.unused.append(name)
+                result.unused.append(source if source == name else f"{name} (of {source})")
         return result
 
     def load_adapters(self, adapters: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]]) -> None:
@@ -73,6 +76,10 @@ class PoolingModel(nn.Module):
                 what ``up @ down`` is added to each, ``up`` [rows, rank] and ``down`` [rank, columns].
         """
         raise NotImplementedError
+
+    def adapter_changes(self, changes: Mapping[str, LowRank]) -> dict[str, LowRank]:
+        """The changes of one adapter, as ``load_adapters`` gets them, by the names of this model's parameters."""
+        return transformed_adapter(self, changes)
 
     def parameter_name(self, name: str) -> str | None:
         """The name of the parameter that a checkpoint name means; None if it is left out on purpose."""

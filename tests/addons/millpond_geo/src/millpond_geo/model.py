@@ -1,6 +1,5 @@
 """TileSegmenter: patches of a tile as tokens, one layer of attention, and the class scores of each patch's pixels."""
 
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -8,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from millpond.context import Context
-from millpond.nn import Attention, Linear, PackedBatch, PoolingModel
-from millpond.nn.placement import Placement
+from millpond.nn import Attention, Linear, PackedBatch, PoolingModel, WeightTransform
 
 
 class TileSegmenter(PoolingModel):
@@ -19,6 +17,10 @@ class TileSegmenter(PoolingModel):
     row and the column of each patch.
     """
 
+    # The checkpoint has the patches' map as a convolution: [hidden, bands, patch_size, patch_size].
+    weight_transforms = (
+        WeightTransform(sources=(r"patch_embed\.weight",), compute=lambda _, tensor: tensor.flatten(1)),
+    )
     weight_names: ClassVar = (
         (r"patch_embed\.(\w+)", r"patches.\1"),
         (r"attention\.query\.(\w+)", r"qkv.\1@0"),
@@ -59,12 +61,6 @@ class TileSegmenter(PoolingModel):
         x = x + self.down(gelu(self.up(self.mlp_norm(x))))
         normed: Tensor = self.norm(x)
         return normed
-
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
-        """The checkpoint has the patches' map as a convolution: [hidden, bands, patch_size, patch_size]."""
-        return super().load_weights(
-            (name, tensor.flatten(1) if tensor.dim() > 2 else tensor) for name, tensor in weights
-        )
 
     def _gather(self, batch: PackedBatch, name: str) -> Tensor:
         """A feature of all sequences, end to end, where the model computes."""
