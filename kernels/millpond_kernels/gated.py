@@ -70,7 +70,7 @@ PLAIN: Mapping[str, Activation] = MappingProxyType(
 )
 STEADY: Mapping[str, Activation] = MappingProxyType(
     {
-        "gelu": lambda x: functional.gelu(x.contiguous()),
+        "gelu": steady.gelu,
         "gelu_tanh": steady.gelu_tanh,
         "quick_gelu": steady.quick_gelu,
         "relu": torch.relu,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch.nn import functional
 
+from millpond.nn import steady
 from millpond.nn.threads import op_threads
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import are_floats
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 def gelu_torch(x: "Tensor", bias: "Tensor") -> "Tensor":
     """[rows, columns] and [columns] -> [rows, columns], in plain torch."""
     return functional.gelu(x + bias)
+
+
+def gelu_erf(x: "Tensor", bias: "Tensor") -> "Tensor":
+    """The same of functions that torch rounds alike wherever a value lies; see ``gelu_torch``."""
+    return steady.gelu(x + bias)
 
 
 def gelu_native(x: "Tensor", bias: "Tensor") -> "Tensor":

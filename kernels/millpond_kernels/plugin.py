@@ -11,6 +11,8 @@ NATIVE_INT8_AVAILABLE = "millpond_kernels.native:int8_availability"
 TRITON_AVAILABLE = "millpond_kernels.gpu:triton_availability"
 # Tested in Triton's interpreter and compiled for GPUs, but not yet run on one: they are taken by who names them.
 GPU_PRIORITY = -10
+# torch's activations round by where in memory a value lies. Ops with one in them -> the variant that does not.
+STEADY = {"gelu": "erf", "gated": "exp"}
 ATTENTION_NEEDS = ("softcap", "distance_bias", "pair_bias", "hidden_tokens")
 
 
@@ -121,20 +123,21 @@ def between_the_maps() -> Iterator[KernelSpec]:
             name=f"{op}.torch",
             target=f"millpond_kernels.{op}:{op}_torch",
             summary=f"{summary}, in plain torch",
-            batch_invariant=op != "gated",  # torch's activations round by where in memory a value lies
+            batch_invariant=op not in STEADY,
         )
         yield native(
             name=f"{op}.native",
             target=f"millpond_kernels.{op}:{op}_native",
             summary=f"{summary}, compiled, in one pass",
         )
-    yield KernelSpec(
-        name="gated.exp",
-        target="millpond_kernels.gated:gated_exp",
-        summary="the same in torch, of functions whose rounding is that of a value alone: slow",
-        priority=-20,
-        batch_invariant=True,
-    )
+    for op, name in STEADY.items():
+        yield KernelSpec(
+            name=f"{op}.{name}",
+            target=f"millpond_kernels.{op}:{op}_{name}",
+            summary="the same in torch, of functions whose rounding is that of a value alone: slow",
+            priority=-20,
+            batch_invariant=True,
+        )
 
 
 def behind_the_model() -> Iterator[KernelSpec]:

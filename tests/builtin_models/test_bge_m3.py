@@ -91,7 +91,7 @@ def test_weights_of_tokens_are_those_between_the_ends(llm, reference):
     assert output.outputs.array.shape == (len(ids) - 2,)
     _, lexical, _ = reference(ids)
     for token, weight in zip(ids[1:-1], output.outputs.array.tolist(), strict=True):
-        assert weight <= lexical.get(token, 0.0) + 1e-5
+        assert weight <= lexical.get(token, 0.0) * (1 + 1e-5) + 1e-5  # weights of 5 and more are rounded by as much
     bare = PoolingParams(use_activation=False)
     (logits,) = llm.encode(TEXTS[0], bare, pooling_task="token_classify")
     np.testing.assert_allclose(np.maximum(logits.outputs.array, 0), output.outputs.array, atol=1e-6)

@@ -9,6 +9,7 @@ from millpond.nn import steady
 EXACT = {
     "sigmoid": torch.sigmoid,
     "silu": functional.silu,
+    "gelu": functional.gelu,
     "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
     "mish": functional.mish,

@@ -60,6 +60,10 @@ class TestGeluTorch(KernelConformance):
     name = "gelu.torch"
 
 
+class TestGeluErf(KernelConformance):
+    name = "gelu.erf"
+
+
 class TestGeluNative(KernelConformance):
     name = "gelu.native"
 

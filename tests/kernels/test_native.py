@@ -12,7 +12,7 @@ from millpond.nn import AttentionSpec, PackedBatch
 from millpond_kernels import attention_native, native
 from millpond_kernels.attention_reference import attention as reference
 from millpond_kernels.gated import ACTIVATIONS, gated_exp, gated_native, gated_torch
-from millpond_kernels.gelu import gelu_native, gelu_torch
+from millpond_kernels.gelu import gelu_erf, gelu_native, gelu_torch
 from millpond_kernels.layer_norm_residual import layer_norm_residual_native, layer_norm_residual_torch
 from millpond_kernels.linear import LinearTorch
 from millpond_kernels.linear_native import LinearNative
@@ -20,7 +20,7 @@ from millpond_kernels.rms_norm import rms_norm_native, rms_norm_torch
 from millpond_kernels.rotary import rotary_native, rotary_torch
 
 compiled = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
-GELUS = [gelu_torch, pytest.param(gelu_native, marks=compiled)]
+GELUS = [gelu_torch, gelu_erf, pytest.param(gelu_native, marks=compiled)]
 NORMS = [layer_norm_residual_torch, pytest.param(layer_norm_residual_native, marks=compiled)]
 GATES = [gated_torch, gated_exp, pytest.param(gated_native, marks=compiled)]
 ROTATIONS = [rotary_torch, pytest.param(rotary_native, marks=compiled)]

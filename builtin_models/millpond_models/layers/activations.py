@@ -45,6 +45,7 @@ FUNCTIONS: Mapping[str, Activation] = MappingProxyType(
 )
 STEADY: Mapping[str, Activation] = MappingProxyType(
     {
+        "gelu": steady.gelu,
         "gelu_tanh": steady.gelu_tanh,
         "mish": steady.mish,
         "quick_gelu": steady.quick_gelu,

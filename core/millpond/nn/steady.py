@@ -1,7 +1,7 @@
 """Activations that torch rounds alike wherever a value lies in a tensor: for results that no batch changes.
 
-torch rounds its own otherwise at the end of the part of a tensor that a thread computes; exp and tanh it does not. All
-are computed in float32.
+torch rounds its own otherwise at the end of the part of a tensor that a thread computes; erf, exp and tanh it does not.
+All are computed in float32.
 """
 
 from math import pi, sqrt
@@ -20,6 +20,12 @@ def silu(x: Tensor) -> Tensor:
     """``x / (1 + exp(-x))``."""
     full = x.float()
     return (full / full.neg().exp_().add_(1)).to(x.dtype)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """``x / 2 * (1 + erf(x / sqrt(2)))``."""
+    full = x.float()
+    return (0.5 * full * (full * sqrt(0.5)).erf_().add_(1)).to(x.dtype)
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
