@@ -25,7 +25,6 @@ os.environ.update(
         "MKL_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
-        "MILLPOND_PROFILES": "0",  # what was tuned on this machine would change what is tested
         "TOKENIZERS_PARALLELISM": "false",
     }
 )

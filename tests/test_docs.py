@@ -71,14 +71,8 @@ PAGES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def profiles(tmp_path_factory, monkeypatch):
-    """A folder of profiles for each page: what one page tunes is nothing to the others."""
-    monkeypatch.setenv("MILLPOND_PROFILES", str(tmp_path_factory.mktemp("profiles")))
-
-
 @pytest.fixture
-def shell_environment(tmp_path_factory, profiles):
+def shell_environment(tmp_path_factory):
     """An environment in which ``millpond`` is the command of this very Python, installed script or not."""
     folder = tmp_path_factory.mktemp("bin")
     script = folder / "millpond"

@@ -94,7 +94,7 @@ class LLM:
         max_num_batched_tokens: int | None = None,
         max_num_seqs: int | None = None,
         num_workers: int | None = None,
-        profile: bool | str | PathLike[str] = True,
+        profile: bool | str | PathLike[str] | None = None,
         plugins: "PluginManager | None" = None,
         **other: object,
     ) -> None:
@@ -141,8 +141,7 @@ class LLM:
             max_num_batched_tokens: The most tokens of a batch.
             max_num_seqs: The most prompts of a batch.
             num_workers: Single-threaded workers on a CPU; by default one a core.
-            profile: Whether what ``millpond tune`` stored for such a model is taken for what is not said here; or the
-                file of a profile.
+            profile: Removed, without effect.
             plugins: The plugins to use; by default all that are installed.
             **other: vLLM's arguments: those with a meaning here are taken, the rest are accepted and logged.
 

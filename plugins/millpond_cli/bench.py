@@ -1,148 +1,106 @@
-"""A model that is loaded, and a workload of random token ids to run it on: what ``millpond tune`` measures."""
+"""``millpond bench``: the speed of a model here, with each kernel, number of batch tokens and number of workers."""
 
-import time
-from dataclasses import dataclass
-from functools import cached_property
+import json
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
+import typer
 
-from millpond.cli import CommandError
-from millpond.config import EngineConfig
-from millpond.engine.engine import Engine
-from millpond.engine.request import PoolingRequest
-from millpond.engine.runner import Runner
-from millpond.loading.build import LoadedModel
-from millpond.pipeline import Pipeline
-from millpond_cli.contest import Sample
+from millpond import declare
+from millpond.machine import available_cores, processor_name
+from millpond.plugins import get_plugin_manager
+from millpond_cli import options
+from millpond_cli.arguments import read
+from millpond_cli.notes import Progress
+from millpond_cli.tables import table
 
-SHORTEST, LONGEST = 5, 256  # tokens of a prompt
-MEDIAN, SPREAD = 45.0, 0.75  # of the log-normal distribution of lengths: its mean is about 60
-SEED = 20261121
+if TYPE_CHECKING:
+    from millpond_cli.measuring import Measurement
+
+EXAMPLES = (
+    "millpond bench all-MiniLM-L6-v2",
+    "millpond bench BAAI/bge-small-en-v1.5 --quantization int8 --seconds 10 --json",
+)
+WORTH_NAMING = 1.02  # times the default's speed; less is not told apart from noise
+
+app = declare.new_app()
+
+Seconds = Annotated[
+    float,
+    declare.option(
+        "Measuring",
+        "--seconds",
+        metavar="SECONDS",
+        least=0.1,
+        help="About how long to measure; loading is not counted. More time gives larger runs.",
+    ),
+]
 
 
-@dataclass(frozen=True, eq=False)
-class Workload:
-    """Prompts of mixed length, as texts have it: many are short, some are long.
+@declare.command(app, examples=EXAMPLES)
+def bench(
+    *,
+    model: options.ModelArgument,
+    seconds: Seconds = 30,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    benchmarked: options.Benchmarked,
+) -> None:
+    """Measure the speed of a model on this machine.
 
-    Attributes:
-        prompts: The token ids of each.
+    Texts of random tokens, most of them short, are computed with the default kernels and with each that could replace
+    one of them, with several numbers of tokens a batch and of workers. Each run is compared with one of the defaults
+    beside it. Nothing is stored: the options that the last line names make it the fastest.
     """
+    arguments = read(benchmarked)
+    from millpond.loading.build import resolve_model  # noqa: PLC0415  needs torch; --help does not
+    from millpond_cli.measuring import Measuring, fastest  # noqa: PLC0415  as above
 
-    prompts: tuple[tuple[int, ...], ...]
-
-    @cached_property
-    def num_tokens(self) -> int:
-        """The tokens of all of them."""
-        return sum(map(len, self.prompts))
-
-
-def draw(num_tokens: int, *, vocab_size: int, longest: int, seed: int = SEED) -> Workload:
-    """Draw prompts with so many tokens in all, and no more than it takes to reach them.
-
-    Args:
-        num_tokens: The tokens of all prompts, at least one.
-        vocab_size: Token ids are smaller than that.
-        longest: The most tokens of a prompt.
-        seed: Another seed gives other prompts.
-    """
-    rng = np.random.default_rng(seed)
-    most = min(LONGEST, longest)
-    prompts: list[tuple[int, ...]] = []
-    left = num_tokens
-    while left > 0:
-        length = int(np.clip(rng.lognormal(np.log(MEDIAN), SPREAD), min(SHORTEST, most), most))
-        prompts.append(tuple(rng.integers(vocab_size, size=min(length, left)).tolist()))
-        left -= length
-    return Workload(tuple(prompts))
+    registry = get_plugin_manager().registry
+    resolution, device = resolve_model(registry, model, arguments)
+    measuring = Measuring(registry, resolution, arguments, device=device, seconds=seconds)
+    with closing(Progress(shown=False if quiet else None, total=lambda: None, unit=" combinations")) as progress:
+        measurements = measuring.run(progress.update)
+    if as_json:
+        machine = {"processor": processor_name(), "cores": available_cores(), "device": str(device)}
+        typer.echo(json.dumps({"model": model, **machine, "results": [*map(_record, measurements)]}))
+        return
+    typer.echo(f"{model} on {device}: {processor_name()}, {available_cores()} cores\n")
+    typer.echo(_table(measurements))
+    best = fastest(measurements)
+    if best.ratio >= WORTH_NAMING:
+        typer.echo(f"\nFastest, {best.ratio:.2f} times the default: {_options(best)}")
 
 
-class Bench:
-    """A model that is loaded, with workers to run it on; ``close()`` ends them.
-
-    Attributes:
-        loaded: The model.
-    """
-
-    def __init__(self, loaded: LoadedModel) -> None:
-        self.loaded = loaded
-        self._pipeline = Pipeline(loaded.context, dedupe=False)
-        self._runners: dict[int | None, Runner] = {}
-        self._requests: dict[Workload, list[PoolingRequest]] = {}
-
-    def draw(self, num_tokens: int) -> Workload:
-        """A workload that suits the model.
-
-        Raises:
-            CommandError: Its files do not say how large the vocabulary is.
-        """
-        size = self.loaded.config.hf_config.get("vocab_size")
-        if type(size) is not int and self.loaded.tokenizer is not None:
-            size = self.loaded.tokenizer.backend.get_vocab_size()
-        if type(size) is not int or size < 1:
-            message = "neither config.json nor a tokenizer says how large the vocabulary is: there is nothing to draw"
-            raise CommandError(message, hint="""--hf-overrides '{"vocab_size": N}' says it""")
-        return draw(num_tokens, vocab_size=size, longest=self.loaded.config.max_model_len)
-
-    def run(self, workload: Workload, *, max_num_batched_tokens: int, num_workers: int | None = None) -> Sample:
-        """Serve a workload once.
-
-        Raises:
-            CommandError: The batches do not fit into memory.
-            MillpondError: The model fails on a prompt.
-        """
-        requests = self._prepared(workload)
-        runner = self._runner(num_workers)
-        config = EngineConfig(max_num_batched_tokens=max_num_batched_tokens)
-        engine = Engine(runner, config)
-        try:
-            cpu, wall = time.process_time(), time.perf_counter()
-            for request in requests:
-                engine.add(request)
-            while engine.has_work:
-                engine.step()
-            sample = Sample(workload.num_tokens, time.process_time() - cpu, time.perf_counter() - wall)
-        finally:
-            engine.abort()
-        _check(requests, engine, config)
-        return sample
-
-    def vectors(self, workload: Workload) -> list[NDArray[np.float32]]:
-        """What the model makes of each prompt, in an order that is the same for models of one kind."""
-        self.run(workload, max_num_batched_tokens=EngineConfig().max_num_batched_tokens)
-        return [request.results[0] for request in self._prepared(workload)]
-
-    def close(self) -> None:
-        """End the workers."""
-        for runner in self._runners.values():
-            runner.close()
-
-    def _runner(self, num_workers: int | None) -> Runner:
-        if num_workers not in self._runners:
-            device = self.loaded.context.device
-            self._runners[num_workers] = Runner(self.loaded.model, device=device, num_workers=num_workers)
-        return self._runners[num_workers]
-
-    def _prepared(self, workload: Workload) -> list[PoolingRequest]:
-        """The requests of a workload, longest first as ``LLM`` hands them over."""
-        if workload not in self._requests:
-            processor, items = self._pipeline.split([*map(list, workload.prompts)], None, self._task())
-            made = [processor.pre_process(processor.parse(data), params) for data, params in items]
-            in_order = sorted((request for requests in made for request in requests), key=lambda it: -it.num_tokens)
-            self._requests[workload] = in_order
-        return self._requests[workload]
-
-    def _task(self) -> str:
-        """A task with one result a prompt, if the model serves one: what comes behind the model is little then."""
-        tasks, registry = self.loaded.config.tasks, self.loaded.context.registry
-        return next((task for task in tasks if not registry.tasks.get(task).spec.per_token), tasks[0])
+def _record(it: "Measurement") -> dict[str, Any]:
+    return {
+        **asdict(it.combination),
+        "tokens_per_second": round(it.tokens_per_second, 1),
+        "tokens_per_cpu_second": round(it.tokens_per_cpu_second, 1),
+        "ratio": round(it.ratio, 3),
+        "rounds": len(it.samples),
+    }
 
 
-def _check(requests: list[PoolingRequest], engine: Engine, config: EngineConfig) -> None:
-    """Refuse a run that failed, or that ran otherwise than it was to."""
-    for request in requests:
-        if request.error is not None:
-            raise request.error
-    if engine.scheduler.max_num_batched_tokens != config.max_num_batched_tokens:
-        message = f"batches of {config.max_num_batched_tokens} tokens do not fit into memory"
-        raise CommandError(message)
+def _table(measurements: "list[Measurement]") -> str:
+    heading = ["KERNEL", "BATCH TOKENS", "WORKERS", "TOKENS/S", "TOKENS/CPU S", "x DEFAULT"]
+    rows = [
+        [
+            it.combination.kernel,
+            str(it.combination.batch_tokens),
+            str(it.combination.workers),
+            f"{it.tokens_per_second:,.0f}",
+            f"{it.tokens_per_cpu_second:,.0f}",
+            f"{it.ratio:.2f}",
+        ]
+        for it in measurements
+    ]
+    return table([heading, *rows], right=range(1, len(heading)))
+
+
+def _options(it: "Measurement") -> str:
+    from millpond_cli.measuring import DEFAULT_KERNELS  # noqa: PLC0415  needs torch; --help does not
+
+    kernel = "" if it.combination.kernel == DEFAULT_KERNELS else f"--kernel {it.combination.kernel} "
+    return f"{kernel}--max-num-batched-tokens {it.combination.batch_tokens}, num_workers={it.combination.workers}"

@@ -166,11 +166,6 @@ def _weights(it: dict[str, Any]) -> Iterator[str]:
     yield f"{count}, {it['bytes'] / 1e6:,.1f} MB in {files}"
 
 
-def _profiles(found: list[dict[str, str]]) -> Iterator[str]:
-    for it in found:
-        yield f"{it['mode']}: {it['settings']}, from {it['file']}"
-
-
 def _code(found: list[dict[str, str]]) -> Iterator[str]:
     for it in found:
         yield f"{it['names']}, named by {it['file']} ({it['key']})"
@@ -210,6 +205,5 @@ FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]]], ...] = (
     ("similarity", "similarity", _as_it_is),
     ("dtype", "dtype", _dtype),
     ("weights", "weights", _weights),
-    ("profiles", "profiles", _profiles),
     ("own code", "remote_code", _code),
 )

@@ -20,9 +20,10 @@ class Progress:
     Args:
         shown: Whether there is a bar; None for a terminal.
         total: Returns the number of texts, None where it is not known; asked only if there is a bar.
+        unit: The word after the number.
     """
 
-    def __init__(self, *, shown: bool | None, total: "Callable[[], int | None]") -> None:
+    def __init__(self, *, shown: bool | None, total: "Callable[[], int | None]", unit: str = " texts") -> None:
         self._bar: Any = None
         if shown is None:
             shown = sys.stderr is not None and sys.stderr.isatty()
@@ -30,7 +31,7 @@ class Progress:
         if shown and count != 1:
             from tqdm import tqdm  # noqa: PLC0415  imported only where there is a bar
 
-            self._bar = tqdm(total=count, unit=" texts", dynamic_ncols=True, delay=1.0, file=sys.stderr)
+            self._bar = tqdm(total=count, unit=unit, dynamic_ncols=True, delay=1.0, file=sys.stderr)
 
     def of(self, texts: int) -> "Callable[..., Share]":
         """What one call of ``LLM``, for so many texts, takes for its own bar."""

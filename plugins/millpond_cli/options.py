@@ -160,8 +160,8 @@ class Writing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuning(Computing, Files):
-    """What of a model counts for how fast it is."""
+class Benchmarked(Computing, Files):
+    """A model whose speed is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,6 @@ def register_commands() -> Iterator[CommandSpec]:
         name="inspect", target="millpond_cli.inspect:app", summary="Show what a model is, and which file says so."
     )
     yield CommandSpec(
-        name="tune", target="millpond_cli.tune:app", summary="Measure what serves a model best here, and store it."
+        name="bench", target="millpond_cli.bench:app", summary="Measure the speed of a model on this machine."
     )
     yield CommandSpec(name="plugins", target="millpond_cli.plugins:app", summary="List and check plugins and kernels.")

@@ -11,12 +11,10 @@ from millpond.errors import MillpondError
 from millpond.loading.arguments import Arguments
 from millpond.loading.files import read_object
 from millpond.loading.lengths import state_lengths
-from millpond.loading.profile import Machine, Profile, profile_folder, shape_of, stored_profiles
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import Resolution, choose_dtype, override_config, resolve
 from millpond.loading.source import find_repository
 from millpond.loading.st.module import PRELU, Module
-from millpond.machine import available_cores, processor_name
 from millpond.registry import Entry, Registry
 from millpond_cli.checkpoint_files import weights_of
 from millpond_cli.report_components import component_records
@@ -109,7 +107,6 @@ class _Looker:
         facts["similarity"] = attempt(self._similarity)
         facts["dtype"] = attempt(self._dtype)
         facts["weights"] = attempt(self._weights)
-        facts["profiles"] = attempt(self._profiles)
         facts["remote_code"] = attempt(self._remote_code)
 
     def _architecture(self) -> dict[str, Any] | None:
@@ -231,19 +228,6 @@ class _Looker:
     def _weights(self) -> dict[str, Any]:
         return weights_of(self.repository.transformer_path, allow_pickle=self.arguments.load.allow_pickle)
 
-    def _profiles(self) -> list[dict[str, Any]]:
-        """The profiles that are taken for this model: which of them, depends on what it computes in, and where."""
-        folder = profile_folder()
-        if self.resolution is None or folder is None:
-            return []
-        shape = shape_of(self.resolution.architecture.spec.name, self.resolution.config)
-        found = ((path, it) for path, it in stored_profiles(folder) if isinstance(it, Profile))
-        return [
-            {"file": str(path), "mode": str(it.key.mode), "settings": str(it.settings)}
-            for path, it in found
-            if it.key.model == shape and path.name == it.key.file_name and _is_of_this_machine(it)
-        ]
-
     def _remote_code(self) -> list[dict[str, str]]:
         found = [*self._named_code()]
         if found:
@@ -267,12 +251,6 @@ class _Looker:
 
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
-
-
-def _is_of_this_machine(profile: Profile) -> bool:
-    """Whether a profile was measured here; of a GPU that cannot be said without torch."""
-    here = Machine(processor=processor_name(), cores=available_cores())
-    return profile.key.mode.device != "cpu" or profile.key.machine == here
 
 
 def _served(entry: Entry[Any]) -> dict[str, Any]:

@@ -63,9 +63,6 @@ class ModelOptions(Running):
     max_waiting_tokens: Annotated[
         int | None, option("Computing", "--max-waiting-tokens", metavar="N", help="The most tokens that may wait.")
     ] = None
-    profile: Annotated[
-        bool, option("Computing", "--profile/--no-profile", help="Use what `millpond tune` found for the model.")
-    ] = True
     allowed_media_domains: Annotated[
         list[str] | None,
         option(

@@ -98,7 +98,7 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
     stdout, imported = run_and_look(["--help"])
     assert imported & HEAVY == set()
     assert {name for name in imported if name.startswith("millpond_cli.")} == {"millpond_cli.plugin"}
-    for name in ("embed", "rerank", "score", "classify", "encode", "similarity", "inspect", "tune", "plugins"):
+    for name in ("embed", "rerank", "score", "classify", "encode", "similarity", "inspect", "bench", "plugins"):
         assert f"\n  {name} " in stdout
     assert "Turn texts into vectors." in stdout
 
@@ -112,7 +112,7 @@ def test_help_of_a_command_imports_nothing_heavy():
         ["encode"],
         ["similarity"],
         ["inspect"],
-        ["tune"],
+        ["bench"],
         ["plugins", "list"],
         ["plugins", "doctor"],
         ["plugins", "kernels"],
@@ -168,7 +168,7 @@ def test_a_slip_of_the_pen_gets_a_suggestion():
 def test_an_unknown_command_gets_the_list():
     done = invoke("zzz")
     assert done.exit_code == 2
-    assert "there are: classify, embed, encode, inspect, plugins, rerank, score, " in done.stderr
+    assert "there are: bench, classify, embed, encode, inspect, plugins, rerank, score, " in done.stderr
 
 
 @pytest.mark.parametrize(

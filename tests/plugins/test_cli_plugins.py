@@ -53,7 +53,7 @@ def test_the_built_ins_are_listed_with_what_they_bring():
         "version": millpond.__version__,
         "module": "millpond_cli.plugin",
         "brings": {
-            "command": ["classify", "embed", "encode", "inspect", "plugins", "rerank", "score", "similarity", "tune"]
+            "command": ["bench", "classify", "embed", "encode", "inspect", "plugins", "rerank", "score", "similarity"]
         },
         "overrides": [],
         "failure": None,

@@ -51,7 +51,7 @@ def test_commands_are_found():
         "millpond encode",
         "millpond similarity",
         "millpond inspect",
-        "millpond tune",
+        "millpond bench",
         "millpond serve",
         "millpond plugins list",
         "millpond plugins doctor",

@@ -77,7 +77,7 @@ def settings(*words, **environment):
             {"io_processor_plugin": "p", "chat_template": "t.jinja"},
         ),
         (["--max-num-batched-tokens", "64", "--max-num-seqs=2"], {"max_num_batched_tokens": 64, "max_num_seqs": 2}),
-        (["--num-workers", "1", "--no-profile"], {"num_workers": 1, "profile": False}),
+        (["--num-workers", "1"], {"num_workers": 1}),
         (["--on-overflow", "truncate", "--dtype", "float32"], {"on_overflow": "truncate", "dtype": "float32"}),
         (
             ["--device", "cpu", "--deterministic", "--allow-pickle"],

@@ -4,8 +4,6 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from os import PathLike, fsdecode
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -56,7 +54,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "max_num_seqs": None,
         "max_waiting_tokens": None,
         "num_workers": None,
-        "profile": True,
+        "profile": None,
     }
 )
 
@@ -87,7 +85,6 @@ class Arguments:
     compute: ComputeOptions
     dedupe: bool = True
     tokenizer: str | None = None
-    profile: bool | Path = True
 
 
 def read_arguments(given: Mapping[str, Any]) -> Arguments:
@@ -105,6 +102,8 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
         logger.info("arguments of vLLM without effect here: %s", ", ".join(without_effect))
     if known["convert"] == REWARD and "task" not in known:
         warnings.warn(f"`convert='reward'` was removed: {REWARDS}", DeprecationWarning, stacklevel=3)
+    if known["profile"] is not None:
+        warnings.warn("`profile` was removed and has no effect: profiles are gone", DeprecationWarning, stacklevel=3)
     engine = {name: known[name] for name in EngineConfig.model_fields if known.get(name) is not None}
     return Arguments(
         load=LoadOptions(
@@ -136,18 +135,7 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
         ),
         dedupe=bool(known["dedupe"]),
         tokenizer=known["tokenizer"],
-        profile=_read_profile(known["profile"]),
     )
-
-
-def _read_profile(given: object) -> bool | Path:
-    """Whether a stored profile is taken, or the file of the one that is."""
-    if given is None or isinstance(given, bool):
-        return given is not False
-    if isinstance(given, str | PathLike):
-        return Path(fsdecode(given)).expanduser()
-    message = f"profile={given!r}: expected True for a stored one, False for none, or the path of a file"
-    raise InvalidInputError(message, parameter="profile")
 
 
 def _checked_kernels(given: object) -> dict[str, str]:

@@ -24,7 +24,6 @@ from millpond.loading.source import find_repository
 from millpond.loading.sparse_code import load_code
 from millpond.loading.st.before_pooling import add_modules
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
-from millpond.loading.tuned import with_profile
 from millpond.loading.weights import iterate_weights
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
@@ -69,7 +68,6 @@ def load_model(model: str | Repository, arguments: Arguments, plugins: PluginMan
     resolution, device = resolve_model(registry, model, arguments)
     for note in unapplied(resolution):
         logger.warning("%s: %s", name, note)
-    arguments = with_profile(registry, arguments, resolution, device)
     built = build_model(registry, resolution, arguments.load, device=device, compute=arguments.compute)
     _warn_of_replacements(name, registry, resolution, built.context)
     return replace(built, engine=arguments.engine)

@@ -1,4 +1,4 @@
-"""What ``millpond tune`` measures: a workload as texts are, and runs by the settings."""
+"""What ``millpond bench`` measures: a workload as texts are, and runs by the settings."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from millpond import LLM, EngineError, cli
 from millpond.loading.arguments import read_arguments
 from millpond.loading.build import load_model
 from millpond.testing import checkpoints
-from millpond_cli.bench import Bench, draw
+from millpond_cli.bench_model import Bench, draw
 
 
 @given(
@@ -34,9 +34,14 @@ def test_lengths_are_mixed_as_those_of_texts_are():
     assert (min(lengths), max(lengths)) == (5, 256)
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(checkpoints.tiny("BertModel", tmp_path_factory.mktemp("tiny") / "model"))
+
+
 @pytest.fixture
 def bench(model):
-    bench = Bench(load_model(model, read_arguments({"device": "cpu", "profile": False})))
+    bench = Bench(load_model(model, read_arguments({"device": "cpu"})))
     yield bench
     bench.close()
 
@@ -57,13 +62,14 @@ def test_a_run_serves_the_workload_by_the_settings(bench, model, monkeypatch):
     with LLM(model, device="cpu") as llm:
         longest_first = sorted(workload.prompts, key=lambda prompt: -len(prompt))
         expected = [output.outputs.array for output in llm.embed([*map(list, longest_first)])]
-    for found, wanted in zip(bench.vectors(workload), expected, strict=True):
+    vectors = [request.results[0] for request in bench._prepared(workload)]  # noqa: SLF001
+    for found, wanted in zip(vectors, expected, strict=True):
         assert np.abs(found - wanted).max() < 1e-5
 
 
 def test_a_vocabulary_that_nothing_states_is_asked_for(tmp_path):
     folder = checkpoints.tiny("BertModel", tmp_path / "mute", tokenizer=False)
-    loaded = load_model(str(folder), read_arguments({"device": "cpu", "profile": False}))
+    loaded = load_model(str(folder), read_arguments({"device": "cpu"}))
     loaded.config.hf_config._values.pop("vocab_size")  # noqa: SLF001
     bench = Bench(loaded)
     with pytest.raises(cli.CommandError, match="how large the vocabulary is") as caught:

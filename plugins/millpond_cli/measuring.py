@@ -1,0 +1,187 @@
+"""Measurements of ``millpond bench``: every kernel with every number of batch tokens and workers, in alternation."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import product
+from statistics import median
+
+import torch
+
+from millpond.config import EngineConfig
+from millpond.loading.arguments import Arguments
+from millpond.loading.build import build_model
+from millpond.loading.resolve import Resolution
+from millpond.machine import available_cores
+from millpond.nn.ops import judge_kernels
+from millpond.registry import Registry
+from millpond_cli.bench_model import Bench, Sample, Workload
+
+DEFAULT_KERNELS = "default"
+DEFAULT_BATCH_TOKENS: int = EngineConfig().max_num_batched_tokens
+BATCH_TOKENS = (512, 1024, 2048, 4096)
+ROUNDS = 3
+MAX_WORKERS_TRIED_ONE_BY_ONE = 4
+MIN_TOKENS_PER_WORKER = 256
+WARM_UP_TOKENS = 1024
+HOPELESS_RATIO = 0.5  # a kernel below this share of the default's speed is not measured any further
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combination:
+    """What is measured.
+
+    Attributes:
+        kernel: ``op=variant``, or ``DEFAULT_KERNELS``.
+        batch_tokens: The maximum number of tokens of a batch.
+        workers: The number of workers.
+    """
+
+    kernel: str
+    batch_tokens: int
+    workers: int
+
+
+@dataclass(kw_only=True)
+class Measurement:
+    """The runs of one combination.
+
+    Attributes:
+        combination: What was measured.
+        samples: Its runs, one a round.
+        ratios: The speed of each run, as a multiple of the default's in the same round.
+    """
+
+    combination: Combination
+    samples: list[Sample] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """The median by the clock."""
+        return median(sample.tokens / sample.wall for sample in self.samples)
+
+    @property
+    def tokens_per_cpu_second(self) -> float:
+        """The median by the CPU seconds of the whole process."""
+        return median(sample.tokens / max(sample.cpu, 1e-9) for sample in self.samples)
+
+    @property
+    def ratio(self) -> float:
+        """The median speed by the clock, as a multiple of the default's."""
+        return median(self.ratios)
+
+
+class Measuring:
+    """Loads a model with each kernel in turn, and measures it.
+
+    Args:
+        registry: The registry of the plugins.
+        resolution: The model.
+        arguments: How it is loaded.
+        device: Where it computes.
+        seconds: About how long to measure in all.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        resolution: Resolution,
+        arguments: Arguments,
+        *,
+        device: torch.device,
+        seconds: float,
+    ) -> None:
+        self._registry, self._resolution, self._arguments = registry, resolution, arguments
+        self._device, self._seconds = device, seconds
+        self._workers = worker_counts(available_cores() if device.type == "cpu" else 1)
+        self._default = Combination(
+            kernel=DEFAULT_KERNELS, batch_tokens=DEFAULT_BATCH_TOKENS, workers=max(self._workers)
+        )
+
+    def run(self, advance: Callable[[int], None]) -> list[Measurement]:
+        """Measure all combinations; the default kernels come first.
+
+        Args:
+            advance: Called with the number of combinations that were measured since the last call.
+        """
+        with closing(self._load({})) as default:
+            kernels = [DEFAULT_KERNELS, *self._alternatives(default)]
+            workload = self._workload(default, len(kernels))
+            measured: list[Measurement] = []
+            for kernel in kernels:
+                measured += self._measure(kernel, default, workload)
+                advance(len(measured))
+        return measured
+
+    def num_combinations(self) -> int:
+        """The number of combinations of one kernel."""
+        return len(BATCH_TOKENS) * len(self._workers)
+
+    def _measure(self, kernel: str, default: Bench, workload: Workload) -> list[Measurement]:
+        """All combinations of one kernel, round by round beside the default."""
+        if kernel == DEFAULT_KERNELS:
+            return self._rounds(kernel, default, default, workload)
+        op, _, variant = kernel.partition("=")
+        with closing(self._load({op: variant})) as bench:
+            return self._rounds(kernel, bench, default, workload)
+
+    def _rounds(self, kernel: str, bench: Bench, default: Bench, workload: Workload) -> list[Measurement]:
+        measurements = [
+            Measurement(combination=Combination(kernel=kernel, batch_tokens=batch_tokens, workers=workers))
+            for batch_tokens, workers in product(BATCH_TOKENS, self._workers)
+        ]
+        _run(bench, workload, measurements[0].combination)  # the first run of a model is slow
+        for _ in range(ROUNDS):
+            beside = _run(default, workload, self._default)
+            for measurement in measurements:
+                sample = _run(bench, workload, measurement.combination)
+                measurement.samples.append(sample)
+                measurement.ratios.append(beside.wall / sample.wall)
+            if max(measurement.ratio for measurement in measurements) < HOPELESS_RATIO:
+                break
+        return measurements
+
+    def _load(self, kernels: Mapping[str, str]) -> Bench:
+        compute = self._arguments.compute
+        compute = replace(compute, kernels={**compute.kernels, **kernels})
+        return Bench(
+            build_model(self._registry, self._resolution, self._arguments.load, device=self._device, compute=compute)
+        )
+
+    def _alternatives(self, bench: Bench) -> Iterator[str]:
+        """The kernels that could replace the chosen one of an op, as ``op=variant``."""
+        for op, setting in sorted(bench.loaded.context.ops.items()):
+            if op in self._arguments.compute.kernels:
+                continue
+            chosen, *others = judge_kernels(self._registry, op, setting)
+            quantization = chosen.entry.spec.quantization
+            fitting = [it.entry for it in others if it.fits and it.entry.spec.quantization == quantization]
+            variants = [chosen.entry.spec.variant, *(entry.spec.variant for entry in fitting)]
+            for entry in fitting:
+                shortest = entry.spec.variant if variants.count(entry.spec.variant) == 1 else entry.qualified
+                yield f"{op}={shortest}"
+
+    def _workload(self, bench: Bench, num_kernels: int) -> Workload:
+        """A workload of about the size that fits into the time."""
+        warm_up = bench.draw(WARM_UP_TOKENS)
+        _run(bench, warm_up, self._default)
+        rate = WARM_UP_TOKENS / _run(bench, warm_up, self._default).wall
+        runs = num_kernels * (1 + ROUNDS * (1 + self.num_combinations()))
+        return bench.draw(max(int(rate * self._seconds / runs), MIN_TOKENS_PER_WORKER * max(self._workers)))
+
+
+def worker_counts(cores: int) -> list[int]:
+    """The numbers of workers to measure: each up to four cores, else one, half of the cores and all of them."""
+    if cores <= MAX_WORKERS_TRIED_ONE_BY_ONE:
+        return list(range(1, cores + 1))
+    return [1, cores // 2, cores]
+
+
+def fastest(measurements: Sequence[Measurement]) -> Measurement:
+    """The measurement with the greatest speed by the clock."""
+    return max(measurements, key=lambda it: it.ratio)
+
+
+def _run(bench: Bench, workload: Workload, combination: Combination) -> Sample:
+    return bench.run(workload, max_num_batched_tokens=combination.batch_tokens, num_workers=combination.workers)
