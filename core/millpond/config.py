@@ -279,6 +279,7 @@ class ModelConfig:
         max_active_dims: The most weights of a sparse vector that are kept where a call does not say; None for all.
         late_interaction: How it reads queries and documents, if it is one of ColBERT's kind; else None.
         query_table: The folder with the weights by which queries are embedded without the model; None for none.
+        routes: The input types, "query" or "document", that take a route of their own; empty where all texts take one.
         modalities: What it reads, such as ``("text", "image")``.
         image_reader: Where the ``ImageReader`` of a model that reads texts with images in them is found; else None.
         chat_template: How its messages are written, in Jinja, where plugins know that better than its files; else None.
@@ -311,6 +312,7 @@ class ModelConfig:
     max_active_dims: int | None = None
     late_interaction: LateInteraction | None = None
     query_table: str | None = None
+    routes: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ("text",)
     image_reader: str | None = None
     chat_template: str | None = None
@@ -318,7 +320,7 @@ class ModelConfig:
     @property
     def tells_sides(self) -> bool:
         """Whether it reads queries and documents in different ways."""
-        return self.late_interaction is not None or self.query_table is not None
+        return self.late_interaction is not None or self.query_table is not None or bool(self.routes)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -39,6 +39,8 @@ class Context:
         batch_invariant: Whether a result must be the same to the bit whatever shares its batch.
         projector: What the checkpoint applies to pooled vectors (its Dense modules); None if it has none.
         code: What makes pooled vectors sparse behind that (its SparseAutoEncoder); None if it has none.
+        routes: The name and the context of the route of each input type, of a model whose queries and documents take
+            different ones; None stands for a call that does not specify it. Empty for any other model.
         task: The task that a pooler or an IO processor is being built for.
         head: The module that the model gave this pooler, instead of the projector.
         activation_name: The activation that the model gave this pooler, instead of the task's.
@@ -58,6 +60,7 @@ class Context:
     batch_invariant: bool = False
     projector: "torch.nn.Module | None" = None
     code: "torch.nn.Module | None" = None
+    routes: "Mapping[str | None, tuple[str, Context]]" = field(default_factory=dict)
     task: str | None = None
     head: "torch.nn.Module | None" = None
     activation_name: str | None = None

@@ -21,6 +21,7 @@ from millpond_io.late_chunking import Chunked, check_prompt, chunked_request, ch
 from millpond_io.late_interaction import input_type, readers, token_pooling
 from millpond_io.query_table import by_table, query_table
 from millpond_io.render import Rendered
+from millpond_io.routed import RoutedTexts
 from millpond_io.text import TextProcessor
 from millpond_io.token_pooling import POOL_FACTOR, pooled
 
@@ -34,6 +35,7 @@ class EmbedProcessor(TextProcessor):
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
+        self.routed = RoutedTexts(ctx, type(self)) if ctx.routes else None
         self.size = ctx.model.full_embedding_size or ctx.model.embedding_size
         self.readers = readers(ctx)
         self.table = None if ctx.task_spec.per_token else query_table(ctx)
@@ -46,6 +48,8 @@ class EmbedProcessor(TextProcessor):
 
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
         """What was asked, completed by the model's config and checked against it."""
+        if self.routed is not None:
+            return self.routed.pooling_params(given)
         if self.per_token and self.ctx.projector is not None and self.num_joined > 1:
             message = (
                 f"the task {self.task!r} is not served by {self.ctx.model.model!r}: its Dense modules take the results "
@@ -73,12 +77,16 @@ class EmbedProcessor(TextProcessor):
 
     def parse(self, data: object) -> Prompt:
         """Check one prompt, and read its image; see ``IOProcessor``."""
+        if self.routed is not None:
+            return self.routed.parse(data)
         return super().parse(data) if self.images is None else self.images.parse(self, parse_prompt(data))
 
     def pre_process_many(
         self, items: Sequence[tuple[Prompt, PoolingParams]]
     ) -> list[list[PoolingRequest] | InvalidInputError]:
         """The requests of each prompt, all texts tokenised at once."""
+        if self.routed is not None:
+            return self.routed.pre_process_many(items)
         if self.images is None:
             return super().pre_process_many(items)
         return self.images.requests(items, super().pre_process_many, self.task)
@@ -139,6 +147,8 @@ class EmbedProcessor(TextProcessor):
 
         Of a text with an image it is the mean of the text's and the image's.
         """
+        if self.routed is not None:
+            return self.routed.post_process(requests)
         texts = [request for request in requests if request.group != GROUP]
         if 0 < len(texts) < len(requests):
             pair = [self.post_process(texts).array, requests[-1].results[0]]

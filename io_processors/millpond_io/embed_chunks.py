@@ -25,6 +25,8 @@ from millpond_io.render import EMPTY, Rendered
 from millpond_io.spans import Span, Tokens, characters_of, chunks_of_spans, chunks_of_tokens, tokens_of
 from millpond_io.windows import choose_windows
 
+NO_ROUTES = "Queries and documents of this model take different routes, and chunks of texts are not told apart as such."
+
 
 @dataclass(frozen=True)
 class Document:
@@ -64,6 +66,11 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         self.embed = EmbedProcessor(replace(ctx, task="embed"))
+
+    @classmethod
+    def refusal(cls, ctx: Context) -> str | None:
+        """Why the model does not serve the task; None if it does."""
+        return NO_ROUTES if ctx.model.routes else super().refusal(ctx)
 
     def split(self, call: object) -> list[object]:
         """The texts of a call, each with how it is cut."""

@@ -24,6 +24,9 @@ SIDED = "token_embed"  # the task for which a text is read as a query or a docum
 Wanted: TypeAlias = tuple[str, PoolingParams]  # the task that was asked for, and what its own processor makes of it
 
 
+NO_ROUTES = "Queries and documents of this model take different routes: ask for one result at a time."
+
+
 @dataclass(frozen=True)
 class Note:
     """What is to be known of a request when its results are there.
@@ -52,6 +55,11 @@ class RepresentProcessor(TextProcessor):
                 self.parts[task] = processor
         sided = self.parts.get(SIDED)
         self.readers: Mapping[str, Reader] = sided.readers if isinstance(sided, EmbedProcessor) else {}
+
+    @classmethod
+    def refusal(cls, ctx: Context) -> str | None:
+        """Why the model does not serve the task; None if it does."""
+        return NO_ROUTES if ctx.model.routes else super().refusal(ctx)
 
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
         """What was asked, and of each result what its own task makes of it."""

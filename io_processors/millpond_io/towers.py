@@ -64,7 +64,7 @@ class Towers:
         self.ctx = ctx
         self.inner = ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task)
         late, table = ctx.model.late_interaction is not None, ctx.model.query_table is not None
-        self.reads_sides = (task == "token_embed" and late) or (task == "embed" and table)
+        self.reads_sides = (task == "token_embed" and late) or (task == "embed" and table) or bool(ctx.routes)
         self.reader = ctx.image_reader()
         self.score: Callable[[Pairs], Iterator[float]] = (
             SIMILARITIES[ctx.model.similarity] if task == "embed" else MaxSim(ctx)

@@ -104,6 +104,11 @@ def _io_processor(it: dict[str, Any]) -> Iterator[str]:
     yield f"{it['name']}, by the plugin {it['plugin']}, named by {it['from']}"
 
 
+def _routes(found: list[dict[str, Any]]) -> Iterator[str]:
+    for it in found:
+        yield f"{it['input_type'] or 'texts without an input type'}: {it['route']}, {' > '.join(it['modules'])}"
+
+
 def _truncate_dim(it: dict[str, Any]) -> Iterator[str]:
     yield f"the first {it['value']} of {it['of']} by default, from {it['from']}"
 
@@ -195,6 +200,7 @@ FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]]], ...] = (
     ("IO processor", "io_processor", _io_processor),
     ("plugins", "components", _components),
     ("dimensions", "embedding_size", _as_it_is),
+    ("routes", "routes", _routes),
     ("truncated", "truncate_dim", _truncate_dim),
     ("matryoshka", "matryoshka", _matryoshka),
     ("dense", "dense", _dense),

@@ -1,7 +1,7 @@
 """What is known of a model without loading it: what was inferred, from which file, what conflicts. No torch."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ class _Looker:
         facts["io_processor"] = None if pooling is None else pooling.io_processor()
         facts["embedding_size"] = None if pooling is None else pooling.embedding_size()
         facts["truncate_dim"] = None if pooling is None else pooling.truncate_dim()
+        facts["routes"] = attempt(self._routes)
         facts["matryoshka"] = None if pooling is None else pooling.matryoshka(self.arguments.load.hf_overrides)
         facts["dense"] = attempt(self._dense)
         facts["max_model_len"] = attempt(self._lengths)
@@ -143,6 +144,17 @@ class _Looker:
         if not pooling.resolution.tasks:
             self.report.problems.append("its architecture serves no task by itself, and no converter gives it one")
         return pooling.tasks()
+
+    def _routes(self) -> list[dict[str, Any]] | None:
+        """The route of each input type and its modules; None where all texts take one."""
+        routes = self.repository.sentence_transformers.routes
+        if not routes:
+            return None
+        named = {name: replace(self.repository, route=name).sentence_transformers for name in routes.values()}
+        return [
+            {"input_type": kind, "route": name, "modules": [module.type for module in named[name].modules]}
+            for kind, name in routes.items()
+        ]
 
     def _dense(self) -> list[dict[str, Any]]:
         return [self._dense_layer(module) for module in self.repository.sentence_transformers.dense]

@@ -13,20 +13,24 @@ MEANINGS: Mapping[str, tuple[str, ...]] = {
     "clustering": ("Clustering", "separation"),
     "image": (),
 }
+INPUT_TYPES = {"search_query": "query", "search_document": "document"}
 MEANINGS_BACK = {other: name for name, others in MEANINGS.items() for other in others}
 
 
 def purpose(named: str | None, llm: AsyncLLM) -> dict[str, Any]:
     """What a call says of a purpose: the adapter of that name or meaning, which brings its prompt, or the prompt alone.
 
-    A purpose that the model knows neither of says nothing.
+    A model whose queries and documents take routes of their own gets the input type as well. A purpose that the model
+    knows none of says nothing.
     """
+    side = INPUT_TYPES.get(MEANINGS_BACK.get(named or "", named or ""))
+    found: dict[str, Any] = {"input_type": side} if side in llm.model_config.routes else {}
     adapters = llm.model_config.adapters
     for names, argument in ((adapters, "adapter"), (llm.model_config.prompts, "prompt_name")):
         name = _known(named, names)
         if name is not None:
-            return {argument: name}
-    return {}
+            return {**found, argument: name}
+    return found
 
 
 def _known(named: str | None, names: Collection[str]) -> str | None:

@@ -120,7 +120,7 @@ def test_a_query_that_is_too_long_is_refused_or_cut(saved, load):
     [
         (
             lambda said: said["structure"].update(query=["document_0_Transformer"]),
-            "routes queries through Transformer",
+            "the route 'document' goes through Transformer, SpladePooling: supported are routes",
         ),
         (lambda said: said.pop("structure"), "should hold 'types', and 'structure'"),
         (lambda said: said["structure"].update(image=["document_0_Transformer"]), "SparseStaticEmbedding alone"),

@@ -35,6 +35,7 @@ class PoolingRequest:
         representations: What is wanted of it; all from one forward pass.
         token_type_ids: The segment of each token, [num_tokens]; None if all are 0.
         features: Raw inputs, such as pixels.
+        route: The route that it takes, of a model whose queries and documents take different ones; else empty.
         group: Only requests of one group share a batch.
         priority: A lower one is served first.
         note: What the IO processor must know again when it sees the results.
@@ -56,6 +57,7 @@ class PoolingRequest:
     representations: tuple[Representation, ...]
     token_type_ids: "NDArray[np.int64] | None" = None
     features: Mapping[str, object] = field(default_factory=dict)
+    route: str = ""
     group: str = "text"
     priority: int = 0
     note: object = None

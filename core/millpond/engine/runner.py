@@ -181,7 +181,7 @@ def _distinct(requests: Iterable[PoolingRequest]) -> tuple[dict[PoolingRequest, 
     for request in ordered:
         types = request.token_type_ids
         plain = not request.features
-        same = (request.input_ids.tobytes(), None if types is None else types.tobytes(), request.adapter)
+        same = (request.input_ids.tobytes(), None if types is None else types.tobytes(), request.adapter, request.route)
         key = same if plain else id(request)
         place = seen.setdefault(key, len(distinct))
         if place == len(distinct):
@@ -197,6 +197,7 @@ def _pack(sequences: Sequence[PoolingRequest], device: torch.device) -> PackedBa
         token_type_ids=types,
         features=[r.features for r in sequences] if any(r.features for r in sequences) else (),
         adapters=[r.adapter for r in sequences] if any(r.adapter for r in sequences) else (),
+        routes=[r.route for r in sequences],
         device=device,
     )
 

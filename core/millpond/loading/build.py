@@ -20,6 +20,7 @@ from millpond.loading.header import read_headers
 from millpond.loading.projector import load_projector
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import LoadOptions, Resolution, named_prompts, resolve, with_dtype
+from millpond.loading.routes import RouteBuilder, with_routes
 from millpond.loading.source import find_repository
 from millpond.loading.sparse_code import load_code
 from millpond.loading.st.before_pooling import add_modules
@@ -122,25 +123,8 @@ def build_model(
         CheckpointError: If the weights do not fit the architecture.
     """
     repository = resolution.repository
-    config = resolution.model_config()
-    lower_case = resolution.architecture.spec.lower_case
-    ctx = Context(
-        registry=registry,
-        model=config,
-        config=resolution.config,
-        device=device,
-        dtype=getattr(torch, config.dtype),
-        tokenizer=None if options.skip_tokenizer else load_tokenizer(repository, lower_case=lower_case),
-        inputs=resolution.inputs,
-        kernels=dict(compute.kernels),
-        quantization=compute.quantization,
-        batch_invariant=compute.batch_invariant,
-    )
-    ctx = replace(
-        ctx,
-        projector=load_projector(ctx, repository, allow_pickle=options.allow_pickle),
-        code=load_code(ctx, repository, allow_pickle=options.allow_pickle),
-    )
+    ctx = build_context(registry, resolution, options, device=device, compute=compute)
+    config = ctx.model
     setting = Setting(
         device=device, dtype=ctx.dtype, quantization=ctx.quantization, batch_invariant=ctx.batch_invariant
     )
@@ -166,7 +150,51 @@ def build_model(
         if isinstance(module, Linear):
             module.prepare()
     add_modules(ctx, model, repository.sentence_transformers.before_pooling, allow_pickle=options.allow_pickle)
-    return LoadedModel(model=model.eval(), config=config, context=ctx, tokenizer=ctx.tokenizer, resolution=resolution)
+    built = LoadedModel(model=model.eval(), config=config, context=ctx, tokenizer=ctx.tokenizer, resolution=resolution)
+    if repository.route is not None or not repository.sentence_transformers.routes:
+        return built
+
+    def resolved(name: str) -> Resolution:
+        found = resolve(registry, replace(repository, route=name), options)
+        return with_dtype(found, resolution.dtype)
+
+    builder = RouteBuilder(
+        resolve=resolved,
+        context=lambda own: build_context(registry, own, options, device=device, compute=compute),
+        model=lambda own: build_model(registry, own, options, device=device, compute=compute),
+    )
+    return with_routes(built, builder)
+
+
+def build_context(
+    registry: Registry,
+    resolution: Resolution,
+    options: LoadOptions,
+    *,
+    device: torch.device,
+    compute: ComputeOptions,
+) -> Context:
+    """The context of a resolution's model, with what its folder applies to pooled vectors."""
+    repository = resolution.repository
+    config = resolution.model_config()
+    lower_case = resolution.architecture.spec.lower_case
+    ctx = Context(
+        registry=registry,
+        model=config,
+        config=resolution.config,
+        device=device,
+        dtype=getattr(torch, config.dtype),
+        tokenizer=None if options.skip_tokenizer else load_tokenizer(repository, lower_case=lower_case),
+        inputs=resolution.inputs,
+        kernels=dict(compute.kernels),
+        quantization=compute.quantization,
+        batch_invariant=compute.batch_invariant,
+    )
+    return replace(
+        ctx,
+        projector=load_projector(ctx, repository, allow_pickle=options.allow_pickle),
+        code=load_code(ctx, repository, allow_pickle=options.allow_pickle),
+    )
 
 
 def unapplied(resolution: Resolution) -> list[str]:

@@ -72,6 +72,7 @@ class SentenceTransformersFiles:
         modules: modules.json, in order; of a model with routes, those of one.
         routes: The route of each input type, "query" or "document", and of None where a call does not specify it; empty
             where all texts take the same.
+        main_route: The name of the route that stands for the model; empty for a model without routes.
         pooling_types: The names of the pooling types that are on, in the order in which their results are joined.
         include_prompt: Whether the tokens of a prompt are pooled too.
         normalize: Whether the result is normalised; None if there is no Pooling module, nor vectors of tokens. Of
@@ -98,6 +99,7 @@ class SentenceTransformersFiles:
 
     modules: tuple[Module, ...] = ()
     routes: Mapping[str | None, str] = field(default_factory=dict)
+    main_route: str = ""
     pooling_types: tuple[str, ...] = ()
     include_prompt: bool = True
     normalize: bool | None = None
@@ -142,12 +144,6 @@ def read_sentence_transformers(folder: Path, route: str | None = None) -> Senten
     """
     listed = folder / "modules.json"
     routes = read_routes(read_modules(folder), listed)
-    if _distinct(routes):
-        message = (
-            f"{listed} routes queries through {', '.join(it.type for it in routes.chains[routes.main])}; supported is "
-            "one route for all texts, or SparseStaticEmbedding for queries"
-        )
-        raise CheckpointError(message)
     modules = routes.chains[routes.main if route is None else route]
     pooling = pooling_of(modules)
     if pooling is not None:
@@ -170,6 +166,7 @@ def read_sentence_transformers(folder: Path, route: str | None = None) -> Senten
     return SentenceTransformersFiles(
         modules=modules,
         routes=_distinct(routes),
+        main_route=routes.main,
         pooling_types=(_splade_type(splade),) if splade else () if pooling is None else _pooling_types(pooling),
         include_prompt=pooling is None or bool(pooling.config.get("include_prompt", True)),
         normalize=_normalizes(modules, code, plain=bool(pooling or (of_tokens and modules))),

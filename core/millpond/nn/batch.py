@@ -53,6 +53,7 @@ class PackedBatch:
             says how many of the first tokens are attended to, where that is not all.
         adapters: The name of the adapter that each sequence is computed with, None for the one that is merged into the
             weights; empty if that holds for all.
+        routes: The name of the route of each sequence, of a model whose queries and documents take different ones.
     """
 
     input_ids: Tensor
@@ -61,6 +62,7 @@ class PackedBatch:
     token_type_ids: Tensor | None = None
     features: tuple[Mapping[str, object], ...] = ()
     adapters: tuple[str | None, ...] = ()
+    routes: tuple[str, ...] = ()
 
     @classmethod
     def pack(
@@ -70,6 +72,7 @@ class PackedBatch:
         token_type_ids: Sequence[Tensor | None] = (),
         features: Sequence[Mapping[str, object]] = (),
         adapters: Sequence[str | None] = (),
+        routes: Sequence[str] = (),
         device: torch.device | None = None,
     ) -> "PackedBatch":
         """Put sequences of token ids end to end.
@@ -79,6 +82,7 @@ class PackedBatch:
             token_type_ids: The segments of each sequence, or None.
             features: The raw inputs of each sequence.
             adapters: The adapter of each sequence.
+            routes: The route of each sequence.
             device: Where the batch is to lie.
         """
         lengths = tuple(len(sequence) for sequence in sequences)
@@ -97,11 +101,16 @@ class PackedBatch:
             token_type_ids=types,
             features=tuple(features),
             adapters=tuple(adapters),
+            routes=tuple(routes),
         )
+
+    def rows_of(self, places: Sequence[int]) -> Tensor:
+        """The rows of some sequences, [num_rows]."""
+        return torch.cat([torch.arange(*self.offsets[place : place + 2]) for place in places]).to(self.input_ids.device)
 
     def select(self, places: Sequence[int]) -> "PackedBatch":
         """Some of the sequences as a batch of their own, without a word of adapters."""
-        rows = torch.cat([torch.arange(*self.offsets[place : place + 2]) for place in places]).to(self.input_ids.device)
+        rows = self.rows_of(places)
         return PackedBatch(
             input_ids=self.input_ids[rows],
             positions=self.positions[rows],

@@ -62,6 +62,7 @@ def _side(request: PoolingRequest, llm: AsyncLLM, task: str | None) -> str | Non
     config = llm.model_config
     differs = config.late_interaction is not None and task == "token_embed"
     differs = differs or (config.query_table is not None and task in ("embed", "embed_sparse"))
+    differs = differs or bool(config.routes)
     return request.side(llm) if differs else None
 
 
