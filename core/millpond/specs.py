@@ -89,6 +89,8 @@ class ArchitectureSpec(Spec):
             takes them by ``load_adapters``.
         sized_by_labels: Whether its embeddings have as many dimensions as config.json has labels.
         num_labels: How many classes or scores it gives, whatever config.json says; None where that decides.
+        classifier_activation: The activation of its classes or scores, such as ``sigmoid`` or ``identity``, whatever
+            the checkpoint's files say; None where they decide. The caller's ``hf_overrides`` count more.
         token_weights: Whether what ``token_classify`` gives is the weight of each token in a sparse vector, without the
             tokens that begin and end a text, [num_tokens].
         extra_weights: Files beside the model's that it reads weights from too, without their suffix, such as
@@ -125,6 +127,7 @@ class ArchitectureSpec(Spec):
     adapter_folders: Mapping[str, str] | None = field(default=None, hash=False)
     sized_by_labels: bool = False
     num_labels: int | None = None
+    classifier_activation: str | None = None
     token_weights: bool = False
     extra_weights: tuple[str, ...] = ()
     instead_of: tuple[str, ...] = ()

@@ -61,7 +61,7 @@ class Pooling:
             "num_labels": self.resolution.num_labels,
             "labels": list(self.resolution.model_config().labels),
             "activation": activation.value,
-            "activation_from": by_number if activation.origin == "default" else activation.origin,
+            "activation_from": by_number if activation.origin == "default" else self._origin("activation", activation),
         }
 
     def embedding_size(self) -> int | None:

@@ -1,15 +1,19 @@
 """What a checkpoint says of its classes: how many there are, and how their logits become results. Without torch."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from millpond.config import CheckpointConfig, Choice
 from millpond.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from millpond.loading.architecture import Chosen
     from millpond.loading.sentence_transformers import SentenceTransformersFiles
+    from millpond.registry import Registry
 
 DEFAULT_LABELS = 2  # what transformers takes where config.json says nothing
 TRUSTED = ("torch.nn.modules.", "torch.nn.")  # names of activations are data: their last part is looked up
+STATED_BY = ("problem_type", "sentence_transformers", "sbert_ce_default_activation_function")  # keys of config.json
 LATE = "late"  # logits of each token, of which the mean is taken
 POOLED_BY = {"cls": "CLS", "bos": "CLS", "mean": "MEAN", LATE: "MEAN"}
 NAMED_POOLING = {"avg": "MEAN", "cls": "CLS", "last": "LAST"}
@@ -37,12 +41,28 @@ def is_two_way(config: CheckpointConfig) -> bool:
     return config.get("method") == "from_2_way_softmax" or bool(config.get("is_original_qwen3_reranker"))
 
 
-def choose_activation(config: CheckpointConfig, files: "SentenceTransformersFiles", num_labels: int) -> Choice:
+def choose_activation(
+    config: CheckpointConfig,
+    files: "SentenceTransformersFiles",
+    num_labels: int,
+    *,
+    named: str | None = None,
+) -> Choice:
     """The activation of logits: by the problem's type, else the one sentence-transformers wrote, else by their number.
+
+    One that the architecture's record names counts more than all of these.
+
+    Args:
+        config: config.json with the caller's overrides.
+        files: The files of sentence-transformers.
+        num_labels: How many logits there are.
+        named: The activation in the architecture's record; None if there is none, or the caller overrides it.
 
     Raises:
         CheckpointError: If it is named by a path that leads elsewhere than to torch, or ``problem_type`` is not known.
     """
+    if named is not None:
+        return Choice(value=named, origin="architecture")
     by_number = "sigmoid" if num_labels == 1 else "softmax"
     problem = config.get("problem_type")
     if problem is not None:
@@ -60,6 +80,32 @@ def choose_activation(config: CheckpointConfig, files: "SentenceTransformersFile
         name = dotted.rpartition(".")[2].lower()
         return Choice(value=by_number if name == "softmax" else name, origin=origin)
     return Choice(value=by_number, origin="default")
+
+
+def named_activation(registry: "Registry", chosen: "Chosen") -> str | None:
+    """The activation that the architecture's record names; a converted model has none.
+
+    Raises:
+        UnknownNameError: If no plugin has it.
+    """
+    named = chosen.architecture.spec.classifier_activation
+    if named is None or chosen.converter is not None:
+        return None
+    registry.activations.get(named)
+    return named
+
+
+def overrides_activation(overrides: object, stored: CheckpointConfig, config: CheckpointConfig) -> bool:
+    """True if the caller's overrides of config.json name an activation.
+
+    Args:
+        overrides: A mapping, a function or None.
+        stored: config.json without them.
+        config: config.json with them.
+    """
+    if isinstance(overrides, Mapping):
+        return any(key in overrides for key in STATED_BY)
+    return any(config.get(key) != stored.get(key) for key in STATED_BY)
 
 
 def stated_pooling(config: CheckpointConfig) -> object:

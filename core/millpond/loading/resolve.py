@@ -10,7 +10,7 @@ from millpond.errors import InvalidInputError, UnknownNameError
 from millpond.late_interaction import LateInteraction
 from millpond.loading.adapters import adapter_folders
 from millpond.loading.architecture import choose_architecture, with_architecture
-from millpond.loading.classification import choose_activation, count_labels
+from millpond.loading.classification import choose_activation, count_labels, named_activation, overrides_activation
 from millpond.loading.extra_weights import with_extra_heads
 from millpond.loading.header import read_headers
 from millpond.loading.known import published_model, with_known, without_rivals
@@ -228,6 +228,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     named = with_architecture(registry, with_known(registry, repository))
     known = with_extra_heads(registry, repository, named, allow_pickle=options.allow_pickle)
     config = without_rivals(known, override_config(known, options.hf_overrides))
+    by_caller = overrides_activation(options.hf_overrides, known, config)
     user = spread_pooling_type(registry, options.pooler_config)
     chosen = choose_architecture(
         registry,
@@ -254,7 +255,12 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         converter=chosen.converter,
         tasks=tasks,
         pooler=pooler,
-        classifier_activation=choose_activation(config, files, spec.num_labels or count_labels(config, files)),
+        classifier_activation=choose_activation(
+            config,
+            files,
+            spec.num_labels or count_labels(config, files),
+            named=None if by_caller else named_activation(registry, chosen),
+        ),
         io_processor_plugin=plugin,
         inputs=options.inputs,
         late_interaction=sides,

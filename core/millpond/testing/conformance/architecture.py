@@ -56,6 +56,9 @@ class ArchitectureConformance(ModelConformance):
         faults = self.unknown_tasks(spec.tasks)
         if spec.positions not in POSITIONS:
             faults.append(f"positions={spec.positions!r} is none of {POSITIONS}")
+        activation = spec.classifier_activation
+        if activation is not None and activation not in self.registry().activations:
+            faults.append(f"no plugin has the activation {activation!r} of classifier_activation")
         if not spec.modalities:
             faults.append("it reads nothing: modalities are empty")
         if spec.image_reader is not None and "image" not in spec.modalities:

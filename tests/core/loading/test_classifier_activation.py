@@ -1,0 +1,74 @@
+"""An architecture names the activation of its classes: it counts more than files, and less than the caller."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from millpond import LLM, PoolingParams, cli, plugins
+from millpond.errors import UnknownNameError
+from millpond.plugins import PluginManager
+from millpond.testing.checkpoints import tiny
+
+NAME = "BertForSequenceClassification"
+
+
+def named(manager, activation):
+    spec = manager.registry.architectures.get(NAME).spec
+    manager.register(replace(spec, classifier_activation=activation))
+    return manager
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A classifier whose config.json asks for the softmax."""
+    folder = tiny(NAME, tmp_path_factory.mktemp("tiny") / "model", num_labels=3)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "problem_type": "single_label_classification"}))
+    return str(folder)
+
+
+def classes(folder, activation, **arguments):
+    with LLM(folder, plugins=named(PluginManager(), activation), num_workers=1, **arguments) as llm:
+        (raw,) = llm.classify("the old mill", use_tqdm=False, pooling_params=PoolingParams(use_activation=False))
+        (found,) = llm.classify("the old mill", use_tqdm=False)
+    return llm.model_config.classifier_activation, found.outputs.array, raw.outputs.array
+
+
+def test_the_record_counts_more_than_config_json(folder):
+    name, found, raw = classes(folder, "sigmoid")
+    assert name == "sigmoid"
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-raw)), rtol=1e-6)
+    name, found, raw = classes(folder, "identity")
+    assert name == "identity"
+    np.testing.assert_array_equal(found, raw)
+    assert classes(folder, None)[0] == "softmax"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{"problem_type": "single_label_classification"}, lambda config: {"problem_type": "multi_label_classification"}],
+)
+def test_the_caller_counts_more_than_the_record(folder, overrides):
+    expected = "softmax" if isinstance(overrides, dict) else "sigmoid"
+    assert classes(folder, "identity", hf_overrides=overrides)[0] == expected
+
+
+def test_an_activation_that_no_plugin_has_is_refused(folder):
+    with pytest.raises(UnknownNameError, match="sigmoidd"):
+        classes(folder, "sigmoidd")
+
+
+def test_inspect_shows_that_the_architecture_decided_it(folder, monkeypatch):
+    monkeypatch.setattr(plugins, "_process", plugins.Process())
+    named(plugins.get_plugin_manager(), "sigmoid")
+    done = CliRunner().invoke(cli.app, ["inspect", folder, "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["classes"]["activation"], told["classes"]["activation_from"]) == (
+        "sigmoid",
+        f"the architecture {NAME}",
+    )
+    assert {task["name"]: task["activation"] for task in told["tasks"]}["classify"] == "sigmoid"
