@@ -34,6 +34,7 @@ TYPES: Mapping[int, str] = {
     411: "LengthRequiredError",
     413: "RequestTooLargeError",
     415: "UnsupportedMediaTypeError",
+    421: "MisdirectedRequestError",
     422: "UnprocessableEntityError",
     429: "overloaded_error",
     431: "HeadersTooLargeError",

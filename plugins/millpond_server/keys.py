@@ -1,5 +1,6 @@
 """Keys: the API keys that a server takes, from the command line and from a file that may change while it runs."""
 
+import codecs
 import hashlib
 import logging
 import time
@@ -59,12 +60,23 @@ class Keys:
 
 def _read(file: Path) -> tuple[tuple[int, int], tuple[bytes, ...]]:
     stamp = _stamp_of(file)
-    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in _text_of(file).splitlines())
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
         message = f"{file} holds no key: write one a line"
         raise ValueError(message)
     return stamp, _hashed(keys)
+
+
+def _text_of(file: Path) -> str:
+    """Return the text of a file as editors of any system write it: with or without a byte order mark."""
+    content = file.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        message = f"{file} is not text in UTF-8: {error.reason} at byte {error.start}"
+        raise ValueError(message) from error
 
 
 def _stamp_of(file: Path) -> tuple[int, int]:

@@ -183,6 +183,15 @@ class AccessOptions:
             help="Render the chat templates that requests bring, in a process with little time and memory.",
         ),
     ] = False
+    allowed_host: Annotated[
+        list[str] | None,
+        option(
+            "Access",
+            "--allowed-host",
+            metavar="NAME",
+            help="A name that clients call the server by; *.NAME for all below it. Repeatable.",
+        ),
+    ] = None
     cors_origin: Annotated[
         list[str] | None,
         option("Access", "--cors-origin", metavar="ORIGIN", help="A site whose pages may call the server. Repeatable."),

@@ -72,7 +72,7 @@ def serve(
             traces=tracing_of(os.environ),
         )
         application = around(build_app(registry, table, settings, state), state, settings, keys)
-        watched = around_watched(build_watched(registry, table, settings, state), state)
+        watched = around_watched(build_watched(registry, table, settings, state), state, settings)
     except ValueError as error:
         if type(error) is not ValueError:
             raise

@@ -78,6 +78,8 @@ class Settings(BaseModel):
         public_models: Whether the list of models may be read without a key.
         public_metrics: Whether the metrics may be read without a key.
         reject_token_ids: Whether token ids are refused where texts may be sent.
+        allowed_hosts: The names that requests may have in their Host header, beside those of a loopback address where
+            that is listened on; none there for any.
         cors_origins: The origins whose pages may call the server from a browser; "*" for all.
         routes: The installed plugins whose routes are mounted.
         overload_status: The status of an answer to what does not fit into the queue.
@@ -104,6 +106,7 @@ class Settings(BaseModel):
     public_models: bool = False
     public_metrics: bool = False
     reject_token_ids: bool = False
+    allowed_hosts: tuple[Annotated[str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*)$")], ...] = ()
     cors_origins: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     overload_status: Literal[429, 503] = 503

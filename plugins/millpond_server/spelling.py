@@ -19,7 +19,15 @@ from millpond.model_arguments import OBJECTS, option_of
 DOTTED = frozenset(map(option_of, OBJECTS))
 # Options that take all the words up to the next option.
 MANY = frozenset(
-    {"--served-model-name", "--api-key", "--kernel", "--routes", "--cors-origin", "--allowed-media-domains"}
+    {
+        "--served-model-name",
+        "--api-key",
+        "--kernel",
+        "--routes",
+        "--cors-origin",
+        "--allowed-host",
+        "--allowed-media-domains",
+    }
 )
 MODEL = "--model"  # the model itself, as older command lines name it
 RENAMED = {

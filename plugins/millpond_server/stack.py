@@ -4,6 +4,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from millpond_server.auth import Auth
+from millpond_server.hosts import Hosts, hosts_of
 from millpond_server.keys import Keys
 from millpond_server.observer import Observer
 from millpond_server.settings import Settings
@@ -13,9 +14,9 @@ METHODS = ("GET", "POST")
 EXPOSED = ("x-request-id", "server-timing", "retry-after", "retry-after-ms", "metadata")
 
 
-def around_watched(app: ASGIApp, state: State) -> ASGIApp:
-    """The application of a port for metrics: watched like the other, and open to whoever reaches it."""
-    return Observer(app, state)
+def around_watched(app: ASGIApp, state: State, settings: Settings) -> ASGIApp:
+    """The application of a port for metrics: watched like the other, and open to whoever reaches it by its name."""
+    return Observer(_with_hosts(app, hosts_of(settings, settings.metrics_host)), state)
 
 
 def around(app: ASGIApp, state: State, settings: Settings, keys: Keys) -> ASGIApp:
@@ -29,5 +30,9 @@ def around(app: ASGIApp, state: State, settings: Settings, keys: Keys) -> ASGIAp
             allow_headers=("*",),
             expose_headers=EXPOSED,
         )
-    app = Observer(app, state, settings.root_path)
+    app = Observer(_with_hosts(app, hosts_of(settings)), state, settings.root_path)
     return app if state.traces is None else state.traces.around(app)
+
+
+def _with_hosts(app: ASGIApp, names: tuple[str, ...] | None) -> ASGIApp:
+    return app if names is None else Hosts(app, names)

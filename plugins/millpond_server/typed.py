@@ -96,6 +96,7 @@ def settings_of(
             public_models=access.public_models,
             public_metrics=access.public_metrics,
             reject_token_ids=access.reject_token_ids,
+            allowed_hosts=tuple(access.allowed_host or ()),
             cors_origins=tuple(_origins(access.cors_origin or ())),
             routes=tuple(address.routes or ()),
             overload_status=limits.overload_status,  # type: ignore[arg-type]  # pydantic checks it
@@ -126,7 +127,11 @@ def _password(address: AddressOptions, environment: Mapping[str, str]) -> str | 
 
 
 def _option_of(field: str) -> str:
-    names = {own: name for name, own in OF_LIMITS.items()} | {"api_keys": "api_key", "cors_origins": "cors_origin"}
+    names = {own: name for name, own in OF_LIMITS.items()} | {
+        "api_keys": "api_key",
+        "cors_origins": "cors_origin",
+        "allowed_hosts": "allowed_host",
+    }
     return f"--{names.get(field, field).replace('_', '-')}"
 
 

@@ -117,7 +117,7 @@ class Raw:
 
     @staticmethod
     def head(path, body):
-        said = f"host: a\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        said = f"host: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         return f"POST {path} HTTP/1.1\r\n{said}".encode()
 
     def close(self):
@@ -311,7 +311,7 @@ def local(folder, plugin_manager):
         app = around(build_app(plugin_manager.registry, models, chosen, state), state, chosen, keys)
         listens = threading.Event()
         beside = bind_metrics(chosen)
-        watched = around_watched(build_watched(plugin_manager.registry, models, chosen, state), state)
+        watched = around_watched(build_watched(plugin_manager.registry, models, chosen, state), state, chosen)
         work = serve(
             app,
             state,

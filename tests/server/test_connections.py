@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-GET = b"GET /live HTTP/1.1\r\nhost: a\r\n"
+GET = b"GET /live HTTP/1.1\r\nhost: localhost\r\n"
 
 
 def read_all(connection):
@@ -27,7 +27,9 @@ def answer_of(raw):
 
 
 def post(head=b"", body=b""):
-    return b"POST /v1/embeddings HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n" + head + b"\r\n" + body
+    return (
+        b"POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n" + head + b"\r\n" + body
+    )
 
 
 def check_error(raw, status, word):

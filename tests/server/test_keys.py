@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from millpond_server.keys import Keys
+
 PUBLIC = {"/live", "/health", "/ready", "/ping"}
 
 
@@ -155,3 +157,27 @@ def test_a_root_path_is_taken_away_wherever_the_proxy_leaves_it(local):
         assert client.get("/ml/v2/v1/models", headers=own).status_code == 200
         assert client.get("/ml/v2/v1/models").status_code == 401
         assert client.get("/ml/v2x/health").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfvisible\r\nother\r\n",
+        "visible\r\nother\r\n".encode("utf-16"),
+        b"# keys\r\n  visible  \r\n\r\nother",
+    ],
+)
+def test_a_key_file_of_any_editor_holds_the_keys_that_one_sees(tmp_path, content):
+    file = tmp_path / "keys.txt"
+    file.write_bytes(content)
+    keys = Keys((), str(file))
+    assert keys.take(b"visible")
+    assert keys.take(b"other")
+    assert not keys.take(b"\xef\xbb\xbfvisible")
+
+
+def test_a_key_file_that_is_no_text_is_told(tmp_path):
+    file = tmp_path / "keys.txt"
+    file.write_bytes(b"key\xff\xfe")
+    with pytest.raises(ValueError, match=r"keys\.txt is not text in UTF-8: invalid start byte at byte 3"):
+        Keys((), str(file))

@@ -26,7 +26,7 @@ def card(served: ServedModel, name: str) -> ModelCard:
     return ModelCard(
         id=name,
         created=served.created,
-        root=config.model,
+        root=served.name,  # not the folder that it is in, which is the operator's business
         max_model_len=config.max_model_len,
         tasks=list(served.llm.supported_tasks),
         embedding_size=config.embedding_size,
