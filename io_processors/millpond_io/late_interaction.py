@@ -61,6 +61,11 @@ class Reader:
         self.pooling = side.pooling
         self.filler = None if expansion is None else _filler(ctx, tokenizer, expansion)
 
+    @property
+    def room(self) -> int:
+        """The number of tokens that a text and its special tokens may have."""
+        return self.most - len(self.marker) - len(self.ending)
+
     def prepared(self, prompt: Prompt, params: PoolingParams) -> tuple[Prompt, PoolingParams]:
         """A prompt with the text before it, and how much of both is kept; one with an image as it is."""
         if prompt.multi_modal_data is not None:
@@ -68,7 +73,7 @@ class Reader:
         if prompt.text is not None and (self.before or not self.adds_special_tokens):
             special = prompt.add_special_tokens and self.adds_special_tokens
             prompt = replace(prompt, text=self.before + prompt.text, add_special_tokens=special)
-        room = self.most - len(self.marker) - len(self.ending)
+        room = self.room
         asked = params.truncate_prompt_tokens
         if not self.cuts and asked is None and params.on_overflow != "truncate":
             return prompt, params
@@ -159,9 +164,14 @@ def _ending(tokenizer: Tokenizer, ending: str) -> tuple[tuple[int, ...], tuple[i
     if not ending:
         return (), ()
     bare = tokenizer.backend.encode(ending, add_special_tokens=False)
+    return tuple(bare.ids), ends_of(tokenizer)[1]
+
+
+def ends_of(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the ids of the special tokens that the tokenizer puts before a text, and of those after it."""
     whole = tokenizer.backend.encode("a", add_special_tokens=True)
-    added = len(whole.special_tokens_mask) - "".join(map(str, whole.special_tokens_mask)).rfind("0") - 1
-    return tuple(bare.ids), tuple(whole.ids[len(whole.ids) - added :])
+    marks = "".join(map(str, whole.special_tokens_mask))
+    return tuple(whole.ids[: marks.find("0")]), tuple(whole.ids[marks.rfind("0") + 1 :])
 
 
 def _ids(tokenizer: Tokenizer, words: tuple[str, ...]) -> set[int]:

@@ -11,7 +11,7 @@ from millpond.errors import InvalidInputError
 from millpond.io_processor import IOProcessor
 from millpond.outputs import RepresentationsOutput, SparseEmbeddingOutput
 from millpond.params import PoolingParams
-from millpond_io.plugin_data import read_fields, texts_of, typed, usage_of
+from millpond_io.plugin_data import Answer, prompts_of, read_fields, typed, usage_of
 from millpond_io.represent import WANTED
 from millpond_io.sparse import NO_WEIGHTS, sparse_source
 
@@ -24,7 +24,7 @@ FIELDS = ("input", "embed_task", "return_tokens", "add_special_tokens", "dimensi
 class Asked:
     """What of texts is wanted: each a field of the data."""
 
-    texts: list[str]
+    prompts: list[str | list[int]]
     embed_task: str
     return_tokens: bool
     add_special_tokens: bool
@@ -32,7 +32,7 @@ class Asked:
     use_activation: bool | None
 
 
-class BgeM3Processor(IOProcessor[Asked, dict[str, Any]]):
+class BgeM3Processor(IOProcessor[Asked, Answer]):
     """``{"input": texts, "embed_task": "dense&sparse"}`` to a vector and the weights of tokens for each text."""
 
     def __init__(self, ctx: Context) -> None:
@@ -57,7 +57,7 @@ class BgeM3Processor(IOProcessor[Asked, dict[str, Any]]):
             message = f"data: embed_task must be {DENSE!r}, {SPARSE!r} or {BOTH!r}; got {brief(task)}"
             raise InvalidInputError(message, parameter="data")
         return Asked(
-            texts=texts_of(fields),
+            prompts=prompts_of(fields),
             embed_task=task,
             return_tokens=typed(fields, "return_tokens", bool, default=False),
             add_special_tokens=typed(fields, "add_special_tokens", bool, default=True),
@@ -76,7 +76,12 @@ class BgeM3Processor(IOProcessor[Asked, dict[str, Any]]):
         ]
         asked = params.model_copy(update={"task": None, "extra_kwargs": {WANTED: wanted}})
         own = self.represent.pooling_params(asked)
-        prompts = [{"prompt": text, "add_special_tokens": data.add_special_tokens} for text in data.texts]
+        prompts = [
+            {"prompt": prompt, "add_special_tokens": data.add_special_tokens}
+            if isinstance(prompt, str)
+            else {"prompt_token_ids": prompt}
+            for prompt in data.prompts
+        ]
         made = self.represent.pre_process_many([(self.represent.parse(prompt), own) for prompt in prompts])
         requests: list[PoolingRequest] = []
         for place, each in enumerate(made):
@@ -86,15 +91,15 @@ class BgeM3Processor(IOProcessor[Asked, dict[str, Any]]):
         requests[0].note = (requests[0].note, data)  # what is asked of all rides on the first
         return requests
 
-    def post_process(self, requests: Sequence[PoolingRequest]) -> dict[str, Any]:
+    def post_process(self, requests: Sequence[PoolingRequest]) -> Answer:
         """What is wanted of each text, and how many tokens were read."""
         note: Any = requests[0].note
         tasks, asked = note
         data = []
         for place, request in enumerate(requests):
             output = self.represent.post_process([_with_note(request, tasks)])
-            data.append({"index": place, "object": asked.embed_task, **_told(output)})
-        return {"data": data, "usage": usage_of(requests)}
+            data.append(Answer(index=place, object=asked.embed_task, **_told(output)))
+        return Answer(data=data, usage=usage_of(requests))
 
 
 def _with_note(request: PoolingRequest, note: object) -> PoolingRequest:
@@ -108,14 +113,19 @@ def _with_note(request: PoolingRequest, note: object) -> PoolingRequest:
 
 
 def _told(output: RepresentationsOutput) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    told: dict[str, Any] = {"sparse_embedding": None, "dense_embedding": None}
     for result in output.results:
         if isinstance(result, SparseEmbeddingOutput):
-            tokens = result.tokens or [None] * result.num_terms
+            tokens = [None] * result.num_terms if result.tokens is None else map(_written, result.tokens)
             told["sparse_embedding"] = [
-                {"token_id": token_id, "weight": weight, "token": token}
+                Answer(token_id=token_id, weight=weight, token=token)
                 for token_id, weight, token in zip(result.indices.tolist(), result.values.tolist(), tokens, strict=True)
             ]
         else:
             told["dense_embedding"] = result.array.tolist()
     return told
+
+
+def _written(token: str) -> str:
+    """Return a token as the text that it stands for: SentencePiece marks a space by another character."""
+    return token.replace("\N{LOWER ONE EIGHTH BLOCK}", " ")

@@ -1,19 +1,19 @@
 """The IO processor ``colbert_query_plugin``: queries or documents to vectors of tokens, as vLLM's plugin has it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from reprlib import repr as brief
-from typing import Any
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest
 from millpond.errors import InvalidInputError
 from millpond.io_processor import IOProcessor
 from millpond.params import PoolingParams
-from millpond_io.late_interaction import INPUT_TYPE, INPUT_TYPES
-from millpond_io.plugin_data import read_fields, texts_of, usage_of
+from millpond_io.late_interaction import INPUT_TYPE, INPUT_TYPES, ends_of, readers
+from millpond_io.plugin_data import Answer, prompts_of, read_fields, typed, usage_of
 
-FIELDS = ("input", "input_type")
+FIELDS = ("input", "input_type", "add_special_tokens")
+WHOLE = {"task": None, "truncate_prompt_tokens": -1}  # what is too long is cut, as in vLLM's plugin
 NO_SIDES = (
     "colbert_query_plugin needs a model of token vectors whose files say how queries and documents are read, as "
     "ColBERT's do."
@@ -24,11 +24,11 @@ NO_SIDES = (
 class Asked:
     """Texts, and whether they are queries or documents."""
 
-    texts: list[str]
+    prompts: list[str | list[int]]
     input_type: str
 
 
-class ColBertProcessor(IOProcessor[Asked, dict[str, Any]]):
+class ColBertProcessor(IOProcessor[Asked, Answer]):
     """``{"input": texts, "input_type": "query"}`` to the vectors of the tokens of each text."""
 
     def __init__(self, ctx: Context) -> None:
@@ -47,17 +47,21 @@ class ColBertProcessor(IOProcessor[Asked, dict[str, Any]]):
     def parse(self, data: object) -> Asked:
         """Check the fields."""
         fields = read_fields(data, FIELDS)
-        kind = fields.get(INPUT_TYPE, "query")
+        kind = fields.get(INPUT_TYPE)
         if not isinstance(kind, str) or kind not in INPUT_TYPES:
             message = f"data: {INPUT_TYPE} must be {' or '.join(map(repr, INPUT_TYPES))}; got {brief(kind)}"
             raise InvalidInputError(message, parameter="data")
-        return Asked(texts=texts_of(fields), input_type=kind)
+        if not typed(fields, "add_special_tokens", bool, default=True):
+            message = "data: add_special_tokens=false is not supported: markers follow the special tokens"
+            raise InvalidInputError(message, parameter="data")
+        return Asked(prompts=prompts_of(fields), input_type=kind)
 
     def pre_process(self, data: Asked, params: PoolingParams) -> list[PoolingRequest]:
         """One request a text."""
         extra = {INPUT_TYPE: data.input_type}
-        own = self.embed.pooling_params(params.model_copy(update={"task": None, "extra_kwargs": extra}))
-        made = self.embed.pre_process_many([(self.embed.parse(text), own) for text in data.texts])
+        own = self.embed.pooling_params(params.model_copy(update={**WHOLE, "extra_kwargs": extra}))
+        prompts = [prompt if isinstance(prompt, str) else self._with_ends(prompt, data) for prompt in data.prompts]
+        made = self.embed.pre_process_many([(self.embed.parse(prompt), own) for prompt in prompts])
         requests: list[PoolingRequest] = []
         for place, each in enumerate(made):
             if isinstance(each, InvalidInputError):
@@ -65,12 +69,21 @@ class ColBertProcessor(IOProcessor[Asked, dict[str, Any]]):
             requests += each
         return requests
 
-    def post_process(self, requests: Sequence[PoolingRequest]) -> dict[str, Any]:
+    def _with_ends(self, ids: list[int], data: Asked) -> list[int]:
+        """Return the token ids of a text with the special tokens around them, cut to what is read of a text."""
+        tokenizer = self.ctx.tokenizer
+        if tokenizer is None:
+            return ids
+        first, last = ends_of(tokenizer)
+        room = readers(replace(self.ctx, task="token_embed"))[data.input_type].room - len(first) - len(last)
+        return [*first, *ids[:room], *last]
+
+    def post_process(self, requests: Sequence[PoolingRequest]) -> Answer:
         """The vectors of each text, and how many tokens were read."""
         kind = (requests[0].representations[0].params.extra_kwargs or {})[INPUT_TYPE]
         outputs = [self.embed.post_process([request]) for request in requests]
         data = [
-            {"index": place, "input_type": kind, "embedding": output.array.tolist()}
+            Answer(index=place, object="embedding", input_type=kind, embedding=output.array.tolist())
             for place, output in enumerate(outputs)
         ]
-        return {"data": data, "usage": usage_of(requests)}
+        return Answer(data=data, usage=usage_of(requests))

@@ -1,4 +1,4 @@
-"""Data of the task "plugin" that hold texts under ``input``: their fields, checked, and how many tokens were read."""
+"""Data of the task "plugin" with texts or token ids under ``input``: checks of the fields, and the form of answers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from reprlib import repr as brief
@@ -6,6 +6,7 @@ from typing import Any
 
 from millpond.engine.request import PoolingRequest
 from millpond.errors import InvalidInputError
+from millpond.inputs import is_token_id
 
 KINDS: Mapping[type, str] = {bool: "true or false", int: "a whole number", str: "text"}
 
@@ -26,18 +27,26 @@ def read_fields(data: object, known: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in data.items() if value is not None}
 
 
-def texts_of(fields: Mapping[str, Any]) -> list[str]:
-    """The texts under ``input``: one, or a list.
+def prompts_of(fields: Mapping[str, Any]) -> list[str | list[int]]:
+    """Return the prompts under ``input``: a text or the token ids of one, or a list of texts, or of lists of ids.
 
     Raises:
-        InvalidInputError: If there is none, or something else.
+        InvalidInputError: If it is something else.
     """
     given = fields.get("input")
-    texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, list | tuple) or len(texts) == 0 or not all(isinstance(text, str) for text in texts):
-        message = f"data: input must be a text or a list of texts; got {brief(given)}"
+    prompts = [given] if isinstance(given, str) or _are_ids(given) else given
+    if (
+        not isinstance(prompts, list | tuple)
+        or not prompts
+        or not all(isinstance(prompt, str) or _are_ids(prompt) for prompt in prompts)
+    ):
+        message = f"data: input must be a text or a list of texts, or token ids; got {brief(given)}"
         raise InvalidInputError(message, parameter="data")
-    return [str(text) for text in texts]
+    return [str(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+
+
+def _are_ids(given: object) -> bool:
+    return isinstance(given, list | tuple) and len(given) > 0 and all(map(is_token_id, given))
 
 
 def typed(fields: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:
@@ -54,7 +63,18 @@ def typed(fields: Mapping[str, Any], name: str, kind: type, default: Any) -> Any
     return value
 
 
-def usage_of(requests: Sequence[PoolingRequest]) -> dict[str, int]:
+def usage_of(requests: Sequence[PoolingRequest]) -> "Answer":
     """How many tokens were read."""
     tokens = sum(len(request.input_ids) for request in requests)
-    return {"prompt_tokens": tokens, "total_tokens": tokens}
+    return Answer(prompt_tokens=tokens, total_tokens=tokens, completion_tokens=0, prompt_tokens_details=None)
+
+
+class Answer(dict[str, Any]):
+    """An object of an answer whose fields are read as items or as attributes, as those of vLLM's plugins."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            message = f"the answer has no field {name!r}; it has: {', '.join(self)}"
+            raise AttributeError(message) from None

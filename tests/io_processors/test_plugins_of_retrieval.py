@@ -52,17 +52,18 @@ def test_both_are_given_unless_one_is_asked_for(m3):
         np.testing.assert_allclose([term["weight"] for term in terms], sparse[place].values, rtol=1e-5, atol=1e-5)
         assert {term["token"] for term in terms} == {None}
     (item,) = ask(m3, input=TEXTS[0], embed_task="dense")["data"]
-    assert set(item) == {"index", "object", "dense_embedding"}
+    assert item["sparse_embedding"] is None
     np.testing.assert_allclose(item["dense_embedding"], dense[0], atol=1e-6)
     (item,) = ask(m3, input=TEXTS[0], embed_task="sparse")["data"]
-    assert set(item) == {"index", "object", "sparse_embedding"}
+    assert item["dense_embedding"] is None
     assert [term["token_id"] for term in item["sparse_embedding"]] == sparse[0].indices.tolist()
 
 
 def test_tokens_and_what_else_may_be_said(m3):
     (item,) = ask(m3, input=TEXTS[0], embed_task="sparse", return_tokens=True)["data"]
     tokens = [term["token"] for term in item["sparse_embedding"]]
-    assert tokens == list(m3.embed_sparse(TEXTS[0], return_tokens=True)[0].outputs.tokens)
+    expected = m3.embed_sparse(TEXTS[0], return_tokens=True)[0].outputs.tokens
+    assert tokens == [token.replace("\u2581", " ") for token in expected]
     (bare,) = ask(m3, input="a mill", add_special_tokens=False, use_activation=False, return_tokens=None)["data"]
     (expected,) = m3.represent(
         [{"prompt": "a mill", "add_special_tokens": False}],
@@ -108,10 +109,42 @@ def test_colbert_reads_each_side_as_the_checkpoint_says(tmp_path, load, kind):
 
 def test_a_query_that_is_too_long_is_cut(tmp_path, load):
     llm = load(colbert(tmp_path / "model"), io_processor_plugin="colbert_query_plugin")
-    (item,) = ask(llm, input="mill " * 40)["data"]
+    (item,) = ask(llm, input="mill " * 40, input_type="query")["data"]
     assert (item["input_type"], np.shape(item["embedding"])) == ("query", (16, DIM))
     with pytest.raises(InvalidInputError, match="input_type must be 'query' or 'document'; got 'passage'"):
         ask(llm, input="a", input_type="passage")
+    with pytest.raises(InvalidInputError, match="input_type must be 'query' or 'document'; got None"):
+        ask(llm, input="a")
+
+
+def test_outputs_are_read_by_attributes_too(m3):
+    found = ask(m3, input=TEXTS, return_tokens=True)
+    assert [item.index for item in found.data] == [0, 1]
+    (first, _) = found.data
+    assert first.sparse_embedding[0].token_id == first["sparse_embedding"][0]["token_id"]
+    assert (len(first.dense_embedding), first.object) == (32, "dense&sparse")
+    assert found.usage.prompt_tokens == found.usage.total_tokens > found.usage.completion_tokens == 0
+    with pytest.raises(AttributeError, match="no field 'colbert'; it has: data, usage"):
+        _ = found.colbert
+
+
+def test_token_ids_are_read_as_texts_are(m3):
+    ids = [output.prompt_token_ids for output in m3.embed(TEXTS, use_tqdm=False)]
+    assert ask(m3, input=ids) == ask(m3, input=TEXTS)
+    assert ask(m3, input=ids[0])["data"] == ask(m3, input=TEXTS[0])["data"]
+
+
+@pytest.mark.parametrize("kind", ["query", "document"])
+def test_colbert_puts_special_tokens_and_markers_around_token_ids(tmp_path, load, kind):
+    llm = load(colbert(tmp_path / "model", mask_punctuation=False), io_processor_plugin="colbert_query_plugin")
+    ids = llm.get_tokenizer()(TEXTS, add_special_tokens=False)["input_ids"]
+    assert ask(llm, input=ids, input_type=kind) == ask(llm, input=TEXTS, input_type=kind)
+    (item,) = ask(llm, input=[*ids[0]] * 9, input_type=kind)["data"]
+    (text,) = ask(llm, input=" ".join([TEXTS[0]] * 9), input_type=kind)["data"]
+    assert (item.object, item.input_type) == ("embedding", kind)
+    np.testing.assert_allclose(item.embedding, text.embedding, atol=1e-6)
+    with pytest.raises(InvalidInputError, match="add_special_tokens=false is not supported"):
+        ask(llm, input="a", input_type=kind, add_special_tokens=False)
 
 
 @pytest.mark.parametrize(
