@@ -54,12 +54,13 @@ async def embedded(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> list
     params = PoolingParams(
         dimensions=request.dimensions, use_activation=request.use_activation, extra_kwargs=mixed(request.mixed)
     )
-    return await llm.embed(
+    outputs: list[EmbeddingRequestOutput] = await llm.embed(
         prompts,
         pooling_params=params,
         priority=request.priority + call.priority,
         **with_purpose(request, llm),
     )
+    return outputs
 
 
 def check_header(request: VectorOptions, count: int) -> None:
