@@ -18,6 +18,7 @@ from millpond.inputs import PairItem, plugin_data, split_prompts
 from millpond.io_processor import IOProcessor
 from millpond.outputs import PoolingRequestOutput
 from millpond.params import PoolingParams
+from millpond.remote import fetched_together
 from millpond.tokenization import Params
 
 logger = logging.getLogger(__name__)
@@ -178,6 +179,12 @@ class Pipeline:
             places: The place of each of them in the call.
             items: Prompts with their parameters.
         """
+        with fetched_together(data for data, _ in items):
+            return self._prepare(processor, places, items)
+
+    def _prepare(
+        self, processor: IOProcessor[Any, Any], places: Sequence[int], items: Sequence[tuple[object, PoolingParams]]
+    ) -> list[Job]:
         jobs = [Job(index=place, processor=processor) for place in places]
         parsed: list[tuple[Job, tuple[Any, PoolingParams]]] = []
         is_plugin = self._is_plugin(processor)

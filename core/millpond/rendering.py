@@ -17,10 +17,12 @@ from millpond.inputs import may_hold_media
 from millpond.io_processor import IOProcessor
 from millpond.params import PoolingParams
 from millpond.pipeline import Job, Pipeline
+from millpond.remote import remote_images
 
 THREADS = 2
 NAME = "millpond-render"  # of these threads
-MEDIA_THREADS = 8  # for prompts that may hold images: these wait for hosts and disks, and texts must not wait for them
+MEDIA_THREADS = 8  # for prompts that may hold images: these wait for disks and decoders, texts must not wait for them
+REMOTE_THREADS = 16  # for calls with images of other hosts, which may be slow: what is at hand must not wait for them
 OVERDUE = 0.5  # seconds after which small calls wait no longer for a batch that came before them
 FEW_PROMPTS = 16
 FEW_CHARACTERS = 8192  # of a call; a longer one goes alone, lest others wait for it
@@ -53,6 +55,7 @@ class Rendering:
         self._pipeline = pipeline
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=NAME)
         self._media_threads = ThreadPoolExecutor(MEDIA_THREADS, thread_name_prefix="millpond-media")
+        self._remote_threads = ThreadPoolExecutor(REMOTE_THREADS, thread_name_prefix="millpond-remote")
         self._lock = threading.Lock()
         self._waiting: list[Waiting] = []
         self._is_busy = False
@@ -61,7 +64,7 @@ class Rendering:
     async def prepare(self, processor: IOProcessor[Any, Any], places: Sequence[int], items: Items) -> list[Job]:
         """``Pipeline.prepare`` on a thread; cancelled, it goes no further than the next image."""
         if not is_small(items):
-            threads = self._media_threads if any(may_hold_media(data) for data, _ in items) else self._threads
+            threads = self._threads_for([data for data, _ in items])
             work, left = partial(self._noted, self._pipeline.prepare, processor, places, items), threading.Event()
             try:
                 return await asyncio.get_running_loop().run_in_executor(threads, run_awaited, left, work)
@@ -80,6 +83,11 @@ class Rendering:
             loop.call_later(OVERDUE, self._begin_beside)
         return await waiting.made
 
+    def _threads_for(self, prompts: Sequence[object]) -> ThreadPoolExecutor:
+        if not any(map(may_hold_media, prompts)):
+            return self._threads
+        return self._media_threads if next(remote_images(prompts), None) is None else self._remote_threads
+
     async def run(self, work: Callable[[], T]) -> T:
         """Have something done on a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._noted, work)
@@ -88,6 +96,7 @@ class Rendering:
         """End the threads, once they have done what they have."""
         self._threads.shutdown(wait=False)
         self._media_threads.shutdown(wait=False)
+        self._remote_threads.shutdown(wait=False)
 
     def _begin(self) -> None:
         """Have a thread prepare the calls that wait; the lock is held."""

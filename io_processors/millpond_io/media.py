@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from millpond.errors import InvalidInputError
+from millpond.remote import fetched
 from millpond_io.image_files import OF_OTHERS, PARAMETER, too_large
 from millpond_io.media_fetch import Fetcher
 from millpond_io.media_local import SCHEME, read_below
@@ -43,7 +44,7 @@ class Media:
             return _of_base64(url, match.end())
         scheme = head.lower()
         if scheme.startswith(("http://", "https://")):
-            return self.fetcher.fetch(url)
+            return fetched(url, self.fetcher.fetch)
         if scheme.startswith(SCHEME):
             return read_below(self.folder, url, largest=OF_OTHERS.size)
         raise InvalidInputError(KNOWN, parameter=PARAMETER)

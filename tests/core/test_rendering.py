@@ -9,7 +9,7 @@ from millpond.errors import EngineError
 from millpond.inputs import ImagePart, PairItem
 from millpond.params import PoolingParams
 from millpond.pipeline import Job
-from millpond.rendering import FEW_CHARACTERS, FEW_PROMPTS, MEDIA_THREADS, Rendering, is_small
+from millpond.rendering import FEW_CHARACTERS, FEW_PROMPTS, REMOTE_THREADS, Rendering, is_small
 
 PARAMS = PoolingParams()
 PATIENCE = 120.0
@@ -161,13 +161,34 @@ HOST = ImagePart("https://example.org/slow.png")
 )
 def test_what_waits_for_images_holds_no_texts_up(pipeline, rendering, slow):
     async def main():
-        waiting = [asyncio.create_task(rendering.prepare("score", [0], [(slow, PARAMS)])) for _ in range(MEDIA_THREADS)]
+        waiting = [
+            asyncio.create_task(rendering.prepare("score", [0], [(slow, PARAMS)])) for _ in range(REMOTE_THREADS)
+        ]
         for _ in waiting:
             await started(pipeline)
         pairs = asyncio.create_task(rendering.prepare("score", [0], [(PairItem("a mill", "a pond"), PARAMS)]))
         await started(pipeline)  # although the others still go on
         pipeline.may_go.set()
         await asyncio.gather(*waiting, pairs)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("at_hand", ["data:image/png;base64,AAAA", "file:///tmp/a.png"])
+def test_images_that_are_at_hand_do_not_wait_for_those_of_slow_hosts(pipeline, rendering, at_hand):
+    async def main():
+        slow = {"multi_modal_data": {"image": "https://example.org/slow.png"}}
+        waiting = [
+            asyncio.create_task(rendering.prepare("embed", [0], [(slow, PARAMS)])) for _ in range(REMOTE_THREADS + 4)
+        ]
+        for _ in range(REMOTE_THREADS):
+            await started(pipeline)
+        own = {"multi_modal_data": {"image": at_hand}}
+        image = asyncio.create_task(rendering.prepare("embed", [0], [(own, PARAMS)]))
+        await started(pipeline)  # although the others still go on
+        assert pipeline.calls[-1][1] == [own]
+        pipeline.may_go.set()
+        await asyncio.gather(*waiting, image)
 
     asyncio.run(main())
 

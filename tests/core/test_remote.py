@@ -1,0 +1,119 @@
+"""Images of other hosts: which they are, that several of a call are fetched at a time, and that few are held."""
+
+import threading
+
+import pytest
+
+from millpond.awaited import run_awaited
+from millpond.errors import InvalidInputError, RequestCancelledError
+from millpond.inputs import ImagePart, PairItem
+from millpond.remote import AT_ONCE, fetched, fetched_together, remote_images
+
+PATIENCE = 60
+A, B, C = (f"https://example.org/{name}.png" for name in "abc")
+
+
+def images(*urls):
+    return [{"multi_modal_data": {"image": url}} for url in urls]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "urls"),
+    [
+        ("https://example.org is a text", []),
+        ({"prompt": A}, []),
+        ({"multi_modal_data": {"image": A}}, [A]),
+        (
+            {"multi_modal_data": {"image": [A, "data:image/png;base64,", B.replace("https", "HTTP")]}},
+            [A, B.replace("https", "HTTP")],
+        ),
+        ({"multi_modal_data": None}, []),
+        ({"messages": [{"role": "user", "content": A}]}, []),
+        (
+            {"messages": [{"content": [A, {"type": "text", "text": B}, {"image_url": {"url": C}}, {"image": A}]}]},
+            [C, A],
+        ),
+        ({"messages": 5}, []),
+        ({"messages": [5, {"content": [None]}]}, []),
+        (PairItem("https://a", (ImagePart(A), "text", ImagePart(object()))), [A]),
+        (PairItem((ImagePart(A),), (ImagePart(B),)), [A, B]),
+        ([1, 2], []),
+    ],
+)
+def test_what_is_an_image_of_another_host(prompt, urls):
+    assert list(remote_images([prompt])) == urls
+
+
+def test_images_of_a_call_are_fetched_at_the_same_time():
+    together = threading.Barrier(AT_ONCE)
+
+    def fetch(url):
+        together.wait(PATIENCE)
+        return url.encode()
+
+    urls = [f"https://example.org/{number}" for number in range(2 * AT_ONCE)]
+    with fetched_together(images(*urls)):
+        assert [fetched(url, fetch) for url in urls] == [url.encode() for url in urls]
+
+
+def test_no_more_are_fetched_ahead_than_may_be_held():
+    begun = []
+
+    def fetch(url):
+        begun.append(url)
+        return b""
+
+    urls = [f"https://example.org/{number}" for number in range(50)]
+    with fetched_together(images(*urls)):
+        fetched(urls[0], fetch)
+    assert len(begun) <= AT_ONCE
+
+
+def test_an_image_that_is_named_twice_is_fetched_once_and_another_by_itself():
+    asked = []
+
+    def fetch(url):
+        asked.append(url)
+        return url.encode()
+
+    with fetched_together(images(A, B, A)):
+        assert [fetched(url, fetch) for url in (A, B, A, C)] == [url.encode() for url in (A, B, A, C)]
+    assert sorted(asked) == [A, B, C]
+
+
+def test_an_image_that_cannot_be_fetched_fails_alone():
+    def fetch(url):
+        if url == A:
+            raise InvalidInputError("no", parameter="multi_modal_data")
+        return b"image"
+
+    with fetched_together(images(A, B)):
+        with pytest.raises(InvalidInputError, match="no"):
+            fetched(A, fetch)
+        assert fetched(B, fetch) == b"image"
+
+
+def test_a_call_that_nobody_waits_for_fetches_no_further_image():
+    left, may_end, begun = threading.Event(), threading.Event(), []
+
+    def fetch(url):
+        begun.append(url)
+        left.set()  # the client goes away
+        assert may_end.wait(PATIENCE)
+        return b""
+
+    def call():
+        with fetched_together(images(*(f"https://example.org/{number}" for number in range(9)))):
+            fetched("https://example.org/0", fetch)
+
+    with pytest.raises(RequestCancelledError):
+        run_awaited(left, call)
+    may_end.set()
+    assert len(begun) <= AT_ONCE
+
+
+def test_alone_an_image_is_fetched_in_the_thread_that_reads_it():
+    names = []
+    with fetched_together(images(A)):
+        fetched(A, lambda _: names.append(threading.current_thread().name) or b"")
+    assert names == [threading.current_thread().name]
