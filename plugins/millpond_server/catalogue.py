@@ -130,15 +130,22 @@ MODELS = Row(
 INFINITY_EMBEDDINGS = replace(
     EMBEDDINGS,
     name="POST /embeddings",
-    target="embeddings:embeddings_of_all",
+    target="infinity_root:embeddings",
     summary="one vector an input, as OpenAI and Infinity have it",
     request="infinity:InfinityEmbeddingRequest",
+)
+INFINITY_IMAGES = replace(
+    INFINITY_EMBEDDINGS,
+    name="POST /embeddings_image",
+    target="infinity_root:embeddings_image",
+    summary="one vector an image, as Infinity has it",
 )
 INFINITY_MODELS = replace(
     MODELS,
     name="GET /models",
-    target="infinity:list_models",
+    target="infinity_root:list_models",
     summary="the models of this server, as Infinity has it",
+    response="infinity:InfinityModelList",
 )
 TEI_EMBED = Row(
     name="POST /embed",
@@ -213,12 +220,21 @@ TEI_TOKENIZE = Row(
     request="tei:TeiTokenizeRequest",
     response="tei_answers:Tokens",
 )
+INFINITY_OWN = replace(
+    INFINITY_EMBEDDINGS,
+    target="infinity:embeddings",
+    summary="one vector an input, or one a token, as Infinity has it",
+    tasks=("embed", "token_embed"),
+    always=True,
+    request="infinity:InfinityTextsRequest",
+)
 INFINITY = (
     Row(
         name="POST /rerank",
         target="infinity:rerank",
         summary="documents in the order of how well they fit a query, as Infinity has it",
         tasks=("score",),
+        always=True,
         request="infinity:InfinityRerankRequest",
     ),
     Row(
@@ -226,10 +242,28 @@ INFINITY = (
         target="infinity:classify",
         summary="the classes of texts by their names, as Infinity has it",
         tasks=("classify",),
+        always=True,
         request="infinity:InfinityClassifyRequest",
     ),
-    INFINITY_EMBEDDINGS,
-    INFINITY_MODELS,
+    INFINITY_OWN,
+    replace(
+        INFINITY_OWN,
+        name="POST /embeddings_image",
+        target="infinity:embeddings_image",
+        summary="one vector an image, as Infinity has it",
+    ),
+    replace(
+        INFINITY_OWN,
+        name="POST /embeddings_audio",
+        target="infinity:embeddings_audio",
+        summary="refused: no model here reads recordings",
+    ),
+    replace(INFINITY_MODELS, target="infinity:list_models"),
+    Row(
+        name="GET /health",
+        target="infinity:health",
+        summary="the time, if its engines turn",
+    ),
 )
 TEI_OPENAI = replace(
     EMBEDDINGS,
@@ -247,6 +281,7 @@ JINA = replace(
 ROOT = (
     EMBEDDINGS,
     INFINITY_EMBEDDINGS,
+    INFINITY_IMAGES,
     COHERE_V1,
     COHERE_V2,
     POOLING,

@@ -1,5 +1,6 @@
 """The inputs of a body as prompts: how many there may be, and of which forms; what they hold the model checks."""
 
+import re
 from typing import Any
 
 from millpond import AsyncLLM
@@ -11,6 +12,10 @@ from millpond_server.settings import Limits
 
 BASE64 = "data:image/unknown;base64,"  # what it is its first bytes say
 LONGEST_SCHEME = 16
+SCHEMA = "schema"  # why a body is refused that has not the form of its route
+# How an image begins that is given as text: as a URL, or as base64 alone.
+IMAGE = re.compile(r"https?://[^\s]+|file://[^\s]+|data:[^\s]*|[A-Za-z0-9+/_\-=\r\n]+")
+LONGEST_START = 1000
 PAIR, PAIRED = 2, "text_pair"  # how many texts a pair has, and the field of the second
 UNTRUSTED = (
     "Chat template is passed with request, but --trust-request-chat-template is not set. "
@@ -133,6 +138,27 @@ def read_inputs(
 def image_prompt(given: str) -> dict[str, Any]:
     """The prompt of an image, by its URL, or as base64 alone, as Jina's clients send it."""
     return {"multi_modal_data": {"image": url_of(given)}}
+
+
+def images_of(given: Any, limits: Limits, *, parameter: str = "input") -> list[Any]:
+    """One image, or a list of images, as prompts: URLs, data: URLs, or base64 alone.
+
+    Raises:
+        ApiError: 400 if one is none of these, 413 if there are too many.
+    """
+    items = [given] if isinstance(given, str) else given
+    if not isinstance(items, list) or not items:
+        message = f"{parameter} must be an image, or a list of images, and at least one"
+        raise ApiError(400, message, parameter=parameter, reason=SCHEMA)
+    for place, item in enumerate(items):
+        if not isinstance(item, str) or IMAGE.fullmatch(item[:LONGEST_START]) is None:
+            message = f"{parameter}[{place}] must be an image: an http(s) URL, a data: URL, or base64 alone"
+            raise ApiError(400, message, parameter=parameter, reason=SCHEMA)
+    if len(items) > limits.inputs:
+        message = f"{parameter} holds {len(items)} items; the list length is limited to {limits.inputs}"
+        raise ApiError(413, message, parameter=parameter, reason="inputs")
+    check_images(len(items), limits, parameter=parameter)
+    return [image_prompt(item) for item in items]
 
 
 def url_of(given: str) -> str:

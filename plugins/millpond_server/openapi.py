@@ -51,12 +51,18 @@ TEI_OPENAI_ERROR: dict[str, Any] = {
         **TEI_ERROR["properties"],
     },
 }
-ERRORS = {"Error": ERROR, "TeiError": TEI_ERROR, "TeiOpenAIError": TEI_OPENAI_ERROR}
+ERRORS = {"Error": ERROR, "TeiError": TEI_ERROR, "TeiOpenAIError": TEI_OPENAI_ERROR, "InfinityError": ERROR}
 # What routes answer beside 200: all of them, and those that read a body.
 OF_TEI, OF_TEI_BODIES = (404, 424, 503), (400, 408, 413, 422, 504)
-OF_ALL: Mapping[str, tuple[int, ...]] = {"Error": (404, 500, 503), "TeiError": OF_TEI, "TeiOpenAIError": OF_TEI}
+OF_ALL: Mapping[str, tuple[int, ...]] = {
+    "Error": (404, 500, 503),
+    "InfinityError": (500, 503),
+    "TeiError": OF_TEI,
+    "TeiOpenAIError": OF_TEI,
+}
 OF_BODIES: Mapping[str, tuple[int, ...]] = {
     "Error": (400, 408, 413, 504),
+    "InfinityError": (400, 408, 413, 422, 504),
     "TeiError": OF_TEI_BODIES,
     "TeiOpenAIError": OF_TEI_BODIES,
 }

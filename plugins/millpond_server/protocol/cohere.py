@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from millpond_server.protocol.common import Body
+from millpond_server.protocol.embeddings import Kind
 
-Kind = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
 ONE_OF_THREE = "Exactly one of texts, images, or inputs must be provided, and it must be non-empty"
 
 

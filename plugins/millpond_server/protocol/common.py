@@ -1,8 +1,11 @@
 """What the requests of several APIs share: fields, their limits, and the inputs that a body may hold."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+
+from millpond_server.protocol.refused import Refused, check_refused
 
 Encoding = Literal["float", "base64", "bytes", "bytes_only"]
 TEMPLATE = "chat_template"
@@ -27,11 +30,18 @@ class Body(BaseModel):
     """A request's body, or a part of one: unknown fields are ignored, and nulls are not given, as clients send both."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
+    # Fields that other servers know: those that change no result, and those that would and are refused.
+    without_effect: ClassVar[frozenset[str]] = frozenset()
+    refused: ClassVar[Mapping[str, Refused]] = {}
 
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, value: Any) -> Any:
-        return {name: item for name, item in value.items() if item is not None} if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        given = {name: item for name, item in value.items() if item is not None}
+        check_refused(cls.refused, given)
+        return given
 
 
 class TextOptions(Body):

@@ -1,10 +1,16 @@
-"""``POST /v1/embeddings``, as OpenAI has it, with what vLLM adds."""
+"""``POST /v1/embeddings``, as OpenAI has it, with what vLLM, Jina, Infinity and others add."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, model_validator
 
 from millpond_server.protocol.common import Inputs, Usage, VectorOptions
+from millpond_server.protocol.refused import OF_VECTORS, Refused
+
+Kind = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
+Cut = Literal["NONE", "START", "END"]
+SIDES: Mapping[str, str] = {"START": "left", "END": "right"}
 
 
 class EmbeddingRequest(VectorOptions, Inputs):
@@ -14,18 +20,69 @@ class EmbeddingRequest(VectorOptions, Inputs):
         mixed: What becomes of an input with a text and an image: refused, or the mean of both vectors.
         task: What the texts are for, as Jina has it: the model's prompt of that name, or of that meaning, is put before
             them, and its adapter of that name computes them; without effect on models that have neither.
+        input_type: The same, as Cohere has it.
+        normalize: The same as ``use_activation``, as vLLM had it.
+        normalized: The same, as Jina has it.
+        output_dimension: The same as ``dimensions``, as Cohere has it.
+        truncate: Whether texts that are too long are cut; or the side that they are cut from, as Cohere has it.
+        embedding_type: The kind of the vectors' numbers, or a list of one, as Jina has it.
+        modality: What the inputs are, as Infinity has it: with "image", URLs, data: URLs or base64 of images.
+        late_chunking: Whether the inputs are read as one text, of which each is a chunk, as Jina has it.
     """
 
+    without_effect: ClassVar[frozenset[str]] = frozenset({"cache_salt", "multi_modal_uuids", "mm_uuids"})
+    refused: ClassVar[Mapping[str, Refused]] = OF_VECTORS
+
     task: str | None = None
+    input_type: str | None = None
     mixed: Literal["error", "mean"] | None = None
+    normalize: bool | None = None
+    normalized: bool | None = None
+    output_dimension: Annotated[int, Field(ge=1, strict=True)] | None = None
+    truncate: bool | Cut | None = None
+    embedding_type: Kind | Annotated[list[Kind], Field(min_length=1, max_length=1)] | None = None
+    modality: Literal["text", "image", "audio"] = "text"
+    late_chunking: bool = False
+
+    @property
+    def kind(self) -> Kind | None:
+        """The kind of the vectors' numbers, where the body names one in Jina's words."""
+        return self.embedding_type[0] if isinstance(self.embedding_type, list) else self.embedding_type
+
+    def options(self) -> dict[str, Any]:
+        """What of this a call of ``AsyncLLM`` takes."""
+        said = super().options()
+        if self.truncate in (None, False, "NONE"):
+            return said
+        said.setdefault("truncate_prompt_tokens", -1)
+        side = SIDES.get(str(self.truncate))
+        if side is not None and self.truncation_side is None:
+            said["tokenization_kwargs"] = {**said.get("tokenization_kwargs", {}), "truncation_side": side}
+        return said
+
+    @model_validator(mode="after")
+    def _in_one_voice(self) -> Self:
+        """Bring what clients call by several names under one."""
+        self.use_activation = _one(("use_activation", "normalize", "normalized"), self)
+        self.dimensions = _one(("dimensions", "output_dimension"), self)
+        return self
+
+
+def _one(names: tuple[str, ...], request: EmbeddingRequest) -> Any:
+    """The value of a field that has several names; None where none is given."""
+    given = {name: value for name in names if (value := getattr(request, name)) is not None}
+    if len(set(given.values())) > 1:
+        message = f"{', '.join(f'{name}={value}' for name, value in given.items())} disagree: pass one of them"
+        raise ValueError(message)
+    return next(iter(given.values()), None)
 
 
 class EmbeddingItem(BaseModel):
-    """One vector."""
+    """One vector; one a token, where the model has those alone."""
 
     index: int
     object: Literal["embedding"] = "embedding"
-    embedding: list[float] | str
+    embedding: list[float] | list[list[float]] | str
 
 
 class EmbeddingResponse(BaseModel):

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from millpond_server.protocol.cohere import Kind
 from millpond_server.protocol.common import Body, Inputs, TextOptions, Usage
+from millpond_server.protocol.embeddings import Kind
 from millpond_server.protocol.sides import Sides
 
 

@@ -1,6 +1,5 @@
 """``POST /v2/embed`` and ``POST /v1/embed``, as Cohere has them."""
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,22 +8,13 @@ from millpond import AsyncLLM, PoolingParams
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
 from millpond_server.inputs import check_images, image_prompt, images_among, is_image, read_inputs, url_of
+from millpond_server.kinds import by_type
 from millpond_server.protocol.cohere import CohereEmbedRequest
 from millpond_server.protocol.scoring import RerankRequest
 from millpond_server.purposes import purpose
 from millpond_server.routes import scoring
 from millpond_server.routes.embeddings import mixed
-from millpond_server.wire import Array, to_base64, to_bits, to_int8, to_signed_bits, to_uint8
-
-KINDS: Mapping[str, Callable[[Array], Any]] = {
-    "float": lambda array: array,
-    "int8": to_int8,
-    "uint8": to_uint8,
-    "binary": to_signed_bits,
-    "ubinary": to_bits,
-    "base64": to_base64,
-}
-BITS = ("binary", "ubinary")
+from millpond_server.wire import Array
 
 
 async def embed(request: CohereEmbedRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
@@ -51,23 +41,6 @@ async def rerank(request: RerankRequest, llm: AsyncLLM, call: Call) -> dict[str,
     if request.truncate_prompt_tokens is None:
         changes["truncate_prompt_tokens"] = -1
     return await scoring.rerank(request.model_copy(update=changes), llm, call)
-
-
-def by_type(arrays: list[Array], kinds: list[Any]) -> dict[str, Any]:
-    """Vectors in each of the kinds that are asked for.
-
-    Raises:
-        ApiError: If bits are asked for of a number of dimensions that fills no whole bytes.
-    """
-    check_bits(arrays[0].shape[-1], kinds)
-    return {kind: [KINDS[kind](array) for array in arrays] for kind in dict.fromkeys(kinds)}
-
-
-def check_bits(size: int, kinds: Sequence[str]) -> None:
-    """Refuse bits of a number of dimensions that fills no whole bytes."""
-    if size % 8 and any(kind in BITS for kind in kinds):
-        message = f"Embedding dimension must be a multiple of 8 for binary embedding types, but got {size}."
-        raise ApiError(400, message, parameter="embedding_types", reason="invalid")
 
 
 def _answer(

@@ -7,10 +7,12 @@ import orjson
 from starlette.responses import Response
 
 from millpond import AsyncLLM, PoolingParams
-from millpond.outputs import EmbeddingRequestOutput, PoolingRequestOutput
+from millpond.outputs import PoolingRequestOutput
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
-from millpond_server.inputs import prompts_of
+from millpond_server.inputs import images_of, prompts_of
+from millpond_server.kinds import by_type
+from millpond_server.late_chunking import in_chunks
 from millpond_server.protocol.common import VectorOptions
 from millpond_server.protocol.embeddings import EmbeddingRequest, usage_of
 from millpond_server.purposes import purpose
@@ -43,24 +45,66 @@ def check_filled(given: Any) -> None:
 
 async def embeddings_of_all(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
     """The vectors of a body's inputs, texts without characters among them, as vLLM has it."""
-    outputs = await embedded(request, llm, call)
-    return vectors(outputs, request, call, kind="embedding", field="embedding", prefix="embd")
+    return told(await embedded(request, llm, call), request, call)
 
 
-async def embedded(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> list[EmbeddingRequestOutput]:
+def told(
+    outputs: Sequence[PoolingRequestOutput[Any]], request: EmbeddingRequest, call: Call, *, prefix: str = "embd"
+) -> Any:
+    """The answer that tells of vectors, in the kind of numbers or the encoding that the body asks for."""
+    kind = request.kind
+    if kind is None:
+        return vectors(outputs, request, call, kind="embedding", field="embedding", prefix=prefix)
+    arrays = by_type([output.outputs.array for output in outputs], [kind])[kind]
+    tokens = sum(output.num_prompt_tokens for output in outputs)
+    return {
+        "id": call.id(prefix),
+        "object": "list",
+        "created": call.created,
+        "model": call.served.name,
+        "data": [{"index": i, "object": "embedding", "embedding": array} for i, array in enumerate(arrays)],
+        "usage": usage_of(tokens),
+    }
+
+
+async def embedded(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> list[PoolingRequestOutput[Any]]:
     """What the model makes of a body's inputs."""
-    prompts = prompts_of(request, call.settings.limits, llm)
-    check_header(request, len(prompts))
-    params = PoolingParams(
-        dimensions=request.dimensions, use_activation=request.use_activation, extra_kwargs=mixed(request.mixed)
-    )
-    outputs: list[EmbeddingRequestOutput] = await llm.embed(
-        prompts,
-        pooling_params=params,
+    if request.late_chunking:
+        return await in_chunks(request, llm, call)
+    outputs: list[PoolingRequestOutput[Any]] = []
+    outputs += await llm.embed(
+        prompts_of_modality(request, llm, call),
+        pooling_params=params_of(request),
         priority=request.priority + call.priority,
         **with_purpose(request, llm),
     )
     return outputs
+
+
+def prompts_of_modality(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> list[Any]:
+    """The inputs of a body as prompts: texts, or images where it says so.
+
+    Raises:
+        ApiError: 400 for a modality that the model does not read.
+    """
+    limits = call.settings.limits
+    if request.modality == "text":
+        prompts = prompts_of(request, limits, llm)
+    elif request.modality not in llm.model_config.modalities:
+        there = ", ".join(llm.model_config.modalities)
+        message = f"modality={request.modality!r}: the model {call.served.name!r} reads {there}"
+        raise ApiError(400, message, parameter="modality", reason="unsupported")
+    else:
+        prompts = images_of(request.input, limits)
+    check_header(request, len(prompts))
+    return prompts
+
+
+def params_of(request: EmbeddingRequest) -> PoolingParams:
+    """What a body says of its vectors, as pooling parameters."""
+    return PoolingParams(
+        dimensions=request.dimensions, use_activation=request.use_activation, extra_kwargs=mixed(request.mixed)
+    )
 
 
 def check_header(request: VectorOptions, count: int) -> None:
@@ -80,8 +124,8 @@ def check_header(request: VectorOptions, count: int) -> None:
 
 def with_purpose(request: EmbeddingRequest, llm: AsyncLLM) -> dict[str, Any]:
     """The options of a body, with what it says that its texts are for where it names no prompt."""
-    said = request.options()
-    return said if said.keys() & {"prompt", "prompt_name"} else {**said, **purpose(request.task, llm)}
+    said, named = request.options(), request.task or request.input_type
+    return said if said.keys() & {"prompt", "prompt_name"} else {**said, **purpose(named, llm)}
 
 
 def mixed(way: str | None) -> dict[str, object] | None:

@@ -6,10 +6,10 @@ from millpond import AsyncLLM, RepresentationsRequestOutput, SparseEmbeddingOutp
 from millpond.outputs import ArrayOutput
 from millpond_server.call import Call
 from millpond_server.inputs import prompts_of
+from millpond_server.kinds import KINDS, check_bits
 from millpond_server.protocol.embeddings import usage_of
 from millpond_server.protocol.represent import RepresentRequest, Wanted
 from millpond_server.purposes import purpose
-from millpond_server.routes.cohere import KINDS, check_bits
 
 
 async def represent(request: RepresentRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from typing import Any
 
 from millpond import AsyncLLM
-from millpond.outputs import EmbeddingOutput, EmbeddingRequestOutput
+from millpond.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingRequestOutput
 from millpond_server.call import Call
 from millpond_server.compute_headers import characters_in, with_compute_headers
 from millpond_server.protocol.tei import TeiOpenAIRequest
-from millpond_server.routes.embeddings import embedded, vectors
+from millpond_server.routes.embeddings import embedded, told
 from millpond_server.routes.tei import cut
 from millpond_server.tei_errors import check_inputs, check_serves, render_openai_error
 
@@ -26,9 +26,9 @@ async def embeddings(request: TeiOpenAIRequest, llm: AsyncLLM, call: Call) -> An
     outputs = await embedded(request.model_copy(update=whole), llm, call)
     normalize = request.use_activation is not False
     kept = [_cut(output, request.dimensions, normalize=normalize) for output in outputs]
-    return vectors(kept, request, call, kind="embedding", field="embedding", prefix="embd")
+    return told(kept, request, call)
 
 
-def _cut(output: EmbeddingRequestOutput, dimensions: int | None, *, normalize: bool) -> EmbeddingRequestOutput:
+def _cut(output: PoolingRequestOutput[Any], dimensions: int | None, *, normalize: bool) -> EmbeddingRequestOutput:
     kept = EmbeddingOutput(cut(output.outputs.array, dimensions, normalize=normalize))
     return EmbeddingRequestOutput(**{**vars(output), "outputs": kept})

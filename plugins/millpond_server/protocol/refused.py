@@ -1,0 +1,66 @@
+"""Fields that other servers know and that would change a result here: refused by name, never dropped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from millpond_server.errors import ApiError
+from millpond_server.shown import shown
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a field is refused.
+
+    Attributes:
+        reason: What is done instead, or what to send.
+        unless: The values that ask for what happens anyway.
+    """
+
+    reason: str
+    unless: tuple[object, ...] = ()
+
+
+def check_refused(fields: Mapping[str, Refused], body: Mapping[str, object]) -> None:
+    """Refuse a body with a field that would change the result, and has no meaning here.
+
+    Args:
+        fields: Those that are refused, by name.
+        body: The body, without nulls.
+
+    Raises:
+        ApiError: 400, which names the field.
+    """
+    for name in fields.keys() & body.keys():
+        value, refused = body[name], fields[name]
+        if not any(type(value) is type(neutral) and value == neutral for neutral in refused.unless):
+            message = f"{name}={shown(value)} is not supported: {refused.reason}"
+            raise ApiError(400, message, parameter=name, reason="invalid")
+
+
+FLOATS = Refused("pass encoding_format or embedding_type", unless=("float", ["float"]))
+# Of vectors, on every route that gives one an input.
+OF_VECTORS: Mapping[str, Refused] = {
+    "embedding_types": FLOATS,
+    "encoding_type": FLOATS,
+    "output_dtype": FLOATS,
+    "return_multivector": Refused(
+        "this route gives one vector an input; POST /pooling with task 'token_embed' gives one a token", unless=(False,)
+    ),
+    "late_chunking_params": Refused(
+        "this route gives one vector an input; POST /pooling with task 'token_embed' takes it, and late_chunking=true "
+        "here reads all inputs as one text"
+    ),
+    "instruction": Refused("pass the whole text that goes before each input as `prompt`", unless=("",)),
+    "media_io_kwargs": Refused("images are read in one way; mm_processor_kwargs bounds their size", unless=({},)),
+}
+# Of pairs, on every route that gives scores.
+OF_SCORES: Mapping[str, Refused] = {
+    "max_chunks_per_doc": Refused("documents are read whole; max_tokens_per_doc cuts them", unless=(1,)),
+    "max_doc_length": Refused("pass max_tokens_per_doc"),
+    "max_query_length": Refused("pass max_tokens_per_query"),
+    "relevant_spans": Refused("scores are of whole documents; POST /explain tells which tokens match", unless=(False,)),
+    "return_embeddings": Refused("this route gives scores alone; POST /v1/embeddings gives vectors", unless=(False,)),
+    "chat_template": Refused("start the server with --chat-template, which writes every pair"),
+    "mm_processor_kwargs": Refused("images of scores are read in one way", unless=({},)),
+    "media_io_kwargs": Refused("images are read in one way", unless=({},)),
+}
