@@ -20,6 +20,9 @@ COMPILERS = ("cc", "gcc", "clang")
 # Generations of x86-64 and how many floats their vectors hold. There is a library for each: one wheel serves them all.
 LEVELS = {"x86-64-v3": 8, "x86-64-v4": 16}
 
+# The instruction of AVX-VNNI, which assemblers before 2021 do not know.
+AVX_VNNI = 'void probe(void) { __asm__("%{vex%} vpdpbusd %%ymm0, %%ymm1, %%ymm2" : : : "ymm2"); }'
+
 # NaN, infinity and denormals stay what they are, in the libraries and in the program that loads them, and sums keep
 # their order, which the rounding in vector.h rests on: hence no -ffast-math and no -fassociative-math.
 FLAGS = (
@@ -72,8 +75,9 @@ def compile_kernels(sources: list[Path], folder: Path) -> list[Path]:
     if not compiler:
         raise CannotCompileError(f"there is no C compiler (looked for {', '.join(COMPILERS)}; CC names another)")
     libraries = {level: folder / f"kernels-{level}.so" for level in LEVELS}
+    extra = ("-DHAVE_AVX_VNNI",) if can_compile(compiler, AVX_VNNI, folder) else ()
     for level, library in libraries.items():
-        options = (*FLAGS, f"-march={level}", f"-DWIDTH={LEVELS[level]}")
+        options = (*FLAGS, *extra, f"-march={level}", f"-DWIDTH={LEVELS[level]}")
         run([*compiler, *options, "-o", str(library), *map(str, sources), "-lm"])
     return [*libraries.values()]
 
@@ -86,6 +90,17 @@ def run(command: list[str]) -> None:
         raise CannotCompileError(f"the C compiler {command[0]} does not run ({error.strerror})") from error
     except subprocess.CalledProcessError as error:
         raise CannotCompileError(f"{command[0]} could not compile the kernels, see above") from error
+
+
+def can_compile(compiler: list[str], source: str, folder: Path) -> bool:
+    """True if the compiler and its assembler know what a few lines of C ask for."""
+    probe = folder / "probe.c"
+    probe.write_text(source + "\n", encoding="utf-8")
+    command = [*compiler, "-mavx2", "-c", str(probe), "-o", str(probe.with_suffix(".o"))]
+    try:
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603  the compiler that the owner of this machine chose
+    except OSError:
+        return False  # `run` reports a compiler that does not start
 
 
 def replace(libraries: list[Path], folder: Path) -> None:

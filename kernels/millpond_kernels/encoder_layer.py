@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from millpond.nn import PackedBatch
     from millpond.nn.encoder_layer import EncoderLayerParts, ResidualNormParts
 
-ATTENTION = {"": attention, "_int8": attention_int8}  # the kernel that goes with the maps
+ATTENTION = {"": (attention,), "_int8": (attention, attention_int8)}  # the kernels that go with the maps
 VECTOR = 16  # floats; the compiled code takes heads of whole vectors
 
 
@@ -39,6 +39,7 @@ class Layer(ctypes.Structure):
         *((name, Norm) for name in ("attention_norm", "feed_forward_norm")),
         *((name, INT) for name in ("heads", "head_dim")),
         ("scale", FLOAT),
+        ("int8_attention", INT),
     ]
 
 
@@ -55,6 +56,7 @@ class EncoderLayerNative:
             parts.num_heads,
             parts.head_dim,
             parts.spec.scale,
+            parts.attention is attention_int8,
         )
         self.address = ctypes.addressof(self.layer)
         self.compute, self.memory_size = _functions(suffix)
@@ -94,9 +96,9 @@ def encoder_layer(kind: type, parts: "EncoderLayerParts", suffix: str) -> Encode
         parts: The layer.
         suffix: Of the names of that kernel's compiled functions: "_int8" of the one in 8-bit integers.
     """
-    kernels = (parts.attention, parts.gelu, parts.norm)
     of_kind = all(type(part) is kind for part in (parts.qkv, parts.output, parts.up, parts.down))
-    if not of_kind or kernels != (ATTENTION[suffix], gelu_native, layer_norm_residual_native):
+    between = (parts.gelu, parts.norm) == (gelu_native, layer_norm_residual_native)
+    if not of_kind or not between or parts.attention not in ATTENTION[suffix]:
         return None
     return EncoderLayerNative(parts, suffix) if _fits(parts) else None
 

@@ -26,7 +26,7 @@ class Map(ctypes.Structure):
 
     _fields_: ClassVar = [
         *((name, POINTER) for name in ("panels", "scales", "sums", "bias")),
-        *((name, INT) for name in ("inputs", "outputs")),
+        *((name, INT) for name in ("inputs", "outputs", "dot_products")),
     ]
 
 
@@ -38,10 +38,12 @@ class CompiledLinear(ABC):
         whole_panels: Whether a gate's outputs must fill panels.
         panel: Outputs that lie side by side.
         address: Of the map, for other compiled code.
+        dot_products: True if the panels are of integers for VNNI.
     """
 
     suffix: ClassVar[str]
     whole_panels: ClassVar[bool]
+    dot_products: bool = False
 
     def __init__(self, weight: "Tensor", bias: "Tensor | None") -> None:
         self.outputs, self.inputs = weight.shape
@@ -49,7 +51,7 @@ class CompiledLinear(ABC):
         self.panel: int = function(f"millpond_linear{self.suffix}_panel", returns=INT)()
         self.bias = None if bias is None else padded(bias.float(), self.panel)
         self.weights = self.lay_out(weight)
-        self.map = Map(*map(address, self.weights), address(self.bias), self.inputs, self.outputs)
+        self.map = Map(*map(address, self.weights), address(self.bias), self.inputs, self.outputs, self.dot_products)
         self.address = ctypes.addressof(self.map)
         self.scratch_size = self.functions.linear_scratch(self.address)
 

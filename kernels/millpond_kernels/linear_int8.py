@@ -2,6 +2,7 @@
 
 A row of x becomes ``scale * (q - zero)`` with q from 0 to 255 and zero an integer in that range; a weight becomes
 ``scale * q`` with q from -127 to 127. The sums of products are exact integers. (Jacob et al., 2018, arXiv 1712.05877.)
+On processors without VNNI, products are summed in 16 bits first, which limits the weights further.
 """
 
 from functools import cache, partial
@@ -14,7 +15,7 @@ from millpond.nn.threads import op_threads
 from millpond_kernels.gelu import gelu_native
 from millpond_kernels.linear import padded
 from millpond_kernels.linear_compiled import CompiledLinear
-from millpond_kernels.native import INT, POINTER, function
+from millpond_kernels.native import INT, POINTER, function, int8_dot_products
 from millpond_kernels.native.tensors import rows_of_floats
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ LARGEST_WEIGHT = 127
 MIDDLE = 128  # what turns an unsigned byte into a signed one
 TOGETHER = 16  # inputs that the compiled code takes at once; four of them stand side by side in a panel
 FOUR = 4
+# Without VNNI, four products share 16 bits: 255 * 128 is the largest multiple of a row's largest byte below 2**15.
+LARGEST_SUM = 128
+HALF_STEPS = FOUR // 2  # what rounding may add to the sum of four
 
 
 def quantise_weight(weight: "Tensor") -> "tuple[Tensor, Tensor]":
@@ -35,6 +39,26 @@ def quantise_weight(weight: "Tensor") -> "tuple[Tensor, Tensor]":
     scales = weight.abs().amax(1) / LARGEST_WEIGHT
     steps = torch.where(scales > 0, scales, 1).unsqueeze(1)
     return (weight / steps).round().to(torch.int8), scales
+
+
+def quantise_weight_for_16_bits(weight: "Tensor") -> "tuple[Tensor, Tensor]":
+    """The same for products that are added in 16 bits, four at a time.
+
+    In each such group the positive weights add up to at most 128, the negative ones to at least -128. Outliers seldom
+    share a group, so a step is smaller than with weights from -64 to 63, each of which could be an outlier.
+    """
+    weight = weight.float()
+    groups = _groups(weight)
+    largest = torch.maximum(groups.clamp(min=0).sum(-1), -groups.clamp(max=0).sum(-1)).amax((1, 2))
+    scales = largest / (LARGEST_SUM - HALF_STEPS)
+    steps = torch.where(scales > 0, scales, 1).unsqueeze(1)
+    return (weight / steps).round().to(torch.int8), scales
+
+
+def _groups(weight: "Tensor") -> "Tensor":
+    """[outputs, inputs] -> [outputs, inputs / 8, 2, 4]: the weights whose products share 16 bits (see int8_tile.h)."""
+    eights: Tensor = pad(weight, (0, -weight.shape[1] % (2 * FOUR))).unflatten(1, (-1, 2, 2, 2))
+    return eights.transpose(2, 3).flatten(3)
 
 
 def quantise_rows(x: "Tensor") -> "tuple[Tensor, Tensor, Tensor]":
@@ -78,9 +102,14 @@ class LinearInt8Native(CompiledLinear):
     suffix = "_int8"
     whole_panels = False
 
+    def __init__(self, weight: "Tensor", bias: "Tensor | None") -> None:
+        self.dot_products = int8_dot_products()
+        super().__init__(weight, bias)
+
     def lay_out(self, weight: "Tensor") -> "tuple[Tensor, Tensor, Tensor]":
         """[outputs, inputs] -> [outputs / panel, inputs / 4, panel, 4], and the scales and sums of the outputs."""
-        quantised, scales = quantise_weight(weight)
+        quantise = quantise_weight if self.dot_products else quantise_weight_for_16_bits
+        quantised, scales = quantise(weight)
         whole = padded(padded(quantised, self.panel).t(), TOGETHER).t()
         panels = whole.unflatten(1, (-1, FOUR)).unflatten(0, (-1, self.panel)).transpose(1, 2).contiguous()
         return panels, padded(scales, self.panel), padded(quantised.sum(1, dtype=torch.int32), self.panel)

@@ -7,7 +7,8 @@ from millpond.hookspecs import hookimpl
 from millpond.specs import KernelSpec
 
 NATIVE_AVAILABLE = "millpond_kernels.native:availability"
-NATIVE_INT8_AVAILABLE = "millpond_kernels.native:int8_availability"
+NATIVE_INT8_ATTENTION_AVAILABLE = "millpond_kernels.native:int8_attention_availability"
+TORCH_INT8_AVAILABLE = "millpond_kernels.native:torch_int8_availability"
 TRITON_AVAILABLE = "millpond_kernels.gpu:triton_availability"
 # Tested in Triton's interpreter and compiled for GPUs, but not yet run on one: they are taken by who names them.
 GPU_PRIORITY = -10
@@ -29,7 +30,7 @@ def register_kernels() -> Iterator[KernelSpec]:
         name="attention.int8_native",
         target="millpond_kernels.attention_native:attention_int8",
         summary="compiled, products in 8-bit integers, for short sequences; longer ones go to attention.sdpa",
-        available=NATIVE_INT8_AVAILABLE,
+        available=NATIVE_INT8_ATTENTION_AVAILABLE,
         quantization="int8",
         serves=("hidden_tokens",),
     )
@@ -93,17 +94,39 @@ def linear_maps() -> Iterator[KernelSpec]:
         priority=-20,
         batch_invariant=True,
     )
+    yield from int8_linear_maps()
+
+
+def int8_linear_maps() -> Iterator[KernelSpec]:
+    """Products with weights in 8-bit integers."""
     yield native(
         name="linear.int8_native",
         target="millpond_kernels.linear_int8:LinearInt8Native",
         summary="compiled, in 8-bit integers: quantises, multiplies and scales in one go",
-        available=NATIVE_INT8_AVAILABLE,
         quantization="int8",
     )
     yield KernelSpec(
         name="linear.int8_torch",
         target="millpond_kernels.linear_int8:LinearInt8Torch",
         summary="torch's integer product (oneDNN's on a CPU) between what quantises and what scales",
+        devices=("cpu",),
+        available=TORCH_INT8_AVAILABLE,
+        quantization="int8",
+        batch_invariant=True,
+    )
+    yield KernelSpec(
+        name="linear.int8_dequantized",
+        target="millpond_kernels.linear_dequantized:LinearDequantized",
+        summary="weights rounded to 8-bit integers, computed in floats: where no integer product is fast",
+        priority=-10,
+        devices=("cpu",),
+        quantization="int8",
+    )
+    yield KernelSpec(
+        name="linear.int8_dequantized_tiles",
+        target="millpond_kernels.linear_dequantized:LinearDequantizedTiles",
+        summary="the same in products of one shape alone: slow, and independent of the batch",
+        priority=-20,
         devices=("cpu",),
         quantization="int8",
         batch_invariant=True,

@@ -12,9 +12,6 @@ from millpond_models.layers.gated_feed_forward import GatedFeedForward
 PLAIN = {"linear": "torch", "gated": "torch", "rotary": "torch", "rms_norm": "torch", "attention": "reference"}
 MODELS = ("GteModel", "NomicBertModel", "ModernBertModel", "LlamaModel", "Qwen3Model", "GemmaModel", "JinaBertModel")
 compiled = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
-in_bytes = pytest.mark.skipif(
-    native.int8_availability() is not True, reason="needs the kernels compiled for a processor with AVX-512 VNNI"
-)
 
 
 @pytest.fixture
@@ -55,7 +52,7 @@ def test_biases_are_added_once(tmp_path, load, hidden, prompts):
     assert {half.down.bias is None for half in halves(llm)} == {False}
 
 
-@in_bytes
+@compiled
 @pytest.mark.parametrize("name", ["GteModel", "LlamaModel"])
 def test_int8_in_one_go_is_as_near_as_one_by_one(tmp_path, load, hidden, prompts, name):
     folder = tiny(name, tmp_path, intermediate_size=192)

@@ -167,6 +167,15 @@ class TestLinearInt8Native(KernelConformance):
     tolerances = IN_BYTES
 
 
+class TestLinearInt8Dequantized(KernelConformance):
+    name = "linear.int8_dequantized"
+    tolerances = MappingProxyType({"float32": 0.03, "bfloat16": 0.05})
+
+
+class TestLinearInt8DequantizedTiles(TestLinearInt8Dequantized):
+    name = "linear.int8_dequantized_tiles"
+
+
 class TwoMapsWithGeluBetween(LinearCases):
     """In one go where the kernel can, else by its maps one by one."""
 

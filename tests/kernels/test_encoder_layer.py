@@ -20,10 +20,12 @@ from millpond_kernels.linear_native import LinearNative
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 in_bytes = pytest.mark.skipif(
-    native.int8_availability() is not True, reason="needs the kernels compiled for a processor with AVX-512 VNNI"
+    native.int8_attention_availability() is not True,
+    reason="needs the kernels compiled for a processor with AVX-512 VNNI",
 )
 KINDS = [
     pytest.param(LinearNative, attention, id="float32"),
+    pytest.param(LinearInt8Native, attention, id="int8 and attention in float32"),
     pytest.param(LinearInt8Native, attention_int8, id="int8", marks=in_bytes),
 ]
 

@@ -211,8 +211,6 @@ def test_two_maps_with_a_gate_in_one_go_need_the_compiled_code_for_all_of_it():
     ids=["width", "dtype", "dimensions", "device"],
 )
 def test_linear_refuses_what_it_would_read_beyond(target, x, said):
-    if "int8" in target and native.int8_availability() is not True:
-        pytest.skip(f"linear.int8_native {native.int8_availability()}")
     module, _, name = target.partition(":")
     mapped = getattr(import_module(f"millpond_kernels.{module}"), name)(torch.randn(4, 9), None)
     with pytest.raises(ValueError, match=rf"{said}.*takes torch.float32 of the shape \[any, 9\] on the CPU"):

@@ -1,5 +1,6 @@
 """The wheel with compiled kernels in it, and the one that a machine without a compiler builds of the same sources."""
 
+import ctypes
 import json
 import os
 import platform
@@ -208,6 +209,20 @@ def test_compiler_may_be_named_with_options(sources, tmp_path):
 
 
 @pytest.mark.slow
+@needs_compiler
+def test_an_assembler_without_avx_vnni_builds_the_rest(sources, tmp_path):
+    wrapper = tmp_path / "old-cc"
+    refuse = 'case "$*" in *probe.c*|*HAVE_AVX_VNNI*) echo "no such instruction" >&2; exit 1;; esac'
+    wrapper.write_text(f'#!/bin/sh\n{refuse}\nexec {shlex.quote(compiler)} "$@"\n', encoding="utf-8")
+    wrapper.chmod(0o755)
+    wheel, said = build_wheel(sources, tmp_path, CC=str(wrapper))
+    assert WITHOUT not in said
+    folder = unpack(wheel, tmp_path / "unpacked")
+    libraries = [ctypes.CDLL(str(folder / name)) for name in LIBRARIES]
+    has_dot_products = dict(zip(LIBRARIES, (it.millpond_linear_int8_dot_products() for it in libraries), strict=True))
+    assert has_dot_products == {native.LIBRARIES["AVX2"]: 0, native.LIBRARIES["AVX512"]: 1}
+
+
 @needs_compiler
 def test_editable_install_finds_the_kernels_beside_their_source(sources, pathless, tmp_path):
     copy = shutil.copytree(sources, tmp_path / "copy")

@@ -21,7 +21,8 @@ from millpond_kernels.rotary import rotary_native
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 in_bytes = pytest.mark.skipif(
-    native.int8_availability() is not True, reason="needs the kernels compiled for a processor with AVX-512 VNNI"
+    native.int8_attention_availability() is not True,
+    reason="needs the kernels compiled for a processor with AVX-512 VNNI",
 )
 
 
@@ -85,10 +86,10 @@ def between(kernel, rows, generator):
 
 OPS = [
     pytest.param(mapped, LinearNative, id="linear"),
-    pytest.param(mapped, LinearInt8Native, id="linear_int8", marks=in_bytes),
-    pytest.param(mapped_twice, LinearInt8Native, id="feed_forward_int8", marks=in_bytes),
+    pytest.param(mapped, LinearInt8Native, id="linear_int8"),
+    pytest.param(mapped_twice, LinearInt8Native, id="feed_forward_int8"),
     pytest.param(mapped_twice_with_gate, LinearNative, id="gated_feed_forward"),
-    pytest.param(mapped_twice_with_gate, LinearInt8Native, id="gated_feed_forward_int8", marks=in_bytes),
+    pytest.param(mapped_twice_with_gate, LinearInt8Native, id="gated_feed_forward_int8"),
     pytest.param(attended, attention, id="attention"),
     pytest.param(attended, attention_int8, id="attention_int8", marks=in_bytes),
     pytest.param(between, gelu_native, id="gelu"),

@@ -90,12 +90,27 @@ def availability() -> bool | str:
     return True
 
 
-def int8_availability() -> bool | str:
-    """True if the compiled kernels of 8-bit integers can be used here, else why not."""
+def int8_dot_products() -> bool:
+    """True if the compiled linear maps of 8-bit integers use VNNI here; else their weights must suit 16-bit sums."""
+    compiled = function("millpond_linear_int8_dot_products", returns=INT)() > 0
+    return compiled and has_dot_products(capability())
+
+
+def int8_attention_availability() -> bool | str:
+    """True if attention in 8-bit integers can be used here, else why not."""
     compiled = availability()
     if compiled is not True:
         return compiled
-    return function("millpond_linear_int8_panel", returns=INT)() > 0 or "needs a processor with AVX-512 VNNI"
+    vectors = capability()
+    return (vectors == "AVX512" and has_dot_products(vectors)) or "needs a processor with AVX-512 VNNI"
+
+
+def torch_int8_availability() -> bool | str:
+    """True if torch multiplies 8-bit integers by instructions made for it, else why not.
+
+    Without AVX-512 VNNI its product is a loop over single numbers, tens of times slower than one of floats.
+    """
+    return has_dot_products("AVX512") or "needs a processor with AVX-512 VNNI: elsewhere torch's product is a slow loop"
 
 
 def is_available() -> bool:

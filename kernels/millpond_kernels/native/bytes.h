@@ -1,4 +1,4 @@
-/* Vectors of bytes: rounding floats to them, and adding their products by AVX-512 VNNI. */
+/* Vectors of bytes: rounding floats to them, and adding their products by VNNI. */
 
 #ifndef MILLPOND_BYTES_H
 #define MILLPOND_BYTES_H
@@ -34,6 +34,15 @@ INLINE void store_rounded(uint8_t *to, vec value) {
 INLINE ivec larger_magnitude(ivec most, vec value) {
     return (ivec)_mm512_max_epu32((__m512i)most, (__m512i)((ivec)value & INT32_MAX));
 }
+#else
+INLINE ivec nearest(vec value) { return (ivec)_mm256_cvtps_epi32((__m256)value); }
+
+INLINE void store_rounded(uint8_t *to, vec value) {
+    const __m256i integers = (__m256i)nearest(larger(splat(0), value));
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(integers), _mm256_extracti128_si256(integers, 1));
+    const __m128i packed = _mm_packus_epi16(words, words);
+    memcpy(to, &packed, sizeof(bytes));
+}
 #endif
 
 /* Four bytes in every lane. */
@@ -49,9 +58,24 @@ INLINE ivec load_int(const void *from) {
     return value;
 }
 
+/* With 256 bits the instruction has two encodings: that of AVX-VNNI, which the assembler may not know (hatch_build.py
+ * asks it), and that of AVX-512 VNNI, by which tests run the same code on processors without AVX-VNNI. */
+#if WIDTH == 16
+#define HAS_DOT_PRODUCTS
+#define DOT_PRODUCTS "vpdpbusd"
+#elif defined(AVX512_ENCODING)
+#define HAS_DOT_PRODUCTS
+#define DOT_PRODUCTS "%{evex%} vpdpbusd"
+#elif defined(HAVE_AVX_VNNI)
+#define HAS_DOT_PRODUCTS
+#define DOT_PRODUCTS "%{vex%} vpdpbusd"
+#endif
+
 /* sums += the products of four neighbours; unsigned and signed bytes. The compiler's own function for this makes it copy
  * all the sums. */
+#ifdef HAS_DOT_PRODUCTS
 #define ADD_PRODUCTS(sums, unsigned_bytes, signed_bytes) \
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(unsigned_bytes), "v"(signed_bytes))
+    __asm__(DOT_PRODUCTS " %2, %1, %0" : "+v"(sums) : "v"(unsigned_bytes), "v"(signed_bytes))
+#endif
 
 #endif

@@ -23,7 +23,8 @@ struct layer {
     const struct map *qkv, *output, *up, *down;
     struct norm attention_norm, feed_forward_norm;
     int64_t heads, head_dim;
-    float scale; /* of attention */
+    float scale;            /* of attention */
+    int64_t int8_attention; /* 1 if a layer in 8-bit integers computes attention so as well */
 };
 
 /* Memory of a call. */
@@ -41,14 +42,22 @@ INLINE int64_t size_of(const struct layer *l) { return l->qkv->inputs; }
 /* Of all heads together. */
 INLINE int64_t width_of(const struct layer *l) { return l->heads * l->head_dim; }
 
-INLINE int64_t scratch_of_ops(const struct layer *l, int64_t longest, int64_t threads, bool int8) {
+/* A layer in 8-bit integers may leave attention in floats: with AVX2, and with AVX-512 without VNNI. */
+INLINE bool attends_in_int8(const struct layer *l, bool int8) { return WIDTH == 16 && int8 && l->int8_attention; }
+
+INLINE int64_t scratch_of_attention(const struct layer *l, int64_t longest, bool int8) {
 #if WIDTH == 16
-    if (int8)
-        return most(most(millpond_linear_int8_scratch(l->qkv), millpond_linear_int8_scratch(l->output)),
-                    most(millpond_feed_forward_int8_scratch(l->up),
-                         threads * millpond_attention_int8_scratch(longest, l->head_dim)));
+    if (attends_in_int8(l, int8)) return millpond_attention_int8_scratch(longest, l->head_dim);
 #endif
-    return threads * millpond_attention_scratch(longest, l->head_dim);
+    (void)int8;
+    return millpond_attention_scratch(longest, l->head_dim);
+}
+
+INLINE int64_t scratch_of_ops(const struct layer *l, int64_t longest, int64_t threads, bool int8) {
+    const int64_t attention = threads * scratch_of_attention(l, longest, int8);
+    if (!int8) return attention;
+    const int64_t linear = most(millpond_linear_int8_scratch(l->qkv), millpond_linear_int8_scratch(l->output));
+    return most(most(linear, millpond_feed_forward_int8_scratch(l->up)), attention);
 }
 
 INLINE struct room furnish(const struct layer *l, int64_t longest, bool int8, float *memory) {
@@ -68,12 +77,10 @@ INLINE int64_t bytes_of(const struct layer *l, int64_t longest, int64_t threads,
 
 INLINE void multiply(const struct map *map, const float *x, float *y, int64_t rows, bool add_bias,
                      const struct room *room, int64_t threads, bool int8) {
-#if WIDTH == 16
     if (int8) {
         millpond_linear_int8(map, x, y, rows, add_bias, room->scratch, threads);
         return;
     }
-#endif
     millpond_linear(map, x, y, rows, add_bias, room->scratch, threads);
 }
 
@@ -81,12 +88,13 @@ INLINE void multiply(const struct map *map, const float *x, float *y, int64_t ro
 INLINE void attend(const struct layer *l, const int64_t *lengths, int64_t count, const struct room *room,
                    int64_t threads, bool int8) {
     const int64_t width = width_of(l), stride = 3 * width;
+    (void)int8;
     for (int64_t first = 0, next, row = 0; first < count; row += (next - first) * lengths[first], first = next) {
         for (next = first + 1; next < count && lengths[next] == lengths[first];) next++;
         const float *query = room->qkv + row * stride, *key = query + width, *value = key + width;
         float *output = room->attended + row * width;
 #if WIDTH == 16
-        if (int8) {
+        if (attends_in_int8(l, int8)) {
             millpond_attention_int8(query, key, value, stride, stride, stride, next - first, lengths[first], l->heads,
                                     l->heads, l->head_dim, l->scale, output, room->scratch, threads);
             continue;
@@ -99,12 +107,10 @@ INLINE void attend(const struct layer *l, const int64_t *lengths, int64_t count,
 
 INLINE void feed_forward(const struct layer *l, const float *x, float *y, int64_t rows, const struct room *room,
                          int64_t threads, bool int8) {
-#if WIDTH == 16
     if (int8) {
         millpond_feed_forward_int8(l->up, l->down, x, y, rows, room->scratch, threads);
         return;
     }
-#endif
     multiply(l->up, x, room->inner, rows, false, room, threads, int8);
     millpond_bias_gelu(room->inner, l->up->bias, rows, l->up->outputs, threads);
     multiply(l->down, room->inner, y, rows, false, room, threads, int8);
@@ -149,7 +155,6 @@ int64_t millpond_encoder_layer_memory(const struct layer *layer, int64_t longest
     return bytes_of(layer, longest, threads, false);
 }
 
-#if WIDTH == 16
 /* The same with the weights of millpond_linear_int8. */
 void millpond_encoder_layer_int8(const struct layer *layer, const float *x, float *y, const int64_t *lengths,
                                  int64_t count, int64_t longest, float *memory, int64_t threads) {
@@ -159,4 +164,3 @@ void millpond_encoder_layer_int8(const struct layer *layer, const float *x, floa
 int64_t millpond_encoder_layer_int8_memory(const struct layer *layer, int64_t longest, int64_t threads) {
     return bytes_of(layer, longest, threads, true);
 }
-#endif

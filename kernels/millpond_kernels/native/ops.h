@@ -12,6 +12,7 @@ struct map {
     const int32_t *sums;
     const float *bias; /* or NULL */
     int64_t inputs, outputs;
+    int64_t dot_products; /* 1 if the 8-bit integers are for vpdpbusd (int8_tile.h) */
 };
 
 void millpond_linear(const struct map *map, const float *x, float *y, int64_t rows, int64_t add_bias, char *scratch,
@@ -25,13 +26,14 @@ void millpond_attention(const float *query, const float *key, const float *value
                         int64_t attended, const float *bias, int64_t bias_stride);
 int64_t millpond_attention_scratch(int64_t length, int64_t head_dim);
 
-#if WIDTH == 16
 void millpond_linear_int8(const struct map *map, const float *x, float *y, int64_t rows, int64_t add_bias,
                           char *scratch, int64_t threads);
 int64_t millpond_linear_int8_scratch(const struct map *map);
 void millpond_feed_forward_int8(const struct map *up, const struct map *down, const float *x, float *y, int64_t rows,
                                 char *scratch, int64_t threads);
 int64_t millpond_feed_forward_int8_scratch(const struct map *up);
+
+#if WIDTH == 16
 void millpond_attention_int8(const float *query, const float *key, const float *value, int64_t query_stride,
                              int64_t key_stride, int64_t value_stride, int64_t sequences, int64_t length, int64_t heads,
                              int64_t kv_heads, int64_t head_dim, float scale, float *output, char *scratch,
