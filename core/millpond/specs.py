@@ -62,12 +62,14 @@ class PublishedModel:
             takes the place of the published one.
         named: What their config.json names, where ``config`` is for that architecture alone; None for any.
         chat_template: How its messages are written, in Jinja, whatever its files say; None for what they say.
+        marks: Sentences of its own chat template, by which a reranker is known in a folder of any name.
     """
 
     name: str
     config: Mapping[str, object] = field(default_factory=dict, hash=False)
     named: str | None = None
     chat_template: str | None = None
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,6 +90,8 @@ def known_prompt(model: ModelConfig) -> KnownPrompt | None:
         return QWEN3_RERANKER
     if config.get("model_type") == "gemma" and list(config.get("classifier_from_token") or ()) == ["Yes"]:
         return BGE_RERANKER_GEMMA
+    if config.get("model_type") == "qwen2" and list(config.get("classifier_from_token") or ()) == ["0", "1"]:
+        return MXBAI_RERANK_V2
     names = bare_names(model.model, Path(model.path), config)
     for family in FAMILIES:
         if any(fnmatchcase(name, pattern) for name in names for pattern in family.patterns):

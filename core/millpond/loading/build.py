@@ -21,6 +21,7 @@ from millpond.loading.projector import load_projector
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import LoadOptions, Resolution, named_prompts, resolve, with_dtype
 from millpond.loading.routes import RouteBuilder, with_routes
+from millpond.loading.scoring_notes import scored_by_embeddings
 from millpond.loading.source import find_repository
 from millpond.loading.sparse_code import load_code
 from millpond.loading.st.before_pooling import add_modules
@@ -67,7 +68,7 @@ def load_model(model: str | Repository, arguments: Arguments, plugins: PluginMan
         raise InvalidInputError(message, parameter="tokenizer")
     registry = (plugins or get_plugin_manager()).registry
     resolution, device = resolve_model(registry, model, arguments)
-    for note in unapplied(resolution):
+    for note in [*unapplied(resolution), *scored_by_embeddings(resolution, arguments.load)]:
         logger.warning("%s: %s", name, note)
     built = build_model(registry, resolution, arguments.load, device=device, compute=arguments.compute)
     _warn_of_replacements(name, registry, resolution, built.context)

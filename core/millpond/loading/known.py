@@ -1,11 +1,13 @@
 """What plugins know of published models that their files do not say: it goes behind what files and callers say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millpond.config import CheckpointConfig
+from millpond.loading.chat_template import read_chat_template
+from millpond.loading.model_card import titles_of_ranker
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
@@ -39,7 +41,10 @@ def without_rivals(config: CheckpointConfig, overridden: CheckpointConfig) -> Ch
 
 
 def published_model(registry: "Registry", repository: "Repository") -> "PublishedModel | None":
-    """What plugins know of a model, by any of its names; None if nothing."""
+    """What plugins know of a model, by any of its names; of a reranker in a renamed folder, by its template or card.
+
+    None if nothing is known.
+    """
     config = repository.config
     names = bare_names(repository.model, repository.path, config)
     architectures = _architectures(config)
@@ -48,6 +53,27 @@ def published_model(registry: "Registry", repository: "Repository") -> "Publishe
             pattern = _bare(model.name)
             if model.named in (None, *architectures) and any(fnmatchcase(name, pattern) for name in names):
                 return model
+    return None if repository.sentence_transformers.modules else _renamed_reranker(registry, repository, architectures)
+
+
+def _renamed_reranker(
+    registry: "Registry", repository: "Repository", architectures: Sequence[str]
+) -> "PublishedModel | None":
+    """The published reranker whose chat template or model card a folder has; None if it has neither."""
+    rerankers = [
+        model
+        for entry in registry.architectures.entries()
+        for model in entry.spec.published
+        if model.named in architectures and any(model.config.get(key) for key in SETTLES)
+    ]
+    if not rerankers:
+        return None
+    template = read_chat_template(repository)
+    text, titles = "" if template is None else template.text, titles_of_ranker(repository.transformer_path)
+    for model in rerankers:
+        pattern = _bare(model.name)
+        if any(mark in text for mark in model.marks) or any(fnmatchcase(title, pattern) for title in titles):
+            return model
     return None
 
 

@@ -82,6 +82,7 @@ class Resolution:
         late_interaction: How queries and documents are read; None where no file says that there are any.
         size_key: The key of config.json that says how many values its pooler gives; None for the hidden size.
         chat_template: How messages are written, whatever the files say; None for what these say.
+        is_published: True if a plugin knows the model as a published one.
     """
 
     repository: "Repository"
@@ -99,6 +100,7 @@ class Resolution:
     late_interaction: LateInteraction | None = None
     size_key: str | None = None
     chat_template: str | None = None
+    is_published: bool = False
 
     @property
     def num_labels(self) -> int:
@@ -266,6 +268,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         late_interaction=sides,
         size_key=size_key_of(registry, pooler),
         chat_template=None if published is None else published.chat_template,
+        is_published=published is not None,
         lengths=tuple(said),
         max_model_len=choose_length(
             said,

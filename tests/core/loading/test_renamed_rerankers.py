@@ -1,0 +1,113 @@
+"""Rerankers that are causal language models, in folders of other names: what tells them, and what is logged else."""
+
+import pytest
+
+from millpond.testing.checkpoints import tiny, write_sentence_transformers
+
+CARD = """---
+license: apache-2.0
+pipeline_tag: {tag}
+---
+# {title}
+
+A model.
+"""
+QWEN3_TEMPLATE = (
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+    "provided.<|im_end|>\n{{ messages | map(attribute='content') | join }}"
+)
+WARNING = "a language model without a head that scores: score and rerank compare the embeddings of the texts"
+
+
+def card(folder, title, tag="text-ranking"):
+    (folder / "README.md").write_text(CARD.format(title=title, tag=tag), encoding="utf-8")
+
+
+def with_words(folder, *words):
+    """The folder, whose tokenizer has these words in place of others."""
+    path = folder / "tokenizer.json"
+    text = path.read_text(encoding="utf-8")
+    for word, old in zip(words, ("good", "bird"), strict=False):
+        text = text.replace(f'"{old}"', f'"{word}"')
+    path.write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A published reranker by its name and the same files in a folder of another name."""
+
+    def folders(architecture, name, *words):
+        return [
+            with_words(tiny(architecture, tmp_path / folder, max_position_embeddings=1024), *words)
+            for folder in (name, "my-model")
+        ]
+
+    return folders
+
+
+def scores(llm):
+    return [it.outputs.score for it in llm.score("the mill", ["the old mill", "a river"], use_tqdm=False)]
+
+
+def test_qwen3_reranker_is_known_by_its_template(folders, load, caplog):
+    named, renamed = folders("Qwen3ForCausalLM", "Qwen3-Reranker-0.6B", "yes")
+    (renamed / "chat_template.jinja").write_text(QWEN3_TEMPLATE, encoding="utf-8")
+    assert scores(load(renamed)) == pytest.approx(scores(load(named)), abs=1e-6)
+    assert WARNING not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "words"),
+    [
+        ("Qwen3ForCausalLM", "Qwen3-Reranker-0.6B", ("yes",)),
+        ("Qwen2ForCausalLM", "mxbai-rerank-base-v2", ()),
+    ],
+)
+def test_a_reranker_is_known_by_the_title_of_its_card(folders, load, caplog, architecture, name, words):
+    named, renamed = folders(architecture, name, *words)
+    card(renamed, name)
+    llm = load(renamed)
+    assert llm.model_config.num_labels == 1
+    assert scores(llm) == pytest.approx(scores(load(named)), abs=1e-6)
+    assert WARNING not in caplog.text
+
+
+def test_a_card_of_another_kind_of_model_tells_nothing(folders, load):
+    _, renamed = folders("Qwen3ForCausalLM", "Qwen3-Reranker-0.6B", "yes")
+    card(renamed, "Qwen3-Reranker-0.6B", tag="feature-extraction")
+    assert "embed" in load(renamed).supported_tasks
+
+
+def test_a_folder_of_sentence_transformers_stays_what_it_says(folders, load, caplog):
+    _, renamed = folders("Qwen3ForCausalLM", "Qwen3-Reranker-0.6B", "yes")
+    card(renamed, "Qwen3-Reranker-0.6B")
+    write_sentence_transformers(renamed, pooling="lasttoken")
+    assert "embed" in load(renamed).supported_tasks
+    assert WARNING not in caplog.text
+
+
+def test_an_unknown_causal_model_is_warned_of_once(folders, load, caplog):
+    _, renamed = folders("Qwen3ForCausalLM", "Qwen3-Reranker-0.6B")
+    llm = load(renamed)
+    scores(llm)
+    scores(llm)
+    assert caplog.text.count(WARNING) == 1
+    assert "'architectures': ['Qwen3ForSequenceClassification'], 'classifier_from_token': ['no', 'yes']" in caplog.text
+
+
+@pytest.mark.parametrize("options", [{"convert": "embed"}, {"pooler_config": {"pooling_type": "LAST"}}], ids=str)
+def test_a_caller_who_asks_for_embeddings_is_not_warned(folders, load, caplog, options):
+    load(folders("Qwen3ForCausalLM", "any")[1], **options)
+    assert WARNING not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["Qwen3-Embedding-0.6B", "e5-mistral-7b-instruct"])
+def test_published_embedding_models_are_not_warned_of(tmp_path, load, caplog, name):
+    load(tiny("Qwen3ForCausalLM", tmp_path / name))
+    assert WARNING not in caplog.text
+
+
+def test_a_model_without_a_head_of_a_generator_is_not_warned_of(tmp_path, load, caplog):
+    load(tiny("Qwen3Model", tmp_path / "any"))
+    assert WARNING not in caplog.text
