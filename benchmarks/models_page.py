@@ -103,7 +103,10 @@ def _of_family(model: Any) -> str:
 
 
 def _converter(spec: Any) -> str:
-    asked = f", where {' or '.join(spec.pooling)} is the pooling type" if spec.pooling else ""
+    named = " or ".join(name for name in spec.pooling if name)
+    asked = f"{named} is the pooling type" if named else ""
+    asked = ", or ".join(filter(None, ["no file names a pooling type" if "" in spec.pooling else "", asked]))
+    asked = f", where {asked}" if asked else ""
     return f"| `{spec.name}` | {_joined(f'`{it}`' for it in spec.architectures)}{asked} | {_joined(spec.tasks)} |"
 
 

@@ -49,6 +49,14 @@ def converters() -> Iterator[ConverterSpec]:
         pooling=("STEP",),
     )
     yield ConverterSpec(
+        name="masked_lm",
+        target="millpond_models.splade:as_masked_lm",
+        summary="vectors, and the probabilities of all tokens of the vocabulary at the place of each token",
+        architectures=("BertForMasked*",),  # shorter than the name, so that another plugin may name it
+        tasks=(*EMBEDDING_TASKS, *TOKEN_TASKS),
+        pooling=("", "ALL"),
+    )
+    yield ConverterSpec(
         name="splade",
         target="millpond_models.splade:as_splade",
         summary="a weight for each token of the vocabulary, by the head that fills in masked tokens",

@@ -167,3 +167,35 @@ def as_splade(model_class: type[PoolingModel], ctx: Context) -> type[PoolingMode
     """A masked language model as a sparse encoder."""
     del ctx
     return type(model_class.__name__, (Splade, model_class), {"__doc__": Splade.__doc__})
+
+
+class MaskedLanguageModel(Splade):
+    """A masked language model: its vectors, and for ``token_classify`` the distribution over the vocabulary."""
+
+    def build_pooler(self, ctx: Context, task: str) -> nn.Module:
+        """The head for masked tokens as the classifier of tokens; vectors go without."""
+        if task != "token_classify":
+            return ctx.pooler(task)
+        self.mlm = MaskedHead(ctx.for_head())
+        return ctx.pooler(task, head=self.mlm, activation="softmax")
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+        """Load the weights, those of the head among them.
+
+        Raises:
+            CheckpointError: The checkpoint has no head.
+        """
+        placement = super().load_weights(weights)
+        if not any(name.startswith("mlm.") and name != "mlm.decoder.weight" for name in placement.placed):
+            message = (
+                f"{self.ctx.model.model!r} is named a masked language model and its files have no head for masked "
+                "tokens: pass convert='embed' to use the model without it"
+            )
+            raise CheckpointError(message)
+        return placement
+
+
+def as_masked_lm(model_class: type[PoolingModel], ctx: Context) -> type[PoolingModel]:
+    """Return a masked language model that keeps its head, beside the vectors of the model without it."""
+    del ctx
+    return type(model_class.__name__, (MaskedLanguageModel, model_class), {"__doc__": MaskedLanguageModel.__doc__})

@@ -153,8 +153,8 @@ class ConverterSpec(Spec):
     Attributes:
         architectures: Shell patterns of architecture names; of those that match, the longest wins.
         tasks: The tasks of the converted model.
-        pooling: The pooling types that it is for: it is taken where the user names one of them, and before others;
-            empty for any.
+        pooling: The pooling types that it is for: it is taken where the user names one of them, and before others; ""
+            is where neither the user nor the model's files name one. Empty for any.
     """
 
     kind: ClassVar[str] = "converter"

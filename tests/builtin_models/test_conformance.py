@@ -192,6 +192,7 @@ SPLADE = MappingProxyType({"pooling_type": "SPLADE_MAX"})
 CONVERTERS = {
     "classify": {"checkpoint": checkpoint_of("LlamaForSequenceClassification")},
     "embed": {"checkpoint": checkpoint_of("Qwen3ForCausalLM")},
+    "masked_lm": {"checkpoint": checkpoint_of("BertForMaskedLM")},
     "process_reward": {
         "checkpoint": checkpoint_of("LlamaForCausalLM"),
         "arguments": MappingProxyType({"pooler_config": STEP}),

@@ -147,7 +147,7 @@ def test_a_masked_language_model_embeds_by_its_first_token(tmp_path, load, hidde
     with torch.inference_mode():
         states = [model.base_model(torch.tensor([prompt])).last_hidden_state[0] for prompt in prompts]
     llm = load(folder)
-    assert llm.model_config.tasks == ("embed", "token_embed")
+    assert llm.model_config.tasks[:2] == ("embed", "token_embed")
     assert llm.model_config.max_model_len == 64
     assert max(differences(hidden(llm, prompts), [rows.numpy() for rows in states])) <= 1e-5
     first = [torch.nn.functional.normalize(rows[0], dim=0).numpy() for rows in states]

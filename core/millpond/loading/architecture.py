@@ -258,11 +258,12 @@ def _by_name(registry: "Registry", name: str, convert: str, pooling: str | None)
         return None
     if convert != AUTO:
         return registry.converters.get("embed" if convert == REWARD else convert)
+    named = pooling or ""
     found = [
-        ((pooling in entry.spec.pooling, len(pattern)), entry)
+        ((pooling is not None and pooling in entry.spec.pooling, len(pattern)), entry)
         for entry in registry.converters.entries()
         for pattern in entry.spec.architectures
-        if fnmatchcase(name, pattern) and (not entry.spec.pooling or pooling in entry.spec.pooling)
+        if fnmatchcase(name, pattern) and (not entry.spec.pooling or named in entry.spec.pooling)
     ]
     return max(found, key=lambda pair: pair[0])[1] if found else None
 

@@ -27,7 +27,7 @@ class ConverterConformance(ModelConformance):
             faults.append("the converted model serves no task")
         if not spec.architectures:
             faults.append("it is for no architecture: architectures are empty")
-        unknown = [name for name in spec.pooling if name not in self.registry().poolers]
+        unknown = [name for name in spec.pooling if name and name not in self.registry().poolers]
         return faults + [f"no plugin brings the pooling type {name!r}" for name in unknown]
 
     def test_it_is_chosen_and_leaves_the_architecture_as_it_is(self, entry: Entry[ConverterSpec], folder: Path) -> None:
