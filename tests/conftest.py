@@ -1,9 +1,15 @@
-"""Settings of every test session: no network, no telemetry, nobody's cache or settings, one thread for computing."""
+"""Settings of every test session: no network, no telemetry, nobody's cache or settings, one thread for computing.
+
+Here as well is what keeps the quick tests quick: which of many are slow, and what each costs.
+"""
 
 import atexit
 import os
 import shutil
 import tempfile
+import zlib
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,11 +39,70 @@ if "CI" not in os.environ:  # there hypothesis sees to it by itself, and tries t
     settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("unhurried")
 
+TESTS = Path(__file__).parent
 collect_ignore = ["addons"]  # their tests run where they are installed: see plugins/test_addon_wheel.py
 
+# --- which tests are slow ---------------------------------------------------------------------------------------------
 
+MODELS = TESTS / "builtin_models"  # where tests have the most sets of parameters
+MANY = 6  # sets of parameters of one test, of which half are slow
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
+    """Mark as slow half of the sets of parameters of a test of models that has many."""
+    refuse_addresses(items)
+    sets = Counter(item.nodeid.partition("[")[0] for item in items)
+    for item in items:
+        many = MODELS in item.path.parents and sets[item.nodeid.partition("[")[0]] >= MANY
+        # The name decides: in each process alike, and whatever the number of values that each parameter has.
+        if many and zlib.crc32(item.name.encode()) % 2:
+            item.add_marker(pytest.mark.slow)
+
+
+def refuse_addresses(items):
     """Refuse names of tests that differ from process to process: workers could not agree on what there is to run."""
     unstable = [item.nodeid for item in items if " at 0x" in item.nodeid]
     if unstable:
         raise pytest.UsageError(f"names of tests hold an address, give their parameters ids: {', '.join(unstable)}")
+
+
+# --- what quick tests cost --------------------------------------------------------------------------------------------
+
+LONG = 4.0  # CPU seconds; a test that takes more, and is not marked as slow, is named at the end of a run
+BEGUN = pytest.StashKey[float]()
+
+
+def cpu_seconds():
+    """The CPU time of this process, and of the processes that it started and that have ended."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    item.stash[BEGUN] = cpu_seconds()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if call.when == "teardown" and item.get_closest_marker("slow") is None:
+        report.user_properties.append(("cpu_seconds", cpu_seconds() - item.stash[BEGUN]))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say what the quick tests cost together, and which of them cost much: candidates for the mark "slow"."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    costs = [
+        (value, report.nodeid)
+        for report in reports
+        if getattr(report, "when", None) == "teardown"
+        for name, value in report.user_properties
+        if name == "cpu_seconds"
+    ]
+    if costs:
+        terminalreporter.section(f"quick tests: {sum(cost for cost, _ in costs):.0f} CPU seconds, without collecting")
+        for cost, name in sorted(costs, reverse=True):
+            if cost > LONG:
+                terminalreporter.line(f"{cost:5.1f} s {name}")

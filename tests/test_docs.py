@@ -133,7 +133,16 @@ def running(command: str, folder: Path, environment: dict[str, str]) -> Iterator
             server.wait(SECONDS_A_COMMAND)
 
 
-@pytest.mark.parametrize("page", [page for page, blocks in PAGES.items() if any(block.runs for block in blocks)])
+def pages_that_run():
+    """Those that start programs are slow, but for the README."""
+    for page, blocks in PAGES.items():
+        languages = {block.language for block in blocks if block.runs}
+        slow = "console" in languages and page != "README.md"
+        if languages:
+            yield pytest.param(page, marks=pytest.mark.slow) if slow else page
+
+
+@pytest.mark.parametrize("page", pages_that_run())
 def test_page_works_as_shown(page, tmp_path, monkeypatch, page_module, shell_environment):
     monkeypatch.chdir(tmp_path)
     with ExitStack() as servers:

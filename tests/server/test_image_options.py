@@ -1,6 +1,7 @@
 """How large images are read, over HTTP: requests make them smaller, the operator says how large they may be."""
 
 import numpy as np
+import pytest
 
 from millpond import LLM
 from millpond.testing.pictures import picture, url_of
@@ -14,6 +15,7 @@ LOADED = {"min_pixels": TOKEN, "max_pixels": 20 * TOKEN}
 IMAGE = {"type": "image_url", "image_url": {"url": url_of(PICTURE)}}
 
 
+@pytest.mark.slow
 def test_requests_make_images_smaller_and_no_larger(serving, tmp_path):
     folder = tiny_vision_language("qwen2_vl", tmp_path)
     asked = {"max_pixels": 4 * TOKEN}

@@ -19,6 +19,7 @@ def folder(tmp_path_factory):
     return tiny_nemotron_vl(tmp_path_factory.mktemp("nemotron") / "llama-nemotron-embed-vl-1b-v2")
 
 
+@pytest.mark.slow
 def test_messages_and_purposes_have_the_prefix_of_their_kind(serving, folder):
     with LLM(str(folder), num_workers=1) as llm:
         prompts = ["passage: a mill", "query: a mill"]

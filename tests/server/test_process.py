@@ -117,6 +117,7 @@ def test_an_address_that_is_taken_is_told_before_the_model_is_loaded():
     assert f"error: port {port} of 127.0.0.1 is in use: another program listens on it\nhint: --port N" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_unix_socket_and_two_models(folder, serving, tmp_path):
     path = tmp_path / "server.sock"
     stale = socket.socket(socket.AF_UNIX)
@@ -216,6 +217,7 @@ def test_ctrl_c_finishes_what_runs_and_exits_with_130(napping):
         assert running.process.wait(PATIENCE) == 130
 
 
+@pytest.mark.slow
 def test_sigterm_under_load_loses_no_request_that_was_accepted(napping):
     outcomes, lost = [], []
 

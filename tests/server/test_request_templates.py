@@ -79,6 +79,7 @@ def test_what_is_hostile_is_answered_400_and_the_server_goes_on(trusting, templa
         assert ask(client, chat_template=TEMPLATE).status_code == 200
 
 
+@pytest.mark.slow
 def test_others_are_served_while_one_takes_its_time(local):
     server = local(limits={"template_seconds": 2.0})
     with server.client() as client, concurrent.futures.ThreadPoolExecutor() as pool:

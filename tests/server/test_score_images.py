@@ -130,6 +130,7 @@ def test_a_text_and_an_image_in_one_document(clip_http, clip):
     assert [item["score"] for item in body["data"]] == scores(clip, "a", pil, MEAN)
 
 
+@pytest.mark.slow
 def test_all_images_of_a_request_are_counted(clip_http, qwen_http):
     none = {"image": "data:image/png;base64,AAAA"}
     parts = {"content": [{"type": "image_url", "image_url": {"url": none["image"]}}] * 3}
@@ -205,6 +206,7 @@ def vectors(qwen):
     return [output.outputs.array for output in qwen.embed(prompts, use_tqdm=False)]
 
 
+@pytest.mark.slow
 def test_rerank_by_a_vision_language_model(qwen_http, qwen):
     pil = {"content": [TEXT, {"type": "image_pil", "image_pil": PICTURE}]}
     body = posted(qwen_http, "/rerank", query="a", documents=["b", BOTH, {"image": URL}])
@@ -212,6 +214,7 @@ def test_rerank_by_a_vision_language_model(qwen_http, qwen):
     assert [found[place] for place in range(3)] == scores(qwen, "a", ["b", pil, {"image": PICTURE}])
 
 
+@pytest.mark.slow
 def test_cohere_gives_one_vector_of_text_and_image(qwen_http, vectors):
     asked = {"embedding_types": ["float"]}
     body = posted(qwen_http, "/v2/embed", inputs=[BOTH, {"content": [TEXT]}, {"content": [IMAGE]}], **asked)
@@ -227,6 +230,7 @@ def test_cohere_gives_one_vector_of_text_and_image(qwen_http, vectors):
     assert body["texts"] == ["water"]
 
 
+@pytest.mark.slow
 def test_a_purpose_is_a_message_of_the_system(qwen_http, qwen):
     system = [{"role": "system", "content": "Find it. "}]
     pil = {"type": "image_pil", "image_pil": PICTURE}
@@ -237,6 +241,7 @@ def test_a_purpose_is_a_message_of_the_system(qwen_http, qwen):
     close(posted(qwen_http, "/v2/embed", texts=["water"], **asked)["embeddings"]["float"], [text])
 
 
+@pytest.mark.slow
 def test_messages_on_every_route(qwen_http, qwen, vectors):
     body = posted(qwen_http, "/v1/embeddings", messages=message(TEXT, IMAGE))
     close(body["data"][0]["embedding"], vectors[2])
@@ -254,6 +259,7 @@ def test_messages_on_every_route(qwen_http, qwen, vectors):
     close(given[1]["embeddings"]["float"], pooled["data"][0]["data"])
 
 
+@pytest.mark.slow
 def test_tokenize_a_conversation(qwen_http, qwen):
     messages = [*message(TEXT, IMAGE), {"role": "assistant", "content": "a mill"}]
     (output,) = qwen.embed([{"messages": messages, "add_generation_prompt": True}], use_tqdm=False)

@@ -172,6 +172,7 @@ def test_the_password_may_come_from_the_environment_and_is_never_shown():
         settings_of(AddressOptions(ssl_cert_reqs=3), AccessOptions(), LimitOptions(), {})
 
 
+@pytest.mark.slow
 def test_the_command_speaks_https_says_so_and_sigterm_loses_no_request(folder, serving, files, trusting):
     outcomes, lost = [], []
 

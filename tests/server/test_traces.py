@@ -162,6 +162,7 @@ print([name for name in sys.modules if name.startswith("opentelemetry")])
 """
 
 
+@pytest.mark.slow
 def test_nothing_of_it_is_imported_unless_somebody_asks():
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "[]\n"
@@ -190,6 +191,7 @@ def collector():
         thread.join()
 
 
+@pytest.mark.slow
 def test_spans_reach_a_collector_the_last_ones_when_the_server_ends(folder, serving, collector):
     address, came = collector
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=test"}

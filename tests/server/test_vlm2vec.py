@@ -19,6 +19,7 @@ def folder(tmp_path_factory):
     return tiny_phi3_vision(tmp_path_factory.mktemp("phi") / "VLM2Vec-Full")
 
 
+@pytest.mark.slow
 def test_messages_with_images_are_embedded_one_at_a_time(serving, folder):
     with LLM(str(folder), num_workers=1) as llm:
         prompt = {"prompt": "a mill <|image_1|>", "multi_modal_data": {"image": PICTURE}, "add_special_tokens": False}

@@ -30,6 +30,7 @@ def test_vectors_are_written_the_same_in_slices(count):
         assert asyncio.run(as_json(value)) == orjson.dumps(value, option=JSON_OPTIONS)
 
 
+@pytest.mark.slow
 def test_others_are_served_meanwhile():
     async def both():
         async def other():

@@ -11,12 +11,12 @@ from millpond.testing.checkpoints import write_sentence_transformers
 @pytest.mark.parametrize(
     "file",
     [
-        "config.json",
-        "modules.json",
+        pytest.param("config.json", marks=pytest.mark.slow),
+        pytest.param("modules.json", marks=pytest.mark.slow),
         "1_Pooling/config.json",
         "sentence_bert_config.json",
-        "config_sentence_transformers.json",
-        "tokenizer_config.json",
+        pytest.param("config_sentence_transformers.json", marks=pytest.mark.slow),
+        pytest.param("tokenizer_config.json", marks=pytest.mark.slow),
         "tokenizer.json",
     ],
 )
