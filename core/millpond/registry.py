@@ -140,6 +140,9 @@ class Catalog(Generic[S]):
         self.record: Final = record
         self._absent = {} if absent is None else absent
         self._entries: dict[str, tuple[Entry[S], ...]] = {}
+        self._version = 0  # the number of records that were added: what was computed of fewer is out of date
+        self._ranked: tuple[int, tuple[Entry[S], ...]] = (-1, ())
+        self._groups: dict[str, tuple[int, dict[object, tuple[Entry[S], ...]]]] = {}
 
     @property
     def kind(self) -> str:
@@ -161,10 +164,25 @@ class Catalog(Generic[S]):
         Args:
             overridden: Give those as well that only their qualified names lead to.
         """
-        found: list[Entry[S]] = []
-        for name in self.names():
-            found += self._entries[name] if overridden else _highest(self._entries[name])
-        return tuple(found)
+        if overridden:
+            return tuple(entry for name in self.names() for entry in self._entries[name])
+        version, ranked = self._ranked
+        if version != self._version:
+            version = self._version  # read before the entries: records that are added meanwhile make it out of date
+            ranked = tuple(entry for name in self.names() for entry in _highest(self._entries[name]))
+            self._ranked = version, ranked
+        return ranked
+
+    def grouped(self, field: str) -> Mapping[object, tuple[Entry[S], ...]]:
+        """The entries that bare names lead to, by the value of a field of their records, such as the op of kernels."""
+        version, groups = self._groups.get(field, (-1, {}))
+        if version != self._version:
+            version, groups = self._version, {}
+            for entry in self.entries():
+                key = getattr(entry.spec, field)
+                groups[key] = (*groups.get(key, ()), entry)
+            self._groups[field] = version, groups
+        return groups
 
     def get(self, name: str) -> Entry[S]:
         """The entry that a bare or qualified name means.
@@ -208,6 +226,7 @@ class Catalog(Generic[S]):
         before = self._entries.get(spec.name, ())
         others = tuple(other for other in before if other.origin.plugin != origin.plugin)
         self._entries[spec.name] = (*others, entry)
+        self._version += 1
         if len(others) == len(before):
             self._tell_overrides(entry, others)
         return entry

@@ -67,6 +67,18 @@ def test_names_and_entries_are_sorted(registry):
     assert [entry.spec.name for entry in registry.poolers.entries()] == ["ALL", "CLS", "MEAN"]
 
 
+def test_records_that_are_added_later_are_among_the_entries_and_groups(registry):
+    registry.register(pooler("CLS"), POOLERS)
+    assert [entry.spec.name for entry in registry.poolers.entries()] == ["CLS"]
+    assert set(registry.poolers.grouped("tasks")) == {("embed",)}
+    registry.register(pooler("ALL"), POOLERS)
+    registry.register(PoolerSpec(name="STEP", target="none:Nothing", tasks=("reward",)), POOLERS)
+    assert [entry.spec.name for entry in registry.poolers.entries()] == ["ALL", "CLS", "STEP"]
+    names = {key: [it.spec.name for it in group] for key, group in registry.poolers.grouped("tasks").items()}
+    assert names == {("embed",): ["ALL", "CLS"], ("reward",): ["STEP"]}
+    assert registry.poolers.entries() is registry.poolers.entries()  # ranked once
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_runtime_wins_over_installed_wins_over_built_in_in_any_order(registry, order):
     origins = (POOLERS, THIRD, RUNTIME)

@@ -48,9 +48,9 @@ def judge_kernels(registry: "Registry", op: str, setting: Setting) -> list[Verdi
     Raises:
         UnknownNameError: If no plugin brings the op.
     """
-    entries = [entry for entry in registry.kernels.entries() if entry.spec.op == op]
+    entries = registry.kernels.grouped("op").get(op, ())
     if not entries:
-        ops = sorted({entry.spec.op for entry in registry.kernels.entries()})
+        ops = sorted(map(str, registry.kernels.grouped("op")))
         message = (
             f"no plugin brings the op {op!r}; there are: {', '.join(ops) or 'none'}. "
             f"A plugin brings it by register_kernels with a record named '{op}.<variant>'"
