@@ -16,6 +16,7 @@ FIELD = 4  # bytes around a header: a colon, a blank, the end of the line
 MOST_PIPELINED = 16  # requests that wait behind the one being served; the bytes of further ones are not parsed
 PIECE = 4096  # bytes that are parsed at a time where the end of a request is not known
 HEAD_END = b"\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
 OFFERS = frozenset({b"upgrade", b"http2-settings"})  # headers by which clients offer another protocol
 NOT_HTTP = "the connection sent something that is not an HTTP/1.1 request"
 
@@ -101,11 +102,12 @@ class Connection(HttpToolsProtocol):
             start += self._parse(data[start : start + self._size(data, start)])
 
     def _size(self, data: bytes, start: int) -> int:
-        """The number of bytes to parse next, so that no more than one request is completed by them."""
-        if self._in_body:
-            return self._body_left or PIECE
-        end = data.find(HEAD_END, start, start + PIECE)
-        return PIECE if end < 0 else end + len(HEAD_END) - start
+        """The number of bytes to parse next, so that few more than one request are completed by them."""
+        if self._in_body and self._body_left:
+            return self._body_left
+        mark = LAST_CHUNK if self._in_body else HEAD_END
+        end = data.find(mark, start, start + PIECE)
+        return PIECE if end < 0 else end + len(mark) - start
 
     def _parse(self, piece: bytes) -> int:
         """Parse a piece; returns how many bytes of it were read."""

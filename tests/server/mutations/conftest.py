@@ -14,6 +14,7 @@ MODELS = {
     "classify": "BertForSequenceClassification",
     "entities": "BertForTokenClassification",
     "sparse": "BertForMaskedLM",
+    "images": "CLIPModel",
 }
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
@@ -126,6 +127,15 @@ def valid_requests():
                 fields.pop(other, None)
         served = next((own for own in MODELS if own in row.tasks), "embed")
         yield Request(method, path, as_pairs(fields | ({"model": served} if "model" in model.model_fields else {})))
+    seen = {"type": "image_url", "image_url": {"url": PIXEL}}
+    for path, body in (
+        ("/v1/embeddings", {"input": [{"image": PIXEL}, "a boat"]}),
+        ("/pooling", {"messages": [{"role": "user", "content": [seen]}], "task": "embed"}),
+        ("/v2/embed", {"images": [PIXEL], "embedding_types": ["float"]}),
+        ("/rerank", {"query": "a boat", "documents": [{"image": PIXEL}, {"content": [seen]}]}),
+        ("/infinity/embeddings", {"input": [PIXEL], "modality": "image"}),
+    ):
+        yield Request("POST", path, as_pairs({**body, "model": "images"}))
     for path in ("/live", "/health", "/ready", "/load", "/metrics", "/version", "/openapi.json", "/docs", "/nowhere"):
         yield Request("GET", path)
 
