@@ -251,6 +251,23 @@ def test_the_test_kit_is_told():
     assert told == functions | kit
 
 
+def signature_of(function, name):
+    signature = inspect.signature(function)
+    bare = [it.replace(annotation=it.empty) for it in signature.parameters.values() if it.name != "self"]
+    return f"{name}{signature.replace(parameters=bare, return_annotation=signature.empty)}".replace("'", '"')
+
+
+def test_signatures_of_the_test_kit_and_of_linear_are_told():
+    told = {cells[0].strip("`") for cells in rows(section("authors", "## millpond.testing"))}
+    functions = {
+        name: value
+        for name, value in vars(checkpoints).items()
+        if inspect.isfunction(value) and value.__module__ == checkpoints.__name__ and not name.startswith("_")
+    }
+    assert {signature_of(value, name) for name, value in functions.items()} <= told
+    assert f"`{signature_of(nn.Linear.__init__, 'Linear')}`" in section("authors", "## millpond.nn")
+
+
 # --- all pages --------------------------------------------------------------------------------------------------------
 
 

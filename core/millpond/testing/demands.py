@@ -43,7 +43,7 @@ def difference(found: object, expected: object, tolerance: float) -> str | None:
         return _distance(arrays[0], arrays[1], tolerance)
     parts = _parts(found), _parts(expected)
     if parts[0] is None or parts[1] is None:
-        return None if bool(found == expected) else f"{found!r:.80} instead of {expected!r:.80}"
+        return _difference_of_values(found, expected)
     if parts[0].keys() != parts[1].keys():
         return f"the parts {list(parts[0])} instead of {list(parts[1])}"
     for name, part in parts[0].items():
@@ -51,6 +51,17 @@ def difference(found: object, expected: object, tolerance: float) -> str | None:
         if apart is not None:
             return f"{name}: {apart}"
     return None
+
+
+def _difference_of_values(found: object, expected: object) -> str | None:
+    if bool(found == expected):
+        return None
+    if not isinstance(found, bytes | bytearray) or not isinstance(expected, bytes | bytearray):
+        return f"{found!r:.80} instead of {expected!r:.80}"
+    pairs = enumerate(zip(found, expected, strict=False))
+    place = next((place for place, (one, other) in pairs if one != other), min(len(found), len(expected)))
+    hint = "Where rounding may do that, override comparable(output) and decode them to arrays"
+    return f"{len(found)} bytes instead of {len(expected)}, which differ from byte {place} on. {hint}"
 
 
 def _array(value: object) -> Array | None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from millpond.plugins import PluginManager
     from millpond.registry import Registry
 
+pytest_plugins = ("millpond.testing.time_limit",)
+
 
 @pytest.fixture
 def plugin_manager() -> "PluginManager":

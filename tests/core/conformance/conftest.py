@@ -15,6 +15,7 @@ HEAD = '''\
 """What has a fault each, and some without."""
 
 import sys
+import threading
 import time
 from itertools import count
 from types import ModuleType
@@ -29,13 +30,22 @@ from millpond.hookspecs import hookimpl
 from millpond.nn import Pooler
 from millpond.outputs import EmbeddingOutput
 from millpond.plugins import PluginManager
-from millpond.specs import ActivationSpec, ArchitectureSpec, ConverterSpec, IOProcessorSpec, PoolerSpec, TaskSpec
+from millpond.specs import (
+    ActivationSpec,
+    ArchitectureSpec,
+    ConverterSpec,
+    IOProcessorSpec,
+    KernelSpec,
+    PoolerSpec,
+    TaskSpec,
+)
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance import (
     ActivationConformance,
     ArchitectureConformance,
     ConverterConformance,
     IOProcessorConformance,
+    KernelConformance,
     PoolerConformance,
     TaskConformance,
 )

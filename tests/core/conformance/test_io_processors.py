@@ -96,13 +96,42 @@ class TestProcessorOfOneThread(MyProcessor):
             return super().pre_process(self.data, params)
 
 
+class Packed(Vectors):  # the same as bytes, whose last bits may be others each time that an item is computed
+    numbers = count()
+
+    def pre_process(self, data, params):
+        requests = super().pre_process(data, params)
+        for request in requests:
+            request.note = 1 + 2e-7 * (next(self.numbers) % 2)
+        return requests
+
+    def post_process(self, requests):
+        found = super().post_process(requests) * (requests[0].note if requests else 1)
+        return {"packed": found.astype("<f4").tobytes()}
+
+
+class TestProcessorPackedRight(MyProcessor):
+    target = Packed
+
+    def comparable(self, output):
+        return np.frombuffer(output["packed"], dtype="<f4")
+
+
+class TestProcessorOfOtherBytes(MyProcessor):
+    class target(Vectors):
+        made = count()
+
+        def post_process(self, requests):
+            return b"head" + bytes([next(self.made) % 256])
+
+
 class TestProcessorWrongIds(MyProcessor):
     class target(Vectors):
         def pre_process(self, data, params):
             return [PoolingRequest(input_ids=data, representations=(Representation("embed", params),))]
 """
 
-RIGHT = ("Processor",)
+RIGHT = ("Processor", "ProcessorPacked")
 FAULTS = {
     "TestProcessorTrusting": {"test_any_json_is_refused_or_served", "test_rubbish_is_refused_or_served"},
     "TestProcessorTakesAll": {"test_what_it_cannot_serve_is_refused"},
@@ -114,6 +143,7 @@ FAULTS = {
     "TestProcessorByChance": {"test_parameters"},
     "TestProcessorRemembers": {"test_an_output_can_be_made_again", "test_each_item_has_its_own_output"},
     "TestProcessorOfOneThread": {"test_several_threads_may_call_it"},
+    "TestProcessorOfOtherBytes": {"test_an_output_can_be_made_again", "test_each_item_has_its_own_output"},
     "TestProcessorWrongIds": {"test_each_item_has_its_own_output", "test_rubbish_is_refused_or_served"},
 }
 
@@ -137,6 +167,7 @@ def test_no_class_is_forgotten(outcomes):
 def test_what_is_said_of_a_fault_names_it(outcomes):
     for pattern in (
         r"mine neither serves nor refuses None: the IO processor 'mine' of plugin \S+ failed in pre_process: TypeError",
+        r"5 bytes instead of 5, which differ from byte 4 on\. .* override comparable\(output\)",
         r"mine makes 1 requests of \[5, 6\], not 2",
     ):
         assert re.search(pattern, outcomes.said), pattern

@@ -41,6 +41,12 @@ class TestModelInBfloat16(MyModel):
             return super().forward(batch) * (2 if self.ctx.dtype == torch.bfloat16 else 1) - 3
 
 
+class TestModelWide(MyModel):
+    class target(BertModel):
+        def forward(self, batch):
+            return super().forward(batch).repeat(1, 2)
+
+
 class TestModelTrains(MyModel):
     class target(BertModel):
         def load_weights(self, weights):
@@ -89,6 +95,7 @@ FAULTS = {
     "TestModelIsOff": {"test_it_gives_what_transformers_gives"},
     "TestModelTakesAnything": {"test_a_checkpoint_that_does_not_fit_is_refused"},
     "TestModelInBfloat16": {"test_bfloat16_is_close"},
+    "TestModelWide": {"test_results_have_the_stated_width"},
     "TestModelTrains": {"test_all_parameters_are_loaded_and_keep_no_gradient"},
     "TestModelOfNoPooling": {"test_record_is_right"},
     "TestModelOfNoPlace": {"test_record_is_right"},

@@ -94,6 +94,17 @@ class TestPoolerOfWholePrompts(MyPooler):
             return super().pool(hidden_states, metadata)
 
 
+class TestPoolerWide(MyPooler):
+    class target(Min):
+        def pool(self, hidden_states, metadata):
+            return super().pool(hidden_states, metadata).repeat(1, 2)
+
+
+class TestPoolerOfStatedWidth(MyPooler):
+    target, fields = Min, {"tasks": ("embed",), "size_key": "vocab_size"}
+    config = {"vocab_size": 30}
+
+
 class TestPoolerIsNone(MyPooler):
     target = len
 
@@ -133,6 +144,8 @@ FAULTS = {
     "TestPoolerOfOneThread": {"test_several_threads_may_call_it"},
     "TestPoolerBlindToBfloat16": {"test_other_dtypes_are_close"},
     "TestPoolerOfWholePrompts": {"test_a_part_of_a_prompt"},
+    "TestPoolerWide": {"test_rows_have_the_stated_width"},
+    "TestPoolerOfStatedWidth": {"test_rows_have_the_stated_width"},
     "TestPoolerIsNone": {"test_target_imports"},
     "TestPoolerOfNoTask": {"test_record_is_right"},
     "TestPoolerSilent": {"test_record_is_right"},

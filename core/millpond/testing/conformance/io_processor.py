@@ -3,7 +3,6 @@
 import importlib.util
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -26,6 +25,7 @@ from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.demands import demand, demand_same
 from millpond.testing.rubbish import rubbish, spoilt
+from millpond.testing.time_limit import in_threads
 
 Processor = IOProcessor[Any, Any]
 SHOWN = 120  # characters of a value in a complaint
@@ -62,6 +62,10 @@ class IOProcessorConformance(RecordConformance):
     def checkpoint(self, folder: Path) -> Path:
         """Write a small model that it serves, and return its folder; by default a tiny BERT."""
         return tiny("BertModel", folder)
+
+    def comparable(self, output: Any) -> object:
+        """An output as it is compared. Override it to decode bytes to arrays, which are held to ``tolerance``."""
+        return output
 
     def fits(self, target: object) -> bool:
         """The target is an IOProcessor that can be built."""
@@ -146,8 +150,8 @@ class IOProcessorConformance(RecordConformance):
             back = trial.outputs(trial.items[::-1])[::-1]
             for place, expected in enumerate(alone):
                 what = f"{self.name}, item {place}"
-                demand_same(together[place], expected, self.tolerance, f"{what} among others beside alone")
-                demand_same(back[place], expected, self.tolerance, f"{what} in reverse order beside alone")
+                self.demand_alike(together[place], expected, self.tolerance, f"{what} among others beside alone")
+                self.demand_alike(back[place], expected, self.tolerance, f"{what} in reverse order beside alone")
 
     def test_an_output_can_be_made_again(self, trials: list["Trial"]) -> None:
         """Equal items of a call are computed once, and each has its output: of the same requests."""
@@ -155,7 +159,7 @@ class IOProcessorConformance(RecordConformance):
             for item in trial.items:
                 requests = trial.computed([item])[0]
                 first, second = (guard.make_output(trial.processor, requests) for _ in range(2))
-                demand_same(second, first, 0.0, f"{self.name} of {_shown(item)}, made again")
+                self.demand_alike(second, first, 0.0, f"{self.name} of {_shown(item)}, made again")
 
     def test_any_number_of_chunks(self, trials: list["Trial"]) -> None:
         """An item may become no request, one, or many."""
@@ -168,16 +172,19 @@ class IOProcessorConformance(RecordConformance):
             together = trial.outputs([item for item, _ in self.chunked])
             for (item, count), found in zip(self.chunked, together, strict=True):
                 (alone,) = trial.outputs([item])
-                demand_same(found, alone, self.tolerance, f"{self.name}, an item of {count} requests")
+                self.demand_alike(found, alone, self.tolerance, f"{self.name}, an item of {count} requests")
 
     def test_several_threads_may_call_it(self, trials: list["Trial"]) -> None:
         """One object serves all calls: it keeps nothing of one."""
         for trial in trials:
             expected = [[_told(request) for request in trial.requests(item)] for item in trial.items]
-            with ThreadPoolExecutor(self.threads) as pool:
-                found = list(pool.map(trial.requests, list(trial.items) * 8))
+            found = in_threads(trial.requests, list(trial.items) * 8, self.threads)
             for made, told in zip(found, expected * 8, strict=True):
                 demand_same([_told(one) for one in made], told, 0.0, f"{self.name}, requests made by threads")
+
+    def demand_alike(self, found: object, expected: object, tolerance: float, what: str) -> None:
+        """Demand that two outputs are the same, as they are compared."""
+        demand_same(self.comparable(found), self.comparable(expected), tolerance, what)
 
     def _served(self, entry: Entry[IOProcessorSpec], loaded: LoadedModel) -> list[str]:
         tasks, registry = loaded.context.tasks, self.registry()

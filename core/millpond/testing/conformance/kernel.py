@@ -1,7 +1,6 @@
 """KernelConformance: a kernel is held against the reference of its op."""
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from millpond.specs import KernelSpec
 from millpond.testing.demands import demand
 from millpond.testing.kernel_cases import CASES, KernelCases
 from millpond.testing.kernel_trial import FILL, KernelTrial, copies, every_other, turned, wider
+from millpond.testing.time_limit import in_threads
 
 MIXED = (1, 7, 7, 2, 1, 1, 33, 5)
 EDGES = (63, 64, 65, 128, 255, 256, 257)  # around the lengths at which kernels begin another block, or hand over
@@ -37,6 +37,7 @@ class KernelConformance:
         longest: The tokens of the longest sequence.
         seeds: How many random batches are tried.
         threads: How many threads call it at a time, on a CPU.
+        time_limit: The seconds that a test, or one of its fixtures, may take; what hangs fails with the place.
     """
 
     name: ClassVar[str]
@@ -48,6 +49,7 @@ class KernelConformance:
     longest: ClassVar[int] = 700
     seeds: ClassVar[int] = 12
     threads: ClassVar[int] = 4
+    time_limit: ClassVar[float] = 300.0
 
     def registry(self) -> Registry:
         """Where the kernel is looked up: by default what all installed plugins bring."""
@@ -226,8 +228,7 @@ class KernelConformance:
         width, setting = trial.cases.widths[-1], trial.settings[0]
         samples = [trial.draw(MIXED[: 3 + seed % 5], width, setting, seed=seed) for seed in range(24)]
         expected = [trial.run(sample) for sample in samples]
-        with ThreadPoolExecutor(self.threads) as pool:
-            found = list(pool.map(trial.run, samples))
+        found = in_threads(trial.run, samples, self.threads)
         for one, other, sample in zip(found, expected, samples, strict=True):
             trial.demand_close(one, other, trial.tolerance, f"{sample}, beside one thread alone")
 

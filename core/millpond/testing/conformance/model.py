@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from millpond.errors import CheckpointError, InvalidInputError
 from millpond.llm import LLM
 from millpond.nn import PoolingModel
+from millpond.outputs import ArrayOutput
 from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.demands import demand, demand_same
 
@@ -67,7 +68,12 @@ class ModelConformance(RecordConformance):
 
     def ask(self, llm: LLM, prompts: Sequence[object], task: str) -> list[object]:
         """What the model gives for a task, an output a prompt."""
-        return [output.outputs for output in llm.encode(list(prompts), pooling_task=task, use_tqdm=False)]
+        outputs = llm.encode(list(prompts), pooling_task=task, use_tqdm=False)
+        return [self.comparable(output.outputs) for output in outputs]
+
+    def comparable(self, output: Any) -> object:
+        """An output as it is compared. Override it to decode bytes to arrays, which are held to ``tolerance``."""
+        return output
 
     def tasks(self, llm: LLM) -> list[str]:
         """The tasks it serves by poolers of its own, or by an IO processor."""
@@ -90,6 +96,18 @@ class ModelConformance(RecordConformance):
                 for place, output in enumerate(found):
                     what = f"{self.name}, {task!r} of prompt {place} {how} beside alone"
                     demand_same(output, alone[place], self.tolerance, what)
+
+    def test_results_have_the_stated_width(self, llm: LLM) -> None:
+        """Embeddings have as many values as the model states, and classes as many as there are labels."""
+        config = llm.model_config
+        widths = {"embed": config.embedding_size, "classify": config.num_labels}
+        for task in set(self.tasks(llm)) & set(widths):
+            expected = widths[task]
+            for place, output in enumerate(self.ask(llm, self.prompts(llm), task)):
+                found = output.array.shape if isinstance(output, ArrayOutput) and output.array.ndim else None
+                right = found is None or expected is None or found[-1] == expected
+                what = f"{self.name}, {task!r} of prompt {place}"
+                demand(right, f"{what}, has the shape {found}, where the model states {expected} values")
 
     def test_batches_may_be_small(self, folder: Path, llm: LLM) -> None:
         """Budgets of a batch change no result."""

@@ -3,7 +3,6 @@
 import gc
 import weakref
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
@@ -19,6 +18,7 @@ from millpond.specs import PoolerSpec
 from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.contexts import bare_context
 from millpond.testing.demands import demand, demand_same
+from millpond.testing.time_limit import in_threads
 
 MIXED = (1, 7, 7, 2, 1, 1, 33, 5)
 LONG = 6  # the place of the longest of these
@@ -47,6 +47,8 @@ class PoolerConformance(RecordConformance):
         params: What is asked of each sequence.
         hidden_size: The dimensions of the hidden states.
         vocab_size: Token ids are drawn below it.
+        width: The values of a row of its results; None for what its record and ``config`` state, where the model gives
+            it no head.
         longest: The tokens of the longest sequence.
         tolerances: For each dtype, how far two ways to the same result may be apart, in units of the largest value.
         threads: How many threads call it at a time.
@@ -59,6 +61,7 @@ class PoolerConformance(RecordConformance):
     params: ClassVar[PoolingParams] = PoolingParams()
     hidden_size: ClassVar[int] = 24
     vocab_size: ClassVar[int] = 8
+    width: ClassVar[int | None] = None
     longest: ClassVar[int] = 600
     tolerances: ClassVar[Mapping[str, float]] = TOLERANCES
     threads: ClassVar[int] = 4
@@ -114,6 +117,17 @@ class PoolerConformance(RecordConformance):
                     right = found.dim() == (ROWS if per_token else ROW) and not (per_token and len(found) > length)
                     demand(right, f"{what}, gives a result of the shape {list(found.shape)}")
                     demand(bool(torch.isfinite(found).all()), f"{what}, gives what is not finite")
+
+    def test_rows_have_the_stated_width(self, entry: Entry[PoolerSpec], tasks: tuple[str, ...]) -> None:
+        """As many values as a hidden state has, or as ``size_key`` of the record states."""
+        key = entry.spec.size_key
+        for task in tasks:
+            pooler = self.build(task)
+            stated = self.hidden_size if key is None else self.config.get(key)
+            width = self.width or (stated if getattr(pooler, "head", None) is None or key is not None else None)
+            for found in self.pool(pooler, self.draw()):
+                shown = f"{self.name} for {task!r} gives rows of {found.shape[-1]} values"
+                demand(width is None or found.shape[-1] == width, f"{shown}; its record states {width}")
 
     def test_order_is_kept(self, tasks: tuple[str, ...]) -> None:
         """The same sequences in reverse order give the same results in reverse order."""
@@ -208,8 +222,7 @@ class PoolerConformance(RecordConformance):
             pooler = self.build(task)
             batches = [self.draw(MIXED[: 3 + seed % 5], seed=seed) for seed in range(16)]
             expected = [self.pool(pooler, batch) for batch in batches]
-            with ThreadPoolExecutor(self.threads) as pool:
-                found = list(pool.map(partial(self.pool, pooler), batches))
+            found = in_threads(partial(self.pool, pooler), batches, self.threads)
             demand_same(found, expected, self.tolerances["float32"], f"{self.name}, threads beside one alone")
 
     def test_its_state_goes_round(self, tasks: tuple[str, ...]) -> None:

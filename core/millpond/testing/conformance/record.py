@@ -30,10 +30,12 @@ class RecordConformance:
     Attributes:
         kind: The kind of the record, such as ``"source"``.
         name: Its name, or with its plugin, ``"plugin/NAME"``.
+        time_limit: The seconds that a test, or one of its fixtures, may take; what hangs fails with the place.
     """
 
     kind: ClassVar[str]
     name: ClassVar[str]
+    time_limit: ClassVar[float] = 300.0
 
     def plugins(self) -> PluginManager:
         """Where the record is looked up: by default among all installed plugins."""

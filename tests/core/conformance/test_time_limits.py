@@ -1,0 +1,99 @@
+"""What hangs fails its test, with the place where it hangs, and the run goes on."""
+
+import re
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+PLUGINS = """
+
+def sleep_for_ever(*_, **__):
+    threading.Event().wait()
+
+
+class TestPoolerHangs(Mine, PoolerConformance):
+    name, record, fields, time_limit = "MINE", PoolerSpec, {"tasks": ("embed",)}, 2
+
+    class target(Pooler):
+        def pool(self, hidden_states, metadata):
+            if len(metadata.lengths) > 1:
+                sleep_for_ever()
+            return hidden_states.split(list(metadata.lengths))[0].amin(dim=0, keepdim=True)
+
+
+class TestPoolerHangsAmongThreads(Mine, PoolerConformance):
+    name, record, fields, time_limit = "MINE", PoolerSpec, {"tasks": ("embed",)}, 2
+
+    class target(Pooler):
+        def pool(self, hidden_states, metadata):
+            if threading.current_thread() is not threading.main_thread():
+                sleep_for_ever()
+            return torch.stack([rows.amin(dim=0) for rows in hidden_states.split(list(metadata.lengths))])
+
+
+class HangingProcessor(Mine, IOProcessorConformance):
+    name, record, fields, time_limit = "mine", IOProcessorSpec, {"tasks": ("plugin",)}, 8
+    items = ([5, 6, 7], [8])
+
+
+class TestProcessorHangs(HangingProcessor):
+    class target(Vectors):
+        def post_process(self, requests):
+            try:
+                sleep_for_ever()
+            except Exception:  # a time limit is none
+                return None
+
+
+class TestProcessorHangsWhenBuilt(HangingProcessor):
+    class target(Vectors):
+        __init__ = sleep_for_ever
+
+
+class TestModelHangs(Mine, ArchitectureConformance):
+    name, record, time_limit = "BertModel", ArchitectureSpec, 8
+    fields = {"tasks": ("embed",), "positions": "absolute"}
+
+    class target(BertModel):
+        def forward(self, batch):
+            return sleep_for_ever()
+
+
+class TestKernelHangs(KernelConformance):
+    name, time_limit = "gelu.mine", 2
+
+    def registry(self):
+        manager = PluginManager()
+        manager.register(KernelSpec(name="gelu.mine", target=sleep_for_ever, summary="mine"))
+        return manager.registry
+"""
+
+RIGHT = ()
+FAULTS = {
+    "TestPoolerHangs": {"test_order_is_kept"},
+    "TestPoolerHangsAmongThreads": {"test_several_threads_may_call_it"},
+    "TestProcessorHangs": {"test_an_output_can_be_made_again"},
+    "TestProcessorHangsWhenBuilt": {"test_parameters"},
+    "TestModelHangs": {"test_one_output_a_prompt_in_order"},
+    "TestKernelHangs": {"test_every_width"},
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_hangs_fails_its_test(outcomes, name):
+    assert FAULTS[name] <= outcomes.of(name, "FAILED", "ERROR")
+
+
+def test_no_class_is_forgotten(outcomes):
+    assert outcomes.classes(PLUGINS) == {*FAULTS, "TestPoolerHangs"}
+
+
+def test_the_message_names_the_limit_and_the_place(outcomes):
+    for pattern in (
+        r"test_order_is_kept hangs: it has not ended within 2 seconds",
+        r"the fixture trials hangs: it has not ended within 8 seconds",
+        r"the thread millpond-worker-0:\n.*\n.*\n.* in sleep_for_ever: threading\.Event\(\)\.wait\(\)",
+        r"the thread conformance-0:\n(.*\n)*?.* in sleep_for_ever",
+    ):
+        assert re.search(pattern, outcomes.said), pattern
