@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import shutil
-import struct
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
+import numpy.lib.format as array_format
 
 from millpond_cli.contents import Anything, Array, Content, Numbers
 from millpond_cli.plugin_writers import RawWriter, StackWriter
@@ -267,9 +267,10 @@ WRITERS: dict[str, Callable[[BinaryIO, Layout], Writer]] = {
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:
-    """The first 128 bytes of a float32 npy file, whatever its shape."""
-    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode("ascii")
+    """The first 128 bytes of a float32 npy file; numpy leaves room for shapes of any size."""
+    header = io.BytesIO()
+    array_format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return header.getvalue()
 
 
 def _object(result: Result, layout: Layout) -> str:
