@@ -179,7 +179,14 @@ def test_their_route_of_openai_has_their_errors(post, classifier_alone, vectors,
     assert (found["object"], found["model"], found["usage"]["total_tokens"] > 0) == ("list", "encoder", True)
     long = post(path, input="mill " * 100)
     assert long["usage"]["total_tokens"] == 64  # cut, as they do by default
-    for body in ({"input": ""}, {"input": ["a", ""]}, {"input": [99999]}, {"input": 3}, {}):
+    for body in (
+        {"input": "mill " * 100, "truncate": False},
+        {"input": ""},
+        {"input": ["a", ""]},
+        {"input": [99999]},
+        {"input": 3},
+        {},
+    ):
         refused = post(path, 422, **{"model": "encoder", **body})
         assert (refused["code"], refused["type"], refused["error_type"]) == (422, "Validation", "Validation")
         assert refused["message"] == refused["error"]

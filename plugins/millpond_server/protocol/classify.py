@@ -1,10 +1,12 @@
 """``POST /classify``, as vLLM has it."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
-from millpond_server.protocol.common import Inputs, TextOptions, Usage
+from millpond_server.protocol.common import Inputs, TextOptions, Usage, activation
+from millpond_server.protocol.refused import OF_CLASSES, Refused
 from millpond_server.protocol.removed import WithoutRemoved
 
 
@@ -13,9 +15,20 @@ class ClassificationRequest(WithoutRemoved, TextOptions, Inputs):
 
     Attributes:
         use_activation: Whether probabilities are given; else logits.
+        raw_scores: The opposite, as Infinity has it.
     """
 
+    without_effect: ClassVar[frozenset[str]] = frozenset({"cache_salt", "multi_modal_uuids"})
+    refused: ClassVar[Mapping[str, Refused]] = OF_CLASSES
+
     use_activation: bool | None = None
+    raw_scores: bool | None = None
+
+    @model_validator(mode="after")
+    def _in_one_voice(self) -> Self:
+        if self.raw_scores is not None:
+            self.use_activation = activation(self.use_activation, raw_scores=self.raw_scores)
+        return self
 
 
 class ClassificationItem(BaseModel):

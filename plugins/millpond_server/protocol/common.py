@@ -21,6 +21,31 @@ Query = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "o
 Documents = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, TEXTS, OBJECTS, {"type": "object"}]})]
 
 
+def same(request: BaseModel, *names: str) -> Any:
+    """The value of a field that clients call by several names; None where none is given.
+
+    Raises:
+        ValueError: If two of them disagree.
+    """
+    given = {name: value for name in names if (value := getattr(request, name)) is not None}
+    if len(set(given.values())) > 1:
+        message = f"{', '.join(f'{name}={value}' for name, value in given.items())} disagree: pass one of them"
+        raise ValueError(message)
+    return next(iter(given.values()), None)
+
+
+def activation(use_activation: bool | None, *, raw_scores: bool) -> bool:
+    """Whether an activation is applied, where a body says whether scores are raw.
+
+    Raises:
+        ValueError: If it says both, and they disagree.
+    """
+    if use_activation is raw_scores:
+        message = f"use_activation={use_activation} and raw_scores={raw_scores} disagree: pass one of them"
+        raise ValueError(message)
+    return not raw_scores
+
+
 def one_of(*groups: tuple[str, ...]) -> dict[str, Any]:
     """What a JSON schema says of fields one group of which must be given."""
     return {"anyOf": [{"required": list(group)} for group in groups]}

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from millpond_server.protocol.common import Inputs, Usage, VectorOptions
+from millpond_server.protocol.common import Inputs, Usage, VectorOptions, same
 from millpond_server.protocol.refused import OF_VECTORS, Refused
 
 Kind = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
@@ -63,18 +63,9 @@ class EmbeddingRequest(VectorOptions, Inputs):
     @model_validator(mode="after")
     def _in_one_voice(self) -> Self:
         """Bring what clients call by several names under one."""
-        self.use_activation = _one(("use_activation", "normalize", "normalized"), self)
-        self.dimensions = _one(("dimensions", "output_dimension"), self)
+        self.use_activation = same(self, "use_activation", "normalize", "normalized")
+        self.dimensions = same(self, "dimensions", "output_dimension")
         return self
-
-
-def _one(names: tuple[str, ...], request: EmbeddingRequest) -> Any:
-    """The value of a field that has several names; None where none is given."""
-    given = {name: value for name in names if (value := getattr(request, name)) is not None}
-    if len(set(given.values())) > 1:
-        message = f"{', '.join(f'{name}={value}' for name, value in given.items())} disagree: pass one of them"
-        raise ValueError(message)
-    return next(iter(given.values()), None)
 
 
 class EmbeddingItem(BaseModel):

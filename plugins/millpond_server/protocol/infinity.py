@@ -1,12 +1,14 @@
 """The routes of Infinity, where they are not those of others."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
 from millpond_server.protocol.common import Inputs, TextOptions
 from millpond_server.protocol.embeddings import EmbeddingRequest
 from millpond_server.protocol.models import ModelCard
+from millpond_server.protocol.refused import OF_CLASSES, OF_SCORES, Refused
 
 LONGEST = 122_880  # characters of a text, as Infinity has it
 Text = Annotated[str, Field(max_length=LONGEST)]
@@ -53,6 +55,8 @@ class InfinityTextsRequest(InfinityEmbeddingRequest, InfinityInputs):
 class InfinityRerankRequest(TextOptions):
     """A query and the documents that it ranks."""
 
+    refused: ClassVar[Mapping[str, Refused]] = OF_SCORES
+
     query: Text
     documents: Annotated[list[Text], Field(min_length=1)]
     return_documents: bool = False
@@ -62,6 +66,8 @@ class InfinityRerankRequest(TextOptions):
 
 class InfinityClassifyRequest(TextOptions, InfinityInputs):
     """Texts whose classes are wanted."""
+
+    refused: ClassVar[Mapping[str, Refused]] = OF_CLASSES
 
     raw_scores: bool = False
 

@@ -53,12 +53,27 @@ OF_VECTORS: Mapping[str, Refused] = {
     "instruction": Refused("pass the whole text that goes before each input as `prompt`", unless=("",)),
     "media_io_kwargs": Refused("images are read in one way; mm_processor_kwargs bounds their size", unless=({},)),
 }
+# Of classes, on every route that gives them.
+OF_CLASSES: Mapping[str, Refused] = {
+    "softmax": Refused("pass use_activation"),
+    "activation": Refused("pass use_activation"),
+    "function_to_apply": Refused("pass use_activation, or raw_scores"),
+    "top_k": Refused("all classes are given"),
+    "media_io_kwargs": OF_VECTORS["media_io_kwargs"],
+}
+# Of vectors of tokens as text-embeddings-inference gives them: the bare hidden states.
+OF_HIDDEN_STATES: Mapping[str, Refused] = {
+    "normalize": Refused("vectors of tokens are the bare hidden states; POST /pooling normalises them", (False,)),
+    "dimensions": Refused("vectors of tokens are the bare hidden states, whole"),
+}
 # Of pairs, on every route that gives scores.
 OF_SCORES: Mapping[str, Refused] = {
     "max_chunks_per_doc": Refused("documents are read whole; max_tokens_per_doc cuts them", unless=(1,)),
     "max_doc_length": Refused("pass max_tokens_per_doc"),
     "max_query_length": Refused("pass max_tokens_per_query"),
     "relevant_spans": Refused("scores are of whole documents; POST /explain tells which tokens match", unless=(False,)),
+    "truncation": Refused("pass truncate_prompt_tokens, -1 for the model's maximum"),
+    "top_k": Refused("pass top_n"),
     "return_embeddings": Refused("this route gives scores alone; POST /v1/embeddings gives vectors", unless=(False,)),
     "chat_template": Refused("start the server with --chat-template, which writes every pair"),
     "mm_processor_kwargs": Refused("images of scores are read in one way", unless=({},)),

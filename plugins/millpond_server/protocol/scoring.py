@@ -1,10 +1,12 @@
 """``POST /score`` and ``POST /rerank``: queries and documents, in the words of vLLM, Cohere, Jina and Infinity."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from millpond_server.protocol.common import Documents, Query, TextOptions, Usage, one_of
+from millpond_server.protocol.common import Documents, Query, TextOptions, Usage, activation, one_of
+from millpond_server.protocol.refused import OF_SCORES, Refused
 from millpond_server.protocol.removed import WithoutRemoved
 
 PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
@@ -22,6 +24,9 @@ class ScoringOptions(WithoutRemoved, TextOptions):
         mixed: What becomes of a text with an image, for models that read one or the other: refused, or the mean of
             both vectors.
     """
+
+    without_effect: ClassVar[frozenset[str]] = frozenset({"cache_salt", "multi_modal_uuids"})
+    refused: ClassVar[Mapping[str, Refused]] = OF_SCORES
 
     use_activation: bool | None = None
     max_tokens_per_query: Annotated[int, Field(strict=True)] = 0
@@ -99,6 +104,7 @@ class RerankRequest(ScoringOptions):
         top_n: Keep so many; all where it is 0 or not given.
         return_documents: Whether documents are told with their scores.
         rank_fields: The fields of a document that are read, of those that are objects.
+        raw_scores: The opposite of ``use_activation``, as Infinity has it.
     """
 
     query: Query
@@ -106,6 +112,13 @@ class RerankRequest(ScoringOptions):
     top_n: Annotated[int, Field(ge=0, strict=True)] = 0
     return_documents: bool = True
     rank_fields: list[str] | None = None
+    raw_scores: bool | None = None
+
+    @model_validator(mode="after")
+    def _in_one_voice(self) -> Self:
+        if self.raw_scores is not None:
+            self.use_activation = activation(self.use_activation, raw_scores=self.raw_scores)
+        return self
 
 
 class Document(BaseModel):

@@ -1,11 +1,13 @@
 """The routes of text-embeddings-inference: bare lists in and out."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Discriminator, Field, RootModel, Tag, WithJsonSchema, field_validator
 
 from millpond_server.protocol.common import TEXTS, Body, TextsOrIds
 from millpond_server.protocol.embeddings import EmbeddingRequest
+from millpond_server.protocol.refused import OF_CLASSES, OF_HIDDEN_STATES, Refused
 from millpond_server.protocol.scoring import RerankRequest
 from millpond_server.protocol.sides import Sides
 from millpond_server.tei_errors import check_some
@@ -59,6 +61,8 @@ class TeiOpenAIRequest(EmbeddingRequest):
 class TeiEmbedAllRequest(TeiOptions):
     """Texts whose tokens become vectors."""
 
+    refused: ClassVar[Mapping[str, Refused]] = OF_HIDDEN_STATES
+
     inputs: TextsOrIds
 
 
@@ -87,6 +91,8 @@ class SparseVectors(RootModel[list[list[SparseValue]]]):
 
 class TeiPredictRequest(TeiOptions):
     """A text, a pair of texts, or a list of either, whose classes are wanted."""
+
+    refused: ClassVar[Mapping[str, Refused]] = OF_CLASSES
 
     inputs: TextsOrPairs
     raw_scores: bool = False

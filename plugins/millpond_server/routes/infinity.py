@@ -135,6 +135,5 @@ async def health(_: Any, llm: AsyncLLM, call: Call) -> dict[str, float]:
 
 def cut(request: R) -> R:
     """The request with texts cut to the model's maximum, unless it says otherwise."""
-    return (
-        request.model_copy(update={"truncate_prompt_tokens": -1}) if request.truncate_prompt_tokens is None else request
-    )
+    said = request.truncate_prompt_tokens is not None or getattr(request, "truncate", None) is not None
+    return request if said else request.model_copy(update={"truncate_prompt_tokens": -1})

@@ -21,7 +21,7 @@ async def embeddings(request: TeiOpenAIRequest, llm: AsyncLLM, call: Call) -> An
     check_serves(llm, "embed")
     check_inputs(request.input)
     whole: dict[str, Any] = {"dimensions": None}
-    if request.truncate_prompt_tokens is None:
+    if request.truncate_prompt_tokens is None and request.truncate is None:
         whole["truncate_prompt_tokens"] = -1
     outputs = await embedded(request.model_copy(update=whole), llm, call)
     normalize = request.use_activation is not False
