@@ -124,6 +124,11 @@ class PluginManager:
                 counts.setdefault(entry.origin, Counter())[catalog.kind] += 1
         return tuple(replace(info, counts=dict(counts.get(info.origin, {}))) for info in tuple(self._infos))
 
+    def implementation(self, name: str) -> object | None:
+        """The module or object of a plugin that is loaded; None for another, or for records without a plugin."""
+        found: object | None = self._pluggy.get_plugin(name)
+        return found
+
     def register(self, spec: Spec, plugin: str = RUNTIME) -> Entry[Any]:
         """Book one record of the running program; it goes before installed and built-in ones of the same name.
 

@@ -1,30 +1,50 @@
-"""What ``millpond plugins doctor`` looks at: whether everything that a plugin names can be imported."""
+"""Checks of ``millpond plugins doctor``: what is wrong with a plugin, its records, and what their targets name."""
 
-from pkgutil import resolve_name
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import typer
-
-from millpond.errors import UnknownNameError
-from millpond.plugins import PluginInfo
+from millpond.plugins import Failure, PluginInfo, PluginManager
 from millpond.registry import Entry, Registry
-from millpond.specs import ArchitectureSpec, CommandSpec, KernelSpec, RouteSpec
+
+FIXES = {
+    "import": "correct the module, or install what it imports",
+    "version": "update the plugin or Millpond",
+    "hook": "correct the hook: see docs/hooks",
+    "value": "yield records of the hook's kind",
+    "register": "give each plugin and each record a name of its own",
+}
 
 
-def check_targets(registry: Registry, info: PluginInfo) -> list[dict[str, str]]:
-    """What a plugin names that does not work, each with the reason."""
-    own = [
-        entry
-        for catalog in registry.catalogs()
-        for entry in catalog.entries(overridden=True)
-        if entry.origin == info.origin
-    ]
-    faults = ((entry, _fault(entry)) for entry in own)
-    return [
-        {"kind": entry.spec.kind, "name": entry.spec.name, "target": str(entry.spec.target), "reason": fault}
-        for entry, fault in faults
-        if fault
-    ]
+def faults_of(manager: PluginManager, info: PluginInfo) -> list[dict[str, Any]]:
+    """What is wrong with a plugin and its records: kind, name, target, reason, fix, and whether it is only a note."""
+    from millpond.testing.records import record_faults  # noqa: PLC0415  imports pydantic
+    from millpond.testing.records.modules import module_faults  # noqa: PLC0415  as above
+
+    if info.failure is not None:
+        return _faults_of_refused(manager, info, info.failure)
+    found = [_record("plugin", info.name, info.origin.module, fault) for fault in module_faults(manager, info)]
+    for catalog in manager.registry.catalogs():
+        for entry in catalog.entries(overridden=True):
+            if entry.origin == info.origin:
+                found += _records(entry, record_faults(manager.registry, entry))
+    return found
+
+
+def _faults_of_refused(manager: PluginManager, info: PluginInfo, failure: Failure) -> list[dict[str, Any]]:
+    """Why a plugin is not loaded, and what else is wrong with it: loading stops at the first fault."""
+    from millpond.testing.records import record_faults  # noqa: PLC0415  imports pydantic
+    from millpond.testing.records.refused import faults_of_refused, with_records  # noqa: PLC0415  as above
+
+    faults, specs = faults_of_refused(info)
+    registry, entries = with_records(manager, info, specs)
+    found = [_record("plugin", info.name, info.origin.module, fault) for fault in faults]
+    for entry in entries:
+        found += _records(entry, record_faults(registry, entry))
+    return [_failure_record(failure), *found]
+
+
+def _records(entry: Entry[Any], faults: Iterable[Any]) -> list[dict[str, Any]]:
+    return [_record(entry.spec.kind, entry.spec.name, str(entry.spec.target), fault) for fault in faults]
 
 
 def overrides_of(registry: Registry, info: PluginInfo) -> list[dict[str, str]]:
@@ -53,34 +73,23 @@ def ambiguities(registry: Registry) -> list[str]:
     return found
 
 
-def _fault(entry: Entry[Any]) -> str:
-    """Why an entry does not work; empty if it does."""
-    try:
-        target = entry.load()
-    except UnknownNameError as error:
-        cause = error.__cause__
-        return f"{entry.spec.target!r} raised {type(cause).__name__}: {cause}"
-    if isinstance(entry.spec, CommandSpec) and not isinstance(target, typer.Typer):
-        return f"{entry.spec.target!r} is {target!r}, and no typer.Typer"
-    return next(filter(None, map(_import_fault, _beside(entry))), "")
+def override_notes(registry: Registry, info: PluginInfo) -> Iterator[str]:
+    """One line for each record of another plugin that a plugin replaces."""
+    for it in overrides_of(registry, info):
+        yield f"{info.name}: {it['kind']} {it['name']} replaces {it['replaces']}, which stays as {it['replaces']!r}"
 
 
-def _beside(entry: Entry[Any]) -> list[str]:
-    """What a record names besides its target."""
-    spec = entry.spec
-    named: list[str | None] = []
-    if isinstance(spec, ArchitectureSpec):
-        named = [spec.describe, spec.image_reader]
-    elif isinstance(spec, KernelSpec):
-        named = [spec.available]
-    elif isinstance(spec, RouteSpec):
-        named = [spec.request, spec.response]
-    return [name for name in named if name is not None]
+def _failure_record(failure: Failure) -> dict[str, Any]:
+    return {
+        "kind": "plugin",
+        "name": failure.plugin,
+        "target": "" if failure.origin is None else failure.origin.module,
+        "reason": f"it failed at {failure.stage}: {type(failure.error).__name__}: {failure.error}",
+        "fix": FIXES[failure.stage],
+        "note": False,
+    }
 
 
-def _import_fault(target: str) -> str:
-    try:
-        resolve_name(target)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's import may raise anything
-        return f"{target!r} raised {type(error).__name__}: {error}"
-    return ""
+def _record(kind: str, name: str, target: str, fault: Any) -> dict[str, Any]:
+    reason, fix = fault.reason, fault.fix
+    return {"kind": kind, "name": name, "target": target, "reason": reason, "fix": fix, "note": fault.is_note}

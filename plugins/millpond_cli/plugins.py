@@ -10,7 +10,7 @@ from millpond.cli import FAILURE, printable
 from millpond.model_options import Deterministic, Quantization
 from millpond.plugins import PluginInfo, get_plugin_manager
 from millpond_cli import options
-from millpond_cli.checks import ambiguities, check_targets, overrides_of
+from millpond_cli.checks import ambiguities, faults_of, override_notes, overrides_of
 from millpond_cli.tables import table
 
 HEALTH_WIDTH = 10  # columns
@@ -56,22 +56,27 @@ def list_plugins(*, as_json: options.AsJson = False) -> None:
             typer.echo(f"\n{printable(_failure(record))}")
 
 
-@declare.command(app, short_help="Import all that plugins name; say what is broken.")
+@declare.command(app, short_help="Check plugins, their records and what these name.")
 def doctor(*, as_json: options.AsJson = False) -> None:
-    """Import all that plugins name, and say what does not work.
+    """Check plugins, their records and what these name; say what is wrong and how to fix it.
 
-    Exits with 1 if a plugin is not loaded because it failed, or if something it names cannot be imported.
+    Looks at all that can be checked without a model: fields, names, targets, signatures, and results of poolers and
+    activations on random values. Exits with 1 if something is wrong; overrides, ambiguous names and notes are listed
+    and leave the exit code 0.
     """
-    registry = get_plugin_manager().registry
-    records = [_record(info) for info in get_plugin_manager().plugins()]
-    for record, info in zip(records, get_plugin_manager().plugins(), strict=True):
-        record["broken"] = check_targets(registry, info)
-    ambiguous = ambiguities(registry)
+    manager = get_plugin_manager()
+    records = [_record(info) for info in manager.plugins()]
+    for record, info in zip(records, manager.plugins(), strict=True):
+        found = faults_of(manager, info)
+        record["broken"] = [fault for fault in found if not fault["note"]]
+        record["notes"] = [fault for fault in found if fault["note"] and info.origin.rank != "builtin"]
+    ambiguous = ambiguities(manager.registry)
     healthy = not any(record["failure"] or record["broken"] for record in records)
     if as_json:
         typer.echo(json.dumps({"healthy": healthy, "plugins": records, "ambiguous": ambiguous}, indent=2))
     else:
-        _tell_health(records, ambiguous)
+        overrides = [line for info in manager.plugins() for line in override_notes(manager.registry, info)]
+        _tell_health(records, [*overrides, *ambiguous])
     raise typer.Exit(0 if healthy else FAILURE)
 
 
@@ -148,14 +153,18 @@ def _failure(record: dict[str, Any]) -> str:
     return f"{where} failed at {record['failure']['stage']}: {record['failure']['reason']}"
 
 
-def _tell_health(records: list[dict[str, Any]], ambiguous: list[str]) -> None:
+def _tell_health(records: list[dict[str, Any]], notes: list[str]) -> None:
     lines: list[str] = []
     for record in records:
-        health = "broken" if record["broken"] else record["status"]
+        health = record["status"] if record["status"] != "ok" or not record["broken"] else "broken"
         lines.append(f"{health:<{HEALTH_WIDTH}}{record['name']}: {_brought(record) or 'nothing'}")
-        faults = [f"{it['kind']} {it['name']}: {it['reason']}" for it in record["broken"]]
-        if record["failure"] is not None:
-            faults.append(_failure(record))
-        lines += [" " * HEALTH_WIDTH + fault for fault in faults]
-    lines += [f"{'note':<{HEALTH_WIDTH}}{line}" for line in ambiguous]
+        lines += [f"{'':<{HEALTH_WIDTH}}{_fault_line(record['name'], fault)}" for fault in record["broken"]]
+        notes += [_fault_line(record["name"], fault) for fault in record["notes"]]
+    lines += [f"{'note':<{HEALTH_WIDTH}}{line}" for line in notes]
     typer.echo(printable("\n".join(lines)))
+
+
+def _fault_line(plugin: str, fault: dict[str, Any]) -> str:
+    """Plugin, kind, name, what is wrong, and the fix, in one line."""
+    what = "" if fault["kind"] == "plugin" else f" {_plural(fault['kind'], 1)} {fault['name']!r}:"
+    return " ".join(f"{plugin}:{what} {fault['reason']}; fix: {fault['fix']}".split())

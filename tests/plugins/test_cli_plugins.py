@@ -18,12 +18,12 @@ from millpond.specs import ActivationSpec, CommandSpec, KernelSpec, PoolerSpec
 GOOD = (
     HEAD
     + """
-class Maximum: pass
+MAX = "millpond_poolers.methods:MaxPooling"
 
 @hookimpl
 def register_poolers():
-    yield PoolerSpec(name="MAXIMUM", target=f"{__name__}:Maximum", tasks=("embed",))
-    yield PoolerSpec(name="MINIMUM", target=Maximum, tasks=("embed",))
+    yield PoolerSpec(name="MAXIMUM", target=MAX, tasks=("embed",), summary="the largest values")
+    yield PoolerSpec(name="MINIMUM", target=MAX, tasks=("embed",), summary="the smallest values")
 """
 )
 BROKEN = "raise RuntimeError('it is broken')"
@@ -144,7 +144,8 @@ def test_a_plugin_that_is_not_loaded_is_unhealthy(install_plugin):
     done = plugins("doctor")
     assert done.exit_code == 1
     assert "failed    bad: nothing\n" in done.stdout
-    assert "failed at import: RuntimeError: it is broken" in done.stdout
+    line = "bad: it failed at import: RuntimeError: it is broken; fix: correct the module, or install what it imports"
+    assert f"\n          {line}\n" in done.stdout
 
 
 def test_names_of_two_plugins_are_noted(install_plugin):

@@ -32,12 +32,6 @@ class ActivationConformance(RecordConformance):
     tolerances: ClassVar[Mapping[str, float]] = TOLERANCES
     bounded: ClassVar[bool] = True
 
-    def faults(self, entry: Entry[ActivationSpec]) -> list[str]:
-        """An op that it names is one."""
-        ops = {kernel.spec.op for kernel in self.registry().kernels.entries()}
-        unknown = entry.spec.op is not None and entry.spec.op not in ops
-        return [f"no plugin brings the op {entry.spec.op!r}; there are: {sorted(ops)}"] if unknown else []
-
     @pytest.fixture
     def ways(self, entry: Entry[ActivationSpec]) -> dict[str, Activation]:
         """The function that the record names, and the one that models get, by what they are called in complaints."""

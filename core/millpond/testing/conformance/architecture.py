@@ -10,13 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from millpond.config import PoolerConfig
-from millpond.errors import InvalidInputError
 from millpond.llm import LLM
 from millpond.nn import PoolingModel
-from millpond.params import PoolingParams, validated
-from millpond.registry import Entry
-from millpond.specs import ArchitectureSpec
+from millpond.params import PoolingParams
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance.model import ModelConformance
 from millpond.testing.demands import demand_same
@@ -49,30 +45,6 @@ class ArchitectureConformance(ModelConformance):
     def fits(self, target: object) -> bool:
         """The target is a PoolingModel."""
         return isinstance(target, type) and issubclass(target, PoolingModel)
-
-    def faults(self, entry: Entry[ArchitectureSpec]) -> list[str]:
-        """Tasks, pooling and positions."""
-        spec = entry.spec
-        faults = self.unknown_tasks(spec.tasks)
-        if spec.positions not in POSITIONS:
-            faults.append(f"positions={spec.positions!r} is none of {POSITIONS}")
-        activation = spec.classifier_activation
-        if activation is not None and activation not in self.registry().activations:
-            faults.append(f"no plugin has the activation {activation!r} of classifier_activation")
-        if not spec.modalities:
-            faults.append("it reads nothing: modalities are empty")
-        if spec.image_reader is not None and "image" not in spec.modalities:
-            faults.append(f"image_reader={spec.image_reader!r}, and modalities={spec.modalities} have no 'image'")
-        try:
-            config = validated(PoolerConfig, dict(spec.pooler_config), parameter="pooler_config")
-        except InvalidInputError as error:
-            return [*faults, str(error)]
-        types = (spec.pooling, config.seq_pooling_type, config.tok_pooling_type)
-        return faults + [
-            f"no plugin brings the pooling type {name!r}"
-            for name in types
-            if name is not None and name not in self.registry().poolers
-        ]
 
     def reference(self, folder: Path, prompts: Sequence[Any], task: str) -> list[NDArray[Any]] | None:
         """What another implementation gives for each prompt, without activation; None where there is none.

@@ -19,17 +19,6 @@ class ConverterConformance(ModelConformance):
 
     kind: ClassVar[str] = "converter"
 
-    def faults(self, entry: Entry[ConverterSpec]) -> list[str]:
-        """Architectures, tasks and pooling types."""
-        spec = entry.spec
-        faults = self.unknown_tasks(spec.tasks)
-        if not spec.tasks:
-            faults.append("the converted model serves no task")
-        if not spec.architectures:
-            faults.append("it is for no architecture: architectures are empty")
-        unknown = [name for name in spec.pooling if name and name not in self.registry().poolers]
-        return faults + [f"no plugin brings the pooling type {name!r}" for name in unknown]
-
     def test_it_is_chosen_and_leaves_the_architecture_as_it_is(self, entry: Entry[ConverterSpec], folder: Path) -> None:
         """The model is loaded by it, and is a PoolingModel; another model of that architecture does not notice."""
         with self.load(folder) as llm:

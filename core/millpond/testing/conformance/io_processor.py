@@ -72,11 +72,6 @@ class IOProcessorConformance(RecordConformance):
         right = isinstance(target, type) and issubclass(target, IOProcessor)
         return right and not inspect.isabstract(target)
 
-    def faults(self, entry: Entry[IOProcessorSpec]) -> list[str]:
-        """It serves tasks, and these are there."""
-        faults = self.unknown_tasks(entry.spec.tasks)
-        return faults if entry.spec.tasks else ["it serves no task"]
-
     @pytest.fixture
     def trials(self, entry: Entry[IOProcessorSpec], tmp_path: Path) -> Iterator[list["Trial"]]:
         """The IO processor for each of its tasks that the model serves, and what computes its requests."""

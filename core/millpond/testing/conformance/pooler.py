@@ -70,11 +70,6 @@ class PoolerConformance(RecordConformance):
         """The target is a Pooler."""
         return isinstance(target, type) and issubclass(target, Pooler)
 
-    def faults(self, entry: Entry[PoolerSpec]) -> list[str]:
-        """It serves tasks, and these are there."""
-        faults = self.unknown_tasks(entry.spec.tasks)
-        return faults if entry.spec.tasks else ["it serves no task"]
-
     def build(self, task: str, *, dtype: str = "float32", deterministic: bool = False) -> nn.Module:
         """The pooler of a task as a model builds it. Override it where the model gives it a head."""
         per_token = self.registry().tasks.get(task).spec.per_token

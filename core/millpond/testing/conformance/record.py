@@ -1,9 +1,6 @@
 """RecordConformance: a record is right, what it names can be imported, and listing it costs nothing."""
 
-import json
-import subprocess
 import sys
-from functools import cache
 from typing import Any, ClassVar
 
 import pytest
@@ -11,15 +8,8 @@ import pytest
 from millpond.plugins import PluginManager, get_plugin_manager
 from millpond.registry import Entry, Registry
 from millpond.testing.demands import demand
-
-HEAVY = ("torch", "transformers", "safetensors", "numpy")
-SECONDS = 120
-IMPORT = """
-import importlib, json, sys
-module, sys.path[:] = json.loads(sys.argv[1])
-importlib.import_module(module)
-print(json.dumps(sorted(set({heavy!r}) & set(sys.modules))))
-"""
+from millpond.testing.records import field_faults
+from millpond.testing.records.modules import imported_by
 
 
 class RecordConformance:
@@ -76,22 +66,5 @@ class RecordConformance:
         return callable(target)
 
     def faults(self, entry: Entry[Any]) -> list[str]:
-        """What is wrong with the fields of the record."""
-        del entry
-        return []
-
-    def unknown_tasks(self, tasks: tuple[str, ...]) -> list[str]:
-        """A fault for each task that nobody brings."""
-        there = self.registry().tasks
-        return [
-            f"no plugin brings the task {task!r}; there are: {there.names()}" for task in tasks if task not in there
-        ]
-
-
-@cache
-def imported_by(module: str, path: tuple[str, ...]) -> tuple[str, ...]:
-    """What of the heavy packages a fresh interpreter has imported once it has imported a module."""
-    command = [sys.executable, "-c", IMPORT.format(heavy=HEAVY), json.dumps([module, path])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
-    demand(done.returncode == 0, f"a fresh interpreter cannot import {module}:\n{done.stderr}")
-    return tuple(json.loads(done.stdout.splitlines()[-1]))
+        """What is wrong with the fields of the record; ``millpond plugins doctor`` finds the same."""
+        return [str(fault) for fault in field_faults(self.registry(), entry) if not fault.is_note]

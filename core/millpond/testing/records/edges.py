@@ -1,0 +1,160 @@
+"""Checks of kernels, sources, commands and routes."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from millpond.registry import Entry, Registry
+from millpond.specs import CommandSpec, KernelSpec, RouteSpec, SourceSpec
+from millpond.testing.records.common import Fault, named, signature_faults, unknown_tasks
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
+PARAMETER = re.compile(r"\{[A-Za-z_]\w*(:(str|path|int|float|uuid))?\}")
+BODIES = ("json", "bytes", "request")
+SIMILAR = 0.8
+
+
+def kernel_fields(registry: Registry, entry: Entry[KernelSpec]) -> Iterator[Fault]:
+    """Name, devices and dtypes; and whether the op is one that exists, or has a variant that always runs."""
+    spec = entry.spec
+    if not spec.op.strip() or not spec.variant.strip():
+        yield Fault(f"its name {spec.name!r} is not <op>.<variant>", f"write '{spec.op or 'op'}.fast' or the like")
+        return
+    import torch  # noqa: PLC0415  `plugins list` does not need it
+
+    for device in spec.devices:
+        try:
+            torch.device(device)
+        except RuntimeError:
+            yield Fault(f"devices names {device!r}, which torch does not know", "use 'cpu', 'cuda' and the like")
+    for dtype in spec.dtypes:
+        if not isinstance(getattr(torch, dtype, None), torch.dtype):
+            yield Fault(f"dtypes names {dtype!r}, which torch does not know", "use 'float32', 'bfloat16' and the like")
+    yield from _op_faults(registry, entry)
+    function, faults = named("available", spec.available)
+    yield from faults
+    if function is not None:
+        yield from _available_faults(spec.available, function)
+
+
+def kernel_target(registry: Registry, entry: Entry[KernelSpec], target: Any) -> Iterator[Fault]:
+    """The target is a function."""
+    del registry, entry
+    if not callable(target):
+        yield Fault(f"its target is {target!r:.80}, which cannot be called", "name a function")
+    elif inspect.iscoroutinefunction(target):
+        yield Fault("its target is async, and is called without await", "write def")
+
+
+def source_fields(registry: Registry, entry: Entry[SourceSpec]) -> Iterator[Fault]:
+    """The name is a scheme."""
+    del registry
+    if re.search(r"[:\s]", entry.spec.name):
+        yield Fault(f"its name {entry.spec.name!r} is not a scheme: nothing finds it", "use letters and digits")
+
+
+def source_target(registry: Registry, entry: Entry[SourceSpec], target: Any) -> Iterator[Fault]:
+    """The target is a function of name and options."""
+    del registry, entry
+    if isinstance(target, type):
+        yield Fault(f"its target {target.__name__} is a class", "name a function: target(name, options) -> Path | None")
+        return
+    if inspect.iscoroutinefunction(target):
+        yield Fault("its target is async, and is called without await", "write def")
+    yield from signature_faults("target", target, ("name", "options"))
+
+
+def command_fields(registry: Registry, entry: Entry[CommandSpec]) -> Iterator[Fault]:
+    """The name can be typed."""
+    del registry
+    if re.search(r"\s", entry.spec.name) or entry.spec.name.startswith("-"):
+        yield Fault(f"its name {entry.spec.name!r} cannot be typed as a command", "write one word, with hyphens")
+
+
+def command_target(registry: Registry, entry: Entry[CommandSpec], target: Any) -> Iterator[Fault]:
+    """The target is a Typer app that declares a command typer can build."""
+    del registry, entry
+    import typer  # noqa: PLC0415  the other checks do not need it
+    from typer.main import get_command  # noqa: PLC0415  as above
+
+    if not isinstance(target, typer.Typer):
+        yield Fault(f"its target is {target!r:.80}, and no typer.Typer", "name an app: app = typer.Typer()")
+        return
+    if not (target.registered_commands or target.registered_groups or target.registered_callback):
+        yield Fault("its typer.Typer has no command", "decorate a function with @app.command()")
+        return
+    try:
+        get_command(target)
+    except Exception as error:  # noqa: BLE001  typer raises many kinds for parameters that it cannot read
+        reason = f"typer cannot build its command: {type(error).__name__}: {error}"
+        yield Fault(reason, "use parameters of types that typer knows")
+
+
+def route_fields(registry: Registry, entry: Entry[RouteSpec]) -> Iterator[Fault]:
+    """Method, path, tasks, body, and the models of request and response."""
+    spec = entry.spec
+    method, space, path = spec.name.partition(" ")
+    if not space or method not in METHODS:
+        fix = f"write one of {', '.join(METHODS)} and the path: 'POST {path or spec.name}'"
+        yield Fault(f"its name {spec.name!r} has no method", fix)
+    elif not path.startswith("/") or re.search(r"\s", path):
+        yield Fault(f"its path {path!r} is invalid", "begin it with '/', without white space")
+    elif re.search(r"[{}]", PARAMETER.sub("", path)):
+        yield Fault(f"its path {path!r} has an invalid parameter", "write '{id}' or '{id:path}'")
+    yield from unknown_tasks(registry, "tasks", spec.tasks)
+    if spec.body not in BODIES:
+        yield Fault(f"body={spec.body!r} is unknown", f"use one of {', '.join(BODIES)}")
+    for field in ("request", "response"):
+        model, faults = named(field, getattr(spec, field))
+        yield from faults
+        if model is not None:
+            yield from _schema_faults(field, model)
+
+
+def route_target(registry: Registry, entry: Entry[RouteSpec], target: Any) -> Iterator[Fault]:
+    """The target is an async function of request and model, and of the call if it takes three arguments."""
+    del registry, entry
+    function = target if inspect.isroutine(target) else getattr(target, "__call__", target)  # noqa: B004
+    if not callable(target):
+        yield Fault(f"its target is {target!r:.80}, which cannot be called", "name a function: async def target(...)")
+        return
+    if isinstance(target, type) or not (inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(function)):
+        yield Fault("its target is not an async function", "write async def target(request, llm)")
+    faults = list(signature_faults("target", target, ("request", "llm")))
+    if faults and list(signature_faults("target", target, ("request", "llm", "call"))):
+        yield from faults
+
+
+def _op_faults(registry: Registry, entry: Entry[KernelSpec]) -> Iterator[Fault]:
+    spec = entry.spec
+    same = [it.spec for it in registry.kernels.entries(overridden=True) if it.spec.op == spec.op]
+    others = {it.spec.op for it in registry.kernels.entries() if it.origin.plugin != entry.origin.plugin}
+    close = get_close_matches(spec.op, others, n=1, cutoff=SIMILAR)
+    if spec.op not in others and close:
+        yield Fault(f"the op {spec.op!r} is unknown to all other plugins", f"write '{close[0]}.{spec.variant}'")
+    elif not any(not it.devices and not it.dtypes and it.available is None for it in same):
+        reason = f"the op {spec.op!r} has no variant that runs everywhere"
+        yield Fault(reason, "add one in plain torch, without devices, dtypes and available", is_note=True)
+
+
+def _available_faults(name: str | None, function: Any) -> Iterator[Fault]:
+    faults = list(signature_faults("available", function, ()))
+    if faults:
+        yield from faults
+        return
+    try:
+        answer = function()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
+        yield Fault(f"available={name!r} raised {type(error).__name__}: {error}", "return False, or why not")
+        return
+    if not isinstance(answer, bool | str):
+        yield Fault(f"available={name!r} returned {answer!r:.80}", "return True, False, or a text that says why not")
+
+
+def _schema_faults(field: str, model: Any) -> Iterator[Fault]:
+    from pydantic import BaseModel  # noqa: PLC0415  the other checks do not need it
+
+    if not isinstance(model, type) or not issubclass(model, BaseModel):
+        yield Fault(f"{field} names {model!r:.80}, which is not a pydantic model", "inherit from pydantic.BaseModel")

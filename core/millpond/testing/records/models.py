@@ -1,0 +1,163 @@
+"""Checks of architectures and converters."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from millpond.config import PoolerConfig
+from millpond.errors import InvalidInputError
+from millpond.params import validated
+from millpond.registry import Entry, Registry
+from millpond.specs import ArchitectureSpec, ConverterSpec, PublishedModel
+from millpond.testing.records.common import (
+    Fault,
+    async_faults,
+    class_faults,
+    named,
+    overrides,
+    pooling_faults,
+    signature_faults,
+    unknown,
+    unknown_tasks,
+)
+
+POSITIONS = ("absolute", "absolute_after_pad", "relative")
+MODALITIES = ("text", "image")
+WEIGHTED_TASK = "token_classify"
+
+
+def architecture_fields(registry: Registry, entry: Entry[ArchitectureSpec]) -> Iterator[Fault]:
+    """Tasks, modalities, positions, pooling, and what else the record names."""
+    spec = entry.spec
+    yield from unknown_tasks(registry, "tasks", spec.tasks)
+    if spec.positions not in POSITIONS:
+        yield Fault(f"positions={spec.positions!r} is unknown", f"use one of {', '.join(POSITIONS)}")
+    if not spec.modalities:
+        yield Fault("it reads nothing: modalities are empty", "list what it reads: modalities=('text',)")
+    for name in spec.modalities:
+        if name not in MODALITIES:
+            yield Fault(f"modalities names {name!r}, which is unknown", f"use {' and '.join(MODALITIES)}")
+    if spec.image_reader is not None and "image" not in spec.modalities:
+        yield Fault(f"image_reader={spec.image_reader!r}, and modalities lack 'image'", "add 'image' to modalities")
+    if spec.num_labels is not None and spec.num_labels < 1:
+        yield Fault(f"num_labels={spec.num_labels} is not a number of classes", "use None, or a number from 1")
+    if spec.token_weights and WEIGHTED_TASK not in spec.tasks:
+        yield Fault(f"token_weights is for {WEIGHTED_TASK!r}, which tasks lack", f"add {WEIGHTED_TASK!r} to tasks")
+    if spec.classifier_activation is not None and spec.classifier_activation not in registry.activations:
+        yield unknown("classifier_activation", spec.classifier_activation, registry.activations.names())
+    yield from _pooling_faults(registry, spec)
+    for published in spec.published:
+        yield from _published_faults(published)
+    yield from _named_faults(spec)
+
+
+def architecture_target(registry: Registry, entry: Entry[ArchitectureSpec], target: Any) -> Iterator[Fault]:
+    """The target is a PoolingModel with a forward of its own."""
+    del registry, entry
+    from millpond.nn import PoolingModel  # noqa: PLC0415  needs torch
+
+    found = class_faults(target, PoolingModel, "millpond.nn.PoolingModel")
+    if found:
+        yield from found
+        return
+    if not overrides(target, PoolingModel, "forward"):
+        yield Fault("its target does not implement forward", "implement forward(batch): [num_tokens, hidden]")
+    yield from async_faults(target, "forward", "load_weights")
+    yield from signature_faults("forward", target.forward, ("self", "batch"))
+    yield from signature_faults("load_weights", target.load_weights, ("self", "weights"))
+    yield from _weight_name_faults(target)
+
+
+def converter_fields(registry: Registry, entry: Entry[ConverterSpec]) -> Iterator[Fault]:
+    """Architectures, tasks and pooling types."""
+    spec = entry.spec
+    yield from unknown_tasks(registry, "tasks", spec.tasks)
+    if not spec.tasks:
+        yield Fault("the converted model serves no task", "list its tasks: tasks=('embed',)")
+    if not spec.architectures:
+        yield Fault("architectures are empty: it is for no model", "list patterns: architectures=('*ForCausalLM',)")
+    for name in filter(None, spec.pooling):
+        yield from pooling_faults(registry, "pooling", name)
+
+
+def converter_target(registry: Registry, entry: Entry[ConverterSpec], target: Any) -> Iterator[Fault]:
+    """The target takes a model class and the context."""
+    del registry, entry
+    yield from signature_faults("target", target, ("model_class", "ctx"))
+
+
+def _pooling_faults(registry: Registry, spec: ArchitectureSpec) -> Iterator[Fault]:
+    try:
+        config = validated(PoolerConfig, dict(spec.pooler_config), parameter="pooler_config")
+    except InvalidInputError as error:
+        yield Fault(str(error), "name fields of PoolerConfig")
+        return
+    yield from pooling_faults(registry, "pooling", spec.pooling)
+    yield from pooling_faults(registry, "pooler_config", config.seq_pooling_type)
+    yield from pooling_faults(registry, "pooler_config", config.tok_pooling_type)
+    for field, name, per_token in (
+        ("pooling", spec.pooling, False),
+        ("seq_pooling_type", config.seq_pooling_type, False),
+        ("tok_pooling_type", config.tok_pooling_type, True),
+    ):
+        if name is not None and _gives(registry, name) == {not per_token}:
+            result = "token" if per_token else "prompt"
+            yield Fault(f"{field}={name!r} does not give one result a {result}", "name another pooling type")
+
+
+def _gives(registry: Registry, name: str) -> set[bool]:
+    """Whether a pooling type gives results of tokens, of prompts, or both; empty if it is not known."""
+    tasks = [
+        task for it in registry.poolers.entries() if name in (it.spec.name, it.qualified) for task in it.spec.tasks
+    ]
+    return {registry.tasks.get(task).spec.per_token for task in tasks if task in registry.tasks}
+
+
+def _published_faults(published: PublishedModel) -> Iterator[Fault]:
+    if "/" not in published.name:
+        yield Fault(f"published names {published.name!r}, without its organisation", "write 'organisation/model'")
+    if not isinstance(published.config, Mapping) or not all(isinstance(key, str) for key in published.config):
+        yield Fault(f"the config of {published.name!r} is not an object", "pass a mapping with names as keys")
+    if isinstance(published.chat_template, str):
+        from jinja2 import TemplateSyntaxError  # noqa: PLC0415  only few records have templates
+        from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415  as above
+
+        try:
+            ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(published.chat_template)
+        except TemplateSyntaxError as error:
+            yield Fault(f"the chat_template of {published.name!r} is not Jinja: {error}", "correct the template")
+
+
+def _named_faults(spec: ArchitectureSpec) -> Iterator[Fault]:
+    for field, arguments in (("describe", ("name", "config")), ("late_interaction", ("repository", "config"))):
+        function, faults = named(field, getattr(spec, field))
+        yield from faults
+        if function is not None:
+            yield from signature_faults(field, function, arguments)
+    reader, faults = named("image_reader", spec.image_reader)
+    yield from faults
+    if reader is not None:
+        from millpond.image_reader import ImageReader  # noqa: PLC0415  only few records have one
+
+        if isinstance(reader, type) and not issubclass(reader, ImageReader):
+            yield Fault(f"image_reader {reader.__name__} is not an ImageReader", "inherit from it")
+        elif isinstance(reader, type):
+            yield from class_faults(reader, ImageReader, "millpond.image_reader.ImageReader")
+        else:
+            yield from signature_faults("image_reader", reader, ("ctx",))
+
+
+def _weight_name_faults(target: Any) -> Iterator[Fault]:
+    patterns = [*target.ignored_weights]
+    for pair in target.weight_names:
+        try:
+            pattern, _ = pair
+        except (TypeError, ValueError):
+            yield Fault(f"weight_names contains {pair!r}", "list pairs: (pattern, parameter name)")
+            return
+        patterns.append(pattern)
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError) as error:
+            yield Fault(f"the pattern {pattern!r} of its weights is invalid: {error}", "write a regular expression")

@@ -1,0 +1,89 @@
+"""Checks of a plugin that is refused: all its faults, where loading it stops at the first."""
+
+import inspect
+from collections import Counter
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+import pluggy
+
+from millpond.discovery import candidates
+from millpond.hookspecs import PROJECT
+from millpond.plugins import HOOKS, PluginInfo, PluginManager
+from millpond.registry import Entry, Registry
+from millpond.specs import Spec
+from millpond.testing.records.common import Fault
+
+
+def faults_of_refused(info: PluginInfo) -> tuple[list[Fault], list[Spec]]:
+    """The faults of a refused plugin's hooks, and the records that they yield all the same."""
+    plugin = _imported(info)
+    if plugin is None:
+        return [], []
+    faults: list[Fault] = []
+    records: list[Spec] = []
+    for hook, function in _hooks(plugin, faults):
+        records += _records(hook, function, faults)
+    for (kind, name), count in Counter((spec.kind, spec.name) for spec in records).items():
+        if count > 1:
+            label = kind.replace("_", " ").replace("io ", "IO ")
+            faults.append(Fault(f"it names the {label} {name!r} {count} times", "give each a name of its own"))
+    return faults, records
+
+
+def with_records(manager: PluginManager, info: PluginInfo, records: list[Spec]) -> tuple[Registry, list[Entry[Any]]]:
+    """A registry of what is loaded and of these records, and the entries of the latter."""
+    registry = Registry()
+    for catalog in manager.registry.catalogs():
+        for entry in catalog.entries(overridden=True):
+            registry.register(entry.spec, entry.origin)
+    return registry, [registry.register(spec, info.origin) for spec in records]
+
+
+def _imported(info: PluginInfo) -> object | None:
+    """The plugin, if it can be imported."""
+    found = next((it for it in candidates() if it.origin == info.origin), None)
+    if found is None or info.failure is None or info.failure.stage == "import":
+        return None
+    return found.load()
+
+
+def _hooks(plugin: object, faults: list[Fault]) -> Iterator[tuple[str, Any]]:
+    """The hooks that can be asked, with their functions; the others are faults."""
+    markers = pluggy.PluginManager(PROJECT)
+    for name in dir(plugin):
+        options: Any = markers.parse_hookimpl_opts(plugin, name)
+        hook = name if options is None else options.get("specname") or name
+        close = get_close_matches(hook, HOOKS, n=1)
+        if options is None:
+            if hook in HOOKS:
+                faults.append(Fault(f"{name} lacks @hookimpl", f"write @hookimpl above def {name}"))
+        elif hook not in HOOKS:
+            faults.append(Fault(f"there is no hook {hook!r}", f"write {close[0] if close else ' or '.join(HOOKS)}"))
+        elif options.get("wrapper") or options.get("hookwrapper"):
+            faults.append(Fault(f"{name} wraps a hook", "write it without wrapper=True"))
+        elif inspect.signature(getattr(plugin, name)).parameters:
+            faults.append(Fault(f"{name} takes arguments", f"write def {name}()"))
+        else:
+            yield hook, getattr(plugin, name)
+
+
+def _records(hook: str, function: Any, faults: list[Fault]) -> list[Spec]:
+    """The records that a hook yields before it fails."""
+    kind, records = HOOKS[hook], list[Spec]()
+    try:
+        returned = function()
+        if returned is None or isinstance(returned, Spec | str):
+            faults.append(Fault(f"{hook} returned {returned!r:.80}", f"yield {kind.__name__} records"))
+            return []
+        for value in returned:
+            if not isinstance(value, kind):
+                faults.append(Fault(f"{hook} yields {value!r:.80}", f"yield {kind.__name__} records"))
+            elif not isinstance(value.name, str) or not value.name.strip():
+                faults.append(Fault(f"{hook} yields a record with the name {value.name!r}", "name it by a text"))
+            else:
+                records.append(value)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
+        faults.append(Fault(f"{hook} raised {type(error).__name__}: {error}", "correct the hook"))
+    return records

@@ -1,0 +1,171 @@
+"""Checks of tasks, poolers, activations and IO processors."""
+
+import inspect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from millpond.config import JOINED_BY
+from millpond.registry import Entry, Registry
+from millpond.specs import ActivationSpec, IOProcessorSpec, PoolerSpec, TaskSpec
+from millpond.testing.records.common import (
+    Fault,
+    async_faults,
+    class_faults,
+    overrides,
+    pooling_faults,
+    signature_faults,
+    unknown,
+    unknown_tasks,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PLUGIN_TASK = "plugin"
+SHAPES = ((7,), (1, 7), (5, 7), (3, 2, 7))
+STEPS = {"parse": ("self", "data"), "post_process": ("self", "requests"), "split": ("self", "call")}
+
+
+def task_fields(registry: Registry, entry: Entry[TaskSpec]) -> Iterator[Fault]:
+    """IO processor, pooling, activation and the tasks it is derived from."""
+    spec = entry.spec
+    yield from unknown_tasks(registry, "made_of", spec.made_of)
+    if spec.name != PLUGIN_TASK:
+        if spec.io_processor not in registry.io_processors:
+            yield unknown("io_processor", spec.io_processor, registry.io_processors.names())
+        elif not _serves(registry, spec):
+            reason = f"its io_processor {spec.io_processor!r} does not serve it"
+            yield Fault(reason, f"add {spec.name!r} to tasks of that record")
+    if spec.default_activation is not None and spec.default_activation not in registry.activations:
+        yield unknown("default_activation", spec.default_activation, registry.activations.names())
+    for name in spec.made_of:
+        if name == spec.name or (name in registry.tasks and registry.tasks.get(name).spec.made_of):
+            yield Fault(f"made_of names {name!r}, which is itself derived", "name the tasks that models serve")
+    if not spec.made_of:
+        yield from pooling_faults(registry, "default_pooling", spec.default_pooling)
+        yield from _per_token_faults(registry, spec)
+
+
+def task_target(registry: Registry, entry: Entry[TaskSpec], target: Any) -> Iterator[Fault]:
+    """The target is the type of an output."""
+    del registry, entry
+    if not isinstance(target, type):
+        yield Fault(f"its target is {target!r:.80}, not a type", "name the class of the output")
+
+
+def pooler_fields(registry: Registry, entry: Entry[PoolerSpec]) -> Iterator[Fault]:
+    """It serves known tasks, and its activation exists."""
+    spec = entry.spec
+    if not spec.tasks:
+        yield Fault("it serves no task", "list the tasks that it can be asked for: tasks=('embed',)")
+    yield from unknown_tasks(registry, "tasks", spec.tasks)
+    if JOINED_BY in spec.name:
+        reason = f"its name contains {JOINED_BY!r}, which joins pooling types: nothing finds it"
+        yield Fault(reason, f"write {spec.name.replace(JOINED_BY, '_')!r}")
+    if spec.activation is not None and spec.activation not in registry.activations:
+        yield unknown("activation", spec.activation, registry.activations.names())
+
+
+def pooler_target(registry: Registry, entry: Entry[PoolerSpec], target: Any) -> Iterator[Fault]:
+    """The target is a Pooler that pools; on random hidden states it gives one result for each sequence."""
+    from millpond.nn import Pooler  # noqa: PLC0415  needs torch
+    from millpond.testing.records.trials import try_pooler  # noqa: PLC0415  as above
+
+    found = class_faults(target, Pooler, "millpond.nn.Pooler")
+    if not found and not overrides(target, Pooler, "pool", "forward"):
+        found.append(Fault("its target overrides neither pool nor forward", "implement pool(hidden_states, metadata)"))
+    if not found:
+        found += async_faults(target, "pool", "forward")
+        for method in ("pool", "forward"):
+            found += signature_faults(method, getattr(target, method), ("self", "hidden_states", "metadata"))
+    if not found and entry.origin.rank != "builtin":
+        found += try_pooler(registry, entry)
+    yield from found
+
+
+def activation_fields(registry: Registry, entry: Entry[ActivationSpec]) -> Iterator[Fault]:
+    """An op that it names exists."""
+    ops = {kernel.spec.op for kernel in registry.kernels.entries()}
+    if entry.spec.op is not None and entry.spec.op not in ops:
+        yield unknown("op", entry.spec.op, ops)
+
+
+def activation_target(registry: Registry, entry: Entry[ActivationSpec], target: Any) -> Iterator[Fault]:
+    """The target takes a tensor and returns one of the same shape."""
+    del registry, entry
+    found = list(signature_faults("target", target, ("x",)))
+    if not found and inspect.iscoroutinefunction(target):
+        found.append(Fault("its target is async, and is called without await", "write def"))
+    if not found:
+        found += filter(None, (_activation_fault(target, shape) for shape in SHAPES))
+    yield from found[:1]
+
+
+def io_processor_fields(registry: Registry, entry: Entry[IOProcessorSpec]) -> Iterator[Fault]:
+    """It serves known tasks."""
+    if not entry.spec.tasks:
+        yield Fault("it serves no task", "list its tasks: tasks=('plugin',) for input and output of its own")
+    yield from unknown_tasks(registry, "tasks", entry.spec.tasks)
+
+
+def io_processor_target(registry: Registry, entry: Entry[IOProcessorSpec], target: Any) -> Iterator[Fault]:
+    """The target is an IOProcessor with the methods that every one needs."""
+    del registry, entry
+    from millpond.io_processor import IOProcessor  # noqa: PLC0415  `plugins list` does not need it
+
+    found = class_faults(target, IOProcessor, "millpond.IOProcessor")
+    if found:
+        yield from found
+        return
+    for methods in (("parse",), ("pre_process", "pre_process_many"), ("post_process",)):
+        if not overrides(target, IOProcessor, *methods):
+            yield Fault(f"its target does not implement {' or '.join(methods)}", f"implement {methods[0]}")
+    yield from async_faults(target, *STEPS, "pre_process", "pre_process_many", "pooling_params", "join", "refusal")
+    for method, arguments in STEPS.items():
+        yield from signature_faults(method, getattr(target, method), arguments)
+    yield from signature_faults("pre_process", target.pre_process, ("self", "data", "params"))
+    yield from signature_faults("pre_process_many", target.pre_process_many, ("self", "items"))
+    yield from signature_faults("pooling_params", target.pooling_params, ("self", "given"))
+    if not inspect.ismethod(target.refusal):
+        yield Fault("refusal is not a class method", "decorate it with @classmethod: refusal(cls, ctx)")
+    else:
+        yield from signature_faults("refusal", target.refusal, ("ctx",))
+
+
+def _serves(registry: Registry, spec: TaskSpec) -> bool:
+    return any(
+        spec.name in entry.spec.tasks
+        for entry in registry.io_processors.entries(overridden=True)
+        if spec.io_processor in (entry.spec.name, entry.qualified)
+    )
+
+
+def _per_token_faults(registry: Registry, spec: TaskSpec) -> Iterator[Fault]:
+    for name in spec.default_pooling.split(JOINED_BY):
+        for pooler in [it for it in registry.poolers.entries() if name in (it.spec.name, it.qualified)][:1]:
+            tasks = [task for task in pooler.spec.tasks if task in registry.tasks]
+            if tasks and spec.per_token not in {registry.tasks.get(task).spec.per_token for task in tasks}:
+                result = "a token" if spec.per_token else "a prompt"
+                yield Fault(f"its default_pooling {name!r} does not give one result {result}", "name another")
+
+
+def _activation_fault(function: Any, shape: tuple[int, ...]) -> Fault | None:
+    import torch  # noqa: PLC0415  `plugins list` does not need it
+
+    x: Tensor = torch.linspace(-1, 1, 7).expand(shape).clone()
+    before = x.clone()
+    try:
+        with torch.inference_mode():
+            result = function(x)
+    except Exception as error:  # noqa: BLE001  a plugin may raise anything
+        reason = f"its target raised {type(error).__name__} for a tensor {list(shape)}: {error}"
+        return Fault(reason, "take any tensor [..., dim]")
+    if not isinstance(result, torch.Tensor):
+        reason = f"its target returned a {type(result).__name__} for a tensor {list(shape)}"
+        return Fault(reason, "return a tensor of the same shape")
+    if result.shape != x.shape:
+        reason = f"its target returned a tensor {list(result.shape)} for one of {list(shape)}"
+        return Fault(reason, "return a tensor of the same shape")
+    if not torch.equal(x, before):
+        return Fault("its target writes into its input", "return a new tensor")
+    return None

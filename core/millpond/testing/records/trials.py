@@ -1,0 +1,76 @@
+"""A trial of a pooler without a model: random hidden states in, one result of the declared form for each sequence."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from millpond.blame import described
+from millpond.errors import ComponentError, MillpondError
+from millpond.nn import PoolingMetadata
+from millpond.params import PoolingParams
+from millpond.registry import Entry, Registry
+from millpond.specs import PoolerSpec
+from millpond.testing.contexts import bare_context
+from millpond.testing.records.common import Fault
+
+HIDDEN = 24
+MATRIX = 2  # dimensions of a result with a row for each token
+LENGTHS = ((1,), (1, 1), (3, 1, 5))
+NUMBERS = {"hidden_size": HIDDEN, "vocab_size": HIDDEN, "num_labels": HIDDEN}
+NEEDS_MODEL = (MillpondError, KeyError, AttributeError)  # of a config.json, a head or a tokenizer that is not there
+
+
+def try_pooler(registry: Registry, entry: Entry[PoolerSpec]) -> list[Fault]:
+    """The first fault of each task; a note where the pooler cannot be built without a model."""
+    tasks = [task for task in entry.spec.tasks if task in registry.tasks]
+    found = [fault for task in tasks for fault in _first(_faults(registry, entry, task))]
+    return list(dict.fromkeys(found))
+
+
+def _first(faults: Iterator[Fault]) -> list[Fault]:
+    return [fault for fault, _ in zip(faults, range(1), strict=False)]
+
+
+def _faults(registry: Registry, entry: Entry[PoolerSpec], task: str) -> Iterator[Fault]:
+    per_token = registry.tasks.get(task).spec.per_token
+    config: Mapping[str, Any] = {**NUMBERS, **({entry.spec.size_key: HIDDEN} if entry.spec.size_key else {})}
+    key = f"{'tok' if per_token else 'seq'}_pooling_type"
+    ctx = bare_context(registry, tasks=(task,), config=config, pooler_config={key: entry.qualified})
+    try:
+        pooler = ctx.pooler(task).eval()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
+        cause = error.__cause__ if isinstance(error, ComponentError) and error.__cause__ else error
+        reason = f"target(ctx) raised {type(cause).__name__} for the task {task!r}: {cause}"
+        yield Fault(reason, "build it from ctx alone", is_note=isinstance(cause, NEEDS_MODEL))
+        return
+    for lengths in LENGTHS:
+        yield from _faults_of(pooler, lengths, per_token=per_token, task=task)
+
+
+def _faults_of(pooler: Any, lengths: tuple[int, ...], *, per_token: bool, task: str) -> Iterator[Fault]:
+    rows = torch.randn(sum(lengths), HIDDEN, generator=torch.Generator().manual_seed(0))
+    ids = torch.arange(sum(lengths)) % HIDDEN
+    given, params = rows.clone(), tuple(PoolingParams() for _ in lengths)
+    what = f"for the task {task!r} and sequences of {', '.join(map(str, lengths))} tokens"
+    expected = "num_tokens rows, or fewer" if per_token else f"[{HIDDEN}]"
+    try:
+        with torch.inference_mode():
+            pooled = pooler(given, PoolingMetadata(lengths=lengths, input_ids=ids, params=params))
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
+        yield Fault(f"it failed {what}: {error}", f"return one result for each sequence: {expected}")
+        return
+    results = list(pooled) if isinstance(pooled, Tensor | list | tuple) else None
+    if results is None or len(results) != len(lengths) or not all(isinstance(one, Tensor) for one in results):
+        fix = f"return a tensor or a list of {len(lengths)} results"
+        yield Fault(f"it returned {described(pooled)} {what}", fix)
+        return
+    for one, length in zip(results, lengths, strict=True):
+        right = one.dim() == MATRIX and len(one) <= length if per_token else list(one.shape) == [HIDDEN]
+        if not right or (isinstance(pooled, Tensor) and pooled.dim() > MATRIX):
+            reason = f"it returned {described(pooled if isinstance(pooled, Tensor) else one)} {what}"
+            yield Fault(reason, f"return {expected} for each sequence; size_key names another width")
+            return
+    if not torch.equal(given, rows):
+        yield Fault(f"it writes into the hidden states {what}", "work on a copy: other poolers read them too")

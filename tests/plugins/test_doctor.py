@@ -1,0 +1,537 @@
+"""``millpond plugins doctor`` finds what can be wrong with a plugin without a model: a row of the tables a fault."""
+
+import json
+import sys
+from abc import abstractmethod
+from types import ModuleType
+from typing import Annotated
+
+import pytest
+import torch
+import typer
+from pydantic import BaseModel
+from typer.testing import CliRunner
+
+from millpond import IOProcessor, cli
+from millpond.image_reader import ImageReader
+from millpond.nn import Pooler, PoolingModel
+from millpond.plugins import get_plugin_manager
+from millpond.registry import Origin
+from millpond.specs import (
+    ActivationSpec,
+    ArchitectureSpec,
+    CommandSpec,
+    ConverterSpec,
+    IOProcessorSpec,
+    KernelSpec,
+    PoolerSpec,
+    PublishedModel,
+    RouteSpec,
+    SourceSpec,
+    TaskSpec,
+)
+from millpond.testing.records import record_faults
+from millpond_cli.checks import faults_of
+
+ACME = Origin(plugin="acme", rank="installed", distribution="millpond-acme", version="1.0")
+
+
+class Mean(Pooler):
+    def pool(self, hidden_states, metadata):
+        return torch.stack([rows.mean(0) for rows in hidden_states.split(list(metadata.lengths))])
+
+
+def pools(function):
+    """A pooler that returns what a function makes of the lists of rows."""
+
+    class Given(Pooler):
+        def pool(self, hidden_states, metadata):
+            return function(hidden_states.split(list(metadata.lengths)))
+
+    return Given
+
+
+class Abstract(Pooler):
+    @abstractmethod
+    def weights(self): ...
+
+
+class TwoArguments(Mean):
+    def __init__(self, ctx, size):
+        super().__init__(ctx)
+
+
+class Model(PoolingModel):
+    def forward(self, batch):
+        return batch
+
+
+class Processor(IOProcessor):
+    def parse(self, data):
+        return data
+
+    def pre_process(self, data, params):
+        return []
+
+    def post_process(self, requests):
+        return None
+
+
+def without(*methods):
+    """An IO processor without some of the methods."""
+    own = {name: value for name, value in vars(Processor).items() if name not in methods}
+    return type("Partial", (IOProcessor,), own)
+
+
+class Request(BaseModel):
+    pass
+
+
+class Reader:
+    pass
+
+
+class Abstracted(ImageReader):
+    pass
+
+
+async def handler(request, llm):
+    return {}
+
+
+def find(name, options):
+    return None
+
+
+def odd_command():
+    app = typer.Typer()
+
+    @app.command()
+    def run(thing: Annotated[str, typer.Option(), typer.Option()]):
+        del thing
+
+    return app
+
+
+def good_command():
+    app = typer.Typer()
+    app.command()(lambda: None)
+    return app
+
+
+NAMED = {
+    "Request": Request,
+    "Reader": Reader,
+    "Abstracted": Abstracted,
+    "nothing": None,
+    "yes": lambda: True,
+    "maybe": lambda: 0.5,
+    "fails": lambda: 1 / 0,
+    "one": lambda x: x,
+    "two": lambda x, y: {},
+}
+
+
+@pytest.fixture(autouse=True)
+def odd(monkeypatch):
+    """A module that import strings can name."""
+    module = ModuleType("odd")
+    vars(module).update(NAMED)
+    monkeypatch.setitem(sys.modules, "odd", module)
+
+
+def pooler(target=Mean, name="ODD", **fields):
+    return PoolerSpec(**{"name": name, "target": target, "tasks": ("embed",), "summary": "odd", **fields})
+
+
+def architecture(target=Model, name="OddModel", **fields):
+    return ArchitectureSpec(**{"name": name, "target": target, "tasks": ("embed",), "summary": "odd", **fields})
+
+
+def activation(target, **fields):
+    return ActivationSpec(**{"name": "odd", "target": target, "summary": "odd", **fields})
+
+
+def processor(target=Processor, **fields):
+    return IOProcessorSpec(**{"name": "odd", "target": target, "tasks": ("plugin",), "summary": "odd", **fields})
+
+
+def route(target=handler, name="POST /odd", **fields):
+    return RouteSpec(name=name, target=target, summary="odd", **fields)
+
+
+def task(**fields):
+    record = {"name": "odd", "target": "millpond.outputs:EmbeddingOutput", "io_processor": "embed", "summary": "odd"}
+    return TaskSpec(**{**record, **fields})
+
+
+def kernel(name="odd.torch", target=len, **fields):
+    return KernelSpec(name=name, target=target, summary="odd", **fields)
+
+
+def source(target=find, name="odd", **fields):
+    return SourceSpec(name=name, target=target, summary="odd", **fields)
+
+
+def command(target=None, name="odd", **fields):
+    return CommandSpec(name=name, target=good_command() if target is None else target, summary="odd", **fields)
+
+
+def converter(**fields):
+    record = {"name": "odd", "target": lambda model_class, ctx: model_class, "architectures": ("Odd*",)}
+    return ConverterSpec(**{**record, "tasks": ("embed",), "summary": "odd", **fields})
+
+
+FAULTS = {
+    # --- any record
+    "a target of None": (pooler(None), "is None"),
+    "a target that is None where it is named": (pooler("odd:nothing"), "'odd:nothing' is None"),
+    "a missing module": (pooler("not_here_at_all:X"), "raised ModuleNotFoundError: No module named 'not_here_at_all'"),
+    "a missing attribute": (pooler("odd:X"), "raised AttributeError"),
+    "a target without a colon": (pooler("odd.X"), "package.module:attribute"),
+    "a name with a slash": (pooler(name="a/b"), "its name 'a/b' contains '/'"),
+    "a name with white space": (pooler(name="ODD "), "begins or ends with white space"),
+    "a list for a tuple": (pooler(tasks=["embed"]), "tasks=['embed'] has the wrong type"),
+    "a number for a task": (pooler(tasks=(5,)), "tasks=(5,) has the wrong type"),
+    "an empty task": (pooler(tasks=("embed", "")), "tasks contains an empty name"),
+    "a task twice": (pooler(tasks=("embed", "embed")), "tasks lists 'embed' 2 times"),
+    "a text for a number": (source(priority="high"), "priority='high' has the wrong type"),
+    "a number for a summary": (
+        PoolerSpec(name="X", target=Mean, tasks=("embed",), summary=5),
+        "summary=5 has the wrong",
+    ),
+    "a summary of two lines": (pooler(summary="a\nb"), "its summary is longer than one line"),
+    "an empty field": (pooler(size_key=" "), "size_key is an empty text"),
+    # --- poolers
+    "a pooler without tasks": (pooler(tasks=()), "it serves no task"),
+    "a pooler of an unknown task": (pooler(tasks=("embedd",)), "tasks names 'embedd', which no plugin provides"),
+    "a pooler with an unknown activation": (pooler(activation="normalise"), "activation names 'normalise'"),
+    "a pooler with a plus": (pooler(name="A+B"), "its name contains '+', which joins pooling types"),
+    "a pooler that is a function": (pooler(len), "not a class"),
+    "a pooler that is an instance": (pooler(object()), "not a class"),
+    "a pooler of another class": (pooler(dict), "its target dict is not a subclass of millpond.nn.Pooler"),
+    "an abstract pooler": (
+        pooler(type("A", (Abstract,), {"__abstractmethods__": frozenset({"x"})})),
+        "overrides neither",
+    ),
+    "a pooler without pool": (pooler(type("P", (Pooler,), {})), "overrides neither pool nor forward"),
+    "a pooler with another constructor": (pooler(TwoArguments), "target(ctx) does not fit its signature"),
+    "a pooler without ctx": (pooler(type("P", (Mean,), {"__init__": lambda self: None})), "target(ctx) does not fit"),
+    "a pooler whose pool lacks metadata": (
+        pooler(type("P", (Pooler,), {"pool": lambda self, hidden_states: None})),
+        "pool(self, hidden_states, metadata) does not fit its signature",
+    ),
+    "a pooler that cannot be built": (
+        pooler(type("P", (Mean,), {"__init__": lambda self, ctx: 1 / 0})),
+        "target(ctx) raised ZeroDivisionError",
+    ),
+    "a pooler that raises": (pooler(pools(lambda rows: 1 / 0)), "it failed for the task 'embed'"),
+    "a pooler that returns None": (pooler(pools(lambda rows: None)), "pool returned None"),
+    "a pooler that pads": (
+        pooler(pools(lambda rows: torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True))),
+        "pool returned a tensor [1, 1, 24]",
+    ),
+    "a pooler that is too narrow": (
+        pooler(pools(lambda rows: torch.stack([own.mean(0)[:5] for own in rows]))),
+        "it returned a tensor [1, 5]",
+    ),
+    "a pooler with a row too many": (
+        pooler(pools(lambda rows: torch.zeros(len(rows) + 1, 24))),
+        "pool returned a tensor",
+    ),
+    "a pooler that writes into its input": (
+        pooler(pools(lambda rows: torch.stack([own.zero_().mean(0) for own in rows]))),
+        "it writes into the hidden states",
+    ),
+    # --- activations
+    "an activation of another shape": (activation(lambda x: x.sum(-1)), "returned a tensor [] for one of [7]"),
+    "an activation that returns a float": (activation(lambda x: 0.5), "returned a float"),
+    "an activation that raises": (activation(lambda x: 1 / 0), "raised ZeroDivisionError"),
+    "an activation of two arguments": (activation(lambda x, y: x), "target(x) does not fit its signature"),
+    "an activation that is no function": (activation(5), "which cannot be called"),
+    "an activation for one shape alone": (activation(lambda x: torch.softmax(x, 1)), "raised IndexError"),
+    "an activation in place": (activation(lambda x: x.mul_(2)), "writes into its input"),
+    "an activation of an unknown op": (activation(torch.relu, op="normalise"), "op names 'normalise'"),
+    "an async activation": (activation(handler), "does not fit"),
+    # --- IO processors
+    "an IO processor without parse": (processor(without("parse")), "does not implement parse"),
+    "an IO processor without pre_process": (processor(without("pre_process")), "does not implement pre_process"),
+    "an IO processor without post_process": (processor(without("post_process")), "does not implement post_process"),
+    "an IO processor of another class": (processor(dict), "not a subclass of millpond.IOProcessor"),
+    "an IO processor that is a function": (processor(len), "not a class"),
+    "an IO processor with another constructor": (
+        processor(type("P", (Processor,), {"__init__": lambda self, ctx, size: None})),
+        "target(ctx) does not fit",
+    ),
+    "an async IO processor": (processor(type("P", (Processor,), {"parse": handler})), "parse is async"),
+    "an IO processor whose pre_process lacks params": (
+        processor(type("P", (Processor,), {"pre_process": lambda self, data: []})),
+        "pre_process(self, data, params) does not fit",
+    ),
+    "an IO processor whose refusal is a method": (
+        processor(type("P", (Processor,), {"refusal": lambda self, ctx: None})),
+        "refusal is not a class method",
+    ),
+    "an IO processor of an unknown task": (processor(tasks=("plugins",)), "tasks names 'plugins'"),
+    "an IO processor without tasks": (processor(tasks=()), "it serves no task"),
+    # --- tasks
+    "a task with an unknown IO processor": (task(io_processor="embedd"), "io_processor names 'embedd'"),
+    "a task that its IO processor does not serve": (task(), "its io_processor 'embed' does not serve it"),
+    "a task with an unknown pooling type": (task(default_pooling="MEEN"), "default_pooling names 'MEEN'"),
+    "a task with pooling of the other kind": (task(default_pooling="ALL"), "does not give one result a prompt"),
+    "a task with an unknown activation": (task(default_activation="softmx"), "default_activation names 'softmx'"),
+    "a task made of an unknown one": (task(made_of=("embedd",)), "made_of names 'embedd'"),
+    "a task made of a derived one": (task(made_of=("score",)), "made_of names 'score', which is itself derived"),
+    "a task whose output is no type": (task(target=len), "not a type"),
+    # --- architectures
+    "an architecture of an unknown task": (architecture(tasks=("embedding",)), "tasks names 'embedding'"),
+    "an architecture with unknown positions": (architecture(positions="rotary"), "positions='rotary' is unknown"),
+    "an architecture with an unknown modality": (architecture(modalities=("txt",)), "modalities names 'txt'"),
+    "an architecture that reads nothing": (architecture(modalities=()), "modalities are empty"),
+    "an architecture with an unknown pooling type": (architecture(pooling="AVERAGE"), "pooling names 'AVERAGE'"),
+    "an architecture with pooling of tokens": (architecture(pooling="ALL"), "does not give one result a prompt"),
+    "an architecture with an unknown pooler setting": (
+        architecture(pooler_config={"pooling": "MEAN"}),
+        "pooler_config",
+    ),
+    "an architecture with an unknown STEP": (
+        architecture(pooler_config={"tok_pooling_type": "STEPS"}),
+        "pooler_config names 'STEPS'",
+    ),
+    "an architecture with images unsaid": (architecture(image_reader="odd:Abstracted"), "modalities lack 'image'"),
+    "an architecture with an abstract reader": (
+        architecture(image_reader="odd:Abstracted", modalities=("text", "image")),
+        "its target Abstracted is abstract",
+    ),
+    "an architecture with another reader": (
+        architecture(image_reader="odd:Reader", modalities=("text", "image")),
+        "image_reader Reader is not an ImageReader",
+    ),
+    "an architecture with a missing reader": (
+        architecture(image_reader="odd:X", modalities=("text", "image")),
+        "image_reader='odd:X' raised AttributeError",
+    ),
+    "an architecture with a describe of one argument": (
+        architecture(describe="odd:one"),
+        "describe(name, config) does",
+    ),
+    "an architecture with a missing late_interaction": (
+        architecture(late_interaction="odd:X"),
+        "late_interaction='odd:X'",
+    ),
+    "an architecture with an unknown activation": (
+        architecture(classifier_activation="sigmoidal"),
+        "classifier_activation names 'sigmoidal'",
+    ),
+    "an architecture of no classes": (architecture(num_labels=0), "num_labels=0 is not a number of classes"),
+    "an architecture with weights of tokens": (
+        architecture(token_weights=True),
+        "token_weights is for 'token_classify'",
+    ),
+    "an architecture with a nameless model": (
+        architecture(published=(PublishedModel(name="minilm"),)),
+        "published names 'minilm', without its organisation",
+    ),
+    "an architecture with a broken template": (
+        architecture(published=(PublishedModel(name="a/b", chat_template="{% if %}"),)),
+        "is not Jinja",
+    ),
+    "an architecture of another class": (architecture(dict), "not a subclass of millpond.nn.PoolingModel"),
+    "an architecture without forward": (architecture(type("M", (PoolingModel,), {})), "does not implement forward"),
+    "an architecture with another constructor": (
+        architecture(type("M", (Model,), {"__init__": lambda self, config: None, "__new__": lambda cls, a, b: None})),
+        "target(ctx) does not fit",
+    ),
+    "an architecture with a broken pattern": (
+        architecture(type("M", (Model,), {"weight_names": (("(", "x"),)})),
+        "the pattern '(' of its weights is invalid",
+    ),
+    # --- converters
+    "a converter without patterns": (converter(architectures=()), "architectures are empty"),
+    "a converter without tasks": (converter(tasks=()), "serves no task"),
+    "a converter of an unknown task": (converter(tasks=("embedd",)), "tasks names 'embedd'"),
+    "a converter of an unknown pooling type": (converter(pooling=("MEEN",)), "pooling names 'MEEN'"),
+    "a converter of one argument": (converter(target=lambda ctx: None), "target(model_class, ctx) does not fit"),
+    # --- kernels
+    "a kernel without variant": (kernel("odd"), "its name 'odd' is not <op>.<variant>"),
+    "a kernel on an unknown device": (kernel(devices=("gpu",)), "devices names 'gpu'"),
+    "a kernel in an unknown dtype": (kernel(dtypes=("fp32",)), "dtypes names 'fp32'"),
+    "a kernel of a misspelled op": (kernel("atention.fast"), "the op 'atention' is unknown to all other plugins"),
+    "a kernel that cannot be asked": (kernel(available="odd:X"), "available='odd:X' raised AttributeError"),
+    "a kernel whose question fails": (kernel(available="odd:fails"), "available='odd:fails' raised ZeroDivisionError"),
+    "a kernel with another answer": (kernel(available="odd:maybe"), "available='odd:maybe' returned 0.5"),
+    "a kernel asked with arguments": (kernel(available="odd:one"), "available() does not fit"),
+    "a kernel that is no function": (kernel(target=5), "which cannot be called"),
+    # --- sources, commands, routes
+    "a source that is no function": (source(5), "which cannot be called"),
+    "a source that is a class": (source(dict), "its target dict is a class"),
+    "a source of one argument": (source(lambda name: None), "target(name, options) does not fit"),
+    "an async source": (source(handler), "its target is async"),
+    "a source with a colon": (source(name="odd:"), "is not a scheme"),
+    "a command that is a function": (command(len), "and no typer.Typer"),
+    "a command without commands": (command(typer.Typer()), "its typer.Typer has no command"),
+    "a command that typer cannot read": (command(odd_command()), "typer cannot build its command"),
+    "a command of two words": (command(name="odd thing"), "cannot be typed as a command"),
+    "a command like an option": (command(name="--odd"), "cannot be typed as a command"),
+    "a route without method": (route(name="/odd"), "its name '/odd' has no method"),
+    "a route of another method": (route(name="FETCH /odd"), "has no method"),
+    "a route without slash": (route(name="POST odd"), "its path 'odd' is invalid"),
+    "a route with a broken parameter": (route(name="GET /odd/{id"), "has an invalid parameter"),
+    "a route of an unknown task": (route(tasks=("embedd",)), "tasks names 'embedd'"),
+    "a route with an unknown body": (route(body="text"), "body='text' is unknown"),
+    "a route with a missing model": (route(request="odd:X"), "request='odd:X' raised AttributeError"),
+    "a route with another model": (route(response="odd:Reader"), "response names <class"),
+    "a route that is not async": (route(lambda request, llm: {}), "its target is not an async function"),
+    "a route of one argument": (route(type("H", (), {"__call__": lambda self, request: None})()), "does not fit"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_of_a_record_is_found(plugin_manager, fault):
+    record, words = FAULTS[fault]
+    entry = plugin_manager.registry.register(record, ACME)
+    found = [it for it in record_faults(plugin_manager.registry, entry) if not it.is_note]
+    assert any(words in it.reason for it in found), found
+    assert all(it.fix for it in found)
+
+
+HEALTHY = {
+    "a pooler": pooler(tasks=("embed", "classify")),
+    "a pooler of tokens": pooler(pools(list), tasks=("token_embed",)),
+    "an activation": activation(torch.tanh),
+    "an IO processor": processor(),
+    "an architecture": architecture(pooling="MEAN"),
+    "a converter": converter(pooling=("", "MEAN")),
+    "a kernel": kernel(available="odd:yes"),
+    "a source": source(),
+    "a command": command(),
+    "a route": route(request="odd:Request", response="odd:Request"),
+    "a derived task": task(made_of=("embed",), io_processor="odd"),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_record_has_no_fault(plugin_manager, name):
+    if name == "a derived task":
+        plugin_manager.registry.register(processor(tasks=("odd",)), ACME)
+    entry = plugin_manager.registry.register(HEALTHY[name], ACME)
+    assert [it for it in record_faults(plugin_manager.registry, entry) if not it.is_note] == []
+
+
+def test_a_pooler_that_needs_a_model_is_noted(plugin_manager):
+    needs = type("P", (Mean,), {"__init__": lambda self, ctx: ctx.config["num_bands"]})
+    entry = plugin_manager.registry.register(pooler(needs), ACME)
+    (note,) = record_faults(plugin_manager.registry, entry)
+    assert note.is_note
+    assert "raised KeyError for the task 'embed': 'num_bands'" in note.reason
+
+
+# --- plugins ----------------------------------------------------------------------------------------------------------
+
+HEAD = """
+from millpond.hookspecs import hookimpl
+from millpond.specs import ActivationSpec, PoolerSpec
+
+TANH = "torch:tanh"
+"""
+HOOK = """
+@hookimpl
+def register_activations():
+    yield ActivationSpec(name="odd", target=TANH, summary="odd")
+"""
+PLUGINS = {
+    "a misspelled hook without marker": (
+        f"{HEAD}{HOOK}\ndef register_pooler():\n    yield\n",
+        ["register_pooler is not a hook: it is never asked"],
+    ),
+    "a misspelled optional hook": (
+        f"{HEAD}{HOOK}\n@hookimpl(optionalhook=True)\ndef register_pooler():\n    yield\n",
+        ["there is no hook 'register_pooler': it is never asked"],
+    ),
+    "a heavy import": (f"import torch\n{HEAD}{HOOK}", ["imports numpy, torch: `millpond --help` waits for it"]),
+    "a module that is missing": ("import not_here_at_all", ["it failed at import: ModuleNotFoundError"]),
+    "several faults, of which loading tells the first": (
+        f"""{HEAD}
+def register_tasks():
+    yield
+
+@hookimpl
+def register_pooler():
+    yield
+
+@hookimpl
+def register_poolers():
+    return PoolerSpec(name="ODD", target=TANH, tasks=("embed",))
+
+@hookimpl
+def register_commands():
+    pass
+
+@hookimpl
+def register_activations():
+    yield ActivationSpec(name="odd", target=None)
+    yield ActivationSpec(name="odd", target=TANH)
+    yield ActivationSpec(name=" ", target=TANH)
+    yield "odd"
+
+@hookimpl
+def register_sources():
+    raise KeyError("licence")
+
+@hookimpl
+def register_routes(registry):
+    yield
+""",
+        [
+            "register_tasks lacks @hookimpl",
+            "there is no hook 'register_pooler'",
+            "register_poolers returned PoolerSpec",
+            "register_commands returned None",
+            "it names the activation 'odd' 2 times",
+            "register_activations yields a record with the name ' '",
+            "register_activations yields 'odd'",
+            "register_sources raised KeyError: 'licence'",
+            "register_routes takes arguments",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_each_fault_of_a_plugin_is_found(install_plugin, name):
+    source_of_plugin, expected = PLUGINS[name]
+    install_plugin(source_of_plugin, "acme")
+    manager = get_plugin_manager()
+    (info,) = (info for info in manager.plugins() if info.name == "acme")
+    found = [fault["reason"] for fault in faults_of(manager, info) if not fault["note"]]
+    for words in expected:
+        assert any(words in reason for reason in found), found
+
+
+def test_records_of_a_refused_plugin_are_checked_too(install_plugin):
+    body = f"{HEAD}{HOOK}\n@hookimpl\ndef register_poolers():\n    yield 'ODD'\n".replace("torch:tanh", "torch:tahn")
+    install_plugin(body, "acme")
+    manager = get_plugin_manager()
+    (info,) = (info for info in manager.plugins() if info.name == "acme")
+    found = [(fault["kind"], fault["name"], fault["reason"]) for fault in faults_of(manager, info)]
+    assert ("plugin", "acme", "register_poolers yields 'ODD'") in found
+    assert any(kind == "activation" and name == "odd" and "tahn" in reason for kind, name, reason in found)
+    assert manager.registry.activations.find("odd") is None
+
+
+def test_a_line_names_plugin_kind_name_fault_and_fix(install_plugin):
+    body = (
+        f"{HEAD}{HOOK}\n@hookimpl\ndef register_poolers():\n    yield PoolerSpec(name='MEAN', target='x', tasks=())\n"
+    )
+    install_plugin(body, "acme")
+    done = CliRunner().invoke(cli.app, ["plugins", "doctor"])
+    assert done.exit_code == 1
+    lines = done.stdout.splitlines()
+    fault = "acme: pooler 'MEAN': it serves no task; fix: list the tasks that it can be asked for: tasks=('embed',)"
+    assert f"          {fault}" in lines
+    assert "note      acme: pooler MEAN replaces poolers/MEAN, which stays as 'poolers/MEAN'" in lines
+    done = CliRunner().invoke(cli.app, ["plugins", "doctor", "--json"])
+    (record,) = (it for it in json.loads(done.stdout)["plugins"] if it["name"] == "acme")
+    assert (record["broken"][0]["kind"], record["broken"][0]["name"]) == ("pooler", "MEAN")
+    assert record["broken"][0]["fix"].startswith("list the tasks")
+    assert record["overrides"] == [{"kind": "pooler", "name": "MEAN", "replaces": "poolers/MEAN"}]
