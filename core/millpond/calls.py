@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from reprlib import repr as brief
 from typing import Any, Generic, TypedDict, TypeVar
 
 from millpond.errors import InvalidInputError
@@ -239,8 +240,12 @@ def _call(
     if on_error not in ON_ERROR:
         message = f"on_error={on_error!r}: expected one of {', '.join(map(repr, ON_ERROR))}"
         raise InvalidInputError(message, parameter="on_error")
-    if options.get("lora_request") is not None:
-        message = "lora_request is not supported: merge the adapter into the checkpoint's weights"
+    lora = options.get("lora_request")
+    if lora is not None and not (isinstance(lora, list | tuple) and all(one is None for one in lora)):
+        message = (
+            f"Got lora_request {brief(lora)} but LoRA is not enabled! lora_request is not supported: merge the adapter "
+            "into the checkpoint's weights"
+        )
         raise InvalidInputError(message, parameter="lora_request")
     settings = truncation_settings(options.get("truncate_prompt_tokens"), options.get("tokenization_kwargs"))
     for name in ("on_overflow", "prompt_name", "prompt"):

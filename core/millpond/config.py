@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
+from millpond.compat.removed import check_removed
 from millpond.errors import InvalidInputError
 from millpond.late_interaction import LateInteraction
 from millpond.params import RENAMED, rename_fields, validated
@@ -58,7 +59,9 @@ class PoolerConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _rename_old_fields(cls, data: object) -> object:
-        return rename_fields(data, RENAMED)
+        data = rename_fields(data, RENAMED | {"pooling_task": "task"})
+        check_removed({"task": data.get("task")} if isinstance(data, dict) else None)
+        return data
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -223,6 +223,11 @@ class LLM:
         """The object with ``model_config``, where vLLM has it."""
         return self
 
+    @property
+    def vllm_config(self) -> Self:
+        """The object with ``model_config``, where vLLM's code reads it: ``llm.llm_engine.vllm_config``."""
+        return self
+
     def get_tokenizer(self) -> "PreTrainedTokenizerBase":
         """The model's tokenizer, as transformers has it."""
         from transformers import AutoTokenizer

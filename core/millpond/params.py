@@ -30,6 +30,7 @@ class PoolingParams(BaseModel):
         truncation_side: The side tokens are cut from; None for that of the model's tokenizer.
         pad_prompt_tokens: Fill prompts up to N tokens with padding, which the model reads like other tokens; -1 for the
             model's maximum, 0 for no padding; None for what the model was trained with.
+        add_special_tokens: False leaves out the special tokens of the tokenizer; None for what each prompt states.
         on_overflow: What becomes of a prompt over the model's maximum: "error" refuses it, "truncate" cuts it, "chunk"
             embeds it in pieces and merges these.
         prompt: Text that is put before the caller's, such as an instruction.
@@ -52,6 +53,7 @@ class PoolingParams(BaseModel):
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None
     truncation_side: Literal["left", "right"] | None = None
     pad_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None
+    add_special_tokens: Annotated[bool, Field(strict=True)] | None = None
     on_overflow: Literal["error", "truncate", "chunk"] | None = None
     prompt: Annotated[str, Field(strict=True)] | None = None
     prompt_name: Annotated[str, Field(strict=True)] | None = None

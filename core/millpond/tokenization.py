@@ -10,12 +10,12 @@ Params = PoolingParams | Sequence[PoolingParams | None] | None
 UNCUT = (False, "do_not_truncate")  # values of ``truncation``, with which transformers does not look at ``max_length``
 # Values of vLLM's other tokenization_kwargs that ask for what happens anyway.
 DEFAULTS: Mapping[str, tuple[object, ...]] = {
-    "add_special_tokens": (True,),
     "do_lower_case": (False, None),
     "needs_detokenization": (True, False),
     "truncation": (None, *UNCUT),
 }
 
+TAKEN = ("truncate_prompt_tokens", "truncation_side", "pad_prompt_tokens", "add_special_tokens")
 PADDING: Mapping[object, int | None] = {None: None, False: 0, "do_not_pad": 0, True: -1, "max_length": -1}
 """Values of ``padding``, as ``pad_prompt_tokens``."""
 
@@ -48,7 +48,7 @@ def truncation_settings(truncate: int | None, given: Mapping[str, Any] | None) -
     settings: dict[str, Any] = {}
     given = given or {}
     for name, value in given.items():
-        if name in ("truncate_prompt_tokens", "truncation_side", "pad_prompt_tokens"):
+        if name in TAKEN:
             settings[name] = value
         elif name == "padding" and isinstance(value, str | bool | None) and value in PADDING:
             settings.setdefault("pad_prompt_tokens", PADDING[value])

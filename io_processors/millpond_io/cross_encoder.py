@@ -56,6 +56,9 @@ class CrossEncoder:
     def pooling_params(self, given: PoolingParams) -> PoolingParams:
         """What was asked, as the IO processor of classes completes it."""
         self.prompts.warn_of(read_options(given, self.ctx.model.max_model_len))
+        if given.add_special_tokens is False:
+            message = "add_special_tokens=False is not supported for pairs that a model reads together"
+            raise InvalidInputError(message, parameter="add_special_tokens")
         if given.pad_prompt_tokens:
             message = "padding='max_length' is not supported for pairs that a model reads together"
             raise InvalidInputError(message, parameter="padding")

@@ -94,7 +94,7 @@ class EmbedProcessor(TextProcessor):
     def _with_prompt(self, item: tuple[Prompt, PoolingParams]) -> tuple[Prompt, PoolingParams] | InvalidInputError:
         if item[1].late_chunking_params is not None:
             try:
-                check_prompt(item[0])
+                check_prompt(item[0], written=self.messages is not None)
             except InvalidInputError as error:
                 return error
         found = super()._with_prompt(item)

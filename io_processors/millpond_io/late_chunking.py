@@ -60,12 +60,19 @@ def check_late_chunking(ctx: Context, params: PoolingParams) -> None:
         raise InvalidInputError(message, parameter="late_chunking_params")
 
 
-def check_prompt(prompt: Prompt) -> None:
+def check_prompt(prompt: Prompt, *, written: bool) -> None:
     """Check a prompt of a call that asks for late chunking.
+
+    Args:
+        prompt: The prompt.
+        written: True if the model's chat template writes texts.
 
     Raises:
         InvalidInputError: It is not text alone.
     """
+    if written:
+        message = "Late chunking does not support models whose chat template writes texts"
+        raise InvalidInputError(message, parameter="late_chunking_params")
     if not prompt.text or prompt.multi_modal_data is not None:
         message = "Late chunking requires nonempty plain-text input"
         raise InvalidInputError(message, parameter="late_chunking_params")

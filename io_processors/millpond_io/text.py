@@ -1,6 +1,7 @@
 """What the IO processors of texts share: a prompt becomes requests, by default one, and its result one output."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,9 @@ class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
     def _with_prompt(self, item: tuple[Prompt, PoolingParams]) -> tuple[Prompt, PoolingParams] | InvalidInputError:
         """The item as it is where nothing is put before its text: most are, and new tuples would cost time."""
         data, params = item
+        if params.add_special_tokens is False and data.text is not None:
+            data = replace(data, add_special_tokens=False)
+            item = data, params
         try:
             if self.messages is not None and data.text is not None and not data.is_written:
                 return self.messages.written(data, self.prompts.of(params), input_type(params)), params

@@ -131,7 +131,9 @@ async def _not_found(request: Request, _: Exception) -> Response:
     path = request.scope["path"][:SHOWN]  # not request.url, which is made of the client's Host header
     reason = request.app.unserved.get(f"{request.method} {request.scope['path']}")
     message = "Not Found" if reason is None else f"Not Found: {reason}"
-    return answer(ApiError(404, message, reason="not_found", kind="NotFoundError", parameter=path))
+    error = ApiError(404, message, reason="not_found", kind="NotFoundError", parameter=path)
+    error.detail = "Not Found"  # to the letter what vLLM's web framework answers
+    return answer(error)
 
 
 def _redirected(request: Request) -> str | None:

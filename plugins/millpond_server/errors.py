@@ -56,6 +56,7 @@ class ApiError(Exception):
         retry_after: In how many seconds it may be tried again.
         reason: Why it was refused, from a fixed set, for metrics.
         render: How it is written, where not as the route's other errors are.
+        detail: The field ``detail`` of the answer, where it is not the message.
         further_headers: Headers of the answer beside those of ``retry_after``.
     """
 
@@ -77,6 +78,7 @@ class ApiError(Exception):
         self.retry_after = retry_after
         self.reason = reason or self.kind
         self.render: Callable[[ApiError], Response] | None = None
+        self.detail: str | None = None
         self.further_headers: Mapping[str, str] = {}
 
     @property
@@ -178,7 +180,7 @@ def answer(error: ApiError) -> Response:
     """The answer that clients of OpenAI, Cohere, Jina and their like can read."""
     body: dict[str, Any] = {
         "error": {"message": error.message, "type": error.kind, "param": error.parameter, "code": error.status},
-        "detail": error.message,
+        "detail": error.detail or error.message,
         "message": error.message,
     }
     return Response(

@@ -55,8 +55,14 @@ def test_parameters_that_vllm_removed_are_refused_in_its_words(old):
     ],
 )
 def test_tasks_that_vllm_removed_are_refused_in_its_words(task, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
-        PoolingParams(task=task)
+    for kind in (PoolingParams, PoolerConfig):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            kind(task=task)
+
+
+def test_the_first_name_of_the_task_of_a_model_is_taken_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="`pooling_task` was renamed: use `task`"):
+        assert PoolerConfig.parse('{"pooling_task": "token_embed"}').task == "token_embed"
 
 
 @pytest.mark.parametrize("old", ["normalize", "softmax", "activation"])

@@ -78,3 +78,17 @@ def test_the_usage_of_a_pair_counts_the_padding_token_that_no_file_names(tmp_pat
     query, document = (load(folder).embed(text)[0].prompt_token_ids for text in ("the cat", "a dog"))
     assert output.prompt_token_ids == named
     assert len(named) == len(query) + 1 + len(document)
+
+
+@pytest.mark.parametrize("given", [False, True, None])
+def test_a_call_may_leave_out_special_tokens(tiny_bert, given):
+    settings = {} if given is None else {"add_special_tokens": given}
+    output, ids = tiny_bert.embed(["the cat", [2, 98, 3]], tokenization_kwargs=settings)
+    assert output.prompt_token_ids == (CAT[1:-1] if given is False else CAT)
+    assert ids.prompt_token_ids == [2, 98, 3]
+
+
+def test_a_pair_keeps_its_special_tokens(tmp_path, load):
+    llm = load(tiny("BertForSequenceClassification", tmp_path / "model", num_labels=1))
+    with pytest.raises(InvalidInputError, match="add_special_tokens=False is not supported for pairs"):
+        llm.score("a", "b", tokenization_kwargs={"add_special_tokens": False})

@@ -71,7 +71,11 @@ def test_parameters_of_another_pooling_type_are_refused(tiny_bert, name):
 def test_other_arguments_that_do_not_fit_are_refused(tiny_bert):
     with pytest.raises(InvalidInputError, match=r"on_error='ignore': expected one of 'raise', 'return'"):
         tiny_bert.embed("a", on_error="ignore")
-    with pytest.raises(InvalidInputError, match=r"lora_request is not supported: merge the adapter"):
+    with pytest.raises(
+        InvalidInputError,
+        match=r"^Got lora_request <object .*> but LoRA is not enabled! lora_request is not supported: merge",
+    ):
         tiny_bert.embed("a", lora_request=object())
+    assert len(tiny_bert.embed(["a", "b"], lora_request=[None, None])) == 2
     with pytest.raises(TypeError, match="unexpected keyword argument"):
         tiny_bert.embed("a", pooling_parameters=None)
