@@ -5,7 +5,7 @@ becomes one token of the Llama's.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -16,12 +16,11 @@ from millpond.config import CheckpointConfig
 from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.nn import Linear, PackedBatch
-from millpond.nn.placement import Placement
 from millpond_models.bidirectional import LlamaBidirectionalModel
 from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.image_rows import with_image_rows
 from millpond_models.layers.norm import LayerNorm
-from millpond_models.towers import PIXELS, ImageTower, TwoTowers, flattened, square_side
+from millpond_models.towers import PATCHES, PIXELS, ImageTower, TwoTowers, square_side
 
 BEFORE = re.compile(r"(?:model\.)?(?:language_model\.(?:model\.)?|vision_model\.(?=vision_model\.))?")
 TILES_AT_ONCE = 8  # which bounds what the tower needs
@@ -43,6 +42,7 @@ class LlamaNemotronVLModel(LlamaBidirectionalModel):
         (r"mlp1\.1\.(\w+)", r"projector.up.\1"),
         (r"mlp1\.3\.(\w+)", r"projector.down.\1"),
     )
+    weight_transforms = (PATCHES,)
     ignored_weights: ClassVar[Sequence[str]] = (
         *LlamaBidirectionalModel.ignored_weights,
         r"vision_model\.head\..*",
@@ -67,10 +67,6 @@ class LlamaNemotronVLModel(LlamaBidirectionalModel):
         """The name of the parameter that a checkpoint name means, whatever the model was wrapped in."""
         found = BEFORE.match(name)
         return super().parameter_name(name if found is None else name[found.end() :])
-
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
-        """Give the parameters their values; the map of patches is stored as a convolution."""
-        return super().load_weights(flattened(weights))
 
 
 class TileTower(ImageTower):

@@ -4,7 +4,7 @@ An image is squares of patches, as ``phi3_images`` cuts them: first the whole, t
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -13,18 +13,20 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.errors import CheckpointError
-from millpond.nn import Linear, PackedBatch
-from millpond.nn.placement import Placement
+from millpond.nn import Linear, PackedBatch, WeightTransform
 from millpond_models.clip import ClassTokenTower, CLIPModel
 from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.image_rows import with_image_rows
 from millpond_models.phi3 import Phi3Model
 from millpond_models.phi3_images import GRIDS, SQUARES
-from millpond_models.towers import GRID, PIXELS, flattened, other_rows, square_side
+from millpond_models.towers import GRID, PATCHES, PIXELS, other_rows, square_side
 
 TOWER = r"vision_embed_tokens\.img_processor\."
 TOWER_LAYER = re.compile(r"images\.vision\.layers\.(\d+)\..*")
-SEPARATORS = ("glb_GN", "sub_GN")
+# They are stored with dimensions of one before their own.
+SEPARATORS = WeightTransform(
+    sources=(r"vision_embed_tokens\.(?:glb_GN|sub_GN)",), compute=lambda _, tensor: tensor.flatten()
+)
 ORDERS = ("sub_glb", "glb_sub")
 MERGED = 4  # patches, two by two
 KNOWN: Mapping[str, Mapping[str, object]] = {
@@ -49,6 +51,7 @@ class Phi3VForCausalLM(Phi3Model):
         (r"vision_embed_tokens\.img_projection\.2\.(\w+)", r"images.outer.\1"),
         *Phi3Model.weight_names,
     )
+    weight_transforms: ClassVar[Sequence[WeightTransform]] = (PATCHES, SEPARATORS)
     ignored_weights: ClassVar[Sequence[str]] = (
         *Phi3Model.ignored_weights,
         r"vision_embed_tokens\.wte\.weight",  # the table of tokens once more
@@ -69,15 +72,6 @@ class Phi3VForCausalLM(Phi3Model):
         layer = TOWER_LAYER.fullmatch(target or "")
         tower = self.images.vision
         return None if layer and len(tower.layers) <= int(layer[1]) < tower.published_layers else target
-
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
-        """Give the parameters their values; separators are stored with dimensions of one before their own."""
-        return super().load_weights(flattened(_flat_separators(weights)))
-
-
-def _flat_separators(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in weights:
-        yield name, tensor.flatten() if name.endswith(SEPARATORS) else tensor
 
 
 class ImageEmbeddings(nn.Module):

@@ -47,6 +47,7 @@ class SiglipModel(TwoTowers):
     )
     # Query, key and value of the head's attention are one tensor; the query's map is one of its own here.
     weight_transforms = (
+        *TwoTowers.weight_transforms,
         WeightTransform.split(
             r"(vision_model\.head\.attention)\.in_proj_(\w+)", (r"\1.query.\2", r"\1.keys.\2"), sizes=(1, 2)
         ),

@@ -5,7 +5,7 @@ pools it, as it pools the last token of a text. Its features are ``pixels`` [num
 each patch by rows, columns and channels, and ``grid``, the rows and columns of patches; its token ids say nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.errors import CheckpointError, InvalidInputError
-from millpond.nn import Linear, PackedBatch, PoolingModel
-from millpond.nn.placement import Placement
+from millpond.nn import Linear, PackedBatch, PoolingModel, WeightTransform
 from millpond_models.layers.embeddings import Table
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.layers.pre_norm import tower_layer
@@ -24,6 +23,14 @@ PIXELS, GRID = "pixels", "grid"
 LAYER = r"(text|vision)_model\.encoder\.layers\.(\d+)\."
 Grid = tuple[int, int]
 CONVOLUTION = 4  # dimensions of its weight: [size, channels, patch_size, patch_size]
+
+
+def _as_rows(_: PoolingModel, weight: Tensor) -> Tensor:
+    """A convolution as a linear map of patches by rows, columns and channels."""
+    return weight.permute(0, 2, 3, 1).flatten(1) if weight.ndim == CONVOLUTION else weight
+
+
+PATCHES = WeightTransform(sources=(r"(?:.*\.)?patch_embedding\.weight",), compute=_as_rows)
 
 
 class TwoTowers(PoolingModel):
@@ -44,6 +51,7 @@ class TwoTowers(PoolingModel):
         (r"vision_model\.embeddings\.patch_embedding\.(\w+)", r"vision.patches.\1"),
         (r"vision_model\.post_layernorm\.(\w+)", r"vision.norm.\1"),
     )
+    weight_transforms: ClassVar[Sequence[WeightTransform]] = (PATCHES,)
     ignored_weights: ClassVar[Sequence[str]] = (
         r"logit_scale",
         r"logit_bias",
@@ -67,16 +75,6 @@ class TwoTowers(PoolingModel):
             )
             raise InvalidInputError(message)
         return self.embed_images(batch) if with_pixels else self.embed_text(batch)
-
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
-        """Give the parameters their values; the map of patches is stored as a convolution."""
-        return super().load_weights(flattened(weights))
-
-
-def flattened(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors, convolutions as linear maps of patches by rows, columns and channels."""
-    for name, tensor in weights:
-        yield name, tensor.permute(0, 2, 3, 1).flatten(1) if tensor.ndim == CONVOLUTION else tensor
 
 
 class TextTower(nn.Module):
