@@ -16,8 +16,9 @@ WORKERS ?= 2
 PY  := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 
-# A file's tests stay in one process: what its fixtures make is made once.
-PYTEST := $(VENV)/bin/pytest -n $(WORKERS) --dist loadfile
+# A file's tests stay in one process: what its fixtures make is made once. Compiled modules are kept, whatever the
+# environment says: else each process of each run compiles all tests and plugins of pytest anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/pytest -n $(WORKERS) --dist loadfile
 
 SOURCES := core plugins builtin_poolers builtin_models io_processors kernels tests benchmarks examples
 
