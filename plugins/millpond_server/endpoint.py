@@ -29,7 +29,7 @@ from millpond_server.request_id import new_id
 from millpond_server.settings import Settings
 from millpond_server.shown import shown
 from millpond_server.token_ids import TokenIds
-from millpond_server.writing import as_json
+from millpond_server.writing import json_response
 
 logger = logging.getLogger(__name__)
 SERVER_FAULT = 500
@@ -202,7 +202,7 @@ async def as_response(result: Any) -> Response:
         return result
     if isinstance(result, BaseModel):
         result = result.model_dump(exclude_none=False)
-    return Response(await as_json(result), media_type="application/json")
+    return await json_response(result)
 
 
 async def watched(made: Awaitable[Any], receive: Receive, *, seconds: float | None) -> Any:

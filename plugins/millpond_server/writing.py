@@ -1,12 +1,18 @@
-"""What a handler returned as JSON: long lists a slice at a time, so that others are served between them."""
+"""Results of handlers as JSON: a slice at a time, so that others are served between them; large answers in parts."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import numpy as np
 import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-SLICE = 64  # items; as many vectors take some 2 ms
+SLICE = 64  # items
+SLICE_VALUES = 2**16  # numbers in arrays; so many take some 2 ms
+STREAMED_BYTES = 2**23  # of an answer; a larger one is sent while it is written, lest all of it is in memory
 
 
 async def as_json(value: Any) -> bytes:
@@ -15,12 +21,71 @@ async def as_json(value: Any) -> bytes:
     Args:
         value: What orjson can write; long lists may stand in objects, and these in others.
     """
+    return b"".join([part async for part in slices(value)])
+
+
+async def json_response(value: Any) -> Response:
+    """A value as an answer: at once with its length, or in parts if it is large."""
     if not _is_long(value):
-        return orjson.dumps(value, option=JSON_OPTIONS)
-    if isinstance(value, list):
-        return await _list(value)
-    parts = [as_text(name) + b":" + await as_json(item) for name, item in value.items()]
-    return b"{" + b",".join(parts) + b"}"
+        return Response(orjson.dumps(value, option=JSON_OPTIONS), media_type="application/json")
+    parts: list[bytes] = []
+    size = 0
+    rest = slices(value)
+    async for part in rest:
+        parts.append(part)
+        size += len(part)
+        if size > STREAMED_BYTES:
+            return JsonStream(parts, rest)
+    return Response(b"".join(parts), media_type="application/json")
+
+
+class JsonStream(Response):
+    """An answer whose JSON is written while it is sent: no faster than its client reads."""
+
+    media_type = "application/json"
+
+    def __init__(self, parts: Sequence[bytes], rest: AsyncIterator[bytes]) -> None:
+        super().__init__()
+        del self.headers["content-length"]  # which nobody knows yet
+        self._parts = parts
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  as ASGI has it
+        """Send it, until the client goes away."""
+        leaving = asyncio.ensure_future(_gone(receive))
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b"".join(self._parts), "more_body": True})
+            self._parts = ()
+            async for part in self._rest:
+                if leaving.done():
+                    return
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            leaving.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def slices(value: Any) -> AsyncIterator[bytes]:
+    """Yield a value as JSON in slices, between which others are served."""
+    if not _is_long(value):
+        yield orjson.dumps(value, option=JSON_OPTIONS)
+    elif isinstance(value, dict):
+        before = b"{"
+        for name, item in value.items():
+            yield before + as_text(name) + b":"
+            async for part in slices(item):
+                yield part
+            before = b","
+        yield b"}"
+    else:
+        async for part in _list(value):
+            yield part
 
 
 def as_text(name: object) -> bytes:
@@ -31,16 +96,45 @@ def as_text(name: object) -> bytes:
 
 
 def _is_long(value: Any) -> bool:
-    """Whether a list is to be written in slices, or one that stands in an object."""
+    """True if a list, or one in an object, is to be written in slices."""
     if isinstance(value, dict):
         return any(_is_long(item) for item in value.values())
-    return isinstance(value, list) and len(value) > SLICE
+    if isinstance(value, list):
+        return len(value) > SLICE or _weight(value) > SLICE_VALUES
+    return isinstance(value, np.ndarray) and value.ndim > 1 and value.size > SLICE_VALUES
 
 
-async def _list(items: list[Any]) -> bytes:
-    parts: list[bytes] = []
-    for start in range(0, len(items), SLICE):
-        if start:
+def _weight(value: Any) -> int:
+    """The numbers in arrays of a value."""
+    if isinstance(value, np.ndarray):
+        return int(value.size)
+    if isinstance(value, dict):
+        return sum(map(_weight, value.values()))
+    if isinstance(value, list) and value and isinstance(value[0], list | dict | np.ndarray):
+        return sum(map(_weight, value))
+    return 0
+
+
+async def _list(items: Any) -> AsyncIterator[bytes]:
+    """Yield the items of a list, or the rows of an array, in groups that take about the same time."""
+    before, weight = b"[", 0
+    group: list[Any] = []
+    for item in items:
+        own = _weight(item)
+        if group and (len(group) == SLICE or weight + own > SLICE_VALUES):
+            yield before + orjson.dumps(group, option=JSON_OPTIONS)[1:-1]
             await asyncio.sleep(0)
-        parts.append(orjson.dumps(items[start : start + SLICE], option=JSON_OPTIONS)[1:-1])
-    return b"[" + b",".join(parts) + b"]"
+            before, group, weight = b",", [], 0
+        if own > SLICE_VALUES:
+            yield before
+            async for part in slices(item):
+                yield part
+            await asyncio.sleep(0)
+            before = b","
+            continue
+        group.append(item)
+        weight += own
+    if group:
+        yield before + orjson.dumps(group, option=JSON_OPTIONS)[1:-1] + b"]"
+    else:
+        yield b"[]" if before == b"[" else b"]"

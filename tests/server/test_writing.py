@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millpond_server.writing import JSON_OPTIONS, SLICE, as_json
+from millpond_server import writing
+from millpond_server.writing import JSON_OPTIONS, SLICE, SLICE_VALUES, as_json, json_response, slices
 
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.text(max_size=5))
 VALUES = st.recursive(
@@ -28,6 +29,70 @@ def test_vectors_are_written_the_same_in_slices(count):
     items = [{"index": place, "embedding": row} for place, row in enumerate(rows)]
     for value in (rows, {"data": items, "id": "x"}, {"embeddings": {"float": rows, 7: rows}, "ids": []}):
         assert asyncio.run(as_json(value)) == orjson.dumps(value, option=JSON_OPTIONS)
+
+
+@pytest.mark.parametrize("shape", [(3, 70_000), (300, 500), (2, 300, 500), (1, 1), (0, 5), (70_000,)])
+def test_large_arrays_are_written_the_same_in_slices(shape):
+    array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    item = {"index": 0, "data": array}
+    for value in (array, [array], item, [item], [item] * 3, {"data": [item, {"index": 1}, item], "id": 5}, [[item], 5]):
+        assert asyncio.run(as_json(value)) == orjson.dumps(value, option=JSON_OPTIONS)
+
+
+def test_no_slice_has_many_more_numbers_than_take_a_moment():
+    async def sizes():
+        items = [{"data": np.zeros((512, 384), dtype=np.float32)} for _ in range(3)]
+        return [part.count(b",") async for part in slices({"data": items})]
+
+    assert max(asyncio.run(sizes())) <= SLICE_VALUES
+
+
+async def stays():
+    """What a client that does not go away sends."""
+    await asyncio.Event().wait()
+
+
+def test_what_is_left_of_a_large_answer_is_not_written_for_a_client_that_is_gone(monkeypatch):
+    monkeypatch.setattr(writing, "STREAMED_BYTES", 1000)
+    messages = []
+
+    async def goes():
+        return {"type": "http.disconnect"}
+
+    async def answer():
+        async def send(message):
+            messages.append(message)
+
+        response = await json_response({"data": [np.ones(1000, dtype=np.float32)] * 1000})
+        await response({"type": "http"}, goes, send)
+
+    asyncio.run(answer())
+    assert len(messages) < 5
+
+
+def test_a_large_answer_is_sent_in_parts_and_a_small_one_with_its_length(monkeypatch):
+    monkeypatch.setattr(writing, "STREAMED_BYTES", 100_000)
+
+    async def sent(value):
+        messages = []
+
+        async def send(message):
+            messages.append(message)
+
+        response = await json_response(value)
+        response.headers["x-more"] = "1"
+        await response({"type": "http"}, stays, send)
+        return messages
+
+    for count, streamed in ((1, False), (1000, True)):
+        value = {"data": [{"embedding": np.ones(100, dtype=np.float32)} for _ in range(count)]}
+        head, *parts = asyncio.run(sent(value))
+        assert (b"content-length" in dict(head["headers"])) != streamed
+        assert dict(head["headers"])[b"content-type"] == b"application/json"
+        assert dict(head["headers"])[b"x-more"] == b"1"
+        assert b"".join(part["body"] for part in parts) == orjson.dumps(value, option=JSON_OPTIONS)
+        assert not parts[-1].get("more_body")
+        assert (len(parts) > 1) == streamed
 
 
 @pytest.mark.slow
