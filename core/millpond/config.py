@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
+from millpond.compat.model_config import VllmModelConfig
 from millpond.compat.removed import check_removed
 from millpond.errors import InvalidInputError
 from millpond.late_interaction import LateInteraction
@@ -204,6 +205,8 @@ class CheckpointConfig(Mapping[str, Any]):
         try:
             return self._values[name]
         except KeyError:
+            if name == "num_labels":  # which transformers counts, and does not write
+                return len(self._values.get("id2label", (0, 1)))
             message = f"config.json has no {name!r}; it has {', '.join(sorted(self._values))}"
             raise AttributeError(message) from None
 
@@ -248,7 +251,7 @@ def _merged(base: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(VllmModelConfig):
     """What is known of a model once its files are read: names, limits, tasks. ``hf_config`` is its config.json.
 
     Attributes:
