@@ -133,7 +133,7 @@ def test_texts_over_the_maximum_are_cut_and_far_too_long_ones_refused(post):
         ("/embeddings", {"input": []}, 422),
         ("/embeddings", {"input": 3.5}, 422),
         ("/embeddings", {}, 422),
-        ("/embeddings", {"input": ["a"] * 2049}, 422),
+        ("/embeddings", {"input": ["a"] * 2049}, 413),
         ("/embeddings", {"input": "a", "dimensions": -1}, 422),
         ("/embeddings", {"input": "a", "model": "unknown"}, 400),
         ("/embeddings", {"input": "a", "model": "classifier"}, 400),
