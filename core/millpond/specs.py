@@ -78,7 +78,7 @@ class ArchitectureSpec(Spec):
 
     Attributes:
         tasks: The tasks it serves without conversion.
-        modalities: What it reads.
+        modalities: What it reads: ``text``, ``image``; ``features`` where its IO processor makes all that it reads.
         pooling: The pooling type of its sequence tasks when neither user nor checkpoint says.
         pooler_config: Other fields of ``PoolerConfig`` for when neither user nor checkpoint says, such as
             ``{"tok_pooling_type": "STEP"}``.

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from millpond import IOProcessor, cli
 from millpond.image_reader import ImageReader
-from millpond.nn import Pooler, PoolingModel
+from millpond.nn import Pooler, PoolingModel, WeightTransform
 from millpond.plugins import get_plugin_manager
 from millpond.registry import Origin
 from millpond.specs import (
@@ -345,6 +345,14 @@ FAULTS = {
     "an architecture with a broken pattern": (
         architecture(type("M", (Model,), {"weight_names": (("(", "x"),)})),
         "the pattern '(' of its weights is invalid",
+    ),
+    "an architecture with a broken pattern of a transform": (
+        architecture(type("M", (Model,), {"weight_transforms": (WeightTransform.transpose("("),)})),
+        "the pattern '(' of its weights is invalid",
+    ),
+    "an architecture with a transform that is none": (
+        architecture(type("M", (Model,), {"weight_transforms": (("a", "b"),)})),
+        "weight_transforms contains ('a', 'b')",
     ),
     # --- converters
     "a converter without patterns": (converter(architectures=()), "architectures are empty"),

@@ -22,7 +22,7 @@ from millpond.testing.records.common import (
 )
 
 POSITIONS = ("absolute", "absolute_after_pad", "relative")
-MODALITIES = ("text", "image")
+MODALITIES = ("text", "image", "features")
 WEIGHTED_TASK = "token_classify"
 
 
@@ -36,7 +36,7 @@ def architecture_fields(registry: Registry, entry: Entry[ArchitectureSpec]) -> I
         yield Fault("it reads nothing: modalities are empty", "list what it reads: modalities=('text',)")
     for name in spec.modalities:
         if name not in MODALITIES:
-            yield Fault(f"modalities names {name!r}, which is unknown", f"use {' and '.join(MODALITIES)}")
+            yield Fault(f"modalities names {name!r}, which is unknown", f"use one of {', '.join(MODALITIES)}")
     if spec.image_reader is not None and "image" not in spec.modalities:
         yield Fault(f"image_reader={spec.image_reader!r}, and modalities lack 'image'", "add 'image' to modalities")
     if spec.num_labels is not None and spec.num_labels < 1:
@@ -148,6 +148,8 @@ def _named_faults(spec: ArchitectureSpec) -> Iterator[Fault]:
 
 
 def _weight_name_faults(target: Any) -> Iterator[Fault]:
+    from millpond.nn import WeightTransform  # noqa: PLC0415  needs torch
+
     patterns = [*target.ignored_weights]
     for pair in target.weight_names:
         try:
@@ -156,6 +158,11 @@ def _weight_name_faults(target: Any) -> Iterator[Fault]:
             yield Fault(f"weight_names contains {pair!r}", "list pairs: (pattern, parameter name)")
             return
         patterns.append(pattern)
+    for transform in target.weight_transforms:
+        if not isinstance(transform, WeightTransform):
+            yield Fault(f"weight_transforms contains {transform!r:.80}", "list millpond.nn.WeightTransform objects")
+            return
+        patterns += transform.sources
     for pattern in patterns:
         try:
             re.compile(pattern)

@@ -16,7 +16,7 @@ def register_architectures() -> Iterator[ArchitectureSpec]:
         target="millpond_geo.model:TileSegmenter",
         summary="the class of each pixel of a tile",
         tasks=("plugin",),
-        modalities=("image",),
+        modalities=("features",),
     )
 
 
