@@ -6,6 +6,7 @@ from millpond.context import Context
 from millpond.errors import CheckpointError
 from millpond.nn import Linear, PoolingModel
 from millpond_models.bert import BertModel
+from millpond_models.lfm2 import Lfm2Model
 from millpond_models.modernbert import ModernBertModel
 from millpond_models.roberta import RobertaModel
 
@@ -31,6 +32,10 @@ class ColBertModernBert(Projected, ModernBertModel):
 
 class ColBertJinaRoberta(Projected, RobertaModel):
     """Jina's XLM-RoBERTa with rotary positions, projected (Jha et al., 2024, arXiv 2408.16672)."""
+
+
+class ColBertLfm2(Projected, Lfm2Model):
+    """LFM2, projected, as PyLate writes it or with the map beside the model."""
 
 
 def vector_size(ctx: Context) -> int:

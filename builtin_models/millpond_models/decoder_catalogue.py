@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from millpond.specs import ArchitectureSpec
-from millpond_models.records import embedder, token_classifier
+from millpond_models.records import LFM2, embedder, token_classifier
 
 # Of many of them embedding models are made, and by converters classifiers.
 OF_LAST_TOKEN = {
@@ -43,6 +43,20 @@ def decoders() -> Iterator[ArchitectureSpec]:
         "Qwen3 that attends in both directions, with a linear map of each token",
         pooling="MEAN",
         sized_by_labels=True,
+    )
+    yield embedder(
+        "Lfm2Model",
+        "lfm2:Lfm2Model",
+        "LFM2 (Liquid AI, 2025): gated short convolutions, and attention in some layers",
+        pooling="LAST",
+        defaults=LFM2,
+    )
+    yield embedder(
+        "Lfm2BidirectionalModel",
+        "lfm2:Lfm2BidirectionalModel",
+        "LFM2 as an encoder: attention in both directions, and centred convolutions",
+        pooling="CLS",
+        defaults=LFM2,
     )
     yield embedder(
         "GritLM",

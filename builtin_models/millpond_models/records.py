@@ -7,6 +7,7 @@ from millpond.specs import ArchitectureSpec
 EMBEDDING_TASKS = ("embed", "token_embed")
 CLASSIFYING_TASKS = ("classify", "token_classify")
 TOKEN_TASKS = ("token_classify",)
+LFM2 = {"rope_theta": 1_000_000.0}  # of config.json where it does not say
 
 
 def embedder(name: str, target: str, summary: str, *, pooling: str, **more: Any) -> ArchitectureSpec:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from millpond.specs import ArchitectureSpec, PublishedModel
-from millpond_models.records import embedder
+from millpond_models.records import LFM2, embedder
 
 PROJECTED = "millpond.loading.late_interaction:read_projected"
 
@@ -58,4 +58,12 @@ def retrievers() -> Iterator[ArchitectureSpec]:
                 named="HF_ColBERT",
             ),
         ),
+    )
+    yield ArchitectureSpec(
+        name="ColBERTLfm2Model",
+        target="millpond_models.colbert:ColBertLfm2",
+        summary="LFM2 with a vector of few dimensions for each token, causal unless config.json names the encoder",
+        tasks=("token_embed",),
+        late_interaction=PROJECTED,
+        defaults=LFM2,
     )

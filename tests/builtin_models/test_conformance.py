@@ -130,6 +130,7 @@ ARCHITECTURES |= {
         ("BertModel", "HF_ColBERT", {}),
         ("ModernBertModel", "ColBERTModernBertModel", {}),
         ("XLMRobertaModel", "ColBERTJinaRobertaModel", ROTARY),
+        ("Lfm2Model", "ColBERTLfm2Model", {}),
     )
 }
 ARCHITECTURES["BertSpladeSparseEmbeddingModel"] = {

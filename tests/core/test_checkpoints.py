@@ -12,7 +12,11 @@ from millpond import UnknownNameError
 from millpond.testing.checkpoints import FAMILY, random_tensors, tiny, vocabulary
 from millpond.testing.decoders import DECODERS
 
-ELSEWHERE = {"LlamaBidirectionalModel", "VoyageQwen3BidirectionalEmbedModel"}  # of other repositories' code
+ELSEWHERE = {
+    "LlamaBidirectionalModel",
+    "VoyageQwen3BidirectionalEmbedModel",
+    "Lfm2BidirectionalModel",
+}  # of other repositories' code
 LEFT_OUT = ("pooler.", "embeddings.position_ids")
 
 

@@ -145,6 +145,11 @@ class PackedBatch:
         return torch.tensor(self.lengths)
 
     @cached_property
+    def length_of_each_token(self) -> Tensor:
+        """The tokens of the sequence that each token is of, on the device, [num_tokens], int64."""
+        return torch.repeat_interleave(self.lengths_on_host, self.lengths_on_host).to(self.input_ids.device)
+
+    @cached_property
     def cu_seqlens(self) -> Tensor:
         """``offsets`` on the device, [num_seqs + 1], int32: the form that kernels take."""
         return torch.tensor(self.offsets, dtype=torch.int32, device=self.input_ids.device)

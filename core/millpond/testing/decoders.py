@@ -1,10 +1,11 @@
-"""The config.json and the tensors of small decoders: Llama, Mistral, Qwen2, Qwen3, Phi-3, Gemma, Gemma 2 and 3."""
+"""The config.json and the tensors of small decoders: Llama, Mistral, Qwen2, Qwen3, Phi-3, Gemma 1 to 3, LFM2."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from millpond.testing.gpt2 import gpt2_config, gpt2_shapes
+from millpond.testing.lfm2 import LFM2_FAMILIES, LFM2_KINDS, lfm2_config, lfm2_shapes
 
 Shape = tuple[int, ...]
 
@@ -90,6 +91,7 @@ DECODERS = (
         if suffix == "Model" or family not in EMBEDDING_ONLY
     ),
     "GPT2Model",
+    *LFM2_FAMILIES,
 )
 
 
@@ -97,6 +99,8 @@ def decoder_config(architecture: str) -> dict[str, Any]:
     """A config.json without what depends on the tokenizer: two layers, 32 dimensions, 64 positions."""
     if architecture == "GPT2Model":
         return gpt2_config(architecture)
+    if architecture in LFM2_FAMILIES:
+        return lfm2_config(architecture)
     return {
         "architectures": [architecture],
         "hidden_size": 32,
@@ -121,6 +125,8 @@ def decoder_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
     (architecture,) = config["architectures"]
     if _family(architecture) == "GPT2":
         return gpt2_shapes(config)
+    if config.get("model_type") in LFM2_KINDS:
+        return lfm2_shapes(config)
     size, vocabulary = config["hidden_size"], config["vocab_size"]
     shapes: dict[str, Shape] = {"embed_tokens.weight": (vocabulary, size)}
     for number in range(config["num_hidden_layers"]):

@@ -10,6 +10,7 @@ from millpond.errors import CheckpointError
 from millpond.loading.st.module import Module, positive
 from millpond.loading.st.sizes import CNN_CHANNELS, CNN_KERNELS
 from millpond.loading.st.weights import ModuleWeights
+from millpond.nn.shift import shifted
 
 if TYPE_CHECKING:
     from millpond.context import Context
@@ -31,9 +32,8 @@ class Convolutions(nn.Module):
     def forward(self, x: Tensor, batch: "PackedBatch") -> Tensor:
         """[num_tokens, in_features] -> [num_tokens, out_features]."""
         x = x.float()
-        lengths = torch.repeat_interleave(batch.lengths_on_host, batch.lengths_on_host).to(x.device)
         widest = max(width for width, _ in self.maps) // 2
-        near = {shift: _shifted(x, batch.positions, lengths, shift) for shift in range(-widest, widest + 1)}
+        near = {shift: shifted(x, batch, shift) for shift in range(-widest, widest + 1)}
         found = []
         for width, map_ in self.maps:
             sides = range(-(width // 2), width // 2 + 1)
@@ -64,13 +64,3 @@ def load_cnn(ctx: "Context", module: Module, *, allow_pickle: bool) -> Convoluti
         bias = tensors.get(f"convs.{number}.bias", [channels])
         maps.append((width, linear(weight.permute(0, 2, 1).reshape(channels, width * size).contiguous(), bias)))
     return Convolutions(maps, size, channels)
-
-
-def _shifted(x: Tensor, positions: Tensor, lengths: Tensor, shift: int) -> Tensor:
-    """For each token the vector of that ``shift`` places behind it, zeros outside of its sequence."""
-    if shift == 0:
-        return x
-    there = positions + shift
-    inside = (there >= 0) & (there < lengths)
-    rows = (torch.arange(len(x), device=x.device) + shift).clamp(0, len(x) - 1)
-    return torch.where(inside.unsqueeze(1), x[rows], x.new_zeros(()))
