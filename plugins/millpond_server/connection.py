@@ -12,6 +12,7 @@ from millpond_server.errors import ApiError, answer
 from millpond_server.settings import Limits
 from millpond_server.transport import Flow, Lingering, Stall
 
+IDLE = 1.0  # seconds after which an idle connection may be closed for another
 FIELD = 4  # bytes around a header: a colon, a blank, the end of the line
 MOST_PIPELINED = 16  # requests that wait behind the one being served; the bytes of further ones are not parsed
 PIECE = 4096  # bytes that are parsed at a time where the end of a request is not known
@@ -45,6 +46,7 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stall: Stall | None = None
         self._in_body = False
+        self._idle_since = self.loop.time()
         self._body_left: int | None = None  # bytes; None where the body comes in chunks
         self._keeps_open = False  # what the client asked for; until its body is whole, an answer closes the connection
         self._head_bytes = 0  # of what was parsed
@@ -62,11 +64,29 @@ class Connection(HttpToolsProtocol):
         super().connection_made(own)
         self.flow = Flow(own, self._may_read)
         self._stall = Stall(own, self._limits.unread_seconds)
-        if len(self.connections) > self._limits.connections:
+        if len(self.connections) > self._limits.connections and not self._make_room():
             message = f"more than {self._limits.connections} connections are open"
             self._refuse(ApiError(503, message, retry_after=1.0, reason="connections"))
             return
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _make_room(self) -> bool:
+        """Close the connection that has been idle for longest, if there is one."""
+        now = self.loop.time()
+        idle = [each for each in self.connections if isinstance(each, Connection) and each.idle_seconds(now) > IDLE]
+        if not idle:
+            return False
+        transport = max(idle, key=lambda each: each.idle_seconds(now)).transport
+        if transport.get_write_buffer_size():  # its client does not read
+            transport.abort()
+        else:
+            transport.close()
+        return True
+
+    def idle_seconds(self, now: float) -> float:
+        """For how long no request was served, awaited or begun; 0.0 if one is, or the connection is being closed."""
+        is_quiet = self._is_idle and self._timer is None and not self._in_body and not self.transport.is_closing()
+        return now - self._idle_since if is_quiet else 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -156,7 +176,8 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
         self._count(len(name) + len(value) + FIELD, fields=1)
-        super().on_header(name, value)
+        if not self._in_body:  # else it is a trailer, which RFC 9110 (section 6.5.1) does not let pass for a header
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole: its request is served."""
@@ -250,6 +271,7 @@ class Connection(HttpToolsProtocol):
             self._end(self._fault)
             return
         super().on_response_complete()
+        self._idle_since = self.loop.time()
         if self._rest and len(self.pipeline) < MOST_PIPELINED:
             self.loop.call_soon(self._read_on)
 

@@ -1,5 +1,6 @@
 """``millpond serve``: loads models and serves them over HTTP until it is told to stop."""
 
+import contextlib
 import os
 from typing import Annotated
 
@@ -80,7 +81,8 @@ def serve(
 
     def tell() -> None:
         say(overview(table, settings, url, None if for_metrics is None else for_metrics[1]))
-        typer.echo(f"Millpond listens on {url}")
+        with contextlib.suppress(OSError):  # a full disk, or nobody who reads it, is no reason not to serve
+            typer.echo(f"Millpond listens on {url}")
 
     if exit_code := run(
         application,

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from millpond_server import connection as connection_module
+
 GET = b"GET /live HTTP/1.1\r\nhost: localhost\r\n"
 
 
@@ -170,11 +172,12 @@ def test_a_connection_that_idles_is_closed(local):
 
 
 def test_a_connection_too_many_is_503(local):
-    server = local(limits={"connections": 3})
+    server = local(limits={"connections": 3, "header_seconds": 60.0})
     held = [server.connect() for _ in range(3)]
     for connection in held:  # each is accepted before the next
         connection.sendall(GET + b"\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(GET)  # another head begins
     with server.connect() as one_more:
         raw = read_all(one_more)
         check_error(raw, 503, "connections are open")
@@ -186,6 +189,36 @@ def test_a_connection_too_many_is_503(local):
         assert answer_of(read_all(connection))[0] == 200
     for connection in held:
         connection.close()
+
+
+def test_idle_connections_make_room_for_others(local, monkeypatch):
+    """A client without a key that held as many as there may be kept probes out."""
+    monkeypatch.setattr(connection_module, "IDLE", 0.0)
+    server = local(limits={"connections": 3})
+    held = [server.connect() for _ in range(3)]
+    for connection in held:
+        connection.sendall(GET + b"\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    with server.connect() as one_more:
+        one_more.sendall(GET + b"connection: close\r\n\r\n")
+        assert answer_of(read_all(one_more))[0] == 200
+    assert read_all(held[0]) == b""  # the one that was idle for longest
+    for connection in held[1:]:
+        connection.sendall(GET + b"connection: close\r\n\r\n")
+        assert answer_of(read_all(connection))[0] == 200
+    for connection in held:
+        connection.close()
+
+
+def test_a_trailer_is_no_header(local):
+    body = b"13\r\n" + b'{"input": "a boat"}' + b"\r\n0\r\nauthorization: Bearer k\r\nx-request-timeout-ms: x\r\n\r\n"
+    with local(api_keys=("k",)).connect() as connection:
+        connection.sendall(post(b"transfer-encoding: chunked\r\n", body))
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401")
+        connection.sendall(
+            post(b"transfer-encoding: chunked\r\nconnection: close\r\nauthorization: Bearer k\r\n", body)
+        )
+        assert answer_of(read_all(connection))[0] == 200
 
 
 def test_slow_connections_do_not_slow_the_others(local):

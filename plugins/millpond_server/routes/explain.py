@@ -1,5 +1,6 @@
 """``POST /explain``: what makes a document's score: the best match of each token of the query, and shared terms."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[st
         read = await llm.encode(texts[:1], pooling_task="token_embed", input_type=sides[0], **options)
         read += await llm.encode(texts[1:], pooling_task="token_embed", input_type=sides[1], **options)
         for item, vectors in zip(data, read[1:], strict=True):
-            item.update(_matched(read[0], vectors, llm))
+            item.update(await asyncio.to_thread(_matched, read[0], vectors, llm))  # seconds, where texts are long
     return {**answer, "usage": usage_of(sum(output.num_prompt_tokens for output in read))}
 
 
