@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -44,20 +44,23 @@ collect_ignore = ["addons"]  # their tests run where they are installed: see plu
 
 # --- which tests are slow ---------------------------------------------------------------------------------------------
 
-MODELS = TESTS / "builtin_models"  # where tests have the most sets of parameters
-MANY = 6  # sets of parameters of one test, of which half are slow
+MODELS = (TESTS / "builtin_models", TESTS / "builtin_poolers")  # where tests have the most sets of parameters
+MANY = 3  # sets of parameters of one test: the first is quick, and half of the others
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark as slow half of the sets of parameters of a test of models that has many."""
+    """Mark as slow half of the sets of parameters that a test of models has, but never the first."""
     refuse_addresses(items)
-    sets = Counter(item.nodeid.partition("[")[0] for item in items)
+    tests = defaultdict(list)
     for item in items:
-        many = MODELS in item.path.parents and sets[item.nodeid.partition("[")[0]] >= MANY
-        # The name decides: in each process alike, and whatever the number of values that each parameter has.
-        if many and zlib.crc32(item.name.encode()) % 2:
-            item.add_marker(pytest.mark.slow)
+        if any(folder in item.path.parents for folder in MODELS) and item.get_closest_marker("slow") is None:
+            tests[item.nodeid.partition("[")[0]].append(item)
+    for _, *others in (sets for sets in tests.values() if len(sets) >= MANY):
+        for item in others:
+            # The name decides: in each process alike, and whatever the number of values that each parameter has.
+            if zlib.crc32(item.name.encode()) % 2:
+                item.add_marker(pytest.mark.slow)
 
 
 def refuse_addresses(items):

@@ -119,6 +119,7 @@ def test_each_family_is_read_as_its_processor_reads_it(tmp_path, load, family):
     assert one.outputs.embedding == same.outputs.embedding
 
 
+@pytest.mark.slow
 def test_tensors_may_have_the_names_of_newer_files(tmp_path, load):
     """``model.visual`` and ``model.language_model`` beside a head, where older files have ``visual`` and ``model``."""
     made = qwen_vl("qwen2_vl")
@@ -163,6 +164,7 @@ def test_a_text_must_not_hold_what_the_processor_writes_for_parts_of_images(tmp_
         assert "stands for a part of an image" in str(output.error)
 
 
+@pytest.mark.slow
 def test_images_whose_shorter_side_gets_a_length_may_not_be_too_thin(tmp_path, load):
     """As in LLaVA 1.5: 1 by 2000 pixels would be 336 by 672,000, of which several copies are made."""
     old = llava_next()
