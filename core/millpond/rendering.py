@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from millpond.awaited import run_awaited
 from millpond.busy import Busy
-from millpond.errors import EngineError
+from millpond.errors import EngineError, RequestCancelledError
 from millpond.inputs import may_hold_media
 from millpond.io_processor import IOProcessor
 from millpond.params import PoolingParams
@@ -40,6 +40,33 @@ class Waiting:
     made: "asyncio.Future[list[Job]]"
 
 
+class Kept(Generic[T]):
+    """Work that waits for a thread, until it is dropped: pools keep what was cancelled, with all that it holds.
+
+    Args:
+        work: The work.
+    """
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work: Callable[[], T] | None = work
+
+    def __call__(self) -> T:
+        """Do it.
+
+        Raises:
+            RequestCancelledError: If it was dropped.
+        """
+        work, self._work = self._work, None
+        if work is None:
+            message = "nobody waits for the result any more"
+            raise RequestCancelledError(message)
+        return work()
+
+    def drop(self) -> None:
+        """Forget it."""
+        self._work = None
+
+
 class Rendering:
     """The threads on which prompts become requests, and results outputs.
 
@@ -65,11 +92,12 @@ class Rendering:
         """``Pipeline.prepare`` on a thread; cancelled, it goes no further than the next image."""
         if not is_small(items):
             threads = self._threads_for([data for data, _ in items])
-            work, left = partial(self._noted, self._pipeline.prepare, processor, places, items), threading.Event()
+            work, left = Kept(partial(self._pipeline.prepare, processor, places, items)), threading.Event()
             try:
-                return await asyncio.get_running_loop().run_in_executor(threads, run_awaited, left, work)
+                return await asyncio.get_running_loop().run_in_executor(threads, self._noted, run_awaited, left, work)
             except asyncio.CancelledError:
                 left.set()  # the thread may have begun, and have many images before it
+                work.drop()
                 raise
         loop = asyncio.get_running_loop()
         waiting = Waiting(processor, places, items, loop.create_future())
@@ -90,7 +118,12 @@ class Rendering:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Have something done on a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._noted, work)
+        kept = Kept(work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._noted, kept)
+        except asyncio.CancelledError:
+            kept.drop()
+            raise
 
     def close(self) -> None:
         """End the threads, once they have done what they have."""

@@ -1,7 +1,9 @@
 """Calls become requests beside the event loop: small ones that come together go together, none waits for a long one."""
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -9,7 +11,7 @@ from millpond.errors import EngineError
 from millpond.inputs import ImagePart, PairItem
 from millpond.params import PoolingParams
 from millpond.pipeline import Job
-from millpond.rendering import FEW_CHARACTERS, FEW_PROMPTS, REMOTE_THREADS, Rendering, is_small
+from millpond.rendering import FEW_CHARACTERS, FEW_PROMPTS, REMOTE_THREADS, THREADS, Rendering, is_small
 
 PARAMS = PoolingParams()
 PATIENCE = 120.0
@@ -189,6 +191,33 @@ def test_images_that_are_at_hand_do_not_wait_for_those_of_slow_hosts(pipeline, r
         assert pipeline.calls[-1][1] == [own]
         pipeline.may_go.set()
         await asyncio.gather(*waiting, image)
+
+    asyncio.run(main())
+
+
+def test_prompts_of_a_call_that_is_cancelled_are_not_kept_until_a_thread_is_free(pipeline, rendering):
+    class Text(str):
+        """A text that can be watched."""
+
+        __slots__ = ("__weakref__",)
+
+    async def main():
+        long = "a mill " * FEW_CHARACTERS
+        held = [asyncio.create_task(ask(rendering, long)) for _ in range(THREADS)]
+        for _ in held:
+            await started(pipeline)
+        text = Text(long)
+        gone = weakref.ref(text)
+        waiting = asyncio.create_task(rendering.prepare("embed", [0], [(text, PARAMS)]))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])  # its error would keep what its frames hold
+        assert waiting.cancelled()
+        del text, waiting
+        gc.collect()
+        assert gone() is None
+        pipeline.may_go.set()
+        await asyncio.gather(*held)
 
     asyncio.run(main())
 
