@@ -23,6 +23,7 @@ from millpond.tokenization import Params
 
 logger = logging.getLogger(__name__)
 PLUGIN = "plugin"
+FEATURES = "features"  # the modality of models whose IO processor makes all that they read
 OLD_TASKS = {"encode": ("token_embed", "token_classify"), "reward": ("token_classify", "token_embed")}
 NEEDED = (
     "pooling_task required for `LLM.encode`.\n"
@@ -280,8 +281,9 @@ class Pipeline:
             return f"Unsupported task: {task!r} {served}"
         if task in CONVERTED:
             what, convert = CONVERTED[task]
-            hint = f"Try converting the model using `--convert {convert}`. In Python: LLM(..., convert={convert!r})."
-            return f"{what} API is not supported by this model. {hint} {served}"
+            hint = f"Try converting the model using `--convert {convert}`. In Python: LLM(..., convert={convert!r}). "
+            hint = "" if self.ctx.model.modalities == (FEATURES,) else hint  # no conversion makes it read text
+            return f"{what} API is not supported by this model. {hint}{served}"
         if task == PLUGIN:
             of_tasks = {entry.spec.io_processor for entry in self.ctx.registry.tasks.entries()}
             names = [name for name in self.ctx.registry.io_processors.names() if name not in of_tasks]
