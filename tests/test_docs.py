@@ -142,7 +142,7 @@ def pages_that_run():
             yield pytest.param(page, marks=pytest.mark.slow) if slow else page
 
 
-@pytest.mark.parametrize("page", pages_that_run())
+@pytest.mark.parametrize("page", list(pages_that_run()))
 def test_page_works_as_shown(page, tmp_path, monkeypatch, page_module, shell_environment):
     monkeypatch.chdir(tmp_path)
     with ExitStack() as servers:

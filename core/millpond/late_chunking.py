@@ -40,7 +40,7 @@ class LateChunk:
 
 @dataclass(frozen=True, kw_only=True)
 class LateChunkingMetadata:
-    """Where the chunks of a text are.
+    """Describes the chunks of one text by their places.
 
     Attributes:
         chunk_size: The size that was asked for.

@@ -22,7 +22,7 @@ FIELDS = ("input", "embed_task", "return_tokens", "add_special_tokens", "dimensi
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What of texts is wanted: each a field of the data."""
+    """Options of one call, by the names of the fields of its data."""
 
     prompts: list[str | list[int]]
     embed_task: str
@@ -92,7 +92,7 @@ class BgeM3Processor(IOProcessor[Asked, Answer]):
         return requests
 
     def post_process(self, requests: Sequence[PoolingRequest]) -> Answer:
-        """What is wanted of each text, and how many tokens were read."""
+        """Collect the results of each text, and the number of tokens."""
         note: Any = requests[0].note
         tasks, asked = note
         data = []

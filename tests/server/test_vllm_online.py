@@ -113,7 +113,7 @@ def test_an_input_must_be_given(post, path):
 
 
 def bits(values, dtype, end):
-    """How a vector is written in bytes."""
+    """Return a vector as numbers of the dtype and byte order that were asked for."""
     return np.asarray(values, "f4").astype(ENDS[end] + TYPES[dtype])
 
 

@@ -1,10 +1,10 @@
-"""What vLLM's code reads of a ``model_config`` that Millpond itself has no use for."""
+"""Attributes of ``model_config`` that exist only because code written for vLLM reads them."""
 
 from typing import Any
 
 
 class VllmModelConfig:
-    """The names by which vLLM's code asks what a model is; each says what holds of every model here."""
+    """Base class of ``ModelConfig`` with the attributes that only vLLM has."""
 
     model: str
     architecture: str
@@ -13,21 +13,21 @@ class VllmModelConfig:
 
     @property
     def runner_type(self) -> str:
-        """``pooling``: no model generates."""
+        """Return ``pooling``: no model generates text."""
         return "pooling"
 
     @property
     def served_model_name(self) -> str:
-        """The name that the caller used."""
+        """Return the name that the caller used."""
         return self.model
 
     @property
     def architectures(self) -> list[str]:
-        """Those of config.json, and the one that serves the model."""
+        """Return those of config.json, and the one that serves the model."""
         named = self.hf_config.get("architectures") or ()
         return list(dict.fromkeys((*named, self.architecture)))
 
     @property
     def is_multimodal_model(self) -> bool:
-        """Whether it reads more than text."""
+        """Return True if it reads more than text."""
         return self.modalities != ("text",)

@@ -60,7 +60,7 @@ def test_every_neutral_value_is_accepted_and_needs_no_note(caplog):
     assert "of vLLM" not in caplog.text
 
 
-def test_an_argument_that_is_accepted_everywhere_is_told_of_once_in_the_asynchronous_form_too(checkpoint, caplog):
+def test_an_accepted_argument_is_told_of_once_in_async_llm_too(checkpoint, caplog):
     caplog.set_level(logging.INFO)
     llm = AsyncLLM(str(checkpoint), num_workers=1, swap_space=4, kernel_config={})
     asyncio.run(llm.close())
