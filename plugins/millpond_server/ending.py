@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
 from typing import NoReturn
 
@@ -11,6 +12,8 @@ from millpond.busy import busy_threads, place_of
 
 logger = logging.getLogger(__name__)
 STEP = 0.05  # seconds
+SLACK = 8.0  # seconds that an orderly end may take beside the time for what runs
+LAST_LINES = 1.0  # seconds for the log to be written
 
 
 def tell_of_hanging(patience: float) -> bool:
@@ -32,3 +35,30 @@ def exit_now(exit_code: int) -> NoReturn:
     with contextlib.suppress(OSError, ValueError):  # nobody reads it, or the disk is full: the exit code is what counts
         sys.stdout.flush()
     os._exit(exit_code)
+
+
+class Deadline:
+    """Ends the process at some time, unless it is lifted: where the event loop hangs, nothing else would."""
+
+    def __init__(self) -> None:
+        self._timer: threading.Timer | None = None
+
+    def set(self, seconds: float, exit_code: int) -> None:
+        """End the process in some seconds; an earlier call is forgotten."""
+        self.lift()
+        self._timer = threading.Timer(seconds, _give_up, (exit_code,))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def lift(self) -> None:
+        """Do not end it after all."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _give_up(exit_code: int) -> None:
+    place = place_of(threading.main_thread())
+    logger.error("the server did not end in time: its event loop hangs, and is in %s", place)
+    time.sleep(LAST_LINES)
+    exit_now(exit_code)

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from millpond.errors import MillpondError
 from millpond_server.aside import Aside
-from millpond_server.ending import exit_now, tell_of_hanging
+from millpond_server.ending import SLACK, Deadline, exit_now, tell_of_hanging
 from millpond_server.errors import ApiError
 from millpond_server.listening import admit_no_more
 from millpond_server.log_thread import in_background
@@ -54,6 +54,7 @@ class Server(uvicorn.Server):
 
     Attributes:
         exit_code: What the process shall exit with.
+        deadline: Ends the process where the event loop itself hangs.
         has_left: Whether something still ran when it ended.
     """
 
@@ -72,6 +73,7 @@ class Server(uvicorn.Server):
             {} if certificate is None else {"ssl": certificate.context, "ssl_handshake_timeout": HANDSHAKE}
         )
         self.exit_code = 0
+        self.deadline = Deadline()
         self.has_left = False
         self._state = state
         self._limits = limits
@@ -92,10 +94,12 @@ class Server(uvicorn.Server):
         """Take a signal."""
         if self._state.draining:
             self.end(SIGNALLED + sig)
+            self.deadline.set(SLACK, self.exit_code)
             return
         self._state.draining = True
         self._end_at = time.monotonic() + self._limits.drain_delay
         self.exit_code = SIGNALLED + sig if sig == signal.SIGINT else 0
+        self.deadline.set(self._limits.drain_delay + self._limits.drain_seconds + SLACK, self.exit_code)
 
     def end(self, exit_code: int) -> None:
         """End at once: what still runs is answered 503."""
@@ -312,6 +316,7 @@ async def serve(
         async with beside or contextlib.nullcontext():
             await server.serve(sockets=[listening])
     finally:
+        server.deadline.lift()
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
     if not (server.has_left or state.ailing):

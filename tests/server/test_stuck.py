@@ -33,6 +33,11 @@ def __getattr__(name):
                     wait_for_ever()
                 return super().pre_process_many(items)
 
+            def post_process(self, requests):  # on the event loop, for it says that it is quick
+                if len(requests[0].input_ids) == 7:
+                    wait_for_ever()
+                return super().post_process(requests)
+
         return Embed
     if name == "Bert":
         from millpond_models.bert import BertModel
@@ -88,6 +93,17 @@ def test_a_thread_of_an_io_processor_that_hangs_is_told_of_and_not_waited_for(st
     told = "".join(running.lines)
     assert "an IO processor of tiny hangs: millpond-render" in told
     assert "hangs and is left behind: it is in" in told
+    assert "wait_for_ever" in told
+
+
+@pytest.mark.slow
+def test_an_event_loop_that_hangs_does_not_keep_the_process_from_ending(stuck):
+    with stuck("--drain-timeout", "0.5") as running:
+        leave(running, {"input": " ".join(["boat"] * 5)})  # 7 tokens
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(PATIENCE) == 0
+    told = "".join(running.lines)
+    assert "its event loop hangs" in told
     assert "wait_for_ever" in told
 
 
