@@ -26,6 +26,7 @@ from millpond_io.text import TextProcessor
 from millpond_io.token_pooling import POOL_FACTOR, pooled
 
 logger = logging.getLogger(__name__)
+KEPT = "truncate_dim"  # in ``extra_kwargs`` of pieces: the dimensions that are kept once they are merged
 
 
 class EmbedProcessor(TextProcessor):
@@ -129,7 +130,7 @@ class EmbedProcessor(TextProcessor):
         longest, total = self.ctx.model.max_model_len, len(rendered.input_ids)
         if total <= longest:
             return super().requests(rendered, params, first)
-        pieces = slices(rendered.input_ids, longest)
+        pieces, params = slices(rendered.input_ids, longest), self._of_pieces(params)
         logger.info("Input length %d exceeds max_position_embeddings %d, will use chunked processing", total, longest)
         logger.info("Split input of %d tokens into %d chunks (max_chunk_size: %d)", total, len(pieces), longest)
         spans = [(first, longest) if first else None] + [None] * (len(pieces) - 1)
@@ -160,13 +161,21 @@ class EmbedProcessor(TextProcessor):
         normalizes = params.use_activation is not False and self.ctx.task_spec.default_activation == "normalize"
         if self.ctx.model.sparse == "tokens":  # their weights are divided by nothing, unless the checkpoint says so
             normalizes = normalizes and self.ctx.model.normalizes
-        return self.output(
-            merged(
-                [request.results[0] for request in requests],
-                [_num_pooled(request) for request in requests],
-                renormalize=normalizes and self.ctx.pooler_config.chunk_renormalize,
-            )
+        vector = merged(
+            [request.results[0] for request in requests],
+            [_num_pooled(request) for request in requests],
+            renormalize=normalizes and self.ctx.pooler_config.chunk_renormalize,
         )
+        kept = (params.extra_kwargs or {}).get(KEPT)
+        return self.output(vector[:kept] if isinstance(kept, int) else vector)
+
+    def _of_pieces(self, params: PoolingParams) -> PoolingParams:
+        """The parameters of the pieces of a text, whose vectors are merged before they are cut to ``truncate_dim``."""
+        kept = self.ctx.model.truncate_dim
+        if kept is None or params.dimensions is not None or self.size is None:
+            return params
+        extra = {**(params.extra_kwargs or {}), KEPT: kept}
+        return params.model_copy(update={"dimensions": self.size, "extra_kwargs": extra})
 
     def result(self, array: NDArray[np.float32], wanted: Representation, request: PoolingRequest) -> ArrayOutput:
         """A vector; of vectors of tokens those that are kept, or what they become where they are pooled."""

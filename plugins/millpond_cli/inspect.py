@@ -104,6 +104,10 @@ def _io_processor(it: dict[str, Any]) -> Iterator[str]:
     yield f"{it['name']}, by the plugin {it['plugin']}, named by {it['from']}"
 
 
+def _messages(it: dict[str, Any]) -> Iterator[str]:
+    yield f"texts are written by the chat template ({it['format']}), from {it['from']}"
+
+
 def _routes(found: list[dict[str, Any]]) -> Iterator[str]:
     for it in found:
         yield f"{it['input_type'] or 'texts without an input type'}: {it['route']}, {' > '.join(it['modules'])}"
@@ -200,6 +204,7 @@ FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]]], ...] = (
     ("IO processor", "io_processor", _io_processor),
     ("plugins", "components", _components),
     ("dimensions", "embedding_size", _as_it_is),
+    ("messages", "messages", _messages),
     ("routes", "routes", _routes),
     ("truncated", "truncate_dim", _truncate_dim),
     ("matryoshka", "matryoshka", _matryoshka),

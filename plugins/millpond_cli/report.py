@@ -9,6 +9,7 @@ from typing import Any
 from millpond.config import CheckpointConfig, Choice
 from millpond.errors import MillpondError
 from millpond.loading.arguments import Arguments
+from millpond.loading.chat_template import read_chat_template
 from millpond.loading.files import read_object
 from millpond.loading.lengths import state_lengths
 from millpond.loading.repository import Repository
@@ -98,6 +99,7 @@ class _Looker:
         facts["embedding_size"] = None if pooling is None else pooling.embedding_size()
         facts["truncate_dim"] = None if pooling is None else pooling.truncate_dim()
         facts["routes"] = attempt(self._routes)
+        facts["messages"] = attempt(self._messages)
         facts["matryoshka"] = None if pooling is None else pooling.matryoshka(self.arguments.load.hf_overrides)
         facts["dense"] = attempt(self._dense)
         facts["max_model_len"] = attempt(self._lengths)
@@ -144,6 +146,13 @@ class _Looker:
         if not pooling.resolution.tasks:
             self.report.problems.append("its architecture serves no task by itself, and no converter gives it one")
         return pooling.tasks()
+
+    def _messages(self) -> dict[str, Any] | None:
+        """How plain texts are written as messages, and which file asks for it; None where they are read as they are."""
+        template, files = read_chat_template(self.repository), self.repository.sentence_transformers
+        if template is None or template.texts_as is None:
+            return None
+        return {"format": template.texts_as, "from": f"{files.length_file} (modality_config)"}
 
     def _routes(self) -> list[dict[str, Any]] | None:
         """The route of each input type and its modules; None where all texts take one."""

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from millpond import CheckpointError, PoolingParams
+from millpond import CheckpointError, PoolingParams, cli
 from millpond.testing.checkpoints import tiny
 
 FLAT = "{% for m in messages %}{{ m.role }} : {{ m.content }} . {% endfor %}"
@@ -144,3 +145,12 @@ def test_an_unsupported_argument_of_the_template_is_refused(saved, load):
     path.write_text(json.dumps(settings), encoding="utf-8")
     with pytest.raises(CheckpointError, match="render the chat template with continue_final_message"):
         load(folder)
+
+
+def test_inspect_shows_that_texts_are_messages(saved):
+    folder, _ = saved(FLAT)
+    done = CliRunner().invoke(cli.app, ["inspect", str(folder), "--json"])
+    assert json.loads(done.stdout)["messages"] == {
+        "format": "flat",
+        "from": "sentence_bert_config.json (modality_config)",
+    }

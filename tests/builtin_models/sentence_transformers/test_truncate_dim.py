@@ -86,6 +86,14 @@ def test_more_dimensions_than_there_are_change_nothing(tmp_path, kinds, save, lo
     assert_same(llm, model)
 
 
+def test_pieces_of_a_long_text_are_merged_before_they_are_cut(saved, load):
+    llm = load(saved["normalized"][0])
+    text = "the old mill by the pond " * 20
+    whole = llm.embed(text, pooling_params=PoolingParams(dimensions=SIZE), on_overflow="chunk", use_tqdm=False)
+    (cut,) = llm.embed(text, on_overflow="chunk", use_tqdm=False)
+    np.testing.assert_allclose(cut.outputs.array, whole[0].outputs.array[:KEPT], rtol=0, atol=1e-6)
+
+
 def test_inspect_shows_where_the_number_comes_from(saved):
     done = CliRunner().invoke(cli.app, ["inspect", str(saved["plain"][0]), "--json"])
     facts = json.loads(done.stdout)
