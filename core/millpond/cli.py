@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
+from functools import wraps
 from typing import Annotated, Any, Final
 
 import typer
@@ -17,6 +18,7 @@ from typer.main import get_command
 
 import millpond
 from millpond.errors import MillpondError, PluginError
+from millpond.plugin_output import results, stdout_to_stderr
 from millpond.plugins import get_plugin_manager
 from millpond.registry import Catalog, Entry
 from millpond.specs import CommandSpec
@@ -146,10 +148,40 @@ def _imported(entry: Entry[CommandSpec]) -> Any:
     if not _has_style():
         app.rich_markup_mode = None
     try:
-        return get_command(app)
+        command = get_command(app)
     except RuntimeError as error:
         message = f"command {entry.spec.name!r} of plugin {entry.origin}: its typer.Typer is empty ({error})"
         raise PluginError(message) from error
+    if entry.origin.rank == "builtin":
+        _keep_results_apart(command)
+    return command
+
+
+def _keep_results_apart(command: Any) -> None:
+    """Have a built-in command, or each of its group, write results alone to stdout; what plugins print goes to stderr.
+
+    The commands of other plugins print to stdout as they like.
+    """
+    subcommands = getattr(command, "commands", {})
+    for subcommand in subcommands.values():
+        _keep_results_apart(subcommand)
+    callback = command.callback
+    if subcommands or callback is None:
+        return
+
+    @wraps(callback)
+    def apart(*args: Any, **options: Any) -> Any:
+        with stdout_to_stderr():
+            return callback(*args, **options)
+
+    command.callback = apart
+
+
+def echo(text: str) -> None:
+    """Print a line of a result to stdout, wherever ``sys.stdout`` points at present."""
+    stream = results()
+    if stream is not None:
+        typer.echo(text, file=stream)
 
 
 def _has_style() -> bool:

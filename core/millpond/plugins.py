@@ -7,7 +7,7 @@ broken plugin take the program down.
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from logging import getLogger
@@ -21,6 +21,7 @@ from millpond import hookspecs
 from millpond.discovery import Candidate, candidates
 from millpond.errors import PluginError
 from millpond.hookspecs import API_VERSION, PROJECT
+from millpond.plugin_output import importing
 from millpond.registry import Entry, Origin, Rank, Registry
 from millpond.specs import KINDS, Spec
 
@@ -187,13 +188,13 @@ class PluginManager:
             with _stage("register"):
                 _check_reserved(origin.plugin)
                 self._check_name(origin.plugin)
-            with _stage("import"):
+            with _stage("import"), _watched(origin):
                 plugin = candidate.load()
             with _stage("version"):
                 _check_version(plugin)
             with _stage("register"):
                 self._check_new(plugin)
-            with _stage("hook"):
+            with _stage("hook"), _watched(origin):
                 self._check_hooks(plugin)
                 self._pluggy.register(plugin, origin.plugin)
                 given = self._drain(plugin)
@@ -277,6 +278,11 @@ def _stage(stage: Stage) -> Iterator[None]:
         yield
     except (Exception, SystemExit) as error:
         raise _RefusedError(stage, error) from error
+
+
+def _watched(origin: Origin) -> AbstractContextManager[None]:
+    """What is around the code of a plugin that is not built in: its prints go to stderr, and a hang is named."""
+    return nullcontext() if origin.rank == "builtin" else importing(f"plugin {origin} ({origin.module})")
 
 
 def _check_reserved(name: str) -> None:

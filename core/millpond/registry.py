@@ -1,6 +1,7 @@
 """Who brings what: every record and the plugin it came from, by kind and name. Knows not how plugins are found."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
@@ -9,6 +10,7 @@ from operator import attrgetter
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from millpond.errors import UnknownNameError
+from millpond.plugin_output import importing, stdout_to_stderr
 from millpond.specs import (
     ActivationSpec,
     ArchitectureSpec,
@@ -110,7 +112,8 @@ class Entry(Generic[S]):
         if not isinstance(target, str):
             return self._existing(target)
         try:
-            found = imported(target)
+            with nullcontext() if self.origin.rank == "builtin" else importing(f"{self.label} ({target})"):
+                found = imported(target)
         except (Exception, SystemExit) as error:
             raise UnknownNameError(_unloadable(self, target, error)) from error
         return self._existing(found)
@@ -313,7 +316,8 @@ def imported(target: str) -> Any:
     module, colon, attribute = target.partition(":")
     if not (module and colon and attribute):
         raise ValueError('a target is spelled "package.module:attribute"')
-    return attrgetter(attribute)(import_module(module))
+    with stdout_to_stderr():
+        return attrgetter(attribute)(import_module(module))
 
 
 def _unloadable(entry: Entry[Any], target: str, error: BaseException) -> str:

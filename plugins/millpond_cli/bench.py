@@ -5,9 +5,8 @@ from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from millpond import declare
+from millpond.cli import echo
 from millpond.machine import available_cores, processor_name
 from millpond.plugins import get_plugin_manager
 from millpond_cli import options
@@ -64,13 +63,13 @@ def bench(
         measurements = measuring.run(progress.update)
     if as_json:
         machine = {"processor": processor_name(), "cores": available_cores(), "device": str(device)}
-        typer.echo(json.dumps({"model": model, **machine, "results": [*map(_record, measurements)]}))
+        echo(json.dumps({"model": model, **machine, "results": [*map(_record, measurements)]}))
         return
-    typer.echo(f"{model} on {device}: {processor_name()}, {available_cores()} cores\n")
-    typer.echo(_table(measurements))
+    echo(f"{model} on {device}: {processor_name()}, {available_cores()} cores\n")
+    echo(_table(measurements))
     best = fastest(measurements)
     if best.ratio >= WORTH_NAMING:
-        typer.echo(f"\nFastest, {best.ratio:.2f} times the default: {_options(best)}")
+        echo(f"\nFastest, {best.ratio:.2f} times the default: {_options(best)}")
 
 
 def _record(it: "Measurement") -> dict[str, Any]:

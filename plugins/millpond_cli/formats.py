@@ -1,6 +1,5 @@
 """In which format results are written: the one that was asked for, else by the name of the file. No torch, no numpy."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,7 +85,7 @@ def check_binary(chosen: str, path: str | None, *, with_text: bool, needs_id: bo
         if given:
             message = f"{option}: {chosen} holds {'one result' if chosen == RAW else 'vectors'} alone"
             raise CommandError(message, hint="--format jsonl, json or csv holds more", exit_code=USAGE)
-    if is_stdout(path) and sys.stdout is not None and sys.stdout.isatty():
+    if is_stdout(path) and is_terminal():
         message = f"{chosen} is binary, and stdout is a terminal"
         raise CommandError(message, hint="--output FILE writes to a file", exit_code=USAGE)
 

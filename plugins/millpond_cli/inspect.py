@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from millpond import declare
-from millpond.cli import FAILURE, printable
+from millpond.cli import FAILURE, echo, printable
 from millpond.model_options import Settings
 from millpond.plugins import get_plugin_manager
 from millpond_cli import options
@@ -47,9 +47,9 @@ def inspect(
     report = report_on(get_plugin_manager().registry, model, arguments)
     if as_json:
         whole = {**report.facts, "servable": not report.problems, "problems": report.problems, "notes": report.notes}
-        typer.echo(json.dumps(whole, indent=2, default=str))
+        echo(json.dumps(whole, indent=2, default=str))
     else:
-        typer.echo(printable("\n".join(_lines(report))))
+        echo(printable("\n".join(_lines(report))))
     raise typer.Exit(FAILURE if report.problems else 0)
 
 

@@ -3,13 +3,13 @@
 import contextlib
 import os
 import stat
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from millpond.cli import CommandError
+from millpond.plugin_output import results
 
 STDOUT = "-"
 STDOUT_NAMES = (None, STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -74,7 +74,8 @@ def is_stdout(path: str | None) -> bool:
 
 
 def _stdout() -> BinaryIO:
-    if sys.stdout is None:
+    stdout = results()
+    if stdout is None:
         message = "stdout is closed"
         raise CommandError(message, hint="--output FILE writes to a file")
-    return sys.stdout.buffer
+    return stdout.buffer

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from millpond import declare
-from millpond.cli import FAILURE, printable
+from millpond.cli import FAILURE, echo, printable
 from millpond.model_options import Deterministic, Quantization
 from millpond.plugins import PluginInfo, get_plugin_manager
 from millpond_cli import options
@@ -44,16 +44,16 @@ def list_plugins(*, as_json: options.AsJson = False) -> None:
     """
     records = [_record(info) for info in get_plugin_manager().plugins()]
     if as_json:
-        typer.echo(json.dumps(records, indent=2))
+        echo(json.dumps(records, indent=2))
         return
     rows = [[it["name"], it["status"], it["origin"], _distribution(it), _brought(it)] for it in records]
-    typer.echo(table([["PLUGIN", "STATUS", "ORIGIN", "DISTRIBUTION", "BRINGS"], *rows]))
+    echo(table([["PLUGIN", "STATUS", "ORIGIN", "DISTRIBUTION", "BRINGS"], *rows]))
     overrides = [_override_line(record["name"], it) for record in records for it in record["overrides"]]
     if overrides:
-        typer.echo(printable("\n".join(["", "OVERRIDES", *overrides])))
+        echo(printable("\n".join(["", "OVERRIDES", *overrides])))
     for record in records:
         if record["failure"] is not None:
-            typer.echo(f"\n{printable(_failure(record))}")
+            echo(f"\n{printable(_failure(record))}")
 
 
 @declare.command(app, short_help="Check plugins, their records and what these name.")
@@ -73,7 +73,7 @@ def doctor(*, as_json: options.AsJson = False) -> None:
     ambiguous = ambiguities(manager.registry)
     healthy = not any(record["failure"] or record["broken"] for record in records)
     if as_json:
-        typer.echo(json.dumps({"healthy": healthy, "plugins": records, "ambiguous": ambiguous}, indent=2))
+        echo(json.dumps({"healthy": healthy, "plugins": records, "ambiguous": ambiguous}, indent=2))
     else:
         overrides = [line for info in manager.plugins() for line in override_notes(manager.registry, info)]
         _tell_health(records, [*overrides, *ambiguous])
@@ -102,11 +102,11 @@ def kernels(
         needs=needs or (),
     )
     if as_json:
-        typer.echo(json.dumps(records, indent=2))
+        echo(json.dumps(records, indent=2))
         return
     marks = [("chosen" if it["chosen"] else "fits" if it["fits"] else "no") for it in records]
     rows = [[it["name"], mark, it["plugin"], it["reason"]] for it, mark in zip(records, marks, strict=True)]
-    typer.echo(table([["KERNEL", "HERE", "PLUGIN", "WHY"], *rows]))
+    echo(table([["KERNEL", "HERE", "PLUGIN", "WHY"], *rows]))
 
 
 def _record(info: PluginInfo) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _tell_health(records: list[dict[str, Any]], notes: list[str]) -> None:
         lines += [f"{'':<{HEALTH_WIDTH}}{_fault_line(record['name'], fault)}" for fault in record["broken"]]
         notes += [_fault_line(record["name"], fault) for fault in record["notes"]]
     lines += [f"{'note':<{HEALTH_WIDTH}}{line}" for line in notes]
-    typer.echo(printable("\n".join(lines)))
+    echo(printable("\n".join(lines)))
 
 
 def _fault_line(plugin: str, fault: dict[str, Any]) -> str:

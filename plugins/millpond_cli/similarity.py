@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from millpond import declare
-from millpond.cli import USAGE, CommandError
+from millpond.cli import USAGE, CommandError, echo
 from millpond.errors import InvalidInputError
 from millpond.model_options import Running
 from millpond_cli import options
@@ -57,11 +57,9 @@ def similarity(
         scores = _cosines(llm, texts, options_of_call)
     if as_json:
         shown: Any = scores.tolist() if matrix else scores[0, 1:].tolist()
-        typer.echo(
-            json.dumps({"model": model, "similarity": "cosine", "texts": texts, "scores": shown}, ensure_ascii=False)
-        )
+        echo(json.dumps({"model": model, "similarity": "cosine", "texts": texts, "scores": shown}, ensure_ascii=False))
     else:
-        typer.echo(_matrix(texts, scores) if matrix else _list(texts, scores))
+        echo(_matrix(texts, scores) if matrix else _list(texts, scores))
 
 
 def _cosines(llm: "LLM", texts: list[str], call: dict[str, Any]) -> "NDArray[Any]":

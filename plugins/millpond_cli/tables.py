@@ -1,16 +1,17 @@
 """Plain tables for a terminal, and tab-separated values for a program. No colours, no Rich."""
 
 import shutil
-import sys
 import unicodedata
 from collections.abc import Sequence
 
 from millpond.cli import printable
+from millpond.plugin_output import results
 
 
 def is_terminal() -> bool:
     """Whether a person reads stdout."""
-    return sys.stdout is not None and sys.stdout.isatty()
+    stdout = results()
+    return stdout is not None and stdout.isatty()
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:

@@ -3,12 +3,12 @@
 import contextlib
 import logging
 import os
-import sys
 import threading
 import time
 from typing import NoReturn
 
 from millpond.busy import busy_threads, place_of
+from millpond.plugin_output import results
 
 logger = logging.getLogger(__name__)
 STEP = 0.05  # seconds
@@ -33,7 +33,8 @@ def tell_of_hanging(patience: float) -> bool:
 def exit_now(exit_code: int) -> NoReturn:
     """End the process without waiting for threads: some would never end."""
     with contextlib.suppress(OSError, ValueError):  # nobody reads it, or the disk is full: the exit code is what counts
-        sys.stdout.flush()
+        if (stdout := results()) is not None:
+            stdout.flush()
     os._exit(exit_code)
 
 

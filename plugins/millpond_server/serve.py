@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from millpond import declare
-from millpond.cli import USAGE, CommandError, say
+from millpond.cli import USAGE, CommandError, echo, say
 from millpond.model_arguments import arguments_of
 from millpond.plugins import get_plugin_manager
 from millpond_server.command import RespelledCommand
@@ -82,7 +82,7 @@ def serve(
     def tell() -> None:
         say(overview(table, settings, url, None if for_metrics is None else for_metrics[1]))
         with contextlib.suppress(OSError):  # a full disk, or nobody who reads it, is no reason not to serve
-            typer.echo(f"Millpond listens on {url}")
+            echo(f"Millpond listens on {url}")
 
     if exit_code := run(
         application,

@@ -1,8 +1,10 @@
 """Warming up: a model computes a little before it is served, so that the first request is no slower than the others."""
 
 import logging
+from time import perf_counter
 
 from millpond import AsyncLLM
+from millpond.cli import say
 from millpond.errors import MillpondError
 from millpond.pipeline import PLUGIN
 
@@ -16,6 +18,9 @@ async def warm_up(llm: AsyncLLM) -> None:
     task = next((task for task in tasks if task != PLUGIN), None)  # only its IO processor knows what that one reads
     if task is None:
         return
+    name = llm.model_config.model
+    say(f"warming up {name} ...")
+    start = perf_counter()
     vocabulary = int(llm.model_config.hf_config.get("vocab_size") or len(LENGTHS) + 1)
     longest = llm.model_config.max_model_len
     for turn in range(2):  # the first fills caches, the second is measured
@@ -26,5 +31,6 @@ async def warm_up(llm: AsyncLLM) -> None:
         try:
             await llm.encode(prompts, pooling_task=task)
         except MillpondError as error:
-            logger.warning("%s could not be warmed up: %s", llm.model_config.model, error)
+            logger.warning("%s could not be warmed up: %s", name, error)
             return
+    say(f"warmed up {name} in {perf_counter() - start:.1f} s")

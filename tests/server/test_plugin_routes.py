@@ -152,7 +152,7 @@ def test_answers_may_stream(server):
     [
         ("input", 400, "this text cannot be served"),
         ("status", 418, "a teapot"),
-        ("other", 500, "the server failed on this request"),
+        ("other", 500, "route 'POST /fails' of plugin many failed on this request"),
     ],
 )
 def test_a_module_renders_the_errors_of_its_routes(server, how, status, message):

@@ -1,0 +1,9 @@
+"""What a server tells while it warms up: of a first batch that hangs the last line says so."""
+
+
+def test_warming_up_is_told_before_and_after(minilm_server):
+    lines = [line for line in minilm_server.lines if "warm" in line or "listens on" in line]
+    before, after, listens = lines[:3]
+    assert before == "warming up all-MiniLM-L6-v2 ...\n"
+    assert after.startswith("warmed up all-MiniLM-L6-v2 in ")
+    assert "listens on" in listens
