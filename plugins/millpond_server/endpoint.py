@@ -28,6 +28,7 @@ from millpond_server.models import Models
 from millpond_server.request_id import new_id
 from millpond_server.settings import Settings
 from millpond_server.shown import shown
+from millpond_server.streams import send_stream
 from millpond_server.token_ids import TokenIds
 from millpond_server.writing import json_response
 
@@ -83,27 +84,36 @@ class Endpoint:
         except ClientGoneError:
             scope["millpond.reason"] = "gone"
             return
-        except Exception as error:  # whatever it is, the client gets an answer and the server goes on
-            call = scope.get("millpond.call")
-            served = None if call is None else call.served
-            failure = as_api_error(
-                error,
-                overload_status=self.settings.overload_status,
-                served=served,
-                fields=scope.get("millpond.fields", ()),
-            )
-            if failure.reason == "internal" and is_foreign(self.entry):
-                failure.message = f"{self.name} failed on this request"
-            # Others, such as overload, are no surprise, and come in crowds.
-            if failure.status == SERVER_FAULT and failure.reason != "blocked":
-                logger.exception("%s failed", self.name, exc_info=error)
-            scope["millpond.reason"] = failure.reason
-            response = (failure.render or self.render)(failure)
-            if failure.reason in CLOSES:
-                response.headers["connection"] = "close"
+        except Exception as error:  # noqa: BLE001  the client gets an answer and the server goes on
+            response = self._failed(scope, error)
         finally:
             self.intake.let_go(scope)
-        await response(scope, receive, send)
+        if type(response) is Response:
+            await response(scope, receive, send)
+            return
+        failed = partial(self._failed, scope)
+        await send_stream(response, scope, receive, send, name=self.name, failed=failed)
+
+    def _failed(self, scope: Scope, error: Exception) -> Response:
+        """The answer to an error, which is logged where it is the server's fault."""
+        call = scope.get("millpond.call")
+        served = None if call is None else call.served
+        failure = as_api_error(
+            error,
+            overload_status=self.settings.overload_status,
+            served=served,
+            fields=scope.get("millpond.fields", ()),
+        )
+        if failure.reason == "internal" and is_foreign(self.entry):
+            failure.message = f"{self.name} failed on this request"
+        # Others, such as overload, are no surprise, and come in crowds.
+        if failure.status == SERVER_FAULT and failure.reason != "blocked":
+            logger.error("%s failed", self.name, exc_info=error)
+        scope["millpond.reason"] = failure.reason
+        response = (failure.render or self.render)(failure)
+        if failure.reason in CLOSES:
+            response.headers["connection"] = "close"
+        return response
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

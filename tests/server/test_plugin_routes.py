@@ -1,5 +1,6 @@
 """Routes of third parties: bodies of any type, their own keys, models and errors, answers that stream."""
 
+import http.client
 import socket
 import sys
 from types import ModuleType
@@ -15,7 +16,7 @@ PLUGIN = '''
 import threading
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
 from millpond.errors import InvalidInputError
 from millpond.hookspecs import hookimpl
@@ -47,6 +48,19 @@ async def lines(request, llm):
         for place in range(3):
             yield f"line {place}\\n"
     return StreamingResponse(each(), media_type="text/plain")
+
+
+async def breaks(request, llm, call):
+    async def each():
+        if call.query["at"] == "once":
+            raise InvalidInputError("nothing to send")
+        yield "begun"
+        raise RuntimeError("secret")
+    return StreamingResponse(each())
+
+
+async def no_file(request, llm):
+    return FileResponse("/no/such/file")
 
 
 async def fails(request, llm):
@@ -83,6 +97,8 @@ def register_routes():
     yield RouteSpec(name="POST /models/{model}:embed", target=f"{HERE}:named", model_field=None, tasks=("embed",),
                     key_headers=("x-goog-api-key",), key_query=("key",))
     yield RouteSpec(name="GET /lines", target=f"{HERE}:lines")
+    yield RouteSpec(name="GET /breaks", target=f"{HERE}:breaks")
+    yield RouteSpec(name="GET /file", target=f"{HERE}:no_file")
     yield RouteSpec(name="POST /fails", target=f"{HERE}:fails")
     yield RouteSpec(name="GET /open", target=f"{HERE}:open_to_all", public=True)
     yield RouteSpec(name="POST /slow", target=f"{HERE}:reads_slowly", body="request")
@@ -145,6 +161,19 @@ def test_answers_may_stream(server):
     answer = server.request("GET", "/lines")
     assert (answer.status, answer.text) == (200, "line 0\nline 1\nline 2\n")
     assert answer.headers["x-request-id"]
+
+
+def test_a_stream_that_fails_is_cut_and_one_line_names_its_route(server, caplog):
+    with pytest.raises(http.client.IncompleteRead):
+        server.request("GET", "/breaks?at=later")
+    (record,) = [record for record in caplog.records if "after its answer had begun" in record.message]
+    assert "'GET /breaks' of plugin many" in record.message
+    assert server.request("GET", "/lines").status == 200
+
+
+def test_what_fails_before_it_is_sent_is_answered(server):
+    answer = server.request("GET", "/file")
+    assert (answer.status, "oops" in answer.json()) == (500, True)
 
 
 @pytest.mark.parametrize(
