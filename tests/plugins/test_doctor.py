@@ -2,7 +2,7 @@
 
 import json
 import sys
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import Annotated
 
@@ -51,9 +51,13 @@ def pools(function):
     return Given
 
 
-class Abstract(Pooler):
+class Weighs:
     @abstractmethod
     def weights(self): ...
+
+
+class Abstract(Weighs, Mean):
+    pass
 
 
 class TwoArguments(Mean):
@@ -210,9 +214,11 @@ FAULTS = {
     "a pooler that is a function": (pooler(len), "not a class"),
     "a pooler that is an instance": (pooler(object()), "not a class"),
     "a pooler of another class": (pooler(dict), "its target dict is not a subclass of millpond.nn.Pooler"),
-    "an abstract pooler": (
-        pooler(type("A", (Abstract,), {"__abstractmethods__": frozenset({"x"})})),
-        "overrides neither",
+    "an abstract pooler": (pooler(Abstract), "its target Abstract is abstract: weights"),
+    "an abstract pooler by ABC": (pooler(type("Base", (Abstract, ABC), {})), "its target Base is abstract: weights"),
+    "an abstract IO processor": (
+        processor(type("Base", (Processor, Weighs), {})),
+        "its target Base is abstract: weights",
     ),
     "a pooler without pool": (pooler(type("P", (Pooler,), {})), "overrides neither pool nor forward"),
     "a pooler with another constructor": (pooler(TwoArguments), "target(ctx) does not fit its signature"),

@@ -305,6 +305,22 @@ def test_a_target_of_none_is_named(folder, manager, monkeypatch, target):
         load(folder, manager, record, pooler_config={"seq_pooling_type": "ODD"})
 
 
+def test_a_describe_that_fails_is_named(tmp_path, manager, monkeypatch):
+    import millpond.plugins
+
+    monkeypatch.setattr(millpond.plugins, "describes", fails, raising=False)
+    folder = tiny("BertModel", tmp_path / "odd", architectures=["OddModel"])
+    record = ArchitectureSpec(
+        name="Anything",
+        target=BertModel,
+        tasks=("embed",),
+        stands_in_for=("Odd*",),
+        describe="millpond.plugins:describes",
+    )
+    with pytest.raises(ComponentError, match="architecture 'Anything' of plugin acme failed in describe: RuntimeError"):
+        load(str(folder), manager, record)
+
+
 # --- IO processors and sources ----------------------------------------------------------------------------------------
 
 

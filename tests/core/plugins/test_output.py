@@ -88,7 +88,10 @@ def test_a_process_of_its_own_keeps_results_apart_too(noisy, folder):
         assert printed in done.stderr
 
 
-@pytest.mark.parametrize("words", [["plugins", "list", "--json"], ["plugins", "doctor", "--json"]])
+@pytest.mark.parametrize(
+    "words",
+    [["plugins", "list", "--json"], pytest.param(["plugins", "doctor", "--json"], marks=pytest.mark.slow)],
+)
 def test_listings_stay_parseable(noisy, words):
     done = CliRunner().invoke(cli.app, words)
     names = json.loads(done.stdout)

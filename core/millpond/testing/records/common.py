@@ -114,10 +114,14 @@ def class_faults(target: Any, base: type, name: str, *, constructor: tuple[str, 
         return [Fault(f"its target is {_shown(target)}, not a class", f"name a subclass of {name}")]
     if not issubclass(target, base):
         return [Fault(f"its target {target.__name__} is not a subclass of {name}", f"inherit from {name}")]
-    if inspect.isabstract(target):
-        methods = ", ".join(sorted(getattr(target, "__abstractmethods__", ())))
-        return [Fault(f"its target {target.__name__} is abstract: {methods}", "implement these methods")]
+    if abstract := _abstract_methods(target):
+        return [Fault(f"its target {target.__name__} is abstract: {', '.join(abstract)}", "implement these methods")]
     return list(signature_faults("target", target, constructor))
+
+
+def _abstract_methods(target: type) -> list[str]:
+    """The abstract methods of a class, whether or not its metaclass is ABCMeta."""
+    return [name for name in dir(target) if getattr(getattr(target, name, None), "__isabstractmethod__", False)]
 
 
 def overrides(target: type, base: type, *methods: str) -> bool:
