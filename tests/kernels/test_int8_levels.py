@@ -228,6 +228,13 @@ def test_without_a_fast_product_weights_are_dequantized_with_one_warning(nothing
     assert "results are those of int8 weights, the speed is that of float32" in message
 
 
+def test_no_warning_where_a_fast_kernel_was_left_aside(nothing_compiled, folders, caplog):
+    nothing_compiled("avx512_vnni")
+    with caplog.at_level(logging.WARNING, logger="millpond_kernels"):
+        assert chosen(folders["BertModel"], kernels={"linear": "int8_dequantized"}) == {"LinearDequantized"}
+    assert not caplog.records
+
+
 def test_dequantized_weights_are_those_of_int8(nothing_compiled, folders):
     nothing_compiled()
     exact, _ = embed(folders["BertModel"])
