@@ -134,8 +134,8 @@ class LLM:
             limit_mm_per_prompt: The most images of a prompt, such as ``{"image": 2}``.
             device: "auto", "cpu", "cuda", "cuda:1" ...
             kernels: The variants of ops to take, such as ``{"attention": "sdpa"}``.
-            quantization: "int8" computes the model's linear maps in 8-bit integers: close to the same, and faster on x86-64
-                CPUs with AVX2 or more; None leaves all in the dtype.
+            quantization: "int8" computes the model's linear maps in 8-bit integers: close to the same, and faster on
+                x86-64 CPUs with AVX2 or more; None leaves all in the dtype.
             deterministic: Whether each result is the same to the bit whatever else is in the call and its batches.
             dedupe: Whether prompts that are equal within a call are computed once; each has its output all the same.
             max_num_batched_tokens: The most tokens of a batch.
