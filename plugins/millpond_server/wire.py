@@ -24,6 +24,23 @@ def to_base64(array: Array, dtype: DType = "float32", endianness: Endianness = "
     return base64.b64encode(to_bytes(array, dtype, endianness)).decode("ascii")
 
 
+class Base64:
+    """An array that is encoded when its answer is written: encoding thousands at once would hold up all others.
+
+    It is not a dataclass, for orjson writes those by itself.
+    """
+
+    __slots__ = ("array", "dtype", "endianness")
+
+    def __init__(self, array: Array, dtype: DType = "float32", endianness: Endianness = "little") -> None:
+        self.array = array
+        self.dtype: DType = dtype
+        self.endianness: Endianness = endianness
+
+    def __str__(self) -> str:
+        return to_base64(self.array, self.dtype, self.endianness)
+
+
 def _cast(array: Array, dtype: DType) -> NDArray[Any]:
     if dtype == "float32":
         return np.ascontiguousarray(array, dtype=np.float32)

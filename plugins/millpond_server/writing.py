@@ -9,9 +9,12 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from millpond_server.wire import Base64
+
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 SLICE = 64  # items
-SLICE_VALUES = 2**16  # numbers in arrays; so many take some 2 ms
+SLICE_VALUES = 2**16  # numbers, fields and items; so many take some 2 ms
+COUNTED = 4096  # items of a list that are counted one by one; of longer ones, the first stands for all
 STREAMED_BYTES = 2**23  # of an answer; a larger one is sent while it is written, lest all of it is in memory
 
 
@@ -27,7 +30,7 @@ async def as_json(value: Any) -> bytes:
 async def json_response(value: Any) -> Response:
     """A value as an answer: at once with its length, or in parts if it is large."""
     if not _is_long(value):
-        return Response(orjson.dumps(value, option=JSON_OPTIONS), media_type="application/json")
+        return Response(_dumps(value), media_type="application/json")
     parts: list[bytes] = []
     size = 0
     rest = slices(value)
@@ -74,7 +77,7 @@ async def _gone(receive: Receive) -> None:
 async def slices(value: Any) -> AsyncIterator[bytes]:
     """Yield a value as JSON in slices, between which others are served."""
     if not _is_long(value):
-        yield orjson.dumps(value, option=JSON_OPTIONS)
+        yield _dumps(value)
     elif isinstance(value, dict):
         before = b"{"
         for name, item in value.items():
@@ -105,14 +108,29 @@ def _is_long(value: Any) -> bool:
 
 
 def _weight(value: Any) -> int:
-    """The numbers in arrays of a value."""
+    """About how many numbers, fields and items a value holds."""
     if isinstance(value, np.ndarray):
         return int(value.size)
+    if isinstance(value, Base64):
+        return int(value.array.size)
     if isinstance(value, dict):
-        return sum(map(_weight, value.values()))
-    if isinstance(value, list) and value and isinstance(value[0], list | dict | np.ndarray):
-        return sum(map(_weight, value))
-    return 0
+        return len(value) + sum(map(_weight, value.values()))
+    if not isinstance(value, list) or not value:
+        return 0
+    if not isinstance(value[0], list | dict | np.ndarray | Base64):
+        return len(value)
+    return sum(map(_weight, value)) if len(value) <= COUNTED else len(value) * _weight(value[0])
+
+
+def _dumps(value: Any) -> bytes:
+    return orjson.dumps(value, default=_encoded, option=JSON_OPTIONS)
+
+
+def _encoded(value: Any) -> Any:
+    """What orjson cannot write by itself."""
+    if isinstance(value, Base64):
+        return str(value)
+    raise TypeError
 
 
 async def _list(items: Any) -> AsyncIterator[bytes]:
@@ -122,7 +140,7 @@ async def _list(items: Any) -> AsyncIterator[bytes]:
     for item in items:
         own = _weight(item)
         if group and (len(group) == SLICE or weight + own > SLICE_VALUES):
-            yield before + orjson.dumps(group, option=JSON_OPTIONS)[1:-1]
+            yield before + _dumps(group)[1:-1]
             await asyncio.sleep(0)
             before, group, weight = b",", [], 0
         if own > SLICE_VALUES:
@@ -135,6 +153,6 @@ async def _list(items: Any) -> AsyncIterator[bytes]:
         group.append(item)
         weight += own
     if group:
-        yield before + orjson.dumps(group, option=JSON_OPTIONS)[1:-1] + b"]"
+        yield before + _dumps(group)[1:-1] + b"]"
     else:
         yield b"[]" if before == b"[" else b"]"

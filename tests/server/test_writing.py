@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond_server import writing
+from millpond_server.wire import Base64, to_base64
 from millpond_server.writing import JSON_OPTIONS, SLICE, SLICE_VALUES, as_json, json_response, slices
 
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.text(max_size=5))
@@ -37,6 +38,24 @@ def test_large_arrays_are_written_the_same_in_slices(shape):
     item = {"index": 0, "data": array}
     for value in (array, [array], item, [item], [item] * 3, {"data": [item, {"index": 1}, item], "id": 5}, [[item], 5]):
         assert asyncio.run(as_json(value)) == orjson.dumps(value, option=JSON_OPTIONS)
+
+
+def test_arrays_become_base64_when_they_are_written():
+    arrays = [np.full(3, number, dtype=np.float32) for number in range(200)]
+    for count in (1, 200):
+        lazy = {"data": [{"index": 0, "embedding": Base64(array, "float16")} for array in arrays[:count]]}
+        plain = {"data": [{"index": 0, "embedding": to_base64(array, "float16")} for array in arrays[:count]]}
+        assert asyncio.run(as_json(lazy)) == orjson.dumps(plain)
+    with pytest.raises(TypeError):
+        asyncio.run(as_json({"data": object()}))
+
+
+def test_no_slice_of_lists_of_objects_has_many_more_than_take_a_moment():
+    async def sizes():
+        tokens = [[{"id": 1, "text": "a", "start": 0} for _ in range(2000)] for _ in range(30)]
+        return [part.count(b",") async for part in slices(tokens)]
+
+    assert max(asyncio.run(sizes())) <= SLICE_VALUES
 
 
 def test_no_slice_has_many_more_numbers_than_take_a_moment():

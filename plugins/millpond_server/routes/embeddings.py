@@ -16,7 +16,7 @@ from millpond_server.late_chunking import in_chunks
 from millpond_server.protocol.common import VectorOptions
 from millpond_server.protocol.embeddings import EmbeddingRequest, usage_of
 from millpond_server.purposes import purpose
-from millpond_server.wire import to_base64, to_bytes
+from millpond_server.wire import Base64, to_bytes
 
 ITEMS_IN_A_HEADER = 512  # of up to 120 bytes each: Python's http.client reads lines of 64 KiB
 
@@ -162,7 +162,7 @@ def vectors(
             "object": kind,
             field: output.outputs.array
             if request.encoding_format == "float"
-            else to_base64(output.outputs.array, request.embed_dtype, request.endianness),
+            else Base64(output.outputs.array, request.embed_dtype, request.endianness),
         }
         for place, output in enumerate(outputs)
     ]

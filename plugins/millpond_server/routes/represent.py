@@ -1,5 +1,6 @@
 """``POST /v1/represent``: several results of each text from one forward pass."""
 
+from functools import partial
 from typing import Any
 
 from millpond import AsyncLLM, RepresentationsRequestOutput, SparseEmbeddingOutput
@@ -10,6 +11,9 @@ from millpond_server.kinds import KINDS, check_bits
 from millpond_server.protocol.embeddings import usage_of
 from millpond_server.protocol.represent import RepresentRequest, Wanted
 from millpond_server.purposes import purpose
+from millpond_server.tokenising import aside
+
+FEW = 16  # texts whose results are put together at once
 
 
 async def represent(request: RepresentRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
@@ -20,7 +24,8 @@ async def represent(request: RepresentRequest, llm: AsyncLLM, call: Call) -> dic
         priority=request.priority + call.priority,
         **_options(request, llm),
     )
-    data = [_item(place, output, request, llm) for place, output in enumerate(outputs)]
+    work = partial(_items, outputs, request, llm)
+    data = work() if len(outputs) <= FEW else await aside(work)  # kinds of numbers take their time
     return {
         "id": call.id("represent"),
         "object": "list",
@@ -39,6 +44,12 @@ def _options(request: RepresentRequest, llm: AsyncLLM) -> dict[str, Any]:
         return {**said, "input_type": side}
     named = request.input_type or {True: "query", False: "document", None: None}[request.is_query]
     return said if said.keys() & {"prompt", "prompt_name"} else {**said, **purpose(named, llm)}
+
+
+def _items(
+    outputs: list[RepresentationsRequestOutput], request: RepresentRequest, llm: AsyncLLM
+) -> list[dict[str, Any]]:
+    return [_item(place, output, request, llm) for place, output in enumerate(outputs)]
 
 
 def _item(place: int, output: RepresentationsRequestOutput, request: RepresentRequest, llm: AsyncLLM) -> dict[str, Any]:
