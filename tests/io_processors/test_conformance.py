@@ -54,9 +54,15 @@ OWN = {
     },
     "colbert_query_plugin": {
         "checkpoint": late_interaction,
-        "items": ({"input": "a cup of tea"}, {"input": ["the old mill", "no"], "input_type": "document"}),
-        "chunked": [({"input": "a cup of tea"}, 1), ({"input": ["the old mill", "no"]}, 2)],
-        "refused": ({"input": []}, {"input": "a", "input_type": "passage"}),
+        "items": (
+            {"input": "a cup of tea", "input_type": "query"},
+            {"input": ["the old mill", "no"], "input_type": "document"},
+        ),
+        "chunked": [
+            ({"input": "a cup of tea", "input_type": "query"}, 1),
+            ({"input": ["the old mill", "no"], "input_type": "query"}, 2),
+        ],
+        "refused": ({"input": []}, {"input": "a"}, {"input": "a", "input_type": "passage"}),
     },
     "represent": {
         "params": PoolingParams(extra_kwargs={"representations": [{"task": "embed"}, {"task": "token_embed"}]}),
