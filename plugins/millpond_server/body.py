@@ -203,11 +203,13 @@ def validate(model: type[BaseModel], value: Any) -> BaseModel:
 
 
 def unread(request: Any, value: Any) -> tuple[str, ...]:
-    """The fields of a body that its model does not know, as far as a header can tell of them."""
+    """The fields of a body that have no effect, most of them unknown, as far as a header can tell of them."""
     body = request.root if isinstance(request, RootModel) else request
     if not isinstance(body, BaseModel) or not isinstance(value, dict):
         return ()
-    known = {*type(body).model_fields, "model"}
+    fields = type(body).model_fields
+    idle = {name for name in getattr(body, "idle", ()) if getattr(body, name) == fields[name].default}
+    known = {*fields, "model"} - idle
     return tuple(name for name in value if name not in known and PLAIN.fullmatch(name))[:MOST_TOLD]
 
 

@@ -65,9 +65,8 @@ def check_capability(llm: AsyncLLM, call: Call, name: str, *, serves: bool | Non
 
 def render_infinity_error(error: ApiError) -> Response:
     """Write an error with the statuses of Infinity: 422 for a body of another form, 400 for an unknown model."""
-    response = answer(error)
     if error.reason == SCHEMA:
-        response.status_code = BAD_FORM
+        error.status = BAD_FORM
     elif error.status == NOT_FOUND and error.reason == UNKNOWN:
-        response.status_code = 400
-    return response
+        error.status = 400
+    return answer(error)

@@ -35,7 +35,7 @@ PROMISES = (
     "allow_header_conformance",
 )
 QUICK = settings(
-    max_examples=2,
+    max_examples=4,
     deadline=None,
     derandomize=True,
     database=None,
@@ -54,6 +54,12 @@ PLAIN = {
 }
 SELDOM = {
     "chat_template",
+    "embedding_type",
+    "late_chunking",
+    "modality",
+    "normalize",
+    "normalized",
+    "raw_scores",
     "dimensions",
     "images",
     "input_type",

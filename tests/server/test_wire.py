@@ -17,7 +17,7 @@ ERRORS = [
     ("/v1/rerank", {"query": "a"}, 400),
     ("/score", {"text_1": "a"}, 400),
     ("/jina/v1/embeddings", {"input": 5}, 400),
-    ("/infinity/rerank", {"query": "a", "documents": []}, 400),
+    ("/infinity/rerank", {"query": "a", "documents": []}, 422),
     ("/nowhere", {}, 404),
     ("/v1/models", {}, 405),
 ]
@@ -249,13 +249,13 @@ def test_every_client_finds_the_reason(http, path, body, status):
         ("/v1/embeddings", {"input": ["tea", ""]}, "input"),
         ("/v1/embeddings", {"input": None, "messages": [{"role": "user", "content": "tea " * 600}]}, "messages"),
         ("/v1/embeddings", {"input": "tea", "dimensions": 5}, "dimensions"),
-        ("/v2/embed", {"texts": [""]}, "texts"),
+        ("/v2/embed", {"texts": ["tea " * 600], "truncate": "NONE"}, "texts"),
         ("/pooling", {"input": "tea", "task": "classify"}, "task"),
         ("/score", {"text_1": ["a", "b"], "text_2": ["a", "b", "c"]}, "text_1"),
         ("/score", {"queries": "a", "items": []}, "items"),
         ("/score", {"data_1": "a", "data_2": []}, "data_2"),
-        ("/rerank", {"query": "a", "documents": [""]}, "documents"),
-        ("/rerank", {"query": "", "documents": ["a"]}, "query"),
+        ("/rerank", {"query": "a", "documents": ["tea " * 600]}, "documents"),
+        ("/rerank", {"query": "tea " * 600, "documents": ["a"]}, "query"),
     ],
 )
 def test_the_field_at_fault_has_the_name_that_the_client_wrote(http, path, body, field):

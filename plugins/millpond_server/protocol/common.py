@@ -58,6 +58,8 @@ class Body(BaseModel):
     # Fields that other servers know: those that change no result, and those that would and are refused.
     without_effect: ClassVar[frozenset[str]] = frozenset()
     refused: ClassVar[Mapping[str, Refused]] = {}
+    # Fields of other servers that ask for nothing where they have their default value: a header tells of them then.
+    idle: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod

@@ -32,6 +32,7 @@ class EmbeddingRequest(VectorOptions, Inputs):
 
     without_effect: ClassVar[frozenset[str]] = frozenset({"cache_salt", "multi_modal_uuids", "mm_uuids"})
     refused: ClassVar[Mapping[str, Refused]] = OF_VECTORS
+    idle: ClassVar[frozenset[str]] = frozenset({"late_chunking", "modality"})
 
     task: str | None = None
     input_type: str | None = None

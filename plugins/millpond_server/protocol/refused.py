@@ -50,7 +50,6 @@ OF_VECTORS: Mapping[str, Refused] = {
         "this route gives one vector an input; POST /pooling with task 'token_embed' takes it, and late_chunking=true "
         "here reads all inputs as one text"
     ),
-    "instruction": Refused("pass the whole text that goes before each input as `prompt`", unless=("",)),
     "media_io_kwargs": Refused("images are read in one way; mm_processor_kwargs bounds their size", unless=({},)),
 }
 # Of classes, on every route that gives them.
@@ -68,7 +67,6 @@ OF_HIDDEN_STATES: Mapping[str, Refused] = {
 }
 # Of pairs, on every route that gives scores.
 OF_SCORES: Mapping[str, Refused] = {
-    "max_chunks_per_doc": Refused("documents are read whole; max_tokens_per_doc cuts them", unless=(1,)),
     "max_doc_length": Refused("pass max_tokens_per_doc"),
     "max_query_length": Refused("pass max_tokens_per_query"),
     "relevant_spans": Refused("scores are of whole documents; POST /explain tells which tokens match", unless=(False,)),

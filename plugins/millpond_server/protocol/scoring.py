@@ -25,7 +25,7 @@ class ScoringOptions(WithoutRemoved, TextOptions):
             both vectors.
     """
 
-    without_effect: ClassVar[frozenset[str]] = frozenset({"cache_salt", "multi_modal_uuids"})
+    without_effect: ClassVar[frozenset[str]] = frozenset({"cache_salt", "multi_modal_uuids", "max_chunks_per_doc"})
     refused: ClassVar[Mapping[str, Refused]] = OF_SCORES
 
     use_activation: bool | None = None
