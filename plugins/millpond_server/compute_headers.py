@@ -10,7 +10,7 @@ from starlette.responses import Response
 from millpond import AsyncLLM
 from millpond.call_stats import CallStats, current_stats
 from millpond_server.call import Call
-from millpond_server.writing import as_json
+from millpond_server.writing import json_response
 
 Handler = Callable[[Any, AsyncLLM, Call], Awaitable[Any]]
 
@@ -35,17 +35,13 @@ def with_compute_headers(characters: Callable[[Any], int]) -> Callable[[Handler]
             finally:
                 if token is not None:
                     current_stats.reset(token)
-            response = result if isinstance(result, Response) else _json(await as_json(result))
+            response = result if isinstance(result, Response) else await json_response(result)
             response.headers.update(_headers(llm, stats, characters(request), perf_counter() - began))
             return response
 
         return answered
 
     return decorate
-
-
-def _json(content: bytes) -> Response:
-    return Response(content, media_type="application/json")
 
 
 def _headers(llm: AsyncLLM, stats: CallStats, characters: int, seconds: float) -> dict[str, str]:
