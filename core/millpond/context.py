@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from millpond.blame import blamed, build, is_foreign, mark
@@ -160,8 +161,9 @@ class Context:
         Raises:
             UnknownNameError: If none does; it says of each why not.
         """
-        kernel: Callable[..., Any] = self._choose(name, self.dtype, needs).entry.load()
-        return kernel
+        entry = self._choose(name, self.dtype, needs).entry
+        kernel: Callable[..., Any] = entry.load()
+        return _blaming(entry, kernel) if is_foreign(entry) and not isinstance(kernel, type) else kernel
 
     def _kernel_of_activation(self, op: str) -> "Entry[KernelSpec] | None":
         import torch
@@ -219,6 +221,17 @@ class Context:
         ctx = self if task is None else replace(self, task=task)
         processor: IOProcessor[Any, Any] = build(self.registry.io_processors.get(name), ctx)
         return processor
+
+
+def _blaming(entry: "Entry[KernelSpec]", kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel of a plugin that is not built in, whose failures name it and not the model that calls it."""
+
+    @wraps(kernel)
+    def named(*arguments: Any, **options: Any) -> Any:
+        with blamed(entry):
+            return kernel(*arguments, **options)
+
+    return named
 
 
 def _blamed_for_all(entries: "Sequence[Entry[Any]]") -> "Entry[Any]":

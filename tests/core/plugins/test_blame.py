@@ -12,7 +12,15 @@ from millpond import LLM, AsyncLLM, IOProcessor, PluginError, PoolingParams, cli
 from millpond.errors import CheckpointError, ComponentError, EngineError, ModelNotFoundError, UnknownNameError
 from millpond.nn import Pooler
 from millpond.plugins import PluginManager
-from millpond.specs import ActivationSpec, ArchitectureSpec, ConverterSpec, IOProcessorSpec, PoolerSpec, SourceSpec
+from millpond.specs import (
+    ActivationSpec,
+    ArchitectureSpec,
+    ConverterSpec,
+    IOProcessorSpec,
+    KernelSpec,
+    PoolerSpec,
+    SourceSpec,
+)
 from millpond.testing.checkpoints import tiny
 from millpond_models.bert import BertModel
 
@@ -45,7 +53,7 @@ def model(change):
     return Changed
 
 
-def fails(*_):
+def fails(*_, **options):
     raise RuntimeError("no licence")
 
 
@@ -196,6 +204,12 @@ def test_an_activation_that_fails_is_named(folder, manager, function, message):
         (error,) = errors_of(llm, [[7]])
     assert error.startswith("prompt 0: activation 'normalize' of plugin acme")
     assert error.endswith(message)
+
+
+def test_a_kernel_that_fails_is_named_and_not_the_model(folder, manager):
+    with load(folder, manager, KernelSpec(name="attention.odd", target=fails, priority=999)) as llm:
+        (error,) = errors_of(llm, [[7]])
+    assert error == "prompt 0: kernel 'attention.odd' of plugin acme failed on this request: RuntimeError: no licence"
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
