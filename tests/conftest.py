@@ -4,6 +4,7 @@ Here as well is what keeps the quick tests quick: which of many are slow, and wh
 """
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -61,6 +62,12 @@ def pytest_collection_modifyitems(items):
             # The name decides: in each process alike, and whatever the number of values that each parameter has.
             if zlib.crc32(item.name.encode()) % 2:
                 item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what was imported and collected: millions of objects, which stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def refuse_addresses(items):
