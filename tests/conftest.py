@@ -19,7 +19,8 @@ _HUGGING_FACE_HOME = tempfile.mkdtemp(prefix="millpond-tests-hf-")
 atexit.register(shutil.rmtree, _HUGGING_FACE_HOME, ignore_errors=True)
 
 # Here and not in a fixture: huggingface_hub and tokenizers read the environment once, when they are imported.
-for _name in [name for name in os.environ if name.startswith("MILLPOND_")]:
+# MILLPOND_CPU_LEVEL stays: it has the tests run as on a smaller processor.
+for _name in [name for name in os.environ if name.startswith("MILLPOND_") and name != "MILLPOND_CPU_LEVEL"]:
     del os.environ[_name]
 os.environ.update(
     {

@@ -199,6 +199,7 @@ def chosen(folder, **settings):
 def nothing_compiled(monkeypatch):
     """No compiled kernels; the flags of a processor are given by the test."""
     monkeypatch.setenv("MILLPOND_NO_NATIVE", "1")
+    monkeypatch.delenv(native.LEVEL_VARIABLE, raising=False)
 
     def flags(*names):
         monkeypatch.setattr(native, "processor_flags", lambda: dict.fromkeys(names, True))
