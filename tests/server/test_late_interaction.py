@@ -1,6 +1,7 @@
 """ColBERT and bge-m3 over HTTP: each side as the checkpoint reads it, and the plugins of vLLM's form."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from millpond.testing.retrieval import tiny_bge_m3
 
 QUERY, DOCUMENTS = "where is the mill?", ["the old mill.", "snow on the hill, and rain"]
 DIM = 12
+MATCHED = "_matched"  # compares all tokens of two texts
 
 
 def colbert(folder):
@@ -162,3 +164,19 @@ def test_plugins_take_their_data(post, offline):
     )
     refused = post("/pooling", 400, model="colbert", data={"input": QUERY, "input_type": "passage"})
     assert "input_type must be 'query' or 'document'" in refused["error"]["message"]
+
+
+def test_matches_are_found_beside_the_event_loop(post, monkeypatch):
+    """Of two texts of 8192 tokens they take a second, in which nobody else would be served."""
+    from millpond_server.routes import explain
+
+    threads, matched = [], getattr(explain, MATCHED)
+
+    def noted(*arguments):
+        threads.append(threading.current_thread())
+        return matched(*arguments)
+
+    monkeypatch.setattr(explain, MATCHED, noted)
+    assert len(post("/explain", model="colbert", query=QUERY, documents=DOCUMENTS)["data"]) == 2
+    assert len(threads) == 2
+    assert threading.current_thread() not in threads
