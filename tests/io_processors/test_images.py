@@ -382,7 +382,7 @@ def test_without_pillow_it_is_said_what_to_install(llm, monkeypatch):
     prompts = [of(saved()), of(PIXELS)]
     monkeypatch.setitem(sys.modules, "PIL", None)
     for prompt in prompts:
-        with pytest.raises(InvalidInputError, match=r"pip install 'millpond\[images\]'"):
+        with pytest.raises(InvalidInputError, match="images need Pillow: pip install pillow"):
             embed(llm, prompt)
 
 

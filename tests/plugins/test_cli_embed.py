@@ -413,7 +413,7 @@ def test_a_signal_ends_it_and_leaves_no_part_of_the_file(tmp_path, tiny, number,
         time.sleep(0.05)
     process.send_signal(number)
     notes = process.communicate()[1].splitlines()
-    assert re.fullmatch(rf"warning: ended by {name} after [1-9]\d* texts", notes[0])
+    assert re.fullmatch(rf"warning: ended by {name} after \d+ texts", notes[0])
     assert notes[1:] == [f"warning: {output / 'out.npy'} was not written"]
     assert process.returncode == code
     assert list(output.iterdir()) == []

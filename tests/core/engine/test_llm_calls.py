@@ -20,6 +20,7 @@ POISON = 5  # a token id that no text in these tests has
 BERT = "architecture 'BertModel' of plugin runtime"
 FAILED = f"prompt 500: {BERT} failed on this request: RuntimeError: poison"
 MANY = 3000
+FAULTY = [1, 10**9]  # no vocabulary has so many tokens
 
 
 def texts_of(count):
@@ -142,7 +143,7 @@ def test_equal_texts_with_other_parameters_are_not_the_same(llm):
 
 
 def test_each_of_several_equal_prompts_at_fault_is_told_with_its_own_place(llm):
-    outputs = embed(llm, ["good", "", "good", ""], on_error="return")
+    outputs = embed(llm, ["good", FAULTY, "good", FAULTY], on_error="return")
     assert [output.error and str(output.error)[:9] for output in outputs] == [None, "prompt 1:", None, "prompt 3:"]
 
 
@@ -168,7 +169,7 @@ def clean(plain):
 @pytest.mark.parametrize("place", [0, 63, 64, 637, 999])
 def test_one_bad_prompt_of_a_thousand_is_returned_beside_the_others(plain, clean, place):
     texts = texts_of(1000)
-    texts[place] = ""
+    texts[place] = FAULTY
     outputs = embed(plain, texts, on_error="return")
     assert [number for number, output in enumerate(outputs) if output.error is not None] == [place]
     assert isinstance(outputs[place].error, InvalidInputError)
@@ -180,8 +181,8 @@ def test_one_bad_prompt_of_a_thousand_is_returned_beside_the_others(plain, clean
 
 def test_one_bad_prompt_of_a_thousand_is_raised_with_its_place(plain):
     texts = texts_of(1000)
-    texts[637] = [1, 10**9]
-    with pytest.raises(InvalidInputError, match=r"^prompt 637: token id 1000000000") as caught:
+    texts[637] = FAULTY
+    with pytest.raises(InvalidInputError, match=r"^prompt 637: Token id 1000000000") as caught:
         embed(plain, texts)
     assert caught.value.index == 637
     check(plain, embed(plain, ["a mill"]), ["a mill"])
@@ -274,7 +275,7 @@ class Bar(contextlib.nullcontext):
 
 def test_bad_prompts_count_as_progress_too(plain):
     bars = []
-    prompts = ["" if number % 7 == 0 else "a" for number in range(100)]
+    prompts = [FAULTY if number % 7 == 0 else "a" for number in range(100)]
     plain.embed(prompts, on_error="return", use_tqdm=lambda **named: bars.append(Bar(**named)) or bars[-1])
     assert (bars[0].total, bars[0].count) == (100, 100)
 
@@ -386,7 +387,7 @@ def test_with_ends_the_workers_when_its_body_raises(folder, threads_named, kit):
     def body():
         with LLM(folder, num_workers=2) as llm:
             workers.extend(threads_named("millpond-worker"))
-            embed(llm, "")
+            embed(llm, FAULTY)
 
     with pytest.raises(InvalidInputError):
         body()
@@ -429,7 +430,7 @@ def test_a_model_that_is_forgotten_ends_its_workers(folder, threads_named, kit):
 def test_a_model_that_is_forgotten_after_an_error_ends_its_workers(folder, threads_named, kit):
     llm = LLM(folder, num_workers=2)
     with contextlib.suppress(InvalidInputError):
-        embed(llm, ["a"] * 100 + [""])
+        embed(llm, ["a"] * 100 + [FAULTY])
     workers = threads_named("millpond-worker")
     del llm
     gc.collect()
