@@ -194,7 +194,7 @@ def test_parameters_at_fault_cost_one_prompt_where_errors_are_returned(plain):
 
 
 def test_a_prompt_at_fault_becomes_a_job_with_an_error_that_names_its_place(plain):
-    processor, items = plain.pipeline.split(["a", "", 7, "b"], None, "embed")
+    processor, items = plain.pipeline.split(["a", [10**9], 7, "b"], None, "embed")
     jobs = plain.pipeline.prepare(processor, range(100, 104), items)
     assert [job.index for job in jobs] == [100, 101, 102, 103]
     assert [str(job.error).split(":")[0] if job.error else None for job in jobs] == [

@@ -11,6 +11,7 @@ from millpond.loading.st.module import (
     LAYER_POOLING,
     NORMALIZE,
     POOLED,
+    SCORES,
     SPARSE_CODE,
     STATIC,
     TOKENS,
@@ -74,7 +75,7 @@ def check_chain(modules: tuple[Module, ...], path: Path) -> None:
         if place != pooling and module.type not in known and not foreign:
             raise CheckpointError(_unknown(module, known, path, before=place < pooling))
         if place != pooling and module.type not in TRANSFORMERS:
-            _check_input(module, path, before=place < pooling)
+            _check_input(module, path, before=place < pooling, is_last=place == len(modules) - 1)
     types = [module.type for module in modules]
     behind = types[types.index(SPARSE_CODE) + 1 :] if SPARSE_CODE in types else []
     if any(name in (DENSE, LAYER_NORM, SPARSE_CODE) for name in behind):
@@ -98,14 +99,19 @@ def _unknown(module: Module, known: tuple[str, ...], path: Path, *, before: bool
     )
 
 
-def _check_input(module: Module, path: Path, *, before: bool) -> None:
-    """Refuse a module that reads or writes something else than what the one before it made."""
+def _check_input(module: Module, path: Path, *, before: bool, is_last: bool) -> None:
+    """Refuse a module that reads or writes something else than what the one before it made.
+
+    The last one may write the scores, as that of a CrossEncoder does.
+    """
     default = TOKENS if before and module.type != DENSE else POOLED
     expected = TOKENS if before else POOLED
     read = module.reads(default)
     written = module.config.get("module_output_name") or read
     if before and module.type == DROPOUT:
         return
+    if is_last and not before and written == SCORES:
+        written = expected
     if (read, written) != (expected, expected):
         where = "before" if before else "after"
         other = read if read != expected else written

@@ -18,6 +18,7 @@ PRELU = "prelu"  # the one activation of Dense modules with a parameter of its o
 LAYER_POOLING, CNN = "WeightedLayerPooling", "CNN"
 ROUTER, QUERY_TABLE = "Router", "SparseStaticEmbedding"
 TOKENS, POOLED = "token_embeddings", "sentence_embedding"  # what a module may read
+SCORES = "scores"  # what the last module of a CrossEncoder writes
 CONFIG_FILES = {CNN: "cnn_config.json", ROUTER: "router_config.json"}  # of the others config.json
 NEED_CONFIG = ("Pooling", DENSE, LAYER_NORM, LAYER_POOLING, CNN, SPARSE_CODE)
 
