@@ -56,6 +56,7 @@ def test_an_environment_that_is_complete_is_taken_as_it_is(tmp_path):
     assert environments.python_of(tmp_path, "torch") == home / "bin" / "python"
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_made_says_why(tmp_path, monkeypatch):
     broken = tmp_path / "torch.txt"
     broken.write_text("torch==0.0.0.no\n", encoding="utf-8")

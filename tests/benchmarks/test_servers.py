@@ -141,6 +141,7 @@ def test_both_servers_are_told_the_same(monkeypatch, tmp_path, tiny_model):
         assert command[command.index("--served-model-name") + 1] == "tiny"
 
 
+@pytest.mark.slow
 def test_serve_throughput(settings):
     settings = replace(
         settings, question="serve_throughput", contestants=settings.contestants[:1], texts=8, seconds=0.5

@@ -223,6 +223,7 @@ def test_an_assembler_without_avx_vnni_builds_the_rest(sources, tmp_path):
     assert has_dot_products == {native.LIBRARIES["AVX2"]: 0, native.LIBRARIES["AVX512"]: 1}
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_editable_install_finds_the_kernels_beside_their_source(sources, pathless, tmp_path):
     copy = shutil.copytree(sources, tmp_path / "copy")
