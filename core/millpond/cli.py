@@ -255,12 +255,14 @@ def _flushed(code: Any) -> Any:
 
 def _flush_stderr() -> None:
     """Write out what is buffered of stderr, or drop it: Python would exit with 120 where it cannot."""
+    stream = sys.stderr
+    if stream is None:
+        return
     try:
-        if sys.stderr is not None:
-            sys.stderr.flush()
+        stream.flush()
     except OSError:
         with contextlib.suppress(OSError, AttributeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _drop_stdout() -> None:

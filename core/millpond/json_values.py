@@ -62,7 +62,8 @@ def as_array(value: object) -> Any:
     """Return an array, a tensor or an output that holds one as a numpy array; None for anything else."""
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     if torch is not None and isinstance(value, torch.Tensor):
-        tensor = value.detach().cpu()
+        tensor: Any = value
+        tensor = tensor.detach().cpu()
         return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     if numpy is None:
         return None
@@ -99,7 +100,8 @@ def _scalar(value: object, path: str) -> Any:
         value = value.value
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):
-        value = str(value) if value.dtype.kind in DATES else value.item()
+        number: Any = value
+        value = str(number) if number.dtype.kind in DATES else number.item()
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, AS_TEXT):
@@ -114,7 +116,8 @@ def _parts(value: object) -> Mapping[Any, object] | None:
     if isinstance(value, Mapping):
         return value
     if hasattr(value, "model_dump"):
-        parts: Mapping[Any, object] = value.model_dump()
+        model: Any = value
+        parts: Mapping[Any, object] = model.model_dump()
         return parts
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}

@@ -34,7 +34,7 @@ def prompts_of(fields: Mapping[str, Any]) -> list[str | list[int]]:
         InvalidInputError: If it is something else.
     """
     given = fields.get("input")
-    prompts = [given] if isinstance(given, str) or _are_ids(given) else given
+    prompts: Any = [given] if isinstance(given, str) or _are_ids(given) else given
     if (
         not isinstance(prompts, list | tuple)
         or not prompts

@@ -137,5 +137,5 @@ def _with_table(routes: Routes, path: Path) -> Routes:
             "beside a route for documents"
         )
         raise CheckpointError(message)
-    everything = dict.fromkeys(INPUT_TYPES, documents)
+    everything: dict[str | None, str] = {kind: documents for kind in INPUT_TYPES}  # noqa: C420  its keys may be any text
     return Routes(chains={documents: routes.chains[documents]}, by_input_type=everything, query_table=chain[0])
