@@ -46,22 +46,30 @@ collect_ignore = ["addons"]  # their tests run where they are installed: see plu
 
 # --- which tests are slow ---------------------------------------------------------------------------------------------
 
-MODELS = (TESTS / "builtin_models", TESTS / "builtin_poolers")  # where tests have the most sets of parameters
-MANY = 3  # sets of parameters of one test: the first is quick, and half of the others
+# Where tests have the most sets of parameters: one of so many is quick, besides the first.
+SAMPLED = {
+    TESTS / "builtin_models": 4,
+    TESTS / "builtin_poolers": 4,
+    TESTS / "kernels": 3,
+    TESTS / "plugins": 2,
+    TESTS / "server": 2,
+}
+MANY = 3  # sets of parameters of one test, from which on only some are quick
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark as slow half of the sets of parameters that a test of models has, but never the first."""
+    """Mark as slow most of the sets of parameters that a test has, but never the first."""
     refuse_addresses(items)
     tests = defaultdict(list)
     for item in items:
-        if any(folder in item.path.parents for folder in MODELS) and item.get_closest_marker("slow") is None:
-            tests[item.nodeid.partition("[")[0]].append(item)
-    for _, *others in (sets for sets in tests.values() if len(sets) >= MANY):
+        share = next((share for folder, share in SAMPLED.items() if folder in item.path.parents), None)
+        if share is not None and item.get_closest_marker("slow") is None:
+            tests[item.nodeid.partition("[")[0], share].append(item)
+    for (_, share), (_, *others) in ((key, sets) for key, sets in tests.items() if len(sets) >= MANY):
         for item in others:
             # The name decides: in each process alike, and whatever the number of values that each parameter has.
-            if zlib.crc32(item.name.encode()) % 2:
+            if zlib.crc32(item.name.encode()) % share:
                 item.add_marker(pytest.mark.slow)
 
 

@@ -69,6 +69,7 @@ def test_latency(settings):
     assert result["stages"]["millpond"]["whole"] > result["stages"]["millpond"]["forward"] > 0
 
 
+@pytest.mark.slow
 def test_memory(settings):
     result = answered(settings, memory, rounds=1, contestants=settings.contestants[:1])
     for row in result["rows"].values():

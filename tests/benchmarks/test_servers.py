@@ -120,6 +120,7 @@ def test_the_busiest_threads_compute_and_the_first_speaks(monkeypatch):
     assert found == {"server_cpu": 10.0, "event_loop": 1.0, "computing": 7.0, "other": 2.0}
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_start_says_why(tmp_path, tiny_model):
     missing = replace(tiny_model, folder=tmp_path / "nothing")
     with pytest.raises(ContestantError, match=r"(?s)the server does not answer:.*nothing"):

@@ -118,6 +118,7 @@ def test_an_error_is_an_answer_and_the_worker_goes_on(contest, action, arguments
     assert worker.ask("memory")["now"] > 0
 
 
+@pytest.mark.slow
 def test_matrices_give_a_rate(tmp_path):
     with Contest(tmp_path) as contest:
         worker = contest.matrices()

@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 # A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
 SCRIPT = """
 import signal
@@ -19,6 +21,7 @@ print("not interrupted")
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_computing_ends_the_program():
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

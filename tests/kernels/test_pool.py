@@ -191,11 +191,13 @@ def output_of(program):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
 def test_there_are_no_more_helpers_than_asked_for():
     assert output_of(COUNT) == ["0", "1", "1", "3", "3"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
 def test_a_fork_has_helpers_of_its_own():
     assert output_of(FORK) == ["0", "True"]

@@ -373,6 +373,7 @@ def test_a_process_of_its_own_gives_data_alone_and_imports_no_more_than_it_needs
     assert imported & needless == set()
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_is_no_error(tmp_path, tiny):
     path = tmp_path / "docs.txt"
     path.write_text("cat\n" * 3000, encoding="utf-8")
@@ -398,7 +399,13 @@ cli.main()
 """
 
 
-@pytest.mark.parametrize(("number", "name", "code"), [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)])
+@pytest.mark.parametrize(
+    ("number", "name", "code"),
+    [
+        (signal.SIGTERM, "SIGTERM", 143),
+        pytest.param(signal.SIGINT, "Ctrl-C", 130, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_ends_it_and_leaves_no_part_of_the_file(tmp_path, tiny, number, name, code):
     path = tmp_path / "docs.txt"
     path.write_text("the cat and the dog by the lake\n" * 100_000, encoding="utf-8")

@@ -157,8 +157,14 @@ def test_rows_are_counted_only_for_a_bar_that_is_shown():
 # --- outputs ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("output", ["/dev/stdout", "/dev/fd/1"])
-@pytest.mark.parametrize("kind", ["jsonl", "npy"])
+@pytest.mark.parametrize(
+    ("output", "kind"),
+    [
+        ("/dev/stdout", "jsonl"),
+        pytest.param("/dev/fd/1", "jsonl", marks=pytest.mark.slow),
+        pytest.param("/dev/stdout", "npy", marks=pytest.mark.slow),
+    ],
+)
 def test_stdout_may_be_named_as_a_device(tmp_path, tiny, output, kind):
     command = [sys.executable, "-m", "millpond", "embed", "-m", tiny, "a cat", "-f", kind, "-o", output]
     done = subprocess.run(command, capture_output=True, check=True)
@@ -169,6 +175,7 @@ def test_stdout_may_be_named_as_a_device(tmp_path, tiny, output, kind):
         assert np.load(tmp_path / "v.npy").shape == (1, 32)
 
 
+@pytest.mark.slow
 def test_a_pipe_among_the_descriptors_is_written_to(tiny):
     reading, writing = os.pipe()
     command = [sys.executable, "-m", "millpond", "embed", "-m", tiny, "a cat", "-o", f"/dev/fd/{writing}"]

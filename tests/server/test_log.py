@@ -151,6 +151,7 @@ def test_a_full_disk_behind_stderr_keeps_no_server_from_starting_serving_and_end
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_pipe_behind_stderr_that_nobody_reads_holds_nothing_up(folder):
     ours, theirs = os.pipe()
     fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)

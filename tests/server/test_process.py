@@ -141,6 +141,7 @@ def test_a_unix_socket_and_two_models(folder, serving, tmp_path):
 # --- routes of plugins ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_routes_of_a_plugin_are_mounted_when_named_and_a_dead_engine_ends_the_process_with_70(napping):
     with napping("--routes", "napping") as running:
         with running.client() as client:

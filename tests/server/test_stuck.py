@@ -82,6 +82,7 @@ def until_health_is(status, running):
     return told.json()["detail"]
 
 
+@pytest.mark.slow
 def test_a_thread_of_an_io_processor_that_hangs_is_told_of_and_not_waited_for(stuck):
     with stuck("--drain-timeout", "1", "--hang-timeout", "0.5") as running:
         leave(running, STONE)
