@@ -44,7 +44,15 @@ PUBLISHED = {
         "BertModel",
         prefix="bert.",
         renamed=((r"LayerNorm\.weight", "LayerNorm.gamma"), (r"LayerNorm\.bias", "LayerNorm.beta")),
-        besides={"cls.predictions.bias": (30522,), "cls.seq_relationship.weight": (2, "size")},
+        besides={
+            "cls.predictions.bias": (30522,),
+            "cls.predictions.transform.dense.weight": ("size", "size"),
+            "cls.predictions.transform.dense.bias": ("size",),
+            "cls.predictions.transform.LayerNorm.gamma": ("size",),
+            "cls.predictions.transform.LayerNorm.beta": ("size",),
+            "cls.seq_relationship.weight": (2, "size"),
+            "cls.seq_relationship.bias": (2,),
+        },
     ),
     "naver/splade-v3": Published(
         "BertForMaskedLM",
