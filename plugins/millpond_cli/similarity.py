@@ -12,6 +12,7 @@ from millpond.errors import InvalidInputError
 from millpond.model_options import Running
 from millpond_cli import options
 from millpond_cli.arguments import for_call, load
+from millpond_cli.source import refuse_files
 from millpond_cli.tables import is_terminal, tab_separated, table
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def similarity(
     if len(texts) < FEWEST:
         message = "there is one text, and nothing to compare it with"
         raise CommandError(message, hint="pass two texts or more, each in quotes", exit_code=USAGE)
+    refuse_files(texts, option=None)
     options_of_call = for_call(asking)
     with load(model, running) as llm:
         scores = _cosines(llm, texts, options_of_call)

@@ -39,6 +39,15 @@ def test_related_texts_are_more_alike():
     assert float(tyre) < 0.2
 
 
+def test_a_text_that_is_the_name_of_a_file_is_refused(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("a cup of tea\n")
+    done = similarity("a mug of coffee", str(path))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"{str(path)!r} is a file, and arguments are texts" in done.stderr
+    assert "pass the text itself" in done.stderr
+
+
 def test_json_of_a_list_and_of_a_matrix(tiny, cosines):
     found = json.loads(similarity("-m", tiny, "--json", *TEXTS).stdout)
     assert found["texts"] == TEXTS

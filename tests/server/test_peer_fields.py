@@ -171,6 +171,20 @@ def test_kinds_of_numbers_are_given_on_the_route_of_openai_too(post, offline):
         ("/v1/embeddings", {"input": "a"}, "encoding_type", "int8", "float"),
         ("/v1/embeddings", {"input": "a"}, "media_io_kwargs", {"image": {"x": 1}}, {}),
         ("/v1/embeddings", {"input": "a"}, "modality", "audio", "text"),
+        ("/v1/embeddings", {"input": "a"}, "text_pair", "b", None),
+        ("/v1/embeddings", {"input": "a"}, "truncate_dim", 8, None),
+        ("/v1/embeddings", {"input": "a"}, "normalize_embeddings", False, None),
+        ("/v1/embeddings", {"input": "a"}, "precision", "int8", "float32"),
+        ("/v1/embeddings", {"input": "a"}, "max_length", 3, None),
+        ("/v1/embeddings", {"input": "a"}, "pooling", "cls", None),
+        ("/v1/embeddings", {"input": "a"}, "instruction", "find", None),
+        ("/v1/embeddings", {"input": "a"}, "images", ["aGk="], []),
+        ("/classify", {"input": "a", "model": "classifier"}, "text_pair", "b", None),
+        ("/classify", {"input": "a", "model": "classifier"}, "max_length", 3, None),
+        ("/predict", {"inputs": "a", "model": "classifier"}, "parameters", {"top_k": 1}, {}),
+        ("/predict", {"inputs": "a", "model": "classifier"}, "text_pair", "b", None),
+        ("/rerank", {"query": "a", "documents": ["b"], "model": "reranker"}, "max_length", 3, None),
+        ("/rerank", {"query": "a", "texts": ["b"], "model": "reranker"}, "documents", ["c"], None),
         ("/v1/embeddings", {"input": "aGk="}, "modality", "image", "text"),
         ("/v1/rerank", {"query": "a", "documents": ["b"], "model": "reranker"}, "relevant_spans", True, False),
         ("/v1/rerank", {"query": "a", "documents": ["b"], "model": "reranker"}, "chat_template", "{{ a }}", None),
@@ -182,7 +196,7 @@ def test_kinds_of_numbers_are_given_on_the_route_of_openai_too(post, offline):
     ids=str,
 )
 def test_what_has_no_meaning_here_is_refused_by_name_unless_it_says_nothing(post, path, body, field, value, neutral):
-    status = 422 if path == "/embed_all" else 400
+    status = 422 if path in ("/embed_all", "/predict") else 400
     refused = post(path, status, **body, **{field: value})
     message = refused.get("message") or refused["error"]
     assert field in message

@@ -37,6 +37,9 @@ def check_refused(fields: Mapping[str, Refused], body: Mapping[str, object]) -> 
             raise ApiError(400, message, parameter=name, reason="invalid")
 
 
+# Names that classes and pipelines of sentence-transformers and transformers have for what is set otherwise here.
+LENGTH = Refused("pass truncate_prompt_tokens, -1 for the model's maximum")
+POOLING = Refused("it is set when the server is started: --pooler-config.pooling_type")
 FLOATS = Refused("pass encoding_format or embedding_type", unless=("float", ["float"]))
 # Of vectors, on every route that gives one an input.
 OF_VECTORS: Mapping[str, Refused] = {
@@ -51,6 +54,15 @@ OF_VECTORS: Mapping[str, Refused] = {
         "here reads all inputs as one text"
     ),
     "media_io_kwargs": Refused("images are read in one way; mm_processor_kwargs bounds their size", unless=({},)),
+    "truncate_dim": Refused("pass dimensions"),
+    "normalize_embeddings": Refused("pass normalize"),
+    "precision": Refused("pass encoding_format or embedding_type", unless=("float32",)),
+    "max_length": LENGTH,
+    "pooling": POOLING,
+    "pooling_type": POOLING,
+    "instruction": Refused("pass prompt, the text that is put before each input"),
+    "text_pair": Refused("an input is one text; POST /classify and /score read two together"),
+    "images": Refused("images beside `input` are not read; POST /v2/embed reads images and texts", unless=([],)),
 }
 # Of classes, on every route that gives them.
 OF_CLASSES: Mapping[str, Refused] = {
@@ -58,6 +70,9 @@ OF_CLASSES: Mapping[str, Refused] = {
     "activation": Refused("pass use_activation"),
     "function_to_apply": Refused("pass use_activation, or raw_scores"),
     "top_k": Refused("all classes are given"),
+    "text_pair": Refused('put both texts of a pair into one input: {"text": ..., "text_pair": ...} or a list of two'),
+    "parameters": Refused("fields stand beside the inputs, not inside of parameters", unless=({},)),
+    "max_length": LENGTH,
     "media_io_kwargs": OF_VECTORS["media_io_kwargs"],
 }
 # Of vectors of tokens as text-embeddings-inference gives them: the bare hidden states.
@@ -65,12 +80,17 @@ OF_HIDDEN_STATES: Mapping[str, Refused] = {
     "normalize": Refused("vectors of tokens are the bare hidden states; POST /pooling normalises them", (False,)),
     "dimensions": Refused("vectors of tokens are the bare hidden states, whole"),
 }
+# Of pairs as text-embeddings-inference has them, where the documents are `texts`.
+OF_TEI_RANKS: Mapping[str, Refused] = {
+    "documents": Refused("`texts` is given as well: pass one of them"),
+}
 # Of pairs, on every route that gives scores.
 OF_SCORES: Mapping[str, Refused] = {
     "max_doc_length": Refused("pass max_tokens_per_doc"),
     "max_query_length": Refused("pass max_tokens_per_query"),
     "relevant_spans": Refused("scores are of whole documents; POST /explain tells which tokens match", unless=(False,)),
-    "truncation": Refused("pass truncate_prompt_tokens, -1 for the model's maximum"),
+    "truncation": LENGTH,
+    "max_length": LENGTH,
     "top_k": Refused("pass top_n"),
     "return_embeddings": Refused("this route gives scores alone; POST /v1/embeddings gives vectors", unless=(False,)),
     "chat_template": Refused("start the server with --chat-template, which writes every pair"),

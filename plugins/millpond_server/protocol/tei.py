@@ -7,7 +7,7 @@ from pydantic import BaseModel, Discriminator, Field, RootModel, Tag, WithJsonSc
 
 from millpond_server.protocol.common import TEXTS, Body, TextsOrIds
 from millpond_server.protocol.embeddings import EmbeddingRequest
-from millpond_server.protocol.refused import OF_CLASSES, OF_HIDDEN_STATES, Refused
+from millpond_server.protocol.refused import OF_CLASSES, OF_HIDDEN_STATES, OF_TEI_RANKS, Refused
 from millpond_server.protocol.scoring import RerankRequest
 from millpond_server.protocol.sides import Sides
 from millpond_server.tei_errors import check_some
@@ -100,6 +100,8 @@ class TeiPredictRequest(TeiOptions):
 
 class TeiRerankRequest(TeiOptions):
     """A query and the texts that it ranks."""
+
+    refused: ClassVar[Mapping[str, Refused]] = OF_TEI_RANKS
 
     query: str
     texts: list[str]
