@@ -88,6 +88,9 @@ class EntitiesProcessor(IOProcessor[Prompt, EntitiesOutput]):
         """What was asked, completed and checked."""
         completed = self.tokens.completed(given, supported=())
         _check_extra(completed.extra_kwargs or {})
+        if completed.pad_prompt_tokens:
+            message = "padding='max_length' is not supported for entities: padding stands for no characters"
+            raise InvalidInputError(message, parameter="padding")
         return completed.model_copy(update={"use_activation": False})
 
     def pre_process(self, data: Prompt, params: PoolingParams) -> list[PoolingRequest]:
@@ -130,7 +133,8 @@ class EntitiesProcessor(IOProcessor[Prompt, EntitiesOutput]):
         self, prompt: Prompt, text: str, params: PoolingParams, request: PoolingRequest
     ) -> tuple[list[tuple[int, int]], list[int]]:
         """The characters of each token that the model reads, and which tokens are of no text."""
-        backend, around = self.tokenizer.backend, prompt.add_special_tokens
+        backend = self.tokenizer.backend
+        around = prompt.add_special_tokens if params.add_special_tokens is None else params.add_special_tokens
         kept = len(request.input_ids) - (self.tokenizer.num_special_tokens if around else 0)
         _, offsets = self.tokens.renderer.encode_with_offsets(text, special=False)
         encoding = backend.encode(text, add_special_tokens=False)

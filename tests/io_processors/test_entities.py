@@ -214,6 +214,7 @@ def test_what_begins_an_entity_does_not_join_the_one_before():
         ({"pooling_params": PoolingParams(extra_kwargs={"stride": 3})}, "extra_kwargs", "entities know no 'stride'"),
         ({"is_query": True}, "input_type", "entities know no 'input_type'"),
         ({"on_overflow": "chunk"}, "on_overflow", "chunk"),
+        ({"tokenization_kwargs": {"padding": "max_length"}}, "padding", "not supported for entities"),
     ],
     ids=str,
 )
@@ -222,6 +223,14 @@ def test_what_entities_know_nothing_of_is_refused(tmp_path, asked, parameter, sa
         with pytest.raises(InvalidInputError, match=said) as caught:
             llm.entities("the cat", **asked)
         assert caught.value.parameter == parameter
+
+
+def test_characters_are_those_of_tokens_where_no_special_ones_are_added(tmp_path):
+    with LLM(str(write(tmp_path)), num_workers=1) as llm:
+        everything = {"aggregation": "none", "ignore_labels": (), "tokenization_kwargs": {"add_special_tokens": False}}
+        (output,) = llm.entities("a small boat", **everything)
+        assert [(one.text, one.start) for one in output.outputs] == [("a", 0), ("small", 2), ("boat", 8)]
+        assert len(output.prompt_token_ids) == 3
 
 
 def test_token_ids_have_no_characters(tmp_path):
