@@ -146,6 +146,12 @@ def failure(processor: Processor, step: str, error: BaseException) -> MillpondEr
     return wrapped
 
 
+def unwritable(processor: Processor, error: TypeError) -> ComponentError:
+    """The error of an output that JSON has no form for; names the IO processor that made it."""
+    message = f"the output of the {_name(processor)} cannot be written as JSON: {error}"
+    return component_error(owner_of(processor), message, public=message)
+
+
 @contextmanager
 def _guarded(processor: Processor, step: str) -> Iterator[None]:
     try:

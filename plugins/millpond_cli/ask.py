@@ -72,19 +72,18 @@ def with_json_values(ask: Ask) -> Ask:
     """Ask for results as JSON values; one that JSON has no form for is an error of its row."""
 
     def asking(llm: "LLM", rows: Sequence[Row], progress: Progress) -> "Sequence[PoolingRequestOutput[Any]]":
-        return [_as_json_values(output) for output in ask(llm, rows, progress)]
+        return [_as_json_values(llm, output) for output in ask(llm, rows, progress)]
 
     return asking
 
 
-def _as_json_values(output: "PoolingRequestOutput[Any]") -> "PoolingRequestOutput[Any]":
-    from millpond.errors import EngineError  # noqa: PLC0415  --help does not need it
+def _as_json_values(llm: "LLM", output: "PoolingRequestOutput[Any]") -> "PoolingRequestOutput[Any]":
+    from millpond.guard import unwritable  # noqa: PLC0415  --help does not need it
 
     try:
         return replace(output, outputs=to_json_values(output.outputs))
     except TypeError as error:
-        message = f"the output of the IO processor cannot be written as JSON: {error}"
-        return replace(output, outputs=None, error=output.error or EngineError(message))
+        return replace(output, outputs=None, error=output.error or unwritable(llm.pipeline.processor("plugin"), error))
 
 
 def _text(row: Row) -> object:

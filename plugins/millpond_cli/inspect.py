@@ -71,7 +71,7 @@ def _architecture(it: dict[str, Any]) -> Iterator[str]:
     if it["name"] is None:
         yield f"{', '.join(stated)}, which no plugin serves" if stated else "not stated"
         return
-    yield f"{it['name']}, by {_plugin(it)}: {it['summary']}"
+    yield f"{it['name']}, by {_plugin(it)}" + (f": {it['summary']}" if it["summary"] else "")
     if stated and it["name"] not in stated:
         yield f"of the same family as {', '.join(stated)}, which config.json names"
 

@@ -8,7 +8,8 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
-from millpond.errors import EngineError
+from millpond.guard import unwritable
+from millpond.io_processor import IOProcessor
 from millpond.json_values import as_array, as_bytes, tagged_array, to_json_values
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
@@ -20,12 +21,14 @@ RAW_FORMATS = ("bytes", "bytes_only")
 ORJSON_MAX_BYTES = 8  # of a number; orjson does not write longer ones
 
 
-async def plugin_answer(output: object, request: PoolingRequest, call: Call) -> Response:
-    """Return the output as JSON, or raw where the client asks for ``application/octet-stream``.
+async def plugin_answer(
+    output: object, request: PoolingRequest, call: Call, processor: IOProcessor[Any, Any]
+) -> Response:
+    """Return the output of an IO processor as JSON, or raw where the client asks for ``application/octet-stream``.
 
     Raises:
         ApiError: 406 if the client accepts raw bytes alone, and the output is more than bytes or an array.
-        EngineError: If JSON has no form for a part of the output.
+        ComponentError: If JSON has no form for a part of the output; names the IO processor.
     """
     raw, json = accepted(call.headers.get("accept", ""))
     if request.encoding_format in RAW_FORMATS:
@@ -42,7 +45,10 @@ async def plugin_answer(output: object, request: PoolingRequest, call: Call) -> 
             raise ApiError(406, message, kind="NotAcceptableError", parameter="accept", reason="accept")
     head = {"request_id": call.id("pooling"), "created_at": call.created}
     tagged = request.encoding_format == "base64"
-    body = await asyncio.to_thread(_json, head, output, tagged=tagged)  # base64 of an image takes a while
+    try:
+        body = await asyncio.to_thread(_json, head, output, tagged=tagged)  # base64 of an image takes a while
+    except TypeError as error:  # orjson.JSONEncodeError is one
+        raise unwritable(processor, error) from error
     return Response(body, media_type=JSON)
 
 
@@ -78,12 +84,8 @@ def _raw(output: object) -> Response | None:
 
 
 def _json(head: dict[str, Any], output: object, *, tagged: bool) -> bytes:
-    try:
-        data = to_json_values(output, array=tagged_array if tagged else _array)
-        return orjson.dumps({**head, "data": data}, option=JSON_OPTIONS)
-    except TypeError as error:  # orjson.JSONEncodeError is one
-        message = f"the output of the IO processor cannot be written as JSON: {error}"
-        raise EngineError(message) from error
+    data = to_json_values(output, array=tagged_array if tagged else _array)
+    return orjson.dumps({**head, "data": data}, option=JSON_OPTIONS)
 
 
 def _array(array: Any) -> object:

@@ -69,6 +69,7 @@ def test_a_row_that_json_has_no_form_for_has_an_error(encode):
     assert done.exit_code == 3
     _, second = map(json.loads, done.stdout.splitlines())
     assert "cannot be written as JSON: masks is a builtins.set" in second["error"]
+    assert second["error"].startswith("the output of the IO processor 'maker' of plugin "), second
 
 
 @pytest.mark.parametrize("name", ["mask.png", "mask.bin", "mask.RAW"])

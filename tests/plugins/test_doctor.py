@@ -245,6 +245,32 @@ FAULTS = {
         pooler(pools(lambda rows: torch.zeros(len(rows) + 1, 24))),
         "pool returned a tensor",
     ),
+    "a pooler of integers": (
+        pooler(
+            type(
+                "P",
+                (Mean,),
+                {"forward": lambda self, hidden_states, metadata: self.pool(hidden_states, metadata).int()},
+            )
+        ),
+        "it returned int32 for the task 'embed'",
+    ),
+    "a pooler that fails for one token": (
+        pooler(pools(lambda rows: torch.stack([own[:-1].mean(0) for own in rows]))),
+        "it returned NaN or infinity for the task 'embed' and sequences of 1 tokens",
+    ),
+    "a pooler that mixes sequences": (
+        pooler(pools(lambda rows: torch.stack([torch.cat(list(rows)).mean(0) for _ in rows]))),
+        "its result for a sequence changes with the other sequences of a batch",
+    ),
+    "a pooler that mixes the tokens of sequences": (
+        pooler(pools(lambda rows: [own + len(rows) for own in rows]), tasks=("token_embed",)),
+        "its result for a sequence changes with the other sequences of a batch",
+    ),
+    "a pooler that reads what the context lacks": (
+        pooler(type("P", (Mean,), {"__init__": lambda self, ctx: ctx.confg})),
+        "target(ctx) raised AttributeError",
+    ),
     "a pooler that writes into its input": (
         pooler(pools(lambda rows: torch.stack([own.zero_().mean(0) for own in rows]))),
         "it writes into the hidden states",
@@ -257,6 +283,7 @@ FAULTS = {
     "an activation that is no function": (activation(5), "which cannot be called"),
     "an activation for one shape alone": (activation(lambda x: torch.softmax(x, 1)), "raised IndexError"),
     "an activation in place": (activation(lambda x: x.mul_(2)), "writes into its input"),
+    "an activation that rounds to integers": (activation(lambda x: x.long()), "returned int64 for a tensor of float32"),
     "an activation of an unknown op": (activation(torch.relu, op="normalise"), "op names 'normalise'"),
     "an async activation": (activation(handler), "does not fit"),
     # --- IO processors
@@ -391,6 +418,7 @@ FAULTS = {
     "a route of another method": (route(name="FETCH /odd"), "has no method"),
     "a route without slash": (route(name="POST odd"), "its path 'odd' is invalid"),
     "a route with a broken parameter": (route(name="GET /odd/{id"), "has an invalid parameter"),
+    "a route with a parameter twice": (route(name="GET /odd/{id}/{id:path}"), "its path lists 'id' 2 times"),
     "a route of an unknown task": (route(tasks=("embedd",)), "tasks names 'embedd'"),
     "a route with an unknown body": (route(body="text"), "body='text' is unknown"),
     "a route with a missing model": (route(request="odd:X"), "request='odd:X' raised AttributeError"),

@@ -1,6 +1,6 @@
 """Contracts: what models and poolers must return; who broke one is named, and what was expected."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,22 @@ def check_pooled(owner: "Entry[Any] | None", task: str, pooled: Any, num_seqs: i
         f"a tensor [{num_seqs}, dim], or a list of {num_seqs} tensors"
     )
     raise breach(owner, message)
+
+
+def source_of_non_finite(model: object, pooler: object, hidden: Tensor, lengths: Sequence[int], place: int) -> str:
+    """The component of a plugin that made the result of a sequence NaN or infinite, for messages; else empty.
+
+    Args:
+        model: The model.
+        pooler: The pooler of the task.
+        hidden: The hidden states of the batch, [num_tokens, hidden].
+        lengths: The number of tokens of each sequence.
+        place: The place of the sequence in the batch.
+    """
+    start = sum(lengths[:place])
+    is_finite = bool(hidden[start : start + lengths[place]].isfinite().all())
+    owner = owner_of_pooler(model, pooler) if is_finite else owner_of(model)
+    return f"; they come from {owner.label}" if owner is not None and is_foreign(owner) else ""
 
 
 def owner_of_pooler(model: object, pooler: object) -> "Entry[Any] | None":

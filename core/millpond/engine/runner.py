@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from millpond.blame import blamed, breach, owner_of
-from millpond.engine.contracts import check_hidden, check_pooled, contracts_of, owner_of_pooler
+from millpond.engine.contracts import (
+    check_hidden,
+    check_pooled,
+    contracts_of,
+    owner_of_pooler,
+    source_of_non_finite,
+)
 from millpond.engine.memory import give_back, is_out_of_memory
 from millpond.engine.progress import progress_of
 from millpond.engine.request import PoolingRequest
@@ -164,8 +170,9 @@ class Runner:
             array = found[key].copy() if key in handed_out else found[key]
             handed_out.add(key)
             if not np.isfinite(array).all():
+                culprit = source_of_non_finite(self.model, pooler, hidden, metadata.lengths, places[request])
                 message = f"the model computed NaN or infinity for task {task!r}, on {request.num_tokens} tokens"
-                request.error = NonFiniteOutputError(message)
+                request.error = NonFiniteOutputError(f"{message}{culprit}")
             if contract is not None:
                 fault = fault_of_batch or contract.fault(array, request.representations[slot], len(request.input_ids))
                 request.error = request.error if fault is None else breach(contract.owner, fault)

@@ -143,7 +143,7 @@ def build_model(
     with blamed(owner if is_foreign(owner) else None, "failed in load_weights"):
         placement = model.load_weights(weights)
     missing = [*placement.missing, *missing_weights(model, placement.placed)]
-    _check_placement(config.architecture, placement.unused, missing)
+    _check_placement(config.architecture, owner, placement.unused, missing)
     adapters = adapter_folders(folder, resolution.architecture.spec.adapter_folders)
     if adapters:
         model.load_adapters({name: read_adapter(path) for name, path in adapters.items()})
@@ -248,12 +248,19 @@ def _has_native_bf16() -> bool:
 
 
 def _check_depth(resolution: Resolution) -> None:
-    """Refuse more layers than there are tensors, before so many are built that memory is full."""
-    tensors = len(read_headers(resolution.repository.transformer_path)) or MOST_LAYERS
+    """Refuse more layers than there are tensors, before so many are built that memory is full.
+
+    A model of a plugin may split a tensor into those of several layers, or use a layer several times: its layers are
+    bounded by the number of values.
+    """
+    headers = read_headers(resolution.repository.transformer_path)
+    unit, most = "tensors", len(headers) or MOST_LAYERS
+    if is_foreign(_blamed_for_model(resolution)) and headers:
+        unit, most = "values", sum(header.size for header in headers)
     for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
         layers = resolution.config.get(key)
-        if isinstance(layers, int) and layers > tensors:
-            message = f"config.json asks for {key}={layers}, and the weights hold {tensors} tensors in all"
+        if isinstance(layers, int) and layers > most:
+            message = f"config.json asks for {key}={layers}, and the weights hold {most} {unit} in all"
             raise CheckpointError(message)
 
 
@@ -336,11 +343,14 @@ def _checked(made: object, ctx: Context, owner: Entry[Any]) -> PoolingModel:
     return made
 
 
-def _check_placement(architecture: str, unused: list[str], missing: list[str]) -> None:
+def _check_placement(architecture: str, owner: Entry[Any], unused: list[str], missing: list[str]) -> None:
     if not unused and not missing:
         return
+    whose = (
+        f"{owner.label}, which builds {architecture!r}" if is_foreign(owner) else f"the architecture {architecture!r}"
+    )
     parts = [f"{what} {_listing(names)}" for what, names in (("missing", missing), ("unused", unused)) if names]
-    message = f"the checkpoint's tensors are not those of the architecture {architecture!r}: {'; '.join(parts)}"
+    message = f"the checkpoint's tensors are not those of {whose}: {'; '.join(parts)}"
     raise CheckpointError(message)
 
 

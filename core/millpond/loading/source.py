@@ -75,7 +75,8 @@ def find_repository(registry: "Registry", model: "str | PathLike[str]", options:
             answers.append(f"{entry.spec.name}: {entry.label} returned {path!r}, which {fault}")
         else:
             return Repository(model=model, path=Path(path), source=entry.spec.name)
-    scheme_hint = _scheme_hint(scheme, registry.sources.names()) if colon else ""
+    is_unknown = colon and scheme not in registry.sources
+    scheme_hint = _scheme_hint(scheme, registry.sources.names()) if is_unknown else ""
     tried = "".join(f"\n  {answer}" for answer in answers)
     way_out = "Pass the path of a folder that holds config.json and the weights."
     message = f"no source has the model {model!r}:{tried}\n{scheme_hint}{way_out}"
@@ -96,4 +97,6 @@ def _fault(path: object) -> str | None:
         return f"is {described(path)} and not a path: a source returns the folder of the model, or None"
     if not Path(path).exists():
         return "does not exist: a source returns the folder of the model, or None"
+    if not Path(path).is_dir():
+        return "is not a folder: a source returns the folder of the model, or None"
     return None

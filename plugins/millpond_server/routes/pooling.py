@@ -93,4 +93,4 @@ async def _by_plugin(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Resp
         message = "The 'data' field is only supported for the 'plugin' pooling task."
         raise ApiError(400, message, parameter="data", reason="invalid")
     outputs = await llm.encode({"data": request.data}, pooling_task="plugin", priority=request.priority + call.priority)
-    return await plugin_answer(outputs[0].outputs, request, call)
+    return await plugin_answer(outputs[0].outputs, request, call, llm.pipeline.processor("plugin"))

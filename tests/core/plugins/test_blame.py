@@ -379,12 +379,14 @@ def test_a_refusal_that_fails_costs_its_own_task_alone(folder, manager):
     [
         ("/no/such/folder", "returned '/no/such/folder', which does not exist"),
         (5, "returned 5, which is an int and not a path"),
+        (__file__, f"returned {__file__!r}, which is not a folder"),
     ],
 )
 def test_a_source_that_returns_no_folder_is_named(manager, caplog, answer, message):
     manager.register(SourceSpec(name="bucket", target=lambda name, options: answer), plugin="acme")
-    with pytest.raises(ModelNotFoundError, match=f"bucket: source 'bucket' of plugin acme {message}"):
+    with pytest.raises(ModelNotFoundError, match=f"bucket: source 'bucket' of plugin acme {message}") as caught:
         LLM("bucket:model", plugins=manager)
+    assert "No source is called" not in str(caught.value)
     assert f"source 'bucket' of plugin acme {message}" in caplog.text
 
 

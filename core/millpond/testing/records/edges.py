@@ -8,7 +8,7 @@ from typing import Any
 
 from millpond.registry import Entry, Registry
 from millpond.specs import CommandSpec, KernelSpec, RouteSpec, SourceSpec
-from millpond.testing.records.common import Fault, named, signature_faults, unknown_tasks
+from millpond.testing.records.common import Fault, named, repeated, signature_faults, unknown_tasks
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 PARAMETER = re.compile(r"\{[A-Za-z_]\w*(:(str|path|int|float|uuid))?\}")
@@ -103,6 +103,8 @@ def route_fields(registry: Registry, entry: Entry[RouteSpec]) -> Iterator[Fault]
         yield Fault(f"its path {path!r} is invalid", "begin it with '/', without white space")
     elif re.search(r"[{}]", PARAMETER.sub("", path)):
         yield Fault(f"its path {path!r} has an invalid parameter", "write '{id}' or '{id:path}'")
+    else:
+        yield from repeated("its path", (found[1:-1].partition(":")[0] for found in re.findall(r"\{[^}]*\}", path)))
     yield from unknown_tasks(registry, "tasks", spec.tasks)
     if spec.body not in BODIES:
         yield Fault(f"body={spec.body!r} is unknown", f"use one of {', '.join(BODIES)}")

@@ -166,6 +166,9 @@ def _activation_fault(function: Any, shape: tuple[int, ...]) -> Fault | None:
     if result.shape != x.shape:
         reason = f"its target returned a tensor {list(result.shape)} for one of {list(shape)}"
         return Fault(reason, "return a tensor of the same shape")
+    if not result.is_floating_point():
+        reason = f"its target returned {str(result.dtype).removeprefix('torch.')} for a tensor of float32"
+        return Fault(reason, "return floating-point numbers")
     if not torch.equal(x, before):
         return Fault("its target writes into its input", "return a new tensor")
     return None

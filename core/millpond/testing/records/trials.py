@@ -1,12 +1,14 @@
 """A trial of a pooler without a model: random hidden states in, one result of the declared form for each sequence."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from millpond.blame import described
+from millpond.config import CheckpointConfig
 from millpond.errors import ComponentError, MillpondError
 from millpond.nn import PoolingMetadata
 from millpond.params import PoolingParams
@@ -19,7 +21,7 @@ HIDDEN = 24
 MATRIX = 2  # dimensions of a result with a row for each token
 LENGTHS = ((1,), (1, 1), (3, 1, 5))
 NUMBERS = {"hidden_size": HIDDEN, "vocab_size": HIDDEN, "num_labels": HIDDEN}
-NEEDS_MODEL = (MillpondError, KeyError, AttributeError)  # of a config.json, a head or a tokenizer that is not there
+CLOSE = 1e-4  # of two results of one sequence, in float32
 
 
 def try_pooler(registry: Registry, entry: Entry[PoolerSpec]) -> list[Fault]:
@@ -30,7 +32,7 @@ def try_pooler(registry: Registry, entry: Entry[PoolerSpec]) -> list[Fault]:
 
 
 def _first(faults: Iterator[Fault]) -> list[Fault]:
-    return [fault for fault, _ in zip(faults, range(1), strict=False)]
+    return list(islice(faults, 1))
 
 
 def _faults(registry: Registry, entry: Entry[PoolerSpec], task: str) -> Iterator[Fault]:
@@ -43,14 +45,22 @@ def _faults(registry: Registry, entry: Entry[PoolerSpec], task: str) -> Iterator
     except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
         cause = error.__cause__ if isinstance(error, ComponentError) and error.__cause__ else error
         reason = f"target(ctx) raised {type(cause).__name__} for the task {task!r}: {cause}"
-        yield Fault(reason, "build it from ctx alone", is_note=isinstance(cause, NEEDS_MODEL))
+        yield Fault(reason, "build it from ctx alone", is_note=_needs_model(cause))
         return
     for lengths in LENGTHS:
         yield from _faults_of(pooler, lengths, per_token=per_token, task=task)
+    yield from _mixing_faults(pooler, LENGTHS[-1], task=task)
+
+
+def _needs_model(error: BaseException) -> bool:
+    """Whether a pooler may have failed for lack of a config.json, a head or a tokenizer."""
+    if isinstance(error, AttributeError):
+        return isinstance(error.obj, CheckpointConfig) or error.obj is None
+    return isinstance(error, MillpondError | KeyError)
 
 
 def _faults_of(pooler: Any, lengths: tuple[int, ...], *, per_token: bool, task: str) -> Iterator[Fault]:
-    rows = torch.randn(sum(lengths), HIDDEN, generator=torch.Generator().manual_seed(0))
+    rows = _rows(sum(lengths))
     ids = torch.arange(sum(lengths)) % HIDDEN
     given, params = rows.clone(), tuple(PoolingParams() for _ in lengths)
     what = f"for the task {task!r} and sequences of {', '.join(map(str, lengths))} tokens"
@@ -72,5 +82,41 @@ def _faults_of(pooler: Any, lengths: tuple[int, ...], *, per_token: bool, task: 
             reason = f"it returned {described(pooled if isinstance(pooled, Tensor) else one)} {what}"
             yield Fault(reason, f"return {expected} for each sequence; size_key names another width")
             return
+        if not one.is_floating_point():
+            yield Fault(f"it returned {str(one.dtype).removeprefix('torch.')} {what}", "return floating-point numbers")
+            return
+        if not one.isfinite().all():
+            yield Fault(f"it returned NaN or infinity {what}", "return finite numbers, for one token too")
+            return
     if not torch.equal(given, rows):
         yield Fault(f"it writes into the hidden states {what}", "work on a copy: other poolers read them too")
+
+
+def _mixing_faults(pooler: Any, lengths: tuple[int, ...], *, task: str) -> Iterator[Fault]:
+    """A fault if the results of sequences change with what they are computed together with."""
+    rows = _rows(sum(lengths))
+    together = _results(pooler, rows, lengths)
+    starts = [sum(lengths[:place]) for place in range(len(lengths))]
+    for result, start, length in zip(together, starts, lengths, strict=True):
+        try:
+            (alone,) = _results(pooler, rows[start : start + length], (length,), first_id=start)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
+            yield Fault(
+                f"it failed for the task {task!r} and a sequence of {length} tokens: {error}", "pool any length"
+            )
+            return
+        if alone.shape != result.shape or not torch.allclose(alone.float(), result.float(), atol=CLOSE, rtol=CLOSE):
+            reason = f"for the task {task!r} its result for a sequence changes with the other sequences of a batch"
+            yield Fault(reason, "compute each result from the rows of its sequence alone: metadata.lengths")
+            return
+
+
+def _rows(count: int) -> Tensor:
+    return torch.randn(count, HIDDEN, generator=torch.Generator().manual_seed(0))
+
+
+def _results(pooler: Any, rows: Tensor, lengths: tuple[int, ...], *, first_id: int = 0) -> list[Tensor]:
+    ids = (first_id + torch.arange(len(rows))) % HIDDEN
+    metadata = PoolingMetadata(lengths=lengths, input_ids=ids, params=tuple(PoolingParams() for _ in lengths))
+    with torch.inference_mode():
+        return list(pooler(rows.clone(), metadata))
