@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from millpond.compat.removed import check_removed
-from millpond.compat.verify import verify
+from millpond.compat.verify import verify, with_task
 from millpond.errors import InvalidInputError
 from millpond.late_chunking import LateChunkingParams
 
@@ -78,13 +78,19 @@ class PoolingParams(BaseModel):
         message = f'expected {{"chunk_size": N}}; got {given!r}'
         raise ValueError(message)
 
-    def verify(self, model_config: object) -> None:
+    def verify(self, task: object = None, model_config: object = None) -> None:
         """Check the parameters against what is known of a model, as vLLM does before it runs a request.
+
+        Args:
+            task: The task, where the parameters name none; or the model's configuration alone, as newer vLLM has it.
+            model_config: The model's configuration.
 
         Raises:
             InvalidInputError: A field is not of the task, or does not fit the model.
         """
-        verify(self, model_config)
+        if model_config is None:
+            task, model_config = None, task
+        verify(with_task(self, task), model_config)
 
     def clone(self) -> Self:
         """A deep copy."""

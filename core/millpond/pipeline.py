@@ -38,6 +38,11 @@ CONVERTED = {
     "classify": ("Classification", "classify"),
     "token_classify": ("Classification", "classify"),
 }
+TWO_TASKS = "embed&token_classify"  # what vLLM calls two tasks that a plugin asks for at once
+OF_PLUGINS_ALONE = (
+    f"The {TWO_TASKS!r} pooling task is only available through an IO processor plugin. Send a plugin request with a "
+    "'data' field, or select a concrete task with --pooler-config.task."
+)
 
 
 @dataclass(frozen=True)
@@ -296,6 +301,8 @@ class Pipeline:
         try:
             spec = self.ctx.registry.tasks.get(task).spec
         except UnknownNameError as error:
+            if task == TWO_TASKS:
+                return f"{OF_PLUGINS_ALONE} Unsupported task: {task!r} {served}"
             return f"Unsupported task: {task!r} {served}. {error}"
         reason = self._why_not(task) if spec.made_of else None
         return f"{reason or f'Unsupported task: {task!r}'} {served}"

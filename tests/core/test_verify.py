@@ -74,3 +74,13 @@ def test_a_loaded_model_is_checked_against_as_well(tiny_bert):
     PoolingParams(task="embed", dimensions=32).verify(tiny_bert.model_config)
     with pytest.raises(InvalidInputError, match="does not support Matryoshka"):
         PoolingParams(task="embed", dimensions=8).verify(tiny_bert.model_config)
+
+
+def test_the_task_may_come_first_as_older_code_passes_it():
+    PoolingParams(dimensions=8).verify("embed", MATRYOSHKA)
+    PoolingParams(task="embed").verify(task="embed", model_config=PLAIN)
+    PoolingParams(task="embed").verify(model_config=PLAIN)
+    with pytest.raises(InvalidInputError, match="Task 'classify' only supports"):
+        PoolingParams(dimensions=8).verify("classify", MATRYOSHKA)
+    with pytest.raises(InvalidInputError, match=r"^You cannot overwrite self\.task='embed' with task='classify'!$"):
+        PoolingParams(task="embed").verify("classify", PLAIN)

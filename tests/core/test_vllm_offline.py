@@ -211,6 +211,11 @@ def test_only_a_model_with_one_label_scores(classifier):
         ("tiny_bert", lambda llm: llm.encode({"data": 1}, pooling_task="plugin"), "No IOProcessor plugin installed."),
         (
             "tiny_bert",
+            lambda llm: llm.encode("a", pooling_task="embed&token_classify"),
+            "The 'embed&token_classify' pooling task is only available through an IO processor plugin. Send a plugin ",
+        ),
+        (
+            "tiny_bert",
             lambda llm: llm.encode("a", PoolingParams(task="embed"), pooling_task="token_embed"),
             "You cannot overwrite param.task='embed' with pooling_task='token_embed'!",
         ),

@@ -177,7 +177,6 @@ def test_kinds_of_numbers_are_given_on_the_route_of_openai_too(post, offline):
         ("/v1/embeddings", {"input": "a"}, "precision", "int8", "float32"),
         ("/v1/embeddings", {"input": "a"}, "max_length", 3, None),
         ("/v1/embeddings", {"input": "a"}, "pooling", "cls", None),
-        ("/v1/embeddings", {"input": "a"}, "instruction", "find", None),
         ("/v1/embeddings", {"input": "a"}, "images", ["aGk="], []),
         ("/classify", {"input": "a", "model": "classifier"}, "text_pair", "b", None),
         ("/classify", {"input": "a", "model": "classifier"}, "max_length", 3, None),
@@ -218,6 +217,56 @@ def test_raw_scores_are_raw_at_the_root_too(post, path):
     assert raw == numbers(use_activation=False) != numbers()
     assert numbers(raw_scores=False) == numbers(use_activation=True)
     assert "disagree" in post(path, 400, **body, raw_scores=True, use_activation=True)["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "read"),
+    [
+        ("/v1/embeddings", "input", vectors),
+        ("/jina/v1/embeddings", "input", vectors),
+        ("/infinity/embeddings", "input", vectors),
+        ("/tei/v1/embeddings", "input", vectors),
+        ("/pooling", "input", lambda answer: np.array([item["data"] for item in answer["data"]])),
+        ("/embed", "inputs", np.array),
+    ],
+)
+def test_an_instruction_is_the_text_before_each_input(post, offline, path, key, read):
+    expected = arrays(offline.embed(TEXTS, prompt="a cat ", use_tqdm=False))
+    np.testing.assert_allclose(read(post(path, **{key: TEXTS}, instruction="a cat ")), expected, atol=1e-6)
+    assert not np.allclose(read(post(path, **{key: TEXTS})), expected, atol=1e-3)
+
+
+def test_an_instruction_beside_another_prompt_is_refused(post):
+    refused = post("/v1/embeddings", 400, input="a", instruction="a cat ", prompt="a dog ")
+    assert "disagree" in refused["message"]
+    refused = post("/v1/embeddings", 400, input="a", instruction="a cat ", prompt_name="query")
+    assert "both given" in refused["message"]
+    refused = post("/v2/embed", 400, texts=["a"], instruction="a cat ")
+    assert "pass input_type" in refused["message"]
+
+
+@pytest.mark.parametrize("model", ["encoder", "reranker"])
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank", "/cohere/v1/rerank", "/infinity/rerank"])
+def test_chunks_of_a_document_are_bounded_where_it_is_read_whole(post, path, model):
+    short = {"model": model, "query": "a", "documents": ["the old mill", "b"]}
+    results = post(path, **short)["results"]
+    assert post(path, **short, max_chunks_per_doc=1)["results"] == results
+    long = {**short, "documents": ["b", "the old mill " * 40], "truncate_prompt_tokens": -1}
+    post(path, **long)
+    refused = post(path, 400, **long, max_chunks_per_doc=1)
+    assert refused["error"]["param"] == "max_chunks_per_doc"
+    assert "of pair 1 were cut off" in refused["message"]
+    assert (
+        "max_chunks_per_doc" in post(path, 422 if "infinity" in path else 400, **short, max_chunks_per_doc=0)["message"]
+    )
+
+
+def test_documents_cut_by_max_tokens_per_doc_have_no_chunks(post):
+    body = {"model": "reranker", "query": "a", "documents": ["the old mill"], "max_tokens_per_doc": 2}
+    for path in ("/v1/rerank", "/infinity/rerank"):
+        cut = post(path, **body)["results"][0]["relevance_score"]
+        assert cut == pytest.approx(post(path, **{**body, "documents": ["the old"]})["results"][0]["relevance_score"])
+        assert "cut off" in post(path, 400, **body, max_chunks_per_doc=2)["message"]
 
 
 def test_the_id_of_a_request_is_that_of_its_answer(post):

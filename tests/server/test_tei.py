@@ -148,6 +148,12 @@ def test_tokens_are_told_by_the_letters_of_the_text(post):
 # --- forms ------------------------------------------------------------------------------------------------------------
 
 
+def test_tokens_after_a_prompt_that_there_is_not_are_refused(post):
+    refused = post("/tei/tokenize", 422, inputs="a", prompt_name="nobody")
+    assert "prompt_name='nobody'" in refused["error"]
+    assert refused["error_type"] == "Validation"
+
+
 def test_predict_takes_texts_and_pairs_in_one_request(post):
     mixed = post("/predict", inputs=[["the mill", "a"], ["snow"], "snow"], model="classifier")
     (pair,) = post("/predict", inputs=[["the mill", "a"]], model="classifier")

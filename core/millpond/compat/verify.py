@@ -46,6 +46,20 @@ def verify(params: "PoolingParams", model_config: Any) -> None:
         _check_dimensions(params.dimensions, model_config)
 
 
+def with_task(params: "PoolingParams", task: object) -> "PoolingParams":
+    """Return parameters with the task that a caller names beside them.
+
+    Raises:
+        InvalidInputError: The parameters name another.
+    """
+    if task is None or task == params.task:
+        return params
+    if params.task is not None:
+        message = f"You cannot overwrite self.task={params.task!r} with task={task!r}!"
+        raise InvalidInputError(message, parameter="task")
+    return params.model_copy(update={"task": task})
+
+
 def _check_dimensions(asked: int, model_config: Any) -> None:
     name, size = getattr(model_config, "model", None), getattr(model_config, "embedding_size", None)
     trained = getattr(model_config, "matryoshka_dimensions", None)

@@ -115,15 +115,17 @@ def _of_processes() -> Iterator[Argument]:
         "all2all_backend cp_kv_cache_interleave_size cpu_distributed_timeout_seconds data_parallel_address "
         "data_parallel_backend data_parallel_rpc_port dbo_decode_token_threshold dbo_prefill_token_threshold "
         "dcp_comm_backend dcp_kv_cache_interleave_size distributed_executor_backend distributed_timeout_seconds "
-        "dp_sync_interval eplb_config expert_placement_strategy fault_tolerance_config master_addr master_port "
-        "max_parallel_loading_workers mm_encoder_tp_mode ubatch_size"
+        "dp_sync_interval engine_recovery_timeout eplb_config eplb_step_interval eplb_window_size "
+        "expert_placement_strategy external_fault_notify_port fault_tolerance_config gloo_comm_timeout "
+        "internal_fault_report_port master_addr master_port max_parallel_loading_workers mm_encoder_tp_mode "
+        "num_redundant_experts ubatch_size"
     )
     yield from _ignored("numa_bind_nodes numa_bind_cpus", "list")
     yield from _ignored(
         "dcp_q_replicate disable_nccl_for_dp_synchronization enable_batch_sharded_sampling enable_dbo "
         "enable_elastic_ep enable_ep_weight_filter enable_eplb enable_expert_parallel enable_fault_tolerance "
-        "enable_multimodal_encoder_data_parallel enable_nccl_comm_suspend numa_bind ray_workers_use_nsight "
-        "worker_use_ray",
+        "enable_multimodal_encoder_data_parallel enable_nccl_comm_suspend eplb_log_balancedness numa_bind "
+        "shutdown_on_fault_tolerance_failure ray_workers_use_nsight worker_use_ray",
         "flag",
     )
     yield from _refused("worker_cls worker_extension_cls scheduler_cls", UNSET, "Millpond's engine has no such part")
@@ -162,9 +164,9 @@ def _of_files() -> Iterator[Argument]:
     yield from _refused("quantization_config", EMPTY, "pass `quantization`; config.json names that of a checkpoint")
     yield from _ignored("allow_deprecated_quantization", "flag")
     yield from _ignored(
-        "model_loader_extra_config pt_load_map_location safetensors_load_strategy safetensors_prefetch_block_size "
-        "safetensors_prefetch_num_threads tokenizer_pool_extra_config tokenizer_pool_size "
-        "tokenizer_pool_type"
+        "model_loader_extra_config pt_load_map_location quantization_param_path safetensors_load_strategy "
+        "safetensors_prefetch_block_size safetensors_prefetch_num_threads tokenizer_pool_extra_config "
+        "tokenizer_pool_size tokenizer_pool_type"
     )
     yield from _ignored("served_model_name", takes="engine")
     yield from _ignored("ignore_patterns", "list")
@@ -220,7 +222,7 @@ def _of_generation() -> Iterator[Argument]:
     )
     yield from _ignored("logits_processors", "list")
     yield from _ignored(
-        "disable_logprobs_during_spec_decoding guided_decoding_disable_additional_properties "
+        "disable_logprobs_during_spec_decoding enable_reasoning guided_decoding_disable_additional_properties "
         "guided_decoding_disable_any_whitespace guided_decoding_disable_fallback speculative_disable_mqa_scorer",
         "flag",
     )

@@ -1,11 +1,13 @@
 """``POST /v1/embed`` and ``POST /v2/embed``, as Cohere has them."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from millpond_server.protocol.common import Body
 from millpond_server.protocol.embeddings import Kind
+from millpond_server.protocol.refused import Refused
 
 ONE_OF_THREE = "Exactly one of texts, images, or inputs must be provided, and it must be non-empty"
 
@@ -26,6 +28,12 @@ class CohereEmbedRequest(Body):
         priority: A lower one is served first.
         mixed: What becomes of one of ``inputs`` with a text and an image: refused, or the mean of both vectors.
     """
+
+    refused: ClassVar[Mapping[str, Refused]] = {
+        "instruction": Refused(
+            "pass input_type, which names a prompt of the model; POST /v1/embeddings takes any text"
+        ),
+    }
 
     model: str | None = None
     input_type: str | None = None

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from millpond_server.protocol.common import Inputs, Usage, VectorOptions, same
+from millpond_server.protocol.instruction import WithInstruction
 from millpond_server.protocol.refused import OF_VECTORS, Refused
 
 Kind = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
@@ -13,7 +14,7 @@ Cut = Literal["NONE", "START", "END"]
 SIDES: Mapping[str, str] = {"START": "left", "END": "right"}
 
 
-class EmbeddingRequest(VectorOptions, Inputs):
+class EmbeddingRequest(WithInstruction, VectorOptions, Inputs):
     """Texts, token ids or images that become vectors.
 
     Attributes:

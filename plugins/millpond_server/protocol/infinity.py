@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field, field_validator
 from millpond_server.protocol.common import Inputs, TextOptions
 from millpond_server.protocol.embeddings import EmbeddingRequest
 from millpond_server.protocol.models import ModelCard
-from millpond_server.protocol.refused import OF_CLASSES, OF_SCORES, Refused
+from millpond_server.protocol.refused import OF_CLASSES, Refused
+from millpond_server.protocol.scoring import ScoringOptions
 
 LONGEST = 122_880  # characters of a text, as Infinity has it
 Text = Annotated[str, Field(max_length=LONGEST)]
@@ -52,10 +53,8 @@ class InfinityTextsRequest(InfinityEmbeddingRequest, InfinityInputs):
         return value
 
 
-class InfinityRerankRequest(TextOptions):
+class InfinityRerankRequest(ScoringOptions):
     """A query and the documents that it ranks."""
-
-    refused: ClassVar[Mapping[str, Refused]] = OF_SCORES
 
     query: Text
     documents: Annotated[list[Text], Field(min_length=1)]

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from millpond_server.protocol.common import Inputs, Usage, VectorOptions, one_of
+from millpond_server.protocol.instruction import WithInstruction
 from millpond_server.protocol.removed import WithoutRemoved
 from millpond_server.protocol.sides import Sides
 
@@ -17,7 +18,7 @@ class LateChunking(BaseModel):
     chunk_size: Annotated[int, Field(strict=True)]
 
 
-class PoolingRequest(WithoutRemoved, VectorOptions, Sides, Inputs):
+class PoolingRequest(WithoutRemoved, WithInstruction, VectorOptions, Sides, Inputs):
     """Texts, token ids, conversations, or data of a plugin.
 
     Attributes:

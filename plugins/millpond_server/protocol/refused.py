@@ -60,7 +60,6 @@ OF_VECTORS: Mapping[str, Refused] = {
     "max_length": LENGTH,
     "pooling": POOLING,
     "pooling_type": POOLING,
-    "instruction": Refused("pass prompt, the text that is put before each input"),
     "text_pair": Refused("an input is one text; POST /classify and /score read two together"),
     "images": Refused("images beside `input` are not read; POST /v2/embed reads images and texts", unless=([],)),
 }

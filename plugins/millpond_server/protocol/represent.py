@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from millpond_server.protocol.common import Body, Inputs, TextOptions, Usage
+from millpond_server.protocol.common import Body, Inputs, Usage
 from millpond_server.protocol.embeddings import Kind
+from millpond_server.protocol.instruction import WithInstruction
 from millpond_server.protocol.sides import Sides
 
 
@@ -32,7 +33,7 @@ class Wanted(Body):
         return {**self.model_dump(exclude={"embedding_types", "max_active_dims"}), "extra_kwargs": extra}
 
 
-class RepresentRequest(TextOptions, Inputs, Sides):
+class RepresentRequest(WithInstruction, Inputs, Sides):
     """Texts of which several results are wanted, from one forward pass.
 
     Attributes:

@@ -19,18 +19,21 @@ class ScoringOptions(WithoutRemoved, TextOptions):
         use_activation: Whether the activation of the model is applied to scores.
         max_tokens_per_query: Cut queries to so many tokens; 0 for no limit.
         max_tokens_per_doc: Cut documents to so many tokens; 0 for no limit.
+        max_chunks_per_doc: How many chunks of a document may be read, as Cohere had it: a document is read whole, as
+            one chunk, and none may be cut where this is given.
         instruction: What a reranker that takes instructions is to judge by.
         chat_template_kwargs: Further variables of the model's template.
         mixed: What becomes of a text with an image, for models that read one or the other: refused, or the mean of
             both vectors.
     """
 
-    without_effect: ClassVar[frozenset[str]] = frozenset({"cache_salt", "multi_modal_uuids", "max_chunks_per_doc"})
+    without_effect: ClassVar[frozenset[str]] = frozenset({"cache_salt", "multi_modal_uuids"})
     refused: ClassVar[Mapping[str, Refused]] = OF_SCORES
 
     use_activation: bool | None = None
     max_tokens_per_query: Annotated[int, Field(strict=True)] = 0
     max_tokens_per_doc: Annotated[int, Field(strict=True)] = 0
+    max_chunks_per_doc: Annotated[int, Field(ge=1, strict=True)] | None = None
     instruction: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     mixed: Literal["error", "mean"] | None = None

@@ -40,7 +40,22 @@ class TeiOptions(Body):
         return said
 
 
-class TeiEmbedRequest(TeiOptions):
+class TeiVectorOptions(TeiOptions):
+    """What is asked of each text that becomes vectors.
+
+    Attributes:
+        instruction: The text that is put before each text, as Mixedbread has it.
+    """
+
+    instruction: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What of this a call of ``AsyncLLM`` takes."""
+        said = super().options()
+        return said if self.instruction is None else {**said, "prompt": self.instruction}
+
+
+class TeiEmbedRequest(TeiVectorOptions):
     """Texts that become vectors."""
 
     inputs: TextsOrIds
@@ -58,7 +73,7 @@ class TeiOpenAIRequest(EmbeddingRequest):
         return value
 
 
-class TeiEmbedAllRequest(TeiOptions):
+class TeiEmbedAllRequest(TeiVectorOptions):
     """Texts whose tokens become vectors."""
 
     refused: ClassVar[Mapping[str, Refused]] = OF_HIDDEN_STATES
@@ -66,7 +81,7 @@ class TeiEmbedAllRequest(TeiOptions):
     inputs: TextsOrIds
 
 
-class TeiSparseRequest(TeiOptions, Sides):
+class TeiSparseRequest(TeiVectorOptions, Sides):
     """Texts that become weights of tokens of the vocabulary.
 
     Attributes:

@@ -21,7 +21,7 @@ from millpond_server.protocol.infinity import (
 from millpond_server.routes import health as liveness
 from millpond_server.routes import models
 from millpond_server.routes.embeddings import embedded, params_of, prompts_of_modality, told
-from millpond_server.routes.scoring import ranked
+from millpond_server.routes.scoring import check_whole, ranked
 
 ERRORS = ("InfinityError",)  # the bodies of its errors, by their names in the description of the routes
 render_error = render_infinity_error
@@ -64,13 +64,16 @@ async def _of_tokens(request: InfinityEmbeddingRequest, llm: AsyncLLM, call: Cal
 async def rerank(request: InfinityRerankRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """The documents, those that fit the query best first, each as its text."""
     check_capability(llm, call, "rerank", serves="score" in llm.supported_tasks)
+    use_activation = not request.raw_scores if request.use_activation is None else request.use_activation
     outputs = await llm.score(
         request.query,
         read_inputs(request.documents, call.settings.limits, llm, parameter="documents"),
-        pooling_params=PoolingParams(use_activation=not request.raw_scores),
-        priority=call.priority,
+        pooling_params=PoolingParams(use_activation=use_activation),
+        priority=request.priority + call.priority,
+        **request.of_pairs(),
         **cut(request).options(),
     )
+    check_whole(outputs, request)
     places = ranked(outputs)[: request.top_n or len(outputs)]
     return {
         "id": call.id("infinity"),

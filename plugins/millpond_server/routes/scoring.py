@@ -62,7 +62,7 @@ async def scored(
     """The scores of two sides, of which there may not be too many."""
     check_sides(call.settings.limits, queries=queries, documents=documents)
     check_images_of((queries, documents), call.settings.limits)
-    return await llm.score(
+    outputs = await llm.score(
         queries,
         documents,
         pooling_params=PoolingParams(use_activation=request.use_activation, extra_kwargs=mixed(request.mixed)),
@@ -70,6 +70,25 @@ async def scored(
         **request.of_pairs(),
         **request.options(),
     )
+    check_whole(outputs, request)
+    return outputs
+
+
+def check_whole(outputs: Sequence[ScoringRequestOutput], request: ScoringOptions) -> None:
+    """Refuse ``max_chunks_per_doc`` where a pair was cut: chunks beyond what was kept would count then.
+
+    Raises:
+        ApiError: 400.
+    """
+    place = next((place for place, output in enumerate(outputs) if output.num_dropped_tokens), None)
+    if request.max_chunks_per_doc is None or place is None:
+        return
+    message = (
+        f"max_chunks_per_doc={request.max_chunks_per_doc} is not supported for texts that are cut: documents are read "
+        f"whole, as one chunk, and {outputs[place].num_dropped_tokens} tokens of pair {place} were cut off; leave the "
+        "field out to score what is kept, or send shorter documents"
+    )
+    raise ApiError(400, message, parameter="max_chunks_per_doc", reason="unsupported")
 
 
 def check_sides(limits: Limits, **sides: object) -> None:

@@ -23,7 +23,7 @@ async def tokenize(request: TeiTokenizeRequest, llm: AsyncLLM, call: Call) -> li
         raise ApiError(400, f"the model {llm.model_config.model!r} has no tokenizer", reason="unsupported")
     texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
     check_size(texts, call.settings.limits, "inputs")
-    prefix = llm.model_config.prompts.get(request.prompt_name, "") if request.prompt_name else ""
+    prefix = _prompt_of(request, llm)
 
     def work() -> list[list[dict[str, Any]]]:
         prefixed = [prefix + text for text in texts]
@@ -31,6 +31,22 @@ async def tokenize(request: TeiTokenizeRequest, llm: AsyncLLM, call: Call) -> li
         return [_tokens_of(encoding, text) for encoding, text in zip(encoded, prefixed, strict=True)]
 
     return await aside(work)
+
+
+def _prompt_of(request: TeiTokenizeRequest, llm: AsyncLLM) -> str:
+    """The model's prompt that the body names.
+
+    Raises:
+        ApiError: 400 if the model has no prompt of that name.
+    """
+    prompts = llm.model_config.prompts
+    if not request.prompt_name:
+        return ""
+    if request.prompt_name not in prompts:
+        there = ", ".join(map(repr, prompts)) or "none"
+        message = f"prompt_name={request.prompt_name!r}: the model has no prompt of that name; there are: {there}"
+        raise ApiError(400, message, parameter="prompt_name", reason="invalid")
+    return prompts[request.prompt_name]
 
 
 def _tokens_of(encoding: Any, text: str) -> list[dict[str, Any]]:
