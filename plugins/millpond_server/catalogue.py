@@ -358,6 +358,7 @@ DIALECTS: dict[str, tuple[Row, ...]] = {
         TEI_TOKENIZE,
         TEI_OPENAI,
         TEI_OPENAI.at("POST /embeddings"),
+        Row(name="GET /health", target="health:health", summary="whether its engines turn"),
     ),
 }
 

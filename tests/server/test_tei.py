@@ -121,6 +121,11 @@ def test_headers_tell_what_was_computed_and_how_long_it_took(post, path, body, c
     assert parts <= times["x-total-time"] == times["x-compute-time"]
 
 
+def test_health_is_told_under_their_prefix_too(post):
+    answer = post.runner.run(post.client.get("/tei/health"))
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_info_names_the_model_as_it_is_served(post, folders):
     told = post("/info")
     assert (told["served_model_name"], told["model_id"]) == ("encoder", "encoder")  # and not the folder
