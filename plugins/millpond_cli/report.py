@@ -204,7 +204,8 @@ class _Looker:
         folder = self.repository.transformer_path
         file = next((name for name in TOKENIZER_FILES if (folder / name).exists()), None)
         written = read_object(folder / "tokenizer.json")
-        if file is None:
+        modalities = () if self.resolution is None else self.resolution.architecture.spec.modalities
+        if file is None and "features" not in modalities:
             self.report.notes.append(f"there is no {TOKENIZER_FILES[0]}: the model takes token ids, and no text")
         for key, does in (("padding", "pads texts"), ("truncation", "cuts texts")):
             if written.get(key):

@@ -240,6 +240,21 @@ def test_what_nothing_states_has_a_default(tmp_path):
     assert "there is no tokenizer.json: the model takes token ids, and no text" in found["notes"]
 
 
+def test_a_model_that_reads_features_is_not_said_to_take_token_ids(tmp_path, install_plugin):
+    install_plugin(
+        "from millpond.hookspecs import hookimpl\nfrom millpond.specs import ArchitectureSpec\n"
+        "@hookimpl\ndef register_architectures():\n"
+        "    yield ArchitectureSpec(name='Sensors', target='x:y', tasks=('plugin',), modalities=('features',))\n",
+        "acme",
+    )
+    checkpoints.write_config(tmp_path, {"architectures": ["Sensors"], "hidden_size": 8})
+    checkpoints.write_weights(tmp_path, checkpoints.random_tensors({"up.weight": (8, 3)}))
+    done = inspect(tmp_path)
+    assert "architecture  Sensors, by the plugin acme" in done.stdout
+    assert not done.stdout.split("Sensors", 1)[1].splitlines()[0].endswith(": ")
+    assert "there is no tokenizer.json" not in done.stdout
+
+
 def test_each_setting_of_the_pooler_has_its_origin(folder):
     found = facts(folder, "--pooler-config", '{"use_activation": false, "enable_chunked_processing": true}')["pooler"]
     assert set(found) == set(PoolerConfig.model_fields)
