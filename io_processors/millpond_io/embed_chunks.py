@@ -165,7 +165,8 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
         """
         prompt, messages = self.embed.prompts.of(params), self.embed.messages
         if messages is None:
-            return prompt, prompt + data.text, data.prompt.add_special_tokens
+            special = data.prompt.add_special_tokens if params.add_special_tokens is None else params.add_special_tokens
+            return prompt, prompt + data.text, special
         whole = messages.render(data.text, prompt, input_type(params))
         before, found, _ = whole.rpartition(data.text)
         if not found:
@@ -177,6 +178,11 @@ class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
         return before, whole, False
 
     def _late(self, tokens: Tokens, chunks: Sequence[Span], note: Note, params: PoolingParams) -> list[PoolingRequest]:
+        if params.pad_prompt_tokens:
+            message = (
+                "padding='max_length' is not supported where the chunks of one text are pooled: pass method='naive'"
+            )
+            raise InvalidInputError(message, parameter="padding")
         ids = np.asarray(tokens.ids, dtype=np.int64)
         begin, end = tokens.content
         head, tail = ids[:begin], ids[end:]

@@ -31,6 +31,7 @@ CHUNK = 1024  # texts that are read, computed and written at a time
 PLACE_IN_CALL = re.compile(r"prompt \d+: ")
 TOO_LONG = "maximum context length"
 SKIP = "--on-error skip passes over texts that fail"
+NO_IMAGES = "reads text alone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,6 +295,8 @@ def _value_of(outputs: Any) -> Any:
 
 
 def _failure(result: "Result") -> CommandError:
+    if NO_IMAGES in result.error:  # so does every other image
+        return CommandError(f"{result.row.place}: {result.error}", hint="--model names a model that reads images")
     ways = ["--truncate cuts texts that are too long"] if TOO_LONG in result.error else []
     ways += ["--on-overflow chunk embeds them in pieces"] if "'chunk'" in result.error and ways else []
     return CommandError(f"{result.row.place}: {result.error}", hint=", ".join([*ways, SKIP]))

@@ -172,6 +172,21 @@ def test_a_prompt_stands_before_every_window(tiny_bert, hidden_states):
         tiny_bert.embed_chunks("cat", chunk_tokens=3, prompt="dog " * 62)
 
 
+def test_a_call_may_do_without_special_tokens(tiny_bert):
+    said = {"add_special_tokens": False}
+    (asked,) = tiny_bert.embed_chunks(TEXT, spans=SPANS, tokenization_kwargs=said)
+    (expected,) = tiny_bert.embed_chunks({"prompt": TEXT, **said}, spans=SPANS)
+    assert asked.prompt_token_ids == expected.prompt_token_ids
+    assert len(asked.prompt_token_ids) == 14
+    assert np.abs(asked.outputs.array - expected.outputs.array).max() <= 1e-6
+
+
+def test_padding_is_refused_where_chunks_of_one_text_are_pooled(tiny_bert):
+    with pytest.raises(InvalidInputError, match="pass method='naive'") as caught:
+        tiny_bert.embed_chunks(TEXT, spans=SPANS, tokenization_kwargs={"padding": "max_length"})
+    assert caught.value.parameter == "padding"
+
+
 def test_a_long_text_is_refused_where_that_is_said(tiny_bert, checkpoint, load):
     with pytest.raises(InvalidInputError, match="maximum context length is 64 tokens"):
         tiny_bert.embed_chunks(LONG, chunk_tokens=30, on_overflow="error")

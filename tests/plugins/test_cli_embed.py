@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from millpond import LLM, PoolingParams, cli
@@ -236,6 +237,14 @@ def test_a_text_that_is_too_long_fails_by_its_line_and_what_stands_before_is_wri
         "hint: --truncate cuts texts that are too long, --on-overflow chunk embeds them in pieces, "
         "--on-error skip passes over texts that fail"
     )
+
+
+def test_images_for_a_model_of_texts_get_no_hint_to_pass_over_them(tiny, tmp_path):
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+    done = embed("-m", tiny, "--image", str(tmp_path / "a.png"))
+    assert done.exit_code == 1
+    assert "reads text alone" in done.stderr
+    assert done.stderr.splitlines()[-1] == "hint: --model names a model that reads images"
 
 
 def test_truncation_cuts_and_tells():
