@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from millpond.blame import blamed, build, is_foreign, mark
+from millpond.blame import blamed, breach, build, described, is_foreign, mark
 from millpond.config import JOINED_BY, CheckpointConfig, InputOptions, ModelConfig, PoolerConfig
 from millpond.errors import UnknownNameError
 from millpond.registry import imported
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from millpond.nn.pooler import Pooler
     from millpond.registry import Entry, Registry
     from millpond.specs import ActivationSpec, KernelSpec, TaskSpec
+
+ONE_TENSOR = ("attention", "gelu", "layer_norm_residual", "normalize")  # ops whose kernels return nothing else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,11 +227,15 @@ class Context:
 
 def _blaming(entry: "Entry[KernelSpec]", kernel: Callable[..., Any]) -> Callable[..., Any]:
     """A kernel of a plugin that is not built in, whose failures name it and not the model that calls it."""
+    from torch import Tensor
 
     @wraps(kernel)
     def named(*arguments: Any, **options: Any) -> Any:
         with blamed(entry):
-            return kernel(*arguments, **options)
+            result = kernel(*arguments, **options)
+        if entry.spec.op in ONE_TENSOR and not isinstance(result, Tensor):
+            raise breach(entry, f"it returned {described(result)}; expected one tensor")
+        return result
 
     return named
 

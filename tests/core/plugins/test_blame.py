@@ -212,6 +212,13 @@ def test_a_kernel_that_fails_is_named_and_not_the_model(folder, manager):
     assert error == "prompt 0: kernel 'attention.odd' of plugin acme failed on this request: RuntimeError: no licence"
 
 
+def test_a_kernel_that_returns_no_tensor_is_named_and_not_the_model(folder, manager):
+    with load(folder, manager, KernelSpec(name="attention.odd", target=lambda *_, **__: (1, 2), priority=999)) as llm:
+        (error,) = errors_of(llm, [[7]])
+    expected = "broke its contract: it returned a tuple of 2; expected one tensor"
+    assert error == f"prompt 0: kernel 'attention.odd' of plugin acme {expected}"
+
+
 # --- models -----------------------------------------------------------------------------------------------------------
 
 WRONG_MODELS = {
