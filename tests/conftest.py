@@ -48,11 +48,13 @@ collect_ignore = ["addons"]  # their tests run where they are installed: see plu
 
 # Where tests have the most sets of parameters: one of so many is quick, besides the first.
 SAMPLED = {
-    TESTS / "builtin_models": 4,
-    TESTS / "builtin_poolers": 4,
-    TESTS / "kernels": 3,
-    TESTS / "plugins": 2,
-    TESTS / "server": 2,
+    TESTS / "builtin_models": 8,
+    TESTS / "builtin_poolers": 8,
+    TESTS / "core": 3,
+    TESTS / "io_processors": 3,
+    TESTS / "kernels": 6,
+    TESTS / "plugins": 4,
+    TESTS / "server": 4,
 }
 MANY = 3  # sets of parameters of one test, from which on only some are quick
 
