@@ -37,8 +37,12 @@ demo: $(VENV)/.installed-demo ## Embed a few sentences with a real model and sho
 test: $(VENV)/.installed-test ## Run the tests, but those marked slow
 	$(PYTEST) -m "not slow" $(ARGS)
 
+# Compares the speed of a server at two moments: beside another worker it would measure that one.
+ALONE := tests/server/test_overload.py
+
 test-slow: $(VENV)/.installed-test ## Run the tests marked slow
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) -m slow --deselect $(ALONE) $(ARGS)
+	$(VENV)/bin/pytest -m slow $(ALONE)
 
 check: $(VENV)/.installed-dev ## Check format, lint, types and who imports whom
 	$(PY) -m ruff format --check .

@@ -92,7 +92,7 @@ def at_99(times):
 
 @pytest.mark.slow
 def test_who_is_served_waits_no_longer_than_was_promised_and_who_is_not_is_told_at_once(slow_server, raw, capsys):
-    calm, crowd, after, calm_again = (Crowd(slow_server, raw) for _ in range(4))
+    calm, crowd, after = (Crowd(slow_server, raw) for _ in range(3))
     asyncio.run(calm.ask(8, 4.0))
     peak = served_a_second(calm.answers)
     asyncio.run(crowd.ask(CLIENTS, 1.0, TIMES * peak))
@@ -101,7 +101,6 @@ def test_who_is_served_waits_no_longer_than_was_promised_and_who_is_not_is_told_
     asyncio.run(crowd.ask(CLIENTS, SECONDS, TIMES * peak))
     more = memory(slow_server) / before if before else 1.0
     asyncio.run(after.ask(2, 0.5))
-    asyncio.run(calm_again.ask(8, 4.0))  # other tests may have begun meanwhile: the machine is not what it was
     served = [seconds for status, _, seconds, _ in crowd.answers if status == 200]
     refused = [seconds for status, _, seconds, _ in crowd.answers if status == 503]
     under_load = served_a_second(crowd.answers)
@@ -117,7 +116,7 @@ def test_who_is_served_waits_no_longer_than_was_promised_and_who_is_not_is_told_
     assert all(int(later) > 0 for status, _, _, later in crowd.answers if status == 503)
     # 50 ms, and 90 %, on a machine that does nothing else.
     assert at_99(refused) < 0.5
-    assert under_load > 0.6 * min(peak, served_a_second(calm_again.answers))
+    assert under_load > 0.6 * peak
     assert more < 1.1
     assert at_99(served) < WAIT + 1.0
     assert {status for status, *_ in after.answers} == {200}
