@@ -36,7 +36,7 @@ def scorers(rows: Sequence[Any]) -> dict[str, Score]:
     import torch  # noqa: PLC0415  seconds to import; --help does not wait for it
     from sentence_transformers.util.similarity import maxsim  # noqa: PLC0415  likewise
 
-    from millpond.plugins import PluginManager  # noqa: PLC0415  likewise
+    from millpond.plugin.manager import PluginManager  # noqa: PLC0415  likewise
     from millpond.testing.contexts import bare_context  # noqa: PLC0415
     from millpond_io.towers import MaxSim  # noqa: PLC0415
 

@@ -218,8 +218,8 @@ def difference(found: Sequence[Any], expected: Sequence[Any]) -> float:
 
 
 def _computes_in_int8(held: Any, folder: Path) -> bool:
-    from millpond.errors import MillpondError  # noqa: PLC0415  as above
     from millpond.nn import Linear  # noqa: PLC0415  as above
+    from millpond.types.errors import MillpondError  # noqa: PLC0415  as above
 
     try:
         with held.load(folder, quantization="int8") as llm:
@@ -237,7 +237,7 @@ def _bare() -> Any:
 
 
 def _registry() -> Any:
-    from millpond.plugins import PluginManager  # noqa: PLC0415  as above
+    from millpond.plugin.manager import PluginManager  # noqa: PLC0415  as above
 
     return PluginManager(ranks=("builtin",), disabled=()).registry
 

@@ -20,7 +20,7 @@ from types import ModuleType
 
 import pytest
 
-from millpond import plugins
+from millpond.plugin import manager as plugins
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>.*)$")

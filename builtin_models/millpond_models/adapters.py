@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from millpond.config import CheckpointConfig
-from millpond.errors import CheckpointError
 from millpond.nn import Linear
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
 
 PART = re.compile(r"(.+)\.parametrizations\.weight\.(original|0\.lora_A|0\.lora_B)")
 PARTS = ("original", "0.lora_A", "0.lora_B")

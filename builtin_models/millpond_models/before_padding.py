@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from millpond.nn import PoolingMetadata
-from millpond.params import PoolingParams
+from millpond.types.params import PoolingParams
 
 
 class BeforePadding(nn.Module):

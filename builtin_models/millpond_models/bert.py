@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import PackedBatch, PoolingModel
+from millpond.types.errors import CheckpointError
 from millpond_models.layers.embeddings import BertEmbeddings
 from millpond_models.layers.encoder import ExpandsAndContracts, PostNormEncoderLayer, SelfAttention
 from millpond_models.layers.feed_forward import FeedForward

@@ -3,8 +3,8 @@
 from torch import nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import Linear, PoolingModel
+from millpond.types.errors import CheckpointError
 from millpond_models.bert import BertModel
 from millpond_models.lfm2 import Lfm2Model
 from millpond_models.modernbert import ModernBertModel

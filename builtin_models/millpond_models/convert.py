@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError, InvalidInputError
 from millpond.nn import Linear, PoolingModel
 from millpond.nn.classifier import Calibrated
 from millpond.nn.placement import Placement, place_weight
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond_models.before_padding import BeforePadding
 from millpond_models.classifier import Classifier
 from millpond_models.layers.token_head import AnyTokens, TheseTokens

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from millpond.specs import ConverterSpec
+from millpond.plugin.specs import ConverterSpec
 from millpond_models.records import CLASSIFYING_TASKS, EMBEDDING_TASKS, TOKEN_TASKS
 
 SPLADE_POOLING = ("SPLADE_MAX", "SPLADE_SUM", "SPLADE_MAX_LOG", "SPLADE_SUM_LOG")

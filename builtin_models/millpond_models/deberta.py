@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import Linear, PackedBatch, PoolingModel
+from millpond.types.errors import CheckpointError
 from millpond_models.bert import BertModel
 from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.disentangled import DisentangledAttention, Distances, PositionTables, Rows

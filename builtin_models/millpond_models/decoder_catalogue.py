@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from millpond.specs import ArchitectureSpec
+from millpond.plugin.specs import ArchitectureSpec
 from millpond_models.records import LFM2, embedder, token_classifier
 
 # Of many of them embedding models are made, and by converters classifiers.

@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import nn
 from torch.nn import functional
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
+from millpond.types.config import CheckpointConfig
 from millpond_models.bert import BertModel
 from millpond_models.classifier import Classifier
 from millpond_models.layers.heads import DenseHead

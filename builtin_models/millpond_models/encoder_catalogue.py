@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from millpond.specs import ArchitectureSpec
+from millpond.plugin.specs import ArchitectureSpec
 from millpond_models.records import embedder, text_classifier, token_classifier
 
 JINA_V3: Mapping[str, object] = {

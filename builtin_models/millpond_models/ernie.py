@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
-from millpond.errors import CheckpointError
 from millpond.nn.placement import Placement
+from millpond.types.errors import CheckpointError
 from millpond_models.bert import BertModel
 from millpond_models.bert_heads import BertForSequenceClassification, BertForTokenClassification
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
+from millpond.types.errors import CheckpointError
 from millpond_models.gemma import ACTIVATION, GemmaModel
 from millpond_models.layers.decoder import Heads, NormedDecoderLayer
 from millpond_models.layers.layer_kinds import FULL, layer_kinds

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
 from millpond.nn import PackedBatch
+from millpond.types.config import CheckpointConfig
 from millpond_models.decoder import norm_eps
 from millpond_models.gemma2 import Gemma2Model, positive
 from millpond_models.layers.decoder import Heads

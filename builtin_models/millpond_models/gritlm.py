@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import Pooler, PoolingMetadata
-from millpond.params import PoolingParams
+from millpond.types.errors import CheckpointError
+from millpond.types.params import PoolingParams
 from millpond_models.mistral import MistralModel
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
+from millpond.types.errors import CheckpointError
 from millpond_models.bert import BertModel, check_positions
 from millpond_models.classifier import Classifier, TanhClassifier
 from millpond_models.layers.encoder import ExpandsAndContracts

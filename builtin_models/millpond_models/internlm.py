@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import Linear, WeightTransform
+from millpond.types.errors import CheckpointError
 from millpond_models.classifier import Classifier
 from millpond_models.decoder import DecoderModel
 from millpond_models.layers.decoder import Heads

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
 from millpond_models.bert import BertModel, check_positions
 from millpond_models.classifier import TanhClassifier
 from millpond_models.layers.distances import Alibi

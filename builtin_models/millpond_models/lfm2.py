@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
+from millpond.types.errors import CheckpointError
 from millpond_models.decoder import DecoderModel
 from millpond_models.layers.decoder import DecoderLayer, Heads
 from millpond_models.layers.gated_feed_forward import GatedFeedForward

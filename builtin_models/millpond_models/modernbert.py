@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import PackedBatch, PoolingModel
+from millpond.types.errors import CheckpointError
 from millpond_models.layers.decoder import DecoderLayer, Heads, RotaryAttention
 from millpond_models.layers.embeddings import Table
 from millpond_models.layers.gated_feed_forward import GatedFeedForward

@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.loading.classification import LATE, stated_pooling
+from millpond.types.errors import CheckpointError
 from millpond_models.classifier import Classifier
 from millpond_models.layers.norm_head import NormHead
 from millpond_models.modernbert import ModernBertModel, norm_bias, norm_eps

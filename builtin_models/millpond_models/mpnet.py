@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
+from millpond.types.errors import CheckpointError
 from millpond_models.bert import BertModel
 from millpond_models.classifier import Classifier, TanhClassifier
 from millpond_models.layers.distances import BUCKETS, RelativeBuckets

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from millpond.specs import ArchitectureSpec, PublishedModel
+from millpond.plugin.specs import ArchitectureSpec, PublishedModel
 from millpond_models.tower_catalogue import SIGLIP_VISION
 
 # https://huggingface.co/nvidia/llama-nemotron-embed-vl-1b-v2: what its messages look like as the model was trained. Its

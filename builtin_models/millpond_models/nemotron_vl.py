@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import Linear, PackedBatch
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
 from millpond_models.bidirectional import LlamaBidirectionalModel
 from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.image_rows import with_image_rows

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from millpond.context import Context
-from millpond.errors import CheckpointError, InvalidInputError
-from millpond.image_options import ImageOption
-from millpond.image_reader import ImageReader, TextWithImages
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
+from millpond.pipeline.image_reader import ImageReader, TextWithImages
+from millpond.types.errors import CheckpointError, InvalidInputError
+from millpond.types.image_options import ImageOption
 from millpond_models.layers.image_rows import ROWS
 from millpond_models.nemotron_catalogue import MESSAGES
 from millpond_models.tiles import Tiling, patches

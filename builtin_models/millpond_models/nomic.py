@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn.placement import Placement
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
 from millpond_models.bert import BertModel
 from millpond_models.classifier import Classifier, TanhClassifier
 from millpond_models.flash_names import FLASH_NAMES

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
 from millpond_models.decoder import DecoderModel
 from millpond_models.layers.decoder import Heads
 from millpond_models.layers.long_rotary import KEYS, NAMES, LongRotary, rope_options

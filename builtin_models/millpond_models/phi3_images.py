@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import Context
-from millpond.errors import CheckpointError, InvalidInputError
-from millpond.image_options import ImageOption
-from millpond.image_reader import ImageReader, TextWithImages
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
+from millpond.pipeline.image_reader import ImageReader, TextWithImages
+from millpond.types.errors import CheckpointError, InvalidInputError
+from millpond.types.image_options import ImageOption
 from millpond_models.layers.image_rows import ROWS
 from millpond_models.phi_catalogue import VLM2VEC
 

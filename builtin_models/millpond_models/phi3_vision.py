@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import Linear, PackedBatch, WeightTransform
+from millpond.types.errors import CheckpointError
 from millpond_models.clip import ClassTokenTower, CLIPModel
 from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.image_rows import with_image_rows

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 
-from millpond.hookspecs import hookimpl
-from millpond.specs import ArchitectureSpec, ConverterSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import ArchitectureSpec, ConverterSpec
 from millpond_models.converter_catalogue import converters
 from millpond_models.decoder_catalogue import decoders, rewards
 from millpond_models.encoder_catalogue import encoders

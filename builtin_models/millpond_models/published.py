@@ -6,7 +6,7 @@ embeddings may be cut ("Matryoshka"), of any size or of those that their authors
 
 from collections.abc import Mapping
 
-from millpond.specs import PublishedModel
+from millpond.plugin.specs import PublishedModel
 
 ANY_SIZE: Mapping[str, object] = {"is_matryoshka": True}
 QWEN3_RERANKER: Mapping[str, object] = {

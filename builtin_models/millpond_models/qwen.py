@@ -1,7 +1,7 @@
 """Qwen2Model (Yang et al., 2024, arXiv 2407.10671) and Qwen3Model (Yang et al., 2025, arXiv 2505.09388)."""
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
+from millpond.types.errors import CheckpointError
 from millpond_models.decoder import DecoderModel, norm_eps
 from millpond_models.layers.layer_kinds import FULL, SLIDING
 from millpond_models.layers.rms_norm import RMSNorm

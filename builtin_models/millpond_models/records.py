@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from millpond.specs import ArchitectureSpec
+from millpond.plugin.specs import ArchitectureSpec
 
 EMBEDDING_TASKS = ("embed", "token_embed")
 CLASSIFYING_TASKS = ("classify", "token_classify")

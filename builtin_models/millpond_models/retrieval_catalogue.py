@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from millpond.specs import ArchitectureSpec, PublishedModel
+from millpond.plugin.specs import ArchitectureSpec, PublishedModel
 from millpond_models.records import LFM2, embedder
 
 PROJECTED = "millpond.loading.late_interaction:read_projected"

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError
 from millpond.loading.lengths import padding_id
 from millpond.nn import PackedBatch
 from millpond.nn.placement import Placement
+from millpond.types.errors import InvalidInputError
 from millpond_models.adapters import Adapters, LowRank, changes_by_module
 from millpond_models.bert import BertModel, check_positions
 from millpond_models.flash_names import FLASH_NAMES

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
 from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.rotary import Rotary
 

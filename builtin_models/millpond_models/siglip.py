@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import Linear, PackedBatch, WeightTransform
+from millpond.types.errors import CheckpointError
 from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.layers.pre_norm import tower_feed_forward

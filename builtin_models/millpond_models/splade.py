@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import Linear, PoolingModel
 from millpond.nn.placement import Placement, place_weight
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
 from millpond_models.bert import BertModel
 from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.between import Between

@@ -6,9 +6,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import PackedBatch, PoolingModel
 from millpond.nn.placement import Placement
+from millpond.types.errors import CheckpointError
 from millpond_models.layers.embeddings import Table
 
 TABLE, MAPPING, WEIGHTS = "embeddings", "mapping", "weights"

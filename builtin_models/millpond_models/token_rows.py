@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.loading.classification import is_two_way
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
 
 HEAD = re.compile(r"(?:(?:.*\.)?(?:lm_head|embed_out)|output)\.(weight|bias)")
 EMBEDDINGS = re.compile(r"(?:.*\.)?(?:embed_tokens|tok_embeddings|word_embeddings|embed_in|wte)\.weight")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from millpond.specs import ArchitectureSpec, PublishedModel
+from millpond.plugin.specs import ArchitectureSpec, PublishedModel
 from millpond_models.records import EMBEDDING_TASKS
 
 BOTH = ("text", "image")

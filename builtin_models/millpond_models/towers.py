@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError, InvalidInputError
 from millpond.nn import Linear, PackedBatch, PoolingModel, WeightTransform
+from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond_models.layers.embeddings import Table
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.layers.pre_norm import tower_layer

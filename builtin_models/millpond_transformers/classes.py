@@ -19,8 +19,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_MAPPING_NAMES,
 )
 
-from millpond.config import CheckpointConfig
-from millpond.errors import CheckpointError
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
 from millpond_transformers.quiet import quiet
 
 # The names of the classes that make tokens and values of texts with images, by the type of a model.

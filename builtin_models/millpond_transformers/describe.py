@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from millpond.config import CheckpointConfig
+from millpond.types.config import CheckpointConfig
 from millpond_transformers.classes import (
     PROCESSORS,
     NotServedError,

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn.placement import Placement
+from millpond.types.errors import CheckpointError
 from millpond_transformers.model import TransformersModel
 
 # Its classifier of texts, and no other, has the first token attend to all tokens, and all tokens to it.

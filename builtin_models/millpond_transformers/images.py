@@ -16,14 +16,14 @@ import numpy as np
 import transformers
 from transformers import PreTrainedTokenizerFast
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError, InvalidInputError
-from millpond.image_options import ImageOption
-from millpond.image_reader import ImageReader, TextWithImages
 from millpond.loading.files import read_object
 from millpond.loading.image_processor import read_image_processor
 from millpond.loading.repository import Repository
+from millpond.pipeline.image_reader import ImageReader, TextWithImages
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError, InvalidInputError
+from millpond.types.image_options import ImageOption
 from millpond_transformers.classes import IMAGE_PROCESSORS, PROCESSORS, config_class, find_class
 from millpond_transformers.quiet import quiet
 

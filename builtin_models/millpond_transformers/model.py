@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError, InvalidInputError
 from millpond.nn import PackedBatch, PoolingModel
 from millpond.nn.placement import Placement, place_weight
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond_transformers.classes import build_config, find_class
 from millpond_transformers.images import INPUTS
 from millpond_transformers.padding import Padding, group

@@ -1,6 +1,6 @@
 """Published models that classes of transformers run, and what is known of them that their files do not say. Data."""
 
-from millpond.specs import PublishedModel
+from millpond.plugin.specs import PublishedModel
 
 # https://huggingface.co/MrLight/dse-qwen2-2b-mrl-v1: the vector is that of the last token, which ends each prompt.
 DSE_QWEN2 = (

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.image_reader import TextWithImages
+from millpond.pipeline.image_reader import TextWithImages
+from millpond.types.config import CheckpointConfig
 from millpond_transformers.images import INPUTS, OF_TEXT, ProcessorImages
 from millpond_transformers.quiet import quiet
 

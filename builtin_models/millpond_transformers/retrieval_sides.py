@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from millpond.config import CheckpointConfig
-from millpond.errors import CheckpointError
-from millpond.late_interaction import LateInteraction, Side
 from millpond.loading.chat_template import read_special_tokens
 from millpond.loading.files import read_object
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
+from millpond.types.late_interaction import LateInteraction, Side
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from millpond.errors import CheckpointError
+from millpond.types.errors import CheckpointError
 from millpond_transformers.quiet import quiet
 
 

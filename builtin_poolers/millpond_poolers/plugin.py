@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from millpond.hookspecs import hookimpl
-from millpond.specs import ActivationSpec, PoolerSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import ActivationSpec, PoolerSpec
 
 SEQUENCE_TASKS = ("embed", "classify")
 TOKEN_TASKS = ("token_embed", "token_classify")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError
 from millpond.nn import Pooler, PoolingMetadata
 from millpond.nn.sparse import as_asked, keep_largest
+from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError
 from millpond.nn import Pooler, PoolingMetadata
-from millpond.params import PoolingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import PoolingParams
 
 
 class StepPooling(Pooler):

@@ -3,85 +3,87 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from millpond.compat import moved as _moved
+
 if TYPE_CHECKING:
     from millpond.async_llm import AsyncLLM as AsyncLLM
-    from millpond.config import EngineConfig as EngineConfig
-    from millpond.config import PoolerConfig as PoolerConfig
-    from millpond.errors import CheckpointError as CheckpointError
-    from millpond.errors import EngineClosedError as EngineClosedError
-    from millpond.errors import EngineError as EngineError
-    from millpond.errors import EngineOverloadedError as EngineOverloadedError
-    from millpond.errors import InvalidInputError as InvalidInputError
-    from millpond.errors import MillpondError as MillpondError
-    from millpond.errors import ModelNotFoundError as ModelNotFoundError
-    from millpond.errors import PluginError as PluginError
-    from millpond.errors import UnknownNameError as UnknownNameError
-    from millpond.inputs import DataPrompt as DataPrompt
-    from millpond.inputs import TextPrompt as TextPrompt
-    from millpond.inputs import TokensPrompt as TokensPrompt
-    from millpond.io_processor import IOProcessor as IOProcessor
-    from millpond.late_chunking import LateChunkingParams as LateChunkingParams
     from millpond.llm import LLM as LLM
-    from millpond.outputs import ChunkEmbedding as ChunkEmbedding
-    from millpond.outputs import ChunksOutput as ChunksOutput
-    from millpond.outputs import ChunksRequestOutput as ChunksRequestOutput
-    from millpond.outputs import ClassificationOutput as ClassificationOutput
-    from millpond.outputs import ClassificationRequestOutput as ClassificationRequestOutput
-    from millpond.outputs import EmbeddingOutput as EmbeddingOutput
-    from millpond.outputs import EmbeddingRequestOutput as EmbeddingRequestOutput
-    from millpond.outputs import EntitiesOutput as EntitiesOutput
-    from millpond.outputs import EntitiesRequestOutput as EntitiesRequestOutput
-    from millpond.outputs import Entity as Entity
-    from millpond.outputs import PoolingOutput as PoolingOutput
-    from millpond.outputs import PoolingRequestOutput as PoolingRequestOutput
-    from millpond.outputs import RepresentationsOutput as RepresentationsOutput
-    from millpond.outputs import RepresentationsRequestOutput as RepresentationsRequestOutput
-    from millpond.outputs import ScoringOutput as ScoringOutput
-    from millpond.outputs import ScoringRequestOutput as ScoringRequestOutput
-    from millpond.outputs import SparseEmbeddingOutput as SparseEmbeddingOutput
-    from millpond.outputs import SparseEmbeddingRequestOutput as SparseEmbeddingRequestOutput
-    from millpond.params import PoolingParams as PoolingParams
-    from millpond.plugins import register as register
+    from millpond.pipeline.io_processor import IOProcessor as IOProcessor
+    from millpond.plugin.manager import register as register
+    from millpond.types.config import EngineConfig as EngineConfig
+    from millpond.types.config import PoolerConfig as PoolerConfig
+    from millpond.types.errors import CheckpointError as CheckpointError
+    from millpond.types.errors import EngineClosedError as EngineClosedError
+    from millpond.types.errors import EngineError as EngineError
+    from millpond.types.errors import EngineOverloadedError as EngineOverloadedError
+    from millpond.types.errors import InvalidInputError as InvalidInputError
+    from millpond.types.errors import MillpondError as MillpondError
+    from millpond.types.errors import ModelNotFoundError as ModelNotFoundError
+    from millpond.types.errors import PluginError as PluginError
+    from millpond.types.errors import UnknownNameError as UnknownNameError
+    from millpond.types.late_chunking import LateChunkingParams as LateChunkingParams
+    from millpond.types.outputs import ChunkEmbedding as ChunkEmbedding
+    from millpond.types.outputs import ChunksOutput as ChunksOutput
+    from millpond.types.outputs import ChunksRequestOutput as ChunksRequestOutput
+    from millpond.types.outputs import ClassificationOutput as ClassificationOutput
+    from millpond.types.outputs import ClassificationRequestOutput as ClassificationRequestOutput
+    from millpond.types.outputs import EmbeddingOutput as EmbeddingOutput
+    from millpond.types.outputs import EmbeddingRequestOutput as EmbeddingRequestOutput
+    from millpond.types.outputs import EntitiesOutput as EntitiesOutput
+    from millpond.types.outputs import EntitiesRequestOutput as EntitiesRequestOutput
+    from millpond.types.outputs import Entity as Entity
+    from millpond.types.outputs import PoolingOutput as PoolingOutput
+    from millpond.types.outputs import PoolingRequestOutput as PoolingRequestOutput
+    from millpond.types.outputs import RepresentationsOutput as RepresentationsOutput
+    from millpond.types.outputs import RepresentationsRequestOutput as RepresentationsRequestOutput
+    from millpond.types.outputs import ScoringOutput as ScoringOutput
+    from millpond.types.outputs import ScoringRequestOutput as ScoringRequestOutput
+    from millpond.types.outputs import SparseEmbeddingOutput as SparseEmbeddingOutput
+    from millpond.types.outputs import SparseEmbeddingRequestOutput as SparseEmbeddingRequestOutput
+    from millpond.types.params import PoolingParams as PoolingParams
+    from millpond.types.prompts import DataPrompt as DataPrompt
+    from millpond.types.prompts import TextPrompt as TextPrompt
+    from millpond.types.prompts import TokensPrompt as TokensPrompt
 else:
     _HOME = {
         "AsyncLLM": "async_llm",
-        "CheckpointError": "errors",
-        "ChunkEmbedding": "outputs",
-        "ChunksOutput": "outputs",
-        "ChunksRequestOutput": "outputs",
-        "ClassificationOutput": "outputs",
-        "ClassificationRequestOutput": "outputs",
-        "DataPrompt": "inputs",
-        "EmbeddingOutput": "outputs",
-        "EmbeddingRequestOutput": "outputs",
-        "EngineClosedError": "errors",
-        "EngineConfig": "config",
-        "EngineError": "errors",
-        "EngineOverloadedError": "errors",
-        "EntitiesOutput": "outputs",
-        "EntitiesRequestOutput": "outputs",
-        "Entity": "outputs",
-        "IOProcessor": "io_processor",
-        "InvalidInputError": "errors",
+        "CheckpointError": "types.errors",
+        "ChunkEmbedding": "types.outputs",
+        "ChunksOutput": "types.outputs",
+        "ChunksRequestOutput": "types.outputs",
+        "ClassificationOutput": "types.outputs",
+        "ClassificationRequestOutput": "types.outputs",
+        "DataPrompt": "types.prompts",
+        "EmbeddingOutput": "types.outputs",
+        "EmbeddingRequestOutput": "types.outputs",
+        "EngineClosedError": "types.errors",
+        "EngineConfig": "types.config",
+        "EngineError": "types.errors",
+        "EngineOverloadedError": "types.errors",
+        "EntitiesOutput": "types.outputs",
+        "EntitiesRequestOutput": "types.outputs",
+        "Entity": "types.outputs",
+        "IOProcessor": "pipeline.io_processor",
+        "InvalidInputError": "types.errors",
         "LLM": "llm",
-        "MillpondError": "errors",
-        "LateChunkingParams": "late_chunking",
-        "ModelNotFoundError": "errors",
-        "PluginError": "errors",
-        "PoolerConfig": "config",
-        "PoolingOutput": "outputs",
-        "PoolingParams": "params",
-        "PoolingRequestOutput": "outputs",
-        "RepresentationsOutput": "outputs",
-        "RepresentationsRequestOutput": "outputs",
-        "ScoringOutput": "outputs",
-        "ScoringRequestOutput": "outputs",
-        "SparseEmbeddingOutput": "outputs",
-        "SparseEmbeddingRequestOutput": "outputs",
-        "TextPrompt": "inputs",
-        "TokensPrompt": "inputs",
-        "UnknownNameError": "errors",
-        "register": "plugins",
+        "MillpondError": "types.errors",
+        "LateChunkingParams": "types.late_chunking",
+        "ModelNotFoundError": "types.errors",
+        "PluginError": "types.errors",
+        "PoolerConfig": "types.config",
+        "PoolingOutput": "types.outputs",
+        "PoolingParams": "types.params",
+        "PoolingRequestOutput": "types.outputs",
+        "RepresentationsOutput": "types.outputs",
+        "RepresentationsRequestOutput": "types.outputs",
+        "ScoringOutput": "types.outputs",
+        "ScoringRequestOutput": "types.outputs",
+        "SparseEmbeddingOutput": "types.outputs",
+        "SparseEmbeddingRequestOutput": "types.outputs",
+        "TextPrompt": "types.prompts",
+        "TokensPrompt": "types.prompts",
+        "UnknownNameError": "types.errors",
+        "register": "plugin.manager",
     }
 
     def __getattr__(name: str) -> object:
@@ -95,6 +97,8 @@ else:
     def __dir__() -> list[str]:
         return [*__all__, "__version__"]
 
+
+_moved.install()
 
 __version__ = "0.1.0"
 

@@ -10,9 +10,9 @@ from operator import itemgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from millpond.arrays import Form, check_form, stacked
-from millpond.call_stats import CallStats, current_stats
-from millpond.calls import (
+from millpond.loading.arguments import read_arguments
+from millpond.loading.source import find_repository
+from millpond.pipeline.call import (
     Call,
     Chunking,
     Options,
@@ -26,11 +26,15 @@ from millpond.calls import (
     score_call,
     sparse_call,
 )
-from millpond.config import ModelConfig
-from millpond.errors import EngineClosedError
-from millpond.loading.arguments import read_arguments
-from millpond.loading.source import find_repository
-from millpond.outputs import (
+from millpond.pipeline.call_stats import CallStats, current_stats
+from millpond.pipeline.pipeline import Job, Pipeline
+from millpond.pipeline.preprocessing import Rendering
+from millpond.pipeline.tokenization import Params
+from millpond.plugin.manager import get_plugin_manager
+from millpond.types.arrays import Form, check_form, stacked
+from millpond.types.config import ModelConfig
+from millpond.types.errors import EngineClosedError
+from millpond.types.outputs import (
     ChunksRequestOutput,
     ClassificationRequestOutput,
     EmbeddingRequestOutput,
@@ -40,20 +44,16 @@ from millpond.outputs import (
     ScoringRequestOutput,
     SparseEmbeddingRequestOutput,
 )
-from millpond.params import PoolingParams
-from millpond.pipeline import Job, Pipeline
-from millpond.plugins import get_plugin_manager
-from millpond.rendering import Rendering
-from millpond.tokenization import Params
+from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from millpond.busy import Work
     from millpond.engine.request import PoolingRequest
-    from millpond.io_processor import IOProcessor
-    from millpond.plugins import PluginManager
+    from millpond.pipeline.busy import Work
+    from millpond.pipeline.io_processor import IOProcessor
+    from millpond.plugin.manager import PluginManager
 
 FEW = 16  # prompts; to finish them takes less time than to hand them to a thread, where their processor is quick
 

@@ -17,11 +17,11 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 import millpond
-from millpond.errors import MillpondError, PluginError
-from millpond.plugin_output import results, stdout_to_stderr
-from millpond.plugins import get_plugin_manager
-from millpond.registry import Catalog, Entry
-from millpond.specs import CommandSpec
+from millpond.plugin.manager import get_plugin_manager
+from millpond.plugin.output import results, stdout_to_stderr
+from millpond.plugin.registry import Catalog, Entry
+from millpond.plugin.specs import CommandSpec
+from millpond.types.errors import MillpondError, PluginError
 
 DEBUG: Final = "MILLPOND_DEBUG"
 OK, FAILURE, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130

@@ -5,21 +5,21 @@ from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from millpond.blame import blamed, breach, build, described, is_foreign, mark
-from millpond.config import JOINED_BY, CheckpointConfig, InputOptions, ModelConfig, PoolerConfig
-from millpond.errors import UnknownNameError
-from millpond.registry import imported
+from millpond.plugin.blame import blamed, breach, build, described, is_foreign, mark
+from millpond.plugin.registry import imported
+from millpond.types.config import JOINED_BY, CheckpointConfig, InputOptions, ModelConfig, PoolerConfig
+from millpond.types.errors import UnknownNameError
 
 if TYPE_CHECKING:
     import torch
 
-    from millpond.image_reader import ImageReader
-    from millpond.io_processor import IOProcessor
     from millpond.loading.tokenizer import Tokenizer
     from millpond.nn.ops import Setting, Verdict
     from millpond.nn.pooler import Pooler
-    from millpond.registry import Entry, Registry
-    from millpond.specs import ActivationSpec, KernelSpec, TaskSpec
+    from millpond.pipeline.image_reader import ImageReader
+    from millpond.pipeline.io_processor import IOProcessor
+    from millpond.plugin.registry import Entry, Registry
+    from millpond.plugin.specs import ActivationSpec, KernelSpec, TaskSpec
 
 ONE_TENSOR = ("attention", "gelu", "layer_norm_residual", "normalize")  # ops whose kernels return nothing else
 

@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from millpond.arrays import Form, check_form, stacked
-from millpond.calls import (
+from millpond.loading.arguments import read_arguments
+from millpond.loading.source import find_repository
+from millpond.pipeline.call import (
     Call,
     Chunking,
     Options,
@@ -21,11 +22,13 @@ from millpond.calls import (
     score_call,
     sparse_call,
 )
-from millpond.config import EngineConfig, ModelConfig, PoolerConfig
-from millpond.loading.arguments import read_arguments
-from millpond.loading.source import find_repository
-from millpond.offline import OfflineTurner
-from millpond.outputs import (
+from millpond.pipeline.offline import OfflineTurner
+from millpond.pipeline.pipeline import Pipeline
+from millpond.pipeline.tokenization import Params
+from millpond.plugin.manager import get_plugin_manager
+from millpond.types.arrays import Form, check_form, stacked
+from millpond.types.config import EngineConfig, ModelConfig, PoolerConfig
+from millpond.types.outputs import (
     ChunksRequestOutput,
     ClassificationRequestOutput,
     EmbeddingRequestOutput,
@@ -35,10 +38,7 @@ from millpond.outputs import (
     ScoringRequestOutput,
     SparseEmbeddingRequestOutput,
 )
-from millpond.params import PoolingParams
-from millpond.pipeline import Pipeline
-from millpond.plugins import get_plugin_manager
-from millpond.tokenization import Params
+from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from millpond.loading.resolve import Overrides
-    from millpond.plugins import PluginManager
+    from millpond.plugin.manager import PluginManager
 
 Progress = bool | Callable[..., Any]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from millpond.cli import USAGE, CommandError
-from millpond.errors import InvalidInputError
 from millpond.model_options import Files
+from millpond.types.errors import InvalidInputError
 
 OBJECTS: Final = ("hf_overrides", "pooler_config", "mm_processor_kwargs", "limit_mm_per_prompt")
 """The options that are typed as JSON objects."""
@@ -50,7 +50,7 @@ def _object(option: str, text: str) -> dict[str, Any]:
 
 
 def _check_pooler_config(given: dict[str, Any], text: str) -> None:
-    from millpond.config import PoolerConfig  # noqa: PLC0415  needs pydantic; --help does not
+    from millpond.types.config import PoolerConfig  # noqa: PLC0415  needs pydantic; --help does not
 
     try:
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # LLM tells of fields' old names

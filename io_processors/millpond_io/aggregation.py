@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.outputs import Entity
+from millpond.types.outputs import Entity
 
 NONE, SIMPLE = "none", "simple"
 Scores = NDArray[np.float32]

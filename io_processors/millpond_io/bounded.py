@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from millpond.errors import EngineOverloadedError, InvalidInputError
-from millpond.inputs import TemplateBudget
+from millpond.types.errors import EngineOverloadedError, InvalidInputError
+from millpond.types.prompts import TemplateBudget
 from millpond_io.bounded_process import READY, encoded, read_message
 from millpond_io.templates import MOST_CHARACTERS
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import thread_time
 from typing import Any, BinaryIO
 
-from millpond.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError
 from millpond_io.templates import JinjaTemplate
 
 HEAD = struct.Struct(">I")  # how long a message is

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError
-from millpond.inputs import Conversation, ImagePart, Prompt
+from millpond.types.errors import InvalidInputError
+from millpond.types.prompts import Conversation, ImagePart, Prompt
 from millpond_io.bounded import render_bounded
 from millpond_io.lengths import most_characters
 from millpond_io.parts import NO_IMAGE, images_of, in_lines, read_part, texts_of

@@ -6,9 +6,9 @@ from functools import cached_property
 from itertools import count
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError
-from millpond.image_reader import ImageReader
-from millpond.inputs import Conversation
+from millpond.pipeline.image_reader import ImageReader
+from millpond.types.errors import InvalidInputError
+from millpond.types.prompts import Conversation
 from millpond_io.chat import Conversations, Message
 from millpond_io.image_texts import ImageTexts
 from millpond_io.parts import in_lines

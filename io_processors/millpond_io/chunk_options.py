@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from reprlib import repr as brief
 
-from millpond.errors import InvalidInputError
-from millpond.inputs import ChunksCall, TextInChunks, check_ordered, is_token_id, split_prompts
+from millpond.types.errors import InvalidInputError
+from millpond.types.prompts import ChunksCall, TextInChunks, check_ordered, is_token_id, split_prompts
 
 METHODS = ("late", "naive")
 Span = tuple[int, int]

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from millpond.engine.request import PoolingRequest
-from millpond.errors import InvalidInputError
-from millpond.inputs import PairItem, Prompt
-from millpond.params import PoolingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import PairItem, Prompt
 from millpond_io.cross_encoder import CrossEncoder
 from millpond_io.late_interaction import INPUT_TYPE
 from millpond_io.text import TextProcessor

@@ -8,11 +8,11 @@ import numpy as np
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import InvalidInputError
-from millpond.inputs import Content, PairItem, Prompt
-from millpond.io_processor import IOProcessor
-from millpond.outputs import ArrayOutput, PoolingRequestOutput, ScoringOutput
-from millpond.params import PoolingParams
+from millpond.pipeline.io_processor import IOProcessor
+from millpond.types.errors import InvalidInputError
+from millpond.types.outputs import ArrayOutput, PoolingRequestOutput, ScoringOutput
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Content, PairItem, Prompt
 from millpond_io.pair_encoder import Encoded, PairEncoder
 from millpond_io.pair_images import PairImages
 from millpond_io.pair_prompts import PairPrompts

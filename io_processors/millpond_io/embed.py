@@ -7,13 +7,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.config import JOINED_BY
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt, parse_prompt
-from millpond.outputs import ArrayOutput
-from millpond.params import PoolingParams
+from millpond.types.config import JOINED_BY
+from millpond.types.errors import InvalidInputError
+from millpond.types.outputs import ArrayOutput
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt, parse_prompt
 from millpond_io.chunking import merged, slices
 from millpond_io.image_prompts import GROUP, ImagePrompts
 from millpond_io.image_settings import reads_images

@@ -13,11 +13,11 @@ import numpy as np
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt, TextInChunks, parse_prompt
-from millpond.io_processor import IOProcessor
-from millpond.outputs import ChunksOutput
-from millpond.params import PoolingParams
+from millpond.pipeline.io_processor import IOProcessor
+from millpond.types.errors import InvalidInputError
+from millpond.types.outputs import ChunksOutput
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt, TextInChunks, parse_prompt
 from millpond_io.chunk_options import Cut, read_cut, split_call
 from millpond_io.embed import EmbedProcessor
 from millpond_io.late_interaction import input_type

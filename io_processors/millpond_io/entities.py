@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest
-from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt
-from millpond.io_processor import IOProcessor
-from millpond.outputs import EntitiesOutput
-from millpond.params import PoolingParams
+from millpond.pipeline.io_processor import IOProcessor
+from millpond.types.errors import InvalidInputError
+from millpond.types.outputs import EntitiesOutput
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt
 from millpond_io.aggregation import AGGREGATIONS, SIMPLE, Aggregation, Piece
 from millpond_io.text import TextProcessor
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
+from millpond.types.errors import CheckpointError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from millpond.errors import InvalidInputError, MillpondError, MissingDependencyError
+from millpond.types.errors import InvalidInputError, MillpondError, MissingDependencyError
 from millpond_io.image_heads import has_more_parts
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError
 from millpond_io.image_settings import ImageSettings, Size
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import numpy as np
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import InvalidInputError
-from millpond.image_options import PARAMETER as OPTIONS
-from millpond.inputs import Prompt
-from millpond.params import PoolingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.image_options import PARAMETER as OPTIONS
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt
 from millpond_io.image_files import PARAMETER
 from millpond_io.image_patches import Patcher, Patches
 from millpond_io.image_settings import read_settings

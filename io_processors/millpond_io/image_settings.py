@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Any
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.loading.image_processor import read_image_processor
+from millpond.types.errors import CheckpointError
 
 BILINEAR, BICUBIC = 2, 3  # as Pillow numbers its filters
 FILTERS = range(6)

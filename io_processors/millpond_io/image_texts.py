@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import Context
-from millpond.errors import CheckpointError, InvalidInputError, MillpondError
-from millpond.image_options import ImageOptions
-from millpond.image_reader import ImageReader, TextWithImages
-from millpond.inputs import Prompt
-from millpond.params import PoolingParams
+from millpond.pipeline.image_reader import ImageReader, TextWithImages
+from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
+from millpond.types.image_options import ImageOptions
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt
 from millpond_io.image_files import PARAMETER
 from millpond_io.image_patches import as_rgb
 from millpond_io.image_turns import TURNS

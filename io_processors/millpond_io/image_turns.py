@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from millpond.awaited import check_awaited
+from millpond.pipeline.awaited import check_awaited
 
 FULL = 2**24  # pixels: of one image that may be as large as others' images may be
 LARGE = 2**22  # pixels, from which on it is worth looking for what was freed

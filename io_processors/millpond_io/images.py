@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from millpond.awaited import check_awaited
 from millpond.context import Context
-from millpond.errors import InvalidInputError
+from millpond.pipeline.awaited import check_awaited
+from millpond.types.errors import InvalidInputError
 from millpond_io.image_files import (
     OF_OTHERS,
     OWN,

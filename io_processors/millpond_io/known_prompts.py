@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from millpond.config import ModelConfig
 from millpond.loading.known import bare_names
+from millpond.types.config import ModelConfig
 
 CHATML = "<|im_start|>"
 

@@ -9,11 +9,11 @@ from torch import nn
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt
-from millpond.late_chunking import LateChunkingMetadata, late_chunks
-from millpond.outputs import LateChunksOutput
-from millpond.params import PoolingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.late_chunking import LateChunkingMetadata, late_chunks
+from millpond.types.outputs import LateChunksOutput
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt
 from millpond_io.render import Rendered, Renderer
 
 SMALLEST_NORM = 1e-12

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt
-from millpond.late_interaction import Expansion, LateInteraction, Side, TokenPooling
 from millpond.loading.tokenizer import Tokenizer
 from millpond.nn.batch import NUM_ATTENDED
-from millpond.params import PoolingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.late_interaction import Expansion, LateInteraction, Side, TokenPooling
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt
 from millpond_io.render import Rendered
 from millpond_io.token_pooling import pooling_of
 

@@ -1,8 +1,8 @@
 """How long a prompt may be, and what becomes of one that is longer: refused, cut, or embedded in pieces."""
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError
-from millpond.params import PoolingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import PoolingParams
 
 CHUNKED_TASK = "embed"  # the one task whose results of pieces can be merged
 CONTEXT = "context"

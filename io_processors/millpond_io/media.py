@@ -4,8 +4,8 @@ import binascii
 import re
 from collections.abc import Sequence
 
-from millpond.errors import InvalidInputError
-from millpond.remote import fetched
+from millpond.pipeline.remote import fetched
+from millpond.types.errors import InvalidInputError
 from millpond_io.image_files import OF_OTHERS, PARAMETER, too_large
 from millpond_io.media_fetch import Fetcher
 from millpond_io.media_local import SCHEME, read_below

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
-from millpond.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError
 from millpond_io.media_addresses import is_public
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from millpond.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError
 
 logger = logging.getLogger(__name__)
 PARAMETER = "multi_modal_data"

@@ -4,9 +4,9 @@ from dataclasses import replace
 from functools import lru_cache
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt
-from millpond.params import PoolingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt
 
 
 class Prompts:

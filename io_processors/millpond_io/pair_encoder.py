@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError
 from millpond.loading.tokenizer import Tokenizer
-from millpond.params import PoolingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import PoolingParams
 from millpond_io.excerpts import excerpt, head
 from millpond_io.lengths import Lengths, most_characters
 from millpond_io.score_options import ScoreOptions

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from millpond.errors import InvalidInputError
-from millpond.image_reader import ImageReader
-from millpond.inputs import Content, ImagePart, PairItem, Prompt
-from millpond.params import PoolingParams
+from millpond.pipeline.image_reader import ImageReader
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Content, ImagePart, PairItem, Prompt
 from millpond_io.parts import Parts, cut, images_of, in_lines, is_marked, texts_of
 from millpond_io.pieces import WrittenPairs
 from millpond_io.render import Rendered, Renderer

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError
 from millpond.loading.chat_template import ChatTemplate
 from millpond.loading.tokenizer import Tokenizer
-from millpond.params import PoolingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import PoolingParams
 from millpond_io.known_prompts import KnownPrompt, known_prompt
 from millpond_io.lengths import most_characters
 from millpond_io.pair_encoder import Limits, PairEncoder

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import tokenizers
 
-from millpond.errors import InvalidInputError
 from millpond.loading.tokenizer import Tokenizer
+from millpond.types.errors import InvalidInputError
 from millpond_io.pair_encoder import Encoded, Limits, Pair, PairEncoder
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
-from millpond.image_reader import ImageReader
-from millpond.inputs import Content, ImagePart
 from millpond.loading.tokenizer import Tokenizer
+from millpond.pipeline.image_reader import ImageReader
+from millpond.types.prompts import Content, ImagePart
 from millpond_io.excerpts import head
 
 IMAGES = ("image_url", "image_pil")  # types of parts

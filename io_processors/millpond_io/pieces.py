@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
-from millpond.errors import InvalidInputError
 from millpond.loading.tokenizer import Tokenizer
+from millpond.types.errors import InvalidInputError
 from millpond_io.pair_encoder import Encoded, Ids, Limits, Pair, PairEncoder
 
 Write: TypeAlias = Callable[[str, str], tuple[str, ...]]

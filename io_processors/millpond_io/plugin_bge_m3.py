@@ -7,10 +7,10 @@ from typing import Any
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest
-from millpond.errors import InvalidInputError
-from millpond.io_processor import IOProcessor
-from millpond.outputs import RepresentationsOutput, SparseEmbeddingOutput
-from millpond.params import PoolingParams
+from millpond.pipeline.io_processor import IOProcessor
+from millpond.types.errors import InvalidInputError
+from millpond.types.outputs import RepresentationsOutput, SparseEmbeddingOutput
+from millpond.types.params import PoolingParams
 from millpond_io.plugin_data import Answer, prompts_of, read_fields, typed, usage_of
 from millpond_io.represent import WANTED
 from millpond_io.sparse import NO_WEIGHTS, sparse_source

@@ -6,9 +6,9 @@ from reprlib import repr as brief
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest
-from millpond.errors import InvalidInputError
-from millpond.io_processor import IOProcessor
-from millpond.params import PoolingParams
+from millpond.pipeline.io_processor import IOProcessor
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import PoolingParams
 from millpond_io.late_interaction import INPUT_TYPE, INPUT_TYPES, ends_of, readers
 from millpond_io.plugin_data import Answer, prompts_of, read_fields, typed, usage_of
 

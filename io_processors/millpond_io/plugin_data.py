@@ -5,8 +5,8 @@ from reprlib import repr as brief
 from typing import Any
 
 from millpond.engine.request import PoolingRequest
-from millpond.errors import InvalidInputError
-from millpond.inputs import is_token_id
+from millpond.types.errors import InvalidInputError
+from millpond.types.prompts import is_token_id
 
 KINDS: Mapping[type, str] = {bool: "true or false", int: "a whole number", str: "text"}
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.inputs import Prompt
 from millpond.loading.query_table import read_query_table
-from millpond.params import PoolingParams
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt
 from millpond_io.late_interaction import input_type
 from millpond_io.render import Rendered
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt, is_token_id
 from millpond.loading.tokenizer import Tokenizer
-from millpond.params import PoolingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt, is_token_id
 from millpond_io.filling import Filling, filling_of, padding_token
 from millpond_io.image_texts import image_texts
 from millpond_io.lengths import Lengths, most_characters

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt
-from millpond.outputs import RepresentationsOutput
-from millpond.params import PoolingParams, validated
+from millpond.types.errors import InvalidInputError
+from millpond.types.outputs import RepresentationsOutput
+from millpond.types.params import PoolingParams, validated
+from millpond.types.prompts import Prompt
 from millpond_io.embed import EmbedProcessor
 from millpond_io.late_interaction import INPUT_TYPE, Reader, input_type
 from millpond_io.render import Rendered

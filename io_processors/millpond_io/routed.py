@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest
-from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt
-from millpond.outputs import ArrayOutput
-from millpond.params import PoolingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.outputs import ArrayOutput
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt
 from millpond_io.late_interaction import INPUT_TYPE, input_type
 from millpond_io.text import TextProcessor
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest
-from millpond.errors import InvalidInputError
-from millpond.inputs import ScoreCall
-from millpond.io_processor import IOProcessor
-from millpond.outputs import ArrayOutput, PoolingRequestOutput
-from millpond.params import PoolingParams
+from millpond.pipeline.io_processor import IOProcessor
+from millpond.types.errors import InvalidInputError
+from millpond.types.outputs import ArrayOutput, PoolingRequestOutput
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import ScoreCall
 from millpond_io.cross_encoder import CrossEncoder
 from millpond_io.sides import Sides
 from millpond_io.towers import Towers

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, fields
 from os import PathLike, fspath
 from typing import Any
 
-from millpond.errors import InvalidInputError
-from millpond.params import PoolingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import PoolingParams
 
 RESERVED = ("chat_template", "tools", "tokenize")
 

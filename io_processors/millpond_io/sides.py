@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import TypeGuard
 
-from millpond.errors import InvalidInputError
-from millpond.inputs import Content, ImagePart, check_ordered
+from millpond.types.errors import InvalidInputError
+from millpond.types.prompts import Content, ImagePart, check_ordered
 from millpond_io.parts import NO_IMAGE, read_part, texts_of
 
 FORMS = (

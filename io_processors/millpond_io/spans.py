@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from millpond.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError
 
 Span = tuple[int, int]
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.config import JOINED_BY
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt
-from millpond.outputs import SparseEmbeddingOutput
-from millpond.params import PoolingParams
+from millpond.types.config import JOINED_BY
+from millpond.types.errors import InvalidInputError
+from millpond.types.outputs import SparseEmbeddingOutput
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt
 from millpond_io.late_interaction import INPUT_TYPE, input_type
 from millpond_io.query_table import by_table, query_table
 from millpond_io.render import Rendered

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from millpond.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError
 
 MARKS = ("{{", "{%", "{#", "\n")  # what tells the text of a template from the path of a file
 MOST_CHARACTERS = 1_000_000  # of a template itself

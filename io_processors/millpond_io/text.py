@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import InvalidInputError
-from millpond.inputs import Prompt, parse_prompt
-from millpond.io_processor import IOProcessor
-from millpond.outputs import ArrayOutput
-from millpond.params import PoolingParams
+from millpond.pipeline.io_processor import IOProcessor
+from millpond.types.errors import InvalidInputError
+from millpond.types.outputs import ArrayOutput
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt, parse_prompt
 from millpond_io.chat_images import conversations_of
 from millpond_io.late_chunking import check_late_chunking
 from millpond_io.late_interaction import input_type

@@ -9,9 +9,9 @@ from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from millpond.context import Context
-from millpond.inputs import Prompt
 from millpond.loading.chat_template import STRUCTURED
 from millpond.loading.tokenizer import Tokenizer
+from millpond.types.prompts import Prompt
 from millpond_io.lengths import most_characters
 from millpond_io.templates import JinjaTemplate
 

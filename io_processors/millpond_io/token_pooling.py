@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.errors import InvalidInputError
-from millpond.late_interaction import TokenPooling
+from millpond.types.errors import InvalidInputError
+from millpond.types.late_interaction import TokenPooling
 
 POOL_FACTOR = "pool_factor"
 SMALLEST_NORM = 1e-12

@@ -10,10 +10,10 @@ import torch
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest
-from millpond.errors import EngineError, InvalidInputError, MillpondError
-from millpond.inputs import Content, PairItem
-from millpond.outputs import ArrayOutput, PoolingRequestOutput, ScoringOutput
-from millpond.params import PoolingParams
+from millpond.types.errors import EngineError, InvalidInputError, MillpondError
+from millpond.types.outputs import ArrayOutput, PoolingRequestOutput, ScoringOutput
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Content, PairItem
 from millpond_io.image_prompts import MIXED
 from millpond_io.late_interaction import INPUT_TYPE
 from millpond_io.parts import cut, images_of, marked

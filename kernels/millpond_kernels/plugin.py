@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from millpond.hookspecs import hookimpl
-from millpond.specs import KernelSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import KernelSpec
 
 NATIVE_AVAILABLE = "millpond_kernels.native:availability"
 NATIVE_INT8_ATTENTION_AVAILABLE = "millpond_kernels.native:int8_attention_availability"

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.json_values import to_json_values
+from millpond.types.json_values import to_json_values
 from millpond_cli.arguments import for_call
 from millpond_cli.notes import Progress
 from millpond_cli.options import Asking, Pairing
@@ -15,7 +15,7 @@ from millpond_cli.rows import Row
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
-    from millpond.outputs import PoolingRequestOutput
+    from millpond.types.outputs import PoolingRequestOutput
 
 PLUGIN = "plugin"
 IMAGES_AT_ONCE = 64  # their pixels wait in memory
@@ -50,7 +50,7 @@ def encoding(
     at_once = IMAGES_AT_ONCE if of_images else sys.maxsize
 
     def ask(llm: "LLM", rows: Sequence[Row], progress: Progress) -> "Sequence[PoolingRequestOutput[Any]]":
-        from millpond.params import PoolingParams  # noqa: PLC0415  needs pydantic; --help does not
+        from millpond.types.params import PoolingParams  # noqa: PLC0415  needs pydantic; --help does not
 
         outputs: list[PoolingRequestOutput[Any]] = []
         for start in range(0, len(rows), at_once):
@@ -78,7 +78,7 @@ def with_json_values(ask: Ask) -> Ask:
 
 
 def _as_json_values(llm: "LLM", output: "PoolingRequestOutput[Any]") -> "PoolingRequestOutput[Any]":
-    from millpond.guard import unwritable  # noqa: PLC0415  --help does not need it
+    from millpond.pipeline.checks import unwritable  # noqa: PLC0415  --help does not need it
 
     try:
         return replace(output, outputs=to_json_values(output.outputs))

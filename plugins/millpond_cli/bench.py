@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from millpond import declare
 from millpond.cli import echo
-from millpond.machine import available_cores, processor_name
-from millpond.plugins import get_plugin_manager
+from millpond.engine.machine import available_cores, processor_name
+from millpond.plugin.manager import get_plugin_manager
 from millpond_cli import options
 from millpond_cli.arguments import read
 from millpond_cli.notes import Progress

@@ -5,9 +5,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from millpond.errors import CheckpointError
 from millpond.loading.files import shards
 from millpond.loading.header import read_headers
+from millpond.types.errors import CheckpointError
 
 NAMES = ("model.safetensors", "pytorch_model.bin")
 FLOATS = ("float64", "float32", "float16", "bfloat16")

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from millpond.plugins import Failure, PluginInfo, PluginManager
-from millpond.registry import Entry, Registry
+from millpond.plugin.manager import Failure, PluginInfo, PluginManager
+from millpond.plugin.registry import Entry, Registry
 
 FIXES = {
     "import": "correct the module, or install what it imports",

@@ -15,7 +15,7 @@ from millpond_cli.rows import Row
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
-    from millpond.outputs import Entity, PoolingRequestOutput
+    from millpond.types.outputs import Entity, PoolingRequestOutput
     from millpond_cli.writers import Result
 
 WAYS = ("none", "simple", "first", "average", "max")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from millpond.cli import USAGE, CommandError
-from millpond.errors import UnknownNameError
-from millpond.plugins import get_plugin_manager
+from millpond.plugin.manager import get_plugin_manager
+from millpond.types.errors import UnknownNameError
 from millpond_cli.output import is_stdout
 from millpond_cli.tables import is_terminal
 

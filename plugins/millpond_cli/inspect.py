@@ -9,7 +9,7 @@ import typer
 from millpond import declare
 from millpond.cli import FAILURE, echo, printable
 from millpond.model_options import Settings
-from millpond.plugins import get_plugin_manager
+from millpond.plugin.manager import get_plugin_manager
 from millpond_cli import options
 from millpond_cli.arguments import read
 

@@ -8,7 +8,7 @@ import torch
 
 from millpond.cli import USAGE, CommandError
 from millpond.nn.ops import Setting, judge_kernels
-from millpond.registry import Registry
+from millpond.plugin.registry import Registry
 
 
 def judge_all(

@@ -8,13 +8,13 @@ from statistics import median
 
 import torch
 
-from millpond.config import EngineConfig
+from millpond.engine.machine import available_cores
 from millpond.loading.arguments import Arguments
 from millpond.loading.build import build_model
 from millpond.loading.resolve import Resolution
-from millpond.machine import available_cores
 from millpond.nn.ops import judge_kernels
-from millpond.registry import Registry
+from millpond.plugin.registry import Registry
+from millpond.types.config import EngineConfig
 from millpond_cli.bench_model import Bench, Sample, Workload
 
 DEFAULT_KERNELS = "default"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from millpond.cli import CommandError
-from millpond.plugin_output import results
+from millpond.plugin.output import results
 
 STDOUT = "-"
 STDOUT_NAMES = (None, STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from millpond.cli import CommandError
-from millpond.json_values import as_array, as_bytes
+from millpond.types.json_values import as_array, as_bytes
 
 if TYPE_CHECKING:
     from millpond_cli.writers import Layout, Result

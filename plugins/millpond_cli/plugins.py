@@ -8,7 +8,7 @@ import typer
 from millpond import declare
 from millpond.cli import FAILURE, echo, printable
 from millpond.model_options import Deterministic, Quantization
-from millpond.plugins import PluginInfo, get_plugin_manager
+from millpond.plugin.manager import PluginInfo, get_plugin_manager
 from millpond_cli import options
 from millpond_cli.checks import ambiguities, faults_of, override_notes, overrides_of
 from millpond_cli.tables import table

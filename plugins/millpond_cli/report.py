@@ -6,8 +6,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from millpond.config import CheckpointConfig, Choice
-from millpond.errors import MillpondError
 from millpond.loading.arguments import Arguments
 from millpond.loading.chat_template import read_chat_template
 from millpond.loading.files import read_object
@@ -16,7 +14,9 @@ from millpond.loading.repository import Repository
 from millpond.loading.resolve import Resolution, choose_dtype, override_config, resolve
 from millpond.loading.source import find_repository
 from millpond.loading.st.module import PRELU, Module
-from millpond.registry import Entry, Registry
+from millpond.plugin.registry import Entry, Registry
+from millpond.types.config import CheckpointConfig, Choice
+from millpond.types.errors import MillpondError
 from millpond_cli.checkpoint_files import weights_of
 from millpond_cli.report_components import component_records
 from millpond_cli.report_pooling import (

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from millpond.errors import UnknownNameError
 from millpond.loading.components import Component, component, components
 from millpond.loading.resolve import Resolution
-from millpond.registry import Registry
+from millpond.plugin.registry import Registry
+from millpond.types.errors import UnknownNameError
 
 
 def component_records(

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from millpond.config import JOINED_BY, CheckpointConfig, Choice, PoolerConfig
 from millpond.loading.known import with_known
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import Resolution, named_prompts
 from millpond.loading.sentence_transformers import SentenceTransformersFiles
-from millpond.registry import Entry, Registry
-from millpond.specs import PoolerSpec
+from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.specs import PoolerSpec
+from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, PoolerConfig
 
 COMMAND_LINE = "the command line"
 ORIGINS = {"user": COMMAND_LINE, "default": "the default of Millpond"}

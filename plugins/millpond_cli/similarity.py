@@ -8,8 +8,8 @@ import typer
 
 from millpond import declare
 from millpond.cli import USAGE, CommandError, echo
-from millpond.errors import InvalidInputError
 from millpond.model_options import Running
+from millpond.types.errors import InvalidInputError
 from millpond_cli import options
 from millpond_cli.arguments import for_call, load
 from millpond_cli.source import refuse_files

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from millpond.llm import LLM
-    from millpond.outputs import PoolingRequestOutput
+    from millpond.types.outputs import PoolingRequestOutput
     from millpond_cli.writers import Result
 
 FORMATS = (TABLE, *RECORDS)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import typer
 
 from millpond.cli import PARTIAL, USAGE, CommandError
-from millpond.errors import MissingDependencyError
 from millpond.model_options import Running
+from millpond.types.errors import MissingDependencyError
 from millpond_cli.arguments import load
 from millpond_cli.ask import Ask
 from millpond_cli.formats import TABLE
@@ -24,7 +24,7 @@ from millpond_cli.source import Source, choose_source, refuse_files
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
-    from millpond.outputs import PoolingRequestOutput
+    from millpond.types.outputs import PoolingRequestOutput
     from millpond_cli.writers import Layout, Result
 
 CHUNK = 1024  # texts that are read, computed and written at a time

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from millpond.cli import printable
-from millpond.plugin_output import results
+from millpond.plugin.output import results
 
 
 def is_terminal() -> bool:

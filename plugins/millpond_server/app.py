@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from millpond.pipeline import PLUGIN
-from millpond.registry import Entry, Registry
-from millpond.specs import RouteSpec
+from millpond.pipeline.pipeline import PLUGIN
+from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.specs import RouteSpec
 from millpond_server.endpoint import Endpoint
 from millpond_server.errors import ApiError, answer
 from millpond_server.models import Models

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from millpond.specs import RouteSpec
+from millpond.plugin.specs import RouteSpec
 
 HERE = "millpond_server"
 

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from millpond import AsyncLLM
-from millpond.call_stats import CallStats, current_stats
+from millpond.pipeline.call_stats import CallStats, current_stats
 from millpond_server.call import Call
 from millpond_server.writing import json_response
 

@@ -7,8 +7,8 @@ import threading
 import time
 from typing import NoReturn
 
-from millpond.busy import busy_threads, place_of
-from millpond.plugin_output import results
+from millpond.pipeline.busy import busy_threads, place_of
+from millpond.plugin.output import results
 
 logger = logging.getLogger(__name__)
 STEP = 0.05  # seconds

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from millpond.blame import is_foreign
-from millpond.registry import Entry
-from millpond.specs import RouteSpec
+from millpond.plugin.blame import is_foreign
+from millpond.plugin.registry import Entry
+from millpond.plugin.specs import RouteSpec
 from millpond_server import errors
 from millpond_server.admission import admit
 from millpond_server.body import ClientGoneError, Intake, check_media_type, parse_json, read_body, unread, validate

@@ -8,7 +8,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from millpond.errors import (
+from millpond.types.errors import (
     BlockedInputError,
     ComponentError,
     EngineClosedError,

@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 from millpond import AsyncLLM
-from millpond.image_options import ImageOptions
-from millpond.inputs import TemplateBudget
+from millpond.types.image_options import ImageOptions
+from millpond.types.prompts import TemplateBudget
 from millpond_server.errors import ApiError
 from millpond_server.protocol.common import Inputs
 from millpond_server.settings import Limits

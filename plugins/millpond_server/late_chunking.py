@@ -3,7 +3,7 @@
 from typing import Any
 
 from millpond import AsyncLLM, PoolingParams
-from millpond.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingRequestOutput
+from millpond.types.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingRequestOutput
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
 from millpond_server.inputs import read_inputs

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from millpond.call_stats import CallStats
 from millpond.engine.request import PoolingRequest
+from millpond.pipeline.call_stats import CallStats
 from millpond_server.models import Models, ServedModel
 
 METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from millpond.call_stats import CallStats, current_stats
+from millpond.pipeline.call_stats import CallStats, current_stats
 from millpond_server.metrics import UNKNOWN
 from millpond_server.request_id import HEADER, request_id_of
 from millpond_server.state import State

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import millpond
-from millpond.registry import Entry
-from millpond.specs import RouteSpec
+from millpond.plugin.registry import Entry
+from millpond.plugin.specs import RouteSpec
 from millpond_server.endpoint import load_model
 from millpond_server.protocol.common import VectorOptions
 

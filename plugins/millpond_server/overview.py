@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from millpond.errors import MillpondError
 from millpond.nn.ops import choose_kernel
+from millpond.types.errors import MillpondError
 from millpond_server.models import Models, ServedModel
 from millpond_server.settings import Limits, Settings
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from millpond.hookspecs import hookimpl
-from millpond.specs import CommandSpec, RouteSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import CommandSpec, RouteSpec
 from millpond_server.catalogue import HERE, rows
 
 

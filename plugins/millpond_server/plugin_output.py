@@ -8,9 +8,9 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
-from millpond.guard import unwritable
-from millpond.io_processor import IOProcessor
-from millpond.json_values import as_array, as_bytes, tagged_array, to_json_values
+from millpond.pipeline.checks import unwritable
+from millpond.pipeline.io_processor import IOProcessor
+from millpond.types.json_values import as_array, as_bytes, tagged_array, to_json_values
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
 from millpond_server.protocol.pooling import PoolingRequest

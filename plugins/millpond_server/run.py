@@ -18,7 +18,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from millpond.errors import MillpondError
+from millpond.types.errors import MillpondError
 from millpond_server.aside import Aside
 from millpond_server.ending import SLACK, Deadline, exit_now, tell_of_hanging
 from millpond_server.errors import ApiError

@@ -9,7 +9,7 @@ import typer
 from millpond import declare
 from millpond.cli import USAGE, CommandError, echo, say
 from millpond.model_arguments import arguments_of
-from millpond.plugins import get_plugin_manager
+from millpond.plugin.manager import get_plugin_manager
 from millpond_server.command import RespelledCommand
 from millpond_server.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
 from millpond_server.typed import check_extra, names_of, settings_of

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import time
 
-from millpond.busy import Work
 from millpond.engine.progress import MARKS
 from millpond.engine.request import PoolingRequest
-from millpond.rendering import NAME, THREADS
+from millpond.pipeline.busy import Work
+from millpond.pipeline.preprocessing import NAME, THREADS
 from millpond_server.models import ServedModel
 from millpond_server.settings import Settings
 from millpond_server.state import State

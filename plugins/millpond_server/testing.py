@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from millpond import AsyncLLM
-from millpond.plugins import PluginManager, get_plugin_manager
+from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond_server.access_log import AccessLog
 from millpond_server.app import build_app
 from millpond_server.keys import Keys

@@ -13,7 +13,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import millpond
-from millpond.call_stats import CallStats
+from millpond.pipeline.call_stats import CallStats
 from millpond_server.auth import LIVENESS, METRICS
 from millpond_server.metrics import METHODS
 

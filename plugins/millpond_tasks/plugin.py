@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from millpond.hookspecs import hookimpl
-from millpond.specs import TaskSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import TaskSpec
 
 
 @hookimpl
@@ -11,7 +11,7 @@ def register_tasks() -> Iterator[TaskSpec]:
     """Vectors and classes, of a prompt or of each token; scores of pairs; and whatever an IO processor makes."""
     yield TaskSpec(
         name="embed",
-        target="millpond.outputs:EmbeddingOutput",
+        target="millpond.types.outputs:EmbeddingOutput",
         summary="one vector a prompt",
         io_processor="embed",
         default_pooling="LAST",
@@ -19,7 +19,7 @@ def register_tasks() -> Iterator[TaskSpec]:
     )
     yield TaskSpec(
         name="token_embed",
-        target="millpond.outputs:PoolingOutput",
+        target="millpond.types.outputs:PoolingOutput",
         summary="one vector a token",
         io_processor="embed",
         default_pooling="ALL",
@@ -28,14 +28,14 @@ def register_tasks() -> Iterator[TaskSpec]:
     )
     yield TaskSpec(
         name="classify",
-        target="millpond.outputs:ClassificationOutput",
+        target="millpond.types.outputs:ClassificationOutput",
         summary="the probabilities of classes",
         io_processor="classify",
         default_pooling="LAST",
     )
     yield TaskSpec(
         name="token_classify",
-        target="millpond.outputs:PoolingOutput",
+        target="millpond.types.outputs:PoolingOutput",
         summary="the probabilities of classes, or rewards, of each token or step",
         io_processor="classify",
         default_pooling="ALL",
@@ -43,42 +43,42 @@ def register_tasks() -> Iterator[TaskSpec]:
     )
     yield TaskSpec(
         name="score",
-        target="millpond.outputs:ScoringOutput",
+        target="millpond.types.outputs:ScoringOutput",
         summary="how well a query and a document go together",
         io_processor="score",
         made_of=("classify", "token_embed", "embed"),
     )
     yield TaskSpec(
         name="embed_chunks",
-        target="millpond.outputs:ChunksOutput",
+        target="millpond.types.outputs:ChunksOutput",
         summary="one vector a chunk of a text",
         io_processor="embed_chunks",
         made_of=("embed",),
     )
     yield TaskSpec(
         name="embed_sparse",
-        target="millpond.outputs:SparseEmbeddingOutput",
+        target="millpond.types.outputs:SparseEmbeddingOutput",
         summary="weights of tokens of the vocabulary",
         io_processor="embed_sparse",
         made_of=("embed", "token_classify"),
     )
     yield TaskSpec(
         name="entities",
-        target="millpond.outputs:EntitiesOutput",
+        target="millpond.types.outputs:EntitiesOutput",
         summary="what parts of a text are, with their characters",
         io_processor="entities",
         made_of=("token_classify",),
     )
     yield TaskSpec(
         name="represent",
-        target="millpond.outputs:RepresentationsOutput",
+        target="millpond.types.outputs:RepresentationsOutput",
         summary="several results of a prompt from one forward pass",
         io_processor="represent",
         made_of=("embed", "token_embed", "classify", "token_classify"),
     )
     yield TaskSpec(
         name="plugin",
-        target="millpond.outputs:PoolingOutput",
+        target="millpond.types.outputs:PoolingOutput",
         summary="whatever the IO processor makes that the model or the caller names",
         io_processor="plugin",
         default_pooling="ALL",

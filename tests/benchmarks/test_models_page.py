@@ -5,7 +5,7 @@ from pathlib import Path
 import models_page
 import pytest
 
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 
 REGISTRY = PluginManager(ranks=("builtin",), disabled=()).registry
 WRITTEN = models_page.PAGE.read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import (
     random_tensors,
     tiny,

@@ -13,13 +13,13 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from millpond import LLM, InvalidInputError
-from millpond.image_options import ImageOptions
 from millpond.testing.nemotron_vl import PART_ID, PROCESSOR, tiny_nemotron_vl
 from millpond.testing.phi3_vision import tiny_phi3_vision
 from millpond.testing.pictures import picture
 from millpond.testing.two_towers import tiny_two_towers
 from millpond.testing.vision_language import PAD, tiny_vision_language
 from millpond.testing.vision_retrieval import tiny_vision_retrieval
+from millpond.types.image_options import ImageOptions
 from millpond_models.phi3_images import Crops
 
 QWEN = "<|vision_start|><|image_pad|><|vision_end|>"

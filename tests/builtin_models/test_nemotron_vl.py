@@ -14,9 +14,9 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 from millpond import LLM, InvalidInputError, PoolingParams, cli
-from millpond.errors import CheckpointError
 from millpond.testing.nemotron_vl import PART, PART_ID, PROCESSOR, SIDE, TEXT, tiny_nemotron_vl
 from millpond.testing.pictures import picture
+from millpond.types.errors import CheckpointError
 from millpond_models.tiles import Tiling
 
 EMBEDDER = "llama-nemotron-embed-vl-1b-v2"

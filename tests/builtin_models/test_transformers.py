@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from millpond import AsyncLLM, CheckpointError, InvalidInputError, PoolingParams, UnknownNameError, cli
 from millpond.model_arguments import arguments_of
 from millpond.nn import PackedBatch
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_tokenizer
 from millpond_server.app import build_app
 from millpond_server.models import Models, ServedModel

@@ -219,7 +219,7 @@ def test_the_older_spelling_of_a_part_counts_more(tmp_path, load):
 def test_a_config_that_says_little_means_the_published_sizes(tmp_path):
     from millpond.loading.arguments import read_arguments
     from millpond.loading.build import resolve_model
-    from millpond.plugins import get_plugin_manager
+    from millpond.plugin.manager import get_plugin_manager
 
     transformers = pytest.importorskip("transformers")
     for name, size in (("CLIPModel", 512), ("SiglipModel", 768), ("Siglip2Model", 768)):

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from millpond import LLM, PoolerConfig, PoolingParams
-from millpond.config import CheckpointConfig, ModelConfig
 from millpond.context import Context
 from millpond.nn import PoolingMetadata
+from millpond.types.config import CheckpointConfig, ModelConfig
 
 
 @pytest.fixture

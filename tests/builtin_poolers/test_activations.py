@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from millpond import UnknownNameError
-from millpond.config import CheckpointConfig, ModelConfig, PoolerConfig
 from millpond.context import Context
-from millpond.plugins import PluginManager
-from millpond.specs import ActivationSpec, KernelSpec
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import ActivationSpec, KernelSpec
+from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
 from millpond_kernels.normalize import normalize_torch
 from millpond_poolers import activations
 

@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from millpond.params import PoolingParams
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 from millpond.testing.conformance import ActivationConformance, PoolerConformance
 from millpond.testing.contexts import bare_context
+from millpond.types.params import PoolingParams
 
 BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from millpond.errors import CheckpointError
 from millpond.loading.chat_template import read_chat_template, read_special_tokens
 from millpond.loading.repository import Repository
 from millpond.loading.tokenizer import load_tokenizer
 from millpond.testing.checkpoints import tiny
+from millpond.types.errors import CheckpointError
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ HEAVY = {"torch", "transformers", "numpy", "pydantic", "rich", "tokenizers", "sa
 HEAD = """\
 import typer
 from millpond.cli import CommandError
-from millpond.errors import InvalidInputError
-from millpond.hookspecs import hookimpl
-from millpond.specs import CommandSpec
+from millpond.types.errors import InvalidInputError
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import CommandSpec
 """
 
 

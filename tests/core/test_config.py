@@ -8,8 +8,8 @@ import re
 import pytest
 
 from millpond import EngineConfig, InvalidInputError, PoolerConfig, PoolingParams
-from millpond.config import CheckpointConfig, ModelConfig, merge
-from millpond.params import validated
+from millpond.types.config import CheckpointConfig, ModelConfig, merge
+from millpond.types.params import validated
 
 # --- parameters of a call -------------------------------------------------------------------------------------------
 

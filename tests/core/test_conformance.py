@@ -17,8 +17,8 @@ import time
 import torch
 from torch.nn.functional import gelu, layer_norm, linear
 
-from millpond.plugins import PluginManager
-from millpond.specs import KernelSpec
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import KernelSpec
 from millpond.testing.conformance import KernelConformance
 from millpond.testing.kernel_cases import KernelCases
 

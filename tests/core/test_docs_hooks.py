@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from millpond import hookspecs
-from millpond.plugins import HOOKS
+from millpond.plugin import hookspecs
+from millpond.plugin.manager import HOOKS
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "hooks"
 BLOCK = re.compile(r"^```python(?P<note>.*)\n(?P<code>(?:.*\n)*?)```$", re.MULTILINE)

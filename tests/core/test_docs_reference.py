@@ -22,15 +22,15 @@ from millpond import (
     PoolingOutput,
     PoolingParams,
     PoolingRequestOutput,
-    errors,
     nn,
 )
-from millpond.calls import Options
 from millpond.compat import vllm
 from millpond.context import Context
 from millpond.loading import arguments
-from millpond.plugins import PluginManager
+from millpond.pipeline.call import Options
+from millpond.plugin.manager import PluginManager
 from millpond.testing import checkpoints, fixtures
+from millpond.types import errors
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"

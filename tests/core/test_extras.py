@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from millpond import extras
+from millpond.types import extras
 
 
 class Installed:

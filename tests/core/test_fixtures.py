@@ -8,14 +8,14 @@ from types import ModuleType
 import importlib_metadata
 import pytest
 
-from millpond.hookspecs import hookimpl
-from millpond.plugins import PluginManager, get_plugin_manager
-from millpond.specs import ActivationSpec, PoolerSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.manager import PluginManager, get_plugin_manager
+from millpond.plugin.specs import ActivationSpec, PoolerSpec
 from millpond.testing import fixtures
 
 SOURCE = """\
-from millpond.hookspecs import hookimpl
-from millpond.specs import PoolerSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import PoolerSpec
 
 @hookimpl
 def register_poolers():
@@ -86,4 +86,10 @@ def test_the_fixtures_cost_pytest_nothing_at_its_start():
         "import sys, pytest; old = set(sys.modules); import millpond.testing.fixtures; print(*set(sys.modules) - old)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) == {"millpond", "millpond.testing", "millpond.testing.fixtures"}
+    assert set(done.stdout.split()) == {
+        "millpond",
+        "millpond.compat",
+        "millpond.compat.moved",
+        "millpond.testing",
+        "millpond.testing.fixtures",
+    }

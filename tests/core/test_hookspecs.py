@@ -8,9 +8,9 @@ import typing
 
 import pytest
 
-from millpond import hookspecs
-from millpond.plugins import HOOKS, PluginManager
-from millpond.specs import KINDS
+from millpond.plugin import hookspecs
+from millpond.plugin.manager import HOOKS, PluginManager
+from millpond.plugin.specs import KINDS
 
 NAMES = (
     "register_tasks",
@@ -71,5 +71,5 @@ def packages_after(statement):
 
 
 def test_what_a_plugin_module_imports_brings_pluggy_and_nothing_else():
-    added = packages_after("import millpond.hookspecs, millpond.specs") - packages_after("pass")
+    added = packages_after("import millpond.plugin.hookspecs, millpond.plugin.specs") - packages_after("pass")
     assert added == {"millpond", "pluggy"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from millpond import InvalidInputError
-from millpond.inputs import Prompt, is_token_id, parse_prompt, split_prompts
+from millpond.types.prompts import Prompt, is_token_id, parse_prompt, split_prompts
 
 
 def text(value):

@@ -14,8 +14,8 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from millpond.json_values import PIECE_BYTES, tagged_array, to_json_values
-from millpond.outputs import EmbeddingOutput, SparseEmbeddingOutput
+from millpond.types.json_values import PIECE_BYTES, tagged_array, to_json_values
+from millpond.types.outputs import EmbeddingOutput, SparseEmbeddingOutput
 
 
 def marked(content):

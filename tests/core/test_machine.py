@@ -2,7 +2,7 @@
 
 import pytest
 
-from millpond import machine
+from millpond.engine import machine
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import millpond
-from millpond import errors
+from millpond.types import errors
 
 SOURCE = ast.parse(Path(millpond.__file__).read_text(encoding="utf-8"))
 

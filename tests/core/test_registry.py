@@ -6,9 +6,9 @@ from threading import Barrier, Thread
 
 import pytest
 
-from millpond.errors import UnknownNameError
-from millpond.registry import Entry, Origin, Registry
-from millpond.specs import KINDS, ActivationSpec, PoolerSpec, RouteSpec, Spec
+from millpond.plugin.registry import Entry, Origin, Registry
+from millpond.plugin.specs import KINDS, ActivationSpec, PoolerSpec, RouteSpec, Spec
+from millpond.types.errors import UnknownNameError
 
 POOLERS = Origin(plugin="poolers", rank="builtin", distribution="millpond", version="0.1.0")
 THIRD = Origin(plugin="third", rank="installed", distribution="millpond-third", version="2.0")
@@ -248,10 +248,10 @@ def test_an_object_as_target_is_given_back_as_it_is(registry):
     ("target", "cause", "words"),
     [
         ("no_such_module_here:X", ModuleNotFoundError, "No module named 'no_such_module_here'"),
-        ("millpond.specs:NoSuchThing", AttributeError, "has no attribute 'NoSuchThing'"),
+        ("millpond.plugin.specs:NoSuchThing", AttributeError, "has no attribute 'NoSuchThing'"),
         ("exits_at_import:X", SystemExit, "SystemExit: 3"),
         ("breaks_at_import:X", ZeroDivisionError, "division by zero"),
-        ("millpond.specs", ValueError, 'a target is spelled "package.module:attribute"'),
+        ("millpond.plugin.specs", ValueError, 'a target is spelled "package.module:attribute"'),
         (":X", ValueError, 'a target is spelled "package.module:attribute"'),
     ],
 )

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from millpond.awaited import run_awaited
-from millpond.errors import InvalidInputError, RequestCancelledError
-from millpond.inputs import ImagePart, PairItem
-from millpond.remote import AT_ONCE, fetched, fetched_together, remote_images
+from millpond.pipeline.awaited import run_awaited
+from millpond.pipeline.remote import AT_ONCE, fetched, fetched_together, remote_images
+from millpond.types.errors import InvalidInputError, RequestCancelledError
+from millpond.types.prompts import ImagePart, PairItem
 
 PATIENCE = 60
 A, B, C = (f"https://example.org/{name}.png" for name in "abc")

@@ -7,11 +7,11 @@ import weakref
 
 import pytest
 
-from millpond.errors import EngineError
-from millpond.inputs import ImagePart, PairItem
-from millpond.params import PoolingParams
-from millpond.pipeline import Job
-from millpond.rendering import FEW_CHARACTERS, FEW_PROMPTS, REMOTE_THREADS, THREADS, Rendering, is_small
+from millpond.pipeline.pipeline import Job
+from millpond.pipeline.preprocessing import FEW_CHARACTERS, FEW_PROMPTS, REMOTE_THREADS, THREADS, Rendering, is_small
+from millpond.types.errors import EngineError
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import ImagePart, PairItem
 
 PARAMS = PoolingParams()
 PATIENCE = 120.0

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from millpond import LLM, PoolerConfig, PoolingParams
-from millpond.errors import InvalidInputError
 from millpond.testing.checkpoints import tiny
+from millpond.types.errors import InvalidInputError
 
 PROMPTS = ["the old mill", "by the pond"]
 IDS = [[2, 160, 136, 130, 3], [2, 20, 3]]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from millpond.errors import EngineOverloadedError, InvalidInputError
-from millpond.inputs import TemplateBudget
+from millpond.types.errors import EngineOverloadedError, InvalidInputError
+from millpond.types.prompts import TemplateBudget
 from millpond_io.bounded import BoundedRenderer
 from millpond_io.templates import JinjaTemplate
 

@@ -3,12 +3,12 @@
 import json
 from types import MappingProxyType
 
-from millpond.inputs import ChunksCall, PairItem, ScoreCall, TextInChunks
-from millpond.params import PoolingParams
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance import IOProcessorConformance
 from millpond.testing.retrieval import tiny_bge_m3
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import ChunksCall, PairItem, ScoreCall, TextInChunks
 
 BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from millpond import LLM, AsyncLLM
-from millpond.pipeline import Pipeline
+from millpond.pipeline.pipeline import Pipeline
 from millpond.testing.vision_language import tiny_vision_language
 from millpond_io import image_texts, image_turns
 from millpond_io.image_turns import FULL, LARGE, Turns

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from millpond import InvalidInputError, LateChunkingParams, PoolingParams
-from millpond.late_chunking import LateChunk, late_chunks
 from millpond.testing.checkpoints import DenseLayer, tiny, write_sentence_transformers
+from millpond.types.late_chunking import LateChunk, late_chunks
 
 TEXT = "the old mill by the pond"
 

@@ -334,7 +334,7 @@ def test_the_server_ranks_and_explains_those_too(tmp_path, theirs):
     from starlette.testclient import TestClient
 
     from millpond import AsyncLLM
-    from millpond.plugins import PluginManager
+    from millpond.plugin.manager import PluginManager
     from millpond_server.app import build_app
     from millpond_server.models import Models, ServedModel
     from millpond_server.settings import Settings

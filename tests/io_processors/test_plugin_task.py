@@ -8,11 +8,11 @@ import pytest
 
 from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import ComponentError, EngineError, InvalidInputError, UnknownNameError
-from millpond.outputs import EmbeddingOutput, PoolingOutput, PoolingRequestOutput
-from millpond.plugins import PluginManager
-from millpond.specs import IOProcessorSpec
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing.checkpoints import tiny
+from millpond.types.errors import ComponentError, EngineError, InvalidInputError, UnknownNameError
+from millpond.types.outputs import EmbeddingOutput, PoolingOutput, PoolingRequestOutput
 
 PIECE = 4  # tokens of a chunk
 NO_DATA = (

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from millpond import LLM, AsyncLLM, InvalidInputError
-from millpond.plugins import PluginManager
-from millpond.specs import ArchitectureSpec
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import ArchitectureSpec
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
 from millpond_io import similarities, towers
 

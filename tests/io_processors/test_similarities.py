@@ -107,7 +107,7 @@ def test_the_server_explains_the_cosine_that_it_ranks_by(tmp_path):
     from starlette.testclient import TestClient
 
     from millpond import AsyncLLM
-    from millpond.plugins import PluginManager
+    from millpond.plugin.manager import PluginManager
     from millpond_server.app import build_app
     from millpond_server.models import Models, ServedModel
     from millpond_server.settings import Settings

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from millpond import InvalidInputError, PoolingParams
-from millpond.late_interaction import TokenPooling
+from millpond.types.late_interaction import TokenPooling
 from millpond_io.token_pooling import pooled, ward_clusters
 
 DOCUMENTS = ["the old mill stands by the long green river, and the boat is on the pond", "rain", "a cat and a dog"]

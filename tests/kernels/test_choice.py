@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from millpond import LLM, InvalidInputError, UnknownNameError
-from millpond.config import CheckpointConfig, ModelConfig, PoolerConfig
 from millpond.context import Context
 from millpond.nn import Attention, PackedBatch
 from millpond.nn.batch import NUM_ATTENDED
 from millpond.nn.ops import Setting, check_quantization, choose_kernel, judge_kernels
-from millpond.registry import Origin, Registry
-from millpond.specs import KernelSpec
+from millpond.plugin.registry import Origin, Registry
+from millpond.plugin.specs import KernelSpec
 from millpond.testing.checkpoints import tiny
+from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
 
 MINE = Origin(plugin="mine", rank="installed", distribution="millpond-mine", version="1.0")
 THEIRS = Origin(plugin="theirs", rank="installed", distribution="millpond-theirs", version="1.0")

@@ -19,10 +19,11 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from typer.testing import CliRunner
 
-from millpond import LLM, AsyncLLM, cli, plugins
-from millpond.errors import InvalidInputError
-from millpond.outputs import PoolingRequestOutput
-from millpond.plugins import PluginManager
+from millpond import LLM, AsyncLLM, cli
+from millpond.plugin import manager as plugins
+from millpond.plugin.manager import PluginManager
+from millpond.types.errors import InvalidInputError
+from millpond.types.outputs import PoolingRequestOutput
 from millpond_server.testing import running_server
 
 SOURCES = Path(__file__).resolve().parents[1] / "addons" / "millpond_geo" / "src"

@@ -23,7 +23,7 @@ SECONDS_A_STEP = 300
 LIST = """
 import json, sys
 import millpond
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 
 manager = PluginManager(strict=True)
 registry = manager.registry

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from millpond import cli
 from millpond.loading.arguments import read_arguments
 from millpond.loading.build import resolve_model
-from millpond.plugins import get_plugin_manager
+from millpond.plugin.manager import get_plugin_manager
 from millpond.testing import checkpoints
 from millpond_cli import measuring
 from millpond_cli.bench_model import Sample

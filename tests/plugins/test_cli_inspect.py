@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from millpond import PoolerConfig, cli
-from millpond.plugins import PluginManager
-from millpond.specs import ConverterSpec, IOProcessorSpec
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import ConverterSpec, IOProcessorSpec
 from millpond.testing import checkpoints
 from millpond.testing.checkpoints import tiny, write_sparse_encoder
 from millpond.testing.retrieval import tiny_bge_m3
@@ -119,8 +119,8 @@ def test_the_plugin_behind_every_component_is_named():
 def test_a_component_that_replaces_a_built_in_one_is_marked(install_plugin, folder):
     install_plugin(
         """
-from millpond.hookspecs import hookimpl
-from millpond.specs import ActivationSpec, PoolerSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import ActivationSpec, PoolerSpec
 
 @hookimpl
 def register_poolers():
@@ -242,7 +242,7 @@ def test_what_nothing_states_has_a_default(tmp_path):
 
 def test_a_model_that_reads_features_is_not_said_to_take_token_ids(tmp_path, install_plugin):
     install_plugin(
-        "from millpond.hookspecs import hookimpl\nfrom millpond.specs import ArchitectureSpec\n"
+        "from millpond.plugin.hookspecs import hookimpl\nfrom millpond.plugin.specs import ArchitectureSpec\n"
         "@hookimpl\ndef register_architectures():\n"
         "    yield ArchitectureSpec(name='Sensors', target='x:y', tasks=('plugin',), modalities=('features',))\n",
         "acme",

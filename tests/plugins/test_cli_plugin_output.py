@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import IOProcessor, cli, plugins, register
-from millpond.specs import IOProcessorSpec
+from millpond import IOProcessor, cli, register
+from millpond.plugin import manager as plugins
+from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing import checkpoints
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))

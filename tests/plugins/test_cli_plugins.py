@@ -12,8 +12,8 @@ import millpond
 from millpond import cli
 
 HEAD = """\
-from millpond.hookspecs import hookimpl
-from millpond.specs import ActivationSpec, CommandSpec, KernelSpec, PoolerSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import ActivationSpec, CommandSpec, KernelSpec, PoolerSpec
 """
 GOOD = (
     HEAD
@@ -121,7 +121,7 @@ def test_all_that_we_bring_is_healthy():
     ("record", "kind", "reason"),
     [
         ('PoolerSpec(name="X", target="no_such_module_here:X", tasks=("embed",))', "pooler", "no_such_module_here"),
-        ('PoolerSpec(name="X", target="millpond.specs:Nothing", tasks=("embed",))', "pooler", "Nothing"),
+        ('PoolerSpec(name="X", target="millpond.plugin.specs:Nothing", tasks=("embed",))', "pooler", "Nothing"),
         ('PoolerSpec(name="X", target="no colon", tasks=("embed",))', "pooler", "package.module:attribute"),
         ('CommandSpec(name="X", target="builtins:print")', "command", "no typer.Typer"),
         ('KernelSpec(name="X.y", target="builtins:print", available="no_such_module_here:f")', "kernel", "no_such_mod"),

@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from millpond import cli
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text(encoding="utf-8")
 

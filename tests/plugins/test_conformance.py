@@ -1,6 +1,6 @@
 """The records of every task, source, command and route that Millpond comes with are right."""
 
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 from millpond.testing.conformance import RecordConformance, TaskConformance
 
 BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry

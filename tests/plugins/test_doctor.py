@@ -13,11 +13,11 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from millpond import IOProcessor, cli
-from millpond.image_reader import ImageReader
 from millpond.nn import Pooler, PoolingModel, WeightTransform
-from millpond.plugins import get_plugin_manager
-from millpond.registry import Origin
-from millpond.specs import (
+from millpond.pipeline.image_reader import ImageReader
+from millpond.plugin.manager import get_plugin_manager
+from millpond.plugin.registry import Origin
+from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
     CommandSpec,
@@ -165,7 +165,12 @@ def route(target=handler, name="POST /odd", **fields):
 
 
 def task(**fields):
-    record = {"name": "odd", "target": "millpond.outputs:EmbeddingOutput", "io_processor": "embed", "summary": "odd"}
+    record = {
+        "name": "odd",
+        "target": "millpond.types.outputs:EmbeddingOutput",
+        "io_processor": "embed",
+        "summary": "odd",
+    }
     return TaskSpec(**{**record, **fields})
 
 
@@ -471,8 +476,8 @@ def test_a_pooler_that_needs_a_model_is_noted(plugin_manager):
 # --- plugins ----------------------------------------------------------------------------------------------------------
 
 HEAD = """
-from millpond.hookspecs import hookimpl
-from millpond.specs import ActivationSpec, PoolerSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import ActivationSpec, PoolerSpec
 
 TANH = "torch:tanh"
 """

@@ -5,8 +5,8 @@ import json
 import pytest
 from huggingface_hub import constants, snapshot_download
 
-from millpond.errors import ModelNotFoundError
 from millpond.loading.source import SourceOptions
+from millpond.types.errors import ModelNotFoundError
 from millpond_sources.hub import find_in_cache
 
 NAME = "some-org/some-model"

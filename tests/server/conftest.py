@@ -141,7 +141,7 @@ def posting(folders, options=None):
         folders: The folder of each model by its name.
         options: What ``AsyncLLM`` is told beside it, by the model's name.
     """
-    from millpond.plugins import PluginManager
+    from millpond.plugin.manager import PluginManager
     from millpond_server.app import build_app
     from millpond_server.models import Models, ServedModel
     from millpond_server.settings import Settings

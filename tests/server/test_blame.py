@@ -7,8 +7,8 @@ import pytest
 from millpond.testing.checkpoints import tiny
 
 PLUGIN = """
-from millpond.hookspecs import hookimpl
-from millpond.specs import PoolerSpec, RouteSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import PoolerSpec, RouteSpec
 
 SECRET = "/srv/secret/licence.txt"
 

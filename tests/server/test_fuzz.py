@@ -61,7 +61,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """Every route, on tiny models of random weights that serve all tasks between them."""
-    from millpond.plugins import PluginManager
+    from millpond.plugin.manager import PluginManager
     from millpond_server.app import build_app
     from millpond_server.models import Models, ServedModel
     from millpond_server.settings import Settings

@@ -15,8 +15,8 @@ CLIENTS = 200
 TIMES = 10  # as much as it can do
 PLUGIN = f"""
 import time
-from millpond.hookspecs import hookimpl
-from millpond.specs import ArchitectureSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import ArchitectureSpec
 
 @hookimpl
 def register_architectures():

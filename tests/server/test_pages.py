@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from millpond.plugins import get_plugin_manager
+from millpond.plugin.manager import get_plugin_manager
 
 
 @pytest.fixture(scope="session")

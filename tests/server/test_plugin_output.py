@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from millpond import IOProcessor
-from millpond.plugins import PluginManager
-from millpond.specs import IOProcessorSpec
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import IOProcessorSpec
 from millpond_server.plugin_output import accepted
 from millpond_server.testing import running_server
 

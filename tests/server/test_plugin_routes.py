@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 from millpond_server.testing import running_server
 
 PLUGIN = '''
@@ -18,9 +18,9 @@ import threading
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
-from millpond.errors import InvalidInputError
-from millpond.hookspecs import hookimpl
-from millpond.specs import RouteSpec
+from millpond.types.errors import InvalidInputError
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import RouteSpec
 
 gone = threading.Event()
 begun = threading.Event()
@@ -220,7 +220,7 @@ def test_a_handler_that_reads_is_ended_when_its_client_goes_away(server, plugin)
 
 
 def test_a_body_that_no_handler_knows_is_refused_at_the_start(folder):
-    from millpond.specs import RouteSpec
+    from millpond.plugin.specs import RouteSpec
 
     async def handler(request, llm):
         """Never called."""

@@ -17,8 +17,8 @@ MINILM = "all-MiniLM-L6-v2"
 PLUGIN = """
 import os, time
 from dataclasses import replace
-from millpond.hookspecs import hookimpl
-from millpond.specs import ArchitectureSpec, RouteSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import ArchitectureSpec, RouteSpec
 
 @hookimpl
 def register_architectures():

@@ -84,7 +84,7 @@ def schema(tmp_path_factory):
     """The description, of a server of all routes, which answers the requests that are made of it."""
     import asyncio
 
-    from millpond.plugins import PluginManager
+    from millpond.plugin.manager import PluginManager
     from millpond_server.access_log import AccessLog
     from millpond_server.app import build_app
     from millpond_server.metrics import Metrics

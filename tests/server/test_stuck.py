@@ -10,8 +10,8 @@ import pytest
 PATIENCE = 60
 PLUGIN = """
 import time
-from millpond.hookspecs import hookimpl
-from millpond.specs import ArchitectureSpec, IOProcessorSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import ArchitectureSpec, IOProcessorSpec
 
 @hookimpl
 def register_io_processors():
@@ -123,7 +123,7 @@ def test_an_engine_that_dies_while_another_batch_runs_ends_the_process(stuck):
 def test_threads_that_work_are_told_from_idle_ones():
     from concurrent.futures import ThreadPoolExecutor
 
-    from millpond.busy import busy_threads, place_of
+    from millpond.pipeline.busy import busy_threads, place_of
 
     may_end, began = threading.Event(), threading.Event()
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import steady
+from millpond.types.errors import CheckpointError
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import Attention, Linear, PackedBatch
+from millpond.types.errors import CheckpointError
 from millpond_models.layers.gated_feed_forward import GatedFeedForward
 from millpond_models.layers.rms_norm import RMSNorm
 from millpond_models.layers.rotary import Rotation

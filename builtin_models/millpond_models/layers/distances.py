@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import DistanceBias, PackedBatch
+from millpond.types.errors import CheckpointError
 
 BUCKETS = 32
 FARTHEST = 128  # tokens; beyond, all distances share the last bucket

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import Linear
+from millpond.types.errors import CheckpointError
 from millpond_models.layers.feed_forward import FeedForward
 
 

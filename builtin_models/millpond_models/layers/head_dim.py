@@ -1,6 +1,6 @@
 """The dimensions of a head of attention, where heads share those of hidden states."""
 
-from millpond.errors import CheckpointError
+from millpond.types.errors import CheckpointError
 
 
 def head_dim(size: int, heads: int, *, keys: tuple[str, str] = ("hidden_size", "num_attention_heads")) -> int:

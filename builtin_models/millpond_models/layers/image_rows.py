@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from millpond.errors import InvalidInputError
 from millpond.nn import PackedBatch
+from millpond.types.errors import InvalidInputError
 
 ROWS = "image_rows"  # [num_rows], int64: places in the sequence, in the order of what stands there
 

@@ -1,7 +1,7 @@
 """Which layers of a model attend to a window, and which to all."""
 
 from millpond.context import Context
-from millpond.errors import CheckpointError
+from millpond.types.errors import CheckpointError
 
 SLIDING, FULL = "sliding_attention", "full_attention"  # as config.json names them
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import PackedBatch
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
 from millpond_models.layers.rotary import Rotary
 
 NAMES = ("longrope", "su")

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from millpond.config import CheckpointConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError
 from millpond.nn import PackedBatch
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
 
 DEFAULT_THETA = 10_000.0
 

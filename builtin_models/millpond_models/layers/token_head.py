@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError
 from millpond.nn import Linear
 from millpond.nn.classifier import TokenLogits
+from millpond.types.errors import InvalidInputError
 
 REMEMBERED = 32  # sets of tokens whose rows are kept ready; callers name few
 

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from millpond.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from millpond.params import PoolingParams
+    from millpond.types.params import PoolingParams
 
 STEP_FIELDS = ("step_tag_id", "returned_token_ids")
 FIELDS = ("dimensions", "use_activation", *STEP_FIELDS)

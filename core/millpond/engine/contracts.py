@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from millpond.blame import breach, described, is_foreign, owner_of
 from millpond.context import Context
 from millpond.nn.model import PoolingModel
 from millpond.nn.sparse import AS_TERMS
+from millpond.plugin.blame import breach, described, is_foreign, owner_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from millpond.engine.request import Representation
-    from millpond.registry import Entry
-    from millpond.specs import TaskSpec
+    from millpond.plugin.registry import Entry
+    from millpond.plugin.specs import TaskSpec
 
 VECTOR, MATRIX = 1, 2  # dimensions of the result of a prompt, and of one with a row for each token
 CHECKED_TASKS = ("embed", "classify", "token_embed", "token_classify")

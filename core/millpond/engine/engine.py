@@ -7,20 +7,20 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
 
-from millpond.config import EngineConfig
 from millpond.engine.budget import Budget
-from millpond.engine.memory import is_out_of_memory
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Outcome, Runner
 from millpond.engine.scheduler import Scheduler
 from millpond.engine.throughput import Throughput
-from millpond.errors import (
+from millpond.types.config import EngineConfig
+from millpond.types.errors import (
     ComponentError,
     EngineClosedError,
     EngineError,
     InsufficientMemoryError,
     MillpondError,
     RequestCancelledError,
+    is_out_of_memory,
 )
 
 IN_A_ROW = 8  # requests that fail, each alone, with no batch between them that succeeds

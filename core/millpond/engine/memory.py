@@ -1,13 +1,8 @@
-"""Running out of memory: how it is told from other failures, and how what it leaves behind is given back."""
+"""Gives back the memory that a failed batch still holds."""
 
 import traceback
 
 import torch
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there was not enough memory, of the device or of the machine."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def give_back(error: BaseException, device: torch.device) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from millpond.errors import MillpondError
-from millpond.params import PoolingParams
+from millpond.types.errors import MillpondError
+from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from millpond.blame import blamed, breach, owner_of
 from millpond.engine.contracts import (
     check_hidden,
     check_pooled,
@@ -20,16 +19,17 @@ from millpond.engine.contracts import (
     owner_of_pooler,
     source_of_non_finite,
 )
-from millpond.engine.memory import give_back, is_out_of_memory
+from millpond.engine.machine import available_cores
+from millpond.engine.memory import give_back
 from millpond.engine.progress import progress_of
 from millpond.engine.request import PoolingRequest
-from millpond.errors import InvalidInputError, NonFiniteOutputError
-from millpond.machine import available_cores
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
 from millpond.nn.pooler import Pooler
 from millpond.nn.threads import Crew
-from millpond.params import PoolingParams
+from millpond.plugin.blame import blamed, breach, owner_of
+from millpond.types.errors import InvalidInputError, NonFiniteOutputError, is_out_of_memory
+from millpond.types.params import PoolingParams
 
 Array = NDArray[np.float32]
 Job = Callable[[], None]

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 
-from millpond.config import EngineConfig
 from millpond.engine.engine import Engine
 from millpond.engine.quarantine import Quarantine
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Runner
-from millpond.errors import BlockedInputError, EngineClosedError, EngineError, EngineOverloadedError
+from millpond.types.config import EngineConfig
+from millpond.types.errors import BlockedInputError, EngineClosedError, EngineError, EngineOverloadedError
 
 logger = logging.getLogger(__name__)
 CLOSE, DROP = object(), object()

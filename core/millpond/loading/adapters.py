@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.errors import CheckpointError
 from millpond.loading.files import read_object
+from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from millpond.blame import blamed, is_foreign
-from millpond.config import CheckpointConfig
-from millpond.errors import CheckpointError, InvalidInputError, UnknownNameError
+from millpond.plugin.blame import blamed, is_foreign
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError, InvalidInputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from millpond.registry import Entry, Registry
-    from millpond.specs import ArchitectureSpec, ConverterSpec
+    from millpond.plugin.registry import Entry, Registry
+    from millpond.plugin.specs import ArchitectureSpec, ConverterSpec
 
 # What stands behind the family's name: "Qwen3" in "Qwen3ForCausalLM".
 SUFFIXES = (

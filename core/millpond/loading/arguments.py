@@ -8,12 +8,12 @@ from types import MappingProxyType
 from typing import Any
 
 from millpond.compat import vllm
-from millpond.config import EngineConfig, InputOptions, PoolerConfig
-from millpond.errors import InvalidInputError
 from millpond.loading.architecture import REWARD
 from millpond.loading.resolve import LoadOptions
 from millpond.loading.source import SourceOptions
-from millpond.params import validated
+from millpond.types.config import EngineConfig, InputOptions, PoolerConfig
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import validated
 
 logger = logging.getLogger(__name__)
 

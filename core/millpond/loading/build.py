@@ -7,10 +7,7 @@ from typing import Any
 
 import torch
 
-from millpond.blame import blamed, breach, described, is_foreign, mark
-from millpond.config import Choice, EngineConfig, ModelConfig
 from millpond.context import Context
-from millpond.errors import CheckpointError, InvalidInputError, MillpondError
 from millpond.loading.adapters import adapter_folders, read_adapter
 from millpond.loading.arguments import Arguments, ComputeOptions
 from millpond.loading.chat_template import read_chat_template
@@ -31,8 +28,11 @@ from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
 from millpond.nn.ops import Setting, check_quantization, check_variants
 from millpond.nn.placement import missing_weights
-from millpond.plugins import PluginManager, get_plugin_manager
-from millpond.registry import Entry, Registry
+from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
+from millpond.plugin.manager import PluginManager, get_plugin_manager
+from millpond.plugin.registry import Entry, Registry
+from millpond.types.config import Choice, EngineConfig, ModelConfig
+from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
 
 logger = logging.getLogger(__name__)
 LISTED = 8

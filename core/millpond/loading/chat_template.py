@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.errors import CheckpointError
 from millpond.loading.files import read_object
 from millpond.loading.sentence_transformers import LENGTH_FILES
+from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository

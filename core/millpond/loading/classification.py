@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from millpond.config import CheckpointConfig, Choice
-from millpond.errors import CheckpointError
+from millpond.types.config import CheckpointConfig, Choice
+from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.loading.architecture import Chosen
     from millpond.loading.sentence_transformers import SentenceTransformersFiles
-    from millpond.registry import Registry
+    from millpond.plugin.registry import Registry
 
 DEFAULT_LABELS = 2  # what transformers takes where config.json says nothing
 TRUSTED = ("torch.nn.modules.", "torch.nn.")  # names of activations are data: their last part is looked up

@@ -5,14 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from millpond.config import JOINED_BY
-from millpond.errors import UnknownNameError
-from millpond.registry import Entry
-from millpond.specs import TaskSpec
+from millpond.plugin.registry import Entry
+from millpond.plugin.specs import TaskSpec
+from millpond.types.config import JOINED_BY
+from millpond.types.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from millpond.loading.resolve import Resolution
-    from millpond.registry import Catalog, Registry
+    from millpond.plugin.registry import Catalog, Registry
 
 PLUGIN_TASK = "plugin"
 

@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millpond.config import CheckpointConfig
-from millpond.errors import CheckpointError
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from millpond.loading.repository import Repository
-    from millpond.registry import Registry
+    from millpond.plugin.registry import Registry
 
 logger = logging.getLogger(__name__)
 SUFFIXES = (".safetensors", ".pt")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from millpond.errors import CheckpointError
+from millpond.types.errors import CheckpointError
 
 
 def read_json(path: Path) -> Any:

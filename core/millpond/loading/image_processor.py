@@ -7,7 +7,7 @@ from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
 
 if TYPE_CHECKING:
-    from millpond.config import ModelConfig
+    from millpond.types.config import ModelConfig
 
 OF_IMAGES, OF_ALL = "preprocessor_config.json", "processor_config.json"
 

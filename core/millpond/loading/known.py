@@ -5,14 +5,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.config import CheckpointConfig
 from millpond.loading.chat_template import read_chat_template
 from millpond.loading.model_card import titles_of_ranker
+from millpond.types.config import CheckpointConfig
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
-    from millpond.registry import Registry
-    from millpond.specs import PublishedModel
+    from millpond.plugin.registry import Registry
+    from millpond.plugin.specs import PublishedModel
 
 MATRYOSHKA = ("is_matryoshka", "matryoshka_dimensions")
 SETTLES = ("classifier_from_token", "classifier_from_token_ids")

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.config import CheckpointConfig
-from millpond.errors import CheckpointError
-from millpond.late_interaction import Expansion, LateInteraction, Side, TokenPooling
 from millpond.loading.files import read_object
 from millpond.loading.header import read_headers
-from millpond.registry import imported
+from millpond.plugin.registry import imported
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
+from millpond.types.late_interaction import Expansion, LateInteraction, Side, TokenPooling
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository

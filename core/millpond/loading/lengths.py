@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from millpond.config import CheckpointConfig, Choice
-from millpond.errors import InvalidInputError
 from millpond.loading.files import read_object
+from millpond.types.config import CheckpointConfig, Choice
+from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository

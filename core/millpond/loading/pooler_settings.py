@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from millpond.config import JOINED_BY, CheckpointConfig, Choice, PoolerConfig, merge
-from millpond.errors import InvalidInputError
 from millpond.loading.architecture import Chosen
 from millpond.loading.classification import classifier_pooling, named_pooling
+from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, PoolerConfig, merge
+from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from millpond.loading.sentence_transformers import SentenceTransformersFiles
-    from millpond.registry import Entry, Registry
-    from millpond.specs import PoolerSpec
+    from millpond.plugin.registry import Entry, Registry
+    from millpond.plugin.specs import PoolerSpec
 
 LATE = "token_embed"  # the task of late interaction
 LATE_INTERACTION = ("ColBERT", "MultiVectorEncoder")  # kinds of models that token vectors are asked of

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from millpond.errors import CheckpointError
 from millpond.loading.st.layer_norm import PooledLayerNorm, load_layer_norm
 from millpond.loading.st.module import LAYER_NORM, NORMALIZE, PRELU
 from millpond.loading.weights import NAMES, check_finite, read_tensors
+from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.context import Context

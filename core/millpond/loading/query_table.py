@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.errors import CheckpointError
 from millpond.loading.files import read_object
 from millpond.loading.weights import NAMES, check_finite, read_tensors
+from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.loading.tokenizer import Tokenizer

@@ -6,11 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from millpond.config import CheckpointConfig
-from millpond.errors import CheckpointError
 from millpond.loading.files import read_object
 from millpond.loading.sentence_transformers import SentenceTransformersFiles, read_sentence_transformers
 from millpond.loading.static import ARCHITECTURE, THEIRS, static_config
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
 
 
 @dataclass(frozen=True)

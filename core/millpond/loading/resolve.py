@@ -5,9 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from millpond.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, ModelConfig, PoolerConfig
-from millpond.errors import InvalidInputError, UnknownNameError
-from millpond.late_interaction import LateInteraction
 from millpond.loading.adapters import adapter_folders
 from millpond.loading.architecture import choose_architecture, with_architecture
 from millpond.loading.classification import choose_activation, count_labels, named_activation, overrides_activation
@@ -27,12 +24,15 @@ from millpond.loading.pooler_settings import (
 from millpond.loading.sentence_transformers import code_size
 from millpond.loading.similarity import choose_late_similarity, choose_similarity
 from millpond.loading.st.sizes import size_after
+from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, ModelConfig, PoolerConfig
+from millpond.types.errors import InvalidInputError, UnknownNameError
+from millpond.types.late_interaction import LateInteraction
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
     from millpond.loading.sentence_transformers import SentenceTransformersFiles
-    from millpond.registry import Entry, Registry
-    from millpond.specs import ArchitectureSpec, ConverterSpec
+    from millpond.plugin.registry import Entry, Registry
+    from millpond.plugin.specs import ArchitectureSpec, ConverterSpec
 
 Overrides = Mapping[str, Any] | Callable[[CheckpointConfig], Any] | None
 logger = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from millpond.errors import CheckpointError
 from millpond.nn.routed import RoutedModel, RouteParts, poolers_of
+from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from millpond.errors import CheckpointError
 from millpond.loading.files import read_object
 from millpond.loading.similarity import stated_similarity
 from millpond.loading.st.chain import after_pooling, before_pooling, check_chain, ends_normalized, pooling_of
@@ -22,6 +21,7 @@ from millpond.loading.st.module import (
 )
 from millpond.loading.st.router import Routes, read_routes
 from millpond.loading.transformer_call import as_called
+from millpond.types.errors import CheckpointError
 
 LENGTH_FILES = (
     "sentence_bert_config.json",

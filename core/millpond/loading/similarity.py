@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from millpond.config import Choice
+from millpond.types.config import Choice
 
 logger = logging.getLogger(__name__)
 OF_TEXTS = ("cosine", "dot", "euclidean", "manhattan")

@@ -7,14 +7,14 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.blame import described
-from millpond.errors import ModelNotFoundError, UnknownNameError
 from millpond.loading.repository import Repository
+from millpond.plugin.blame import described
+from millpond.types.errors import ModelNotFoundError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from millpond.registry import Registry
+    from millpond.plugin.registry import Registry
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from millpond.errors import CheckpointError
 from millpond.loading.files import read_object
 from millpond.loading.header import read_headers
+from millpond.types.errors import CheckpointError
 
 ARCHITECTURE = "StaticEmbedding"
 THEIRS = "StaticModel"  # what model2vec calls it

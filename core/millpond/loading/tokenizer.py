@@ -8,8 +8,8 @@ import tokenizers
 from tokenizers import normalizers
 from tokenizers.normalizers import BertNormalizer
 
-from millpond.errors import CheckpointError
 from millpond.loading.chat_template import ChatTemplate, read_chat_template, read_special_tokens
+from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository

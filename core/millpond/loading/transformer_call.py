@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from millpond.errors import CheckpointError
+from millpond.types.errors import CheckpointError
 
 FEATURES, OUTPUT = "feature-extraction", "last_hidden_state"
 CHAT = "chat_template"

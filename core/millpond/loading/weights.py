@@ -7,8 +7,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from millpond.errors import CheckpointError
 from millpond.loading.files import shards
+from millpond.types.errors import CheckpointError
 
 NAMES = ("model.safetensors", "pytorch_model.bin")
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from millpond.blame import blamed, breach, described
+from millpond.plugin.blame import blamed, breach, described
 
 if TYPE_CHECKING:
-    from millpond.registry import Entry
+    from millpond.plugin.registry import Entry
 
 
 class CheckedActivation:

@@ -7,9 +7,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.errors import InvalidInputError, UnknownNameError
 from millpond.nn.batch import PackedBatch
 from millpond.nn.bias import AttentionBias
+from millpond.types.errors import InvalidInputError, UnknownNameError
 
 SOFTCAP = "softcap"
 HIDDEN_TOKENS = "hidden_tokens"

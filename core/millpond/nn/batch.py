@@ -8,7 +8,7 @@ from itertools import accumulate, groupby, repeat
 import torch
 from torch import Tensor
 
-from millpond.params import PoolingParams
+from millpond.types.params import PoolingParams
 
 NUM_ATTENDED = "num_attended"  # the feature of a sequence that says how many of its tokens are attended to
 

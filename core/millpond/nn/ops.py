@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from millpond.errors import InvalidInputError, UnknownNameError
+from millpond.types.errors import InvalidInputError, UnknownNameError
 
 if TYPE_CHECKING:
     import torch
 
-    from millpond.registry import Entry, Registry
-    from millpond.specs import KernelSpec
+    from millpond.plugin.registry import Entry, Registry
+    from millpond.plugin.specs import KernelSpec
 
 
 @dataclass(frozen=True)

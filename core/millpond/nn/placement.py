@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from millpond.errors import CheckpointError
+from millpond.types.errors import CheckpointError
 
 
 @dataclass

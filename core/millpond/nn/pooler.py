@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from millpond.blame import blamed, breach, described, is_foreign, owner_of
 from millpond.context import Context
 from millpond.nn.batch import PoolingMetadata
-from millpond.params import PoolingParams
+from millpond.plugin.blame import blamed, breach, described, is_foreign, owner_of
+from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
-    from millpond.registry import Entry
+    from millpond.plugin.registry import Entry
 
 MATRIX = 2  # dimensions of a tensor of rows
 

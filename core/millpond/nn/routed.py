@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
 from millpond.nn.pooler import Pooler
-from millpond.params import PoolingParams
+from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
     from millpond.context import Context

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from millpond.nn.batch import PoolingMetadata
 from millpond.nn.pooler import Pooler
-from millpond.params import PoolingParams
+from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
     from millpond.context import Context

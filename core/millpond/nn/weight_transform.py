@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from millpond.errors import CheckpointError
+from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.nn.model import PoolingModel

@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from tokenizers import models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
-from millpond.errors import UnknownNameError
 from millpond.testing.biased import BIASED, TOKENS, biased_shapes
 from millpond.testing.decoders import DECODERS, decoder_config, decoder_shapes
 from millpond.testing.encoder_families import ENCODER_FAMILIES, encoder_family_shapes
 from millpond.testing.encoders import JINA, ROTARY_ENCODERS, is_jina, jina_shapes, rotary_encoder_shapes
 from millpond.testing.heads import MASKED, SEQUENCE, TOKEN, label_names, with_head
+from millpond.types.errors import UnknownNameError
 
 Shape = tuple[int, ...]
 Layout = Literal["old", "new"]

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from millpond.config import CheckpointConfig, ModelConfig, PoolerConfig
 from millpond.context import Context
-from millpond.registry import Registry
+from millpond.plugin.registry import Registry
+from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
 
 
 def bare_context(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from millpond.outputs import ArrayOutput
+from millpond.types.outputs import ArrayOutput
 
 Array = NDArray[Any]
 

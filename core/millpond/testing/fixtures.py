@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from millpond.plugins import PluginManager
-    from millpond.registry import Registry
+    from millpond.plugin.manager import PluginManager
+    from millpond.plugin.registry import Registry
 
 pytest_plugins = ("millpond.testing.time_limit",)
 
@@ -21,7 +21,7 @@ pytest_plugins = ("millpond.testing.time_limit",)
 @pytest.fixture
 def plugin_manager() -> "PluginManager":
     """A fresh manager of all plugins that are installed; the test may register more without harm to others."""
-    from millpond.plugins import PluginManager  # noqa: PLC0415  (pytest starts without it)
+    from millpond.plugin.manager import PluginManager  # noqa: PLC0415  (pytest starts without it)
 
     return PluginManager()
 
@@ -29,7 +29,7 @@ def plugin_manager() -> "PluginManager":
 @pytest.fixture
 def registry() -> "Registry":
     """What the built-in plugins bring, and nothing else that happens to be installed."""
-    from millpond.plugins import PluginManager  # noqa: PLC0415  (pytest starts without it)
+    from millpond.plugin.manager import PluginManager  # noqa: PLC0415  (pytest starts without it)
 
     return PluginManager(ranks=("builtin",), disabled=()).registry
 
@@ -76,7 +76,7 @@ class InstallPlugin:
         return folder
 
     def _forget_manager(self) -> None:
-        from millpond import plugins  # noqa: PLC0415  (pytest starts without it)
+        from millpond.plugin import manager as plugins  # noqa: PLC0415  (pytest starts without it)
 
         self.patch.setattr(plugins, "_process", plugins.Process())
 

@@ -7,7 +7,7 @@ import orjson
 from starlette.responses import Response
 
 from millpond import AsyncLLM, PoolingParams
-from millpond.outputs import PoolingRequestOutput
+from millpond.types.outputs import PoolingRequestOutput
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
 from millpond_server.inputs import images_of, prompts_of

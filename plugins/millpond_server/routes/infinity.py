@@ -4,7 +4,7 @@ import time
 from typing import Any, TypeVar
 
 from millpond import AsyncLLM, PoolingParams
-from millpond.outputs import PoolingRequestOutput
+from millpond.types.outputs import PoolingRequestOutput
 from millpond_server.call import Call
 from millpond_server.infinity_capabilities import capabilities_of, check_capability, render_infinity_error
 from millpond_server.inputs import prompts_of, read_inputs

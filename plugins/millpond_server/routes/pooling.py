@@ -5,8 +5,8 @@ from typing import Any
 from starlette.responses import Response
 
 from millpond import AsyncLLM, PoolingParams
-from millpond.late_chunking import LateChunkingParams
-from millpond.pipeline import present_name
+from millpond.pipeline.pipeline import present_name
+from millpond.types.late_chunking import LateChunkingParams
 from millpond_server.call import Call
 from millpond_server.errors import ApiError
 from millpond_server.inputs import prompts_of

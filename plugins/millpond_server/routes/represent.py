@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from millpond import AsyncLLM, RepresentationsRequestOutput, SparseEmbeddingOutput
-from millpond.outputs import ArrayOutput
+from millpond.types.outputs import ArrayOutput
 from millpond_server.call import Call
 from millpond_server.inputs import prompts_of
 from millpond_server.kinds import KINDS, check_bits

@@ -3,7 +3,7 @@
 from typing import Any
 
 from millpond import AsyncLLM
-from millpond.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingRequestOutput
+from millpond.types.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingRequestOutput
 from millpond_server.call import Call
 from millpond_server.compute_headers import characters_in, with_compute_headers
 from millpond_server.protocol.tei import TeiOpenAIRequest

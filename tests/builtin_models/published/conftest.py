@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from millpond.config import PoolerConfig
 from millpond.context import Context
 from millpond.loading.resolve import LoadOptions, resolve
 from millpond.loading.source import SourceOptions, find_repository
 from millpond.loading.tokenizer import load_tokenizer
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import write_config
 from millpond.testing.gritlm import tiny_gritlm
+from millpond.types.config import PoolerConfig
 
 REGISTRY = PluginManager(ranks=("builtin",), disabled=()).registry
 

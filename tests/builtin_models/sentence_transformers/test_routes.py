@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from millpond import AsyncLLM, CheckpointError, InvalidInputError, PoolingParams, cli
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny, write_tokenizer
 from millpond_server.app import build_app
 from millpond_server.models import Models, ServedModel

@@ -25,12 +25,12 @@ import torch
 
 from millpond import IOProcessor, PoolingParams
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import InvalidInputError
-from millpond.hookspecs import hookimpl
+from millpond.types.errors import InvalidInputError
+from millpond.plugin.hookspecs import hookimpl
 from millpond.nn import Pooler
-from millpond.outputs import EmbeddingOutput
-from millpond.plugins import PluginManager
-from millpond.specs import (
+from millpond.types.outputs import EmbeddingOutput
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
     ConverterSpec,

@@ -15,7 +15,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from millpond.config import EngineConfig
 from millpond.engine.engine import Engine
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.engine.runner import Runner
@@ -23,9 +22,10 @@ from millpond.engine.thread import EngineThread
 from millpond.llm import LLM
 from millpond.nn import PackedBatch, PoolingModel
 from millpond.nn.batch import PoolingMetadata
-from millpond.params import PoolingParams
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny
+from millpond.types.config import EngineConfig
+from millpond.types.params import PoolingParams
 from millpond_models.bert import BertModel
 
 PATIENCE = 120  # seconds until a test that waits for something is given up

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from millpond import LLM, AsyncLLM, PoolingParams
-from millpond.errors import EngineClosedError, EngineError, EngineOverloadedError, InvalidInputError
+from millpond.types.errors import EngineClosedError, EngineError, EngineOverloadedError, InvalidInputError
 
 TEXTS = ["a mill by the pond", "rain", "the city at night, cold and dark", "two birds over the river", "a"] * 4
 POISON = 5  # a token id that no text in these tests has

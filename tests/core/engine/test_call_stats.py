@@ -3,7 +3,7 @@
 import asyncio
 
 from millpond import AsyncLLM
-from millpond.call_stats import CallStats, current_stats
+from millpond.pipeline.call_stats import CallStats, current_stats
 from millpond.testing.checkpoints import tiny
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from millpond.errors import EngineClosedError, RequestCancelledError
+from millpond.types.errors import EngineClosedError, RequestCancelledError
 
 POISON = 666
 

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from millpond.config import EngineConfig
 from millpond.engine.engine import Engine
+from millpond.types.config import EngineConfig
 
 POISON, WORSE = 666, 777
 

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millpond.config import EngineConfig
 from millpond.engine.engine import Engine
 from millpond.engine.runner import Runner
-from millpond.errors import EngineError, InvalidInputError, NonFiniteOutputError
+from millpond.types.config import EngineConfig
+from millpond.types.errors import EngineError, InvalidInputError, NonFiniteOutputError
 
 POISON, WORSE = 666, 777
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from millpond.engine.budget import SMALLEST_BUDGET, SOON
-from millpond.errors import InsufficientMemoryError
+from millpond.types.errors import InsufficientMemoryError
 
 POISON = 666
 

@@ -13,8 +13,8 @@ import pytest
 import tqdm
 
 from millpond import LLM, PoolingParams
-from millpond.errors import EngineClosedError, EngineError, InvalidInputError
 from millpond.testing.checkpoints import WORDS
+from millpond.types.errors import EngineClosedError, EngineError, InvalidInputError
 
 POISON = 5  # a token id that no text in these tests has
 BERT = "architecture 'BertModel' of plugin runtime"

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
-from millpond.calls import embed_call
-from millpond.config import InputOptions
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import EngineError, InvalidInputError, NonFiniteOutputError
-from millpond.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
-from millpond.pipeline import Job, Pipeline, windows
-from millpond.specs import IOProcessorSpec
+from millpond.pipeline.call import embed_call
+from millpond.pipeline.pipeline import Job, Pipeline, windows
+from millpond.plugin.specs import IOProcessorSpec
+from millpond.types.config import InputOptions
+from millpond.types.errors import EngineError, InvalidInputError, NonFiniteOutputError
+from millpond.types.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
 
 POISON = 0
 BERT = "architecture 'BertModel' of plugin runtime"

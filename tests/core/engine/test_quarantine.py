@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from millpond.engine.quarantine import MOST, Quarantine, fingerprint
-from millpond.params import PoolingParams
+from millpond.types.params import PoolingParams
 
 
 class Clock:

@@ -12,9 +12,9 @@ from torch import nn
 
 from millpond.engine.request import Representation
 from millpond.engine.runner import Runner
-from millpond.errors import ComponentError, NonFiniteOutputError
 from millpond.nn.threads import op_threads
-from millpond.params import PoolingParams
+from millpond.types.errors import ComponentError, NonFiniteOutputError
+from millpond.types.params import PoolingParams
 
 TWO, THREE = PoolingParams(dimensions=2), PoolingParams(dimensions=3)
 

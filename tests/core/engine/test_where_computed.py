@@ -4,9 +4,9 @@ import threading
 
 import torch
 
-from millpond.config import EngineConfig
 from millpond.engine.engine import LONG_ENOUGH, Engine
 from millpond.engine.runner import Outcome
+from millpond.types.config import EngineConfig
 
 POISON = 666
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import LLM, PoolingParams, cli, plugins
-from millpond.errors import UnknownNameError
-from millpond.plugins import PluginManager
+from millpond import LLM, PoolingParams, cli
+from millpond.plugin import manager as plugins
+from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny
+from millpond.types.errors import UnknownNameError
 
 NAME = "BertForSequenceClassification"
 

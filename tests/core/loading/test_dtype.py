@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from millpond import LLM, InvalidInputError
-from millpond.config import CheckpointConfig
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import choose_dtype
 from millpond.testing.checkpoints import random_tensors, tiny, write_weights
+from millpond.types.config import CheckpointConfig
 
 
 @pytest.mark.parametrize(

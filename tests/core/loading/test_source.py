@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from millpond import LLM, ModelNotFoundError
-from millpond.plugins import PluginManager
-from millpond.specs import SourceSpec
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import SourceSpec
 
 
 def test_a_folder_is_named_by_a_text_or_a_path(checkpoint, load, expected, monkeypatch, vector):

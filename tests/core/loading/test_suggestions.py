@@ -2,9 +2,9 @@
 
 import pytest
 
-from millpond.errors import ModelNotFoundError
 from millpond.loading.source import SourceOptions, find_repository
-from millpond.plugins import get_plugin_manager
+from millpond.plugin.manager import get_plugin_manager
+from millpond.types.errors import ModelNotFoundError
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from millpond import LLM
-from millpond.errors import CheckpointError
 from millpond.nn import Linear, PoolingModel, WeightTransform
-from millpond.plugins import PluginManager
-from millpond.specs import ArchitectureSpec
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import ArchitectureSpec
 from millpond.testing.checkpoints import random_tensors, write_config, write_weights
+from millpond.types.errors import CheckpointError
 
 SIZE, WORDS = 16, 12
 IDS = [[1, 2, 3], [4], [5, 6]]

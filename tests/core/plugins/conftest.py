@@ -5,11 +5,11 @@ import textwrap
 
 import pytest
 
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 
 HEAD = """\
-from millpond.hookspecs import hookimpl
-from millpond.specs import ActivationSpec, PoolerSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import ActivationSpec, PoolerSpec
 """
 
 

@@ -9,10 +9,9 @@ from torch import nn
 from typer.testing import CliRunner
 
 from millpond import LLM, AsyncLLM, IOProcessor, PluginError, PoolingParams, cli
-from millpond.errors import CheckpointError, ComponentError, EngineError, ModelNotFoundError, UnknownNameError
 from millpond.nn import Pooler
-from millpond.plugins import PluginManager
-from millpond.specs import (
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
     ConverterSpec,
@@ -22,6 +21,7 @@ from millpond.specs import (
     SourceSpec,
 )
 from millpond.testing.checkpoints import tiny
+from millpond.types.errors import CheckpointError, ComponentError, EngineError, ModelNotFoundError, UnknownNameError
 from millpond_models.bert import BertModel
 
 PROMPTS = [[7], [7, 8, 9]]  # the first is a batch of one token where it is computed alone
@@ -316,27 +316,27 @@ def test_a_model_without_a_pooler_for_its_task_is_named(folder, manager):
         load(folder, manager, architecture(Bare))
 
 
-@pytest.mark.parametrize("target", [None, "millpond.plugins:nothing"])
+@pytest.mark.parametrize("target", [None, "millpond.plugin.manager:nothing"])
 def test_a_target_of_none_is_named(folder, manager, monkeypatch, target):
-    import millpond.plugins
+    import millpond.plugin.manager
 
-    monkeypatch.setattr(millpond.plugins, "nothing", None, raising=False)
+    monkeypatch.setattr(millpond.plugin.manager, "nothing", None, raising=False)
     record = PoolerSpec(name="ODD", target=target, tasks=("embed",))
     with pytest.raises(UnknownNameError, match=r"pooler 'ODD' of plugin acme does not load: its target .* is None"):
         load(folder, manager, record, pooler_config={"seq_pooling_type": "ODD"})
 
 
 def test_a_describe_that_fails_is_named(tmp_path, manager, monkeypatch):
-    import millpond.plugins
+    import millpond.plugin.manager
 
-    monkeypatch.setattr(millpond.plugins, "describes", fails, raising=False)
+    monkeypatch.setattr(millpond.plugin.manager, "describes", fails, raising=False)
     folder = tiny("BertModel", tmp_path / "odd", architectures=["OddModel"])
     record = ArchitectureSpec(
         name="Anything",
         target=BertModel,
         tasks=("embed",),
         stands_in_for=("Odd*",),
-        describe="millpond.plugins:describes",
+        describe="millpond.plugin.manager:describes",
     )
     with pytest.raises(ComponentError, match="architecture 'Anything' of plugin acme failed in describe: RuntimeError"):
         load(str(folder), manager, record)
@@ -415,8 +415,8 @@ def test_asynchronous_calls_report_the_same(folder, manager):
 
 ODD_PLUGIN = """
 import typer
-from millpond.hookspecs import hookimpl
-from millpond.specs import CommandSpec, PoolerSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import CommandSpec, PoolerSpec
 
 app = typer.Typer()
 

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from millpond import LLM, PoolingParams
-from millpond.errors import CheckpointError, NonFiniteOutputError
 from millpond.nn import Linear, Pooler, PoolingModel, WeightTransform
-from millpond.plugins import PluginManager
-from millpond.specs import ArchitectureSpec, PoolerSpec
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import ArchitectureSpec, PoolerSpec
 from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_weights
+from millpond.types.errors import CheckpointError, NonFiniteOutputError
 from millpond_models.bert import BertModel
 
 PROMPTS = [[7], [7, 8, 9]]

@@ -7,9 +7,9 @@ import textwrap
 import pluggy
 import pytest
 
-from millpond.errors import PluginError, UnknownNameError
-from millpond.hookspecs import API_VERSION
-from millpond.plugins import PluginManager, get_plugin_manager
+from millpond.plugin.hookspecs import API_VERSION
+from millpond.plugin.manager import PluginManager, get_plugin_manager
+from millpond.types.errors import PluginError, UnknownNameError
 
 BROKEN = {
     "fails to import": ("import", ZeroDivisionError, "1 / 0", "division by zero"),
@@ -144,7 +144,7 @@ def test_a_broken_plugin_is_booked_and_harms_nobody(install_plugin, caplog, faul
             assert entry.origin.plugin != "broken", "a plugin is taken whole or not at all"
 
     (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
-    assert warning.name == "millpond.plugins"
+    assert warning.name == "millpond.plugin.manager"
     assert "\n" not in warning.getMessage()
     start = f"plugin broken (millpond-broken 0.3) is not loaded, it failed at {stage}: {error.__name__}: "
     assert warning.getMessage().startswith(start)

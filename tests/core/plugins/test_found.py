@@ -3,8 +3,8 @@
 import sys
 
 import millpond
-from millpond.plugins import PluginManager
-from millpond.registry import Origin
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.registry import Origin
 
 
 def test_a_plugin_is_found_by_its_entry_point_taken_and_listed(install_plugin, brings, installed_only, info_of):

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from millpond.errors import PluginError
-from millpond.plugins import PluginManager
-from millpond.specs import PoolerSpec
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import PoolerSpec
+from millpond.types.errors import PluginError
 
 
 def test_the_name_of_a_built_in_plugin_cannot_be_taken(install_plugin, brings):

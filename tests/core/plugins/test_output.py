@@ -10,15 +10,16 @@ import threading
 import pytest
 from typer.testing import CliRunner
 
-from millpond import cli, plugin_output
-from millpond.plugins import PluginManager, get_plugin_manager
+from millpond import cli
+from millpond.plugin import output as plugin_output
+from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.testing.checkpoints import tiny
 
 NOISY = """
 print("import of the module")
 import typer
-from millpond.hookspecs import hookimpl
-from millpond.specs import CommandSpec, IOProcessorSpec, PoolerSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import CommandSpec, IOProcessorSpec, PoolerSpec
 
 app = typer.Typer()
 
@@ -140,8 +141,8 @@ def test_several_threads_inside_leave_stdout_as_it_was(capsys):
 HANGS = """
 import millpond_test_gate
 assert millpond_test_gate.named.wait(60)
-from millpond.hookspecs import hookimpl
-from millpond.specs import ActivationSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import ActivationSpec
 
 @hookimpl
 def register_activations():

@@ -6,13 +6,13 @@ import pytest
 from typer.testing import CliRunner
 
 from millpond import LLM, cli
-from millpond.plugins import get_plugin_manager
-from millpond.specs import PoolerSpec
+from millpond.plugin.manager import get_plugin_manager
+from millpond.plugin.specs import PoolerSpec
 from millpond.testing.checkpoints import tiny
 
 SOURCE = """
-from millpond.hookspecs import hookimpl
-from millpond.specs import (
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import (
     ActivationSpec, ArchitectureSpec, CommandSpec, IOProcessorSpec, PoolerSpec, SourceSpec, TaskSpec
 )
 """

@@ -4,8 +4,8 @@ import subprocess
 import sys
 from threading import Thread
 
-from millpond import plugins
-from millpond.plugins import Failure, PluginManager, get_plugin_manager
+from millpond.plugin import manager as plugins
+from millpond.plugin.manager import Failure, PluginManager, get_plugin_manager
 
 
 def test_the_process_has_one_manager_whoever_asks_first(install_plugin, brings):
@@ -37,7 +37,7 @@ def test_a_failure_tells_its_story_in_one_line():
 
 LOAD = """
 import sys, time
-from millpond.plugins import PluginManager
+from millpond.plugin.manager import PluginManager
 start = time.process_time()  # not the clock on the wall: other programs' work is not ours
 manager = PluginManager(ranks=("builtin",))
 print((time.process_time() - start) / start)  # of what Python itself took until here, on whatever machine this is

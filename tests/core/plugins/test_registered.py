@@ -5,11 +5,11 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import millpond
-from millpond.errors import PluginError
-from millpond.hookspecs import hookimpl
-from millpond.plugins import PluginManager, get_plugin_manager
-from millpond.registry import Origin
-from millpond.specs import ActivationSpec, PoolerSpec
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.manager import PluginManager, get_plugin_manager
+from millpond.plugin.registry import Origin
+from millpond.plugin.specs import ActivationSpec, PoolerSpec
+from millpond.types.errors import PluginError
 
 
 def test_register_books_a_record_of_the_process(install_plugin, brings):

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from millpond.errors import PluginError, UnknownNameError
-from millpond.plugins import PluginManager, get_plugin_manager
+from millpond.plugin.manager import PluginManager, get_plugin_manager
+from millpond.types.errors import PluginError, UnknownNameError
 
 
 def test_disabled_plugins_are_not_even_imported_built_in_or_not(install_plugin, monkeypatch, caplog, brings, info_of):

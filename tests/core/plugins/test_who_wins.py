@@ -2,9 +2,9 @@
 
 import pytest
 
-from millpond.errors import UnknownNameError
-from millpond.plugins import PluginManager
-from millpond.specs import PoolerSpec
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import PoolerSpec
+from millpond.types.errors import UnknownNameError
 
 
 def test_installed_overrides_built_in_runtime_overrides_both_and_each_has_a_name(install_plugin, caplog, brings):

@@ -99,7 +99,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, architectures):
-    from millpond.plugins import PluginManager
+    from millpond.plugin.manager import PluginManager
     from millpond_server.app import build_app
     from millpond_server.keys import Keys
     from millpond_server.metrics import Metrics

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from millpond.errors import CheckpointError
 from millpond.loading.st.module import (
     CNN,
     DENSE,
@@ -18,6 +17,7 @@ from millpond.loading.st.module import (
     TRANSFORMERS,
     Module,
 )
+from millpond.types.errors import CheckpointError
 
 ON_TOKENS = (LAYER_POOLING, CNN, DENSE)  # modules that change the vectors of tokens
 BEFORE = (*TRANSFORMERS, DROPOUT, *ON_TOKENS)

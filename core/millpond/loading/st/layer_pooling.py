@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from millpond.errors import CheckpointError
 from millpond.loading.st.module import Module
 from millpond.loading.st.weights import ModuleWeights
+from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.context import Context

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from millpond.errors import CheckpointError
 from millpond.loading.files import inside, read_json, read_object
+from millpond.types.errors import CheckpointError
 
 FAMILIES = ("sentence_transformers.", "pylate.")
 TRANSFORMERS = ("Transformer", "MLMTransformer", "CLIPModel")

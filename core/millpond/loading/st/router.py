@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from millpond.errors import CheckpointError
 from millpond.loading.files import read_object
 from millpond.loading.st.module import CONFIG_FILES, QUERY_TABLE, ROUTER, Module, read_module
+from millpond.types.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 QUERY, DOCUMENT, TEXT = "query", "document", "text"

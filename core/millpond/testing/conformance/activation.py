@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from millpond.registry import Entry
-from millpond.specs import ActivationSpec
+from millpond.plugin.registry import Entry
+from millpond.plugin.specs import ActivationSpec
 from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.contexts import bare_context
 from millpond.testing.demands import demand, demand_same

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from millpond.llm import LLM
 from millpond.nn import PoolingModel
-from millpond.params import PoolingParams
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance.model import ModelConformance
 from millpond.testing.demands import demand_same
+from millpond.types.params import PoolingParams
 
 POSITIONS = ("absolute", "absolute_after_pad", "relative")
 WITH_HEAD = {

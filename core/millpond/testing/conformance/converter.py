@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from millpond.nn import PoolingModel
-from millpond.registry import Entry
-from millpond.specs import ConverterSpec
+from millpond.plugin.registry import Entry
+from millpond.plugin.specs import ConverterSpec
 from millpond.testing.conformance.model import ModelConformance
 from millpond.testing.demands import demand
 

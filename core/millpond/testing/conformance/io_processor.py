@@ -9,23 +9,23 @@ from typing import Any, ClassVar
 
 import pytest
 
-from millpond import guard
 from millpond.engine.engine import Engine
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Runner
-from millpond.errors import InvalidInputError, MillpondError
-from millpond.io_processor import IOProcessor
 from millpond.loading.arguments import read_arguments
 from millpond.loading.build import LoadedModel, load_model
-from millpond.params import PoolingParams
-from millpond.pipeline import PLUGIN
-from millpond.registry import Entry
-from millpond.specs import IOProcessorSpec
+from millpond.pipeline import checks as guard
+from millpond.pipeline.io_processor import IOProcessor
+from millpond.pipeline.pipeline import PLUGIN
+from millpond.plugin.registry import Entry
+from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.demands import demand, demand_same
 from millpond.testing.rubbish import rubbish, spoilt
 from millpond.testing.time_limit import in_threads
+from millpond.types.errors import InvalidInputError, MillpondError
+from millpond.types.params import PoolingParams
 
 Processor = IOProcessor[Any, Any]
 SHOWN = 120  # characters of a value in a complaint

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from millpond.plugins import get_plugin_manager
-from millpond.registry import Entry, Registry
-from millpond.specs import KernelSpec
+from millpond.plugin.manager import get_plugin_manager
+from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.specs import KernelSpec
 from millpond.testing.demands import demand
 from millpond.testing.kernel_cases import CASES, KernelCases
 from millpond.testing.kernel_trial import FILL, KernelTrial, copies, every_other, turned, wider

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from millpond.errors import CheckpointError, InvalidInputError
 from millpond.llm import LLM
 from millpond.nn import PoolingModel
-from millpond.outputs import ArrayOutput
 from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.demands import demand, demand_same
+from millpond.types.errors import CheckpointError, InvalidInputError
+from millpond.types.outputs import ArrayOutput
 
 MIXED = (7, 1, 7, 2, 1, 33, 5)
 WEIGHTS = "model.safetensors"

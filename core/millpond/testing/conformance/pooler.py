@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from millpond.nn import Pooler, PoolingMetadata
-from millpond.params import PoolingParams
-from millpond.registry import Entry
-from millpond.specs import PoolerSpec
+from millpond.plugin.registry import Entry
+from millpond.plugin.specs import PoolerSpec
 from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.contexts import bare_context
 from millpond.testing.demands import demand, demand_same
 from millpond.testing.time_limit import in_threads
+from millpond.types.params import PoolingParams
 
 MIXED = (1, 7, 7, 2, 1, 1, 33, 5)
 LONG = 6  # the place of the longest of these

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from millpond.plugins import PluginManager, get_plugin_manager
-from millpond.registry import Entry, Registry
+from millpond.plugin.manager import PluginManager, get_plugin_manager
+from millpond.plugin.registry import Entry, Registry
 from millpond.testing.demands import demand
 from millpond.testing.records import field_faults
 from millpond.testing.records.modules import imported_by

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from millpond.errors import UnknownNameError
-from millpond.registry import Entry, Registry
+from millpond.plugin.registry import Entry, Registry
 from millpond.testing.records import edges, models, results
 from millpond.testing.records.common import Fault, common_faults
+from millpond.types.errors import UnknownNameError
 
 Check = Callable[[Registry, Entry[Any]], Iterator[Fault]]
 TargetCheck = Callable[[Registry, Entry[Any], Any], Iterator[Fault]]

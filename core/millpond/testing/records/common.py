@@ -10,8 +10,8 @@ from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from millpond.registry import Entry, Registry, imported
-from millpond.specs import PublishedModel
+from millpond.plugin.registry import Entry, Registry, imported
+from millpond.plugin.specs import PublishedModel
 
 ANY_TARGET = "target"
 MAY_BE_BLANK = {("converter", "pooling")}  # where "" stands for no pooling type

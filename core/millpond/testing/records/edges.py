@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from millpond.registry import Entry, Registry
-from millpond.specs import CommandSpec, KernelSpec, RouteSpec, SourceSpec
+from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.specs import CommandSpec, KernelSpec, RouteSpec, SourceSpec
 from millpond.testing.records.common import Fault, named, repeated, signature_faults, unknown_tasks
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")

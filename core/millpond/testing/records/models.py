@@ -4,11 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from millpond.config import PoolerConfig
-from millpond.errors import InvalidInputError
-from millpond.params import validated
-from millpond.registry import Entry, Registry
-from millpond.specs import ArchitectureSpec, ConverterSpec, PublishedModel
+from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.specs import ArchitectureSpec, ConverterSpec, PublishedModel
 from millpond.testing.records.common import (
     Fault,
     async_faults,
@@ -20,6 +17,9 @@ from millpond.testing.records.common import (
     unknown,
     unknown_tasks,
 )
+from millpond.types.config import PoolerConfig
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import validated
 
 POSITIONS = ("absolute", "absolute_after_pad", "relative")
 MODALITIES = ("text", "image", "features")
@@ -137,12 +137,12 @@ def _named_faults(spec: ArchitectureSpec) -> Iterator[Fault]:
     reader, faults = named("image_reader", spec.image_reader)
     yield from faults
     if reader is not None:
-        from millpond.image_reader import ImageReader  # noqa: PLC0415  only few records have one
+        from millpond.pipeline.image_reader import ImageReader  # noqa: PLC0415  only few records have one
 
         if isinstance(reader, type) and not issubclass(reader, ImageReader):
             yield Fault(f"image_reader {reader.__name__} is not an ImageReader", "inherit from it")
         elif isinstance(reader, type):
-            yield from class_faults(reader, ImageReader, "millpond.image_reader.ImageReader")
+            yield from class_faults(reader, ImageReader, "millpond.pipeline.image_reader.ImageReader")
         else:
             yield from signature_faults("image_reader", reader, ("ctx",))
 

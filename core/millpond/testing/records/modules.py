@@ -10,8 +10,8 @@ from functools import cache
 
 import pluggy
 
-from millpond.hookspecs import PROJECT
-from millpond.plugins import HOOKS, PluginInfo, PluginManager
+from millpond.plugin.hookspecs import PROJECT
+from millpond.plugin.manager import HOOKS, PluginInfo, PluginManager
 from millpond.testing.records.common import Fault
 
 HEAVY = ("torch", "transformers", "safetensors", "numpy")

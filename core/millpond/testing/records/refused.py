@@ -8,11 +8,11 @@ from typing import Any
 
 import pluggy
 
-from millpond.discovery import candidates
-from millpond.hookspecs import PROJECT
-from millpond.plugins import HOOKS, PluginInfo, PluginManager
-from millpond.registry import Entry, Registry
-from millpond.specs import Spec
+from millpond.plugin.discovery import candidates
+from millpond.plugin.hookspecs import PROJECT
+from millpond.plugin.manager import HOOKS, PluginInfo, PluginManager
+from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.specs import Spec
 from millpond.testing.records.common import Fault
 
 

@@ -4,9 +4,8 @@ import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from millpond.config import JOINED_BY
-from millpond.registry import Entry, Registry
-from millpond.specs import ActivationSpec, IOProcessorSpec, PoolerSpec, TaskSpec
+from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.specs import ActivationSpec, IOProcessorSpec, PoolerSpec, TaskSpec
 from millpond.testing.records.common import (
     Fault,
     async_faults,
@@ -17,6 +16,7 @@ from millpond.testing.records.common import (
     unknown,
     unknown_tasks,
 )
+from millpond.types.config import JOINED_BY
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,7 +111,7 @@ def io_processor_fields(registry: Registry, entry: Entry[IOProcessorSpec]) -> It
 def io_processor_target(registry: Registry, entry: Entry[IOProcessorSpec], target: Any) -> Iterator[Fault]:
     """The target is an IOProcessor with the methods that every one needs."""
     del registry, entry
-    from millpond.io_processor import IOProcessor  # noqa: PLC0415  `plugins list` does not need it
+    from millpond.pipeline.io_processor import IOProcessor  # noqa: PLC0415  `plugins list` does not need it
 
     found = class_faults(target, IOProcessor, "millpond.IOProcessor")
     if found:

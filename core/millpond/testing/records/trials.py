@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from millpond.blame import described
-from millpond.config import CheckpointConfig
-from millpond.errors import ComponentError, MillpondError
 from millpond.nn import PoolingMetadata
-from millpond.params import PoolingParams
-from millpond.registry import Entry, Registry
-from millpond.specs import PoolerSpec
+from millpond.plugin.blame import described
+from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.specs import PoolerSpec
 from millpond.testing.contexts import bare_context
 from millpond.testing.records.common import Fault
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import ComponentError, MillpondError
+from millpond.types.params import PoolingParams
 
 HIDDEN = 24
 MATRIX = 2  # dimensions of a result with a row for each token

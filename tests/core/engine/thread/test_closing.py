@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from millpond.errors import EngineClosedError
+from millpond.types.errors import EngineClosedError
 
 
 def test_close_finishes_what_waits(kit, model, make_thread, gate, threads_named):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from millpond.errors import EngineClosedError
+from millpond.types.errors import EngineClosedError
 
 POISON = 666
 

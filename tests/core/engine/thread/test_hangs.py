@@ -1,6 +1,6 @@
 """A batch that hangs can be given up: it ends once, and is not tried again until it has ended after all."""
 
-from millpond.errors import BlockedInputError
+from millpond.types.errors import BlockedInputError
 
 
 def test_what_hangs_can_be_given_up_and_ends_once(kit, model, make_thread, gate):

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from millpond.errors import EngineOverloadedError
+from millpond.types.errors import EngineOverloadedError
 
 
 def test_a_full_inbox_refuses_all_of_a_call_and_recovers(kit, model, make_thread, gate):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from millpond.config import EngineConfig
 from millpond.engine.engine import IN_A_ROW
 from millpond.engine.thread import EngineThread
-from millpond.errors import BlockedInputError, EngineClosedError, InvalidInputError
+from millpond.types.config import EngineConfig
+from millpond.types.errors import BlockedInputError, EngineClosedError, InvalidInputError
 
 POISON = 666
 

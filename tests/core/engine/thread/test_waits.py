@@ -2,7 +2,7 @@
 
 import pytest
 
-from millpond.errors import EngineOverloadedError
+from millpond.types.errors import EngineOverloadedError
 
 
 def measured(thread, rate):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from millpond.engine.engine import LONG_ENOUGH
-from millpond.errors import EngineError, EngineOverloadedError, RequestCancelledError
+from millpond.types.errors import EngineError, EngineOverloadedError, RequestCancelledError
 
 POISON = 666
 

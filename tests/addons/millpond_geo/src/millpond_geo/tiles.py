@@ -14,7 +14,7 @@ from PIL import Image
 from millpond import IOProcessor, PoolingParams
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError
 
 Tile = NDArray[np.float32]
 MOST_TILES = 256

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from millpond.blame import component_error, is_foreign, owner_of
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.errors import ComponentError, InvalidInputError, MillpondError
-from millpond.io_processor import IOProcessor
-from millpond.params import PoolingParams
+from millpond.pipeline.io_processor import IOProcessor
+from millpond.plugin.blame import component_error, is_foreign, owner_of
+from millpond.types.errors import ComponentError, InvalidInputError, MillpondError
+from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
     from millpond.context import Context

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from millpond.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

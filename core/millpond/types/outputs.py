@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
-from millpond.errors import MillpondError
+from millpond.types.errors import MillpondError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from millpond.late_chunking import LateChunkingMetadata
+    from millpond.types.late_chunking import LateChunkingMetadata
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ from difflib import get_close_matches
 from reprlib import repr as brief
 from typing import Any, Generic, TypedDict, TypeVar
 
-from millpond.errors import InvalidInputError
-from millpond.inputs import ChunksCall, ScoreCall
-from millpond.outputs import (
+from millpond.pipeline.tokenization import Params, truncation_settings, with_settings
+from millpond.types.errors import InvalidInputError
+from millpond.types.outputs import (
     ArrayOutput,
     ChunksOutput,
     ChunksRequestOutput,
@@ -25,8 +25,8 @@ from millpond.outputs import (
     SparseEmbeddingOutput,
     SparseEmbeddingRequestOutput,
 )
-from millpond.params import PoolingParams
-from millpond.tokenization import Params, truncation_settings, with_settings
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import ChunksCall, ScoreCall
 
 R = TypeVar("R", bound=PoolingRequestOutput[Any])
 ON_ERROR = ("raise", "return")

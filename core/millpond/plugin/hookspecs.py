@@ -1,8 +1,8 @@
 """The hooks by which a plugin says what it brings. All are generators of records, take nothing, and are asked once.
 
 A plugin is a module, named by an entry point of the group ``millpond``, that implements some of these functions under
-``@hookimpl``. It imports nothing but this module and ``millpond.specs``: a record's target is an import string, so what
-it names costs nothing until it is used.
+``@hookimpl``. It imports nothing but this module and ``millpond.plugin.specs``: a record's target is an import string,
+so what it names costs nothing until it is used.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Final
 
 import pluggy
 
-from millpond.specs import (
+from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
     CommandSpec,
@@ -46,15 +46,15 @@ def register_tasks() -> Iterable[TaskSpec]:
 
         from collections.abc import Iterator
 
-        from millpond.hookspecs import hookimpl
-        from millpond.specs import TaskSpec
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import TaskSpec
 
 
         @hookimpl
         def register_tasks() -> Iterator[TaskSpec]:
             yield TaskSpec(
                 name="fingerprint",
-                target="millpond.outputs:EmbeddingOutput",
+                target="millpond.types.outputs:EmbeddingOutput",
                 io_processor="fingerprint",
                 default_pooling="MEAN",
                 summary="One short vector a text, for finding near duplicates.",
@@ -75,8 +75,8 @@ def register_architectures() -> Iterable[ArchitectureSpec]:
 
         from collections.abc import Iterator
 
-        from millpond.hookspecs import hookimpl
-        from millpond.specs import ArchitectureSpec
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import ArchitectureSpec
 
 
         @hookimpl
@@ -103,8 +103,8 @@ def register_converters() -> Iterable[ConverterSpec]:
 
         from collections.abc import Iterator
 
-        from millpond.hookspecs import hookimpl
-        from millpond.specs import ConverterSpec
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import ConverterSpec
 
 
         @hookimpl
@@ -131,8 +131,8 @@ def register_poolers() -> Iterable[PoolerSpec]:
 
         from collections.abc import Iterator
 
-        from millpond.hookspecs import hookimpl
-        from millpond.specs import PoolerSpec
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import PoolerSpec
 
 
         @hookimpl
@@ -153,8 +153,8 @@ def register_activations() -> Iterable[ActivationSpec]:
 
         from collections.abc import Iterator
 
-        from millpond.hookspecs import hookimpl
-        from millpond.specs import ActivationSpec
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import ActivationSpec
 
 
         @hookimpl
@@ -176,8 +176,8 @@ def register_io_processors() -> Iterable[IOProcessorSpec]:
 
         from collections.abc import Iterator
 
-        from millpond.hookspecs import hookimpl
-        from millpond.specs import IOProcessorSpec
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import IOProcessorSpec
 
 
         @hookimpl
@@ -200,8 +200,8 @@ def register_kernels() -> Iterable[KernelSpec]:
 
         from collections.abc import Iterator
 
-        from millpond.hookspecs import hookimpl
-        from millpond.specs import KernelSpec
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import KernelSpec
 
 
         @hookimpl
@@ -231,8 +231,8 @@ def register_sources() -> Iterable[SourceSpec]:
 
         from collections.abc import Iterator
 
-        from millpond.hookspecs import hookimpl
-        from millpond.specs import SourceSpec
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import SourceSpec
 
 
         @hookimpl
@@ -253,8 +253,8 @@ def register_commands() -> Iterable[CommandSpec]:
 
         from collections.abc import Iterator
 
-        from millpond.hookspecs import hookimpl
-        from millpond.specs import CommandSpec
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import CommandSpec
 
 
         @hookimpl
@@ -276,8 +276,8 @@ def register_routes() -> Iterable[RouteSpec]:
 
         from collections.abc import Iterator
 
-        from millpond.hookspecs import hookimpl
-        from millpond.specs import RouteSpec
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import RouteSpec
 
 
         @hookimpl

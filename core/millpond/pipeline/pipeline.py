@@ -8,18 +8,18 @@ from functools import cached_property
 from itertools import count
 from typing import Any
 
-from millpond import guard
-from millpond.blame import blamed
-from millpond.calls import Call, R
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest
-from millpond.errors import ComponentError, EngineError, InvalidInputError, MillpondError, UnknownNameError
-from millpond.inputs import PairItem, plugin_data, split_prompts
-from millpond.io_processor import IOProcessor
-from millpond.outputs import PoolingRequestOutput
-from millpond.params import PoolingParams
-from millpond.remote import fetched_together
-from millpond.tokenization import Params
+from millpond.pipeline import checks as guard
+from millpond.pipeline.call import Call, R
+from millpond.pipeline.io_processor import IOProcessor
+from millpond.pipeline.remote import fetched_together
+from millpond.pipeline.tokenization import Params
+from millpond.plugin.blame import blamed
+from millpond.types.errors import ComponentError, EngineError, InvalidInputError, MillpondError, UnknownNameError
+from millpond.types.outputs import PoolingRequestOutput
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import PairItem, plugin_data, split_prompts
 
 logger = logging.getLogger(__name__)
 PLUGIN = "plugin"

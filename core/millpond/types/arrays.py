@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from millpond.errors import InvalidInputError
-from millpond.outputs import EmbeddingRequestOutput
+from millpond.types.errors import InvalidInputError
+from millpond.types.outputs import EmbeddingRequestOutput
 
 if TYPE_CHECKING:
     import numpy as np

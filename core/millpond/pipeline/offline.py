@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from millpond.config import EngineConfig
-from millpond.inputs import may_hold_media
-from millpond.params import PoolingParams
-from millpond.pipeline import Job, Pipeline, windows
+from millpond.pipeline.pipeline import Job, Pipeline, windows
+from millpond.types.config import EngineConfig
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import may_hold_media
 
 if TYPE_CHECKING:
     from millpond.engine.engine import Engine
     from millpond.engine.request import PoolingRequest
-    from millpond.io_processor import IOProcessor
+    from millpond.pipeline.io_processor import IOProcessor
 
 ENOUGH = 16  # full batches for each worker that wait; more need not be tokenised yet
 ENOUGH_SEEN = 2  # of images, whose values take kilobytes a token

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from millpond.compat.removed import check_removed
 from millpond.compat.verify import verify, with_task
-from millpond.errors import InvalidInputError
-from millpond.late_chunking import LateChunkingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.late_chunking import LateChunkingParams
 
 M = TypeVar("M", bound=BaseModel)
 RENAMED = {"normalize": "use_activation", "softmax": "use_activation", "activation": "use_activation"}

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from millpond.errors import ComponentError, MillpondError
+from millpond.types.errors import ComponentError, MillpondError, is_out_of_memory
 
 if TYPE_CHECKING:
     from millpond.context import Context
-    from millpond.registry import Entry
+    from millpond.plugin.registry import Entry
 
 MARK = "_millpond_entry"
 TYPE_NAMES = {"Tensor": "tensor", "Parameter": "tensor", "ndarray": "array"}
@@ -66,7 +66,7 @@ def blamed(owner: "Entry[Any] | None", how: str = "failed on this request") -> I
     except (MillpondError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        if owner is None or _lacks_memory(error):
+        if owner is None or is_out_of_memory(error):
             raise
         message = f"{owner.label} {how}: {type(error).__name__}: {error}"
         raise component_error(owner, message, public=f"{_short(owner)} {how}") from error
@@ -102,9 +102,3 @@ def described(value: object) -> str:
 def _short(owner: "Entry[Any]") -> str:
     kind, name = owner.spec.kind.replace("_", " ").replace("io ", "IO "), owner.spec.name
     return f"{kind} {name!r} of plugin {owner.origin.plugin}"
-
-
-def _lacks_memory(error: BaseException) -> bool:
-    from millpond.engine.memory import is_out_of_memory  # noqa: PLC0415  needs torch; listing plugins does not
-
-    return is_out_of_memory(error)

@@ -17,13 +17,13 @@ from typing import Any, Final, Literal
 
 import pluggy
 
-from millpond import hookspecs
-from millpond.discovery import Candidate, candidates
-from millpond.errors import PluginError
-from millpond.hookspecs import API_VERSION, PROJECT
-from millpond.plugin_output import importing
-from millpond.registry import Entry, Origin, Rank, Registry
-from millpond.specs import KINDS, Spec
+from millpond.plugin import hookspecs
+from millpond.plugin.discovery import Candidate, candidates
+from millpond.plugin.hookspecs import API_VERSION, PROJECT
+from millpond.plugin.output import importing
+from millpond.plugin.registry import Entry, Origin, Rank, Registry
+from millpond.plugin.specs import KINDS, Spec
+from millpond.types.errors import PluginError
 
 Stage = Literal["import", "version", "hook", "value", "register"]
 Status = Literal["ok", "failed", "disabled"]
@@ -365,7 +365,7 @@ def register(spec: Spec) -> None:
     Example::
 
         import millpond
-        from millpond.specs import PoolerSpec
+        from millpond.plugin.specs import PoolerSpec
 
         millpond.register(PoolerSpec(name="MIN", target=MinPooling, tasks=("embed",)))
     """

@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from millpond.awaited import check_awaited
-from millpond.inputs import ImagePart, PairItem
+from millpond.pipeline.awaited import check_awaited
+from millpond.types.prompts import ImagePart, PairItem
 
 AT_ONCE = 4  # files of a call
 LOOK = 0.1  # seconds between two looks at whether anybody waits for the call

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from millpond.outputs import PoolingRequestOutput
+    from millpond.types.outputs import PoolingRequestOutput
 
 Stage = Literal["tokenise", "queue", "compute", "finish"]
 

@@ -10,14 +10,14 @@ from functools import partial
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from millpond.awaited import run_awaited
-from millpond.busy import Busy
-from millpond.errors import EngineError, RequestCancelledError
-from millpond.inputs import may_hold_media
-from millpond.io_processor import IOProcessor
-from millpond.params import PoolingParams
-from millpond.pipeline import Job, Pipeline
-from millpond.remote import remote_images
+from millpond.pipeline.awaited import run_awaited
+from millpond.pipeline.busy import Busy
+from millpond.pipeline.io_processor import IOProcessor
+from millpond.pipeline.pipeline import Job, Pipeline
+from millpond.pipeline.remote import remote_images
+from millpond.types.errors import EngineError, RequestCancelledError
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import may_hold_media
 
 THREADS = 2
 NAME = "millpond-render"  # of these threads

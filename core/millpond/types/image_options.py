@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from millpond.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError
 
 PARAMETER = "mm_processor_kwargs"
 NESTED = "images_kwargs"  # under which transformers' processors have what is for images

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator,
 
 from millpond.compat.model_config import VllmModelConfig
 from millpond.compat.removed import check_removed
-from millpond.errors import InvalidInputError
-from millpond.late_interaction import LateInteraction
-from millpond.params import RENAMED, rename_fields, validated
+from millpond.types.errors import InvalidInputError
+from millpond.types.late_interaction import LateInteraction
+from millpond.types.params import RENAMED, rename_fields, validated
 
 MOST_IMAGES = 1024  # that a prompt can be allowed to have: they are all in memory at once
 HOST = re.compile(r"\*|(?:\*\.)?[\w.-]+|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE)  # or all below one, or any

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from millpond.errors import InvalidInputError
-from millpond.inputs import split_prompts
-from millpond.params import PoolingParams
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import split_prompts
 
 if TYPE_CHECKING:
     from millpond.context import Context
     from millpond.engine.request import PoolingRequest
-    from millpond.outputs import PoolingRequestOutput
+    from millpond.types.outputs import PoolingRequestOutput
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
-from millpond.image_options import ImageOption, ImageOptions, chosen_options
+from millpond.types.image_options import ImageOption, ImageOptions, chosen_options
 
 if TYPE_CHECKING:
     import numpy as np

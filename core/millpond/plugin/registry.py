@@ -9,9 +9,8 @@ from logging import getLogger
 from operator import attrgetter
 from typing import Any, Final, Generic, Literal, TypeVar
 
-from millpond.errors import UnknownNameError
-from millpond.plugin_output import importing, stdout_to_stderr
-from millpond.specs import (
+from millpond.plugin.output import importing, stdout_to_stderr
+from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
     CommandSpec,
@@ -24,6 +23,7 @@ from millpond.specs import (
     Spec,
     TaskSpec,
 )
+from millpond.types.errors import UnknownNameError
 
 S = TypeVar("S", bound=Spec)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TypeVar
 
-from millpond.errors import RequestCancelledError
+from millpond.types.errors import RequestCancelledError
 
 T = TypeVar("T")
 _left: ContextVar[threading.Event | None] = ContextVar("left", default=None)

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from millpond.params import PoolingParams, validated
+from millpond.types.params import PoolingParams, validated
 
 Params = PoolingParams | Sequence[PoolingParams | None] | None
 UNCUT = (False, "do_not_truncate")  # values of ``truncation``, with which transformers does not look at ``max_length``

@@ -109,3 +109,9 @@ class EngineClosedError(EngineError):
 
 class RequestCancelledError(EngineError):
     """The request was cancelled by its caller before it ran."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that there was not enough memory, of the device or of the machine; without torch."""
+    is_torch = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    return is_torch or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import importlib_metadata
 
-from millpond.errors import PluginError
-from millpond.hookspecs import PROJECT
-from millpond.registry import PRECEDENCE, Origin, Rank
+from millpond.plugin.hookspecs import PROJECT
+from millpond.plugin.registry import PRECEDENCE, Origin, Rank
+from millpond.types.errors import PluginError
 
 if TYPE_CHECKING:
     from importlib_metadata import IDistribution

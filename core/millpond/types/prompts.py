@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from operator import index
 from typing import NotRequired, TypeAlias, TypedDict, TypeGuard
 
-from millpond.errors import InvalidInputError
-from millpond.image_options import PARAMETER as IMAGE_OPTIONS
-from millpond.image_options import ImageOptions
+from millpond.types.errors import InvalidInputError
+from millpond.types.image_options import PARAMETER as IMAGE_OPTIONS
+from millpond.types.image_options import ImageOptions
 
 FORMS = (
     'a str, a list of token ids, {"prompt": str}, {"prompt_token_ids": [int, ...]}, {"messages": [...]} or '

@@ -32,7 +32,7 @@ class Spec:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec(Spec):
-    """A pooling task; its target is the type of output, such as ``millpond.outputs:EmbeddingOutput``.
+    """A pooling task; its target is the type of output, such as ``millpond.types.outputs:EmbeddingOutput``.
 
     Attributes:
         io_processor: The name of the IO processor that serves it.

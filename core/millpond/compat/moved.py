@@ -1,0 +1,60 @@
+"""Modules by the names they had before 0.2: each loads the module of the new name, with a DeprecationWarning."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Final
+
+MOVED: Final = {
+    "millpond.config": "millpond.types.config",
+    "millpond.errors": "millpond.types.errors",
+    "millpond.hookspecs": "millpond.plugin.hookspecs",
+    "millpond.image_reader": "millpond.pipeline.image_reader",
+    "millpond.inputs": "millpond.types.prompts",
+    "millpond.io_processor": "millpond.pipeline.io_processor",
+    "millpond.late_chunking": "millpond.types.late_chunking",
+    "millpond.late_interaction": "millpond.types.late_interaction",
+    "millpond.outputs": "millpond.types.outputs",
+    "millpond.params": "millpond.types.params",
+    "millpond.plugins": "millpond.plugin.manager",
+    "millpond.registry": "millpond.plugin.registry",
+    "millpond.specs": "millpond.plugin.specs",
+}
+
+
+class MovedModules(MetaPathFinder, Loader):
+    """Finds a module by its old name; the import gives the very module of the new name."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, ModuleSpec | None] = {}
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002  the signature is Python's
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        """Return the spec of a module that moved; None for any other."""
+        return ModuleSpec(fullname, self) if fullname in MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Import the module by its new name."""
+        new = MOVED[spec.name]
+        warnings.warn(f"{spec.name} was renamed: import {new}", DeprecationWarning, stacklevel=2)
+        module = import_module(new)
+        self._own[new] = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give the module back its own spec, which importing it by another name replaced."""
+        module.__spec__ = self._own.pop(module.__name__)
+
+
+def install() -> None:
+    """Let imports find modules by their old names."""
+    if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
+        sys.meta_path.append(MovedModules())
