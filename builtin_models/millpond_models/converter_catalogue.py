@@ -13,7 +13,7 @@ def converters() -> Iterator[ConverterSpec]:
     """Ways to a pooling model, by what an architecture's name says of its head."""
     yield ConverterSpec(
         name="embed",
-        target="millpond_models.convert:as_embedding",
+        target="millpond_models.conversion.convert:as_embedding",
         summary="vectors: leaves out the head",
         architectures=(
             "*ForTextEncoding",
@@ -28,7 +28,7 @@ def converters() -> Iterator[ConverterSpec]:
     )
     yield ConverterSpec(
         name="classify",
-        target="millpond_models.convert:as_classifier",
+        target="millpond_models.conversion.convert:as_classifier",
         summary="classes or a score: a linear map named score, or made of rows of the vocabulary's",
         architectures=(
             "*ForSequenceClassification",
@@ -42,7 +42,7 @@ def converters() -> Iterator[ConverterSpec]:
     )
     yield ConverterSpec(
         name="process_reward",
-        target="millpond_models.convert:as_process_reward",
+        target="millpond_models.conversion.convert:as_process_reward",
         summary="the probabilities of some tokens at the end of each step",
         architectures=("*ForCausalLM",),
         tasks=TOKEN_TASKS,
@@ -50,7 +50,7 @@ def converters() -> Iterator[ConverterSpec]:
     )
     yield ConverterSpec(
         name="masked_lm",
-        target="millpond_models.splade:as_masked_lm",
+        target="millpond_models.retrieval.splade:as_masked_lm",
         summary="vectors, and the probabilities of all tokens of the vocabulary at the place of each token",
         architectures=("BertForMasked*",),  # shorter than the name, so that another plugin may name it
         tasks=(*EMBEDDING_TASKS, *TOKEN_TASKS),
@@ -58,7 +58,7 @@ def converters() -> Iterator[ConverterSpec]:
     )
     yield ConverterSpec(
         name="splade",
-        target="millpond_models.splade:as_splade",
+        target="millpond_models.retrieval.splade:as_splade",
         summary="a weight for each token of the vocabulary, by the head that fills in masked tokens",
         architectures=("*ForMaskedLM",),
         tasks=EMBEDDING_TASKS,

@@ -52,23 +52,23 @@ class Family:
 FAMILIES = (
     Family(
         names=("Bert",),
-        model="bert:BertModel",
-        heads="bert_heads:Bert",
+        model="encoders.bert.model:BertModel",
+        heads="encoders.bert.heads:Bert",
         summary="BERT (Devlin et al., 2018) and the many models of its form",
         positions="absolute",
     ),
     Family(
         names=("Roberta", "XLMRoberta", "Camembert"),
-        model="roberta:RobertaModel",
-        heads="bert_heads:Roberta",
+        model="encoders.roberta.model:RobertaModel",
+        heads="encoders.bert.heads:Roberta",
         summary="BERT whose positions start behind the padding id",
         positions="absolute_after_pad",
         alone={"adapters_key": "lora_adaptations"},
     ),
     Family(
         names=("JinaEmbeddingsV3",),  # by the name of transformers; as published it is an XLMRobertaModel
-        model="roberta:RobertaModel",
-        heads="bert_heads:Roberta",
+        model="encoders.roberta.model:RobertaModel",
+        heads="encoders.bert.heads:Roberta",
         summary="jina-embeddings-v3 (Sturua et al., 2024): XLM-RoBERTa with rotary positions",
         pooling="MEAN",
         alone={"adapters_key": "lora_adaptations", "adapter_folders": JINA_V3_FOLDERS},
@@ -76,49 +76,49 @@ FAMILIES = (
     ),
     Family(
         names=("Ernie",),
-        model="ernie:ErnieModel",
-        heads="ernie:Ernie",
+        model="encoders.ernie.model:ErnieModel",
+        heads="encoders.ernie.model:Ernie",
         summary="BERT with a vector of its task (Sun et al., 2020)",
         positions="absolute",
     ),
     Family(
         names=("DistilBert",),
-        model="distilbert:DistilBertModel",
-        heads="distilbert:DistilBert",
+        model="encoders.distilbert.model:DistilBertModel",
+        heads="encoders.distilbert.model:DistilBert",
         summary="DistilBERT (Sanh et al., 2019), BERT of half the layers",
         positions="absolute",
     ),
     Family(
         names=("MPNet",),
-        model="mpnet:MPNetModel",
-        heads="mpnet:MPNet",
+        model="encoders.mpnet.model:MPNetModel",
+        heads="encoders.mpnet.model:MPNet",
         summary="MPNet (Song et al., 2020), BERT with learnt biases for distances",
         positions="absolute_after_pad",
     ),
     Family(
         names=("DebertaV2",),
-        model="deberta:DebertaV2Model",
-        heads="deberta_heads:DebertaV2",
+        model="encoders.deberta.model:DebertaV2Model",
+        heads="encoders.deberta.heads:DebertaV2",
         summary="DeBERTa, second and third version (He et al., 2021), whose attention knows distances",
         positions="absolute",
     ),
     Family(
         names=("NomicBert",),
-        model="nomic:NomicBertModel",
-        heads="nomic:NomicBert",
+        model="encoders.nomic.model:NomicBertModel",
+        heads="encoders.nomic.model:NomicBert",
         summary="Nomic's BERT (Nussbaum et al., 2024), with rotary positions, gates and experts",
         pooling="MEAN",
     ),
     Family(
         names=("Gte", "GteNew", "New"),
-        model="gte:GteModel",
-        heads="gte:Gte",
+        model="encoders.gte.model:GteModel",
+        heads="encoders.gte.model:Gte",
         summary="GTE (Zhang et al., 2024): BERT with rotary positions and gates",
     ),
     Family(
         names=("EuroBert",),
-        model="eurobert:EuroBertModel",
-        heads="eurobert:EuroBert",
+        model="encoders.eurobert.model:EuroBertModel",
+        heads="encoders.eurobert.model:EuroBert",
         summary="EuroBERT (Boizard et al., 2025), Llama's layers in both directions",
         pooling="MEAN",
         classifying="MEAN",
@@ -133,22 +133,24 @@ def encoders() -> Iterator[ArchitectureSpec]:
             yield from _members(family, name)
     yield embedder(
         "ModernBertModel",
-        "modernbert:ModernBertModel",
+        "encoders.modernbert.model:ModernBertModel",
         "ModernBERT (Warner et al., 2024), of which most layers attend to a window",
         pooling="CLS",
     )
-    yield text_classifier("ModernBertForSequenceClassification", "modernbert_heads:ModernBertClassifier")
-    yield token_classifier("ModernBertForTokenClassification", "modernbert_heads:ModernBertClassifier")
+    yield text_classifier("ModernBertForSequenceClassification", "encoders.modernbert.heads:ModernBertClassifier")
+    yield token_classifier("ModernBertForTokenClassification", "encoders.modernbert.heads:ModernBertClassifier")
     yield embedder(
         "JinaBertModel",
-        "jinabert:JinaBertModel",
+        "encoders.jina_bert.model:JinaBertModel",
         "Jina's BERT (Günther et al., 2023), with linear biases for distances and gates",
         pooling="MEAN",
     )
-    yield text_classifier("JinaBertForSequenceClassification", "jinabert:JinaBertForSequenceClassification")
+    yield text_classifier(
+        "JinaBertForSequenceClassification", "encoders.jina_bert.model:JinaBertForSequenceClassification"
+    )
     yield embedder(
         "StaticEmbedding",
-        "static:StaticEmbedding",
+        "retrieval.static:StaticEmbedding",
         "a row a token: StaticEmbedding of sentence-transformers, and model2vec",
         pooling="MEAN",
     )

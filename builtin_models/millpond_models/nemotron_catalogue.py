@@ -44,7 +44,7 @@ def nemotron_vl() -> Iterator[ArchitectureSpec]:
     """Llama that reads images; and by a converter the reranker made of it."""
     yield ArchitectureSpec(
         name="LlamaNemotronVLModel",
-        target="millpond_models.nemotron_vl:LlamaNemotronVLModel",
+        target="millpond_models.vision.nemotron_vl.model:LlamaNemotronVLModel",
         summary="Llama in both directions that reads images too, by SigLIP's tower (Li et al., 2025)",
         tasks=("embed", "token_embed"),
         modalities=("text", "image"),
@@ -52,7 +52,7 @@ def nemotron_vl() -> Iterator[ArchitectureSpec]:
         pooling_key="pooling",
         defaults=NEMOTRON_DEFAULTS,
         size_keys=("llm_config.hidden_size",),
-        image_reader="millpond_models.nemotron_vl_images:TiledImages",
+        image_reader="millpond_models.vision.nemotron_vl.images:TiledImages",
         published=(
             PublishedModel(
                 name="nvidia/llama-nemotron-embed-vl-1b-v2",

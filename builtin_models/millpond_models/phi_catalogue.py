@@ -45,14 +45,14 @@ def phi_vision() -> Iterator[ArchitectureSpec]:
     """Phi-3 that reads the images of a text among its tokens."""
     yield ArchitectureSpec(
         name="Phi3VForCausalLM",
-        target="millpond_models.phi3_vision:Phi3VForCausalLM",
+        target="millpond_models.vision.phi3_vision.model:Phi3VForCausalLM",
         summary="Phi-3-vision and Phi-3.5-vision (Abdin et al., 2024), of which VLM2Vec is made",
         tasks=EMBEDDING_TASKS,
         modalities=BOTH,
         pooling="LAST",
         positions="relative",
         defaults={"vision_config": dict(CLIP_LARGE_336)},
-        image_reader="millpond_models.phi3_images:Phi3Images",
+        image_reader="millpond_models.vision.phi3_vision.images:Phi3Images",
         published=(
             PublishedModel(name="TIGER-Lab/VLM2Vec-Full", chat_template=VLM2VEC),
             PublishedModel(name="microsoft/Phi-3.5-vision-instruct"),

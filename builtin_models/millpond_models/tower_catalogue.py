@@ -69,7 +69,7 @@ def two_towers() -> Iterator[ArchitectureSpec]:
     """A tower of text and one of images, whose vectors can be compared."""
     yield ArchitectureSpec(
         name="CLIPModel",
-        target="millpond_models.clip:CLIPModel",
+        target="millpond_models.vision.clip.model:CLIPModel",
         summary="CLIP: text or an image (Radford et al., 2021)",
         tasks=EMBEDDING_TASKS,
         modalities=BOTH,
@@ -87,7 +87,7 @@ def two_towers() -> Iterator[ArchitectureSpec]:
     for name, (summary, shape) in shapes.items():
         yield ArchitectureSpec(
             name=name,
-            target=f"millpond_models.siglip:{name}",
+            target=f"millpond_models.vision.siglip.model:{name}",
             summary=summary,
             tasks=EMBEDDING_TASKS,
             modalities=BOTH,

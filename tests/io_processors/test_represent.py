@@ -9,7 +9,7 @@ import pytest
 
 from millpond import LLM, AsyncLLM, InvalidInputError, PoolingParams
 from millpond.testing import checkpoints
-from millpond_models.bert import BertModel
+from millpond_models.encoders.bert.model import BertModel
 
 TEXTS = ["the old mill", "rain on the pond at night", "a", "two boats and a bird on the lake"]
 WANTED = [

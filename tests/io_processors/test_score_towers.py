@@ -162,7 +162,10 @@ def test_a_model_of_token_embeddings_alone_is_scored_late(folder):
     plugins = PluginManager()
     plugins.register(
         ArchitectureSpec(
-            name="TokensAlone", target="millpond_models.bert:BertModel", tasks=("token_embed",), positions="absolute"
+            name="TokensAlone",
+            target="millpond_models.encoders.bert.model:BertModel",
+            tasks=("token_embed",),
+            positions="absolute",
         )
     )
     overrides = {"architectures": ["TokensAlone"]}

@@ -16,7 +16,7 @@ import pytest
 
 from millpond import AsyncLLM
 from millpond.testing.checkpoints import tiny
-from millpond_models.bert import BertModel
+from millpond_models.encoders.bert.model import BertModel
 
 MINILM = "all-MiniLM-L6-v2"
 PATIENCE = 300.0  # seconds: a busy machine is slow, and a test waits no longer than it must

@@ -26,7 +26,7 @@ def register_architectures():
 def __getattr__(name):
     if name != "Bert":
         raise AttributeError(name)
-    from millpond_models.bert import BertModel
+    from millpond_models.encoders.bert.model import BertModel
 
     class Bert(BertModel):
         def forward(self, batch):

@@ -40,7 +40,7 @@ def __getattr__(name):
 
         return Embed
     if name == "Bert":
-        from millpond_models.bert import BertModel
+        from millpond_models.encoders.bert.model import BertModel
 
         class Bert(BertModel):
             def forward(self, batch):

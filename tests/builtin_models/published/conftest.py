@@ -68,7 +68,9 @@ def built():
 def check(tmp_path, monkeypatch, built):
     """Every tensor finds its parameter, every parameter its tensor, and changes by tasks are of the right shapes."""
     changed = []
-    monkeypatch.setattr("millpond_models.roberta.with_changes", lambda _, changes, ctx: changed.append(changes))
+    monkeypatch.setattr(
+        "millpond_models.encoders.roberta.model.with_changes", lambda _, changes, ctx: changed.append(changes)
+    )
 
     def check(name, model):
         folder = tmp_path / name.rpartition("/")[2]

@@ -49,7 +49,7 @@ from millpond.testing.conformance import (
     PoolerConformance,
     TaskConformance,
 )
-from millpond_models.bert import BertModel
+from millpond_models.encoders.bert.model import BertModel
 
 
 class Mine:

@@ -26,7 +26,7 @@ from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny
 from millpond.types.config import EngineConfig
 from millpond.types.params import PoolingParams
-from millpond_models.bert import BertModel
+from millpond_models.encoders.bert.model import BertModel
 
 PATIENCE = 120  # seconds until a test that waits for something is given up
 Sequences = list[tuple[int, ...]]

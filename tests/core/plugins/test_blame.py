@@ -22,7 +22,7 @@ from millpond.plugin.specs import (
 )
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import CheckpointError, ComponentError, EngineError, ModelNotFoundError, UnknownNameError
-from millpond_models.bert import BertModel
+from millpond_models.encoders.bert.model import BertModel
 
 PROMPTS = [[7], [7, 8, 9]]  # the first is a batch of one token where it is computed alone
 

@@ -12,7 +12,7 @@ from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ArchitectureSpec, PoolerSpec
 from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_weights
 from millpond.types.errors import CheckpointError, NonFiniteOutputError
-from millpond_models.bert import BertModel
+from millpond_models.encoders.bert.model import BertModel
 
 PROMPTS = [[7], [7, 8, 9]]
 LAYERS, WIDTH = 6, 8

@@ -19,7 +19,7 @@ from millpond.plugin.specs import (
 RECORDS = {
     "pooler": 'PoolerSpec(name="MEAN", target="millpond_poolers.methods:MaxPooling", tasks=("embed",))',
     "activation": 'ActivationSpec(name="normalize", target="millpond_poolers.activations:identity")',
-    "architecture": 'ArchitectureSpec(name="BertModel", target="millpond_models.bert:BertModel", '
+    "architecture": 'ArchitectureSpec(name="BertModel", target="millpond_models.encoders.bert.model:BertModel", '
     'tasks=("embed", "token_embed"), positions="absolute", pooling="MEAN")',
     "io_processor": 'IOProcessorSpec(name="embed", target="millpond_io.embed:EmbedProcessor", tasks=("embed",))',
     "source": 'SourceSpec(name="path", target="millpond_sources.path:find_folder", priority=100)',

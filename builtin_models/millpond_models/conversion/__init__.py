@@ -1,0 +1,1 @@
+"""Converters of generative and classification checkpoints to pooling models."""

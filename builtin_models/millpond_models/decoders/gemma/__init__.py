@@ -1,0 +1,1 @@
+"""Gemma, first to third version."""

@@ -1,0 +1,82 @@
+"""InternLM2Model and InternLM2ForRewardModel: Llama with query, key and value in one map (arXiv 2403.17297)."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from millpond.context import Context
+from millpond.nn import Linear, WeightTransform
+from millpond.types.errors import CheckpointError
+from millpond_models.decoders.base import DecoderModel
+from millpond_models.heads.classifier import Classifier
+from millpond_models.layers.decoder import Heads
+
+
+class InternLM2Model(DecoderModel):
+    """Of ``wqkv``, each head of keys has its heads of queries before it, and its head of values behind it."""
+
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = (
+        (r"tok_embeddings\.weight", r"embeddings.weight"),
+        (r"layers\.(\d+)\.attention_norm\.weight", r"layers.\1.attention_norm.weight"),
+        (r"layers\.(\d+)\.attention\.wq\.(\w+)", r"layers.\1.attention.qkv.\2@0"),
+        (r"layers\.(\d+)\.attention\.wk\.(\w+)", r"layers.\1.attention.qkv.\2@1"),
+        (r"layers\.(\d+)\.attention\.wv\.(\w+)", r"layers.\1.attention.qkv.\2@2"),
+        (r"layers\.(\d+)\.attention\.wo\.(\w+)", r"layers.\1.attention.output.\2"),
+        (r"layers\.(\d+)\.ffn_norm\.weight", r"layers.\1.feed_forward_norm.weight"),
+        (r"layers\.(\d+)\.feed_forward\.w1\.(\w+)", r"layers.\1.feed_forward.gate_up.\2@0"),
+        (r"layers\.(\d+)\.feed_forward\.w3\.(\w+)", r"layers.\1.feed_forward.gate_up.\2@1"),
+        (r"layers\.(\d+)\.feed_forward\.w2\.(\w+)", r"layers.\1.feed_forward.down.\2"),
+    )
+    weight_transforms = (
+        WeightTransform(
+            sources=(r"(.*)\.attention\.wqkv\.(\w+)",),
+            targets=tuple(rf"\1.attention.{part}.\2" for part in ("wq", "wk", "wv")),
+            compute=lambda model, fused: split_heads(fused, model.heads(model.ctx)),
+        ),
+    )
+    ignored_weights: ClassVar[Sequence[str]] = (
+        *DecoderModel.ignored_weights,
+        r"output\.weight",
+        r"v_head\..*",
+        r"layers\.\d+\.attention\.rotary_emb\.inv_freq",
+    )
+
+    def attention_biases(self, ctx: Context) -> tuple[bool, bool]:
+        """``bias`` is of all four maps."""
+        bias = bool(ctx.config.get("bias", False))
+        return bias, bias
+
+
+class InternLM2ForRewardModel(Classifier, InternLM2Model):
+    """InternLM2 with one reward a token."""
+
+    ignored_weights: ClassVar[Sequence[str]] = tuple(p for p in InternLM2Model.ignored_weights if "v_head" not in p)
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = (
+        *InternLM2Model.weight_names,
+        (r"v_head\.weight", r"classifier.weight"),
+    )
+
+    def build_classifier(self, ctx: Context) -> nn.Module:
+        """One linear map without a bias."""
+        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels, bias=False)
+
+
+def split_heads(fused: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows of query, key and value out of ``wqkv``.
+
+    Args:
+        fused: Groups one behind the other, each the heads of queries that share a head of keys, that, and its values.
+        heads: The heads.
+
+    Raises:
+        CheckpointError: If it has another number of rows.
+    """
+    each = heads.queries // heads.keys
+    rows = heads.keys * (each + 2) * heads.size
+    if tuple(fused.shape[:1]) != (rows,):
+        message = f"config.json leads to {rows} rows"
+        raise CheckpointError(message)
+    groups = fused.unflatten(0, (heads.keys, each + 2, heads.size))
+    query, key, value = groups[:, :each], groups[:, each], groups[:, each + 1]
+    return query.flatten(0, 2), key.flatten(0, 1), value.flatten(0, 1)

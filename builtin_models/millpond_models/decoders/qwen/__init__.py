@@ -1,0 +1,1 @@
+"""Qwen2, Qwen3 and their reward models."""

@@ -1,0 +1,1 @@
+"""Encoders: one folder per family with its model, its records and its published models."""

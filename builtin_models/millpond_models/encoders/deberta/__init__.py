@@ -1,0 +1,1 @@
+"""DeBERTa, second and third version."""

@@ -1,0 +1,48 @@
+"""EuroBertModel and its classifiers: Llama's layers in both directions (Boizard et al., 2025, arXiv 2503.05500).
+
+Published checkpoints say ``clf_pooling`` and name the last map of a classifier ``out_proj``; transformers writes
+``classifier_pooling`` and ``classifier``. Both load.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import nn
+from torch.nn import functional
+
+from millpond.context import Context
+from millpond.loading.classification import LATE, stated_pooling
+from millpond_models.decoders.llama.bidirectional import LlamaBidirectionalModel
+from millpond_models.heads.classifier import Classifier
+from millpond_models.heads.dense import DenseHead, Late
+
+
+class EuroBertModel(LlamaBidirectionalModel):
+    """Llama, each token of which attends to all."""
+
+
+class EuroBertForSequenceClassification(Classifier, EuroBertModel):
+    """EuroBERT, then ``classifier(gelu(dense(x)))``: of what is pooled, or of each token before that ("late")."""
+
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = (
+        *EuroBertModel.weight_names,
+        (r"dense\.(weight|bias)", r"classifier.dense.\1"),
+        (r"(?:classifier|out_proj)\.(weight|bias)", r"classifier.output.\1"),
+    )
+
+    def build_classifier(self, ctx: Context) -> nn.Module:
+        """Both maps as one head."""
+        size = ctx.config.hidden_size
+        return DenseHead(ctx, size=size, num_labels=ctx.model.num_labels, activation=functional.gelu)
+
+    def build_pooler(self, ctx: Context, task: str) -> nn.Module:
+        """The pooler of a task; where config.json says nothing, the classifier is late."""
+        pooler, head = super().build_pooler(ctx, task), self.classifier
+        late = task == "classify" and stated_pooling(ctx.config) in (None, LATE)
+        if not late or not isinstance(head, DenseHead):
+            return pooler
+        return Late(head, self.classifier_pooler(ctx, task, head.output))
+
+
+class EuroBertForTokenClassification(Classifier, EuroBertModel):
+    """EuroBERT with a linear classifier of each token."""

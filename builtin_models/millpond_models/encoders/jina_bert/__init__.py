@@ -1,0 +1,1 @@
+"""Jina's BERT with linear biases."""

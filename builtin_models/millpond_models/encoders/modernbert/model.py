@@ -1,0 +1,123 @@
+"""ModernBertModel: gated pre-norm layers, most of which attend to a window (Warner et al., 2024, arXiv 2412.13663)."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from millpond.context import Context
+from millpond.nn import PackedBatch, PoolingModel
+from millpond.types.errors import CheckpointError
+from millpond_models.encoders.rotary_bert import rotary_of
+from millpond_models.layers.decoder import DecoderLayer, Heads, RotaryAttention
+from millpond_models.layers.embeddings import Table
+from millpond_models.layers.gated_feed_forward import GatedFeedForward
+from millpond_models.layers.head_dim import head_dim
+from millpond_models.layers.layer_kinds import FULL, SLIDING, layer_kinds
+from millpond_models.layers.norm import LayerNorm
+from millpond_models.layers.rotary import Rotary
+
+GLOBAL_THETA, LOCAL_THETA = 160_000.0, 10_000.0
+
+
+class ModernBertModel(PoolingModel):
+    """Layers that attend to all and layers that attend to a window, each kind with rotary positions of its own."""
+
+    weight_prefixes = ("model.",)
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = (
+        (r"embeddings\.tok_embeddings\.weight", r"embeddings.weight"),
+        (r"embeddings\.norm\.(weight|bias)", r"embeddings_norm.\1"),
+        (r"layers\.(\d+)\.attn_norm\.(weight|bias)", r"layers.\1.attention_norm.\2"),
+        (r"layers\.(\d+)\.attn\.Wqkv\.(weight|bias)", r"layers.\1.attention.qkv.\2"),
+        (r"layers\.(\d+)\.attn\.Wo\.(weight|bias)", r"layers.\1.attention.output.\2"),
+        (r"layers\.(\d+)\.mlp_norm\.(weight|bias)", r"layers.\1.feed_forward_norm.\2"),
+        (r"layers\.(\d+)\.mlp\.Wi\.(weight|bias)", r"layers.\1.feed_forward.gate_up.\2"),
+        (r"layers\.(\d+)\.mlp\.Wo\.(weight|bias)", r"layers.\1.feed_forward.down.\2"),
+        (r"final_norm\.(weight|bias)", r"norm.\1"),
+    )
+    ignored_weights: ClassVar[Sequence[str]] = (r"head\..*", r"decoder\..*", r"classifier\..*")
+
+    def __init__(self, ctx: Context) -> None:
+        super().__init__(ctx)
+        config = ctx.config
+        self.kinds = layer_kinds(ctx, every=config.get("global_attn_every_n_layers", 3), first=0)
+        self.embeddings = Table(config.vocab_size, config.hidden_size)
+        self.embeddings_norm = build_norm(ctx)
+        self.rotary = nn.ModuleDict({kind: build_rotary(ctx, kind) for kind in dict.fromkeys(self.kinds)})
+        self.layers = nn.ModuleList(build_layer(ctx, layer, kind) for layer, kind in enumerate(self.kinds))
+        self.norm = build_norm(ctx)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """A batch -> [num_tokens, hidden]."""
+        rotations = {kind: rotary(batch) for kind, rotary in self.rotary.items()}
+        x: Tensor = self.embeddings_norm(self.embeddings(batch.input_ids))
+        for layer, kind in zip(self.layers, self.kinds, strict=True):
+            x = layer(x, rotations[kind], batch)
+        normed: Tensor = self.norm(x)
+        return normed
+
+
+def build_rotary(ctx: Context, kind: str) -> Rotary:
+    """The rotary positions of one kind of layer, by ``rope_parameters``, or by the older keys for their bases."""
+    config = ctx.config
+    base = config.get("global_rope_theta", GLOBAL_THETA)
+    theta = base if kind == FULL else config.get("local_rope_theta", LOCAL_THETA) or base
+    options: dict[str, Any] = {
+        **((config.get("rope_parameters") or {}).get(kind) or {}),
+        **(config.get("rope_scaling") or {}),
+    }
+    return rotary_of(ctx, theta=theta, options=options)
+
+
+def build_layer(ctx: Context, layer: int, kind: str) -> DecoderLayer:
+    """A layer; before the attention of the first there is no norm, since the embeddings were normalised."""
+    config = ctx.config
+    size, heads, bias = config.hidden_size, config.num_attention_heads, bool(config.get("attention_bias", False))
+    return DecoderLayer(
+        attention_norm=build_norm(ctx) if layer else nn.Identity(),
+        attention=RotaryAttention(
+            ctx,
+            size=size,
+            heads=Heads(queries=heads, keys=heads, size=head_dim(size, heads)),
+            causal=False,
+            window=window(ctx) if kind == SLIDING else None,
+            bias=bias,
+            output_bias=bias,
+        ),
+        feed_forward_norm=build_norm(ctx),
+        feed_forward=GatedFeedForward(
+            ctx,
+            size=size,
+            inner_size=config.intermediate_size,
+            activation=config.get("hidden_activation", "gelu"),
+            bias=bool(config.get("mlp_bias", False)),
+        ),
+    )
+
+
+def window(ctx: Context) -> int:
+    """How many tokens on each side a layer with a window attends to: half of ``local_attention``.
+
+    Raises:
+        CheckpointError: If that is no number of tokens.
+    """
+    width = ctx.config.get("local_attention", 128)
+    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        message = f"config.json: local_attention must be a positive number of tokens; got {width!r}"
+        raise CheckpointError(message)
+    return width // 2
+
+
+def build_norm(ctx: Context) -> LayerNorm:
+    """A norm of hidden states."""
+    return LayerNorm(ctx.config.hidden_size, norm_eps(ctx), bias=norm_bias(ctx))
+
+
+def norm_eps(ctx: Context) -> float:
+    """What norms add to the variance."""
+    return float(ctx.config.get("norm_eps", 1e-5))
+
+
+def norm_bias(ctx: Context) -> bool:
+    """Whether norms have a bias."""
+    return bool(ctx.config.get("norm_bias", False))

@@ -1,0 +1,1 @@
+"""Nomic's BERT."""

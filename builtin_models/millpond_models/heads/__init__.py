@@ -1,0 +1,1 @@
+"""Classification heads that models share."""

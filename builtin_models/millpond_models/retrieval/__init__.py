@@ -1,0 +1,1 @@
+"""Models for retrieval by tokens: ColBERT, SPLADE, bge-m3; and static embeddings."""

@@ -1,0 +1,373 @@
+"""NVIDIA's Llama that reads images, beside a plain one: tiles, tower, blocks of patches and maps, one prompt at a time.
+
+The reference is written from the published description, with transformers' tower of SigLIP's and its Llama.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch.nn import functional
+from typer.testing import CliRunner
+
+from millpond import LLM, InvalidInputError, PoolingParams, cli
+from millpond.testing.nemotron_vl import PART, PART_ID, PROCESSOR, SIDE, TEXT, tiny_nemotron_vl
+from millpond.testing.pictures import picture
+from millpond.types.errors import CheckpointError
+from millpond_models.vision.nemotron_vl.tiles import Tiling
+
+EMBEDDER = "llama-nemotron-embed-vl-1b-v2"
+BARE = PoolingParams(use_activation=False)
+
+
+ONE, WIDE, TALL, LARGE = picture(34, 30), picture(33, 96, 1), picture(130, 20, 2), picture(140, 150, 3)
+
+
+def tiles_of(image, most=6):
+    """The published rule: as near the shape, and as much of the area up to 60 %, as a grid can be."""
+    width, height = image.size
+    best, found = float("-inf"), (1, 1)
+    for count in range(1, most + 1):
+        for across in range(1, count + 1):
+            if count % across:
+                continue
+            down = count // across
+            ratio, shape = across / down, width / height
+            fit = min(count * SIDE * SIDE / (width * height), 0.6) * min(ratio / shape, shape / ratio)
+            if fit > best:
+                best, found = fit, (across, down)
+    across, down = found
+    stretched = image.resize((across * SIDE, down * SIDE))
+    tiles = []
+    for row in range(down):
+        for column in range(across):
+            corner = (column * SIDE, row * SIDE)
+            tiles.append(stretched.crop((*corner, corner[0] + SIDE, corner[1] + SIDE)))
+    return tiles if len(tiles) == 1 else [*tiles, image.resize((SIDE, SIDE))]
+
+
+class Reference:
+    """Reads one prompt at a time."""
+
+    def __init__(self, folder, transformers):
+        self.config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        weights = load_file(folder / "model.safetensors")
+        self.weights = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
+        self.tower = transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**self.config["vision_config"]))
+        names = self.tower.state_dict()
+        nested = {name: f"vision_model.vision_model.{name.removeprefix('vision_model.')}" for name in names}
+        self.tower.load_state_dict({name: self.weights[other] for name, other in nested.items()})
+        text = {key: value for key, value in self.config["llm_config"].items() if key != "architectures"}
+        self.llama = transformers.LlamaModel(transformers.LlamaConfig(**text, attn_implementation="eager"))
+        self.llama.load_state_dict({name: self.weights[f"language_model.{name}"] for name in self.llama.state_dict()})
+        self.tower.eval()
+        self.llama.eval()
+
+    def part(self, name):
+        return self.weights[f"mlp1.{name}.weight"], self.weights[f"mlp1.{name}.bias"]
+
+    def rows(self, tile):
+        """A tile as tokens: four patches, two by two, are end to end."""
+        pixels = torch.from_numpy(np.array(tile)).permute(2, 0, 1).float() / 255
+        seen = self.tower((pixels.unsqueeze(0) - 0.5) / 0.5, output_hidden_states=True)
+        layer = self.config["select_layer"]
+        patches = seen.last_hidden_state[0] if layer == -1 else seen.hidden_states[layer][0]
+        across = round(len(patches) ** 0.5)
+        grid = patches.view(across, across, -1)
+        blocks = [
+            torch.cat([grid[row, column], grid[row, column + 1], grid[row + 1, column], grid[row + 1, column + 1]])
+            for row in range(0, across, 2)
+            for column in range(0, across, 2)
+        ]
+        normed = functional.layer_norm(torch.stack(blocks), (4 * patches.shape[1],), *self.part("0"))
+        return functional.linear(functional.gelu(functional.linear(normed, *self.part("1"))), *self.part("3"))
+
+    def __call__(self, text, images=(), *, special=True):
+        """The hidden states of a text that has ``<image>`` for each image."""
+        with torch.inference_mode():
+            rows = [torch.cat([self.rows(tile) for tile in tiles_of(image)]) for image in images]
+            for each in rows:
+                text = text.replace("<image>", f"<img>{PART * len(each)}</img>", 1)
+            ids = torch.tensor(self.tokenizer.encode(text, add_special_tokens=special).ids)
+            embedded = self.llama.embed_tokens(ids)
+            if rows:
+                embedded[ids == PART_ID] = torch.cat(rows)
+            every = torch.zeros(1, 1, len(ids), len(ids))  # added to the products of queries and keys: nothing hides
+            read = self.llama(inputs_embeds=embedded.unsqueeze(0), attention_mask=every)
+            return read.last_hidden_state[0].numpy()
+
+    def vector(self, text, images=(), *, special=True):
+        return mean_of(self(text, images, special=special))
+
+
+def mean_of(rows):
+    mean = rows.mean(axis=0)
+    return mean / np.linalg.norm(mean)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_nemotron_vl(tmp_path_factory.mktemp("nemotron") / EMBEDDER)
+
+
+@pytest.fixture(scope="module")
+def plain(folder, transformers):
+    return Reference(folder, transformers)
+
+
+@pytest.fixture(scope="module")
+def llm(folder):
+    with LLM(str(folder), num_workers=1) as loaded:
+        yield loaded
+
+
+CASES = (
+    ("passage: <image> a mill", [ONE]),
+    ("no image at all, but quite some text to read in one go", []),
+    ("<image>and<image>.", [WIDE, LARGE]),
+    ("b", []),
+    ("passage: <image> ", [TALL]),
+    ("<image><image>", [LARGE, ONE]),
+)
+
+
+def prompt_of(text, images):
+    return {"prompt": text, "multi_modal_data": {"image": images}} if images else text
+
+
+def near(found, expected):
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-4 * max(1.0, np.abs(expected).max())
+
+
+def test_hidden_states_and_vectors_are_those_of_the_description(llm, plain, hidden):
+    assert llm.model_config.implementation == "native"
+    assert llm.model_config.modalities == ("text", "image")
+    assert llm.model_config.embedding_size == 32
+    assert llm.model_config.max_model_len == 512
+    prompts = [prompt_of(*case) for case in CASES]
+    expected = [plain(*case) for case in CASES]
+    for found, rows in zip(hidden(llm, prompts), expected, strict=True):
+        near(found, rows)
+    for prompt, rows in zip(prompts, expected, strict=True):
+        near(hidden(llm, [prompt])[0], rows)
+    for found, rows in zip(llm.embed(prompts, use_tqdm=False), expected, strict=True):
+        near(np.array(found.outputs.embedding), mean_of(rows))
+        assert found.num_prompt_tokens == len(rows)
+
+
+@pytest.mark.parametrize("layer", [-2, 1])
+def test_the_layer_of_the_tower_is_that_of_the_config(tmp_path, load, transformers, hidden, layer):
+    tiny_nemotron_vl(tmp_path, select_layer=layer)
+    near(
+        hidden(load(tmp_path), [prompt_of("<image> x", [WIDE])])[0],
+        Reference(tmp_path, transformers)("<image> x", [WIDE]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "pooled"),
+    [({}, "MEAN"), ({"pooling": "last"}, "LAST"), ({"llm_config": {**TEXT, "pooling": "cls"}}, "CLS")],
+)
+def test_pooling_is_that_of_the_config_or_of_its_part_on_text(tmp_path, load, said, pooled):
+    tiny_nemotron_vl(tmp_path, **said)
+    assert load(tmp_path).model_config.pooler_config.seq_pooling_type == pooled
+
+
+def test_many_tiles_are_seen_a_few_at_a_time(llm, plain, hidden):
+    text, images = "<image><image><image>", [LARGE, LARGE, picture(100, 160, 4)]
+    assert sum(len(tiles_of(image)) for image in images) > 16
+    near(hidden(llm, [prompt_of(text, images)])[0], plain(text, images))
+
+
+@pytest.mark.parametrize("most", [1, 2, 6, 12])
+def test_grids_are_those_of_the_published_rule(most):
+    random = np.random.default_rng(most)
+    for width, height in [*random.integers(1, 3000, (300, 2)).tolist(), [2000, 2000], [512, 512], [4000, 1000]]:
+        columns, rows = Tiling(size=512, most=most).grid(width, height)
+        fits = {
+            (across, down): min(across * down * 512**2 / (width * height), 0.6)
+            * min(across / down / (width / height), width / height / (across / down))
+            for across in range(1, most + 1)
+            for down in range(1, most + 1)
+            if across * down <= most
+        }
+        assert fits[columns, rows] == pytest.approx(max(fits.values()), rel=1e-12)
+
+
+def test_tiles_stand_row_by_row_and_the_whole_behind_them():
+    image = picture(64, 96)
+    tiles = Tiling(size=32).cut(image)
+    columns, rows = Tiling(size=32).grid(96, 64)
+    assert (columns, rows, len(tiles)) == (3, 2, 7)
+    assert np.array_equal(np.asarray(tiles[4]), np.asarray(image)[32:, 32:64])
+    assert np.array_equal(np.asarray(tiles[6]), np.asarray(image.resize((32, 32))))
+    assert len(Tiling(size=32, thumbnail=False).cut(image)) == 6
+
+
+def test_how_images_are_cut_is_said_beside_the_model(tmp_path, load, plain):
+    one = len(plain("<image>", [ONE]))
+    whole = load(tiny_nemotron_vl(tmp_path / "whole", processor={**PROCESSOR, "dynamic_image_size": False}))
+    (found,) = whole.embed([prompt_of("<image>", [LARGE])], use_tqdm=False)
+    assert found.num_prompt_tokens == one
+    config = load(tiny_nemotron_vl(tmp_path / "config", processor={}, max_dynamic_patch=2, use_thumbnail=False))
+    (found,) = config.embed([prompt_of("<image>", [WIDE])], use_tqdm=False)
+    assert found.num_prompt_tokens == one + 4
+
+
+def parts(*texts, images=()):
+    pictures = [{"type": "image_pil", "image_pil": image} for image in images]
+    return [*({"type": "text", "text": text} for text in texts), *pictures]
+
+
+MESSAGES = (
+    ("query", "where?", "<|begin_of_text|>query: where?", []),
+    ("document", "a mill", "<|begin_of_text|>passage: a mill", []),
+    ("user", "a mill", "<|begin_of_text|>a mill", []),
+    (
+        "document",
+        parts("a mill", "by a pond", images=[ONE, WIDE]),
+        "<|begin_of_text|>passage: <image> <image> a millby a pond",
+        [ONE, WIDE],
+    ),
+    ("document", parts(images=[ONE]), "<|begin_of_text|>passage: <image> ", [ONE]),
+    ("query", parts("as here:", images=[TALL]), "<|begin_of_text|>query: <image> as here:", [TALL]),
+)
+
+
+def test_messages_are_written_by_their_role(llm, plain):
+    """Whatever the tokenizer says, for a model of the published name."""
+    messages = [{"messages": [{"role": role, "content": content}]} for role, content, _, _ in MESSAGES]
+    for found, (_, _, text, images) in zip(llm.embed(messages, use_tqdm=False), MESSAGES, strict=True):
+        near(np.array(found.outputs.embedding), plain.vector(text, images, special=False))
+    two = [{"role": "query", "content": "a"}, {"role": "query", "content": "b"}]
+    with pytest.raises(InvalidInputError, match="one message at a time; got 2"):
+        llm.embed([{"messages": two}], use_tqdm=False)
+
+
+def test_the_template_of_the_tokenizer_is_left_aside_for_the_published_name_alone(tmp_path, load, folder):
+    said = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    vectors = {}
+    for name in (EMBEDDER, "mine"):
+        made = tiny_nemotron_vl(tmp_path / name)
+        (made / "tokenizer_config.json").write_text(json.dumps({**said, "chat_template": "chat"}), encoding="utf-8")
+        model = load(made)
+        messages = {"messages": [{"role": "query", "content": "a"}]}
+        (found, written) = model.embed([messages, "query: a" if name == EMBEDDER else "chat"], use_tqdm=False)
+        vectors[name] = (found.outputs.embedding, written.outputs.embedding)
+    assert vectors[EMBEDDER][0] == vectors[EMBEDDER][1]
+    assert vectors["mine"][0] != vectors["mine"][1]  # written by the template, which adds no special token
+    assert vectors["mine"][0] != vectors[EMBEDDER][0]
+
+
+def test_a_model_of_another_name_has_the_template_where_its_tokenizer_has_none(tmp_path, load, plain):
+    model = load(tiny_nemotron_vl(tmp_path))
+    (found,) = model.embed([{"messages": [{"role": "document", "content": parts("x", images=[ONE])}]}], use_tqdm=False)
+    near(np.array(found.outputs.embedding), plain.vector("passage: <image> x", [ONE]))
+
+
+def test_prompts_by_name_are_the_prefixes_of_the_roles(llm, plain):
+    for name, prefix in (("query", "query: "), ("document", "passage: ")):
+        prompts = ["a mill", {"prompt": "a mill", "multi_modal_data": {"image": ONE}}]
+        text, seen = llm.embed(prompts, prompt_name=name, use_tqdm=False)
+        near(np.array(text.outputs.embedding), plain.vector(f"{prefix}a mill"))
+        near(np.array(seen.outputs.embedding), plain.vector(f"{prefix}<image> a mill", [ONE]))
+
+
+def test_an_image_without_a_mark_stands_before_the_text_with_a_blank_behind_it(llm, plain):
+    prompts = [{"multi_modal_data": {"image": WIDE}}, prompt_of("what?", [WIDE, TALL])]
+    texts = [("<image> ", [WIDE]), ("<image> <image> what?", [WIDE, TALL])]
+    for found, (text, images) in zip(llm.embed(prompts, use_tqdm=False), texts, strict=True):
+        near(np.array(found.outputs.embedding), plain.vector(text, images))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        (prompt_of("<image><image>", [ONE]), "2 marks of images"),
+        (f"a text with {PART}", "there is no image"),
+        ({"prompt_token_ids": [6, PART_ID]}, "there is no image"),
+        (prompt_of(f"<image>{PART}", [ONE]), f"the text holds '{PART}'"),
+        (prompt_of("<image>" * 30, [LARGE] * 30), "neither cut nor read in pieces"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_and_costs_no_other(llm, prompt, said):
+    found = llm.embed([prompt_of("<image>x", [ONE]), prompt, "text"], use_tqdm=False, on_error="return")
+    assert [output.error is None for output in found] == [True, False, True]
+    assert isinstance(found[1].error, InvalidInputError)
+    assert said in str(found[1].error)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"downsample_ratio": 0.3}, "makes no whole blocks of 4 by 4 patches"),
+        ({"ps_version": "v1"}, "ps_version 'v1'"),
+        ({"select_layer": 7}, "select_layer 7, and the tower of images has 3 layers"),
+    ],
+)
+def test_what_the_config_says_amiss_is_told(tmp_path, load, settings, said):
+    with pytest.raises(CheckpointError, match=said):
+        load(tiny_nemotron_vl(tmp_path, **settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"processor": {"image_size": 64}}, "tiles of 64 by 64 pixels"),
+        ({"processor": {"norm_type": "imagenet"}}, "with the norm 'imagenet'"),
+        ({"img_context_token_id": 3}, f"has {PART} as {PART_ID}"),
+    ],
+)
+def test_files_that_are_not_of_one_model_are_told_with_the_first_image(tmp_path, load, settings, said):
+    model = load(tiny_nemotron_vl(tmp_path, **settings))
+    with pytest.raises(InvalidInputError, match="cannot be built of its files") as caught:
+        model.embed([prompt_of("<image>", [ONE])], use_tqdm=False)
+    assert isinstance(caught.value.__cause__, CheckpointError)
+    assert said in str(caught.value.__cause__)
+
+
+def test_scores_are_of_the_pair_as_the_reranker_was_trained(tmp_path, load, transformers):
+    folder = tiny_nemotron_vl(tmp_path / "llama-nemotron-rerank-vl-1b-v2", num_labels=1)
+    model, plain = load(folder), Reference(folder, transformers)
+    score = plain.weights["score.weight"].numpy()[0]
+
+    def expected(text, images=()):
+        return 1 / (1 + np.exp(-(plain(text, images).mean(axis=0) @ score)))
+
+    documents = ["a mill by a pond", "snow"]
+    for found, document in zip(model.score("where is it?", documents, use_tqdm=False), documents, strict=True):
+        assert found.outputs.score == pytest.approx(
+            expected(f"question:where is it? \n \n passage:{document}"), abs=1e-5
+        )
+    seen = [
+        ("<image> question:where is it? \n \n passage:", [WIDE], parts(images=[WIDE])),
+        (
+            "<image> <image> question:where is it? \n \n passage:a mill",
+            [ONE, TALL],
+            parts("a mill", images=[ONE, TALL]),
+        ),
+    ]
+    for text, images, content in seen:
+        (found,) = model.score("where is it?", {"content": content}, use_tqdm=False)
+        assert found.outputs.score == pytest.approx(expected(text, images), abs=1e-5)
+    (found,) = model.classify([prompt_of(*seen[0][:2])], use_tqdm=False)
+    assert found.outputs.probs == pytest.approx([expected(*seen[0][:2])], abs=1e-5)
+
+
+def test_scores_of_vectors_are_their_cosine_and_images_stand_first(llm, plain):
+    content = parts("a mill", images=[WIDE])
+    (found,) = llm.score("where?", {"content": content}, use_tqdm=False)
+    expected = plain.vector("where?") @ plain.vector("<image> a mill", [WIDE])
+    assert found.outputs.score == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_command_line_reads_images(folder, plain, tmp_path):
+    ONE.save(tmp_path / "one.png")
+    result = CliRunner().invoke(cli.app, ["embed", "--model", str(folder), "--image", str(tmp_path / "one.png")])
+    assert result.exit_code == 0, result.output
+    near(np.array(json.loads(result.stdout)["embedding"]), plain.vector("<image> ", [ONE]))

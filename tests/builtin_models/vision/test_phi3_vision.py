@@ -1,0 +1,402 @@
+"""Phi-3-vision: texts with images as its published description has them, in plain torch, on random tiny weights.
+
+The tower is CLIP's and the decoder Phi-3's, both of transformers; what lies between is written out step by step.
+"""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch.nn import functional
+
+from millpond import CheckpointError, InvalidInputError, PoolingParams
+from millpond.testing.phi3_vision import tiny_phi3_vision
+from millpond_models.vision.phi3_vision.images import Crops, num_rows
+
+BARE = PoolingParams(use_activation=False)
+MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).reshape(3, 1, 1)
+STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).reshape(3, 1, 1)
+TURNS = "{% for message in messages %}<|user|>\n{{ message['content'] }}<|end|>\n{% endfor %}<|assistant|>\n"
+
+
+def picture(height, width, seed=0):
+    """A random image of a few large spots."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (-(-height // 4), -(-width // 4), 3), dtype=np.uint8)
+    return Image.fromarray(pixels.repeat(4, 0).repeat(4, 1)[:height, :width])
+
+
+WIDE, TALL, SQUARE, TINY, LINE = (
+    picture(40, 90),
+    picture(77, 31, 1),
+    picture(56, 56, 2),
+    picture(1, 1, 3),
+    picture(9, 80),
+)
+
+
+# --- the published description --------------------------------------------------------------------------------------
+
+
+def squares_of(image, num_crops, side):
+    """The whole and the parts of an image, each [3, side, side], and the rows and columns of the parts."""
+    upright = image.width < image.height
+    if upright:
+        image = image.transpose(Image.Transpose.TRANSPOSE)
+    ratio = image.width / image.height
+    scale = max(n for n in range(1, num_crops + 1) if n == 1 or n * math.ceil(n / ratio) <= num_crops)
+    width, height = scale * side, int(scale * side / ratio)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    missing = math.ceil(height / side) * side - height
+    canvas = Image.new("RGB", (width, height + missing), (255, 255, 255))
+    canvas.paste(image, (0, int(missing / 2)))
+    if upright:
+        canvas = canvas.transpose(Image.Transpose.TRANSPOSE)
+    values = (torch.from_numpy(np.array(canvas)).permute(2, 0, 1).float() / 255 - MEAN) / STD
+    whole = functional.interpolate(values.unsqueeze(0), size=(side, side), mode="bicubic")[0]
+    rows, columns = values.shape[1] // side, values.shape[2] // side
+    parts = [
+        values[:, row * side : (row + 1) * side, column * side : (column + 1) * side]
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    return whole, parts, rows, columns
+
+
+class Reference:
+    """The model in plain torch, and classes of transformers for its two halves."""
+
+    def __init__(self, folder):
+        self.config = json.loads((folder / "config.json").read_text())
+        self.num_crops = json.loads((folder / "preprocessor_config.json").read_text())["num_crops"]
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tensors = load_file(folder / "model.safetensors")
+        images = "model.vision_embed_tokens."
+        self.images = {name.removeprefix(images): value for name, value in tensors.items() if name.startswith(images)}
+        tower = transformers.CLIPVisionConfig(hidden_act="quick_gelu", **self.config["vision_config"])
+        self.tower = transformers.CLIPVisionModel(tower).eval()
+        start = "" if "embeddings.class_embedding" in self.tower.state_dict() else "vision_model."
+        self.tower.load_state_dict(
+            {
+                start + name.removeprefix("img_processor.vision_model."): value
+                for name, value in self.images.items()
+                if name.startswith("img_processor.")
+            }
+        )
+        keys = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+        keys += ("max_position_embeddings", "original_max_position_embeddings", "rms_norm_eps", "rope_theta")
+        text = {key: self.config[key] for key in (*keys, "num_key_value_heads", "sliding_window")}
+        rope = {**self.config["rope_scaling"], "type": "longrope"}
+        self.decoder = transformers.Phi3Model(transformers.Phi3Config(**text, rope_scaling=rope, pad_token_id=0)).eval()
+        self.decoder.load_state_dict(
+            {
+                name.removeprefix("model."): value
+                for name, value in tensors.items()
+                if not name.startswith((images, "lm_head"))
+            }
+        )
+
+    def lines(self, features, rows, columns):
+        """Lines of squares of patches, two by two patches a row, and a mark behind each line."""
+        half = features[0].shape[0] // 2
+        found = []
+        for line in range(rows * half):
+            for column in range(columns * half):
+                square = features[line // half * columns + column // half]
+                top, left = 2 * (line % half), 2 * (column % half)
+                four = [square[top + down, left + right] for down in (0, 1) for right in (0, 1)]
+                found.append(torch.cat(four))
+            found.append(self.images["sub_GN"].flatten())
+        return found
+
+    def rows_of(self, image):
+        """What stands for an image, [num_rows, hidden]."""
+        whole, parts, rows, columns = squares_of(image, self.num_crops, self.config["vision_config"]["image_size"])
+        pixels = torch.stack([whole, *parts])
+        hidden = self.tower(pixel_values=pixels, output_hidden_states=True).hidden_states[-2][:, 1:]
+        side = int(hidden.shape[1] ** 0.5)
+        features = list(hidden.reshape(len(hidden), side, side, -1))
+        one, many = self.lines(features[:1], 1, 1), self.lines(features[1:], rows, columns)
+        first, second = (many, one) if self.config["embd_layer"]["hd_transform_order"] == "sub_glb" else (one, many)
+        merged = torch.stack([*first, self.images["glb_GN"].flatten(), *second])
+        inner = merged @ self.images["img_projection.0.weight"].T + self.images["img_projection.0.bias"]
+        outer = functional.gelu(inner) @ self.images["img_projection.2.weight"].T
+        return outer + self.images["img_projection.2.bias"]
+
+    @torch.inference_mode()
+    def hidden(self, pieces, images, *, special=True):
+        """The hidden states of pieces of text, an image behind each but the last."""
+        table = self.decoder.get_input_embeddings()
+        rows = []
+        for number, piece in enumerate(pieces):
+            ids = self.tokenizer.encode(piece, add_special_tokens=special).ids
+            rows.append(table(torch.tensor(ids, dtype=torch.long)))
+            rows += [self.rows_of(images[number])] if number < len(images) else []
+        given = torch.cat(rows).unsqueeze(0)
+        return self.decoder(inputs_embeds=given, use_cache=False).last_hidden_state[0].numpy()
+
+
+# A text in pieces, and the images between them.
+CASES = [
+    (["the red boat", "is on the sea"], [WIDE]),
+    (["no image at all"], []),
+    (["", "and", "."], [TALL, SQUARE]),
+    (["water"], []),
+    (["a", "", "", ""], [LINE, TINY, TALL]),
+    (["", "the sun"], [TINY]),
+]
+
+
+def prompt_of(pieces, images):
+    text = "".join(f"{piece}<|image_{number}|>" for number, piece in enumerate(pieces[:-1], 1)) + pieces[-1]
+    return {"prompt": text, "multi_modal_data": {"image": images}} if images else text
+
+
+def of_image(image):
+    return {"type": "image_pil", "image_pil": image}
+
+
+def hidden_of(llm, prompts):
+    found = llm.encode(prompts, pooling_task="token_embed", pooling_params=BARE, use_tqdm=False)
+    return [output.outputs.array for output in found]
+
+
+def vector_of(rows):
+    return rows[-1] / np.linalg.norm(rows[-1])
+
+
+def difference(found, expected):
+    """The largest, in units of the largest value that is expected."""
+    assert found.shape == expected.shape
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The folder and the reference."""
+    folder = tiny_phi3_vision(tmp_path_factory.mktemp("phi") / "VLM2Vec-Full", chat_template=TURNS)
+    return folder, Reference(folder)
+
+
+# --- equal to it ----------------------------------------------------------------------------------------------------
+
+
+def test_hidden_states_and_vectors_are_those_of_the_description(model, load):
+    folder, reference = model
+    llm = load(folder)
+    assert llm.model_config.implementation == "native"
+    assert llm.model_config.modalities == ("text", "image")
+    prompts = [prompt_of(*case) for case in CASES]
+    together, alone = hidden_of(llm, prompts), [hidden_of(llm, [prompt])[0] for prompt in prompts]
+    vectors = [output.outputs.array for output in llm.embed(prompts, use_tqdm=False)]
+    for found, single, vector, case in zip(together, alone, vectors, CASES, strict=True):
+        expected = reference.hidden(*case)
+        assert difference(found, expected) < 1e-4
+        assert difference(single, expected) < 1e-4
+        assert difference(vector, vector_of(expected)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("num_crops", "change"),
+    [
+        (1, {}),
+        (3, {"num_key_value_heads": 2, "sliding_window": 50}),
+        (9, {"embd_layer": {"use_hd_transform": True, "with_learnable_separator": True}, "rms_norm_eps": 0.1}),
+        (6, {"vision_config": {"image_size": 20, "patch_size": 5, "num_hidden_layers": 2}}),
+    ],
+    ids=str,
+)
+def test_the_shape_in_the_files_is_taken(tmp_path, load, num_crops, change):
+    folder = tiny_phi3_vision(tmp_path / "plain", num_crops=num_crops)
+    config = json.loads((folder / "config.json").read_text())
+    change = {key: {**config[key], **value} if key == "vision_config" else value for key, value in change.items()}
+    folder = tiny_phi3_vision(tmp_path / "changed", num_crops=num_crops, **change)
+    written = json.loads((folder / "config.json").read_text())
+    written["embd_layer"].setdefault("hd_transform_order", "glb_sub")
+    reference = Reference(folder)
+    reference.config = written
+    cases = CASES[:3]
+    for found, case in zip(hidden_of(load(folder), [prompt_of(*case) for case in cases]), cases, strict=True):
+        assert difference(found, reference.hidden(*case)) < 1e-4
+
+
+def test_the_most_squares_may_be_said_by_an_override(tmp_path, load):
+    fewer = load(tiny_phi3_vision(tmp_path / "fewer", num_crops=1))
+    overridden = load(tiny_phi3_vision(tmp_path / "more"), hf_overrides={"num_crops": 1})
+    prompt = prompt_of(*CASES[0])
+    assert np.array_equal(hidden_of(overridden, [prompt])[0], hidden_of(fewer, [prompt])[0])
+
+
+def test_every_image_stands_where_its_number_is(model, load):
+    folder, reference = model
+    prompt = {"prompt": "one <|image_2|> two <|image_1|>", "multi_modal_data": {"image": [WIDE, TALL]}}
+    expected = reference.hidden(["one ", " two ", ""], [TALL, WIDE])
+    assert difference(hidden_of(load(folder), [prompt])[0], expected) < 1e-4
+
+
+def test_an_image_without_a_mark_stands_before_the_text(model, load):
+    folder, reference = model
+    prompt = {"prompt": "what?", "multi_modal_data": {"image": [WIDE, TALL]}}
+    expected = reference.hidden(["", "\n", "\nwhat?"], [WIDE, TALL])
+    assert difference(hidden_of(load(folder), [prompt])[0], expected) < 1e-4
+
+
+def test_equal_texts_with_other_images_are_other_prompts(model, load):
+    prompts = [{"multi_modal_data": {"image": picture(56, 56, seed)}} for seed in (1, 2, 1)]
+    one, other, again = hidden_of(load(model[0]), prompts)
+    assert difference(one, other) > 1e-2
+    assert np.array_equal(one, again)
+
+
+def test_bfloat16_is_near(model, load):
+    folder, reference = model
+    (found,) = load(folder, dtype="bfloat16").embed([prompt_of(*CASES[0])], use_tqdm=False)
+    assert 1e-5 < difference(found.outputs.array, vector_of(reference.hidden(*CASES[0]))) < 0.05
+
+
+# --- images ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_crops", [1, 4, 16])
+@pytest.mark.parametrize(
+    ("height", "width"), [(336, 336), (768, 1024), (1344, 336), (10, 300), (1, 1), (337, 336), (90, 41), (500, 501)]
+)
+def test_squares_are_those_of_the_description(height, width, num_crops):
+    image = picture(height, width)
+    found, grid = Crops(most=num_crops, side=56, patch=14).read(image)
+    whole, parts, rows, columns = squares_of(image, num_crops, 56)
+    assert grid == (rows, columns)
+    for square, patches in zip([whole, *parts], found, strict=True):
+        cut = square.reshape(3, 4, 14, 4, 14).permute(1, 3, 2, 4, 0).reshape(16, -1).numpy()
+        assert np.abs(patches - cut).max() < 2e-5
+
+
+@pytest.mark.parametrize(
+    ("num_crops", "height", "width", "tokens"),
+    [
+        (4, 500, 500, 757),  # 2 by 2 squares
+        (16, 500, 500, 2509),  # 4 by 4
+        (16, 768, 1024, 1921),  # 3 by 4
+        (16, 1024, 768, 1933),  # 4 by 3: a line more of each square
+        (1, 10, 10, 313),
+        (16, 50, 8000, 2473),  # 1 by 16
+    ],
+)
+def test_an_image_takes_as_many_tokens_as_the_published_processor_counts(num_crops, height, width, tokens):
+    crops = Crops(most=num_crops, side=336, patch=14)
+    fitted = crops.fitted(Image.new("RGB", (width, height)))
+    rows, columns = fitted.height // 336, fitted.width // 336
+    assert (fitted.height % 336, fitted.width % 336) == (0, 0)
+    assert num_rows((rows, columns), 12) == tokens == (rows * columns + 1) * 144 + 1 + (rows + 1) * 12
+
+
+# --- messages -------------------------------------------------------------------------------------------------------
+
+
+def test_vlm2vec_reads_one_message_its_parts_a_space_apart(model, load):
+    folder, reference = model
+    llm = load(folder)
+    parts = [of_image(WIDE), {"type": "text", "text": "a boat"}, of_image(TALL), {"type": "text", "text": "and a hill"}]
+    messages = [[{"role": "user", "content": parts}], [{"role": "user", "content": "a boat"}]]
+    expected = [
+        reference.hidden(["", " a boat ", " and a hill"], [WIDE, TALL], special=False),
+        reference.hidden(["a boat"], [], special=False),
+    ]
+    for found, rows in zip(llm.embed([{"messages": one} for one in messages], use_tqdm=False), expected, strict=True):
+        assert difference(found.outputs.array, vector_of(rows)) < 1e-4
+    for wrong in ([{"role": "user", "content": "a"}] * 2, [{"role": "system", "content": "a"}, *messages[0]]):
+        with pytest.raises(InvalidInputError, match="Embedding models should only embed one message at a time"):
+            llm.embed({"messages": wrong}, use_tqdm=False)
+
+
+def test_a_text_of_vlm2vec_may_say_where_its_images_stand(model, load):
+    folder, reference = model
+    parts = [of_image(WIDE), {"type": "text", "text": "see <|image_1|> here"}]
+    (found,) = load(folder).embed({"messages": [{"role": "user", "content": parts}]}, use_tqdm=False)
+    expected = reference.hidden(["see ", " here"], [WIDE], special=False)
+    assert difference(found.outputs.array, vector_of(expected)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("template", "pieces"),
+    [(TURNS, ["<|user|>\n", "\na boat<|end|>\n<|assistant|>\n"]), (None, ["", " a boat"])],
+    ids=["with a template of its own", "with none"],
+)
+def test_another_model_is_written_to_as_its_files_say_or_else_as_vlm2vec(tmp_path, load, template, pieces):
+    folder = tiny_phi3_vision(tmp_path / "phi-vision", chat_template=template)
+    parts = [of_image(WIDE), {"type": "text", "text": "a boat"}]
+    (found,) = load(folder).embed({"messages": [{"role": "user", "content": parts}]}, use_tqdm=False)
+    expected = Reference(folder).hidden(pieces, [WIDE], special=False)
+    assert difference(found.outputs.array, vector_of(expected)) < 1e-4
+
+
+# --- refused --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "images", "said"),
+    [
+        ("<|image_1|><|image_2|>", WIDE, "2 marks of images"),
+        ("<|image_2|>", WIDE, "numbered 2; of 1 images each is marked once, from <|image_1|> to <|image_1|>"),
+        ("<|image_1|> <|image_1|>", [WIDE, TALL], "numbered 1, 1"),
+        ("<|image_0|> <|image_1|>", [WIDE, TALL], "numbered 0, 1"),
+        ("<|image_1|>", picture(1, 2000), "cannot read these images"),
+        ("<|image_1|>" + "a " * 2040, WIDE, "neither cut nor read in pieces"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_and_costs_no_other(model, load, text, images, said):
+    prompts = [prompt_of(*CASES[0]), {"prompt": text, "multi_modal_data": {"image": images}}, "text"]
+    found = load(model[0]).embed(prompts, use_tqdm=False, on_error="return")
+    assert [output.error is None for output in found] == [True, False, True]
+    assert isinstance(found[1].error, InvalidInputError)
+    assert said in str(found[1].error)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"img_processor": {"name": "siglip"}}, "name 'siglip' in img_processor; known is 'clip_vision_model'"),
+        ({"img_processor": {"image_dim_out": 7}}, "image_dim_out 7 in img_processor, and the tower has hidden states"),
+        ({"img_processor": {"layer_idx": 4}}, "layer_idx 4 in img_processor, of a tower of 3 layers"),
+        ({"embd_layer": {"projection_cls": "linear"}}, "projection_cls 'linear' in embd_layer; known is 'mlp'"),
+        ({"embd_layer": {"use_hd_transform": False}}, "use_hd_transform False"),
+        ({"embd_layer": {"hd_transform_order": "both"}}, "hd_transform_order 'both'"),
+        ({"vision_config": {"image_size": 35}}, "image_size 35 with patch_size 7"),
+        ({"vision_config": {"num_hidden_layers": 2}}, "vision_embed_tokens"),
+    ],
+    ids=str,
+)
+def test_images_that_are_read_otherwise_are_refused(model, load, change, said):
+    with pytest.raises(CheckpointError, match=said):
+        load(model[0], hf_overrides=change)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"num_crops": 0}, "num_crops must be a positive number"), ({"image_std": [1, 2]}, "image_std must be a number")],
+    ids=str,
+)
+def test_settings_of_images_that_cannot_be_done_are_named(tmp_path, load, change, said):
+    folder = tiny_phi3_vision(tmp_path)
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InvalidInputError, match="cannot be built of its files") as caught:
+        load(folder).embed(prompt_of(*CASES[0]), use_tqdm=False)
+    assert isinstance(caught.value.__cause__, CheckpointError)
+    assert said in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("lacks", ["glb_GN", "sub_GN", "img_projection.2.bias", "layers.1.mlp.fc2.weight"])
+def test_a_checkpoint_that_lacks_a_tensor_of_images_is_refused(tmp_path, load, lacks):
+    folder = tiny_phi3_vision(tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    save_file(
+        {name: value for name, value in tensors.items() if not name.endswith(lacks)}, folder / "model.safetensors"
+    )
+    with pytest.raises(CheckpointError, match=r"vision|images"):
+        load(folder)
