@@ -29,7 +29,7 @@ PACKAGE_FOLDERS = sorted(TOOL["hatch"]["build"]["targets"]["wheel"]["packages"])
 PACKAGES = sorted(Path(folder).name for folder in PACKAGE_FOLDERS)
 PLUGIN_PACKAGES = [package for package in PACKAGES if package != "millpond"]
 SCRIPT_FOLDERS = ["tests", "benchmarks", "examples", "docs"]
-UNCOMPILED = {"MILLPOND_NO_NATIVE": "1"}  # kernels/test_native_build.py compiles
+UNCOMPILED = {"MILLPOND_NO_NATIVE": "1"}  # kernels/native/test_native_build.py compiles
 HEAVY = TOOL["ruff"]["lint"]["flake8-tidy-imports"]["banned-module-level-imports"]
 
 # Older ones have known holes that a checkpoint or a request can reach.

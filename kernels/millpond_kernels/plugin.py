@@ -22,13 +22,13 @@ def register_kernels() -> Iterator[KernelSpec]:
     """What models and poolers compute: attention, linear maps, what stands between them and what comes behind them."""
     yield native(
         name="attention.native",
-        target="millpond_kernels.attention_native:attention",
+        target="millpond_kernels.attention.native:attention",
         summary="compiled, for short sequences; longer ones go to attention.sdpa",
         serves=("distance_bias", "hidden_tokens"),
     )
     yield native(
         name="attention.int8_native",
-        target="millpond_kernels.attention_native:attention_int8",
+        target="millpond_kernels.attention.native:attention_int8",
         summary="compiled, products in 8-bit integers, for short sequences; longer ones go to attention.sdpa",
         available=NATIVE_INT8_ATTENTION_AVAILABLE,
         quantization="int8",
@@ -36,21 +36,21 @@ def register_kernels() -> Iterator[KernelSpec]:
     )
     yield KernelSpec(
         name="attention.sdpa",
-        target="millpond_kernels.attention_sdpa:attention",
+        target="millpond_kernels.attention.sdpa:attention",
         summary="torch's scaled_dot_product_attention over groups of equal length",
         priority=10,
         serves=ATTENTION_NEEDS,
     )
     yield KernelSpec(
         name="attention.reference",
-        target="millpond_kernels.attention_reference:attention",
+        target="millpond_kernels.attention.reference:attention",
         summary="plain float32 torch, one sequence at a time: the yardstick of the others",
         batch_invariant=True,
         serves=ATTENTION_NEEDS,
     )
     yield KernelSpec(
         name="attention.varlen",
-        target="millpond_kernels.attention_varlen:attention",
+        target="millpond_kernels.attention.varlen:attention",
         summary="torch's FlashAttention over sequences end to end, on NVIDIA GPUs",
         priority=GPU_PRIORITY,
         devices=("cuda",),
@@ -60,10 +60,14 @@ def register_kernels() -> Iterator[KernelSpec]:
     yield from linear_maps()
     yield from between_the_maps()
     yield from behind_the_model()
-    for op in ("layer_norm_residual", "segment_pool", "maxsim"):
+    for op, module in (
+        ("layer_norm_residual", "norms.layer_norm_residual"),
+        ("segment_pool", "pooling.segment_pool"),
+        ("maxsim", "pooling.maxsim"),
+    ):
         yield KernelSpec(
             name=f"{op}.triton",
-            target=f"millpond_kernels.{op}:{op}_triton",
+            target=f"millpond_kernels.{module}:{op}_triton",
             summary="one kernel in Triton, for NVIDIA GPUs",
             priority=GPU_PRIORITY,
             devices=("cuda",),
@@ -81,15 +85,15 @@ def linear_maps() -> Iterator[KernelSpec]:
     """Products with the weights, in floats and in 8-bit integers."""
     yield native(
         name="linear.native",
-        target="millpond_kernels.linear_native:LinearNative",
+        target="millpond_kernels.linear.native:LinearNative",
         summary="compiled, with the weights laid out for the vector units",
     )
     yield KernelSpec(
-        name="linear.torch", target="millpond_kernels.linear:LinearTorch", summary="torch's own linear map"
+        name="linear.torch", target="millpond_kernels.linear.in_torch:LinearTorch", summary="torch's own linear map"
     )
     yield KernelSpec(
         name="linear.tiles",
-        target="millpond_kernels.linear:LinearTiles",
+        target="millpond_kernels.linear.in_torch:LinearTiles",
         summary="torch's, in products of one shape alone: slow, and independent of the batch",
         priority=-20,
         batch_invariant=True,
@@ -101,13 +105,13 @@ def int8_linear_maps() -> Iterator[KernelSpec]:
     """Products with weights in 8-bit integers."""
     yield native(
         name="linear.int8_native",
-        target="millpond_kernels.linear_int8:LinearInt8Native",
+        target="millpond_kernels.linear.int8:LinearInt8Native",
         summary="compiled, in 8-bit integers: quantises, multiplies and scales in one go",
         quantization="int8",
     )
     yield KernelSpec(
         name="linear.int8_torch",
-        target="millpond_kernels.linear_int8:LinearInt8Torch",
+        target="millpond_kernels.linear.int8:LinearInt8Torch",
         summary="torch's integer product (oneDNN's on a CPU) between what quantises and what scales",
         devices=("cpu",),
         available=TORCH_INT8_AVAILABLE,
@@ -116,7 +120,7 @@ def int8_linear_maps() -> Iterator[KernelSpec]:
     )
     yield KernelSpec(
         name="linear.int8_dequantized",
-        target="millpond_kernels.linear_dequantized:LinearDequantized",
+        target="millpond_kernels.linear.dequantized:LinearDequantized",
         summary="weights rounded to 8-bit integers, computed in floats: where no integer product is fast",
         priority=-10,
         devices=("cpu",),
@@ -124,7 +128,7 @@ def int8_linear_maps() -> Iterator[KernelSpec]:
     )
     yield KernelSpec(
         name="linear.int8_dequantized_tiles",
-        target="millpond_kernels.linear_dequantized:LinearDequantizedTiles",
+        target="millpond_kernels.linear.dequantized:LinearDequantizedTiles",
         summary="the same in products of one shape alone: slow, and independent of the batch",
         priority=-20,
         devices=("cpu",),
@@ -135,28 +139,28 @@ def int8_linear_maps() -> Iterator[KernelSpec]:
 
 def between_the_maps() -> Iterator[KernelSpec]:
     """What stands between linear maps: activations, gates, norms, rotary positions."""
-    for op, summary in (
-        ("gelu", "the exact GELU of x + bias"),
-        ("gated", "the activation of half a row, times the other half"),
-        ("rotary", "heads turned by rotary positions"),
-        ("layer_norm_residual", "LayerNorm of x + bias + residual"),
-        ("rms_norm", "rows divided by their root mean square"),
+    for op, folder, summary in (
+        ("gelu", "feed_forward", "the exact GELU of x + bias"),
+        ("gated", "feed_forward", "the activation of half a row, times the other half"),
+        ("rotary", "attention", "heads turned by rotary positions"),
+        ("layer_norm_residual", "norms", "LayerNorm of x + bias + residual"),
+        ("rms_norm", "norms", "rows divided by their root mean square"),
     ):
         yield KernelSpec(
             name=f"{op}.torch",
-            target=f"millpond_kernels.{op}:{op}_torch",
+            target=f"millpond_kernels.{folder}.{op}:{op}_torch",
             summary=f"{summary}, in plain torch",
             batch_invariant=op not in STEADY,
         )
         yield native(
             name=f"{op}.native",
-            target=f"millpond_kernels.{op}:{op}_native",
+            target=f"millpond_kernels.{folder}.{op}:{op}_native",
             summary=f"{summary}, compiled, in one pass",
         )
     for op, name in STEADY.items():
         yield KernelSpec(
             name=f"{op}.{name}",
-            target=f"millpond_kernels.{op}:{op}_{name}",
+            target=f"millpond_kernels.feed_forward.{op}:{op}_{name}",
             summary="the same in torch, of functions whose rounding is that of a value alone: slow",
             priority=-20,
             batch_invariant=True,
@@ -167,42 +171,42 @@ def behind_the_model() -> Iterator[KernelSpec]:
     """What is done with hidden states: pooling, normalising, sparse vectors, late interaction."""
     yield KernelSpec(
         name="segment_pool.torch",
-        target="millpond_kernels.segment_pool:segment_pool_torch",
+        target="millpond_kernels.pooling.segment_pool:segment_pool_torch",
         summary="the sum, mean or largest values of each sequence's rows, in plain torch",
         batch_invariant=True,
     )
     yield native(
         name="segment_pool.native",
-        target="millpond_kernels.segment_pool:segment_pool_native",
+        target="millpond_kernels.pooling.segment_pool:segment_pool_native",
         summary="sums and means compiled, in one pass; the largest values go to segment_pool.torch",
     )
     yield KernelSpec(
         name="normalize.torch",
-        target="millpond_kernels.normalize:normalize_torch",
+        target="millpond_kernels.pooling.normalize:normalize_torch",
         summary="vectors divided by their length, in plain torch",
         batch_invariant=True,
     )
     yield KernelSpec(
         name="splade.torch",
-        target="millpond_kernels.splade:splade_torch",
+        target="millpond_kernels.pooling.splade:splade_torch",
         summary="the weights of a vocabulary's tokens in plain torch, a sequence at a time: the yardstick",
         batch_invariant=True,
     )
     yield KernelSpec(
         name="splade.blocks",
-        target="millpond_kernels.splade:splade_blocks",
+        target="millpond_kernels.pooling.splade:splade_blocks",
         summary="the same by blocks of rows, in bounded memory",
         priority=10,
         batch_invariant=True,
     )
     yield KernelSpec(
         name="maxsim.torch",
-        target="millpond_kernels.maxsim:maxsim_torch",
+        target="millpond_kernels.pooling.maxsim:maxsim_torch",
         summary="late interaction in plain torch, a pair at a time: the yardstick of the others",
     )
     yield KernelSpec(
         name="maxsim.batched",
-        target="millpond_kernels.maxsim:maxsim_batched",
+        target="millpond_kernels.pooling.maxsim:maxsim_batched",
         summary="late interaction by matrix products over blocks of documents, in bounded memory",
         priority=10,
     )

@@ -11,7 +11,7 @@ from millpond.context import Context
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ActivationSpec, KernelSpec
 from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
-from millpond_kernels.normalize import normalize_torch
+from millpond_kernels.pooling.normalize import normalize_torch
 from millpond_poolers import activations
 
 ERF = np.vectorize(math.erf)

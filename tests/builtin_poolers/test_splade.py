@@ -10,7 +10,7 @@ from torch import nn
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny, vocabulary, write_sparse_encoder, write_tokenizer
-from millpond_kernels import splade
+from millpond_kernels.pooling import splade
 
 TEXTS = [
     "a",

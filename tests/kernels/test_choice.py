@@ -278,7 +278,7 @@ def test_llm_takes_the_attention_that_is_asked_for(tmp_path, chosen):
     folder = str(tiny("BertModel", tmp_path))
     with LLM(folder) as llm, LLM(folder, **chosen) as other:
         usual, kernel = (model._loaded.model.layers[0].attention.attention.kernel for model in (llm, other))  # noqa: SLF001
-        assert kernel.__module__ == "millpond_kernels.attention_reference" != usual.__module__
+        assert kernel.__module__ == "millpond_kernels.attention.reference" != usual.__module__
         (one,), (two,) = llm.embed("the cat"), other.embed("the cat")
         assert abs(one.outputs.array - two.outputs.array).max() <= 1e-6
 

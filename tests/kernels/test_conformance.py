@@ -7,9 +7,9 @@ from torch.nn import functional
 
 from millpond.testing.conformance import KernelConformance
 from millpond.testing.kernel_cases import AttentionCases, LinearCases
-from millpond_kernels import attention_sdpa
-from millpond_kernels.gated import gated_native, gated_torch
-from millpond_kernels.gelu import gelu_native
+from millpond_kernels.attention import sdpa as attention_sdpa
+from millpond_kernels.feed_forward.gated import gated_native, gated_torch
+from millpond_kernels.feed_forward.gelu import gelu_native
 
 IN_BYTES = MappingProxyType({"float32": 0.03})
 TWICE_IN_BYTES = MappingProxyType({"float32": 0.06})

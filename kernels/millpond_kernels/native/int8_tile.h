@@ -3,7 +3,7 @@
  * With VNNI, `vpdpbusd` adds four products to a sum at once, of any weights. Without it, `vpmaddubsw` multiplies and adds
  * two neighbours in 16 bits, two such results are added in 16 bits, and `vpmaddwd` adds two neighbours of these in 32
  * bits. No step may overflow: of the four weights whose products share 16 bits, the positive ones add up to at most
- * 128, and the negative ones to at least -128 (255 * 128 < 2^15). See `quantise_weight_in_fours` in linear_int8.py.
+ * 128, and the negative ones to at least -128 (255 * 128 < 2^15). See `quantise_weight_for_16_bits` in linear/int8.py.
  *
  * Panels are [inputs / 4, PANEL8, 4]. For both ways a lane of 32 bits holds four inputs of an output. The four weights
  * that share 16 bits are the first or the second two of a lane and of the lane of the next four inputs.

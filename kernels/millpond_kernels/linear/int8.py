@@ -12,9 +12,9 @@ import torch
 from torch.nn.functional import pad
 
 from millpond.nn.threads import op_threads
-from millpond_kernels.gelu import gelu_native
-from millpond_kernels.linear import padded
-from millpond_kernels.linear_compiled import CompiledLinear
+from millpond_kernels.feed_forward.gelu import gelu_native
+from millpond_kernels.linear.compiled import CompiledLinear
+from millpond_kernels.linear.in_torch import padded
 from millpond_kernels.native import INT, POINTER, function, int8_dot_products
 from millpond_kernels.native.tensors import rows_of_floats
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from millpond.nn import AttentionSpec, PackedBatch
 from millpond.nn.encoder_layer import EncoderLayerParts, ResidualNormParts
 from millpond_kernels import native
-from millpond_kernels.attention_native import attention, attention_int8, longest_sequence
-from millpond_kernels.attention_sdpa import attention as attention_sdpa
-from millpond_kernels.gelu import gelu_native, gelu_torch
-from millpond_kernels.layer_norm_residual import layer_norm_residual_native, layer_norm_residual_torch
-from millpond_kernels.linear import LinearTorch
-from millpond_kernels.linear_int8 import LinearInt8Native
-from millpond_kernels.linear_native import LinearNative
+from millpond_kernels.attention.native import attention, attention_int8, longest_sequence
+from millpond_kernels.attention.sdpa import attention as attention_sdpa
+from millpond_kernels.feed_forward.gelu import gelu_native, gelu_torch
+from millpond_kernels.linear.in_torch import LinearTorch
+from millpond_kernels.linear.int8 import LinearInt8Native
+from millpond_kernels.linear.native import LinearNative
+from millpond_kernels.norms.layer_norm_residual import layer_norm_residual_native, layer_norm_residual_torch
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 in_bytes = pytest.mark.skipif(

@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from millpond.nn import AttentionSpec, PackedBatch
-from millpond_kernels import attention_native, native
-from millpond_kernels.attention_reference import attention as reference
-from millpond_kernels.gated import ACTIVATIONS, gated_exp, gated_native, gated_torch
-from millpond_kernels.gelu import gelu_erf, gelu_native, gelu_torch
-from millpond_kernels.layer_norm_residual import layer_norm_residual_native, layer_norm_residual_torch
-from millpond_kernels.linear import LinearTorch
-from millpond_kernels.linear_native import LinearNative
-from millpond_kernels.rms_norm import rms_norm_native, rms_norm_torch
-from millpond_kernels.rotary import rotary_native, rotary_torch
+from millpond_kernels import native
+from millpond_kernels.attention import native as attention_native
+from millpond_kernels.attention.reference import attention as reference
+from millpond_kernels.attention.rotary import rotary_native, rotary_torch
+from millpond_kernels.feed_forward.gated import ACTIVATIONS, gated_exp, gated_native, gated_torch
+from millpond_kernels.feed_forward.gelu import gelu_erf, gelu_native, gelu_torch
+from millpond_kernels.linear.in_torch import LinearTorch
+from millpond_kernels.linear.native import LinearNative
+from millpond_kernels.norms.layer_norm_residual import layer_norm_residual_native, layer_norm_residual_torch
+from millpond_kernels.norms.rms_norm import rms_norm_native, rms_norm_torch
 
 compiled = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 GELUS = [gelu_torch, gelu_erf, pytest.param(gelu_native, marks=compiled)]
@@ -199,7 +200,7 @@ def test_two_maps_with_a_gate_in_one_go_need_the_compiled_code_for_all_of_it():
 
 
 @compiled
-@pytest.mark.parametrize("target", ["linear_native:LinearNative", "linear_int8:LinearInt8Native"])
+@pytest.mark.parametrize("target", ["linear.native:LinearNative", "linear.int8:LinearInt8Native"])
 @pytest.mark.parametrize(
     ("x", "said"),
     [

@@ -10,14 +10,14 @@ import torch
 
 from millpond.nn import AttentionSpec, PackedBatch
 from millpond_kernels import native
-from millpond_kernels.attention_native import attention, attention_int8
-from millpond_kernels.gated import gated_native
-from millpond_kernels.gelu import gelu_native
-from millpond_kernels.layer_norm_residual import layer_norm_residual_native
-from millpond_kernels.linear_int8 import LinearInt8Native
-from millpond_kernels.linear_native import LinearNative
-from millpond_kernels.rms_norm import rms_norm_native
-from millpond_kernels.rotary import rotary_native
+from millpond_kernels.attention.native import attention, attention_int8
+from millpond_kernels.attention.rotary import rotary_native
+from millpond_kernels.feed_forward.gated import gated_native
+from millpond_kernels.feed_forward.gelu import gelu_native
+from millpond_kernels.linear.int8 import LinearInt8Native
+from millpond_kernels.linear.native import LinearNative
+from millpond_kernels.norms.layer_norm_residual import layer_norm_residual_native
+from millpond_kernels.norms.rms_norm import rms_norm_native
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 in_bytes = pytest.mark.skipif(
@@ -143,7 +143,7 @@ def test_helpers_sleep_when_there_is_nothing_to_do():
 
 START = """
 import os, sys, torch
-from millpond_kernels.linear_native import LinearNative
+from millpond_kernels.linear.native import LinearNative
 
 def threads():
     return len(os.listdir("/proc/self/task"))

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from millpond.nn import AttentionBias, AttentionSpec, PackedBatch, Run
-from millpond_kernels.attention_reference import allowed
+from millpond_kernels.attention.reference import allowed
 
 MOST_LAUNCHES = 16  # on an accelerator, more runs than these cost more to launch than padding costs to compute
 MOST_SCORES = 1 << 23  # numbers of a mask, a bias or scores that are held at a time
@@ -22,7 +22,7 @@ def attention(
     spec: AttentionSpec,
     bias: AttentionBias | None = None,
 ) -> Tensor:
-    """The op ``attention``; see ``attention_reference`` for its arguments."""
+    """The op ``attention``; see ``attention.reference`` for its arguments."""
     plain = spec.softcap is None and bias is None and batch.num_seqs * batch.max_length**2 <= MOST_SCORES
     if plain and len(batch.runs) > MOST_LAUNCHES and query.device.type != "cpu":
         return _attend_padded(query, key, value, batch, spec)

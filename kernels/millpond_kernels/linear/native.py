@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from millpond_kernels.linear import padded
-from millpond_kernels.linear_compiled import CompiledLinear
+from millpond_kernels.linear.compiled import CompiledLinear
+from millpond_kernels.linear.in_torch import padded
 
 if TYPE_CHECKING:
     from torch import Tensor

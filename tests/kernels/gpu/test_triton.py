@@ -25,7 +25,7 @@ def test_kernels_equal_their_references_in_the_interpreter():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(INTERPRETED)],
         env={**os.environ, "TRITON_INTERPRET": "1"},
-        cwd=INTERPRETED.parents[2],
+        cwd=INTERPRETED.parents[3],
         capture_output=True,
         text=True,
         timeout=600,

@@ -17,7 +17,7 @@ import pytest
 
 from millpond_kernels import native
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 NATIVE = "millpond_kernels/native"
 SOURCES = sorted(path.relative_to(REPOSITORY) for path in (REPOSITORY / "kernels" / NATIVE).glob("*.[ch]"))
 LIBRARIES = sorted(native.LIBRARIES.values())

@@ -10,7 +10,7 @@ from torch.nn.functional import embedding_bag
 
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import are_floats
-from millpond_kernels.segments import offsets_of, segment_max
+from millpond_kernels.pooling.segments import offsets_of, segment_max
 
 How = Literal["sum", "mean", "max"]
 

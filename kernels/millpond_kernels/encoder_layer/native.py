@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from millpond.nn.threads import op_threads
-from millpond_kernels.attention_native import attention, attention_int8, longest_sequence
-from millpond_kernels.gelu import gelu_native
-from millpond_kernels.layer_norm_residual import layer_norm_residual_native
+from millpond_kernels.attention.native import attention, attention_int8, longest_sequence
+from millpond_kernels.feed_forward.gelu import gelu_native
 from millpond_kernels.native import FLOAT, INT, POINTER, function
 from millpond_kernels.native.tensors import address, are_floats, rows_of_floats
+from millpond_kernels.norms.layer_norm_residual import layer_norm_residual_native
 
 if TYPE_CHECKING:
     from collections.abc import Callable

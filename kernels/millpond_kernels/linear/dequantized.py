@@ -5,8 +5,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from millpond_kernels import native
-from millpond_kernels.linear import LinearTiles, LinearTorch
-from millpond_kernels.linear_int8 import quantise_weight
+from millpond_kernels.linear.in_torch import LinearTiles, LinearTorch
+from millpond_kernels.linear.int8 import quantise_weight
 
 if TYPE_CHECKING:
     import torch

@@ -5,14 +5,14 @@ from typing import cast
 from torch import Tensor
 
 from millpond.nn import AttentionSpec, PackedBatch
-from millpond_kernels.attention_sdpa import attention as attention_sdpa
+from millpond_kernels.attention.sdpa import attention as attention_sdpa
 
 STEP, WIDEST = 8, 256  # FlashAttention takes heads of a multiple of the one, up to the other
 UNBOUNDED = -1
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, spec: AttentionSpec) -> Tensor:
-    """The op ``attention``; see ``attention_reference`` for its arguments."""
+    """The op ``attention``; see ``attention.reference`` for its arguments."""
     from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  only some versions of torch have it
 
     head_dim = query.shape[2]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self, TypeGuard
 import torch
 
 from millpond.nn.threads import op_threads
-from millpond_kernels.encoder_layer import encoder_layer
-from millpond_kernels.gated import ACTIVATIONS, gated_native
-from millpond_kernels.linear import padded
+from millpond_kernels.encoder_layer.native import encoder_layer
+from millpond_kernels.feed_forward.gated import ACTIVATIONS, gated_native
+from millpond_kernels.linear.in_torch import padded
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import address, rows_of_floats
 

@@ -11,17 +11,17 @@ from millpond.nn import AttentionSpec, PackedBatch
 from millpond.nn.encoder_layer import EncoderLayerParts, ResidualNormParts
 from millpond.testing.checkpoints import tiny
 from millpond_kernels import native
-from millpond_kernels.attention_native import attention, attention_int8
-from millpond_kernels.gated import gated_native
-from millpond_kernels.gelu import gelu_native
-from millpond_kernels.layer_norm_residual import layer_norm_residual_native
-from millpond_kernels.linear_int8 import (
+from millpond_kernels.attention.native import attention, attention_int8
+from millpond_kernels.feed_forward.gated import gated_native
+from millpond_kernels.feed_forward.gelu import gelu_native
+from millpond_kernels.linear.int8 import (
     LinearInt8Native,
     _groups,
     quantise_rows,
     quantise_weight,
     quantise_weight_for_16_bits,
 )
+from millpond_kernels.norms.layer_norm_residual import layer_norm_residual_native
 
 ROWS = (0, 1, 3, 4, 5, 13, 97)
 SHAPES = ((1, 1), (7, 17), (8, 16), (9, 15), (384, 64), (100, 33))
@@ -204,7 +204,7 @@ def nothing_compiled(monkeypatch):
     def flags(*names):
         monkeypatch.setattr(native, "processor_flags", lambda: dict.fromkeys(names, True))
 
-    native_warning = pytest.importorskip("millpond_kernels.linear_dequantized").warn_of_dequantizing
+    native_warning = pytest.importorskip("millpond_kernels.linear.dequantized").warn_of_dequantizing
     native_warning.cache_clear()
     yield flags
     native_warning.cache_clear()

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond_kernels import native
-from millpond_kernels.gated import ACTIVATIONS, gated_native, gated_torch
-from millpond_kernels.gelu import gelu_native, gelu_torch
-from millpond_kernels.linear import LinearTorch
-from millpond_kernels.linear_int8 import LinearInt8Native, LinearInt8Torch
+from millpond_kernels.feed_forward.gated import ACTIVATIONS, gated_native, gated_torch
+from millpond_kernels.feed_forward.gelu import gelu_native, gelu_torch
+from millpond_kernels.linear.in_torch import LinearTorch
+from millpond_kernels.linear.int8 import LinearInt8Native, LinearInt8Torch
 
 compiled = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 KERNELS = [LinearInt8Torch, pytest.param(LinearInt8Native, marks=compiled)]

@@ -7,7 +7,8 @@ import torch
 
 from millpond.nn import AttentionSpec, PackedBatch
 from millpond.testing.conformance import KernelConformance
-from millpond_kernels import attention_varlen, gpu
+from millpond_kernels import gpu
+from millpond_kernels.attention import varlen as attention_varlen
 
 varlen = pytest.importorskip("torch.nn.attention.varlen", reason="needs torch.nn.attention.varlen")
 

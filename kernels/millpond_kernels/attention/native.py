@@ -1,4 +1,4 @@
-"""Attention of short sequences by compiled code, on a CPU in float32; all others go to ``attention_sdpa``."""
+"""Attention of short sequences by compiled code, on a CPU in float32; all others go to ``attention.sdpa``."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ import torch
 
 from millpond.nn import DistanceBias, Run
 from millpond.nn.threads import op_threads
-from millpond_kernels.attention_sdpa import attend_run
+from millpond_kernels.attention.sdpa import attend_run
 from millpond_kernels.native import FLOAT, INT, POINTER, capability, function
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def attention(
     spec: "AttentionSpec",
     bias: "AttentionBias | None" = None,
 ) -> "Tensor":
-    """The op ``attention``; see ``attention_reference`` for its arguments."""
+    """The op ``attention``; see ``attention.reference`` for its arguments."""
     values = _values(bias, query, batch.max_length)
     longest = 0 if bias is not None and values is None else _longest_run(query, key, value, spec)
     compiled = [run for run in batch.runs if run.length <= longest]
@@ -47,7 +47,7 @@ def attention(
 def attention_int8(
     query: "Tensor", key: "Tensor", value: "Tensor", batch: "PackedBatch", spec: "AttentionSpec"
 ) -> "Tensor":
-    """The op ``attention`` with products in 8-bit integers; see ``attention_reference`` for its arguments."""
+    """The op ``attention`` with products in 8-bit integers; see ``attention.reference`` for its arguments."""
     longest = _longest_run(query, key, value, spec)
     compiled = [run for run in batch.runs if run.length <= longest and not run.hidden]
     output = torch.empty_like(query, memory_format=torch.contiguous_format)

@@ -1,0 +1,1 @@
+"""A whole post-norm encoder layer as one op."""
