@@ -312,7 +312,7 @@ def test_a_traceback_is_shown_to_who_asks(install_plugin, arguments, environment
 )
 def test_debug_shows_what_the_rooms_log_and_warnings_are_shown_of_all(install_plugin, arguments, stderr):
     """The loggers of packages such as millpond_io are no children of that of the core."""
-    lines = (("millpond_io.embed", "info", "one"), ("other", "info", "two"), ("other", "warning", "three"))
+    lines = (("millpond_io.tasks.embed", "info", "one"), ("other", "info", "two"), ("other", "warning", "three"))
     body = "; ".join(f"logging.getLogger({name!r}).{level}({text!r})" for name, level, text in lines)
     install_plugin(one_command(f"import logging; {body}"), "third")
     assert invoke(*arguments, "hello").stderr == stderr

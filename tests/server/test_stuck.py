@@ -25,7 +25,7 @@ def register_architectures():
 
 def __getattr__(name):
     if name == "Embed":
-        from millpond_io.embed import EmbedProcessor
+        from millpond_io.tasks.embed import EmbedProcessor
 
         class Embed(EmbedProcessor):
             def pre_process_many(self, items):

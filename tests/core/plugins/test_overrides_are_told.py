@@ -21,7 +21,7 @@ RECORDS = {
     "activation": 'ActivationSpec(name="normalize", target="millpond_poolers.activations:identity")',
     "architecture": 'ArchitectureSpec(name="BertModel", target="millpond_models.encoders.bert.model:BertModel", '
     'tasks=("embed", "token_embed"), positions="absolute", pooling="MEAN")',
-    "io_processor": 'IOProcessorSpec(name="embed", target="millpond_io.embed:EmbedProcessor", tasks=("embed",))',
+    "io_processor": 'IOProcessorSpec(name="embed", target="millpond_io.tasks.embed:EmbedProcessor", tasks=("embed",))',
     "source": 'SourceSpec(name="path", target="millpond_sources.path:find_folder", priority=100)',
 }
 NAMES = {

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from millpond import InvalidInputError
-from millpond_io.media_fetch import Address, Fetcher
+from millpond_io.media.fetch import Address, Fetcher
 
 
 def png(size=(4, 4), mode="RGB"):

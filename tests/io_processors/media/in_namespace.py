@@ -11,7 +11,7 @@ from fcntl import ioctl
 from subprocess import run
 
 from millpond import InvalidInputError
-from millpond_io.media import Media
+from millpond_io.media.urls import Media
 
 PUBLIC = "93.184.216.34"
 WITHIN = ("169.254.169.254", "10.0.0.7", "192.168.1.1", "172.16.0.1", "100.64.0.1")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from millpond_io.media_addresses import is_public
-from millpond_io.media_fetch import Address, Fetcher
+from millpond_io.media.addresses import is_public
+from millpond_io.media.fetch import Address, Fetcher
 
 ALONE = Path(__file__).with_name("in_namespace.py")
 PRIVATE = (

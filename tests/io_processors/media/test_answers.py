@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import trustme
 
-from millpond_io.media_fetch import Address, Fetcher
+from millpond_io.media.fetch import Address, Fetcher
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_connecting_takes_of_the_time_for_greeting(monkeypatch, kit):
         return wrap(self, opened, **settings)
 
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed[0])
-    monkeypatch.setattr("millpond_io.media_fetch.time", clock)
+    monkeypatch.setattr("millpond_io.media.fetch.time", clock)
     monkeypatch.setattr(socket.socket, "connect", slowly)
     monkeypatch.setattr(ssl.SSLContext, "wrap_socket", wrapped)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from millpond_io.media import PIECE, Media
+from millpond_io.media.urls import PIECE, Media
 
 
 def test_data_is_read(kit):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from millpond_io.media import Media
+from millpond_io.media.urls import Media
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from millpond_io.media import Media
+from millpond_io.media.urls import Media
 
 
 def test_nothing_is_fetched_unless_it_was_allowed(server, kit):

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from millpond_io.media_fetch import Address
+from millpond_io.media.fetch import Address
 
 
 def redirects(kit, *targets):

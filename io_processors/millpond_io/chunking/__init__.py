@@ -1,0 +1,1 @@
+"""Long texts in chunks and windows."""

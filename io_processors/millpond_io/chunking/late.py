@@ -1,0 +1,124 @@
+"""Vectors of chunks of a text that the model reads whole, for ``late_chunking_params`` of the task ``token_embed``."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from millpond.context import Context
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.types.errors import InvalidInputError
+from millpond.types.late_chunking import LateChunkingMetadata, late_chunks
+from millpond.types.outputs import LateChunksOutput
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt
+from millpond_io.text.render import Rendered, Renderer
+
+SMALLEST_NORM = 1e-12
+PROBE = (-2.0, -0.5, 0.0, 0.5, 2.0)  # values by which the identity is told from other activations
+
+
+@dataclass(frozen=True)
+class Chunked:
+    """The chunks of a request's text, and whether their vectors are normalised."""
+
+    metadata: LateChunkingMetadata
+    normalizes: bool
+
+
+def check_late_chunking(ctx: Context, params: PoolingParams) -> None:
+    """Check the parameters of a call that asks for late chunking.
+
+    Raises:
+        InvalidInputError: They ask for something else too, or the model has no vector that could be averaged.
+    """
+    if params.late_chunking_params is None:
+        return
+    if ctx.task != "token_embed":
+        message = f"Late chunking requires token_embed; the task is {ctx.task!r}"
+        raise InvalidInputError(message, parameter="late_chunking_params")
+    used = [
+        name
+        for name in ("dimensions", "truncate_prompt_tokens", "pad_prompt_tokens", "prompt", "prompt_name", "adapter")
+        if getattr(params, name) is not None
+    ]
+    used += [name for name, value in (params.extra_kwargs or {}).items() if value is not None]
+    if params.on_overflow == "truncate":
+        used.append("on_overflow")
+    if used:
+        message = (
+            f"Late chunking does not support dimension reduction, padding, truncation or prompts: remove {used[0]}"
+        )
+        raise InvalidInputError(message, parameter=used[0])
+    if ctx.projector is not None and not _is_linear(ctx.projector):
+        message = (
+            f"Late chunking does not support {ctx.model.model!r}: the mean of tokens after its Dense modules is not "
+            "what they make of the mean"
+        )
+        raise InvalidInputError(message, parameter="late_chunking_params")
+
+
+def check_prompt(prompt: Prompt, *, written: bool) -> None:
+    """Check a prompt of a call that asks for late chunking.
+
+    Args:
+        prompt: The prompt.
+        written: True if the model's chat template writes texts.
+
+    Raises:
+        InvalidInputError: It is not text alone.
+    """
+    if written:
+        message = "Late chunking does not support models whose chat template writes texts"
+        raise InvalidInputError(message, parameter="late_chunking_params")
+    if not prompt.text or prompt.multi_modal_data is not None:
+        message = "Late chunking requires nonempty plain-text input"
+        raise InvalidInputError(message, parameter="late_chunking_params")
+
+
+def chunked_request(
+    renderer: Renderer, prompt: Prompt, rendered: Rendered, params: PoolingParams, task: str
+) -> PoolingRequest:
+    """Return the request of a text: the vectors of all tokens as they are before they are normalised."""
+    assert params.late_chunking_params is not None  # noqa: S101  callers ask for it
+    ids, offsets = renderer.encode_with_offsets(prompt.text or "", special=prompt.add_special_tokens)
+    if ids != rendered.input_ids.tolist():
+        message = "Late chunking requires token offsets, and the tokens of the text are not those that the model reads"
+        raise InvalidInputError(message, parameter="late_chunking_params")
+    raw = params.model_copy(update={"use_activation": False, "late_chunking_params": None})
+    return PoolingRequest(
+        input_ids=rendered.input_ids,
+        representations=(Representation(task, raw),),
+        note=Chunked(late_chunks(offsets, params.late_chunking_params.chunk_size), params.use_activation is not False),
+    )
+
+
+def chunks_of(array: NDArray[np.float32], chunked: Chunked) -> LateChunksOutput:
+    """Return the vectors of the chunks.
+
+    Args:
+        array: The vectors of all tokens, [num_tokens, dim].
+        chunked: The chunks.
+
+    Raises:
+        InvalidInputError: The model gives no vector for some tokens.
+    """
+    metadata = chunked.metadata
+    if len(array) != metadata.input_tokens:
+        message = (
+            f"Late chunking requires a vector for every token; the model gives {len(array)} for "
+            f"{metadata.input_tokens} tokens"
+        )
+        raise InvalidInputError(message, parameter="late_chunking_params")
+    means = np.stack([array[slice(*chunk.token_range)].mean(axis=0) for chunk in metadata.chunks])
+    if chunked.normalizes:
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), SMALLEST_NORM)
+    return LateChunksOutput(means, late_chunking=metadata)
+
+
+def _is_linear(projector: nn.Module) -> bool:
+    probe = torch.tensor(PROBE)
+    activations = [getattr(layer, "activation", None) for layer in projector.children()]
+    return all(activation is not None and torch.equal(activation(probe), probe) for activation in activations)

@@ -1,0 +1,1 @@
+"""URLs of images: data, local files, and hosts that are allowed."""

@@ -1,0 +1,1 @@
+"""The IO processors that vLLM publishes as example plugins."""

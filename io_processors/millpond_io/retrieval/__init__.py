@@ -1,0 +1,1 @@
+"""Queries and documents that a model reads differently, and its vectors of tokens."""

@@ -1,0 +1,54 @@
+"""Queries that are embedded without the model: each of their tokens by a weight of its own (arXiv 2411.04403)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from millpond.context import Context
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.loading.query_table import read_query_table
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt
+from millpond_io.retrieval.late_interaction import input_type
+from millpond_io.text.render import Rendered
+
+QUERY = "query"
+MOST = "max_active_dims"
+
+
+class QueryTable:
+    """The weights of a model's vocabulary, and what queries become by them."""
+
+    def __init__(self, ctx: Context, folder: str) -> None:
+        self.weights = read_query_table(Path(folder), int(ctx.config.vocab_size), ctx.tokenizer)
+        self.most = ctx.model.max_active_dims
+
+    def prepared(self, prompt: Prompt) -> Prompt:
+        """A query as it is tokenised: without special tokens."""
+        return replace(prompt, add_special_tokens=False)
+
+    def request(self, rendered: Rendered, task: str, params: PoolingParams) -> PoolingRequest:
+        """A query with its result: the weights of its tokens, each once, and zeros, [vocabulary]."""
+        found = np.zeros_like(self.weights)
+        found[rendered.input_ids] = self.weights[rendered.input_ids]
+        most = (params.extra_kwargs or {}).get(MOST) or self.most
+        if isinstance(most, int) and most < len(found):
+            found[np.argsort(-np.abs(found), kind="stable")[most:]] = 0
+        return PoolingRequest(
+            input_ids=rendered.input_ids,
+            representations=(Representation(task, params),),
+            num_dropped_tokens=rendered.num_dropped_tokens,
+            results=[found],
+            is_ready=True,
+        )
+
+
+def query_table(ctx: Context) -> QueryTable | None:
+    """That of a model whose queries are embedded so; None for any other."""
+    return None if ctx.model.query_table is None else QueryTable(ctx, ctx.model.query_table)
+
+
+def by_table(table: QueryTable | None, params: PoolingParams) -> QueryTable | None:
+    """The table, if what a call asks of is a query."""
+    return table if table is not None and input_type(params) == QUERY else None

@@ -1,0 +1,1 @@
+"""Scores of queries and documents: cross-encoders, bi-encoders, and late interaction."""

@@ -1,0 +1,206 @@
+"""Which prompt a cross-encoder reads: the caller's template, the checkpoint's, its authors' wording, or a bare pair."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from millpond.context import Context
+from millpond.loading.chat_template import ChatTemplate
+from millpond.loading.tokenizer import Tokenizer
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import PoolingParams
+from millpond_io.chat.templates import JinjaTemplate, read_template
+from millpond_io.scoring.known_prompts import KnownPrompt, known_prompt
+from millpond_io.scoring.options import ScoreOptions, warn_of_templates
+from millpond_io.scoring.pair_encoder import Limits, PairEncoder
+from millpond_io.scoring.tokenizer_pairs import TokenizerPairs
+from millpond_io.scoring.written_pairs import Write, WrittenPairs
+from millpond_io.text.lengths import most_characters
+
+ROOM = 100_000  # characters that a template may add to its texts
+NOT_VARIABLES = ("prompt", "prompt_name", "restore_suffix")  # sentence-transformers' own, which no template sees
+BARE = (
+    "this model reads the query and the document without a template. chat_template, of the call or of the LLM, gives "
+    "it one"
+)
+
+
+class PairPrompts:
+    """What the pairs of a model are written as, where a call says nothing else.
+
+    Attributes:
+        template: The template that the model was loaded with; None for none.
+        own: The checkpoint's, where its score is the logits of tokens, as sentence-transformers' LogitScore.
+        known: The wording of the model's authors, where it is known.
+        by_tokenizer: Whether the tokenizer joins the texts of every bare pair.
+    """
+
+    def __init__(self, ctx: Context, *, by_tokenizer: bool = False) -> None:
+        self.ctx = ctx
+        self.by_tokenizer = by_tokenizer
+        given = ctx.inputs.chat_template
+        self.template = None if given is None else JinjaTemplate(read_template(given))
+        by_logits = bool(ctx.config.get("classifier_from_token_ids"))
+        self.own = ctx.tokenizer.chat_template if ctx.tokenizer is not None and by_logits else None
+        self.known = known_prompt(ctx.model)
+
+    def warn_of(self, options: ScoreOptions) -> None:
+        """Tell of what only a template would read, where there is none."""
+        if not self.has_template(options):
+            warn_of_templates(options, BARE)
+
+    def has_template(self, options: ScoreOptions) -> bool:
+        """Whether a template or a known wording writes the pairs of a call."""
+        return any(each is not None for each in (options.chat_template, self.template, self.own, self.known))
+
+    def encoder(self, params: PoolingParams, options: ScoreOptions) -> PairEncoder:
+        """How the pairs of a call become sequences.
+
+        Raises:
+            InvalidInputError: If a template, a prompt or a length that is asked for is not there or does not fit.
+        """
+        ctx, tokenizer = self.ctx, self.ctx.tokenizer
+        if tokenizer is None:
+            message = f"the model {ctx.model.model!r} has no tokenizer, and a score is asked for of texts"
+            raise InvalidInputError(message, parameter="data_1")
+        limits = Limits.of(params, options, ctx)
+        template = (
+            self.template if options.chat_template is None else JinjaTemplate(read_template(options.chat_template))
+        )
+        if template is not None:
+            return WrittenPairs(tokenizer, limits, _writer(ctx, tokenizer, template, params, options), special="once")
+        write = None if self.own is None else _by_own_template(ctx, tokenizer, self.own, params, options)
+        if write is not None:
+            return WrittenPairs(tokenizer, limits, write)
+        if self.known is not None:
+            write = _known_writer(self.known, _instruction(options) or _prompt(ctx, params, options))
+            return WrittenPairs(tokenizer, limits, write)
+        if self.own is not None:
+            message = (
+                f"the chat template of {ctx.model.model!r} does not write both a message of the role 'query' and one "
+                "of the role 'document'. chat_template, of the call or of the LLM, gives another"
+            )
+            raise InvalidInputError(message, parameter="chat_template")
+        before = _prompt(ctx, params, options) or ""
+        if self.by_tokenizer or uses_separator(ctx):
+            return TokenizerPairs(tokenizer, limits, segments=_segments(ctx, tokenizer), before=before)
+        if limits.document:
+            return WrittenPairs(tokenizer, limits, lambda query, document: (before + query, document))
+        return WrittenPairs(tokenizer, limits, lambda query, document: (before + query + document,), special="all")
+
+
+def uses_separator(ctx: Context) -> bool:
+    """Whether a bare pair has the tokenizer's special tokens in the middle: not for models that continue text."""
+    for name in ("use_sep_token", "use_pad_token"):
+        if isinstance(ctx.config.get(name), bool):
+            return bool(ctx.config[name])
+    entry = ctx.registry.architectures.find(ctx.model.architecture)
+    return entry is None or "classify" in entry.spec.tasks or entry.spec.pooling != "LAST"
+
+
+def _segments(ctx: Context, tokenizer: Tokenizer) -> int:
+    """How many segments the model tells apart, where its tokenizer gives them; else 0."""
+    stated = ctx.config.get("type_vocab_size")
+    return stated if tokenizer.gives_segments and isinstance(stated, int) else 0
+
+
+def _by_own_template(
+    ctx: Context, tokenizer: Tokenizer, own: ChatTemplate, params: PoolingParams, options: ScoreOptions
+) -> Write | None:
+    """Renders the checkpoint's template, with contents as text or as lists of parts; None if it leaves a role out."""
+    template = JinjaTemplate(own.text)
+    for structured in (False, True):
+        write = _writer(ctx, tokenizer, template, params, options, own=own.settings, structured=structured)
+        if _carries_both(write):
+            return write
+    return None
+
+
+def _writer(
+    ctx: Context,
+    tokenizer: Tokenizer,
+    template: JinjaTemplate,
+    params: PoolingParams,
+    options: ScoreOptions,
+    *,
+    own: Mapping[str, Any] | None = None,
+    structured: bool = False,
+) -> Write:
+    """Renders a template with messages of a system, where there is an instruction or a prompt, a query, a document."""
+    variables = {name: value for name, value in options.chat_template_kwargs.items() if name not in NOT_VARIABLES}
+    instruction = _instruction(options)
+    if instruction is not None:
+        variables.setdefault("instruction", instruction)
+    system = _prompt(ctx, params, options, default=own is not None)
+    if instruction is not None and "instruction" not in template.source:
+        system = instruction
+    shared = {
+        "add_generation_prompt": False,
+        "tools": None,
+        "documents": None,
+        **tokenizer.special_tokens,
+        **(own or {}),
+        **variables,
+    }
+    most = most_characters(ctx.model.max_model_len) + ROOM
+
+    def write(query: str, document: str) -> tuple[str, ...]:
+        roles = {"system": system or None, "query": query, "document": document}
+        messages = [
+            {"role": role, "content": [{"type": "text", "text": text}] if structured else text}
+            for role, text in roles.items()
+            if text is not None
+        ]
+        return (template.render({**shared, "messages": messages}, most + 2 * (len(query) + len(document))),)
+
+    return write
+
+
+def _carries_both(write: Write) -> bool:
+    """Whether what is written changes with the query and with the document."""
+    try:
+        plain = write("a", "b")
+        return write("c", "b") != plain and write("a", "c") != plain
+    except InvalidInputError:
+        return False
+
+
+def _known_writer(known: KnownPrompt, instruction: str | None) -> Write:
+    def write(query: str, document: str) -> tuple[str, ...]:
+        if known.mark is not None and query.startswith(known.mark):
+            return (query + document,)
+        return known.filled(query, document, instruction)
+
+    return write
+
+
+def _instruction(options: ScoreOptions) -> str | None:
+    """What the call says the model is to judge by: a variable of the template goes before the argument."""
+    for name in ("instruction", "instruct"):
+        value = options.chat_template_kwargs.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return options.instruction or None
+
+
+def _prompt(ctx: Context, params: PoolingParams, options: ScoreOptions, *, default: bool = False) -> str | None:
+    """The prompt that the call names or says itself; else the checkpoint's default one, where that is applied.
+
+    Raises:
+        InvalidInputError: If there is none of that name.
+    """
+    said = options.chat_template_kwargs.get("prompt")
+    if said is not None and not isinstance(said, str):
+        message = f"CrossEncoder prompt must be a string; got {type(said).__name__}"
+        raise InvalidInputError(message, parameter="chat_template_kwargs")
+    said = said if said is not None else params.prompt
+    if said is not None:
+        return said
+    name = options.chat_template_kwargs.get("prompt_name") or params.prompt_name
+    if name is None:
+        applied = default or ctx.inputs.apply_default_prompt
+        return ctx.model.prompts.get(ctx.model.default_prompt_name or "") if applied else None
+    if not isinstance(name, str) or name not in ctx.model.prompts:
+        there = ", ".join(map(repr, ctx.model.prompts)) or "none"
+        message = f"Unknown saved CrossEncoder prompt {name!r}; there are: {there}"
+        raise InvalidInputError(message, parameter="prompt_name")
+    return ctx.model.prompts[name]

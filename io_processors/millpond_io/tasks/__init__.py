@@ -1,0 +1,1 @@
+"""The IO processors of Millpond's own tasks."""

@@ -1,0 +1,134 @@
+"""Vectors of tokens become fewer: the same as by the HierarchicalTokenPooling of sentence-transformers."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from millpond import InvalidInputError, PoolingParams
+from millpond.types.late_interaction import TokenPooling
+from millpond_io.retrieval.token_pooling import pooled, ward_clusters
+
+DOCUMENTS = ["the old mill stands by the long green river, and the boat is on the pond", "rain", "a cat and a dog"]
+
+
+def vectors(count, dim=24, seed=0):
+    drawn = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
+    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+
+
+def in_some_order(rows):
+    return rows[np.lexsort(np.round(rows, 4).T)]
+
+
+def same(found, expected):
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(in_some_order(found), in_some_order(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1, 1.5, 2, 3, 8, 1000])
+@pytest.mark.parametrize(("protected", "normalizes"), [(1, True), (0, True), (2, False)])
+def test_it_equals_theirs(sentence_transformers, factor, protected, normalizes):
+    from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
+
+    module = HierarchicalTokenPooling(factor, num_protected_tokens=protected, normalize_embeddings=normalizes)
+    pooling = TokenPooling(factor=factor, protected=protected, normalizes=normalizes)
+    for count in (1, 2, 3, 17, 64, 150):
+        rows = vectors(count, seed=count)
+        found = pooled(rows, pooling)
+        same(found, module.pool_one(torch.from_numpy(rows)).numpy())
+        np.testing.assert_allclose(found[:protected], rows[:protected], atol=1e-6)
+
+
+def test_clusters_are_those_of_scipy():
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import pdist, squareform
+
+    points = vectors(90, dim=5, seed=3)
+    condensed = pdist(points)
+    for count in (1, 2, 7, 30, 89, 90):
+        theirs = fcluster(linkage(condensed, method="ward"), t=count, criterion="maxclust")
+        ours = ward_clusters(squareform(condensed), count)
+        assert {tuple(np.flatnonzero(ours == own)) for own in set(ours)} == {
+            tuple(np.flatnonzero(theirs == own)) for own in set(theirs)
+        }
+
+
+def test_tokens_that_are_alike_become_one():
+    one, other = vectors(2)
+    found = pooled(np.stack([one, other, other, one, one, other]), TokenPooling(factor=3, protected=0))
+    np.testing.assert_allclose(found, np.stack([one, other]), atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1.5, 2, 3, 8])
+def test_vectors_that_are_not_of_length_1_equal_theirs_too(sentence_transformers, factor):
+    from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
+
+    module = HierarchicalTokenPooling(factor, num_protected_tokens=1, normalize_embeddings=False)
+    for count in (5, 17, 40):
+        rows = 3 * vectors(count, dim=6, seed=count)  # many distances are cut off to be 0, or 2: equal ones
+        found = pooled(rows, TokenPooling(factor=factor, protected=1, normalizes=False))
+        same(found, module.pool_one(torch.from_numpy(rows)).numpy())
+
+
+def test_merges_of_equal_cost_are_done_together_as_theirs_are(sentence_transformers):
+    from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
+
+    one, other = vectors(2)
+    rows = np.stack([one, one, one, one, other])  # three merges cost nothing, and one would do
+    found = pooled(rows, TokenPooling(factor=1.25, protected=0))
+    theirs = HierarchicalTokenPooling(1.25, num_protected_tokens=0).pool_one(torch.from_numpy(rows)).numpy()
+    assert len(found) == len(theirs) == 2
+    same(found, theirs)
+
+
+def ask(llm, texts, task="token_embed", **extra):
+    params = PoolingParams(extra_kwargs=extra) if extra else None
+    return [output.outputs.array for output in llm.encode(texts, params, pooling_task=task, use_tqdm=False)]
+
+
+def test_a_call_asks_for_it(tiny_bert):
+    whole, half = ask(tiny_bert, DOCUMENTS), ask(tiny_bert, DOCUMENTS, pool_factor=2)
+    for rows, fewer in zip(whole, half, strict=True):
+        assert len(fewer) == 1 + max((len(rows) - 1) // 2, 1)
+        same(fewer, pooled(rows, TokenPooling(factor=2)))
+    wanted = [{"task": "token_embed", "extra_kwargs": {"pool_factor": 2}}, {"task": "token_embed"}]
+    (output,) = tiny_bert.represent(DOCUMENTS[0], wanted, use_tqdm=False)
+    same(output.outputs.results[0].array, half[0])
+    same(output.outputs.results[1].array, whole[0])
+
+
+@pytest.mark.parametrize("factor", [0.5, "2", True, float("nan"), float("inf")], ids=str)
+def test_another_factor_is_refused(tiny_bert, factor):
+    with pytest.raises(InvalidInputError, match="pool_factor must be a number from 1 on"):
+        ask(tiny_bert, "a", pool_factor=factor)
+
+
+def test_one_vector_a_text_cannot_become_fewer(tiny_bert):
+    with pytest.raises(InvalidInputError, match="pool_factor is for 'token_embed'"):
+        ask(tiny_bert, "a", task="embed", pool_factor=2)
+
+
+def test_what_a_checkpoint_says_is_followed(tmp_path, load, sentence_transformers):
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
+
+    from millpond.testing.checkpoints import tiny
+
+    tiny("BertModel", tmp_path / "model")
+    model = MultiVectorEncoder(str(tmp_path / "model"), device="cpu")
+    model.append(HierarchicalTokenPooling(2.0, num_protected_tokens=2))
+    model.save_pretrained(str(tmp_path / "saved"))
+    assert "HierarchicalTokenPooling" in (tmp_path / "saved" / "modules.json").read_text()
+    theirs, llm = MultiVectorEncoder(str(tmp_path / "saved"), device="cpu"), load(tmp_path / "saved")
+    queries = [np.asarray(rows) for rows in theirs.encode_query(DOCUMENTS, convert_to_numpy=True)]
+    documents = [np.asarray(rows) for rows in theirs.encode_document(DOCUMENTS, convert_to_numpy=True)]
+    for found, expected in zip(ask(llm, DOCUMENTS, input_type="query"), queries, strict=True):
+        same(found, expected)
+    for found, expected in zip(ask(llm, DOCUMENTS, input_type="document"), documents, strict=True):
+        same(found, expected)
+    scores = [output.outputs.score for output in llm.score(DOCUMENTS[0], DOCUMENTS, use_tqdm=False)]
+    expected = [(queries[0] @ rows.T).max(axis=1).sum() for rows in documents]
+    np.testing.assert_allclose(scores, expected, rtol=1e-4)
+    assert json.loads((tmp_path / "saved" / "config_sentence_transformers.json").read_text())["model_type"]

@@ -1,0 +1,376 @@
+"""Scores of texts and images: of two towers, of vision-language embedders, and of cross-encoders that read both."""
+
+import asyncio
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from millpond import LLM, AsyncLLM, InvalidInputError, PoolingParams
+from millpond.testing.checkpoints import tiny
+from millpond.testing.pictures import picture, url_of
+from millpond.testing.two_towers import tiny_two_towers
+from millpond.testing.vision_language import qwen_vl, randomised, write_vision_language
+from millpond_io.images.inputs import Images
+
+MARK = "<|vision_start|><|image_pad|><|vision_end|>"
+TEMPLATE = (
+    "{% for role in ['document', 'query'] %}{% for m in messages if m.role == role %}"
+    "<|im_start|>{{ role }}: {{ m.content }}<|im_end|>{% endfor %}{% endfor %}"
+)
+
+
+ONE, TWO = picture(60, 60), picture(60, 120, 1)
+
+
+def pil(image):
+    return {"type": "image_pil", "image_pil": image}
+
+
+def part(url):
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def said(text):
+    return {"type": "text", "text": text}
+
+
+def content(*parts):
+    return {"content": list(parts)}
+
+
+def of(image, text=None):
+    return {"multi_modal_data": {"image": image}, **({} if text is None else {"prompt": text})}
+
+
+def qwen(folder, num_labels=None):
+    """A tiny Qwen2-VL; with a head for so many labels where that is said."""
+    made = qwen_vl("qwen2_vl")
+    config = transformers.Qwen2VLConfig(**made.config)
+    write_vision_language(randomised(transformers.Qwen2VLForConditionalGeneration(config)), made, folder)
+    if num_labels is not None:
+        tensors = load_file(folder / "model.safetensors")
+        tensors["score.weight"] = torch.randn(num_labels, 32, generator=torch.Generator().manual_seed(0))
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        said = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**said, "num_labels": num_labels}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    return tiny_two_towers("CLIPModel", tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def clip(clip_folder, tmp_path_factory):
+    with LLM(str(clip_folder), num_workers=1) as llm:
+        yield llm
+
+
+@pytest.fixture(scope="module")
+def vlm_folder(tmp_path_factory):
+    return qwen(tmp_path_factory.mktemp("qwen"))
+
+
+@pytest.fixture(scope="module")
+def vlm(vlm_folder):
+    with LLM(str(vlm_folder), num_workers=1) as llm:
+        yield llm
+
+
+@pytest.fixture(scope="module")
+def judge_folder(tmp_path_factory):
+    return qwen(tmp_path_factory.mktemp("judge"), num_labels=1)
+
+
+@pytest.fixture(scope="module")
+def judge(judge_folder):
+    with LLM(str(judge_folder), num_workers=1, convert="classify") as llm:
+        yield llm
+
+
+def scores(llm, queries, documents, **more):
+    return [output.outputs.score for output in llm.score(queries, documents, use_tqdm=False, **more)]
+
+
+def cosines(llm, queries, documents):
+    """The same of prompts, by their vectors."""
+    left = [output.outputs.array for output in llm.embed(queries, use_tqdm=False)]
+    right = [output.outputs.array for output in llm.embed(documents, use_tqdm=False)]
+    left = left * len(right) if len(left) == 1 else left
+    pairs = zip(left, right, strict=True)
+    return pytest.approx([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs], abs=1e-5)
+
+
+# --- two towers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["CLIPModel", "SiglipModel"])
+def test_texts_and_images_in_every_form(name, tmp_path):
+    path = tmp_path / "a.png"
+    ONE.save(path)
+    with LLM(str(tiny_two_towers(name, tmp_path)), num_workers=1, allowed_local_media_path=tmp_path) as llm:
+        forms = [
+            content(pil(ONE)),
+            content(part(url_of(ONE))),
+            content({"type": "image_url", "image_url": url_of(ONE)}),
+            content(part(path.as_uri())),
+            content(pil(path)),
+            content(said(""), pil(np.asarray(ONE))),
+            {"image": url_of(ONE)},
+            {"image": ONE},
+        ]
+        documents = ["water", *forms, {"text": "a mill", "image": "of no meaning"}, content(said("a mill"))]
+        expected = cosines(llm, ["the river"], ["water", *[of(ONE)] * len(forms), "a mill", "a mill"])
+        assert scores(llm, "the river", documents) == expected
+        assert scores(llm, {"image": TWO}, [content(pil(ONE)), "water"]) == cosines(llm, [of(TWO)], [of(ONE), "water"])
+        queries, documents = ["a", {"image": ONE}], [{"image": TWO}, {"text": "b"}]
+        assert scores(llm, queries, documents) == cosines(llm, ["a", of(ONE)], [of(TWO), "b"])
+
+
+def test_a_text_and_an_image_of_two_towers(clip, clip_folder):
+    both = content(said("water"), pil(ONE))
+    with pytest.raises(InvalidInputError, match="document: CLIP accepts text-only or image-only inputs") as caught:
+        scores(clip, "the river", ["a", both])
+    assert (caught.value.index, caught.value.parameter) == (1, "data_2")
+    mean = PoolingParams(extra_kwargs={"mixed": "mean"})
+    (vector,) = clip.embed([of(ONE, "water")], pooling_params=mean, use_tqdm=False)
+    (query,) = clip.embed(["the river"], use_tqdm=False)
+    expected = pytest.approx(vector.outputs.array @ query.outputs.array, abs=1e-5)
+    assert scores(clip, "the river", both, pooling_params=mean) == [expected]
+    with LLM(str(clip_folder), num_workers=1, mixed="mean") as other:
+        assert scores(other, "the river", both) == [expected]
+
+
+def test_patches_meet_by_maxsim(clip_folder):
+    with LLM(str(clip_folder), num_workers=1, pooler_config={"task": "token_embed"}) as llm:
+        outputs = llm.encode(["the river", of(ONE)], pooling_task="token_embed", use_tqdm=False)
+        tokens, patches = (output.outputs.data.numpy() for output in outputs)
+        expected = pytest.approx((tokens @ patches.T).max(axis=1).sum(), rel=1e-5)
+        assert scores(llm, "the river", {"image": ONE}) == [expected]
+
+
+def test_tokens_of_images_are_counted(clip):
+    text, image = clip.embed(["water", of(ONE)], use_tqdm=False)
+    (output,) = clip.score("water", {"image": ONE}, use_tqdm=False)
+    pad = clip.pipeline.ctx.tokenizer.pad_token_id
+    assert output.prompt_token_ids == [*text.prompt_token_ids, pad, *image.prompt_token_ids]
+
+
+def test_an_image_is_read_once_for_all_its_documents(clip, monkeypatch):
+    read, seen = Images.read, []
+
+    def counted(self, given, use):
+        seen.append(given)
+        return read(self, given, use)
+
+    monkeypatch.setattr(Images, "read", counted)
+    url, same = url_of(ONE), {"image": TWO}
+    found = scores(clip, "water", [{"image": url}, content(part(url)), same, {"image": TWO}, {"image": TWO.copy()}])
+    assert len(seen) == 3  # the copy might have been changed
+    assert found[0] == found[1]
+    assert found[2] == found[3] == pytest.approx(found[4], abs=1e-6)
+    seen.clear()
+    scores(clip, "water", content(said("a mill"), pil(ONE)), max_tokens_per_doc=1, pooling_params=mean_of_both())
+    assert len(seen) == 1
+
+
+def mean_of_both():
+    return PoolingParams(extra_kwargs={"mixed": "mean"})
+
+
+def test_one_image_at_fault_costs_no_other(clip):
+    damaged = {"image": "data:image/png;base64,AAAA"}
+    documents = ["water", damaged, {"image": ONE}, content(part("http://localhost/a.png")), {"image": "/etc/passwd"}]
+    outputs = clip.score("the river", documents, use_tqdm=False, on_error="return")
+    assert [output.error is None for output in outputs] == [True, False, True, False, False]
+    assert [output.error.index for output in outputs if output.error] == [1, 3, 4]
+    assert "document: the image cannot be read: it is damaged" in str(outputs[1].error)
+    assert "may not be fetched from the host 'localhost'" in str(outputs[3].error)
+    assert "must begin with data:image" in str(outputs[4].error)
+    expected = cosines(clip, ["the river"], ["water", of(ONE)])
+    assert [outputs[0].outputs.score, outputs[2].outputs.score] == expected
+    outputs = clip.score([damaged, "a"], ["b", "c"], use_tqdm=False, on_error="return")
+    assert [output.error is None for output in outputs] == [False, True]
+    assert outputs[0].error.parameter == "data_1"
+
+
+def test_online(clip_folder, clip):
+    async def ask():
+        async with AsyncLLM(str(clip_folder), num_workers=1) as llm:
+            return await llm.score("the river", ["water", {"image": url_of(ONE)}])
+
+    found = [output.outputs.score for output in asyncio.run(ask())]
+    assert found == cosines(clip, ["the river"], ["water", of(ONE)])
+
+
+# --- text and image in one sequence -----------------------------------------------------------------------------------
+
+
+def test_parts_stand_in_their_order(vlm):
+    parts = content(said("a pond"), pil(ONE), said("and a mill"), part(url_of(TWO)))
+    whole = of([ONE, TWO], f"a pond\n{MARK}\nand a mill\n{MARK}")
+    expected = cosines(vlm, ["a river"], [whole, of(ONE, MARK), "a pond"])
+    assert scores(vlm, "a river", [parts, {"image": ONE}, content(said("a pond"))]) == expected
+    (output,) = vlm.score("a river", parts, use_tqdm=False)
+    counts = [one.num_prompt_tokens for one in vlm.embed(["a river", whole], use_tqdm=False)]
+    assert output.num_prompt_tokens == sum(counts) + 1
+
+
+def test_who_writes_the_marks_decides_their_places(vlm):
+    own = content(pil(ONE), pil(TWO), said(f"{MARK} a pond {MARK}"))
+    expected = cosines(vlm, ["a river"], [of([ONE, TWO], f"{MARK} a pond {MARK}")])
+    assert scores(vlm, "a river", own) == expected
+    with pytest.raises(InvalidInputError, match="document: the text has 3 marks of images"):
+        scores(vlm, "a river", content(pil(ONE), said(f"{MARK} a pond {MARK}")))
+    with pytest.raises(InvalidInputError, match="query: the prompt has what stands for an image"):
+        scores(vlm, MARK, "a river")
+
+
+def test_texts_beside_images_are_cut(vlm):
+    long = content(said("a pond by the mill"), pil(ONE), said("and more"))
+    expected = cosines(vlm, ["a ri"], [of(ONE, f"a pon\n{MARK}")])
+    assert scores(vlm, "a river", long, max_tokens_per_doc=5, max_tokens_per_query=4) == expected
+    (output,) = vlm.score("a river", long, use_tqdm=False, max_tokens_per_doc=5, max_tokens_per_query=4)
+    assert output.num_dropped_tokens == 3 + 13 + 8
+    lone = content(said("a \ud800 pond"), pil(ONE))
+    with pytest.raises(InvalidInputError, match="document: the text has a lone surrogate"):
+        scores(vlm, "a river", lone, max_tokens_per_doc=3)
+    with pytest.raises(InvalidInputError, match="document: the prompt has 13 tokens with its images, and may have 8"):
+        scores(vlm, "a river", content(said("a pond"), pil(ONE)), truncate_prompt_tokens=8)
+
+
+# --- cross-encoders ---------------------------------------------------------------------------------------------------
+
+
+def logits(judge, prompts):
+    outputs = judge.classify(prompts, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
+    return pytest.approx([output.outputs.probs[0] for output in outputs], abs=1e-4)
+
+
+def test_a_pair_is_written_by_the_template(judge):
+    query = content(said("which mill"), pil(ONE))
+    documents = ["by the river", content(pil(TWO), said("is old")), {"image": TWO}]
+    ends = "<|im_end|><|im_start|>query: which mill\n" + MARK + "<|im_end|>"
+    written = [f"by the river{ends}", f"{MARK}\nis old{ends}", f"{MARK}{ends}"]
+    prompts = [
+        of(images, f"<|im_start|>document: {text}")
+        for images, text in zip(([ONE], [TWO, ONE], [TWO, ONE]), written, strict=True)
+    ]
+    bare = PoolingParams(use_activation=False)
+    outputs = judge.score(query, documents, chat_template=TEMPLATE, pooling_params=bare, use_tqdm=False)
+    assert [output.outputs.score for output in outputs] == logits(judge, prompts)
+    ids = [output.prompt_token_ids for output in judge.classify(prompts, use_tqdm=False)]
+    assert [output.prompt_token_ids for output in outputs] == ids
+    texts = judge.score("which mill", "by the river", chat_template=TEMPLATE, pooling_params=bare, use_tqdm=False)
+    (alone,) = judge.score("which mill", {"image": ONE}, chat_template=TEMPLATE, pooling_params=bare, use_tqdm=False)
+    assert texts[0].outputs.score != alone.outputs.score
+
+
+def test_marks_of_a_caller_stay_where_they_are(judge):
+    bare = PoolingParams(use_activation=False)
+    document = content(pil(TWO), said(f"this {MARK} is old"))
+    found = scores(judge, {"image": ONE}, document, chat_template=TEMPLATE, pooling_params=bare)
+    text = f"<|im_start|>document: this {MARK} is old<|im_end|><|im_start|>query: {MARK}<|im_end|>"
+    assert found == logits(judge, [of([TWO, ONE], text)])
+
+
+def test_texts_of_pairs_are_cut(judge):
+    document = content(said("an old mill"), pil(ONE))
+    more = {"chat_template": TEMPLATE, "pooling_params": PoolingParams(use_activation=False)}
+    found = scores(judge, "which mill", document, max_tokens_per_doc=6, max_tokens_per_query=5, **more)
+    text = f"<|im_start|>document: an old\n{MARK}<|im_end|><|im_start|>query: which<|im_end|>"
+    assert found == logits(judge, [of(ONE, text)])
+
+
+def test_the_template_of_the_model(judge_folder, judge):
+    with LLM(str(judge_folder), num_workers=1, convert="classify", chat_template=TEMPLATE) as llm:
+        expected = scores(judge, "which mill", {"image": ONE}, chat_template=TEMPLATE)
+        assert scores(llm, "which mill", {"image": ONE}) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_pair_without_a_template_is_refused(judge):
+    outputs = judge.score("which mill", ["by the river", {"image": ONE}], use_tqdm=False, on_error="return")
+    assert outputs[0].error is None
+    assert "a pair with images is written by a template" in str(outputs[1].error)
+    for template in ("{{ messages[0].content }}", "{{ messages[-1].content * 2 }}"):
+        with pytest.raises(InvalidInputError, match="leaves an image of the pair out, or writes it twice"):
+            scores(judge, "which mill", {"image": ONE}, chat_template=template)
+
+
+def test_what_stands_for_an_image_is_refused_in_a_text(judge):
+    for template in (None, TEMPLATE):
+        with pytest.raises(InvalidInputError, match="has what stands for an image"):
+            scores(judge, f"which {MARK}", "by the river", chat_template=template)
+    with pytest.raises(InvalidInputError, match="the text has 2 marks"):
+        scores(judge, f"which {MARK}", {"image": ONE}, chat_template=TEMPLATE)
+
+
+# --- the tasks of a model with a head ---------------------------------------------------------------------------------
+
+
+def test_classes_of_texts_with_images(tmp_path):
+    message = {"messages": [{"role": "user", "content": [said("a mill"), pil(ONE)]}]}
+    written = of(ONE, f"<|im_start|>user\na mill{MARK}<|im_end|>\n")
+    with LLM(str(qwen(tmp_path, num_labels=3)), num_workers=1, convert="classify") as llm:
+        by_message, by_prompt, text = llm.classify([message, written, "a mill"], use_tqdm=False)
+        assert by_message.prompt_token_ids == by_prompt.prompt_token_ids
+        np.testing.assert_allclose(by_message.outputs.probs, by_prompt.outputs.probs, atol=1e-6)
+        assert np.sum(by_message.outputs.probs) == pytest.approx(1, abs=1e-5)
+        assert np.abs(np.subtract(by_message.outputs.probs, text.outputs.probs)).max() > 1e-3
+        (rows,) = llm.encode([message], pooling_task="token_classify", use_tqdm=False)
+        assert rows.outputs.data.shape == (by_message.num_prompt_tokens, 3)
+        np.testing.assert_allclose(rows.outputs.data[-1], by_message.outputs.probs, atol=1e-5)
+        (several,) = llm.represent([message], [{"task": "classify"}, {"task": "token_classify"}], use_tqdm=False)
+        np.testing.assert_allclose(several.outputs.results[0].array, by_message.outputs.probs, atol=1e-5)
+        np.testing.assert_allclose(several.outputs.results[1].array, rows.outputs.data, atol=1e-5)
+
+
+def test_several_results_of_a_text_with_an_image(vlm):
+    whole = of(ONE, f"a mill {MARK}")
+    (output,) = vlm.represent([whole], [{"task": "embed"}, {"task": "token_embed"}], use_tqdm=False)
+    (vector,) = vlm.embed([whole], use_tqdm=False)
+    (rows,) = vlm.encode([whole], pooling_task="token_embed", use_tqdm=False)
+    np.testing.assert_allclose(output.outputs.results[0].array, vector.outputs.array, atol=1e-5)
+    np.testing.assert_allclose(output.outputs.results[1].array, rows.outputs.data, atol=1e-5)
+    with pytest.raises(InvalidInputError, match=r"embed_chunks takes texts.* 'multi_modal_data'"):
+        vlm.embed_chunks([whole], chunk_tokens=4)
+    with pytest.raises(InvalidInputError, match="has what stands for an image"):
+        vlm.embed_chunks([f"a mill {MARK}"], chunk_tokens=4)
+
+
+# --- models of text ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["BertModel", "BertForSequenceClassification"])
+def test_a_model_of_text_refuses_images(name, tmp_path):
+    own = {"num_labels": 1} if name != "BertModel" else {}
+    with LLM(str(tiny(name, tmp_path, **own)), num_workers=1) as llm:
+        for given in (content(pil(ONE)), content(said("a"), part(url_of(ONE))), {"image": url_of(ONE)}):
+            with pytest.raises(InvalidInputError, match=f"MultiModalParam is not supported for {name}") as caught:
+                scores(llm, "a", ["b", given])
+            assert caught.value.parameter == "data_2"
+        assert scores(llm, "a", {"text": "b", "image": "b.png"}) == scores(llm, "a", "b")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        content({"type": "video_url", "video_url": {"url": "x"}}),
+        content({"type": "image_url"}),
+        content({"type": "image_url", "image_url": {"path": "x"}}),
+        content(ONE),
+        content(pil(7)),
+        {"content": []},
+        {"content": 7},
+        {"image": None},
+        ONE,
+    ],
+)
+def test_what_is_no_content_is_refused(clip, given):
+    with pytest.raises(InvalidInputError):
+        scores(clip, "water", [given])
