@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from millpond.plugin.hookspecs import hookimpl
 from millpond.plugin.specs import CommandSpec, RouteSpec
-from millpond_server.catalogue import HERE, rows
+from millpond_server.apis.catalogue import HERE, rows
 
 
 @hookimpl
 def register_commands() -> Iterator[CommandSpec]:
     """Serve models over HTTP."""
-    yield CommandSpec(name="serve", target=f"{HERE}.serve:app", summary="Serve models over HTTP.")
+    yield CommandSpec(name="serve", target=f"{HERE}.command.serve:app", summary="Serve models over HTTP.")
 
 
 @hookimpl
@@ -27,4 +27,4 @@ def register_routes() -> Iterator[RouteSpec]:
         ("GET /metrics", "metrics", "what it measures, for Prometheus", False),
         ("GET /version", "version", "the version of Millpond", False),
     ):
-        yield RouteSpec(name=name, target=f"{HERE}.routes.health:{handler}", summary=summary, public=public)
+        yield RouteSpec(name=name, target=f"{HERE}.apis.millpond.health:{handler}", summary=summary, public=public)

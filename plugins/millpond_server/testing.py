@@ -13,16 +13,16 @@ from typing import Any
 
 from millpond import AsyncLLM
 from millpond.plugin.manager import PluginManager, get_plugin_manager
-from millpond_server.access_log import AccessLog
-from millpond_server.app import build_app
-from millpond_server.keys import Keys
-from millpond_server.metrics import Metrics
-from millpond_server.models import Models, ServedModel
-from millpond_server.run import bind, serve
-from millpond_server.settings import Settings
-from millpond_server.stack import around
-from millpond_server.state import State
-from millpond_server.token_ids import TokenIds
+from millpond_server.http.keys import Keys
+from millpond_server.http.middleware import around
+from millpond_server.http.token_ids import TokenIds
+from millpond_server.observability.access_log import AccessLog
+from millpond_server.observability.metrics import Metrics
+from millpond_server.runtime.application import build_app
+from millpond_server.runtime.models import Models, ServedModel
+from millpond_server.runtime.server import bind, serve
+from millpond_server.runtime.settings import Settings
+from millpond_server.runtime.state import State
 
 START_SECONDS = 60.0
 ANSWER_SECONDS = 60.0

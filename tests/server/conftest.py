@@ -142,9 +142,9 @@ def posting(folders, options=None):
         options: What ``AsyncLLM`` is told beside it, by the model's name.
     """
     from millpond.plugin.manager import PluginManager
-    from millpond_server.app import build_app
-    from millpond_server.models import Models, ServedModel
-    from millpond_server.settings import Settings
+    from millpond_server.runtime.application import build_app
+    from millpond_server.runtime.models import Models, ServedModel
+    from millpond_server.runtime.settings import Settings
 
     plugins, options = PluginManager(), options or {}
     served = [
@@ -276,17 +276,17 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def local(folder, plugin_manager):
     """Start servers in threads; they end with the test."""
-    from millpond_server.access_log import AccessLog
-    from millpond_server.app import build_app, build_watched
-    from millpond_server.keys import Keys
-    from millpond_server.metrics import Metrics
-    from millpond_server.models import Models, ServedModel
-    from millpond_server.run import bind, bind_metrics, serve
-    from millpond_server.settings import Limits, Settings
-    from millpond_server.stack import around, around_watched
-    from millpond_server.state import State
-    from millpond_server.tls import certificate_of
-    from millpond_server.token_ids import TokenIds
+    from millpond_server.http.keys import Keys
+    from millpond_server.http.middleware import around, around_watched
+    from millpond_server.http.tls import certificate_of
+    from millpond_server.http.token_ids import TokenIds
+    from millpond_server.observability.access_log import AccessLog
+    from millpond_server.observability.metrics import Metrics
+    from millpond_server.runtime.application import build_app, build_watched
+    from millpond_server.runtime.models import Models, ServedModel
+    from millpond_server.runtime.server import bind, bind_metrics, serve
+    from millpond_server.runtime.settings import Limits, Settings
+    from millpond_server.runtime.state import State
 
     built_in = plugin_manager.registry.architectures.get("BertModel").spec
     plugin_manager.register(replace(built_in, target=WatchedBert))

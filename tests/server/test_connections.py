@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from millpond_server import connection as connection_module
+from millpond_server.http import connection as connection_module
 
 GET = b"GET /live HTTP/1.1\r\nhost: localhost\r\n"
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, RootModel
 
 from millpond import AsyncLLM
 from millpond.testing.checkpoints import tiny
-from millpond_server.catalogue import rows
+from millpond_server.apis.catalogue import rows
 
 # What has no effect is warned of, which is no fault.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -62,9 +62,9 @@ class Server:
 def server(tmp_path_factory):
     """Every route, on tiny models of random weights that serve all tasks between them."""
     from millpond.plugin.manager import PluginManager
-    from millpond_server.app import build_app
-    from millpond_server.models import Models, ServedModel
-    from millpond_server.settings import Settings
+    from millpond_server.runtime.application import build_app
+    from millpond_server.runtime.models import Models, ServedModel
+    from millpond_server.runtime.settings import Settings
 
     plugins = PluginManager()
     served = []
@@ -200,7 +200,7 @@ def _model(row):
     from importlib import import_module
 
     module, _, name = row.request.partition(":")
-    return getattr(import_module(f"millpond_server.protocol.{module}"), name)
+    return getattr(import_module(f"millpond_server.apis.{module}"), name)
 
 
 # --- what holds -------------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 import httpx2
 import pytest
 
-from millpond_server.hosts import hosts_of, is_allowed
-from millpond_server.settings import Settings
+from millpond_server.http.hosts import hosts_of, is_allowed
+from millpond_server.runtime.settings import Settings
 
 LOOPBACK = ("localhost", "*.localhost")
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from millpond_server.keys import Keys
+from millpond_server.http.keys import Keys
 
 PUBLIC = {"/live", "/health", "/ready", "/ping"}
 
@@ -24,9 +24,9 @@ def walk(app):
 
 def test_every_route_but_those_of_liveness_needs_a_key(local, plugin_manager, folder):
     from millpond import AsyncLLM
-    from millpond_server.app import build_app
-    from millpond_server.models import Models, ServedModel
-    from millpond_server.settings import Settings
+    from millpond_server.runtime.application import build_app
+    from millpond_server.runtime.models import Models, ServedModel
+    from millpond_server.runtime.settings import Settings
 
     llm = AsyncLLM(folder, num_workers=1)
     llm.engine.close()
@@ -84,7 +84,7 @@ def test_models_and_metrics_may_be_public(local):
 
 
 def test_a_file_of_keys_is_read_anew_when_it_changes(tmp_path, monkeypatch, caplog):
-    from millpond_server import keys
+    from millpond_server.http import keys
 
     monkeypatch.setattr(keys, "LOOK_EVERY", 0.0)
     file = tmp_path / "keys.txt"
@@ -107,7 +107,7 @@ def test_a_file_of_keys_is_read_anew_when_it_changes(tmp_path, monkeypatch, capl
 
 
 def test_a_file_without_keys_is_no_open_server(tmp_path):
-    from millpond_server.keys import Keys
+    from millpond_server.http.keys import Keys
 
     (tmp_path / "keys").write_text("# none yet\n", encoding="utf-8")
     with pytest.raises(ValueError, match="holds no key"):
@@ -115,7 +115,7 @@ def test_a_file_without_keys_is_no_open_server(tmp_path):
 
 
 def test_every_key_is_compared_whichever_is_right(monkeypatch):
-    from millpond_server import keys
+    from millpond_server.http import keys
 
     compared = []
     monkeypatch.setattr(keys, "compare_digest", lambda a, b: compared.append((a, b)) or a == b)

@@ -168,7 +168,7 @@ def test_plugins_take_their_data(post, offline):
 
 def test_matches_are_found_beside_the_event_loop(post, monkeypatch):
     """Of two texts of 8192 tokens they take a second, in which nobody else would be served."""
-    from millpond_server.routes import explain
+    from millpond_server.apis.millpond import explain
 
     threads, matched = [], getattr(explain, MATCHED)
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from millpond_server import log_thread
-from millpond_server.access_log import AccessLog, as_json, as_text
-from millpond_server.log_thread import in_background
+from millpond_server.observability import log_queue as log_thread
+from millpond_server.observability.access_log import AccessLog, as_json, as_text
+from millpond_server.observability.log_queue import in_background
 
 WHEN = 1_800_000_000.25
 FIELDS = {"method": "POST", "path": "/v1/embeddings", "status": 200, "ms": 1.5}

@@ -5,8 +5,8 @@ import re
 import httpx2
 import pytest
 
-from millpond_server.run import bind_metrics
-from millpond_server.settings import Settings
+from millpond_server.runtime.server import bind_metrics
+from millpond_server.runtime.settings import Settings
 
 
 def test_metrics_are_on_their_own_port_alone_and_need_no_key(local):

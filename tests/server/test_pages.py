@@ -85,7 +85,7 @@ def test_the_first_page_lists_models_and_links_that_work(minilm_server):
 def test_names_of_models_are_escaped_on_the_first_page():
     from types import SimpleNamespace
 
-    from millpond_server.pages import _index
+    from millpond_server.apis.pages import _index
 
     served = SimpleNamespace(names=("<script>{metrics}",), llm=SimpleNamespace(supported_tasks=("embed",)))
     page = _index(SimpleNamespace(served=[served]), has_metrics=False).decode()

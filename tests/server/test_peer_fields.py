@@ -8,8 +8,8 @@ import pytest
 
 from millpond import LLM, PoolingParams
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
-from millpond_server.catalogue import rows
-from millpond_server.protocol.refused import OF_CLASSES, OF_HIDDEN_STATES, OF_SCORES, OF_VECTORS
+from millpond_server.apis.catalogue import rows
+from millpond_server.apis.common.refused import OF_CLASSES, OF_HIDDEN_STATES, OF_SCORES, OF_VECTORS
 
 TEXTS = ["the old mill", "snow on the hill", "a bird"]
 CHAT = "messages add_generation_prompt continue_final_message chat_template chat_template_kwargs media_io_kwargs"
@@ -74,7 +74,7 @@ ROWS = {row.name: row for row in rows()}
 )
 def test_each_is_decided(route, field):
     module, _, name = ROWS[route].request.partition(":")
-    model = getattr(import_module(f"millpond_server.protocol.{module}"), name)
+    model = getattr(import_module(f"millpond_server.apis.{module}"), name)
     decided = [field in model.model_fields, field in model.without_effect, field in model.refused]
     assert decided.count(True) == 1, f"{route} {field}: read, without effect, refused: {decided}"
 

@@ -10,7 +10,7 @@ import pytest
 from millpond import IOProcessor
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import IOProcessorSpec
-from millpond_server.plugin_output import accepted
+from millpond_server.apis.vllm.plugin_output import accepted
 from millpond_server.testing import running_server
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))

@@ -156,8 +156,8 @@ def test_routes_of_a_plugin_are_mounted_when_named_and_a_dead_engine_ends_the_pr
 
 
 def test_a_plugin_that_brings_no_routes_is_told(registry):
-    from millpond_server.app import mounted
-    from millpond_server.settings import Settings
+    from millpond_server.runtime.application import mounted
+    from millpond_server.runtime.settings import Settings
 
     with pytest.raises(ValueError, match=r"--routes nobody: that plugin brings no routes; these do: .*server"):
         next(mounted(registry, None, Settings(routes=("nobody",))))

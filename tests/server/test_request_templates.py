@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from millpond_server.options import AccessOptions, AddressOptions, LimitOptions
-from millpond_server.typed import settings_of
+from millpond_server.command.options import AccessOptions, AddressOptions, LimitOptions
+from millpond_server.command.settings import settings_of
 
 REFUSED = (
     "Chat template is passed with request, but --trust-request-chat-template is not set. "

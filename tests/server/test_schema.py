@@ -17,7 +17,7 @@ from schemathesis.checks import CHECKS, load_all_checks, not_a_server_error
 
 from millpond import AsyncLLM
 from millpond.testing.checkpoints import tiny, write_sparse_encoder
-from millpond_server.catalogue import rows
+from millpond_server.apis.catalogue import rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 MODELS = {
@@ -73,7 +73,7 @@ SELDOM = {
 
 def fields_of(row):
     module, _, name = row.request.partition(":")
-    return frozenset(getattr(import_module(f"millpond_server.protocol.{module}"), name).model_fields)
+    return frozenset(getattr(import_module(f"millpond_server.apis.{module}"), name).model_fields)
 
 
 FIELDS = {row.name: fields_of(row) for row in rows() if row.request is not None}
@@ -85,12 +85,12 @@ def schema(tmp_path_factory):
     import asyncio
 
     from millpond.plugin.manager import PluginManager
-    from millpond_server.access_log import AccessLog
-    from millpond_server.app import build_app
-    from millpond_server.metrics import Metrics
-    from millpond_server.models import Models, ServedModel
-    from millpond_server.settings import Settings
-    from millpond_server.state import State
+    from millpond_server.observability.access_log import AccessLog
+    from millpond_server.observability.metrics import Metrics
+    from millpond_server.runtime.application import build_app
+    from millpond_server.runtime.models import Models, ServedModel
+    from millpond_server.runtime.settings import Settings
+    from millpond_server.runtime.state import State
 
     load_all_checks()
     plugins = PluginManager()

@@ -9,10 +9,10 @@ from typer.main import get_command
 from millpond.cli import CommandError
 from millpond.compat import vllm
 from millpond.model_arguments import arguments_of, option_of
-from millpond_server.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
-from millpond_server.serve import app
-from millpond_server.spelling import respell
-from millpond_server.typed import names_of, settings_of
+from millpond_server.command.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
+from millpond_server.command.serve import app
+from millpond_server.command.settings import names_of, settings_of
+from millpond_server.command.vllm_options import respell
 
 COMMAND = get_command(app)
 GROUPS = {group: group() for group in (AddressOptions, ModelOptions, AccessOptions, LimitOptions)}
@@ -243,7 +243,7 @@ def test_settings_of_the_server(tmp_path):
 
 
 def test_defaults_are_those_of_settings():
-    from millpond_server.settings import Settings
+    from millpond_server.runtime.settings import Settings
 
     assert settings() == Settings()
     assert settings().host == "127.0.0.1"
@@ -291,7 +291,7 @@ def test_what_is_out_of_bounds_is_told_by_the_name_of_the_option(words, message)
 
 def test_a_missing_extra_is_told_with_the_way_out(monkeypatch):
     from millpond.types.extras import install_command
-    from millpond_server import typed
+    from millpond_server.command.respelled_command import settings as typed
 
     monkeypatch.setattr(typed, "NEEDED", ("starlette", "no_such_module_at_all"))
     with pytest.raises(CommandError, match="needs no_such_module_at_all") as raised:

@@ -61,7 +61,7 @@ def embed(client):
 
 
 def settings(**more):
-    from millpond_server.settings import Settings
+    from millpond_server.runtime.settings import Settings
 
     return Settings(**more)
 
@@ -82,7 +82,7 @@ def test_https_serves_the_same_and_http_is_no_longer_spoken(local, files, trusti
 
 
 def test_a_connection_that_never_encrypts_is_closed(local, files, trusting, monkeypatch):
-    monkeypatch.setattr("millpond_server.run.HANDSHAKE", 0.5)
+    monkeypatch.setattr("millpond_server.runtime.server.HANDSHAKE", 0.5)
     server = local(ssl_certfile=files.both)
     began = time.monotonic()
     with server.connect() as silent:
@@ -113,7 +113,7 @@ def shown(server, context):
 
 
 def test_a_renewed_certificate_is_taken_and_a_damaged_one_is_not(local, authority, trusting, tmp_path, monkeypatch):
-    monkeypatch.setattr("millpond_server.run.LOOKS", 1)
+    monkeypatch.setattr("millpond_server.runtime.server.LOOKS", 1)
     own, path = Files(authority, tmp_path), tmp_path / "both.pem"
     server = local(ssl_certfile=own.both)
     first = shown(server, trusting)
@@ -129,7 +129,7 @@ def test_a_renewed_certificate_is_taken_and_a_damaged_one_is_not(local, authorit
 
 
 def test_faults_of_certificates_are_told_clearly(files, authority, tmp_path):
-    from millpond_server.tls import certificate_of
+    from millpond_server.http.tls import certificate_of
 
     other = Files(authority, tmp_path)
     (tmp_path / "empty.pem").write_text("")
@@ -158,8 +158,8 @@ def test_faults_of_certificates_are_told_clearly(files, authority, tmp_path):
 
 
 def test_the_password_may_come_from_the_environment_and_is_never_shown():
-    from millpond_server.options import AccessOptions, AddressOptions, LimitOptions
-    from millpond_server.typed import settings_of
+    from millpond_server.command.options import AccessOptions, AddressOptions, LimitOptions
+    from millpond_server.command.settings import settings_of
 
     environment = {"MILLPOND_SSL_KEYFILE_PASSWORD": PASSWORD}
     made = settings_of(AddressOptions(ssl_certfile="a"), AccessOptions(), LimitOptions(), environment)

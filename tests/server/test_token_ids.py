@@ -6,7 +6,7 @@ IDS = [[5, 6, 7], [[5, 6], [7]], ["a boat", [5, 6]]]
 
 
 def warnings_in(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "millpond_server.token_ids"]
+    return [record.getMessage() for record in caplog.records if record.name == "millpond_server.http.token_ids"]
 
 
 def test_each_client_is_warned_of_once(local, caplog):
@@ -23,7 +23,7 @@ def test_each_client_is_warned_of_once(local, caplog):
 
 
 def test_of_clients_beyond_number_only_some_are_told_of(local, caplog, monkeypatch):
-    monkeypatch.setattr("millpond_server.token_ids.MOST", 3)
+    monkeypatch.setattr("millpond_server.http.token_ids.MOST", 3)
     with local().client() as client:
         for number in range(6):
             client.post("/v1/embeddings", json={"input": [5]}, headers={"user-agent": f"client {number}"})

@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from millpond_server.traces import exporters_of, tracing_of
-from millpond_server.tracing import Tracing
+from millpond_server.observability.traces import exporters_of, tracing_of
+from millpond_server.observability.tracing import Tracing
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 STAGES = ["tokenise", "queue", "compute", "finish", "encode"]
@@ -148,15 +148,15 @@ def test_the_standard_variables_say_what_is_exported(environment, names):
 def test_what_is_not_installed_is_told_and_no_reason_not_to_serve(monkeypatch, caplog):
     assert tracing_of({"OTEL_TRACES_EXPORTER": "zipkin"}) is None
     assert "the exporter 'zipkin' is not installed; there are: console, otlp_proto_http" in caplog.text
-    monkeypatch.setattr("millpond_server.traces.find_spec", lambda _: None)
+    monkeypatch.setattr("millpond_server.observability.traces.find_spec", lambda _: None)
     assert tracing_of({"OTEL_TRACES_EXPORTER": "console"}) is None
     assert "no traces, though the environment asks for them: pip install" in caplog.text
 
 
 LIGHT = """
 import sys
-import millpond_server.run, millpond_server.stack, millpond_server.endpoint
-from millpond_server.traces import tracing_of
+import millpond_server.runtime.server, millpond_server.http.middleware, millpond_server.http.endpoint
+from millpond_server.observability.traces import tracing_of
 assert tracing_of({}) is None
 print([name for name in sys.modules if name.startswith("opentelemetry")])
 """

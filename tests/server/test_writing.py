@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millpond_server import writing
-from millpond_server.wire import Base64, to_base64
-from millpond_server.writing import JSON_OPTIONS, SLICE, SLICE_VALUES, as_json, json_response, slices
+from millpond_server.http import json_stream as writing
+from millpond_server.http.array_encoding import Base64, to_base64
+from millpond_server.http.json_stream import JSON_OPTIONS, SLICE, SLICE_VALUES, as_json, json_response, slices
 
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.text(max_size=5))
 VALUES = st.recursive(

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from millpond import AsyncLLM, CheckpointError, InvalidInputError, PoolingParams, cli
 from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny, write_tokenizer
-from millpond_server.app import build_app
-from millpond_server.models import Models, ServedModel
-from millpond_server.settings import Settings
+from millpond_server.runtime.application import build_app
+from millpond_server.runtime.models import Models, ServedModel
+from millpond_server.runtime.settings import Settings
 
 TEXTS = ["the old mill by the pond", "a", "rain and wind over the river at night", "the cat " * 20]
 SIZE = 32

@@ -17,10 +17,10 @@ from millpond.model_arguments import arguments_of
 from millpond.nn import PackedBatch
 from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_tokenizer
-from millpond_server.app import build_app
-from millpond_server.models import Models, ServedModel
-from millpond_server.options import ModelOptions
-from millpond_server.settings import Settings
+from millpond_server.command.options import ModelOptions
+from millpond_server.runtime.application import build_app
+from millpond_server.runtime.models import Models, ServedModel
+from millpond_server.runtime.settings import Settings
 from millpond_transformers.padding import Padding, group
 
 VOCABULARY = 99

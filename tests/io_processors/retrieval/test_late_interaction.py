@@ -335,9 +335,9 @@ def test_the_server_ranks_and_explains_those_too(tmp_path, theirs):
 
     from millpond import AsyncLLM
     from millpond.plugin.manager import PluginManager
-    from millpond_server.app import build_app
-    from millpond_server.models import Models, ServedModel
-    from millpond_server.settings import Settings
+    from millpond_server.runtime.application import build_app
+    from millpond_server.runtime.models import Models, ServedModel
+    from millpond_server.runtime.settings import Settings
 
     plugins = PluginManager()
     served = ServedModel(names=("late",), llm=AsyncLLM(str(without_ends(theirs, tmp_path)), plugins=plugins))

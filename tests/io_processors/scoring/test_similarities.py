@@ -108,9 +108,9 @@ def test_the_server_explains_the_cosine_that_it_ranks_by(tmp_path):
 
     from millpond import AsyncLLM
     from millpond.plugin.manager import PluginManager
-    from millpond_server.app import build_app
-    from millpond_server.models import Models, ServedModel
-    from millpond_server.settings import Settings
+    from millpond_server.runtime.application import build_app
+    from millpond_server.runtime.models import Models, ServedModel
+    from millpond_server.runtime.settings import Settings
 
     folder = tiny("BertForMaskedLM", tmp_path)
     write_sparse_encoder(folder)

@@ -100,13 +100,13 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, architectures):
     from millpond.plugin.manager import PluginManager
-    from millpond_server.app import build_app
-    from millpond_server.keys import Keys
-    from millpond_server.metrics import Metrics
-    from millpond_server.models import Models, ServedModel
-    from millpond_server.settings import Limits, Settings
-    from millpond_server.stack import around
-    from millpond_server.state import State
+    from millpond_server.http.keys import Keys
+    from millpond_server.http.middleware import around
+    from millpond_server.observability.metrics import Metrics
+    from millpond_server.runtime.application import build_app
+    from millpond_server.runtime.models import Models, ServedModel
+    from millpond_server.runtime.settings import Limits, Settings
+    from millpond_server.runtime.state import State
 
     plugins, served = PluginManager(), []
     for name, architecture in architectures.items():

@@ -1,0 +1,1 @@
+"""HTTP APIs, one folder each: routes and their schemas."""

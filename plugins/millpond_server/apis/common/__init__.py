@@ -1,0 +1,1 @@
+"""Request parts that several APIs share."""

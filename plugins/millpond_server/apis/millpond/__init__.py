@@ -1,0 +1,1 @@
+"""Routes that only Millpond has, and its health."""

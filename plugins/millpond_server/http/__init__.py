@@ -1,0 +1,1 @@
+"""HTTP: connections, bodies, limits, keys and errors, for any route."""

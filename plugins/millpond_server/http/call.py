@@ -1,0 +1,85 @@
+"""Call: one request on its way through a route, and what the route may ask of the server."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from millpond_server.http.errors import ApiError
+from millpond_server.http.request_id import HEADER, is_plain
+from millpond_server.runtime.models import Models, ServedModel
+from millpond_server.runtime.settings import Settings
+
+MOST_FIELDS = 1000  # of a query string
+
+
+@dataclass(kw_only=True)
+class Call:
+    """One request on its way through a route.
+
+    Attributes:
+        request_id: Its id, from its header or made here.
+        headers: Its headers, by lower-case names.
+        path_values: What the path holds, such as the id of a model.
+        models: The models of the server.
+        served: The model that the request named.
+        settings: How the server is run.
+        state: What the server's parts know of one another.
+        ignored: The fields of the body that nothing reads.
+        bulk: Whether it lets others pass.
+        query_string: What follows the path, as it was sent.
+        on_model: Called when the handler chooses a model.
+    """
+
+    request_id: str
+    headers: dict[str, str]
+    path_values: dict[str, Any]
+    models: Models
+    served: ServedModel
+    settings: Settings
+    state: Any = None
+    ignored: tuple[str, ...] = ()
+    bulk: bool = False
+    query_string: bytes = b""
+    on_model: "Callable[[Call], None]" = lambda _: None
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def id(self, prefix: str) -> str:
+        """The id of an answer."""
+        return f"{prefix}-{self.request_id}"
+
+    def take_id(self, request: Any) -> None:
+        """Take the id of the request's header, else the ``request_id`` of its body, where there is one."""
+        brought = self.headers.get(HEADER.decode(), "")
+        named = brought if is_plain(brought.encode("latin-1")) else getattr(request, "request_id", None)
+        if isinstance(named, str):
+            self.request_id = named
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The fields of the query; of several with one name, the last.
+
+        Raises:
+            ApiError: 400 if there are too many.
+        """
+        text = self.query_string.decode("latin-1")
+        try:
+            return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        except ValueError as error:
+            raise ApiError(400, f"the query cannot be read: {error}", parameter="query", reason="invalid") from None
+
+    def use_model(self, name: object) -> ServedModel:
+        """Choose the model of this request, where its body does not name it; None is the default model.
+
+        Raises:
+            ApiError: 404 if there is no model of that name, 503 if it takes no requests at present.
+        """
+        self.served = self.models.get(name)
+        self.on_model(self)
+        return self.served
+
+    @property
+    def priority(self) -> int:
+        """The lane of the request: work in bulk waits behind what somebody waits for."""
+        return 1 if self.bulk else 0

@@ -1,1 +1,0 @@
-"""What requests and answers look like, a module a family of routes."""

@@ -1,7 +1,0 @@
-"""``POST /v1/embeddings`` as Jina has it: all that its clients say, other clients may say too."""
-
-from millpond_server.protocol.embeddings import EmbeddingRequest
-
-
-class JinaEmbeddingRequest(EmbeddingRequest):
-    """Texts or images that become vectors."""

@@ -1,0 +1,1 @@
+"""A running server: its models, settings, state and engines."""
