@@ -1,0 +1,44 @@
+"""The record of a kernel: one implementation of an op."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from millpond.plugin.specs.base import Spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelSpec(Spec):
+    """One implementation of an op, named ``<op>.<variant>``; its target is a function.
+
+    Attributes:
+        devices: Device types it runs on, such as ``("cpu", "cuda")``; empty for any.
+        dtypes: Names of the dtypes it computes in, such as ``("float32",)``; empty for any.
+        priority: Of the variants that fit, the highest is taken.
+        available: ``"module:function"``, asked before it is chosen: True if it can run here, else False, or a text
+            that says why not.
+        quantization: The scheme it computes in, such as ``"int8"``; it serves where that is asked for, and goes
+            before those of none.
+        batch_invariant: Whether each sequence's result is the same to the bit whatever shares its batch; the others
+            do not serve ``deterministic=True``.
+        serves: What it does of that which an op need not do everywhere, such as ``("softcap",)``; models that need what
+            is not named here are served by others.
+    """
+
+    kind: ClassVar[str] = "kernel"
+    devices: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    priority: int = 0
+    available: str | None = None
+    quantization: str | None = None
+    batch_invariant: bool = False
+    serves: tuple[str, ...] = ()
+
+    @property
+    def op(self) -> str:
+        """The op that is implemented: what stands before the first dot of the name."""
+        return self.name.partition(".")[0]
+
+    @property
+    def variant(self) -> str:
+        """The variant: what stands behind the first dot of the name."""
+        return self.name.partition(".")[2]

@@ -1,0 +1,27 @@
+"""The record of a pooling task."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from millpond.plugin.specs.base import Spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(Spec):
+    """A pooling task; its target is the type of output, such as ``millpond.types.outputs:EmbeddingOutput``.
+
+    Attributes:
+        io_processor: The name of the IO processor that serves it.
+        default_pooling: The pooling type of a model for which nothing else decides.
+        default_activation: The activation applied to the pooled tensor, or None.
+        per_token: Whether its result is one row a token, instead of one a prompt.
+        made_of: The tasks whose results it is computed from; a model that serves one of them serves it, and needs no
+            pooler for it. Empty for a task that models serve themselves.
+    """
+
+    kind: ClassVar[str] = "task"
+    io_processor: str
+    default_pooling: str = "LAST"
+    default_activation: str | None = None
+    per_token: bool = False
+    made_of: tuple[str, ...] = ()
