@@ -76,7 +76,7 @@ def shell_environment(tmp_path_factory):
     """An environment in which ``millpond`` is the command of this very Python, installed script or not."""
     folder = tmp_path_factory.mktemp("bin")
     script = folder / "millpond"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m millpond.cli "$@"\n', encoding="utf-8")
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m millpond_command.cli "$@"\n', encoding="utf-8")
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     return {**os.environ, "PATH": os.pathsep.join([str(folder), os.environ["PATH"]])}
 

@@ -27,7 +27,8 @@ TOOL = PYPROJECT["tool"]
 ROOTS = TOOL["hatch"]["build"]["dev-mode-dirs"]
 PACKAGE_FOLDERS = sorted(TOOL["hatch"]["build"]["targets"]["wheel"]["packages"])
 PACKAGES = sorted(Path(folder).name for folder in PACKAGE_FOLDERS)
-PLUGIN_PACKAGES = [package for package in PACKAGES if package != "millpond"]
+KITS = ["millpond_command"]
+PLUGIN_PACKAGES = [package for package in PACKAGES if package not in {"millpond", *KITS}]
 SCRIPT_FOLDERS = ["tests", "benchmarks", "examples", "docs"]
 UNCOMPILED = {"MILLPOND_NO_NATIVE": "1"}  # kernels/native/test_native_build.py compiles
 HEAVY = TOOL["ruff"]["lint"]["flake8-tidy-imports"]["banned-module-level-imports"]
@@ -121,8 +122,7 @@ def test_every_tool_names_the_same_packages(named):
 def test_import_contracts_cover_every_plugin_package():
     contracts = TOOL["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if "containers" not in contract)
-    assert sorted(layers[0].split(" | ")) == PLUGIN_PACKAGES
-    assert layers[-1] == "millpond"
+    assert [sorted(layer.split(" | ")) for layer in layers] == [PLUGIN_PACKAGES, KITS, ["millpond"]]
 
 
 def test_every_plugin_module_is_an_entry_point_and_the_other_way_round():
@@ -158,9 +158,10 @@ def test_importing_millpond_imports_only_the_table_of_moved_modules():
 
 
 def test_the_front_and_all_plugins_import_nothing_heavy():
-    core = REPOSITORY / "core"
-    files = [path for part in ("", "types", "plugin", "pipeline") for path in (core / "millpond" / part).glob("*.py")]
-    front = [".".join(path.relative_to(core).with_suffix("").parts) for path in files if path.stem != "__init__"]
+    parts = ["core/millpond", *(f"core/millpond/{part}" for part in ("types", "plugin", "pipeline"))]
+    folders = [*parts, *(folder for folder in PACKAGE_FOLDERS if Path(folder).name in KITS)]
+    files = [path.relative_to(REPOSITORY) for folder in folders for path in (REPOSITORY / folder).glob("*.py")]
+    front = [".".join(path.with_suffix("").parts[1:]) for path in files if path.stem != "__init__"]
     plugins = [f"{package}.plugin" for package in PLUGIN_PACKAGES]
     code = f"""
 import importlib, json, sys

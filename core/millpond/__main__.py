@@ -1,6 +1,7 @@
-"""``python -m millpond`` is the command ``millpond``."""
+"""``python -m millpond``: run the command ``millpond``, found by its entry point: the core imports no front end."""
 
-from millpond.cli import main
+from importlib.metadata import distribution
 
 if __name__ == "__main__":
-    main()
+    (command,) = distribution("millpond").entry_points.select(group="console_scripts", name="millpond")
+    command.load()()

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from millpond.cli import USAGE, CommandError
-from millpond.model_arguments import arguments_of
-from millpond.model_options import Files
 from millpond_cli.options import Asking
+from millpond_command.cli import USAGE, CommandError
+from millpond_command.model_arguments import arguments_of
+from millpond_command.model_options import Files
 
 if TYPE_CHECKING:
     from millpond.llm import LLM

@@ -5,14 +5,14 @@ from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-from millpond import declare
-from millpond.cli import echo
 from millpond.engine.machine import available_cores, processor_name
 from millpond.plugin.manager import get_plugin_manager
 from millpond_cli import options
 from millpond_cli.arguments import read
 from millpond_cli.notes import Progress
 from millpond_cli.tables import table
+from millpond_command import declare
+from millpond_command.cli import echo
 
 if TYPE_CHECKING:
     from millpond_cli.measuring import Measurement

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from millpond.cli import CommandError
 from millpond.engine.engine import Engine
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Runner
 from millpond.loading.build import LoadedModel
 from millpond.pipeline.pipeline import Pipeline
 from millpond.types.config import EngineConfig
+from millpond_command.cli import CommandError
 
 SHORTEST, LONGEST = 5, 256  # tokens of a prompt
 MEDIAN, SPREAD = 45.0, 0.75  # of the log-normal distribution of lengths: its mean is about 60

@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from millpond import declare
-from millpond.cli import USAGE, CommandError
-from millpond.model_options import Running
 from millpond_cli import options
 from millpond_cli.ask import encoding
 from millpond_cli.entities import Entities, Finding
 from millpond_cli.formats import RECORDS, choose_format
 from millpond_cli.rows import Keys, check_action
 from millpond_cli.stream import texts_of, with_second_text, work_of, write
+from millpond_command import declare
+from millpond_command.cli import USAGE, CommandError
+from millpond_command.model_options import Running
 
 if TYPE_CHECKING:
     from millpond.llm import LLM

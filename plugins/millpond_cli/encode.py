@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from millpond import declare
-from millpond.cli import USAGE, CommandError
 from millpond_cli import options
 from millpond_cli.ask import encoding, with_json_values
 from millpond_cli.entities import Entities
@@ -19,6 +17,8 @@ from millpond_cli.formats import (
 )
 from millpond_cli.rows import Keys, check_action
 from millpond_cli.stream import texts_of, work_of, write
+from millpond_command import declare
+from millpond_command.cli import USAGE, CommandError
 
 if TYPE_CHECKING:
     from millpond.llm import LLM

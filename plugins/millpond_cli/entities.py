@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from millpond.cli import USAGE, CommandError
-from millpond.declare import option
 from millpond_cli.arguments import for_call
 from millpond_cli.ask import Ask
 from millpond_cli.notes import Progress
 from millpond_cli.options import Asking
 from millpond_cli.rows import Row
+from millpond_command.cli import USAGE, CommandError
+from millpond_command.declare import option
 
 if TYPE_CHECKING:
     from millpond.llm import LLM

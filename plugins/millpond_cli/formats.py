@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from millpond.cli import USAGE, CommandError
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.errors import UnknownNameError
 from millpond_cli.output import is_stdout
 from millpond_cli.tables import is_terminal
+from millpond_command.cli import USAGE, CommandError
 
 TABLE = "table"  # for a person
 RECORDS = ("jsonl", "json", "csv")

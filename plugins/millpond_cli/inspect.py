@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from millpond import declare
-from millpond.cli import FAILURE, echo, printable
-from millpond.model_options import Settings
 from millpond.plugin.manager import get_plugin_manager
 from millpond_cli import options
 from millpond_cli.arguments import read
+from millpond_command import declare
+from millpond_command.cli import FAILURE, echo, printable
+from millpond_command.model_options import Settings
 
 if TYPE_CHECKING:
     from millpond_cli.report import Report

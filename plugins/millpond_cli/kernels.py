@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from millpond.cli import USAGE, CommandError
 from millpond.nn.ops import Setting, judge_kernels
 from millpond.plugin.registry import Registry
+from millpond_command.cli import USAGE, CommandError
 
 
 def judge_all(

@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
-from millpond.cli import say
+from millpond_command.cli import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from millpond.declare import option
-from millpond.model_options import Computing, Files, IOProcessorPlugin, Running
+from millpond_command.declare import option
+from millpond_command.model_options import Computing, Files, IOProcessorPlugin, Running
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 MODEL_HELP = "A folder, a Hugging Face Hub id, or package:NAME for one that a Python package carries."

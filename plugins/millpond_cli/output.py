@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from millpond.cli import CommandError
 from millpond.plugin.output import results
+from millpond_command.cli import CommandError
 
 STDOUT = "-"
 STDOUT_NAMES = (None, STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")

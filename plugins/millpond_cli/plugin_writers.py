@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from millpond.cli import CommandError
 from millpond.types.json_values import as_array, as_bytes
+from millpond_command.cli import CommandError
 
 if TYPE_CHECKING:
     from millpond_cli.writers import Layout, Result

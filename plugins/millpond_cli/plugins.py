@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from millpond import declare
-from millpond.cli import FAILURE, echo, printable
-from millpond.model_options import Deterministic, Quantization
 from millpond.plugin.manager import PluginInfo, get_plugin_manager
 from millpond_cli import options
 from millpond_cli.checks import ambiguities, faults_of, override_notes, overrides_of
 from millpond_cli.tables import table
+from millpond_command import declare
+from millpond_command.cli import FAILURE, echo, printable
+from millpond_command.model_options import Deterministic, Quantization
 
 HEALTH_WIDTH = 10  # columns
 

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from millpond import declare
-from millpond.model_options import Running
 from millpond_cli import options
 from millpond_cli.ask import scoring
 from millpond_cli.formats import RECORDS, TABLE, choose_format, plain_format
@@ -16,6 +14,8 @@ from millpond_cli.rows import check_action, choose_keys
 from millpond_cli.source import choose_source, refuse_files
 from millpond_cli.stream import run, work_of, write_results, written_whole
 from millpond_cli.tables import table
+from millpond_command import declare
+from millpond_command.model_options import Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

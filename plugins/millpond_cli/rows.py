@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from gzip import BadGzipFile
 from typing import Any, BinaryIO
 
-from millpond.cli import USAGE, CommandError
 from millpond_cli.source import Source
+from millpond_command.cli import USAGE, CommandError
 
 ACTIONS = ("raise", "skip")
 TEXT_KEY, ID_KEY = "text", "id"

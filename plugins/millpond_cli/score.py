@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from millpond import declare
-from millpond.model_options import Running
 from millpond_cli import options
 from millpond_cli.ask import scoring
 from millpond_cli.formats import RECORDS, choose_format
 from millpond_cli.pairs import pairs_of
 from millpond_cli.rows import check_action
 from millpond_cli.stream import work_of, write
+from millpond_command import declare
+from millpond_command.model_options import Running
 
 if TYPE_CHECKING:
     from millpond.llm import LLM

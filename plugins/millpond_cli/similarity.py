@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from millpond import declare
-from millpond.cli import USAGE, CommandError, echo
-from millpond.model_options import Running
 from millpond.types.errors import InvalidInputError
 from millpond_cli import options
 from millpond_cli.arguments import for_call, load
 from millpond_cli.source import refuse_files
 from millpond_cli.tables import is_terminal, tab_separated, table
+from millpond_command import declare
+from millpond_command.cli import USAGE, CommandError, echo
+from millpond_command.model_options import Running
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

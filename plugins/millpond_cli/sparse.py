@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
-from millpond.cli import USAGE, CommandError
-from millpond.declare import option
 from millpond_cli.arguments import for_call
 from millpond_cli.ask import Ask
 from millpond_cli.formats import RECORDS, TABLE, choose_format, plain_format
@@ -14,6 +12,8 @@ from millpond_cli.options import Asking, Writing
 from millpond_cli.rows import Row
 from millpond_cli.stream import Input, Work, run, write_results, written_whole
 from millpond_cli.tables import table
+from millpond_command.cli import USAGE, CommandError
+from millpond_command.declare import option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
-from millpond.cli import PARTIAL, USAGE, CommandError
-from millpond.model_options import Running
 from millpond.types.errors import MissingDependencyError
 from millpond_cli.arguments import load
 from millpond_cli.ask import Ask
@@ -21,6 +19,8 @@ from millpond_cli.options import ReadingTexts, Writing
 from millpond_cli.output import is_stdout, open_output
 from millpond_cli.rows import Keys, Row, choose_keys, count_rows, open_rows
 from millpond_cli.source import Source, choose_source, refuse_files
+from millpond_command.cli import PARTIAL, USAGE, CommandError
+from millpond_command.model_options import Running
 
 if TYPE_CHECKING:
     from millpond.llm import LLM

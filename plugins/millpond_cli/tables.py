@@ -4,8 +4,8 @@ import shutil
 import unicodedata
 from collections.abc import Sequence
 
-from millpond.cli import printable
 from millpond.plugin.output import results
+from millpond_command.cli import printable
 
 
 def is_terminal() -> bool:

@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from millpond.cli import printable
 from millpond_cli.contents import Array
 from millpond_cli.tables import is_terminal, shortened
 from millpond_cli.writers import Layout, Result
+from millpond_command.cli import printable
 
 SHOWN_NUMBERS = 4
 

@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 import millpond
-from millpond import cli
+from millpond_command import cli
 
 HEAVY = {"torch", "transformers", "numpy", "pydantic", "rich", "tokenizers", "safetensors", "huggingface_hub"}
 HEAD = """\
 import typer
-from millpond.cli import CommandError
+from millpond_command.cli import CommandError
 from millpond.types.errors import InvalidInputError
 from millpond.plugin.hookspecs import hookimpl
 from millpond.plugin.specs import CommandSpec
@@ -39,7 +39,7 @@ def run_and_look(*command_lines):
     """Run command lines in one process of its own: what went to stdout, and the modules that were imported."""
     code = f"""
 import sys
-from millpond.cli import app
+from millpond_command.cli import app
 for arguments in {command_lines!r}:
     try:
         app(arguments, prog_name="millpond")
@@ -129,7 +129,7 @@ def test_version_is_one_line():
     assert invoke("--version").exit_code == 0
 
 
-@pytest.mark.parametrize("module", ["millpond", "millpond.cli"])
+@pytest.mark.parametrize("module", ["millpond", "millpond_command.cli"])
 def test_both_modules_are_the_program(module):
     done = subprocess.run([sys.executable, "-m", module, "-h"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Usage: millpond [OPTIONS] COMMAND")

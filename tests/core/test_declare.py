@@ -7,12 +7,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from millpond import declare
-from millpond.cli import CommandError
-from millpond.model_arguments import arguments_of
-from millpond.model_options import Files, Running
 from millpond_cli import options
 from millpond_cli.arguments import for_call
+from millpond_command import declare
+from millpond_command.cli import CommandError
+from millpond_command.model_arguments import arguments_of
+from millpond_command.model_options import Files, Running
 
 
 @dataclass(frozen=True, kw_only=True)

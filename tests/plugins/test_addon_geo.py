@@ -19,11 +19,12 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from typer.testing import CliRunner
 
-from millpond import LLM, AsyncLLM, cli
+from millpond import LLM, AsyncLLM
 from millpond.plugin import manager as plugins
 from millpond.plugin.manager import PluginManager
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingRequestOutput
+from millpond_command import cli
 from millpond_server.testing import running_server
 
 SOURCES = Path(__file__).resolve().parents[1] / "addons" / "millpond_geo" / "src"

@@ -6,11 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millpond import LLM, EngineError, cli
+from millpond import LLM, EngineError
 from millpond.loading.arguments import read_arguments
 from millpond.loading.build import load_model
 from millpond.testing import checkpoints
 from millpond_cli.bench_model import Bench, draw
+from millpond_command import cli
 
 
 @given(

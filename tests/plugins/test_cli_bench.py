@@ -5,7 +5,6 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from millpond import cli
 from millpond.loading.arguments import read_arguments
 from millpond.loading.build import resolve_model
 from millpond.plugin.manager import get_plugin_manager
@@ -13,6 +12,7 @@ from millpond.testing import checkpoints
 from millpond_cli import measuring
 from millpond_cli.bench_model import Sample
 from millpond_cli.measuring import BATCH_TOKENS, Measuring, worker_counts
+from millpond_command import cli
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import LLM, PoolingParams, cli
+from millpond import LLM, PoolingParams
 from millpond.testing import checkpoints
 from millpond_cli.classify import distinct
+from millpond_command import cli
 
 TEXTS = ["a cat sleeps", "the dog", "water under the bridge", "snow"]
 LABELS = ["grief", "joy", 'rage "red"']

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from millpond import LLM, PoolingParams, cli
+from millpond import LLM, PoolingParams
 from millpond.testing import checkpoints
+from millpond_command import cli
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 TEXTS = ["A cat sleeps.", "Der Kater schläft.", "猫が寝ている。", "a", 'The bank, it says, "rose".', "  spaces  "]
@@ -356,7 +357,9 @@ def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, s
 
 
 def test_a_process_of_its_own_gives_data_alone_and_imports_no_more_than_it_needs(expected):
-    code = "import sys; from millpond.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    code = (
+        "import sys; from millpond_command.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, "embed", *TEXTS],
         capture_output=True,
@@ -402,7 +405,7 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path, tiny):
 # A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
 HEEDED = """
 import signal
-from millpond import cli
+from millpond_command import cli
 signal.signal(signal.SIGINT, signal.default_int_handler)
 cli.main()
 """

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import LLM, IOProcessor, PoolingParams, cli, register
+from millpond import LLM, IOProcessor, PoolingParams, register
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.plugin import manager as plugins
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing import checkpoints
 from millpond.types.errors import InvalidInputError
+from millpond_command import cli
 
 TEXTS = ["a cat is", "the dog"]
 TOLERANCE = 1e-6

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import LLM, cli
+from millpond import LLM
 from millpond.testing.phi3_vision import tiny_phi3_vision
 from millpond.testing.pictures import picture
 from millpond.testing.two_towers import tiny_two_towers
 from millpond.testing.vision_language import tiny_vision_language
 from millpond_cli import ask
+from millpond_command import cli
 
 
 def embed(*arguments, stdin=""):

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import cli
 from millpond.testing import checkpoints
 from millpond.testing.two_towers import tiny_two_towers
 from millpond_cli import formats, terminal
 from millpond_cli.notes import Progress
 from millpond_cli.rows import Keys, count_rows, open_rows
 from millpond_cli.source import choose_source
+from millpond_command import cli
 
 
 def run(*arguments, stdin=""):

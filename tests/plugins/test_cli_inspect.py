@@ -7,7 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from millpond import PoolerConfig, cli
+from millpond import PoolerConfig
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ConverterSpec, IOProcessorSpec
 from millpond.testing import checkpoints
@@ -15,6 +15,7 @@ from millpond.testing.checkpoints import tiny, write_sparse_encoder
 from millpond.testing.retrieval import tiny_bge_m3
 from millpond.testing.two_towers import tiny_two_towers
 from millpond_cli import inspect as command
+from millpond_command import cli
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -147,7 +148,7 @@ def register_activations():
 def test_it_is_told_without_torch():
     code = f"""
 import sys
-from millpond.cli import app
+from millpond_command.cli import app
 try:
     app(["inspect", {MINILM!r}])
 except SystemExit as exit_:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import IOProcessor, cli, register
+from millpond import IOProcessor, register
 from millpond.plugin import manager as plugins
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing import checkpoints
+from millpond_command import cli
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 ARRAY = np.arange(6, dtype=np.int16).reshape(2, 3)

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import millpond
-from millpond import cli
+from millpond_command import cli
 
 HEAD = """\
 from millpond.plugin.hookspecs import hookimpl

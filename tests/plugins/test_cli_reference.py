@@ -9,8 +9,8 @@ import pytest
 import typer
 from typer.main import get_command
 
-from millpond import cli
 from millpond.plugin.manager import PluginManager
+from millpond_command import cli
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text(encoding="utf-8")
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import LLM, cli
+from millpond import LLM
 from millpond.testing import checkpoints
 from millpond_cli import formats, stream, tables
 from millpond_cli import rerank as command
 from millpond_cli.rerank import in_order
 from millpond_cli.rows import Row
 from millpond_cli.writers import Result
+from millpond_command import cli
 
 QUERY = "how do I dry tea"
 DOCUMENTS = [

@@ -4,9 +4,9 @@ import io
 
 import pytest
 
-from millpond.cli import CommandError
 from millpond_cli.rows import Keys, read_rows
 from millpond_cli.source import Source, choose_source
+from millpond_command.cli import CommandError
 
 
 def rows(kind, content, **keys):

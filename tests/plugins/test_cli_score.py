@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import LLM, cli
-from millpond.cli import CommandError
+from millpond import LLM
 from millpond.testing import checkpoints
 from millpond_cli.options import ReadingPairs
 from millpond_cli.pairs import pairs_of
+from millpond_command import cli
+from millpond_command.cli import CommandError
 
 QUERIES = ["how warm is the water", "where does the dog sleep", "a small boat"]
 DOCUMENTS = ["The water is cold in winter.", "Dogs sleep by the door.", "Ships are large."]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import LLM, cli
+from millpond import LLM
 from millpond.testing import checkpoints
 from millpond_cli import similarity as command
 from millpond_cli import tables
+from millpond_command import cli
 
 TEXTS = ["a cup of tea", "a mug\tof coffee", "a flat tyre"]
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import LLM, cli
+from millpond import LLM
 from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_code, write_sparse_encoder
+from millpond_command import cli
 
 TEXTS = ["the cat sat on the mill", "rain, and snow"]
 FAILS = "mill " * 100

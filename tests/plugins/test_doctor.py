@@ -12,7 +12,7 @@ import typer
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
-from millpond import IOProcessor, cli
+from millpond import IOProcessor
 from millpond.nn import Pooler, PoolingModel, WeightTransform
 from millpond.pipeline.image_reader import ImageReader
 from millpond.plugin.manager import get_plugin_manager
@@ -32,6 +32,7 @@ from millpond.plugin.specs import (
 )
 from millpond.testing.records import record_faults
 from millpond_cli.checks import faults_of
+from millpond_command import cli
 
 ACME = Origin(plugin="acme", rank="installed", distribution="millpond-acme", version="1.0")
 

@@ -93,7 +93,7 @@ def test_it_says_what_it_serves_on_stderr_and_where_on_stdout(minilm_server):
 
 HELP = """
 import sys
-from millpond.cli import app
+from millpond_command.cli import app
 try:
     app(["serve", "--help"])
 except SystemExit:

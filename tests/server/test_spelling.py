@@ -6,9 +6,9 @@ import pytest
 import typer
 from typer.main import get_command
 
-from millpond.cli import CommandError
 from millpond.compat import vllm
-from millpond.model_arguments import arguments_of, option_of
+from millpond_command.cli import CommandError
+from millpond_command.model_arguments import arguments_of, option_of
 from millpond_server.command.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
 from millpond_server.command.serve import app
 from millpond_server.command.settings import names_of, settings_of

@@ -13,7 +13,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from millpond.cli import CommandError
+from millpond_command.cli import CommandError
 
 PATIENCE = 60
 PASSWORD = "open sesame"

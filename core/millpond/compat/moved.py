@@ -10,7 +10,9 @@ from types import ModuleType
 from typing import Final
 
 MOVED: Final = {
+    "millpond.cli": "millpond_command.cli",
     "millpond.config": "millpond.types.config",
+    "millpond.declare": "millpond_command.declare",
     "millpond.errors": "millpond.types.errors",
     "millpond.hookspecs": "millpond.plugin.hookspecs",
     "millpond.image_reader": "millpond.pipeline.image_reader",
@@ -18,6 +20,8 @@ MOVED: Final = {
     "millpond.io_processor": "millpond.pipeline.io_processor",
     "millpond.late_chunking": "millpond.types.late_chunking",
     "millpond.late_interaction": "millpond.types.late_interaction",
+    "millpond.model_arguments": "millpond_command.model_arguments",
+    "millpond.model_options": "millpond_command.model_options",
     "millpond.outputs": "millpond.types.outputs",
     "millpond.params": "millpond.types.params",
     "millpond.plugins": "millpond.plugin.manager",

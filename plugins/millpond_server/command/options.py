@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from millpond.declare import option
-from millpond.model_options import IOProcessorPlugin, Running
+from millpond_command.declare import option
+from millpond_command.model_options import IOProcessorPlugin, Running
 
 
 @dataclass(frozen=True, kw_only=True)

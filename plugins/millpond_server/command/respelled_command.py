@@ -5,9 +5,9 @@ from typing import Any
 
 from typer.exceptions import TyperException
 
-from millpond.cli import say
 from millpond.compat import vllm
-from millpond.declare import GroupedCommand
+from millpond_command.cli import say
+from millpond_command.declare import GroupedCommand
 from millpond_server.command.vllm_options import respell
 
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from millpond import declare
-from millpond.cli import USAGE, CommandError, echo, say
-from millpond.model_arguments import arguments_of
 from millpond.plugin.manager import get_plugin_manager
+from millpond_command import declare
+from millpond_command.cli import USAGE, CommandError, echo, say
+from millpond_command.model_arguments import arguments_of
 from millpond_server.command.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
 from millpond_server.command.respelled_command import RespelledCommand
 from millpond_server.command.settings import check_extra, names_of, settings_of

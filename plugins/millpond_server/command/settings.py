@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from millpond.cli import USAGE, CommandError
 from millpond.types.extras import install_command
+from millpond_command.cli import USAGE, CommandError
 from millpond_server.command.options import AccessOptions, AddressOptions, LimitOptions
 
 if TYPE_CHECKING:

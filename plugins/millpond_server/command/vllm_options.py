@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from millpond.cli import USAGE, CommandError
 from millpond.compat import vllm
 from millpond.compat.argument import Argument
-from millpond.model_arguments import OBJECTS, option_of
+from millpond_command.cli import USAGE, CommandError
+from millpond_command.model_arguments import OBJECTS, option_of
 
 # --pooler-config.task embed, --hf-overrides.rope.theta 1e6: parts of a JSON object.
 DOTTED = frozenset(map(option_of, OBJECTS))

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import Scope
 
-from millpond.cli import printable
+from millpond_command.cli import printable
 from millpond_server.http.errors import ApiError
 
 logger = logging.getLogger(__name__)

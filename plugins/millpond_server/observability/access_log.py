@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from millpond.cli import printable
+from millpond_command.cli import printable
 from millpond_server.observability.log_queue import LogThread
 
 NAME = "millpond_server.access"

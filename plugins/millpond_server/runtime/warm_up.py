@@ -4,9 +4,9 @@ import logging
 from time import perf_counter
 
 from millpond import AsyncLLM
-from millpond.cli import say
 from millpond.pipeline.pipeline import PLUGIN
 from millpond.types.errors import MillpondError
+from millpond_command.cli import say
 
 logger = logging.getLogger(__name__)
 LENGTHS = (8, 128, 64, 128)  # tokens of the prompts; all differ, for equal ones are computed once

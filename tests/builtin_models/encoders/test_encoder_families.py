@@ -153,7 +153,7 @@ def test_pairs_are_scored_as_by_a_cross_encoder(tmp_path, load, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_command_line_gives_what_llm_gives(tmp_path, load, family):
     folder = tiny(f"{family}Model", tmp_path / "model")
-    cli = importlib.import_module("millpond.cli")
+    cli = importlib.import_module("millpond_command.cli")
     done = CliRunner().invoke(cli.app, ["embed", "-m", str(folder), "--format", "jsonl", "the cat", "a river"])
     assert done.exit_code == 0, done.stderr
     told = [json.loads(line)["embedding"] for line in done.stdout.splitlines()]

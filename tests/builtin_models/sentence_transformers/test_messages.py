@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import CheckpointError, PoolingParams, cli
+from millpond import CheckpointError, PoolingParams
 from millpond.testing.checkpoints import tiny
+from millpond_command import cli
 
 FLAT = "{% for m in messages %}{{ m.role }} : {{ m.content }} . {% endfor %}"
 STRUCTURED = "{% for m in messages %}{{ m['role'] }} : {% for p in m['content'] %}{% if p['type'] == 'text' %}"

@@ -8,9 +8,10 @@ import tokenizers
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from millpond import AsyncLLM, CheckpointError, InvalidInputError, PoolingParams, cli
+from millpond import AsyncLLM, CheckpointError, InvalidInputError, PoolingParams
 from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny, write_tokenizer
+from millpond_command import cli
 from millpond_server.runtime.application import build_app
 from millpond_server.runtime.models import Models, ServedModel
 from millpond_server.runtime.settings import Settings

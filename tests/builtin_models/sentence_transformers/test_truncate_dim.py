@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import InvalidInputError, PoolingParams, cli
+from millpond import InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny
+from millpond_command import cli
 
 KEPT, SIZE = 24, 32
 TEXTS = ["the cat", "rain and wind over the river"]

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from millpond import AsyncLLM, CheckpointError, InvalidInputError, PoolingParams, UnknownNameError, cli
-from millpond.model_arguments import arguments_of
+from millpond import AsyncLLM, CheckpointError, InvalidInputError, PoolingParams, UnknownNameError
 from millpond.nn import PackedBatch
 from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_tokenizer
+from millpond_command import cli
+from millpond_command.model_arguments import arguments_of
 from millpond_server.command.options import ModelOptions
 from millpond_server.runtime.application import build_app
 from millpond_server.runtime.models import Models, ServedModel

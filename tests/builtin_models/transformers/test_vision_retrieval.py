@@ -10,10 +10,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, processors
 from typer.testing import CliRunner
 
-from millpond import LLM, CheckpointError, InvalidInputError, PoolingParams, cli
+from millpond import LLM, CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.pictures import picture, url_of
 from millpond.testing.vision_language import PAD, write_vision_language
 from millpond.testing.vision_retrieval import DIM, MADE, build_retrieval, tiny_vision_retrieval
+from millpond_command import cli
 
 IMAGE_PROCESSORS = {
     "ColModernVBertForRetrieval": "Idefics3ImageProcessorPil",

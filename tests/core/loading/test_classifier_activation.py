@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import LLM, PoolingParams, cli
+from millpond import LLM, PoolingParams
 from millpond.plugin import manager as plugins
 from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import UnknownNameError
+from millpond_command import cli
 
 NAME = "BertForSequenceClassification"
 

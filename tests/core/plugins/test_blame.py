@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from millpond import LLM, AsyncLLM, IOProcessor, PluginError, PoolingParams, cli
+from millpond import LLM, AsyncLLM, IOProcessor, PluginError, PoolingParams
 from millpond.nn import Pooler
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import (
@@ -22,6 +22,7 @@ from millpond.plugin.specs import (
 )
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import CheckpointError, ComponentError, EngineError, ModelNotFoundError, UnknownNameError
+from millpond_command import cli
 from millpond_models.encoders.bert.model import BertModel
 
 PROMPTS = [[7], [7, 8, 9]]  # the first is a batch of one token where it is computed alone

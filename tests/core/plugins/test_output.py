@@ -10,10 +10,10 @@ import threading
 import pytest
 from typer.testing import CliRunner
 
-from millpond import cli
 from millpond.plugin import output as plugin_output
 from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.testing.checkpoints import tiny
+from millpond_command import cli
 
 NOISY = """
 print("import of the module")

@@ -5,10 +5,11 @@ import logging
 import pytest
 from typer.testing import CliRunner
 
-from millpond import LLM, cli
+from millpond import LLM
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.specs import PoolerSpec
 from millpond.testing.checkpoints import tiny
+from millpond_command import cli
 
 SOURCE = """
 from millpond.plugin.hookspecs import hookimpl

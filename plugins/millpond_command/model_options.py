@@ -7,7 +7,7 @@ takes a group of them as one parameter, or a group of its own that adds to them;
 from dataclasses import dataclass
 from typing import Annotated
 
-from millpond.declare import option
+from millpond_command.declare import option
 
 Quantization = Annotated[
     str | None,

@@ -5,9 +5,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Final
 
-from millpond.cli import USAGE, CommandError
-from millpond.model_options import Files
 from millpond.types.errors import InvalidInputError
+from millpond_command.cli import USAGE, CommandError
+from millpond_command.model_options import Files
 
 OBJECTS: Final = ("hf_overrides", "pooler_config", "mm_processor_kwargs", "limit_mm_per_prompt")
 """The options that are typed as JSON objects."""

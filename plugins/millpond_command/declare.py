@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from millpond.cli import QuickGroup
+from millpond_command.cli import QuickGroup
 
 Function = Callable[..., None]
 
