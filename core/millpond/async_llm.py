@@ -1,38 +1,24 @@
 """AsyncLLM: the online front door. The same pipeline and engine as ``LLM``, awaited."""
 
 import asyncio
+import inspect
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from operator import itemgetter
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Never, Self
 
 from millpond.loading.arguments import read_arguments
 from millpond.loading.source import find_repository
-from millpond.pipeline.call import (
-    Call,
-    Chunking,
-    Options,
-    R,
-    chunks_call,
-    classify_call,
-    embed_call,
-    encode_call,
-    entities_call,
-    represent_call,
-    score_call,
-    sparse_call,
-)
+from millpond.pipeline.call import Call, R
 from millpond.pipeline.call_stats import CallStats, current_stats
 from millpond.pipeline.pipeline import Job, Pipeline
 from millpond.pipeline.preprocessing import Rendering
-from millpond.pipeline.tokenization import Params
 from millpond.plugin.manager import get_plugin_manager
-from millpond.types.arrays import Form, check_form, stacked
-from millpond.types.config import ModelConfig
+from millpond.task_methods import Shape, TaskMethods
 from millpond.types.errors import EngineClosedError
 from millpond.types.outputs import (
     ChunksRequestOutput,
@@ -80,7 +66,39 @@ class Countdown:
             self.ended.set_result(None)
 
 
-class AsyncLLM:
+def awaited(method: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """Return the coroutine function of ``AsyncLLM`` for a method of ``TaskMethods``: no progress bar, a priority."""
+
+    @wraps(method)
+    async def ask(self: "AsyncLLM", *args: Any, priority: int = 0, **arguments: Any) -> Any:
+        if "use_tqdm" in arguments:
+            raise TypeError(f"AsyncLLM.{method.__name__}() got an unexpected keyword argument 'use_tqdm'")
+        call, shape = method(self, *args, **arguments)
+        outputs = await self._run_call(call, priority)
+        return outputs if shape is None else shape(outputs)
+
+    signature = inspect.signature(method)
+    *parameters, options = (it for name, it in signature.parameters.items() if name != "use_tqdm")
+    priority = inspect.Parameter("priority", inspect.Parameter.KEYWORD_ONLY, default=0, annotation=int)
+    ask.__signature__ = signature.replace(parameters=[*parameters, priority, options])  # type: ignore[attr-defined]
+    return ask
+
+
+class AsyncLLM(
+    TaskMethods[
+        Never,
+        int,
+        Coroutine[Any, Any, list[EmbeddingRequestOutput]],
+        Coroutine[Any, Any, "NDArray[np.float32]"],
+        Coroutine[Any, Any, list[SparseEmbeddingRequestOutput]],
+        Coroutine[Any, Any, list[ChunksRequestOutput]],
+        Coroutine[Any, Any, list[ClassificationRequestOutput]],
+        Coroutine[Any, Any, list[EntitiesRequestOutput]],
+        Coroutine[Any, Any, list[ScoringRequestOutput]],
+        Coroutine[Any, Any, list[RepresentationsRequestOutput]],
+        Coroutine[Any, Any, list[PoolingRequestOutput[Any]]],
+    ]
+):
     """A pooling model for callers that must not block; many calls at a time share its batches.
 
     Cancelling a call drops what of it does not run yet.
@@ -110,175 +128,9 @@ class AsyncLLM:
         self._calls = 0  # that have begun and not ended
 
     @property
-    def model_config(self) -> ModelConfig:
-        """What is known of the model."""
-        return self._loaded.config
-
-    @property
-    def supported_tasks(self) -> tuple[str, ...]:
-        """The pooling tasks of the model."""
-        return self.pipeline.tasks
-
-    @property
     def preparing(self) -> "list[Work]":
         """The work of its IO processors' threads at present, each with the time when it began."""
         return self._rendering.busy.work()
-
-    @overload
-    async def embed(
-        self,
-        prompts: object,
-        *,
-        dimensions: int | None = None,
-        output: Literal["objects"] = "objects",
-        pooling_params: Params = None,
-        priority: int = 0,
-        **options: Unpack[Options],
-    ) -> list[EmbeddingRequestOutput]: ...
-
-    @overload
-    async def embed(
-        self,
-        prompts: object,
-        *,
-        dimensions: int | None = None,
-        output: Literal["array"],
-        pooling_params: Params = None,
-        priority: int = 0,
-        **options: Unpack[Options],
-    ) -> "NDArray[np.float32]": ...
-
-    async def embed(
-        self,
-        prompts: object,
-        *,
-        dimensions: int | None = None,
-        output: Form = "objects",
-        pooling_params: Params = None,
-        priority: int = 0,
-        **options: Unpack[Options],
-    ) -> "list[EmbeddingRequestOutput] | NDArray[np.float32]":
-        """Return one vector for each prompt, in the order of the prompts; see ``LLM.embed``.
-
-        Args:
-            prompts: As for ``LLM.embed``.
-            dimensions: As for ``LLM.embed``.
-            output: As for ``LLM.embed``.
-            pooling_params: As for ``LLM.embed``.
-            priority: A lower one is served first.
-            **options: As for ``LLM.embed``.
-
-        Raises:
-            EngineOverloadedError: If too much waits already.
-        """
-        check_form(output)
-        call = embed_call(prompts, pooling_params, options, dimensions=dimensions)
-        outputs = await self._answer(call, priority)
-        return stacked(outputs, dimensions or self.model_config.embedding_size or 0) if output == "array" else outputs
-
-    async def embed_sparse(
-        self,
-        prompts: object,
-        *,
-        return_tokens: bool = False,
-        max_active_dims: int | None = None,
-        pooling_params: Params = None,
-        priority: int = 0,
-        **options: Unpack[Options],
-    ) -> list[SparseEmbeddingRequestOutput]:
-        """The weights of tokens of the vocabulary for each prompt; see ``LLM.embed_sparse`` and ``embed``."""
-        extra = {"return_tokens": return_tokens or None, "max_active_dims": max_active_dims}
-        return await self._answer(sparse_call(prompts, pooling_params, options, extra), priority)
-
-    async def embed_chunks(
-        self,
-        texts: object,
-        *,
-        spans: object = None,
-        chunk_tokens: int | None = None,
-        overlap: int = 0,
-        method: str = "late",
-        pooling_params: Params = None,
-        priority: int = 0,
-        **options: Unpack[Options],
-    ) -> list[ChunksRequestOutput]:
-        """One vector a chunk of each text; see ``LLM.embed_chunks`` and ``embed``."""
-        chunking = Chunking(spans=spans, chunk_tokens=chunk_tokens, overlap=overlap, method=method)
-        return await self._answer(chunks_call(texts, pooling_params, options, chunking), priority)
-
-    async def classify(
-        self, prompts: object, *, pooling_params: Params = None, priority: int = 0, **options: Unpack[Options]
-    ) -> list[ClassificationRequestOutput]:
-        """The probabilities of the classes of each prompt; see ``LLM.classify`` and ``embed``."""
-        return await self._answer(classify_call(prompts, pooling_params, options), priority)
-
-    async def entities(
-        self,
-        texts: object,
-        *,
-        aggregation: str = "simple",
-        ignore_labels: Sequence[str] = ("O",),
-        pooling_params: Params = None,
-        priority: int = 0,
-        **options: Unpack[Options],
-    ) -> list[EntitiesRequestOutput]:
-        """The entities in each text; see ``LLM.entities`` and ``embed``."""
-        extra = {"aggregation": aggregation, "ignore_labels": ignore_labels}
-        return await self._answer(entities_call(texts, pooling_params, options, extra), priority)
-
-    async def reward(
-        self, prompts: object, /, *, pooling_params: Params = None, priority: int = 0, **options: Unpack[Options]
-    ) -> list[PoolingRequestOutput[Any]]:
-        """The rewards of tokens or steps; see ``LLM.reward`` and ``embed``."""
-        return await self._answer(encode_call(prompts, pooling_params, "token_classify", options), priority)
-
-    async def score(
-        self,
-        data_1: object,
-        data_2: object,
-        /,
-        *,
-        pooling_params: PoolingParams | None = None,
-        chat_template: str | None = None,
-        chat_template_kwargs: Mapping[str, object] | None = None,
-        instruction: str | None = None,
-        max_tokens_per_query: int | None = None,
-        max_tokens_per_doc: int | None = None,
-        priority: int = 0,
-        **options: Unpack[Options],
-    ) -> list[ScoringRequestOutput]:
-        """How well queries and documents go together; see ``LLM.score`` and ``embed``."""
-        extra = {
-            "chat_template": chat_template,
-            "chat_template_kwargs": chat_template_kwargs,
-            "instruction": instruction,
-            "max_tokens_per_query": max_tokens_per_query,
-            "max_tokens_per_doc": max_tokens_per_doc,
-        }
-        return await self._answer(score_call(data_1, data_2, pooling_params, options, extra), priority)
-
-    async def represent(
-        self,
-        prompts: object,
-        representations: Sequence[Mapping[str, object]],
-        *,
-        priority: int = 0,
-        **options: Unpack[Options],
-    ) -> list[RepresentationsRequestOutput]:
-        """Several results of each prompt from one forward pass; see ``LLM.represent`` and ``embed``."""
-        return await self._answer(represent_call(prompts, representations, options), priority)
-
-    async def encode(
-        self,
-        prompts: object,
-        pooling_params: Params = None,
-        *,
-        pooling_task: str | None = None,
-        priority: int = 0,
-        **options: Unpack[Options],
-    ) -> list[PoolingRequestOutput[Any]]:
-        """The bare result of any pooling task; see ``LLM.encode`` and ``embed``."""
-        return await self._answer(encode_call(prompts, pooling_params, pooling_task, options), priority)
 
     def restart(self) -> None:
         """Turn a new engine in place of one that has died; the model stays as it is.
@@ -313,7 +165,11 @@ class AsyncLLM:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _answer(self, call: Call[R], priority: int) -> list[R]:
+    def _answer(self, call: Call[Any], use_tqdm: Any, shape: Shape | None = None) -> Any:  # noqa: ARG002
+        """Hand a call to ``awaited``, which computes it."""
+        return call, shape
+
+    async def _run_call(self, call: Call[R], priority: int) -> list[R]:
         if not self.engine.is_alive:
             message = "the engine is closed: load the model again"
             raise EngineClosedError(message)
@@ -380,3 +236,8 @@ class AsyncLLM:
         if failed is not None and call.raises:
             raise failed
         return outputs, self.pipeline.answers(call, processor, items, outputs)
+
+
+for _name, _method in vars(TaskMethods).items():
+    if inspect.isfunction(_method) and not _name.startswith("_"):
+        setattr(AsyncLLM, _name, awaited(_method))

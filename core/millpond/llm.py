@@ -1,33 +1,19 @@
 """LLM: the offline front door. A thin front: the loading, the pipeline and the engine do the work."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Never, Self
 
 from millpond.loading.arguments import read_arguments
 from millpond.loading.source import find_repository
-from millpond.pipeline.call import (
-    Call,
-    Chunking,
-    Options,
-    R,
-    chunks_call,
-    classify_call,
-    embed_call,
-    encode_call,
-    entities_call,
-    represent_call,
-    score_call,
-    sparse_call,
-)
+from millpond.pipeline.call import Call, R
 from millpond.pipeline.offline import OfflineTurner
 from millpond.pipeline.pipeline import Pipeline
-from millpond.pipeline.tokenization import Params
 from millpond.plugin.manager import get_plugin_manager
-from millpond.types.arrays import Form, check_form, stacked
-from millpond.types.config import EngineConfig, ModelConfig, PoolerConfig
+from millpond.task_methods import Progress, Shape, TaskMethods
+from millpond.types.config import EngineConfig, PoolerConfig
 from millpond.types.outputs import (
     ChunksRequestOutput,
     ClassificationRequestOutput,
@@ -38,20 +24,31 @@ from millpond.types.outputs import (
     ScoringRequestOutput,
     SparseEmbeddingRequestOutput,
 )
-from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    import numpy as np  # noqa: F401  in the type of arrays
+    from numpy.typing import NDArray  # noqa: F401
     from transformers import PreTrainedTokenizerBase
 
     from millpond.loading.resolve import Overrides
     from millpond.plugin.manager import PluginManager
 
-Progress = bool | Callable[..., Any]
 
-
-class LLM:
+class LLM(
+    TaskMethods[
+        Progress,
+        Never,
+        list[EmbeddingRequestOutput],
+        "NDArray[np.float32]",
+        list[SparseEmbeddingRequestOutput],
+        list[ChunksRequestOutput],
+        list[ClassificationRequestOutput],
+        list[EntitiesRequestOutput],
+        list[ScoringRequestOutput],
+        list[RepresentationsRequestOutput],
+        list[PoolingRequestOutput[Any]],
+    ]
+):
     """A pooling model, ready to be asked; ``with LLM(...) as llm:`` or ``llm.close()`` ends its workers.
 
     Calls from several threads take turns.
@@ -204,16 +201,6 @@ class LLM:
         self._lock = threading.Lock()
 
     @property
-    def model_config(self) -> ModelConfig:
-        """What is known of the model."""
-        return self._loaded.config
-
-    @property
-    def supported_tasks(self) -> tuple[str, ...]:
-        """The pooling tasks of the model."""
-        return self.pipeline.tasks
-
-    @property
     def pooling_task(self) -> str | None:
         """The task that ``encode`` takes when none is named; None if it must be named."""
         return self.model_config.pooler_config.task
@@ -236,278 +223,6 @@ class LLM:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         return tokenizer
 
-    @overload
-    def embed(
-        self,
-        prompts: object,
-        *,
-        dimensions: int | None = None,
-        output: Literal["objects"] = "objects",
-        use_tqdm: Progress = True,
-        pooling_params: Params = None,
-        **options: Unpack[Options],
-    ) -> list[EmbeddingRequestOutput]: ...
-
-    @overload
-    def embed(
-        self,
-        prompts: object,
-        *,
-        dimensions: int | None = None,
-        output: Literal["array"],
-        use_tqdm: Progress = True,
-        pooling_params: Params = None,
-        **options: Unpack[Options],
-    ) -> "NDArray[np.float32]": ...
-
-    def embed(
-        self,
-        prompts: object,
-        *,
-        dimensions: int | None = None,
-        output: Form = "objects",
-        use_tqdm: Progress = True,
-        pooling_params: Params = None,
-        **options: Unpack[Options],
-    ) -> "list[EmbeddingRequestOutput] | NDArray[np.float32]":
-        """Return one vector for each prompt, in the order of the prompts.
-
-        Args:
-            prompts: A text, a list of token ids, ``{"prompt": ...}``, ``{"prompt_token_ids": ...}``; or a list of
-                these.
-            dimensions: Keep the first N dimensions, of models trained for it (Matryoshka).
-            output: "objects" for a list of outputs, "array" for one float32 array, [num_prompts, dim]; with
-                ``on_error="return"`` the row of a prompt that failed is NaN.
-            use_tqdm: Whether long work shows its progress on stderr; or what to make the progress bar with.
-            pooling_params: Parameters for all prompts, or one for each.
-            **options: What may be said of every call; see ``Options``:
-                ``truncate_prompt_tokens`` cuts prompts to so many tokens, -1 to the model's maximum (by default a
-                prompt that is too long is an error); ``tokenization_kwargs`` says the same as in vLLM;
-                ``on_overflow`` is "error", "truncate" or "chunk"; ``prompt_name`` or ``prompt`` is put before each
-                text; ``input_type`` "query" or "document", or ``is_query``, says what they are to models that read the
-                two in different ways; ``on_error`` is "raise" for the first error, or "return" for it as ``error`` of
-                the prompt's output; ``lora_request`` is not supported.
-
-        Raises:
-            InvalidInputError: If a prompt or a parameter cannot be served; names the prompt's place.
-            EngineError: If the model fails on a prompt.
-        """
-        check_form(output)
-        outputs = self._answer(embed_call(prompts, pooling_params, options, dimensions=dimensions), use_tqdm)
-        return stacked(outputs, dimensions or self.model_config.embedding_size or 0) if output == "array" else outputs
-
-    def embed_sparse(
-        self,
-        prompts: object,
-        *,
-        return_tokens: bool = False,
-        max_active_dims: int | None = None,
-        use_tqdm: Progress = True,
-        pooling_params: Params = None,
-        **options: Unpack[Options],
-    ) -> list[SparseEmbeddingRequestOutput]:
-        """The weights of tokens of the vocabulary for each prompt: ``output.outputs.indices`` and ``.values``.
-
-        Of models whose embeddings are such weights, as SPLADE's are, and of those that have a head for them beside
-        their vectors, as bge-m3 does.
-
-        Args:
-            prompts: As for ``embed``.
-            return_tokens: Whether the tokens are given as text too, as ``output.outputs.tokens``.
-            max_active_dims: Keep the heaviest so many; None for all that are not 0.
-            use_tqdm: As for ``embed``.
-            pooling_params: As for ``embed``.
-            **options: As for ``embed``.
-        """
-        extra = {"return_tokens": return_tokens or None, "max_active_dims": max_active_dims}
-        return self._answer(sparse_call(prompts, pooling_params, options, extra), use_tqdm)
-
-    def embed_chunks(
-        self,
-        texts: object,
-        *,
-        spans: object = None,
-        chunk_tokens: int | None = None,
-        overlap: int = 0,
-        method: str = "late",
-        use_tqdm: Progress = True,
-        pooling_params: Params = None,
-        **options: Unpack[Options],
-    ) -> list[ChunksRequestOutput]:
-        """One vector a chunk of each text: ``for chunk in output.outputs: chunk.embedding, chunk.start, chunk.text``.
-
-        With late chunking (Günther et al. 2024, arXiv 2409.04701) the model reads the whole text, and what ``embed``
-        does with all its tokens is done with those of each chunk. What stands before the text, special tokens and a
-        prompt, is pooled with the chunk that begins it, what stands behind with the one that ends it. A text over the
-        model's maximum is read in windows that overlap by half, each chunk in the one that gives it the most context.
-
-        Args:
-            texts: A text, or a list.
-            spans: The characters of each chunk, ``[(start, stop), ...]``; for several texts, a list of such lists. A
-                token is of a chunk if it overlaps it.
-            chunk_tokens: Instead: cut texts into chunks of so many of their tokens.
-            overlap: So many of them each chunk shares with the one before it.
-            method: "late", or "naive" to embed each chunk as a text of its own.
-            use_tqdm: As for ``embed``.
-            pooling_params: As for ``embed``.
-            **options: As for ``embed``; texts cannot be cut, and ``on_overflow="error"`` refuses those that are too
-                long.
-
-        Raises:
-            InvalidInputError: If a span holds no token, or a chunk has more tokens than the model reads.
-        """
-        chunking = Chunking(spans=spans, chunk_tokens=chunk_tokens, overlap=overlap, method=method)
-        return self._answer(chunks_call(texts, pooling_params, options, chunking), use_tqdm)
-
-    def classify(
-        self,
-        prompts: object,
-        *,
-        use_tqdm: Progress = True,
-        pooling_params: Params = None,
-        **options: Unpack[Options],
-    ) -> list[ClassificationRequestOutput]:
-        """The probabilities of the classes of each prompt: ``output.outputs.probs``.
-
-        Args:
-            prompts: As for ``embed``.
-            use_tqdm: As for ``embed``.
-            pooling_params: As for ``embed``; with ``use_activation=False`` the logits are given.
-            **options: As for ``embed``.
-        """
-        return self._answer(classify_call(prompts, pooling_params, options), use_tqdm)
-
-    def entities(
-        self,
-        texts: object,
-        *,
-        aggregation: str = "simple",
-        ignore_labels: Sequence[str] = ("O",),
-        use_tqdm: Progress = True,
-        pooling_params: Params = None,
-        **options: Unpack[Options],
-    ) -> list[EntitiesRequestOutput]:
-        """The entities in each text: ``for entity in output.outputs: entity.label, entity.start, entity.end``.
-
-        Of models that classify tokens. The ways are those of ``TokenClassificationPipeline`` in transformers.
-
-        Args:
-            texts: A text, or a list.
-            aggregation: "none" tells each token; "simple" joins neighbours of one kind, where ``B-`` begins anew; the
-                others let each word be of one kind before that: of its "first" token's, of the mean's over its tokens
-                ("average"), of its surest token's ("max").
-            ignore_labels: The kinds that are left out.
-            use_tqdm: As for ``embed``.
-            pooling_params: As for ``embed``.
-            **options: As for ``embed``.
-        """
-        extra = {"aggregation": aggregation, "ignore_labels": ignore_labels}
-        return self._answer(entities_call(texts, pooling_params, options, extra), use_tqdm)
-
-    def reward(
-        self,
-        prompts: object,
-        /,
-        *,
-        use_tqdm: Progress = True,
-        pooling_params: Params = None,
-        **options: Unpack[Options],
-    ) -> list[PoolingRequestOutput[Any]]:
-        """The rewards of the tokens of each prompt, or of its steps: ``output.outputs.data`` is [rows, num_labels].
-
-        The same as ``encode(..., pooling_task="token_classify")``.
-
-        Args:
-            prompts: As for ``embed``.
-            use_tqdm: As for ``embed``.
-            pooling_params: As for ``embed``.
-            **options: As for ``embed``.
-        """
-        return self.encode(prompts, pooling_params, use_tqdm=use_tqdm, pooling_task="token_classify", **options)
-
-    def score(
-        self,
-        data_1: object,
-        data_2: object,
-        /,
-        *,
-        use_tqdm: Progress = True,
-        pooling_params: PoolingParams | None = None,
-        chat_template: str | None = None,
-        chat_template_kwargs: Mapping[str, object] | None = None,
-        instruction: str | None = None,
-        max_tokens_per_query: int | None = None,
-        max_tokens_per_doc: int | None = None,
-        **options: Unpack[Options],
-    ) -> list[ScoringRequestOutput]:
-        """How well queries and documents go together: ``output.outputs.score``.
-
-        A cross-encoder reads each pair; with an embedding model the score is the cosine of the two vectors, or the
-        similarity that its checkpoint names; with a model of late interaction it is the sum of the best matches of the
-        query's tokens (MaxSim).
-
-        Args:
-            data_1: A query, or a list: one for all documents, or one for each. A text; for models that read images also
-                ``{"image": ...}``, or ``{"content": [...]}`` with parts as messages have them.
-            data_2: A document, or a list, likewise.
-            use_tqdm: As for ``embed``.
-            pooling_params: Parameters for all pairs.
-            chat_template: The template of a pair for a cross-encoder, as Jinja text or the path of a file.
-            chat_template_kwargs: Further variables of the template.
-            instruction: What a reranker that takes instructions is to judge by.
-            max_tokens_per_query: Cut queries to so many tokens; 0 for no limit.
-            max_tokens_per_doc: Cut documents to so many tokens; 0 for no limit.
-            **options: As for ``embed``.
-        """
-        extra = {
-            "chat_template": chat_template,
-            "chat_template_kwargs": chat_template_kwargs,
-            "instruction": instruction,
-            "max_tokens_per_query": max_tokens_per_query,
-            "max_tokens_per_doc": max_tokens_per_doc,
-        }
-        return self._answer(score_call(data_1, data_2, pooling_params, options, extra), use_tqdm)
-
-    def represent(
-        self,
-        prompts: object,
-        representations: Sequence[Mapping[str, object]],
-        *,
-        use_tqdm: Progress = True,
-        **options: Unpack[Options],
-    ) -> list[RepresentationsRequestOutput]:
-        """Several results of each prompt from one forward pass: ``output.outputs.results``.
-
-        Args:
-            prompts: As for ``embed``.
-            representations: What is wanted of each prompt: the fields of ``PoolingParams``, such as
-                ``{"task": "embed", "dimensions": 128}`` and ``{"task": "token_embed"}``.
-            use_tqdm: As for ``embed``.
-            **options: As for ``embed``.
-        """
-        return self._answer(represent_call(prompts, representations, options), use_tqdm)
-
-    def encode(
-        self,
-        prompts: object,
-        pooling_params: Params = None,
-        *,
-        use_tqdm: Progress = True,
-        pooling_task: str | None = None,
-        **options: Unpack[Options],
-    ) -> list[PoolingRequestOutput[Any]]:
-        """The bare result of any pooling task: ``output.outputs.data`` is a tensor.
-
-        Args:
-            prompts: As for ``embed``; for ``pooling_task="plugin"``, ``{"data": ...}``.
-            pooling_params: As for ``embed``.
-            use_tqdm: As for ``embed``.
-            pooling_task: "embed", "token_embed", "classify", "token_classify", "plugin", or another task that the
-                model serves.
-            **options: As for ``embed``.
-        """
-        return self._answer(encode_call(prompts, pooling_params, pooling_task, options), use_tqdm)
-
     def close(self) -> None:
         """End the workers, once the calls of other threads are done. The model cannot be asked afterwards."""
         with self._lock:
@@ -519,7 +234,7 @@ class LLM:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _answer(self, call: Call[R], use_tqdm: Progress) -> list[R]:
+    def _answer(self, call: Call[R], use_tqdm: Progress, shape: Shape | None = None) -> Any:
         processor, items = self.pipeline.split(call.prompts, call.params, call.task, raises=call.raises)
         places = self.pipeline.places(items)
         outputs: list[PoolingRequestOutput[Any] | None] = [None] * len(items)
@@ -535,7 +250,8 @@ class LLM:
             finally:
                 self._engine.abort()
         ended = (output for output in outputs if output is not None)
-        return self.pipeline.answers(call, processor, items, ended)
+        answers = self.pipeline.answers(call, processor, items, ended)
+        return answers if shape is None else shape(answers)
 
 
 def _progress(use_tqdm: Progress, total: int) -> AbstractContextManager[Any]:
