@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from millpond.types.json_values import to_json_values
 from millpond_cli.arguments import for_call
-from millpond_cli.notes import Progress
+from millpond_cli.io.notes import Progress
+from millpond_cli.io.rows import Row
 from millpond_cli.options import Asking, Pairing
-from millpond_cli.rows import Row
 
 if TYPE_CHECKING:
     from millpond.llm import LLM

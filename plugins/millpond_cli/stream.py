@@ -12,20 +12,20 @@ import typer
 from millpond.types.errors import MissingDependencyError
 from millpond_cli.arguments import load
 from millpond_cli.ask import Ask
-from millpond_cli.formats import TABLE
-from millpond_cli.interrupts import TerminatedError, ending_signals_raised
-from millpond_cli.notes import Progress, warn
+from millpond_cli.io.formats import TABLE
+from millpond_cli.io.interrupts import TerminatedError, ending_signals_raised
+from millpond_cli.io.notes import Progress, warn
+from millpond_cli.io.output import is_stdout, open_output
+from millpond_cli.io.rows import Keys, Row, choose_keys, count_rows, open_rows
+from millpond_cli.io.source import Source, choose_source, refuse_files
 from millpond_cli.options import ReadingTexts, Writing
-from millpond_cli.output import is_stdout, open_output
-from millpond_cli.rows import Keys, Row, choose_keys, count_rows, open_rows
-from millpond_cli.source import Source, choose_source, refuse_files
 from millpond_command.cli import PARTIAL, USAGE, CommandError
 from millpond_command.model_options import Running
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
     from millpond.types.outputs import PoolingRequestOutput
-    from millpond_cli.writers import Layout, Result
+    from millpond_cli.io.writers import Layout, Result
 
 CHUNK = 1024  # texts that are read, computed and written at a time
 PLACE_IN_CALL = re.compile(r"prompt \d+: ")
@@ -237,8 +237,8 @@ def write_results(file: BinaryIO, kind: str, layout: "Layout", chunks: "Iterable
         layout: What is written.
         chunks: The results, in pieces.
     """
-    from millpond_cli.terminal import VectorLinesWriter  # noqa: PLC0415  needs numpy; --help does not
-    from millpond_cli.writers import WRITERS  # noqa: PLC0415  as above
+    from millpond_cli.io.terminal import VectorLinesWriter  # noqa: PLC0415  needs numpy; --help does not
+    from millpond_cli.io.writers import WRITERS  # noqa: PLC0415  as above
 
     writer = (VectorLinesWriter if kind == TABLE else WRITERS[kind])(file, layout)
     try:
@@ -272,7 +272,7 @@ def _ask(llm: "LLM", rows: Sequence[Row], ask: Ask, progress: Progress) -> "list
 
 
 def _result(row: Row, output: "PoolingRequestOutput[Any] | None") -> "Result":
-    from millpond_cli.writers import Result  # noqa: PLC0415  needs numpy; --help does not
+    from millpond_cli.io.writers import Result  # noqa: PLC0415  needs numpy; --help does not
 
     if output is None:
         return Result(row=row, error=row.error)

@@ -10,7 +10,7 @@ from millpond import LLM, EngineError
 from millpond.loading.arguments import read_arguments
 from millpond.loading.build import load_model
 from millpond.testing import checkpoints
-from millpond_cli.bench_model import Bench, draw
+from millpond_cli.benchmark.workload import Bench, draw
 from millpond_command import cli
 
 

@@ -9,9 +9,9 @@ from millpond.loading.arguments import read_arguments
 from millpond.loading.build import resolve_model
 from millpond.plugin.manager import get_plugin_manager
 from millpond.testing import checkpoints
-from millpond_cli import measuring
-from millpond_cli.bench_model import Sample
-from millpond_cli.measuring import BATCH_TOKENS, Measuring, worker_counts
+from millpond_cli.benchmark import measurements as measuring
+from millpond_cli.benchmark.measurements import BATCH_TOKENS, Measuring, worker_counts
+from millpond_cli.benchmark.workload import Sample
 from millpond_command import cli
 
 

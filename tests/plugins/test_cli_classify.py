@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from millpond import LLM, PoolingParams
 from millpond.testing import checkpoints
-from millpond_cli.classify import distinct
+from millpond_cli.commands.classify import distinct
 from millpond_command import cli
 
 TEXTS = ["a cat sleeps", "the dog", "water under the bridge", "snow"]

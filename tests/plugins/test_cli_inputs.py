@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from millpond.testing import checkpoints
 from millpond.testing.two_towers import tiny_two_towers
-from millpond_cli import formats, terminal
-from millpond_cli.notes import Progress
-from millpond_cli.rows import Keys, count_rows, open_rows
-from millpond_cli.source import choose_source
+from millpond_cli.io import formats, terminal
+from millpond_cli.io.notes import Progress
+from millpond_cli.io.rows import Keys, count_rows, open_rows
+from millpond_cli.io.source import choose_source
 from millpond_command import cli
 
 

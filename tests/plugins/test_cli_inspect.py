@@ -14,7 +14,7 @@ from millpond.testing import checkpoints
 from millpond.testing.checkpoints import tiny, write_sparse_encoder
 from millpond.testing.retrieval import tiny_bge_m3
 from millpond.testing.two_towers import tiny_two_towers
-from millpond_cli import inspect as command
+from millpond_cli.commands import inspect as command
 from millpond_command import cli
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"

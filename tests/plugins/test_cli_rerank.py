@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 
 from millpond import LLM
 from millpond.testing import checkpoints
-from millpond_cli import formats, stream, tables
-from millpond_cli import rerank as command
-from millpond_cli.rerank import in_order
-from millpond_cli.rows import Row
-from millpond_cli.writers import Result
+from millpond_cli import stream
+from millpond_cli.commands import rerank as command
+from millpond_cli.commands.rerank import in_order
+from millpond_cli.io import formats, tables
+from millpond_cli.io.rows import Row
+from millpond_cli.io.writers import Result
 from millpond_command import cli
 
 QUERY = "how do I dry tea"

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from millpond_cli.rows import Keys, read_rows
-from millpond_cli.source import Source, choose_source
+from millpond_cli.io.rows import Keys, read_rows
+from millpond_cli.io.source import Source, choose_source
 from millpond_command.cli import CommandError
 
 

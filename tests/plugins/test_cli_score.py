@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from millpond import LLM
 from millpond.testing import checkpoints
+from millpond_cli.io.pairs import pairs_of
 from millpond_cli.options import ReadingPairs
-from millpond_cli.pairs import pairs_of
 from millpond_command import cli
 from millpond_command.cli import CommandError
 

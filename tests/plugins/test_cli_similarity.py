@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from millpond import LLM
 from millpond.testing import checkpoints
-from millpond_cli import similarity as command
-from millpond_cli import tables
+from millpond_cli.commands import similarity as command
+from millpond_cli.io import tables
 from millpond_command import cli
 
 TEXTS = ["a cup of tea", "a mug\tof coffee", "a flat tyre"]

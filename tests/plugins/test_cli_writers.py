@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from millpond_cli.contents import number_texts
-from millpond_cli.output import open_output
-from millpond_cli.rows import Row
-from millpond_cli.writers import WRITERS, Layout, Result, npy_header
+from millpond_cli.io.contents import number_texts
+from millpond_cli.io.output import open_output
+from millpond_cli.io.rows import Row
+from millpond_cli.io.writers import WRITERS, Layout, Result, npy_header
 from millpond_command.cli import CommandError
 
 VECTORS = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)

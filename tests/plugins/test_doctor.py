@@ -31,7 +31,7 @@ from millpond.plugin.specs import (
     TaskSpec,
 )
 from millpond.testing.records import record_faults
-from millpond_cli.checks import faults_of
+from millpond_cli.inspect.doctor import faults_of
 from millpond_command import cli
 
 ACME = Origin(plugin="acme", rank="installed", distribution="millpond-acme", version="1.0")

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from millpond_cli import options
 from millpond_cli.ask import encoding
-from millpond_cli.entities import Entities, Finding
-from millpond_cli.formats import RECORDS, choose_format
-from millpond_cli.rows import Keys, check_action
+from millpond_cli.commands.entities import Entities, Finding
+from millpond_cli.io.formats import RECORDS, choose_format
+from millpond_cli.io.rows import Keys, check_action
 from millpond_cli.stream import texts_of, with_second_text, work_of, write
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError
@@ -14,8 +14,8 @@ from millpond_command.model_options import Running
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
-    from millpond_cli.contents import Content
-    from millpond_cli.writers import Layout
+    from millpond_cli.io.contents import Content
+    from millpond_cli.io.writers import Layout
 
 TEXT_PAIR_KEY = "text_pair"
 EXAMPLES = (
@@ -87,7 +87,7 @@ def classify(
         raise CommandError(message, hint="--format jsonl or json holds them", exit_code=USAGE)
 
     def layout(llm: "LLM") -> "Layout":
-        from millpond_cli.writers import Layout  # noqa: PLC0415  needs numpy; --help does not
+        from millpond_cli.io.writers import Layout  # noqa: PLC0415  needs numpy; --help does not
 
         content = (
             Entities()
@@ -108,7 +108,7 @@ def classify(
 
 
 def _content(llm: "LLM", *, field: str, top: int | None, per_token: bool) -> "Content":
-    from millpond_cli.contents import Classes, TokenClasses  # noqa: PLC0415  needs numpy; --help does not
+    from millpond_cli.io.contents import Classes, TokenClasses  # noqa: PLC0415  needs numpy; --help does not
 
     classes = Classes(labels=distinct(llm.model_config.labels), field=field, top=top)
     tokenizer = llm.pipeline.ctx.tokenizer

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from millpond_cli.arguments import for_call
 from millpond_cli.ask import Ask
-from millpond_cli.notes import Progress
+from millpond_cli.io.notes import Progress
+from millpond_cli.io.rows import Row
 from millpond_cli.options import Asking
-from millpond_cli.rows import Row
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.declare import option
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
     from millpond.types.outputs import Entity, PoolingRequestOutput
-    from millpond_cli.writers import Result
+    from millpond_cli.io.writers import Result
 
 WAYS = ("none", "simple", "first", "average", "max")
 

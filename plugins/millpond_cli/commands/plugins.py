@@ -7,8 +7,8 @@ import typer
 
 from millpond.plugin.manager import PluginInfo, get_plugin_manager
 from millpond_cli import options
-from millpond_cli.checks import ambiguities, faults_of, override_notes, overrides_of
-from millpond_cli.tables import table
+from millpond_cli.inspect.doctor import ambiguities, faults_of, override_notes, overrides_of
+from millpond_cli.io.tables import table
 from millpond_command import declare
 from millpond_command.cli import FAILURE, echo, printable
 from millpond_command.model_options import Deterministic, Quantization
@@ -91,7 +91,7 @@ def kernels(
     as_json: options.AsJson = False,
 ) -> None:
     """List the implementations of every op, which of them is chosen, and why the others are not."""
-    from millpond_cli.kernels import judge_all  # noqa: PLC0415  needs torch
+    from millpond_cli.inspect.kernels import judge_all  # noqa: PLC0415  needs torch
 
     records = judge_all(
         get_plugin_manager().registry,

@@ -13,9 +13,9 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import numpy.lib.format as array_format
 
-from millpond_cli.contents import Anything, Array, Content, Numbers
-from millpond_cli.plugin_writers import RawWriter, StackWriter
-from millpond_cli.rows import Row
+from millpond_cli.io.contents import Anything, Array, Content, Numbers
+from millpond_cli.io.plugin_writers import RawWriter, StackWriter
+from millpond_cli.io.rows import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

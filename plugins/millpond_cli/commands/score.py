@@ -6,16 +6,16 @@ import typer
 
 from millpond_cli import options
 from millpond_cli.ask import scoring
-from millpond_cli.formats import RECORDS, choose_format
-from millpond_cli.pairs import pairs_of
-from millpond_cli.rows import check_action
+from millpond_cli.io.formats import RECORDS, choose_format
+from millpond_cli.io.pairs import pairs_of
+from millpond_cli.io.rows import check_action
 from millpond_cli.stream import work_of, write
 from millpond_command import declare
 from millpond_command.model_options import Running
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
-    from millpond_cli.writers import Layout
+    from millpond_cli.io.writers import Layout
 
 EXAMPLES = (
     'millpond score "how to dry tea" "Spread the leaves in the sun."',
@@ -61,8 +61,8 @@ def score(
     kind = choose_format(output_format, writing.output_path, RECORDS)
 
     def layout(_: "LLM") -> "Layout":
-        from millpond_cli.contents import Score  # noqa: PLC0415  needs numpy; --help does not
-        from millpond_cli.writers import Layout  # noqa: PLC0415  as above
+        from millpond_cli.io.contents import Score  # noqa: PLC0415  needs numpy; --help does not
+        from millpond_cli.io.writers import Layout  # noqa: PLC0415  as above
 
         return Layout(
             with_text=with_text,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.errors import UnknownNameError
-from millpond_cli.output import is_stdout
-from millpond_cli.tables import is_terminal
+from millpond_cli.io.output import is_stdout
+from millpond_cli.io.tables import is_terminal
 from millpond_command.cli import USAGE, CommandError
 
 TABLE = "table"  # for a person

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from millpond_cli import options
 from millpond_cli.ask import encoding, with_json_values
-from millpond_cli.entities import Entities
-from millpond_cli.formats import (
+from millpond_cli.commands.entities import Entities
+from millpond_cli.io.formats import (
     BINARY,
     RECORDS,
     TABLE,
@@ -15,15 +15,15 @@ from millpond_cli.formats import (
     choose_plugin_format,
     plain_format,
 )
-from millpond_cli.rows import Keys, check_action
+from millpond_cli.io.rows import Keys, check_action
 from millpond_cli.stream import texts_of, work_of, write
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
-    from millpond_cli.contents import Content
-    from millpond_cli.writers import Layout
+    from millpond_cli.io.contents import Content
+    from millpond_cli.io.writers import Layout
 
 PLUGIN, ENTITIES = "plugin", "entities"
 TELLING = ("jsonl", "json")  # formats that hold more than numbers
@@ -103,8 +103,8 @@ def encode(
     check_binary(kind, writing.output_path, with_text=with_text, needs_id=reading.id_key is not None)
 
     def layout(_: "LLM") -> "Layout":
-        from millpond_cli.contents import Anything, Numbers  # noqa: PLC0415  needs numpy; --help does not
-        from millpond_cli.writers import Layout  # noqa: PLC0415  as above
+        from millpond_cli.io.contents import Anything, Numbers  # noqa: PLC0415  needs numpy; --help does not
+        from millpond_cli.io.writers import Layout  # noqa: PLC0415  as above
 
         others: dict[str, Content] = {PLUGIN: Anything(), ENTITIES: Entities()}
         content = others.get(task, Numbers(field="data", column="d"))

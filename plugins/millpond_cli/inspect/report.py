@@ -17,9 +17,8 @@ from millpond.loading.st.module import PRELU, Module
 from millpond.plugin.registry import Entry, Registry
 from millpond.types.config import CheckpointConfig, Choice
 from millpond.types.errors import MillpondError
-from millpond_cli.checkpoint_files import weights_of
-from millpond_cli.report_components import component_records
-from millpond_cli.report_pooling import (
+from millpond_cli.inspect.components import component_records
+from millpond_cli.inspect.pooling import (
     EMBEDDING,
     ORIGINS,
     SETTINGS_FILE,
@@ -29,6 +28,7 @@ from millpond_cli.report_pooling import (
     pooling_file,
     prompts_of,
 )
+from millpond_cli.inspect.weight_files import weights_of
 
 COSINE = "cosine"
 

@@ -15,7 +15,7 @@ from millpond.loading.resolve import Resolution
 from millpond.nn.ops import judge_kernels
 from millpond.plugin.registry import Registry
 from millpond.types.config import EngineConfig
-from millpond_cli.bench_model import Bench, Sample, Workload
+from millpond_cli.benchmark.workload import Bench, Sample, Workload
 
 DEFAULT_KERNELS = "default"
 DEFAULT_BATCH_TOKENS: int = EngineConfig().max_num_batched_tokens

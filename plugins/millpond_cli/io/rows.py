@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from gzip import BadGzipFile
 from typing import Any, BinaryIO
 
-from millpond_cli.source import Source
+from millpond_cli.io.source import Source
 from millpond_command.cli import USAGE, CommandError
 
 ACTIONS = ("raise", "skip")

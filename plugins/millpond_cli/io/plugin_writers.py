@@ -10,7 +10,7 @@ from millpond.types.json_values import as_array, as_bytes
 from millpond_command.cli import CommandError
 
 if TYPE_CHECKING:
-    from millpond_cli.writers import Layout, Result
+    from millpond_cli.io.writers import Layout, Result
 
 HOLDS_MANY = "--format jsonl holds any number of results, with bytes as base64"
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from millpond_cli.writers import Result
+    from millpond_cli.io.writers import Result
 
 Array = NDArray[np.float32]
 

@@ -8,12 +8,12 @@ import typer
 
 from millpond_cli import options
 from millpond_cli.ask import scoring
-from millpond_cli.formats import RECORDS, TABLE, choose_format, plain_format
-from millpond_cli.pairs import with_query
-from millpond_cli.rows import check_action, choose_keys
-from millpond_cli.source import choose_source, refuse_files
+from millpond_cli.io.formats import RECORDS, TABLE, choose_format, plain_format
+from millpond_cli.io.pairs import with_query
+from millpond_cli.io.rows import check_action, choose_keys
+from millpond_cli.io.source import choose_source, refuse_files
+from millpond_cli.io.tables import table
 from millpond_cli.stream import run, work_of, write_results, written_whole
-from millpond_cli.tables import table
 from millpond_command import declare
 from millpond_command.model_options import Running
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from millpond.llm import LLM
-    from millpond_cli.writers import Result
+    from millpond_cli.io.writers import Result
 
 FORMATS = (TABLE, *RECORDS)
 EXAMPLES = (
@@ -114,8 +114,8 @@ def _write(file: BinaryIO, kind: str, ranked: "Sequence[Result]", *, with_id: bo
     if kind == TABLE:
         file.write(f"{_table(ranked, with_id=with_id)}\n".encode("utf-8", "backslashreplace"))
         return
-    from millpond_cli.contents import Score  # noqa: PLC0415  needs numpy; --help does not
-    from millpond_cli.writers import Layout  # noqa: PLC0415  as above
+    from millpond_cli.io.contents import Score  # noqa: PLC0415  needs numpy; --help does not
+    from millpond_cli.io.writers import Layout  # noqa: PLC0415  as above
 
     layout = Layout(with_text=True, with_id=with_id, content=Score(), texts=("document",), with_rank=True)
     write_results(file, kind, layout, [ranked])

@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from millpond_cli.contents import Array
-from millpond_cli.tables import is_terminal, shortened
-from millpond_cli.writers import Layout, Result
+from millpond_cli.io.contents import Array
+from millpond_cli.io.tables import is_terminal, shortened
+from millpond_cli.io.writers import Layout, Result
 from millpond_command.cli import printable
 
 SHOWN_NUMBERS = 4

@@ -14,7 +14,7 @@ from millpond_command.cli import FAILURE, echo, printable
 from millpond_command.model_options import Settings
 
 if TYPE_CHECKING:
-    from millpond_cli.report import Report
+    from millpond_cli.inspect.report import Report
 
 LABEL_WIDTH = 14
 SHOWN = 8  # labels
@@ -42,7 +42,7 @@ def inspect(
     cannot be served, and says why.
     """
     arguments = read(settings)
-    from millpond_cli.report import report_on  # noqa: PLC0415  needs pydantic; --help does not
+    from millpond_cli.inspect.report import report_on  # noqa: PLC0415  needs pydantic; --help does not
 
     report = report_on(get_plugin_manager().registry, model, arguments)
     if as_json:
@@ -155,7 +155,7 @@ def _tokenizer(it: dict[str, Any]) -> Iterator[str]:
 
 
 def _components(records: list[dict[str, Any]]) -> Iterator[str]:
-    from millpond_cli.report_components import lines_of  # noqa: PLC0415  --help does not need it
+    from millpond_cli.inspect.components import lines_of  # noqa: PLC0415  --help does not need it
 
     yield from lines_of(records)
 

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from millpond_cli import options
 from millpond_cli.ask import encoding
-from millpond_cli.formats import BINARY, RECORDS, TABLE, check_binary, check_vectors, choose_format, plain_format
-from millpond_cli.rows import check_action
-from millpond_cli.sparse import Sparsely, choose_sparse_format, write_sparse
+from millpond_cli.commands.sparse import Sparsely, choose_sparse_format, write_sparse
+from millpond_cli.io.formats import BINARY, RECORDS, TABLE, check_binary, check_vectors, choose_format, plain_format
+from millpond_cli.io.rows import check_action
 from millpond_cli.stream import texts_of, work_of, write
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError
@@ -14,7 +14,7 @@ from millpond_command.model_options import Running
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
-    from millpond_cli.writers import Layout
+    from millpond_cli.io.writers import Layout
 
 FORMATS = (TABLE, *RECORDS, *BINARY)
 EXAMPLES = (
@@ -123,7 +123,7 @@ def embed(
     check_binary(kind, writing.output_path, with_text=with_text, needs_id=reading.id_key is not None)
 
     def layout(llm: "LLM") -> "Layout":
-        from millpond_cli.writers import Layout  # noqa: PLC0415  needs numpy; --help does not
+        from millpond_cli.io.writers import Layout  # noqa: PLC0415  needs numpy; --help does not
 
         size = dimensions or llm.model_config.embedding_size
         return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, dimensions=size)

@@ -9,13 +9,13 @@ from millpond.engine.machine import available_cores, processor_name
 from millpond.plugin.manager import get_plugin_manager
 from millpond_cli import options
 from millpond_cli.arguments import read
-from millpond_cli.notes import Progress
-from millpond_cli.tables import table
+from millpond_cli.io.notes import Progress
+from millpond_cli.io.tables import table
 from millpond_command import declare
 from millpond_command.cli import echo
 
 if TYPE_CHECKING:
-    from millpond_cli.measuring import Measurement
+    from millpond_cli.benchmark.measurements import Measurement
 
 EXAMPLES = (
     "millpond bench all-MiniLM-L6-v2",
@@ -54,7 +54,7 @@ def bench(
     """
     arguments = read(benchmarked)
     from millpond.loading.build import resolve_model  # noqa: PLC0415  needs torch; --help does not
-    from millpond_cli.measuring import Measuring, fastest  # noqa: PLC0415  as above
+    from millpond_cli.benchmark.measurements import Measuring, fastest  # noqa: PLC0415  as above
 
     registry = get_plugin_manager().registry
     resolution, device = resolve_model(registry, model, arguments)
@@ -99,7 +99,7 @@ def _table(measurements: "list[Measurement]") -> str:
 
 
 def _options(it: "Measurement") -> str:
-    from millpond_cli.measuring import DEFAULT_KERNELS  # noqa: PLC0415  needs torch; --help does not
+    from millpond_cli.benchmark.measurements import DEFAULT_KERNELS  # noqa: PLC0415  needs torch; --help does not
 
     kernel = "" if it.combination.kernel == DEFAULT_KERNELS else f"--kernel {it.combination.kernel} "
     return f"{kernel}--max-num-batched-tokens {it.combination.batch_tokens}, num_workers={it.combination.workers}"

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 from millpond_cli.arguments import for_call
 from millpond_cli.ask import Ask
-from millpond_cli.formats import RECORDS, TABLE, choose_format, plain_format
-from millpond_cli.notes import Progress
+from millpond_cli.io.formats import RECORDS, TABLE, choose_format, plain_format
+from millpond_cli.io.notes import Progress
+from millpond_cli.io.rows import Row
+from millpond_cli.io.tables import table
 from millpond_cli.options import Asking, Writing
-from millpond_cli.rows import Row
 from millpond_cli.stream import Input, Work, run, write_results, written_whole
-from millpond_cli.tables import table
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.declare import option
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from millpond.llm import LLM
     from millpond.types.outputs import PoolingRequestOutput
-    from millpond_cli.writers import Result
+    from millpond_cli.io.writers import Result
 
 FORMATS = (TABLE, *RECORDS)
 TOLD = 8  # terms of a text in a table
@@ -88,8 +88,8 @@ def write_sparse(source: Input, work: Work, path: str | None, kind: str, beside:
         if kind == TABLE:
             _write_table(file, chunks)
             return
-        from millpond_cli.contents import Weights  # noqa: PLC0415  needs numpy; --help does not
-        from millpond_cli.writers import Layout  # noqa: PLC0415  as above
+        from millpond_cli.io.contents import Weights  # noqa: PLC0415  needs numpy; --help does not
+        from millpond_cli.io.writers import Layout  # noqa: PLC0415  as above
 
         layout = Layout(
             with_text=beside["text"],

@@ -9,8 +9,8 @@ import typer
 from millpond.types.errors import InvalidInputError
 from millpond_cli import options
 from millpond_cli.arguments import for_call, load
-from millpond_cli.source import refuse_files
-from millpond_cli.tables import is_terminal, tab_separated, table
+from millpond_cli.io.source import refuse_files
+from millpond_cli.io.tables import is_terminal, tab_separated, table
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError, echo
 from millpond_command.model_options import Running

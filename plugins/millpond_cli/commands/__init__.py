@@ -1,0 +1,1 @@
+"""The commands of the program `millpond`, one module each."""

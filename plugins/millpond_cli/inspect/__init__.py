@@ -1,0 +1,1 @@
+"""Reports on models, kernels and plugins, made without loading a model."""
