@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from millpond.context import Context
+from millpond.context import PoolerContext
 from millpond.nn import Pooler, PoolingMetadata
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class LastTokenPooling(Pooler):
 class SegmentPooling(Pooler):
     """A method that reduces the rows of each sequence to one, by the op ``segment_pool``."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: PoolerContext) -> None:
         super().__init__(ctx)
         self.reduce: Callable[..., Tensor] = ctx.op("segment_pool")
 

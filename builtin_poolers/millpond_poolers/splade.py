@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
-from millpond.context import Context
+from millpond.context import PoolerContext
 from millpond.nn import Pooler, PoolingMetadata
 from millpond.nn.sparse import as_asked, keep_largest
 from millpond.types.errors import InvalidInputError
@@ -27,7 +27,7 @@ class SpladePooling(Pooler):
     how: ClassVar[str] = "max"
     log_again: ClassVar[bool] = False
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: PoolerContext) -> None:
         super().__init__(replace(ctx, activation_name="normalize") if ctx.model.normalizes else ctx)
         if ctx.head is None:
             message = (

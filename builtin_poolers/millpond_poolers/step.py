@@ -5,7 +5,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-from millpond.context import Context
+from millpond.context import PoolerContext
 from millpond.nn import Pooler, PoolingMetadata
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
@@ -18,7 +18,7 @@ class StepPooling(Pooler):
     Of a head with classes of its own it names the classes that are returned, out of the activation over all.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: PoolerContext) -> None:
         super().__init__(ctx)
         self.task = ctx.task_spec.name
         self.num_labels = ctx.model.num_labels

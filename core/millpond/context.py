@@ -1,12 +1,12 @@
-"""Context: what a plugin's object is given when it is built, and its only way to anything else."""
+"""The contexts that objects of plugins are built with, ``target(ctx)``: their only way to anything else."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import wraps
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Self
 
-from millpond.plugin.blame import blamed, breach, build, described, is_foreign, mark
+from millpond.plugin.blame import blamed, build, is_foreign, mark
 from millpond.plugin.registry import imported
+from millpond.types.compute import ComputeOptions
 from millpond.types.config import JOINED_BY, CheckpointConfig, InputOptions, ModelConfig, PoolerConfig
 from millpond.types.errors import UnknownNameError
 
@@ -21,34 +21,38 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import ActivationSpec, KernelSpec, TaskSpec
 
-ONE_TENSOR = ("attention", "gelu", "layer_norm_residual", "normalize")  # ops whose kernels return nothing else
+
+@dataclass(frozen=True)
+class Requested:
+    """The components that a model and its poolers asked for so far; filled while they are built.
+
+    Attributes:
+        ops: The ops, and where each is computed.
+        activations: The activations, by the names they were asked for.
+    """
+
+    ops: "dict[str, Setting]" = field(default_factory=dict)
+    activations: "dict[str, Entry[ActivationSpec]]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
-    """What the objects of plugins are built with: ``target(ctx)``.
+class ModelContext:
+    """What a model is built with.
 
     Attributes:
-        registry: All that plugins brought.
-        model: What is known of the whole model: its limits, tasks, prompts.
+        registry: The records of all plugins.
+        model: The facts about the whole model: its limits, tasks, prompts.
         config: config.json, or the part of it that ``for_part`` chose.
         device: Where the model computes.
         dtype: What it computes in.
         tokenizer: The model's tokenizer; None if it has none.
-        inputs: What becomes of prompts where a call does not say.
-        kernels: The variants of ops that the user chose, such as ``{"attention": "sdpa"}``.
-        quantization: The scheme that the model's linear maps compute in, such as "int8"; None for none. What stands
-            behind the model, its poolers and heads, is not quantised.
-        batch_invariant: Whether a result must be the same to the bit whatever shares its batch.
+        inputs: How prompts are read where a call does not say.
+        compute: How it computes: variants of ops, quantization, independence of the batch.
         projector: What the checkpoint applies to pooled vectors (its Dense modules); None if it has none.
-        code: What makes pooled vectors sparse behind that (its SparseAutoEncoder); None if it has none.
+        code: What makes pooled vectors sparse after that (its SparseAutoEncoder); None if it has none.
         routes: The name and the context of the route of each input type, of a model whose queries and documents take
             different ones; None stands for a call that does not specify it. Empty for any other model.
-        task: The task that a pooler or an IO processor is being built for.
-        head: The module that the model gave this pooler, instead of the projector.
-        activation_name: The activation that the model gave this pooler, instead of the task's.
-        ops: The ops that were asked for so far, by this context and those made of it, and where each is computed.
-        activations: The activations that were asked for so far, likewise, by the names they were asked for.
+        requested: The ops and activations that were asked for so far, by this context and those made of it.
     """
 
     registry: "Registry"
@@ -58,17 +62,11 @@ class Context:
     dtype: "torch.dtype"
     tokenizer: "Tokenizer | None" = None
     inputs: InputOptions = field(default_factory=InputOptions)
-    kernels: Mapping[str, str] = field(default_factory=dict)
-    quantization: str | None = None
-    batch_invariant: bool = False
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
     projector: "torch.nn.Module | None" = None
     code: "torch.nn.Module | None" = None
-    routes: "Mapping[str | None, tuple[str, Context]]" = field(default_factory=dict)
-    task: str | None = None
-    head: "torch.nn.Module | None" = None
-    activation_name: str | None = None
-    ops: "dict[str, Setting]" = field(default_factory=dict)
-    activations: "dict[str, Entry[ActivationSpec]]" = field(default_factory=dict)
+    routes: "Mapping[str | None, tuple[str, ModelContext]]" = field(default_factory=dict)
+    requested: Requested = field(default_factory=Requested)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -81,35 +79,52 @@ class Context:
         return self.model.pooler_config
 
     @property
-    def task_spec(self) -> "TaskSpec":
-        """The record of the task that a pooler or an IO processor is being built for."""
-        return self.task_entry.spec
+    def kernels(self) -> Mapping[str, str]:
+        """The variants of ops that the user chose."""
+        return self.compute.kernels
 
     @property
-    def task_entry(self) -> "Entry[TaskSpec]":
-        """The task's record with its owner: ``load()`` gives the type of the task's output."""
-        if self.task is None:
-            message = "this context is of no task: see ctx.pooler(task) and ctx.io_processor(name, task=...)"
-            raise ValueError(message)
-        return self.registry.tasks.get(self.task)
+    def quantization(self) -> str | None:
+        """The scheme that the model's linear maps compute in; None for none."""
+        return self.compute.quantization
 
-    def for_part(self, name: str) -> "Context":
+    @property
+    def batch_invariant(self) -> bool:
+        """True if a result must be the same to the bit whatever shares its batch."""
+        return self.compute.batch_invariant
+
+    @property
+    def ops(self) -> "dict[str, Setting]":
+        """The ops that were asked for so far, and where each is computed."""
+        return self.requested.ops
+
+    @property
+    def activations(self) -> "dict[str, Entry[ActivationSpec]]":
+        """The activations that were asked for so far, by the names they were asked for."""
+        return self.requested.activations
+
+    def for_part(self, name: str) -> Self:
         """The context of a part of the model, such as ``vision_config``."""
         return replace(self, config=self.config[name])
 
-    def unquantized(self) -> "Context":
-        """The same without quantization: for what stands behind the model."""
+    def unquantized(self) -> Self:
+        """The same without quantization: for what comes after the model."""
         if self.quantization is None:
             return self
         from millpond.nn.ops import unquantized_variants  # noqa: PLC0415  needs torch; listing plugins does not
 
-        return replace(self, quantization=None, kernels=unquantized_variants(self.registry, self.kernels))
+        kernels = unquantized_variants(self.registry, self.kernels)
+        return replace(self, compute=replace(self.compute, quantization=None, kernels=kernels))
 
-    def for_head(self) -> "Context":
-        """The context of what stands behind the model: not quantised, in float32 whatever the model computes in."""
+    def for_head(self) -> Self:
+        """The context of what comes after the model: not quantised, in float32 whatever the model computes in."""
         import torch
 
         return replace(self.unquantized(), dtype=torch.float32)
+
+    def for_task(self, task: str) -> "TaskContext":
+        """The context of an IO processor that serves a task."""
+        return TaskContext(**self._facts(), task=task)
 
     def pooler(self, task: str, *, head: "torch.nn.Module | None" = None, activation: str | None = None) -> "Pooler":
         """Build the pooler of a task: its pooling type is the configured one, or the task's own.
@@ -119,7 +134,8 @@ class Context:
             head: Applied to what is pooled, such as a classifier; by default the checkpoint's projector.
             activation: The name of the activation; by default the pooler's, else the task's.
         """
-        ctx = replace(self.unquantized(), task=task, head=head, activation_name=activation)
+        facts = self.unquantized()._facts()  # noqa: SLF001
+        ctx = PoolerContext(**facts, task=task, head=head, activation_name=activation)
         entries = [self.registry.poolers.get(name) for name in self.pooling_type(task).split(JOINED_BY)]
         methods: list[Pooler] = [
             build(entry, replace(ctx, activation_name=activation or entry.spec.activation)) for entry in entries
@@ -163,9 +179,9 @@ class Context:
         Raises:
             UnknownNameError: If none does; it says of each why not.
         """
-        entry = self._choose(name, self.dtype, needs).entry
-        kernel: Callable[..., Any] = entry.load()
-        return _blaming(entry, kernel) if is_foreign(entry) and not isinstance(kernel, type) else kernel
+        from millpond.nn.ops import loaded_kernel  # noqa: PLC0415  needs torch; listing plugins does not
+
+        return loaded_kernel(self._choose(name, self.dtype, needs).entry)
 
     def _kernel_of_activation(self, op: str) -> "Entry[KernelSpec] | None":
         import torch
@@ -173,7 +189,7 @@ class Context:
         try:
             return self._choose(op, torch.float32).entry  # pooled tensors are float32, whatever the model computes in
         except UnknownNameError:
-            if op in self.kernels:  # what the user named is never replaced in silence
+            if op in self.kernels:  # a variant that the user named is never replaced silently
                 raise
             return None
 
@@ -195,7 +211,7 @@ class Context:
         """Build what reads texts with images in them; None if the model reads none.
 
         Raises:
-            UnknownNameError: If what the model's record names does not import.
+            UnknownNameError: If the target of the model's record does not import.
         """
         target = self.model.image_reader
         if target is None:
@@ -206,38 +222,64 @@ class Context:
         except ImportError as error:
             message = f"the image reader {target!r} of {self.model.architecture} does not load: {error}"
             raise UnknownNameError(message) from error
-        if not is_foreign(owner):
-            built: ImageReader = kind(self)
-            return built
-        with blamed(owner, f"has an image_reader {target!r} that failed"):
-            foreign: ImageReader = kind(self)
-        return foreign
+        with blamed(owner if is_foreign(owner) else None, f"has an image_reader {target!r} that failed"):
+            reader: ImageReader = kind(self)
+        return reader
 
-    def io_processor(self, name: str, *, task: str | None = None) -> "IOProcessor[Any, Any]":
+    def io_processor(self, name: str, *, task: str) -> "IOProcessor[Any, Any]":
         """Build the IO processor of that name.
 
         Args:
             name: Its name.
             task: The task it is to serve; it finds the task's record as ``ctx.task_spec``.
         """
-        ctx = self if task is None else replace(self, task=task)
-        processor: IOProcessor[Any, Any] = build(self.registry.io_processors.get(name), ctx)
+        processor: IOProcessor[Any, Any] = build(self.registry.io_processors.get(name), self.for_task(task))
         return processor
 
+    def _facts(self) -> dict[str, Any]:
+        """The fields of a ModelContext, by their names."""
+        return {each.name: getattr(self, each.name) for each in fields(ModelContext)}
 
-def _blaming(entry: "Entry[KernelSpec]", kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """A kernel of a plugin that is not built in, whose failures name it and not the model that calls it."""
-    from torch import Tensor
 
-    @wraps(kernel)
-    def named(*arguments: Any, **options: Any) -> Any:
-        with blamed(entry):
-            result = kernel(*arguments, **options)
-        if entry.spec.op in ONE_TENSOR and not isinstance(result, Tensor):
-            raise breach(entry, f"it returned {described(result)}; expected one tensor")
-        return result
+@dataclass(frozen=True, kw_only=True)
+class TaskContext(ModelContext):
+    """What an IO processor is built with.
 
-    return named
+    Attributes:
+        task: The task that it serves.
+    """
+
+    task: str
+
+    @property
+    def task_spec(self) -> "TaskSpec":
+        """The record of the task."""
+        return self.task_entry.spec
+
+    @property
+    def task_entry(self) -> "Entry[TaskSpec]":
+        """The task's record with its owner: ``load()`` returns the type of the task's output."""
+        return self.registry.tasks.get(self.task)
+
+    def io_processor(self, name: str, *, task: str | None = None) -> "IOProcessor[Any, Any]":
+        """Build the IO processor of that name, by default for the same task."""
+        return super().io_processor(name, task=task or self.task)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolerContext(TaskContext):
+    """What a pooler is built with.
+
+    Attributes:
+        head: The module that the model gave this pooler, instead of the projector.
+        activation_name: The activation that the model or the pooler's record names, instead of the task's.
+    """
+
+    head: "torch.nn.Module | None" = None
+    activation_name: str | None = None
+
+
+Context = ModelContext  # the name that authors of models use
 
 
 def _blamed_for_all(entries: "Sequence[Entry[Any]]") -> "Entry[Any]":

@@ -10,6 +10,7 @@ from millpond import UnknownNameError
 from millpond.context import Context
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ActivationSpec, KernelSpec
+from millpond.types.compute import ComputeOptions
 from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
 from millpond_kernels.pooling.normalize import normalize_torch
 from millpond_poolers import activations
@@ -72,7 +73,7 @@ def test_normalize_keeps_zeros_and_the_direction_of_tiny_vectors(registry):
 # --- activations that are ops ---------------------------------------------------------------------------------------
 
 
-def context(registry, *, dtype=torch.float32, **fields):
+def context(registry, *, dtype=torch.float32, **options):
     config = CheckpointConfig({})
     model = ModelConfig(
         model="none",
@@ -86,7 +87,14 @@ def context(registry, *, dtype=torch.float32, **fields):
         tasks=(),
         embedding_size=None,
     )
-    return Context(registry=registry, model=model, config=config, device=torch.device("cpu"), dtype=dtype, **fields)
+    return Context(
+        registry=registry,
+        model=model,
+        config=config,
+        device=torch.device("cpu"),
+        dtype=dtype,
+        compute=ComputeOptions(**options),
+    )
 
 
 def mine(x):

@@ -1,9 +1,13 @@
-"""A context knows the ops that its model has asked for."""
+"""Contexts: the facts of a model, of one of its tasks, and of one of its poolers."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
+
 from millpond import LLM
+from millpond.context import Context, ModelContext, PoolerContext, TaskContext
+from millpond.testing.contexts import bare_context
+from millpond.types.compute import ComputeOptions
 
 
 def test_the_ops_that_were_asked_for_are_known(checkpoint):
@@ -15,8 +19,41 @@ def test_the_ops_that_were_asked_for_are_known(checkpoint):
 
 
 def test_a_context_made_by_hand_has_asked_for_nothing():
-    from millpond.context import Context
-
     ctx = Context(registry=None, model=SimpleNamespace(), config={}, device=None, dtype=None)
     assert ctx.ops == {}
-    assert replace(ctx, task="embed").ops is ctx.ops
+    assert ctx.for_task("embed").ops is ctx.ops
+
+
+def test_a_context_of_a_model_has_no_fields_of_tasks_and_poolers():
+    assert Context is ModelContext
+    for name in ("task", "task_spec", "head", "activation_name"):
+        assert not hasattr(ModelContext, name)
+    ctx = Context(registry=None, model=SimpleNamespace(), config={}, device=None, dtype=None)
+    assert not hasattr(ctx, "task")
+    assert ctx.for_task("embed").task == "embed"
+
+
+def test_the_context_of_a_pooler_knows_its_task_head_and_activation(registry):
+    head = object()
+    pooler = bare_context(registry).pooler("embed", activation="tanh")
+    assert pooler.activation is registry.activations.get("tanh").load()
+    with pytest.raises(TypeError, match="task"):
+        PoolerContext(registry=None, model=None, config={}, device=None, dtype=None)
+    ctx = PoolerContext(registry=registry, model=None, config={}, device=None, dtype=None, task="embed", head=head)
+    assert (ctx.task_spec.name, ctx.head, ctx.activation_name) == ("embed", head, None)
+
+
+def test_each_context_keeps_its_kind_for_parts_and_heads(registry):
+    ctx = TaskContext(
+        registry=registry,
+        model=None,
+        config={"part": {"size": 3}},
+        device=None,
+        dtype=None,
+        task="embed",
+        compute=ComputeOptions(quantization="int8", kernels={"linear": "int8_torch", "attention": "sdpa"}),
+    )
+    assert ctx.for_part("part").config == {"size": 3}
+    plain = ctx.for_head()
+    assert (type(plain), plain.task, plain.quantization) == (TaskContext, "embed", None)
+    assert plain.kernels == {"attention": "sdpa"}

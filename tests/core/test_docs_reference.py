@@ -25,7 +25,7 @@ from millpond import (
     nn,
 )
 from millpond.compat import vllm
-from millpond.context import Context
+from millpond.context import ModelContext, PoolerContext, TaskContext
 from millpond.loading import arguments
 from millpond.pipeline.call import Options
 from millpond.plugin.manager import PluginManager
@@ -227,7 +227,8 @@ def test_every_variable_is_told():
 
 
 def test_what_authors_are_given_is_told():
-    assert names(rows(section("authors", "## Context"))) == attributes(Context)
+    contexts = (ModelContext, TaskContext, PoolerContext)
+    assert names(rows(section("authors", "## Context"))) == set().union(*map(attributes, contexts))
     methods = {name for name in attributes(IOProcessor) if name != "ctx"}
     assert names(rows(section("authors", "## IOProcessor"))) == methods
 

@@ -14,6 +14,7 @@ from millpond.nn.ops import Setting, check_quantization, choose_kernel, judge_ke
 from millpond.plugin.registry import Origin, Registry
 from millpond.plugin.specs import KernelSpec
 from millpond.testing.checkpoints import tiny
+from millpond.types.compute import ComputeOptions
 from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
 
 MINE = Origin(plugin="mine", rank="installed", distribution="millpond-mine", version="1.0")
@@ -248,7 +249,8 @@ def context(registry, kernels):
         tasks=(),
         embedding_size=None,
     )
-    return Context(registry=registry, model=model, config=config, device=CPU, dtype=torch.float32, kernels=kernels)
+    compute = ComputeOptions(kernels=kernels)
+    return Context(registry=registry, model=model, config=config, device=CPU, dtype=torch.float32, compute=compute)
 
 
 @pytest.mark.parametrize("kernels", [{}, {"attention": "reference"}, {"attention": "attention.sdpa"}], ids=str)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from millpond.context import Context
+from millpond.context import ModelContext
 from millpond.nn.model import PoolingModel
 from millpond.nn.sparse import AS_TERMS
 from millpond.plugin.blame import breach, described, is_foreign, owner_of
@@ -72,7 +72,7 @@ class Contract:
 def contracts_of(model: object) -> Mapping[str, Contract]:
     """The contracts of the tasks whose results a plugin that is not built in has a part in."""
     ctx = getattr(model, "ctx", None)
-    if not isinstance(model, PoolingModel) or not isinstance(ctx, Context):
+    if not isinstance(model, PoolingModel) or not isinstance(ctx, ModelContext):
         return {}
     sizes = {"embed": ctx.model.embedding_size, "classify": ctx.model.num_labels or None}
     found: dict[str, Contract] = {}

@@ -11,6 +11,7 @@ from millpond.compat import vllm
 from millpond.loading.architecture import REWARD
 from millpond.loading.resolve import LoadOptions
 from millpond.loading.source import SourceOptions
+from millpond.types.compute import ComputeOptions
 from millpond.types.config import EngineConfig, InputOptions, PoolerConfig
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import validated
@@ -57,21 +58,6 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "profile": None,
     }
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComputeOptions:
-    """How a model computes.
-
-    Attributes:
-        kernels: The variants of ops that were chosen, such as ``{"attention": "sdpa"}``.
-        quantization: The scheme of the linear maps, such as "int8"; None for none.
-        batch_invariant: Whether a result must be the same to the bit whatever shares its batch.
-    """
-
-    kernels: Mapping[str, str]
-    quantization: str | None = None
-    batch_invariant: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

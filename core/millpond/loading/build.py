@@ -9,7 +9,7 @@ import torch
 
 from millpond.context import Context
 from millpond.loading.adapters import adapter_folders, read_adapter
-from millpond.loading.arguments import Arguments, ComputeOptions
+from millpond.loading.arguments import Arguments
 from millpond.loading.chat_template import read_chat_template
 from millpond.loading.components import component, components, replaced_by_installed
 from millpond.loading.extra_weights import iterate_extra_weights
@@ -31,6 +31,7 @@ from millpond.nn.placement import missing_weights
 from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
 from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
+from millpond.types.compute import ComputeOptions
 from millpond.types.config import Choice, EngineConfig, ModelConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
 
@@ -187,9 +188,7 @@ def build_context(
         dtype=getattr(torch, config.dtype),
         tokenizer=None if options.skip_tokenizer else load_tokenizer(repository, lower_case=lower_case),
         inputs=resolution.inputs,
-        kernels=dict(compute.kernels),
-        quantization=compute.quantization,
-        batch_invariant=compute.batch_invariant,
+        compute=compute,
     )
     return replace(
         ctx,

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
-from millpond.context import Context
 from millpond.nn.batch import PackedBatch
 from millpond.nn.bias import AttentionBias
 from millpond.types.errors import InvalidInputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from millpond.context import ModelContext
 
 SOFTCAP = "softcap"
 HIDDEN_TOKENS = "hidden_tokens"
@@ -51,7 +53,7 @@ class Attention(nn.Module):
 
     def __init__(
         self,
-        ctx: Context,
+        ctx: "ModelContext",
         *,
         head_dim: int,
         causal: bool = False,
@@ -87,7 +89,7 @@ class Attention(nn.Module):
         return self.hiding
 
 
-def _hiding(ctx: Context, spec: AttentionSpec) -> Kernel | str:
+def _hiding(ctx: "ModelContext", spec: AttentionSpec) -> Kernel | str:
     """The kernel that serves where tokens are hidden, or why there is none."""
     try:
         return ctx.op("attention", needs=(*spec.needs, HIDDEN_TOKENS))

@@ -1,11 +1,12 @@
 """What classifies pooled rows: classifiers whose classes are tokens, and what stands behind any of them."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
-from millpond.context import Context
+if TYPE_CHECKING:
+    from millpond.context import ModelContext
 
 
 class TokenLogits(nn.Module):
@@ -33,7 +34,7 @@ class Calibrated(nn.Module):
         takes_tokens: Whether its classes are tokens, which each call names.
     """
 
-    def __init__(self, ctx: Context, classifier: nn.Module) -> None:
+    def __init__(self, ctx: "ModelContext", classifier: nn.Module) -> None:
         super().__init__()
         config = ctx.pooler_config
         self.classifier = classifier

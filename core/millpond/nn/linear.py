@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from millpond.context import Context
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from millpond.context import ModelContext
 
 
 class Linear(nn.Module):
@@ -22,7 +22,7 @@ class Linear(nn.Module):
         dtype: What the weights are kept in.
     """
 
-    def __init__(self, ctx: Context, in_features: int, *out_features: int, bias: bool = True) -> None:
+    def __init__(self, ctx: "ModelContext", in_features: int, *out_features: int, bias: bool = True) -> None:
         super().__init__()
         stops = tuple(accumulate(out_features, initial=0))
         self.parts = tuple(pairwise(stops))

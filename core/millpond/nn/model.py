@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
-from millpond.context import Context
 from millpond.nn.batch import PackedBatch
 from millpond.nn.classifier import Calibrated
 from millpond.nn.placement import Placement, place_weight
 from millpond.nn.weight_transform import LowRank, WeightTransform, transformed, transformed_adapter
+
+if TYPE_CHECKING:
+    from millpond.context import ModelContext
 
 
 class PoolingModel(nn.Module):
@@ -32,16 +34,16 @@ class PoolingModel(nn.Module):
     weight_transforms: ClassVar[Sequence[WeightTransform]] = ()
     ignored_weights: ClassVar[Sequence[str]] = ()
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: "ModelContext") -> None:
         super().__init__()
         self.ctx = ctx
         self.poolers = nn.ModuleDict({task: self.build_pooler(ctx, task) for task in ctx.tasks})
 
-    def build_pooler(self, ctx: Context, task: str) -> nn.Module:
+    def build_pooler(self, ctx: "ModelContext", task: str) -> nn.Module:
         """The pooler of a task; override it where the model has a head of its own for it."""
         return ctx.pooler(task)
 
-    def classifier_pooler(self, ctx: Context, task: str, classifier: nn.Module) -> nn.Module:
+    def classifier_pooler(self, ctx: "ModelContext", task: str, classifier: nn.Module) -> nn.Module:
         """The pooler of a classifying task: logits, calibrated and activated as user and checkpoint say.
 
         Args:

@@ -1,10 +1,14 @@
 """Which implementation of an op is taken, and why the others are not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
+from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.types.errors import InvalidInputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -12,6 +16,8 @@ if TYPE_CHECKING:
 
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import KernelSpec
+
+ONE_TENSOR = ("attention", "gelu", "layer_norm_residual", "normalize")  # ops whose kernels return nothing else
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,23 @@ def choose_kernel(registry: "Registry", op: str, setting: Setting, *, variant: s
     )
     message = f"no kernel serves {asked!r} on {setting.device.type} in {setting.dtype}{how}: {_listing(verdicts)}"
     raise UnknownNameError(message)
+
+
+def loaded_kernel(entry: "Entry[KernelSpec]") -> Callable[..., Any]:
+    """The kernel of a record; a function of a plugin that is not built in is wrapped, so that its errors name it."""
+    kernel: Callable[..., Any] = entry.load()
+    if not is_foreign(entry) or isinstance(kernel, type):
+        return kernel
+
+    @wraps(kernel)
+    def named(*arguments: Any, **options: Any) -> Any:
+        with blamed(entry):
+            result = kernel(*arguments, **options)
+        if entry.spec.op in ONE_TENSOR and not isinstance(result, Tensor):
+            raise breach(entry, f"it returned {described(result)}; expected one tensor")
+        return result
+
+    return named
 
 
 def is_named(entry: "Entry[KernelSpec]", variant: str) -> bool:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from millpond.context import Context
 from millpond.nn.batch import PoolingMetadata
 from millpond.plugin.blame import blamed, breach, described, is_foreign, owner_of
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
+    from millpond.context import PoolerContext
     from millpond.plugin.registry import Entry
 
 MATRIX = 2  # dimensions of a tensor of rows
@@ -24,7 +24,7 @@ class Pooler(nn.Module):
     A pooling method overrides ``pool`` alone. Heads and activations compute in float32.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: "PoolerContext") -> None:
         super().__init__()
         self.head = ctx.projector if ctx.head is None else ctx.head
         self.activation = ctx.activation(ctx.activation_name or ctx.task_spec.default_activation)
@@ -104,7 +104,7 @@ class Pooler(nn.Module):
 class ConcatenatedPooling(Pooler):
     """Several methods at once: what each pools of a sequence, one behind the other."""
 
-    def __init__(self, ctx: Context, methods: Sequence[Pooler]) -> None:
+    def __init__(self, ctx: "PoolerContext", methods: Sequence[Pooler]) -> None:
         super().__init__(ctx)
         self.methods: Sequence[Pooler] = methods
 

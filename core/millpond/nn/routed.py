@@ -13,7 +13,7 @@ from millpond.nn.pooler import Pooler
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
-    from millpond.context import Context
+    from millpond.context import ModelContext
 
 INPUT_TYPE = "input_type"  # in ``extra_kwargs`` of a sequence's parameters: it decides the route
 
@@ -35,7 +35,7 @@ class RoutedModel(PoolingModel):
     """Computes each sequence by the backbone of its route, and pools it by the pooler of that route."""
 
     def __init__(
-        self, ctx: "Context", parts: Mapping[str, RouteParts], by_input_type: Mapping[str | None, str]
+        self, ctx: "ModelContext", parts: Mapping[str, RouteParts], by_input_type: Mapping[str | None, str]
     ) -> None:
         """Put the models of all routes together.
 
@@ -130,7 +130,7 @@ def _width(backbone: PoolingModel) -> int:
     return int(backbone(token).shape[1])
 
 
-def poolers_of(model: PoolingModel, ctx: "Context", tasks: Sequence[str]) -> nn.ModuleDict | None:
+def poolers_of(model: PoolingModel, ctx: "ModelContext", tasks: Sequence[str]) -> nn.ModuleDict | None:
     """Poolers of another context for the hidden states of a model; None if they have weights that are not there."""
     with torch.device("meta"):
         found = nn.ModuleDict({task: model.build_pooler(ctx, task) for task in tasks})

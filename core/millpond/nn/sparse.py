@@ -11,7 +11,7 @@ from millpond.nn.pooler import Pooler
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
-    from millpond.context import Context
+    from millpond.context import PoolerContext
 
 AS_TERMS, MOST = "as_terms", "max_active_dims"  # in ``extra_kwargs`` of a sequence's parameters
 
@@ -23,7 +23,7 @@ class CodedPooling(Pooler):
     are kept: the largest. By ``as_terms`` there, the result is their numbers and weights, [num_features, 2].
     """
 
-    def __init__(self, ctx: "Context", method: Pooler) -> None:
+    def __init__(self, ctx: "PoolerContext", method: Pooler) -> None:
         super().__init__(ctx)
         if ctx.code is None:
             message = "the context has no code: see ctx.code"

@@ -8,7 +8,7 @@ from millpond.types.params import PoolingParams
 from millpond.types.prompts import split_prompts
 
 if TYPE_CHECKING:
-    from millpond.context import Context
+    from millpond.context import TaskContext
     from millpond.engine.request import PoolingRequest
     from millpond.types.outputs import PoolingRequestOutput
 
@@ -31,11 +31,11 @@ class IOProcessor(Generic[In, Out]):
     quick: ClassVar[bool] = False
     derived_from: str | None = None
 
-    def __init__(self, ctx: "Context") -> None:
+    def __init__(self, ctx: "TaskContext") -> None:
         self.ctx = ctx
 
     @classmethod
-    def refusal(cls, ctx: "Context") -> str | None:  # noqa: ARG003  most serve every model of their task
+    def refusal(cls, ctx: "TaskContext") -> str | None:  # noqa: ARG003  most serve every model of their task
         """Why the model cannot be served; None if it can."""
         return None
 

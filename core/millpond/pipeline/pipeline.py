@@ -129,7 +129,7 @@ class Pipeline:
             entry = self.ctx.registry.io_processors.get(self._name_of_processor(task))
             processor: type[IOProcessor[Any, Any]] = entry.load()
             with blamed(entry, "failed in refusal"):
-                return processor.refusal(replace(self.ctx, task=task))
+                return processor.refusal(self.ctx.for_task(task))
         except (UnknownNameError, ComponentError) as error:  # of a plugin's task, which must not cost the other tasks
             return str(error)
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from millpond.types.errors import ComponentError, MillpondError, is_out_of_memory
 
 if TYPE_CHECKING:
-    from millpond.context import Context
+    from millpond.context import ModelContext
     from millpond.plugin.registry import Entry
 
 MARK = "_millpond_entry"
 TYPE_NAMES = {"Tensor": "tensor", "Parameter": "tensor", "ndarray": "array"}
 
 
-def build(entry: "Entry[Any]", ctx: "Context") -> Any:
+def build(entry: "Entry[Any]", ctx: "ModelContext") -> Any:
     """Build ``target(ctx)`` and note whose it is.
 
     What a built-in target raises is left as it is: config.json may be the reason, and the caller knows.

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
-from millpond.context import Context
+from millpond.context import ModelContext
 from millpond.plugin.registry import Registry
+from millpond.types.compute import ComputeOptions
 from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
 
 
@@ -18,7 +19,7 @@ def bare_context(
     pooler_config: Mapping[str, Any] | None = None,
     dtype: str = "float32",
     deterministic: bool = False,
-) -> Context:
+) -> ModelContext:
     """The context of a model on the CPU that has no files.
 
     Args:
@@ -44,11 +45,11 @@ def bare_context(
         embedding_size=None,
         num_labels=labels if isinstance(labels, int) else 0,
     )
-    return Context(
+    return ModelContext(
         registry=registry,
         model=model,
         config=files,
         device=torch.device("cpu"),
         dtype=getattr(torch, dtype),
-        batch_invariant=deterministic,
+        compute=ComputeOptions(batch_invariant=deterministic),
     )

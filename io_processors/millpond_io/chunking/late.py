@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.types.errors import InvalidInputError
 from millpond.types.late_chunking import LateChunkingMetadata, late_chunks
@@ -28,7 +28,7 @@ class Chunked:
     normalizes: bool
 
 
-def check_late_chunking(ctx: Context, params: PoolingParams) -> None:
+def check_late_chunking(ctx: TaskContext, params: PoolingParams) -> None:
     """Check the parameters of a call that asks for late chunking.
 
     Raises:

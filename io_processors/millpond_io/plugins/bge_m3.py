@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from reprlib import repr as brief
 from typing import Any
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest
 from millpond.pipeline.io_processor import IOProcessor
 from millpond.types.errors import InvalidInputError
@@ -35,7 +35,7 @@ class Asked:
 class BgeM3Processor(IOProcessor[Asked, Answer]):
     """``{"input": texts, "embed_task": "dense&sparse"}`` to a vector and the weights of tokens for each text."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
         reason = self.refusal(ctx)
         if reason is not None:
@@ -43,7 +43,7 @@ class BgeM3Processor(IOProcessor[Asked, Answer]):
         self.represent = ctx.io_processor(ctx.registry.tasks.get("represent").spec.io_processor, task="represent")
 
     @classmethod
-    def refusal(cls, ctx: Context) -> str | None:
+    def refusal(cls, ctx: TaskContext) -> str | None:
         """Why the model cannot be served; None if it gives both vectors and weights."""
         if "embed" not in ctx.tasks:
             return "bge_m3_sparse_plugin needs a model that serves 'embed'."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from reprlib import repr as brief
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest
 from millpond.pipeline.io_processor import IOProcessor
 from millpond.types.errors import InvalidInputError
@@ -31,7 +31,7 @@ class Asked:
 class ColBertProcessor(IOProcessor[Asked, Answer]):
     """``{"input": texts, "input_type": "query"}`` to the vectors of the tokens of each text."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
         reason = self.refusal(ctx)
         if reason is not None:
@@ -40,7 +40,7 @@ class ColBertProcessor(IOProcessor[Asked, Answer]):
         self.embed = ctx.io_processor(task.io_processor, task=task.name)
 
     @classmethod
-    def refusal(cls, ctx: Context) -> str | None:
+    def refusal(cls, ctx: TaskContext) -> str | None:
         """Why the model cannot be served; None if it tells queries and documents apart."""
         return None if "token_embed" in ctx.tasks and ctx.model.late_interaction is not None else NO_SIDES
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.loading.tokenizer import Tokenizer
 from millpond.nn.batch import NUM_ATTENDED
 from millpond.types.errors import InvalidInputError
@@ -42,7 +42,7 @@ class Reader:
     might take it to pieces; any other is text.
     """
 
-    def __init__(self, ctx: Context, tokenizer: Tokenizer, side: Side, expansion: Expansion | None) -> None:
+    def __init__(self, ctx: TaskContext, tokenizer: Tokenizer, side: Side, expansion: Expansion | None) -> None:
         self.most = min(ctx.model.max_model_len, side.length or ctx.model.max_model_len)
         self.cuts = side.length is not None or (expansion is not None and expansion.cuts)
         self.least = 0 if expansion is None else min(ctx.model.max_model_len, expansion.length)
@@ -119,7 +119,7 @@ class Reader:
         return len(ids) - len(self.closing) * closes
 
 
-def readers(ctx: Context) -> Mapping[str, Reader]:
+def readers(ctx: TaskContext) -> Mapping[str, Reader]:
     """The reader of each type of input; empty for a model that knows none."""
     said: LateInteraction | None = ctx.model.late_interaction
     if said is None or ctx.tokenizer is None or not ctx.task_spec.per_token:
@@ -180,7 +180,7 @@ def _ids(tokenizer: Tokenizer, words: tuple[str, ...]) -> set[int]:
     return {id_ for id_ in found if id_ is not None}
 
 
-def _filler(ctx: Context, tokenizer: Tokenizer, expansion: Expansion) -> int:
+def _filler(ctx: TaskContext, tokenizer: Tokenizer, expansion: Expansion) -> int:
     names = (
         [expansion.token]
         if expansion.token

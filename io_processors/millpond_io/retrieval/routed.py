@@ -1,9 +1,8 @@
 """Embeddings of models whose queries and documents take different routes: each text is read as its route reads it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ArrayOutput
@@ -18,7 +17,7 @@ Made = list[PoolingRequest] | InvalidInputError
 class RoutedTexts:
     """The IO processors of a model's routes, of which the input type of a text chooses one."""
 
-    def __init__(self, ctx: Context, build: Callable[[Context], TextProcessor]) -> None:
+    def __init__(self, ctx: TaskContext, build: Callable[[TaskContext], TextProcessor]) -> None:
         """Build an IO processor for each route.
 
         Args:
@@ -28,7 +27,7 @@ class RoutedTexts:
         self.model = ctx.model.model
         self.names: Mapping[str | None, str] = {kind: name for kind, (name, _) in ctx.routes.items()}
         contexts = dict(ctx.routes.values())
-        self.processors = {name: build(replace(own, task=ctx.task)) for name, own in contexts.items()}
+        self.processors = {name: build(own.for_task(ctx.task)) for name, own in contexts.items()}
 
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
         """What was asked, completed by the route of its input type."""

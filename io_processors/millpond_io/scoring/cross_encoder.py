@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import IOProcessor
 from millpond.types.errors import InvalidInputError
@@ -31,7 +31,9 @@ NO_TEMPLATE = (
 class CrossEncoder:
     """Makes one sequence of each pair, by the model's template or its tokenizer's form of pairs."""
 
-    def __init__(self, ctx: Context, *, inner: IOProcessor[Any, Any] | None = None, by_tokenizer: bool = False) -> None:
+    def __init__(
+        self, ctx: TaskContext, *, inner: IOProcessor[Any, Any] | None = None, by_tokenizer: bool = False
+    ) -> None:
         """Take the prompts of a model.
 
         Args:

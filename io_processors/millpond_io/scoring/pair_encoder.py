@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.loading.tokenizer import Tokenizer
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
@@ -50,7 +50,7 @@ class Limits:
     document: int = 0
 
     @classmethod
-    def of(cls, params: PoolingParams, options: ScoreOptions, ctx: Context) -> "Limits":
+    def of(cls, params: PoolingParams, options: ScoreOptions, ctx: TaskContext) -> "Limits":
         """The limits that a call says, and the model's own.
 
         Raises:

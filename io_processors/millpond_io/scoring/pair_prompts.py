@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.loading.chat_template import ChatTemplate
 from millpond.loading.tokenizer import Tokenizer
 from millpond.types.errors import InvalidInputError
@@ -34,7 +34,7 @@ class PairPrompts:
         by_tokenizer: Whether the tokenizer joins the texts of every bare pair.
     """
 
-    def __init__(self, ctx: Context, *, by_tokenizer: bool = False) -> None:
+    def __init__(self, ctx: TaskContext, *, by_tokenizer: bool = False) -> None:
         self.ctx = ctx
         self.by_tokenizer = by_tokenizer
         given = ctx.inputs.chat_template
@@ -88,7 +88,7 @@ class PairPrompts:
         return WrittenPairs(tokenizer, limits, lambda query, document: (before + query + document,), special="all")
 
 
-def uses_separator(ctx: Context) -> bool:
+def uses_separator(ctx: TaskContext) -> bool:
     """Whether a bare pair has the tokenizer's special tokens in the middle: not for models that continue text."""
     for name in ("use_sep_token", "use_pad_token"):
         if isinstance(ctx.config.get(name), bool):
@@ -97,14 +97,14 @@ def uses_separator(ctx: Context) -> bool:
     return entry is None or "classify" in entry.spec.tasks or entry.spec.pooling != "LAST"
 
 
-def _segments(ctx: Context, tokenizer: Tokenizer) -> int:
+def _segments(ctx: TaskContext, tokenizer: Tokenizer) -> int:
     """How many segments the model tells apart, where its tokenizer gives them; else 0."""
     stated = ctx.config.get("type_vocab_size")
     return stated if tokenizer.gives_segments and isinstance(stated, int) else 0
 
 
 def _by_own_template(
-    ctx: Context, tokenizer: Tokenizer, own: ChatTemplate, params: PoolingParams, options: ScoreOptions
+    ctx: TaskContext, tokenizer: Tokenizer, own: ChatTemplate, params: PoolingParams, options: ScoreOptions
 ) -> Write | None:
     """Renders the checkpoint's template, with contents as text or as lists of parts; None if it leaves a role out."""
     template = JinjaTemplate(own.text)
@@ -116,7 +116,7 @@ def _by_own_template(
 
 
 def _writer(
-    ctx: Context,
+    ctx: TaskContext,
     tokenizer: Tokenizer,
     template: JinjaTemplate,
     params: PoolingParams,
@@ -182,7 +182,7 @@ def _instruction(options: ScoreOptions) -> str | None:
     return options.instruction or None
 
 
-def _prompt(ctx: Context, params: PoolingParams, options: ScoreOptions, *, default: bool = False) -> str | None:
+def _prompt(ctx: TaskContext, params: PoolingParams, options: ScoreOptions, *, default: bool = False) -> str | None:
     """The prompt that the call names or says itself; else the checkpoint's default one, where that is applied.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
@@ -34,7 +34,7 @@ class EmbedProcessor(TextProcessor):
 
     quick: ClassVar[bool] = True
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
         self.routed = RoutedTexts(ctx, type(self)) if ctx.routes else None
         self.size = ctx.model.full_embedding_size or ctx.model.embedding_size

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import IOProcessor
 from millpond.types.errors import InvalidInputError
@@ -63,12 +63,12 @@ class Note:
 class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
     """Texts to the vectors of their chunks."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
         self.embed = EmbedProcessor(replace(ctx, task="embed"))
 
     @classmethod
-    def refusal(cls, ctx: Context) -> str | None:
+    def refusal(cls, ctx: TaskContext) -> str | None:
         """Why the model does not serve the task; None if it does."""
         return NO_ROUTES if ctx.model.routes else super().refusal(ctx)
 

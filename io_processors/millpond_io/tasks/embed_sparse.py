@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
@@ -37,7 +37,7 @@ class SparseProcessor(TextProcessor):
     2024, arXiv 2402.03216, section 3.2).
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: TaskContext) -> None:
         source = sparse_source(ctx)
         if source is None:
             raise InvalidInputError(NO_WEIGHTS, parameter="pooling_task")
@@ -51,7 +51,7 @@ class SparseProcessor(TextProcessor):
         self.table = query_table(ctx)
 
     @classmethod
-    def refusal(cls, ctx: Context) -> str | None:
+    def refusal(cls, ctx: TaskContext) -> str | None:
         """Why the model gives no sparse vectors; None if it does."""
         return None if sparse_source(ctx) is not None else NO_WEIGHTS
 
@@ -112,7 +112,7 @@ class SparseProcessor(TextProcessor):
         return (tokenizer and tokenizer.backend.id_to_token(token)) or str(token)
 
 
-def sparse_source(ctx: Context) -> str | None:
+def sparse_source(ctx: TaskContext) -> str | None:
     """The task of the model whose pooler gives the weights of tokens; None if none does."""
     if ctx.model.sparse == FEATURES:
         return "embed"
@@ -132,7 +132,7 @@ def without_ends(input_ids: NDArray[np.int64], first: object, last: object) -> N
     return input_ids[begin:end]
 
 
-def _ids_of_roles(ctx: Context) -> NDArray[np.int64]:
+def _ids_of_roles(ctx: TaskContext) -> NDArray[np.int64]:
     """The ids of the tokens that no word of a text is."""
     said = {ctx.config.get(f"{role}_token_id") for role in UNWEIGHED}
     if ctx.tokenizer is not None:

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest
 from millpond.pipeline.io_processor import IOProcessor
 from millpond.types.errors import InvalidInputError
@@ -49,7 +49,7 @@ class Spelled:
 class EntitiesProcessor(IOProcessor[Prompt, EntitiesOutput]):
     """Texts to entities; what the pooler of ``token_classify`` gives is read as logits, whose softmax counts."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: TaskContext) -> None:
         refusal = self.refusal(ctx)
         if refusal is not None or ctx.tokenizer is None:
             raise InvalidInputError(refusal or NO_ENTITIES, parameter="pooling_task")
@@ -61,7 +61,7 @@ class EntitiesProcessor(IOProcessor[Prompt, EntitiesOutput]):
         self.marks_words = bool(getattr(self.tokenizer.backend.model, "continuing_subword_prefix", None))
 
     @classmethod
-    def refusal(cls, ctx: Context) -> str | None:
+    def refusal(cls, ctx: TaskContext) -> str | None:
         """Why the model finds no entities; None if it does."""
         names = ctx.config.get("architectures") or ()
         fits = (

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import RepresentationsOutput
@@ -43,7 +43,7 @@ class Note:
 class RepresentProcessor(TextProcessor):
     """Text or token ids to several results: of other tasks, or of one with other parameters."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
         self.parts: dict[str, TextProcessor] = {}
         for task in (*ctx.task_spec.made_of, SPARSE):
@@ -57,7 +57,7 @@ class RepresentProcessor(TextProcessor):
         self.readers: Mapping[str, Reader] = sided.readers if isinstance(sided, EmbedProcessor) else {}
 
     @classmethod
-    def refusal(cls, ctx: Context) -> str | None:
+    def refusal(cls, ctx: TaskContext) -> str | None:
         """Why the model does not serve the task; None if it does."""
         return NO_ROUTES if ctx.model.routes else super().refusal(ctx)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest
 from millpond.pipeline.io_processor import IOProcessor
 from millpond.types.errors import InvalidInputError
@@ -25,7 +25,7 @@ class ScoreProcessor(IOProcessor[Any, ArrayOutput]):
     similarity that its checkpoint names, and one of embeddings of tokens MaxSim.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
         task = scored_by(ctx)
         if task is None:
@@ -37,7 +37,7 @@ class ScoreProcessor(IOProcessor[Any, ArrayOutput]):
         self.sides = Sides(ctx.model.architecture, sees=sees)
 
     @classmethod
-    def refusal(cls, ctx: Context) -> str | None:
+    def refusal(cls, ctx: TaskContext) -> str | None:
         """Why the model gives no scores; None if it does."""
         if scored_by(ctx) is not None:
             return None
@@ -86,7 +86,7 @@ class ScoreProcessor(IOProcessor[Any, ArrayOutput]):
         return self.scorer.post_process(requests)
 
 
-def scored_by(ctx: Context) -> str | None:
+def scored_by(ctx: TaskContext) -> str | None:
     """The task of the model that scores are made of; None if there is none."""
     possible = {"classify": ctx.model.num_labels == 1, "embed": True, "token_embed": True}
     served = [task for task, serves in possible.items() if serves and task in ctx.tasks]

@@ -1,6 +1,6 @@
 """How long a prompt may be, and what becomes of one that is longer: refused, cut, or embedded in pieces."""
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 
@@ -19,7 +19,7 @@ class Lengths:
         longest: The most of a prompt that is not cut into pieces.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: TaskContext) -> None:
         config, default = ctx.pooler_config, ctx.inputs.on_overflow
         self.task = ctx.task
         self.chunks = ctx.task == CHUNKED_TASK

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import IOProcessor
 from millpond.types.errors import InvalidInputError
@@ -27,7 +27,7 @@ POOLING_FIELDS = ("use_activation", "dimensions", *STEP_FIELDS)
 class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
     """Text or token ids to the result of a task's pooler."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
         self.renderer = Renderer(ctx)
         self.prompts = Prompts(ctx)

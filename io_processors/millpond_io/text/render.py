@@ -7,7 +7,7 @@ from reprlib import repr as brief
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.context import Context
+from millpond.context import TaskContext
 from millpond.loading.tokenizer import Tokenizer
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
@@ -37,7 +37,7 @@ class Rendered:
 class Renderer:
     """Turns prompts into the token ids of one model."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: TaskContext) -> None:
         self.ctx = ctx
         self.tokenizer = ctx.tokenizer
         self.lengths = Lengths(ctx)
