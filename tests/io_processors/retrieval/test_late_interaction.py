@@ -1,7 +1,6 @@
 """ColBERT in each of its layouts equals the MultiVectorEncoder of sentence-transformers: vectors and scores."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -319,7 +318,7 @@ def test_documents_keep_the_tokens_that_the_mask_names(tmp_path, load, theirs):
 
 def test_an_image_keeps_the_tokens_that_the_mask_names(tmp_path, load, theirs):
     llm = load(restricted(theirs, tmp_path, [50, 52]))
-    reader = readers(replace(llm.pipeline.ctx, task="token_embed"))["document"]
+    reader = readers(llm.pipeline.ctx.for_task("token_embed"))["document"]
     read = reader.read(Rendered(np.array([50, 51, 50, 52, 2]), features={"pixels": None}))
     assert read.kept is not None
     assert read.kept.tolist() == [True, False, True, True, False]
