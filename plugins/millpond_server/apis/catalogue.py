@@ -66,18 +66,18 @@ COHERE_V2 = Row(
 COHERE_V1 = replace(COHERE_V2, name="POST /v1/embed", target="cohere.routes:embed_v1")
 POOLING = Row(
     name="POST /pooling",
-    target="vllm.pooling:pooling",
+    target="vllm.routes:pooling",
     summary="the bare result of any task, as vLLM has it",
-    request="vllm.pooling_schemas:PoolingRequest",
-    response="vllm.pooling_schemas:PoolingResponse",
+    request="vllm.schemas:PoolingRequest",
+    response="vllm.schemas:PoolingResponse",
 )
 CLASSIFY = Row(
     name="POST /classify",
-    target="vllm.classify:classify",
+    target="vllm.routes:classify",
     summary="the classes of texts, as vLLM has it",
     tasks=("classify",),
-    request="vllm.classify_schemas:ClassificationRequest",
-    response="vllm.classify_schemas:ClassificationResponse",
+    request="vllm.schemas:ClassificationRequest",
+    response="vllm.schemas:ClassificationResponse",
 )
 SCORE = Row(
     name="POST /score",
@@ -108,27 +108,27 @@ ANY_RERANK = replace(
     always=True,
     summary="documents in the order of how well they fit a query; with `texts`, as text-embeddings-inference has it",
     request="tei.schemas:AnyRerankRequest",
-    response="tei.answers:AnyRerankResponse",
+    response="tei.schemas:AnyRerankResponse",
 )
 TOKENIZE = Row(
     name="POST /tokenize",
-    target="tei.any_tokenize:tokenize",
+    target="tei.root:tokenize",
     summary="the tokens of a text",
-    request="tei.any_tokenize_schemas:AnyTokenizeRequest",
-    response="tei.answers:AnyTokenizeResponse",
+    request="tei.schemas:AnyTokenizeRequest",
+    response="tei.schemas:AnyTokenizeResponse",
 )
 DETOKENIZE = Row(
     name="POST /detokenize",
-    target="vllm.tokens:detokenize",
+    target="vllm.routes:detokenize",
     summary="the text of tokens",
-    request="vllm.token_schemas:DetokenizeRequest",
-    response="vllm.token_schemas:DetokenizeResponse",
+    request="vllm.schemas:DetokenizeRequest",
+    response="vllm.schemas:DetokenizeResponse",
 )
 MODELS = Row(
     name="GET /v1/models",
-    target="openai.models:list_models",
+    target="openai.routes:list_models",
     summary="the models of this server",
-    response="openai.model_schemas:ModelList",
+    response="openai.schemas:ModelList",
 )
 INFINITY_EMBEDDINGS = replace(
     EMBEDDINGS,
@@ -157,7 +157,7 @@ TEI_EMBED = Row(
     tasks=("embed",),
     always=True,
     request="tei.schemas:TeiEmbedRequest",
-    response="tei.answers:Vectors",
+    response="tei.schemas:Vectors",
 )
 TEI = (
     TEI_EMBED,
@@ -168,7 +168,7 @@ TEI = (
         tasks=("token_embed",),
         always=True,
         request="tei.schemas:TeiEmbedAllRequest",
-        response="tei.answers:TokenVectors",
+        response="tei.schemas:TokenVectors",
     ),
     Row(
         name="POST /embed_sparse",
@@ -186,7 +186,7 @@ TEI = (
         tasks=("classify",),
         always=True,
         request="tei.schemas:TeiPredictRequest",
-        response="tei.answers:Classes",
+        response="tei.schemas:Classes",
     ),
     Row(
         name="POST /similarity",
@@ -195,16 +195,16 @@ TEI = (
         tasks=("score",),
         always=True,
         request="tei.schemas:TeiSimilarityRequest",
-        response="tei.answers:Likenesses",
+        response="tei.schemas:Likenesses",
     ),
     Row(
         name="POST /decode",
-        target="tei.tokens:decode",
+        target="tei.routes:decode",
         summary="the texts of token ids",
         request="tei.schemas:TeiDecodeRequest",
-        response="tei.answers:Texts",
+        response="tei.schemas:Texts",
     ),
-    Row(name="GET /info", target="tei.info:info", summary="what the default model is"),
+    Row(name="GET /info", target="tei.routes:info", summary="what the default model is"),
     Row(name="POST /", target="tei.routes:root", summary="what the default model is for"),
 )
 TEI_RERANK = Row(
@@ -218,10 +218,10 @@ TEI_RERANK = Row(
 )
 TEI_TOKENIZE = Row(
     name="POST /tokenize",
-    target="tei.tokens:tokenize",
+    target="tei.routes:tokenize",
     summary="the tokens of texts",
     request="tei.schemas:TeiTokenizeRequest",
-    response="tei.answers:Tokens",
+    response="tei.schemas:Tokens",
 )
 INFINITY_OWN = replace(
     INFINITY_EMBEDDINGS,
@@ -300,21 +300,21 @@ ROOT = (
     INFINITY_MODELS,
     Row(
         name="GET /v1/models/{id:path}",
-        target="openai.models:show_model",
+        target="openai.routes:show_model",
         summary="one model of this server",
-        response="openai.model_schemas:ModelCard",
+        response="openai.schemas:ModelCard",
     ),
-    Row(name="POST /invocations", target="vllm.invocations:invocations", summary="whatever route the body is for"),
+    Row(name="POST /invocations", target="vllm.routes:invocations", summary="whatever route the body is for"),
     *TEI,
 )
 OWN = (
     Row(
         name="POST /entities",
-        target="millpond.entities:entities",
+        target="millpond.routes:entities",
         summary="the parts of texts that are something, such as names, with their characters",
         tasks=("entities",),
-        request="millpond.entity_schemas:EntitiesRequest",
-        response="millpond.entity_schemas:EntitiesResponse",
+        request="millpond.schemas:EntitiesRequest",
+        response="millpond.schemas:EntitiesResponse",
     ),
     Row(
         name="POST /v1/represent",
@@ -347,9 +347,9 @@ DIALECTS: dict[str, tuple[Row, ...]] = {
         RERANK.at("POST /v2/rerank"),
         replace(
             TOKENIZE,
-            target="vllm.tokens:tokenize",
-            request="vllm.token_schemas:TokenizeRequest",
-            response="vllm.token_schemas:TokenizeResponse",
+            target="vllm.routes:tokenize",
+            request="vllm.schemas:TokenizeRequest",
+            response="vllm.schemas:TokenizeResponse",
         ),
         DETOKENIZE,
         MODELS,

@@ -11,8 +11,8 @@ from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError, echo, say
 from millpond_command.model_arguments import arguments_of
 from millpond_server.command.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
-from millpond_server.command.respelled_command import RespelledCommand
 from millpond_server.command.settings import check_extra, names_of, settings_of
+from millpond_server.command.vllm_options import RespelledCommand
 
 EXAMPLES = (
     "millpond serve BAAI/bge-small-en-v1.5",
@@ -43,6 +43,7 @@ def serve(
     settings = settings_of(address, access, limits)
 
     from millpond import AsyncLLM  # noqa: PLC0415  needs torch; --help does not
+    from millpond_server.command.overview import overview  # noqa: PLC0415
     from millpond_server.http.keys import Keys  # noqa: PLC0415
     from millpond_server.http.middleware import around, around_watched  # noqa: PLC0415
     from millpond_server.http.tls import certificate_of  # noqa: PLC0415
@@ -52,7 +53,6 @@ def serve(
     from millpond_server.observability.traces import tracing_of  # noqa: PLC0415
     from millpond_server.runtime.application import build_app, build_watched  # noqa: PLC0415
     from millpond_server.runtime.models import Models, ServedModel  # noqa: PLC0415
-    from millpond_server.runtime.overview import overview  # noqa: PLC0415
     from millpond_server.runtime.server import bind, bind_metrics, run  # noqa: PLC0415
     from millpond_server.runtime.state import State  # noqa: PLC0415
 

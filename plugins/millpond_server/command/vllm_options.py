@@ -8,11 +8,15 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
+
+from typer.exceptions import TyperException
 
 from millpond.compat import vllm
 from millpond.compat.argument import Argument
-from millpond_command.cli import USAGE, CommandError
+from millpond_command.cli import USAGE, CommandError, say
+from millpond_command.declare import GroupedCommand
 from millpond_command.model_arguments import OBJECTS, option_of
 
 # --pooler-config.task embed, --hf-overrides.rope.theta 1e6: parts of a JSON object.
@@ -167,3 +171,20 @@ def _put(target: dict[str, Any], path: str, text: str) -> None:
         target[last] = json.loads(text)
     except ValueError:
         target[last] = text
+
+
+class RespelledCommand(GroupedCommand):
+    """A command that understands command lines as people write them for vLLM."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Respell what was typed, tell of what means nothing here, and parse it."""
+        made = respell(args)
+        if made.without_effect and not ctx.resilient_parsing:
+            say(f"note: without effect here: {', '.join(made.without_effect)}")
+        try:
+            return super().parse_args(ctx, made.words)
+        except TyperException as error:
+            unknown = getattr(error, "option_name", None)
+            if unknown is not None and not getattr(error, "possibilities", True):
+                vars(error)["possibilities"] = get_close_matches(unknown, vllm.options(), cutoff=0.75)
+            raise

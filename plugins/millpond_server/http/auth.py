@@ -1,24 +1,33 @@
-"""Auth: an ASGI middleware that lets only who has a key pass, but for the few routes that say whether it lives."""
+"""Auth: an ASGI middleware that requires an API key on every route that is not public."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from millpond_server.http.errors import ApiError, answer
 from millpond_server.http.keys import Keys
-from millpond_server.http.route_access import RouteAccess, keys_of
 from millpond_server.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    import re
+
+    from millpond_server.http.endpoint import Endpoint
+
 
 LIVENESS = frozenset({"/live", "/health", "/ready", "/ping"})
 MODELS = frozenset({"/v1/models", "/models"})
 METRICS = frozenset({"/metrics"})
+MOST_FIELDS = 100  # of a query string that are looked at
 OWN_HEADERS = (b"x-api-key", b"api-key")
 
 
 class Auth:
     """Denies by default: whatever path is not named as public needs a key, known to the server or not."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, settings: Settings, routes: RouteAccess | None = None) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, settings: Settings, routes: "RouteAccess | None" = None) -> None:
         self.app = app
         self.keys = keys
         self.routes = routes or RouteAccess()
@@ -55,3 +64,39 @@ def public_paths(settings: Settings) -> frozenset[str]:
     models = MODELS if settings.public_models else frozenset()
     metrics = METRICS if settings.public_metrics else frozenset()
     return models | metrics
+
+
+class RouteAccess:
+    """The routes of an application, found by method and path.
+
+    Attributes:
+        public: The paths whose routes need no key.
+    """
+
+    def __init__(self, endpoints: "Iterable[Endpoint]" = ()) -> None:
+        endpoints = list(endpoints)
+        self.public = frozenset(each.path for each in endpoints if each.entry.spec.public)
+        self._routes: list[tuple[str, re.Pattern[str], Endpoint]] = [
+            (each.method, compile_path(each.path)[0], each) for each in endpoints
+        ]
+
+    def find(self, scope: Scope) -> "Endpoint | None":
+        """Return the route that a request is for; None if there is none."""
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        path = scope["path"]
+        return next((each for known, pattern, each in self._routes if known == method and pattern.match(path)), None)
+
+
+def keys_of(scope: Scope, endpoint: "Endpoint | None") -> list[bytes]:
+    """Return the keys in the headers and the query that a route names for them, beside the usual headers."""
+    if endpoint is None:
+        return []
+    spec = endpoint.entry.spec
+    names = {name.lower().encode("latin-1") for name in spec.key_headers}
+    found = [value.strip() for name, value in scope["headers"] if name in names]
+    if spec.key_query:
+        fields = parse_qsl(
+            scope["query_string"].decode("latin-1"), max_num_fields=MOST_FIELDS, errors="surrogateescape"
+        )
+        found += [value.encode("utf-8", "surrogateescape") for name, value in fields if name in spec.key_query]
+    return found

@@ -1,17 +1,22 @@
 """Call: one request on its way through a route, and what the route may ask of the server."""
 
+import random
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
 from millpond_server.http.errors import ApiError
-from millpond_server.http.request_id import HEADER, is_plain
 from millpond_server.runtime.models import Models, ServedModel
 from millpond_server.runtime.settings import Settings
 
 MOST_FIELDS = 1000  # of a query string
+
+
+PLAIN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+HEADER = b"x-request-id"
 
 
 @dataclass(kw_only=True)
@@ -83,3 +88,19 @@ class Call:
     def priority(self) -> int:
         """The lane of the request: work in bulk waits behind what somebody waits for."""
         return 1 if self.bulk else 0
+
+
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The id of a request with these headers."""
+    brought = next((value for name, value in headers if name == HEADER), b"")
+    return brought.decode("ascii") if is_plain(brought) else new_id()
+
+
+def is_plain(brought: bytes) -> bool:
+    """Return True if the value of the header is taken as an id."""
+    return PLAIN.fullmatch(brought) is not None
+
+
+def new_id() -> str:
+    """Return an id for a request that brings none."""
+    return f"{random.getrandbits(128):032x}"

@@ -9,27 +9,30 @@ from functools import partial
 from typing import Any
 
 from pydantic import BaseModel
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from millpond.plugin.blame import is_foreign
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import RouteSpec
 from millpond_server.http import errors
-from millpond_server.http.body import ClientGoneError, Intake, check_media_type, parse_json, read_body, unread, validate
-from millpond_server.http.body_reader import BodyReader
-from millpond_server.http.call import Call
-from millpond_server.http.errors import ApiError, as_api_error
-from millpond_server.http.field_names import given
+from millpond_server.http.body import (
+    BodyReader,
+    ClientGoneError,
+    Intake,
+    check_media_type,
+    parse_json,
+    read_body,
+    unread,
+    validate,
+)
+from millpond_server.http.call import Call, new_id
+from millpond_server.http.errors import ApiError, as_api_error, given, shown
 from millpond_server.http.json_stream import json_response
-from millpond_server.http.request_id import new_id
-from millpond_server.http.shown import shown
-from millpond_server.http.streams import send_stream
 from millpond_server.http.token_ids import TokenIds
-from millpond_server.runtime.admission import admit
+from millpond_server.runtime.admission import admit, is_bulk
 from millpond_server.runtime.models import Models
-from millpond_server.runtime.priority import is_bulk
 from millpond_server.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -246,3 +249,41 @@ async def watched(made: Awaitable[Any], receive: Receive, *, seconds: float | No
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def send_stream(
+    response: Response,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    name: str,
+    failed: Callable[[Exception], Response],
+) -> None:
+    """Send an answer that is a stream or a file.
+
+    Args:
+        response: The answer.
+        scope: The request.
+        receive: As ASGI has it.
+        send: As ASGI has it.
+        name: The route in messages.
+        failed: Makes the answer to an error that comes before anything was sent.
+    """
+    has_begun = False
+
+    async def sending(message: Message) -> None:
+        nonlocal has_begun
+        has_begun = True
+        await send(message)
+
+    try:
+        await response(scope, receive, sending)
+    except ClientDisconnect:
+        scope["millpond.reason"] = "gone"
+    except Exception as error:
+        if not has_begun:
+            await failed(error)(scope, receive, send)
+            return
+        scope["millpond.reason"] = "stream"
+        logger.exception("%s failed after its answer had begun: the connection is cut", name)

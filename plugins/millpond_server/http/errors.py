@@ -1,4 +1,4 @@
-"""Errors as answers: which status, which type, and one body that the clients of several APIs can read."""
+"""Errors as answers: status, type, and one body that the clients of several APIs can read; values shown in them."""
 
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -19,12 +19,28 @@ from millpond.types.errors import (
     NonFiniteOutputError,
     RequestCancelledError,
 )
-from millpond_server.http.field_names import field_of
-from millpond_server.http.shown import shortened
 
 if TYPE_CHECKING:
     from millpond_server.runtime.models import ServedModel
+from reprlib import Repr
 
+LONGEST_VALUE = 120  # characters
+LONGEST_MESSAGE = 4000  # characters
+DEEPEST = 4  # levels of lists and objects
+ITEMS = 8  # of a list or an object
+_short = Repr()
+_short.maxlevel = DEEPEST
+_short.maxlist = _short.maxdict = _short.maxtuple = ITEMS
+_short.maxstring = _short.maxlong = _short.maxother = LONGEST_VALUE
+INPUTS = ("input", "inputs", "texts", "images", "messages", "prompt")
+FIELDS: Mapping[str | None, tuple[str, ...]] = {
+    "prompts": INPUTS,
+    "prompt_token_ids": INPUTS,
+    "multi_modal_data": INPUTS,
+    "data_1": ("query", "queries", "text_1"),
+    "data_2": ("documents", "items", "text_2", "texts"),
+    "pooling_task": ("task",),
+}
 TYPES: Mapping[int, str] = {
     400: "BadRequestError",
     401: "AuthenticationError",
@@ -189,3 +205,25 @@ def answer(error: ApiError) -> Response:
         headers=error.headers,
         media_type="application/json",
     )
+
+
+def shown(value: object) -> str:
+    """Return a short ``repr`` of a value."""
+    return shortened(_short.repr(value), LONGEST_VALUE)
+
+
+def shortened(text: str, most: int = LONGEST_MESSAGE) -> str:
+    """Return the beginning of a text, with dots where something was left out."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def given(body: object) -> frozenset[str]:
+    """The names of a body's fields, without those that are null."""
+    return (
+        frozenset(name for name, value in body.items() if value is not None) if isinstance(body, dict) else frozenset()
+    )
+
+
+def field_of(parameter: str | None, fields: Collection[str]) -> str | None:
+    """The field that an argument came from; the argument's own name where the body has none of those."""
+    return next((name for name in FIELDS.get(parameter, ()) if name in fields), parameter)

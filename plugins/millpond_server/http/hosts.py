@@ -11,8 +11,7 @@ from ipaddress import ip_address
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from millpond_server.http.auth import LIVENESS
-from millpond_server.http.errors import ApiError, answer
-from millpond_server.http.shown import shown
+from millpond_server.http.errors import ApiError, answer, shown
 from millpond_server.runtime.settings import Settings
 
 HOST = re.compile(r"(?P<host>[^:\[\]]*|\[[0-9a-fA-F:.]+\])(?::\d*)?")

@@ -6,7 +6,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millpond.pipeline.call_stats import CallStats, current_stats
-from millpond_server.http.request_id import HEADER, request_id_of
+from millpond_server.http.call import HEADER, request_id_of
 from millpond_server.observability.metrics import UNKNOWN
 from millpond_server.runtime.state import State
 

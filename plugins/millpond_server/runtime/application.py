@@ -17,9 +17,9 @@ from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import RouteSpec
 from millpond_server.apis.openapi import describe
 from millpond_server.apis.pages import page_routes
+from millpond_server.http.auth import RouteAccess
 from millpond_server.http.endpoint import Endpoint
 from millpond_server.http.errors import ApiError, answer
-from millpond_server.http.route_access import RouteAccess
 from millpond_server.runtime.models import Models
 from millpond_server.runtime.settings import Settings
 

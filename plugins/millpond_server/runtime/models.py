@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from millpond import AsyncLLM
-from millpond_server.http.errors import ApiError
-from millpond_server.http.shown import shortened, shown
+from millpond_server.http.errors import ApiError, shortened, shown
 
 LONGEST_NAME = 200  # of an unknown model, in the error that tells of it
 UNNAMED = ("", "default/not-specified")  # the latter is what Infinity's client sends where none is named

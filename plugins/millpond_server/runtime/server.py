@@ -20,12 +20,12 @@ from starlette.types import ASGIApp
 
 from millpond.types.errors import MillpondError
 from millpond_server.http.errors import ApiError
-from millpond_server.http.listening import admit_no_more
 from millpond_server.http.tls import HANDSHAKE, Certificate
 from millpond_server.observability.aside import Aside
 from millpond_server.observability.log_queue import in_background
 from millpond_server.runtime.ending import SLACK, Deadline, exit_now, tell_of_hanging
 from millpond_server.runtime.engine_monitor import Supervisor
+from millpond_server.runtime.listening import admit_no_more
 from millpond_server.runtime.settings import Limits, Settings
 from millpond_server.runtime.state import State
 from millpond_server.runtime.warm_up import warm_up

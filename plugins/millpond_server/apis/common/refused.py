@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from millpond_server.http.errors import ApiError
-from millpond_server.http.shown import shown
+from millpond_server.http.errors import ApiError, shown
 
 
 @dataclass(frozen=True)

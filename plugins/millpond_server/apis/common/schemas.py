@@ -5,7 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
+from millpond import AsyncLLM
 from millpond_server.apis.common.refused import Refused, check_refused
+from millpond_server.http.errors import ApiError
 
 Encoding = Literal["float", "base64", "bytes", "bytes_only"]
 TEMPLATE = "chat_template"
@@ -19,6 +21,10 @@ TextsOrIds = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, TEXTS,
 AnyInput = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, TEXTS, IDS, LISTS_OF_IDS, OBJECTS]})]
 Query = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})]
 Documents = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, TEXTS, OBJECTS, {"type": "object"}]})]
+
+
+SIDES = {"query": "query", "search_query": "query", "document": "document", "search_document": "document"}
+SIDES["passage"] = SIDES["document"]
 
 
 def same(request: BaseModel, *names: str) -> Any:
@@ -190,3 +196,43 @@ class Inputs(Body):
             "chat_template_kwargs": variables,
             "add_special_tokens": bool(self.add_special_tokens),
         }
+
+
+class WithInstruction(TextOptions):
+    """A body whose instruction is the text that is put before each of its inputs.
+
+    Attributes:
+        instruction: The same as ``prompt``, as Mixedbread has it.
+    """
+
+    instruction: str | None = None
+
+    @model_validator(mode="after")
+    def _instruction_is_the_prompt(self) -> Self:
+        self.prompt = same(self, "prompt", "instruction")
+        return self
+
+
+class Sides(Body):
+    """What is said of a body's texts.
+
+    Attributes:
+        input_type: "query" or "document", and what other clients call them; others mean neither.
+        is_query: The same as true or false.
+    """
+
+    input_type: str | None = None
+    is_query: bool | None = None
+
+    def side(self, llm: AsyncLLM) -> str | None:
+        """The side that is meant, of a model that reads the two in different ways; else None.
+
+        Raises:
+            ApiError: 400, if both fields are given and disagree.
+        """
+        named = SIDES.get(self.input_type or "")
+        told = {True: "query", False: "document", None: None}[self.is_query]
+        if None not in (named, told) and named != told:
+            message = f"is_query={self.is_query} and input_type={self.input_type!r} disagree: pass one of them"
+            raise ApiError(400, message, parameter="is_query", reason="invalid")
+        return (named or told) if llm.model_config.tells_sides else None

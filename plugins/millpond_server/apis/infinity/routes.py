@@ -18,7 +18,7 @@ from millpond_server.apis.infinity.schemas import (
     usage,
 )
 from millpond_server.apis.millpond import health as liveness
-from millpond_server.apis.openai import models
+from millpond_server.apis.openai import routes as openai
 from millpond_server.apis.openai.routes import embedded, params_of, prompts_of_modality, told
 from millpond_server.apis.vllm.routes import check_whole, ranked
 from millpond_server.http.call import Call
@@ -121,7 +121,7 @@ async def list_models(_: Any, __: AsyncLLM, call: Call) -> InfinityModelList:
     return InfinityModelList(
         data=[
             InfinityModelCard(
-                **{**models.card(model, name).model_dump(), "owned_by": "infinity"},
+                **{**openai.card(model, name).model_dump(), "owned_by": "infinity"},
                 capabilities=capabilities_of(model.llm),
             )
             for model in call.models.served

@@ -7,8 +7,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from millpond_server.apis.common.refused import OF_CLASSES, Refused
 from millpond_server.apis.common.schemas import Inputs, TextOptions
-from millpond_server.apis.openai.model_schemas import ModelCard
-from millpond_server.apis.openai.schemas import EmbeddingRequest
+from millpond_server.apis.openai.schemas import EmbeddingRequest, ModelCard
 from millpond_server.apis.vllm.schemas import ScoringOptions
 
 LONGEST = 122_880  # characters of a text, as Infinity has it

@@ -1,5 +1,6 @@
-"""``POST /v1/represent``: several results of each text from one forward pass."""
+"""``POST /v1/represent``: several results of each text from one forward pass; ``POST /entities``."""
 
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from millpond_server.apis.common.input_type import purpose
 from millpond_server.apis.common.inputs import prompts_of
 from millpond_server.apis.common.tokenizing import aside
 from millpond_server.apis.common.vector_types import KINDS, check_bits
-from millpond_server.apis.millpond.schemas import RepresentRequest, Wanted
+from millpond_server.apis.millpond.schemas import EntitiesRequest, RepresentRequest, Wanted
 from millpond_server.apis.openai.schemas import usage_of
 from millpond_server.http.call import Call
 
@@ -88,3 +89,23 @@ def _represented(wanted: Wanted, result: ArrayOutput, request: RepresentRequest,
     check_bits(array.shape[-1], wanted.embedding_types)
     embeddings = {kind: KINDS[kind](array) for kind in dict.fromkeys(wanted.embedding_types)}
     return {"task": wanted.task, "shape": list(array.shape), "embeddings": embeddings}
+
+
+async def entities(request: EntitiesRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
+    """The entities of a body's inputs."""
+    outputs = await llm.entities(
+        prompts_of(request, call.settings.limits, llm),
+        aggregation=request.aggregation,
+        ignore_labels=request.ignore_labels,
+        priority=request.priority + call.priority,
+        **request.options(),
+    )
+    found = ([asdict(entity) for entity in output.outputs] for output in outputs)
+    return {
+        "id": call.id("entities"),
+        "object": "list",
+        "created": call.created,
+        "model": call.served.name,
+        "data": [{"index": place, "entities": own} for place, own in enumerate(found)],
+        "usage": usage_of(sum(output.num_prompt_tokens for output in outputs)),
+    }

@@ -1,12 +1,10 @@
-"""``POST /v1/represent`` and ``POST /explain``: what no other server has."""
+"""The requests and answers of ``POST /v1/represent``, ``POST /explain`` and ``POST /entities``."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from millpond_server.apis.common.instruction import WithInstruction
-from millpond_server.apis.common.schemas import Body, Inputs, Usage
-from millpond_server.apis.common.sides import Sides
+from millpond_server.apis.common.schemas import Body, Inputs, Sides, TextOptions, Usage, WithInstruction
 from millpond_server.apis.openai.schemas import Kind
 
 
@@ -130,4 +128,46 @@ class ExplainResponse(BaseModel):
     model: str
     data: list[Explanation]
     query_terms: list[Term] | None = None
+    usage: Usage
+
+
+class EntitiesRequest(TextOptions, Inputs):
+    """Texts whose entities are wanted.
+
+    Attributes:
+        aggregation: How tokens become entities.
+        ignore_labels: The kinds that are left out.
+    """
+
+    aggregation: Literal["none", "simple", "first", "average", "max"] = "simple"
+    ignore_labels: tuple[str, ...] = ("O",)
+
+
+class FoundEntity(BaseModel):
+    """A part of a text that is of one kind; ``token`` is the place of a token, where these are told one by one."""
+
+    label: str
+    score: float
+    start: int
+    end: int
+    text: str
+    word: str
+    token: int | None = None
+
+
+class EntitiesItem(BaseModel):
+    """The entities of one text."""
+
+    index: int
+    entities: list[FoundEntity]
+
+
+class EntitiesResponse(BaseModel):
+    """The entities of all texts, in their order."""
+
+    id: str
+    object: Literal["list"] = "list"
+    created: int
+    model: str
+    data: list[EntitiesItem]
     usage: Usage

@@ -1,4 +1,4 @@
-"""``POST /v1/embeddings``: one vector an input."""
+"""``POST /v1/embeddings``: one vector per input; ``GET /v1/models``: the models of the server."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,13 +10,14 @@ from millpond import AsyncLLM, PoolingParams
 from millpond.types.outputs import PoolingRequestOutput
 from millpond_server.apis.common.input_type import purpose
 from millpond_server.apis.common.inputs import images_of, prompts_of
-from millpond_server.apis.common.late_chunking import in_chunks
 from millpond_server.apis.common.schemas import VectorOptions
 from millpond_server.apis.common.vector_types import by_type
-from millpond_server.apis.openai.schemas import EmbeddingRequest, usage_of
+from millpond_server.apis.jina.late_chunking import in_chunks
+from millpond_server.apis.openai.schemas import EmbeddingRequest, ModelCard, ModelList, usage_of
 from millpond_server.http.array_encoding import Base64, to_bytes
 from millpond_server.http.call import Call
 from millpond_server.http.errors import ApiError
+from millpond_server.runtime.models import ServedModel
 
 ITEMS_IN_A_HEADER = 512  # of up to 120 bytes each: Python's http.client reads lines of 64 KiB
 
@@ -192,3 +193,35 @@ def _as_bytes(
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         headers["metadata"] = orjson.dumps({**head, "data": items, "usage": usage}).decode()
     return Response(b"".join(parts), media_type="application/octet-stream", headers=headers)
+
+
+async def list_models(_: Any, __: AsyncLLM, call: Call) -> ModelList:
+    """Every model under each of its names, the default one first."""
+    return ModelList(data=[card(model, name) for model in call.models.served for name in model.names])
+
+
+async def show_model(_: Any, __: AsyncLLM, call: Call) -> ModelCard:
+    """One model."""
+    name = call.path_values["id"]
+    return card(call.models.get(name), name)
+
+
+def card(served: ServedModel, name: str) -> ModelCard:
+    """What is told of a model."""
+    config, engine = served.llm.model_config, served.llm.engine
+    waiting = float(engine.waiting_tokens)
+    return ModelCard(
+        id=name,
+        created=served.created,
+        root=served.name,  # not the folder that it is in, which is the operator's business
+        max_model_len=config.max_model_len,
+        tasks=list(served.llm.supported_tasks),
+        embedding_size=config.embedding_size,
+        matryoshka_dimensions=list(config.matryoshka_dimensions) if config.is_matryoshka else None,
+        stats={
+            "queue_fraction": waiting / engine.most_waiting_tokens,
+            "queue_absolute": waiting,
+            "results_pending": float(engine.pending),
+            "batch_size": float(engine.engine.scheduler.max_num_seqs),
+        },
+    )

@@ -1,13 +1,12 @@
-"""``POST /v1/embeddings``, as OpenAI has it, with what vLLM, Jina, Infinity and others add."""
+"""OpenAI's ``POST /v1/embeddings``, with fields that vLLM, Jina, Infinity and others add; ``GET /v1/models``."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from millpond_server.apis.common.instruction import WithInstruction
 from millpond_server.apis.common.refused import OF_VECTORS, Refused
-from millpond_server.apis.common.schemas import Inputs, Usage, VectorOptions, same
+from millpond_server.apis.common.schemas import Inputs, Usage, VectorOptions, WithInstruction, same
 
 Kind = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
 Cut = Literal["NONE", "START", "END"]
@@ -92,3 +91,27 @@ class EmbeddingResponse(BaseModel):
 def usage_of(tokens: int) -> dict[str, Any]:
     """The tokens that were read, as clients look for them."""
     return {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0, "prompt_tokens_details": None}
+
+
+class ModelCard(BaseModel):
+    """One model."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "millpond"
+    root: str
+    parent: str | None = None
+    max_model_len: int
+    tasks: list[str]
+    embedding_size: int | None
+    matryoshka_dimensions: list[int] | None
+    permission: list[Any] = []
+    stats: dict[str, float]
+
+
+class ModelList(BaseModel):
+    """All models, the default one first."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]

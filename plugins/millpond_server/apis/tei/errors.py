@@ -58,9 +58,9 @@ def _response(error: ApiError, status: int, body: Mapping[str, Any]) -> Response
     return Response(content, status_code=status, headers=error.headers, media_type="application/json")
 
 
-def render_of(dialect: str, error: ApiError) -> Response:
-    """An error of a path with two dialects: in these words if the body was taken for one of this dialect."""
-    ours = (error.parameter or "").startswith(f"body.{dialect}")
+def render_of(fields: tuple[str, ...], error: ApiError) -> Response:
+    """Write an error of a path with two dialects; in this one's format if it is in a field of this dialect's bodies."""
+    ours = (error.parameter or "").startswith(fields)
     return (render_error if ours else answer)(error)
 
 

@@ -1,22 +1,27 @@
 """The routes of text-embeddings-inference that compute: bare lists, and errors in its words."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import millpond
 from millpond import AsyncLLM, PoolingParams
 from millpond_server.apis.common.inputs import PAIR, read_inputs
+from millpond_server.apis.common.tokenizing import aside, check_count, check_size
 from millpond_server.apis.tei import errors as tei_errors
 from millpond_server.apis.tei.compute_headers import characters_in, with_compute_headers
 from millpond_server.apis.tei.errors import NO_EMBEDDINGS, backend_error, check_inputs, check_serves, check_some
-from millpond_server.apis.tei.info import is_splade
 from millpond_server.apis.tei.schemas import (
+    TeiDecodeRequest,
     TeiEmbedAllRequest,
     TeiEmbedRequest,
     TeiPredictRequest,
     TeiRerankRequest,
     TeiSimilarityRequest,
     TeiSparseRequest,
+    TeiTokenizeRequest,
 )
 from millpond_server.apis.vllm.routes import check_sides, ranked
 from millpond_server.http.array_encoding import Array
@@ -198,3 +203,112 @@ def _labelled(probs: Any, llm: AsyncLLM) -> list[dict[str, Any]]:
     order = np.argsort(-probs, kind="stable")
     names = [labels[place] if place < len(labels) else f"LABEL_{place}" for place in order]
     return [{"score": float(probs[place]), "label": name} for place, name in zip(order, names, strict=True)]
+
+
+async def tokenize(request: TeiTokenizeRequest, llm: AsyncLLM, call: Call) -> list[list[dict[str, Any]]]:
+    """The tokens of texts, with their places in them."""
+    check_inputs(request.inputs)
+    tokenizer = llm.pipeline.ctx.tokenizer
+    if tokenizer is None:
+        raise ApiError(400, f"the model {llm.model_config.model!r} has no tokenizer", reason="unsupported")
+    texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
+    check_size(texts, call.settings.limits, "inputs")
+    prefix = _prompt_of(request, llm)
+
+    def work() -> list[list[dict[str, Any]]]:
+        prefixed = [prefix + text for text in texts]
+        encoded = tokenizer.backend.encode_batch(prefixed, add_special_tokens=request.add_special_tokens)
+        return [_tokens_of(encoding, text) for encoding, text in zip(encoded, prefixed, strict=True)]
+
+    return await aside(work)
+
+
+def _prompt_of(request: TeiTokenizeRequest, llm: AsyncLLM) -> str:
+    """The model's prompt that the body names.
+
+    Raises:
+        ApiError: 400 if the model has no prompt of that name.
+    """
+    prompts = llm.model_config.prompts
+    if not request.prompt_name:
+        return ""
+    if request.prompt_name not in prompts:
+        there = ", ".join(map(repr, prompts)) or "none"
+        message = f"prompt_name={request.prompt_name!r}: the model has no prompt of that name; there are: {there}"
+        raise ApiError(400, message, parameter="prompt_name", reason="invalid")
+    return prompts[request.prompt_name]
+
+
+def _tokens_of(encoding: Any, text: str) -> list[dict[str, Any]]:
+    """The tokens with the letters of the text that each stands for; special ones with their names, and no place."""
+    return [
+        {
+            "id": token,
+            "text": name if special else text[start:stop],
+            "special": bool(special),
+            "start": None if special else start,
+            "stop": None if special else stop,
+        }
+        for token, name, special, (start, stop) in zip(
+            encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True
+        )
+    ]
+
+
+async def decode(request: TeiDecodeRequest, llm: AsyncLLM, call: Call) -> list[str]:
+    """The texts of token ids."""
+    tokenizer = llm.pipeline.ctx.tokenizer
+    if tokenizer is None:
+        raise ApiError(400, f"the model {llm.model_config.model!r} has no tokenizer", reason="unsupported")
+    size = tokenizer.backend.get_vocab_size(with_added_tokens=True)
+    rows: list[Any] = list(request.ids) if request.ids and isinstance(request.ids[0], list) else [request.ids]
+    check_count(sum(map(len, rows)), call.settings.limits, "ids")
+    unknown = next((token for row in rows for token in row if not 0 <= token < size), None)
+    if unknown is not None:
+        raise ApiError(400, f"token id {unknown} is not in the vocabulary: ids go from 0 to {size - 1}")
+    decode = partial(tokenizer.decode, skip_special_tokens=request.skip_special_tokens)
+    return await aside(lambda: [decode(row) for row in rows])
+
+
+SPLADE = "SPLADE"  # how the types of pooling that give such weights begin
+
+
+async def info(_: Any, llm: AsyncLLM, call: Call) -> dict[str, Any]:
+    """What the default model is, and what a request may ask for."""
+    config, limits = llm.model_config, call.settings.limits
+    tasks = llm.supported_tasks
+    kind: dict[str, Any] = {"embedding": {"pooling": _pooling(llm)}}
+    if "classify" in tasks:
+        labels = {str(place): name for place, name in enumerate(config.labels)}
+        which = "reranker" if config.num_labels == 1 else "classifier"
+        kind = {which: {"id2label": labels, "label2id": {name: int(place) for place, name in labels.items()}}}
+    return {
+        "model_id": call.served.name if Path(config.model).is_absolute() else config.model,
+        "served_model_name": call.served.name,
+        "model_sha": None,
+        "model_dtype": config.dtype,
+        "model_type": kind,
+        "max_concurrent_requests": 1024,
+        "max_input_length": config.max_model_len,
+        "max_batch_tokens": llm.engine.engine.scheduler.max_num_batched_tokens,
+        "max_batch_requests": llm.engine.engine.scheduler.max_num_seqs,
+        "max_client_batch_size": limits.inputs,
+        "auto_truncate": True,
+        "tokenization_workers": 1,
+        "version": millpond.__version__,
+        "sha": None,
+        "docker_label": None,
+    }
+
+
+def _pooling(llm: AsyncLLM) -> str:
+    """How vectors are pooled, by the names of text-embeddings-inference where it has one."""
+    if is_splade(llm):
+        return "splade"
+    named = (llm.model_config.pooler_config.seq_pooling_type or "last").lower()
+    return "last_token" if named == "last" else named
+
+
+def is_splade(llm: AsyncLLM) -> bool:
+    """Whether the vectors of a model are weights of the vocabulary's tokens."""
+    return (llm.model_config.pooler_config.seq_pooling_type or "").startswith(SPLADE)

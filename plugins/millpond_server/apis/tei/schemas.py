@@ -6,11 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, Discriminator, Field, RootModel, Tag, WithJsonSchema, field_validator
 
 from millpond_server.apis.common.refused import OF_CLASSES, OF_HIDDEN_STATES, OF_TEI_RANKS, Refused
-from millpond_server.apis.common.schemas import TEXTS, Body, TextsOrIds
-from millpond_server.apis.common.sides import Sides
+from millpond_server.apis.common.schemas import TEXTS, Body, Sides, TextsOrIds
 from millpond_server.apis.openai.schemas import EmbeddingRequest
 from millpond_server.apis.tei.errors import check_some
-from millpond_server.apis.vllm.schemas import RerankRequest
+from millpond_server.apis.vllm.schemas import RerankRequest, RerankResponse, TokenizeRequest, TokenizeResponse
 
 PAIR: dict[str, Any] = {**TEXTS, "maxItems": 2}
 TextsOrPairs = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, PAIR, {"type": "array", "items": PAIR}]})]
@@ -165,7 +164,7 @@ class Ranks(RootModel[list[Rank]]):
     """The texts, best first."""
 
 
-def _dialect(value: Any) -> str:
+def _rerank_dialect(value: Any) -> str:
     texts = value.get("texts") if isinstance(value, dict) else getattr(value, "texts", None)
     return "texts" if texts is not None else "documents"
 
@@ -174,8 +173,73 @@ class AnyRerankRequest(
     RootModel[
         Annotated[
             Annotated[RerankRequest, Tag("documents")] | Annotated[TeiRerankRequest, Tag("texts")],
-            Discriminator(_dialect),
+            Discriminator(_rerank_dialect),
         ]
     ]
 ):
     """A query and ``documents``, as Cohere, Jina and vLLM have it; or ``texts``, as text-embeddings-inference has."""
+
+
+class Vectors(RootModel[list[list[float]]]):
+    """One vector a text."""
+
+
+class TokenVectors(RootModel[list[list[list[float]]]]):
+    """One vector a token of each text."""
+
+
+class Class(BaseModel):
+    """A class and what the model gives it."""
+
+    score: float
+    label: str
+
+
+class Classes(RootModel[list[Class] | list[list[Class]]]):
+    """The classes of a text, most probable first; or those of each of several."""
+
+
+class Likenesses(RootModel[list[float]]):
+    """How like each sentence is."""
+
+
+class Token(BaseModel):
+    """A token and its place in the text; special tokens have none."""
+
+    id: int
+    text: str
+    special: bool
+    start: int | None
+    stop: int | None
+
+
+class Tokens(RootModel[list[list[Token]]]):
+    """The tokens of each text."""
+
+
+class Texts(RootModel[list[str]]):
+    """The text of each list of token ids."""
+
+
+class AnyTokenizeResponse(RootModel[TokenizeResponse | list[list[Token]]]):
+    """What ``prompt`` or ``inputs`` became."""
+
+
+class AnyRerankResponse(RootModel[RerankResponse | list[Rank]]):
+    """What ``documents`` or ``texts`` became."""
+
+
+def _tokenize_dialect(value: Any) -> str:
+    inputs = value.get("inputs") if isinstance(value, dict) else getattr(value, "inputs", None)
+    return "inputs" if inputs is not None else "prompt"
+
+
+class AnyTokenizeRequest(
+    RootModel[
+        Annotated[
+            Annotated[TokenizeRequest, Tag("prompt")] | Annotated[TeiTokenizeRequest, Tag("inputs")],
+            Discriminator(_tokenize_dialect),
+        ]
+    ]
+):
+    """A text under ``prompt``, or texts under ``inputs``."""

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from millpond.pipeline.checks import unwritable
 from millpond.pipeline.io_processor import IOProcessor
 from millpond.types.json_values import as_array, as_bytes, tagged_array, to_json_values
-from millpond_server.apis.vllm.pooling_schemas import PoolingRequest
+from millpond_server.apis.vllm.schemas import PoolingRequest
 from millpond_server.http.call import Call
 from millpond_server.http.errors import ApiError
 from millpond_server.http.json_stream import JSON_OPTIONS

@@ -8,7 +8,7 @@ import time
 import orjson
 import pytest
 
-from millpond_server.runtime.priority import has_more_tokens
+from millpond_server.runtime.admission import has_more_tokens
 
 MINILM = "all-MiniLM-L6-v2"
 PATIENCE = 60

@@ -291,7 +291,7 @@ def test_what_is_out_of_bounds_is_told_by_the_name_of_the_option(words, message)
 
 def test_a_missing_extra_is_told_with_the_way_out(monkeypatch):
     from millpond.types.extras import install_command
-    from millpond_server.command.respelled_command import settings as typed
+    from millpond_server.command import settings as typed
 
     monkeypatch.setattr(typed, "NEEDED", ("starlette", "no_such_module_at_all"))
     with pytest.raises(CommandError, match="needs no_such_module_at_all") as raised:
