@@ -42,12 +42,14 @@ if "CI" not in os.environ:  # there hypothesis sees to it by itself, and tries t
     settings.load_profile("unhurried")
 
 TESTS = Path(__file__).parent
-collect_ignore = ["addons"]  # their tests run where they are installed: see plugins/test_addon_wheel.py
+pytest_plugins = ["shared_models"]  # in tests/support
+collect_ignore = ["addons"]  # their tests run where they are installed: see behaviour/test_addon_wheel.py
 
 # --- which tests are slow ---------------------------------------------------------------------------------------------
 
 # Where tests have the most sets of parameters: one of so many is quick, besides the first.
 SAMPLED = {
+    TESTS / "behaviour": 3,
     TESTS / "builtin_models": 8,
     TESTS / "builtin_poolers": 8,
     TESTS / "core": 3,

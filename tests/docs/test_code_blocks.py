@@ -22,7 +22,7 @@ import pytest
 
 from millpond.plugin import manager as plugins
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
 LANGUAGES = ("python", "console")
 SECONDS_A_COMMAND = 300
