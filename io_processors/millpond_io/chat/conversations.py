@@ -7,7 +7,7 @@ from typing import Any
 from millpond.context import Context
 from millpond.types.errors import InvalidInputError
 from millpond.types.prompts import Conversation, ImagePart, Prompt
-from millpond_io.chat.bounded import render_bounded
+from millpond_io.chat.request_templates import render_request_template
 from millpond_io.chat.templates import JinjaTemplate, read_template
 from millpond_io.images.parts import NO_IMAGE, images_of, in_lines, read_part, texts_of
 from millpond_io.text.lengths import most_characters
@@ -126,7 +126,7 @@ class Conversations:
         template, variables = self.template, self._variables(conversation, messages)
         if conversation.template is not None:
             if conversation.budget is not None:
-                return render_bounded(conversation.template, variables, self.longest, conversation.budget)
+                return render_request_template(conversation.template, variables, self.longest, conversation.budget)
             template = JinjaTemplate(conversation.template)
         return "" if template is None else template.render(variables, self.longest)
 

@@ -1,10 +1,11 @@
 """Chat templates: Jinja text from who runs the model, rendered in a sandbox to text of a bounded size."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from jinja2 import Template, TemplateError
@@ -37,21 +38,26 @@ class JinjaTemplate:
         Raises:
             InvalidInputError: If the template fails, or makes a longer text.
         """
-        parts: list[str] = []
-        size = 0
-        try:
-            for part in self._compiled.generate(**variables):
-                parts.append(part)
-                size += len(part)
-                if size > most:
-                    break
-        except Exception as error:  # a template can raise what any expression can
-            message = f"the chat template fails: {type(error).__name__}: {error}"
-            raise InvalidInputError(message, parameter="chat_template") from error
-        if size > most:
-            message = f"the chat template makes more than {most} characters of the texts it was given"
-            raise InvalidInputError(message, parameter="chat_template")
-        return "".join(parts)
+        return generate(self._compiled, variables, most)
+
+
+def generate(template: Template, variables: Mapping[str, Any], most: int) -> str:
+    """Return the text that a compiled template makes; see ``JinjaTemplate.render``."""
+    parts: list[str] = []
+    size = 0
+    try:
+        for part in template.generate(**variables):
+            parts.append(part)
+            size += len(part)
+            if size > most:
+                break
+    except Exception as error:  # a template can raise what any expression can
+        message = f"the chat template fails: {type(error).__name__}: {error}"
+        raise InvalidInputError(message, parameter="chat_template") from error
+    if size > most:
+        message = f"the chat template makes more than {most} characters of the texts it was given"
+        raise InvalidInputError(message, parameter="chat_template")
+    return "".join(parts)
 
 
 def read_template(given: str) -> str:
@@ -79,12 +85,9 @@ def read_template(given: str) -> str:
 @lru_cache(maxsize=64)
 def _compiled(source: str) -> Template:
     """The template as transformers compiles it, so that checkpoints' templates mean the same."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = _now
+    environment = ImmutableSandboxedEnvironment(**OPTIONS)
+    environment.filters["tojson"] = to_json
+    environment.globals.update(FUNCTIONS)
     try:
         return environment.from_string(source)
     except (TemplateError, RecursionError) as error:
@@ -92,7 +95,8 @@ def _compiled(source: str) -> Template:
         raise InvalidInputError(message, parameter="chat_template") from error
 
 
-def _to_json(value: object, indent: int | None = None) -> str:
+def to_json(value: object, indent: int | None = None) -> str:
+    """Return a value as JSON, as the filter ``tojson`` of transformers writes it."""
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
@@ -102,3 +106,9 @@ def _raise(message: object) -> NoReturn:
 
 def _now(form: str) -> str:
     return datetime.now().astimezone().strftime(form)
+
+
+OPTIONS: Mapping[str, Any] = MappingProxyType(
+    {"trim_blocks": True, "lstrip_blocks": True, "extensions": ("jinja2.ext.loopcontrols",)}
+)
+FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType({"raise_exception": _raise, "strftime_now": _now})

@@ -180,7 +180,7 @@ class AccessOptions:
         option(
             "Access",
             "--trust-request-chat-template",
-            help="Render the chat templates that requests bring, in a process with little time and memory.",
+            help="Render chat templates sent by requests, within limits of time and memory.",
         ),
     ] = False
     allowed_host: Annotated[
