@@ -1,6 +1,8 @@
 """Which addresses a server may be sent to by those who use it: public ones, in whatever way they are written."""
 
+import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import NamedTuple
 
 # What ``is_global`` says of these is not enough: they lead to addresses that stand inside of them, or to nobody's.
 PUBLIC_V6 = IPv6Network("2000::/3")
@@ -14,8 +16,21 @@ NOT_PUBLIC_V6 = (
 )
 
 
+class Address(NamedTuple):
+    """Where a connection goes."""
+
+    host: str
+    port: int
+
+
+def resolve(host: str, port: int) -> list[Address]:
+    """Return the addresses of a host, as the system's resolver knows them."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return [Address(str(address[0]), port) for *_, address in found]
+
+
 def is_public(text: str) -> bool:
-    """Whether an address, as the resolver writes it, is one of the public internet."""
+    """Return whether an address, as the resolver writes it, is one of the public internet."""
     try:
         address = ip_address(text)
     except ValueError:

@@ -1,23 +1,21 @@
-"""Fetching a file from a host that is allowed: the address is checked where the connection is made, and it is that one.
+"""Fetching images from hosts that are allowed: which URLs, and what of their answers is read.
 
-The name is resolved once for each connection, and one of the addresses that were checked is connected to, so that a
-name whose address changes (DNS rebinding) leads nowhere else. Proxies of the environment are not used.
+Proxies of the environment are not used, and no cookies or credentials are sent.
 """
 
-import http.client
 import logging
 import re
-import socket
-import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from millpond.types.errors import InvalidInputError
-from millpond_io.media.addresses import is_public
+from millpond.types.errors import InvalidInputError, MissingDependencyError
+from millpond_io.media.addresses import Address, is_public, resolve
+
+if TYPE_CHECKING:
+    from httpcore2 import Response
 
 logger = logging.getLogger(__name__)
 PARAMETER = "multi_modal_data"
@@ -27,24 +25,12 @@ URL = re.compile(
     r"(?P<target>[/?][!-\"$-\[\]-_a-~]*)?(?:#.*)?",
     re.IGNORECASE | re.ASCII,
 )
-HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "Connection": "close", "User-Agent": "millpond"}
 PORTS = {"http": 80, "https": 443}
 LONGEST_URL = 4096
 REDIRECTS = (301, 302, 303, 307, 308)
 OK = 200
-PIECE = 2**16
-SHORTEST = 0.001  # seconds: a socket takes 0 for no wait at all
 FAILED = "the image could not be fetched from its URL"
 MALFORMED = "the URL of an image must be http(s)://host/path with a plain host name, and at most 4096 characters"
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a connection goes: what ``socket`` takes."""
-
-    family: socket.AddressFamily
-    host: str
-    port: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +48,6 @@ class Place:
         return f"{self.scheme}://{self.host}:{self.port}{self.target}"
 
 
-def resolve(host: str, port: int) -> list[Address]:
-    """The addresses of a host."""
-    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return [Address(family, str(address[0]), port) for family, _, _, _, address in found]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Fetcher:
     """Fetches small files.
@@ -77,8 +57,8 @@ class Fetcher:
         largest: The most bytes of a file.
         seconds: The longest that all of it may take, redirects included.
         redirects: The most redirects; each is checked like the first URL.
-        resolve: The addresses of a host and a port.
-        is_allowed: Whether an address may be connected to.
+        resolve: Returns the addresses of a host and a port.
+        is_allowed: Returns whether an address may be connected to.
     """
 
     domains: Sequence[str]
@@ -89,16 +69,17 @@ class Fetcher:
     is_allowed: Callable[[str], bool] = field(default=is_public)
 
     def fetch(self, url: str) -> bytes:
-        """The file at a URL, whose type must be that of an image.
+        """Return the file at a URL, whose type must be that of an image.
 
         Raises:
             InvalidInputError: If the host is not allowed, or there is no such file, or it is too large or too slow.
+            MissingDependencyError: If httpcore is not installed.
         """
         place = self._read(url)
         end = time.monotonic() + self.seconds
         for _ in range(self.redirects + 1):
             found = self._ask(place, end)
-            if time.monotonic() >= end:  # it was cut off then, though it may look whole
+            if time.monotonic() >= end:
                 raise self._late()
             if isinstance(found, bytes):
                 return found
@@ -106,7 +87,7 @@ class Fetcher:
         raise _failure(f"it redirects more than {self.redirects} times")
 
     def _read(self, url: str, *, before: Place | None = None) -> Place:
-        """What a URL says; behind another, it must not lead from https to http.
+        """Return what a URL says; behind another, it must not lead from https to http.
 
         Raises:
             InvalidInputError: If it is malformed, or its host is not allowed.
@@ -135,13 +116,19 @@ class Fetcher:
         return False
 
     def _ask(self, place: Place, end: float) -> bytes | str:
-        """The file, or the URL that it is redirected to."""
+        """Return the file, or the URL that it is redirected to."""
         try:
-            with self._connected(place, end) as connection:
-                connection.request("GET", place.target, headers={"Host": place.host, **HEADERS})
-                with connection.getresponse() as response:
-                    return self._answer(response, place)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            from millpond_io.media import connection  # noqa: PLC0415  httpcore, only for who fetches images
+        except ImportError as error:
+            message = "images from URLs need httpcore: pip install httpcore2"
+            raise MissingDependencyError(message, parameter=PARAMETER) from error
+        backend = connection.CheckedBackend(end, self.resolve, self.is_allowed)
+        try:
+            with connection.ask(backend, place.scheme, place.host, place.port, place.target) as response:
+                return self._answer(response, place)
+        except connection.ForbiddenAddressError:
+            raise _failure("its host is not on the public internet") from None
+        except connection.FAULTS as error:
             if time.monotonic() >= end:
                 raise self._late() from None
             if isinstance(error, InvalidInputError):
@@ -152,103 +139,28 @@ class Fetcher:
     def _late(self) -> InvalidInputError:
         return _failure(f"it took longer than {self.seconds:g} s")
 
-    def _answer(self, response: http.client.HTTPResponse, place: Place) -> bytes | str:
+    def _answer(self, response: "Response", place: Place) -> bytes | str:
+        headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
         if response.status in REDIRECTS:
-            target = response.headers.get("Location", "")
+            target = headers.get(b"location", "")
             if not target.isascii() or not target.isprintable():  # which joining would take out in silence
                 raise InvalidInputError(MALFORMED, parameter=PARAMETER)
             return urljoin(place.url, target)
-        kind = response.headers.get_content_type()
-        encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
-        if response.status != OK or encoded or not kind.startswith("image/"):
-            logger.info("%s gives status %d, type %s", place.url, response.status, kind)
+        if response.status != OK or not _is_image(headers):
+            logger.info("%s gives status %d, type %s", place.url, response.status, headers.get(b"content-type"))
             raise _failure("the answer is no image")
         content = bytearray()
-        while len(content) + (response.length or 0) <= self.largest and (piece := response.read(PIECE)):
+        for piece in response.iter_stream():
             content += piece
-        if len(content) + (response.length or 0) > self.largest:
-            raise _failure(f"it has more than {self.largest} bytes")
-        if response.length:
-            raise http.client.IncompleteRead(bytes(content))
+            if len(content) > self.largest:
+                raise _failure(f"it has more than {self.largest} bytes")
         return bytes(content)
 
-    @contextmanager
-    def _connected(self, place: Place, end: float) -> Iterator[http.client.HTTPConnection]:
-        """A connection that is cut off when the time is over, whatever happens on it."""
-        opened = self._open(place, end)
-        with opened if place.scheme == "http" else _secured(opened, place.host, end) as made:
-            timer = threading.Timer(max(end - time.monotonic(), 0.0), _cut, (made,))
-            timer.daemon = True
-            timer.start()
-            connection = http.client.HTTPConnection(place.host, place.port)
-            connection.sock = made
-            try:
-                yield connection
-            finally:
-                timer.cancel()
 
-    def _open(self, place: Place, end: float) -> socket.socket:
-        """A socket to one of the host's addresses, all of which must be allowed."""
-        addresses = _within(end, self.resolve, place.host, place.port)
-        if not addresses or not all(self.is_allowed(address.host) for address in addresses):
-            logger.info("%s leads to %s, which may not be connected to", place.host, addresses)
-            raise _failure("its host is not on the public internet")
-        fault: OSError = TimeoutError()
-        for address in addresses:
-            left = end - time.monotonic()
-            if left <= 0:
-                break
-            opened = socket.socket(address.family, socket.SOCK_STREAM)
-            opened.settimeout(left)
-            try:
-                opened.connect((address.host, address.port))
-            except OSError as error:
-                opened.close()
-                fault = error
-            else:
-                return opened
-        raise fault
-
-
-def _within(end: float, function: Callable[[str, int], list[Address]], host: str, port: int) -> list[Address]:
-    """What a function gives that cannot be told to hurry, such as the resolver.
-
-    Raises:
-        OSError: If it fails, or takes too long.
-    """
-    found: list[list[Address] | Exception] = []
-
-    def call() -> None:
-        try:
-            found.append(function(host, port))
-        except (OSError, ValueError) as error:
-            found.append(error)
-
-    thread = threading.Thread(target=call, name="millpond-resolve", daemon=True)
-    thread.start()
-    thread.join(max(end - time.monotonic(), 0.0))
-    if not found:
-        raise TimeoutError
-    if isinstance(found[0], Exception):
-        raise found[0]
-    return found[0]
-
-
-def _secured(opened: socket.socket, host: str, end: float) -> ssl.SSLSocket:
-    """TLS on a connection, the certificate checked for the host's name, in what time is left of that to connect."""
-    try:
-        opened.settimeout(max(end - time.monotonic(), SHORTEST))
-        return ssl.create_default_context().wrap_socket(opened, server_hostname=host.strip("[]"))
-    except BaseException:
-        opened.close()
-        raise
-
-
-def _cut(made: socket.socket) -> None:
-    try:
-        socket.socket.shutdown(made, socket.SHUT_RDWR)  # of a TLS socket too: who reads from it is not asked
-    except OSError:
-        logger.debug("the connection is closed already")
+def _is_image(headers: Mapping[bytes, str]) -> bool:
+    """Return whether an answer is an image as it is, not compressed once more."""
+    kind, encoding = headers.get(b"content-type", ""), headers.get(b"content-encoding", "identity")
+    return kind.lower().startswith("image/") and encoding.lower() == "identity"
 
 
 def _failure(why: str) -> InvalidInputError:

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -11,7 +10,8 @@ import pytest
 from PIL import Image
 
 from millpond import InvalidInputError
-from millpond_io.media.fetch import Address, Fetcher
+from millpond_io.media.addresses import Address
+from millpond_io.media.fetch import Fetcher
 
 
 def png(size=(4, 4), mode="RGB"):
@@ -60,7 +60,7 @@ class Server:
 
 def fetcher(server, *, domains=("media.test",), **settings):
     """A fetcher that takes the loopback for a public address, and whose names all lead there."""
-    there = lambda *_: [Address(socket.AF_INET, "127.0.0.1", server.port)]  # noqa: E731
+    there = lambda *_: [Address("127.0.0.1", server.port)]  # noqa: E731
     known = {"resolve": there, "is_allowed": lambda host: host == "127.0.0.1"}
     return Fetcher(domains=domains, **{"largest": 10_000, "seconds": LONG, **known, **settings})
 

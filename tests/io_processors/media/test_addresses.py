@@ -2,15 +2,14 @@
 
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from millpond_io.media.addresses import is_public
-from millpond_io.media.fetch import Address, Fetcher
+from millpond_io.media.addresses import Address, is_public
+from millpond_io.media.fetch import Fetcher
 
 ALONE = Path(__file__).with_name("in_namespace.py")
 PRIVATE = (
@@ -76,7 +75,7 @@ def test_words_are_no_addresses():
 
 
 def test_all_addresses_of_a_host_must_be_public_and_none_is_connected_to(server, kit):
-    both = [Address(socket.AF_INET, "93.184.216.34", server.port), Address(socket.AF_INET, "127.0.0.1", server.port)]
+    both = [Address("93.184.216.34", server.port), Address("127.0.0.1", server.port)]
     for addresses in (both, both[::-1], both[1:], []):
         one = Fetcher(domains=("*",), largest=99, seconds=kit.long, resolve=lambda *_, found=addresses: found)
         kit.refused(one.fetch, "http://media.test/", "not on the public internet")
@@ -88,7 +87,7 @@ def test_a_name_is_resolved_once_for_a_connection(server, kit):
 
     def resolve(host, port):  # public when it is checked, and the loopback for whoever asks again
         asked.append((host, port))
-        return [Address(socket.AF_INET, "127.0.0.1" if len(asked) == 1 else "10.0.0.1", server.port)]
+        return [Address("127.0.0.1" if len(asked) == 1 else "10.0.0.1", server.port)]
 
     one = kit.fetcher(server, domains=("*",), resolve=resolve)
     assert one.fetch("http://media.test/") == kit.png

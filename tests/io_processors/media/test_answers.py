@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 import trustme
 
-from millpond_io.media.fetch import Address, Fetcher
+from millpond_io.media.addresses import Address
+from millpond_io.media.fetch import Fetcher
 
 
 @pytest.mark.parametrize(
@@ -134,10 +135,11 @@ def test_connecting_takes_of_the_time_for_greeting(monkeypatch, kit):
 
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed[0])
     monkeypatch.setattr("millpond_io.media.fetch.time", clock)
+    monkeypatch.setattr("millpond_io.media.connection.time", clock)
     monkeypatch.setattr(socket.socket, "connect", slowly)
     monkeypatch.setattr(ssl.SSLContext, "wrap_socket", wrapped)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        there = Address(socket.AF_INET, *silent.getsockname())
+        there = Address(*silent.getsockname())
         greeting = kit.fetcher(None, resolve=lambda *_: [there])
         kit.refused(greeting.fetch, "https://media.test/", "it took longer than 60 s")
     assert 0 < left[0] <= 0.3

@@ -1,7 +1,10 @@
 """Which URLs may be fetched: hosts and ports that were allowed, and URLs that have one meaning."""
 
+import sys
+
 import pytest
 
+from millpond.types.errors import MissingDependencyError
 from millpond_io.media.urls import Media
 
 
@@ -75,3 +78,12 @@ def test_a_url_has_one_meaning_or_none(server, url, kit):
 def test_other_ports_are_refused(server, port, kit):
     kit.refused(kit.fetcher(server).fetch, f"http://media.test:{port}/", "the ports 80 .* alone")
     assert kit.fetcher(server).fetch("http://media.test:80/") == kit.png
+
+
+def test_an_environment_without_httpcore_says_what_to_install(server, kit, monkeypatch):
+    monkeypatch.delitem(sys.modules, "millpond_io.media.connection", raising=False)
+    monkeypatch.delattr("millpond_io.media.connection", raising=False)
+    monkeypatch.setitem(sys.modules, "httpcore2", None)
+    with pytest.raises(MissingDependencyError, match="pip install httpcore2"):
+        kit.fetcher(server).fetch("http://media.test/a")
+    assert not server.asked

@@ -1,10 +1,8 @@
 """Redirects: few, and each is checked like the first URL."""
 
-import socket
-
 import pytest
 
-from millpond_io.media.fetch import Address
+from millpond_io.media.addresses import Address
 
 
 def redirects(kit, *targets):
@@ -56,7 +54,24 @@ def test_each_redirect_is_checked_like_the_first_url(server, target, kit):
 def test_a_redirect_to_a_host_within_is_not_followed(server, kit):
     server.answer = redirects(kit, "http://within.test/")
     addresses = {"media.test": "127.0.0.1", "within.test": "10.0.0.1"}
-    resolve = lambda host, _: [Address(socket.AF_INET, addresses[host], server.port)]  # noqa: E731
+    resolve = lambda host, _: [Address(addresses[host], server.port)]  # noqa: E731
     one = kit.fetcher(server, domains=("*",), largest=99, resolve=resolve)
     kit.refused(one.fetch, "http://media.test/", "not on the public internet")
     assert len(server.asked) == 1
+
+
+def test_a_redirect_gets_no_cookie_and_no_credentials(server, kit, monkeypatch):
+    asked = []
+
+    def answer(handler):
+        asked.append(sorted(name.lower() for name in handler.headers))
+        if len(asked) == 1:
+            handler.give(b"", status=302, Location="/b", Set_Cookie="a=b")
+        else:
+            handler.give(kit.png)
+
+    server.answer = answer
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    assert kit.fetcher(server).fetch("http://media.test/a") == kit.png
+    assert asked == [["accept", "accept-encoding", "connection", "host", "user-agent"]] * 2
