@@ -13,7 +13,7 @@ from millpond.types.errors import InvalidInputError
 from millpond.types.late_interaction import Expansion, LateInteraction, Side, TokenPooling
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt
-from millpond_io.retrieval.token_pooling import pooling_of
+from millpond_io.retrieval.token_pooling import load_clustering, pooling_of
 from millpond_io.text.render import Rendered
 
 INPUT_TYPE = "input_type"
@@ -59,6 +59,8 @@ class Reader:
         self.only = np.array(side.only, dtype=np.int64)
         self.expansion = expansion
         self.pooling = side.pooling
+        if side.pooling is not None:
+            load_clustering()
         self.filler = None if expansion is None else _filler(ctx, tokenizer, expansion)
 
     @property

@@ -1,11 +1,13 @@
 """Fewer vectors for a document: those of tokens that mean alike become one (Clavié et al. 2024, arXiv 2409.14683)."""
 
 from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.types.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError, MissingDependencyError
 from millpond.types.late_interaction import TokenPooling
 
 POOL_FACTOR = "pool_factor"
@@ -18,6 +20,7 @@ def pooling_of(extra: Mapping[str, object], own: TokenPooling | None) -> TokenPo
 
     Raises:
         InvalidInputError: If it is no number from 1 on.
+        MissingDependencyError: If scipy is not installed.
     """
     factor = extra.get(POOL_FACTOR)
     if factor is None:
@@ -25,6 +28,7 @@ def pooling_of(extra: Mapping[str, object], own: TokenPooling | None) -> TokenPo
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < float("inf"):
         message = f"{POOL_FACTOR} must be a number from 1 on, 2 for half of the vectors; got {factor!r}"
         raise InvalidInputError(message, parameter=POOL_FACTOR)
+    load_clustering()  # here, where no results wait for it
     return TokenPooling(factor=float(factor))
 
 
@@ -51,60 +55,28 @@ def pooled(vectors: Vectors, pooling: TokenPooling) -> Vectors:
 
 
 def ward_clusters(distances: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Points in so many clusters by Ward's method: the cluster of each, [num_points].
+    """Return the cluster of each point, [num_points], of so many clusters by Ward's method.
 
-    They are fewer where more merges cost the same as the last that is needed, as scipy's ``maxclust`` has it.
-
-    Chains of nearest neighbours find all merges in a time that grows with the square of the points (Müllner 2011, arXiv
-    1109.2378, section 3.2); the cheapest of them are done.
+    They are fewer where more merges cost the same as the last that is needed.
 
     Args:
-        distances: Those of all pairs of points, [num_points, num_points]; overwritten.
+        distances: Those of all pairs of points, [num_points, num_points].
         count: How many clusters there are to be, from 1 on.
     """
-    merges = sorted(_merges(distances), key=lambda merge: merge[0])
-    owners = np.arange(len(distances), dtype=np.int64)
-    needed = len(distances) - count
-    for place, (distance, one, other) in enumerate(merges):
-        if place >= needed and (needed < 1 or distance > merges[needed - 1][0]):
-            break
-        owners[owners == owners[one]] = owners[other]
-    return owners
+    hierarchy = load_clustering()
+    condensed = distances[np.triu_indices(len(distances), k=1)]
+    clusters: NDArray[np.int64] = hierarchy.fcluster(hierarchy.linkage(condensed, "ward"), count, "maxclust")
+    return clusters
 
 
-def _merges(distances: NDArray[np.float64]) -> list[tuple[float, int, int]]:
-    """Every merge of two clusters: its distance, and a point of each."""
-    np.fill_diagonal(distances, np.inf)
-    sizes = np.ones(len(distances))
-    merges: list[tuple[float, int, int]] = []
-    chain: list[int] = []
-    while len(merges) < len(distances) - 1:
-        if not chain:
-            chain.append(int(np.flatnonzero(sizes)[0]))
-        last = chain[-1]
-        nearest = int(np.argmin(distances[last]))
-        before = chain[-2] if len(chain) > 1 else None
-        if before is None or distances[last, nearest] < distances[last, before]:
-            chain.append(nearest)
-            continue
-        merges.append((float(distances[last, before]), last, before))
-        # Into the later one, as scipy does: of clusters that are equally near, their places decide.
-        _merge(distances, sizes, min(last, before), max(last, before))
-        del chain[-2:]
-    return merges
+def load_clustering() -> ModuleType:
+    """Return scipy's module, which takes half a second to import.
 
-
-def _merge(distances: NDArray[np.float64], sizes: NDArray[np.float64], one: int, other: int) -> None:
-    """Let the second of two clusters be both (Lance and Williams 1967, with Ward's coefficients), the first none."""
-    between, both = distances[one, other], sizes[one] + sizes[other]
-    there = np.flatnonzero(sizes)
-    there = there[(there != one) & (there != other)]
-    squares = (
-        (sizes[one] + sizes[there]) * distances[one, there] ** 2
-        + (sizes[other] + sizes[there]) * distances[other, there] ** 2
-        - sizes[there] * between**2
-    ) / (both + sizes[there])
-    updated = np.sqrt(np.maximum(squares, 0))
-    distances[other, there] = distances[there, other] = updated
-    distances[one, :] = distances[:, one] = np.inf
-    sizes[one], sizes[other] = 0, both
+    Raises:
+        MissingDependencyError: If it is not installed.
+    """
+    try:
+        return import_module("scipy.cluster.hierarchy")
+    except ImportError as error:
+        message = "fewer vectors of tokens (pool_factor) need scipy: pip install 'millpond[retrieval]'"
+        raise MissingDependencyError(message, parameter=POOL_FACTOR) from error

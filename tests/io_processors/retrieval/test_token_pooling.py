@@ -1,6 +1,8 @@
 """Vectors of tokens become fewer: the same as by the HierarchicalTokenPooling of sentence-transformers."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 
 from millpond import InvalidInputError, PoolingParams
 from millpond.types.late_interaction import TokenPooling
-from millpond_io.retrieval.token_pooling import pooled, ward_clusters
+from millpond_io.retrieval.token_pooling import pooled
 
 DOCUMENTS = ["the old mill stands by the long green river, and the boat is on the pond", "rain", "a cat and a dog"]
 
@@ -39,20 +41,6 @@ def test_it_equals_theirs(sentence_transformers, factor, protected, normalizes):
         found = pooled(rows, pooling)
         same(found, module.pool_one(torch.from_numpy(rows)).numpy())
         np.testing.assert_allclose(found[:protected], rows[:protected], atol=1e-6)
-
-
-def test_clusters_are_those_of_scipy():
-    from scipy.cluster.hierarchy import fcluster, linkage
-    from scipy.spatial.distance import pdist, squareform
-
-    points = vectors(90, dim=5, seed=3)
-    condensed = pdist(points)
-    for count in (1, 2, 7, 30, 89, 90):
-        theirs = fcluster(linkage(condensed, method="ward"), t=count, criterion="maxclust")
-        ours = ward_clusters(squareform(condensed), count)
-        assert {tuple(np.flatnonzero(ours == own)) for own in set(ours)} == {
-            tuple(np.flatnonzero(theirs == own)) for own in set(theirs)
-        }
 
 
 def test_tokens_that_are_alike_become_one():
@@ -132,3 +120,15 @@ def test_what_a_checkpoint_says_is_followed(tmp_path, load, sentence_transformer
     expected = [(queries[0] @ rows.T).max(axis=1).sum() for rows in documents]
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
     assert json.loads((tmp_path / "saved" / "config_sentence_transformers.json").read_text())["model_type"]
+
+
+def test_an_environment_without_scipy_says_what_to_install(tiny_bert, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.cluster.hierarchy", None)
+    with pytest.raises(InvalidInputError, match=r"pip install 'millpond\[retrieval\]'") as told:
+        ask(tiny_bert, "a", pool_factor=2)
+    assert told.value.parameter == "pool_factor"
+
+
+def test_scipy_is_imported_only_for_who_asks():
+    program = "import sys, millpond_io.tasks.embed; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
