@@ -87,7 +87,7 @@ def test_tables_align_wide_characters_and_fit_the_terminal(monkeypatch):
     assert tables.table(rows) == "猫   one\ncat  two\\x1b"
     monkeypatch.setattr(tables, "is_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "9")
-    assert tables.table([["1", "猫が寝ている"]]) == "1  猫が…"
+    assert tables.table([["1", "猫が寝ている"]]) == "1  猫が …"
 
 
 def test_one_text_is_nothing_to_compare():
