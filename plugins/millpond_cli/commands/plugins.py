@@ -13,6 +13,8 @@ from millpond_command import declare
 from millpond_command.cli import FAILURE, echo, printable
 from millpond_command.model_options import Deterministic, Quantization
 
+HEALTH_WIDTH = 8  # columns
+
 app = declare.new_app()
 
 ForDevice = Annotated[str, typer.Option("--device", metavar="DEVICE", help="The device to choose for: cpu, cuda ...")]
@@ -158,7 +160,7 @@ def _tell_health(records: list[dict[str, Any]], notes: list[str]) -> None:
         rows.append([health, f"{record['name']}: {_brought(record) or 'nothing'}"])
         rows += [["", _fault_line(record["name"], fault)] for fault in record["broken"]]
         notes += [_fault_line(record["name"], fault) for fault in record["notes"]]
-    echo(table([*rows, *(["note", line] for line in notes)], wraps=True))
+    echo(table([*rows, *(["note", line] for line in notes)], wraps=True, first=HEALTH_WIDTH))
 
 
 def _fault_line(plugin: str, fault: dict[str, Any]) -> str:

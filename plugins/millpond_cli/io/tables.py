@@ -3,6 +3,7 @@
 import io
 import shutil
 from collections.abc import Sequence
+from typing import Literal
 
 from millpond.plugin.output import results
 from millpond_command.cli import printable
@@ -16,7 +17,7 @@ def is_terminal() -> bool:
     return stdout is not None and stdout.isatty()
 
 
-def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), wraps: bool = False) -> str:
+def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), wraps: bool = False, first: int = 0) -> str:
     """Return rows as aligned columns, two spaces apart.
 
     On a terminal, the last column is cut at its edge, or continued on the next line. Elsewhere lines are whole.
@@ -25,6 +26,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), wraps: bo
         rows: The cells; the first row may be a heading.
         right: The columns that are aligned to the right.
         wraps: True if long cells of the last column continue on the next line.
+        first: The minimum width of the first column.
     """
     from rich.console import Console  # noqa: PLC0415  --help does without
     from rich.table import Table  # noqa: PLC0415  as above
@@ -34,7 +36,8 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), wraps: bo
     grid = Table.grid(padding=(0, 2, 0, 0))
     for column in range(num_columns):
         last = column == num_columns - 1
-        grid.add_column(justify="right" if column in right else "left", no_wrap=not last, overflow="fold")
+        justify: Literal["right", "left"] = "right" if column in right else "left"
+        grid.add_column(justify=justify, no_wrap=not last, min_width=0 if column else first)
     for row in rows:
         cells = [printable(cell.replace("\n", " ")) for cell in row]
         grid.add_row(*(Text(cell, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis") for cell in cells))
