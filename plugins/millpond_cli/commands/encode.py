@@ -20,6 +20,7 @@ from millpond_cli.io.rows import Keys, check_action
 from millpond_cli.stream import Job
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError
+from millpond_command.model_options import RunningPlugins
 
 ENTITIES = "entities"
 TELLING = ("jsonl", "json")  # formats that hold more than numbers
@@ -76,7 +77,7 @@ def encode(
     output_format: Format = None,
     with_text: options.WithText = False,
     model: options.ModelOption = options.DEFAULT_MODEL,
-    running: options.RunningPlugins,
+    running: RunningPlugins,
     asking: options.Asking,
     task: Task,
     dimensions: options.Dimensions = None,
