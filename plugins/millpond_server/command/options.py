@@ -88,7 +88,10 @@ class AddressOptions:
         str, option("Server", "--log-format", metavar="FORMAT", help="One line a request on stderr: text, json or off.")
     ] = "text"
     engine_restart: Annotated[
-        bool, option("Server", "--engine-restart", help="Replace an engine that has died, instead of exiting with 70.")
+        bool,
+        option(
+            "Server", "--engine-restart", help="Deprecated, without effect: a crashed engine ends the process with 70."
+        ),
     ] = False
 
 
