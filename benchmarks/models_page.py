@@ -60,17 +60,18 @@ def read_figures(page: str) -> dict[str, Figure]:
 
 def render(registry: Any, figures: Mapping[str, Figure]) -> str:
     """The page."""
-    entries = registry.architectures.entries()
-    native = [entry.spec for entry in entries if not entry.spec.stands_in_for]
-    standing_in = [entry.spec for entry in entries if entry.spec.stands_in_for]
-    rows = [_row(spec.name, _tasks(spec), _published(spec), figures) for spec in native]
+    native = [entry.spec for entry in registry.architectures.entries()]
+    fallbacks = [entry.spec for entry in registry.fallbacks.entries()]
+    models = [entry.spec for entry in registry.published_models.entries()]
+    names = {spec.name for spec in native}
+    rows = [_row(spec.name, _tasks(spec), _published(spec.name, models), figures) for spec in native]
     return TEMPLATE.format(
         native="\n".join(rows),
         converters="\n".join(_converter(entry.spec) for entry in registry.converters.entries()),
         patterns="\n".join(
-            f"- {_joined(f'`{it}`' for it in s.stands_in_for)}: {_joined(s.tasks)}" for s in standing_in
+            f"- {_joined(f'`{pattern}`' for pattern in spec.patterns)}: {_joined(spec.tasks)}" for spec in fallbacks
         ),
-        published=_joined(_of_family(model) for spec in standing_in for model in spec.published),
+        published=_joined(_of_family(model) for model in models if model.architecture not in names),
         others="\n".join(_row(name, tasks, "", figures) for name, tasks in standing_examples().items()),
     )
 
@@ -94,12 +95,13 @@ def _tasks(spec: Any) -> str:
     return _joined(spec.tasks) + ("" if "text" in spec.modalities and len(spec.modalities) == 1 else " of text, images")
 
 
-def _published(spec: Any) -> str:
-    return _joined(_of_family(model) for model in spec.published)
+def _published(architecture: str, models: Sequence[Any]) -> str:
+    return _joined(_of_family(model) for model in models if model.architecture == architecture)
 
 
 def _of_family(model: Any) -> str:
-    return f"{model.name}".replace("*", "\\*") + (f" (`{model.named}`)" if model.named else "")
+    named = model.checkpoint_architecture
+    return model.name.replace("*", "\\*") + (f" (`{named}`)" if named else "")
 
 
 def _converter(spec: Any) -> str:
@@ -247,7 +249,8 @@ def tests_module(name: str) -> Any:
     known = sys.modules.get(f"models_page_{name}")
     if known is not None:
         return known
-    spec = importlib.util.spec_from_file_location(f"models_page_{name}", TESTS / f"{name}.py")
+    path = next(TESTS.rglob(f"{name}.py"))
+    spec = importlib.util.spec_from_file_location(f"models_page_{name}", path)
     assert spec is not None  # noqa: S101
     assert spec.loader is not None  # noqa: S101
     module = importlib.util.module_from_spec(spec)

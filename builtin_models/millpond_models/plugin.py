@@ -1,29 +1,44 @@
-"""Names the architectures that Millpond comes with."""
+"""Collects the records of all model families: each family declares its own in a module named ``specs``."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from itertools import chain
+from functools import cache
+from importlib import import_module
+from pkgutil import walk_packages
+from types import ModuleType
 
+import millpond_models
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import ArchitectureSpec, ConverterSpec
-from millpond_models.converter_catalogue import converters
-from millpond_models.decoder_catalogue import decoders, rewards
-from millpond_models.encoder_catalogue import encoders
-from millpond_models.nemotron_catalogue import nemotron_vl
-from millpond_models.phi_catalogue import phi_vision
-from millpond_models.published import published
-from millpond_models.retrieval_catalogue import retrievers
-from millpond_models.tower_catalogue import two_towers
+from millpond.plugin.specs import ArchitectureSpec, ConverterSpec, PublishedModelSpec
 
 
 @hookimpl
 def register_architectures() -> Iterator[ArchitectureSpec]:
-    """Encoders of BERT's form, decoders of Llama's, and those of either with classifiers and rewards of their own."""
-    for spec in chain(encoders(), decoders(), rewards(), retrievers(), two_towers(), nemotron_vl(), phi_vision()):
-        yield replace(spec, published=spec.published or published(spec.name))
+    """The architectures in ``ARCHITECTURES`` of each family."""
+    for module in _families():
+        yield from getattr(module, "ARCHITECTURES", ())
+
+
+@hookimpl
+def register_published_models() -> Iterator[PublishedModelSpec]:
+    """The published models in ``PUBLISHED`` of each family."""
+    for module in _families():
+        yield from getattr(module, "PUBLISHED", ())
 
 
 @hookimpl
 def register_converters() -> Iterator[ConverterSpec]:
-    """To embedding models, to classifiers, to process-reward models, to sparse encoders."""
-    yield from converters()
+    """The converters in ``CONVERTERS``."""
+    for module in _families():
+        yield from getattr(module, "CONVERTERS", ())
+
+
+@cache
+def _families() -> tuple[ModuleType, ...]:
+    """Import the module ``specs`` of each package below this one; no other module is imported."""
+    modules = walk_packages(millpond_models.__path__, f"{millpond_models.__name__}.", onerror=_raise)
+    return tuple(import_module(info.name) for info in modules if info.name.endswith(".specs"))
+
+
+def _raise(name: str) -> None:
+    """Let a package that does not import fail the plugin; walk_packages would leave it out."""
+    import_module(name)

@@ -1,10 +1,10 @@
-"""Names what stands in for architectures that have no record of their own: the classes of transformers."""
+"""Names the fallbacks for architectures that have no record of their own: the classes of transformers."""
 
 from collections.abc import Iterator
 
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import ArchitectureSpec
-from millpond_transformers.published import CLASSIFIERS, MODELS, RETRIEVERS
+from millpond.plugin.specs import FallbackSpec, PublishedModelSpec
+from millpond_transformers.published import PUBLISHED
 
 IMPLEMENTATION = "transformers"
 BACKBONES = (
@@ -19,47 +19,43 @@ BACKBONES = (
 
 
 @hookimpl
-def register_architectures() -> Iterator[ArchitectureSpec]:
-    """One record for backbones, one for classifiers of texts, one for classifiers of tokens, one for ColPali's kind."""
-    yield ArchitectureSpec(
+def register_fallbacks() -> Iterator[FallbackSpec]:
+    """One fallback for backbones, for classifiers of texts, for classifiers of tokens, and for ColPali's kind."""
+    yield FallbackSpec(
         name="TransformersModel",
-        target="millpond_transformers.model:TransformersModel",
+        target="millpond_transformers.resolve:backbone",
         summary="run by the class of transformers",
+        patterns=BACKBONES,
+        implementation=IMPLEMENTATION,
         tasks=("embed", "token_embed"),
-        implementation=IMPLEMENTATION,
-        stands_in_for=BACKBONES,
-        describe="millpond_transformers.describe:backbone",
-        published=MODELS,
     )
-    yield ArchitectureSpec(
+    yield FallbackSpec(
         name="TransformersForSequenceClassification",
-        target="millpond_transformers.heads:TransformersForSequenceClassification",
+        target="millpond_transformers.resolve:classifier",
         summary="run by the class of transformers, with its head",
+        patterns=("*ForSequenceClassification",),
+        implementation=IMPLEMENTATION,
         tasks=("classify", "token_classify"),
-        implementation=IMPLEMENTATION,
-        stands_in_for=("*ForSequenceClassification",),
-        describe="millpond_transformers.describe:classifier",
-        published=CLASSIFIERS,
     )
-    yield ArchitectureSpec(
+    yield FallbackSpec(
         name="TransformersForTokenClassification",
-        target="millpond_transformers.heads:TransformersForTokenClassification",
+        target="millpond_transformers.resolve:token_classifier",
         summary="run by the class of transformers, with its head for each token",
+        patterns=("*ForTokenClassification",),
+        implementation=IMPLEMENTATION,
         tasks=("token_classify",),
-        implementation=IMPLEMENTATION,
-        stands_in_for=("*ForTokenClassification",),
-        describe="millpond_transformers.describe:token_classifier",
     )
-    yield ArchitectureSpec(
+    yield FallbackSpec(
         name="TransformersForRetrieval",
-        target="millpond_transformers.retrieval:TransformersForRetrieval",
+        target="millpond_transformers.resolve:retrieval",
         summary="run by the class of transformers: a vector for each token of a text, or of an image",
-        tasks=("token_embed",),
-        size_keys=("embedding_dim",),
-        defaults={"embedding_dim": 128},
-        late_interaction="millpond_transformers.retrieval_sides:read_sides",
+        patterns=("*ForRetrieval",),
         implementation=IMPLEMENTATION,
-        stands_in_for=("*ForRetrieval",),
-        describe="millpond_transformers.describe:retrieval",
-        published=RETRIEVERS,
+        tasks=("token_embed",),
     )
+
+
+@hookimpl
+def register_published_models() -> Iterator[PublishedModelSpec]:
+    """Examples: other models of the architectures in transformers run as well."""
+    yield from PUBLISHED

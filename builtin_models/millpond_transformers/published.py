@@ -1,6 +1,6 @@
 """Published models that classes of transformers run, and what is known of them that their files do not say. Data."""
 
-from millpond.plugin.specs import PublishedModel
+from millpond.plugin.specs import PublishedModelSpec
 
 # https://huggingface.co/MrLight/dse-qwen2-2b-mrl-v1: the vector is that of the last token, which ends each prompt.
 DSE_QWEN2 = (
@@ -22,26 +22,37 @@ E5_V = (
     "<image>\nSummary above image in one word: {% endif %}{% endfor %}{% endif %}"
     "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n{% endfor %}"
 )
-MODELS = (  # examples: whatever else has an architecture that transformers has is served as well
-    PublishedModel(name="sentence-transformers/gtr-t5-base", named="T5EncoderModel"),
-    PublishedModel(name="sentence-transformers/paraphrase-albert-small-v2", named="AlbertModel"),
-    PublishedModel(
+
+
+def _example(name: str, architecture: str) -> PublishedModelSpec:
+    return PublishedModelSpec(name=name, architecture=architecture, checkpoint_architecture=architecture)
+
+
+PUBLISHED = (
+    _example("sentence-transformers/gtr-t5-base", "T5EncoderModel"),
+    _example("sentence-transformers/paraphrase-albert-small-v2", "AlbertModel"),
+    PublishedModelSpec(
         name="MrLight/dse-qwen2-2b-mrl-v1",
-        named="Qwen2VLForConditionalGeneration",
+        architecture="Qwen2VLForConditionalGeneration",
+        checkpoint_architecture="Qwen2VLForConditionalGeneration",
         config={"is_matryoshka": True},
         chat_template=DSE_QWEN2,
     ),
-    PublishedModel(name="royokong/e5-v", named="LlavaNextForConditionalGeneration", chat_template=E5_V),
-    PublishedModel(
-        name="Qwen/Qwen3-VL-Embedding-*", named="Qwen3VLForConditionalGeneration", config={"is_matryoshka": True}
+    PublishedModelSpec(
+        name="royokong/e5-v",
+        architecture="LlavaNextForConditionalGeneration",
+        checkpoint_architecture="LlavaNextForConditionalGeneration",
+        chat_template=E5_V,
     ),
-)
-CLASSIFIERS = (
-    PublishedModel(name="ai21labs/Jamba-tiny-reward-dev", named="JambaForSequenceClassification"),
-    PublishedModel(name="cross-encoder/ms-marco-electra-base", named="ElectraForSequenceClassification"),
-)
-RETRIEVERS = (
-    PublishedModel(name="vidore/colpali-v1.3-hf", named="ColPaliForRetrieval"),
-    PublishedModel(name="vidore/colqwen2-v1.0-hf", named="ColQwen2ForRetrieval"),
-    PublishedModel(name="ModernVBERT/colmodernvbert-merged", named="ColModernVBertForRetrieval"),
+    PublishedModelSpec(
+        name="Qwen/Qwen3-VL-Embedding-*",
+        architecture="Qwen3VLForConditionalGeneration",
+        checkpoint_architecture="Qwen3VLForConditionalGeneration",
+        config={"is_matryoshka": True},
+    ),
+    _example("ai21labs/Jamba-tiny-reward-dev", "JambaForSequenceClassification"),
+    _example("cross-encoder/ms-marco-electra-base", "ElectraForSequenceClassification"),
+    _example("vidore/colpali-v1.3-hf", "ColPaliForRetrieval"),
+    _example("vidore/colqwen2-v1.0-hf", "ColQwen2ForRetrieval"),
+    _example("ModernVBERT/colmodernvbert-merged", "ColModernVBertForRetrieval"),
 )

@@ -208,7 +208,7 @@ CONVERTERS = {
 # the first is tested each time, the others among the slow tests.
 # (What stands in for others has no checkpoint of its own: test_transformers.py.)
 _computed_by: dict[str, str] = {}
-for _entry in (one for one in BUILTIN.architectures.entries() if not one.spec.stands_in_for):
+for _entry in BUILTIN.architectures.entries():
     _first = _computed_by.setdefault(_entry.spec.target.partition(":")[0], _entry.spec.name)
     _own = {"name": _entry.spec.name, **ARCHITECTURES.get(_entry.spec.name, {})}
     if _first != _entry.spec.name:
@@ -225,6 +225,6 @@ def test_there_is_a_class_for_each(registry):
     for kind, conformance in (("architecture", ArchitectureConformance), ("converter", ConverterConformance)):
         tested = {one.name for one in classes if issubclass(one, conformance)}
         entries = registry.catalog(kind).entries()
-        assert tested == {one.spec.name for one in entries if not getattr(one.spec, "stands_in_for", ())}
+        assert tested == {one.spec.name for one in entries}
     assert set(ARCHITECTURES) <= set(registry.architectures.names())
     assert set(CONVERTERS) <= set(registry.converters.names())

@@ -6,12 +6,14 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from millpond.plugin.blame import blamed, is_foreign
+from millpond.plugin.registry import Entry
+from millpond.plugin.specs import ArchitectureSpec
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from millpond.plugin.registry import Entry, Registry
-    from millpond.plugin.specs import ArchitectureSpec, ConverterSpec
+    from millpond.plugin.registry import Registry
+    from millpond.plugin.specs import ConverterSpec, FallbackSpec
 
 # What stands behind the family's name: "Qwen3" in "Qwen3ForCausalLM".
 SUFFIXES = (
@@ -38,8 +40,6 @@ GENERATING = ("ForCausalLM", "ForConditionalGeneration", "ForMaskedLM", "LMHeadM
 AUTO, NATIVE = "auto", "native"
 REWARD = "reward"  # as vLLM's code of 2025 has it: rewards of what gives such, else the hidden states of tokens
 SYNONYMS = {"vllm": NATIVE, "millpond": NATIVE}
-# What the record of a name's own says of it holds too where another implementation computes it.
-KEPT = ("pooling", "pooler_config", "pooling_key", "num_labels", "positions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +50,13 @@ class Chosen:
         name: The name in config.json.
         architecture: The record that serves it: of that name, or of the family's backbone.
         converter: The record of the converter that makes it a pooling model; None for a native one.
+        implementation: The implementation, as in ``model_impl``.
     """
 
     name: str
-    architecture: "Entry[ArchitectureSpec]"
+    architecture: Entry[ArchitectureSpec]
     converter: "Entry[ConverterSpec] | None"
+    implementation: str = NATIVE
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -71,7 +73,7 @@ def with_architecture(registry: "Registry", config: CheckpointConfig) -> Checkpo
     if config.get("architectures") or not isinstance(kind, str):
         return config
     wanted = f"{kind}Model".replace("-", "").replace("_", "").lower()
-    found = [name for name in _recorded(registry) if name.lower() == wanted]
+    found = [name for name in registry.architectures.names() if name.lower() == wanted]
     return config.overridden({"architectures": found}) if found else config
 
 
@@ -100,7 +102,7 @@ def choose_architecture(
         InvalidInputError: If there is no such implementation.
     """
     names = config.get("architectures")
-    there = ", ".join(_recorded(registry)) or "none"
+    there = ", ".join(registry.architectures.names()) or "none"
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         message = (
             f"config.json has no list 'architectures', which says what the model is; got {names!r}. "
@@ -112,7 +114,7 @@ def choose_architecture(
     found = _recorded_one(registry, names, wanted)
     if found is not None:
         return found
-    standing_in = _StandingIn(registry, config, wanted)
+    standing_in = _Fallbacks(registry, config, wanted)
     found = standing_in.choose(names)
     if found is not None:
         return found
@@ -138,14 +140,14 @@ class _Wanted:
     classifies: bool
     implementation: str
 
-    def allows(self, entry: "Entry[ArchitectureSpec]") -> bool:
-        """Whether a record is of the implementation that is asked for."""
-        return self.implementation in (AUTO, entry.spec.implementation)
+    def allows(self, implementation: str) -> bool:
+        """Return True if an implementation may be used."""
+        return self.implementation in (AUTO, implementation)
 
 
 def implementations(registry: "Registry") -> list[str]:
     """Whose code may compute a model, as ``model_impl`` names them."""
-    return sorted({NATIVE, *(entry.spec.implementation for entry in registry.architectures.entries())})
+    return sorted({NATIVE, *(entry.spec.implementation for entry in registry.fallbacks.entries())})
 
 
 def _checked_implementation(registry: "Registry", asked: str) -> str:
@@ -157,18 +159,11 @@ def _checked_implementation(registry: "Registry", asked: str) -> str:
     raise InvalidInputError(message, parameter="model_impl")
 
 
-def _recorded(registry: "Registry") -> list[str]:
-    """The names in config.json that have records of their own."""
-    return [entry.spec.name for entry in registry.architectures.entries() if not entry.spec.stands_in_for]
-
-
 def _recorded_one(registry: "Registry", names: list[str], wanted: _Wanted) -> Chosen | None:
     """What serves a name, or the backbone of its family, by a record of that name."""
-
-    def find(name: str) -> "Entry[ArchitectureSpec] | None":
-        entry = registry.architectures.find(name)
-        fits = entry is not None and wanted.allows(entry) and not entry.spec.stands_in_for
-        return entry if fits else None
+    if not wanted.allows(NATIVE):
+        return None
+    find = registry.architectures.find
 
     for name in names:
         native = find(name)
@@ -183,7 +178,7 @@ def _recorded_one(registry: "Registry", names: list[str], wanted: _Wanted) -> Ch
 
 
 @dataclass
-class _StandingIn:
+class _Fallbacks:
     """Looks for a record that serves a name which is not its own.
 
     Attributes:
@@ -197,48 +192,61 @@ class _StandingIn:
 
     def choose(self, names: list[str]) -> Chosen | None:
         for name in names:
-            entry = self._find(name)
-            if entry is not None:
+            match = self._find(name)
+            if match is not None:
+                entry, implementation = match
                 converter = _for_native(self.registry, name, entry, self.wanted)
-                return Chosen(name=name, architecture=entry, converter=converter)
+                return Chosen(name=name, architecture=entry, converter=converter, implementation=implementation)
         for name in names:
             converter = _by_name(self.registry, name, self.wanted.convert, self.wanted.pooling)
-            relative = None if converter is None else next(filter(None, map(self._find, _relatives(name))), None)
-            if relative is not None:
-                return Chosen(name=name, architecture=relative, converter=converter)
+            match = None if converter is None else next(filter(None, map(self._find, _relatives(name))), None)
+            if match is not None:
+                entry, implementation = match
+                return Chosen(name=name, architecture=entry, converter=converter, implementation=implementation)
         return None
 
-    def _find(self, name: str) -> "Entry[ArchitectureSpec] | None":
-        """The record whose pattern says most of a name, and which can serve it; as it is for that name."""
+    def _find(self, name: str) -> "tuple[Entry[ArchitectureSpec], str] | None":
+        """Return the architecture that the first matching fallback describes, and its implementation."""
         if self.wanted.convert == "none" and name.endswith(GENERATING):
             self.reasons.append(f"convert='none' forbids to leave out the head of {name}")
             return None
         fits = [
             (len(pattern), entry)
-            for entry in self.registry.architectures.entries()
-            for pattern in entry.spec.stands_in_for
-            if fnmatchcase(name, pattern) and self.wanted.allows(entry)
+            for entry in self.registry.fallbacks.entries()
+            for pattern in entry.spec.patterns
+            if fnmatchcase(name, pattern) and self.wanted.allows(entry.spec.implementation)
         ]
         for _, entry in sorted(fits, key=lambda fit: fit[0], reverse=True):
-            described = self._described(entry, name)
-            if described is not None:
-                return described
+            architecture = self._resolved(entry, name)
+            if architecture is not None:
+                return architecture, entry.spec.implementation
         return None
 
-    def _described(self, entry: "Entry[ArchitectureSpec]", name: str) -> "Entry[ArchitectureSpec] | None":
-        with blamed(entry if is_foreign(entry) else None, "failed in describe"):
-            said = entry.describe(name, self.config)
-        if isinstance(said, str):
-            self.reasons += [] if said in self.reasons else [said]
+    def _resolved(self, entry: "Entry[FallbackSpec]", name: str) -> Entry[ArchitectureSpec] | None:
+        owner = entry if is_foreign(entry) else None
+        with blamed(owner, f"failed on {name!r}"):
+            spec = entry.load()(name, self.config)
+            if not isinstance(spec, str | ArchitectureSpec):
+                raise TypeError(f"it returned {spec!r}; expected an ArchitectureSpec, or text")
+        if isinstance(spec, str):
+            self.reasons += [] if spec in self.reasons else [spec]
             return None
         native = self.registry.architectures.find(name)
-        known = {} if native is None else {field: getattr(native.spec, field) for field in KEPT}
-        spec = replace(entry.spec, **{"name": name, **said, **known})
-        return replace(entry, spec=spec)
+        return Entry(spec=spec if native is None else _with_defaults_of(native.spec, spec), origin=entry.origin)
+
+
+def _with_defaults_of(native: ArchitectureSpec, spec: ArchitectureSpec) -> ArchitectureSpec:
+    """Return the record of another implementation with the pooling, labels and positions of the native record."""
+    return replace(
+        spec,
+        pooling=native.pooling,
+        output=replace(spec.output, num_labels=native.output.num_labels),
+        text=replace(spec.text, positions=native.text.positions),
+    )
 
 
 def _for_native(
-    registry: "Registry", name: str, native: "Entry[ArchitectureSpec]", wanted: _Wanted
+    registry: "Registry", name: str, native: Entry[ArchitectureSpec], wanted: _Wanted
 ) -> "Entry[ConverterSpec] | None":
     tasks, convert = native.spec.tasks, wanted.convert
     if convert == REWARD:

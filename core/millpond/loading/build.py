@@ -16,7 +16,7 @@ from millpond.loading.extra_weights import iterate_extra_weights
 from millpond.loading.header import read_headers
 from millpond.loading.projector import load_projector
 from millpond.loading.repository import Repository
-from millpond.loading.resolve import LoadOptions, Resolution, named_prompts, resolve, with_dtype
+from millpond.loading.resolve import LoadOptions, Resolution, resolve, with_dtype
 from millpond.loading.routes import RouteBuilder, with_routes
 from millpond.loading.scoring_notes import scored_by_embeddings
 from millpond.loading.source import find_repository
@@ -136,7 +136,7 @@ def build_model(
     _check_image_options(ctx)
     owner = _blamed_for_model(resolution)
     model = mark(_instantiate(_model_class(resolution, ctx), ctx, owner), owner)
-    folder, extra = repository.transformer_path, resolution.architecture.spec.extra_weights
+    folder, extra = repository.transformer_path, resolution.architecture.spec.checkpoint.extra_files
     weights = chain(
         iterate_weights(folder, allow_pickle=options.allow_pickle),
         iterate_extra_weights(folder, extra, allow_pickle=options.allow_pickle),
@@ -145,7 +145,7 @@ def build_model(
         placement = model.load_weights(weights)
     missing = [*placement.missing, *missing_weights(model, placement.placed)]
     _check_placement(config.architecture, owner, placement.unused, missing)
-    adapters = adapter_folders(folder, resolution.architecture.spec.adapter_folders)
+    adapters = adapter_folders(folder, resolution.architecture.spec.checkpoint.adapter_folders)
     if adapters:
         model.load_adapters({name: read_adapter(path) for name, path in adapters.items()})
     for module in model.modules():
@@ -179,7 +179,7 @@ def build_context(
     """The context of a resolution's model, with what its folder applies to pooled vectors."""
     repository = resolution.repository
     config = resolution.model_config()
-    lower_case = resolution.architecture.spec.lower_case
+    lower_case = resolution.architecture.spec.text.lowercase
     ctx = Context(
         registry=registry,
         model=config,
@@ -207,7 +207,11 @@ def _unwritten(resolution: Resolution) -> list[str]:
     repository = resolution.repository
     files = repository.sentence_transformers
     asked = files.message_format is not None and "embed" in resolution.tasks
-    if not asked or resolution.chat_template is not None or read_chat_template(repository) is not None:
+    if (
+        not asked
+        or (resolution.published is not None and resolution.published.chat_template is not None)
+        or read_chat_template(repository) is not None
+    ):
         return []
     note = (
         f"{files.length_file} (modality_config) has each text written as a message, and the folder has no chat "
@@ -218,7 +222,7 @@ def _unwritten(resolution: Resolution) -> list[str]:
 
 def _unapplied_prompt(resolution: Resolution) -> list[str]:
     name = resolution.repository.sentence_transformers.default_prompt_name
-    prompt = named_prompts(resolution.config, resolution.repository.sentence_transformers).get(name or "")
+    prompt = resolution.prompts.get(name or "")
     if resolution.inputs.apply_default_prompt:
         said = "names none" if name is None else f"names {name!r}, and has no prompt of that name"
         return [] if prompt is not None else [f"apply_default_prompt=True changes nothing: as its default it {said}"]

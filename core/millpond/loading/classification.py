@@ -88,7 +88,7 @@ def named_activation(registry: "Registry", chosen: "Chosen") -> str | None:
     Raises:
         UnknownNameError: If no plugin has it.
     """
-    named = chosen.architecture.spec.classifier_activation
+    named = chosen.architecture.spec.output.activation
     if named is None or chosen.converter is not None:
         return None
     registry.activations.get(named)

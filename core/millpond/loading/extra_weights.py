@@ -31,10 +31,10 @@ def with_extra_heads(
     if not isinstance(names, list) or not names:
         return config
     for entry in registry.architectures.entries():
-        spec = entry.spec
-        if not spec.extra_weights or names[0] not in spec.instead_of:
+        layout = entry.spec.checkpoint
+        if not layout.extra_files or names[0] not in layout.supersedes:
             continue
-        found = [extra_file(repository.transformer_path, name) for name in spec.extra_weights]
+        found = [extra_file(repository.transformer_path, name) for name in layout.extra_files]
         paths = [path for path in found if path is not None]
         if len(paths) < len(found):
             continue
@@ -47,7 +47,7 @@ def with_extra_heads(
                 files,
             )
             continue
-        return config.overridden({"architectures": [spec.name]})
+        return config.overridden({"architectures": [entry.spec.name]})
     return config
 
 

@@ -38,18 +38,18 @@ def merge_pooler(
     elif "embed" in chosen.tasks:
         said["use_activation"] = files.normalize
     spec = chosen.architecture.spec
-    own: dict[str, Any] = {} if chosen.converter is not None else {**spec.pooler_config}
+    own: dict[str, Any] = {} if chosen.converter is not None else spec.pooling.pooler_config()
     classifies = chosen.converter is None and "classify" in chosen.tasks
     # How a backbone pools is how what is made of it to embed does, such as a masked language model.
     embeds = chosen.converter is None or "embed" in chosen.tasks
     task = next((task for task in OLD_TASKS.get(old_task or "", ()) if task in chosen.tasks), None)
-    key = spec.pooling_key
+    key = spec.pooling.config_key
     return merge(
         ("user", {"task": task, **user.model_dump(exclude_unset=True)}),
         ("sentence_transformers", said),
         ("config.json (classifier_pooling)", {"seq_pooling_type": classifier_pooling(config) if classifies else None}),
         (f"config.json ({key})", {"seq_pooling_type": named_pooling(config, key) if key else None}),
-        ("architecture", {"seq_pooling_type": spec.pooling if embeds else None, **own}),
+        ("architecture", {"seq_pooling_type": spec.pooling.type if embeds else None, **own}),
     )
 
 

@@ -10,7 +10,6 @@ from millpond.loading.architecture import choose_architecture, with_architecture
 from millpond.loading.classification import choose_activation, count_labels, named_activation, overrides_activation
 from millpond.loading.extra_weights import with_extra_heads
 from millpond.loading.header import read_headers
-from millpond.loading.known import published_model, with_known, without_rivals
 from millpond.loading.late_interaction import read_late_interaction
 from millpond.loading.lengths import Statement, choose_length, state_lengths
 from millpond.loading.pooler_settings import (
@@ -21,18 +20,20 @@ from millpond.loading.pooler_settings import (
     size_key_of,
     spread_pooling_type,
 )
+from millpond.loading.published import published_model, rerank_template, with_known, without_rivals
 from millpond.loading.sentence_transformers import code_size
 from millpond.loading.similarity import choose_late_similarity, choose_similarity
 from millpond.loading.st.sizes import size_after
 from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, ModelConfig, PoolerConfig
 from millpond.types.errors import InvalidInputError, UnknownNameError
 from millpond.types.late_interaction import LateInteraction
+from millpond.types.rerank_template import RerankTemplate
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
     from millpond.loading.sentence_transformers import SentenceTransformersFiles
     from millpond.plugin.registry import Entry, Registry
-    from millpond.plugin.specs import ArchitectureSpec, ConverterSpec
+    from millpond.plugin.specs import ArchitectureSpec, ConverterSpec, PublishedModelSpec
 
 Overrides = Mapping[str, Any] | Callable[[CheckpointConfig], Any] | None
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Resolution:
         config: config.json with the caller's overrides.
         architecture: The record of the architecture that serves it.
         converter: The record of the converter that makes it a pooling model; None for a native one.
+        implementation: The implementation of the architecture, as in ``model_impl``.
         tasks: The tasks it serves.
         pooler: The pooler settings, each with the layer that decided it.
         lengths: All that the files say of the maximum length.
@@ -81,14 +83,15 @@ class Resolution:
         inputs: What becomes of prompts where a call does not say.
         late_interaction: How queries and documents are read; None where no file says that there are any.
         size_key: The key of config.json that says how many values its pooler gives; None for the hidden size.
-        chat_template: How messages are written, whatever the files say; None for what these say.
-        is_published: True if a plugin knows the model as a published one.
+        published: The record of the published model; None for an unknown model.
+        rerank_template: The text that it reads for a query and a document; None for the tokenizer's pair.
     """
 
     repository: "Repository"
     config: CheckpointConfig
     architecture: "Entry[ArchitectureSpec]"
     converter: "Entry[ConverterSpec] | None"
+    implementation: str
     tasks: tuple[str, ...]
     pooler: Mapping[str, Choice]
     lengths: tuple[Statement, ...]
@@ -99,19 +102,24 @@ class Resolution:
     inputs: InputOptions = field(default_factory=InputOptions)
     late_interaction: LateInteraction | None = None
     size_key: str | None = None
-    chat_template: str | None = None
-    is_published: bool = False
+    published: "PublishedModelSpec | None" = None
+    rerank_template: RerankTemplate | None = None
 
     @property
     def num_labels(self) -> int:
         """How many classes or scores it gives."""
-        own = self.architecture.spec.num_labels
+        own = self.architecture.spec.output.num_labels
         return own or count_labels(self.config, self.repository.sentence_transformers)
 
     @property
     def pooler_config(self) -> PoolerConfig:
         """The pooler settings as a config."""
         return PoolerConfig(**{name: choice.value for name, choice in self.pooler.items()})
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The named prompts."""
+        return named_prompts(self.config, self.repository.sentence_transformers, self.published)
 
     @property
     def truncate_dim(self) -> Choice | None:
@@ -152,9 +160,10 @@ class Resolution:
         if self.size_key is not None:
             size = self.config.get(self.size_key)
             return size if isinstance(size, int) else None
-        if self.architecture.spec.size_keys:
-            return next(filter(None, (_size_at(self.config, key) for key in self.architecture.spec.size_keys)), None)
-        if self.architecture.spec.sized_by_labels and "embed" in self.tasks:
+        output = self.architecture.spec.output
+        if output.size_keys:
+            return next(filter(None, (_size_at(self.config, key) for key in output.size_keys)), None)
+        if output.size_from_num_labels and "embed" in self.tasks:
             return self.num_labels
         parts = (self.config, self.config.of_text)
         size = next((said for part in parts for key in WIDTHS if (said := part.get(key))), None)
@@ -184,7 +193,7 @@ class Resolution:
             path=str(self.repository.path),
             source=self.repository.source,
             architecture=self.architecture.spec.name,
-            implementation=self.architecture.spec.implementation,
+            implementation=self.implementation,
             hf_config=self.config,
             max_model_len=self.max_model_len.value,
             dtype=self.dtype.value,
@@ -193,11 +202,11 @@ class Resolution:
             embedding_size=self.embedding_size,
             full_embedding_size=self.full_embedding_size,
             truncate_dim=None if self.truncate_dim is None else self.truncate_dim.value,
-            prompts=named_prompts(self.config, files),
+            prompts=self.prompts,
             default_prompt_name=files.default_prompt_name,
             adapters=(
-                *named_adapters(self.config, self.architecture.spec.adapters_key),
-                *adapter_folders(self.repository.transformer_path, self.architecture.spec.adapter_folders),
+                *named_adapters(self.config, self.architecture.spec.checkpoint.adapters_key),
+                *adapter_folders(self.repository.transformer_path, self.architecture.spec.checkpoint.adapter_folders),
             ),
             include_prompt=files.include_prompt,
             num_labels=self.num_labels,
@@ -211,8 +220,9 @@ class Resolution:
             late_interaction=self.late_interaction,
             query_table=None if files.query_table is None else str(files.query_table.path),
             modalities=self.architecture.spec.modalities,
-            image_reader=self.architecture.spec.image_reader,
-            chat_template=self.chat_template,
+            image_reader=self.architecture.spec.extras.image_processor,
+            chat_template=None if self.published is None else self.published.chat_template,
+            rerank_template=self.rerank_template,
         )
 
 
@@ -243,10 +253,10 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     late = LATE in chosen.tasks and is_late(files, user, options.convert)
     tasks = (LATE,) if late else chosen.tasks
     spec = chosen.architecture.spec
-    if spec.defaults:
-        config = with_defaults(config, spec.defaults)
-    said = state_lengths(repository, config, positions=spec.positions)
-    sides = read_late_interaction(repository, config, spec.late_interaction)
+    if spec.checkpoint.config_defaults:
+        config = with_defaults(config, spec.checkpoint.config_defaults)
+    said = state_lengths(repository, config, positions=spec.text.positions)
+    sides = read_late_interaction(repository, config, spec.extras.late_interaction)
     pooler = merge_pooler(user, files, config, chosen, options.old_task)
     plugin = _plugin_of(registry, config, options.io_processor_plugin)
     check_pooler(registry, pooler, tasks if plugin is None else (*tasks, "plugin"))
@@ -254,25 +264,26 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         repository=repository,
         config=config,
         architecture=chosen.architecture,
+        implementation=chosen.implementation,
         converter=chosen.converter,
         tasks=tasks,
         pooler=pooler,
         classifier_activation=choose_activation(
             config,
             files,
-            spec.num_labels or count_labels(config, files),
+            spec.output.num_labels or count_labels(config, files),
             named=None if by_caller else named_activation(registry, chosen),
         ),
         io_processor_plugin=plugin,
         inputs=options.inputs,
         late_interaction=sides,
         size_key=size_key_of(registry, pooler),
-        chat_template=None if published is None else published.chat_template,
-        is_published=published is not None,
+        published=published,
+        rerank_template=rerank_template(registry, repository, config),
         lengths=tuple(said),
         max_model_len=choose_length(
             said,
-            positions=spec.positions,
+            positions=spec.text.positions,
             asked=options.max_model_len,
             of_sides=0 if sides is None else sides.longest,
         ),
@@ -326,11 +337,14 @@ def override_config(config: CheckpointConfig, overrides: Overrides) -> Checkpoin
     return config.overridden(overrides)
 
 
-def named_prompts(config: CheckpointConfig, files: "SentenceTransformersFiles") -> dict[str, str]:
-    """The prompts that a model names: ``task_instructions`` of config.json, then those of sentence-transformers."""
+def named_prompts(
+    config: CheckpointConfig, files: "SentenceTransformersFiles", published: "PublishedModelSpec | None"
+) -> dict[str, str]:
+    """Return the named prompts: ``task_instructions`` of config.json > sentence-transformers > published model."""
     instructions = config.get("task_instructions")
     own = instructions if isinstance(instructions, CheckpointConfig) else {}
-    return {**files.prompts, **{name: text for name, text in own.items() if isinstance(text, str)}}
+    known = {} if published is None else published.prompts
+    return {**known, **files.prompts, **{name: text for name, text in own.items() if isinstance(text, str)}}
 
 
 def named_adapters(config: CheckpointConfig, key: str | None) -> tuple[str, ...]:

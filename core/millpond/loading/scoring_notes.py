@@ -23,7 +23,7 @@ def scored_by_embeddings(resolution: "Resolution", options: "LoadOptions") -> li
     pooling = resolution.pooler.get("seq_pooling_type")
     chosen = options.convert != "auto" or "task" in resolution.pooler or (pooling and pooling.origin == "user")
     settled = bool(resolution.repository.sentence_transformers.modules) or resolution.late_interaction is not None
-    if causal is None or chosen or settled or resolution.is_published or "embed" not in resolution.tasks:
+    if causal is None or chosen or settled or resolution.published is not None or "embed" not in resolution.tasks:
         return []
     family = causal.removesuffix(CAUSAL)
     note = (

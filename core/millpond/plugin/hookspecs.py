@@ -15,9 +15,11 @@ from millpond.plugin.specs import (
     ArchitectureSpec,
     CommandSpec,
     ConverterSpec,
+    FallbackSpec,
     IOProcessorSpec,
     KernelSpec,
     PoolerSpec,
+    PublishedModelSpec,
     RouteSpec,
     SourceSpec,
     TaskSpec,
@@ -65,18 +67,18 @@ def register_tasks() -> Iterable[TaskSpec]:
 
 @hookspec
 def register_architectures() -> Iterable[ArchitectureSpec]:
-    """Say which model architectures this plugin can run.
+    """Declare the model architectures that this plugin runs.
 
-    The name is the one that a checkpoint's config.json gives under ``architectures``. The target is a subclass of
-    ``millpond.nn.PoolingModel``; it is imported when a model of that architecture is loaded, and built as
-    ``target(ctx)``. A plugin that names an architecture which is built in takes its place.
+    The name is the one under ``architectures`` in a checkpoint's config.json. The target is a subclass of
+    ``millpond.nn.PoolingModel``; it is imported when a model of that architecture is loaded, and created as
+    ``target(ctx)``. An architecture with the name of a built-in one replaces it.
 
     Example::
 
         from collections.abc import Iterator
 
         from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import ArchitectureSpec
+        from millpond.plugin.specs import ArchitectureSpec, PoolingDefaults
 
 
         @hookimpl
@@ -85,7 +87,62 @@ def register_architectures() -> Iterable[ArchitectureSpec]:
                 name="HelloModel",
                 target="millpond_hello.model:HelloModel",
                 tasks=("embed", "token_embed"),
-                pooling="MEAN",
+                pooling=PoolingDefaults("MEAN"),
+            )
+    """
+    return ()
+
+
+@hookspec
+def register_published_models() -> Iterable[PublishedModelSpec]:
+    """Declare facts about published models that their files do not contain.
+
+    The name is ``organisation/model``, or a shell pattern. A model is matched by the part after the organisation. Facts
+    are: keys that its config.json lacks, a chat template, the text of a query and a document for a reranker, prompts.
+    The user's arguments and the model's own files take precedence.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import PublishedModelSpec
+
+
+        @hookimpl
+        def register_published_models() -> Iterator[PublishedModelSpec]:
+            yield PublishedModelSpec(
+                name="hello/hello-embed-*",
+                architecture="HelloModel",
+                config={"is_matryoshka": True},
+                prompts={"query": "query: ", "document": "passage: "},
+            )
+    """
+    return ()
+
+
+@hookspec
+def register_fallbacks() -> Iterable[FallbackSpec]:
+    """Declare implementations for architectures that have no record of their own.
+
+    The target is a function (name in config.json, config) -> ``ArchitectureSpec``, or a text that states why it cannot
+    run that architecture. ``model_impl`` chooses an implementation by name even if there is a native one.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import FallbackSpec
+
+
+        @hookimpl
+        def register_fallbacks() -> Iterator[FallbackSpec]:
+            yield FallbackSpec(
+                name="hello-models",
+                target="millpond_hello.resolve:describe",
+                patterns=("Hello*Model",),
+                implementation="hello",
             )
     """
     return ()

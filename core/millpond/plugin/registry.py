@@ -9,15 +9,18 @@ from logging import getLogger
 from operator import attrgetter
 from typing import Any, Final, Generic, Literal, TypeVar
 
+from millpond.compat.flat_architecture import separate_records
 from millpond.plugin.output import importing, stdout_to_stderr
 from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
     CommandSpec,
     ConverterSpec,
+    FallbackSpec,
     IOProcessorSpec,
     KernelSpec,
     PoolerSpec,
+    PublishedModelSpec,
     RouteSpec,
     SourceSpec,
     Spec,
@@ -90,22 +93,6 @@ class Entry(Generic[S]):
         if not self._loaded:  # two threads may both pass: the import system hands both the same object
             self._loaded.append(self._resolve())
         return self._loaded[0]
-
-    def describe(self, name: str, config: Mapping[str, Any]) -> Mapping[str, Any] | str:
-        """What an architecture's record is for a name that it stands in for, or why it does not; see its ``describe``.
-
-        Raises:
-            UnknownNameError: What the record names does not import.
-        """
-        asked = getattr(self.spec, "describe", None)
-        if asked is None:
-            return {}
-        try:
-            function = imported(asked)
-        except (Exception, SystemExit) as error:
-            raise UnknownNameError(_unloadable(self, asked, error)) from error
-        said: Mapping[str, Any] | str = function(name, config)
-        return said
 
     def _resolve(self) -> Any:
         target = self.spec.target
@@ -272,6 +259,8 @@ class Registry:
         self.absent: Final[dict[str, str]] = {}
         self.tasks: Final = Catalog(TaskSpec, self.absent)
         self.architectures: Final = Catalog(ArchitectureSpec, self.absent)
+        self.published_models: Final = Catalog(PublishedModelSpec, self.absent)
+        self.fallbacks: Final = Catalog(FallbackSpec, self.absent)
         self.converters: Final = Catalog(ConverterSpec, self.absent)
         self.poolers: Final = Catalog(PoolerSpec, self.absent)
         self.activations: Final = Catalog(ActivationSpec, self.absent)
@@ -308,7 +297,8 @@ class Registry:
         if not isinstance(spec, Spec) or kind not in self._by_kind:
             message = f"{spec!r} is no record; there are: {', '.join(c.record.__name__ for c in self.catalogs())}"
             raise TypeError(message)
-        return self._by_kind[spec.kind].add(spec, origin)
+        entries = [self._by_kind[record.kind].add(record, origin) for record in separate_records(spec)]
+        return entries[-1]
 
 
 def imported(target: str) -> Any:

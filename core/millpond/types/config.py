@@ -14,6 +14,7 @@ from millpond.compat.removed import check_removed
 from millpond.types.errors import InvalidInputError
 from millpond.types.late_interaction import LateInteraction
 from millpond.types.params import RENAMED, rename_fields, validated
+from millpond.types.rerank_template import RerankTemplate
 
 MOST_IMAGES = 1024  # that a prompt can be allowed to have: they are all in memory at once
 HOST = re.compile(r"\*|(?:\*\.)?[\w.-]+|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE)  # or all below one, or any
@@ -289,6 +290,7 @@ class ModelConfig(VllmModelConfig):
         modalities: What it reads, such as ``("text", "image")``.
         image_reader: Where the ``ImageReader`` of a model that reads texts with images in them is found; else None.
         chat_template: How its messages are written, in Jinja, where plugins know that better than its files; else None.
+        rerank_template: The text that it reads for a query and a document, if plugins know it; else None.
     """
 
     model: str
@@ -322,6 +324,7 @@ class ModelConfig(VllmModelConfig):
     modalities: tuple[str, ...] = ("text",)
     image_reader: str | None = None
     chat_template: str | None = None
+    rerank_template: RerankTemplate | None = None
 
     @property
     def tells_sides(self) -> bool:

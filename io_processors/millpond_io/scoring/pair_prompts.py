@@ -8,8 +8,8 @@ from millpond.loading.chat_template import ChatTemplate
 from millpond.loading.tokenizer import Tokenizer
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
+from millpond.types.rerank_template import RerankTemplate
 from millpond_io.chat.templates import JinjaTemplate, read_template
-from millpond_io.scoring.known_prompts import KnownPrompt, known_prompt
 from millpond_io.scoring.options import ScoreOptions, warn_of_templates
 from millpond_io.scoring.pair_encoder import Limits, PairEncoder
 from millpond_io.scoring.tokenizer_pairs import TokenizerPairs
@@ -41,7 +41,7 @@ class PairPrompts:
         self.template = None if given is None else JinjaTemplate(read_template(given))
         by_logits = bool(ctx.config.get("classifier_from_token_ids"))
         self.own = ctx.tokenizer.chat_template if ctx.tokenizer is not None and by_logits else None
-        self.known = known_prompt(ctx.model)
+        self.known = ctx.model.rerank_template
 
     def warn_of(self, options: ScoreOptions) -> None:
         """Tell of what only a template would read, where there is none."""
@@ -94,7 +94,7 @@ def uses_separator(ctx: TaskContext) -> bool:
         if isinstance(ctx.config.get(name), bool):
             return bool(ctx.config[name])
     entry = ctx.registry.architectures.find(ctx.model.architecture)
-    return entry is None or "classify" in entry.spec.tasks or entry.spec.pooling != "LAST"
+    return entry is None or "classify" in entry.spec.tasks or entry.spec.pooling.type != "LAST"
 
 
 def _segments(ctx: TaskContext, tokenizer: Tokenizer) -> int:
@@ -164,9 +164,9 @@ def _carries_both(write: Write) -> bool:
         return False
 
 
-def _known_writer(known: KnownPrompt, instruction: str | None) -> Write:
+def _known_writer(known: RerankTemplate, instruction: str | None) -> Write:
     def write(query: str, document: str) -> tuple[str, ...]:
-        if known.mark is not None and query.startswith(known.mark):
+        if known.written_marker is not None and query.startswith(known.written_marker):
             return (query + document,)
         return known.filled(query, document, instruction)
 

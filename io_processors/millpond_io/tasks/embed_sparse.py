@@ -121,7 +121,7 @@ def sparse_source(ctx: TaskContext) -> str | None:
     if pooler is not None and pooler.spec.size_key == "vocab_size":
         return "embed"
     architecture = ctx.registry.architectures.find(ctx.model.architecture)
-    weighs = architecture is not None and architecture.spec.token_weights and "token_classify" in ctx.tasks
+    weighs = architecture is not None and architecture.spec.output.token_weights and "token_classify" in ctx.tasks
     return "token_classify" if weighs else None
 
 

@@ -44,7 +44,7 @@ def filling_of(ctx: Context) -> Filling | None:
         CheckpointError: If no file says which token is the padding.
     """
     spec = ctx.registry.architectures.find(ctx.model.architecture)
-    if spec is None or not spec.spec.fills_length:
+    if spec is None or not spec.spec.text.pad_to_max_length:
         return None
     token = padding_token(ctx)
     if token is None:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from millpond.loading.known import with_known
+from millpond.loading.published import with_known
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import Resolution, named_prompts
 from millpond.loading.sentence_transformers import SentenceTransformersFiles
 from millpond.plugin.registry import Entry, Registry
-from millpond.plugin.specs import PoolerSpec
+from millpond.plugin.specs import PoolerSpec, PublishedModelSpec
 from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, PoolerConfig
 
 COMMAND_LINE = "the command line"
@@ -122,7 +122,7 @@ class Pooling:
             return "normalize", "modules.json"
         if own is not None:
             return None if own.activation == "identity" else own.activation, f"the pooling type {own.name}"
-        if task == "token_classify" and self.resolution.architecture.spec.token_weights:
+        if task == "token_classify" and self.resolution.architecture.spec.output.token_weights:
             return "relu", f"the architecture {self.resolution.architecture.spec.name}"
         classes = self.classes() if task in CLASSIFYING else None
         if classes is not None:
@@ -170,14 +170,17 @@ def known_settings(registry: Registry, repository: Repository) -> dict[str, Any]
     return {key: value for key, value in config.to_dict().items() if repository.config.to_dict().get(key) != value}
 
 
-def prompts_of(files: SentenceTransformersFiles, config: CheckpointConfig | None) -> dict[str, Any]:
+def prompts_of(
+    files: SentenceTransformersFiles, config: CheckpointConfig | None, published: PublishedModelSpec | None
+) -> dict[str, Any]:
     """The prompts of a model: named ones, the default, whether their tokens are pooled."""
-    named = files.prompts if config is None else named_prompts(config, files)
+    named = files.prompts if config is None else named_prompts(config, files, published)
+    instructions = {} if config is None else config.get("task_instructions") or {}
+    origins = {**dict.fromkeys(named, KNOWN), **dict.fromkeys(instructions, "config.json (task_instructions)")}
+    origins |= dict.fromkeys(files.prompts, SETTINGS_FILE)
     return {
         "named": dict(named),
-        "from": {
-            name: "config.json (task_instructions)" if name not in files.prompts else SETTINGS_FILE for name in named
-        },
+        "from": {name: origins[name] for name in named},
         "default": files.default_prompt_name,
         "include_prompt": files.include_prompt,
     }

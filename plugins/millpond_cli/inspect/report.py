@@ -87,7 +87,7 @@ class _Looker:
     def look(self) -> None:
         facts, attempt = self.report.facts, self.report.attempt
         facts["architecture"] = self._architecture()
-        facts["implementation"] = None if self.resolution is None else self.resolution.architecture.spec.implementation
+        facts["implementation"] = None if self.resolution is None else self.resolution.implementation
         facts["modalities"] = None if self.resolution is None else list(self.resolution.architecture.spec.modalities)
         facts["converter"] = self._converter()
         facts["known"] = attempt(lambda: known_settings(self.registry, self.repository))
@@ -219,7 +219,11 @@ class _Looker:
         }
 
     def _prompts(self) -> dict[str, Any]:
-        found = prompts_of(self.repository.sentence_transformers, self.config)
+        found = prompts_of(
+            self.repository.sentence_transformers,
+            self.config,
+            None if self.resolution is None else self.resolution.published,
+        )
         self.report.notes.extend(notes_on_prompts(found, pooling_file(self.repository)))
         return found
 

@@ -33,6 +33,6 @@ def test_they_are_those_that_the_records_name(registry):
     tables = [runpy.run_path(str(path)).get("PUBLISHED", {}) for path in sorted(HERE.glob("test_*.py"))]
     published = [name for table in tables for name in table]
     assert len(published) == len(set(published))
-    named = {model.name for entry in registry.architectures.entries() for model in entry.spec.published}
+    named = {entry.spec.name for entry in registry.published_models.entries()}
     known = [name for name in published if any(re.fullmatch(n.replace("*", ".*"), name) for n in named)]
     assert len(known) > 40

@@ -19,7 +19,7 @@ NAME = "BertForSequenceClassification"
 
 def named(manager, activation):
     spec = manager.registry.architectures.get(NAME).spec
-    manager.register(replace(spec, classifier_activation=activation))
+    manager.register(replace(spec, output=replace(spec.output, activation=activation)))
     return manager
 
 

@@ -7,7 +7,7 @@ import torch
 from millpond import LLM
 from millpond.nn import Linear, PoolingModel, WeightTransform
 from millpond.plugin.manager import PluginManager
-from millpond.plugin.specs import ArchitectureSpec
+from millpond.plugin.specs import ArchitectureSpec, PoolingDefaults
 from millpond.testing.checkpoints import random_tensors, write_config, write_weights
 from millpond.types.errors import CheckpointError
 
@@ -73,7 +73,7 @@ def stored(plain, heads=4):
 
 def load(folder, model, weights, **arguments):
     plugins = PluginManager()
-    plugins.register(ArchitectureSpec(name="Mixed", target=model, tasks=("embed",), pooling="MEAN"))
+    plugins.register(ArchitectureSpec(name="Mixed", target=model, tasks=("embed",), pooling=PoolingDefaults("MEAN")))
     config = {"architectures": ["Mixed"], "hidden_size": SIZE, "vocab_size": WORDS, "num_heads": 4}
     write_config(folder, config)
     write_weights(folder, weights)

@@ -15,9 +15,11 @@ from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
     ConverterSpec,
+    FallbackSpec,
     IOProcessorSpec,
     KernelSpec,
     PoolerSpec,
+    PoolingDefaults,
     SourceSpec,
 )
 from millpond.testing.checkpoints import tiny
@@ -233,7 +235,9 @@ WRONG_MODELS = {
 
 
 def architecture(target):
-    return ArchitectureSpec(name="BertModel", target=target, tasks=("embed", "token_embed"), pooling="MEAN")
+    return ArchitectureSpec(
+        name="BertModel", target=target, tasks=("embed", "token_embed"), pooling=PoolingDefaults("MEAN")
+    )
 
 
 @pytest.mark.parametrize("fault", WRONG_MODELS)
@@ -327,19 +331,10 @@ def test_a_target_of_none_is_named(folder, manager, monkeypatch, target):
         load(folder, manager, record, pooler_config={"seq_pooling_type": "ODD"})
 
 
-def test_a_describe_that_fails_is_named(tmp_path, manager, monkeypatch):
-    import millpond.plugin.manager
-
-    monkeypatch.setattr(millpond.plugin.manager, "describes", fails, raising=False)
+def test_a_fallback_that_fails_is_named(tmp_path, manager):
     folder = tiny("BertModel", tmp_path / "odd", architectures=["OddModel"])
-    record = ArchitectureSpec(
-        name="Anything",
-        target=BertModel,
-        tasks=("embed",),
-        stands_in_for=("Odd*",),
-        describe="millpond.plugin.manager:describes",
-    )
-    with pytest.raises(ComponentError, match="architecture 'Anything' of plugin acme failed in describe: RuntimeError"):
+    record = FallbackSpec(name="anything", target=fails, patterns=("Odd*",), implementation="odd")
+    with pytest.raises(ComponentError, match="fallback 'anything' of plugin acme failed on 'OddModel': RuntimeError"):
         load(str(folder), manager, record)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from millpond import LLM, PoolingParams
 from millpond.nn import Linear, Pooler, PoolingModel, WeightTransform
 from millpond.plugin.manager import PluginManager
-from millpond.plugin.specs import ArchitectureSpec, PoolerSpec
+from millpond.plugin.specs import ArchitectureSpec, PoolerSpec, PoolingDefaults
 from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_weights
 from millpond.types.errors import CheckpointError, NonFiniteOutputError
 from millpond_models.encoders.bert.model import BertModel
@@ -103,7 +103,7 @@ def test_a_model_of_a_plugin_may_split_one_tensor_into_all_its_layers(tmp_path, 
     config = {"architectures": ["Stacked"], "num_hidden_layers": LAYERS, "hidden_size": WIDTH, "vocab_size": 16}
     write_config(tmp_path, {**config, "max_position_embeddings": 32})
     write_weights(tmp_path, random_tensors({"stack": (LAYERS * WIDTH, WIDTH)}))
-    record = ArchitectureSpec(name="Stacked", target=Stacked, tasks=("embed",), pooling="MEAN")
+    record = ArchitectureSpec(name="Stacked", target=Stacked, tasks=("embed",), pooling=PoolingDefaults("MEAN"))
     manager.register(record, plugin="acme")
     with LLM(str(tmp_path), plugins=manager, num_workers=1) as llm:
         assert [output.error for output in asked(llm)] == [None, None]

@@ -42,7 +42,8 @@ def test_every_built_in_plugin_loads():
 
 def test_every_target_of_the_built_ins_imports():
     manager = PluginManager(ranks=("builtin",), disabled=(), strict=True)
-    entries = [entry for catalog in manager.registry.catalogs() for entry in catalog.entries()]
+    catalogs = [catalog for catalog in manager.registry.catalogs() if catalog.kind != "published_model"]  # no targets
+    entries = [entry for catalog in catalogs for entry in catalog.entries()]
     assert len(entries) > 10
     for entry in entries:
         assert entry.load() is not None, entry

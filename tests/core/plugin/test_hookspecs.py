@@ -1,4 +1,4 @@
-"""The hooks: ten, without arguments, one for each kind of record, each with an example that works."""
+"""The hooks: twelve, without arguments, one for each kind of record, each with an example that works."""
 
 import inspect
 import subprocess
@@ -15,6 +15,8 @@ from millpond.plugin.specs import KINDS
 NAMES = (
     "register_tasks",
     "register_architectures",
+    "register_published_models",
+    "register_fallbacks",
     "register_converters",
     "register_poolers",
     "register_activations",
@@ -32,7 +34,7 @@ def example_of(hook):
     return textwrap.dedent(example)
 
 
-def test_there_are_ten_hooks_one_for_each_kind():
+def test_there_are_twelve_hooks_one_for_each_kind():
     marked = [name for name, value in vars(hookspecs).items() if hasattr(value, "millpond_spec")]
     assert tuple(marked) == NAMES
     assert tuple(HOOKS) == NAMES
@@ -61,7 +63,8 @@ def test_the_example_in_the_docstring_is_a_whole_plugin(name, install_plugin):
     assert info.hooks == (name,)
     kind = HOOKS[name].kind
     assert list(info.counts) == [kind]
-    assert all(entry.spec.target.partition(":")[1] for entry in manager.registry.catalog(kind).entries())
+    targets = [entry.spec.target for entry in manager.registry.catalog(kind).entries()]
+    assert all(target is None if kind == "published_model" else target.partition(":")[1] for target in targets)
 
 
 def packages_after(statement):

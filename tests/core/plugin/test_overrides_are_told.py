@@ -14,14 +14,15 @@ from millpond_command import cli
 SOURCE = """
 from millpond.plugin.hookspecs import hookimpl
 from millpond.plugin.specs import (
-    ActivationSpec, ArchitectureSpec, CommandSpec, IOProcessorSpec, PoolerSpec, SourceSpec, TaskSpec
+    ActivationSpec, ArchitectureSpec, CommandSpec, IOProcessorSpec, PoolerSpec, PoolingDefaults,
+    SourceSpec, TaskSpec, TextInput
 )
 """
 RECORDS = {
     "pooler": 'PoolerSpec(name="MEAN", target="millpond_poolers.methods:MaxPooling", tasks=("embed",))',
     "activation": 'ActivationSpec(name="normalize", target="millpond_poolers.activations:identity")',
     "architecture": 'ArchitectureSpec(name="BertModel", target="millpond_models.encoders.bert.model:BertModel", '
-    'tasks=("embed", "token_embed"), positions="absolute", pooling="MEAN")',
+    'tasks=("embed", "token_embed"), text=TextInput(positions="absolute"), pooling=PoolingDefaults("MEAN"))',
     "io_processor": 'IOProcessorSpec(name="embed", target="millpond_io.tasks.embed:EmbedProcessor", tasks=("embed",))',
     "source": 'SourceSpec(name="path", target="millpond_sources.path:find_folder", priority=100)',
 }

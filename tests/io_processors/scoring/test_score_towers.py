@@ -7,7 +7,7 @@ import pytest
 
 from millpond import LLM, AsyncLLM, InvalidInputError
 from millpond.plugin.manager import PluginManager
-from millpond.plugin.specs import ArchitectureSpec
+from millpond.plugin.specs import ArchitectureSpec, TextInput
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
 from millpond_io.scoring import similarities, towers
 
@@ -165,7 +165,7 @@ def test_a_model_of_token_embeddings_alone_is_scored_late(folder):
             name="TokensAlone",
             target="millpond_models.encoders.bert.model:BertModel",
             tasks=("token_embed",),
-            positions="absolute",
+            text=TextInput(positions="absolute"),
         )
     )
     overrides = {"architectures": ["TokensAlone"]}

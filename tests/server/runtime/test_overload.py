@@ -16,12 +16,13 @@ TIMES = 10  # as much as it can do
 PLUGIN = f"""
 import time
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import ArchitectureSpec
+from millpond.plugin.specs import ArchitectureSpec, TextInput
 
 @hookimpl
 def register_architectures():
     target = f"{{__name__}}:Bert"
-    yield ArchitectureSpec(name="BertModel", target=target, tasks=("embed", "token_embed"), positions="absolute")
+    text = TextInput(positions="absolute")
+    yield ArchitectureSpec(name="BertModel", target=target, tasks=("embed", "token_embed"), text=text)
 
 def __getattr__(name):
     if name != "Bert":

@@ -11,7 +11,7 @@ PATIENCE = 60
 PLUGIN = """
 import time
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import ArchitectureSpec, IOProcessorSpec
+from millpond.plugin.specs import ArchitectureSpec, IOProcessorSpec, TextInput
 
 @hookimpl
 def register_io_processors():
@@ -20,7 +20,8 @@ def register_io_processors():
 @hookimpl
 def register_architectures():
     yield ArchitectureSpec(
-        name="BertModel", target=f"{__name__}:Bert", tasks=("embed", "token_embed"), positions="absolute"
+        name="BertModel", target=f"{__name__}:Bert", tasks=("embed", "token_embed"),
+        text=TextInput(positions="absolute"),
     )
 
 def __getattr__(name):

@@ -16,9 +16,9 @@ from millpond.loading.repository import Repository
 from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond.types.image_options import ImageOption
-from millpond_models.nemotron_catalogue import MESSAGES
 from millpond_models.vision.dual_encoder import PIXELS
 from millpond_models.vision.image_rows import ROWS
+from millpond_models.vision.nemotron_vl.specs import MESSAGES
 from millpond_models.vision.nemotron_vl.tiles import Tiling, patches
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from millpond.loading.repository import Repository
 from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond.types.image_options import ImageOption
-from millpond_models.phi_catalogue import VLM2VEC
 from millpond_models.vision.image_rows import ROWS
+from millpond_models.vision.phi3_vision.specs import VLM2VEC
 
 if TYPE_CHECKING:
     from PIL.Image import Image

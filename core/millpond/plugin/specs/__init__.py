@@ -2,32 +2,50 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
-from millpond.plugin.specs.architecture import ArchitectureSpec, PublishedModel
+from millpond.plugin.specs.architecture import (
+    ArchitectureSpec,
+    CheckpointLayout,
+    ModelExtras,
+    OutputShape,
+    PoolingDefaults,
+    TextInput,
+)
 from millpond.plugin.specs.base import Spec
 from millpond.plugin.specs.command import CommandSpec
 from millpond.plugin.specs.converter import ConverterSpec
+from millpond.plugin.specs.fallback import FallbackSpec
 from millpond.plugin.specs.io_processor import IOProcessorSpec
 from millpond.plugin.specs.kernel import KernelSpec
 from millpond.plugin.specs.pooler import ActivationSpec, PoolerSpec
+from millpond.plugin.specs.published import PublishedModelSpec
 from millpond.plugin.specs.route import RouteSpec
 from millpond.plugin.specs.source import SourceSpec
 from millpond.plugin.specs.task import TaskSpec
+from millpond.types.rerank_template import RerankTemplate
 
 __all__ = [
     "KINDS",
     "ActivationSpec",
     "ArchitectureSpec",
+    "CheckpointLayout",
     "CommandSpec",
     "ConverterSpec",
+    "FallbackSpec",
     "IOProcessorSpec",
     "KernelSpec",
+    "ModelExtras",
+    "OutputShape",
     "PoolerSpec",
-    "PublishedModel",
+    "PoolingDefaults",
+    "PublishedModelSpec",
+    "RerankTemplate",
     "RouteSpec",
     "SourceSpec",
     "Spec",
     "TaskSpec",
+    "TextInput",
 ]
 
 KINDS: Mapping[str, type[Spec]] = MappingProxyType(
@@ -36,6 +54,8 @@ KINDS: Mapping[str, type[Spec]] = MappingProxyType(
         for spec in (
             TaskSpec,
             ArchitectureSpec,
+            PublishedModelSpec,
+            FallbackSpec,
             ConverterSpec,
             PoolerSpec,
             ActivationSpec,
@@ -47,3 +67,16 @@ KINDS: Mapping[str, type[Spec]] = MappingProxyType(
         )
     }
 )
+
+
+def __getattr__(name: str) -> Any:
+    """Return the former record of published models, with a DeprecationWarning."""
+    if name != "PublishedModel":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import warnings  # noqa: PLC0415  only the former name needs it
+
+    from millpond.compat.flat_architecture import PublishedModel  # noqa: PLC0415  as above
+
+    message = "PublishedModel was replaced: yield PublishedModelSpec from the hook register_published_models"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return PublishedModel

@@ -1,102 +1,147 @@
-"""The record of a model architecture."""
+"""The record of a model architecture, and the groups of its fields."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
-from millpond.plugin.specs.base import Spec
+from millpond.compat.flat_architecture import accepts_flat_fields
+from millpond.plugin.specs.base import Spec, check_tuples
+
+
+@dataclass(frozen=True)
+class PoolingDefaults:
+    """How hidden states are pooled when neither the user nor the checkpoint specifies it.
+
+    Attributes:
+        type: The pooling type of tasks with one result per prompt, such as ``MEAN``.
+        tok_type: The pooling type of tasks with one result per token, such as ``STEP``.
+        step_tag_id: The token id that ends a step, for ``STEP``.
+        config_key: The key of config.json that names the pooling type (``avg``, ``cls``, ``last``), also of converted
+            models; None for none.
+        settings: Other fields of ``PoolerConfig``, such as ``{"use_activation": False}``.
+    """
+
+    type: str | None = None
+    _: KW_ONLY
+    tok_type: str | None = None
+    step_tag_id: int | None = None
+    config_key: str | None = None
+    settings: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+    def pooler_config(self) -> dict[str, object]:
+        """Return the fields of ``PoolerConfig`` that are set, without the pooling type of prompts."""
+        own = {"tok_pooling_type": self.tok_type, "step_tag_id": self.step_tag_id}
+        return {**{name: value for name, value in own.items() if value is not None}, **self.settings}
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedModel:
-    """A published model, or several of one kind, and what is known of them that their files do not say.
+class OutputShape:
+    """The size and the meaning of the results.
 
     Attributes:
-        name: As its authors publish it, ``organisation/model``; a shell pattern for several. A model is known by what
-            follows the organisation, whatever the case.
-        config: Keys of config.json that theirs lacks. What config.json or a caller says counts more; ``architectures``
-            takes the place of the published one.
-        named: What their config.json names, where ``config`` is for that architecture alone; None for any.
-        chat_template: How its messages are written, in Jinja, whatever its files say; None for what they say.
-        marks: Sentences of its own chat template, by which a reranker is known in a folder of any name.
+        size_keys: Keys of config.json; the first that holds a number is the embedding size, such as
+            ``("projection_dim",)``. ``text_config.hidden_size`` names a key in a part of config.json.
+        num_labels: The number of classes or scores, whatever config.json contains; None if config.json decides.
+        size_from_num_labels: True if the embedding size equals the number of labels.
+        activation: The activation of classes or scores, such as ``sigmoid`` or ``identity``, whatever the checkpoint
+            contains; None if the checkpoint decides. The caller's ``hf_overrides`` take precedence.
+        token_weights: True if ``token_classify`` returns the weight of each token in a sparse vector, without the
+            tokens that begin and end a text, [num_tokens].
     """
 
-    name: str
-    config: Mapping[str, object] = field(default_factory=dict, hash=False)
-    named: str | None = None
-    chat_template: str | None = None
-    marks: tuple[str, ...] = ()
+    size_keys: tuple[str, ...] = ()
+    num_labels: int | None = None
+    size_from_num_labels: bool = False
+    activation: str | None = None
+    token_weights: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse text in place of a tuple."""
+        check_tuples(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TextInput:
+    """How text is read.
+
+    Attributes:
+        positions: ``absolute`` for a table of position embeddings, which limits the length of a text;
+            ``absolute_after_pad`` if the table starts after the padding id, like RoBERTa's; else ``relative``.
+        pad_to_max_length: True if texts are padded to the model's maximum length and the padding is read like other
+            tokens, as in training.
+        lowercase: True if texts are lower-cased, as in training, although tokenizer.json does not specify it.
+    """
+
+    positions: str = "relative"
+    pad_to_max_length: bool = False
+    lowercase: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointLayout:
+    """The files of a checkpoint and their defaults.
+
+    Attributes:
+        config_defaults: Default values for keys missing from config.json, such as
+            ``{"text_config": {"hidden_size": 512}}``.
+        extra_files: Files beside the model's that hold further weights, without suffix, such as
+            ``("sparse_linear",)``. The name and a dot precede the names of their tensors.
+        supersedes: Architectures in config.json that this one replaces when all ``extra_files`` exist.
+        adapters_key: The key of config.json that lists the adapters among which each request can choose; None for none.
+        adapter_folders: Set if folders beside the weights contain PEFT adapters among which each request can choose:
+            maps the names of folders to adapter names that differ from them. The model receives the adapters through
+            ``load_adapters``. None if folders are not read.
+    """
+
+    config_defaults: Mapping[str, object] = field(default_factory=dict, hash=False)
+    extra_files: tuple[str, ...] = ()
+    supersedes: tuple[str, ...] = ()
+    adapters_key: str | None = None
+    adapter_folders: Mapping[str, str] | None = field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        """Refuse text in place of a tuple."""
+        check_tuples(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelExtras:
+    """Functions and classes that few architectures need.
+
+    Attributes:
+        image_processor: ``"module:attribute"`` of the ``ImageReader`` of a model that reads texts with images in them;
+            None for a model that reads text alone, or texts and images separately.
+        late_interaction: ``"module:function"`` that reads how queries and documents are encoded: (Repository, config)
+            -> ``LateInteraction``; None if only the checkpoint's files specify it.
+        tiny: ``"module:function"`` that writes a small random checkpoint for tests: (architecture, folder, **options)
+            -> folder. See ``millpond.testing.checkpoints.tiny``.
+    """
+
+    image_processor: str | None = None
+    late_interaction: str | None = None
+    tiny: str | None = None
+
+
+@accepts_flat_fields
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureSpec(Spec):
     """A model architecture, named as in ``architectures`` of config.json; its target is a ``PoolingModel``.
 
     Attributes:
         tasks: The tasks it serves without conversion.
-        modalities: What it reads: ``text``, ``image``; ``features`` where its IO processor makes all that it reads.
-        pooling: The pooling type of its sequence tasks when neither user nor checkpoint says.
-        pooler_config: Other fields of ``PoolerConfig`` for when neither user nor checkpoint says, such as
-            ``{"tok_pooling_type": "STEP"}``.
-        pooling_key: The key of config.json that names its pooling type (``avg``, ``cls``, ``last``), of converted
-            models too; None for none.
-        adapters_key: The key of config.json that lists the names of the adapters of which each request may choose one;
-            None for none.
-        adapter_folders: Where folders beside the weights hold adapters as PEFT writes them, of which each request may
-            choose one: the names of those that are not called as their folders are; None where none are read. The model
-            takes them by ``load_adapters``.
-        sized_by_labels: Whether its embeddings have as many dimensions as config.json has labels.
-        num_labels: How many classes or scores it gives, whatever config.json says; None where that decides.
-        classifier_activation: The activation of its classes or scores, such as ``sigmoid`` or ``identity``, whatever
-            the checkpoint's files say; None where they decide. The caller's ``hf_overrides`` count more.
-        token_weights: Whether what ``token_classify`` gives is the weight of each token in a sparse vector, without the
-            tokens that begin and end a text, [num_tokens].
-        extra_weights: Files beside the model's that it reads weights from too, without their suffix, such as
-            ``("sparse_linear",)``; that name and a dot go before those of their tensors.
-        instead_of: The architectures in config.json in whose place it is taken where all of these files are there.
-        positions: ``absolute`` if it has a table of position embeddings, which bounds the length of a text;
-            ``absolute_after_pad`` if the table starts behind the padding id, as RoBERTa's; else ``relative``.
-        defaults: What config.json means where it does not say, such as ``{"text_config": {"hidden_size": 512}}``; what
-            it says, and what the caller says, counts more.
-        size_keys: The keys of config.json of which the first that holds a number says how many dimensions embeddings
-            have, such as ``("projection_dim",)``; ``text_config.hidden_size`` stands in a part of it.
-        fills_length: Whether texts are filled up with padding, which is read like tokens, to the longest that the model
-            reads, as it was trained.
-        lower_case: Whether texts are read in lower case, as it was trained, though tokenizer.json does not say so.
-        image_reader: ``"module:attribute"`` of the ``ImageReader`` of a model that reads texts with images in them;
-            None for one that reads texts alone, or texts and images each for themselves.
-        late_interaction: ``"module:function"`` that reads how it takes queries and documents: (Repository, config) ->
-            ``LateInteraction``; None for what files of PyLate and of sentence-transformers say, where they do.
-        published: Models of this architecture that people use.
-        implementation: Whose code computes it, as ``model_impl`` names it.
-        stands_in_for: Shell patterns of other names in config.json that it serves where no record of their own does, or
-            where ``model_impl`` asks for its implementation.
-        describe: ``"module:function"``, asked before it stands in: (name in config.json, config) -> the fields of this
-            record that are others for that name, such as ``{"pooling": "CLS"}``, or a text that says why it cannot.
+        modalities: The inputs it reads: ``text``, ``image``; ``features`` if its IO processor creates its whole input.
+        pooling: How hidden states are pooled by default.
+        output: The size and the meaning of the results.
+        text: How text is read.
+        checkpoint: The files of a checkpoint and their defaults.
+        extras: Functions and classes that few architectures need.
     """
 
     kind: ClassVar[str] = "architecture"
     tasks: tuple[str, ...]
     modalities: tuple[str, ...] = ("text",)
-    pooling: str | None = None
-    pooler_config: Mapping[str, object] = field(default_factory=dict, hash=False)
-    pooling_key: str | None = None
-    adapters_key: str | None = None
-    adapter_folders: Mapping[str, str] | None = field(default=None, hash=False)
-    sized_by_labels: bool = False
-    num_labels: int | None = None
-    classifier_activation: str | None = None
-    token_weights: bool = False
-    extra_weights: tuple[str, ...] = ()
-    instead_of: tuple[str, ...] = ()
-    positions: str = "relative"
-    defaults: Mapping[str, object] = field(default_factory=dict, hash=False)
-    size_keys: tuple[str, ...] = ()
-    fills_length: bool = False
-    lower_case: bool = False
-    image_reader: str | None = None
-    late_interaction: str | None = None
-    published: tuple[PublishedModel, ...] = ()
-    implementation: str = "native"
-    stands_in_for: tuple[str, ...] = ()
-    describe: str | None = None
+    pooling: PoolingDefaults = PoolingDefaults()
+    output: OutputShape = OutputShape()
+    text: TextInput = TextInput()
+    checkpoint: CheckpointLayout = CheckpointLayout()
+    extras: ModelExtras = ModelExtras()

@@ -1,12 +1,12 @@
 """The base of all records: a name, and where the named object is found."""
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A name, and where the thing named is found.
+    """A name, and where the named object is found.
 
     Attributes:
         name: What users ask for.
@@ -20,9 +20,19 @@ class Spec:
     summary: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a text where a tuple of texts belongs: it would match by its letters."""
-        for item in fields(self):
-            if item.type == tuple[str, ...] and isinstance(getattr(self, item.name), str):
-                value = getattr(self, item.name)
-                message = f"{type(self).__name__}({self.name!r}): {item.name}={value!r} must be a tuple: ({value!r},)"
-                raise TypeError(message)
+        """Refuse text in place of a tuple."""
+        check_tuples(self, f"({self.name!r})")
+
+
+def check_tuples(record: Any, label: str = "") -> None:
+    """Refuse text where a tuple of texts is expected: it would be read letter by letter.
+
+    Args:
+        record: A dataclass object.
+        label: Follows the name of its class in the message.
+    """
+    for item in fields(record):
+        value = getattr(record, item.name)
+        if item.type == tuple[str, ...] and isinstance(value, str):
+            message = f"{type(record).__name__}{label}: {item.name}={value!r} must be a tuple: ({value!r},)"
+            raise TypeError(message)

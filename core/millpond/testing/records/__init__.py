@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from millpond.plugin.registry import Entry, Registry
-from millpond.testing.records import edges, models, results
+from millpond.testing.records import edges, models, published, results
 from millpond.testing.records.common import Fault, common_faults
 from millpond.types.errors import UnknownNameError
 
@@ -20,6 +20,8 @@ FIELDS: Mapping[str, Check] = MappingProxyType(
     {
         "task": results.task_fields,
         "architecture": models.architecture_fields,
+        "published_model": published.published_fields,
+        "fallback": models.fallback_fields,
         "converter": models.converter_fields,
         "pooler": results.pooler_fields,
         "activation": results.activation_fields,
@@ -34,6 +36,7 @@ TARGETS: Mapping[str, TargetCheck] = MappingProxyType(
     {
         "task": results.task_target,
         "architecture": models.architecture_target,
+        "fallback": models.fallback_target,
         "converter": models.converter_target,
         "pooler": results.pooler_target,
         "activation": results.activation_target,
@@ -55,7 +58,9 @@ def field_faults(registry: Registry, entry: Entry[Any]) -> list[Fault]:
 
 
 def target_faults(registry: Registry, entry: Entry[Any]) -> list[Fault]:
-    """The faults of what a record's target names, which is imported."""
+    """The faults of what a record's target names, which is imported; a record without a target has none."""
+    if entry.spec.kind not in TARGETS:
+        return []
     try:
         target = entry.load()
     except UnknownNameError as error:

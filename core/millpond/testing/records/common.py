@@ -3,7 +3,7 @@
 import inspect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, get_type_hints
@@ -11,10 +11,12 @@ from typing import Any, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from millpond.plugin.registry import Entry, Registry, imported
-from millpond.plugin.specs import PublishedModel
 
 ANY_TARGET = "target"
-MAY_BE_BLANK = {("converter", "pooling")}  # where "" stands for no pooling type
+WITH_SLASH = ("route", "published_model")
+UNLISTED = "published_model"  # listings show no summaries of them
+MAY_BE_EMPTY = ("summary", "name", "instruction")
+MAY_BE_BLANK = {("converter", "pooling"), ("", "pieces")}  # where "" stands for no pooling type
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def common_faults(entry: Entry[Any]) -> Iterator[Fault]:
     spec = entry.spec
     yield from _name_faults(spec.kind, spec.name)
     yield from _type_faults(spec)
-    if not isinstance(spec.summary, str):
+    if not isinstance(spec.summary, str) or spec.kind == UNLISTED:
         return
     if not spec.summary.strip():
         yield Fault("it has no summary", "add summary='...': listings show it", is_note=True)
@@ -146,12 +148,13 @@ def pooling_faults(registry: Registry, field: str, name: str | None) -> Iterator
 def _name_faults(kind: str, name: str) -> Iterator[Fault]:
     if name != name.strip():
         yield Fault(f"its name {name!r} begins or ends with white space", f"write {name.strip()!r}")
-    if "/" in name and kind != "route":
+    if "/" in name and kind not in WITH_SLASH:
         reason = f"its name {name!r} contains '/', which separates plugin and name: nothing finds it"
         yield Fault(reason, f"write {name.replace('/', '-')!r}")
 
 
-def _type_faults(spec: Any) -> Iterator[Fault]:
+def _type_faults(spec: Any, group: str = "") -> Iterator[Fault]:
+    """Faults of the types of a record's fields, and of those in its groups."""
     hints = _hints(type(spec))  # type: ignore[arg-type]  # mypy takes type[Any] for unhashable
     for item in fields(spec):
         value = getattr(spec, item.name)
@@ -160,22 +163,26 @@ def _type_faults(spec: Any) -> Iterator[Fault]:
         try:
             hints[item.name].validate_python(dict(value) if isinstance(value, Mapping) else value, strict=True)
         except ValidationError:
-            yield Fault(f"{item.name}={value!r} has the wrong type", f"pass {_spelled(type(spec), item.name)}")
+            yield Fault(f"{group}{item.name}={value!r} has the wrong type", f"pass {_spelled(type(spec), item.name)}")
             continue
+        if is_dataclass(value):
+            yield from _type_faults(value, f"{item.name}.")
         if isinstance(value, tuple) and all(isinstance(one, str) for one in value):
-            if (spec.kind, item.name) not in MAY_BE_BLANK:
-                yield from blank(item.name, value)
-            yield from repeated(item.name, value)
-        if isinstance(value, str) and not value.strip() and item.name not in ("summary", "name"):
-            yield Fault(f"{item.name} is an empty text", "leave it out, or name something")
+            if (getattr(spec, "kind", ""), item.name) not in MAY_BE_BLANK:
+                yield from blank(group + item.name, value)
+            if item.name != "pieces":
+                yield from repeated(group + item.name, value)
+        if isinstance(value, str) and not value.strip() and item.name not in MAY_BE_EMPTY:
+            yield Fault(f"{group}{item.name} is an empty text", "leave it out, or name something")
 
 
 @cache
 def _hints(record: Any) -> dict[str, TypeAdapter[Any]]:
     config = ConfigDict(arbitrary_types_allowed=True)
-    plain = {name: hint for name, hint in get_type_hints(record).items() if name not in (ANY_TARGET, "kind")}
+    hints = get_type_hints(record)
+    plain = {item.name: hints[item.name] for item in fields(record) if item.name != ANY_TARGET}
     return {
-        name: TypeAdapter(hint) if PublishedModel in getattr(hint, "__args__", ()) else TypeAdapter(hint, config=config)
+        name: TypeAdapter(hint) if is_dataclass(hint) else TypeAdapter(hint, config=config)
         for name, hint in plain.items()
     }
 

@@ -1,11 +1,11 @@
 """Checks of architectures and converters."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from millpond.plugin.registry import Entry, Registry
-from millpond.plugin.specs import ArchitectureSpec, ConverterSpec, PublishedModel
+from millpond.plugin.specs import ArchitectureSpec, ConverterSpec, FallbackSpec
 from millpond.testing.records.common import (
     Fault,
     async_faults,
@@ -24,30 +24,35 @@ from millpond.types.params import validated
 POSITIONS = ("absolute", "absolute_after_pad", "relative")
 MODALITIES = ("text", "image", "features")
 WEIGHTED_TASK = "token_classify"
+RESERVED_IMPLEMENTATIONS = ("auto", "native")
 
 
 def architecture_fields(registry: Registry, entry: Entry[ArchitectureSpec]) -> Iterator[Fault]:
     """Tasks, modalities, positions, pooling, and what else the record names."""
     spec = entry.spec
     yield from unknown_tasks(registry, "tasks", spec.tasks)
-    if spec.positions not in POSITIONS:
-        yield Fault(f"positions={spec.positions!r} is unknown", f"use one of {', '.join(POSITIONS)}")
+    if spec.text.positions not in POSITIONS:
+        yield Fault(f"text.positions={spec.text.positions!r} is unknown", f"use one of {', '.join(POSITIONS)}")
     if not spec.modalities:
         yield Fault("it reads nothing: modalities are empty", "list what it reads: modalities=('text',)")
     for name in spec.modalities:
         if name not in MODALITIES:
             yield Fault(f"modalities names {name!r}, which is unknown", f"use one of {', '.join(MODALITIES)}")
-    if spec.image_reader is not None and "image" not in spec.modalities:
-        yield Fault(f"image_reader={spec.image_reader!r}, and modalities lack 'image'", "add 'image' to modalities")
-    if spec.num_labels is not None and spec.num_labels < 1:
-        yield Fault(f"num_labels={spec.num_labels} is not a number of classes", "use None, or a number from 1")
-    if spec.token_weights and WEIGHTED_TASK not in spec.tasks:
-        yield Fault(f"token_weights is for {WEIGHTED_TASK!r}, which tasks lack", f"add {WEIGHTED_TASK!r} to tasks")
-    if spec.classifier_activation is not None and spec.classifier_activation not in registry.activations:
-        yield unknown("classifier_activation", spec.classifier_activation, registry.activations.names())
+    if spec.extras.image_processor is not None and "image" not in spec.modalities:
+        yield Fault(
+            f"extras.image_processor={spec.extras.image_processor!r}, and modalities lack 'image'",
+            "add 'image' to modalities",
+        )
+    output = spec.output
+    if output.num_labels is not None and output.num_labels < 1:
+        yield Fault(f"output.num_labels={output.num_labels} is not a number of classes", "use None, or a number from 1")
+    if output.token_weights and WEIGHTED_TASK not in spec.tasks:
+        yield Fault(
+            f"output.token_weights is for {WEIGHTED_TASK!r}, which tasks lack", f"add {WEIGHTED_TASK!r} to tasks"
+        )
+    if output.activation is not None and output.activation not in registry.activations:
+        yield unknown("output.activation", output.activation, registry.activations.names())
     yield from _pooling_faults(registry, spec)
-    for published in spec.published:
-        yield from _published_faults(published)
     yield from _named_faults(spec)
 
 
@@ -66,6 +71,23 @@ def architecture_target(registry: Registry, entry: Entry[ArchitectureSpec], targ
     yield from signature_faults("forward", target.forward, ("self", "batch"))
     yield from signature_faults("load_weights", target.load_weights, ("self", "weights"))
     yield from _weight_name_faults(target)
+
+
+def fallback_fields(registry: Registry, entry: Entry[FallbackSpec]) -> Iterator[Fault]:
+    """Patterns, implementation and tasks."""
+    spec = entry.spec
+    yield from unknown_tasks(registry, "tasks", spec.tasks)
+    if not spec.patterns:
+        yield Fault("patterns are empty: it is for no model", "list patterns: patterns=('*Model',)")
+    if spec.implementation in RESERVED_IMPLEMENTATIONS:
+        reserved = ", ".join(RESERVED_IMPLEMENTATIONS)
+        yield Fault(f"implementation={spec.implementation!r} is reserved", f"use a name other than {reserved}")
+
+
+def fallback_target(registry: Registry, entry: Entry[FallbackSpec], target: Any) -> Iterator[Fault]:
+    """The target takes the architecture in config.json and the config."""
+    del registry, entry
+    yield from signature_faults("target", target, ("name", "config"))
 
 
 def converter_fields(registry: Registry, entry: Entry[ConverterSpec]) -> Iterator[Fault]:
@@ -88,17 +110,17 @@ def converter_target(registry: Registry, entry: Entry[ConverterSpec], target: An
 
 def _pooling_faults(registry: Registry, spec: ArchitectureSpec) -> Iterator[Fault]:
     try:
-        config = validated(PoolerConfig, dict(spec.pooler_config), parameter="pooler_config")
+        config = validated(PoolerConfig, spec.pooling.pooler_config(), parameter="pooling.settings")
     except InvalidInputError as error:
         yield Fault(str(error), "name fields of PoolerConfig")
         return
-    yield from pooling_faults(registry, "pooling", spec.pooling)
-    yield from pooling_faults(registry, "pooler_config", config.seq_pooling_type)
-    yield from pooling_faults(registry, "pooler_config", config.tok_pooling_type)
+    yield from pooling_faults(registry, "pooling.type", spec.pooling.type)
+    yield from pooling_faults(registry, "pooling.settings", config.seq_pooling_type)
+    yield from pooling_faults(registry, "pooling.tok_type", config.tok_pooling_type)
     for field, name, per_token in (
-        ("pooling", spec.pooling, False),
+        ("pooling.type", spec.pooling.type, False),
         ("seq_pooling_type", config.seq_pooling_type, False),
-        ("tok_pooling_type", config.tok_pooling_type, True),
+        ("pooling.tok_type", config.tok_pooling_type, True),
     ):
         if name is not None and _gives(registry, name) == {not per_token}:
             result = "token" if per_token else "prompt"
@@ -113,38 +135,26 @@ def _gives(registry: Registry, name: str) -> set[bool]:
     return {registry.tasks.get(task).spec.per_token for task in tasks if task in registry.tasks}
 
 
-def _published_faults(published: PublishedModel) -> Iterator[Fault]:
-    if "/" not in published.name:
-        yield Fault(f"published names {published.name!r}, without its organisation", "write 'organisation/model'")
-    if not isinstance(published.config, Mapping) or not all(isinstance(key, str) for key in published.config):
-        yield Fault(f"the config of {published.name!r} is not an object", "pass a mapping with names as keys")
-    if isinstance(published.chat_template, str):
-        from jinja2 import TemplateSyntaxError  # noqa: PLC0415  only few records have templates
-        from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415  as above
-
-        try:
-            ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(published.chat_template)
-        except TemplateSyntaxError as error:
-            yield Fault(f"the chat_template of {published.name!r} is not Jinja: {error}", "correct the template")
-
-
 def _named_faults(spec: ArchitectureSpec) -> Iterator[Fault]:
-    for field, arguments in (("describe", ("name", "config")), ("late_interaction", ("repository", "config"))):
-        function, faults = named(field, getattr(spec, field))
+    for field, target, arguments in (
+        ("extras.late_interaction", spec.extras.late_interaction, ("repository", "config")),
+        ("extras.tiny", spec.extras.tiny, ("architecture", "folder")),
+    ):
+        function, faults = named(field, target)
         yield from faults
         if function is not None:
             yield from signature_faults(field, function, arguments)
-    reader, faults = named("image_reader", spec.image_reader)
+    reader, faults = named("extras.image_processor", spec.extras.image_processor)
     yield from faults
     if reader is not None:
         from millpond.pipeline.image_reader import ImageReader  # noqa: PLC0415  only few records have one
 
         if isinstance(reader, type) and not issubclass(reader, ImageReader):
-            yield Fault(f"image_reader {reader.__name__} is not an ImageReader", "inherit from it")
+            yield Fault(f"extras.image_processor {reader.__name__} is not an ImageReader", "inherit from it")
         elif isinstance(reader, type):
             yield from class_faults(reader, ImageReader, "millpond.pipeline.image_reader.ImageReader")
         else:
-            yield from signature_faults("image_reader", reader, ("ctx",))
+            yield from signature_faults("extras.image_processor", reader, ("ctx",))
 
 
 def _weight_name_faults(target: Any) -> Iterator[Fault]:

@@ -20,15 +20,22 @@ from millpond.plugin.registry import Origin
 from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
+    CheckpointLayout,
     CommandSpec,
     ConverterSpec,
+    FallbackSpec,
     IOProcessorSpec,
     KernelSpec,
+    ModelExtras,
+    OutputShape,
     PoolerSpec,
-    PublishedModel,
+    PoolingDefaults,
+    PublishedModelSpec,
+    RerankTemplate,
     RouteSpec,
     SourceSpec,
     TaskSpec,
+    TextInput,
 )
 from millpond.testing.records import record_faults
 from millpond_cli.inspect.doctor import faults_of
@@ -151,6 +158,15 @@ def pooler(target=Mean, name="ODD", **fields):
 
 def architecture(target=Model, name="OddModel", **fields):
     return ArchitectureSpec(**{"name": name, "target": target, "tasks": ("embed",), "summary": "odd", **fields})
+
+
+def fallback(target=lambda name, config: "no", **fields):
+    own = {"patterns": ("Odd*",), "implementation": "odd", "summary": "odd", **fields}
+    return FallbackSpec(name="odd", target=target, **own)
+
+
+def published(name="odd/odd", **fields):
+    return PublishedModelSpec(name=name, architecture="BertModel", **fields)
 
 
 def activation(target, **fields):
@@ -324,56 +340,86 @@ FAULTS = {
     "a task whose output is no type": (task(target=len), "not a type"),
     # --- architectures
     "an architecture of an unknown task": (architecture(tasks=("embedding",)), "tasks names 'embedding'"),
-    "an architecture with unknown positions": (architecture(positions="rotary"), "positions='rotary' is unknown"),
+    "an architecture with unknown positions": (
+        architecture(text=TextInput(positions="rotary")),
+        "text.positions='rotary' is unknown",
+    ),
     "an architecture with an unknown modality": (architecture(modalities=("txt",)), "modalities names 'txt'"),
     "an architecture that reads nothing": (architecture(modalities=()), "modalities are empty"),
-    "an architecture with an unknown pooling type": (architecture(pooling="AVERAGE"), "pooling names 'AVERAGE'"),
-    "an architecture with pooling of tokens": (architecture(pooling="ALL"), "does not give one result a prompt"),
+    "an architecture with an unknown pooling type": (
+        architecture(pooling=PoolingDefaults("AVERAGE")),
+        "pooling.type names 'AVERAGE'",
+    ),
+    "an architecture with pooling of tokens": (
+        architecture(pooling=PoolingDefaults("ALL")),
+        "does not give one result a prompt",
+    ),
     "an architecture with an unknown pooler setting": (
-        architecture(pooler_config={"pooling": "MEAN"}),
-        "pooler_config",
+        architecture(pooling=PoolingDefaults(settings={"pooling": "MEAN"})),
+        "pooling.settings",
     ),
     "an architecture with an unknown STEP": (
-        architecture(pooler_config={"tok_pooling_type": "STEPS"}),
-        "pooler_config names 'STEPS'",
+        architecture(pooling=PoolingDefaults(tok_type="STEPS")),
+        "pooling.tok_type names 'STEPS'",
     ),
-    "an architecture with images unsaid": (architecture(image_reader="odd:Abstracted"), "modalities lack 'image'"),
+    "an architecture with images unsaid": (
+        architecture(extras=ModelExtras(image_processor="odd:Abstracted")),
+        "modalities lack 'image'",
+    ),
     "an architecture with an abstract reader": (
-        architecture(image_reader="odd:Abstracted", modalities=("text", "image")),
+        architecture(extras=ModelExtras(image_processor="odd:Abstracted"), modalities=("text", "image")),
         "its target Abstracted is abstract",
     ),
     "an architecture with another reader": (
-        architecture(image_reader="odd:Reader", modalities=("text", "image")),
-        "image_reader Reader is not an ImageReader",
+        architecture(extras=ModelExtras(image_processor="odd:Reader"), modalities=("text", "image")),
+        "image_processor Reader is not an ImageReader",
     ),
     "an architecture with a missing reader": (
-        architecture(image_reader="odd:X", modalities=("text", "image")),
-        "image_reader='odd:X' raised AttributeError",
+        architecture(extras=ModelExtras(image_processor="odd:X"), modalities=("text", "image")),
+        "image_processor='odd:X' raised AttributeError",
     ),
-    "an architecture with a describe of one argument": (
-        architecture(describe="odd:one"),
-        "describe(name, config) does",
+    "an architecture with a tiny checkpoint of one argument": (
+        architecture(extras=ModelExtras(tiny="odd:one")),
+        "tiny(architecture, folder) does",
     ),
+    "an architecture with size keys that are text": (
+        architecture(checkpoint=CheckpointLayout(supersedes=("", "A", "A"))),
+        "checkpoint.supersedes contains an empty name",
+    ),
+    "an architecture with a group of another type": (architecture(text="relative"), "text='relative' has the wrong"),
+    "an architecture with labels that are text": (
+        architecture(output=OutputShape(num_labels="2")),
+        "output.num_labels='2' has the wrong type",
+    ),
+    "a fallback of one argument": (fallback(lambda name: name), "target(name, config) does"),
+    "a fallback without patterns": (fallback(patterns=()), "patterns are empty"),
+    "a fallback that claims to be native": (fallback(implementation="native"), "implementation='native' is reserved"),
     "an architecture with a missing late_interaction": (
-        architecture(late_interaction="odd:X"),
+        architecture(extras=ModelExtras(late_interaction="odd:X")),
         "late_interaction='odd:X'",
     ),
     "an architecture with an unknown activation": (
-        architecture(classifier_activation="sigmoidal"),
-        "classifier_activation names 'sigmoidal'",
+        architecture(output=OutputShape(activation="sigmoidal")),
+        "output.activation names 'sigmoidal'",
     ),
-    "an architecture of no classes": (architecture(num_labels=0), "num_labels=0 is not a number of classes"),
+    "an architecture of no classes": (
+        architecture(output=OutputShape(num_labels=0)),
+        "num_labels=0 is not a number of classes",
+    ),
     "an architecture with weights of tokens": (
-        architecture(token_weights=True),
+        architecture(output=OutputShape(token_weights=True)),
         "token_weights is for 'token_classify'",
     ),
-    "an architecture with a nameless model": (
-        architecture(published=(PublishedModel(name="minilm"),)),
-        "published names 'minilm', without its organisation",
+    "a published model without its organisation": (published("minilm"), "name='minilm' lacks the organisation"),
+    "a published model with a broken chat template": (published(chat_template="{% if %}"), "is not Jinja"),
+    "a published model with a prompt that is not text": (published(prompts={"query": 1}), "prompts"),
+    "a published model whose template has an unknown part": (
+        published(rerank_template=RerankTemplate(pieces=("{query} {text}",))),
+        "cannot be filled: KeyError",
     ),
-    "an architecture with a broken template": (
-        architecture(published=(PublishedModel(name="a/b", chat_template="{% if %}"),)),
-        "is not Jinja",
+    "a published model whose template leaves the document out": (
+        published(rerank_template=RerankTemplate(pieces=("{query}",))),
+        "leaves the document out",
     ),
     "an architecture of another class": (architecture(dict), "not a subclass of millpond.nn.PoolingModel"),
     "an architecture without forward": (architecture(type("M", (PoolingModel,), {})), "does not implement forward"),
@@ -448,7 +494,7 @@ HEALTHY = {
     "a pooler of tokens": pooler(pools(list), tasks=("token_embed",)),
     "an activation": activation(torch.tanh),
     "an IO processor": processor(),
-    "an architecture": architecture(pooling="MEAN"),
+    "an architecture": architecture(pooling=PoolingDefaults("MEAN")),
     "a converter": converter(pooling=("", "MEAN")),
     "a kernel": kernel(available="odd:yes"),
     "a source": source(),

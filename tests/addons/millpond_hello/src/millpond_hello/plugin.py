@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import ArchitectureSpec, PoolerSpec
+from millpond.plugin.specs import ArchitectureSpec, PoolerSpec, PoolingDefaults
 
 MILLPOND_API = 1
 
@@ -27,5 +27,5 @@ def register_architectures() -> Iterator[ArchitectureSpec]:
         target="millpond_hello.model:HelloModel",
         summary="word vectors",
         tasks=("embed", "token_embed"),
-        pooling="MIN",
+        pooling=PoolingDefaults("MIN"),
     )

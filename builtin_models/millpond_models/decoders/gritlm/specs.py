@@ -1,0 +1,14 @@
+"""The records of GritLM and its published models."""
+
+from millpond_models.records.architectures import embedder
+from millpond_models.records.published import models
+
+ARCHITECTURES = (
+    embedder(
+        "GritLM",
+        "millpond_models.decoders.gritlm.model:GritLM",
+        "GritLM (Muennighoff et al., 2024): Mistral in both directions, pooled without the instruction",
+        pooling="MEAN",
+    ),
+)
+PUBLISHED = models("GritLM", "parasail-ai/GritLM-7B-vllm")

@@ -1,0 +1,21 @@
+"""The records of DistilBERT and its published models."""
+
+from millpond_models.records.architectures import encoder_family
+from millpond_models.records.published import models
+
+ARCHITECTURES = encoder_family(
+    "DistilBert",
+    model="millpond_models.encoders.distilbert.model:DistilBertModel",
+    heads="millpond_models.encoders.distilbert.model:DistilBert",
+    summary="DistilBERT (Sanh et al., 2019), BERT of half the layers",
+    positions="absolute",
+)
+PUBLISHED = (
+    *models(
+        "DistilBertModel",
+        "sentence-transformers/msmarco-distilbert-base-v4",
+        "sentence-transformers/distiluse-base-multilingual*",
+    ),
+    *models("DistilBertForSequenceClassification", "distilbert/distilbert-base-uncased-finetuned-sst-2-english"),
+    *models("DistilBertForTokenClassification", "elastic/distilbert-base-uncased-finetuned-conll03-english"),
+)

@@ -1,0 +1,14 @@
+"""The records of EuroBERT and its published models."""
+
+from millpond_models.records.architectures import encoder_family
+from millpond_models.records.published import models
+
+ARCHITECTURES = encoder_family(
+    "EuroBert",
+    model="millpond_models.encoders.eurobert.model:EuroBertModel",
+    heads="millpond_models.encoders.eurobert.model:EuroBert",
+    summary="EuroBERT (Boizard et al., 2025), Llama's layers in both directions",
+    pooling="MEAN",
+    classifier_pooling="MEAN",
+)
+PUBLISHED = models("EuroBertModel", "EuroBERT/EuroBERT-210m", named="EuroBertForMaskedLM")

@@ -1,0 +1,31 @@
+"""The records of Jina's BERT and its published models."""
+
+from millpond_models.records.architectures import embedder, text_classifier
+from millpond_models.records.published import models
+
+ARCHITECTURES = (
+    embedder(
+        "JinaBertModel",
+        "millpond_models.encoders.jina_bert.model:JinaBertModel",
+        "Jina's BERT (Günther et al., 2023), with linear biases for distances and gates",
+        pooling="MEAN",
+    ),
+    text_classifier(
+        "JinaBertForSequenceClassification",
+        "millpond_models.encoders.jina_bert.model:JinaBertForSequenceClassification",
+    ),
+)
+PUBLISHED = (
+    *models(
+        "JinaBertModel",
+        "jinaai/jina-embeddings-v2-base-en",
+        "jinaai/jina-embeddings-v2-small-en",
+        "jinaai/jina-embeddings-v2-base-code",
+        named="JinaBertForMaskedLM",
+    ),
+    *models(
+        "JinaBertForSequenceClassification",
+        "jinaai/jina-reranker-v1-tiny-en",
+        "jinaai/jina-reranker-v1-turbo-en",
+    ),
+)

@@ -1,0 +1,41 @@
+"""The records of jina-embeddings-v3 by the name of transformers; its published files name ``XLMRobertaModel``."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from millpond.plugin.specs import ArchitectureSpec, CheckpointLayout, TextInput
+from millpond_models.records.architectures import embedder, text_classifier, token_classifier
+from millpond_models.records.published import matryoshka
+
+# What config.json of transformers' JinaEmbeddingsV3 means, in the words of the published one.
+CONFIG_DEFAULTS: Final[Mapping[str, object]] = {
+    "position_embedding_type": "rotary",
+    "rotary_emb_base": 20_000.0,
+    "layer_norm_eps": 1e-5,
+    "type_vocab_size": 1,
+}
+# The names that the published files have for adapters whose folders are called otherwise.
+ADAPTER_FOLDERS: Final[Mapping[str, str]] = {
+    "retrieval_query": "retrieval.query",
+    "retrieval_passage": "retrieval.passage",
+    "text_matching": "text-matching",
+}
+HEADS: Final = "millpond_models.encoders.bert.heads:Roberta"
+TEXTS: Final = "ForSequenceClassification"
+TOKENS: Final = "ForTokenClassification"
+LAYOUT: Final = CheckpointLayout(config_defaults=CONFIG_DEFAULTS)
+ARCHITECTURES: tuple[ArchitectureSpec, ...] = (
+    embedder(
+        "JinaEmbeddingsV3Model",
+        "millpond_models.encoders.roberta.model:RobertaModel",
+        "jina-embeddings-v3 (Sturua et al., 2024): XLM-RoBERTa with rotary positions",
+        pooling="MEAN",
+        text=TextInput(positions="relative"),
+        checkpoint=CheckpointLayout(
+            config_defaults=CONFIG_DEFAULTS, adapters_key="lora_adaptations", adapter_folders=ADAPTER_FOLDERS
+        ),
+    ),
+    text_classifier(f"JinaEmbeddingsV3{TEXTS}", f"{HEADS}{TEXTS}", checkpoint=LAYOUT),
+    token_classifier(f"JinaEmbeddingsV3{TOKENS}", f"{HEADS}{TOKENS}", checkpoint=LAYOUT),
+)
+PUBLISHED = (matryoshka("JinaEmbeddingsV3Model", "jinaai/jina-embeddings-v3-hf*", 32, 64, 128, 256, 512, 768, 1024),)

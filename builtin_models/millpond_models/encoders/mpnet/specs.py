@@ -1,0 +1,15 @@
+"""The records of MPNet and its published models."""
+
+from millpond_models.records.architectures import encoder_family
+from millpond_models.records.published import models
+
+ARCHITECTURES = encoder_family(
+    "MPNet",
+    model="millpond_models.encoders.mpnet.model:MPNetModel",
+    heads="millpond_models.encoders.mpnet.model:MPNet",
+    summary="MPNet (Song et al., 2020), BERT with learnt biases for distances",
+    positions="absolute_after_pad",
+)
+PUBLISHED = models(
+    "MPNetModel", "sentence-transformers/all-mpnet-base-v2", "sentence-transformers/multi-qa-mpnet-base-dot-v1"
+)

@@ -1,0 +1,17 @@
+"""The records of Nomic's BERT and its published models."""
+
+from millpond_models.records.architectures import encoder_family
+from millpond_models.records.published import matryoshka, models
+
+ARCHITECTURES = encoder_family(
+    "NomicBert",
+    model="millpond_models.encoders.nomic.model:NomicBertModel",
+    heads="millpond_models.encoders.nomic.model:NomicBert",
+    summary="Nomic's BERT (Nussbaum et al., 2024), with rotary positions, gates and experts",
+    pooling="MEAN",
+)
+PUBLISHED = (
+    *models("NomicBertModel", "nomic-ai/nomic-embed-text-v1"),
+    matryoshka("NomicBertModel", "nomic-ai/nomic-embed-text-v1.5*"),
+    matryoshka("NomicBertModel", "nomic-ai/nomic-embed-text-v2-moe*", 768, 256),
+)

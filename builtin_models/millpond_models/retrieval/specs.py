@@ -1,0 +1,94 @@
+"""The records of models that retrieve by weights or vectors of tokens, of static embeddings, and published ones."""
+
+from typing import Final
+
+from millpond.plugin.specs import (
+    ArchitectureSpec,
+    CheckpointLayout,
+    ModelExtras,
+    OutputShape,
+    PoolingDefaults,
+    PublishedModelSpec,
+    TextInput,
+)
+from millpond_models.decoders.lfm2.specs import LFM2
+from millpond_models.records.architectures import embedder
+from millpond_models.records.published import matryoshka, models
+
+PROJECTED: Final = ModelExtras(late_interaction="millpond.loading.late_interaction:read_projected")
+STANFORD: Final = ModelExtras(late_interaction="millpond.loading.late_interaction:read_stanford")
+STATIC_SIZES: Final = (1024, 512, 256, 128, 64, 32)
+ARCHITECTURES = (
+    embedder(
+        "BertSpladeSparseEmbeddingModel",
+        "millpond_models.retrieval.splade:BertSplade",
+        "SPLADE: a weight for each token of the vocabulary (Formal et al., 2021)",
+        pooling="SPLADE_MAX",
+        text=TextInput(positions="absolute"),
+    ),
+    ArchitectureSpec(
+        name="BgeM3EmbeddingModel",
+        target="millpond_models.retrieval.bge_m3:BgeM3Model",
+        summary="bge-m3: a vector of a text, weights and vectors of its tokens (Chen et al., 2024)",
+        tasks=("embed", "token_embed", "token_classify"),
+        pooling=PoolingDefaults("CLS"),
+        output=OutputShape(num_labels=1, token_weights=True),
+        text=TextInput(positions="absolute_after_pad"),
+        checkpoint=CheckpointLayout(extra_files=("sparse_linear", "colbert_linear"), supersedes=("XLMRobertaModel",)),
+    ),
+    ArchitectureSpec(
+        name="HF_ColBERT",
+        target="millpond_models.retrieval.colbert:ColBert",
+        summary="ColBERT: a vector of few dimensions for each token (Khattab and Zaharia, 2020)",
+        tasks=("token_embed",),
+        text=TextInput(positions="absolute"),
+        extras=STANFORD,
+    ),
+    ArchitectureSpec(
+        name="ColBERTModernBertModel",
+        target="millpond_models.retrieval.colbert:ColBertModernBert",
+        summary="ModernBERT with a vector of few dimensions for each token",
+        tasks=("token_embed",),
+        extras=PROJECTED,
+    ),
+    ArchitectureSpec(
+        name="ColBERTJinaRobertaModel",
+        target="millpond_models.retrieval.colbert:ColBertJinaRoberta",
+        summary="Jina's XLM-RoBERTa with a vector of few dimensions for each token (Jha et al., 2024)",
+        tasks=("token_embed",),
+        text=TextInput(positions="absolute_after_pad"),
+        extras=PROJECTED,
+    ),
+    ArchitectureSpec(
+        name="ColBERTLfm2Model",
+        target="millpond_models.retrieval.colbert:ColBertLfm2",
+        summary="LFM2 with a vector of few dimensions for each token, causal unless config.json names the encoder",
+        tasks=("token_embed",),
+        checkpoint=LFM2,
+        extras=PROJECTED,
+    ),
+    embedder(
+        "StaticEmbedding",
+        "millpond_models.retrieval.static:StaticEmbedding",
+        "a row a token: StaticEmbedding of sentence-transformers, and model2vec",
+        pooling="MEAN",
+    ),
+)
+PUBLISHED = (
+    PublishedModelSpec(
+        name="naver/splade-v3",
+        architecture="BertSpladeSparseEmbeddingModel",
+        checkpoint_architecture="BertForMaskedLM",
+        config={"architectures": ["BertSpladeSparseEmbeddingModel"]},
+    ),
+    *models("HF_ColBERT", "answerdotai/answerai-colbert-small-v1", "colbert-ir/colbertv2.0"),
+    PublishedModelSpec(
+        name="jinaai/jina-colbert-v2",
+        architecture="ColBERTJinaRobertaModel",
+        checkpoint_architecture="HF_ColBERT",
+        config={"architectures": ["ColBERTJinaRobertaModel"]},
+    ),
+    matryoshka("StaticEmbedding", "sentence-transformers/static-retrieval-mrl-en-v1", *STATIC_SIZES),
+    matryoshka("StaticEmbedding", "sentence-transformers/static-similarity-mrl-multilingual-v1", *STATIC_SIZES),
+    *models("StaticEmbedding", "minishlab/potion-base-8M", named="StaticModel"),
+)

@@ -1,0 +1,43 @@
+"""The records of SigLIP and SigLIP 2, and of their published models."""
+
+from millpond.plugin.specs import ArchitectureSpec, CheckpointLayout, OutputShape, PoolingDefaults, TextInput
+from millpond_models.records.architectures import EMBEDDING_TASKS
+from millpond_models.records.published import models
+from millpond_models.vision.siglip_defaults import SIGLIP_TEXT, SIGLIP_VISION
+
+
+def _record(name: str, summary: str, shape: dict[str, int], *, lowercase: bool) -> ArchitectureSpec:
+    return ArchitectureSpec(
+        name=name,
+        target=f"millpond_models.vision.siglip.model:{name}",
+        summary=summary,
+        tasks=EMBEDDING_TASKS,
+        modalities=("text", "image"),
+        pooling=PoolingDefaults("LAST"),
+        output=OutputShape(size_keys=("text_config.projection_size", "text_config.hidden_size")),
+        text=TextInput(positions="absolute", pad_to_max_length=True, lowercase=lowercase),
+        checkpoint=CheckpointLayout(
+            config_defaults={"text_config": dict(SIGLIP_TEXT), "vision_config": {**SIGLIP_VISION, **shape}}
+        ),
+    )
+
+
+ARCHITECTURES = (
+    _record("SiglipModel", "SigLIP: text or an image (Zhai et al., 2023)", {"image_size": 224}, lowercase=False),
+    _record(
+        "Siglip2Model",
+        "SigLIP 2: text or an image of any shape (Tschannen et al., 2025)",
+        {"num_patches": 256},
+        lowercase=True,
+    ),
+)
+# SigLIP 2 of one shape is published as SigLIP; only its NaFlex models read images of any shape.
+PUBLISHED = (
+    *models(
+        "SiglipModel",
+        "google/siglip-base-patch16-224",
+        "google/siglip-so400m-patch14-384",
+        "google/siglip2-base-patch16-224",
+    ),
+    *models("Siglip2Model", "google/siglip2-base-patch16-naflex"),
+)

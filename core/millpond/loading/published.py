@@ -1,0 +1,142 @@
+"""Facts that plugins know about published models; the files of the model and the caller take precedence."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from millpond.loading.chat_template import read_chat_template
+from millpond.loading.model_card import titles_of_ranker
+from millpond.types.config import CheckpointConfig
+
+if TYPE_CHECKING:
+    from millpond.loading.repository import Repository
+    from millpond.plugin.registry import Registry
+    from millpond.plugin.specs import PublishedModelSpec, RerankTemplate
+
+MATRYOSHKA = ("is_matryoshka", "matryoshka_dimensions")
+SETTLES = ("classifier_from_token", "classifier_from_token_ids")
+
+
+def with_known(registry: "Registry", repository: "Repository") -> CheckpointConfig:
+    """config.json with what else is known of the model; what it says itself stays, but for its architecture's head."""
+    config = repository.config
+    published = published_model(registry, repository)
+    by_name = {} if published is None else published.config
+    settings = {**by_name, **_logit_score(repository, config)}
+    if any(config.get(key) for key in SETTLES):
+        settings = {key: value for key, value in settings.items() if key in MATRYOSHKA}
+    added = {key: value for key, value in settings.items() if key == "architectures" or config.get(key) is None}
+    if config.get("matryoshka_dimensions") or config.get("is_matryoshka") is not None:
+        added = {key: value for key, value in added.items() if key not in MATRYOSHKA}
+    return config.overridden(added)
+
+
+def without_rivals(config: CheckpointConfig, overridden: CheckpointConfig) -> CheckpointConfig:
+    """The overridden config, where the tokens that a caller names as text or by id go before those named otherwise."""
+    named = [key for key in SETTLES if overridden.get(key) != config.get(key)]
+    if len(named) != 1 or not overridden.get(named[0]):
+        return overridden
+    return overridden.overridden({key: None for key in SETTLES if key not in named})
+
+
+def published_model(registry: "Registry", repository: "Repository") -> "PublishedModelSpec | None":
+    """Return the record of a model, by any of its names; of a reranker in a renamed folder, by its template or card.
+
+    None if no plugin knows the model. Of several patterns that match, the longest counts.
+    """
+    names = bare_names(repository.model, repository.path, repository.config)
+    architectures = _architectures(repository.config)
+    models = [
+        (pattern, model)
+        for model, pattern in _by_pattern(registry)
+        if model.checkpoint_architecture in (None, *architectures) and _matches(names, pattern)
+    ]
+    if models:
+        return max(models, key=lambda pair: len(pair[0]))[1]
+    return None if repository.sentence_transformers.modules else _renamed_reranker(registry, repository, architectures)
+
+
+def rerank_template(
+    registry: "Registry", repository: "Repository", config: CheckpointConfig
+) -> "RerankTemplate | None":
+    """Return the text that a reranker reads, by the values of its config, else by its name; None if it is unknown.
+
+    Args:
+        registry: All records.
+        repository: The model's files.
+        config: config.json with the caller's overrides.
+    """
+    models = [(model.rerank_template, pattern) for model, pattern in _by_pattern(registry) if model.rerank_template]
+    for template, _ in models:
+        if template.recognized_by and all(
+            _plain(config.get(key)) == value for key, value in template.recognized_by.items()
+        ):
+            return template
+    names = bare_names(repository.model, repository.path, config)
+    named = [(pattern, template) for template, pattern in models if _matches(names, pattern)]
+    return max(named, key=lambda pair: len(pair[0]))[1] if named else None
+
+
+def _by_pattern(registry: "Registry") -> "list[tuple[PublishedModelSpec, str]]":
+    return [(entry.spec, _bare(entry.spec.name)) for entry in registry.published_models.entries()]
+
+
+def _matches(names: Iterable[str], pattern: str) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names)
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _renamed_reranker(
+    registry: "Registry", repository: "Repository", architectures: Sequence[str]
+) -> "PublishedModelSpec | None":
+    """Return the published reranker whose chat template or model card a folder has; None if it has neither."""
+    rerankers = [
+        (model, pattern)
+        for model, pattern in _by_pattern(registry)
+        if model.checkpoint_architecture in architectures and any(model.config.get(key) for key in SETTLES)
+    ]
+    if not rerankers:
+        return None
+    template = read_chat_template(repository)
+    text, titles = "" if template is None else template.text, titles_of_ranker(repository.transformer_path)
+    for model, pattern in rerankers:
+        if any(marker in text for marker in model.markers) or _matches(titles, pattern):
+            return model
+    return None
+
+
+def bare_names(asked: str, folder: Path, config: CheckpointConfig) -> set[str]:
+    """What a model may be known by, without organisations and in lower case.
+
+    Args:
+        asked: The name that the caller used.
+        folder: The folder of its files.
+        config: config.json, in which the name stands that it had when it was saved.
+    """
+    return {_bare(name) for name in (asked, folder.name, str(config.get("_name_or_path", "")))}
+
+
+def _bare(name: str) -> str:
+    return name.rstrip("/").replace("\\", "/").rpartition("/")[2].lower()
+
+
+def _logit_score(repository: "Repository", config: CheckpointConfig) -> Mapping[str, Any]:
+    """A causal language model whose score, sentence-transformers says, is the logit of a token or of two."""
+    module = next((m for m in repository.sentence_transformers.modules if m.type == "LogitScore"), None)
+    if module is None:
+        return {}
+    false, true = module.config.get("false_token_id"), module.config.get("true_token_id")
+    return {
+        "architectures": [name.replace("ForCausalLM", "ForSequenceClassification") for name in _architectures(config)],
+        "classifier_from_token_ids": [true] if false is None else [false, true],
+        "method": "no_post_processing" if false is None else "from_2_way_softmax",
+    }
+
+
+def _architectures(config: CheckpointConfig) -> list[str]:
+    names = config.get("architectures")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
