@@ -1,4 +1,7 @@
-"""Millpond: pooling models. The public names, each imported when it is first touched."""
+"""Millpond: pooling models. The public names, each imported at its first use.
+
+They are declared twice, because type checkers execute nothing and Python must import nothing yet; a test compares both.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -45,46 +48,28 @@ if TYPE_CHECKING:
     from millpond.types.prompts import TextPrompt as TextPrompt
     from millpond.types.prompts import TokensPrompt as TokensPrompt
 else:
-    _HOME = {
-        "AsyncLLM": "async_llm",
-        "CheckpointError": "types.errors",
-        "ChunkEmbedding": "types.outputs",
-        "ChunksOutput": "types.outputs",
-        "ChunksRequestOutput": "types.outputs",
-        "ClassificationOutput": "types.outputs",
-        "ClassificationRequestOutput": "types.outputs",
-        "DataPrompt": "types.prompts",
-        "EmbeddingOutput": "types.outputs",
-        "EmbeddingRequestOutput": "types.outputs",
-        "EngineClosedError": "types.errors",
-        "EngineConfig": "types.config",
-        "EngineError": "types.errors",
-        "EngineOverloadedError": "types.errors",
-        "EntitiesOutput": "types.outputs",
-        "EntitiesRequestOutput": "types.outputs",
-        "Entity": "types.outputs",
-        "IOProcessor": "pipeline.io_processor",
-        "InvalidInputError": "types.errors",
-        "LLM": "llm",
-        "MillpondError": "types.errors",
-        "LateChunkingParams": "types.late_chunking",
-        "ModelNotFoundError": "types.errors",
-        "PluginError": "types.errors",
-        "PoolerConfig": "types.config",
-        "PoolingOutput": "types.outputs",
-        "PoolingParams": "types.params",
-        "PoolingRequestOutput": "types.outputs",
-        "RepresentationsOutput": "types.outputs",
-        "RepresentationsRequestOutput": "types.outputs",
-        "ScoringOutput": "types.outputs",
-        "ScoringRequestOutput": "types.outputs",
-        "SparseEmbeddingOutput": "types.outputs",
-        "SparseEmbeddingRequestOutput": "types.outputs",
-        "TextPrompt": "types.prompts",
-        "TokensPrompt": "types.prompts",
-        "UnknownNameError": "types.errors",
-        "register": "plugin.manager",
+    _NAMES = {
+        "async_llm": "AsyncLLM",
+        "llm": "LLM",
+        "pipeline.io_processor": "IOProcessor",
+        "plugin.manager": "register",
+        "types.config": "EngineConfig PoolerConfig",
+        "types.errors": (
+            "CheckpointError EngineClosedError EngineError EngineOverloadedError InvalidInputError "
+            "MillpondError ModelNotFoundError PluginError UnknownNameError"
+        ),
+        "types.late_chunking": "LateChunkingParams",
+        "types.outputs": (
+            "ChunkEmbedding ChunksOutput ChunksRequestOutput ClassificationOutput ClassificationRequestOutput "
+            "EmbeddingOutput EmbeddingRequestOutput EntitiesOutput EntitiesRequestOutput Entity PoolingOutput "
+            "PoolingRequestOutput RepresentationsOutput RepresentationsRequestOutput ScoringOutput "
+            "ScoringRequestOutput SparseEmbeddingOutput SparseEmbeddingRequestOutput"
+        ),
+        "types.params": "PoolingParams",
+        "types.prompts": "DataPrompt TextPrompt TokensPrompt",
     }
+    _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+    __all__ = list(_HOME)
 
     def __getattr__(name: str) -> object:
         if name not in _HOME:
@@ -101,44 +86,3 @@ else:
 _moved.install()
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "LLM",
-    "AsyncLLM",
-    "CheckpointError",
-    "ChunkEmbedding",
-    "ChunksOutput",
-    "ChunksRequestOutput",
-    "ClassificationOutput",
-    "ClassificationRequestOutput",
-    "DataPrompt",
-    "EmbeddingOutput",
-    "EmbeddingRequestOutput",
-    "EngineClosedError",
-    "EngineConfig",
-    "EngineError",
-    "EngineOverloadedError",
-    "EntitiesOutput",
-    "EntitiesRequestOutput",
-    "Entity",
-    "IOProcessor",
-    "InvalidInputError",
-    "LateChunkingParams",
-    "MillpondError",
-    "ModelNotFoundError",
-    "PluginError",
-    "PoolerConfig",
-    "PoolingOutput",
-    "PoolingParams",
-    "PoolingRequestOutput",
-    "RepresentationsOutput",
-    "RepresentationsRequestOutput",
-    "ScoringOutput",
-    "ScoringRequestOutput",
-    "SparseEmbeddingOutput",
-    "SparseEmbeddingRequestOutput",
-    "TextPrompt",
-    "TokensPrompt",
-    "UnknownNameError",
-    "register",
-]

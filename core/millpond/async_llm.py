@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from operator import itemgetter
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Never, Self
+from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 
-from millpond.loading.arguments import read_arguments
+from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.loading.source import find_repository
 from millpond.pipeline.call import Call, R
 from millpond.pipeline.call_stats import CallStats, current_stats
@@ -20,6 +20,7 @@ from millpond.pipeline.preprocessing import Rendering
 from millpond.plugin.manager import get_plugin_manager
 from millpond.task_methods import Shape, TaskMethods
 from millpond.types.errors import EngineClosedError
+from millpond.types.model_args import ModelArgs
 from millpond.types.outputs import (
     ChunksRequestOutput,
     ClassificationRequestOutput,
@@ -104,24 +105,25 @@ class AsyncLLM(
     Cancelling a call drops what of it does not run yet.
     """
 
-    def __init__(self, model: str, *, plugins: "PluginManager | None" = None, **arguments: Any) -> None:
+    @takes_model_args
+    def __init__(self, model: str, *, plugins: "PluginManager | None" = None, **arguments: Unpack[ModelArgs]) -> None:
         """Load a model.
 
         Args:
             model: As for ``LLM``.
             plugins: As for ``LLM``.
-            **arguments: As for ``LLM``, and ``max_waiting_tokens``: the most tokens that may wait.
+            **arguments: As for ``LLM``.
         """
-        read = read_arguments(arguments)
+        options = read_arguments(arguments)
         plugins = plugins or get_plugin_manager()
-        repository = find_repository(plugins.registry, model, read.source)  # a name mistyped is told of at once
+        repository = find_repository(plugins.registry, model, options.source)  # a name mistyped is told of at once
         from millpond.engine.runner import Runner  # noqa: PLC0415  needs torch
         from millpond.engine.thread import EngineThread  # noqa: PLC0415
         from millpond.loading.build import load_model  # noqa: PLC0415
 
-        self._loaded = load_model(repository, read, plugins)
+        self._loaded = load_model(repository, options, plugins)
         engine = self._loaded.engine
-        self.pipeline = Pipeline(self._loaded.context, dedupe=read.dedupe)
+        self.pipeline = Pipeline(self._loaded.context, dedupe=options.dedupe)
         runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=engine.num_workers)
         self.engine = EngineThread(runner, engine)
         self._rendering = Rendering(self.pipeline)

@@ -1,19 +1,17 @@
 """LLM: the offline front door. A thin front: the loading, the pipeline and the engine do the work."""
 
 import threading
-from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Never, Self
+from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 
-from millpond.loading.arguments import read_arguments
+from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.loading.source import find_repository
 from millpond.pipeline.call import Call, R
 from millpond.pipeline.offline import OfflineTurner
 from millpond.pipeline.pipeline import Pipeline
 from millpond.plugin.manager import get_plugin_manager
 from millpond.task_methods import Progress, Shape, TaskMethods
-from millpond.types.config import EngineConfig, PoolerConfig
+from millpond.types.model_args import ModelArgs
 from millpond.types.outputs import (
     ChunksRequestOutput,
     ClassificationRequestOutput,
@@ -30,8 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray  # noqa: F401
     from transformers import PreTrainedTokenizerBase
 
-    from millpond.loading.resolve import Overrides
     from millpond.plugin.manager import PluginManager
+    from millpond.types.config import EngineConfig
 
 
 class LLM(
@@ -57,90 +55,15 @@ class LLM(
         model_config: What is known of the model: ``max_model_len``, ``hf_config``, ``pooler_config``, ``tasks``.
     """
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        runner: str = "auto",
-        convert: str = "auto",
-        dtype: str = "auto",
-        model_impl: str = "auto",
-        max_model_len: int | None = None,
-        pooler_config: PoolerConfig | Mapping[str, object] | str | None = None,
-        hf_overrides: "Overrides" = None,
-        trust_remote_code: bool = False,
-        allow_pickle: bool = False,
-        revision: str | None = None,
-        hf_token: str | bool | None = None,
-        download_dir: str | None = None,
-        skip_tokenizer_init: bool = False,
-        io_processor_plugin: str | None = None,
-        on_overflow: str = "error",
-        apply_default_prompt: bool = False,
-        chat_template: str | PathLike[str] | None = None,
-        mixed: str = "error",
-        allowed_media_domains: str | Sequence[str] | None = None,
-        allowed_local_media_path: str | PathLike[str] = "",
-        mm_processor_kwargs: Mapping[str, object] | None = None,
-        limit_mm_per_prompt: Mapping[str, object] | None = None,
-        device: str = "auto",
-        kernels: Mapping[str, str] | None = None,
-        quantization: str | None = None,
-        deterministic: bool = False,
-        dedupe: bool = True,
-        max_num_batched_tokens: int | None = None,
-        max_num_seqs: int | None = None,
-        num_workers: int | None = None,
-        profile: bool | str | PathLike[str] | None = None,
-        plugins: "PluginManager | None" = None,
-        **other: object,
-    ) -> None:
+    @takes_model_args
+    def __init__(self, model: str, *, plugins: "PluginManager | None" = None, **arguments: Unpack[ModelArgs]) -> None:
         """Load a model.
 
         Args:
             model: A folder, a hub id (``org/name``), or ``scheme:name`` to ask one source.
-            runner: "auto" or "pooling".
-            convert: The converter that makes a pooling model of another; "auto" chooses, "none" forbids.
-            dtype: "auto" keeps the checkpoint's, in float32 where the device does not compute in it natively.
-            model_impl: Whose code computes the model: "native", or "transformers" for the class of transformers; "auto"
-                takes what is native, else the other.
-            max_model_len: The most tokens of a prompt; by default what the checkpoint states.
-            pooler_config: How hidden states become the result, as object, dict or JSON text.
-            hf_overrides: Replaces parts of config.json: a dict, or a function of the config that returns one.
-            trust_remote_code: Whether code in the model's folder may be run; native models have no use for it.
-            allow_pickle: Whether weights may be pickles, read with ``weights_only=True``.
-            revision: The hub's branch, tag or commit.
-            hf_token: The hub's access token.
-            download_dir: The folder that downloads are kept in.
-            skip_tokenizer_init: Load no tokenizer: prompts are token ids.
-            io_processor_plugin: The IO processor that serves ``pooling_task="plugin"``; by default the one config.json
-                names.
-            on_overflow: What becomes of a prompt over the model's maximum where the call does not say: "error",
-                "truncate", or "chunk" to embed it in pieces and merge these.
-            apply_default_prompt: Whether the prompt that the checkpoint names as its default is put before texts.
-            chat_template: The template by which a cross-encoder's query and document become one text, as Jinja text or
-                the path of a file.
-            mixed: What becomes of a prompt with text and an image, for models that read one or the other: "error", or
-                "mean" for the mean of both vectors.
-            allowed_media_domains: The hosts that images may be fetched from where prompts name them by URL;
-                ``*.example.org`` for all below one, ``*`` for any public one. By default none.
-            allowed_local_media_path: The folder whose files ``file://`` URLs may name; by default none. A
-                ``pathlib.Path`` in a prompt is the program's own, and may be any file.
-            mm_processor_kwargs: How large images are read, such as ``{"max_pixels": 401408}``; a prompt may say
-                otherwise, and requests over HTTP may make them smaller. What there is depends on the model.
-            limit_mm_per_prompt: The most images of a prompt, such as ``{"image": 2}``.
-            device: "auto", "cpu", "cuda", "cuda:1" ...
-            kernels: The variants of ops to take, such as ``{"attention": "sdpa"}``.
-            quantization: "int8" computes the model's linear maps in 8-bit integers: close to the same, and faster on
-                x86-64 CPUs with AVX2 or more; None leaves all in the dtype.
-            deterministic: Whether each result is the same to the bit whatever else is in the call and its batches.
-            dedupe: Whether prompts that are equal within a call are computed once; each has its output all the same.
-            max_num_batched_tokens: The most tokens of a batch.
-            max_num_seqs: The most prompts of a batch.
-            num_workers: Single-threaded workers on a CPU; by default one a core.
-            profile: Removed, without effect.
             plugins: The plugins to use; by default all that are installed.
-            **other: vLLM's arguments: those with a meaning here are taken, the rest are accepted and logged.
+            **arguments: The options of ``ModelArgs``; vLLM's are taken too: those with a meaning here have an effect,
+                the rest are accepted and logged.
 
         Raises:
             ModelNotFoundError: If no source has the model.
@@ -148,51 +71,16 @@ class LLM(
             UnknownNameError: If nothing serves its architecture.
             InvalidInputError: If an argument does not fit.
         """
-        arguments = read_arguments(
-            {
-                "runner": runner,
-                "convert": convert,
-                "dtype": dtype,
-                "model_impl": model_impl,
-                "max_model_len": max_model_len,
-                "pooler_config": pooler_config,
-                "hf_overrides": hf_overrides,
-                "trust_remote_code": trust_remote_code,
-                "allow_pickle": allow_pickle,
-                "revision": revision,
-                "hf_token": hf_token,
-                "download_dir": download_dir,
-                "skip_tokenizer_init": skip_tokenizer_init,
-                "io_processor_plugin": io_processor_plugin,
-                "on_overflow": on_overflow,
-                "apply_default_prompt": apply_default_prompt,
-                "chat_template": None if chat_template is None else fspath(chat_template),
-                "mixed": mixed,
-                "allowed_media_domains": allowed_media_domains,
-                "allowed_local_media_path": allowed_local_media_path,
-                "mm_processor_kwargs": mm_processor_kwargs,
-                "limit_mm_per_prompt": limit_mm_per_prompt,
-                "device": device,
-                "kernels": kernels,
-                "quantization": quantization,
-                "deterministic": deterministic,
-                "dedupe": dedupe,
-                "max_num_batched_tokens": max_num_batched_tokens,
-                "max_num_seqs": max_num_seqs,
-                "num_workers": num_workers,
-                "profile": profile,
-                **other,
-            }
-        )
+        options = read_arguments(arguments)
         plugins = plugins or get_plugin_manager()
-        repository = find_repository(plugins.registry, model, arguments.source)  # a name mistyped is told of at once
+        repository = find_repository(plugins.registry, model, options.source)  # a name mistyped is told of at once
         from millpond.engine.engine import Engine  # noqa: PLC0415  needs torch
         from millpond.engine.runner import Runner  # noqa: PLC0415
         from millpond.loading.build import load_model  # noqa: PLC0415
 
-        self._loaded = load_model(repository, arguments, plugins)
+        self._loaded = load_model(repository, options, plugins)
         self.engine_config: EngineConfig = self._loaded.engine
-        self.pipeline = Pipeline(self._loaded.context, dedupe=arguments.dedupe)
+        self.pipeline = Pipeline(self._loaded.context, dedupe=options.dedupe)
         self._engine = Engine(
             Runner(self._loaded.model, device=self._loaded.context.device, num_workers=self.engine_config.num_workers),
             self.engine_config,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from millpond_command.declare import option
-from millpond_command.model_options import Computing, Files, IOProcessorPlugin, Running
+from millpond_command.model_options import Computing, Files
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 MODEL_HELP = "A folder, a Hugging Face Hub id, or package:NAME for one that a Python package carries."
@@ -162,13 +162,6 @@ class Writing:
 @dataclass(frozen=True, kw_only=True)
 class Benchmarked(Computing, Files):
     """A model whose speed is measured."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunningPlugins(Running):
-    """A model that is run, where its prompts may be those of an IO processor of a plugin's."""
-
-    io_processor_plugin: IOProcessorPlugin = None
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from millpond.types.errors import InvalidInputError
+from millpond.types.model_args import MODEL_ARGS
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.model_options import Files
 
-OBJECTS: Final = ("hf_overrides", "pooler_config", "mm_processor_kwargs", "limit_mm_per_prompt")
+OBJECTS: Final = tuple(name for name, it in MODEL_ARGS.items() if it.metavar == "JSON")
 """The options that are typed as JSON objects."""
 UNSET: Final = (None, ())  # typer's, for an option that may be given several times
 

@@ -13,16 +13,10 @@ from typing import Any
 
 from millpond import AsyncLLM
 from millpond.plugin.manager import PluginManager, get_plugin_manager
-from millpond_server.http.keys import Keys
-from millpond_server.http.middleware import around
-from millpond_server.http.token_ids import TokenIds
-from millpond_server.observability.access_log import AccessLog
-from millpond_server.observability.metrics import Metrics
-from millpond_server.runtime.application import build_app
 from millpond_server.runtime.models import Models, ServedModel
-from millpond_server.runtime.server import bind, serve
+from millpond_server.runtime.server import Server, build_server
 from millpond_server.runtime.settings import Settings
-from millpond_server.runtime.state import State
+from millpond_server.runtime.sockets import Sockets, bind
 
 START_SECONDS = 60.0
 ANSWER_SECONDS = 60.0
@@ -58,9 +52,15 @@ class RunningServer:
 
     Attributes:
         url: The address, such as ``http://127.0.0.1:40123``; any HTTP client may use it.
+        server: Its parts, such as the state.
+        thread: The thread that serves it.
+        metrics_url: The address of its port for metrics, if it has one.
     """
 
     url: str
+    server: Server
+    thread: threading.Thread
+    metrics_url: str | None = None
 
     def request(
         self,
@@ -124,29 +124,34 @@ def running_server(
             for given in [{"num_workers": 1, **(arguments or {})}]
         ]
     )
-    state = State(
-        models=table,
-        metrics=Metrics(table),
-        log=AccessLog(chosen.log_format),
-        token_ids=TokenIds(rejected=chosen.reject_token_ids),
-    )
     try:
-        app = around(build_app(manager.registry, table, chosen, state), state, chosen, Keys(chosen.api_keys))
-        listening, url = bind(chosen)
+        server, sockets = build_server(chosen, table, registry=manager.registry), bind(chosen)
     except BaseException:
         for model in table.served:
             model.llm.engine.close()
         raise
+    with running(server, sockets) as served:
+        yield served
+
+
+@contextmanager
+def running(server: Server, sockets: Sockets) -> Iterator[RunningServer]:
+    """Run a server in a thread until the block ends.
+
+    Args:
+        server: The server, as ``build_server`` assembles it.
+        sockets: Its sockets, as ``bind`` returns them.
+    """
     listens = threading.Event()
-    work = serve(app, state, chosen, listening, listens.set)
+    work = server.serve(sockets, listens.set)
     thread = threading.Thread(target=asyncio.run, args=(work,), name="millpond-server", daemon=True)
     thread.start()
     try:
         if not listens.wait(START_SECONDS):
             message = f"the server did not start within {START_SECONDS:g} seconds"
             raise TimeoutError(message)
-        yield RunningServer(url)
+        yield RunningServer(sockets.url, server, thread, sockets.metrics_url)
     finally:
-        state.end(0)
+        server.state.end(0)
         thread.join(ANSWER_SECONDS)
-        state.log.close()
+        server.state.log.close()

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 import httpx2
@@ -142,8 +142,8 @@ def posting(folders, options=None):
         options: What ``AsyncLLM`` is told beside it, by the model's name.
     """
     from millpond.plugin.manager import PluginManager
-    from millpond_server.runtime.application import build_app
     from millpond_server.runtime.models import Models, ServedModel
+    from millpond_server.runtime.server import build_server
     from millpond_server.runtime.settings import Settings
 
     plugins, options = PluginManager(), options or {}
@@ -151,8 +151,9 @@ def posting(folders, options=None):
         ServedModel(names=(name,), llm=AsyncLLM(path, plugins=plugins, **options.get(name, {})))
         for name, path in folders.items()
     ]
-    transport = httpx2.ASGITransport(app=build_app(plugins.registry, Models(served), Settings()))
-    client = httpx2.AsyncClient(transport=transport, base_url="http://millpond")
+    server = build_server(Settings(log_format="off"), Models(served), registry=plugins.registry)
+    transport = httpx2.ASGITransport(app=server.app)
+    client = httpx2.AsyncClient(transport=transport, base_url="http://localhost")
 
     with asyncio.Runner() as runner:
         yield Application(runner, client)
@@ -276,60 +277,31 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def local(folder, plugin_manager):
     """Start servers in threads; they end with the test."""
-    from millpond_server.http.keys import Keys
-    from millpond_server.http.middleware import around, around_watched
-    from millpond_server.http.tls import certificate_of
-    from millpond_server.http.token_ids import TokenIds
-    from millpond_server.observability.access_log import AccessLog
-    from millpond_server.observability.metrics import Metrics
-    from millpond_server.runtime.application import build_app, build_watched
     from millpond_server.runtime.models import Models, ServedModel
-    from millpond_server.runtime.server import bind, bind_metrics, serve
+    from millpond_server.runtime.server import build_server
     from millpond_server.runtime.settings import Limits, Settings
-    from millpond_server.runtime.state import State
+    from millpond_server.runtime.sockets import bind
+    from millpond_server.testing import running
 
     built_in = plugin_manager.registry.architectures.get("BertModel").spec
     plugin_manager.register(replace(built_in, target=WatchedBert))
-    started = []
+    threads = []
 
-    def start(names=("tiny",), *, workers=1, limits=None, model=folder, traces=None, **settings):
-        chosen = Settings(port=0, limits=Limits(**(limits or {})), **{"log_format": "off", **settings})
-        listening, address = bind(chosen)
-        served = [
-            ServedModel(names=(name,), llm=AsyncLLM(model, plugins=plugin_manager, num_workers=workers))
-            for name in names
-        ]
-        models = Models(served)
-        state = State(
-            models=models,
-            metrics=Metrics(models),
-            log=AccessLog(chosen.log_format),
-            token_ids=TokenIds(rejected=chosen.reject_token_ids),
-            traces=traces,
-        )
-        keys = Keys(chosen.api_keys, chosen.api_key_file)
-        app = around(build_app(plugin_manager.registry, models, chosen, state), state, chosen, keys)
-        listens = threading.Event()
-        beside = bind_metrics(chosen)
-        watched = around_watched(build_watched(plugin_manager.registry, models, chosen, state), state, chosen)
-        work = serve(
-            app,
-            state,
-            chosen,
-            listening,
-            listens.set,
-            certificate=certificate_of(chosen),
-            aside=None if beside is None else (watched, beside[0]),
-        )
-        thread = threading.Thread(target=asyncio.run, args=(work,), daemon=True)
-        thread.start()
-        assert listens.wait(PATIENCE), "the server did not start"
-        started.append((state, thread))
-        return Local(state, address, thread, None if beside is None else beside[1])
+    with ExitStack() as servers:
 
-    yield start
-    for state, thread in started:
-        state.end(0)
-        thread.join(PATIENCE)
-        state.log.close()
-        assert not thread.is_alive(), "the server did not end"
+        def start(names=("tiny",), *, workers=1, limits=None, model=folder, traces=None, **settings):
+            chosen = Settings(port=0, limits=Limits(**(limits or {})), **{"log_format": "off", **settings})
+            sockets = bind(chosen)
+            models = Models(
+                [
+                    ServedModel(names=(name,), llm=AsyncLLM(model, plugins=plugin_manager, num_workers=workers))
+                    for name in names
+                ]
+            )
+            server = build_server(chosen, models, registry=plugin_manager.registry, traces=traces)
+            served = servers.enter_context(running(server, sockets))
+            threads.append(served.thread)
+            return Local(server.state, served.url, served.thread, served.metrics_url)
+
+        yield start
+    assert not any(thread.is_alive() for thread in threads), "the server did not end"

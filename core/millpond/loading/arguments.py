@@ -1,11 +1,12 @@
 """The arguments of the front doors: what vLLM's code passes is taken, renamed, or accepted and logged."""
 
+import inspect
 import logging
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from os import PathLike, fspath
+from typing import Any, ForwardRef, TypeVar
 
 from millpond.compat import vllm
 from millpond.loading.architecture import REWARD
@@ -14,50 +15,16 @@ from millpond.loading.source import SourceOptions
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import EngineConfig, InputOptions, PoolerConfig
 from millpond.types.errors import InvalidInputError
+from millpond.types.model_args import MODEL_ARGS, ModelArgs, describe
 from millpond.types.params import validated
 
+Init = TypeVar("Init", bound=Callable[..., None])
 logger = logging.getLogger(__name__)
 
 OLD_TASKS = {"embed": "embed", "classify": "classify", "score": "classify", "reward": REWARD}
 REWARDS = "leave it out, and use `LLM.reward(...)` for rewards; for hidden states use `convert='embed'`"
 
-DEFAULTS: Mapping[str, Any] = MappingProxyType(
-    {
-        "runner": "auto",
-        "convert": "auto",
-        "dtype": "auto",
-        "model_impl": "auto",
-        "max_model_len": None,
-        "pooler_config": None,
-        "hf_overrides": None,
-        "trust_remote_code": False,
-        "allow_pickle": False,
-        "revision": None,
-        "hf_token": None,
-        "download_dir": None,
-        "skip_tokenizer_init": False,
-        "io_processor_plugin": None,
-        "on_overflow": "error",
-        "apply_default_prompt": False,
-        "chat_template": None,
-        "mixed": "error",
-        "allowed_media_domains": (),
-        "allowed_local_media_path": "",
-        "mm_processor_kwargs": None,
-        "limit_mm_per_prompt": None,
-        "tokenizer": None,
-        "device": "auto",
-        "kernels": None,
-        "quantization": None,
-        "deterministic": False,
-        "dedupe": True,
-        "max_num_batched_tokens": None,
-        "max_num_seqs": None,
-        "max_waiting_tokens": None,
-        "num_workers": None,
-        "profile": None,
-    }
-)
+DEFAULTS: Mapping[str, Any] = {name: it.default for name, it in MODEL_ARGS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +46,7 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
     Raises:
         InvalidInputError: If an argument is unknown, or asks for what there is not.
     """
-    known = {**DEFAULTS, "kernels": {}, **{name: value for name, value in given.items() if name in DEFAULTS}}
+    known = {**DEFAULTS, **{name: value for name, value in given.items() if name in DEFAULTS}}
     known["kernels"] = _checked_kernels(known["kernels"] or {})
     without_effect = [
         name for name, value in given.items() if name not in DEFAULTS and not _read_other(known, given, name, value)
@@ -90,21 +57,22 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
         warnings.warn(f"`convert='reward'` was removed: {REWARDS}", DeprecationWarning, stacklevel=3)
     if known["profile"] is not None:
         warnings.warn("`profile` was removed and has no effect: profiles are gone", DeprecationWarning, stacklevel=3)
+    if isinstance(known["chat_template"], PathLike):
+        known["chat_template"] = fspath(known["chat_template"])
     engine = {name: known[name] for name in EngineConfig.model_fields if known.get(name) is not None}
     return Arguments(
         load=LoadOptions(
-            runner=known["runner"],
-            convert=known["convert"],
-            model_impl=known["model_impl"],
-            dtype=str(known["dtype"]),
-            max_model_len=known["max_model_len"],
-            pooler_config=PoolerConfig.parse(known["pooler_config"]),
-            hf_overrides=known["hf_overrides"],
-            allow_pickle=bool(known["allow_pickle"]),
-            skip_tokenizer=bool(known["skip_tokenizer_init"]),
-            old_task=known.get("task"),
-            io_processor_plugin=known["io_processor_plugin"],
-            inputs=validated(InputOptions, {name: known[name] for name in InputOptions.model_fields}, parameter="LLM"),
+            **{
+                **{it.name: known[it.name] for it in fields(LoadOptions) if it.name in known},
+                "dtype": str(known["dtype"]),
+                "pooler_config": PoolerConfig.parse(known["pooler_config"]),
+                "allow_pickle": bool(known["allow_pickle"]),
+                "skip_tokenizer": bool(known["skip_tokenizer_init"]),
+                "old_task": known.get("task"),
+                "inputs": validated(
+                    InputOptions, {name: known[name] for name in InputOptions.model_fields}, parameter="LLM"
+                ),
+            }
         ),
         source=SourceOptions(
             revision=known["revision"],
@@ -178,3 +146,24 @@ def _read_old_task(given: dict[str, Any], task: object) -> None:
     warnings.warn(f"`task` was replaced: {instead}", DeprecationWarning, stacklevel=6)
     if given["convert"] == "auto":
         given["convert"] = convert
+
+
+def takes_model_args(init: Init) -> Init:
+    """Let the signature and the documentation of a constructor show the options in place of ``**arguments``."""
+    signature = inspect.signature(init)
+    own = {it.kind: it for it in signature.parameters.values()}
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=it.default, annotation=_annotation(name))
+        for name, it in MODEL_ARGS.items()
+    ]
+    first = [it for it in signature.parameters.values() if it.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    rest = [own[inspect.Parameter.KEYWORD_ONLY], own[inspect.Parameter.VAR_KEYWORD].replace(annotation=Any)]
+    vars(init)["__signature__"] = signature.replace(parameters=[*first, *options, *rest])
+    lines = [f"    {name}: {describe(name, python=True).replace('`', '``')}" for name in MODEL_ARGS]
+    init.__doc__ = inspect.cleandoc(init.__doc__ or "").replace("    plugins:", "\n".join([*lines, "    plugins:"]))
+    return init
+
+
+def _annotation(name: str) -> Any:
+    kind = ModelArgs.__annotations__[name].__origin__
+    return kind.__forward_arg__ if isinstance(kind, ForwardRef) else kind

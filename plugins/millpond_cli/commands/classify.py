@@ -3,19 +3,20 @@
 from typing import TYPE_CHECKING, Annotated
 
 from millpond_cli import options
-from millpond_cli.ask import encoding
-from millpond_cli.commands.entities import Entities, Finding
+from millpond_cli.asking import encoding
+from millpond_cli.commands.entities import Finding
+from millpond_cli.io.contents import Classes, Content, Entities, TokenClasses
 from millpond_cli.io.formats import RECORDS, choose_format
+from millpond_cli.io.inputs import texts_of, with_second_text
+from millpond_cli.io.results import Layout
 from millpond_cli.io.rows import Keys, check_action
-from millpond_cli.stream import texts_of, with_second_text, work_of, write
+from millpond_cli.stream import Job
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.model_options import Running
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
-    from millpond_cli.io.contents import Content
-    from millpond_cli.io.writers import Layout
 
 TEXT_PAIR_KEY = "text_pair"
 EXAMPLES = (
@@ -86,30 +87,19 @@ def classify(
         message = "csv holds the classes of texts, and --per-token gives those of tokens"
         raise CommandError(message, hint="--format jsonl or json holds them", exit_code=USAGE)
 
-    def layout(llm: "LLM") -> "Layout":
-        from millpond_cli.io.writers import Layout  # noqa: PLC0415  needs numpy; --help does not
-
-        content = (
-            Entities()
-            if finding.tokens
-            else _content(llm, field="logits" if raw else "probs", top=top_k, per_token=per_token)
-        )
-        return Layout(
-            with_text=with_text,
-            with_id=source.has_fields,
-            with_error=skips,
-            content=content,
-            texts=("text", TEXT_PAIR_KEY) if source.has_fields or text_pair is not None else ("text",),
-        )
+    def layout(llm: "LLM") -> Layout:
+        field = "logits" if raw else "probs"
+        content = Entities() if finding.tokens else _content(llm, field=field, top=top_k, per_token=per_token)
+        has_pairs = source.has_fields or text_pair is not None
+        texts = ("text", TEXT_PAIR_KEY) if has_pairs else ("text",)
+        return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, content=content, texts=texts)
 
     task = "token_classify" if per_token else "classify"
     ask = finding.asking(asking) if finding.tokens else encoding(task, asking, use_activation=False if raw else None)
-    write(source, work_of(model, running, writing, ask, skips=skips), writing.output_path, kind, layout)
+    Job(source=source, ask=ask, model=model, running=running, writing=writing, skips=skips).write(kind, layout)
 
 
-def _content(llm: "LLM", *, field: str, top: int | None, per_token: bool) -> "Content":
-    from millpond_cli.io.contents import Classes, TokenClasses  # noqa: PLC0415  needs numpy; --help does not
-
+def _content(llm: "LLM", *, field: str, top: int | None, per_token: bool) -> Content:
     classes = Classes(labels=distinct(llm.model_config.labels), field=field, top=top)
     tokenizer = llm.pipeline.ctx.tokenizer
     if not per_token or tokenizer is None:

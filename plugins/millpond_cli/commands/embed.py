@@ -1,20 +1,19 @@
 """``millpond embed``: texts to vectors. Its options are checked before anything is loaded."""
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import Annotated
 
 from millpond_cli import options
-from millpond_cli.ask import encoding
-from millpond_cli.commands.sparse import Sparsely, choose_sparse_format, write_sparse
-from millpond_cli.io.formats import BINARY, RECORDS, TABLE, check_binary, check_vectors, choose_format, plain_format
+from millpond_cli.asking import encoding
+from millpond_cli.commands.sparse import SPARSE_FORMATS, Sparsely
+from millpond_cli.io.formats import BINARY, RECORDS, TABLE, check_binary, check_vectors, choose_format
+from millpond_cli.io.inputs import texts_of
+from millpond_cli.io.results import Layout
 from millpond_cli.io.rows import check_action
-from millpond_cli.stream import texts_of, work_of, write
+from millpond_cli.stream import Job
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.model_options import Running
-
-if TYPE_CHECKING:
-    from millpond.llm import LLM
-    from millpond_cli.io.writers import Layout
 
 FORMATS = (TABLE, *RECORDS, *BINARY)
 EXAMPLES = (
@@ -56,8 +55,6 @@ Normalize = Annotated[
         "Pooling", "--normalize/--no-normalize", help="Bring vectors to length 1; as the model says if unset."
     ),
 ]
-
-
 Images = Annotated[
     bool, declare.option("Input", "--image", help="Texts are the names of files of images: embed these.")
 ]
@@ -112,29 +109,24 @@ def embed(
     skips = check_action(reading.on_error)
     source = texts_of(texts, reading, may_be_files=images)
     sparsely.check(dimensions=dimensions, normalize=normalize, task=None if task == "embed" else task)
+    kind = choose_format(output_format, writing.output_path, SPARSE_FORMATS if sparsely.sparse else FORMATS)
+    layout = Layout(with_text=with_text, with_id=source.has_fields, with_error=skips)
     if sparsely.sparse:
-        work = work_of(model, running, writing, sparsely.asking(asking, input_type), skips=skips)
-        kind = choose_sparse_format(output_format, writing)
-        beside = {"text": with_text, "id": source.has_fields, "error": skips, "tokens": sparsely.with_tokens}
-        write_sparse(source, work, writing.output_path, kind, beside)
-        return
-    kind = choose_format(output_format, writing.output_path, FORMATS, plain=plain_format(writing.output_path))
-    check_vectors(task, kind)
-    check_binary(kind, writing.output_path, with_text=with_text, needs_id=reading.id_key is not None)
-
-    def layout(llm: "LLM") -> "Layout":
-        from millpond_cli.io.writers import Layout  # noqa: PLC0415  needs numpy; --help does not
-
-        size = dimensions or llm.model_config.embedding_size
-        return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, dimensions=size)
-
-    ask = encoding(
-        task,
-        asking,
-        input_type=input_type,
-        of_images=images,
-        beside=image_text,
-        dimensions=dimensions,
-        use_activation=normalize,
-    )
-    write(source, work_of(model, running, writing, ask, skips=skips), writing.output_path, kind, layout)
+        ask = sparsely.asking(asking, input_type)
+    else:
+        check_vectors(task, kind)
+        check_binary(kind, writing.output_path, with_text=with_text, needs_id=reading.id_key is not None)
+        ask = encoding(
+            task,
+            asking,
+            input_type=input_type,
+            of_images=images,
+            beside=image_text,
+            dimensions=dimensions,
+            use_activation=normalize,
+        )
+    job = Job(source=source, ask=ask, model=model, running=running, writing=writing, skips=skips)
+    if sparsely.sparse:
+        job.write(kind, lambda _: sparsely.layout(layout))
+    else:
+        job.write(kind, lambda llm: replace(layout, dimensions=dimensions or llm.model_config.embedding_size))

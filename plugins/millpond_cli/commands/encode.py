@@ -1,10 +1,10 @@
 """``millpond encode``: the bare results of any pooling task."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from millpond_cli import options
-from millpond_cli.ask import encoding, with_json_values
-from millpond_cli.commands.entities import Entities
+from millpond_cli.asking import PLUGIN, encoding, with_json_values
+from millpond_cli.io.contents import Anything, Content, Entities, Numbers
 from millpond_cli.io.formats import (
     BINARY,
     RECORDS,
@@ -13,19 +13,16 @@ from millpond_cli.io.formats import (
     check_vectors,
     choose_format,
     choose_plugin_format,
-    plain_format,
 )
+from millpond_cli.io.inputs import texts_of
+from millpond_cli.io.results import Layout
 from millpond_cli.io.rows import Keys, check_action
-from millpond_cli.stream import texts_of, work_of, write
+from millpond_cli.stream import Job
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError
+from millpond_command.model_options import RunningPlugins
 
-if TYPE_CHECKING:
-    from millpond.llm import LLM
-    from millpond_cli.io.contents import Content
-    from millpond_cli.io.writers import Layout
-
-PLUGIN, ENTITIES = "plugin", "entities"
+ENTITIES = "entities"
 TELLING = ("jsonl", "json")  # formats that hold more than numbers
 FORMATS = (TABLE, *RECORDS, *BINARY)
 STACK = "stack"  # the writer of npy for arrays of any shape
@@ -80,7 +77,7 @@ def encode(
     output_format: Format = None,
     with_text: options.WithText = False,
     model: options.ModelOption = options.DEFAULT_MODEL,
-    running: options.RunningPlugins,
+    running: RunningPlugins,
     asking: options.Asking,
     task: Task,
     dimensions: options.Dimensions = None,
@@ -102,23 +99,22 @@ def encode(
         check_vectors(task, kind)
     check_binary(kind, writing.output_path, with_text=with_text, needs_id=reading.id_key is not None)
 
-    def layout(_: "LLM") -> "Layout":
-        from millpond_cli.io.contents import Anything, Numbers  # noqa: PLC0415  needs numpy; --help does not
-        from millpond_cli.io.writers import Layout  # noqa: PLC0415  as above
-
-        others: dict[str, Content] = {PLUGIN: Anything(), ENTITIES: Entities()}
-        content = others.get(task, Numbers(field="data", column="d"))
-        return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, content=content, array="data")
-
+    contents: dict[str, Content] = {PLUGIN: Anything(), ENTITIES: Entities()}
+    layout = Layout(
+        with_text=with_text,
+        with_id=source.has_fields,
+        with_error=skips,
+        content=contents.get(task, Numbers(field="data", column="d")),
+        array="data",
+    )
     ask = encoding(task, asking, dimensions=dimensions, use_activation=activation)
     if task == PLUGIN and kind in RECORDS:
-        ask = with_json_values(ask)
-    written = STACK if (task, kind) == (PLUGIN, "npy") else kind
-    write(source, work_of(model, running, writing, ask, skips=skips), writing.output_path, written, layout)
+        ask = with_json_values(ask, task)
+    job = Job(source=source, ask=ask, model=model, running=running, writing=writing, skips=skips)
+    job.write(STACK if (task, kind) == (PLUGIN, "npy") else kind, lambda _: layout)
 
 
 def _format(task: str, asked: str | None, path: str | None) -> str:
     if task == PLUGIN:
         return choose_plugin_format(asked, path)
-    plain = RECORDS[0] if task == ENTITIES else plain_format(path)
-    return choose_format(asked, path, FORMATS, plain=plain)
+    return choose_format(asked, path, FORMATS, plain=RECORDS[0] if task == ENTITIES else None)

@@ -1,29 +1,21 @@
-"""``millpond classify --tokens``: how entities are asked for, and told."""
+"""``millpond classify --tokens``: the options and the calls of entities."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
-from millpond_cli.arguments import for_call
-from millpond_cli.ask import Ask
-from millpond_cli.io.notes import Progress
+from millpond_cli import asking
 from millpond_cli.io.rows import Row
 from millpond_cli.options import Asking
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.declare import option
-
-if TYPE_CHECKING:
-    from millpond.llm import LLM
-    from millpond.types.outputs import Entity, PoolingRequestOutput
-    from millpond_cli.io.writers import Result
 
 WAYS = ("none", "simple", "first", "average", "max")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Whether entities are looked for, and how tokens become some."""
+    """Options of entities."""
 
     tokens: Annotated[
         bool,
@@ -35,11 +27,11 @@ class Finding:
     ] = None
 
     def check(self, kind: str, **others: object) -> None:
-        """Refuse options that mean nothing for entities, or for classes.
+        """Refuse options that have no meaning for entities, or for classes.
 
         Args:
             kind: The format.
-            **others: Those of classes with their values, None where they were not given.
+            **others: The options of classes with their values, None where they were not given.
 
         Raises:
             CommandError: One was given.
@@ -59,37 +51,14 @@ class Finding:
             message = "csv holds the classes of texts, and --tokens gives entities"
             raise CommandError(message, hint="--format jsonl or json holds them", exit_code=USAGE)
 
-    def asking(self, typed: Asking) -> Ask:
+    def asking(self, typed: Asking) -> asking.Ask:
         """Ask for the entities in texts."""
-        options = {**for_call(typed), "aggregation": self.aggregation or "simple"}
-
-        def ask(llm: "LLM", rows: Sequence[Row], progress: Progress) -> "Sequence[PoolingRequestOutput[Any]]":
-            pair = next((row for row in rows if row.text_pair is not None), None)
-            if pair is not None:
-                message = f"{pair.place} has a second text, and --tokens reads single texts"
-                raise CommandError(message, exit_code=USAGE)
-            texts, shown = [row.text for row in rows], progress.of(len(rows))
-            return llm.entities(texts, use_tqdm=shown, on_error="return", **options)
-
-        return ask
+        return asking.asking("entities", typed, _texts, aggregation=self.aggregation or "simple")
 
 
-class Entities:
-    """The entities of a text, for JSON alone."""
-
-    def json(self, result: "Result") -> str:
-        """``"entities": [{"label": "PER", "score": 0.99, "start": 0, "end": 4, "text": "Anna"}, ...]``."""
-        return f'"entities": [{", ".join(map(_told, result.value))}]'
-
-    def columns(self, size: int) -> list[str]:  # noqa: ARG002  each text has as many as it has
-        """``entities``."""
-        return ["entities"]
-
-    def cells(self, result: "Result") -> list[str]:
-        """One cell, with JSON in it."""
-        return [self.json(result).removeprefix('"entities": ')]
-
-
-def _told(entity: "Entity") -> str:
-    fields = {name: getattr(entity, name) for name in ("label", "score", "start", "end", "text")}
-    return json.dumps({**fields, "score": float(f"{entity.score:.8g}")}, ensure_ascii=False)
+def _texts(rows: Sequence[Row]) -> tuple[object, ...]:
+    pair = next((row for row in rows if row.text_pair is not None), None)
+    if pair is not None:
+        message = f"{pair.place} has a second text, and --tokens reads single texts"
+        raise CommandError(message, exit_code=USAGE)
+    return ([row.text for row in rows],)

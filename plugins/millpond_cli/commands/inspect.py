@@ -9,6 +9,7 @@ import typer
 from millpond.plugin.manager import get_plugin_manager
 from millpond_cli import options
 from millpond_cli.arguments import read
+from millpond_cli.io.tables import table
 from millpond_command import declare
 from millpond_command.cli import FAILURE, echo, printable
 from millpond_command.model_options import Settings
@@ -16,7 +17,6 @@ from millpond_command.model_options import Settings
 if TYPE_CHECKING:
     from millpond_cli.inspect.report import Report
 
-LABEL_WIDTH = 14
 SHOWN = 8  # labels
 UNSAID = "the default of Millpond"
 
@@ -49,21 +49,25 @@ def inspect(
         whole = {**report.facts, "servable": not report.problems, "problems": report.problems, "notes": report.notes}
         echo(json.dumps(whole, indent=2, default=str))
     else:
-        echo(printable("\n".join(_lines(report))))
+        echo(_text(report))
     raise typer.Exit(FAILURE if report.problems else 0)
 
 
-def _lines(report: "Report") -> Iterator[str]:
+def _text(report: "Report") -> str:
     facts = report.facts
-    yield f"{facts['model']}: {'cannot be served' if report.problems else 'can be served'}"
-    yield ""
-    for label, key, told in FACTS:
-        for number, line in enumerate(told(facts[key]) if facts[key] else ()):
-            yield f"  {'' if number else label:<{LABEL_WIDTH}}{line}"
+    rows = [
+        ["" if number else f"  {label}", line]
+        for label, key, lines in FACTS
+        for number, line in enumerate(lines(facts[key]) if facts[key] else ())
+    ]
+    parts = [
+        f"{facts['model']}: {'cannot be served' if report.problems else 'can be served'}\n",
+        table(rows, wraps=True),
+    ]
     for heading, entries in (("Notes", report.notes), ("Problems", report.problems)):
         if entries:
-            yield f"\n{heading}"
-            yield from (f"  - {entry}" for entry in entries)
+            parts += [f"\n{heading}", *(f"  - {entry}" for entry in entries)]
+    return printable("\n".join(parts))
 
 
 def _architecture(it: dict[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from millpond_command import declare
 from millpond_command.cli import FAILURE, echo, printable
 from millpond_command.model_options import Deterministic, Quantization
 
-HEALTH_WIDTH = 10  # columns
+HEALTH_WIDTH = 8  # columns
 
 app = declare.new_app()
 
@@ -154,14 +154,13 @@ def _failure(record: dict[str, Any]) -> str:
 
 
 def _tell_health(records: list[dict[str, Any]], notes: list[str]) -> None:
-    lines: list[str] = []
+    rows: list[list[str]] = []
     for record in records:
         health = record["status"] if record["status"] != "ok" or not record["broken"] else "broken"
-        lines.append(f"{health:<{HEALTH_WIDTH}}{record['name']}: {_brought(record) or 'nothing'}")
-        lines += [f"{'':<{HEALTH_WIDTH}}{_fault_line(record['name'], fault)}" for fault in record["broken"]]
+        rows.append([health, f"{record['name']}: {_brought(record) or 'nothing'}"])
+        rows += [["", _fault_line(record["name"], fault)] for fault in record["broken"]]
         notes += [_fault_line(record["name"], fault) for fault in record["notes"]]
-    lines += [f"{'note':<{HEALTH_WIDTH}}{line}" for line in notes]
-    echo(printable("\n".join(lines)))
+    echo(table([*rows, *(["note", line] for line in notes)], wraps=True, first=HEALTH_WIDTH))
 
 
 def _fault_line(plugin: str, fault: dict[str, Any]) -> str:

@@ -1,27 +1,24 @@
 """``millpond rerank``: documents in the order in which they suit a query."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from heapq import nlargest
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 
 from millpond_cli import options
-from millpond_cli.ask import scoring
-from millpond_cli.io.formats import RECORDS, TABLE, choose_format, plain_format
+from millpond_cli.asking import scoring
+from millpond_cli.io.contents import Score
+from millpond_cli.io.formats import RECORDS, TABLE, choose_format
 from millpond_cli.io.pairs import with_query
+from millpond_cli.io.results import Columns, Layout, Result
 from millpond_cli.io.rows import check_action, choose_keys
 from millpond_cli.io.source import choose_source, refuse_files
-from millpond_cli.io.tables import table
-from millpond_cli.stream import run, work_of, write_results, written_whole
+from millpond_cli.stream import Job
 from millpond_command import declare
 from millpond_command.model_options import Running
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from millpond.llm import LLM
-    from millpond_cli.io.writers import Result
 
 FORMATS = (TABLE, *RECORDS)
 EXAMPLES = (
@@ -83,49 +80,40 @@ def rerank(
         refuse_files(documents or ())
     source = choose_source(documents or (), reading.input_path, reading.input_format, called="document")
     pairs = with_query(query, source, choose_keys(source, text_key=reading.text_key, id_key=reading.id_key))
-    kind = choose_format(output_format, writing.output_path, FORMATS, plain=plain_format(writing.output_path))
-    work = work_of(model, running, writing, scoring(asking, pairing, of_images=images), skips=skips)
-    with written_whole(writing.output_path) as file:
-
-        def sink(_: "LLM", chunks: "Iterable[list[Result]]") -> None:
-            ranked = in_order((result for results in chunks for result in results), top_n)
-            _write(file, kind, ranked, with_id=source.has_fields)
-
-        run(pairs, work, sink)
+    kind = choose_format(output_format, writing.output_path, FORMATS)
+    ask = scoring(asking, pairing, of_images=images)
+    job = Job(source=pairs, ask=ask, model=model, running=running, writing=writing, skips=skips)
+    job.write(kind, lambda _: _layout(with_id=source.has_fields), partial(in_order, top=top_n))
 
 
-def in_order(results: "Iterable[Result]", top: int | None) -> "list[Result]":
-    """The results with a score, the greatest first, with their ranks; of equal ones the first of the input first.
+def in_order(results: Iterable[Result], top: int | None) -> list[Result]:
+    """Return the results with a score, the greatest first, with their ranks; equal ones keep their order.
 
     Args:
         results: Those of all documents.
-        top: How many are kept; None for all.
+        top: The number of results that are kept; None for all.
     """
     scored = (replace(result, token_ids=()) for result in results if not result.error)  # what is kept is small
     best = sorted(scored, key=_score, reverse=True) if top is None else nlargest(top, scored, key=_score)
     return [replace(result, rank=rank) for rank, result in enumerate(best, start=1)]
 
 
-def _score(result: "Result") -> float:
+def _score(result: Result) -> float:
     return float(result.value)
 
 
-def _write(file: BinaryIO, kind: str, ranked: "Sequence[Result]", *, with_id: bool) -> None:
-    if kind == TABLE:
-        file.write(f"{_table(ranked, with_id=with_id)}\n".encode("utf-8", "backslashreplace"))
-        return
-    from millpond_cli.io.contents import Score  # noqa: PLC0415  needs numpy; --help does not
-    from millpond_cli.io.writers import Layout  # noqa: PLC0415  as above
-
-    layout = Layout(with_text=True, with_id=with_id, content=Score(), texts=("document",), with_rank=True)
-    write_results(file, kind, layout, [ranked])
-
-
-def _table(ranked: "Sequence[Result]", *, with_id: bool) -> str:
-    """Rank, score, id or number, and the text, which is cut at the edge of a terminal."""
-    heading = ["RANK", "SCORE", "ID" if with_id else "NO", "DOCUMENT"]
-    rows = [
-        [str(it.rank), f"{_score(it):.4f}", str(it.row.id if with_id else it.row.index + 1), it.row.text]
-        for it in ranked
-    ]
-    return table([heading, *rows], right=(0, 1) if with_id else (0, 1, 2))
+def _layout(*, with_id: bool) -> Layout:
+    """Return what is written: in a table, rank, score, id or number, and the text."""
+    columns = Columns(
+        heading=("RANK", "SCORE", "ID" if with_id else "NO", "DOCUMENT"),
+        row=lambda it: [
+            str(it.rank),
+            f"{_score(it):.4f}",
+            str(it.row.id if with_id else it.row.index + 1),
+            it.row.text,
+        ],
+        right=(0, 1) if with_id else (0, 1, 2),
+    )
+    return Layout(
+        with_text=True, with_id=with_id, content=Score(), texts=("document",), with_rank=True, columns=columns
+    )

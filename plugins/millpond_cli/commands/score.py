@@ -1,21 +1,19 @@
 """``millpond score``: how well queries and documents go together."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from millpond_cli import options
-from millpond_cli.ask import scoring
+from millpond_cli.asking import scoring
+from millpond_cli.io.contents import Score
 from millpond_cli.io.formats import RECORDS, choose_format
 from millpond_cli.io.pairs import pairs_of
+from millpond_cli.io.results import Layout
 from millpond_cli.io.rows import check_action
-from millpond_cli.stream import work_of, write
+from millpond_cli.stream import Job
 from millpond_command import declare
 from millpond_command.model_options import Running
-
-if TYPE_CHECKING:
-    from millpond.llm import LLM
-    from millpond_cli.io.writers import Layout
 
 EXAMPLES = (
     'millpond score "how to dry tea" "Spread the leaves in the sun."',
@@ -59,18 +57,13 @@ def score(
     skips = check_action(reading.on_error)
     source = pairs_of(texts or (), reading, documents_are_files=images)
     kind = choose_format(output_format, writing.output_path, RECORDS)
-
-    def layout(_: "LLM") -> "Layout":
-        from millpond_cli.io.contents import Score  # noqa: PLC0415  needs numpy; --help does not
-        from millpond_cli.io.writers import Layout  # noqa: PLC0415  as above
-
-        return Layout(
-            with_text=with_text,
-            with_id=source.has_fields,
-            with_error=skips,
-            content=Score(),
-            texts=("query", "document"),
-        )
-
-    work = work_of(model, running, writing, scoring(asking, pairing, of_images=images), skips=skips)
-    write(source, work, writing.output_path, kind, layout)
+    layout = Layout(
+        with_text=with_text,
+        with_id=source.has_fields,
+        with_error=skips,
+        content=Score(),
+        texts=("query", "document"),
+    )
+    ask = scoring(asking, pairing, of_images=images)
+    job = Job(source=source, ask=ask, model=model, running=running, writing=writing, skips=skips)
+    job.write(kind, lambda _: layout)

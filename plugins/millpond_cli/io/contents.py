@@ -1,17 +1,18 @@
-"""How a result is told in words: the fields of a JSON object, the columns of CSV. One content a kind of result."""
+"""The forms of a result: the fields of a JSON object, the columns of CSV. One content for each kind of result."""
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
-    from millpond_cli.io.writers import Result
+    import numpy as np
+    from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+    from millpond.types.outputs import Entity
+    from millpond_cli.io.results import Result
+
+    Array = NDArray[np.float32]
 
 
 class Content(Protocol):
@@ -95,7 +96,7 @@ class Score:
 
     def cells(self, result: "Result") -> list[str]:
         """One cell."""
-        return number_texts(np.atleast_1d(result.value))
+        return number_texts(result.value.reshape(-1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,7 @@ class Classes:
         """``"label": "joy", "probs": {"joy": 0.9, ...}``."""
         return self.told(result.value)
 
-    def told(self, value: Array) -> str:
+    def told(self, value: "Array") -> str:
         """The same of the numbers of the classes, [num_labels]."""
         texts = number_texts(value)
         pairs = ", ".join(f"{_text(self.labels[place])}: {texts[place]}" for place in self._order(value))
@@ -136,13 +137,13 @@ class Classes:
             return [self._best(value), *texts]
         return [cell for place in self._order(value) for cell in (self.labels[place], texts[place])]
 
-    def _best(self, value: Array) -> str:
+    def _best(self, value: "Array") -> str:
         return self.labels[int(value.argmax())]
 
-    def _order(self, value: Array) -> list[int]:
+    def _order(self, value: "Array") -> list[int]:
         if self.top is None:
             return list(range(len(value)))
-        order: list[int] = np.argsort(-value, kind="stable")[: self.top].tolist()
+        order: list[int] = (-value).argsort(kind="stable")[: self.top].tolist()
         return order
 
 
@@ -177,7 +178,7 @@ class TokenClasses:
 
 @dataclass(frozen=True, kw_only=True)
 class Anything:
-    """The output of an IO processor plugin, as JSON values."""
+    """The output of an IO processor plugin, or of a task whose results are not arrays, as JSON values."""
 
     def json(self, result: "Result") -> str:
         """``"data": ...``."""
@@ -192,8 +193,31 @@ class Anything:
         return [self.json(result).removeprefix('"data": ')]
 
 
-def number_texts(vector: Array) -> list[str]:
+class Entities:
+    """The entities of a text, for JSON alone."""
+
+    def json(self, result: "Result") -> str:
+        """``"entities": [{"label": "PER", "score": 0.99, "start": 0, "end": 4, "text": "Anna"}, ...]``."""
+        return f'"entities": [{", ".join(map(_entity, result.value))}]'
+
+    def columns(self, size: int) -> list[str]:  # noqa: ARG002  each text has as many as it has
+        """``entities``."""
+        return ["entities"]
+
+    def cells(self, result: "Result") -> list[str]:
+        """One cell, with JSON in it."""
+        return [self.json(result).removeprefix('"entities": ')]
+
+
+def _entity(entity: "Entity") -> str:
+    fields = {name: getattr(entity, name) for name in ("label", "score", "start", "end", "text")}
+    return json.dumps({**fields, "score": float(f"{entity.score:.8g}")}, ensure_ascii=False)
+
+
+def number_texts(vector: "Array") -> list[str]:
     """Numbers as text: eight digits, nine where eight would not lead back to the same float32."""
+    import numpy as np  # noqa: PLC0415  --help does without
+
     values = vector.tolist()
     texts = [f"{value:.8g}" for value in values]
     for place in np.flatnonzero(np.array(texts, dtype=np.float64).astype(np.float32) != vector):
@@ -201,7 +225,7 @@ def number_texts(vector: Array) -> list[str]:
     return texts
 
 
-def _list(vector: Array) -> str:
+def _list(vector: "Array") -> str:
     inner = map(_list, vector) if vector.ndim > 1 else number_texts(vector)
     return f"[{', '.join(inner)}]"
 

@@ -1,4 +1,4 @@
-"""In which format results are written: the one that was asked for, else by the name of the file. No torch, no numpy."""
+"""The format of results: the one that was asked for, else by the name of the file. Imports no torch and no numpy."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,18 +16,20 @@ RAW = "raw"
 OF_PLUGINS = (*RECORDS, "npy", RAW)
 
 
-def choose_format(asked: str | None, path: str | None, known: Sequence[str], *, plain: str = "jsonl") -> str:
-    """The format that was asked for, else the one that the file's name says.
+def choose_format(asked: str | None, path: str | None, known: Sequence[str], *, plain: str | None = None) -> str:
+    """Return the format that was asked for, else the one that the file's name states.
 
     Args:
-        asked: What ``--format`` says.
-        path: What ``--output`` says.
+        asked: The value of ``--format``.
+        path: The value of ``--output``.
         known: The formats that can hold the results.
-        plain: The format where nothing says it.
+        plain: The format where nothing states one; None for a table on a terminal if that is known, else JSONL.
 
     Raises:
         CommandError: It is none of those that are known.
     """
+    if plain is None:
+        plain = TABLE if TABLE in known and is_stdout(path) and is_terminal() else RECORDS[0]
     chosen = asked or _format_of(path, [name for name in known if name != TABLE]) or plain
     if chosen not in known:
         message = f"--format {chosen!r}: expected one of {', '.join(known)}"
@@ -48,11 +50,6 @@ def choose_plugin_format(asked: str | None, path: str | None) -> str:
     if asked is None and suffix not in {"", "ndjson", *OF_PLUGINS}:
         return RAW
     return choose_format(asked, path, OF_PLUGINS)
-
-
-def plain_format(path: str | None) -> str:
-    """The format where nothing names one: a table on a terminal, else JSONL."""
-    return TABLE if is_stdout(path) and is_terminal() else RECORDS[0]
 
 
 def check_vectors(task: str, chosen: str) -> None:

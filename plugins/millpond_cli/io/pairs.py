@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from millpond_cli.io.inputs import Input
 from millpond_cli.io.rows import Keys, Row, choose_keys, count_rows, open_rows
 from millpond_cli.io.source import STDIN, Source, choose_source, refuse_files
 from millpond_cli.options import ReadingPairs
-from millpond_cli.stream import Input
 from millpond_command.cli import USAGE, CommandError
 
 PAIR = Keys(query="query", text="document", text_option="--document-key")

@@ -2,28 +2,25 @@
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from millpond.types.json_values import as_array, as_bytes
+from millpond_cli.io.results import Layout, Result, Writer
 from millpond_command.cli import CommandError
-
-if TYPE_CHECKING:
-    from millpond_cli.io.writers import Layout, Result
 
 HOLDS_MANY = "--format jsonl holds any number of results, with bytes as base64"
 
 
-class RawWriter:
+class RawWriter(Writer):
     """The one result of an IO processor plugin: its bytes as they are, an array as a file of NumPy."""
 
-    def __init__(self, file: BinaryIO, layout: "Layout") -> None:
-        del layout
-        self._file = file
+    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+        super().__init__(file, layout)
         self._has_written = False
 
-    def write(self, results: Sequence["Result"]) -> None:
+    def write(self, results: Sequence[Result]) -> None:
         """Write the result."""
         for result in (result for result in results if not result.error):
             if self._has_written:
@@ -48,19 +45,15 @@ class RawWriter:
             message = "there is no result to write"
             raise CommandError(message)
 
-    def release(self) -> None:
-        """Nothing is open."""
 
-
-class StackWriter:
+class StackWriter(Writer):
     """The arrays of an IO processor plugin as one, [num_results, ...], in their own dtype."""
 
-    def __init__(self, file: BinaryIO, layout: "Layout") -> None:
-        del layout
-        self._file = file
+    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+        super().__init__(file, layout)
         self._arrays: list[Any] = []
 
-    def write(self, results: Sequence["Result"]) -> None:
+    def write(self, results: Sequence[Result]) -> None:
         """Keep the arrays: their number stands at the beginning of the file."""
         for result in results:
             array = None if result.error else as_array(result.value)
@@ -80,10 +73,6 @@ class StackWriter:
     def finish(self) -> None:
         """Write the file."""
         save_array(self._file, np.stack(self._arrays) if self._arrays else np.empty((0, 0), np.float32))
-
-    def release(self) -> None:
-        """Let go of the arrays."""
-        self._arrays.clear()
 
 
 def save_array(file: BinaryIO, array: Any) -> None:

@@ -1,46 +1,52 @@
-"""The format of vectors on a terminal: one line a text, with the first numbers of its vector."""
+"""The format for a terminal: a table, or one line a text with the first numbers of its vector."""
 
-import shutil
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from millpond_cli.io.contents import Array
-from millpond_cli.io.tables import is_terminal, shortened
-from millpond_cli.io.writers import Layout, Result
-from millpond_command.cli import printable
+from millpond_cli.io.results import Layout, Result, Writer
+from millpond_cli.io.tables import one_line, table
+
+if TYPE_CHECKING:
+    from millpond_cli.io.contents import Array
 
 SHOWN_NUMBERS = 4
 
 
-class VectorLinesWriter:
-    """Number, shape, first numbers and text of each result, cut at the edge of a terminal."""
+class TableWriter(Writer):
+    """The columns of a layout, for all results; without columns, a line a result as soon as there is one."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
-        self._file = file
-        self._layout = layout
+        super().__init__(file, layout)
+        self._rows: list[Sequence[str]] = []
 
     def write(self, results: Sequence[Result]) -> None:
-        """Write some results."""
+        """Write a line for each result, or keep its cells: the widths of columns are only known at the end."""
+        columns = self._layout.columns
         for result in results:
-            line = printable(self._line(result).replace("\n", " "))
-            if is_terminal():
-                line = shortened(line, shutil.get_terminal_size().columns)
-            self._file.write(f"{line}\n".encode("utf-8", "backslashreplace"))
+            if columns is None:
+                self._put(one_line(_line(result)))
+            elif not result.error:
+                self._rows.append(columns.row(result))
 
     def finish(self) -> None:
-        """Nothing is left to write."""
+        """Write the table."""
+        columns = self._layout.columns
+        if columns is not None:
+            self._put(table([columns.heading, *self._rows], right=columns.right))
 
-    def release(self) -> None:
-        """There is nothing to release."""
-
-    def _line(self, result: Result) -> str:
-        name = result.row.index + 1 if result.row.id is None else result.row.id
-        if result.value is None:
-            return f"{name}  error: {result.error}"
-        return f"{name}  {_summary(result.value)}  {result.row.text}"
+    def _put(self, text: str) -> None:
+        self._file.write(f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
-def _summary(vector: Array) -> str:
+def _line(result: Result) -> str:
+    """Number or id, first numbers, shape and text of a result."""
+    name = result.row.index + 1 if result.row.id is None else result.row.id
+    if result.value is None:
+        return f"{name}  error: {result.error}"
+    return f"{name}  {_summary(result.value)}  {result.row.text}"
+
+
+def _summary(vector: "Array") -> str:
     """``[0.0123, -0.0456, ...] 384``, or ``6 x 384`` for one vector a token."""
     shape = " x ".join(map(str, vector.shape))
     numbers = [f"{number:.4f}" for number in vector.reshape(-1)[:SHOWN_NUMBERS].tolist()]

@@ -1,4 +1,4 @@
-"""How results are written: JSONL, JSON, CSV, npy, npz. Each writer takes results in order and keeps none of them."""
+"""Writers of JSONL, JSON, CSV, npy and npz. Each takes results in order and keeps none of them."""
 
 import csv
 import io
@@ -6,105 +6,35 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 import numpy.lib.format as array_format
 
-from millpond_cli.io.contents import Anything, Array, Content, Numbers
+from millpond_cli.io.contents import Anything
 from millpond_cli.io.plugin_writers import RawWriter, StackWriter
-from millpond_cli.io.rows import Row
+from millpond_cli.io.results import Layout, Result, Writer
+from millpond_cli.io.terminal import TableWriter
+
+if TYPE_CHECKING:
+    from millpond_cli.io.contents import Array
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What became of a row.
-
-    Attributes:
-        row: The row.
-        value: What the model made of it: most often a vector, [dim], or one a token, [num_tokens, dim]; None if it
-            failed.
-        num_tokens: How many tokens the model read; 0 where that cannot be told.
-        num_dropped_tokens: How many were cut off.
-        error: Why there is no result.
-        token_ids: The ids that the model read; empty where that cannot be told.
-        rank: Its place among all, from 1; 0 where there is no order.
-    """
-
-    row: Row
-    value: Any = None
-    num_tokens: int = 0
-    num_dropped_tokens: int = 0
-    error: str = ""
-    token_ids: Sequence[int] = ()
-    rank: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """What is written, and what beside it.
-
-    Attributes:
-        with_text: The text.
-        with_id: A column for the id, where columns must be known from the start.
-        with_error: A column for the error, likewise.
-        dimensions: How many dimensions a vector has, as far as the model says; for results without any vector.
-        content: How a result is told.
-        texts: Which texts of a row are written.
-        with_rank: The place among all.
-        array: The name of the array in npz.
-    """
-
-    with_text: bool = False
-    with_id: bool = False
-    with_error: bool = False
-    dimensions: int | None = None
-    content: Content = field(default_factory=Numbers)
-    texts: Sequence[str] = ("text",)
-    with_rank: bool = False
-    array: str = "embeddings"
-
-
-class Writer(Protocol):
-    """Writes results to a file."""
-
-    def write(self, results: Sequence[Result]) -> None:
-        """Write some results."""
-
-    def finish(self) -> None:
-        """Write what can only be known at the end."""
-
-    def release(self) -> None:
-        """Let go of temporary files, whatever happened. The file that is written to stays open."""
-
-
-class JsonLinesWriter:
+class JsonLinesWriter(Writer):
     """One JSON object a line."""
-
-    def __init__(self, file: BinaryIO, layout: Layout) -> None:
-        self._file = file
-        self._layout = layout
 
     def write(self, results: Sequence[Result]) -> None:
         """Write some results."""
         for result in results:
             self._file.write(_encoded(_object(result, self._layout) + "\n"))
 
-    def finish(self) -> None:
-        """Nothing is left to write."""
 
-    def release(self) -> None:
-        """There is nothing to let go of."""
-
-
-class JsonWriter:
+class JsonWriter(Writer):
     """One JSON list of objects."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
-        self._file = file
-        self._layout = layout
+        super().__init__(file, layout)
         self._before = "[\n"
 
     def write(self, results: Sequence[Result]) -> None:
@@ -117,16 +47,12 @@ class JsonWriter:
         """End the list."""
         self._file.write(b"[]\n" if self._before == "[\n" else b"\n]\n")
 
-    def release(self) -> None:
-        """There is nothing to let go of."""
 
-
-class CsvWriter:
+class CsvWriter(Writer):
     """One record a text: index, id, text, num_tokens, error, then the columns of the result."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
-        self._file = file
-        self._layout = layout
+        super().__init__(file, layout)
         self._waiting: list[Result] = []
         self._size: int | None = None
         self._columns: list[str] = []
@@ -146,9 +72,6 @@ class CsvWriter:
         if self._size is None:
             self._begin(self._layout.dimensions or 0)
             self._write_waiting()
-
-    def release(self) -> None:
-        """There is nothing to let go of."""
 
     def _begin(self, size: int) -> None:
         self._size = size
@@ -175,12 +98,11 @@ class CsvWriter:
         self._file.write(_encoded(line.getvalue()))
 
 
-class NpyWriter:
+class NpyWriter(Writer):
     """One float32 array, [num_texts, dim]; the row of a text that failed is NaN, so that places agree."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
-        self._file = file
-        self._layout = layout
+        super().__init__(file, layout)
         self._size: int | None = None
         self._rows = 0
         self._missing = 0
@@ -212,7 +134,7 @@ class NpyWriter:
         if self._array is not self._file:
             self._array.close()
 
-    def _put(self, rows: Array) -> None:
+    def _put(self, rows: "Array") -> None:
         size = self._size = rows.shape[1]
         if self._missing:
             self._array.write(np.full((self._missing, size), np.nan, dtype="<f4").tobytes())
@@ -221,15 +143,14 @@ class NpyWriter:
         self._missing = 0
 
 
-class NpzWriter:
+class NpzWriter(Writer):
     """Vectors of tokens: ``embeddings``, [num_tokens, dim], and ``offsets``, [num_texts + 1], where each text begins.
 
     The vectors of text i are ``embeddings[offsets[i]:offsets[i + 1]]``: none, if it failed.
     """
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
-        self._file = file
-        self._name = layout.array
+        super().__init__(file, layout)
         self._rows = tempfile.TemporaryFile()  # noqa: SIM115  closed by release()
         self._embeddings = NpyWriter(self._rows, layout)
         self._offsets = [0]
@@ -245,7 +166,7 @@ class NpzWriter:
         self._embeddings.finish()
         self._rows.seek(0)
         with zipfile.ZipFile(self._file, "w") as archive:
-            with archive.open(f"{self._name}.npy", "w", force_zip64=True) as member:
+            with archive.open(f"{self._layout.array}.npy", "w", force_zip64=True) as member:
                 shutil.copyfileobj(self._rows, member)
             with archive.open("offsets.npy", "w") as member:
                 np.save(member, np.asarray(self._offsets, dtype=np.int64))
@@ -255,7 +176,7 @@ class NpzWriter:
         self._rows.close()
 
 
-WRITERS: dict[str, Callable[[BinaryIO, Layout], Writer]] = {
+WRITERS: Final[Mapping[str, type[Writer]]] = {
     "jsonl": JsonLinesWriter,
     "json": JsonWriter,
     "csv": CsvWriter,
@@ -263,6 +184,7 @@ WRITERS: dict[str, Callable[[BinaryIO, Layout], Writer]] = {
     "npz": NpzWriter,
     "raw": RawWriter,
     "stack": StackWriter,
+    "table": TableWriter,
 }
 
 

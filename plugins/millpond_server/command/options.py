@@ -4,82 +4,20 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from millpond_command.declare import option
-from millpond_command.model_options import IOProcessorPlugin, Running
+from millpond_command.model_options import Served
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions(Running):
-    """What the models are made to be; the fields bear the names of the arguments of ``AsyncLLM``."""
+class ModelOptions(Served):
+    """The options of the models, which are arguments of ``AsyncLLM``, and two that only vLLM's command lines have."""
 
-    runner: Annotated[str, option("Model", "--runner", metavar="NAME", help="auto or pooling.")] = "auto"
     task: Annotated[
-        str | None, option("Model", "--task", metavar="TASK", help="The old spelling of --convert: embed, score ...")
-    ] = None
-    io_processor_plugin: IOProcessorPlugin = None
-    tokenizer: Annotated[
-        str | None, option("Model", "--tokenizer", metavar="MODEL", help="The model itself; no other is supported.")
-    ] = None
-    skip_tokenizer_init: Annotated[
-        bool, option("Model", "--skip-tokenizer-init", help="Load no tokenizer: inputs are token ids, or a plugin's.")
-    ] = False
-    hf_token: Annotated[str | None, option("Model", "--hf-token", metavar="TOKEN", help="The token for the hub.")] = (
-        None
-    )
-    download_dir: Annotated[
-        str | None, option("Model", "--download-dir", metavar="FOLDER", help="Where the hub's files are kept.")
-    ] = None
-    chat_template: Annotated[
         str | None,
-        option("Prompt", "--chat-template", metavar="JINJA", help="The chat template, as text or as a file."),
+        option("Model", "--task", metavar="TASK", help="The old spelling of --convert: embed, score ..."),
     ] = None
-    on_overflow: Annotated[
-        str,
-        option(
-            "Pooling",
-            "--on-overflow",
-            metavar="ACTION",
-            help="What becomes of a text that is too long: error, truncate, or chunk.",
-        ),
-    ] = "error"
-    mixed: Annotated[
-        str,
-        option(
-            "Pooling",
-            "--mixed",
-            metavar="WAY",
-            help="A text and an image in one input, for models that read one or the other: error, or mean of both.",
-        ),
-    ] = "error"
     attention_backend: Annotated[
         str | None,
         option("Computing", "--attention-backend", metavar="NAME", help="The same as --kernel attention=NAME."),
-    ] = None
-    max_num_seqs: Annotated[
-        int | None, option("Computing", "--max-num-seqs", metavar="N", help="The most texts of a batch.")
-    ] = None
-    num_workers: Annotated[
-        int | None, option("Computing", "--num-workers", metavar="N", help="Workers on a CPU; one a core if unset.")
-    ] = None
-    max_waiting_tokens: Annotated[
-        int | None, option("Computing", "--max-waiting-tokens", metavar="N", help="The most tokens that may wait.")
-    ] = None
-    allowed_media_domains: Annotated[
-        list[str] | None,
-        option(
-            "Access",
-            "--allowed-media-domains",
-            metavar="HOST",
-            help="A host that images are fetched from; *.HOST for all below it, * for any. Repeatable; none if unset.",
-        ),
-    ] = None
-    allowed_local_media_path: Annotated[
-        str | None,
-        option(
-            "Access",
-            "--allowed-local-media-path",
-            metavar="FOLDER",
-            help="The folder whose files file:// URLs of images may name; none if unset.",
-        ),
     ] = None
 
 
@@ -150,7 +88,10 @@ class AddressOptions:
         str, option("Server", "--log-format", metavar="FORMAT", help="One line a request on stderr: text, json or off.")
     ] = "text"
     engine_restart: Annotated[
-        bool, option("Server", "--engine-restart", help="Replace an engine that has died, instead of exiting with 70.")
+        bool,
+        option(
+            "Server", "--engine-restart", help="Deprecated, without effect: a crashed engine ends the process with 70."
+        ),
     ] = False
 
 

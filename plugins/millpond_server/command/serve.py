@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from millpond.plugin.manager import get_plugin_manager
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError, echo, say
 from millpond_command.model_arguments import arguments_of
@@ -19,6 +18,10 @@ EXAMPLES = (
     "millpond serve ./embedder ./reranker --served-model-name embedder reranker --port 8001",
     "millpond serve MODEL --host 0.0.0.0 --api-key-file keys.txt --log-format json",
     "millpond serve MODEL --pooler-config.pooling_type CLS --pooler-config.dimensions 256",
+)
+RESTART_NOTE = (
+    "warning: --engine-restart is deprecated and has no effect: when an engine crashes, the process exits with code "
+    "70; have systemd, Docker or Kubernetes restart it"
 )
 app = declare.new_app()
 
@@ -42,55 +45,34 @@ def serve(
     check_extra()
     settings = settings_of(address, access, limits)
 
+    if address.engine_restart:
+        say(RESTART_NOTE)
+
     from millpond import AsyncLLM  # noqa: PLC0415  needs torch; --help does not
     from millpond_server.command.overview import overview  # noqa: PLC0415
     from millpond_server.http.keys import Keys  # noqa: PLC0415
-    from millpond_server.http.middleware import around, around_watched  # noqa: PLC0415
-    from millpond_server.http.tls import certificate_of  # noqa: PLC0415
-    from millpond_server.http.token_ids import TokenIds  # noqa: PLC0415
-    from millpond_server.observability.access_log import AccessLog  # noqa: PLC0415
-    from millpond_server.observability.metrics import Metrics  # noqa: PLC0415
     from millpond_server.observability.traces import tracing_of  # noqa: PLC0415
-    from millpond_server.runtime.application import build_app, build_watched  # noqa: PLC0415
     from millpond_server.runtime.models import Models, ServedModel  # noqa: PLC0415
-    from millpond_server.runtime.server import bind, bind_metrics, run  # noqa: PLC0415
-    from millpond_server.runtime.state import State  # noqa: PLC0415
+    from millpond_server.runtime.server import build_server  # noqa: PLC0415
+    from millpond_server.runtime.sockets import bind  # noqa: PLC0415
 
-    registry = get_plugin_manager().registry
     try:
-        keys = Keys(settings.api_keys, settings.api_key_file)
-        certificate = certificate_of(settings)
-        listening, url = bind(settings)  # before the models are loaded: that the address is taken is told at once
-        for_metrics = bind_metrics(settings)
+        # Before the models are loaded: a file without keys and an address in use are reported at once.
+        Keys(settings.api_keys, settings.api_key_file)
+        sockets = bind(settings)
         table = Models(
             [ServedModel(names=own, llm=AsyncLLM(one, **arguments)) for own, one in zip(names, models, strict=True)]
         )
-        state = State(
-            models=table,
-            metrics=Metrics(table),
-            log=AccessLog(settings.log_format),
-            token_ids=TokenIds(rejected=settings.reject_token_ids),
-            traces=tracing_of(os.environ),
-        )
-        application = around(build_app(registry, table, settings, state), state, settings, keys)
-        watched = around_watched(build_watched(registry, table, settings, state), state, settings)
+        server = build_server(settings, table, traces=tracing_of(os.environ))
     except ValueError as error:
         if type(error) is not ValueError:
             raise
         raise CommandError(str(error), exit_code=USAGE) from error
 
     def tell() -> None:
-        say(overview(table, settings, url, None if for_metrics is None else for_metrics[1]))
-        with contextlib.suppress(OSError):  # a full disk, or nobody who reads it, is no reason not to serve
-            echo(f"Millpond listens on {url}")
+        say(overview(table, settings, sockets.url, sockets.metrics_url))
+        with contextlib.suppress(OSError):  # a full disk, or a closed pipe, is no reason not to serve
+            echo(f"Millpond listens on {sockets.url}")
 
-    if exit_code := run(
-        application,
-        state,
-        settings,
-        listening,
-        tell,
-        certificate=certificate,
-        aside=None if for_metrics is None else (watched, for_metrics[0]),
-    ):
+    if exit_code := server.run(sockets, tell):
         raise typer.Exit(exit_code)

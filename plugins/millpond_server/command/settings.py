@@ -100,7 +100,6 @@ def settings_of(
             cors_origins=tuple(_origins(access.cors_origin or ())),
             routes=tuple(address.routes or ()),
             overload_status=limits.overload_status,  # type: ignore[arg-type]  # pydantic checks it
-            engine_restart=address.engine_restart,
             log_format=address.log_format,  # type: ignore[arg-type]  # likewise
             limits=Limits(**chosen),
         )

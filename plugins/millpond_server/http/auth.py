@@ -27,15 +27,15 @@ OWN_HEADERS = (b"x-api-key", b"api-key")
 class Auth:
     """Denies by default: whatever path is not named as public needs a key, known to the server or not."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, settings: Settings, routes: "RouteAccess | None" = None) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, settings: Settings, routes: "RouteAccess") -> None:
         self.app = app
         self.keys = keys
-        self.routes = routes or RouteAccess()
+        self.routes = routes
         self.public = self.routes.public | public_paths(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass, or answer 401."""
-        if not self.keys.are_needed or scope["path"] in self.public or self._is_known(scope["headers"]):
+        if scope["path"] in self.public or self._is_known(scope["headers"]):
             await self.app(scope, receive, send)
             return
         route = self.routes.find(scope)
@@ -73,7 +73,7 @@ class RouteAccess:
         public: The paths whose routes need no key.
     """
 
-    def __init__(self, endpoints: "Iterable[Endpoint]" = ()) -> None:
+    def __init__(self, endpoints: "Iterable[Endpoint]") -> None:
         endpoints = list(endpoints)
         self.public = frozenset(each.path for each in endpoints if each.entry.spec.public)
         self._routes: list[tuple[str, re.Pattern[str], Endpoint]] = [

@@ -5,12 +5,15 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from millpond_server.http.errors import ApiError
 from millpond_server.runtime.models import Models, ServedModel
 from millpond_server.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from millpond_server.runtime.state import State
 
 MOST_FIELDS = 1000  # of a query string
 
@@ -30,7 +33,7 @@ class Call:
         models: The models of the server.
         served: The model that the request named.
         settings: How the server is run.
-        state: What the server's parts know of one another.
+        state: The parts of the server.
         ignored: The fields of the body that nothing reads.
         bulk: Whether it lets others pass.
         query_string: What follows the path, as it was sent.
@@ -43,7 +46,7 @@ class Call:
     models: Models
     served: ServedModel
     settings: Settings
-    state: Any = None
+    state: "State"
     ignored: tuple[str, ...] = ()
     bulk: bool = False
     query_string: bytes = b""

@@ -20,7 +20,6 @@ from millpond_server.http import errors
 from millpond_server.http.body import (
     BodyReader,
     ClientGoneError,
-    Intake,
     check_media_type,
     parse_json,
     read_body,
@@ -30,10 +29,8 @@ from millpond_server.http.body import (
 from millpond_server.http.call import Call, new_id
 from millpond_server.http.errors import ApiError, as_api_error, given, shown
 from millpond_server.http.json_stream import json_response
-from millpond_server.http.token_ids import TokenIds
 from millpond_server.runtime.admission import admit, is_bulk
-from millpond_server.runtime.models import Models
-from millpond_server.runtime.settings import Settings
+from millpond_server.runtime.state import State
 
 logger = logging.getLogger(__name__)
 SERVER_FAULT = 500
@@ -53,7 +50,7 @@ class Endpoint:
     cancelled when its client goes away, or its deadline passes.
     """
 
-    def __init__(self, entry: Entry[RouteSpec], models: Models, settings: Settings, state: Any = None) -> None:
+    def __init__(self, entry: Entry[RouteSpec], state: State) -> None:
         self.entry = entry
         self.method, _, self.path = entry.spec.name.partition(" ")
         if entry.spec.body not in BODIES:
@@ -67,11 +64,10 @@ class Endpoint:
         self.render: Callable[[ApiError], Response] = getattr(
             inspect.getmodule(self.handler), "render_error", errors.answer
         )
-        self.token_ids = TokenIds(rejected=settings.reject_token_ids) if state is None else state.token_ids
-        self.models = models
-        self.settings = settings
         self.state = state
-        self.intake = Intake() if state is None else state.intake
+        self.models = state.models
+        self.settings = state.settings
+        self.intake = state.intake
 
     @property
     def name(self) -> str:
@@ -180,7 +176,7 @@ class Endpoint:
             return None, None, None, ()
         check_media_type(headers)
         value = parse_json(body, self.settings.limits)
-        self.token_ids.check(value, scope)
+        self.state.token_ids.check(value, scope)
         request = value if self.request is None else validate(self.request, value)
         field = self.entry.spec.model_field
         named = value.get(field) if isinstance(value, dict) and field is not None else None

@@ -1,38 +1,49 @@
-"""What stands around the application: who is watched, whom browsers may call for, and who may pass."""
+"""The middleware of a server, in the order in which a request meets it."""
 
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from millpond_server.http.auth import Auth
+from millpond_server.http.auth import Auth, RouteAccess
 from millpond_server.http.hosts import Hosts, hosts_of
 from millpond_server.http.keys import Keys
 from millpond_server.observability.observer import Observer
 from millpond_server.runtime.settings import Settings
 from millpond_server.runtime.state import State
 
-METHODS = ("GET", "POST")
-EXPOSED = ("x-request-id", "server-timing", "retry-after", "retry-after-ms", "metadata")
+CORS_METHODS = ("GET", "POST")
+CORS_EXPOSED_HEADERS = ("x-request-id", "server-timing", "retry-after", "retry-after-ms", "metadata")
 
 
-def around_watched(app: ASGIApp, state: State, settings: Settings) -> ASGIApp:
-    """The application of a port for metrics: watched like the other, and open to whoever reaches it by its name."""
-    return Observer(_with_hosts(app, hosts_of(settings, settings.metrics_host)), state)
-
-
-def around(app: ASGIApp, state: State, settings: Settings, keys: Keys) -> ASGIApp:
-    """The application behind its middlewares; the first that a request meets is the last that is put on."""
-    app = Auth(app, keys, settings, getattr(app, "access", None))
-    if settings.cors_origins:  # before Auth: the browser's question whether it may ask bears no key
-        app = CORSMiddleware(
-            app,
+def api_middleware(settings: Settings, state: State, keys: Keys, access: RouteAccess) -> list[Middleware]:
+    """Return the middleware of the server's own port, outermost first; what an option switches off is left out."""
+    tracing, names = state.traces, hosts_of(settings)
+    stack = [
+        tracing and Middleware(tracing.around),
+        Middleware(Observer, state, settings.root_path),  # request ids, access log and metrics
+        names is not None and Middleware(Hosts, names),
+        settings.cors_origins  # before Auth: a preflight request of a browser has no key
+        and Middleware(
+            CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=METHODS,
+            allow_methods=CORS_METHODS,
             allow_headers=("*",),
-            expose_headers=EXPOSED,
-        )
-    app = Observer(_with_hosts(app, hosts_of(settings)), state, settings.root_path)
-    return app if state.traces is None else state.traces.around(app)
+            expose_headers=CORS_EXPOSED_HEADERS,
+        ),
+        keys.are_needed and Middleware(Auth, keys, settings, access),
+    ]
+    return [each for each in stack if isinstance(each, Middleware)]
 
 
-def _with_hosts(app: ASGIApp, names: tuple[str, ...] | None) -> ASGIApp:
-    return app if names is None else Hosts(app, names)
+def metrics_middleware(settings: Settings, state: State) -> list[Middleware]:
+    """Return the middleware of the port for metrics, which needs no key."""
+    names = hosts_of(settings, settings.metrics_host)
+    stack = [Middleware(Observer, state), names is not None and Middleware(Hosts, names)]
+    return [each for each in stack if isinstance(each, Middleware)]
+
+
+def wrapped(app: ASGIApp, middleware: list[Middleware]) -> ASGIApp:
+    """Return the application inside its middleware."""
+    for each in reversed(middleware):
+        app = each.cls(app, *each.args, **each.kwargs)
+    return app

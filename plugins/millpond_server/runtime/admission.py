@@ -26,7 +26,7 @@ def admit(call: Call, *, seconds: float | None) -> None:
         ApiError: 503, or what the settings say, with when to come again.
     """
     name, engine = call.served.name, call.served.llm.engine
-    if call.state is not None and name in call.state.refusing:
+    if name in call.state.refusing:
         raise ApiError(503, f"the model {name} does not work at present", retry_after=1.0, reason="dead")
     wait = engine.expected_wait(call.priority)
     most = call.settings.limits.queue_wait

@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -22,6 +21,7 @@ from millpond_server.http.endpoint import Endpoint
 from millpond_server.http.errors import ApiError, answer
 from millpond_server.runtime.models import Models
 from millpond_server.runtime.settings import Settings
+from millpond_server.runtime.state import State
 
 logger = logging.getLogger(__name__)
 SHOWN = 200  # characters of a path that leads nowhere
@@ -54,26 +54,28 @@ class Application(Starlette):
         await (super().__call__ if endpoint is None else endpoint)(scope, receive, send)
 
 
-def build_app(registry: Registry, models: Models, settings: Settings, state: Any = None) -> Starlette:
-    """The application: every route of the built-in plugins, and of those that were named, that a model can serve.
+def build_application(registry: Registry, state: State) -> Application:
+    """Return every route of the built-in plugins, and of those that the settings name, that a model can serve.
 
     Raises:
         ValueError: If a record's name is no method and path, or a plugin that was named brings no route.
     """
+    settings, models = state.settings, state.models
     entries = [
         entry
         for entry in mounted(registry, models, settings)
         if settings.metrics_port is None or _path(entry) != METRICS
     ]
-    endpoints = [Endpoint(entry, models, settings, state) for entry in entries]
-    if settings.api_keys or settings.api_key_file:
+    needs_keys = bool(settings.api_keys or settings.api_key_file)
+    if needs_keys:
         _tell_of_public(entries)
     described = describe(
         entries,
-        guarded=bool(settings.api_keys or settings.api_key_file),
+        guarded=needs_keys,
         overload_status=settings.overload_status,
     )
     pages = page_routes(described, models, has_metrics=settings.metrics_port is None)
+    endpoints = [Endpoint(entry, state) for entry in entries]
     return Application(endpoints, pages, unserved(registry, models))
 
 
@@ -96,10 +98,10 @@ def _tell_of_public(entries: Iterable[Entry[RouteSpec]]) -> None:
             logger.warning("the route %s of the plugin %s needs no API key", entry.spec.name, entry.origin.plugin)
 
 
-def build_watched(registry: Registry, models: Models, settings: Settings, state: Any) -> Starlette:
-    """The application of a port for metrics: these, and whether the server lives."""
-    entries = [entry for entry in mounted(registry, models, settings) if _path(entry) in WATCHED]
-    return Application(Endpoint(entry, models, settings, state) for entry in entries)
+def build_metrics_application(registry: Registry, state: State) -> Application:
+    """Return the application of a port for metrics: these, and the routes of liveness."""
+    entries = [entry for entry in mounted(registry, state.models, state.settings) if _path(entry) in WATCHED]
+    return Application(Endpoint(entry, state) for entry in entries)
 
 
 def _path(entry: Entry[RouteSpec]) -> str:

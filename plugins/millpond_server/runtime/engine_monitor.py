@@ -1,4 +1,4 @@
-"""Supervisor: looks after the engines: of one that has died, or hangs, all are told, and nobody waits for it."""
+"""EngineMonitor: finds engines that have died or hang, reports them, and fails the requests that wait for them."""
 
 import asyncio
 import logging
@@ -9,7 +9,6 @@ from millpond.engine.request import PoolingRequest
 from millpond.pipeline.busy import Work
 from millpond.pipeline.preprocessing import NAME, THREADS
 from millpond_server.runtime.models import ServedModel
-from millpond_server.runtime.settings import Settings
 from millpond_server.runtime.state import State
 
 logger = logging.getLogger(__name__)
@@ -18,30 +17,24 @@ QUIET = 0.7  # seconds without progress, at the least, that health tells of: wit
 AS_LONG = 20  # times as long as a batch is expected to take are too long without progress
 AS_LONG_FOR_A_PART = 4  # times as long, where layers tell of progress: what lies between two is a part of a batch
 GRACE = 1.0  # seconds between an engine's death and the end of the process, for the answers that tell of it
-RESTARTS = 3  # of one engine, within
-WITHIN = 60.0  # seconds; more of them, and the process ends
-
-DEAD = 70  # the exit code of a process whose engine has died
+CRASHED = 70  # the exit code of a process whose engine has died
 
 Batch = list[PoolingRequest]
 Key = tuple[object, ...]  # what a batch, and how far it has come, is known by again
 
 
-class Supervisor:
+class EngineMonitor:
     """Watches the engines of a server.
 
     Args:
-        state: Where it says what it finds.
-        settings: Whether engines are restarted, and how long a batch may take.
+        state: The server; what is wrong with its engines is noted there.
     """
 
-    def __init__(self, state: State, settings: Settings) -> None:
+    def __init__(self, state: State) -> None:
         self._state = state
-        self._settings = settings
         self._ages: dict[Key, float] = {}  # of what makes no progress: seconds in which we looked
         self._thread_ages: dict[Key, float] = {}  # of what threads of IO processors do
-        self._restarts: dict[str, list[float]] = {}
-        self._buried: set[str] = set()  # what has died for good
+        self._crashed: set[str] = set()
 
     async def run(self) -> None:
         """Look after the engines until cancelled."""
@@ -55,20 +48,20 @@ class Supervisor:
             elapsed, before = min(now - before, 2 * EVERY), now
             for model in self._state.models.served:
                 try:
-                    await self.look_at(model, elapsed)
+                    self.look_at(model, elapsed)
                 except Exception:
                     logger.exception("looking after %s failed; the others are looked after", model.name)
 
     def attach(self, model: ServedModel) -> None:
         """Set the limits of a model's engine, and measure its batches."""
-        model.llm.engine.most_seconds = self._settings.limits.queue_wait
-        model.llm.engine.quarantine.seconds = self._settings.limits.quarantine_seconds
+        model.llm.engine.most_seconds = self._state.settings.limits.queue_wait
+        model.llm.engine.quarantine.seconds = self._state.settings.limits.quarantine_seconds
         model.llm.engine.engine.on_batch = self._state.metrics.of_batches(model.name)
 
-    async def look_at(self, model: ServedModel, elapsed: float) -> None:
+    def look_at(self, model: ServedModel, elapsed: float) -> None:
         """Find out how a model's engine is."""
         if died := model.llm.engine.has_died:
-            await self._bury(model, died)
+            self._handle_crash(model, died)
             return
         ages = self._without_progress(model, elapsed)
         stuck = [batch for batch, age in ages if batch and age > self._patience(model, batch)]
@@ -78,7 +71,7 @@ class Supervisor:
             self._suspect(model)
         elif hanging := self._hanging(model, elapsed):
             self._tell_of_threads(model, hanging)
-        elif self._state.ailing.pop(model.name, None):
+        elif self._state.unhealthy.pop(model.name, None):
             self._state.refusing.discard(model.name)
             logger.warning("the engine of %s is well again", model.name)
 
@@ -105,15 +98,15 @@ class Supervisor:
         others = {key: age for key, age in self._thread_ages.items() if key[0] != model.name}
         own = {key: self._thread_ages.get(key, -elapsed) + elapsed for key in found}
         self._thread_ages = others | own
-        return [work for key, work in found.items() if own[key] > self._settings.limits.hang_seconds]
+        return [work for key, work in found.items() if own[key] > self._state.settings.limits.hang_seconds]
 
     def _tell_of_threads(self, model: ServedModel, hanging: list[Work]) -> None:
         """Tell that threads of IO processors hang; the others go on."""
         what = f"{len(hanging)} thread{'s' if len(hanging) > 1 else ''} of its IO processors do not end"
-        if self._state.ailing.get(model.name) != what:
+        if self._state.unhealthy.get(model.name) != what:
             places = "; ".join(f"{work.thread.name} is in {work.place}" for work in hanging)
             logger.error("an IO processor of %s hangs: %s", model.name, places)
-        self._state.ailing[model.name] = what
+        self._state.unhealthy[model.name] = what
         if sum(work.thread.name.startswith(NAME) for work in hanging) >= THREADS:
             self._state.refusing.add(model.name)
         else:
@@ -121,13 +114,13 @@ class Supervisor:
 
     def _patience(self, model: ServedModel, batch: Batch) -> float:
         """How long a batch may make no progress before it is given up."""
-        return max(self._settings.limits.hang_seconds, AS_LONG * self._expected(model, batch))
+        return max(self._state.settings.limits.hang_seconds, AS_LONG * self._expected(model, batch))
 
     def _calm(self, model: ServedModel, batch: Batch) -> float:
         """How long a batch may make no progress before health tells of it."""
         engine = model.llm.engine.engine
         if not engine.throughput.rate:
-            return self._settings.limits.hang_seconds  # nothing is known of how long a batch takes
+            return self._state.settings.limits.hang_seconds  # nothing is known of how long a batch takes
         times = AS_LONG_FOR_A_PART if engine.runner.progress.marks >= MARKS else AS_LONG
         return max(QUIET, times * self._expected(model, batch))
 
@@ -140,18 +133,18 @@ class Supervisor:
     def _suspect(self, model: ServedModel) -> None:
         """Tell that nothing goes on; its requests are left to wait."""
         what = "a batch makes no progress"
-        if self._state.ailing.get(model.name) != what:
+        if self._state.unhealthy.get(model.name) != what:
             logger.warning("the engine of %s may hang: %s", model.name, what)
-        self._state.ailing[model.name] = what
+        self._state.unhealthy[model.name] = what
         self._state.refusing.discard(model.name)
 
     def _give_up(self, model: ServedModel, stuck: list[Batch]) -> None:
         """End the requests of batches that hang; where no worker is left, those that wait behind them too."""
         engine = model.llm.engine
         what = "a batch does not end" if len(stuck) == 1 else f"{len(stuck)} batches do not end"
-        if self._state.ailing.get(model.name) != what:
+        if self._state.unhealthy.get(model.name) != what:
             logger.error("the engine of %s hangs: %s", model.name, what)
-        self._state.ailing[model.name] = what
+        self._state.unhealthy[model.name] = what
         for batch in stuck:
             engine.give_up(batch, f"the model hangs: {what}", suspected=True)
         if len(stuck) >= engine.engine.runner.num_workers or engine.engine.is_blocked:
@@ -160,22 +153,12 @@ class Supervisor:
         else:
             self._state.refusing.discard(model.name)
 
-    async def _bury(self, model: ServedModel, died: str) -> None:
-        if model.name in self._buried:
+    def _handle_crash(self, model: ServedModel, died: str) -> None:
+        """End the process: its platform starts a new one, with new engines."""
+        if model.name in self._crashed:
             return  # the end is on its way
-        logger.error("the engine of %s has died of %s", model.name, died)
-        self._state.ailing[model.name] = "it has died"
+        self._crashed.add(model.name)
+        logger.error("the engine of %s has died of %s; the process exits with %d", model.name, died, CRASHED)
+        self._state.unhealthy[model.name] = "it has died"
         self._state.refusing.add(model.name)
-        if self._settings.engine_restart and self._may_restart(model.name):
-            await asyncio.to_thread(model.llm.restart)
-            self.attach(model)
-            logger.warning("the engine of %s was restarted", model.name)
-            return  # the next look finds it well
-        self._buried.add(model.name)
-        asyncio.get_running_loop().call_later(GRACE, self._state.end, DEAD)
-
-    def _may_restart(self, name: str) -> bool:
-        now = time.monotonic()
-        recent = [at for at in self._restarts.get(name, []) if now - at < WITHIN]
-        self._restarts[name] = [*recent, now]
-        return len(recent) < RESTARTS
+        asyncio.get_running_loop().call_later(GRACE, self._state.end, CRASHED)

@@ -83,7 +83,6 @@ class Settings(BaseModel):
         cors_origins: The origins whose pages may call the server from a browser; "*" for all.
         routes: The installed plugins whose routes are mounted.
         overload_status: The status of an answer to what does not fit into the queue.
-        engine_restart: Whether an engine that has died is replaced; else the process ends.
         log_format: How a line of the access log is written; "off" for none.
         limits: What one request may ask for.
     """
@@ -110,6 +109,5 @@ class Settings(BaseModel):
     cors_origins: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     overload_status: Literal[429, 503] = 503
-    engine_restart: bool = False
     log_format: Literal["text", "json", "off"] = "text"
     limits: Limits = Limits()

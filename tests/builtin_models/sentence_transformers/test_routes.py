@@ -5,16 +5,12 @@ import json
 import numpy as np
 import pytest
 import tokenizers
-from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from millpond import AsyncLLM, CheckpointError, InvalidInputError, PoolingParams
-from millpond.plugin.manager import PluginManager
+from millpond import CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny, write_tokenizer
 from millpond_command import cli
-from millpond_server.runtime.application import build_app
-from millpond_server.runtime.models import Models, ServedModel
-from millpond_server.runtime.settings import Settings
+from millpond_server.testing import running_server
 
 TEXTS = ["the old mill by the pond", "a", "rain and wind over the river at night", "the cat " * 20]
 SIZE = 32
@@ -214,10 +210,8 @@ def test_inspect_shows_the_routes(saved):
 )
 def test_the_server_sends_queries_through_their_route(saved, path, body):
     folder, model = saved("whole")
-    plugins = PluginManager()
-    served = ServedModel(names=("routed",), llm=AsyncLLM(str(folder), plugins=plugins))
-    with TestClient(build_app(plugins.registry, Models([served]), Settings())) as http:
-        said = http.post(path, json={"model": "routed", **body}).json()
+    with running_server(folder) as server:
+        said = server.request("POST", path, json=body).json()
     found = said["embeddings"]["float"][0] if "embeddings" in said else said["data"][0].get("embedding")
     found = said["data"][0]["data"] if found is None else found
     prompt = None if path == "/pooling" else "query"  # a purpose stands for the prompt of its name, too

@@ -19,8 +19,8 @@ from millpond.testing.checkpoints import tiny, write_sentence_transformers, writ
 from millpond_command import cli
 from millpond_command.model_arguments import arguments_of
 from millpond_server.command.options import ModelOptions
-from millpond_server.runtime.application import build_app
 from millpond_server.runtime.models import Models, ServedModel
+from millpond_server.runtime.server import build_server
 from millpond_server.runtime.settings import Settings
 from millpond_transformers.padding import Padding, group
 
@@ -490,7 +490,9 @@ def test_the_server_serves_such_a_model(make, load):
     assert typed["model_impl"] == "transformers"
     plugins = PluginManager()
     served = ServedModel(names=("electra",), llm=AsyncLLM(str(folder), plugins=plugins, num_workers=1, **typed))
-    transport = httpx2.ASGITransport(app=build_app(plugins.registry, Models([served]), Settings()))
+    settings = Settings(log_format="off", allowed_hosts=("*",))
+    server = build_server(settings, Models([served]), registry=plugins.registry)
+    transport = httpx2.ASGITransport(app=server.app)
 
     async def ask():
         async with httpx2.AsyncClient(transport=transport, base_url="http://millpond") as client:

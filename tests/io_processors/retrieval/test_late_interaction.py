@@ -330,21 +330,14 @@ def test_ids_that_are_not_numbers_are_refused(tmp_path, load, theirs):
 
 
 def test_the_server_ranks_and_explains_those_too(tmp_path, theirs):
-    from starlette.testclient import TestClient
 
-    from millpond import AsyncLLM
-    from millpond.plugin.manager import PluginManager
-    from millpond_server.runtime.application import build_app
-    from millpond_server.runtime.models import Models, ServedModel
-    from millpond_server.runtime.settings import Settings
+    from millpond_server.testing import running_server
 
-    plugins = PluginManager()
-    served = ServedModel(names=("late",), llm=AsyncLLM(str(without_ends(theirs, tmp_path)), plugins=plugins))
-    with TestClient(build_app(plugins.registry, Models([served]), Settings())) as http:
+    with running_server(without_ends(theirs, tmp_path)) as server:
         for query in ("mill", "cat"):
             body = {"query": query, "documents": ["the cat", "cat"]}
-            ranked = http.post("/rerank", json=body).json()["results"]
-            explained = http.post("/explain", json=body).json()["data"]
+            ranked = server.request("POST", "/rerank", json=body).json()["results"]
+            explained = server.request("POST", "/explain", json=body).json()["data"]
             assert [(each["index"], each["relevance_score"]) for each in ranked] == [
                 (each["index"], pytest.approx(each["score"], rel=1e-5)) for each in explained
             ]

@@ -104,23 +104,19 @@ def test_queries_by_their_table_are_cut_too(tmp_path, load, sentence_transformer
 
 
 def test_the_server_explains_the_cosine_that_it_ranks_by(tmp_path):
-    from starlette.testclient import TestClient
 
-    from millpond import AsyncLLM
-    from millpond.plugin.manager import PluginManager
-    from millpond_server.runtime.application import build_app
-    from millpond_server.runtime.models import Models, ServedModel
-    from millpond_server.runtime.settings import Settings
+    from millpond_server.testing import running_server
 
     folder = tiny("BertForMaskedLM", tmp_path)
     write_sparse_encoder(folder)
     state(folder, similarity_fn_name="cosine")
-    plugins = PluginManager()
-    served = ServedModel(names=("sparse",), llm=AsyncLLM(str(folder), plugins=plugins))
     body = {"query": QUERIES[0], "documents": DOCUMENTS}
-    with TestClient(build_app(plugins.registry, Models([served]), Settings())) as http:
-        ranked = {each["index"]: each["relevance_score"] for each in http.post("/rerank", json=body).json()["results"]}
-        explained = http.post("/explain", json=body).json()["data"]
+    with running_server(folder) as server:
+        ranked = {
+            each["index"]: each["relevance_score"]
+            for each in server.request("POST", "/rerank", json=body).json()["results"]
+        }
+        explained = server.request("POST", "/explain", json=body).json()["data"]
     with LLM(str(folder), num_workers=1) as llm:
         scores = matrix(llm)[0].tolist()
     assert [ranked[place] for place in range(3)] == pytest.approx(scores, abs=1e-5)

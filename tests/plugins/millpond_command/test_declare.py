@@ -12,7 +12,7 @@ from millpond_cli.arguments import for_call
 from millpond_command import declare
 from millpond_command.cli import CommandError
 from millpond_command.model_arguments import arguments_of
-from millpond_command.model_options import Files, Running
+from millpond_command.model_options import Files, Running, RunningPlugins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def test_a_model_gets_what_its_group_says_and_no_more():
     assert (given["hf_overrides"], given["pooler_config"]) == ({"a": 1}, {"dimensions": 8})
     assert (given["kernels"], given["device"]) == ({"attention": "sdpa"}, "cpu")
     assert "io_processor_plugin" not in given
-    assert arguments_of(options.RunningPlugins(io_processor_plugin="mine"))["io_processor_plugin"] == "mine"
+    assert arguments_of(RunningPlugins(io_processor_plugin="mine"))["io_processor_plugin"] == "mine"
 
 
 @pytest.mark.parametrize(

@@ -85,12 +85,9 @@ def schema(tmp_path_factory):
     import asyncio
 
     from millpond.plugin.manager import PluginManager
-    from millpond_server.observability.access_log import AccessLog
-    from millpond_server.observability.metrics import Metrics
-    from millpond_server.runtime.application import build_app
     from millpond_server.runtime.models import Models, ServedModel
+    from millpond_server.runtime.server import build_server
     from millpond_server.runtime.settings import Settings
-    from millpond_server.runtime.state import State
 
     load_all_checks()
     plugins = PluginManager()
@@ -100,9 +97,10 @@ def schema(tmp_path_factory):
         if name == "sparse":
             write_sparse_encoder(folder)
         served.append(ServedModel(names=(name,), llm=AsyncLLM(str(folder), plugins=plugins)))
-    models = Models(served)
-    state = State(models=models, metrics=Metrics(models), log=AccessLog("off"))
-    yield schemathesis.openapi.from_asgi("/openapi.json", build_app(plugins.registry, models, Settings(), state))
+    settings = Settings(log_format="off", allowed_hosts=("*",))
+    yield schemathesis.openapi.from_asgi(
+        "/openapi.json", build_server(settings, Models(served), registry=plugins.registry).app
+    )
     for model in served:
         asyncio.run(model.llm.close())
 

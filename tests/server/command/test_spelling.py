@@ -233,7 +233,7 @@ def test_settings_of_the_server(tmp_path):
     told = settings(*words.split())
     assert (told.host, told.port, told.root_path, told.routes) == ("0.0.0.0", 1, "/x", ("a", "b"))
     assert (told.log_format, told.cors_origins, told.overload_status) == ("json", ("https://a",), 429)
-    assert (told.public_models, told.public_metrics, told.engine_restart) == (True, True, True)
+    assert (told.public_models, told.public_metrics) == (True, True)
     assert (told.api_key_file, told.uds) == (f"{tmp_path}/k", f"{tmp_path}/s")
     limits = told.limits
     assert (limits.inputs, limits.tokens, limits.documents, limits.body_bytes) == (5, 6, 7, 8)

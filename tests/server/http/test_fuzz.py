@@ -62,8 +62,8 @@ class Server:
 def server(tmp_path_factory):
     """Every route, on tiny models of random weights that serve all tasks between them."""
     from millpond.plugin.manager import PluginManager
-    from millpond_server.runtime.application import build_app
     from millpond_server.runtime.models import Models, ServedModel
+    from millpond_server.runtime.server import build_server
     from millpond_server.runtime.settings import Settings
 
     plugins = PluginManager()
@@ -71,7 +71,8 @@ def server(tmp_path_factory):
     for name, architecture in MODELS.items():
         folder = tiny(architecture, tmp_path_factory.mktemp(name) / "model")
         served.append(ServedModel(names=(name,), llm=AsyncLLM(str(folder), plugins=plugins)))
-    server = Server(build_app(plugins.registry, Models(served), Settings()))
+    settings = Settings(log_format="off", allowed_hosts=("*",))
+    server = Server(build_server(settings, Models(served), registry=plugins.registry).app)
     yield server
     for model in served:
         server.run(model.llm.close())

@@ -24,13 +24,14 @@ def walk(app):
 
 def test_every_route_but_those_of_liveness_needs_a_key(local, plugin_manager, folder):
     from millpond import AsyncLLM
-    from millpond_server.runtime.application import build_app
     from millpond_server.runtime.models import Models, ServedModel
+    from millpond_server.runtime.server import build_server
     from millpond_server.runtime.settings import Settings
 
     llm = AsyncLLM(folder, num_workers=1)
     llm.engine.close()
-    table = walk(build_app(plugin_manager.registry, Models([ServedModel(names=("tiny",), llm=llm)]), Settings()))
+    models, settings = Models([ServedModel(names=("tiny",), llm=llm)]), Settings(log_format="off", allowed_hosts=("*",))
+    table = walk(build_server(settings, models, registry=plugin_manager.registry).app)
     assert ("POST", "/pooling") in table
     assert ("GET", "/openapi.json") in table
     with local(api_keys=("right",)).client() as client:

@@ -1,9 +1,7 @@
-"""HTTPS: certificates, keys and passwords; who must show one; what is renewed, refused, and finished at the end."""
+"""HTTPS: certificates, keys and passwords, client certificates, refusals, and requests finished at the end."""
 
 import concurrent.futures
-import os
 import signal
-import socket
 import ssl
 import time
 from pathlib import Path
@@ -69,6 +67,7 @@ def settings(**more):
 def test_https_serves_the_same_and_http_is_no_longer_spoken(local, files, trusting):
     server = local(ssl_certfile=files.both)
     assert server.address.startswith("https://127.0.0.1:")
+    assert server.state.end.__self__.config.ssl.minimum_version == ssl.TLSVersion.TLSv1_2
     with server.client(verify=trusting) as client:
         assert embed(client).status_code == 200
         told = client.get("/nope")
@@ -82,7 +81,7 @@ def test_https_serves_the_same_and_http_is_no_longer_spoken(local, files, trusti
 
 
 def test_a_connection_that_never_encrypts_is_closed(local, files, trusting, monkeypatch):
-    monkeypatch.setattr("millpond_server.runtime.server.HANDSHAKE", 0.5)
+    monkeypatch.setattr("millpond_server.runtime.http_server.HANDSHAKE_SECONDS", 0.5)
     server = local(ssl_certfile=files.both)
     began = time.monotonic()
     with server.connect() as silent:
@@ -103,33 +102,8 @@ def test_who_must_show_a_certificate_is_refused_without_one(local, files, trusti
         assert embed(client).status_code == 200
 
 
-def shown(server, context):
-    """The certificate that the server shows."""
-    with (
-        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as plain,
-        context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
-    ):
-        return encrypted.getpeercert()["serialNumber"]
-
-
-def test_a_renewed_certificate_is_taken_and_a_damaged_one_is_not(local, authority, trusting, tmp_path, monkeypatch):
-    monkeypatch.setattr("millpond_server.runtime.server.LOOKS", 1)
-    own, path = Files(authority, tmp_path), tmp_path / "both.pem"
-    server = local(ssl_certfile=own.both)
-    first = shown(server, trusting)
-    path.write_text("damaged")
-    time.sleep(0.5)
-    assert shown(server, trusting) == first
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(own.both)
-    os.utime(own.both, (1, 1))
-    end = time.monotonic() + PATIENCE
-    while shown(server, trusting) == first:
-        assert time.monotonic() < end, "the new certificate was not taken"
-        time.sleep(0.05)
-
-
 def test_faults_of_certificates_are_told_clearly(files, authority, tmp_path):
-    from millpond_server.http.tls import certificate_of
+    from millpond_server.http.tls import check_tls, tls_options
 
     other = Files(authority, tmp_path)
     (tmp_path / "empty.pem").write_text("")
@@ -151,10 +125,10 @@ def test_faults_of_certificates_are_told_clearly(files, authority, tmp_path):
     ]
     for given, told in cases:
         with pytest.raises(ValueError, match=told):
-            certificate_of(settings(**given))
-    assert certificate_of(settings()) is None
-    opened = certificate_of(settings(**both, ssl_keyfile=files.locked, ssl_keyfile_password=PASSWORD))
-    assert opened.context.minimum_version == ssl.TLSVersion.TLSv1_2
+            check_tls(settings(**given))
+    check_tls(settings())
+    assert tls_options(settings()) == {}
+    check_tls(settings(**both, ssl_keyfile=files.locked, ssl_keyfile_password=PASSWORD))
 
 
 def test_the_password_may_come_from_the_environment_and_is_never_shown():

@@ -100,23 +100,19 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, architectures):
     from millpond.plugin.manager import PluginManager
-    from millpond_server.http.keys import Keys
-    from millpond_server.http.middleware import around
-    from millpond_server.observability.metrics import Metrics
-    from millpond_server.runtime.application import build_app
     from millpond_server.runtime.models import Models, ServedModel
+    from millpond_server.runtime.server import build_server
     from millpond_server.runtime.settings import Limits, Settings
-    from millpond_server.runtime.state import State
 
     plugins, served = PluginManager(), []
     for name, architecture in architectures.items():
         make = tiny_two_towers if architecture == "CLIPModel" else tiny
         folder = make(architecture, tmp_path_factory.mktemp(name) / "model")
         served.append(ServedModel(names=(name,), llm=AsyncLLM(str(folder), plugins=plugins)))
-    models, settings, log = Models(served), Settings(limits=Limits(template_seconds=0.5)), Lines()
-    state = State(models=models, metrics=Metrics(models), log=log)
-    app = around(build_app(plugins.registry, models, settings, state), state, settings, Keys(()))
-    server = Server(app, log)
+    settings = Settings(log_format="off", limits=Limits(template_seconds=0.5))
+    built = build_server(settings, Models(served), registry=plugins.registry)
+    built.state.log = Lines()
+    server = Server(built.app, built.state.log)
     yield server
     for model in served:
         server.run(model.llm.close())

@@ -5,8 +5,8 @@ import re
 import httpx2
 import pytest
 
-from millpond_server.runtime.server import bind_metrics
 from millpond_server.runtime.settings import Settings
+from millpond_server.runtime.sockets import bind
 
 
 def test_metrics_are_on_their_own_port_alone_and_need_no_key(local):
@@ -47,7 +47,8 @@ def test_the_command_says_where_its_metrics_are(folder, serving):
 
 def test_the_port_of_the_server_itself_is_refused():
     with pytest.raises(ValueError, match="--metrics-port 8000 is the port of the server itself"):
-        bind_metrics(Settings(metrics_port=8000))
-    listening, address = bind_metrics(Settings(metrics_port=0, host="127.0.0.1"))
-    listening.close()
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+        bind(Settings(metrics_port=8000))
+    sockets = bind(Settings(port=0, metrics_port=0, host="127.0.0.1"))
+    sockets.api.close()
+    sockets.metrics.close()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", sockets.metrics_url)

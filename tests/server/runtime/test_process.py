@@ -144,7 +144,7 @@ def test_a_unix_socket_and_two_models(folder, serving, tmp_path):
 
 @pytest.mark.slow
 def test_routes_of_a_plugin_are_mounted_when_named_and_a_dead_engine_ends_the_process_with_70(napping):
-    with napping("--routes", "napping") as running:
+    with napping("--routes", "napping", "--engine-restart") as running:
         with running.client() as client:
             told = client.post("/v1/hello", json={"text": "a cat"}, headers={"x-request-id": "it"}).json()
             assert told == {"id": "hello-it", "tokens": 4}
@@ -154,6 +154,7 @@ def test_routes_of_a_plugin_are_mounted_when_named_and_a_dead_engine_ends_the_pr
         assert running.process.wait(PATIENCE) == 70
         assert time.monotonic() - began < 20
     assert any("has died of KeyboardInterrupt" in line for line in running.lines)
+    assert any("--engine-restart is deprecated and has no effect" in line for line in running.lines)
 
 
 def test_a_plugin_that_brings_no_routes_is_told(registry):

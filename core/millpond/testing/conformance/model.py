@@ -64,7 +64,8 @@ class ModelConformance(RecordConformance):
 
     def load(self, folder: Path, **arguments: Any) -> LLM:
         """The model with further arguments."""
-        return LLM(str(folder), plugins=self.plugins(), **{"num_workers": 1, **self.arguments, **arguments})
+        options: dict[str, Any] = {"num_workers": 1, **self.arguments, **arguments}
+        return LLM(str(folder), plugins=self.plugins(), **options)
 
     def ask(self, llm: LLM, prompts: Sequence[object], task: str) -> list[object]:
         """What the model gives for a task, an output a prompt."""

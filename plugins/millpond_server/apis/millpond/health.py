@@ -1,4 +1,4 @@
-"""Whether the server lives: its process, its engines; whether it takes requests, and how busy it is."""
+"""Health of the server: its process, its engines, its readiness and its load."""
 
 from typing import Any
 
@@ -17,27 +17,25 @@ async def live(_: Any, __: AsyncLLM) -> Response:
 
 async def health(_: Any, __: AsyncLLM, call: Call) -> Response:
     """Every engine turns; else 503, which names those that do not."""
-    ailing = {model.name: "it has died" for model in call.models.served if not model.llm.engine.is_alive}
-    if call.state is not None:
-        ailing |= call.state.ailing
-    if ailing:
-        told = "; ".join(f"{name}: {why}" for name, why in ailing.items())
+    unhealthy = {model.name: "it has died" for model in call.models.served if not model.llm.engine.is_alive}
+    unhealthy |= call.state.unhealthy
+    if unhealthy:
+        told = "; ".join(f"{name}: {why}" for name, why in unhealthy.items())
         raise ApiError(503, f"not every engine works: {told}", kind="EngineDeadError", reason="dead")
     return Response()
 
 
 async def ready(_: Any, llm: AsyncLLM, call: Call) -> Response:
     """Every engine turns, and the server was not told to stop; else 503."""
-    if call.state is not None and call.state.draining:
+    if call.state.draining:
         raise ApiError(503, "the server is shutting down", retry_after=1.0, reason="draining")
     return await health(_, llm, call)
 
 
 async def load(_: Any, __: AsyncLLM, call: Call) -> dict[str, Any]:
     """How many requests are served at present, and what waits for each model."""
-    running = 1 if call.state is None else call.state.running
     return {
-        "server_load": running - 1,  # this one is none
+        "server_load": call.state.running - 1,  # this one is none
         "models": {
             model.name: {
                 "queue_tokens": model.llm.engine.waiting_tokens,

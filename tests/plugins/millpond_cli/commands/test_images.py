@@ -11,7 +11,7 @@ from millpond.testing.phi3_vision import tiny_phi3_vision
 from millpond.testing.pictures import picture
 from millpond.testing.two_towers import tiny_two_towers
 from millpond.testing.vision_language import tiny_vision_language
-from millpond_cli import ask
+from millpond_cli import asking
 from millpond_command import cli
 
 
@@ -46,7 +46,7 @@ def expected(model, files):
 
 
 def test_files_are_named_by_arguments_lines_and_rows(model, files, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr(ask, "IMAGES_AT_ONCE", 2)
+    monkeypatch.setattr(asking, "IMAGES_AT_ONCE", 2)
     assert np.allclose(vectors_of(embed("-m", model, "--image", *files)), expected, atol=1e-6)
     lines = "".join(f"{path}\n" for path in files)
     assert np.allclose(vectors_of(embed("-m", model, "--image", stdin=lines)), expected, atol=1e-6)
@@ -97,7 +97,7 @@ def test_a_text_beside_each_image(files, tmp_path):
 
 @pytest.mark.parametrize("command", ["rerank", "score"])
 def test_documents_may_be_files_of_images(model, files, command, monkeypatch):
-    monkeypatch.setattr(ask, "IMAGES_AT_ONCE", 2)
+    monkeypatch.setattr(asking, "IMAGES_AT_ONCE", 2)
     with LLM(str(model), num_workers=1) as llm:
         outputs = llm.score("a mill", [{"image": path} for path in files], use_tqdm=False)
     expected = [output.outputs.score for output in outputs]

@@ -11,11 +11,10 @@ from typer.testing import CliRunner
 from millpond import LLM
 from millpond.testing import checkpoints
 from millpond_cli import stream
-from millpond_cli.commands import rerank as command
 from millpond_cli.commands.rerank import in_order
-from millpond_cli.io import formats, tables
+from millpond_cli.io import formats, tables, terminal
+from millpond_cli.io.results import Result
 from millpond_cli.io.rows import Row
-from millpond_cli.io.writers import Result
 from millpond_command import cli
 
 QUERY = "how do I dry tea"
@@ -108,9 +107,10 @@ def test_the_progress_bar_ends_before_the_table_begins(monkeypatch, tiny):
             events.append("bar closed")
             super().close()
 
-    write = command._write  # noqa: SLF001
     monkeypatch.setattr(stream, "Progress", Recorded)
-    monkeypatch.setattr(command, "_write", lambda *given, **named: (events.append("table"), write(*given, **named)))
+    monkeypatch.setattr(
+        terminal, "table", lambda *given, **named: (events.append("table"), tables.table(*given, **named))[1]
+    )
     assert rerank("-m", tiny, QUERY, *DOCUMENTS, "-f", "table").exit_code == 0
     assert events[:2] == ["bar closed", "table"]
 

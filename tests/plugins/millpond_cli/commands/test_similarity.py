@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 from millpond import LLM
 from millpond.testing import checkpoints
 from millpond_cli.commands import similarity as command
-from millpond_cli.io import tables
 from millpond_command import cli
 
 TEXTS = ["a cup of tea", "a mug\tof coffee", "a flat tyre"]
@@ -80,14 +79,6 @@ def test_a_terminal_gets_a_table(tiny, monkeypatch, option):
     assert "\x1b" not in done.stdout
     if option:
         assert lines[1].split() == ["1", "1.0000", *lines[1].split()[2:4], "cat"]
-
-
-def test_tables_align_wide_characters_and_fit_the_terminal(monkeypatch):
-    rows = [["猫", "one"], ["cat", "two\x1b\n"]]
-    assert tables.table(rows) == "猫   one\ncat  two\\x1b"
-    monkeypatch.setattr(tables, "is_terminal", lambda: True)
-    monkeypatch.setenv("COLUMNS", "9")
-    assert tables.table([["1", "猫が寝ている"]]) == "1  猫が…"
 
 
 def test_one_text_is_nothing_to_compare():

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from millpond.testing import checkpoints
 from millpond.testing.two_towers import tiny_two_towers
-from millpond_cli.io import formats, terminal
+from millpond_cli.io import formats, tables
 from millpond_cli.io.notes import Progress
 from millpond_cli.io.rows import Keys, count_rows, open_rows
 from millpond_cli.io.source import choose_source
@@ -191,7 +191,7 @@ def test_a_pipe_among_the_descriptors_is_written_to(tiny):
 @pytest.fixture
 def on_terminal(monkeypatch):
     monkeypatch.setattr(formats, "is_terminal", lambda: True)
-    monkeypatch.setattr(terminal, "is_terminal", lambda: True)
+    monkeypatch.setattr(tables, "is_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "60")
 
 

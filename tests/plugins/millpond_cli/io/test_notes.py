@@ -4,7 +4,7 @@ import pytest
 
 from millpond import LLM
 from millpond.testing import checkpoints
-from millpond_cli.ask import encoding, scoring
+from millpond_cli.asking import encoding, scoring
 from millpond_cli.io.notes import Progress, Share
 from millpond_cli.io.rows import Row
 from millpond_cli.options import Asking, Pairing

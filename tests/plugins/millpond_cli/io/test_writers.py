@@ -10,8 +10,9 @@ import pytest
 
 from millpond_cli.io.contents import number_texts
 from millpond_cli.io.output import open_output
+from millpond_cli.io.results import Layout, Result
 from millpond_cli.io.rows import Row
-from millpond_cli.io.writers import WRITERS, Layout, Result, npy_header
+from millpond_cli.io.writers import WRITERS, npy_header
 from millpond_command.cli import CommandError
 
 VECTORS = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)

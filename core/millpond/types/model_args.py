@@ -1,0 +1,377 @@
+"""ModelArgs: every option of a model, declared once: name, type, default, description, spelling on the command line.
+
+``LLM`` and ``AsyncLLM`` are typed from the class, their signatures and documentation show it, the options of commands
+are made from it, and so are the tables in docs/reference. It is a TypedDict, because only that types keyword arguments;
+pydantic checks the values later, because ``--help`` must not import it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from millpond.types.config import PoolerConfig
+
+Group = Literal["files", "settings", "computing", "running", "processor", "server"]
+
+
+@dataclass(frozen=True)
+class ModelArg:
+    """The declaration of one option, beside its name and type.
+
+    Attributes:
+        default: The value where the option is not given.
+        description: One or two sentences, in Markdown.
+        python: A sentence on values that only Python can pass.
+        group: The commands that have the option: "files" for all that read a checkpoint, "settings" for all but
+            ``bench``, "computing" for all but ``inspect``, "running" for those that compute results, "processor" for
+            ``encode`` and ``serve``, "server" for ``serve``; None for Python alone.
+        panel: The heading of the option in the help of a command.
+        metavar: The name of its value there; "N" for an integer, "JSON" for an object.
+        options: The spellings on the command line; ``--name-with-dashes`` without any.
+        least: The smallest value.
+        repeats: True if the option may be given several times.
+        shown: The default in words, where the value does not state it.
+        see: The title and the file below docs/ of a page with more.
+    """
+
+    default: Any
+    description: str
+    python: str = ""
+    group: Group | None = "running"
+    panel: str = "Model"
+    metavar: str | None = None
+    options: tuple[str, ...] = ()
+    least: int | None = None
+    repeats: bool = False
+    shown: str | None = None
+    see: tuple[str, str] | None = None
+
+
+IMAGES = ("Embed images", "how-to/images.md")
+IMAGE_SIZES = ("Image sizes", "how-to/images.md#how-large-images-are-read")
+INT8 = ("Compute in int8", "how-to/int8-and-bits.md")
+KERNELS = ("Choose kernels", "how-to/choose-kernels.md")
+
+
+class ModelArgs(TypedDict, total=False):
+    """The options of a model."""
+
+    runner: Annotated[
+        str, ModelArg("auto", '`"auto"` or `"pooling"`, which mean the same.', group="server", metavar="NAME")
+    ]
+    convert: Annotated[
+        str,
+        ModelArg(
+            "auto",
+            'The converter that makes a pooling model of another, such as `"embed"` or `"classify"`; `"auto"` chooses '
+            'one where it is needed, `"none"` forbids any.',
+            group="files",
+            metavar="NAME",
+        ),
+    ]
+    dtype: Annotated[
+        str,
+        ModelArg(
+            "auto",
+            '`"float32"` (`"float"`), `"bfloat16"`, `"float16"` (`"half"`), or `"auto"` for the dtype of the '
+            "checkpoint, in float32 where the device does not compute in it natively.",
+            group="files",
+            metavar="DTYPE",
+        ),
+    ]
+    model_impl: Annotated[
+        str,
+        ModelArg(
+            "auto",
+            'The implementation of the model: `"native"`, `"transformers"` for the class of transformers, or `"auto"` '
+            "for the native one if it exists.",
+            group="files",
+            metavar="NAME",
+        ),
+    ]
+    max_model_len: Annotated[
+        int | None,
+        ModelArg(
+            None,
+            "The maximum number of tokens of a prompt.",
+            group="settings",
+            metavar="N",
+            least=1,
+            shown="as the checkpoint states",
+        ),
+    ]
+    pooler_config: Annotated[
+        "PoolerConfig | Mapping[str, object] | str | None",
+        ModelArg(
+            None,
+            'The pooling of the hidden states, such as `{"pooling_type": "CLS"}`.',
+            "A `PoolerConfig`, a dict, or JSON text.",
+            group="settings",
+            panel="Pooling",
+            metavar="JSON",
+            shown="as the checkpoint states",
+            see=("PoolerConfig", "reference/pooling.md#poolerconfig"),
+        ),
+    ]
+    hf_overrides: Annotated[
+        Mapping[str, Any] | Callable[[Any], Any] | None,
+        ModelArg(
+            None,
+            "An object that replaces parts of config.json.",
+            "A dict, or a function of the config that returns one.",
+            group="files",
+            metavar="JSON",
+        ),
+    ]
+    trust_remote_code: Annotated[
+        bool,
+        ModelArg(False, "Accepted. Native models run no code of the model's folder.", group="computing"),
+    ]
+    allow_pickle: Annotated[
+        bool, ModelArg(False, "Read weights that are pickles, with `weights_only=True`.", group="files")
+    ]
+    revision: Annotated[
+        str | None, ModelArg(None, "The branch, tag or commit on the hub.", group="files", metavar="REV")
+    ]
+    hf_token: Annotated[
+        str | bool | None,
+        ModelArg(
+            None,
+            "The access token of the hub.",
+            "`True` for the stored one.",
+            group="server",
+            metavar="TOKEN",
+            shown="`HF_TOKEN`",
+        ),
+    ]
+    download_dir: Annotated[
+        str | None, ModelArg(None, "The folder of downloaded files.", group="server", metavar="FOLDER")
+    ]
+    skip_tokenizer_init: Annotated[
+        bool,
+        ModelArg(False, "Load no tokenizer: prompts are token ids, or those of a plugin.", group="server"),
+    ]
+    io_processor_plugin: Annotated[
+        str | None,
+        ModelArg(
+            None,
+            'The IO processor of the task `"plugin"`.',
+            group="processor",
+            metavar="NAME",
+            shown="as config.json states",
+        ),
+    ]
+    on_overflow: Annotated[
+        str,
+        ModelArg(
+            "error",
+            'The treatment of prompts over the maximum length where the call states none: `"error"`, `"truncate"`, or '
+            '`"chunk"` to embed them in pieces and merge the vectors.',
+            group="server",
+            panel="Pooling",
+            metavar="ACTION",
+        ),
+    ]
+    apply_default_prompt: Annotated[
+        bool,
+        ModelArg(
+            False,
+            "Put the checkpoint's default prompt before each text, unless the call names another.",
+            panel="Prompt",
+        ),
+    ]
+    chat_template: Annotated[
+        str | PathLike[str] | None,
+        ModelArg(
+            None,
+            "The template of messages, and of a cross-encoder's query and document, as Jinja text or the path of a "
+            "file.",
+            group="server",
+            panel="Prompt",
+            metavar="JINJA",
+            shown="the checkpoint's",
+        ),
+    ]
+    mixed: Annotated[
+        str,
+        ModelArg(
+            "error",
+            'The treatment of a prompt with text and an image, for models that read one or the other: `"error"`, or '
+            '`"mean"` for the mean of both vectors.',
+            group="server",
+            panel="Pooling",
+            metavar="WAY",
+        ),
+    ]
+    allowed_media_domains: Annotated[
+        str | Sequence[str] | None,
+        ModelArg(
+            None,
+            "A host that images are fetched from; `*.example.org` for all below one, `*` for any public one.",
+            "Or a list of hosts.",
+            group="server",
+            panel="Access",
+            metavar="HOST",
+            repeats=True,
+            shown="none",
+            see=IMAGES,
+        ),
+    ]
+    allowed_local_media_path: Annotated[
+        str | PathLike[str],
+        ModelArg(
+            "",
+            "The folder whose files `file://` URLs of images may name.",
+            "A `pathlib.Path` in a prompt may be any file.",
+            group="server",
+            panel="Access",
+            metavar="FOLDER",
+            shown="none",
+            see=IMAGES,
+        ),
+    ]
+    mm_processor_kwargs: Annotated[
+        Mapping[str, object] | None,
+        ModelArg(
+            None,
+            'The sizes at which images are read, such as `{"max_pixels": 401408}`; the names depend on the model, and '
+            "requests over HTTP may make them smaller.",
+            metavar="JSON",
+            see=IMAGE_SIZES,
+        ),
+    ]
+    limit_mm_per_prompt: Annotated[
+        Mapping[str, object] | None,
+        ModelArg(
+            None,
+            'The maximum number of images of a prompt, such as `{"image": 2}`, up to 1024; 1 for models that read one '
+            "image per prompt, else 32 by default.",
+            metavar="JSON",
+        ),
+    ]
+    device: Annotated[
+        str,
+        ModelArg(
+            "auto",
+            '`"cpu"`, `"cuda"`, `"cuda:1"`, or `"auto"` for a GPU if there is one.',
+            group="computing",
+            panel="Computing",
+            metavar="DEVICE",
+        ),
+    ]
+    kernels: Annotated[
+        Mapping[str, str] | None,
+        ModelArg(
+            None,
+            "The implementation of an op, such as `attention=sdpa`.",
+            'A dict, such as `{"attention": "sdpa"}`.',
+            group="computing",
+            panel="Computing",
+            metavar="OP=VARIANT",
+            options=("--kernel",),
+            repeats=True,
+            see=KERNELS,
+        ),
+    ]
+    quantization: Annotated[
+        str | None,
+        ModelArg(
+            None,
+            '`"int8"` computes in 8-bit integers: close to the same results, and faster on x86-64 CPUs with AVX2 or '
+            "more.",
+            group="computing",
+            panel="Computing",
+            metavar="SCHEME",
+            see=INT8,
+        ),
+    ]
+    deterministic: Annotated[
+        bool,
+        ModelArg(
+            False,
+            "Return the same bits for each prompt, whatever else is in the call and its batches.",
+            group="computing",
+            panel="Computing",
+        ),
+    ]
+    dedupe: Annotated[
+        bool, ModelArg(True, "Compute equal prompts of a call once; each still has its own output.", group=None)
+    ]
+    max_num_batched_tokens: Annotated[
+        int | None,
+        ModelArg(
+            None,
+            "The maximum number of tokens of a batch; a longer prompt runs alone.",
+            panel="Computing",
+            metavar="N",
+            options=("--max-num-batched-tokens", "--batch-tokens"),
+            least=1,
+            shown="1024",
+        ),
+    ]
+    max_num_seqs: Annotated[
+        int | None,
+        ModelArg(
+            None,
+            "The maximum number of prompts of a batch.",
+            group="server",
+            panel="Computing",
+            metavar="N",
+            shown="512",
+        ),
+    ]
+    max_waiting_tokens: Annotated[
+        int | None,
+        ModelArg(
+            None,
+            "The maximum number of waiting tokens; requests over it are refused.",
+            "Of `AsyncLLM` alone.",
+            group="server",
+            panel="Computing",
+            metavar="N",
+            shown="1000000",
+        ),
+    ]
+    num_workers: Annotated[
+        int | None,
+        ModelArg(
+            None,
+            "The number of single-threaded workers on a CPU.",
+            group="server",
+            panel="Computing",
+            metavar="N",
+            shown="one per core",
+        ),
+    ]
+    tokenizer: Annotated[
+        str | None,
+        ModelArg(
+            None,
+            "The name of the model itself; the tokenizer of another model is not supported.",
+            group="server",
+            metavar="MODEL",
+        ),
+    ]
+    profile: Annotated[
+        bool | str | PathLike[str] | None, ModelArg(None, "Removed in 0.1.0, without effect.", group=None)
+    ]
+
+
+MODEL_ARGS: Final[Mapping[str, ModelArg]] = {
+    name: annotation.__metadata__[0] for name, annotation in ModelArgs.__annotations__.items()
+}
+"""The declarations by name."""
+
+
+def describe(name: str, *, python: bool = False) -> str:
+    """Return the description of an option with its default in words, in Markdown.
+
+    Args:
+        name: The name of the option.
+        python: Include the values that only Python can pass.
+    """
+    it = MODEL_ARGS[name]
+    default = "" if it.shown is None else f"(default: {it.shown})"
+    return " ".join(filter(None, (it.description, it.python if python else "", default)))

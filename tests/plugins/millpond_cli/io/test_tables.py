@@ -1,0 +1,39 @@
+"""Tables: aligned by the width of characters, cut or wrapped on a terminal alone, without markup and colours."""
+
+import pytest
+
+from millpond_cli.io import tables
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Let stdout be a terminal of some columns."""
+
+    def terminal(columns):
+        monkeypatch.setattr(tables, "is_terminal", lambda: True)
+        monkeypatch.setenv("COLUMNS", str(columns))
+
+    return terminal
+
+
+def test_tables_align_wide_characters_and_fit_the_terminal(monkeypatch):
+    rows = [["猫", "one"], ["cat", "two\x1b\n"]]
+    assert tables.table(rows) == "猫   one\ncat  two\\x1b"
+    monkeypatch.setattr(tables, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "9")
+    assert tables.table([["1", "猫が寝ている"]]) == "1  猫が …"
+
+
+def test_long_cells_continue_below_their_beginning_on_a_terminal(terminal):
+    terminal(20)
+    rows = [["note", "texts are cut to 128 tokens"], ["", "end"]]
+    assert tables.table(rows, wraps=True) == "note  texts are cut\n      to 128 tokens\n      end"
+
+
+def test_lines_for_a_program_are_whole_and_plain(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    text = "[bold]not markup[/bold] :warning: " + "word " * 99 + "end"
+    for wraps in (False, True):
+        assert tables.table([["1", text], ["20", ""]], right=(0,), wraps=wraps) == f" 1  {text}\n20"
+    assert tables.one_line(text) == text
