@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from millpond.types.json_values import to_json_values
 from millpond_cli.arguments import for_call
+from millpond_cli.io.formats import PLUGIN
 from millpond_cli.io.notes import Progress
 from millpond_cli.io.rows import Row
 from millpond_cli.options import Asking, Pairing
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from millpond.llm import LLM
     from millpond.types.outputs import PoolingRequestOutput
 
-PLUGIN = "plugin"
 IMAGES_AT_ONCE = 64  # their pixels wait in memory
 # The results of some rows, each of which has a text, in their order; one that fails has an error.
 Ask = Callable[["LLM", Sequence[Row], Progress], "Sequence[PoolingRequestOutput[Any]]"]

@@ -3,16 +3,18 @@
 from typing import Annotated
 
 from millpond_cli import options
-from millpond_cli.asking import PLUGIN, encoding, with_json_values
+from millpond_cli.asking import encoding, with_json_values
 from millpond_cli.io.contents import Anything, Content, Entities, Numbers
 from millpond_cli.io.formats import (
     BINARY,
+    PLUGIN,
     RECORDS,
     TABLE,
     check_binary,
     check_vectors,
     choose_format,
     choose_plugin_format,
+    gives_arrays,
 )
 from millpond_cli.io.inputs import texts_of
 from millpond_cli.io.results import Layout
@@ -92,23 +94,17 @@ def encode(
     skips = check_action(reading.on_error)
     source = texts_of(texts, reading, plain=Keys(any_data=task == PLUGIN), may_be_files=task == PLUGIN)
     kind = _format(task, output_format, writing.output_path)
-    if task == ENTITIES and kind not in TELLING:
-        message = f"{kind} holds numbers, and entities are none"
+    if not gives_arrays(task) and task != PLUGIN and kind not in TELLING:
+        message = f"{kind} holds numbers, and {task if task == ENTITIES else f'results of the task {task}'} are none"
         raise CommandError(message, hint="--format jsonl or json holds them", exit_code=USAGE)
-    if task not in {PLUGIN, ENTITIES}:
+    if gives_arrays(task):
         check_vectors(task, kind)
     check_binary(kind, writing.output_path, with_text=with_text, needs_id=reading.id_key is not None)
-
-    contents: dict[str, Content] = {PLUGIN: Anything(), ENTITIES: Entities()}
     layout = Layout(
-        with_text=with_text,
-        with_id=source.has_fields,
-        with_error=skips,
-        content=contents.get(task, Numbers(field="data", column="d")),
-        array="data",
+        with_text=with_text, with_id=source.has_fields, with_error=skips, content=_content(task), array="data"
     )
     ask = encoding(task, asking, dimensions=dimensions, use_activation=activation)
-    if task == PLUGIN and kind in RECORDS:
+    if isinstance(layout.content, Anything) and kind in RECORDS:
         ask = with_json_values(ask, task)
     job = Job(source=source, ask=ask, model=model, running=running, writing=writing, skips=skips)
     job.write(STACK if (task, kind) == (PLUGIN, "npy") else kind, lambda _: layout)
@@ -117,4 +113,10 @@ def encode(
 def _format(task: str, asked: str | None, path: str | None) -> str:
     if task == PLUGIN:
         return choose_plugin_format(asked, path)
-    return choose_format(asked, path, FORMATS, plain=RECORDS[0] if task == ENTITIES else None)
+    return choose_format(asked, path, FORMATS, plain=None if gives_arrays(task) else RECORDS[0])
+
+
+def _content(task: str) -> Content:
+    if gives_arrays(task):
+        return Numbers(field="data", column="d")
+    return Entities() if task == ENTITIES else Anything()

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from millpond.plugin.manager import get_plugin_manager
+from millpond.plugin.registry import Entry
+from millpond.plugin.specs import TaskSpec
 from millpond.types.errors import UnknownNameError
 from millpond_cli.io.output import is_stdout
 from millpond_cli.io.tables import is_terminal
@@ -13,6 +15,7 @@ TABLE = "table"  # for a person
 RECORDS = ("jsonl", "json", "csv")
 BINARY = ("npy", "npz")
 RAW = "raw"
+PLUGIN = "plugin"  # the task whose results may be anything
 OF_PLUGINS = (*RECORDS, "npy", RAW)
 
 
@@ -52,16 +55,33 @@ def choose_plugin_format(asked: str | None, path: str | None) -> str:
     return choose_format(asked, path, OF_PLUGINS)
 
 
+def gives_arrays(task: str) -> bool:
+    """Return True if the results of a task are arrays: each format holds such, only JSON holds others.
+
+    Raises:
+        CommandError: There is no such task.
+    """
+    if task == PLUGIN:
+        return False
+    from millpond.types.outputs import ArrayOutput  # noqa: PLC0415  --help does without
+
+    return issubclass(_task(task).load(), ArrayOutput)
+
+
+def _task(name: str) -> Entry[TaskSpec]:
+    try:
+        return get_plugin_manager().registry.tasks.get(name)
+    except UnknownNameError as error:
+        raise CommandError(f"--pooling-task {name!r}: {error}", exit_code=USAGE) from error
+
+
 def check_vectors(task: str, chosen: str) -> None:
     """Refuse a format that has no place for what a task gives.
 
     Raises:
         CommandError: It has none, or there is no such task.
     """
-    try:
-        per_token = get_plugin_manager().registry.tasks.get(task).spec.per_token
-    except UnknownNameError as error:
-        raise CommandError(f"--pooling-task {task!r}: {error}", exit_code=USAGE) from error
+    per_token = _task(task).spec.per_token
     if per_token and chosen in ("csv", "npy"):
         message = f"{chosen} holds one vector a text, and the task {task} gives one a token"
         raise CommandError(message, hint="--format npz, jsonl or json holds them", exit_code=USAGE)

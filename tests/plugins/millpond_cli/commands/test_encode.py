@@ -1,7 +1,7 @@
 """``millpond encode``: the bare results of every task, as ``LLM.encode`` gives them."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +150,19 @@ def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, s
     done = encode(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+def test_results_that_are_not_arrays_are_written_as_json_values(tmp_path, monkeypatch):
+    monkeypatch.setattr(plugins, "_process", plugins.Process())
+    entities = plugins.get_plugin_manager().registry.tasks.get("entities").spec
+    register(replace(entities, name="spans"))
+    folder = checkpoints.tiny("BertForTokenClassification", tmp_path / "model")
+    done = encode("-m", folder, "--task", "spans", TEXTS[0])
+    assert done.exit_code == 0, done.stderr
+    with LLM(str(folder), num_workers=1) as llm:
+        (expected,) = llm.encode(TEXTS[:1], pooling_task="entities", use_tqdm=False)
+    found = json.loads(done.stdout)["data"]["entities"]
+    assert [(one["label"], one["start"]) for one in found] == [(one.label, one.start) for one in expected.outputs]
+    done = encode("-m", folder, "--task", "spans", "-o", tmp_path / "out.npy", TEXTS[0])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "npy holds numbers, and results of the task spans are none" in done.stderr
