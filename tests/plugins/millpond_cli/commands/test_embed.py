@@ -285,6 +285,13 @@ def test_failing_texts_can_be_passed_over(tmp_path, tiny):
     assert np.isnan(array).all(axis=1).tolist() == [False, True, True, True, True, False]
 
 
+def test_a_file_is_written_although_some_texts_failed(tmp_path, tiny):
+    path = tmp_path / "out.jsonl"
+    done = embed("-m", tiny, "--on-error", "skip", "-o", str(path), "cat", LONG)
+    assert done.exit_code == 3
+    assert ["embedding" in json.loads(line) for line in path.read_text().splitlines()] == [True, False]
+
+
 def test_bytes_that_are_no_utf8_fail_by_their_line(tiny):
     done = embed("-m", tiny, stdin=b"cat\n\xff\xfe\n")
     assert done.exit_code == 1
