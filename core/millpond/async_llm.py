@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 
 from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.loading.source import find_repository
-from millpond.pipeline.call import Call, R
+from millpond.pipeline.bound_task import BoundTask, Job
+from millpond.pipeline.call import R, TaskCall
 from millpond.pipeline.call_stats import CallStats, current_stats
-from millpond.pipeline.pipeline import Job, Pipeline
+from millpond.pipeline.io_processor import Item
+from millpond.pipeline.offline import new_sequences
+from millpond.pipeline.pipeline import Pipeline
 from millpond.pipeline.preprocessing import Rendering
 from millpond.plugin.manager import get_plugin_manager
 from millpond.task_methods import Shape, TaskMethods
@@ -31,7 +34,6 @@ from millpond.types.outputs import (
     ScoringRequestOutput,
     SparseEmbeddingRequestOutput,
 )
-from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
     from millpond.engine.request import PoolingRequest
     from millpond.pipeline.busy import Work
-    from millpond.pipeline.io_processor import IOProcessor
     from millpond.plugin.manager import PluginManager
 
 FEW = 16  # prompts; to finish them takes less time than to hand them to a thread, where their processor is quick
@@ -126,7 +127,7 @@ class AsyncLLM(
         self.pipeline = Pipeline(self._loaded.context, dedupe=options.dedupe)
         runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=engine.num_workers)
         self.engine = EngineThread(runner, engine)
-        self._rendering = Rendering(self.pipeline)
+        self._rendering = Rendering()
         self._calls = 0  # that have begun and not ended
 
     @property
@@ -149,7 +150,7 @@ class AsyncLLM(
         successor.most_seconds = self.engine.most_seconds
         self.engine = successor
         self._rendering.close()  # the last call that the old engine failed may have done it already
-        self._rendering = Rendering(self.pipeline)
+        self._rendering = Rendering()
 
     async def close(self, *, finish: bool = True) -> None:
         """End the engine.
@@ -167,11 +168,11 @@ class AsyncLLM(
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def _answer(self, call: Call[Any], use_tqdm: Any, shape: Shape | None = None) -> Any:  # noqa: ARG002
+    def _answer(self, call: TaskCall[Any], use_tqdm: Any, shape: Shape | None = None) -> Any:  # noqa: ARG002
         """Hand a call to ``awaited``, which computes it."""
         return call, shape
 
-    async def _run_call(self, call: Call[R], priority: int) -> list[R]:
+    async def _run_call(self, call: TaskCall[R], priority: int) -> list[R]:
         if not self.engine.is_alive:
             message = "the engine is closed: load the model again"
             raise EngineClosedError(message)
@@ -183,22 +184,20 @@ class AsyncLLM(
             if not self._calls and not self.engine.is_alive:
                 self._rendering.close()
 
-    async def _run(self, call: Call[R], priority: int) -> list[R]:
+    async def _run(self, call: TaskCall[R], priority: int) -> list[R]:
         stats, began = current_stats.get() or CallStats(), perf_counter()
-        processor, items = self.pipeline.split(call.prompts, call.params, call.task, raises=call.raises)
-        places = self.pipeline.places(items)
-        distinct = [items[place] for place in places]
-        jobs = await self._rendering.prepare(processor, list(places), distinct)
+        task, items = self.pipeline.items(call)
+        places = task.places(items)
+        jobs = await self._rendering.prepare(task, list(places), [items[place] for place in places])
         stats.took("tokenise", began, perf_counter())
         stats.duplicates += len(items) - len(places)
-        refused = next((job.error for job in jobs if job.error is not None), None)
+        refused = next((job.error for job in jobs if job.work.error is not None), None)
         if refused is not None and call.raises:
             raise refused
-        waiting = [request for job in jobs for request in job.requests if not request.is_ready]
-        await self._compute(waiting, priority, stats)
+        await self._compute(new_sequences(jobs), priority, stats)
         began = perf_counter()
-        is_quick = processor.quick and len(items) <= FEW
-        finish = partial(self._finish, call, processor, items, jobs, places)
+        finish = partial(self._finish, call, task, items, jobs, places)
+        is_quick = task.is_quick and len(items) <= FEW
         outputs, answers = finish() if is_quick else await self._rendering.run(finish)
         stats.count(outputs)
         stats.took("finish", began, perf_counter())
@@ -225,19 +224,18 @@ class AsyncLLM(
 
     def _finish(
         self,
-        call: Call[R],
-        processor: "IOProcessor[Any, Any]",
-        items: Sequence[tuple[object, PoolingParams]],
+        call: TaskCall[R],
+        task: BoundTask,
+        items: Sequence[Item],
         jobs: list[Job],
         places: Mapping[int, Sequence[int]],
     ) -> tuple[list[PoolingRequestOutput[Any]], list[R]]:
-        """The outputs of a call's items, and what the call gives, of its jobs, which have ended."""
-        ended = [pair for job in jobs for pair in self.pipeline.finish_all(job, places[job.index])]
-        outputs = [output for _, output in sorted(ended, key=itemgetter(0))]
+        """The outputs of a call's items, and what the call returns, of its jobs, which have ended."""
+        outputs = [output for _, output in sorted(task.finish(jobs, places), key=itemgetter(0))]
         failed = next((output.error for output in outputs if output.error is not None), None)
         if failed is not None and call.raises:
             raise failed
-        return outputs, self.pipeline.answers(call, processor, items, outputs)
+        return outputs, task.answers(call, items, outputs)
 
 
 for _name, _method in vars(TaskMethods).items():

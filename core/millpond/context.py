@@ -226,14 +226,14 @@ class ModelContext:
             reader: ImageReader = kind(self)
         return reader
 
-    def io_processor(self, name: str, *, task: str) -> "IOProcessor[Any, Any]":
+    def io_processor(self, name: str, *, task: str) -> "IOProcessor[Any]":
         """Build the IO processor of that name.
 
         Args:
             name: Its name.
             task: The task it is to serve; it finds the task's record as ``ctx.task_spec``.
         """
-        processor: IOProcessor[Any, Any] = build(self.registry.io_processors.get(name), self.for_task(task))
+        processor: IOProcessor[Any] = build(self.registry.io_processors.get(name), self.for_task(task))
         return processor
 
     def _facts(self) -> dict[str, Any]:
@@ -261,7 +261,7 @@ class TaskContext(ModelContext):
         """The task's record with its owner: ``load()`` returns the type of the task's output."""
         return self.registry.tasks.get(self.task)
 
-    def io_processor(self, name: str, *, task: str | None = None) -> "IOProcessor[Any, Any]":
+    def io_processor(self, name: str, *, task: str | None = None) -> "IOProcessor[Any]":
         """Build the IO processor of that name, by default for the same task."""
         return super().io_processor(name, task=task or self.task)
 

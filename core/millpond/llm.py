@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 
 from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.loading.source import find_repository
-from millpond.pipeline.call import Call, R
-from millpond.pipeline.offline import OfflineTurner
+from millpond.pipeline.call import R, TaskCall
+from millpond.pipeline.offline import SyncDriver
 from millpond.pipeline.pipeline import Pipeline
 from millpond.plugin.manager import get_plugin_manager
 from millpond.task_methods import Progress, Shape, TaskMethods
@@ -85,7 +85,7 @@ class LLM(
             Runner(self._loaded.model, device=self._loaded.context.device, num_workers=self.engine_config.num_workers),
             self.engine_config,
         )
-        self._turner = OfflineTurner(self.pipeline, self._engine, self.engine_config)
+        self._driver = SyncDriver(self.model_config, self._engine, self.engine_config)
         self._lock = threading.Lock()
 
     @property
@@ -122,23 +122,23 @@ class LLM(
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _answer(self, call: Call[R], use_tqdm: Progress, shape: Shape | None = None) -> Any:
-        processor, items = self.pipeline.split(call.prompts, call.params, call.task, raises=call.raises)
-        places = self.pipeline.places(items)
-        outputs: list[PoolingRequestOutput[Any] | None] = [None] * len(items)
+    def _answer(self, call: TaskCall[R], use_tqdm: Progress, shape: Shape | None = None) -> Any:
+        task, items = self.pipeline.items(call)
+        places = task.places(items)
+        outputs: list[Any] = [None] * len(items)
         with self._lock, _progress(use_tqdm, len(items)) as bar:
             try:
-                for job in self._turner.jobs(processor, list(places), items):
-                    for place, output in self.pipeline.finish_all(job, places[job.index]):
+                for jobs in self._driver.run(task, list(places), items):
+                    finished = task.finish(jobs, places) if jobs else ()
+                    for place, output in finished:
                         if output.error is not None and call.raises:
                             raise output.error
                         outputs[place] = output
                     if bar is not None:
-                        bar.update(len(places[job.index]))
+                        bar.update(len(finished))
             finally:
                 self._engine.abort()
-        ended = (output for output in outputs if output is not None)
-        answers = self.pipeline.answers(call, processor, items, ended)
+        answers = task.answers(call, items, outputs)
         return answers if shape is None else shape(answers)
 
 

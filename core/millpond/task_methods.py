@@ -10,14 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
 from millpond.pipeline.call import (
-    Call,
     Chunking,
     Options,
+    TaskCall,
     chunks_call,
     classify_call,
     embed_call,
     encode_call,
-    entities_call,
+    method_call,
     represent_call,
     score_call,
     sparse_call,
@@ -26,6 +26,7 @@ from millpond.pipeline.pipeline import Pipeline
 from millpond.pipeline.tokenization import Params
 from millpond.types.arrays import Form, check_form, stacked
 from millpond.types.config import ModelConfig
+from millpond.types.outputs import EntitiesRequestOutput
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class TaskMethods(
         Results,
     ]
 ):
-    """A loaded model and the methods that ask it; each builds a ``Call`` and returns what ``_answer`` makes of it."""
+    """A loaded model and the methods that ask it; each builds a ``TaskCall``, and returns the result of ``_answer``."""
 
     _loaded: "LoadedModel"
     pipeline: Pipeline
@@ -259,7 +260,8 @@ class TaskMethods(
             **options: As for ``embed``.
         """
         extra = {"aggregation": aggregation, "ignore_labels": ignore_labels}
-        return self._answer(entities_call(texts, pooling_params, options, extra), use_tqdm)
+        call = method_call(texts, pooling_params, "entities", {**options, **extra}, EntitiesRequestOutput)
+        return self._answer(call, use_tqdm)
 
     def reward(
         self,
@@ -364,6 +366,6 @@ class TaskMethods(
         """
         return self._answer(encode_call(prompts, pooling_params, pooling_task, options), use_tqdm)
 
-    def _answer(self, call: Call[Any], use_tqdm: Any, shape: Shape | None = None) -> T:  # type: ignore[type-var]
+    def _answer(self, call: TaskCall[Any], use_tqdm: Any, shape: Shape | None = None) -> T:  # type: ignore[type-var]
         """Return the result of a call, as ``shape`` makes it of the list of outputs; the list itself without one."""
         raise NotImplementedError

@@ -38,11 +38,11 @@ class PoolingRequest:
         route: The route that it takes, of a model whose queries and documents take different ones; else empty.
         group: Only requests of one group share a batch.
         priority: A lower one is served first.
-        note: What the IO processor must know again when it sees the results.
-        is_ready: Whether the IO processor made the results too: there is nothing for the engine to do.
+        note: For IO processors of the contract before 0.2; others derive from ``Work``.
+        is_ready: True if results or error are there: the IO processor made them, or the engine is done.
         num_dropped_tokens: How many tokens truncation cut off.
         whole: The ids of the whole prompt, [num_tokens], where several requests are made of it; else None.
-        owner: What the pipeline must know again.
+        owner: The jobs of the pipeline that wait for it; None before and after.
         results: One array for each representation, once it is done.
         error: Why there are none.
         cancelled: Set by the caller, from any thread: the request is dropped unless its batch runs already.

@@ -1,9 +1,10 @@
-"""A call of a front door as the pipeline takes it: prompts, complete parameters, a task, and what is to come back."""
+"""TaskCall: prompts, parameters, options and a task, as the pipeline takes them from LLM and AsyncLLM."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from reprlib import repr as brief
+from types import MappingProxyType
 from typing import Any, Generic, TypedDict, TypeVar
 
 from millpond.pipeline.tokenization import Params, truncation_settings, with_settings
@@ -16,7 +17,6 @@ from millpond.types.outputs import (
     ClassificationRequestOutput,
     EmbeddingOutput,
     EmbeddingRequestOutput,
-    EntitiesRequestOutput,
     PoolingOutput,
     PoolingRequestOutput,
     RepresentationsRequestOutput,
@@ -29,6 +29,7 @@ from millpond.types.params import PoolingParams
 from millpond.types.prompts import ChunksCall, ScoreCall
 
 R = TypeVar("R", bound=PoolingRequestOutput[Any])
+NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
 ON_ERROR = ("raise", "return")
 INPUT_TYPES = {True: "query", False: "document"}
 
@@ -64,42 +65,49 @@ class Options(TypedDict, total=False):
     on_error: str
 
 
+CALL_OPTIONS = tuple(Options.__annotations__)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Call(Generic[R]):
-    """A call of a front door.
+class TaskCall(Generic[R]):
+    """A call of a task: what a method of ``LLM`` or ``AsyncLLM`` was called with.
 
     Attributes:
         prompts: What the caller passed.
         params: Parameters for all, or one for each.
         task: The pooling task; None for the one that the model is configured for.
+        options: Options of the task by name; they are validated when the task is known.
         output: The type of the output of a prompt.
-        content: The type of its ``outputs``.
+        content: The type of its ``outputs``, where they are arrays; None for what the task's IO processor makes.
         on_error: What becomes of errors.
     """
 
     prompts: object
     params: Params
     task: str | None
+    options: Mapping[str, object]
     output: type[R]
-    content: type[ArrayOutput]
+    content: type[ArrayOutput] | None = None
     on_error: str = "raise"
 
     @property
     def raises(self) -> bool:
-        """Whether the first error ends the call."""
+        """True if the first error ends the call."""
         return self.on_error == "raise"
 
     def retyped(self, output: PoolingRequestOutput[Any]) -> R:
-        """An output as the type that the call gives."""
+        """Return an output as the type that the call names."""
         inner = output.outputs
-        if isinstance(inner, ArrayOutput) and not isinstance(inner, self.content):
+        if self.content is not None and isinstance(inner, ArrayOutput) and not isinstance(inner, self.content):
             inner = self.content.from_base(inner)
+        elif type(output) is self.output:
+            return output
         return self.output(**{**vars(output), "outputs": inner})
 
 
 def embed_call(
     prompts: object, params: Params, options: Options, *, dimensions: int | None = None
-) -> Call[EmbeddingRequestOutput]:
+) -> TaskCall[EmbeddingRequestOutput]:
     """One vector a prompt, of ``dimensions`` numbers unless the parameters state another size."""
     if dimensions is not None:
         params = with_settings(params, {"dimensions": dimensions})
@@ -108,11 +116,10 @@ def embed_call(
 
 def sparse_call(
     prompts: object, params: Params, options: Options, extra: Mapping[str, object]
-) -> Call[SparseEmbeddingRequestOutput]:
-    """The weights of tokens of the vocabulary for each prompt; ``extra`` says which are kept and how they are told."""
-    params = _with_extra(params, extra)
+) -> TaskCall[SparseEmbeddingRequestOutput]:
+    """The weights of tokens of the vocabulary for each prompt, with the options of the task."""
     output, content = SparseEmbeddingRequestOutput, SparseEmbeddingOutput
-    return _call(prompts, params, "embed_sparse", options, output=output, content=content)
+    return _call(prompts, params, "embed_sparse", options, extra, output=output, content=content)
 
 
 class Chunking(TypedDict, total=False):
@@ -132,66 +139,51 @@ class Chunking(TypedDict, total=False):
     method: str
 
 
-def chunks_call(texts: object, params: Params, options: Options, chunking: Chunking) -> Call[ChunksRequestOutput]:
+def chunks_call(texts: object, params: Params, options: Options, chunking: Chunking) -> TaskCall[ChunksRequestOutput]:
     """One vector a chunk of each text."""
     call = ChunksCall(texts, **chunking)
     return _call(call, params, "embed_chunks", options, output=ChunksRequestOutput, content=ChunksOutput)
 
 
-def classify_call(prompts: object, params: Params, options: Options) -> Call[ClassificationRequestOutput]:
+def classify_call(prompts: object, params: Params, options: Options) -> TaskCall[ClassificationRequestOutput]:
     """The probabilities of the classes of each prompt."""
     return _call(prompts, params, "classify", options, output=ClassificationRequestOutput, content=ClassificationOutput)
 
 
-def entities_call(
-    texts: object, params: Params, options: Options, extra: Mapping[str, object]
-) -> Call[EntitiesRequestOutput]:
-    """The entities in each text; ``extra`` says how tokens become entities, and which are left out."""
-    params = _with_extra(params, extra)
-    return _call(texts, params, "entities", options, output=EntitiesRequestOutput, content=PoolingOutput)
+def encode_call(
+    prompts: object, params: Params, task: str | None, options: Mapping[str, Any]
+) -> TaskCall[PoolingRequestOutput[Any]]:
+    """The bare result of a task; keywords that are not of every call are options of the task."""
+    own = {name: value for name, value in options.items() if name not in CALL_OPTIONS}
+    common: Any = {name: value for name, value in options.items() if name in CALL_OPTIONS} if own else options
+    return _call(prompts, params, task, common, own, output=PoolingRequestOutput, content=PoolingOutput)
 
 
-def encode_call(prompts: object, params: Params, task: str | None, options: Options) -> Call[PoolingRequestOutput[Any]]:
-    """The bare result of a task."""
-    return _call(prompts, params, task, options, output=PoolingRequestOutput, content=PoolingOutput)
+def method_call(prompts: object, params: Params, task: str, options: Mapping[str, Any], output: type[R]) -> TaskCall[R]:
+    """The result of a task that has a method of its own."""
+    own = {name: value for name, value in options.items() if name not in CALL_OPTIONS}
+    common: Any = {name: value for name, value in options.items() if name in CALL_OPTIONS}
+    return _call(prompts, params, task, common, own, output=output)
 
 
 def represent_call(
     prompts: object, representations: Sequence[Mapping[str, object]], options: Options
-) -> Call[RepresentationsRequestOutput]:
+) -> TaskCall[RepresentationsRequestOutput]:
     """Several results of each prompt."""
     wanted: object = list(representations) if isinstance(representations, list | tuple) else representations
-    params = PoolingParams(extra_kwargs={"representations": wanted})
-    return _call(prompts, params, "represent", options, output=RepresentationsRequestOutput, content=PoolingOutput)
+    extra = {"representations": wanted if wanted is not None else ()}
+    return _call(prompts, None, "represent", options, extra, output=RepresentationsRequestOutput)
 
 
 def score_call(
     queries: object, documents: object, params: Params, options: Options, extra: Mapping[str, object]
-) -> Call[ScoringRequestOutput]:
-    """How well texts go together; ``extra`` says how pairs become prompts, what is None is not said."""
+) -> TaskCall[ScoringRequestOutput]:
+    """Scores of pairs, with the options of the task."""
     if params is not None and not isinstance(params, PoolingParams):
         message = f"pooling_params must be one PoolingParams for all pairs; got {type(params).__name__}"
         raise InvalidInputError(message, parameter="pooling_params")
     call = ScoreCall(queries, documents)
-    asked = _with_extra(params, extra)
-    return _call(call, asked, "score", options, output=ScoringRequestOutput, content=ScoringOutput)
-
-
-def _with_extra(params: Params, extra: Mapping[str, object]) -> Params:
-    """The parameters with what a call says beside; what the parameters say themselves counts more."""
-    said = {name: value for name, value in extra.items() if value is not None}
-    if not said or isinstance(params, str):
-        return params
-    if isinstance(params, Sequence):
-        return [_one_with_extra(own, said) for own in params]
-    return _one_with_extra(params, said)
-
-
-def _one_with_extra(params: PoolingParams | None, said: Mapping[str, object]) -> PoolingParams | None:
-    if params is not None and not isinstance(params, PoolingParams):
-        return params  # refused later, with all that is wrong in it
-    own = {} if params is None else params.extra_kwargs or {}
-    return (params or PoolingParams()).model_copy(update={"extra_kwargs": {**said, **own}})
+    return _call(call, params, "score", options, extra, output=ScoringRequestOutput, content=ScoringOutput)
 
 
 def _input_type(options: Options) -> str | None:
@@ -227,26 +219,51 @@ def _call(
     params: Params,
     task: str | None,
     options: Options,
+    extra: Mapping[str, object] = NO_OPTIONS,
     *,
     output: type[R],
-    content: type[ArrayOutput],
-) -> Call[R]:
-    unknown = sorted(options.keys() - Options.__annotations__.keys())
-    if unknown:
-        close = get_close_matches(unknown[0], Options.__annotations__)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(Options.__annotations__)}"
-        raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}: {hint}")
-    on_error = options.get("on_error", "raise")
-    if on_error not in ON_ERROR:
-        message = f"on_error={on_error!r}: expected one of {', '.join(map(repr, ON_ERROR))}"
-        raise InvalidInputError(message, parameter="on_error")
-    lora = options.get("lora_request")
-    if lora is not None and not (isinstance(lora, list | tuple) and all(one is None for one in lora)):
-        message = (
-            f"Got lora_request {brief(lora)} but LoRA is not enabled! lora_request is not supported: merge the adapter "
-            "into the checkpoint's weights"
-        )
-        raise InvalidInputError(message, parameter="lora_request")
+    content: type[ArrayOutput] | None = None,
+) -> TaskCall[R]:
+    on_error = "raise"
+    own = {name: value for name, value in extra.items() if value is not None} if extra else extra
+    if options:
+        unknown = next((name for name in options if name not in CALL_OPTIONS), None)
+        if unknown is not None:
+            raise unknown_keyword(unknown, CALL_OPTIONS)
+        on_error = options.get("on_error", "raise")
+        if on_error not in ON_ERROR:
+            message = f"on_error={on_error!r}: expected one of {', '.join(map(repr, ON_ERROR))}"
+            raise InvalidInputError(message, parameter="on_error")
+        _check_lora(options.get("lora_request"))
+        params = with_settings(params, _settings(options))
+        input_type = _input_type(options)
+        if input_type is not None:
+            own = {**own, "input_type": input_type}
+    return TaskCall(
+        prompts=prompts, params=params, task=task, options=own, output=output, content=content, on_error=on_error
+    )
+
+
+def unknown_keyword(name: str, known: Iterable[str]) -> TypeError:
+    """Return the error of a keyword that a call does not have."""
+    names = list(known)
+    close = get_close_matches(name, names)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}"
+    return TypeError(f"got an unexpected keyword argument {name!r}: {hint}")
+
+
+def _check_lora(lora: object) -> None:
+    if lora is None or (isinstance(lora, list | tuple) and all(one is None for one in lora)):
+        return
+    message = (
+        f"Got lora_request {brief(lora)} but LoRA is not enabled! lora_request is not supported: merge the adapter "
+        "into the checkpoint's weights"
+    )
+    raise InvalidInputError(message, parameter="lora_request")
+
+
+def _settings(options: Options) -> dict[str, Any]:
+    """The fields of pooling parameters that a call passes by name."""
     settings = truncation_settings(options.get("truncate_prompt_tokens"), options.get("tokenization_kwargs"))
     for name in ("on_overflow", "prompt_name", "prompt"):
         if options.get(name) is not None:
@@ -254,12 +271,4 @@ def _call(
     adapter = _adapter(options)
     if adapter is not None:
         settings["adapter"] = adapter
-    params = _with_extra(params, {"input_type": _input_type(options)})
-    return Call(
-        prompts=prompts,
-        params=with_settings(params, settings),
-        task=task,
-        output=output,
-        content=content,
-        on_error=on_error,
-    )
+    return settings

@@ -1,26 +1,23 @@
-"""What stands between the pipeline and an IO processor: its failures cost one item, and its promises are checked.
+"""Calls of an IO processor by the pipeline: a failure costs one item, and what it returns is checked.
 
-Its failures are any ``BaseException`` but Ctrl-C: what panics in a library written in Rust is no ``Exception``, and a
+A failure is any ``BaseException`` but Ctrl-C: a panic in a library written in Rust is not an ``Exception``, and a
 thread that it ended would leave callers waiting.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import IOProcessor
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
 from millpond.plugin.blame import component_error, is_foreign, owner_of
-from millpond.types.errors import ComponentError, InvalidInputError, MillpondError
+from millpond.types.errors import ComponentError, MillpondError
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
-    from millpond.context import Context
+    from millpond.context import ModelContext
 
 BYTES = 8  # of an int64
-Processor = IOProcessor[Any, Any]
-Items = Sequence[tuple[Any, PoolingParams]]
-Made = list[PoolingRequest] | MillpondError
+Processor = IOProcessor[Any]
 
 
 class Limits(NamedTuple):
@@ -36,109 +33,93 @@ class Limits(NamedTuple):
 
 
 NO_LIMITS = Limits()
+HINT = ". What it cannot serve it should refuse by an InvalidInputError"
 
 
-def complete(processor: Processor, given: PoolingParams | None) -> PoolingParams:
-    """The parameters as the IO processor completes them.
-
-    Raises:
-        MillpondError: If it refuses them, fails, or returns something else.
-    """
-    try:
-        params: object = processor.pooling_params(given)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise failure(processor, "pooling_params", error) from error
-    if not isinstance(params, PoolingParams):
-        raise _breach(processor, f"pooling_params must return PoolingParams; it returned {type(params).__name__}")
-    return params
-
-
-def parse(processor: Processor, data: object) -> Any:
-    """What the IO processor makes of one item's data.
-
-    Raises:
-        MillpondError: If it refuses the item, or fails on it.
-    """
-    try:
-        return processor.parse(data)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise failure(processor, "parse", error) from error
-
-
-def split(processor: Processor, prompts: object) -> list[object]:
-    """The items of a call as the IO processor splits it.
-
-    Raises:
-        MillpondError: If it refuses the call, or fails on it.
-    """
-    with _guarded(processor, "split"):
-        return list(processor.split(prompts))
-
-
-def join(processor: Processor, items: Sequence[object], outputs: Sequence[Any]) -> list[Any]:
-    """The outputs of a call as the IO processor joins those of its items.
-
-    Raises:
-        MillpondError: If it fails.
-    """
-    with _guarded(processor, "join"):
-        return list(processor.join(items, list(outputs)))
-
-
-def limits_of(ctx: "Context") -> Limits:
-    """The limits of a model, for requests of IO processors that are not built in."""
+def limits_of(ctx: "ModelContext") -> Limits:
+    """The limits of a model, for sequences of IO processors that are not built in."""
     size = ctx.config.get("vocab_size", ctx.config.of_text.get("vocab_size"))
     return Limits(size if isinstance(size, int) else None, ctx.model.max_model_len)
 
 
-def make_requests(processor: Processor, items: Items, tasks: Sequence[str], limits: Limits = NO_LIMITS) -> list[Made]:
-    """The requests of each item; where all at once fail, each alone, so that an item at fault costs no other.
-
-    Args:
-        processor: The IO processor.
-        items: What it has parsed, with parameters.
-        tasks: Those for which the model has poolers.
-        limits: What the model can read; the built-in IO processors keep to it by themselves.
-    """
-    if not is_foreign(owner_of(processor)):
-        limits = NO_LIMITS
-    try:
-        made = list(processor.pre_process_many(items))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001  what a plugin fails by is not known
-        if len(items) > 1:
-            return [one for item in items for one in make_requests(processor, [item], tasks, limits)]
-        return [failure(processor, "pre_process", error)]
-    if len(made) != len(items):
-        message = f"pre_process_many must return a list an item; of {len(items)} items it returned {len(made)}"
-        return [_breach(processor, message)] * len(items)
-    return [_checked(processor, requests, tasks, limits) for requests in made]
-
-
-def make_output(processor: Processor, requests: Sequence[PoolingRequest]) -> object:
-    """What the IO processor makes of an item's requests, which carry results.
+def items_of(processor: Processor, prompts: object) -> list[object]:
+    """The data of the items of a call.
 
     Raises:
-        MillpondError: If it fails.
+        MillpondError: If the IO processor refuses the call, or fails on it.
     """
     try:
-        return processor.post_process(requests)
+        return list(processor.items(prompts))
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise failure(processor, "post_process", error) from error
+        raise failure(processor, "items", error) from error
+
+
+def complete(processor: Processor, asked: Asked) -> Asked:
+    """What is asked, as the IO processor completes it.
+
+    Raises:
+        MillpondError: If it refuses that, fails, or returns something else.
+    """
+    try:
+        completed: object = processor.complete(asked)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise failure(processor, "complete", error) from error
+    if not isinstance(completed, Asked):
+        raise breach(processor, f"complete must return Asked; it returned {type(completed).__name__}")
+    return completed
+
+
+def encode(processor: Processor, call: Call, limits: Limits) -> list[Work]:
+    """The work of each item; where all at once fail, each alone, so that an invalid item costs no other.
+
+    Args:
+        processor: The IO processor.
+        call: The items.
+        limits: What the model can read; built-in IO processors are not checked.
+    """
+    try:
+        works = list(processor.encode(call))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
+        if len(call.items) > 1:
+            return [work for item in call.items for work in encode(processor, Call([item], call.shared), limits)]
+        return [Work(error=failure(processor, "encode", error))]
+    if not is_foreign(owner_of(processor)):
+        return works
+    if len(works) != len(call.items):
+        message = f"encode must return one Work an item; of {len(call.items)} items it returned {len(works)}"
+        return [Work(error=breach(processor, message))] * len(call.items)
+    return [_checked(processor, work, limits) for work in works]
+
+
+def decode(processor: Processor, works: Sequence[Work]) -> list[object]:
+    """The outputs of works whose sequences carry results; in the place of one that fails, its error."""
+    try:
+        outputs: list[object] = list(processor.decode_many(works))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
+        if len(works) > 1:
+            return [output for work in works for output in decode(processor, [work])]
+        return [failure(processor, "decode", error)]
+    if len(outputs) != len(works):
+        message = f"decode_many must return one output a work; of {len(works)} works it returned {len(outputs)}"
+        return [breach(processor, message)] * len(works)
+    return outputs
 
 
 def failure(processor: Processor, step: str, error: BaseException) -> MillpondError:
     """An error as the front doors may show it: one of Millpond's own as it is, any other with its origin."""
     if isinstance(error, MillpondError):
         return error
-    hint = "" if step == "post_process" else ". What it cannot serve it should refuse by an InvalidInputError"
+    hint = (
+        "" if step in ("decode", "post_process") else ". What it cannot serve it should refuse by an InvalidInputError"
+    )
     failed = f"the {_name(processor)} failed in {step}"
     message = f"{failed}: {type(error).__name__}: {error}{hint}"
     wrapped = component_error(owner_of(processor), message, public=failed)
@@ -152,26 +133,26 @@ def unwritable(processor: Processor, error: TypeError) -> ComponentError:
     return component_error(owner_of(processor), message, public=message)
 
 
-@contextmanager
-def _guarded(processor: Processor, step: str) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise failure(processor, step, error) from error
-
-
-def _checked(processor: Processor, made: object, tasks: Sequence[str], limits: Limits) -> Made:
-    if isinstance(made, InvalidInputError):
-        return made
-    if not isinstance(made, list | tuple) or not all(isinstance(request, PoolingRequest) for request in made):
-        of = f" of {', '.join(sorted({type(one).__name__ for one in made}))}" if isinstance(made, list | tuple) else ""
-        message = f"pre_process must return a list of PoolingRequest; it returned a {type(made).__name__}{of}"
-        return _breach(processor, message)
-    faults = (_fault(request, tasks) or _fault_of_size(request, limits) for request in made)
+def check_requests(
+    processor: Processor, requests: Sequence[PoolingRequest], tasks: Sequence[str], limits: Limits
+) -> ComponentError | None:
+    """Return the error of requests that the engine cannot take, or that are out of the model's range."""
+    faults = (_fault(request, tasks) or _fault_of_size(request, limits) for request in requests)
     fault = next((fault for fault in faults if fault is not None), None)
-    return list(made) if fault is None else _breach(processor, fault)
+    return None if fault is None else breach(processor, fault)
+
+
+def _checked(processor: Processor, made: object, limits: Limits) -> Work:
+    if not isinstance(made, Work):
+        return Work(error=breach(processor, f"encode must return a list of Work; it holds a {type(made).__name__}"))
+    if made.error is not None:
+        return made
+    sequences: object = made.sequences
+    if not isinstance(sequences, tuple) or not all(isinstance(one, PoolingRequest) for one in sequences):
+        message = f"the sequences of a Work must be a tuple of PoolingRequest; got {sequences!r:.80}"
+        return Work(error=breach(processor, message))
+    error = check_requests(processor, sequences, processor.ctx.tasks, limits)
+    return made if error is None else Work(error=error)
 
 
 def _fault(request: PoolingRequest, tasks: Sequence[str]) -> str | None:
@@ -224,7 +205,8 @@ def _described(ids: Any) -> str:
     return type(ids).__name__ if dtype is None or shape is None else f"{type(ids).__name__} {list(shape)} of {dtype}"
 
 
-def _breach(processor: Processor, message: str) -> ComponentError:
+def breach(processor: Processor, message: str) -> ComponentError:
+    """The error of an IO processor that returns something else than its contract states."""
     broke = f"the {_name(processor)} broke its contract: {message}"
     return component_error(owner_of(processor), broke, public=broke)
 

@@ -1,88 +1,121 @@
-"""OfflineTurner: turns the engine in the caller's thread; while prompts are computed, the next ones are tokenised."""
+"""SyncDriver: steps the engine in the caller's thread; while one window is computed, the next one is encoded."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from millpond.pipeline.pipeline import Job, Pipeline, windows
-from millpond.types.config import EngineConfig
-from millpond.types.params import PoolingParams
+from millpond.pipeline.bound_task import BoundTask, Job
+from millpond.pipeline.io_processor import Item
+from millpond.pipeline.pipeline import windows
+from millpond.types.config import EngineConfig, ModelConfig
 from millpond.types.prompts import may_hold_media
 
 if TYPE_CHECKING:
     from millpond.engine.engine import Engine
     from millpond.engine.request import PoolingRequest
-    from millpond.pipeline.io_processor import IOProcessor
 
-ENOUGH = 16  # full batches for each worker that wait; more need not be tokenised yet
-ENOUGH_SEEN = 2  # of images, whose values take kilobytes a token
-# Prompts of a window that may hold images: where these stand among texts, each may take a hundred megabytes.
-MOST_SEEN, MOST_READ = 128, 16
+WAITING_BATCHES = 16  # full batches for each worker that wait; more need not be encoded yet
+WAITING_IMAGE_BATCHES = 2  # of images, whose values take kilobytes a token
+# Items of a window that may hold images: where these are among texts, each may take a hundred megabytes.
+IMAGES_AT_ONCE, IMAGES_IN_TEXT_AT_ONCE = 128, 16
+FIRST_WINDOW = 64
 
 
-class OfflineTurner:
-    """The offline turner of the loop, as ``EngineThread`` is the online one; one call at a time."""
+class SyncDriver:
+    """Drives the engine for one call at a time, as ``EngineThread`` drives it for many."""
 
-    def __init__(self, pipeline: Pipeline, engine: "Engine", config: EngineConfig) -> None:
-        self._pipeline = pipeline
+    def __init__(self, model: ModelConfig, engine: "Engine", config: EngineConfig) -> None:
+        self._model = model
         self._engine = engine
         self._config = config
 
-    def jobs(
-        self, processor: "IOProcessor[Any, Any]", places: Sequence[int], items: Sequence[tuple[object, PoolingParams]]
-    ) -> Iterator[Job]:
-        """The jobs of some places as they end. While one window of prompts is computed, the next is tokenised."""
+    def run(self, task: BoundTask, places: Sequence[int], items: Sequence[Item]) -> Iterator[list[Job]]:
+        """Yield the jobs of the items at some places as they end."""
+        if len(places) <= FIRST_WINDOW:
+            first = items if len(places) == len(items) else [items[place] for place in places]
+            if len(places) <= IMAGES_IN_TEXT_AT_ONCE or not self._may_hold_images(items):
+                yield from self._compute(task.encode(places, first))
+                return
+        yield from self._run_windows(task, places, items)
 
-        def prepare(window: range) -> list[Job]:
+    def _run_windows(self, task: BoundTask, places: Sequence[int], items: Sequence[Item]) -> Iterator[list[Job]]:
+        shared: dict[Any, Any] = {}
+
+        def encode(window: range) -> list[Job]:
             chosen = places[window.start : window.stop]
-            return self._pipeline.prepare(processor, chosen, [items[place] for place in chosen])
+            return task.encode(chosen, [items[place] for place in chosen], shared)
 
-        model = self._pipeline.ctx.model
-        sees = "image" in model.modalities and any(may_hold_media(item) for item, _ in items)
-        most = MOST_SEEN if model.image_reader is None else MOST_READ
-        ranges = windows(len(places), first=min(most, 64), largest=most) if sees else windows(len(places))
-        enough = ENOUGH_SEEN if sees else ENOUGH
-        first = next(ranges, range(0))
-        ready = prepare(first)
-        if first.stop == len(places):
-            yield from self._compute(ready)
-            return
+        sees = self._may_hold_images(items)
+        largest = IMAGES_AT_ONCE if self._model.image_reader is None else IMAGES_IN_TEXT_AT_ONCE
+        total = len(places)
+        ranges = windows(total, first=min(largest, FIRST_WINDOW), largest=largest) if sees else windows(total)
+        batches = WAITING_IMAGE_BATCHES if sees else WAITING_BATCHES
+        ready = encode(next(ranges, range(0)))
         with ThreadPoolExecutor(1, thread_name_prefix="millpond-render") as pool:
 
-            def prepare_next() -> Future[list[Job]] | None:
+            def encode_next() -> Future[list[Job]] | None:
                 window = next(ranges, None)
-                return None if window is None else pool.submit(prepare, window)
+                return None if window is None else pool.submit(encode, window)
 
-            coming = prepare_next()
-            yield from self._start(ready)
+            coming = encode_next()
+            yield self._start(ready)
             while coming is not None or self._engine.has_work:
-                if coming is not None and (coming.done() or not self._engine.has_work) and self._has_room(enough):
-                    ready, coming = coming.result(), prepare_next()
-                    yield from self._start(ready)
+                if coming is not None and (coming.done() or not self._engine.has_work) and self._has_room(batches):
+                    ready, coming = coming.result(), encode_next()
+                    yield self._start(ready)
                     continue
-                yield from _ended(self._engine.step())
+                yield _ended(self._engine.step())
 
-    def _compute(self, jobs: list[Job]) -> Iterator[Job]:
-        yield from self._start(jobs)
+    def _may_hold_images(self, items: Sequence[Item]) -> bool:
+        return "image" in self._model.modalities and any(may_hold_media(item.data) for item in items)
+
+    def _compute(self, jobs: list[Job]) -> Iterator[list[Job]]:
+        yield self._start(jobs)
         while self._engine.has_work:
-            yield from _ended(self._engine.step())
+            yield _ended(self._engine.step())
 
-    def _start(self, jobs: list[Job]) -> Iterator[Job]:
-        """Let the requests of jobs wait, longest first; the jobs that need no computing have ended."""
-        requests = [request for job in jobs for request in job.requests if not request.is_ready]
-        for request in sorted(requests, key=lambda request: -request.num_tokens):
-            self._engine.add(request)
-        yield from (job for job in jobs if all(request.is_ready for request in job.requests))
+    def _start(self, jobs: list[Job]) -> list[Job]:
+        """Let the sequences of jobs wait, longest first; return the jobs that need no computing."""
+        waiting = new_sequences(jobs)
+        if len(waiting) > 1:
+            waiting.sort(key=_num_tokens, reverse=True)
+        for sequence in waiting:
+            self._engine.add(sequence)
+        return [job for job in jobs if job.left == 0]
 
     def _has_room(self, batches: int) -> bool:
-        """Whether less waits than so many batches for each worker: memory stays bounded."""
+        """True if fewer than that many batches for each worker wait: memory stays bounded."""
         most = batches * self._engine.runner.num_workers * self._config.max_num_batched_tokens
         return self._engine.scheduler.waiting_tokens < most
 
 
-def _ended(requests: "list[PoolingRequest]") -> Iterator[Job]:
-    for request in requests:
-        job: Job = request.owner
-        job.left -= 1
-        if job.left == 0:
-            yield job
+def new_sequences(jobs: Sequence[Job]) -> "list[PoolingRequest]":
+    """Return the sequences of jobs that are to be computed, each once, and note which jobs wait for them."""
+    found: list[PoolingRequest] = []
+    for job in jobs:
+        for sequence in job.work.sequences:
+            if sequence.is_ready:
+                continue
+            if sequence.owner is None:
+                sequence.owner = []
+                found.append(sequence)
+            sequence.owner.append(job)
+            job.left += 1
+    return found
+
+
+def _num_tokens(sequence: "PoolingRequest") -> int:
+    return sequence.num_tokens
+
+
+def _ended(sequences: "list[PoolingRequest]") -> list[Job]:
+    """The jobs that have ended with the last of their sequences."""
+    ended: list[Job] = []
+    for sequence in sequences:
+        sequence.is_ready = True
+        jobs, sequence.owner = sequence.owner, None
+        for job in jobs:
+            job.left -= 1
+            if job.left == 0:
+                ended.append(job)
+    return ended

@@ -11,12 +11,11 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from millpond.pipeline.awaited import run_awaited
+from millpond.pipeline.bound_task import BoundTask, Job
 from millpond.pipeline.busy import Busy
-from millpond.pipeline.io_processor import IOProcessor
-from millpond.pipeline.pipeline import Job, Pipeline
+from millpond.pipeline.io_processor import Item
 from millpond.pipeline.remote import remote_images
 from millpond.types.errors import EngineError, RequestCancelledError
-from millpond.types.params import PoolingParams
 from millpond.types.prompts import may_hold_media
 
 THREADS = 2
@@ -27,14 +26,14 @@ OVERDUE = 0.5  # seconds after which small calls wait no longer for a batch that
 FEW_PROMPTS = 16
 FEW_CHARACTERS = 8192  # of a call; a longer one goes alone, lest others wait for it
 T = TypeVar("T")
-Items = Sequence[tuple[object, PoolingParams]]
+Items = Sequence[Item]
 
 
 @dataclass(eq=False)
 class Waiting:
     """A call whose prompts are to become requests; ``made`` is resolved on its event loop."""
 
-    processor: IOProcessor[Any, Any]
+    task: BoundTask
     places: Sequence[int]
     items: Items
     made: "asyncio.Future[list[Job]]"
@@ -77,9 +76,8 @@ class Rendering:
         busy: What its threads are doing.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self) -> None:
         self.busy = Busy()
-        self._pipeline = pipeline
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=NAME)
         self._media_threads = ThreadPoolExecutor(MEDIA_THREADS, thread_name_prefix="millpond-media")
         self._remote_threads = ThreadPoolExecutor(REMOTE_THREADS, thread_name_prefix="millpond-remote")
@@ -88,11 +86,11 @@ class Rendering:
         self._is_busy = False
         self._began = 0.0  # when the last batch of small calls was taken
 
-    async def prepare(self, processor: IOProcessor[Any, Any], places: Sequence[int], items: Items) -> list[Job]:
-        """``Pipeline.prepare`` on a thread; cancelled, it goes no further than the next image."""
+    async def prepare(self, task: BoundTask, places: Sequence[int], items: Items) -> list[Job]:
+        """``BoundTask.encode`` on a thread; cancelled, it goes no further than the next image."""
         if not is_small(items):
-            threads = self._threads_for([data for data, _ in items])
-            work, left = Kept(partial(self._pipeline.prepare, processor, places, items)), threading.Event()
+            threads = self._threads_for([item.data for item in items])
+            work, left = Kept(partial(task.encode, places, items)), threading.Event()
             try:
                 return await asyncio.get_running_loop().run_in_executor(threads, self._noted, run_awaited, left, work)
             except asyncio.CancelledError:
@@ -100,7 +98,7 @@ class Rendering:
                 work.drop()
                 raise
         loop = asyncio.get_running_loop()
-        waiting = Waiting(processor, places, items, loop.create_future())
+        waiting = Waiting(task, places, items, loop.create_future())
         with self._lock:
             is_first = not self._waiting
             self._waiting.append(waiting)
@@ -155,20 +153,17 @@ class Rendering:
                     self._is_busy = False
                     return
                 self._began = monotonic()
-            processors: dict[IOProcessor[Any, Any], list[Waiting]] = {}
+            tasks: dict[BoundTask, list[Waiting]] = {}
             for one in waiting:
-                processors.setdefault(one.processor, []).append(one)
-            for processor, calls in processors.items():
-                self._noted(self._prepare, processor, calls)
+                tasks.setdefault(one.task, []).append(one)
+            for task, calls in tasks.items():
+                self._noted(self._prepare, task, calls)
 
-    def _prepare(self, processor: IOProcessor[Any, Any], calls: Sequence[Waiting]) -> None:
-        """Make the requests of all calls at once; where that fails, which it should not, each learns of it."""
-        places = [place for call in calls for place in call.places]
-        items = [item for call in calls for item in call.items]
+    def _prepare(self, task: BoundTask, calls: Sequence[Waiting]) -> None:
+        """Encode all calls at once; where that fails, which it should not, each learns of it."""
         try:
-            jobs = iter(self._pipeline.prepare(processor, places, items))
-            made: list[list[Job] | Exception] = [[next(jobs) for _ in call.items] for call in calls]
-        except BaseException as error:  # noqa: BLE001  whatever it is, nobody may wait for ever
+            made: Sequence[list[Job] | Exception] = _encoded(task, calls)
+        except BaseException as error:  # noqa: BLE001  whatever it is, no caller may wait for ever
             made = [error if isinstance(error, Exception) else EngineError(repr(error))] * len(calls)
         ended: dict[asyncio.AbstractEventLoop, list[tuple[Waiting, list[Job] | Exception]]] = {}
         for call, result in zip(calls, made, strict=True):
@@ -178,8 +173,21 @@ class Rendering:
                 loop.call_soon_threadsafe(_resolve, results)
 
 
+def _encoded(task: BoundTask, calls: Sequence[Waiting]) -> list[list[Job]]:
+    """The jobs of each call. Calls are encoded as one, unless they would share sequences: one may be cancelled."""
+    places = [place for call in calls for place in call.places]
+    jobs = iter(task.encode(places, [item for call in calls for item in call.items]))
+    made = [[next(jobs) for _ in call.items] for call in calls]
+    owners: dict[int, int] = {}
+    for number, own in enumerate(made):
+        for sequence in (sequence for job in own for sequence in job.work.sequences):
+            if owners.setdefault(id(sequence), number) != number:
+                return [task.encode(call.places, call.items) for call in calls]
+    return made
+
+
 def is_small(items: Items) -> bool:
-    """Whether the prompts of a call are few, short texts."""
+    """True if the prompts of a call are few, short texts."""
     if len(items) > FEW_PROMPTS:
         return False
     characters = 0

@@ -32,7 +32,7 @@ class Asked:
     use_activation: bool | None
 
 
-class BgeM3Processor(IOProcessor[Asked, Answer]):
+class BgeM3Processor(IOProcessor[Answer]):
     """``{"input": texts, "embed_task": "dense&sparse"}`` to a vector and the weights of tokens for each text."""
 
     def __init__(self, ctx: TaskContext) -> None:

@@ -28,7 +28,7 @@ class Asked:
     input_type: str
 
 
-class ColBertProcessor(IOProcessor[Asked, Answer]):
+class ColBertProcessor(IOProcessor[Answer]):
     """``{"input": texts, "input_type": "query"}`` to the vectors of the tokens of each text."""
 
     def __init__(self, ctx: TaskContext) -> None:

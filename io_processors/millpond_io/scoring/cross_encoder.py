@@ -31,9 +31,7 @@ NO_TEMPLATE = (
 class CrossEncoder:
     """Makes one sequence of each pair, by the model's template or its tokenizer's form of pairs."""
 
-    def __init__(
-        self, ctx: TaskContext, *, inner: IOProcessor[Any, Any] | None = None, by_tokenizer: bool = False
-    ) -> None:
+    def __init__(self, ctx: TaskContext, *, inner: IOProcessor[Any] | None = None, by_tokenizer: bool = False) -> None:
         """Take the prompts of a model.
 
         Args:

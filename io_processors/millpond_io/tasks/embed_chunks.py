@@ -60,7 +60,7 @@ class Note:
         return self.prompt.text or ""
 
 
-class ChunksProcessor(IOProcessor[Document, ChunksOutput]):
+class ChunksProcessor(IOProcessor[ChunksOutput]):
     """Texts to the vectors of their chunks."""
 
     def __init__(self, ctx: TaskContext) -> None:

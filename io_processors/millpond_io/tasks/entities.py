@@ -46,7 +46,7 @@ class Spelled:
     aggregation: Aggregation
 
 
-class EntitiesProcessor(IOProcessor[Prompt, EntitiesOutput]):
+class EntitiesProcessor(IOProcessor[EntitiesOutput]):
     """Texts to entities; what the pooler of ``token_classify`` gives is read as logits, whose softmax counts."""
 
     def __init__(self, ctx: TaskContext) -> None:

@@ -18,7 +18,7 @@ ONE_LABEL = "Scoring API is only enabled for num_labels == 1."
 NO_SCORES = "This model does not support the Scoring API."
 
 
-class ScoreProcessor(IOProcessor[Any, ArrayOutput]):
+class ScoreProcessor(IOProcessor[ArrayOutput]):
     """Queries and documents to scores.
 
     A cross-encoder reads each pair at once; a model of embeddings gives the cosine of the two vectors, or the

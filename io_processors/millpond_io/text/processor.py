@@ -24,7 +24,7 @@ STEP_FIELDS = ("step_tag_id", "returned_token_ids")
 POOLING_FIELDS = ("use_activation", "dimensions", *STEP_FIELDS)
 
 
-class TextProcessor(IOProcessor[Prompt, ArrayOutput]):
+class TextProcessor(IOProcessor[ArrayOutput]):
     """Text or token ids to the result of a task's pooler."""
 
     def __init__(self, ctx: TaskContext) -> None:

@@ -128,8 +128,8 @@ class Bench:
     def _prepared(self, workload: Workload) -> list[PoolingRequest]:
         """The requests of a workload, longest first as ``LLM`` hands them over."""
         if workload not in self._requests:
-            processor, items = self._pipeline.split([*map(list, workload.prompts)], None, self._task())
-            made = [processor.pre_process(processor.parse(data), params) for data, params in items]
+            task, items = self._pipeline.split([*map(list, workload.prompts)], None, self._task())
+            made = [job.requests for job in task.encode(range(len(items)), items)]
             in_order = sorted((request for requests in made for request in requests), key=lambda it: -it.num_tokens)
             self._requests[workload] = in_order
         return self._requests[workload]

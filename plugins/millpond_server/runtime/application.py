@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from millpond.pipeline.pipeline import PLUGIN
+from millpond.pipeline.bound_task import PLUGIN
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import RouteSpec
 from millpond_server.apis.openapi import describe

@@ -4,7 +4,7 @@ import logging
 from time import perf_counter
 
 from millpond import AsyncLLM
-from millpond.pipeline.pipeline import PLUGIN
+from millpond.pipeline.bound_task import PLUGIN
 from millpond.types.errors import MillpondError
 from millpond_command.cli import say
 

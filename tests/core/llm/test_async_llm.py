@@ -281,14 +281,15 @@ def test_a_call_cancelled_while_it_is_tokenised_is_not_computed(make, watched, m
 
     async def main():
         llm = make(1)
-        prepare = llm.pipeline.prepare
+        task = llm.pipeline.bind("embed")
+        encode = task.encode
 
         def held_prepare(*arguments):
             begun.set()
             assert go_on.wait(kit.patience)
-            return prepare(*arguments)
+            return encode(*arguments)
 
-        monkeypatch.setattr(llm.pipeline, "prepare", held_prepare)
+        monkeypatch.setattr(task, "encode", held_prepare)
         call = asyncio.create_task(llm.embed([[7]]))
         await asyncio.to_thread(begun.wait, kit.patience)
         call.cancel()
@@ -374,14 +375,15 @@ def test_a_call_that_is_tokenised_while_the_engine_closes_says_that_it_is_closed
 
     async def main():
         llm = make(1)
-        prepare = llm.pipeline.prepare
+        task = llm.pipeline.bind("embed")
+        encode = task.encode
 
         def held_prepare(*arguments):
             begun.set()
             assert go_on.wait(kit.patience)
-            return prepare(*arguments)
+            return encode(*arguments)
 
-        monkeypatch.setattr(llm.pipeline, "prepare", held_prepare)
+        monkeypatch.setattr(task, "encode", held_prepare)
         call = asyncio.create_task(llm.embed("a"))
         await asyncio.to_thread(begun.wait, kit.patience)
         await llm.close()
@@ -412,7 +414,7 @@ def test_the_context_manager_ends_every_thread(folder, kit, threads_named):
 # --- the loop goes on -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["prepare", "finish"])
+@pytest.mark.parametrize("stage", ["encode", "finish"])
 def test_the_event_loop_goes_on_while_a_call_is_tokenised_or_finished(make, monkeypatch, stage, kit):
     """The stage, once begun, waits for the loop to tick: on the loop itself it would wait in vain."""
     begun, ticked, waited = asyncio.Event(), threading.Event(), []
@@ -425,14 +427,15 @@ def test_the_event_loop_goes_on_while_a_call_is_tokenised_or_finished(make, monk
 
     async def main():
         llm, loop = make(), asyncio.get_running_loop()
-        work = getattr(llm.pipeline, stage)
+        task = llm.pipeline.bind("embed")
+        work = getattr(task, stage)
 
         def patient(*arguments):
             loop.call_soon_threadsafe(begun.set)
             waited.append(ticked.wait(kit.patience))
             return work(*arguments)
 
-        monkeypatch.setattr(llm.pipeline, stage, patient)
+        monkeypatch.setattr(task, stage, patient)
         outputs, _ = await asyncio.gather(llm.embed(TEXTS), ticker())
         return outputs
 

@@ -105,14 +105,15 @@ def test_params_follow_their_prompts_through_the_windows(plain):
 
 def test_while_one_window_is_computed_the_next_is_tokenised(llm, watched, monkeypatch, kit):
     """The second window is prepared while the first is held in the model: else this would wait forever."""
-    prepare, second, waited = llm.pipeline.prepare, threading.Event(), []
+    task, second, waited = llm.pipeline.bind("embed"), threading.Event(), []
+    encode = task.encode
 
-    def noted(processor, places, items):
+    def noted(places, *arguments):
         if places[0]:
             second.set()
-        return prepare(processor, places, items)
+        return encode(places, *arguments)
 
-    monkeypatch.setattr(llm.pipeline, "prepare", noted)
+    monkeypatch.setattr(task, "encode", noted)
     watched.watch(lambda _: waited.append(second.wait(kit.patience)))
     assert len(embed(llm, texts_of(100))) == 100
     assert all(waited), "nobody tokenised"
@@ -149,10 +150,9 @@ def test_each_of_several_equal_prompts_at_fault_is_told_with_its_own_place(llm):
 
 def test_equal_texts_are_computed_each_if_that_is_asked_for(folder):
     with LLM(folder, dedupe=False) as llm:
-        prepared, prepare = [], llm.pipeline.prepare
-        llm.pipeline.prepare = lambda processor, places, items: (
-            prepared.extend(places) or prepare(processor, places, items)
-        )
+        task, prepared = llm.pipeline.bind("embed"), []
+        encode = task.encode
+        task.encode = lambda places, *arguments: prepared.extend(places) or encode(places, *arguments)
         assert len(embed(llm, ["a text"] * 3)) == 3
         assert prepared == [0, 1, 2]
 
@@ -230,15 +230,16 @@ def test_after_an_error_nothing_of_the_call_is_computed_any_more(make_llm, watch
 
 
 def test_a_tokeniser_that_breaks_in_its_thread_breaks_the_call_once(plain, monkeypatch, threads_named, kit):
-    prepare = plain.pipeline.prepare
+    task = plain.pipeline.bind("embed")
+    encode = task.encode
 
-    def breaking(processor, places, items):
+    def breaking(places, *arguments):
         if places[0] >= 320:
             raise RuntimeError("the tokeniser broke")
-        return prepare(processor, places, items)
+        return encode(places, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(plain.pipeline, "prepare", breaking)
+        patch.setattr(task, "encode", breaking)
         with pytest.raises(RuntimeError, match="the tokeniser broke"):
             embed(plain, texts_of(1000), on_error="return")
     for thread in threads_named("millpond-render"):
@@ -269,7 +270,7 @@ class Bar(contextlib.nullcontext):
 
     def update(self, count):
         self.count += count
-        if self.count == self.raise_at:
+        if self.raise_at is not None and self.count >= self.raise_at:
             raise self.error
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 
 from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
 from millpond.engine.request import PoolingRequest, Representation
+from millpond.pipeline.bound_task import BoundTask, Job
 from millpond.pipeline.call import embed_call
-from millpond.pipeline.pipeline import Job, Pipeline, windows
+from millpond.pipeline.io_processor import Work
+from millpond.pipeline.pipeline import windows
 from millpond.plugin.specs import IOProcessorSpec
-from millpond.types.config import InputOptions
 from millpond.types.errors import EngineError, InvalidInputError, NonFiniteOutputError
 from millpond.types.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
 
@@ -24,26 +26,28 @@ BERT = "architecture 'BertModel' of plugin runtime"
 
 
 class Chunks(IOProcessor):
-    """Takes lists of token ids, and makes a request of each token: the output is the mean of their vectors."""
+    """Takes lists of token ids, and makes a sequence of each token: the output is the mean of their vectors."""
 
-    def parse(self, data):
-        if not isinstance(data, list):
-            raise InvalidInputError("a list was wanted")
-        return data
+    def encode(self, call):
+        return [self.work(item) for item in call.items]
 
-    def pre_process(self, data, params):
-        if data[:1] == [99]:
-            raise InvalidInputError("99 cannot be served")
-        wanted = (Representation("embed", params),)
-        return [
-            PoolingRequest(input_ids=np.array([number]), representations=wanted, num_dropped_tokens=1, note=len(data))
-            for number in data
-        ]
+    def work(self, item):
+        if not isinstance(item.data, list):
+            return Work(error=InvalidInputError("a list was wanted"))
+        if item.data[:1] == [99]:
+            return Work(error=InvalidInputError("99 cannot be served"))
+        wanted = (Representation("embed", item.asked.params),)
+        return Work(
+            sequences=tuple(
+                PoolingRequest(input_ids=np.array([number]), representations=wanted, num_dropped_tokens=1)
+                for number in item.data
+            )
+        )
 
-    def post_process(self, requests):
-        if any(request.input_ids[0] == 98 for request in requests):
+    def decode(self, work):
+        if any(sequence.input_ids[0] == 98 for sequence in work.sequences):
             raise EngineError("98 cannot be merged")
-        vectors = [request.results[0] for request in requests]
+        vectors = [sequence.results[0] for sequence in work.sequences]
         return EmbeddingOutput(np.mean(vectors, axis=0) if vectors else np.zeros(0))
 
 
@@ -89,15 +93,15 @@ def test_windows_cover_every_place_once_and_grow_to_the_largest(total, first, la
 
 def test_shared_params_are_completed_once(plain):
     _, items = plain.pipeline.split(["a", "b", "c"], PoolingParams(), "embed")
-    assert [data for data, _ in items] == ["a", "b", "c"]
-    assert len({id(params) for _, params in items}) == 1
-    assert items[0][1].task == "embed"
+    assert [item.data for item in items] == ["a", "b", "c"]
+    assert len({id(item.asked) for item in items}) == 1
+    assert items[0].asked.params.task == "embed"
 
 
 def test_params_for_each_prompt_stay_with_it(plain):
     own = [PoolingParams(use_activation=value) for value in (True, False, None)]
     _, items = plain.pipeline.split(["a", "b", "c"], own, "embed")
-    assert [params.use_activation for _, params in items] == [True, False, True]
+    assert [item.asked.params.use_activation for item in items] == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -117,8 +121,8 @@ def test_params_that_do_not_fit_are_refused(plain, params, message):
 
 
 def test_the_params_say_the_task_when_the_call_does_not(plain):
-    _, ((_, params),) = plain.pipeline.split("a", PoolingParams(task="token_embed"), None)
-    assert params.task == "token_embed"
+    task, (item,) = plain.pipeline.split("a", PoolingParams(task="token_embed"), None)
+    assert task.name == item.asked.params.task == "token_embed"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +162,7 @@ def test_threads_that_ask_for_a_processor_at_once_get_the_same(folder, chunking,
 
 
 def test_a_call_that_its_processor_splits_into_nothing_has_no_outputs(llm, chunking, monkeypatch):
-    monkeypatch.setattr(Chunks, "split", lambda self, call: [])
+    monkeypatch.setattr(Chunks, "items", lambda self, prompts: [])
     assert embed(llm, "text") == []
 
 
@@ -204,7 +208,6 @@ def test_a_prompt_at_fault_becomes_a_job_with_an_error_that_names_its_place(plai
         None,
     ]
     assert [len(job.requests) for job in jobs] == [1, 0, 0, 1]
-    assert all(request.owner is job for job in jobs for request in job.requests)
 
 
 def test_a_prompt_refused_when_requests_are_made_names_its_place_too(llm):
@@ -215,12 +218,29 @@ def test_a_prompt_refused_when_requests_are_made_names_its_place_too(llm):
     ]
 
 
+class Done(IOProcessor):
+    """Its outputs are always the same."""
+
+    def encode(self, call):
+        return [Work() for _ in call.items]
+
+    def decode(self, work):
+        return "done"
+
+
 def finished(error=None, index=4):
-    processor = SimpleNamespace(post_process=lambda _: "done")
     request = PoolingRequest(input_ids=np.array([1, 2]), representations=(), error=error, num_dropped_tokens=3)
-    return Pipeline(SimpleNamespace(inputs=InputOptions())).finish(
-        Job(index=index, processor=processor, requests=[request])
+    ctx = SimpleNamespace(
+        task=None,
+        tokenizer=None,
+        tasks=(),
+        model=SimpleNamespace(architecture="Any", modalities=("text",)),
+        registry=SimpleNamespace(architectures=SimpleNamespace(find=lambda _: None)),
     )
+    task = BoundTask("done", Done(ctx), count(), deduplicate=True)
+    ((place, output),) = task.finish([Job(index, Work(sequences=(request,)))], {index: [index]})
+    assert place == index
+    return output
 
 
 def test_an_output_says_what_was_read_and_what_was_dropped():

@@ -7,33 +7,59 @@ import weakref
 
 import pytest
 
-from millpond.pipeline.pipeline import Job
+from millpond.pipeline.bound_task import Job
+from millpond.pipeline.io_processor import Asked, Item, Work
 from millpond.pipeline.preprocessing import FEW_CHARACTERS, FEW_PROMPTS, REMOTE_THREADS, THREADS, Rendering, is_small
 from millpond.types.errors import EngineError
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import ImagePart, PairItem
 
-PARAMS = PoolingParams()
+PARAMS = Asked(PoolingParams())
 PATIENCE = 120.0
 
 
 class Gated:
-    """Stands for a pipeline: notes what it is given, and makes jobs once it may."""
+    """Stands for the tasks of a model: notes what it is given, and makes jobs once it may."""
 
     def __init__(self):
         self.calls = []
         self.began = threading.Semaphore(0)
         self.may_go = threading.Event()
+        self.tasks = {}
 
-    def prepare(self, processor, places, items):
-        self.calls.append((processor, [data for data, _ in items]))
+    def task(self, name):
+        return self.tasks.setdefault(name, GatedTask(self, name))
+
+    def encode(self, name, places, items):
+        self.calls.append((name, [data for data, _ in items]))
         self.began.release()
         assert self.may_go.wait(PATIENCE)
         if "poison" in self.calls[-1][1]:
             raise OSError("poisoned")
         if "panic" in self.calls[-1][1]:
             raise SystemExit("panic")
-        return [Job(index=place, processor=processor) for place in places]
+        return [Job(place, Work(request_id=name)) for place in places]
+
+
+class GatedTask:
+    """Stands for a bound task."""
+
+    def __init__(self, gated, name):
+        self.gated, self.name = gated, name
+
+    def encode(self, places, items):
+        return self.gated.encode(self.name, places, items)
+
+
+class NamedRendering(Rendering):
+    """Takes tasks by their names."""
+
+    def __init__(self, gated):
+        super().__init__()
+        self.gated = gated
+
+    async def prepare(self, task, places, items):
+        return await super().prepare(self.gated.task(task), places, items)
 
 
 @pytest.fixture
@@ -45,13 +71,13 @@ def pipeline():
 
 @pytest.fixture
 def rendering(pipeline):
-    rendering = Rendering(pipeline)
+    rendering = NamedRendering(pipeline)
     yield rendering
     rendering.close()
 
 
 def items(*texts):
-    return [(text, PARAMS) for text in texts]
+    return [Item(text, PARAMS) for text in texts]
 
 
 async def started(pipeline):
@@ -61,7 +87,7 @@ async def started(pipeline):
 async def ask(rendering, *texts, processor="embed"):
     """Indices and processors of the jobs of some texts."""
     jobs = await rendering.prepare(processor, range(len(texts)), items(*texts))
-    return [(job.index, job.processor) for job in jobs]
+    return [(job.index, job.work.request_id) for job in jobs]
 
 
 def test_calls_that_come_meanwhile_are_prepared_as_one(pipeline, rendering):
@@ -164,11 +190,11 @@ HOST = ImagePart("https://example.org/slow.png")
 def test_what_waits_for_images_holds_no_texts_up(pipeline, rendering, slow):
     async def main():
         waiting = [
-            asyncio.create_task(rendering.prepare("score", [0], [(slow, PARAMS)])) for _ in range(REMOTE_THREADS)
+            asyncio.create_task(rendering.prepare("score", [0], [Item(slow, PARAMS)])) for _ in range(REMOTE_THREADS)
         ]
         for _ in waiting:
             await started(pipeline)
-        pairs = asyncio.create_task(rendering.prepare("score", [0], [(PairItem("a mill", "a pond"), PARAMS)]))
+        pairs = asyncio.create_task(rendering.prepare("score", [0], [Item(PairItem("a mill", "a pond"), PARAMS)]))
         await started(pipeline)  # although the others still go on
         pipeline.may_go.set()
         await asyncio.gather(*waiting, pairs)
@@ -181,12 +207,13 @@ def test_images_that_are_at_hand_do_not_wait_for_those_of_slow_hosts(pipeline, r
     async def main():
         slow = {"multi_modal_data": {"image": "https://example.org/slow.png"}}
         waiting = [
-            asyncio.create_task(rendering.prepare("embed", [0], [(slow, PARAMS)])) for _ in range(REMOTE_THREADS + 4)
+            asyncio.create_task(rendering.prepare("embed", [0], [Item(slow, PARAMS)]))
+            for _ in range(REMOTE_THREADS + 4)
         ]
         for _ in range(REMOTE_THREADS):
             await started(pipeline)
         own = {"multi_modal_data": {"image": at_hand}}
-        image = asyncio.create_task(rendering.prepare("embed", [0], [(own, PARAMS)]))
+        image = asyncio.create_task(rendering.prepare("embed", [0], [Item(own, PARAMS)]))
         await started(pipeline)  # although the others still go on
         assert pipeline.calls[-1][1] == [own]
         pipeline.may_go.set()
@@ -208,7 +235,7 @@ def test_prompts_of_a_call_that_is_cancelled_are_not_kept_until_a_thread_is_free
             await started(pipeline)
         text = Text(long)
         gone = weakref.ref(text)
-        waiting = asyncio.create_task(rendering.prepare("embed", [0], [(text, PARAMS)]))
+        waiting = asyncio.create_task(rendering.prepare("embed", [0], [Item(text, PARAMS)]))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait([waiting])  # its error would keep what its frames hold

@@ -20,6 +20,8 @@ NO_DATA = (
     "Refer to the documentation of the IOProcessor in use for more details."
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # of the old contract
+
 
 class PanicError(BaseException):
     """As libraries written in Rust raise it: no ``Exception``."""

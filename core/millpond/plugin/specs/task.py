@@ -17,6 +17,13 @@ class TaskSpec(Spec):
         per_token: Whether its result is one row a token, instead of one a prompt.
         made_of: The tasks whose results it is computed from; a model that serves one of them serves it, and needs no
             pooler for it. Empty for a task that models serve themselves.
+        options: ``"module:Options"``, a frozen pydantic model with ``extra="forbid"``: the options that calls of the
+            task take by name, and in ``extra_kwargs`` of their parameters. None for those of its IO processor.
+        method: The name of a method of ``LLM`` and ``AsyncLLM`` that calls it, with prompts and the options as
+            keyword arguments, such as ``entities``; None for a task that ``encode(..., pooling_task=...)`` calls.
+        output: ``"module:RequestOutput"``, a subclass of ``PoolingRequestOutput`` that the method returns for each
+            prompt; None for ``PoolingRequestOutput``.
+        exports: Import strings of further types that ``from millpond import ...`` finds, beside target and output.
     """
 
     kind: ClassVar[str] = "task"
@@ -25,3 +32,7 @@ class TaskSpec(Spec):
     default_activation: str | None = None
     per_token: bool = False
     made_of: tuple[str, ...] = ()
+    options: str | object = None
+    method: str | None = None
+    output: str | object = None
+    exports: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -14,9 +15,10 @@ from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Runner
 from millpond.loading.arguments import read_arguments
 from millpond.loading.build import LoadedModel, load_model
-from millpond.pipeline import checks as guard
-from millpond.pipeline.io_processor import IOProcessor
-from millpond.pipeline.pipeline import PLUGIN
+from millpond.pipeline import checks
+from millpond.pipeline.bound_task import PLUGIN, BoundTask
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
+from millpond.pipeline.options import OptionsReader
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing.checkpoints import tiny
@@ -27,7 +29,7 @@ from millpond.testing.time_limit import in_threads
 from millpond.types.errors import InvalidInputError, MillpondError
 from millpond.types.params import PoolingParams
 
-Processor = IOProcessor[Any, Any]
+Processor = IOProcessor[Any]
 SHOWN = 120  # characters of a value in a complaint
 
 
@@ -38,9 +40,9 @@ class IOProcessorConformance(RecordConformance):
         name: The IO processor's name.
         arguments: What ``LLM`` is to be told beside the model.
         tasks: Those of its tasks that are tried; by default all that the model serves.
-        items: Items of a call that it can serve: what ``parse`` gets; several, of different sizes.
-        call: What a whole call passes, which ``split`` makes into items; in place of ``items``.
-        chunked: Items with the number of requests that each becomes: 0, 1, many.
+        items: Data of items that it can serve, as ``encode`` finds it in ``call.items``; several, of different sizes.
+        call: What a whole call passes, of which ``items`` of the IO processor makes the data; in place of ``items``.
+        chunked: Items with the number of sequences that each becomes: 0, 1, many.
         refused: Items that it must refuse, beside those that nobody can serve.
         params: What is asked.
         tolerance: How far the outputs of an item alone and among others may be apart.
@@ -82,7 +84,7 @@ class IOProcessorConformance(RecordConformance):
         runner = Runner(loaded.model, device=loaded.context.device, num_workers=1)
         made = [Trial(self.name, task, loaded, runner, self.params) for task in self._served(entry, loaded)]
         for trial in made:
-            trial.items = self.items if self.call is None else trial.processor.split(self.call)
+            trial.items = self.items if self.call is None else list(trial.processor.items(self.call))
         yield made
         runner.close()
 
@@ -112,26 +114,22 @@ class IOProcessorConformance(RecordConformance):
     def test_items_at_fault_cost_no_other(self, trials: list["Trial"]) -> None:
         """Of several items at once, each is served or refused as it would be alone."""
         for trial in trials:
-            parsed = [guard.parse(trial.processor, item) for item in trial.items]
-            found = guard.make_requests(
-                trial.processor, [(one, trial.params) for one in parsed], trial.tasks, trial.limits
-            )
-            for made, item in zip(found, trial.items, strict=True):
-                alone = trial.requests(item)
-                if isinstance(made, MillpondError):
-                    pytest.fail(f"{self.name} serves {_shown(item)} alone, and not among others: {made}")
-                demand_same([_told(one) for one in made], [_told(one) for one in alone], 0.0, f"{self.name}, requests")
+            for work, item in zip(trial.encoded(trial.items), trial.items, strict=True):
+                alone = trial.work(item)
+                if work.error is not None:
+                    pytest.fail(f"{self.name} serves {_shown(item)} alone, and not among others: {work.error}")
+                found, expected = ([_told(one) for one in each.sequences] for each in (work, alone))
+                demand_same(found, expected, 0.0, f"{self.name}, sequences")
 
     def test_parameters(self, trials: list["Trial"]) -> None:
         """What is asked is always completed to the same; nothing at all is completed, or refused with a reason."""
         for trial in trials:
-            again = guard.complete(trial.processor, self.params)
-            demand(
-                trial.params == again, f"{self.name} completes {self.params!r} to {trial.params!r}, then to {again!r}"
-            )
+            again = trial.completed(self.params)
+            same = (again.params, again.options) == (trial.asked.params, trial.asked.options)
+            demand(same, f"{self.name} completes {self.params!r} to {trial.asked!r}, then to {again!r}")
             for given in (None, PoolingParams()):
                 try:
-                    guard.complete(trial.processor, given)
+                    trial.completed(given)
                 except InvalidInputError as error:
                     demand(bool(str(error).strip()), f"{self.name} refuses {given!r} and does not say why")
 
@@ -149,11 +147,11 @@ class IOProcessorConformance(RecordConformance):
                 self.demand_alike(back[place], expected, self.tolerance, f"{what} in reverse order beside alone")
 
     def test_an_output_can_be_made_again(self, trials: list["Trial"]) -> None:
-        """Equal items of a call are computed once, and each has its output: of the same requests."""
+        """Equal items of a call are computed once, and each has its output: of the same sequences."""
         for trial in trials:
             for item in trial.items:
-                requests = trial.computed([item])[0]
-                first, second = (guard.make_output(trial.processor, requests) for _ in range(2))
+                works = trial.computed([item])
+                first, second = (trial.decoded(works)[0] for _ in range(2))
                 self.demand_alike(second, first, 0.0, f"{self.name} of {_shown(item)}, made again")
 
     def test_any_number_of_chunks(self, trials: list["Trial"]) -> None:
@@ -161,21 +159,23 @@ class IOProcessorConformance(RecordConformance):
         if not self.chunked:
             pytest.skip(f"{self.name}: say which item becomes how many requests: chunked = [(item, 0), ...]")
         for trial in trials:
-            for item, count in self.chunked:
-                made = trial.requests(item)
-                demand(len(made) == count, f"{self.name} makes {len(made)} requests of {_shown(item)}, not {count}")
+            for item, number in self.chunked:
+                made = trial.work(item).sequences
+                demand(len(made) == number, f"{self.name} makes {len(made)} sequences of {_shown(item)}, not {number}")
             together = trial.outputs([item for item, _ in self.chunked])
-            for (item, count), found in zip(self.chunked, together, strict=True):
+            for (item, number), found in zip(self.chunked, together, strict=True):
                 (alone,) = trial.outputs([item])
-                self.demand_alike(found, alone, self.tolerance, f"{self.name}, an item of {count} requests")
+                self.demand_alike(found, alone, self.tolerance, f"{self.name}, an item of {number} sequences")
 
     def test_several_threads_may_call_it(self, trials: list["Trial"]) -> None:
         """One object serves all calls: it keeps nothing of one."""
         for trial in trials:
-            expected = [[_told(request) for request in trial.requests(item)] for item in trial.items]
-            found = in_threads(trial.requests, list(trial.items) * 8, self.threads)
+            expected = [[_told(one) for one in trial.work(item).sequences] for item in trial.items]
+            found = in_threads(trial.work, list(trial.items) * 8, self.threads)
             for made, told in zip(found, expected * 8, strict=True):
-                demand_same([_told(one) for one in made], told, 0.0, f"{self.name}, requests made by threads")
+                demand_same(
+                    [_told(one) for one in made.sequences], told, 0.0, f"{self.name}, sequences made by threads"
+                )
 
     def demand_alike(self, found: object, expected: object, tolerance: float, what: str) -> None:
         """Demand that two outputs are the same, as they are compared."""
@@ -193,13 +193,11 @@ class IOProcessorConformance(RecordConformance):
 
 
 class Trial:
-    """An IO processor built for a task of a model, and what computes its requests.
+    """An IO processor built for a task of a model, and what computes its sequences.
 
     Attributes:
-        processor: The IO processor.
-        params: What is asked, completed.
-        tasks: The tasks for which the model has poolers.
-        limits: What the model can read.
+        processor: The IO processor, by the adapter where it implements the contract before 0.2.
+        asked: What is asked, completed.
         items: Items that it can serve.
     """
 
@@ -207,43 +205,65 @@ class Trial:
 
     def __init__(self, name: str, task: str, loaded: LoadedModel, runner: Runner, params: PoolingParams | None) -> None:
         self.name = name
-        self.tasks = loaded.context.tasks
-        self.limits = guard.limits_of(loaded.context)
-        self.processor: Processor = loaded.context.io_processor(name, task=task)
-        self.params = guard.complete(self.processor, params)
+        bound = BoundTask(task, loaded.context.io_processor(name, task=task), count(), deduplicate=True)
+        self.processor: Processor = bound.contract
+        self._limits = checks.limits_of(loaded.context)
+        self._read = OptionsReader(bound.processor)
+        self.asked = self.completed(params)
         self._engine = Engine(runner, loaded.engine)
 
-    def requests(self, item: object) -> list[PoolingRequest]:
-        """The requests of an item.
+    def completed(self, params: PoolingParams | None) -> Asked:
+        """What is asked, as the IO processor completes it."""
+        return checks.complete(self.processor, self._read(params, {}))
+
+    def encoded(self, items: Sequence[object]) -> list[Work]:
+        """The works of the items of one call."""
+        return checks.encode(self.processor, Call([Item(item, self.asked) for item in items]), self._limits)
+
+    def work(self, item: object) -> Work:
+        """The work of an item alone.
 
         Raises:
             MillpondError: If it is refused, or the IO processor fails on it.
         """
-        parsed = guard.parse(self.processor, item)
-        (made,) = guard.make_requests(self.processor, [(parsed, self.params)], self.tasks, self.limits)
-        if isinstance(made, MillpondError):
-            raise made
-        return made
+        (work,) = self.encoded([item])
+        if work.error is not None:
+            raise work.error
+        return work
 
-    def computed(self, items: Sequence[object]) -> list[list[PoolingRequest]]:
-        """The requests of items, which share batches, with their results."""
-        made = [self.requests(item) for item in items]
-        for request in (request for requests in made for request in requests):
-            self._engine.add(request)
+    def computed(self, items: Sequence[object]) -> list[Work]:
+        """The works of items, which share batches, with their results."""
+        works = [self.work(item) for item in items]
+        sequences = {id(sequence): sequence for work in works for sequence in work.sequences}
+        for sequence in sequences.values():
+            if not sequence.is_ready:
+                self._engine.add(sequence)
         while self._engine.has_work:
             self._engine.step()
-        for error in (request.error for requests in made for request in requests if request.error is not None):
+        for error in (sequence.error for sequence in sequences.values() if sequence.error is not None):
             raise error
-        return made
+        return works
+
+    def decoded(self, works: Sequence[Work]) -> list[object]:
+        """The outputs of works.
+
+        Raises:
+            MillpondError: If the IO processor fails on one.
+        """
+        outputs = checks.decode(self.processor, works) if works else []
+        for output in outputs:
+            if isinstance(output, MillpondError):
+                raise output
+        return outputs
 
     def outputs(self, items: Sequence[object]) -> list[object]:
         """The outputs of items, which share batches."""
-        return [guard.make_output(self.processor, requests) for requests in self.computed(items)]
+        return self.decoded(self.computed(items))
 
     def refusal(self, data: object) -> InvalidInputError | None:
         """How it refuses an item; None if it takes it."""
         try:
-            self.requests(data)
+            self.work(data)
         except InvalidInputError as error:
             return error
         return None

@@ -21,9 +21,7 @@ RAW_FORMATS = ("bytes", "bytes_only")
 ORJSON_MAX_BYTES = 8  # of a number; orjson does not write longer ones
 
 
-async def plugin_answer(
-    output: object, request: PoolingRequest, call: Call, processor: IOProcessor[Any, Any]
-) -> Response:
+async def plugin_answer(output: object, request: PoolingRequest, call: Call, processor: IOProcessor[Any]) -> Response:
     """Return the output of an IO processor as JSON, or raw where the client asks for ``application/octet-stream``.
 
     Raises:

@@ -168,6 +168,6 @@ def test_what_is_said_of_a_fault_names_it(outcomes):
     for pattern in (
         r"mine neither serves nor refuses None: the IO processor 'mine' of plugin \S+ failed in pre_process: TypeError",
         r"5 bytes instead of 5, which differ from byte 4 on\. .* override comparable\(output\)",
-        r"mine makes 1 requests of \[5, 6\], not 2",
+        r"mine makes 1 sequences of \[5, 6\], not 2",
     ):
         assert re.search(pattern, outcomes.said), pattern

@@ -16,6 +16,8 @@ from millpond.testing import checkpoints
 from millpond.types.errors import InvalidInputError
 from millpond_command import cli
 
+pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # of the old contract
+
 TEXTS = ["a cat is", "the dog"]
 TOLERANCE = 1e-6
 

@@ -14,6 +14,8 @@ from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing import checkpoints
 from millpond_command import cli
 
+pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # of the old contract
+
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 ARRAY = np.arange(6, dtype=np.int16).reshape(2, 3)
 OUTPUTS = {

@@ -13,6 +13,8 @@ from millpond.plugin.specs import IOProcessorSpec
 from millpond_server.apis.vllm.plugin_output import accepted
 from millpond_server.testing import running_server
 
+pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # of the old contract
+
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3).T  # not contiguous
 RAW = "application/octet-stream"

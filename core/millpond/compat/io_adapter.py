@@ -1,0 +1,114 @@
+"""OldProcessor: runs an IO processor of the old contract by the new one, for one release."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from millpond.compat.io_contract import warn_of_old
+from millpond.engine.request import PoolingRequest
+from millpond.pipeline.checks import Limits, breach, check_requests, failure
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
+from millpond.pipeline.options import NO_PARAMS
+from millpond.plugin.blame import is_foreign, mark, owner_of
+from millpond.types.errors import InvalidInputError, MillpondError
+from millpond.types.params import PoolingParams
+
+if TYPE_CHECKING:
+    from millpond.types.outputs import PoolingRequestOutput
+
+Pair = tuple[Any, PoolingParams]
+
+
+class OldProcessor(IOProcessor[Any]):
+    """Runs a processor that implements parse, pre_process and post_process."""
+
+    def __init__(self, old: IOProcessor[Any], limits: Limits) -> None:
+        super().__init__(old.ctx)
+        self.old = old
+        self.limits = limits
+        owner = owner_of(old)
+        if owner is not None:
+            mark(self, owner)
+            if is_foreign(owner):
+                warn_of_old(owner.label, type(old))
+
+    @property
+    def is_quick(self) -> bool:
+        """The ``quick`` of the old processor."""
+        return self.old.quick
+
+    def items(self, prompts: object) -> list[object]:
+        """Split a call."""
+        with _guarded(self.old, "split"):
+            return list(self.old.split(prompts))
+
+    def complete(self, asked: Asked) -> Asked:
+        """Complete the parameters."""
+        given = None if asked.params is NO_PARAMS else asked.params
+        with _guarded(self.old, "pooling_params"):
+            params: object = self.old.pooling_params(given)
+        if not isinstance(params, PoolingParams):
+            raise breach(self.old, f"pooling_params must return PoolingParams; it returned {type(params).__name__}")
+        return Asked(params, asked.options)
+
+    def encode(self, call: Call) -> list[Work]:
+        """Parse each item, and make the requests of all at once."""
+        works: list[Work | None] = [None] * len(call.items)
+        parsed: list[tuple[int, Pair]] = []
+        for place, (data, asked) in enumerate(call.items):
+            try:
+                with _guarded(self.old, "parse"):
+                    parsed.append((place, (self.old.parse(data), asked.params)))
+            except MillpondError as error:
+                works[place] = Work(error=error)
+        made = self._requests([pair for _, pair in parsed]) if parsed else []
+        for (place, _), work in zip(parsed, made, strict=True):
+            works[place] = work
+        return [work for work in works if work is not None]
+
+    def decode(self, work: Work) -> Any:
+        """Make the output of the requests."""
+        with _guarded(self.old, "post_process"):
+            return self.old.post_process(list(work.sequences))
+
+    def joined(
+        self, items: Sequence[object], outputs: "Sequence[PoolingRequestOutput[Any]]"
+    ) -> "list[PoolingRequestOutput[Any]]":
+        """Return the outputs of a call."""
+        with _guarded(self.old, "join"):
+            return list(self.old.join(items, list(outputs)))
+
+    def _requests(self, items: Sequence[Pair]) -> list[Work]:
+        try:
+            made = list(self.old.pre_process_many(items))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
+            if len(items) > 1:
+                return [work for item in items for work in self._requests([item])]
+            return [Work(error=failure(self.old, "pre_process", error))]
+        if len(made) != len(items):
+            message = f"pre_process_many must return a list an item; of {len(items)} items it returned {len(made)}"
+            return [Work(error=breach(self.old, message))] * len(items)
+        return [self._work(requests) for requests in made]
+
+    def _work(self, made: object) -> Work:
+        if isinstance(made, InvalidInputError):
+            return Work(error=made)
+        if not isinstance(made, list | tuple) or not all(isinstance(request, PoolingRequest) for request in made):
+            kinds = sorted({type(one).__name__ for one in made}) if isinstance(made, list | tuple) else []
+            of = f" of {', '.join(kinds)}" if isinstance(made, list | tuple) else ""
+            message = f"pre_process must return a list of PoolingRequest; it returned a {type(made).__name__}{of}"
+            return Work(error=breach(self.old, message))
+        error = check_requests(self.old, made, self.ctx.tasks, self.limits)
+        return Work(sequences=tuple(made)) if error is None else Work(error=error)
+
+
+@contextmanager
+def _guarded(processor: IOProcessor[Any], step: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise failure(processor, step, error) from error

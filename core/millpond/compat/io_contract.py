@@ -1,0 +1,129 @@
+"""The IO contract before 0.2: parse, pooling_params, pre_process and post_process, with split and join."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from millpond.types.errors import InvalidInputError, MillpondError
+from millpond.types.params import PoolingParams
+
+if TYPE_CHECKING:
+    from millpond.engine.request import PoolingRequest
+    from millpond.pipeline.io_processor import Asked, Work
+    from millpond.types.outputs import PoolingRequestOutput
+
+OLD_STEPS = ("parse", "pre_process", "pre_process_many", "post_process")
+
+
+class OldMethods:
+    """The methods of the old contract, for one release.
+
+    For a plugin that implements them these are its defaults. A processor of the new contract answers them by ``encode``
+    and ``decode``, since plugins of the old contract may call built-in ones.
+    """
+
+    def split(self, call: object) -> list[object]:
+        """Return the items of a call."""
+        return list(self.items(call))  # type: ignore[attr-defined]  # IOProcessor has it
+
+    def join(
+        self, items: Sequence[object], outputs: "Sequence[PoolingRequestOutput[Any]]"
+    ) -> "list[PoolingRequestOutput[Any]]":
+        """Return the outputs of a call, from those of its items."""
+        del items
+        return list(outputs)
+
+    def parse(self, data: object) -> Any:
+        """Check one item."""
+        if is_old(type(self)):
+            raise NotImplementedError
+        return data
+
+    def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
+        """Complete what was asked."""
+        asked = given or PoolingParams()
+        if is_old(type(self)):
+            return asked
+        completed = _completed(self, asked).params
+        return completed.model_copy(update={"extra_kwargs": asked.extra_kwargs})
+
+    def pre_process(self, data: Any, params: PoolingParams) -> "list[PoolingRequest]":
+        """Make the requests of an item."""
+        if is_old(type(self)):
+            raise NotImplementedError
+        (made,) = self.pre_process_many([(data, params)])
+        if isinstance(made, MillpondError):
+            raise made
+        return made
+
+    def pre_process_many(
+        self, items: Sequence[tuple[Any, PoolingParams]]
+    ) -> "list[list[PoolingRequest] | InvalidInputError]":
+        """Make the requests of many items; an invalid item costs no other."""
+        if not is_old(type(self)):
+            return _encoded(self, items)
+        made: list[list[PoolingRequest] | InvalidInputError] = []
+        for data, params in items:
+            try:
+                made.append(self.pre_process(data, params))
+            except InvalidInputError as error:
+                made.append(error)
+        return made
+
+    def post_process(self, requests: "Sequence[PoolingRequest]") -> Any:
+        """Make the output of an item's requests."""
+        if is_old(type(self)):
+            raise NotImplementedError
+        work: Work = requests[0].note  # type: ignore[assignment]  # as ``_encoded`` left it
+        return self.decode(replace(work, sequences=tuple(requests)))  # type: ignore[attr-defined]  # IOProcessor has it
+
+
+def _completed(processor: Any, params: PoolingParams) -> "Asked":
+    """What parameters ask of a processor of the new contract."""
+    from millpond.pipeline.options import read_asked  # noqa: PLC0415  imports this package
+
+    asked: Asked = processor.complete(read_asked(processor, params, {}))
+    return asked
+
+
+def _encoded(
+    processor: Any, items: Sequence[tuple[Any, PoolingParams]]
+) -> "list[list[PoolingRequest] | InvalidInputError]":
+    """The requests that a processor of the new contract makes; the first notes the work that they are of."""
+    from millpond.pipeline.io_processor import Call, Item  # noqa: PLC0415  imports this module
+
+    asked: dict[int, Asked] = {}
+    for _, params in items:
+        if id(params) not in asked:
+            asked[id(params)] = _completed(processor, params)
+    works: Sequence[Work] = processor.encode(Call([Item(data, asked[id(params)]) for data, params in items]))
+    made: list[Any] = []
+    for work in works:
+        requests = list(work.sequences)
+        for request in requests[:1]:
+            request.note = work
+        made.append(requests if work.error is None else work.error)
+    return made
+
+
+def is_old(kind: type) -> bool:
+    """True for a class that implements the old contract, and not the new one."""
+    from millpond.pipeline.io_processor import IOProcessor  # noqa: PLC0415  imports this module
+
+    decodes = _overrides(kind, IOProcessor, "decode") or _overrides(kind, IOProcessor, "decode_many")
+    return not (_overrides(kind, IOProcessor, "encode") and decodes)
+
+
+def warn_of_old(label: str, kind: type) -> None:
+    """Warn that a plugin implements the old contract."""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    message = (
+        f"the {label} ({name}) implements the IO contract of millpond 0.1 (parse, pre_process, post_process), which "
+        "the next release removes: implement encode(call) and decode(work), see docs/hooks/register_io_processors.md"
+    )
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+
+
+def _overrides(kind: type, base: type, method: str) -> bool:
+    return getattr(kind, method, None) is not getattr(base, method, None)
