@@ -29,10 +29,12 @@ class Requested:
     Attributes:
         ops: The ops, and where each is computed.
         activations: The activations, by the names they were asked for.
+        chosen: The kernel chosen for each op and setting.
     """
 
     ops: "dict[str, Setting]" = field(default_factory=dict)
     activations: "dict[str, Entry[ActivationSpec]]" = field(default_factory=dict)
+    chosen: "dict[tuple[object, ...], Verdict]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,18 +195,28 @@ class ModelContext:
                 raise
             return None
 
-    def _choose(self, op: str, dtype: "torch.dtype", needs: tuple[str, ...] = ()) -> "Verdict":
-        from millpond.nn.ops import Setting, choose_kernel  # noqa: PLC0415  needs torch; listing plugins does not
+    def setting(self, dtype: "torch.dtype", needs: tuple[str, ...] = ()) -> "Setting":
+        """Where and how an op of the model is computed in a dtype."""
+        from millpond.nn.ops import Setting  # noqa: PLC0415  needs torch; listing plugins does not
 
-        setting = Setting(
+        return Setting(
             device=self.device,
             dtype=dtype,
             quantization=self.quantization,
             batch_invariant=self.batch_invariant,
             needs=needs,
+            kernels=self.kernels,
         )
-        verdict = choose_kernel(self.registry, op, setting, variant=self.kernels.get(op))
-        self.ops.setdefault(op, setting)
+
+    def _choose(self, op: str, dtype: "torch.dtype", needs: tuple[str, ...] = ()) -> "Verdict":
+        from millpond.nn.ops import choose_kernel  # noqa: PLC0415  needs torch; listing plugins does not
+
+        key = (op, dtype, needs, self.device, self.batch_invariant, self.quantization, *sorted(self.kernels.items()))
+        verdict = self.requested.chosen.get(key)
+        if verdict is None:
+            setting = self.setting(dtype, needs)
+            verdict = self.requested.chosen[key] = choose_kernel(self.registry, op, setting)
+            self.ops.setdefault(op, setting)
         return verdict
 
     def image_reader(self) -> "ImageReader | None":

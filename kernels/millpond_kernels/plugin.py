@@ -1,6 +1,7 @@
 """Names the kernels that Millpond comes with."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from millpond.plugin.hookspecs import hookimpl
@@ -17,9 +18,34 @@ STEADY = {"gelu": "erf", "gated": "exp"}
 ATTENTION_NEEDS = ("softcap", "distance_bias", "pair_bias", "hidden_tokens")
 
 
+# The arguments that the kernels of each op are tested with.
+CASES = {
+    "attention": "attention:AttentionCases",
+    "encoder_layer": "encoder_layer:EncoderLayerCases",
+    "feed_forward": "feed_forward:FeedForwardCases",
+    "gated": "feed_forward:GatedCases",
+    "gated_feed_forward": "feed_forward:GatedFeedForwardCases",
+    "gelu": "feed_forward:GeluCases",
+    "layer_norm_residual": "layers:LayerNormResidualCases",
+    "linear": "layers:LinearCases",
+    "maxsim": "pooling:MaxsimCases",
+    "normalize": "pooling:NormalizeCases",
+    "rms_norm": "layers:RmsNormCases",
+    "rotary": "attention:RotaryCases",
+    "segment_pool": "pooling:SegmentPoolCases",
+    "splade": "pooling:SpladeCases",
+}
+
+
 @hookimpl
 def register_kernels() -> Iterator[KernelSpec]:
-    """What models and poolers compute: attention, linear maps, what stands between them and what comes behind them."""
+    """The kernels of all built-in ops."""
+    for spec in kernels():
+        yield replace(spec, cases=f"millpond_kernels.testing.{CASES[spec.op]}")
+
+
+def kernels() -> Iterator[KernelSpec]:
+    """What models and poolers compute: attention, linear maps, layers, and the ops after the model."""
     yield native(
         name="attention.native",
         target="millpond_kernels.attention.native:attention",
@@ -59,6 +85,7 @@ def register_kernels() -> Iterator[KernelSpec]:
     )
     yield from linear_maps()
     yield from between_the_maps()
+    yield from fused_layers()
     yield from behind_the_model()
     for op, module in (
         ("layer_norm_residual", "norms.layer_norm_residual"),
@@ -164,6 +191,55 @@ def between_the_maps() -> Iterator[KernelSpec]:
             summary="the same in torch, of functions whose rounding is that of a value alone: slow",
             priority=-20,
             batch_invariant=True,
+        )
+
+
+def fused_layers() -> Iterator[KernelSpec]:
+    """Halves of layers and whole layers: what several ops compute, in one call."""
+    for op, module, summary in (
+        ("feed_forward", "feed_forward", "two linear maps and the GELU between them"),
+        ("gated_feed_forward", "feed_forward", "two linear maps and the gate between them"),
+        ("encoder_layer", "encoder_layer", "a post-norm encoder layer"),
+    ):
+        name = "".join(map(str.capitalize, op.split("_")))
+        yield KernelSpec(
+            name=f"{op}.reference",
+            target=f"millpond_kernels.{module}.reference:{name}Reference",
+            summary=f"{summary}, by the kernels of its ops one by one",
+            batch_invariant=True,
+        )
+    yield native(
+        name="feed_forward.int8_native",
+        target="millpond_kernels.feed_forward.native:FeedForwardInt8Native",
+        summary="compiled, in 8-bit integers, in one call",
+        quantization="int8",
+        fuses=("linear.int8_native", "gelu.native"),
+    )
+    for prefix, quantization in (("", None), ("int8_", "int8")):
+        yield native(
+            name=f"gated_feed_forward.{prefix}native",
+            target=f"millpond_kernels.feed_forward.native:GatedFeedForward{prefix.capitalize().strip('_')}Native",
+            summary="compiled, in one call" if quantization is None else "compiled, in 8-bit integers, in one call",
+            quantization=quantization,
+            fuses=(f"linear.{prefix}native", "gated.native"),
+        )
+    between = ("gelu.native", "layer_norm_residual.native")
+    yield native(
+        name="encoder_layer.native",
+        target="millpond_kernels.encoder_layer.native:EncoderLayerNative",
+        summary="compiled, in one call, of batches of short sequences",
+        fuses=("attention.native", "linear.native", "feed_forward.reference", *between),
+    )
+    for name, target, attention in (
+        ("int8_native", "EncoderLayerAllInt8Native", "attention.int8_native"),
+        ("int8_maps_native", "EncoderLayerInt8Native", "attention.native"),
+    ):
+        yield native(
+            name=f"encoder_layer.{name}",
+            target=f"millpond_kernels.encoder_layer.native:{target}",
+            summary=f"the same with linear maps in 8-bit integers and {attention}",
+            quantization="int8",
+            fuses=(attention, "linear.int8_native", "feed_forward.int8_native", *between),
         )
 
 

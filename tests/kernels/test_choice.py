@@ -16,6 +16,7 @@ from millpond.plugin.specs import KernelSpec
 from millpond.testing.checkpoints import tiny
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
+from millpond_kernels import native
 
 MINE = Origin(plugin="mine", rank="installed", distribution="millpond-mine", version="1.0")
 THEIRS = Origin(plugin="theirs", rank="installed", distribution="millpond-theirs", version="1.0")
@@ -292,3 +293,98 @@ def test_llm_refuses_a_kernel_that_is_not_there(tmp_path, kernels):
     (op,) = kernels
     with pytest.raises(UnknownNameError, match=op):
         LLM(str(tiny("BertModel", tmp_path)), kernels=kernels)
+
+
+# --- kernels that fuse others -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fusing(kernels):
+    """A registry of an op, a kernel that fuses parts, and two kernels of a part."""
+    return lambda *parts: kernels(
+        KernelSpec(name="part.plain", target="nowhere:plain"),
+        KernelSpec(name="part.fast", target="nowhere:fast", priority=20, dtypes=("float32",)),
+        KernelSpec(name="op.reference", target="nowhere:reference"),
+        KernelSpec(name="op.fused", target="nowhere:fused", priority=20, fuses=parts),
+    )
+
+
+def test_a_fused_kernel_is_chosen_where_its_parts_would_be(fusing):
+    registry = fusing("part.fast")
+    assert chosen(registry) == "fused"
+    assert chosen(registry, dtype=torch.bfloat16) == "reference"
+    assert chosen(registry, kernels={"part": "fast"}) == "fused"
+    assert chosen(registry, kernels={"part": "plain"}) == "reference"
+    (_, refused) = judge_kernels(registry, "op", Setting(device=CPU, dtype=torch.float32, kernels={"part": "plain"}))
+    assert refused.reason == "fuses part.fast; mine/part.plain serves here"
+
+
+def test_a_kernel_that_fuses_an_op_gives_way_to_a_variant_that_the_user_names(fusing):
+    registry = fusing("part")
+    assert chosen(registry) == chosen(registry, dtype=torch.bfloat16) == "fused"
+    assert chosen(registry, kernels={"part": "fast"}) == "reference"
+
+
+def test_a_fused_kernel_gives_way_to_a_kernel_of_another_plugin(fusing):
+    registry = fusing("part.fast")
+    registry.register(KernelSpec(name="part.faster", target="nowhere:faster", priority=30), THEIRS)
+    assert chosen(registry) == "reference"
+    registry.register(
+        KernelSpec(name="op.joined", target="nowhere:x", priority=30, fuses=("theirs/part.faster",)), MINE
+    )
+    assert chosen(registry) == "joined"
+
+
+def test_a_fused_kernel_of_which_a_part_serves_nowhere_is_not_chosen(fusing):
+    assert chosen(fusing("part.fast", "elsewhere.fast")) == "reference"
+    assert chosen(fusing("part.absent")) == "reference"
+
+
+def test_a_fused_kernel_that_is_named_beside_another_part_is_refused(fusing):
+    with pytest.raises(UnknownNameError, match=r"op\.fused fuses part\.fast; mine/part\.plain serves here"):
+        chosen(fusing("part.fast"), kernels={"op": "fused", "part": "plain"})
+
+
+FUSED = ("encoder_layer", "feed_forward", "gated_feed_forward")
+
+
+def served(llm):
+    ctx = llm._loaded.context  # noqa: SLF001
+    found = {op: choose_kernel(ctx.registry, op, setting).entry.spec for op, setting in ctx.ops.items()}
+    return {op: spec.variant for op, spec in found.items()}
+
+
+@pytest.mark.parametrize("name", ["BertModel", "LlamaModel"])
+@pytest.mark.parametrize(
+    ("kernels", "lost"),
+    [
+        ({"attention": "sdpa"}, {"encoder_layer"}),
+        ({"gelu": "torch"}, {"encoder_layer", "feed_forward"}),
+        ({"linear": "torch"}, set(FUSED)),
+        ({"gated": "torch"}, {"gated_feed_forward"}),
+        ({"encoder_layer": "reference"}, {"encoder_layer"}),
+    ],
+    ids=str,
+)
+def test_a_variant_that_the_user_names_serves_in_place_of_the_fused_op(tmp_path, name, kernels, lost):
+    folder = str(tiny(name, tmp_path))
+    with LLM(folder) as llm, LLM(folder, kernels=kernels) as other:
+        usual, found = served(llm), served(other)
+        (one,), (two,) = llm.embed("the cat"), other.embed("the cat")
+    assert abs(one.outputs.array - two.outputs.array).max() <= 1e-5
+    for op in set(FUSED) & set(usual):
+        assert found[op] == ("reference" if op in lost else usual[op]), op
+    for op in set(kernels) & set(found):
+        assert found[op] == kernels[op]
+
+
+@pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
+@pytest.mark.parametrize("quantization", [None, "int8"])
+def test_a_bert_layer_is_one_call_of_compiled_code(tmp_path, quantization):
+    with LLM(str(tiny("BertModel", tmp_path, num_attention_heads=2)), quantization=quantization) as llm:
+        llm.embed("the cat")
+        layers = llm._loaded.model.layers  # noqa: SLF001
+        assert all(layer.kernel.layer is not None for layer in layers)
+        in_bytes = native.int8_attention_availability() is True
+        variant = {None: "native", "int8": "int8_native" if in_bytes else "int8_maps_native"}[quantization]
+        assert served(llm)["encoder_layer"] == variant

@@ -2,14 +2,9 @@
 
 from types import MappingProxyType
 
-import torch
-from torch.nn import functional
-
 from millpond.testing.conformance import KernelConformance
-from millpond.testing.kernel_cases import AttentionCases, LinearCases
 from millpond_kernels.attention import sdpa as attention_sdpa
-from millpond_kernels.feed_forward.gated import gated_native, gated_torch
-from millpond_kernels.feed_forward.gelu import gelu_native
+from millpond_kernels.testing.attention import AttentionCases
 
 IN_BYTES = MappingProxyType({"float32": 0.03})
 TWICE_IN_BYTES = MappingProxyType({"float32": 0.06})
@@ -176,65 +171,46 @@ class TestLinearInt8DequantizedTiles(TestLinearInt8Dequantized):
     name = "linear.int8_dequantized_tiles"
 
 
-class TwoMapsWithGeluBetween(LinearCases):
-    """In one go where the kernel can, else by its maps one by one."""
-
-    def tensors(self, num_tokens, width, setting, generator):
-        found = super().tensors(num_tokens, width, setting, generator)
-        return found | {"second": torch.randn(width, setting["out"], generator=generator) / setting["out"] ** 0.5}
-
-    def call(self, kernel, tensors, lengths, setting):
-        del lengths, setting
-        up, down = kernel(tensors["weight"], tensors.get("bias")), kernel(tensors["second"], None)
-        if hasattr(down, "after_gelu"):
-            return down.after_gelu(up, gelu_native)(tensors["x"])
-        return down(functional.gelu(up(tensors["x"])))
+class TestFeedForwardReference(KernelConformance):
+    name = "feed_forward.reference"
+    dtypes = ("float32",)
 
 
-class TestLinearInt8NativeInOneGo(KernelConformance):
-    name = "linear.int8_native"
-    cases = TwoMapsWithGeluBetween()
+class TestFeedForwardInt8Native(KernelConformance):
+    name = "feed_forward.int8_native"
     tolerances = TWICE_IN_BYTES
 
 
-class TwoMapsWithGateBetween(LinearCases):
-    """As above; a width is that of what lies between."""
-
-    widths = (64, 128)  # whole panels, without which the maps in float32 are called one by one
-
-    def settings(self):
-        return [
-            {"out": out, "bias": bias, "activation": activation}
-            for out, bias in ((48, True), (1, False), (37, True))
-            for activation in ("silu", "gelu", "gelu_tanh", "quick_gelu", "relu")
-        ]
-
-    def tensors(self, num_tokens, width, setting, generator):
-        found = super().tensors(num_tokens, width, setting, generator)
-        both = {"both": torch.randn(2 * width, width, generator=generator) / width**0.5}
-        if setting["bias"]:
-            both["bias_of_both"] = torch.randn(2 * width, generator=generator)
-        return found | both
-
-    def call(self, kernel, tensors, lengths, setting):
-        del lengths
-        first = kernel(tensors["both"], tensors.get("bias_of_both"))
-        down = kernel(tensors["weight"], tensors.get("bias"))
-        if hasattr(down, "after_gate"):
-            in_one_go = down.after_gate(first, gated_native, setting["activation"])
-            assert in_one_go is not None
-            return in_one_go(tensors["x"])
-        return down(gated_torch(first(tensors["x"]), setting["activation"]))
+class TestGatedFeedForwardReference(KernelConformance):
+    name = "gated_feed_forward.reference"
+    dtypes = ("float32",)
 
 
-class TestLinearNativeWithGate(KernelConformance):
-    name = "linear.native"
-    cases = TwoMapsWithGateBetween()
+class TestGatedFeedForwardNative(KernelConformance):
+    name = "gated_feed_forward.native"
 
 
-class TestLinearInt8NativeWithGate(KernelConformance):
-    name = "linear.int8_native"
-    cases = TwoMapsWithGateBetween()
+class TestGatedFeedForwardInt8Native(KernelConformance):
+    name = "gated_feed_forward.int8_native"
+    tolerances = TWICE_IN_BYTES
+
+
+class TestEncoderLayerReference(KernelConformance):
+    name = "encoder_layer.reference"
+    dtypes = ("float32",)
+
+
+class TestEncoderLayerNative(KernelConformance):
+    name = "encoder_layer.native"
+
+
+class TestEncoderLayerInt8MapsNative(KernelConformance):
+    name = "encoder_layer.int8_maps_native"
+    tolerances = TWICE_IN_BYTES
+
+
+class TestEncoderLayerInt8Native(KernelConformance):
+    name = "encoder_layer.int8_native"
     tolerances = TWICE_IN_BYTES
 
 

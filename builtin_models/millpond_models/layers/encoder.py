@@ -1,5 +1,6 @@
 """The post-norm encoder layer of BERT: attention, then feed-forward, each added to its input and normalised."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Protocol
 
@@ -7,7 +8,6 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import Attention, DistanceBias, Linear, PackedBatch
-from millpond.nn.encoder_layer import EncoderLayerParts, WholeLayer
 from millpond_models.layers.feed_forward import FeedForward
 from millpond_models.layers.head_dim import head_dim as share_of
 from millpond_models.layers.norm import ResidualLayerNorm
@@ -79,7 +79,7 @@ class SelfAttention(nn.Module):
 
 
 class PostNormEncoderLayer(nn.Module):
-    """``x = norm(x + attention(x)); x = norm(x + feed_forward(x))``; in one go where the kernels have such code."""
+    """``x = norm(x + attention(x)); x = norm(x + feed_forward(x))``, through the op ``encoder_layer`` if plain."""
 
     def __init__(
         self, ctx: Context, *, attention: SelfAttention, feed_forward: ExpandsAndContracts, size: int, eps: float
@@ -89,6 +89,8 @@ class PostNormEncoderLayer(nn.Module):
         self.attention_norm = ResidualLayerNorm(ctx, size, eps)
         self.feed_forward = feed_forward
         self.feed_forward_norm = ResidualLayerNorm(ctx, size, eps)
+        plain = type(attention) is SelfAttention and type(feed_forward) is FeedForward
+        self.op = ctx.op("encoder_layer") if plain else None
 
     def forward(
         self,
@@ -105,37 +107,28 @@ class PostNormEncoderLayer(nn.Module):
             rotation: That of queries and keys; None for none.
             distance_bias: What is added for the distance of two tokens; None for nothing.
         """
-        whole = self.in_one_go if rotation is None and distance_bias is None else None
-        if whole is not None and whole.takes(batch):
-            return whole(x, batch)
+        kernel = self.kernel if rotation is None and distance_bias is None else None
+        if kernel is not None:
+            return kernel(x, batch)
         attended = self.attention(x, batch, rotation, distance_bias)
         x = self.attention_norm(attended, self.attention.output.bias, x)
         normed: Tensor = self.feed_forward_norm(self.feed_forward(x), self.feed_forward.last_bias, x)
         return normed
 
     @cached_property
-    def in_one_go(self) -> WholeLayer | None:
-        """What computes all of this, if the kernels in use have such code; asked when they have the weights."""
+    def kernel(self) -> Callable[[Tensor, PackedBatch], Tensor] | None:
+        """The kernel of ``encoder_layer``, built when the maps have their weights; None for layers of other parts."""
         attention, feed_forward = self.attention, self.feed_forward
-        if type(attention) is not SelfAttention or type(feed_forward) is not FeedForward:
+        if self.op is None or not isinstance(feed_forward, FeedForward) or feed_forward.kernel is None:
             return None
-        encoder_layer = getattr(feed_forward.down.map, "encoder_layer", None)
-        if encoder_layer is None:
-            return None
-        whole: WholeLayer | None = encoder_layer(
-            EncoderLayerParts(
-                qkv=attention.qkv.map,
-                output=attention.output.map,
-                up=feed_forward.up.map,
-                down=feed_forward.down.map,
-                num_heads=attention.num_heads,
-                head_dim=attention.head_dim,
-                spec=attention.attention.spec,
-                attention=attention.attention.kernel,
-                gelu=feed_forward.fused,
-                norm=self.attention_norm.kernel,
-                attention_norm=self.attention_norm.kernel_parts(attention.output.bias),
-                feed_forward_norm=self.feed_forward_norm.kernel_parts(feed_forward.last_bias),
-            )
+        kernel: Callable[[Tensor, PackedBatch], Tensor] = self.op(
+            qkv=attention.qkv,
+            attention=attention.attention,
+            output=attention.output,
+            feed_forward=feed_forward.kernel,
+            norm=self.attention_norm.kernel,
+            attention_norm=self.attention_norm.arguments(attention.output.bias),
+            feed_forward_norm=self.feed_forward_norm.arguments(feed_forward.last_bias),
+            num_heads=attention.num_heads,
         )
-        return whole
+        return kernel

@@ -5,7 +5,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from millpond.context import Context
-from millpond.nn.encoder_layer import ResidualNormParts
 
 
 class LayerNorm(nn.Module):
@@ -36,6 +35,6 @@ class ResidualLayerNorm(LayerNorm):
         normed: Tensor = self.kernel(x, bias, residual, self.weight, self.bias, self.eps)
         return normed
 
-    def kernel_parts(self, bias: Tensor | None) -> ResidualNormParts:
-        """What the kernel is called with, where ``bias`` is that of the map before."""
-        return ResidualNormParts(bias=bias, weight=self.weight, shift=self.bias, eps=self.eps)
+    def arguments(self, bias: Tensor | None) -> tuple[Tensor | None, Tensor, Tensor | None, float]:
+        """The arguments of the kernel beside x and the residual, where ``bias`` is that of the map before."""
+        return bias, self.weight, self.bias, self.eps

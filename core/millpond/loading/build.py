@@ -26,7 +26,7 @@ from millpond.loading.tokenizer import Tokenizer, load_tokenizer
 from millpond.loading.weights import iterate_weights
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
-from millpond.nn.ops import Setting, check_quantization, check_variants
+from millpond.nn.ops import check_quantization, check_variants
 from millpond.nn.placement import missing_weights
 from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
 from millpond.plugin.manager import PluginManager, get_plugin_manager
@@ -127,11 +127,9 @@ def build_model(
     repository = resolution.repository
     ctx = build_context(registry, resolution, options, device=device, compute=compute)
     config = ctx.model
-    setting = Setting(
-        device=device, dtype=ctx.dtype, quantization=ctx.quantization, batch_invariant=ctx.batch_invariant
-    )
-    check_variants(registry, setting, ctx.kernels)
-    check_quantization(registry, setting, variant=ctx.kernels.get("linear"))
+    setting = ctx.setting(ctx.dtype)
+    check_variants(registry, setting)
+    check_quantization(registry, setting)
     _check_depth(resolution)
     _check_image_options(ctx)
     owner = _blamed_for_model(resolution)

@@ -1,7 +1,7 @@
 """Which implementation of an op is taken, and why the others are not."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ class Setting:
         quantization: The scheme that is asked for; None for none.
         batch_invariant: Whether a result must not depend on what shares its batch, to the bit.
         needs: What a kernel must say that it serves, such as "softcap".
+        kernels: The variants of ops that the user chose.
     """
 
     device: "torch.device"
@@ -46,6 +47,7 @@ class Setting:
     quantization: str | None = None
     batch_invariant: bool = False
     needs: tuple[str, ...] = ()
+    kernels: Mapping[str, str] = field(default_factory=dict)
 
 
 def judge_kernels(registry: "Registry", op: str, setting: Setting) -> list[Verdict]:
@@ -62,16 +64,23 @@ def judge_kernels(registry: "Registry", op: str, setting: Setting) -> list[Verdi
             f"A plugin brings it by register_kernels with a record named '{op}.<variant>'"
         )
         raise UnknownNameError(message)
-    verdicts = [_judge(entry, setting) for entry in entries]
+    verdicts = [_judge(registry, entry, setting) for entry in entries]
     return sorted(verdicts, key=_rank)
 
 
 def choose_kernel(registry: "Registry", op: str, setting: Setting, *, variant: str | None = None) -> Verdict:
     """The implementation to take: the one named, or of those that fit the one of highest priority.
 
+    Args:
+        registry: The records of all plugins.
+        op: The name of the op.
+        setting: Where and how it is to be computed.
+        variant: The name of a variant; by default what the user chose for the op.
+
     Raises:
         UnknownNameError: If none fits, or the one named is not there or cannot serve here.
     """
+    variant = setting.kernels.get(op) if variant is None else variant
     verdicts = judge_kernels(registry, op, setting)
     candidates = [verdict for verdict in verdicts if variant is None or is_named(verdict.entry, variant)]
     if candidates and candidates[0].fits:
@@ -110,15 +119,15 @@ def is_named(entry: "Entry[KernelSpec]", variant: str) -> bool:
     return variant in (entry.spec.variant, entry.spec.name, entry.qualified)
 
 
-def check_variants(registry: "Registry", setting: Setting, variants: Mapping[str, str]) -> None:
-    """Refuse variants that nobody brings, whether the model asks for their ops or not.
+def check_variants(registry: "Registry", setting: Setting) -> None:
+    """Refuse variants that no plugin provides, even if the model does not ask for their ops.
 
     Raises:
         UnknownNameError: If there is no such op, or no such variant of it.
     """
-    for op, variant in variants.items():
+    for op, variant in setting.kernels.items():
         if not any(is_named(verdict.entry, variant) for verdict in judge_kernels(registry, op, setting)):
-            choose_kernel(registry, op, setting, variant=variant)  # raises: there is none of that name
+            choose_kernel(registry, op, setting)  # raises: there is none of that name
 
 
 def unquantized_variants(registry: "Registry", variants: Mapping[str, str]) -> dict[str, str]:
@@ -131,7 +140,7 @@ def unquantized_variants(registry: "Registry", variants: Mapping[str, str]) -> d
     }
 
 
-def check_quantization(registry: "Registry", setting: Setting, *, variant: str | None = None) -> None:
+def check_quantization(registry: "Registry", setting: Setting) -> None:
     """Refuse a quantization that the linear maps would not be computed in.
 
     Raises:
@@ -143,7 +152,7 @@ def check_quantization(registry: "Registry", setting: Setting, *, variant: str |
     if setting.quantization not in known:
         message = f"quantization={setting.quantization!r}: no kernel computes in it; there are: {', '.join(known)}"
         raise InvalidInputError(message, parameter="quantization")
-    chosen = choose_kernel(registry, "linear", setting, variant=variant)
+    chosen = choose_kernel(registry, "linear", setting)
     if chosen.entry.spec.quantization != setting.quantization:
         verdicts = _listing(judge_kernels(registry, "linear", setting))
         message = (
@@ -160,7 +169,7 @@ def _rank(verdict: Verdict) -> tuple[bool, bool, int]:
     return not verdict.fits, spec.quantization is None, -spec.priority
 
 
-def _judge(entry: "Entry[KernelSpec]", setting: Setting) -> Verdict:
+def _judge(registry: "Registry", entry: "Entry[KernelSpec]", setting: Setting) -> Verdict:
     spec = entry.spec
     if spec.devices and setting.device.type not in spec.devices:
         return Verdict(entry, fits=False, reason=f"runs on {', '.join(spec.devices)}, not on {setting.device.type}")
@@ -173,9 +182,27 @@ def _judge(entry: "Entry[KernelSpec]", setting: Setting) -> Verdict:
         return Verdict(entry, fits=False, reason="does not promise results that are independent of the batch")
     missing = [need for need in setting.needs if need not in spec.serves]
     refusal = f"does not serve {', '.join(missing)}" if missing else _ask(spec.available)
+    if refusal is None:
+        refusals = (_refusal_of_part(registry, entry, part, setting) for part in spec.fuses)
+        refusal = next((each for each in refusals if each is not None), None)
     if refusal is not None:
         return Verdict(entry, fits=False, reason=refusal)
-    return Verdict(entry, fits=True, reason=f"fits, priority {spec.priority}")
+    fuses = f", fuses {', '.join(spec.fuses)}" if spec.fuses else ""
+    return Verdict(entry, fits=True, reason=f"fits, priority {spec.priority}{fuses}")
+
+
+def _refusal_of_part(registry: "Registry", entry: "Entry[KernelSpec]", part: str, setting: Setting) -> str | None:
+    """Why a kernel that fuses others does not stand for what serves the op of one of them here; None if it does."""
+    op, _, variant = part.rpartition("/")[2].partition(".")
+    named = setting.kernels.get(op)
+    if not variant:
+        return None if named is None else f"fuses {op}, of which {named!r} was chosen"
+    try:
+        serving = choose_kernel(registry, op, replace(setting, needs=())).entry
+    except UnknownNameError as error:
+        return f"fuses {part}: {error}"
+    same_plugin = "/" in part or serving.origin.plugin == entry.origin.plugin
+    return None if same_plugin and is_named(serving, part) else f"fuses {part}; {serving.qualified} serves here"
 
 
 def _ask(target: str | None) -> str | None:

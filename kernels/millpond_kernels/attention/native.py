@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LONGEST = {"AVX512": 1024, "AVX2": 256}  # tokens; beyond, torch's kernel is as fast
 LONGEST_WITH_BIAS = 8192  # torch's wants a square of numbers for a bias, and takes four times as long
 FLOAT_BYTES = 4
+ALIGNMENT = 16  # floats: a line of the processor's cache
 VECTOR = 16  # floats; the compiled code takes heads of whole vectors
 
 
@@ -77,9 +78,15 @@ def _attend_others(
     output: "Tensor",
     bias: "AttentionBias | None" = None,
 ) -> None:
+    aligned = all(x.stride(0) % ALIGNMENT == 0 for x in (query, key, value))
     for run in runs:
         for one in _one_by_one(run):
-            output[one.start : one.stop] = attend_run(query, key, value, one, spec, bias)
+            if aligned or bias is not None:
+                output[one.start : one.stop] = attend_run(query, key, value, one, spec, bias)
+                continue
+            # torch rounds by where in memory a row starts: copied, sequences start alike.
+            q, k, v = (x[one.start : one.stop].clone() for x in (query, key, value))
+            output[one.start : one.stop] = attend_run(q, k, v, Run(0, 1, one.length, one.hidden), spec)
 
 
 def _one_by_one(run: "Run") -> "Iterator[Run]":

@@ -8,12 +8,7 @@ TILE = 64  # rows of a product on an accelerator, where one row at a time would 
 
 
 class LinearTorch:
-    """torch's own linear map.
-
-    Every kernel of the op is built and called like this one. One that can compute two maps with a GELU between them in
-    one go has a method ``after_gelu`` besides, one that can with a gate ``after_gate``, one that can compute a whole
-    layer ``encoder_layer`` (see ``LinearInt8Native``).
-    """
+    """torch's own linear map. Every kernel of the op is built and called like this one."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         """Keep [outputs, inputs] and [outputs]."""

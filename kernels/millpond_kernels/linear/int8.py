@@ -5,22 +5,16 @@ A row of x becomes ``scale * (q - zero)`` with q from 0 to 255 and zero an integ
 On processors without VNNI, products are summed in 16 bits first, which limits the weights further.
 """
 
-from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import pad
 
-from millpond.nn.threads import op_threads
-from millpond_kernels.feed_forward.gelu import gelu_native
 from millpond_kernels.linear.compiled import CompiledLinear
 from millpond_kernels.linear.in_torch import padded
-from millpond_kernels.native import INT, POINTER, function, int8_dot_products
-from millpond_kernels.native.tensors import rows_of_floats
+from millpond_kernels.native import int8_dot_products
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
 LEVELS = 255  # of a row
@@ -113,27 +107,3 @@ class LinearInt8Native(CompiledLinear):
         whole = padded(padded(quantised, self.panel).t(), TOGETHER).t()
         panels = whole.unflatten(1, (-1, FOUR)).unflatten(0, (-1, self.panel)).transpose(1, 2).contiguous()
         return panels, padded(scales, self.panel), padded(quantised.sum(1, dtype=torch.int32), self.panel)
-
-    def after_gelu(self, first: object, gelu: object) -> "Callable[[Tensor], Tensor] | None":
-        """[rows, inputs of ``first``] -> [rows, outputs]: ``first``, the exact GELU and this map, in one go.
-
-        What lies between the two maps stays in the processor's cache. The bias of this one is left to the op that
-        follows. None if one of the others is not compiled code that this can be joined with.
-        """
-        return partial(_feed_forward, first, self) if self.follows(first, self.inputs) and gelu is gelu_native else None
-
-
-def _feed_forward(up: LinearInt8Native, down: LinearInt8Native, x: "Tensor") -> "Tensor":
-    x = rows_of_floats(x, up.inputs)
-    rows = x.size(0)
-    output = torch.empty(rows, down.outputs)
-    compute, scratch_size = _functions()
-    scratch = torch.empty(scratch_size(up.address), dtype=torch.uint8)
-    compute(up.address, down.address, x.data_ptr(), output.data_ptr(), rows, scratch.data_ptr(), op_threads())
-    return output
-
-
-@cache
-def _functions() -> "tuple[Callable[..., None], Callable[[int], int]]":
-    name = "millpond_feed_forward_int8"
-    return function(name, *[POINTER] * 4, INT, POINTER, INT), function(f"{name}_scratch", POINTER, returns=INT)

@@ -51,6 +51,7 @@ def judge_all(
                     "fits": verdict.fits,
                     "reason": verdict.reason,
                     "serves": list(spec.serves),
+                    "fuses": list(spec.fuses),
                     "summary": spec.summary,
                 }
             )

@@ -50,7 +50,7 @@ def _kernels(model: ServedModel) -> str:
     chosen: list[str] = []
     for op, setting in sorted(ctx.ops.items()):
         try:
-            chosen.append(choose_kernel(ctx.registry, op, setting, variant=ctx.kernels.get(op)).entry.spec.name)
+            chosen.append(choose_kernel(ctx.registry, op, setting).entry.spec.name)
         except MillpondError:  # it has an implementation of its own
             continue
     return ", ".join(chosen) or "torch"

@@ -7,6 +7,7 @@ import torch
 from millpond import UnknownNameError
 from millpond.testing.checkpoints import tiny
 from millpond_kernels import native
+from millpond_kernels.feed_forward.reference import GatedFeedForwardReference
 from millpond_models.layers.gated_feed_forward import GatedFeedForward
 
 PLAIN = {"linear": "torch", "gated": "torch", "rotary": "torch", "rms_norm": "torch", "attention": "reference"}
@@ -40,8 +41,8 @@ def test_compiled_code_gives_what_torch_gives(tmp_path, load, hidden, prompts, n
     folder = tiny(name, tmp_path, **{"n_inner" if name.startswith("Nomic") else "intermediate_size": inner})
     llm, plain = load(folder), load(folder, kernels=PLAIN)
     assert error(hidden(llm, prompts), hidden(plain, prompts)) <= 1e-5
-    assert {half.in_one_go is None for half in halves(llm)} == {inner == 40}
-    assert {half.in_one_go for half in halves(plain)} == {None}
+    assert {half.kernel.maps is None for half in halves(llm)} == {inner == 40}
+    assert {type(half.kernel) for half in halves(plain)} == {GatedFeedForwardReference}
 
 
 @compiled
@@ -60,8 +61,8 @@ def test_int8_in_one_go_is_as_near_as_one_by_one(tmp_path, load, hidden, prompts
     llm, apart = load(folder, quantization="int8"), load(folder, quantization="int8", kernels={"gated": "torch"})
     assert error(hidden(llm, prompts), hidden(apart, prompts)) <= 0.02
     assert error(hidden(llm, prompts), plain) <= max(2 * error(hidden(apart, prompts), plain), 0.02)
-    assert None not in {half.in_one_go for half in halves(llm)}
-    assert {half.in_one_go for half in halves(apart)} == {None}
+    assert None not in {half.kernel.maps for half in halves(llm)}
+    assert {type(half.kernel) for half in halves(apart)} == {GatedFeedForwardReference}
 
 
 @pytest.mark.parametrize("activation", ["silu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "swish", "gelu"])

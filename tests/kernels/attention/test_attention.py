@@ -7,11 +7,11 @@ import torch
 
 from millpond.nn import AttentionSpec, DistanceBias, PackedBatch, Run
 from millpond.nn.batch import NUM_ATTENDED
-from millpond.testing.kernel_cases import AttentionCases
 from millpond_kernels import native
 from millpond_kernels.attention import native as attention_native
 from millpond_kernels.attention import reference as attention_reference
 from millpond_kernels.attention import sdpa as attention_sdpa
+from millpond_kernels.testing.attention import AttentionCases
 
 SCALE = 0.35
 LENGTHS = (1, 7, 7, 2, 1, 1, 33, 5)

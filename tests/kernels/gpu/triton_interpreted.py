@@ -6,8 +6,9 @@ What a GPU would do in parallel, the interpreter does in numpy, block after bloc
 import pytest
 
 from millpond.testing.conformance import KernelConformance
-from millpond.testing.kernel_cases import LayerNormResidualCases, MaxsimCases, SegmentPoolCases
 from millpond_kernels.gpu import maxsim, segment_pool
+from millpond_kernels.testing.layers import LayerNormResidualCases
+from millpond_kernels.testing.pooling import MaxsimCases, SegmentPoolCases
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # numpy's, of infinities
 

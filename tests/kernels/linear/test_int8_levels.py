@@ -8,12 +8,14 @@ import torch
 
 from millpond import LLM, UnknownNameError
 from millpond.nn import AttentionSpec, PackedBatch
-from millpond.nn.encoder_layer import EncoderLayerParts, ResidualNormParts
 from millpond.testing.checkpoints import tiny
 from millpond_kernels import native
 from millpond_kernels.attention.native import attention, attention_int8
+from millpond_kernels.encoder_layer.native import EncoderLayerAllInt8Native, EncoderLayerInt8Native
+from millpond_kernels.encoder_layer.reference import EncoderLayerReference
 from millpond_kernels.feed_forward.gated import gated_native
 from millpond_kernels.feed_forward.gelu import gelu_native
+from millpond_kernels.feed_forward.native import FeedForwardInt8Native, GatedFeedForwardInt8Native
 from millpond_kernels.linear.int8 import (
     LinearInt8Native,
     _groups,
@@ -22,6 +24,7 @@ from millpond_kernels.linear.int8 import (
     quantise_weight_for_16_bits,
 )
 from millpond_kernels.norms.layer_norm_residual import layer_norm_residual_native
+from millpond_kernels.testing.parts import Attended, Mapped
 
 ROWS = (0, 1, 3, 4, 5, 13, 97)
 SHAPES = ((1, 1), (7, 17), (8, 16), (9, 15), (384, 64), (100, 33))
@@ -109,12 +112,22 @@ def test_a_row_that_is_not_finite_becomes_nan_and_no_other_does(level, bad):
     assert found[[row for row in range(11) if row != 6]].isfinite().all()
 
 
+def halves(up, down, gates):
+    """The feed-forward halves of these maps, in one call."""
+    plain = FeedForwardInt8Native(up=up, down=down, gelu=gelu_native)
+    gated = GatedFeedForwardInt8Native(gate_up=gates, down=down, gated=gated_native, activation="silu")
+    assert None not in (plain.maps, gated.maps)
+    return plain, gated
+
+
+def mapped(weight, bias=None):
+    return Mapped(LinearInt8Native, weight, bias)
+
+
 def test_a_row_has_the_same_bits_in_any_batch(level):
     linear = LinearInt8Native(draw(70, 100), draw(70, seed=1))
-    up, down = LinearInt8Native(draw(128, 70), draw(128)), LinearInt8Native(draw(70, 128), None)
-    gates = LinearInt8Native(draw(256, 70), None)
-    maps = (linear, down.after_gelu(up, gelu_native), down.after_gate(gates, gated_native, "silu"))
-    for function, width in zip(maps, (100, 70, 70), strict=True):
+    fused = halves(mapped(draw(128, 70), draw(128)), mapped(draw(70, 128)), mapped(draw(256, 70)))
+    for function, width in zip((linear, *fused), (100, 70, 70), strict=True):
         x = draw(103, width, seed=2)
         together = function(x)
         alone = torch.cat([function(x[row : row + 1]) for row in range(103)])
@@ -122,42 +135,37 @@ def test_a_row_has_the_same_bits_in_any_batch(level):
 
 
 def test_two_maps_in_one_call_are_the_two_apart(level):
-    up, down = LinearInt8Native(draw(130, 70) / 8, draw(130)), LinearInt8Native(draw(60, 130) / 11, None)
-    gates = LinearInt8Native(draw(260, 70) / 8, draw(260))
+    up, down = mapped(draw(130, 70) / 8, draw(130)), mapped(draw(60, 130) / 11)
+    gates = mapped(draw(260, 70) / 8, draw(260))
     x = draw(103, 70, seed=2)
+    plain, gated = halves(up, down, gates)
     apart = down(gelu_native(up(x), torch.zeros(130)))
-    torch.testing.assert_close(down.after_gelu(up, gelu_native)(x), apart, atol=0.05, rtol=0, msg=level)
+    torch.testing.assert_close(plain(x), apart, atol=0.05, rtol=0, msg=level)
     apart = down(gated_native(gates(x), "silu"))
-    torch.testing.assert_close(down.after_gate(gates, gated_native, "silu")(x), apart, atol=0.05, rtol=0, msg=level)
+    torch.testing.assert_close(gated(x), apart, atol=0.05, rtol=0, msg=level)
 
 
 def test_a_layer_in_one_call_is_its_parts_one_by_one(level):
-    kernel = attention_int8 if level == "avx512_vnni" else attention
-    norms = [ResidualNormParts(bias=draw(48), weight=draw(48), shift=draw(48), eps=1e-5) for _ in range(2)]
-    parts = EncoderLayerParts(
-        qkv=LinearInt8Native(draw(144, 48) / 7, draw(144)),
-        output=LinearInt8Native(draw(48, 48) / 7, draw(48)),
-        up=LinearInt8Native(draw(80, 48) / 7, draw(80)),
-        down=LinearInt8Native(draw(48, 80) / 9, draw(48)),
-        num_heads=3,
-        head_dim=16,
-        spec=AttentionSpec(scale=0.25),
-        attention=kernel,
-        gelu=gelu_native,
-        norm=layer_norm_residual_native,
-        attention_norm=norms[0],
-        feed_forward_norm=norms[1],
-    )
+    in_bytes = level == "avx512_vnni"
+    maps = {
+        "qkv": mapped(draw(144, 48) / 7, draw(144)),
+        "output": mapped(draw(48, 48) / 7, draw(48)),
+    }
+    up, down = mapped(draw(80, 48) / 7, draw(80)), mapped(draw(48, 80) / 9, draw(48))
+    parts = {
+        **maps,
+        "attention": Attended(attention_int8 if in_bytes else attention, AttentionSpec(scale=0.25)),
+        "feed_forward": FeedForwardInt8Native(up=up, down=down, gelu=gelu_native),
+        "norm": layer_norm_residual_native,
+        "attention_norm": (draw(48), draw(48), draw(48), 1e-5),
+        "feed_forward_norm": (draw(48), draw(48), draw(48), 1e-5),
+        "num_heads": 3,
+    }
     batch = PackedBatch.pack([torch.zeros(length, dtype=torch.long) for length in (1, 7, 7, 40, 99)])
     x = draw(batch.num_tokens, 48)
-    heads = parts.qkv(x).unflatten(1, (3, 3, 16)).unbind(1)
-    attended = parts.output(kernel(*heads, batch, parts.spec).flatten(1), add_bias=False)
-    middle = layer_norm_residual_native(attended, norms[0].bias, x, norms[0].weight, norms[0].shift, 1e-5)
-    inner = parts.down.after_gelu(parts.up, gelu_native)(middle)
-    apart = layer_norm_residual_native(inner, norms[1].bias, middle, norms[1].weight, norms[1].shift, 1e-5)
-    whole = parts.down.encoder_layer(parts)
-    assert whole is not None
-    assert torch.equal(whole(x, batch), apart), level
+    whole = (EncoderLayerAllInt8Native if in_bytes else EncoderLayerInt8Native)(**parts)
+    assert whole.layer is not None
+    assert torch.equal(whole(x, batch), EncoderLayerReference(**parts)(x, batch)), level
 
 
 # --- models -----------------------------------------------------------------------------------------------------------

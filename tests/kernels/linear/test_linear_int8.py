@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond_kernels import native
-from millpond_kernels.feed_forward.gated import ACTIVATIONS, gated_native, gated_torch
-from millpond_kernels.feed_forward.gelu import gelu_native, gelu_torch
+from millpond_kernels.feed_forward.gated import ACTIVATIONS, gated_native
+from millpond_kernels.feed_forward.gelu import gelu_native
+from millpond_kernels.feed_forward.native import FeedForwardInt8Native, GatedFeedForwardInt8Native
 from millpond_kernels.linear.in_torch import LinearTorch
 from millpond_kernels.linear.int8 import LinearInt8Native, LinearInt8Torch
+from millpond_kernels.testing.parts import Mapped
 
 compiled = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 KERNELS = [LinearInt8Torch, pytest.param(LinearInt8Native, marks=compiled)]
@@ -123,9 +125,11 @@ def test_what_is_not_finite_spoils_its_row_and_no_other(kernel, bad, place):
 def test_two_maps_in_one_go_are_the_two_one_by_one(rows, inputs, inner, outputs, biased, seed):
     x, weight, bias = map(torch.from_numpy, draw(rows, inputs, inner, seed))
     second = torch.from_numpy(draw(1, inner, outputs, seed + 1)[1])
-    up, down = LinearInt8Native(weight, bias if biased else None), LinearInt8Native(second, torch.randn(outputs))
+    up = Mapped(LinearInt8Native, weight, bias if biased else None)
+    down = Mapped(LinearInt8Native, second, torch.randn(outputs))
     between = gelu_native(up(x), torch.zeros(inner))
-    both = down.after_gelu(up, gelu_native)
+    both = FeedForwardInt8Native(up=up, down=down, gelu=gelu_native)
+    assert both.maps is not None
     step = step_of(between.numpy(), second.numpy())
     torch.testing.assert_close(both(x), down(between, add_bias=False), atol=step, rtol=1e-5)
 
@@ -136,32 +140,36 @@ def test_two_maps_in_one_go_are_the_two_one_by_one(rows, inputs, inner, outputs,
 def test_two_maps_with_a_gate_in_one_go_are_the_two_one_by_one(rows, inputs, inner, outputs, biased, seed):
     x, weight, bias = map(torch.from_numpy, draw(rows, inputs, 2 * inner, seed))
     second = torch.from_numpy(draw(1, inner, outputs, seed + 1)[1])
-    first, down = LinearInt8Native(weight, bias if biased else None), LinearInt8Native(second, torch.randn(outputs))
+    first = Mapped(LinearInt8Native, weight, bias if biased else None)
+    down = Mapped(LinearInt8Native, second, torch.randn(outputs))
     activation = ACTIVATIONS[seed % 5]
     between = gated_native(first(x), activation)
-    both = down.after_gate(first, gated_native, activation)
+    both = GatedFeedForwardInt8Native(gate_up=first, down=down, gated=gated_native, activation=activation)
+    assert both.maps is not None
     step = step_of(between.numpy(), second.numpy())
     for add_bias in (True, False):
         torch.testing.assert_close(both(x, add_bias=add_bias), down(between, add_bias=add_bias), atol=step, rtol=1e-5)
 
 
 @compiled
-def test_two_maps_with_a_gate_in_one_go_need_the_compiled_code_for_all_of_it():
-    _, weight, bias = map(torch.from_numpy, draw(1, 40, 80, 1))
-    first, down = LinearInt8Native(weight, bias), LinearInt8Native(weight, None)
-    assert down.after_gate(first, gated_native, "silu") is not None
-    assert down.after_gate(first, gated_torch, "silu") is None
-    assert down.after_gate(first, gated_native, "tanh") is None
-    assert down.after_gate(LinearTorch(weight, bias), gated_native, "silu") is None
-    assert down.after_gate(LinearInt8Native(weight[:40], None), gated_native, "silu") is None
+@pytest.mark.parametrize("kernel", [LinearInt8Native, LinearTorch])
+def test_maps_of_which_one_is_not_compiled_are_called_one_by_one(kernel):
+    x, weight, bias = map(torch.from_numpy, draw(3, 40, 80, 1))
+    fused = kernel is LinearInt8Native
+    first, down = Mapped(kernel, weight, bias), Mapped(LinearInt8Native, weight, None)
+    gated = GatedFeedForwardInt8Native(gate_up=first, down=down, gated=gated_native, activation="silu")
+    assert (gated.maps is not None) == fused
+    plain = FeedForwardInt8Native(up=Mapped(kernel, weight[:40], bias[:40]), down=down, gelu=gelu_native)
+    assert (plain.maps is not None) == fused
+    if not fused:
+        assert torch.equal(gated(x), down(gated_native(first(x), "silu")))
+        assert torch.equal(plain(x), down(gelu_native(plain.up(x, add_bias=False), bias[:40]), add_bias=False))
 
 
 @compiled
-def test_two_maps_in_one_go_need_the_compiled_code_for_all_of_it():
-    _, weight, bias = map(torch.from_numpy, draw(1, 40, 40, 1))
-    up = LinearInt8Native(weight, bias)
-    assert up.after_gelu(up, gelu_native) is not None
-    assert up.after_gelu(up, gelu_torch) is None
-    assert up.after_gelu(up, None) is None
-    assert up.after_gelu(LinearTorch(weight, bias), gelu_native) is None
-    assert up.after_gelu(LinearInt8Native(weight[:30], None), gelu_native) is None
+def test_maps_whose_sizes_do_not_belong_together_are_not_fused():
+    _, weight, bias = map(torch.from_numpy, draw(1, 40, 80, 1))
+    first, down = Mapped(LinearInt8Native, weight[:30], bias[:30]), Mapped(LinearInt8Native, weight, None)
+    gated = GatedFeedForwardInt8Native(gate_up=first, down=down, gated=gated_native, activation="silu")
+    assert gated.maps is None
+    assert FeedForwardInt8Native(up=first, down=down, gelu=gelu_native).maps is None

@@ -15,10 +15,12 @@ from millpond_kernels.attention.reference import attention as reference
 from millpond_kernels.attention.rotary import rotary_native, rotary_torch
 from millpond_kernels.feed_forward.gated import ACTIVATIONS, gated_exp, gated_native, gated_torch
 from millpond_kernels.feed_forward.gelu import gelu_erf, gelu_native, gelu_torch
+from millpond_kernels.feed_forward.native import GatedFeedForwardNative
 from millpond_kernels.linear.in_torch import LinearTorch
 from millpond_kernels.linear.native import LinearNative
 from millpond_kernels.norms.layer_norm_residual import layer_norm_residual_native, layer_norm_residual_torch
 from millpond_kernels.norms.rms_norm import rms_norm_native, rms_norm_torch
+from millpond_kernels.testing.parts import Mapped
 
 compiled = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 GELUS = [gelu_torch, gelu_erf, pytest.param(gelu_native, marks=compiled)]
@@ -169,31 +171,46 @@ def test_rows_are_divided_by_their_root_mean_square(norm, rows, columns, eps, se
 
 
 @compiled
+@pytest.mark.parametrize("head_dim", [5, 12, 16])
+def test_a_sequence_has_the_same_bits_wherever_its_heads_are_in_memory(head_dim):
+    lengths = (4, 6, 6, 1, 19)
+    heads = torch.randn(sum(lengths), 3, 3, head_dim, generator=torch.Generator().manual_seed(0))
+
+    def attended(rows, *lengths):
+        batch = PackedBatch.pack([torch.zeros(length, dtype=torch.long) for length in lengths])
+        return attention_native.attention(*rows.unbind(1), batch, AttentionSpec(scale=0.25))
+
+    together = attended(heads, *lengths).split(lengths)
+    for rows, length, found in zip(heads.split(lengths), lengths, together, strict=True):
+        assert torch.equal(attended(rows.clone(), length), found)
+
+
+@compiled
 @given(rows=st.integers(1, 200), inputs=sizes, outputs=sizes, biased=st.booleans(), seed=st.integers(0, 999))
 @settings(max_examples=40, deadline=None)
 def test_two_maps_with_a_gate_in_one_go_have_the_bits_of_one_by_one(rows, inputs, outputs, biased, seed):
     torch.manual_seed(seed)
     inner, activation = 64 * (1 + seed % 3), ACTIVATIONS[seed % 5]
-    first = LinearNative(torch.randn(2 * inner, inputs) / inputs, torch.randn(2 * inner) if biased else None)
-    down = LinearNative(torch.randn(outputs, inner), torch.randn(outputs) if biased else None)
+    first = Mapped(LinearNative, torch.randn(2 * inner, inputs) / inputs, torch.randn(2 * inner) if biased else None)
+    down = Mapped(LinearNative, torch.randn(outputs, inner), torch.randn(outputs) if biased else None)
     x = torch.randn(rows, inputs)
-    both = down.after_gate(first, gated_native, activation)
+    both = GatedFeedForwardNative(gate_up=first, down=down, gated=gated_native, activation=activation)
+    assert both.maps is not None
     between = gated_native(first(x), activation)
     for add_bias in (True, False):
         assert torch.equal(both(x, add_bias=add_bias), down(between, add_bias=add_bias))
 
 
 @compiled
-def test_two_maps_with_a_gate_in_one_go_need_the_compiled_code_for_all_of_it():
-    weight = torch.randn(128, 64)
-    first, down = LinearNative(weight, None), LinearNative(torch.randn(5, 64), None)
-    assert down.after_gate(first, gated_native, "silu") is not None
-    assert down.after_gate(first, gated_torch, "silu") is None
-    assert down.after_gate(first, gated_native, "tanh") is None
-    assert down.after_gate(LinearTorch(weight, None), gated_native, "silu") is None
-    assert down.after_gate(LinearNative(weight[:64], None), gated_native, "silu") is None
-    beside_panels = LinearNative(torch.randn(5, 40), None)
-    assert beside_panels.after_gate(LinearNative(weight[:80], None), gated_native, "silu") is None
+@pytest.mark.parametrize("inner", [64, 40])
+def test_maps_with_a_gate_that_compiled_code_cannot_fuse_are_called_one_by_one(inner):
+    weight, x = torch.randn(2 * inner, 64), torch.randn(7, 64)
+    down = Mapped(LinearNative, torch.randn(5, inner), torch.randn(5))
+    for kernel in (LinearNative, LinearTorch):
+        first = Mapped(kernel, weight, None)
+        both = GatedFeedForwardNative(gate_up=first, down=down, gated=gated_native, activation="silu")
+        assert (both.maps is not None) == (kernel is LinearNative and inner == 64)
+        assert torch.equal(both(x), down(gated_native(first(x), "silu")))
 
 
 # --- what compiled code must not be handed ----------------------------------------------------------------------------

@@ -14,10 +14,16 @@ from millpond_kernels.attention.native import attention, attention_int8
 from millpond_kernels.attention.rotary import rotary_native
 from millpond_kernels.feed_forward.gated import gated_native
 from millpond_kernels.feed_forward.gelu import gelu_native
+from millpond_kernels.feed_forward.native import (
+    FeedForwardInt8Native,
+    GatedFeedForwardInt8Native,
+    GatedFeedForwardNative,
+)
 from millpond_kernels.linear.int8 import LinearInt8Native
 from millpond_kernels.linear.native import LinearNative
 from millpond_kernels.norms.layer_norm_residual import layer_norm_residual_native
 from millpond_kernels.norms.rms_norm import rms_norm_native
+from millpond_kernels.testing.parts import Mapped
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 in_bytes = pytest.mark.skipif(
@@ -51,18 +57,19 @@ def mapped(kernel, rows, generator):
 
 
 def mapped_twice(kernel, rows, generator):
-    up = kernel(torch.randn(1000, 300, generator=generator) / 20, torch.randn(1000, generator=generator))
-    down = kernel(torch.randn(310, 1000, generator=generator), None)
+    up = Mapped(kernel, torch.randn(1000, 300, generator=generator) / 20, torch.randn(1000, generator=generator))
+    down = Mapped(kernel, torch.randn(310, 1000, generator=generator), None)
     x = torch.randn(rows, 300, generator=generator)
-    both = down.after_gelu(up, gelu_native)
+    both = FeedForwardInt8Native(up=up, down=down, gelu=gelu_native)
     return lambda: both(x)
 
 
 def mapped_twice_with_gate(kernel, rows, generator):
-    first = kernel(torch.randn(1280, 300, generator=generator) / 20, torch.randn(1280, generator=generator))
-    down = kernel(torch.randn(310, 640, generator=generator), torch.randn(310, generator=generator))
+    first = Mapped(kernel, torch.randn(1280, 300, generator=generator) / 20, torch.randn(1280, generator=generator))
+    down = Mapped(kernel, torch.randn(310, 640, generator=generator), torch.randn(310, generator=generator))
     x = torch.randn(rows, 300, generator=generator)
-    both = down.after_gate(first, gated_native, "silu")
+    fused = GatedFeedForwardInt8Native if kernel is LinearInt8Native else GatedFeedForwardNative
+    both = fused(gate_up=first, down=down, gated=gated_native, activation="silu")
     return lambda: both(x)
 
 

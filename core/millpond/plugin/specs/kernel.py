@@ -22,6 +22,11 @@ class KernelSpec(Spec):
             do not serve ``deterministic=True``.
         serves: What it does of that which an op need not do everywhere, such as ``("softcap",)``; models that need what
             is not named here are served by others.
+        fuses: The kernels that it computes in one go, such as ``("attention.sdpa", "linear.torch")``: it is chosen only
+            where each of them would serve its op. A bare op, such as ``"attention"``, stands for any of its kernels,
+            unless the user named one. A kernel of another plugin is named with it: ``"kernels/attention.sdpa"``.
+        cases: ``"module:class"`` of the ``KernelCases`` that makes arguments for the op in tests; one record of an op
+            needs it.
     """
 
     kind: ClassVar[str] = "kernel"
@@ -32,6 +37,8 @@ class KernelSpec(Spec):
     quantization: str | None = None
     batch_invariant: bool = False
     serves: tuple[str, ...] = ()
+    fuses: tuple[str, ...] = ()
+    cases: str | None = None
 
     @property
     def op(self) -> str:

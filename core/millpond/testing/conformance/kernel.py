@@ -1,6 +1,6 @@
 """KernelConformance: a kernel is held against the reference of its op."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+from millpond.nn.ops import Setting as OpSetting
+from millpond.nn.ops import choose_kernel
 from millpond.plugin.manager import get_plugin_manager
-from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.registry import Entry, Registry, imported
 from millpond.plugin.specs import KernelSpec
 from millpond.testing.demands import demand
-from millpond.testing.kernel_cases import CASES, KernelCases
+from millpond.testing.kernel_cases import KernelCases
 from millpond.testing.kernel_trial import FILL, KernelTrial, copies, every_other, turned, wider
 from millpond.testing.time_limit import in_threads
 
@@ -29,7 +31,7 @@ class KernelConformance:
     Attributes:
         name: The kernel's name, ``"<op>.<variant>"``, or with its plugin, ``"plugin/<op>.<variant>"``.
         reference: The kernel it is held against; by default the op's ``reference``, else its ``torch``.
-        cases: How arguments for the op are made; by default what ``kernel_cases.CASES`` has for it.
+        cases: How arguments for the op are made; by default what the ``cases`` of a record of the op names.
         device: Where it is tried, whatever its record and ``available`` say, such as ``"cpu"`` for a kernel for GPUs in
             an interpreter; by default the first device of its record that is here.
         dtypes: What it is tried in; by default its record's dtypes, or float32 and bfloat16 if that says none.
@@ -73,11 +75,14 @@ class KernelConformance:
             request.applymarker(pytest.mark.skip(reason=refusal))  # by which the summary has one line for them all
             pytest.skip(refusal)
         names = self.dtypes or entry.spec.dtypes or ("float32", "bfloat16")
+        cases, reference = self._cases(entry), self._reference(entry)
+        parts = {op: self._part(entry, op).load() for op in cases.ops}
+        plain = {op: self._reference_of(op, ()).load() for op in cases.ops}
         return KernelTrial(
             name=self.name,
-            kernel=self.load(entry),
-            reference=self._reference(entry).load(),
-            cases=self._cases(entry),
+            kernel=cases.with_parts(self.load(entry), parts),
+            reference=cases.with_parts(reference.load(), plain),
+            cases=cases,
             device=torch.device(self.device or _here(entry)[0]),
             dtypes=tuple(_dtype(name) for name in names),
             tolerances=self.tolerances,
@@ -244,21 +249,38 @@ class KernelConformance:
         return "" if answer is True else f"{self.name} {answer or 'says that it cannot run here'}"
 
     def _reference(self, entry: Entry[KernelSpec]) -> Entry[KernelSpec]:
+        return self._reference_of(entry.spec.op, (self.reference,) if self.reference else ())
+
+    def _reference_of(self, op: str, names: Sequence[str]) -> Entry[KernelSpec]:
         kernels = self.registry().kernels
-        names = [self.reference] if self.reference else [f"{entry.spec.op}.{name}" for name in ("reference", "torch")]
+        names = names or [f"{op}.{name}" for name in ("reference", "torch")]
         found = next((reference for name in names if (reference := kernels.find(name)) is not None), None)
         if found is None:
-            there = ", ".join(name for name in kernels.names() if name.startswith(f"{entry.spec.op}."))
+            there = ", ".join(name for name in kernels.names() if name.startswith(f"{op}."))
             pytest.fail(f"{self.name} is held against {' or '.join(names)}; there are: {there}. Say: reference = ...")
         return found
 
+    def _part(self, entry: Entry[KernelSpec], op: str) -> Entry[KernelSpec]:
+        """The kernel of another op that this one is built of: the one it fuses, else the one that would serve."""
+        fused = next((part for part in entry.spec.fuses if part.rpartition("/")[2].startswith(f"{op}.")), None)
+        if fused is not None:
+            return self.registry().kernels.get(fused)
+        device, invariant = torch.device(self.device or _here(entry)[0]), entry.spec.batch_invariant
+        setting = OpSetting(device=device, dtype=torch.float32, batch_invariant=invariant)
+        return choose_kernel(self.registry(), op, setting).entry
+
     def _cases(self, entry: Entry[KernelSpec]) -> KernelCases:
-        cases = self.cases or CASES.get(entry.spec.op)
-        if cases is None:
+        if self.cases is not None:
+            return self.cases
+        same_op = self.registry().kernels.grouped("op").get(entry.spec.op, ())
+        target = next((each.spec.cases for each in (entry, *same_op) if each.spec.cases is not None), None)
+        if target is None:
             pytest.fail(
-                f"it is not known how arguments for the op {entry.spec.op!r} are made; it is for {', '.join(CASES)}. "
-                "Subclass millpond.testing.kernel_cases.KernelCases, and say: cases = MyCases()"
+                f"no record of the op {entry.spec.op!r} names the cases that make its arguments. Subclass "
+                "millpond.testing.kernel_cases.KernelCases, and say: cases = MyCases(), or "
+                'KernelSpec(cases="my_package.cases:MyCases")'
             )
+        cases: KernelCases = imported(target)()
         return cases
 
 

@@ -33,6 +33,8 @@ def kernel_fields(registry: Registry, entry: Entry[KernelSpec]) -> Iterator[Faul
         if not isinstance(getattr(torch, dtype, None), torch.dtype):
             yield Fault(f"dtypes names {dtype!r}, which torch does not know", "use 'float32', 'bfloat16' and the like")
     yield from _op_faults(registry, entry)
+    yield from _part_faults(registry, spec)
+    yield from named("cases", spec.cases)[1]
     function, faults = named("available", spec.available)
     yield from faults
     if function is not None:
@@ -139,6 +141,21 @@ def _op_faults(registry: Registry, entry: Entry[KernelSpec]) -> Iterator[Fault]:
     elif not any(not it.devices and not it.dtypes and it.available is None for it in same):
         reason = f"the op {spec.op!r} has no variant that runs everywhere"
         yield Fault(reason, "add one in plain torch, without devices, dtypes and available", is_note=True)
+
+
+def _part_faults(registry: Registry, spec: KernelSpec) -> Iterator[Fault]:
+    for part in spec.fuses:
+        op, _, variant = part.rpartition("/")[2].partition(".")
+        if op == spec.op:
+            yield Fault(f"fuses names {part!r}, of its own op", "name the ops that it computes in one go")
+        elif op not in registry.kernels.grouped("op"):
+            known = ", ".join(sorted(map(str, registry.kernels.grouped("op"))))
+            yield Fault(f"fuses names {part!r}, of an unknown op", f"use kernels of: {known}")
+        elif variant and part not in registry.kernels:
+            known = ", ".join(entry.spec.name for entry in registry.kernels.grouped("op")[op])
+            yield Fault(
+                f"fuses names {part!r}, which no installed plugin provides", f"use one of {known}", is_note=True
+            )
 
 
 def _available_faults(name: str | None, function: Any) -> Iterator[Fault]:

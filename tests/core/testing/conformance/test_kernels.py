@@ -214,6 +214,10 @@ class TestKnownOp(Mine):
     cases = Doubling()
 
 
+class TestOwnCases(Mine):
+    spec = record("double.mine", lambda x: x + x, cases=f"{__name__}:Doubling")
+
+
 class TestMap(Mine):
     spec = record("linear.mine", MapWithWeight)
     reference = "map.plain"
@@ -280,7 +284,7 @@ def of(outcomes, name, *kinds):
     return {test for test, outcome in outcomes[0][name].items() if outcome in kinds}
 
 
-@pytest.mark.parametrize("name", ["TestRight", "TestNearlyAlone", "TestKnownOp", "TestMap"])
+@pytest.mark.parametrize("name", ["TestRight", "TestNearlyAlone", "TestKnownOp", "TestOwnCases", "TestMap"])
 def test_what_is_right_passes(outcomes, name):
     assert of(outcomes, name, "PASSED") == RECORD | RESULTS
 

@@ -454,6 +454,9 @@ FAULTS = {
     "a kernel whose question fails": (kernel(available="odd:fails"), "available='odd:fails' raised ZeroDivisionError"),
     "a kernel with another answer": (kernel(available="odd:maybe"), "available='odd:maybe' returned 0.5"),
     "a kernel asked with arguments": (kernel(available="odd:one"), "available() does not fit"),
+    "a kernel that fuses its own op": (kernel(fuses=("odd.fast",)), "fuses names 'odd.fast', of its own op"),
+    "a kernel that fuses an unknown op": (kernel(fuses=("atention.fast",)), "'atention.fast', of an unknown op"),
+    "a kernel with cases that are not there": (kernel(cases="odd:X"), "cases='odd:X' raised AttributeError"),
     "a kernel that is no function": (kernel(target=5), "which cannot be called"),
     # --- sources, commands, routes
     "a source that is no function": (source(5), "which cannot be called"),

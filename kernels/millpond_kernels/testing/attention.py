@@ -1,0 +1,125 @@
+"""Arguments for the ops ``attention`` and ``rotary``."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from millpond.nn.attention import HIDDEN_TOKENS, AttentionSpec
+from millpond.nn.batch import NUM_ATTENDED, PackedBatch, Run
+from millpond.nn.bias import AttentionBias, DistanceBias
+from millpond.testing.kernel_cases import Kernel, KernelCases, Setting, Tensors
+
+
+class AttentionCases(KernelCases):
+    """``kernel(query, key, value, batch, spec)``, and a bias behind them; a width is a head's."""
+
+    packed = ("query", "key", "value", "of_query", "of_key")
+    spoils = ("key", "value")  # of a query that is not finite, torch's own kernel makes 0 at times
+    enlarged = ("query",)  # large scores make softmax a choice; large values prove nothing more
+    sizes = (1e-6, 30.0, 300.0)
+    widths = (5, 16, 20, 32, 64, 80)
+
+    def settings(self) -> Sequence[Setting]:
+        """Each causality and window with each way to share heads; then what not every kernel does, and some of both."""
+        return [
+            *(
+                {"heads": heads, "kv_heads": kv_heads, "causal": causal, "window": window}
+                for heads, kv_heads in ((4, 4), (1, 1), (4, 2), (6, 1))
+                for causal in (False, True)
+                for window in (None, 0, 1, 3, 99)
+            ),
+            *(
+                {"heads": 4, "kv_heads": 2, "causal": causal, "window": window, **more}
+                for more in ({"softcap": 1.5}, {"bias": "distance"}, {"bias": "pair"}, {"hides": True})
+                for causal, window in ((False, None), (True, 2))
+            ),
+            *(
+                {"heads": 4, "kv_heads": 2, "causal": causal, "window": window, "hides": True, **more}
+                for more in ({"softcap": 2.5, "bias": "distance"}, {"softcap": 0.7, "bias": "pair"})
+                for causal, window in ((False, 2), (True, None))
+            ),
+        ]
+
+    def needs(self, setting: Setting) -> tuple[str, ...]:
+        """A softcap, a bias, hidden tokens."""
+        return (*_spec(setting, 1.0).needs, *((HIDDEN_TOKENS,) if setting.get("hides") else ()))
+
+    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+        """Query, key and value, [num_tokens, heads, width]; what biases are made of."""
+        heads = {"query": setting["heads"], "key": setting["kv_heads"], "value": setting["kv_heads"]}
+        found = {name: torch.randn(num_tokens, count, width, generator=generator) for name, count in heads.items()}
+        if setting.get("bias") == "distance":
+            found["by_distance"] = torch.randn(setting["heads"], 2 * num_tokens + 3, generator=generator)
+        if setting.get("bias") == "pair":
+            for name in ("of_query", "of_key"):
+                found[name] = torch.randn(num_tokens, setting["heads"], generator=generator)
+        return found
+
+    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
+        """[num_tokens, heads, width]."""
+        ids = [torch.zeros(length, dtype=torch.long) for length in lengths]
+        query = tensors["query"]
+        features = [{NUM_ATTENDED: (2 * length + 2) // 3} for length in lengths] if setting.get("hides") else ()
+        batch = PackedBatch.pack(ids, features=features, device=query.device)
+        spec = _spec(setting, query.shape[2] ** -0.5)
+        biases = () if spec.bias is None else (_bias(tensors),)
+        attended: Tensor = kernel(query, tensors["key"], tensors["value"], batch, spec, *biases)
+        return attended
+
+
+class PairBias:
+    """For tests: the number of a pair is a product of one of the query's and one of the key's; ``AttentionBias``.
+
+    Attributes:
+        of_query: [num_tokens, heads].
+        of_key: [num_tokens, heads].
+    """
+
+    def __init__(self, of_query: Tensor, of_key: Tensor) -> None:
+        self.of_query, self.of_key = of_query, of_key
+
+    def __call__(self, run: Run, queries: range, keys: range) -> Tensor:
+        """[count, heads, queries, keys]."""
+        left, right = (
+            x[run.start : run.stop].unflatten(0, (run.count, run.length)).transpose(1, 2)
+            for x in (self.of_query, self.of_key)
+        )
+        left, right = left[..., queries.start : queries.stop, None], right[..., None, keys.start : keys.stop]
+        product: Tensor = left * right
+        return product
+
+
+def _spec(setting: Setting, scale: float) -> AttentionSpec:
+    return AttentionSpec(
+        scale=scale,
+        causal=setting["causal"],
+        window=setting["window"],
+        softcap=setting.get("softcap"),
+        bias=setting.get("bias"),
+    )
+
+
+def _bias(tensors: Tensors) -> AttentionBias:
+    if "by_distance" in tensors:
+        return DistanceBias(tensors["by_distance"])
+    return PairBias(tensors["of_query"], tensors["of_key"])
+
+
+class RotaryCases(KernelCases):
+    """``kernel(x, cos, sin)``; a width is that of a head."""
+
+    packed = ("x", "cos", "sin")
+    overwrites = ("x",)
+    widths = (2, 6, 16, 32, 42, 64, 80, 128)
+
+    def settings(self) -> Sequence[Setting]:
+        """One head and several, turned as a whole and in part."""
+        return [{"heads": heads, "whole": whole} for heads in (3, 1) for whole in (True, False)]
+
+    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+        """Heads x [num_tokens, heads, width]; cosines and sines [num_tokens, 1, half of what is turned]."""
+        half = width // 2 if setting["whole"] else (width + 2) // 4
+        angles = 9 * torch.randn(num_tokens, 1, half, generator=generator)
+        x = torch.randn(num_tokens, setting["heads"], width, generator=generator)
+        return {"x": x, "cos": angles.cos(), "sin": angles.sin()}
