@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections import Counter
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -140,6 +141,38 @@ def test_every_file_begins_by_saying_what_it_is():
     silent = [path for path in files if ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None]
     assert len(files) > len(PACKAGES)
     assert relative(silent) == []
+
+
+# --- folders show the architecture ------------------------------------------------------------------------------------
+
+MOST_MODULES = 20
+CROWDED = {"core/millpond/loading", "core/millpond/testing"}  # their file formats and tiny checkpoints are to leave
+TESTED_ELSEWHERE = {
+    "millpond_models": "tests/builtin_models",
+    "millpond_server": "tests/server",
+    "millpond_tasks": "tests/plugins",
+    "millpond_transformers": "tests/builtin_models/transformers",
+}
+
+
+def test_every_package_has_a_folder_of_tests():
+    alone = {root for root in ROOTS if len(list((REPOSITORY / root).glob("*/__init__.py"))) == 1}
+    for folder in map(Path, PACKAGE_FOLDERS):
+        root, package = folder.parts
+        plain = root if root in alone else f"{root}/{package}"
+        tests = REPOSITORY / TESTED_ELSEWHERE.get(package, f"tests/{plain}")
+        assert list(tests.rglob("test_*.py")), f"{folder} has no tests in {tests}"
+
+
+def test_every_part_of_the_core_has_a_folder_of_tests():
+    parts = {path.parent.name for path in (REPOSITORY / "core" / "millpond").glob("*/__init__.py")}
+    assert parts <= {path.parent.name for path in (REPOSITORY / "tests" / "core").glob("*/test_*.py")}
+
+
+def test_no_folder_is_crowded():
+    count = Counter(path.parent for path in python_files(*ROOTS, "tests") if path.stem not in {"__init__", "conftest"})
+    crowded = relative([folder for folder, modules in count.items() if modules > MOST_MODULES])
+    assert set(crowded) <= CROWDED
 
 
 # --- the front stays light ------------------------------------------------------------------------------------------
