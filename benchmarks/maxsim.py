@@ -38,7 +38,7 @@ def scorers(rows: Sequence[Any]) -> dict[str, Score]:
 
     from millpond.plugin.manager import PluginManager  # noqa: PLC0415  likewise
     from millpond.testing.contexts import bare_context  # noqa: PLC0415
-    from millpond_io.scoring.towers import MaxSim  # noqa: PLC0415
+    from millpond_io.scoring.maxsim import MaxSim  # noqa: PLC0415
 
     torch.set_num_threads(1)
     query, *documents = rows

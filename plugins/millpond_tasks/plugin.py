@@ -47,6 +47,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         summary="how well a query and a document go together",
         io_processor="score",
         made_of=("classify", "token_embed", "embed"),
+        options="millpond_tasks.score:ScoreOptions",
     )
     yield TaskSpec(
         name="embed_chunks",

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from millpond.compat.io_contract import warn_of_old
+from millpond.compat.io_contract import is_old, warn_of_old
 from millpond.engine.request import PoolingRequest
-from millpond.pipeline.checks import Limits, breach, check_requests, failure
+from millpond.pipeline.checks import NO_LIMITS, Limits, breach, check_requests, failure, limits_of
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
 from millpond.pipeline.options import NO_PARAMS
 from millpond.plugin.blame import is_foreign, mark, owner_of
@@ -102,6 +102,13 @@ class OldProcessor(IOProcessor[Any]):
             return Work(error=breach(self.old, message))
         error = check_requests(self.old, made, self.ctx.tasks, self.limits)
         return Work(sequences=tuple(made)) if error is None else Work(error=error)
+
+
+def adapted(processor: IOProcessor[Any]) -> IOProcessor[Any]:
+    """Return a processor as one that encodes and decodes, for a processor that calls another one."""
+    if not is_old(type(processor)):
+        return processor
+    return OldProcessor(processor, limits_of(processor.ctx) if is_foreign(owner_of(processor)) else NO_LIMITS)
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def marked(parts: Parts, reader: ImageReader | None) -> str:
 def cut(tokenizer: Tokenizer, content: Content, num_tokens: int) -> tuple[Content, int]:
     """A content with the first so many tokens of its texts, and how many others these have at least; images stay."""
     if isinstance(content, str):
-        return head(tokenizer, content, num_tokens)
+        return head(tokenizer, content, num_tokens) if _is_unicode(content) else (content, 0)
     kept: list[str | ImagePart] = []
     left, dropped = num_tokens, 0
     for part in content:

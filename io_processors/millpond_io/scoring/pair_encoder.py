@@ -9,7 +9,7 @@ from millpond.context import TaskContext
 from millpond.loading.tokenizer import Tokenizer
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
-from millpond_io.scoring.options import ScoreOptions
+from millpond_io.scoring.options import PairOptions
 from millpond_io.text.excerpts import excerpt, head
 from millpond_io.text.lengths import Lengths, most_characters
 
@@ -50,7 +50,7 @@ class Limits:
     document: int = 0
 
     @classmethod
-    def of(cls, params: PoolingParams, options: ScoreOptions, ctx: TaskContext) -> "Limits":
+    def of(cls, params: PoolingParams, options: PairOptions, ctx: TaskContext) -> "Limits":
         """The limits that a call says, and the model's own.
 
         Raises:

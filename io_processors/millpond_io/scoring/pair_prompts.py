@@ -10,7 +10,7 @@ from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond.types.rerank_template import RerankTemplate
 from millpond_io.chat.templates import JinjaTemplate, read_template
-from millpond_io.scoring.options import ScoreOptions, warn_of_templates
+from millpond_io.scoring.options import PairOptions, warn_of_templates
 from millpond_io.scoring.pair_encoder import Limits, PairEncoder
 from millpond_io.scoring.tokenizer_pairs import TokenizerPairs
 from millpond_io.scoring.written_pairs import Write, WrittenPairs
@@ -43,16 +43,16 @@ class PairPrompts:
         self.own = ctx.tokenizer.chat_template if ctx.tokenizer is not None and by_logits else None
         self.known = ctx.model.rerank_template
 
-    def warn_of(self, options: ScoreOptions) -> None:
+    def warn_of(self, options: PairOptions) -> None:
         """Tell of what only a template would read, where there is none."""
         if not self.has_template(options):
             warn_of_templates(options, BARE)
 
-    def has_template(self, options: ScoreOptions) -> bool:
+    def has_template(self, options: PairOptions) -> bool:
         """Whether a template or a known wording writes the pairs of a call."""
         return any(each is not None for each in (options.chat_template, self.template, self.own, self.known))
 
-    def encoder(self, params: PoolingParams, options: ScoreOptions) -> PairEncoder:
+    def encoder(self, params: PoolingParams, options: PairOptions) -> PairEncoder:
         """How the pairs of a call become sequences.
 
         Raises:
@@ -104,7 +104,7 @@ def _segments(ctx: TaskContext, tokenizer: Tokenizer) -> int:
 
 
 def _by_own_template(
-    ctx: TaskContext, tokenizer: Tokenizer, own: ChatTemplate, params: PoolingParams, options: ScoreOptions
+    ctx: TaskContext, tokenizer: Tokenizer, own: ChatTemplate, params: PoolingParams, options: PairOptions
 ) -> Write | None:
     """Renders the checkpoint's template, with contents as text or as lists of parts; None if it leaves a role out."""
     template = JinjaTemplate(own.text)
@@ -120,7 +120,7 @@ def _writer(
     tokenizer: Tokenizer,
     template: JinjaTemplate,
     params: PoolingParams,
-    options: ScoreOptions,
+    options: PairOptions,
     *,
     own: Mapping[str, Any] | None = None,
     structured: bool = False,
@@ -173,7 +173,7 @@ def _known_writer(known: RerankTemplate, instruction: str | None) -> Write:
     return write
 
 
-def _instruction(options: ScoreOptions) -> str | None:
+def _instruction(options: PairOptions) -> str | None:
     """What the call says the model is to judge by: a variable of the template goes before the argument."""
     for name in ("instruction", "instruct"):
         value = options.chat_template_kwargs.get(name)
@@ -182,7 +182,7 @@ def _instruction(options: ScoreOptions) -> str | None:
     return options.instruction or None
 
 
-def _prompt(ctx: TaskContext, params: PoolingParams, options: ScoreOptions, *, default: bool = False) -> str | None:
+def _prompt(ctx: TaskContext, params: PoolingParams, options: PairOptions, *, default: bool = False) -> str | None:
     """The prompt that the call names or says itself; else the checkpoint's default one, where that is applied.
 
     Raises:

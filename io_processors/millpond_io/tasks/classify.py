@@ -1,14 +1,17 @@
 """The IO processor of the classifying tasks: texts, pairs of texts or token ids to classes, of all or of each token."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import groupby
+from typing import Any
 
 from millpond.engine.request import PoolingRequest
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import PairItem, Prompt
 from millpond_io.retrieval.late_interaction import INPUT_TYPE
-from millpond_io.scoring.cross_encoder import CrossEncoder
+from millpond_io.scoring.cross_encoder import PairReader
+from millpond_io.scoring.options import PairOptions
 from millpond_io.text.processor import TextProcessor
 
 FIRST, SECOND = "text", "text_pair"
@@ -41,23 +44,29 @@ class ClassifyProcessor(TextProcessor):
         if self.ctx.task_spec.per_token:
             message = f"{FORMS}, for the task 'classify'; {self.task!r} reads one text: pass the texts one by one"
             raise InvalidInputError(message, parameter="prompts")
-        return self._pairs.parse(PairItem(first, second))
+        return PairItem(first, second)
 
     def pre_process_many(
         self, items: Sequence[tuple[Prompt | PairItem, PoolingParams]]
     ) -> list[list[PoolingRequest] | InvalidInputError]:
         """The requests of each prompt, and of each pair, all of a kind tokenised at once."""
-        pairs = [(data, params) for data, params in items if isinstance(data, PairItem)]
-        if not pairs:
-            return super().pre_process_many([(data, own) for data, own in items if isinstance(data, Prompt)])
-        prompts = iter(super().pre_process_many([(data, own) for data, own in items if isinstance(data, Prompt)]))
-        joined = iter(self._pairs.pre_process_many(pairs))
-        return [next(joined if isinstance(data, PairItem) else prompts) for data, _ in items]
+        prompts = [(data, own) for data, own in items if isinstance(data, Prompt)]
+        made = iter(super().pre_process_many(prompts) if prompts else ())
+        if len(prompts) == len(items):
+            return [*made]
+        pairs = iter(self._of_pairs([(data, own) for data, own in items if isinstance(data, PairItem)]))
+        return [next(pairs if isinstance(data, PairItem) else made) for data, _ in items]
+
+    def _of_pairs(self, items: Sequence[tuple[PairItem, PoolingParams]]) -> Iterator[Any]:
+        for _, group in groupby(items, key=lambda item: id(item[1])):
+            own = [*group]
+            for work in self._pairs.read([pair for pair, _ in own], own[0][1], PairOptions()):
+                yield work.error or [*work.sequences]
 
     @cached_property
-    def _pairs(self) -> CrossEncoder:
+    def _pairs(self) -> PairReader:
         """How a pair becomes one sequence: without a template, as the tokenizer of transformers joins two texts."""
-        return CrossEncoder(self.ctx, inner=self, by_tokenizer=True)
+        return PairReader(self.ctx, by_tokenizer=True)
 
 
 def pair_of(data: object) -> tuple[str, str | None] | None:

@@ -9,7 +9,7 @@ from millpond import LLM, AsyncLLM, InvalidInputError
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ArchitectureSpec, TextInput
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
-from millpond_io.scoring import similarities, towers
+from millpond_io.scoring import maxsim, similarities
 
 QUERIES = ["the cat", "a hot day on the river", "what is a mill"]
 DOCUMENTS = ["a small red bird in the tree", "river", "the old mill stands by the long green river"]
@@ -85,23 +85,34 @@ def test_an_output_tells_of_both_texts(both):
     assert len({did for _, did in ids}) == 2
 
 
-def test_each_text_is_computed_once(both, monkeypatch):
+def computed(llm, ask) -> int:
+    """Return how many sequences the engine computes for a call."""
+    stats = llm._engine.stats  # noqa: SLF001  its counters
+    before = stats.requests
+    ask()
+    return stats.requests - before
+
+
+def test_each_text_is_computed_once(both):
     llm, _ = both
-    seen = []
-    inner = llm.pipeline.processor("score").scorer.inner
-    whole = inner.pre_process_many
-    monkeypatch.setattr(inner, "pre_process_many", lambda items: seen.extend(items) or whole(items))
-    given = llm.score(["cat", "cat", "bird"], ["dog", "river", "dog"])
-    assert sorted(prompt.text for prompt, _ in seen) == ["bird", "cat", "dog", "river"]
+    given = []
+    ask = lambda: given.extend(llm.score(["cat", "cat", "bird"], ["dog", "river", "dog"]))  # noqa: E731
+    assert computed(llm, ask) == 4
     assert len({output.request_id for output in given}) == 3
 
 
+def test_a_rerank_of_100_documents_computes_the_query_once(both):
+    llm, _ = both
+    documents = [f"{DOCUMENTS[place % 3]} {place}" for place in range(100)]
+    assert computed(llm, lambda: llm.score("the cat", documents)) == 101
+
+
 def test_thousands_of_documents_are_scored_in_blocks(late, monkeypatch):
-    monkeypatch.setattr(towers, "DOCUMENT_TOKENS_AT_ONCE", 50)
+    monkeypatch.setattr(maxsim, "DOCUMENT_TOKENS_AT_ONCE", 50)
     sizes = []
     scorer = late.pipeline.processor("score").scorer
-    op = scorer.score.op
-    monkeypatch.setattr(scorer.score, "op", lambda *given: sizes.append(len(given[1])) or op(*given))
+    op = scorer.compare.op
+    monkeypatch.setattr(scorer.compare, "op", lambda *given: sizes.append(len(given[1])) or op(*given))
     documents = [f"{DOCUMENTS[place % 3]} {place}" for place in range(100)]
     np.testing.assert_allclose(
         scores(late.score("the cat", documents)), maxsims(late, ["the cat"] * 100, documents), rtol=1e-5

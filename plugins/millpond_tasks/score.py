@@ -1,0 +1,71 @@
+"""The task ``score``: its record, and the options of its calls."""
+
+from collections.abc import Mapping
+from os import PathLike, fspath
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+RESERVED = ("chat_template", "tools", "tokenize")
+
+
+def _template(value: object) -> str:
+    if isinstance(value, str | PathLike):
+        return str(fspath(value))
+    message = f"chat_template must be Jinja text or the path of a file; got {type(value).__name__}"
+    raise ValueError(message)
+
+
+def _variables(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        message = f"chat_template_kwargs must map names to values; got {type(value).__name__}"
+        raise ValueError(message)
+    reserved = [name for name in RESERVED if name in value]
+    if reserved:
+        message = f"chat_template_kwargs must not set {reserved[0]!r}: {', '.join(RESERVED)} are reserved"
+        raise ValueError(message)
+    return value
+
+
+def _instruction(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    message = f"instruction must be a str; got {type(value).__name__}"
+    raise ValueError(message)
+
+
+def _mixed(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    message = f"mixed must be a str; got {type(value).__name__}"
+    raise ValueError(message)
+
+
+def _count(value: object, info: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    message = f"{info.field_name} must be a non-negative integer; got {value!r}, 0 is for no limit"
+    raise ValueError(message)
+
+
+class ScoreOptions(BaseModel):
+    """How queries and documents become what the model reads.
+
+    Attributes:
+        chat_template: The template of a pair, as Jinja text or the path of a file.
+        chat_template_kwargs: Further variables of the template.
+        instruction: What a reranker is to judge by.
+        max_tokens_per_query: How many tokens of a query are read; 0 for all.
+        max_tokens_per_doc: How many tokens of a document are read; 0 for all.
+        mixed: What becomes of a text with an image, for models that read one or the other; None for what the model was
+            loaded with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    chat_template: Annotated[str | None, BeforeValidator(_template)] = None
+    chat_template_kwargs: Annotated[Any, BeforeValidator(_variables)] = {}
+    instruction: Annotated[str | None, BeforeValidator(_instruction)] = None
+    max_tokens_per_query: Annotated[int, BeforeValidator(_count)] = 0
+    max_tokens_per_doc: Annotated[int, BeforeValidator(_count)] = 0
+    mixed: Annotated[str | None, BeforeValidator(_mixed)] = None
