@@ -109,15 +109,14 @@ def form_folder(folder: Path, model: Model, contestant: Contestant) -> Path:
 
 def _write_random(folder: Path, source: Model) -> None:
     from millpond.testing import checkpoints  # noqa: PLC0415  imports torch, and is needed once
+    from millpond_models.testing.bert import bert_shapes  # noqa: PLC0415  as above
 
     config = {**source.config, **BERT_BASE, "architectures": ["BertModel"]}
     config.pop("_name_or_path", None)
     checkpoints.write_config(folder, config)
     size = config["hidden_size"]
     pooler = {"pooler.dense.weight": (size, size), "pooler.dense.bias": (size,)}  # sentence-transformers looks for it
-    checkpoints.write_weights(
-        folder, checkpoints.random_tensors({**checkpoints.bert_shapes(config), **pooler}, seed=SEED)
-    )
+    checkpoints.write_weights(folder, checkpoints.random_tensors({**bert_shapes(config), **pooler}, seed=SEED))
     checkpoints.write_sentence_transformers(folder, layout=LAYOUT, size=size, max_seq_length=LONGEST)
     for name in TOKENIZER_FILES:
         if (source.folder / name).exists():

@@ -18,11 +18,11 @@ from millpond.testing.checkpoints import (
     write_weights,
 )
 from millpond.testing.conformance import ArchitectureConformance, ConverterConformance
-from millpond.testing.gritlm import tiny_gritlm
-from millpond.testing.nemotron_vl import PART_ID, tiny_nemotron_vl
-from millpond.testing.phi3_vision import tiny_phi3_vision
-from millpond.testing.retrieval import tiny_bge_m3
-from millpond.testing.two_towers import tiny_two_towers
+from millpond_models.testing.bge_m3 import tiny_bge_m3
+from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.gritlm import tiny_gritlm
+from millpond_models.testing.nemotron_vl import PART_ID, tiny_nemotron_vl
+from millpond_models.testing.phi3_vision import tiny_phi3_vision
 
 BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
 

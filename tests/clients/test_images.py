@@ -6,8 +6,8 @@ import transformers
 
 from millpond import LLM, PoolingParams
 from millpond.testing.pictures import picture, url_of
-from millpond.testing.two_towers import tiny_two_towers
-from millpond.testing.vision_language import qwen_vl, randomised, write_vision_language
+from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_transformers.testing.vision_language import qwen_vl, randomised, write_vision_language
 
 pytestmark = pytest.mark.slow
 PICTURE = picture(40, 60)

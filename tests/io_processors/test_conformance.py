@@ -6,9 +6,9 @@ from types import MappingProxyType
 from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance import IOProcessorConformance
-from millpond.testing.retrieval import tiny_bge_m3
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import ChunksCall, PairItem, ScoreCall, TextInChunks
+from millpond_models.testing.bge_m3 import tiny_bge_m3
 
 BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
 

@@ -2,11 +2,13 @@
 
 from typing import Any, Final
 
-from millpond.plugin.specs import ArchitectureSpec, CheckpointLayout, PoolingDefaults, TextInput
+from millpond.plugin.specs import ArchitectureSpec, CheckpointLayout, ModelExtras, PoolingDefaults, TextInput
 
 EMBEDDING_TASKS: Final = ("embed", "token_embed")
 CLASSIFYING_TASKS: Final = ("classify", "token_classify")
 TOKEN_TASKS: Final = ("token_classify",)
+TEXT_EXTRAS: Final = ModelExtras(tiny="millpond_models.testing.tiny:tiny")
+TINY_BY_NAME: Final = "millpond_models.testing.by_name:tiny_by_name"
 
 
 def embedder(
@@ -22,20 +24,21 @@ def embedder(
         **groups: Other fields of the record.
     """
     defaults = PoolingDefaults(pooling) if isinstance(pooling, str) else pooling
-    own = {"tasks": EMBEDDING_TASKS, "pooling": defaults, **groups}
+    own = {"tasks": EMBEDDING_TASKS, "pooling": defaults, "extras": TEXT_EXTRAS, **groups}
     return ArchitectureSpec(name=name, target=target, summary=summary, **own)
 
 
 def text_classifier(name: str, target: str, *, pooling: str = "CLS", **groups: Any) -> ArchitectureSpec:
     """Return the record of a model with a classifier of texts, which is also applied to tokens; see ``embedder``."""
     summary = "classes or a score of a text, or of a pair of texts"
-    own = {"tasks": CLASSIFYING_TASKS, "pooling": PoolingDefaults(pooling), **groups}
+    own = {"tasks": CLASSIFYING_TASKS, "pooling": PoolingDefaults(pooling), "extras": TEXT_EXTRAS, **groups}
     return ArchitectureSpec(name=name, target=target, summary=summary, **own)
 
 
 def token_classifier(name: str, target: str, summary: str = "classes of each token", **groups: Any) -> ArchitectureSpec:
     """Return the record of a model with a classifier of tokens; see ``embedder``."""
-    return ArchitectureSpec(name=name, target=target, summary=summary, tasks=TOKEN_TASKS, **groups)
+    own = {"tasks": TOKEN_TASKS, "extras": TEXT_EXTRAS, **groups}
+    return ArchitectureSpec(name=name, target=target, summary=summary, **own)
 
 
 def encoder_family(

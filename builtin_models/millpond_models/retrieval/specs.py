@@ -12,7 +12,7 @@ from millpond.plugin.specs import (
     TextInput,
 )
 from millpond_models.decoders.lfm2.specs import LFM2
-from millpond_models.records.architectures import embedder
+from millpond_models.records.architectures import TINY_BY_NAME, embedder
 from millpond_models.records.published import matryoshka, models
 
 PROJECTED: Final = ModelExtras(late_interaction="millpond.loading.late_interaction:read_projected")
@@ -25,6 +25,7 @@ ARCHITECTURES = (
         "SPLADE: a weight for each token of the vocabulary (Formal et al., 2021)",
         pooling="SPLADE_MAX",
         text=TextInput(positions="absolute"),
+        extras=ModelExtras(),
     ),
     ArchitectureSpec(
         name="BgeM3EmbeddingModel",
@@ -35,6 +36,7 @@ ARCHITECTURES = (
         output=OutputShape(num_labels=1, token_weights=True),
         text=TextInput(positions="absolute_after_pad"),
         checkpoint=CheckpointLayout(extra_files=("sparse_linear", "colbert_linear"), supersedes=("XLMRobertaModel",)),
+        extras=ModelExtras(tiny=TINY_BY_NAME),
     ),
     ArchitectureSpec(
         name="HF_ColBERT",
@@ -72,6 +74,7 @@ ARCHITECTURES = (
         "millpond_models.retrieval.static:StaticEmbedding",
         "a row a token: StaticEmbedding of sentence-transformers, and model2vec",
         pooling="MEAN",
+        extras=ModelExtras(),
     ),
 )
 PUBLISHED = (

@@ -27,6 +27,21 @@ MOVED: Final = {
     "millpond.plugins": "millpond.plugin.manager",
     "millpond.registry": "millpond.plugin.registry",
     "millpond.specs": "millpond.plugin.specs",
+    "millpond.testing.biased": "millpond_models.testing.biased",
+    "millpond.testing.decoders": "millpond_models.testing.decoders",
+    "millpond.testing.encoder_families": "millpond_models.testing.encoder_families",
+    "millpond.testing.encoders": "millpond_models.testing.encoders",
+    "millpond.testing.gpt2": "millpond_models.testing.gpt2",
+    "millpond.testing.gritlm": "millpond_models.testing.gritlm",
+    "millpond.testing.heads": "millpond_models.testing.heads",
+    "millpond.testing.lfm2": "millpond_models.testing.lfm2",
+    "millpond.testing.nemotron_vl": "millpond_models.testing.nemotron_vl",
+    "millpond.testing.phi3_vision": "millpond_models.testing.phi3_vision",
+    "millpond.testing.published": "millpond_models.testing.published",
+    "millpond.testing.retrieval": "millpond_models.testing.bge_m3",
+    "millpond.testing.two_towers": "millpond_models.testing.dual_encoders",
+    "millpond.testing.vision_language": "millpond_transformers.testing.vision_language",
+    "millpond.testing.vision_retrieval": "millpond_transformers.testing.vision_retrieval",
 }
 
 

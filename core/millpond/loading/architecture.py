@@ -170,7 +170,7 @@ def _recorded_one(registry: "Registry", names: list[str], wanted: _Wanted) -> Ch
         if native is not None:
             return Chosen(name=name, architecture=native, converter=_for_native(registry, name, native, wanted))
     for name in names:
-        relative = next((entry for other in _relatives(name) if (entry := find(other))), None)
+        relative = next((entry for other in backbone_names(name) if (entry := find(other))), None)
         converter = None if relative is None else _by_name(registry, name, wanted.convert, wanted.pooling)
         if relative is not None and converter is not None:
             return Chosen(name=name, architecture=relative, converter=converter)
@@ -199,7 +199,7 @@ class _Fallbacks:
                 return Chosen(name=name, architecture=entry, converter=converter, implementation=implementation)
         for name in names:
             converter = _by_name(self.registry, name, self.wanted.convert, self.wanted.pooling)
-            match = None if converter is None else next(filter(None, map(self._find, _relatives(name))), None)
+            match = None if converter is None else next(filter(None, map(self._find, backbone_names(name))), None)
             if match is not None:
                 entry, implementation = match
                 return Chosen(name=name, architecture=entry, converter=converter, implementation=implementation)
@@ -276,7 +276,7 @@ def _by_name(registry: "Registry", name: str, convert: str, pooling: str | None)
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def _relatives(name: str) -> Iterator[str]:
+def backbone_names(name: str) -> Iterator[str]:
     """The names under which the backbone of the same family may be registered."""
     suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
     if suffix is not None:

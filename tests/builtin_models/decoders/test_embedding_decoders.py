@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from millpond import CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_sentence_transformers, write_weights
 from millpond.testing.comparisons import change_config, random_prompts, relative_error
-from millpond.testing.gritlm import PIECES, tiny_gritlm
+from millpond_models.testing.gritlm import PIECES, tiny_gritlm
 
 VOCABULARY = len(vocabulary("decoder"))
 prompts_of = partial(random_prompts, VOCABULARY, first=4)

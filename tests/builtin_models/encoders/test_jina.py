@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from millpond import CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny, vocabulary, write_sentence_transformers
 from millpond.testing.comparisons import random_prompts, relative_error, rewrite
-from millpond.testing.encoders import JINA
+from millpond_models.testing.encoders import JINA
 
 VOCABULARY = len(vocabulary("roberta"))
 prompts_of = partial(random_prompts, VOCABULARY)

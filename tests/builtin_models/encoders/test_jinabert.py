@@ -9,10 +9,10 @@ import pytest
 from safetensors.torch import load_file
 
 from millpond import CheckpointError, PoolingParams
-from millpond.testing.biased import JINA_BERT, JINA_BERT_WITH_NORMS, biased_shapes
 from millpond.testing.checkpoints import tiny, vocabulary, write_sentence_transformers
 from millpond.testing.comparisons import random_prompts, relative_error
 from millpond_models.layers.distances import slopes
+from millpond_models.testing.biased import JINA_BERT, JINA_BERT_WITH_NORMS, biased_shapes
 
 VOCABULARY = len(vocabulary("bert"))
 prompts_of = partial(random_prompts, VOCABULARY)

@@ -15,8 +15,8 @@ from millpond.loading.source import SourceOptions, find_repository
 from millpond.loading.tokenizer import load_tokenizer
 from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import write_config
-from millpond.testing.gritlm import tiny_gritlm
 from millpond.types.config import PoolerConfig
+from millpond_models.testing.gritlm import tiny_gritlm
 
 REGISTRY = PluginManager(ranks=("builtin",), disabled=()).registry
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from millpond.testing.published import Published
+from millpond_models.testing.published import Published
 
 DECODER = {"hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 1e6, "max_position_embeddings": 32768}
 QWEN3 = {

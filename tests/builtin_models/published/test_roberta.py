@@ -2,8 +2,8 @@
 
 import pytest
 
-from millpond.testing.encoders import JINA, jina_shapes
-from millpond.testing.published import Published, written_by
+from millpond_models.testing.encoders import JINA, jina_shapes
+from millpond_models.testing.published import Published, written_by
 
 BERT = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "type_vocab_size": 2}
 MINI = {**BERT, "vocab_size": 30522, "hidden_size": 384, "intermediate_size": 1536, "num_attention_heads": 12}

@@ -5,7 +5,7 @@ import runpy
 from pathlib import Path
 
 from millpond.testing.checkpoints import write_config
-from millpond.testing.published import Published
+from millpond_models.testing.published import Published
 
 HERE = Path(__file__).parent
 E5 = {

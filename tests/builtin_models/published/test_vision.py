@@ -2,10 +2,10 @@
 
 import pytest
 
-from millpond.testing.nemotron_vl import nemotron_vl_shapes
-from millpond.testing.phi3_vision import IMG_PROCESSOR, phi3_vision_shapes
-from millpond.testing.phi3_vision import PUBLISHED as PHI3_VISION
-from millpond.testing.published import Published
+from millpond_models.testing.nemotron_vl import nemotron_vl_shapes
+from millpond_models.testing.phi3_vision import IMG_PROCESSOR, phi3_vision_shapes
+from millpond_models.testing.phi3_vision import PUBLISHED as PHI3_VISION
+from millpond_models.testing.published import Published
 
 DECODER = {"hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 1e6, "max_position_embeddings": 32768}
 LLAMA_1B = {

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny
-from millpond.testing.retrieval import HEADS, tiny_bge_m3
+from millpond_models.testing.bge_m3 import HEADS, tiny_bge_m3
 
 TEXTS = ["the cat sat on the mill", "a", "the old mill, the old river and the old stone of the mill", "zyzzyva rain"]
 BOS, PAD, EOS, UNK = 0, 1, 2, 3

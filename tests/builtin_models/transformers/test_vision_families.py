@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from millpond import InvalidInputError, PoolingParams
 from millpond.testing.pictures import picture
-from millpond.testing.vision_language import (
+from millpond_transformers.testing.vision_language import (
     PAD,
     TEXT,
     TinyVision,

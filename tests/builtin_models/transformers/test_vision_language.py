@@ -10,7 +10,14 @@ from tokenizers import Tokenizer
 
 from millpond import InvalidInputError, PoolingParams
 from millpond.testing.pictures import picture, url_of
-from millpond.testing.vision_language import CLASSES, PAD, build, llava_next, qwen_vl, write_vision_language
+from millpond_transformers.testing.vision_language import (
+    CLASSES,
+    PAD,
+    build,
+    llava_next,
+    qwen_vl,
+    write_vision_language,
+)
 
 KINDS = [pytest.param(kind, marks=pytest.mark.slow) if kind == "qwen2_5_vl" else kind for kind in CLASSES]
 BARE = PoolingParams(use_activation=False)

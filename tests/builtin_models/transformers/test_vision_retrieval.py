@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from millpond import LLM, CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.pictures import picture, url_of
-from millpond.testing.vision_language import PAD, write_vision_language
-from millpond.testing.vision_retrieval import DIM, MADE, build_retrieval, tiny_vision_retrieval
+from millpond.testing.tokenizers import PAD
 from millpond_command import cli
+from millpond_transformers.testing.vision_language import write_vision_language
+from millpond_transformers.testing.vision_retrieval import DIM, MADE, build_retrieval, tiny_vision_retrieval
 
 IMAGE_PROCESSORS = {
     "ColModernVBertForRetrieval": "Idefics3ImageProcessorPil",

@@ -13,14 +13,15 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from millpond import LLM, InvalidInputError
-from millpond.testing.nemotron_vl import PART_ID, PROCESSOR, tiny_nemotron_vl
-from millpond.testing.phi3_vision import tiny_phi3_vision
 from millpond.testing.pictures import picture
-from millpond.testing.two_towers import tiny_two_towers
-from millpond.testing.vision_language import PAD, tiny_vision_language
-from millpond.testing.vision_retrieval import tiny_vision_retrieval
+from millpond.testing.tokenizers import PAD
 from millpond.types.image_options import ImageOptions
+from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.nemotron_vl import PART_ID, PROCESSOR, tiny_nemotron_vl
+from millpond_models.testing.phi3_vision import tiny_phi3_vision
 from millpond_models.vision.phi3_vision.images import Crops
+from millpond_transformers.testing.vision_language import tiny_vision_language
+from millpond_transformers.testing.vision_retrieval import tiny_vision_retrieval
 
 QWEN = "<|vision_start|><|image_pad|><|vision_end|>"
 PICTURE = picture(200, 230)

@@ -14,10 +14,10 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 from millpond import LLM, InvalidInputError, PoolingParams
-from millpond.testing.nemotron_vl import PART, PART_ID, PROCESSOR, SIDE, TEXT, tiny_nemotron_vl
 from millpond.testing.pictures import picture
 from millpond.types.errors import CheckpointError
 from millpond_command import cli
+from millpond_models.testing.nemotron_vl import PART, PART_ID, PROCESSOR, SIDE, TEXT, tiny_nemotron_vl
 from millpond_models.vision.nemotron_vl.tiles import Tiling
 
 EMBEDDER = "llama-nemotron-embed-vl-1b-v2"

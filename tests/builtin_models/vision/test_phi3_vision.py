@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
-from millpond.testing.phi3_vision import tiny_phi3_vision
+from millpond_models.testing.phi3_vision import tiny_phi3_vision
 from millpond_models.vision.phi3_vision.images import Crops, num_rows
 
 BARE = PoolingParams(use_activation=False)

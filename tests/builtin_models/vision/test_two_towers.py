@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
-from millpond.testing.two_towers import PROCESSORS, tiny_two_towers
+from millpond_models.testing.dual_encoders import PROCESSORS, tiny_two_towers
 
 NAMES = ("CLIPModel", "SiglipModel", "Siglip2Model")
 PIL_CLASSES = {

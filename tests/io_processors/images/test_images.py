@@ -17,9 +17,9 @@ from PIL import Image
 
 from millpond import LLM, AsyncLLM, InvalidInputError, MillpondError, PoolingParams
 from millpond.testing.checkpoints import tiny
-from millpond.testing.two_towers import tiny_two_towers
 from millpond_io.images.inputs import files as image_files
 from millpond_io.media.urls import Media
+from millpond_models.testing.dual_encoders import tiny_two_towers
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (40, 30, 3), dtype=np.uint8)

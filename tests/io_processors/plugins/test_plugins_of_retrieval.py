@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from millpond import InvalidInputError
 from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_weights
-from millpond.testing.retrieval import tiny_bge_m3
+from millpond_models.testing.bge_m3 import tiny_bge_m3
 
 TEXTS = ["the cat sat on the mill", "the old mill, the old river"]
 DIM = 12

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from millpond import LLM, AsyncLLM, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny
 from millpond.testing.pictures import picture, url_of
-from millpond.testing.two_towers import tiny_two_towers
-from millpond.testing.vision_language import qwen_vl, randomised, write_vision_language
 from millpond_io.images.inputs import Images
+from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_transformers.testing.vision_language import qwen_vl, randomised, write_vision_language
 
 MARK = "<|vision_start|><|image_pad|><|vision_end|>"
 TEMPLATE = (

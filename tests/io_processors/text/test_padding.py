@@ -7,7 +7,7 @@ import pytest
 
 from millpond import InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny
-from millpond.testing.two_towers import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_two_towers
 
 CAT = [2, 160, 98, 3]
 

@@ -5,7 +5,7 @@ import pytest
 
 from millpond import LLM
 from millpond.testing.pictures import picture, url_of
-from millpond.testing.vision_language import tiny_vision_language
+from millpond_transformers.testing.vision_language import tiny_vision_language
 
 PICTURE = picture(200, 230)
 TOKEN = 28 * 28  # pixels of a token of Qwen2-VL

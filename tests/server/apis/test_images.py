@@ -6,7 +6,7 @@ from PIL import Image
 
 from millpond import LLM, PoolingParams
 from millpond.testing.pictures import file_of, picture, url_of
-from millpond.testing.two_towers import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_two_towers
 
 PICTURE = picture(40, 30)
 BOTH = "CLIP accepts text-only or image-only inputs, not both!"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from millpond import LLM
-from millpond.testing.nemotron_vl import tiny_nemotron_vl
 from millpond.testing.pictures import picture, url_of
+from millpond_models.testing.nemotron_vl import tiny_nemotron_vl
 
 PICTURE = picture(40, 90)
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from millpond import LLM
 from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_weights
-from millpond.testing.retrieval import tiny_bge_m3
+from millpond_models.testing.bge_m3 import tiny_bge_m3
 
 QUERY, DOCUMENTS = "where is the mill?", ["the old mill.", "snow on the hill, and rain"]
 DIM = 12

@@ -5,7 +5,7 @@ import pytest
 
 from millpond import LLM
 from millpond.testing.checkpoints import tiny
-from millpond.testing.encoders import JINA
+from millpond_models.testing.encoders import JINA
 
 TASKS = JINA["lora_adaptations"]
 TEXT = "the old mill by the pond"

@@ -5,7 +5,7 @@ import pytest
 
 from millpond import LLM
 from millpond.testing.pictures import picture, url_of
-from millpond.testing.vision_retrieval import tiny_vision_retrieval
+from millpond_transformers.testing.vision_retrieval import tiny_vision_retrieval
 
 PAGE = picture(60, 90)
 QUERY = "where is the mill?"

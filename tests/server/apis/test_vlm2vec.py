@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from millpond import LLM
-from millpond.testing.phi3_vision import tiny_phi3_vision
 from millpond.testing.pictures import picture, url_of
+from millpond_models.testing.phi3_vision import tiny_phi3_vision
 
 PICTURE = picture(40, 90)
 TEXT = {"type": "text", "text": "a mill"}

@@ -10,7 +10,7 @@ import pytest
 
 from millpond import AsyncLLM
 from millpond.testing.checkpoints import tiny
-from millpond.testing.two_towers import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_two_towers
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 QUICK, SLOW = 400, 10_000

@@ -1,6 +1,7 @@
 """The records of GritLM and its published models."""
 
-from millpond_models.records.architectures import embedder
+from millpond.plugin.specs import ModelExtras
+from millpond_models.records.architectures import TINY_BY_NAME, embedder
 from millpond_models.records.published import models
 
 ARCHITECTURES = (
@@ -9,6 +10,7 @@ ARCHITECTURES = (
         "millpond_models.decoders.gritlm.model:GritLM",
         "GritLM (Muennighoff et al., 2024): Mistral in both directions, pooled without the instruction",
         pooling="MEAN",
+        extras=ModelExtras(tiny=TINY_BY_NAME),
     ),
 )
 PUBLISHED = models("GritLM", "parasail-ai/GritLM-7B-vllm")

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from millpond.plugin.specs import OutputShape, PoolingDefaults, PublishedModelSpec, RerankTemplate
+from millpond.plugin.specs import ModelExtras, OutputShape, PoolingDefaults, PublishedModelSpec, RerankTemplate
 from millpond_models.records.architectures import embedder, token_classifier
 from millpond_models.records.published import matryoshka, models
 
@@ -71,6 +71,7 @@ ARCHITECTURES = (
         "Qwen2 with a reward a token, by two linear maps",
         pooling=PoolingDefaults(settings={"use_activation": False}),
         output=OutputShape(num_labels=1),
+        extras=ModelExtras(),
     ),
     token_classifier(
         "Qwen2ForProcessRewardModel",
@@ -78,6 +79,7 @@ ARCHITECTURES = (
         "Qwen2 with the probabilities of a bad and a good step",
         pooling=PoolingDefaults(tok_type="STEP", step_tag_id=STEP_TAG),
         output=OutputShape(num_labels=2),
+        extras=ModelExtras(),
     ),
 )
 PUBLISHED = (

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from millpond.plugin.specs import ArchitectureSpec, CheckpointLayout, OutputShape, PoolingDefaults, TextInput
+from millpond.plugin.specs import (
+    ArchitectureSpec,
+    CheckpointLayout,
+    ModelExtras,
+    OutputShape,
+    PoolingDefaults,
+    TextInput,
+)
 from millpond_models.records.architectures import EMBEDDING_TASKS
 from millpond_models.records.published import models
 
@@ -46,6 +53,7 @@ ARCHITECTURES = (
         output=OutputShape(size_keys=("projection_dim",)),
         text=TextInput(positions="absolute"),
         checkpoint=CheckpointLayout(config_defaults=CLIP_DEFAULTS),
+        extras=ModelExtras(tiny="millpond_models.testing.dual_encoders:tiny_two_towers"),
     ),
 )
 PUBLISHED = models("CLIPModel", "openai/clip-vit-base-patch32", "openai/clip-vit-large-patch14")

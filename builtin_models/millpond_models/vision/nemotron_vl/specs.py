@@ -13,7 +13,7 @@ from millpond.plugin.specs import (
     PublishedModelSpec,
     RerankTemplate,
 )
-from millpond_models.records.architectures import EMBEDDING_TASKS
+from millpond_models.records.architectures import EMBEDDING_TASKS, TINY_BY_NAME
 from millpond_models.vision.siglip_defaults import SIGLIP_VISION
 
 # https://huggingface.co/nvidia/llama-nemotron-embed-vl-1b-v2: what its messages look like as the model was trained. Its
@@ -59,7 +59,7 @@ ARCHITECTURES = (
         pooling=PoolingDefaults("MEAN", config_key="pooling"),
         output=OutputShape(size_keys=("llm_config.hidden_size",)),
         checkpoint=CheckpointLayout(config_defaults=NEMOTRON_DEFAULTS),
-        extras=ModelExtras(image_processor="millpond_models.vision.nemotron_vl.images:TiledImages"),
+        extras=ModelExtras(image_processor="millpond_models.vision.nemotron_vl.images:TiledImages", tiny=TINY_BY_NAME),
     ),
 )
 PUBLISHED = (

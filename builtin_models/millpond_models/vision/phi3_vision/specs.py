@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from millpond.plugin.specs import ArchitectureSpec, CheckpointLayout, ModelExtras, PoolingDefaults, PublishedModelSpec
-from millpond_models.records.architectures import EMBEDDING_TASKS
+from millpond_models.records.architectures import EMBEDDING_TASKS, TINY_BY_NAME
 from millpond_models.records.published import models
 
 # config.json names the tower of Phi-3-vision, openai/clip-vit-large-patch14-336, and says nothing of its sizes.
@@ -48,7 +48,7 @@ ARCHITECTURES = (
         modalities=("text", "image"),
         pooling=PoolingDefaults("LAST"),
         checkpoint=CheckpointLayout(config_defaults={"vision_config": dict(CLIP_LARGE_336)}),
-        extras=ModelExtras(image_processor="millpond_models.vision.phi3_vision.images:Phi3Images"),
+        extras=ModelExtras(image_processor="millpond_models.vision.phi3_vision.images:Phi3Images", tiny=TINY_BY_NAME),
     ),
 )
 PUBLISHED = (

@@ -1,6 +1,13 @@
 """The records of SigLIP and SigLIP 2, and of their published models."""
 
-from millpond.plugin.specs import ArchitectureSpec, CheckpointLayout, OutputShape, PoolingDefaults, TextInput
+from millpond.plugin.specs import (
+    ArchitectureSpec,
+    CheckpointLayout,
+    ModelExtras,
+    OutputShape,
+    PoolingDefaults,
+    TextInput,
+)
 from millpond_models.records.architectures import EMBEDDING_TASKS
 from millpond_models.records.published import models
 from millpond_models.vision.siglip_defaults import SIGLIP_TEXT, SIGLIP_VISION
@@ -19,6 +26,7 @@ def _record(name: str, summary: str, shape: dict[str, int], *, lowercase: bool) 
         checkpoint=CheckpointLayout(
             config_defaults={"text_config": dict(SIGLIP_TEXT), "vision_config": {**SIGLIP_VISION, **shape}}
         ),
+        extras=ModelExtras(tiny="millpond_models.testing.dual_encoders:tiny_two_towers"),
     )
 
 

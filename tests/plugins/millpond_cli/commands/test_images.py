@@ -7,12 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from millpond import LLM
-from millpond.testing.phi3_vision import tiny_phi3_vision
 from millpond.testing.pictures import picture
-from millpond.testing.two_towers import tiny_two_towers
-from millpond.testing.vision_language import tiny_vision_language
 from millpond_cli import asking
 from millpond_command import cli
+from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.phi3_vision import tiny_phi3_vision
+from millpond_transformers.testing.vision_language import tiny_vision_language
 
 
 def embed(*arguments, stdin=""):

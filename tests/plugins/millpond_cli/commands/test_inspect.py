@@ -12,10 +12,10 @@ from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ConverterSpec, IOProcessorSpec
 from millpond.testing import checkpoints
 from millpond.testing.checkpoints import tiny, write_sparse_encoder
-from millpond.testing.retrieval import tiny_bge_m3
-from millpond.testing.two_towers import tiny_two_towers
 from millpond_cli.commands import inspect as command
 from millpond_command import cli
+from millpond_models.testing.bge_m3 import tiny_bge_m3
+from millpond_models.testing.dual_encoders import tiny_two_towers
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 

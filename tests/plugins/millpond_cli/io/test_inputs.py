@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from millpond.testing import checkpoints
-from millpond.testing.two_towers import tiny_two_towers
 from millpond_cli.io import formats, tables
 from millpond_cli.io.notes import Progress
 from millpond_cli.io.rows import Keys, count_rows, open_rows
 from millpond_cli.io.source import choose_source
 from millpond_command import cli
+from millpond_models.testing.dual_encoders import tiny_two_towers
 
 
 def run(*arguments, stdin=""):

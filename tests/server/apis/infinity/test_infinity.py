@@ -16,7 +16,7 @@ from millpond.testing.checkpoints import (
     write_weights,
 )
 from millpond.testing.pictures import picture, url_of
-from millpond.testing.two_towers import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_two_towers
 
 TEXTS = ["the old mill", "snow on the hill", "a bird"]
 PICTURE = picture(40, 30)

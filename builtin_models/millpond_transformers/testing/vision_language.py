@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedModel
+
+from millpond.testing.tokenizers import PAD, UNKNOWN, byte_tokenizer
 
 TEXT = {
     "hidden_size": 32,
@@ -32,7 +33,6 @@ CLASSES: Mapping[str, str] = MappingProxyType(
     }
 )
 QWEN_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|im_start|>", "<|im_end|>")
-PAD, UNKNOWN = "<|endoftext|>", "<unk>"
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}"
     "{{ message['content'] }}{% else %}{% for part in message['content'] %}{% if part['type'] == 'image' %}"
@@ -60,17 +60,6 @@ class TinyVision:
     named: dict[str, Any] = field(default_factory=dict)
     chat_template: str | None = CHATML
     files: dict[str, Any] = field(default_factory=dict)
-
-
-def byte_tokenizer(tokens: tuple[str, ...] = ()) -> Tokenizer:
-    """A tokenizer of bytes with special tokens: padding first, then these, then 256 bytes."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: place for place, token in enumerate([PAD, UNKNOWN, *tokens, *letters])}
-    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=UNKNOWN))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    made.add_special_tokens([PAD, UNKNOWN, *tokens])
-    return made
 
 
 def randomised(model: PreTrainedModel, *, seed: int = 0) -> PreTrainedModel:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from millpond.testing.heads import SEQUENCE, TOKEN, linear
+from millpond_models.testing.heads import SEQUENCE, TOKEN, linear
 
 Shape = tuple[int, ...]
 

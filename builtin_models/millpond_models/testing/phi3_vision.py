@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from millpond.testing.checkpoints import Shape, random_tensors, vocabulary, write_config, write_tokenizer, write_weights
-from millpond.testing.decoders import decoder_shapes
+from millpond_models.testing.decoders import decoder_shapes
 
 IMAGES: Mapping[str, Any] = {
     "image_processor_type": "Phi3VImageProcessor",

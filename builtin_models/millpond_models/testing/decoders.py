@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from millpond.testing.gpt2 import gpt2_config, gpt2_shapes
-from millpond.testing.lfm2 import LFM2_FAMILIES, LFM2_KINDS, lfm2_config, lfm2_shapes
+from millpond_models.testing.gpt2 import gpt2_config, gpt2_shapes
+from millpond_models.testing.lfm2 import LFM2_FAMILIES, LFM2_KINDS, lfm2_config, lfm2_shapes
 
 Shape = tuple[int, ...]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import transformers
 from transformers import PreTrainedModel
 
-from millpond.testing.vision_language import (
-    PAD,
+from millpond.testing.tokenizers import PAD
+from millpond_transformers.testing.vision_language import (
     QWEN_TOKENS,
     TEXT,
     TinyVision,

@@ -10,7 +10,7 @@ from tokenizers import processors
 from transformers import LlamaConfig, LlamaModel, SiglipVisionConfig, SiglipVisionModel
 
 from millpond.testing.checkpoints import Shape, random_tensors, write_config, write_weights
-from millpond.testing.vision_language import PAD, UNKNOWN, byte_tokenizer
+from millpond.testing.tokenizers import PAD, UNKNOWN, byte_tokenizer
 
 BOS, PART = "<|begin_of_text|>", "<IMG_CONTEXT>"
 TOKENS = (BOS, "<img>", "</img>", PART)

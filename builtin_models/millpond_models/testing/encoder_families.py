@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from millpond.testing.decoders import decoder_shapes
-from millpond.testing.heads import SEQUENCE, TOKEN, linear
+from millpond_models.testing.decoders import decoder_shapes
+from millpond_models.testing.heads import SEQUENCE, TOKEN, linear
 
 Shape = tuple[int, ...]
 
