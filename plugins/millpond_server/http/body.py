@@ -98,9 +98,9 @@ def refuse_stated_length(scope: Scope, limits: Limits) -> None:
     Raises:
         ApiError: 413 if it is too large.
     """
-    stated = next((value for name, value in scope["headers"] if name == b"content-length"), None)
-    if stated is not None and stated.isdigit() and _exceeds(stated, limits.body_bytes):
-        raise too_large(limits)
+    for name, stated in scope["headers"]:
+        if name == b"content-length" and stated.isdigit() and _exceeds(stated, limits.body_bytes):
+            raise too_large(limits)
 
 
 async def _collect(receive: Receive, limits: Limits, intake: Intake) -> bytes | bytearray:
@@ -188,7 +188,7 @@ def validate(model: type[BaseModel], value: Any) -> BaseModel:
     Raises:
         ApiError: 400, with all that does not fit.
     """
-    if isinstance(value, dict):
+    if isinstance(value, dict) and None in value.values():
         value = {name: item for name, item in value.items() if item is not None}
     try:
         return model.model_validate(value)
@@ -206,10 +206,17 @@ def unread(request: Any, value: Any) -> tuple[str, ...]:
     body = request.root if isinstance(request, RootModel) else request
     if not isinstance(body, BaseModel) or not isinstance(value, dict):
         return ()
-    fields = type(body).model_fields
-    idle = {name for name in getattr(body, "idle", ()) if getattr(body, name) == fields[name].default}
-    known = {*fields, "model"} - idle
-    return tuple(name for name in value if name not in known and PLAIN.fullmatch(name))[:MOST_TOLD]
+    fields, idle = type(body).model_fields, getattr(body, "idle", ())
+    if not idle and value.keys() <= fields.keys():
+        return ()
+    names = []
+    for name in value:
+        is_read = name == "model" or name in fields
+        if is_read and not (name in idle and getattr(body, name) == fields[name].default):
+            continue
+        if PLAIN.fullmatch(name):
+            names.append(name)
+    return tuple(names[:MOST_TOLD])
 
 
 def _line(fault: Mapping[str, Any]) -> str:

@@ -59,9 +59,10 @@ class Call:
 
     def take_id(self, request: Any) -> None:
         """Take the id of the request's header, else the ``request_id`` of its body, where there is one."""
-        brought = self.headers.get(HEADER.decode(), "")
-        named = brought if is_plain(brought.encode("latin-1")) else getattr(request, "request_id", None)
-        if isinstance(named, str):
+        brought = self.headers.get("x-request-id")
+        if brought is not None and is_plain(brought.encode("latin-1")):
+            self.request_id = brought
+        elif isinstance(named := getattr(request, "request_id", None), str):
             self.request_id = named
 
     @property
@@ -95,8 +96,10 @@ class Call:
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The id of a request with these headers."""
-    brought = next((value for name, value in headers if name == HEADER), b"")
-    return brought.decode("ascii") if is_plain(brought) else new_id()
+    for name, value in headers:
+        if name == HEADER:
+            return value.decode("ascii") if is_plain(value) else new_id()
+    return new_id()
 
 
 def is_plain(brought: bytes) -> bool:

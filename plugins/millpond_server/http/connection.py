@@ -170,12 +170,17 @@ class Connection(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """A part of the path."""
-        self._count(len(url), fields=0)
+        self._head_bytes += len(url)
+        if self._head_bytes > self._limits.header_bytes:
+            self._stop(self._too_large())
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
-        self._count(len(name) + len(value) + FIELD, fields=1)
+        self._head_bytes += len(name) + len(value) + FIELD
+        self._head_count += 1
+        if self._head_bytes > self._limits.header_bytes or self._head_count > self._limits.headers:
+            self._stop(self._too_large())
         if not self._in_body:  # else it is a trailer, which RFC 9110 (section 6.5.1) does not let pass for a header
             super().on_header(name, value)
 
@@ -220,12 +225,6 @@ class Connection(HttpToolsProtocol):
             elif name not in OFFERS:
                 yield b"%s: %s\r\n" % (name, value)
         yield b"\r\n"
-
-    def _count(self, size: int, *, fields: int) -> None:
-        self._head_bytes += size
-        self._head_count += fields
-        if self._head_bytes > self._limits.header_bytes or self._head_count > self._limits.headers:
-            self._stop(self._too_large())
 
     def _stop(self, reason: ApiError) -> None:
         """Stop the parser from one of its callbacks."""

@@ -87,9 +87,11 @@ class Endpoint:
             response = self._failed(scope, error)
         finally:
             self.intake.let_go(scope)
+        body = scope.pop("millpond.body", None)  # it may be large, and the answer be read slowly
         if type(response) is Response:
             await response(scope, receive, send)
             return
+        scope["millpond.fields"] = given(body)
         failed = partial(self._failed, scope)
         await send_stream(response, scope, receive, send, name=self.name, failed=failed)
 
@@ -101,7 +103,7 @@ class Endpoint:
             error,
             overload_status=self.settings.overload_status,
             served=served,
-            fields=scope.get("millpond.fields", ()),
+            fields=scope.get("millpond.fields") or given(scope.get("millpond.body")),
         )
         if failure.reason == "internal" and is_foreign(self.entry):
             failure.message = f"{self.name} failed on this request"
@@ -133,7 +135,7 @@ class Endpoint:
                 request = bytes(body)
             else:
                 value, request, named, ignored = self._validated(scope, headers, body)
-                scope["millpond.fields"] = given(value)
+                scope["millpond.body"] = value
             del body  # it may be large, and the request may wait
         served = self.models.get(named)
         call = Call(
@@ -225,7 +227,8 @@ async def watched(made: Awaitable[Any], receive: Receive, *, seconds: float | No
 
     async def leave() -> None:
         nonlocal left
-        await _gone(receive)
+        while (await receive())["type"] != "http.disconnect":
+            pass
         left = True
         if task is not None:
             task.cancel()
@@ -240,11 +243,6 @@ async def watched(made: Awaitable[Any], receive: Receive, *, seconds: float | No
         raise ClientGoneError from None
     finally:
         leaving.cancel()
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def send_stream(

@@ -5,7 +5,8 @@ for that site, and lets the page read what it answers. The name is in the Host h
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
+from functools import lru_cache, partial
 from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +17,7 @@ from millpond_server.runtime.settings import Settings
 
 HOST = re.compile(r"(?P<host>[^:\[\]]*|\[[0-9a-fA-F:.]+\])(?::\d*)?")
 LOCAL = "localhost"
+REMEMBERED = 256  # Host headers
 
 
 class Hosts:
@@ -28,14 +30,19 @@ class Hosts:
     def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
         self.app = app
         self.names = tuple(names)
+        self._is_allowed = lru_cache(REMEMBERED)(partial(is_allowed, names=self.names))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Let a request pass, or answer 421."""
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
-        if scope["path"] in LIVENESS or all(is_allowed(host.decode("latin-1"), self.names) for host in hosts):
-            await self.app(scope, receive, send)
-            return
+        if scope["path"] not in LIVENESS:
+            for name, value in scope["headers"]:
+                if name == b"host" and not self._is_allowed(value.decode("latin-1")):
+                    return self._refuse(scope, receive, send)
+        return self.app(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["millpond.reason"] = "host"
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
         stated = ", ".join(shown(host.decode("latin-1")) for host in hosts[:2])
         message = (
             f"the host {stated} is not one of this server's names ({', '.join(self.names)}, and IP addresses): send "

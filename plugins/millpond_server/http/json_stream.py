@@ -14,6 +14,7 @@ from millpond_server.http.array_encoding import Base64
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 SLICE = 64  # items
 SLICE_VALUES = 2**16  # numbers, fields and items; so many take some 2 ms
+CONTAINERS = (list, dict, np.ndarray, Base64)
 COUNTED = 4096  # items of a list that are counted one by one; of longer ones, the first stands for all
 STREAMED_BYTES = 2**23  # of an answer; a larger one is sent while it is written, lest all of it is in memory
 
@@ -101,7 +102,10 @@ def as_text(name: object) -> bytes:
 def _is_long(value: Any) -> bool:
     """True if a list, or one in an object, is to be written in slices."""
     if isinstance(value, dict):
-        return any(_is_long(item) for item in value.values())
+        for item in value.values():  # noqa: SIM110  no generators here and below: this runs for each answer
+            if isinstance(item, CONTAINERS) and _is_long(item):
+                return True
+        return False
     if isinstance(value, list):
         return len(value) > SLICE or _weight(value) > SLICE_VALUES
     return isinstance(value, np.ndarray) and value.ndim > 1 and value.size > SLICE_VALUES
@@ -114,10 +118,14 @@ def _weight(value: Any) -> int:
     if isinstance(value, Base64):
         return int(value.array.size)
     if isinstance(value, dict):
-        return len(value) + sum(map(_weight, value.values()))
+        weight = len(value)
+        for item in value.values():
+            if isinstance(item, CONTAINERS):
+                weight += _weight(item)
+        return weight
     if not isinstance(value, list) or not value:
         return 0
-    if not isinstance(value[0], list | dict | np.ndarray | Base64):
+    if not isinstance(value[0], CONTAINERS):
         return len(value)
     return sum(map(_weight, value)) if len(value) <= COUNTED else len(value) * _weight(value[0])
 

@@ -35,7 +35,12 @@ class TokenIds:
         Raises:
             ApiError: 400, if they are refused.
         """
-        field = None if not isinstance(body, dict) else next((one for one in FIELDS if _are_ids(body.get(one))), None)
+        field = None
+        if isinstance(body, dict):
+            for name in FIELDS:
+                if name in body and _are_ids(body[name]):
+                    field = name
+                    break
         if field is None:
             return
         if self._rejected:
@@ -56,6 +61,6 @@ class TokenIds:
 
 def _are_ids(value: Any) -> bool:
     """Whether a field holds the ids of one text, or of several."""
-    if not isinstance(value, list) or not value:
+    if not isinstance(value, list) or set(map(type, value)) <= {str}:
         return False
     return any(isinstance(one[0] if isinstance(one, list) and one else one, int) for one in value)

@@ -22,18 +22,19 @@ class AccessLog:
         how: How requests are written; "off" for not at all.
 
     Attributes:
+        is_on: False if requests are not written.
         thread: Writes the lines, and what else is logged where it is told to.
     """
 
     def __init__(self, how: Format) -> None:
-        self._is_on = how != "off"
+        self.is_on = how != "off"
         self.thread = LogThread(LineFormatter(how))
-        if self._is_on:
+        if self.is_on:
             self.thread.start()
 
     def write(self, fields: Mapping[str, Any]) -> None:
         """Write a line, some time soon."""
-        if self._is_on:
+        if self.is_on:
             record = logging.LogRecord(NAME, logging.INFO, "", 0, "", None, None)
             record.fields = fields
             self.thread.handler.enqueue(record)

@@ -59,13 +59,10 @@ class Observer:
     def _headers(self, scope: Scope, stats: CallStats, began: float) -> list[tuple[bytes, bytes]]:
         headers = [(HEADER, scope["millpond.request_id"].encode("ascii"))]
         if stats.prompts:
-            times = {
-                "tokenise": stats.tokenise_seconds,
-                "queue": stats.queue_seconds,
-                "compute": stats.compute_seconds,
-                "total": perf_counter() - began,
-            }
-            value = ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in times.items())
+            value = (
+                f"tokenise;dur={stats.tokenise_seconds * 1000:.1f}, queue;dur={stats.queue_seconds * 1000:.1f}, "
+                f"compute;dur={stats.compute_seconds * 1000:.1f}, total;dur={(perf_counter() - began) * 1000:.1f}"
+            )
             headers.append((b"server-timing", value.encode("ascii")))
         if self.state.draining:
             headers.append((b"connection", b"close"))
@@ -78,6 +75,8 @@ class Observer:
         self.state.metrics.called(model, stats)
         if reason is not None:
             self.state.metrics.refused(reason)
+        if not self.state.log.is_on:
+            return
         told: dict[str, Any] = {
             "id": scope["millpond.request_id"],
             "method": scope["method"][:SHOWN],

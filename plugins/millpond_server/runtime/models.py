@@ -20,16 +20,16 @@ class ServedModel:
         names: What requests may call it; the first is its own.
         llm: The model.
         created: When it was loaded, in seconds of the Unix clock.
+        name: The name that answers give it.
     """
 
     names: tuple[str, ...]
     llm: AsyncLLM
     created: int = field(default_factory=lambda: int(time.time()))
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """What answers call it."""
-        return self.names[0]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.names[0])
 
 
 class Models:

@@ -12,6 +12,7 @@ from millpond_server.runtime.settings import Limits
 
 BASE64 = "data:image/unknown;base64,"  # what it is its first bytes say
 LONGEST_SCHEME = 16
+CHARACTERS_PER_TOKEN = 64  # more are not tokenised to be counted
 SCHEMA = "schema"  # why a body is refused that has not the form of its route
 # How an image begins that is given as text: as a URL, or as base64 alone.
 IMAGE = re.compile(r"https?://[^\s]+|file://[^\s]+|data:[^\s]*|[A-Za-z0-9+/_\-=\r\n]+")
@@ -126,6 +127,9 @@ def read_inputs(
     if len(items) > limits.inputs:
         message = f"{parameter} holds {len(items)} items; the list length is limited to {limits.inputs}"
         raise ApiError(413, message, parameter=parameter, reason="inputs")
+    if set(map(type, items)) == {str}:  # the usual case
+        _check_size(len(items), sum(map(len, items)), limits, llm, parameter)
+        return [*items]
     prompts = [
         _pair(item) if pairs and _holds_pair(item) else _prompt(item, place, parameter)
         for place, item in enumerate(items)
@@ -208,10 +212,12 @@ def _check_tokens(prompts: list[Any], limits: Limits, llm: AsyncLLM, parameter: 
     """Refuse what is sure to be over the limit of tokens, before any of it is tokenised."""
     # A token stands for at least a character's part; what a tokenizer makes of text is counted by the model.
     least = sum(len(p.get("prompt_token_ids", ".")) if isinstance(p, dict) else 1 for p in prompts)
-    longest = limits.tokens * 64
     texts = [text for p in prompts for text in (p.values() if is_pair(p) else (p,)) if isinstance(text, str)]
-    characters = sum(map(len, texts))
-    if least > limits.tokens or characters > longest:
+    _check_size(least, sum(map(len, texts)), limits, llm, parameter)
+
+
+def _check_size(least: int, characters: int, limits: Limits, llm: AsyncLLM, parameter: str) -> None:
+    if least > limits.tokens or characters > limits.tokens * CHARACTERS_PER_TOKEN:
         message = (
             f"{parameter} holds {least} tokens or {characters} characters; a request may hold {limits.tokens} tokens "
             f"for {llm.model_config.model}"

@@ -33,11 +33,16 @@ def same(request: BaseModel, *names: str) -> Any:
     Raises:
         ValueError: If two of them disagree.
     """
-    given = {name: value for name in names if (value := getattr(request, name)) is not None}
-    if len(set(given.values())) > 1:
+    given: dict[str, Any] = {}
+    for name in names:
+        value = getattr(request, name)
+        if value is not None:
+            given[name] = value
+    values = set(given.values())
+    if len(values) > 1:
         message = f"{', '.join(f'{name}={value}' for name, value in given.items())} disagree: pass one of them"
         raise ValueError(message)
-    return next(iter(given.values()), None)
+    return values.pop() if values else None
 
 
 def activation(use_activation: bool | None, *, raw_scores: bool) -> bool:
@@ -72,8 +77,11 @@ class Body(BaseModel):
     def _without_nulls(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        given = {name: item for name, item in value.items() if item is not None}
-        check_refused(cls.refused, given)
+        given = value
+        if None in value.values():
+            given = {name: item for name, item in value.items() if item is not None}
+        if not cls.refused.keys().isdisjoint(given):
+            check_refused(cls.refused, given)
         return given
 
 
@@ -104,13 +112,16 @@ class TextOptions(Body):
 
     def options(self) -> dict[str, Any]:
         """What of this a call of ``AsyncLLM`` takes."""
-        said: dict[str, Any] = {"prompt_name": self.prompt_name, "prompt": self.prompt}
-        if self.truncate_prompt_tokens is not None:
-            said["truncate_prompt_tokens"] = self.truncate_prompt_tokens
-        tokenization = {"truncation_side": self.truncation_side, "padding": self.padding}
-        if given := {name: value for name, value in tokenization.items() if value is not None}:
-            said["tokenization_kwargs"] = given
-        return {name: value for name, value in said.items() if value is not None}
+        said: dict[str, Any] = {}
+        for name in ("prompt_name", "prompt", "truncate_prompt_tokens"):
+            value = getattr(self, name)
+            if value is not None:
+                said[name] = value
+        for name in ("truncation_side", "padding"):
+            value = getattr(self, name)
+            if value is not None:
+                said.setdefault("tokenization_kwargs", {})[name] = value
+        return said
 
 
 class VectorOptions(TextOptions):

@@ -25,7 +25,7 @@ ITEMS_IN_A_HEADER = 512  # of up to 120 bytes each: Python's http.client reads l
 async def embeddings(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
     """The vectors of a body's inputs; texts without characters are refused, as OpenAI's API refuses them."""
     check_filled(request.input)
-    return await embeddings_of_all(request, llm, call)
+    return told(await embedded(request, llm, call), request, call)
 
 
 def check_filled(given: Any) -> None:
@@ -126,7 +126,9 @@ def check_header(request: VectorOptions, count: int) -> None:
 def with_purpose(request: EmbeddingRequest, llm: AsyncLLM) -> dict[str, Any]:
     """The options of a body, with what it says that its texts are for where it names no prompt."""
     said, named = request.options(), request.task or request.input_type
-    return said if said.keys() & {"prompt", "prompt_name"} else {**said, **purpose(named, llm)}
+    if named is None or "prompt" in said or "prompt_name" in said:
+        return said
+    return {**said, **purpose(named, llm)}
 
 
 def mixed(way: str | None) -> dict[str, object] | None:
