@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from millpond.plugin.blame import blamed, build, is_foreign, mark
-from millpond.plugin.registry import imported
+from millpond.plugin.target import Target, imported
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import JOINED_BY, CheckpointConfig, InputOptions, ModelConfig, PoolerConfig
 from millpond.types.errors import UnknownNameError
@@ -202,16 +202,18 @@ class ModelContext:
         return Setting(
             device=self.device,
             dtype=dtype,
-            quantization=self.quantization,
-            batch_invariant=self.batch_invariant,
+            quantization=self.compute.quantization,
+            batch_invariant=self.compute.batch_invariant,
             needs=needs,
-            kernels=self.kernels,
+            kernels=self.compute.kernels,
         )
 
     def _choose(self, op: str, dtype: "torch.dtype", needs: tuple[str, ...] = ()) -> "Verdict":
         from millpond.nn.ops import choose_kernel  # noqa: PLC0415  needs torch; listing plugins does not
 
-        key = (op, dtype, needs, self.device, self.batch_invariant, self.quantization, *sorted(self.kernels.items()))
+        compute = self.compute
+        variants = sorted(compute.kernels.items())
+        key = (op, dtype, needs, self.device, compute.batch_invariant, compute.quantization, *variants)
         verdict = self.requested.chosen.get(key)
         if verdict is None:
             setting = self.setting(dtype, needs)
@@ -229,11 +231,7 @@ class ModelContext:
         if target is None:
             return None
         owner = self.registry.architectures.find(self.model.architecture)
-        try:
-            kind = imported(target)
-        except ImportError as error:
-            message = f"the image reader {target!r} of {self.model.architecture} does not load: {error}"
-            raise UnknownNameError(message) from error
+        kind = imported(target) if owner is None else Target(target, owner, "extras.image_processor").load()
         with blamed(owner if is_foreign(owner) else None, f"has an image_reader {target!r} that failed"):
             reader: ImageReader = kind(self)
         return reader

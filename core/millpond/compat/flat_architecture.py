@@ -69,7 +69,7 @@ class ResolvesByDescribe:
 
     def __call__(self, name: str, config: Mapping[str, Any]) -> "ArchitectureSpec | str":
         """Return the record for a name; text if the function refuses it."""
-        from millpond.plugin.registry import imported  # noqa: PLC0415  the records import this module
+        from millpond.plugin.target import imported  # noqa: PLC0415  the records import this module
 
         stated = {} if self.describe is None else imported(self.describe)(name, config)
         return stated if isinstance(stated, str) else replace(self.spec, **{"name": name, **stated})

@@ -1,14 +1,13 @@
 """What a folder says of queries and documents: as Stanford's ColBERT, PyLate or sentence-transformers write it."""
 
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millpond.loading.files import read_object
 from millpond.loading.header import read_headers
-from millpond.plugin.registry import imported
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond.types.late_interaction import Expansion, LateInteraction, Side, TokenPooling
@@ -27,7 +26,9 @@ ARTIFACT = "artifact.metadata"
 
 
 def read_late_interaction(
-    repository: "Repository", config: CheckpointConfig, reader: str | None = None
+    repository: "Repository",
+    config: CheckpointConfig,
+    reader: "Callable[[Repository, CheckpointConfig], LateInteraction] | None" = None,
 ) -> LateInteraction | None:
     """How queries and documents are read; None where no file says that there are any.
 
@@ -43,8 +44,7 @@ def read_late_interaction(
     if kind in ("MultiVectorEncoder", "ColBERT"):
         both = _native(repository) if kind == "MultiVectorEncoder" else _pylate(repository.path / SETTINGS)
         return _bounded(both, repository.sentence_transformers.max_seq_length)
-    own: LateInteraction | None = None if reader is None else imported(reader)(repository, config)
-    return own
+    return None if reader is None else reader(repository, config)
 
 
 def read_stanford(repository: "Repository", config: CheckpointConfig) -> LateInteraction:

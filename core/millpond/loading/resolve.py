@@ -256,7 +256,8 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     if spec.checkpoint.config_defaults:
         config = with_defaults(config, spec.checkpoint.config_defaults)
     said = state_lengths(repository, config, positions=spec.text.positions)
-    sides = read_late_interaction(repository, config, spec.extras.late_interaction)
+    reader = None if spec.extras.late_interaction is None else chosen.architecture.load("extras.late_interaction")
+    sides = read_late_interaction(repository, config, reader)
     pooler = merge_pooler(user, files, config, chosen, options.old_task)
     plugin = _plugin_of(registry, config, options.io_processor_plugin)
     check_pooler(registry, pooler, tasks if plugin is None else (*tasks, "plugin"))

@@ -56,7 +56,7 @@ def find_repository(registry: "Registry", model: "str | PathLike[str]", options:
             message = f"{model!r} names a source and no model: write {scheme}:NAME"
             raise ModelNotFoundError(message)
     else:
-        entries, name = sorted(registry.sources.entries(), key=lambda entry: -entry.spec.priority), model
+        entries, name = list(registry.sources.by_priority()), model
     answers: list[str] = []
     for entry in entries:
         try:

@@ -85,9 +85,14 @@ class PoolingModel(nn.Module):
 
     def parameter_name(self, name: str) -> str | None:
         """The name of the parameter that a checkpoint name means; None if it is left out on purpose."""
-        bare = next((name.removeprefix(p) for p in self.weight_prefixes if name.startswith(p)), name)
-        if any(re.fullmatch(pattern, bare) for pattern in self.ignored_weights):
-            return None
+        bare = name
+        for prefix in self.weight_prefixes:
+            if name.startswith(prefix):
+                bare = name.removeprefix(prefix)
+                break
+        for pattern in self.ignored_weights:
+            if re.fullmatch(pattern, bare):
+                return None
         for pattern, replacement in self.weight_names:
             match = re.fullmatch(pattern, bare)
             if match:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from millpond.plugin.blame import blamed, breach, described, is_foreign
+from millpond.plugin.target import imported
 from millpond.types.errors import InvalidInputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -209,9 +209,8 @@ def _ask(target: str | None) -> str | None:
     """Why a kernel cannot run here, or None; a question that cannot be answered is a no, and no harm to the others."""
     if target is None:
         return None
-    module, _, name = target.partition(":")
     try:
-        runs = getattr(import_module(module), name)()
+        runs = imported(target)()
     except Exception as error:  # noqa: BLE001  whatever a plugin raises
         return f"{target} cannot be asked ({type(error).__name__}: {error})"
     if isinstance(runs, str):

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from millpond.pipeline.io_processor import Asked, IOProcessor
-from millpond.plugin.blame import blamed, is_foreign
-from millpond.plugin.registry import imported
+from millpond.plugin.blame import is_foreign
 from millpond.types.config import JOINED_BY
-from millpond.types.errors import InvalidInputError, UnknownNameError
+from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
@@ -88,18 +87,9 @@ def options_type(processor: IOProcessor[Any]) -> type[BaseModel] | None:
     """
     ctx = processor.ctx
     entry = None if ctx.task is None else ctx.registry.tasks.find(ctx.task)
-    target = None if entry is None else entry.spec.options
-    if target is None:
+    if entry is None or entry.spec.options is None:
         return type(processor).Options
-    if not isinstance(target, str):
-        found: Any = target
-        return found  # type: ignore[no-any-return]
-    try:
-        with blamed(entry, f"has options {target!r} that do not load"):
-            kind: type[BaseModel] = imported(target)
-    except ImportError as error:
-        message = f"the options {target!r} of the task {ctx.task!r} do not load: {error}"
-        raise UnknownNameError(message) from error
+    kind: type[BaseModel] = entry.load("options")
     return kind
 
 

@@ -1,16 +1,13 @@
 """Who brings what: every record and the plugin it came from, by kind and name. Knows not how plugins are found."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from importlib import import_module
 from logging import getLogger
 from operator import attrgetter
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from millpond.compat.flat_architecture import separate_records
-from millpond.plugin.output import importing, stdout_to_stderr
 from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
@@ -26,9 +23,11 @@ from millpond.plugin.specs import (
     Spec,
     TaskSpec,
 )
+from millpond.plugin.target import Target
 from millpond.types.errors import UnknownNameError
 
 S = TypeVar("S", bound=Spec)
+T = TypeVar("T")
 
 Rank = Literal["builtin", "installed", "runtime"]
 
@@ -72,7 +71,7 @@ class Entry(Generic[S]):
 
     spec: S
     origin: Origin
-    _loaded: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+    _loaded: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def qualified(self) -> str:
@@ -84,35 +83,19 @@ class Entry(Generic[S]):
         """Kind, name and plugin, for messages: ``pooler 'MEAN' of plugin poolers (millpond 0.1.0)``."""
         return f"{_label(self.spec.kind)} {self.spec.name!r} of plugin {self.origin}"
 
-    def load(self) -> Any:
-        """What the record's target names, imported at the first call; a target that is no string is returned as it is.
+    def load(self, field: str = "target") -> Any:
+        """Return the object that a field of the record names, imported at the first call.
+
+        Args:
+            field: The name of the field, with dots within nested records; an object in place of an import string is
+                returned as it is.
 
         Raises:
-            UnknownNameError: The target does not import.
+            UnknownNameError: It cannot be imported, or is None.
         """
-        if not self._loaded:  # two threads may both pass: the import system hands both the same object
-            self._loaded.append(self._resolve())
-        return self._loaded[0]
-
-    def _resolve(self) -> Any:
-        target = self.spec.target
-        if not isinstance(target, str):
-            return self._existing(target)
-        try:
-            with nullcontext() if self.origin.rank == "builtin" else importing(f"{self.label} ({target})"):
-                found = imported(target)
-        except (Exception, SystemExit) as error:
-            raise UnknownNameError(_unloadable(self, target, error)) from error
-        return self._existing(found)
-
-    def _existing(self, found: object) -> object:
-        if found is not None:
-            return found
-        message = (
-            f"{self.label} does not load: its target {self.spec.target!r} is None; expected a class or a function. "
-            f"Fix or update the plugin, or leave it out with MILLPOND_DISABLE_PLUGINS={self.origin.plugin}"
-        )
-        raise UnknownNameError(message)
+        if field not in self._loaded:  # two threads may both pass: the import system returns the same object to both
+            self._loaded[field] = Target(attrgetter(field)(self.spec), self, field).load()
+        return self._loaded[field]
 
 
 class Catalog(Generic[S]):
@@ -130,9 +113,7 @@ class Catalog(Generic[S]):
         self.record: Final = record
         self._absent = {} if absent is None else absent
         self._entries: dict[str, tuple[Entry[S], ...]] = {}
-        self._version = 0  # the number of records that were added: what was computed of fewer is out of date
-        self._ranked: tuple[int, tuple[Entry[S], ...]] = (-1, ())
-        self._groups: dict[str, tuple[int, dict[object, tuple[Entry[S], ...]]]] = {}
+        self._views: dict[str, Any] = {}  # what was computed of the entries; emptied when one is added
 
     @property
     def kind(self) -> str:
@@ -146,33 +127,37 @@ class Catalog(Generic[S]):
 
     def names(self) -> tuple[str, ...]:
         """All bare names, sorted."""
-        return tuple(sorted(self._entries))
+        return self._view("names", lambda: tuple(sorted(self._entries)))
 
     def entries(self, *, overridden: bool = False) -> tuple[Entry[S], ...]:
         """The entries that bare names lead to, sorted by name.
 
         Args:
-            overridden: Give those as well that only their qualified names lead to.
+            overridden: Return those as well that only their qualified names lead to.
         """
         if overridden:
             return tuple(entry for name in self.names() for entry in self._entries[name])
-        version, ranked = self._ranked
-        if version != self._version:
-            version = self._version  # read before the entries: records that are added meanwhile make it out of date
-            ranked = tuple(entry for name in self.names() for entry in _highest(self._entries[name]))
-            self._ranked = version, ranked
-        return ranked
+        return self._view("entries", lambda: tuple(e for name in self.names() for e in _highest(self._entries[name])))
+
+    def by_priority(self) -> tuple[Entry[S], ...]:
+        """The entries that bare names lead to, those of the highest ``priority`` first."""
+        return self._view("by_priority", lambda: tuple(sorted(self.entries(), key=lambda it: -it.spec.priority)))  # type: ignore[attr-defined]
 
     def grouped(self, field: str) -> Mapping[object, tuple[Entry[S], ...]]:
         """The entries that bare names lead to, by the value of a field of their records, such as the op of kernels."""
-        version, groups = self._groups.get(field, (-1, {}))
-        if version != self._version:
-            version, groups = self._version, {}
-            for entry in self.entries():
-                key = getattr(entry.spec, field)
-                groups[key] = (*groups.get(key, ()), entry)
-            self._groups[field] = version, groups
-        return groups
+
+        def groups() -> Mapping[object, tuple[Entry[S], ...]]:
+            keys = dict.fromkeys(getattr(entry.spec, field) for entry in self.entries())
+            return {key: tuple(e for e in self.entries() if getattr(e.spec, field) == key) for key in keys}
+
+        return self._view(f"grouped by {field}", groups)
+
+    def _view(self, name: str, compute: Callable[[], T]) -> T:
+        views = self._views  # a record that is added meanwhile replaces the dict: what is computed here goes with it
+        if name not in views:
+            views[name] = compute()
+        view: T = views[name]
+        return view
 
     def get(self, name: str) -> Entry[S]:
         """The entry that a bare or qualified name means.
@@ -216,7 +201,7 @@ class Catalog(Generic[S]):
         before = self._entries.get(spec.name, ())
         others = tuple(other for other in before if other.origin.plugin != origin.plugin)
         self._entries[spec.name] = (*others, entry)
-        self._version += 1
+        self._views = {}
         if len(others) == len(before):
             self._tell_overrides(entry, others)
         return entry
@@ -301,28 +286,13 @@ class Registry:
         return entries[-1]
 
 
-def imported(target: str) -> Any:
-    """What ``"package.module:attribute"`` names."""
-    module, colon, attribute = target.partition(":")
-    if not (module and colon and attribute):
-        raise ValueError('a target is spelled "package.module:attribute"')
-    with stdout_to_stderr():
-        return attrgetter(attribute)(import_module(module))
-
-
-def _unloadable(entry: Entry[Any], target: str, error: BaseException) -> str:
-    return (
-        f"{_label(entry.spec.kind)} {entry.spec.name!r} of plugin {entry.origin} does not load: its target "
-        f"{target!r} raised {type(error).__name__}: {error}. Mend or update the plugin, or leave it out with "
-        f"MILLPOND_DISABLE_PLUGINS={entry.origin.plugin}; `millpond plugins doctor` tries every target"
-    )
-
-
 def _weight(entry: Entry[Any]) -> int:
     return PRECEDENCE.index(entry.origin.rank)
 
 
 def _highest(entries: tuple[Entry[S], ...]) -> tuple[Entry[S], ...]:
+    if len(entries) < 2:  # noqa: PLR2004
+        return entries
     top = max(map(_weight, entries), default=0)
     return tuple(entry for entry in entries if _weight(entry) == top)
 

@@ -13,7 +13,6 @@ import millpond
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import RouteSpec
 from millpond_server.apis.common.schemas import VectorOptions
-from millpond_server.http.endpoint import load_model
 
 VARIABLE = re.compile(r"\{(\w+)(?::\w+)?\}")
 REFERENCE = "#/components/schemas/{model}"
@@ -77,8 +76,8 @@ def describe(entries: Sequence[Entry[RouteSpec]], *, guarded: bool, overload_sta
         overload_status: The status of a request that comes when there are too many.
     """
     further = (overload_status, *((401,) if guarded else ()))
-    requests = {e.spec.name: load_model(e, e.spec.request) for e in entries if e.spec.request is not None}
-    answers = {e.spec.name: load_model(e, e.spec.response) for e in entries if e.spec.response is not None}
+    requests = {e.spec.name: e.load("request") for e in entries if e.spec.request is not None}
+    answers = {e.spec.name: e.load("response") for e in entries if e.spec.response is not None}
     wanted: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in _distinct(requests.values())]
     wanted += [(model, "serialization") for model in _distinct(answers.values())]
     schemas, definitions = models_json_schema(wanted, ref_template=REFERENCE)

@@ -60,7 +60,7 @@ class Endpoint:
         if is_foreign(entry) and not _is_async(self.handler):
             logger.warning("%s: its target is not an async function", entry.label)
         self.wants_call = len(inspect.signature(self.handler).parameters) >= WITH_CALL
-        self.request = None if entry.spec.request is None else load_model(entry, entry.spec.request)
+        self.request = None if entry.spec.request is None else entry.load("request")
         self.render: Callable[[ApiError], Response] = getattr(
             inspect.getmodule(self.handler), "render_error", errors.answer
         )
@@ -198,13 +198,6 @@ class Endpoint:
 
 def _is_async(handler: object) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
-
-
-def load_model(entry: Entry[RouteSpec], target: str) -> type[BaseModel]:
-    """The pydantic model that a route's record names."""
-    spec = RouteSpec(name=entry.spec.name, target=target)
-    model: type[BaseModel] = Entry(spec=spec, origin=entry.origin).load()
-    return model
 
 
 async def as_response(result: Any) -> Response:

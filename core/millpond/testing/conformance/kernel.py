@@ -11,8 +11,9 @@ import torch
 from millpond.nn.ops import Setting as OpSetting
 from millpond.nn.ops import choose_kernel
 from millpond.plugin.manager import get_plugin_manager
-from millpond.plugin.registry import Entry, Registry, imported
+from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import KernelSpec
+from millpond.plugin.target import imported
 from millpond.testing.demands import demand
 from millpond.testing.kernel_cases import KernelCases
 from millpond.testing.kernel_trial import FILL, KernelTrial, copies, every_other, turned, wider

@@ -10,7 +10,8 @@ from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from millpond.plugin.registry import Entry, Registry, imported
+from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.target import imported
 
 ANY_TARGET = "target"
 WITH_SLASH = ("route", "published_model")

@@ -1,0 +1,63 @@
+"""Target: an import string in a record, and the error that names plugin, kind and name if it cannot be imported."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from millpond.plugin.output import importing, stdout_to_stderr
+from millpond.types.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from millpond.plugin.registry import Entry
+
+
+@dataclass(frozen=True)
+class Target:
+    """An import string, or the object itself, in a field of a record.
+
+    Attributes:
+        value: ``"package.module:attribute"``, or the object.
+        entry: The record.
+        field: The name of the field, for messages.
+    """
+
+    value: object
+    entry: "Entry[Any]"
+    field: str = "target"
+
+    def load(self) -> Any:
+        """Return the object, which is imported if the field names it.
+
+        Raises:
+            UnknownNameError: It cannot be imported, or is None.
+        """
+        value, entry = self.value, self.entry
+        if isinstance(value, str):
+            is_builtin = entry.origin.rank == "builtin"
+            try:
+                with nullcontext() if is_builtin else importing(f"{entry.label} ({value})"):
+                    value = imported(value)
+            except (Exception, SystemExit) as error:
+                fault = f"raised {type(error).__name__}: {error}. Mend or update the plugin, or leave it out"
+                raise self._error(fault, "; `millpond plugins doctor` tries every target") from error
+        if value is None:
+            raise self._error("is None; expected a class or a function. Fix or update the plugin, or leave it out")
+        return value
+
+    def _error(self, fault: str, end: str = "") -> UnknownNameError:
+        entry = self.entry
+        return UnknownNameError(
+            f"{entry.label} does not load: its {self.field} {self.value!r} {fault} with "
+            f"MILLPOND_DISABLE_PLUGINS={entry.origin.plugin}{end}"
+        )
+
+
+def imported(target: str) -> Any:
+    """Return the object that ``"package.module:attribute"`` names."""
+    module, colon, attribute = target.partition(":")
+    if not (module and colon and attribute):
+        raise ValueError('a target is spelled "package.module:attribute"')
+    with stdout_to_stderr():
+        return attrgetter(attribute)(import_module(module))
