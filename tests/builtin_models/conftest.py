@@ -1,7 +1,6 @@
 """What the tests of models share: the hidden states of Millpond, and those of transformers for the same files."""
 
 import importlib
-from collections.abc import Iterator
 from types import ModuleType
 
 import numpy as np
@@ -10,20 +9,6 @@ import torch
 from safetensors.torch import load_file
 
 from millpond import LLM, PoolingParams
-
-
-@pytest.fixture
-def load() -> Iterator:
-    """Load models as ``LLM`` does, and close them when the test ends."""
-    loaded: list[LLM] = []
-
-    def load(folder, **settings) -> LLM:
-        loaded.append(LLM(str(folder), num_workers=1, **settings))
-        return loaded[-1]
-
-    yield load
-    for llm in loaded:
-        llm.close()
 
 
 @pytest.fixture

@@ -1,13 +1,9 @@
 """What the tests of poolers share: poolers built as a model builds them, models, sentence-transformers."""
 
-import importlib
-from collections.abc import Iterator
-from types import ModuleType
-
 import pytest
 import torch
 
-from millpond import LLM, PoolerConfig, PoolingParams
+from millpond import PoolerConfig, PoolingParams
 from millpond.context import Context
 from millpond.nn import PoolingMetadata
 from millpond.types.config import CheckpointConfig, ModelConfig
@@ -56,23 +52,3 @@ def metadata():
         )
 
     return metadata
-
-
-@pytest.fixture(scope="session")
-def sentence_transformers() -> ModuleType:
-    """The module; seconds to import, so only for who asks."""
-    return importlib.import_module("sentence_transformers")
-
-
-@pytest.fixture
-def load() -> Iterator:
-    """Load models as ``LLM`` does, and close them when the test ends."""
-    loaded: list[LLM] = []
-
-    def load(folder, **settings) -> LLM:
-        loaded.append(LLM(str(folder), num_workers=1, **settings))
-        return loaded[-1]
-
-    yield load
-    for llm in loaded:
-        llm.close()

@@ -3,24 +3,11 @@
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from millpond import LLM
 from millpond.testing.checkpoints import tiny
-
-
-@pytest.fixture(scope="session")
-def sentence_transformers() -> ModuleType:
-    """The module; seconds to import, so only for who asks."""
-    return importlib.import_module("sentence_transformers")
-
-
-@pytest.fixture
-def checkpoint(tmp_path) -> Path:
-    """A tiny BERT, without files of sentence-transformers."""
-    return tiny("BertModel", tmp_path / "checkpoint")
 
 
 @pytest.fixture(scope="session")
@@ -47,17 +34,3 @@ def hidden_states(tiny_folder):
             return model(torch.tensor([list(ids)])).last_hidden_state[0].numpy()
 
     return hidden_states
-
-
-@pytest.fixture
-def load() -> Iterator:
-    """Load models as ``LLM`` does, and close them when the test ends."""
-    loaded: list[LLM] = []
-
-    def load(model, **settings) -> LLM:
-        loaded.append(LLM(str(model), **{"num_workers": 1, **settings}))
-        return loaded[-1]
-
-    yield load
-    for llm in loaded:
-        llm.close()

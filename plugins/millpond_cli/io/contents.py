@@ -3,13 +3,12 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from millpond.types.outputs import Entity
     from millpond_cli.io.results import Result
 
     Array = NDArray[np.float32]
@@ -209,7 +208,7 @@ class Entities:
         return [self.json(result).removeprefix('"entities": ')]
 
 
-def _entity(entity: "Entity") -> str:
+def _entity(entity: Any) -> str:
     fields = {name: getattr(entity, name) for name in ("label", "score", "start", "end", "text")}
     return json.dumps({**fields, "score": float(f"{entity.score:.8g}")}, ensure_ascii=False)
 
