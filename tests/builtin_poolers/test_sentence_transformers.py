@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from millpond import CheckpointError, UnknownNameError
-from millpond.testing.checkpoints import OLD_FLAGS, DenseLayer, tiny, write_sentence_transformers
+from millpond.testing.checkpoints import DenseLayer, tiny, write_sentence_transformers
+from millpond.testing.sentence_transformers import OLD_FLAGS
 
 TEXTS = [
     "a",

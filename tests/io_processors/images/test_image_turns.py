@@ -14,8 +14,8 @@ from PIL import Image
 
 from millpond import LLM, AsyncLLM
 from millpond.pipeline.pipeline import Pipeline
-from millpond_io.images.inputs import texts as image_texts
-from millpond_io.images.inputs import turns as image_turns
+from millpond_io.images import texts as image_texts
+from millpond_io.images import turns as image_turns
 from millpond_io.images.turns import FULL, LARGE, Turns
 from millpond_io.media.urls import Media
 from millpond_transformers.testing.vision_language import tiny_vision_language

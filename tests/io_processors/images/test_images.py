@@ -17,7 +17,7 @@ from PIL import Image
 
 from millpond import LLM, AsyncLLM, InvalidInputError, MillpondError, PoolingParams
 from millpond.testing.checkpoints import tiny
-from millpond_io.images.inputs import files as image_files
+from millpond_io.images import files as image_files
 from millpond_io.media.urls import Media
 from millpond_models.testing.dual_encoders import tiny_two_towers
 
