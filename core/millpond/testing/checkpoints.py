@@ -10,7 +10,7 @@ from typing import Any
 
 from millpond.loading.architecture import backbone_names
 from millpond.plugin.manager import get_plugin_manager
-from millpond.plugin.registry import imported
+from millpond.plugin.target import imported
 from millpond.testing.files import Shape, random_tensors, write_config, write_weights
 from millpond.testing.sentence_transformers import (
     DenseLayer,
