@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millpond import LLM, UnknownNameError
-from millpond.testing.checkpoints import WORDS, DenseLayer, tiny, write_sentence_transformers
+from millpond.testing.checkpoints import DenseLayer, tiny, write_sentence_transformers
+from millpond.testing.tokenizers import WORDS
 from millpond_kernels import native
 
 IN_TORCH = {"linear": "tiles", "attention": "reference", "gelu": "erf", "layer_norm_residual": "torch"}

@@ -13,7 +13,7 @@ import pytest
 import tqdm
 
 from millpond import LLM, PoolingParams
-from millpond.testing.checkpoints import WORDS
+from millpond.testing.tokenizers import WORDS
 from millpond.types.errors import EngineClosedError, EngineError, InvalidInputError
 
 POISON = 5  # a token id that no text in these tests has
