@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from millpond_command.cli import printable
-from millpond_server.observability.log_queue import LogThread
+from millpond_server.observability.log_queue import LogQueue
 
 NAME = "millpond_server.access"
 PLAIN = re.compile(r"[\w./:-]+", re.ASCII)  # stays as it is
@@ -23,35 +23,27 @@ class AccessLog:
 
     Attributes:
         is_on: False if requests are not written.
-        thread: Writes the lines, and what else is logged where it is told to.
+        queue: Writes the lines, and what else is logged where ``in_background`` gives it that.
     """
 
     def __init__(self, how: Format) -> None:
         self.is_on = how != "off"
-        self.thread = LogThread(LineFormatter(how))
+        self.queue = LogQueue(LineFormatter(how))
+        self.close = self.queue.close
         if self.is_on:
-            self.thread.start()
+            self.queue.start()
 
     def write(self, fields: Mapping[str, Any]) -> None:
         """Write a line, some time soon."""
         if self.is_on:
             record = logging.LogRecord(NAME, logging.INFO, "", 0, "", None, None)
             record.fields = fields
-            self.thread.handler.enqueue(record)
+            self.queue.handler.enqueue(record)
 
     @property
     def lost(self) -> int:
         """The number of lines that were dropped because too many waited, or could not be written."""
-        return self.thread.lost
-
-    @property
-    def waiting(self) -> int:
-        """The number of lines that are not written yet."""
-        return self.thread.waiting
-
-    def close(self, patience: float = 1.0) -> None:
-        """Write what waits, if that goes quickly."""
-        self.thread.close(patience)
+        return self.queue.lost
 
 
 class LineFormatter(logging.Formatter):

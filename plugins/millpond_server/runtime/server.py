@@ -96,7 +96,7 @@ class Server:
             on_start()
 
         loops = self._configured(self.app).get_loop_factory()
-        with in_background(state.log.thread), asyncio.Runner(loop_factory=loops) as runner:
+        with in_background(state.log.queue), asyncio.Runner(loop_factory=loops) as runner:
             served = runner.run(self.serve(sockets, settled))
             if state.settings.uds is not None:
                 Path(state.settings.uds).unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from millpond_server.observability import log_queue as log_thread
+from millpond_server.observability import log_queue
 from millpond_server.observability.access_log import AccessLog, as_json, as_text
 from millpond_server.observability.log_queue import in_background
 
@@ -46,7 +46,7 @@ def test_all_lines_are_written_in_their_order(monkeypatch):
     for number in range(1000):
         log.write({**FIELDS, "id": number})
         if number == 500:
-            time.sleep(3 * log_thread.TOGETHER)
+            time.sleep(3 * log_queue.GATHER_SECONDS)
     log.close()
     lines = written.getvalue().splitlines()
     assert [int(line.rpartition("=")[2]) for line in lines] == list(range(1000))
@@ -64,10 +64,10 @@ def test_lines_that_nobody_takes_are_dropped_and_counted(monkeypatch):
 
     slow = Slow()
     monkeypatch.setattr(sys, "stderr", slow)
-    monkeypatch.setattr(log_thread, "MOST_WAITING", 10)
+    monkeypatch.setattr(log_queue, "MAX_WAITING_LINES", 10)
     log = AccessLog("text")
     log.write(FIELDS)
-    while log.waiting:
+    while log.queue.queue.qsize():
         time.sleep(0.001)
     for _ in range(25):
         log.write(FIELDS)
@@ -101,7 +101,7 @@ def test_records_warnings_and_tracebacks_of_threads_are_written_in_the_backgroun
         raise OSError("lost")
 
     try:
-        with in_background(log.thread):
+        with in_background(log.queue):
             logging.getLogger("millpond").warning("some %s", "text")
             logging.getLogger("left.out").warning("some other text")
             log.write(FIELDS)
