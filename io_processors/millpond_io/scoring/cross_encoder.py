@@ -1,7 +1,9 @@
 """Pairs that a model reads together: each is one sequence; of a cross-encoder its one class is the score."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from typing import cast
 
 import numpy as np
 
@@ -58,12 +60,31 @@ class PairReader:
             message = "padding='max_length' is not supported for pairs that a model reads together"
             raise InvalidInputError(message, parameter="padding")
 
-    def read(self, pairs: Sequence[PairItem], params: PoolingParams, options: PairOptions) -> list[Work]:
-        """Return the sequence of each pair, all tokenised at once; an invalid pair costs no other."""
+    def encoder(self, params: PoolingParams, options: PairOptions) -> PairEncoder | InvalidInputError:
+        """Return what makes sequences of the pairs of a call, or why there is nothing that does."""
         try:
-            encoder = self.prompts.encoder(params, options)
+            return self.prompts.encoder(params, options)
         except InvalidInputError as error:
-            return [Work(error=error)] * len(pairs)
+            return error
+
+    def read(
+        self,
+        pairs: Sequence[PairItem],
+        params: PoolingParams,
+        options: PairOptions,
+        encoder: PairEncoder | InvalidInputError | None = None,
+    ) -> list[Work]:
+        """Return the sequence of each pair, all tokenised at once; an invalid pair costs no other.
+
+        Args:
+            pairs: The pairs.
+            params: What is asked of all.
+            options: Their options.
+            encoder: What ``encoder`` returned for the call; None to ask it.
+        """
+        encoder = encoder or self.encoder(params, options)
+        if isinstance(encoder, InvalidInputError):
+            return [Work(error=encoder)] * len(pairs)
         faults = [self._fault(pair) for pair in pairs]
         texts = [
             (pair.query, pair.document)
@@ -126,6 +147,17 @@ class PairReader:
         )
 
 
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class PairsAsked(Asked):
+    """What is asked of pairs.
+
+    Attributes:
+        encoder: What makes sequences of them, or why there is nothing that does.
+    """
+
+    encoder: PairEncoder | InvalidInputError
+
+
 class CrossEncoder:
     """Scores pairs by the one class of a model that reads a query and a document together."""
 
@@ -138,15 +170,16 @@ class CrossEncoder:
     def complete(self, asked: Asked) -> Asked:
         """Complete what is asked, as the IO processor of classes does."""
         self.pairs.check(asked.params, asked.options)
-        return Asked(self.inner.complete(read_asked(self.inner, asked.params, {})).params, asked.options)
+        params = self.inner.complete(read_asked(self.inner, asked.params, {})).params
+        return PairsAsked(params, asked.options, encoder=self.pairs.encoder(params, asked.options))
 
     def encode(self, call: Call) -> list[Work]:
         """Make the sequence of each pair."""
         works: list[Work] = []
         for _, group in groupby(call.items, key=lambda item: id(item.asked)):
             items = [*group]
-            asked = items[0].asked
-            works += self.pairs.read([item.data for item in items], asked.params, asked.options)
+            asked = cast("PairsAsked", items[0].asked)
+            works += self.pairs.read([item.data for item in items], asked.params, asked.options, asked.encoder)
         return works
 
     def decode_many(self, works: Sequence[Work]) -> list[ScoringOutput]:

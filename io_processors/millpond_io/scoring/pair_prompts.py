@@ -1,6 +1,7 @@
 """Which prompt a cross-encoder reads: the caller's template, the checkpoint's, its authors' wording, or a bare pair."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from millpond.context import TaskContext
@@ -13,7 +14,7 @@ from millpond_io.chat.templates import JinjaTemplate, read_template
 from millpond_io.scoring.options import PairOptions, warn_of_templates
 from millpond_io.scoring.pair_encoder import Limits, PairEncoder
 from millpond_io.scoring.tokenizer_pairs import TokenizerPairs
-from millpond_io.scoring.written_pairs import Write, WrittenPairs
+from millpond_io.scoring.written_pairs import Special, Write, WrittenPairs
 from millpond_io.text.lengths import most_characters
 
 ROOM = 100_000  # characters that a template may add to its texts
@@ -24,36 +25,106 @@ BARE = (
 )
 
 
-class PairPrompts:
-    """What the pairs of a model are written as, where a call says nothing else.
+@dataclass(frozen=True)
+class PairTemplate:
+    """A template of pairs, with what it is rendered with in every call.
 
     Attributes:
-        template: The template that the model was loaded with; None for none.
-        own: The checkpoint's, where its score is the logits of tokens, as sentence-transformers' LogitScore.
+        template: The template.
+        variables: Its variables that no call changes.
+        structured: Whether contents are lists of parts, instead of texts.
+        is_own: Whether it is the checkpoint's.
+    """
+
+    template: JinjaTemplate
+    variables: Mapping[str, Any]
+    structured: bool = False
+    is_own: bool = False
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, text: str) -> "PairTemplate":
+        """Return the template of a text that the caller passes."""
+        fixed = {"add_generation_prompt": False, "tools": None, "documents": None, **tokenizer.special_tokens}
+        return cls(JinjaTemplate(text), fixed)
+
+    @classmethod
+    def own(cls, tokenizer: Tokenizer, template: ChatTemplate, ctx: TaskContext) -> "PairTemplate | None":
+        """Return the checkpoint's, with contents as text or as lists of parts; None if it leaves a role out."""
+        plain = cls.of(tokenizer, template.text)
+        variables = {**plain.variables, **template.settings}
+        for structured in (False, True):
+            own = cls(plain.template, variables, structured, is_own=True)
+            if _carries_both(own.writer(PoolingParams(), PairOptions(), ctx)):
+                return own
+        return None
+
+    def writer(self, params: PoolingParams, options: PairOptions, ctx: TaskContext) -> Write:
+        """Return what renders a pair: a message of a system, where there is an instruction or a prompt, and of both."""
+        own = {name: value for name, value in options.chat_template_kwargs.items() if name not in NOT_VARIABLES}
+        instruction = _instruction(options)
+        if instruction is not None:
+            own.setdefault("instruction", instruction)
+        system = _prompt(ctx, params, options, default=self.is_own)
+        if instruction is not None and "instruction" not in self.template.source:
+            system = instruction
+        shared = {**self.variables, **own}
+        most = most_characters(ctx.model.max_model_len) + ROOM
+
+        def write(query: str, document: str) -> tuple[str, ...]:
+            roles = {"system": system or None, "query": query, "document": document}
+            messages = [
+                {"role": role, "content": [{"type": "text", "text": text}] if self.structured else text}
+                for role, text in roles.items()
+                if text is not None
+            ]
+            rendered = self.template.render({**shared, "messages": messages}, most + 2 * (len(query) + len(document)))
+            return (rendered,)
+
+        return write
+
+
+class PairPrompts:
+    """What the pairs of a model are written as, chosen when it is loaded; a call may bring a template of its own.
+
+    Attributes:
+        template: The template that the model was loaded with, or the checkpoint's where its score is the logits of
+            tokens, as sentence-transformers' LogitScore; None for neither.
         known: The wording of the model's authors, where it is known.
+        is_unwritable: Whether the checkpoint's template leaves a role out.
         by_tokenizer: Whether the tokenizer joins the texts of every bare pair.
+        segments: How many segments the model tells apart, where its tokenizer gives them; else 0.
     """
 
     def __init__(self, ctx: TaskContext, *, by_tokenizer: bool = False) -> None:
         self.ctx = ctx
-        self.by_tokenizer = by_tokenizer
-        given = ctx.inputs.chat_template
-        self.template = None if given is None else JinjaTemplate(read_template(given))
-        by_logits = bool(ctx.config.get("classifier_from_token_ids"))
-        self.own = ctx.tokenizer.chat_template if ctx.tokenizer is not None and by_logits else None
+        tokenizer, given = ctx.tokenizer, ctx.inputs.chat_template
+        own = None
+        if tokenizer is not None and ctx.config.get("classifier_from_token_ids"):
+            own = tokenizer.chat_template
         self.known = ctx.model.rerank_template
+        self.template: PairTemplate | None = None
+        if tokenizer is not None and given is not None:
+            self.template = PairTemplate.of(tokenizer, read_template(given))
+        elif tokenizer is not None and own is not None:
+            self.template = PairTemplate.own(tokenizer, own, ctx)
+        self.is_unwritable = own is not None and self.template is None
+        self.by_tokenizer = by_tokenizer or uses_separator(ctx)
+        stated = ctx.config.get("type_vocab_size")
+        gives = tokenizer is not None and tokenizer.gives_segments
+        self.segments = stated if gives and isinstance(stated, int) else 0
 
     def warn_of(self, options: PairOptions) -> None:
-        """Tell of what only a template would read, where there is none."""
+        """Warn of what only a template would read, where there is none."""
         if not self.has_template(options):
             warn_of_templates(options, BARE)
 
     def has_template(self, options: PairOptions) -> bool:
-        """Whether a template or a known wording writes the pairs of a call."""
-        return any(each is not None for each in (options.chat_template, self.template, self.own, self.known))
+        """Return whether a template or a known wording writes the pairs of a call."""
+        written = options.chat_template is not None or self.template is not None or self.known is not None
+        return written or self.is_unwritable
 
     def encoder(self, params: PoolingParams, options: PairOptions) -> PairEncoder:
-        """How the pairs of a call become sequences.
+        """Return what makes sequences of the pairs of a call.
 
         Raises:
             InvalidInputError: If a template, a prompt or a length that is asked for is not there or does not fit.
@@ -62,34 +133,31 @@ class PairPrompts:
         if tokenizer is None:
             message = f"the model {ctx.model.model!r} has no tokenizer, and a score is asked for of texts"
             raise InvalidInputError(message, parameter="data_1")
-        limits = Limits.of(params, options, ctx)
-        template = (
-            self.template if options.chat_template is None else JinjaTemplate(read_template(options.chat_template))
-        )
+        limits, template = Limits.of(params, options, ctx), self.template
+        if options.chat_template is not None:
+            template = PairTemplate.of(tokenizer, read_template(options.chat_template))
         if template is not None:
-            return WrittenPairs(tokenizer, limits, _writer(ctx, tokenizer, template, params, options), special="once")
-        write = None if self.own is None else _by_own_template(ctx, tokenizer, self.own, params, options)
-        if write is not None:
-            return WrittenPairs(tokenizer, limits, write)
+            special: Special = "none" if template.is_own else "once"
+            return WrittenPairs(tokenizer, limits, template.writer(params, options, ctx), special=special)
         if self.known is not None:
             write = _known_writer(self.known, _instruction(options) or _prompt(ctx, params, options))
             return WrittenPairs(tokenizer, limits, write)
-        if self.own is not None:
+        if self.is_unwritable:
             message = (
                 f"the chat template of {ctx.model.model!r} does not write both a message of the role 'query' and one "
                 "of the role 'document'. chat_template, of the call or of the LLM, gives another"
             )
             raise InvalidInputError(message, parameter="chat_template")
         before = _prompt(ctx, params, options) or ""
-        if self.by_tokenizer or uses_separator(ctx):
-            return TokenizerPairs(tokenizer, limits, segments=_segments(ctx, tokenizer), before=before)
+        if self.by_tokenizer:
+            return TokenizerPairs(tokenizer, limits, segments=self.segments, before=before)
         if limits.document:
             return WrittenPairs(tokenizer, limits, lambda query, document: (before + query, document))
         return WrittenPairs(tokenizer, limits, lambda query, document: (before + query + document,), special="all")
 
 
 def uses_separator(ctx: TaskContext) -> bool:
-    """Whether a bare pair has the tokenizer's special tokens in the middle: not for models that continue text."""
+    """Return whether a bare pair has special tokens in the middle: not for models that continue text."""
     for name in ("use_sep_token", "use_pad_token"):
         if isinstance(ctx.config.get(name), bool):
             return bool(ctx.config[name])
@@ -97,66 +165,8 @@ def uses_separator(ctx: TaskContext) -> bool:
     return entry is None or "classify" in entry.spec.tasks or entry.spec.pooling.type != "LAST"
 
 
-def _segments(ctx: TaskContext, tokenizer: Tokenizer) -> int:
-    """How many segments the model tells apart, where its tokenizer gives them; else 0."""
-    stated = ctx.config.get("type_vocab_size")
-    return stated if tokenizer.gives_segments and isinstance(stated, int) else 0
-
-
-def _by_own_template(
-    ctx: TaskContext, tokenizer: Tokenizer, own: ChatTemplate, params: PoolingParams, options: PairOptions
-) -> Write | None:
-    """Renders the checkpoint's template, with contents as text or as lists of parts; None if it leaves a role out."""
-    template = JinjaTemplate(own.text)
-    for structured in (False, True):
-        write = _writer(ctx, tokenizer, template, params, options, own=own.settings, structured=structured)
-        if _carries_both(write):
-            return write
-    return None
-
-
-def _writer(
-    ctx: TaskContext,
-    tokenizer: Tokenizer,
-    template: JinjaTemplate,
-    params: PoolingParams,
-    options: PairOptions,
-    *,
-    own: Mapping[str, Any] | None = None,
-    structured: bool = False,
-) -> Write:
-    """Renders a template with messages of a system, where there is an instruction or a prompt, a query, a document."""
-    variables = {name: value for name, value in options.chat_template_kwargs.items() if name not in NOT_VARIABLES}
-    instruction = _instruction(options)
-    if instruction is not None:
-        variables.setdefault("instruction", instruction)
-    system = _prompt(ctx, params, options, default=own is not None)
-    if instruction is not None and "instruction" not in template.source:
-        system = instruction
-    shared = {
-        "add_generation_prompt": False,
-        "tools": None,
-        "documents": None,
-        **tokenizer.special_tokens,
-        **(own or {}),
-        **variables,
-    }
-    most = most_characters(ctx.model.max_model_len) + ROOM
-
-    def write(query: str, document: str) -> tuple[str, ...]:
-        roles = {"system": system or None, "query": query, "document": document}
-        messages = [
-            {"role": role, "content": [{"type": "text", "text": text}] if structured else text}
-            for role, text in roles.items()
-            if text is not None
-        ]
-        return (template.render({**shared, "messages": messages}, most + 2 * (len(query) + len(document))),)
-
-    return write
-
-
 def _carries_both(write: Write) -> bool:
-    """Whether what is written changes with the query and with the document."""
+    """Return whether what is written changes with the query and with the document."""
     try:
         plain = write("a", "b")
         return write("c", "b") != plain and write("a", "c") != plain

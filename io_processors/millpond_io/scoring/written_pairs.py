@@ -1,6 +1,7 @@
 """Pairs of texts as pieces of one text, by a template or end to end; where it is too long, the document is cut."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 from millpond.loading.tokenizer import Tokenizer
@@ -24,8 +25,12 @@ class WrittenPairs(PairEncoder):
         super().__init__(tokenizer, limits)
         self.write = write
         self.special = special
-        (alone,) = tokenizer.encode_batch([""])
-        self.first = tokenizer.decode(alone.ids[:1]) if alone.ids else None
+
+    @cached_property
+    def first(self) -> str | None:
+        """The text of the special token that the tokenizer puts first; None if it puts none."""
+        (alone,) = self.tokenizer.encode_batch([""])
+        return self.tokenizer.decode(alone.ids[:1]) if alone.ids else None
 
     def encode(self, pairs: Sequence[Pair]) -> list[Encoded | InvalidInputError]:
         """All pairs at once; those that are too long once more, one by one."""
