@@ -8,19 +8,16 @@ from typing import Any
 import torch
 
 from millpond.context import Context
-from millpond.loading.adapters import adapter_folders, read_adapter
 from millpond.loading.arguments import Arguments
 from millpond.loading.chat_template import read_chat_template
 from millpond.loading.components import component, components, replaced_by_installed
 from millpond.loading.extra_weights import iterate_extra_weights
 from millpond.loading.header import read_headers
-from millpond.loading.projector import load_projector
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import LoadOptions, Resolution, resolve, with_dtype
 from millpond.loading.routes import RouteBuilder, with_routes
 from millpond.loading.scoring_notes import scored_by_embeddings
 from millpond.loading.source import find_repository
-from millpond.loading.sparse_code import load_code
 from millpond.loading.st.before_pooling import add_modules
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
 from millpond.loading.weights import iterate_weights
@@ -34,6 +31,9 @@ from millpond.plugin.registry import Entry, Registry
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import Choice, EngineConfig, ModelConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
+from millpond_formats.peft import adapter_folders, read_adapter
+from millpond_formats.sentence_transformers.dense import load_projector
+from millpond_formats.sentence_transformers.sparse_auto_encoder import load_code
 
 logger = logging.getLogger(__name__)
 LISTED = 8

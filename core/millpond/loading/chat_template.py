@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millpond.loading.files import read_object
-from millpond.loading.sentence_transformers import LENGTH_FILES
 from millpond.types.errors import CheckpointError
+from millpond_formats.sentence_transformers.files import LENGTH_FILES
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository

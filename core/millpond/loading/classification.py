@@ -8,8 +8,8 @@ from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.loading.architecture import Chosen
-    from millpond.loading.sentence_transformers import SentenceTransformersFiles
     from millpond.plugin.registry import Registry
+    from millpond_formats.sentence_transformers.files import SentenceTransformersFiles
 
 DEFAULT_LABELS = 2  # what transformers takes where config.json says nothing
 TRUSTED = ("torch.nn.modules.", "torch.nn.")  # names of activations are data: their last part is looked up

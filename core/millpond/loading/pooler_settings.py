@@ -9,9 +9,9 @@ from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, PoolerCon
 from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from millpond.loading.sentence_transformers import SentenceTransformersFiles
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import PoolerSpec
+    from millpond_formats.sentence_transformers.files import SentenceTransformersFiles
 
 LATE = "token_embed"  # the task of late interaction
 LATE_INTERACTION = ("ColBERT", "MultiVectorEncoder")  # kinds of models that token vectors are asked of

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from millpond.loading.files import read_object
-from millpond.loading.sentence_transformers import SentenceTransformersFiles, read_sentence_transformers
-from millpond.loading.static import ARCHITECTURE, THEIRS, static_config
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
+from millpond_formats.sentence_transformers.files import SentenceTransformersFiles, read_sentence_transformers
+from millpond_formats.static import ARCHITECTURE, THEIRS, static_config
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.adapters import adapter_folders
 from millpond.loading.architecture import choose_architecture, with_architecture
 from millpond.loading.classification import choose_activation, count_labels, named_activation, overrides_activation
 from millpond.loading.extra_weights import with_extra_heads
@@ -31,7 +30,6 @@ from millpond.types.rerank_template import RerankTemplate
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
-    from millpond.loading.sentence_transformers import SentenceTransformersFiles
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import ArchitectureSpec, ConverterSpec, PublishedModelSpec
 

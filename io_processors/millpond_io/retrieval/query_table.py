@@ -7,9 +7,9 @@ import numpy as np
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.loading.query_table import read_query_table
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt
+from millpond_formats.sentence_transformers.query_table import read_query_table
 from millpond_io.retrieval.late_interaction import input_type
 from millpond_io.text.render import Rendered
 

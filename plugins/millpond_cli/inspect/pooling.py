@@ -8,10 +8,10 @@ from typing import Any
 from millpond.loading.published import with_known
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import Resolution, named_prompts
-from millpond.loading.sentence_transformers import SentenceTransformersFiles
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import PoolerSpec, PublishedModelSpec
 from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, PoolerConfig
+from millpond_formats.sentence_transformers.files import SentenceTransformersFiles
 
 COMMAND_LINE = "the command line"
 ORIGINS = {"user": COMMAND_LINE, "default": "the default of Millpond"}

@@ -13,7 +13,6 @@ from millpond.loading.lengths import state_lengths
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import Resolution, choose_dtype, override_config, resolve
 from millpond.loading.source import find_repository
-from millpond.loading.st.module import PRELU, Module
 from millpond.plugin.registry import Entry, Registry
 from millpond.types.config import CheckpointConfig, Choice
 from millpond.types.errors import MillpondError
@@ -29,6 +28,7 @@ from millpond_cli.inspect.pooling import (
     prompts_of,
 )
 from millpond_cli.inspect.weight_files import weights_of
+from millpond_formats.sentence_transformers.module import PRELU, Module
 
 COSINE = "cosine"
 

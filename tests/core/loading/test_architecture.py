@@ -10,13 +10,13 @@ import pytest
 from millpond import LLM
 from millpond.loading.architecture import choose_architecture
 from millpond.loading.classification import choose_activation, count_labels
-from millpond.loading.sentence_transformers import SentenceTransformersFiles
-from millpond.loading.st.module import Module
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ArchitectureSpec, ConverterSpec
 from millpond.testing import checkpoints
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, UnknownNameError
+from millpond_formats.sentence_transformers.files import SentenceTransformersFiles
+from millpond_formats.sentence_transformers.module import Module
 
 PLAIN = SentenceTransformersFiles()
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from millpond import LLM
-from millpond.loading.sentence_transformers import read_sentence_transformers
 from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_encoder
+from millpond_formats.sentence_transformers.files import read_sentence_transformers
 
 QUERIES = ["the old mill", "rain, snow and wind"]
 DOCUMENTS = ["snow on the hill", "the mill stands by the river", "a cat"]

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor, nn
 
-from millpond.loading.projector import load_dense
-from millpond.loading.st.cnn import load_cnn
-from millpond.loading.st.layer_pooling import load_layer_mean
-from millpond.loading.st.module import CNN, LAYER_POOLING, Module
 from millpond.types.errors import CheckpointError
+from millpond_formats.sentence_transformers.cnn import load_cnn
+from millpond_formats.sentence_transformers.dense import load_dense
+from millpond_formats.sentence_transformers.layer_pooling import load_layer_mean
+from millpond_formats.sentence_transformers.module import CNN, LAYER_POOLING, Module
 
 if TYPE_CHECKING:
     from millpond.context import Context

@@ -14,7 +14,7 @@ from millpond.types.late_interaction import Expansion, LateInteraction, Side, To
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
-    from millpond.loading.st.module import Module
+    from millpond_formats.sentence_transformers.module import Module
 
 PROJECTION = "linear.weight"
 DIM_KEYS = ("colbert_dim", "dim", "projection_dim")  # of config.json

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from millpond.loading.files import read_object
-from millpond.loading.st.module import CONFIG_FILES, QUERY_TABLE, ROUTER, Module, read_module
 from millpond.types.errors import CheckpointError
+from millpond_formats.sentence_transformers.module import CONFIG_FILES, QUERY_TABLE, ROUTER, Module, read_module
 
 logger = logging.getLogger(__name__)
 QUERY, DOCUMENT, TEXT = "query", "document", "text"

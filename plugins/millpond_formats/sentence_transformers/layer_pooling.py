@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from millpond.loading.st.module import Module
-from millpond.loading.st.weights import ModuleWeights
+from millpond.loading.module_weights import ModuleWeights
 from millpond.types.errors import CheckpointError
+from millpond_formats.sentence_transformers.module import Module
 
 if TYPE_CHECKING:
     from millpond.context import Context

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from millpond.loading.st.module import Module
 from millpond.loading.weights import NAMES, check_finite, read_tensors
 from millpond.types.errors import CheckpointError
+from millpond_formats.sentence_transformers.module import Module
 
 if TYPE_CHECKING:
     from pathlib import Path

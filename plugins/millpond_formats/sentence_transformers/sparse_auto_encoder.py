@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from millpond.loading.sentence_transformers import code_size
-from millpond.loading.st.chain import ends_normalized
-from millpond.loading.st.module import SPARSE_CODE
 from millpond.loading.weights import NAMES, check_finite, read_tensors
 from millpond.types.errors import CheckpointError
+from millpond_formats.sentence_transformers.chain import ends_normalized
+from millpond_formats.sentence_transformers.files import code_size
+from millpond_formats.sentence_transformers.module import SPARSE_CODE
 
 if TYPE_CHECKING:
     from millpond.context import Context

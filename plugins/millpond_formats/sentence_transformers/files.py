@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from millpond.loading.files import read_object
-from millpond.loading.similarity import stated_similarity
-from millpond.loading.st.chain import after_pooling, before_pooling, check_chain, ends_normalized, pooling_of
-from millpond.loading.st.module import (
+from millpond.types.errors import CheckpointError
+from millpond_formats.sentence_transformers.chain import (
+    after_pooling,
+    before_pooling,
+    check_chain,
+    ends_normalized,
+    pooling_of,
+)
+from millpond_formats.sentence_transformers.module import (
     POOLED,
     SPARSE_CODE,
     STATIC,
@@ -19,9 +25,9 @@ from millpond.loading.st.module import (
     positive,
     read_modules,
 )
-from millpond.loading.st.router import Routes, read_routes
-from millpond.loading.transformer_call import as_called
-from millpond.types.errors import CheckpointError
+from millpond_formats.sentence_transformers.router import Routes, read_routes
+from millpond_formats.sentence_transformers.similarity import stated_similarity
+from millpond_formats.sentence_transformers.transformer_call import as_called
 
 LENGTH_FILES = (
     "sentence_bert_config.json",

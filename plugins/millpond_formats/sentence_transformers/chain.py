@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from millpond.loading.st.module import (
+from millpond.types.errors import CheckpointError
+from millpond_formats.sentence_transformers.module import (
     CNN,
     DENSE,
     DROPOUT,
@@ -17,7 +18,6 @@ from millpond.loading.st.module import (
     TRANSFORMERS,
     Module,
 )
-from millpond.types.errors import CheckpointError
 
 ON_TOKENS = (LAYER_POOLING, CNN, DENSE)  # modules that change the vectors of tokens
 BEFORE = (*TRANSFORMERS, DROPOUT, *ON_TOKENS)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from millpond.loading.st.layer_norm import PooledLayerNorm, load_layer_norm
-from millpond.loading.st.module import LAYER_NORM, NORMALIZE, PRELU
 from millpond.loading.weights import NAMES, check_finite, read_tensors
 from millpond.types.errors import CheckpointError
+from millpond_formats.sentence_transformers.layer_norm import PooledLayerNorm, load_layer_norm
+from millpond_formats.sentence_transformers.module import LAYER_NORM, NORMALIZE, PRELU
 
 if TYPE_CHECKING:
     from millpond.context import Context
     from millpond.loading.repository import Repository
-    from millpond.loading.st.module import Module
+    from millpond_formats.sentence_transformers.module import Module
 
 WEIGHT_KEYS = ("linear.weight", "dense.weight", "weight")
 RESIDUAL_KEY = "residual.weight"

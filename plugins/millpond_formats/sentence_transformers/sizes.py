@@ -1,6 +1,6 @@
 """The dimensions of vectors after a module, by its config alone. Without torch."""
 
-from millpond.loading.st.module import CNN, Module
+from millpond_formats.sentence_transformers.module import CNN, Module
 
 CNN_KERNELS, CNN_CHANNELS = (1, 3, 5), 256  # of a CNN where its config does not specify them
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional
 
-from millpond.loading.st.module import Module
-from millpond.loading.st.weights import ModuleWeights
+from millpond.loading.module_weights import ModuleWeights
+from millpond_formats.sentence_transformers.module import Module
 
 if TYPE_CHECKING:
     from millpond.context import Context

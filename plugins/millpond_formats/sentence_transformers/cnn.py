@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from millpond.loading.st.module import Module, positive
-from millpond.loading.st.sizes import CNN_CHANNELS, CNN_KERNELS
-from millpond.loading.st.weights import ModuleWeights
+from millpond.loading.module_weights import ModuleWeights
 from millpond.nn.shift import shifted
 from millpond.types.errors import CheckpointError
+from millpond_formats.sentence_transformers.module import Module, positive
+from millpond_formats.sentence_transformers.sizes import CNN_CHANNELS, CNN_KERNELS
 
 if TYPE_CHECKING:
     from millpond.context import Context
