@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from inspect import signature
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from millpond.context import Context
 from millpond.loading.files import read_object
 from millpond.loading.image_processor import read_image_processor
-from millpond.loading.repository import Repository
+from millpond.loading.repository import repository_of
 from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError
@@ -55,7 +54,7 @@ class ProcessorImages(ImageReader):
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
-        self.folder = Repository(ctx.model.model, Path(ctx.model.path), ctx.model.source).transformer_path
+        self.folder = repository_of(ctx).transformer_path
         self.body_class = find_class(ctx.model.architecture)
         self.kind = config_class(self.body_class).model_type
         self.takes = frozenset(signature(self.body_class.forward).parameters)
@@ -194,7 +193,7 @@ class ProcessorImages(ImageReader):
         return {**known, **{key: value for key, value in said.items() if value is not None}}
 
     def _image_processor(self) -> Any:
-        _, said = read_image_processor(self.ctx.model)
+        _, said = read_image_processor(self.ctx)
         kind = str(said.get("image_processor_type") or said.get("feature_extractor_type") or "")
         stem = next((kind.removesuffix(ending) for ending in ENDINGS if kind.endswith(ending)), None)
         names = [] if stem is None else [f"{stem}ImageProcessorPil"]

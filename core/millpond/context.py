@@ -1,5 +1,6 @@
 """The contexts that objects of plugins are built with, ``target(ctx)``: their only way to anything else."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from millpond.loading.tokenizer import Tokenizer
     from millpond.nn.ops import Setting, Verdict
     from millpond.nn.pooler import Pooler
+    from millpond.nn.post_pooling import PostPooling
     from millpond.pipeline.image_reader import ImageReader
     from millpond.pipeline.io_processor import IOProcessor
     from millpond.plugin.registry import Entry, Registry
@@ -50,8 +52,8 @@ class ModelContext:
         tokenizer: The model's tokenizer; None if it has none.
         inputs: How prompts are read where a call does not say.
         compute: How it computes: variants of ops, quantization, independence of the batch.
-        projector: What the checkpoint applies to pooled vectors (its Dense modules); None if it has none.
-        code: What makes pooled vectors sparse after that (its SparseAutoEncoder); None if it has none.
+        post_pooling: The modules of the checkpoint after pooling: ``rows`` maps rows, and ``sparse`` makes sparse
+            vectors of them; None if it has none.
         routes: The name and the context of the route of each input type, of a model whose queries and documents take
             different ones; None stands for a call that does not specify it. Empty for any other model.
         requested: The ops and activations that were asked for so far, by this context and those made of it.
@@ -65,8 +67,7 @@ class ModelContext:
     tokenizer: "Tokenizer | None" = None
     inputs: InputOptions = field(default_factory=InputOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
-    projector: "torch.nn.Module | None" = None
-    code: "torch.nn.Module | None" = None
+    post_pooling: "PostPooling | None" = None
     routes: "Mapping[str | None, tuple[str, ModelContext]]" = field(default_factory=dict)
     requested: Requested = field(default_factory=Requested)
 
@@ -105,6 +106,28 @@ class ModelContext:
         """The activations that were asked for so far, by the names they were asked for."""
         return self.requested.activations
 
+    @property
+    def rows_after_pooling(self) -> "torch.nn.Sequential | None":
+        """The modules after pooling that map rows, pooled ones or those of tokens; None if there are none."""
+        return None if self.post_pooling is None else self.post_pooling.rows
+
+    @property
+    def makes_sparse(self) -> bool:
+        """True if a module after pooling makes sparse vectors of what is pooled."""
+        return self.post_pooling is not None and self.post_pooling.sparse is not None
+
+    @property
+    def projector(self) -> "torch.nn.Sequential | None":
+        """The old name of ``rows_after_pooling``."""
+        warnings.warn("ctx.projector was renamed: use ctx.rows_after_pooling", DeprecationWarning, stacklevel=2)
+        return self.rows_after_pooling
+
+    @property
+    def code(self) -> "torch.nn.Module | None":
+        """The old name of ``post_pooling.sparse``."""
+        warnings.warn("ctx.code was renamed: use ctx.post_pooling.sparse", DeprecationWarning, stacklevel=2)
+        return None if self.post_pooling is None else self.post_pooling.sparse
+
     def for_part(self, name: str) -> Self:
         """The context of a part of the model, such as ``vision_config``."""
         return replace(self, config=self.config[name])
@@ -133,7 +156,7 @@ class ModelContext:
 
         Args:
             task: The name of the task.
-            head: Applied to what is pooled, such as a classifier; by default the checkpoint's projector.
+            head: Applied to what is pooled, such as a classifier; by default the checkpoint's modules.
             activation: The name of the activation; by default the pooler's, else the task's.
         """
         facts = self.unquantized()._facts()  # noqa: SLF001
@@ -142,7 +165,7 @@ class ModelContext:
         methods: list[Pooler] = [
             build(entry, replace(ctx, activation_name=activation or entry.spec.activation)) for entry in entries
         ]
-        coded = self.code is not None and head is None and not ctx.task_spec.per_token
+        coded = self.makes_sparse and head is None and not ctx.task_spec.per_token
         if len(methods) == 1 and not coded:
             return methods[0]
         from millpond.nn.pooler import ConcatenatedPooling  # noqa: PLC0415  needs torch; listing plugins does not

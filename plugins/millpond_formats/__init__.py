@@ -1,1 +1,1 @@
-"""The formats in which checkpoints are published beside config.json: sentence-transformers, PyLate, ColBERT and more."""
+"""The formats of checkpoint files beside config.json: sentence-transformers, PyLate, ColBERT, model2vec, PEFT."""

@@ -7,10 +7,13 @@ tensors (Hu et al., 2021, arXiv 2106.09685): ``lora_alpha / r * B @ A``, and of 
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millpond.loading.files import read_object
+from millpond.loading.repository import Repository
+from millpond.types.checkpoint import AdapterFacts, CheckpointFacts
 from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -31,17 +34,11 @@ UNKNOWN: Mapping[str, tuple[object, ...]] = {
 }
 
 
-def adapter_folders(folder: Path, names: Mapping[str, str] | None) -> dict[str, Path]:
-    """The folders with adapters in a model's folder, by the adapters' names.
-
-    Args:
-        folder: The folder with the model's weights.
-        names: The names of those that are not called as their folders are; None where such folders are not read.
-    """
-    if names is None:
-        return {}
-    found = sorted(path.parent for path in folder.glob(f"*/{SETTINGS}"))
-    return {names.get(path.name, path.name): path for path in found}
+def read_peft(repository: Repository) -> CheckpointFacts | None:
+    """The adapters in folders of a checkpoint, or of a folder in it that has the weights; None if there are none."""
+    found = sorted(path.parent for pattern in ("*", "*/*") for path in repository.path.glob(f"{pattern}/{SETTINGS}"))
+    adapters = tuple(AdapterFacts(folder=path, read=partial(read_adapter, path)) for path in found)
+    return CheckpointFacts(adapters=adapters) if adapters else None
 
 
 def read_adapter(folder: Path) -> dict[str, tuple["Tensor", "Tensor"]]:

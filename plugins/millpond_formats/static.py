@@ -15,12 +15,17 @@ MAPPING = "mapping"
 UNLIMITED = 1_000_000  # tokens: there are no positions
 
 
-def static_config(folder: Path, stated: Mapping[str, Any]) -> dict[str, Any]:
+def is_static(config: Mapping[str, Any]) -> bool:
+    """True if config.json names a table of tokens."""
+    names = config.get("architectures")
+    return isinstance(names, list) and bool({THEIRS, ARCHITECTURE}.intersection(map(str, names)))
+
+
+def static_config(folder: Path) -> dict[str, Any]:
     """What a config.json would say: the rows of the table, their dimensions, and how long a text may be.
 
     Args:
-        folder: The folder of the weights and of tokenizer.json.
-        stated: config.json, which counts more; empty if there is none.
+        folder: The folder of the weights and of tokenizer.json; a config.json in it counts more.
 
     Raises:
         CheckpointError: If there is no table.
@@ -38,6 +43,6 @@ def static_config(folder: Path, stated: Mapping[str, Any]) -> dict[str, Any]:
         "vocab_size": rows,
         "hidden_size": table[1],
         "seq_length": longest or UNLIMITED,
-        **stated,
+        **read_object(folder / "config.json"),
         "architectures": [ARCHITECTURE],
     }

@@ -12,6 +12,7 @@ import tomllib
 import venv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -198,3 +199,76 @@ def test_an_addon_passes_its_own_tests_by_the_conformance_classes(environment, t
         "transformers has no TileSegmenter",
     ]
     assert " passed, 3 skipped in " in report
+
+
+REEF = """
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from millpond import LLM
+from millpond.testing.checkpoints import tiny
+
+
+def vectors(folder, **options):
+    with LLM(str(folder), **options) as llm:
+        found = [output.outputs.embedding for output in llm.embed(["the old mill", "snow"])]
+        return {"vectors": found, "prompts": dict(llm.model_config.prompts), "size": llm.model_config.embedding_size,
+                "max_model_len": llm.model_config.max_model_len, "similarity": llm.model_config.similarity}
+
+
+def add(folder, **settings):
+    file = folder / "reef.json"
+    said = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps({**said, **settings}))
+
+
+plain = tiny("BertModel", Path("plain"))
+folder = tiny("BertModel", Path("reef"))
+add(folder, pooling="MEAN", normalize=False, prompts={"query": "find: "}, max_tokens=9, similarity="dot")
+stated = vectors(folder)
+gate = folder / "gate"
+gate.mkdir()
+gate.joinpath("config.json").write_text(json.dumps({"kept": 8}))
+save_file({"gate": torch.arange(8.0)}, gate / "model.safetensors")
+add(folder, after_pooling=[{"type": "reef_net.TideGate", "folder": "gate"}])
+gated = vectors(folder)
+folder.joinpath("drift").mkdir()
+add(folder, before_pooling=[{"type": "reef_net.Drift", "folder": "drift"}])
+print(json.dumps({
+    "plain": vectors(plain, pooler_config={"pooling_type": "MEAN", "use_activation": False}),
+    "stated": stated,
+    "gated": gated,
+    "drifted": vectors(folder),
+    "by_user": vectors(folder, pooler_config={"pooling_type": "CLS"}),
+}))
+"""
+
+
+@pytest.fixture
+def reef(environment, tmp_path):
+    """The environment with the add-on Millpond Reef."""
+    addon = shutil.copytree(ADDONS / "millpond_reef", tmp_path / "addon", ignore=LEAVE_BEHIND)
+    environment.install(build_wheel(addon, tmp_path / "addon-wheel"))
+    yield environment
+    environment.pip("uninstall", "--yes", "millpond-reef")
+
+
+def test_an_addon_adds_a_checkpoint_format_and_modules_used_from_llm(reef):
+    assert reef.says(LIST)["plugins"]["reef"] == ["installed", "millpond-reef", "0.5.0"]
+    used = reef.says(REEF)
+    plain, stated, gated = (np.array(used[name]["vectors"]) for name in ("plain", "stated", "gated"))
+    np.testing.assert_allclose(stated, plain, rtol=1e-5)
+    np.testing.assert_allclose(gated, plain[:, :8] * np.arange(8), rtol=1e-5)
+    assert {name: used["stated"][name] for name in ("prompts", "max_model_len", "similarity")} == {
+        "prompts": {"query": "find: "},
+        "max_model_len": 9,
+        "similarity": "dot",
+    }
+    assert [used[name]["size"] for name in ("stated", "gated", "drifted")] == [32, 8, 8]
+    drifted, by_user = (np.array(used[name]["vectors"]) for name in ("drifted", "by_user"))
+    assert np.abs(drifted - gated).max() > 1e-3
+    np.testing.assert_allclose(by_user, np.zeros_like(by_user), atol=1e-6)  # the first token drifts from itself by 0

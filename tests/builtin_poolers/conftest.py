@@ -6,6 +6,7 @@ import torch
 from millpond import PoolerConfig, PoolingParams
 from millpond.context import Context
 from millpond.nn import PoolingMetadata
+from millpond.nn.post_pooling import PostPooling
 from millpond.types.config import CheckpointConfig, ModelConfig
 
 
@@ -33,7 +34,7 @@ def build(registry):
             config=config,
             device=torch.device("cpu"),
             dtype=torch.float32,
-            projector=projector,
+            post_pooling=None if projector is None else PostPooling([projector]),
         )
         return ctx.pooler(task, head=head, activation=activation)
 

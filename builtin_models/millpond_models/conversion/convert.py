@@ -50,7 +50,7 @@ def as_classifier(model_class: type[PoolingModel], ctx: Context) -> type[Pooling
         return model_class
     if classifier_tokens(ctx):
         return _joined(FromTokens, model_class)
-    layers: Any = ctx.projector
+    layers: Any = ctx.rows_after_pooling
     width = None if layers is None else layers[-1].out_features
     return _joined(FromDense if width == ctx.model.num_labels else FromScore, model_class)
 
@@ -159,7 +159,7 @@ class FromDense(Headless, Classifier):
 
     def build_classifier(self, ctx: Context) -> nn.Module:
         """The Dense modules as they are."""
-        return nn.Identity() if ctx.projector is None else ctx.projector
+        return nn.Identity() if ctx.rows_after_pooling is None else ctx.rows_after_pooling
 
 
 class FromTheseTokens(Headless):

@@ -16,7 +16,7 @@ class Projected(PoolingModel):
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The projection of what is pooled."""
-        if ctx.projector is not None:
+        if ctx.rows_after_pooling is not None:
             return ctx.pooler(task)
         self.linear = Linear(ctx.for_head(), ctx.config.hidden_size, vector_size(ctx), bias=False)
         return ctx.pooler(task, head=self.linear)

@@ -15,8 +15,8 @@ from millpond_models.decoders.lfm2.specs import LFM2
 from millpond_models.records.architectures import TINY_BY_NAME, embedder
 from millpond_models.records.published import matryoshka, models
 
-PROJECTED: Final = ModelExtras(late_interaction="millpond.loading.late_interaction:read_projected")
-STANFORD: Final = ModelExtras(late_interaction="millpond.loading.late_interaction:read_stanford")
+PROJECTED: Final = ModelExtras(late_interaction="millpond_models.retrieval.colbert_sides:read_projected")
+STANFORD: Final = ModelExtras(late_interaction="millpond_models.retrieval.colbert_sides:read_marked")
 STATIC_SIZES: Final = (1024, 512, 256, 128, 64, 32)
 ARCHITECTURES = (
     embedder(

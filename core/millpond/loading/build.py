@@ -13,12 +13,12 @@ from millpond.loading.chat_template import read_chat_template
 from millpond.loading.components import component, components, replaced_by_installed
 from millpond.loading.extra_weights import iterate_extra_weights
 from millpond.loading.header import read_headers
+from millpond.loading.modules import add_before_pooling, load_post_pooling
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import LoadOptions, Resolution, resolve, with_dtype
 from millpond.loading.routes import RouteBuilder, with_routes
 from millpond.loading.scoring_notes import scored_by_embeddings
 from millpond.loading.source import find_repository
-from millpond.loading.st.before_pooling import add_modules
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
 from millpond.loading.weights import iterate_weights
 from millpond.nn.linear import Linear
@@ -28,12 +28,10 @@ from millpond.nn.placement import missing_weights
 from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
 from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
+from millpond.types.checkpoint import value_of
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import Choice, EngineConfig, ModelConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
-from millpond_formats.peft import adapter_folders, read_adapter
-from millpond_formats.sentence_transformers.dense import load_projector
-from millpond_formats.sentence_transformers.sparse_auto_encoder import load_code
 
 logger = logging.getLogger(__name__)
 LISTED = 8
@@ -143,15 +141,14 @@ def build_model(
         placement = model.load_weights(weights)
     missing = [*placement.missing, *missing_weights(model, placement.placed)]
     _check_placement(config.architecture, owner, placement.unused, missing)
-    adapters = adapter_folders(folder, resolution.architecture.spec.checkpoint.adapter_folders)
-    if adapters:
-        model.load_adapters({name: read_adapter(path) for name, path in adapters.items()})
+    if resolution.adapters:
+        model.load_adapters({name: adapter.read() for name, adapter in resolution.adapters.items()})
     for module in model.modules():
         if isinstance(module, Linear):
             module.prepare()
-    add_modules(ctx, model, repository.sentence_transformers.before_pooling, allow_pickle=options.allow_pickle)
+    add_before_pooling(ctx, model, resolution.facts.modules.before, allow_pickle=options.allow_pickle)
     built = LoadedModel(model=model.eval(), config=config, context=ctx, tokenizer=ctx.tokenizer, resolution=resolution)
-    if repository.route is not None or not repository.sentence_transformers.routes:
+    if repository.route is not None or not resolution.facts.retrieval.routes.by_input_type:
         return built
 
     def resolved(name: str) -> Resolution:
@@ -188,11 +185,8 @@ def build_context(
         inputs=resolution.inputs,
         compute=compute,
     )
-    return replace(
-        ctx,
-        projector=load_projector(ctx, repository, allow_pickle=options.allow_pickle),
-        code=load_code(ctx, repository, allow_pickle=options.allow_pickle),
-    )
+    modules = resolution.facts.modules.after
+    return replace(ctx, post_pooling=load_post_pooling(ctx, modules, allow_pickle=options.allow_pickle))
 
 
 def unapplied(resolution: Resolution) -> list[str]:
@@ -202,24 +196,21 @@ def unapplied(resolution: Resolution) -> list[str]:
 
 def _unwritten(resolution: Resolution) -> list[str]:
     """A note if texts are to be written as messages and there is no template to do so."""
-    repository = resolution.repository
-    files = repository.sentence_transformers
-    asked = files.message_format is not None and "embed" in resolution.tasks
-    if (
-        not asked
-        or (resolution.published is not None and resolution.published.chat_template is not None)
-        or read_chat_template(repository) is not None
-    ):
+    repository, written = resolution.repository, resolution.facts.text.message_format
+    published = resolution.published
+    if written is None or "embed" not in resolution.tasks:
+        return []
+    if (published is not None and published.chat_template is not None) or read_chat_template(repository) is not None:
         return []
     note = (
-        f"{files.length_file} (modality_config) has each text written as a message, and the folder has no chat "
+        f"{written.origin} has each text written as a message, and the folder has no chat "
         "template (chat_template.jinja): texts are read as they are"
     )
     return [note]
 
 
 def _unapplied_prompt(resolution: Resolution) -> list[str]:
-    name = resolution.repository.sentence_transformers.default_prompt_name
+    name = value_of(resolution.facts.prompts.default)
     prompt = resolution.prompts.get(name or "")
     if resolution.inputs.apply_default_prompt:
         said = "names none" if name is None else f"names {name!r}, and has no prompt of that name"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millpond.loading.files import read_object
+from millpond.types.checkpoint import value_of
 from millpond.types.errors import CheckpointError
-from millpond_formats.sentence_transformers.files import LENGTH_FILES
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 FLAT, STRUCTURED = "flat", "structured"  # the content of a message: a text, or a list of parts
 OF_PARTS = ("content[0]", ".type", "'type'", '"type"', "message.content[")  # in templates that read lists of parts
 FLAT_MODELS = ("apertus", "deepseek_v3", "gpt_oss", "seed_oss")  # whose templates read texts, whatever they contain
-CROSS_ENCODER = "CrossEncoder"
 NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -25,9 +24,9 @@ class ChatTemplate:
 
     Attributes:
         text: The template.
-        settings: Variables that sentence-transformers renders it with, such as ``add_generation_prompt``.
-        texts_as: Content of the message that a plain text becomes, "flat" or "structured", where sentence-transformers
-            writes texts as messages; None where they are read as they are.
+        settings: Variables that it is rendered with, such as ``add_generation_prompt``.
+        texts_as: Content of the message that a plain text becomes, "flat" or "structured", where the
+            files have texts written as messages; None where they are read as they are.
     """
 
     text: str
@@ -45,16 +44,16 @@ def read_chat_template(repository: "Repository") -> ChatTemplate | None:
     text = _text_of(folder, repository.tokenizer_config.get("chat_template"))
     if text is None:
         return None
-    return ChatTemplate(text=text, settings=_settings(folder), texts_as=_texts_as(repository, text))
+    return ChatTemplate(
+        text=text, settings=dict(repository.facts.text.template_settings), texts_as=_texts_as(repository, text)
+    )
 
 
 def _texts_as(repository: "Repository", template: str) -> str | None:
     """The content of the message that a text becomes; None where the folder does not ask for messages."""
-    files = repository.sentence_transformers
-    if files.message_format is None or files.model_type == CROSS_ENCODER:
-        return None
-    if files.message_format in (FLAT, STRUCTURED):
-        return files.message_format
+    stated = value_of(repository.facts.text.message_format)
+    if stated in (None, FLAT, STRUCTURED):
+        return None if stated is None else str(stated)
     if repository.config.get("model_type") in FLAT_MODELS:
         return FLAT
     return STRUCTURED if any(mark in template for mark in OF_PARTS) else FLAT
@@ -86,13 +85,6 @@ def _text_of(folder: Path, stated: object) -> str | None:
     if stated is None:
         stated = read_object(folder / "chat_template.json").get("chat_template")
     return stated if isinstance(stated, str) else None
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    said = next((read_object(folder / name) for name in LENGTH_FILES if (folder / name).exists()), {})
-    inner = said.get("processing_kwargs")
-    settings = inner.get("chat_template") if isinstance(inner, Mapping) else None
-    return dict(settings) if isinstance(settings, Mapping) else {}
 
 
 def _content(token: object) -> str | None:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from millpond.types.checkpoint import CheckpointFacts
 from millpond.types.config import CheckpointConfig, Choice
 from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.loading.architecture import Chosen
     from millpond.plugin.registry import Registry
-    from millpond_formats.sentence_transformers.files import SentenceTransformersFiles
 
 DEFAULT_LABELS = 2  # what transformers takes where config.json says nothing
 TRUSTED = ("torch.nn.modules.", "torch.nn.")  # names of activations are data: their last part is looked up
@@ -21,14 +21,13 @@ NAMED_POOLING = {"avg": "MEAN", "cls": "CLS", "last": "LAST"}
 BY_PROBLEM = {"regression": "identity", "single_label_classification": None, "multi_label_classification": "sigmoid"}
 
 
-def count_labels(config: CheckpointConfig, files: "SentenceTransformersFiles") -> int:
+def count_labels(config: CheckpointConfig, facts: CheckpointFacts) -> int:
     """How many classes or scores a classifier of this config gives."""
     tokens = config.get("classifier_from_token") or config.get("classifier_from_token_ids")
     if tokens:
         return 1 if is_two_way(config) else len(tokens)
-    if files.dense and files.model_type == "CrossEncoder":
-        width = files.dense[-1].config.get("out_features")
-        return width if isinstance(width, int) else DEFAULT_LABELS
+    if facts.classifier.num_labels is not None:
+        return int(facts.classifier.num_labels.value)
     stated = _labels(config)
     text = config.get("text_config")
     if stated in (None, DEFAULT_LABELS) and isinstance(text, CheckpointConfig):
@@ -43,18 +42,18 @@ def is_two_way(config: CheckpointConfig) -> bool:
 
 def choose_activation(
     config: CheckpointConfig,
-    files: "SentenceTransformersFiles",
+    facts: CheckpointFacts,
     num_labels: int,
     *,
     named: str | None = None,
 ) -> Choice:
-    """The activation of logits: by the problem's type, else the one sentence-transformers wrote, else by their number.
+    """The activation of logits: by the problem's type, else the one that the files name, else by their number.
 
     One that the architecture's record names counts more than all of these.
 
     Args:
         config: config.json with the caller's overrides.
-        files: The files of sentence-transformers.
+        facts: What the other files state.
         num_labels: How many logits there are.
         named: The activation in the architecture's record; None if there is none, or the caller overrides it.
 
@@ -70,7 +69,7 @@ def choose_activation(
             message = f"config.json: problem_type must be one of {', '.join(map(repr, BY_PROBLEM))}; got {problem!r}"
             raise CheckpointError(message)
         return Choice(value=BY_PROBLEM[problem] or by_number, origin="config.json (problem_type)")
-    for dotted, origin in _named(config, files):
+    for dotted, origin in _named(config, facts):
         if "." in dotted and not dotted.startswith(TRUSTED):
             message = (
                 f"{origin} asks for the activation {dotted!r}. Loading of activation functions is restricted to "
@@ -144,14 +143,15 @@ def named_pooling(config: CheckpointConfig, key: str) -> str | None:
     return NAMED_POOLING[named]
 
 
-def _named(config: CheckpointConfig, files: "SentenceTransformersFiles") -> list[tuple[str, str]]:
+def _named(config: CheckpointConfig, facts: CheckpointFacts) -> list[tuple[str, str]]:
     own = config.get("sentence_transformers")
     inner = own.get("activation_fn") if isinstance(own, CheckpointConfig) else None
-    said = (
+    said = [
         (inner, "config.json (sentence_transformers.activation_fn)"),
         (config.get("sbert_ce_default_activation_function"), "config.json (sbert_ce_default_activation_function)"),
-        (files.activation_fn, "config_sentence_transformers.json (activation_fn)"),
-    )
+    ]
+    if facts.classifier.activation is not None:
+        said.append((facts.classifier.activation.value, facts.classifier.activation.origin))
     return [(dotted, origin) for dotted, origin in said if isinstance(dotted, str) and dotted]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from millpond.loading.files import read_object
+from millpond.types.checkpoint import value_of
 from millpond.types.config import CheckpointConfig, Choice
 from millpond.types.errors import InvalidInputError
 
@@ -37,25 +38,28 @@ class Statement:
         value: In tokens.
         file: The file.
         key: Where it says so.
-        binds: Whether what a tokenizer says bounds models of any kind of positions: sentence-transformers writes the
-            maximum of a model there, and nowhere else.
+        binds: True if what a tokenizer states bounds models of any kind of positions, as the files of the checkpoint
+            have it.
+        counts: True if it goes before what config.json and the tokenizer's files state.
     """
 
     value: int
     file: str
     key: str
     binds: bool = False
+    counts: bool = False
 
     def __str__(self) -> str:
-        return f"{self.file} ({self.key})"
+        return f"{self.file} ({self.key})" if self.key else self.file
 
 
 def state_lengths(repository: "Repository", config: CheckpointConfig, *, positions: str) -> list[Statement]:
     """Everything that the files say of the maximum, in tokens."""
     said: list[Statement] = []
-    files = repository.sentence_transformers
-    if files.max_seq_length is not None:
-        said.append(Statement(files.max_seq_length, str(files.length_file), "max_seq_length"))
+    longest = repository.facts.text.max_length
+    if longest is not None:
+        file, _, key = longest.origin.removesuffix(")").partition(" (")
+        said.append(Statement(longest.value, file, key, counts=True))
     unusable = padding_id(config) + 1 if positions == "absolute_after_pad" else 0
     for key in CONFIG_KEYS:
         value = _number(config.get(key, config.of_text.get(key)))
@@ -63,7 +67,7 @@ def state_lengths(repository: "Repository", config: CheckpointConfig, *, positio
             said.append(Statement(value - unusable, "config.json", key))
     value = _number(repository.tokenizer_config.get("model_max_length"))
     if value is not None:
-        binds = bool(files.modules) and not files.is_static
+        binds = bool(value_of(repository.facts.text.tokenizer_binds))
         said.append(Statement(value, "tokenizer_config.json", "model_max_length", binds=binds))
     truncation = read_object(repository.transformer_path / "tokenizer.json").get("truncation")
     value = _number(truncation.get("max_length")) if isinstance(truncation, dict) else None
@@ -79,7 +83,7 @@ def padding_id(config: CheckpointConfig) -> int:
 
 
 def choose_length(said: list[Statement], *, positions: str, asked: int | None, of_sides: int = 0) -> Choice:
-    """The maximum that counts: the caller's, else sentence-transformers', else the least of config and tokenizer.
+    """The maximum that counts: the caller's, else that of the format, else the least of config and tokenizer.
 
     What config.json says of the training (``max_trained_positions``) is over all but the caller's, unless rotary
     positions are stretched. Queries or documents of late interaction may be as long as their own files say, though the
@@ -124,7 +128,7 @@ def choose_length(said: list[Statement], *, positions: str, asked: int | None, o
 
 def _stated(said: list[Statement], *, with_tokenizer: bool) -> Choice:
     for statement in said:
-        if statement.key == "max_seq_length":
+        if statement.counts:
             return Choice(value=statement.value, origin=str(statement))
     files = ("config.json", "tokenizer_config.json") if with_tokenizer else ("config.json",)
     least = min((s for s in said if s.file in files or s.binds), key=lambda s: s.value, default=None)

@@ -1,37 +1,51 @@
 """The tensors of a module's folder, checked against the shapes that its config implies."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from millpond.loading.weights import NAMES, check_finite, read_tensors
+from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
-from millpond_formats.sentence_transformers.module import Module
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class ModuleWeights:
-    """The tensors of one module, in float32.
+    """The tensors of one module, in float32; read when the first is asked for.
 
-    Attributes:
-        path: The file that they are in.
-        names: The names of all of them.
+    Args:
+        module: The module.
+        device: Where its tensors are put.
+        allow_pickle: True if they may be pickled.
     """
 
-    def __init__(self, module: Module, device: torch.device, *, allow_pickle: bool) -> None:
-        path = next((module.path / name for name in NAMES if (module.path / name).exists()), None)
+    def __init__(self, module: ModuleFacts, device: torch.device, *, allow_pickle: bool) -> None:
+        self.folder, self._type = module.path, module.type
+        self._device, self._allow_pickle = device, allow_pickle
+
+    @cached_property
+    def path(self) -> Path:
+        """The file that they are in.
+
+        Raises:
+            CheckpointError: If there is none.
+        """
+        path = next((self.folder / name for name in NAMES if (self.folder / name).exists()), None)
         if path is None:
-            message = f"{module.path} is a {module.type} module without weights: it should hold {' or '.join(NAMES)}"
+            message = f"{self.folder} is a {self._type} module without weights: it should hold {' or '.join(NAMES)}"
             raise CheckpointError(message)
-        self.path: Path = path
-        self._tensors: Mapping[str, Tensor] = {
-            name: tensor.to(device, torch.float32) for name, tensor in read_tensors(path, allow_pickle=allow_pickle)
-        }
-        self.names = tuple(sorted(self._tensors))
+        return path
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all of them."""
+        return tuple(sorted(self._tensors))
+
+    def find(self, name: str) -> Tensor | None:
+        """A tensor of any shape; None if there is none of that name."""
+        return self._tensors.get(name)
 
     def get(self, name: str, shape: Sequence[object]) -> Tensor:
         """A tensor.
@@ -52,3 +66,8 @@ class ModuleWeights:
             raise CheckpointError(message)
         check_finite(name, tensor, self.path)
         return tensor
+
+    @cached_property
+    def _tensors(self) -> Mapping[str, Tensor]:
+        found = read_tensors(self.path, allow_pickle=self._allow_pickle)
+        return {name: tensor.to(self._device, torch.float32) for name, tensor in found}

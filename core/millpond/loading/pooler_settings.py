@@ -1,20 +1,20 @@
 """The settings of a model's poolers: who decides each, where a pooling type belongs, what no task can follow."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from millpond.loading.architecture import Chosen
 from millpond.loading.classification import classifier_pooling, named_pooling
+from millpond.types.checkpoint import CheckpointFacts, value_of
 from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, PoolerConfig, merge
 from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import PoolerSpec
-    from millpond_formats.sentence_transformers.files import SentenceTransformersFiles
 
 LATE = "token_embed"  # the task of late interaction
-LATE_INTERACTION = ("ColBERT", "MultiVectorEncoder")  # kinds of models that token vectors are asked of
 # What `encode` takes by itself where the model was loaded by the old argument `task`: the first of these it serves.
 OLD_TASKS = {
     "embed": ("embed",),
@@ -26,17 +26,19 @@ OLD_TASKS = {
 
 def merge_pooler(
     user: PoolerConfig,
-    files: "SentenceTransformersFiles",
+    facts: CheckpointFacts,
     config: CheckpointConfig,
     chosen: Chosen,
     old_task: str | None = None,
 ) -> dict[str, Choice]:
-    """The pooler settings, each with the layer that decided it: user > sentence-transformers > config.json > record."""
-    said: dict[str, Any] = {"seq_pooling_type": JOINED_BY.join(files.pooling_types) or None}
-    if files.model_type in LATE_INTERACTION and LATE in chosen.tasks:
-        said |= {"task": LATE, "use_activation": files.normalize}
+    """The pooler settings, each with the layer that decided it: user > files > config.json > architecture."""
+    said: dict[str, Choice | None] = {"seq_pooling_type": None}
+    if facts.pooling.types is not None:
+        said["seq_pooling_type"] = replace(facts.pooling.types, value=JOINED_BY.join(facts.pooling.types.value))
+    if value_of(facts.task) == LATE and LATE in chosen.tasks:
+        said |= {"task": facts.task, "use_activation": facts.pooling.normalize}
     elif "embed" in chosen.tasks:
-        said["use_activation"] = files.normalize
+        said["use_activation"] = facts.pooling.normalize
     spec = chosen.architecture.spec
     own: dict[str, Any] = {} if chosen.converter is not None else spec.pooling.pooler_config()
     classifies = chosen.converter is None and "classify" in chosen.tasks
@@ -46,17 +48,17 @@ def merge_pooler(
     key = spec.pooling.config_key
     return merge(
         ("user", {"task": task, **user.model_dump(exclude_unset=True)}),
-        ("sentence_transformers", said),
+        ("files", said),
         ("config.json (classifier_pooling)", {"seq_pooling_type": classifier_pooling(config) if classifies else None}),
         (f"config.json ({key})", {"seq_pooling_type": named_pooling(config, key) if key else None}),
         ("architecture", {"seq_pooling_type": spec.pooling.type if embeds else None, **own}),
     )
 
 
-def is_late(files: "SentenceTransformersFiles", user: PoolerConfig, convert: str) -> bool:
+def is_late(facts: CheckpointFacts, user: PoolerConfig, convert: str) -> bool:
     """Whether the model gives vectors of tokens alone: its files say so, and the caller asks for nothing else."""
     asked = convert == "embed" or user.seq_pooling_type is not None or user.task not in (None, LATE)
-    return files.model_type in LATE_INTERACTION and not asked
+    return value_of(facts.task) == LATE and not asked
 
 
 def size_key_of(registry: "Registry", pooler: Mapping[str, Choice]) -> str | None:

@@ -1,9 +1,9 @@
 """Facts that plugins know about published models; the files of the model and the caller take precedence."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from millpond.loading.chat_template import read_chat_template
 from millpond.loading.model_card import titles_of_ranker
@@ -23,7 +23,7 @@ def with_known(registry: "Registry", repository: "Repository") -> CheckpointConf
     config = repository.config
     published = published_model(registry, repository)
     by_name = {} if published is None else published.config
-    settings = {**by_name, **_logit_score(repository, config)}
+    settings = {**by_name, **repository.facts.known}
     if any(config.get(key) for key in SETTLES):
         settings = {key: value for key, value in settings.items() if key in MATRYOSHKA}
     added = {key: value for key, value in settings.items() if key == "architectures" or config.get(key) is None}
@@ -54,7 +54,7 @@ def published_model(registry: "Registry", repository: "Repository") -> "Publishe
     ]
     if models:
         return max(models, key=lambda pair: len(pair[0]))[1]
-    return None if repository.sentence_transformers.modules else _renamed_reranker(registry, repository, architectures)
+    return None if repository.facts.modules.listed else _renamed_reranker(registry, repository, architectures)
 
 
 def rerank_template(
@@ -122,19 +122,6 @@ def bare_names(asked: str, folder: Path, config: CheckpointConfig) -> set[str]:
 
 def _bare(name: str) -> str:
     return name.rstrip("/").replace("\\", "/").rpartition("/")[2].lower()
-
-
-def _logit_score(repository: "Repository", config: CheckpointConfig) -> Mapping[str, Any]:
-    """A causal language model whose score, sentence-transformers says, is the logit of a token or of two."""
-    module = next((m for m in repository.sentence_transformers.modules if m.type == "LogitScore"), None)
-    if module is None:
-        return {}
-    false, true = module.config.get("false_token_id"), module.config.get("true_token_id")
-    return {
-        "architectures": [name.replace("ForCausalLM", "ForSequenceClassification") for name in _architectures(config)],
-        "classifier_from_token_ids": [true] if false is None else [false, true],
-        "method": "no_post_processing" if false is None else "from_2_way_softmax",
-    }
 
 
 def _architectures(config: CheckpointConfig) -> list[str]:

@@ -1,16 +1,21 @@
 """Repository: a local folder of a model's files, read as data. Knows nothing of torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from millpond.loading.facts import read_facts
 from millpond.loading.files import read_object
+from millpond.plugin.manager import get_plugin_manager
+from millpond.types.checkpoint import CheckpointFacts
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
-from millpond_formats.sentence_transformers.files import SentenceTransformersFiles, read_sentence_transformers
-from millpond_formats.static import ARCHITECTURE, THEIRS, static_config
+
+if TYPE_CHECKING:
+    from millpond.context import Context
+    from millpond.plugin.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -22,43 +27,40 @@ class Repository:
         path: The folder.
         source: The source that found it.
         route: Of a model whose texts take several routes, the one that is meant; None for the main one.
+        plugins: The records of plugins, whose formats read the files; None for those of all installed plugins.
     """
 
     model: str
     path: Path
     source: str
     route: str | None = None
+    plugins: "Registry | None" = field(default=None, repr=False, compare=False)
+
+    @property
+    def registry(self) -> "Registry":
+        """The records of plugins."""
+        return get_plugin_manager().registry if self.plugins is None else self.plugins
 
     @cached_property
-    def sentence_transformers(self) -> SentenceTransformersFiles:
-        """What the files of sentence-transformers say."""
-        return read_sentence_transformers(self.path, self.route)
+    def facts(self) -> CheckpointFacts:
+        """What its files state beside config.json, as the checkpoint formats of plugins read them."""
+        return read_facts(self.registry, self)
 
     @cached_property
     def transformer_path(self) -> Path:
         """The folder with config.json and the weights: usually the repository itself."""
-        files = self.sentence_transformers
-        path = files.transformer_path
-        return path if path is not None and (files.is_static or (path / "config.json").exists()) else self.path
-
-    @cached_property
-    def is_static(self) -> bool:
-        """Whether it is a table of tokens, by modules.json or by what model2vec writes to config.json."""
-        if self.sentence_transformers.is_static:
-            return True
-        names = read_object(self.transformer_path / "config.json").get("architectures")
-        return isinstance(names, list) and bool({THEIRS, ARCHITECTURE}.intersection(map(str, names)))
+        return self.facts.folder or self.path
 
     @cached_property
     def config(self) -> CheckpointConfig:
-        """config.json; of a table of tokens, what it would say.
+        """config.json; or what a checkpoint format states in its place.
 
         Raises:
             CheckpointError: If there is none, or it is damaged.
         """
+        if self.facts.config is not None:
+            return CheckpointConfig(self.facts.config)
         path = self.transformer_path / "config.json"
-        if self.is_static:
-            return CheckpointConfig(static_config(self.transformer_path, read_object(path)))
         if not path.exists():
             there = ", ".join(sorted(item.name for item in self.path.iterdir())) or "nothing"
             message = f"{self.path} has no config.json, so it is not a model's folder; it holds: {there}"
@@ -73,3 +75,8 @@ class Repository:
     def tokenizer_config(self) -> Mapping[str, Any]:
         """tokenizer_config.json; empty if there is none."""
         return read_object(self.transformer_path / "tokenizer_config.json")
+
+
+def repository_of(ctx: "Context") -> Repository:
+    """The repository that a context's model was loaded from."""
+    return Repository(ctx.model.model, Path(ctx.model.path), ctx.model.source, plugins=ctx.registry)

@@ -9,7 +9,6 @@ from millpond.loading.architecture import choose_architecture, with_architecture
 from millpond.loading.classification import choose_activation, count_labels, named_activation, overrides_activation
 from millpond.loading.extra_weights import with_extra_heads
 from millpond.loading.header import read_headers
-from millpond.loading.late_interaction import read_late_interaction
 from millpond.loading.lengths import Statement, choose_length, state_lengths
 from millpond.loading.pooler_settings import (
     LATE,
@@ -20,9 +19,9 @@ from millpond.loading.pooler_settings import (
     spread_pooling_type,
 )
 from millpond.loading.published import published_model, rerank_template, with_known, without_rivals
-from millpond.loading.sentence_transformers import code_size
 from millpond.loading.similarity import choose_late_similarity, choose_similarity
-from millpond.loading.st.sizes import size_after
+from millpond.loading.sizes import full_embedding_size, makes_sparse
+from millpond.types.checkpoint import AdapterFacts, CheckpointFacts, value_of
 from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, ModelConfig, PoolerConfig
 from millpond.types.errors import InvalidInputError, UnknownNameError
 from millpond.types.late_interaction import LateInteraction
@@ -38,8 +37,6 @@ logger = logging.getLogger(__name__)
 DTYPES = {"half": "float16", "float": "float32"}
 KNOWN_DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
 SIZE_OF_SPARSE = "vocab_size"  # the size key of poolers that give a weight for each token of the vocabulary
-WIDTHS = ("hidden_size", "n_embd", "dim")  # the dimensions of hidden states, as config.json may call them
-SETTINGS = "config_sentence_transformers.json"
 RUNNERS = ("auto", "pooling", "generate", "draft")
 
 
@@ -107,7 +104,12 @@ class Resolution:
     def num_labels(self) -> int:
         """How many classes or scores it gives."""
         own = self.architecture.spec.output.num_labels
-        return own or count_labels(self.config, self.repository.sentence_transformers)
+        return own or count_labels(self.config, self.facts)
+
+    @property
+    def facts(self) -> CheckpointFacts:
+        """What the files state beside config.json."""
+        return self.repository.facts
 
     @property
     def pooler_config(self) -> PoolerConfig:
@@ -117,15 +119,12 @@ class Resolution:
     @property
     def prompts(self) -> dict[str, str]:
         """The named prompts."""
-        return named_prompts(self.config, self.repository.sentence_transformers, self.published)
+        return named_prompts(self.config, self.facts, self.published)
 
     @property
     def truncate_dim(self) -> Choice | None:
-        """The dimensions kept of an embedding by default, as sentence-transformers saved it; None for all."""
-        stated = self.repository.sentence_transformers.truncate_dim
-        if stated is None or "embed" not in self.tasks or self.sparse is not None:
-            return None
-        return Choice(value=stated, origin=f"{SETTINGS} (truncate_dim)")
+        """The dimensions kept of an embedding by default, as the files state it; None for all."""
+        return None if "embed" not in self.tasks or self.sparse is not None else self.facts.embedding.truncate_dim
 
     @property
     def embedding_size(self) -> int | None:
@@ -142,50 +141,30 @@ class Resolution:
     @property
     def full_embedding_size(self) -> int | None:
         """The dimensions before any are cut off: those of its last module, else of its pooler or token vectors."""
-        dense, code = self.repository.sentence_transformers.dense, self.repository.sentence_transformers.code
-        if code is not None and "embed" in self.tasks:
-            return code_size(code)
-        if dense:
-            size = dense[-1].config.get("out_features")
-            return size if isinstance(size, int) else None
-        return self._own_size
-
-    @property
-    def _own_size(self) -> int | None:
-        """The dimensions without modules behind pooling."""
-        if self.late_interaction is not None and self.late_interaction.dim is not None:
-            return self.late_interaction.dim
-        if self.size_key is not None:
-            size = self.config.get(self.size_key)
-            return size if isinstance(size, int) else None
-        output = self.architecture.spec.output
-        if output.size_keys:
-            return next(filter(None, (_size_at(self.config, key) for key in output.size_keys)), None)
-        if output.size_from_num_labels and "embed" in self.tasks:
-            return self.num_labels
-        parts = (self.config, self.config.of_text)
-        size = next((said for part in parts for key in WIDTHS if (said := part.get(key))), None)
-        for module in self.repository.sentence_transformers.before_pooling:
-            size = size_after(module, size)
-        pooling = self.pooler.get("seq_pooling_type")
-        methods = 1 if pooling is None else len(pooling.value.split(JOINED_BY))
-        return size * methods if isinstance(size, int) else None
+        return full_embedding_size(self)
 
     @property
     def similarity(self) -> Choice:
-        """By what two embeddings are compared, and who says so."""
-        return choose_similarity(self.repository.sentence_transformers.similarity, sparse=self.sparse is not None)
+        """How two embeddings are compared, and who decided it."""
+        return choose_similarity(self.facts.embedding.similarity, sparse=self.sparse is not None)
 
     @property
     def sparse(self) -> str | None:
         """What sparse embeddings are weights of, as ``ModelConfig`` has it; None where they are not sparse."""
-        if self.repository.sentence_transformers.code is not None and "embed" in self.tasks:
+        if makes_sparse(self.repository) and "embed" in self.tasks:
             return "features"
         return "tokens" if self.size_key == SIZE_OF_SPARSE else None
 
+    @property
+    def adapters(self) -> Mapping[str, AdapterFacts]:
+        """The adapters beside the weights, by name; empty where the architecture takes none."""
+        names, folder = self.architecture.spec.checkpoint.adapter_folders, self.repository.transformer_path
+        beside = [adapter for adapter in self.facts.adapters if adapter.folder.parent == folder]
+        return {} if names is None else {names.get(it.folder.name, it.folder.name): it for it in beside}
+
     def model_config(self) -> ModelConfig:
         """The part of this that the rest of the program needs."""
-        files = self.repository.sentence_transformers
+        facts, retrieval = self.facts, self.facts.retrieval
         return ModelConfig(
             model=self.repository.model,
             path=str(self.repository.path),
@@ -201,22 +180,19 @@ class Resolution:
             full_embedding_size=self.full_embedding_size,
             truncate_dim=None if self.truncate_dim is None else self.truncate_dim.value,
             prompts=self.prompts,
-            default_prompt_name=files.default_prompt_name,
-            adapters=(
-                *named_adapters(self.config, self.architecture.spec.checkpoint.adapters_key),
-                *adapter_folders(self.repository.transformer_path, self.architecture.spec.checkpoint.adapter_folders),
-            ),
-            include_prompt=files.include_prompt,
+            default_prompt_name=value_of(facts.prompts.default),
+            adapters=(*named_adapters(self.config, self.architecture.spec.checkpoint.adapters_key), *self.adapters),
+            include_prompt=value_of(facts.pooling.include_prompt, default=True),
             num_labels=self.num_labels,
             classifier_activation=self.classifier_activation.value,
             io_processor_plugin=self.io_processor_plugin,
             similarity=self.similarity.value,
-            late_similarity=choose_late_similarity(files.similarity).value,
+            late_similarity=choose_late_similarity(facts.embedding.similarity).value,
             sparse=self.sparse,
-            normalizes=bool(files.normalize),
-            max_active_dims=files.max_active_dims,
+            normalizes=bool(value_of(facts.pooling.normalize)),
+            max_active_dims=value_of(facts.embedding.max_active_dims),
             late_interaction=self.late_interaction,
-            query_table=None if files.query_table is None else str(files.query_table.path),
+            query_table=retrieval.query_table,
             modalities=self.architecture.spec.modalities,
             image_reader=self.architecture.spec.extras.image_processor,
             chat_template=None if self.published is None else self.published.chat_template,
@@ -233,7 +209,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         InvalidInputError: If an option does not fit the model.
     """
     _check_runner(options.runner)
-    files = repository.sentence_transformers
+    facts = repository.facts
     published = published_model(registry, repository)
     named = with_architecture(registry, with_known(registry, repository))
     known = with_extra_heads(registry, repository, named, allow_pickle=options.allow_pickle)
@@ -244,11 +220,11 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         registry,
         config,
         options.convert,
-        pooling=user.tok_pooling_type or user.seq_pooling_type or JOINED_BY.join(files.pooling_types) or None,
-        classifies=files.model_type == "CrossEncoder",
+        pooling=user.tok_pooling_type or user.seq_pooling_type or JOINED_BY.join(facts.pooling_types) or None,
+        classifies=value_of(facts.task) == "classify",
         implementation=options.model_impl,
     )
-    late = LATE in chosen.tasks and is_late(files, user, options.convert)
+    late = LATE in chosen.tasks and is_late(facts, user, options.convert)
     tasks = (LATE,) if late else chosen.tasks
     spec = chosen.architecture.spec
     if spec.checkpoint.config_defaults:
@@ -256,7 +232,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     said = state_lengths(repository, config, positions=spec.text.positions)
     reader = None if spec.extras.late_interaction is None else chosen.architecture.load("extras.late_interaction")
     sides = read_late_interaction(repository, config, reader)
-    pooler = merge_pooler(user, files, config, chosen, options.old_task)
+    pooler = merge_pooler(user, facts, config, chosen, options.old_task)
     plugin = _plugin_of(registry, config, options.io_processor_plugin)
     check_pooler(registry, pooler, tasks if plugin is None else (*tasks, "plugin"))
     return Resolution(
@@ -269,8 +245,8 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         pooler=pooler,
         classifier_activation=choose_activation(
             config,
-            files,
-            spec.output.num_labels or count_labels(config, files),
+            facts,
+            spec.output.num_labels or count_labels(config, facts),
             named=None if by_caller else named_activation(registry, chosen),
         ),
         io_processor_plugin=plugin,
@@ -316,12 +292,25 @@ def with_defaults(config: CheckpointConfig, defaults: Mapping[str, Any]) -> Chec
     return CheckpointConfig(defaults).overridden(config.to_dict()).overridden(older)
 
 
-def _size_at(config: CheckpointConfig, path: str) -> int | None:
-    """The number at a place of config.json, such as ``text_config.hidden_size``; None where there is none."""
-    value: object = config
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, CheckpointConfig) else None
-    return value if isinstance(value, int) else None
+def read_late_interaction(
+    repository: "Repository", config: CheckpointConfig, reader: Any = None
+) -> LateInteraction | None:
+    """How queries and documents are read; None where no file states that there are any.
+
+    Args:
+        repository: The files of the model.
+        config: config.json with the overrides.
+        reader: The function that the architecture's record names; it completes what the files state, unless they make
+            any model one of late interaction.
+
+    Raises:
+        CheckpointError: If a file states what is not supported.
+    """
+    facts = repository.facts
+    if reader is None or value_of(facts.task) == LATE:
+        return facts.retrieval.reads_sides
+    own: LateInteraction | None = reader(repository, config)
+    return own
 
 
 def override_config(config: CheckpointConfig, overrides: Overrides) -> CheckpointConfig:
@@ -337,13 +326,14 @@ def override_config(config: CheckpointConfig, overrides: Overrides) -> Checkpoin
 
 
 def named_prompts(
-    config: CheckpointConfig, files: "SentenceTransformersFiles", published: "PublishedModelSpec | None"
+    config: CheckpointConfig, facts: CheckpointFacts, published: "PublishedModelSpec | None"
 ) -> dict[str, str]:
-    """Return the named prompts: ``task_instructions`` of config.json > sentence-transformers > published model."""
+    """Return the named prompts: ``task_instructions`` of config.json > the other files > published model."""
     instructions = config.get("task_instructions")
     own = instructions if isinstance(instructions, CheckpointConfig) else {}
     known = {} if published is None else published.prompts
-    return {**known, **files.prompts, **{name: text for name, text in own.items() if isinstance(text, str)}}
+    stated = value_of(facts.prompts.named, {})
+    return {**known, **stated, **{name: text for name, text in own.items() if isinstance(text, str)}}
 
 
 def named_adapters(config: CheckpointConfig, key: str | None) -> tuple[str, ...]:

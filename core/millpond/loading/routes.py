@@ -39,9 +39,8 @@ def with_routes(main: "LoadedModel", builder: RouteBuilder) -> "LoadedModel":
     Raises:
         CheckpointError: If a route makes something else than vectors of texts, or of another size than the main one.
     """
-    files = main.resolution.repository.sentence_transformers
-    names = files.routes
-    own = files.main_route
+    facts = main.resolution.facts.retrieval.routes
+    names, own = facts.by_input_type, facts.main
     parts = {own: RouteParts(main.model, main.model.poolers)}
     contexts = {own: main.context}
     _check(main.resolution, main.resolution)
@@ -63,7 +62,7 @@ def _part(main: "LoadedModel", resolution: "Resolution", builder: RouteBuilder) 
     """What computes a route: the model of the main one with poolers of its own where both share their weights."""
     ours, theirs = main.resolution.repository, resolution.repository
     same = ours.transformer_path == theirs.transformer_path
-    if same and ours.sentence_transformers.before_pooling == theirs.sentence_transformers.before_pooling:
+    if same and ours.facts.modules.before == theirs.facts.modules.before:
         ctx = builder.context(resolution)
         poolers = poolers_of(main.model, ctx, ctx.tasks)
         if poolers is not None:
@@ -74,19 +73,19 @@ def _part(main: "LoadedModel", resolution: "Resolution", builder: RouteBuilder) 
 
 def _check(resolution: "Resolution", main: "Resolution") -> None:
     """Refuse a route that does not make vectors of texts, or vectors that cannot be compared with those of another."""
-    files = resolution.repository.sentence_transformers
-    name = resolution.repository.route or files.main_route
+    facts, routes = resolution.facts, main.facts.retrieval.routes
+    name = resolution.repository.route or routes.main
     where = f"{resolution.repository.path / 'modules.json'}: the route {name!r}"
-    if "embed" not in resolution.tasks or resolution.sparse is not None or not files.pooling_types:
+    if "embed" not in resolution.tasks or resolution.sparse is not None or not facts.pooling_types:
         message = (
-            f"{where} goes through {', '.join(module.type for module in files.modules)}: supported are routes of a "
-            "transformer or a StaticEmbedding and Pooling, which make one dense vector of a text"
+            f"{where} goes through {', '.join(module.type for module in facts.modules.listed)}: supported are routes "
+            "of a transformer or a StaticEmbedding and Pooling, which make one dense vector of a text"
         )
         raise CheckpointError(message)
     size, expected = resolution.embedding_size, main.embedding_size
     if size != expected:
         message = (
-            f"{where} makes vectors of {size} dimensions, and the route {files.main_route!r} of {expected}: they "
+            f"{where} makes vectors of {size} dimensions, and the route {routes.main!r} of {expected}: they "
             "cannot be compared"
         )
         raise CheckpointError(message)

@@ -11,7 +11,7 @@ CAUSAL = "ForCausalLM"
 def scored_by_embeddings(resolution: "Resolution", options: "LoadOptions") -> list[str]:
     """A note if nothing but the architecture of a generator states that a model's embeddings are what is wanted.
 
-    Folders of sentence-transformers state it, and so do callers who choose a conversion or a pooling type. A published
+    Folders that list modules state it, and so do callers who choose a conversion or a pooling type. A published
     embedding model is known by its name.
 
     Args:
@@ -22,7 +22,7 @@ def scored_by_embeddings(resolution: "Resolution", options: "LoadOptions") -> li
     causal = next((str(name) for name in names if str(name).endswith(CAUSAL)), None)
     pooling = resolution.pooler.get("seq_pooling_type")
     chosen = options.convert != "auto" or "task" in resolution.pooler or (pooling and pooling.origin == "user")
-    settled = bool(resolution.repository.sentence_transformers.modules) or resolution.late_interaction is not None
+    settled = bool(resolution.facts.modules.listed) or resolution.late_interaction is not None
     if causal is None or chosen or settled or resolution.published is not None or "embed" not in resolution.tasks:
         return []
     family = causal.removesuffix(CAUSAL)

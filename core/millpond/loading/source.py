@@ -74,7 +74,7 @@ def find_repository(registry: "Registry", model: "str | PathLike[str]", options:
             logger.warning("%s returned %r, which %s", entry.label, path, fault)
             answers.append(f"{entry.spec.name}: {entry.label} returned {path!r}, which {fault}")
         else:
-            return Repository(model=model, path=Path(path), source=entry.spec.name)
+            return Repository(model=model, path=Path(path), source=entry.spec.name, plugins=registry)
     is_unknown = colon and scheme not in registry.sources
     scheme_hint = _scheme_hint(scheme, registry.sources.names()) if is_unknown else ""
     tried = "".join(f"\n  {answer}" for answer in answers)

@@ -9,6 +9,7 @@ from tokenizers import normalizers
 from tokenizers.normalizers import BertNormalizer
 
 from millpond.loading.chat_template import ChatTemplate, read_chat_template, read_special_tokens
+from millpond.types.checkpoint import value_of
 from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -148,11 +149,12 @@ def load_tokenizer(repository: "Repository", *, lower_case: bool = False) -> Tok
         backend = _convert(folder)
     else:
         return None
-    if repository.is_static:
-        backend.post_processor = None  # the mean is of what a text has, without special tokens
+    facts = repository.facts.text
+    if value_of(facts.special_tokens) is False:
+        backend.post_processor = None
     return Tokenizer(
         backend,
-        lower_case=repository.sentence_transformers.do_lower_case or lower_case,
+        lower_case=bool(value_of(facts.lower_case)) or lower_case,
         special_tokens={**_default_pad_token(repository), **read_special_tokens(repository)},
         chat_template=read_chat_template(repository),
         gives_segments=_gives_segments(repository),

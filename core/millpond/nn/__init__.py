@@ -6,6 +6,7 @@ from millpond.nn.bias import AttentionBias, DistanceBias
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
 from millpond.nn.pooler import Pooler
+from millpond.nn.post_pooling import TokenModule
 from millpond.nn.weight_transform import WeightTransform
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "PoolingMetadata",
     "PoolingModel",
     "Run",
+    "TokenModule",
     "WeightTransform",
 ]

@@ -26,7 +26,7 @@ class Pooler(nn.Module):
 
     def __init__(self, ctx: "PoolerContext") -> None:
         super().__init__()
-        self.head = ctx.projector if ctx.head is None else ctx.head
+        self.head = ctx.rows_after_pooling if ctx.head is None else ctx.head
         self.activation = ctx.activation(ctx.activation_name or ctx.task_spec.default_activation)
         self.truncate_dim = ctx.model.truncate_dim if ctx.task == "embed" else None
 

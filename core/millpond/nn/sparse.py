@@ -25,10 +25,10 @@ class CodedPooling(Pooler):
 
     def __init__(self, ctx: "PoolerContext", method: Pooler) -> None:
         super().__init__(ctx)
-        if ctx.code is None:
-            message = "the context has no code: see ctx.code"
+        if ctx.post_pooling is None or ctx.post_pooling.sparse is None:
+            message = "the context has no module that makes sparse vectors: see ctx.post_pooling"
             raise ValueError(message)
-        self.method, self.code, self.most = method, ctx.code, ctx.model.max_active_dims
+        self.method, self.code, self.most = method, ctx.post_pooling.sparse, ctx.model.max_active_dims
 
     def check(self, params: PoolingParams) -> None:
         """Refuse what the method does."""

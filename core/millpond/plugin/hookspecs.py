@@ -13,11 +13,13 @@ import pluggy
 from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
+    CheckpointFormatSpec,
     CommandSpec,
     ConverterSpec,
     FallbackSpec,
     IOProcessorSpec,
     KernelSpec,
+    ModuleSpec,
     PoolerSpec,
     PublishedModelSpec,
     RouteSpec,
@@ -346,5 +348,54 @@ def register_routes() -> Iterable[RouteSpec]:
                 request="millpond_hello.http:HelloRequest",
                 response="millpond_hello.http:HelloResponse",
             )
+    """
+    return ()
+
+
+@hookspec
+def register_checkpoint_formats() -> Iterable[CheckpointFormatSpec]:
+    """Say which formats of files beside config.json this plugin reads.
+
+    The target takes a ``millpond.loading.repository.Repository``, the local folder of a checkpoint, and returns
+    ``millpond.types.checkpoint.CheckpointFacts``: pooling types, modules before and after pooling, prompts, lengths and
+    more, each with its origin; or None if the folder holds none of its format. It reads files as data. All formats
+    whose files are there are asked; of a value that several state, that of the highest ``priority`` is taken. What the
+    user says counts more, what plugins know of published models and of architectures counts less.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import CheckpointFormatSpec
+
+
+        @hookimpl
+        def register_checkpoint_formats() -> Iterator[CheckpointFormatSpec]:
+            yield CheckpointFormatSpec(name="hello", target="millpond_hello.format:read", files=("hello.json",))
+    """
+    return ()
+
+
+@hookspec
+def register_modules() -> Iterable[ModuleSpec]:
+    """Say which modules of checkpoints, before and after pooling, this plugin builds.
+
+    The name is the one that a checkpoint lists, such as ``Dense``; in modules.json of sentence-transformers a class
+    that is not one of theirs has its full dotted name. The target takes the Context, the module's config and its
+    ``ModuleWeights``, and returns a ``torch.nn.Module``: (rows) -> rows; before pooling it may be a
+    ``millpond.nn.TokenModule``, which gets the batch too. No class that a checkpoint names is ever imported.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import ModuleSpec
+
+
+        @hookimpl
+        def register_modules() -> Iterator[ModuleSpec]:
+            yield ModuleSpec(name="hello_net.Gate", target="millpond_hello.gate:load_gate", places=("after",))
     """
     return ()

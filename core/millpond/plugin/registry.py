@@ -11,11 +11,13 @@ from millpond.compat.flat_architecture import separate_records
 from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
+    CheckpointFormatSpec,
     CommandSpec,
     ConverterSpec,
     FallbackSpec,
     IOProcessorSpec,
     KernelSpec,
+    ModuleSpec,
     PoolerSpec,
     PublishedModelSpec,
     RouteSpec,
@@ -254,6 +256,8 @@ class Registry:
         self.sources: Final = Catalog(SourceSpec, self.absent)
         self.commands: Final = Catalog(CommandSpec, self.absent)
         self.routes: Final = Catalog(RouteSpec, self.absent)
+        self.checkpoint_formats: Final = Catalog(CheckpointFormatSpec, self.absent)
+        self.modules: Final = Catalog(ModuleSpec, self.absent)
         catalogs = (value for value in vars(self).values() if isinstance(value, Catalog))
         self._by_kind: Final[dict[str, Catalog[Any]]] = {catalog.kind: catalog for catalog in catalogs}
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
@@ -15,6 +15,9 @@ from millpond.types.errors import InvalidInputError
 from millpond.types.late_interaction import LateInteraction
 from millpond.types.params import RENAMED, rename_fields, validated
 from millpond.types.rerank_template import RerankTemplate
+
+if TYPE_CHECKING:
+    from millpond.types.checkpoint import ModuleFacts
 
 MOST_IMAGES = 1024  # that a prompt can be allowed to have: they are all in memory at once
 HOST = re.compile(r"\*|(?:\*\.)?[\w.-]+|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE)  # or all below one, or any
@@ -285,7 +288,7 @@ class ModelConfig(VllmModelConfig):
         normalizes: Whether the checkpoint says that embeddings are divided by their length.
         max_active_dims: The most weights of a sparse vector that are kept where a call does not say; None for all.
         late_interaction: How it reads queries and documents, if it is one of ColBERT's kind; else None.
-        query_table: The folder with the weights by which queries are embedded without the model; None for none.
+        query_table: The module that embeds queries by a weight of each token, without the model; None for none.
         routes: The input types, "query" or "document", that take a route of their own; empty where all texts take one.
         modalities: What it reads, such as ``("text", "image")``.
         image_reader: Where the ``ImageReader`` of a model that reads texts with images in them is found; else None.
@@ -319,7 +322,7 @@ class ModelConfig(VllmModelConfig):
     normalizes: bool = False
     max_active_dims: int | None = None
     late_interaction: LateInteraction | None = None
-    query_table: str | None = None
+    query_table: "ModuleFacts | None" = None
     routes: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ("text",)
     image_reader: str | None = None
@@ -364,10 +367,13 @@ class Choice:
 
 
 def merge(*layers: tuple[str, Mapping[str, Any]]) -> dict[str, Choice]:
-    """Merge layers of settings, strongest first: of each name the first value that is not None, with its layer."""
+    """Merge layers of settings, strongest first: of each name the first value that is not None.
+
+    Its origin is the layer; a value that is a ``Choice`` keeps its own.
+    """
     merged: dict[str, Choice] = {}
     for origin, settings in layers:
         for name, value in settings.items():
             if value is not None and name not in merged:
-                merged[name] = Choice(value=value, origin=origin)
+                merged[name] = value if isinstance(value, Choice) else Choice(value=value, origin=origin)
     return merged

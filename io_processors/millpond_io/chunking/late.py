@@ -52,7 +52,7 @@ def check_late_chunking(ctx: TaskContext, params: PoolingParams) -> None:
             f"Late chunking does not support dimension reduction, padding, truncation or prompts: remove {used[0]}"
         )
         raise InvalidInputError(message, parameter=used[0])
-    if ctx.projector is not None and not _is_linear(ctx.projector):
+    if ctx.rows_after_pooling is not None and not _is_linear(ctx.rows_after_pooling):
         message = (
             f"Late chunking does not support {ctx.model.model!r}: the mean of tokens after its Dense modules is not "
             "what they make of the mean"

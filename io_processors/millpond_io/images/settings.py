@@ -90,7 +90,7 @@ def read_settings(ctx: Context) -> ImageSettings:
     Raises:
         CheckpointError: If they are those of another kind of model, or do not fit it.
     """
-    path, said = read_image_processor(ctx.model)
+    path, said = read_image_processor(ctx)
     vision = ctx.config["vision_config"]
     kind = _kind(said, path) or ("CLIP" if "projection_dim" in ctx.config else "Siglip")
     if kind == "Siglip" and "image_size" not in vision:

@@ -1,15 +1,15 @@
 """Queries that are embedded without the model: each of their tokens by a weight of its own (arXiv 2411.04403)."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
+from millpond.loading.modules import load_module
+from millpond.types.checkpoint import ModuleFacts
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt
-from millpond_formats.sentence_transformers.query_table import read_query_table
 from millpond_io.retrieval.late_interaction import input_type
 from millpond_io.text.render import Rendered
 
@@ -20,8 +20,8 @@ MOST = "max_active_dims"
 class QueryTable:
     """The weights of a model's vocabulary, and what queries become by them."""
 
-    def __init__(self, ctx: Context, folder: str) -> None:
-        self.weights = read_query_table(Path(folder), int(ctx.config.vocab_size), ctx.tokenizer)
+    def __init__(self, ctx: Context, module: ModuleFacts) -> None:
+        self.weights = load_module(ctx, module).get_buffer("weight").float().cpu().numpy()
         self.most = ctx.model.max_active_dims
 
     def prepared(self, prompt: Prompt) -> Prompt:

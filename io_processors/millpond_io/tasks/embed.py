@@ -42,16 +42,16 @@ class EmbedProcessor(TextProcessor):
         self.table = None if ctx.task_spec.per_token else query_table(ctx)
         self.images = ImagePrompts(ctx) if reads_images(ctx) else None
         self.num_joined = len(ctx.pooling_type("embed").split(JOINED_BY)) if "embed" in ctx.tasks else 1
-        if ctx.task_spec.per_token and ctx.code is not None:
+        if ctx.task_spec.per_token and ctx.makes_sparse:
             self.size = None  # that of a vector a text, which is coded
-        elif ctx.task_spec.per_token and ctx.projector is None and self.size is not None:
+        elif ctx.task_spec.per_token and ctx.rows_after_pooling is None and self.size is not None:
             self.size //= self.num_joined  # what is joined for a prompt is one for a token
 
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
         """What was asked, completed by the model's config and checked against it."""
         if self.routed is not None:
             return self.routed.pooling_params(given)
-        if self.per_token and self.ctx.projector is not None and self.num_joined > 1:
+        if self.per_token and self.ctx.rows_after_pooling is not None and self.num_joined > 1:
             message = (
                 f"the task {self.task!r} is not served by {self.ctx.model.model!r}: its Dense modules take the results "
                 f"of {self.num_joined} pooling types joined, and a token has but one. The task 'embed' is"

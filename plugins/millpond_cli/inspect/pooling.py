@@ -1,6 +1,6 @@
 """What ``millpond inspect`` tells of pooling: which task has which pooler, classes, sizes, prompts; and who says so."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,15 +10,14 @@ from millpond.loading.repository import Repository
 from millpond.loading.resolve import Resolution, named_prompts
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import PoolerSpec, PublishedModelSpec
+from millpond.types.checkpoint import CheckpointFacts, value_of
 from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, PoolerConfig
-from millpond_formats.sentence_transformers.files import SentenceTransformersFiles
 
 COMMAND_LINE = "the command line"
 ORIGINS = {"user": COMMAND_LINE, "default": "the default of Millpond"}
 KNOWN = "what is known of models of that name, or modules.json"
 CLASSIFYING = ("classify", "token_classify")
 EMBEDDING = ("embed", "token_embed")
-SETTINGS_FILE = "config_sentence_transformers.json"
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Pooling:
         fields = PoolerConfig.model_fields
         unsaid = {name: Choice(value=field.default, origin="default") for name, field in fields.items()}
         choices = {**unsaid, **self.resolution.pooler}
-        return {name: {"value": it.value, "from": self._origin(name, it)} for name, it in choices.items()}
+        return {name: {"value": it.value, "from": self._origin(it)} for name, it in choices.items()}
 
     def classes(self) -> dict[str, Any] | None:
         """Its classes or scores; None for a model that gives none."""
@@ -61,7 +60,7 @@ class Pooling:
             "num_labels": self.resolution.num_labels,
             "labels": list(self.resolution.model_config().labels),
             "activation": activation.value,
-            "activation_from": by_number if activation.origin == "default" else self._origin("activation", activation),
+            "activation_from": by_number if activation.origin == "default" else self._origin(activation),
         }
 
     def embedding_size(self) -> int | None:
@@ -104,7 +103,7 @@ class Pooling:
         return {
             "name": name,
             "pooling": pooling.value,
-            "pooling_from": self._origin(key, pooling, task=name),
+            "pooling_from": self._origin(pooling, task=name),
             "pooler_plugin": ", ".join(dict.fromkeys(entry.origin.plugin for entry in poolers)) or None,
             "activation": activation,
             "activation_from": origin,
@@ -116,10 +115,11 @@ class Pooling:
         """The activation of a task's results, and who decided it."""
         wanted = self.resolution.pooler.get("use_activation", Choice(value=True, origin="task"))
         if not wanted.value:
-            return None, self._origin("use_activation", wanted, task=task)
+            return None, self._origin(wanted, task=task)
+        normalize = self.repository.facts.pooling.normalize
         own = next((entry.spec for entry in poolers if entry.spec.activation is not None), None)
-        if own is not None and own.activation == "identity" and self.repository.sentence_transformers.normalize:
-            return "normalize", "modules.json"
+        if own is not None and own.activation == "identity" and normalize is not None and normalize.value:
+            return "normalize", normalize.origin
         if own is not None:
             return None if own.activation == "identity" else own.activation, f"the pooling type {own.name}"
         if task == "token_classify" and self.resolution.architecture.spec.output.token_weights:
@@ -127,28 +127,17 @@ class Pooling:
         classes = self.classes() if task in CLASSIFYING else None
         if classes is not None:
             return classes["activation"], classes["activation_from"]
-        return default, self._origin("use_activation", wanted, task=task)
+        return default, self._origin(wanted, task=task)
 
-    def _origin(self, field: str, choice: Choice, task: str = "") -> str:
+    def _origin(self, choice: Choice, task: str = "") -> str:
         if choice.origin == "task":
             return f"the default of the task {task}"
         if choice.origin == "architecture":
             return f"the architecture {self.resolution.architecture.spec.name}"
-        if choice.origin == "sentence_transformers":
-            return "modules.json" if field == "use_activation" else pooling_file(self.repository)
         return ORIGINS.get(choice.origin, choice.origin)
 
     def _says(self, key: str, overrides: object) -> str:
         return says(self.repository.config, key, overrides)
-
-
-def pooling_file(repository: Repository) -> str:
-    """The file of sentence-transformers that says how a model pools."""
-    modules = repository.sentence_transformers.modules
-    pooling = next((module for module in modules if module.type in ("Pooling", "SpladePooling")), None)
-    if pooling is None:
-        return "modules.json"
-    return f"{pooling.path.relative_to(repository.path).as_posix()}/config.json"
 
 
 def says(config: CheckpointConfig, key: str, overrides: object) -> str:
@@ -171,32 +160,33 @@ def known_settings(registry: Registry, repository: Repository) -> dict[str, Any]
 
 
 def prompts_of(
-    files: SentenceTransformersFiles, config: CheckpointConfig | None, published: PublishedModelSpec | None
+    facts: CheckpointFacts, config: CheckpointConfig | None, published: PublishedModelSpec | None
 ) -> dict[str, Any]:
-    """The prompts of a model: named ones, the default, whether their tokens are pooled."""
-    named = files.prompts if config is None else named_prompts(config, files, published)
+    """The prompts of a model: named ones, the default, and True if their tokens are pooled."""
+    own, origin = value_of(facts.prompts.named, {}), None if facts.prompts.named is None else facts.prompts.named.origin
+    named = own if config is None else named_prompts(config, facts, published)
     instructions = {} if config is None else config.get("task_instructions") or {}
     origins = {**dict.fromkeys(named, KNOWN), **dict.fromkeys(instructions, "config.json (task_instructions)")}
-    origins |= dict.fromkeys(files.prompts, SETTINGS_FILE)
+    origins |= dict.fromkeys(own, origin)
     return {
         "named": dict(named),
         "from": {name: origins[name] for name in named},
-        "default": files.default_prompt_name,
-        "include_prompt": files.include_prompt,
+        "default": value_of(facts.prompts.default),
+        "include_prompt": value_of(facts.pooling.include_prompt, default=True),
     }
 
 
-def notes_on_prompts(found: dict[str, Any], file: str) -> Iterator[str]:
+def notes_on_prompts(facts: CheckpointFacts, named: Mapping[str, str]) -> Iterator[str]:
     """What is to be known of a model's prompts.
 
     Args:
-        found: The prompts.
-        file: The file that says how the model pools.
+        facts: What the files state.
+        named: The prompts by their names.
     """
-    default, named = found["default"], found["named"]
+    default, include = facts.prompts.default, facts.pooling.include_prompt
     if default is not None:
-        said = f"({named[default]!r})" if default in named else "that it does not have"
+        said = f"({named[default.value]!r})" if default.value in named else "that it does not have"
         way_out = "it stands before a text with --apply-default-prompt, or apply_default_prompt=True, alone"
-        yield f"{SETTINGS_FILE} names a default prompt {default!r} {said}: {way_out}"
-    if not found["include_prompt"]:
-        yield f"{file} leaves prompts out of pooling: their tokens are read, and the text's alone are pooled"
+        yield f"{default.origin} names a default prompt {default.value!r} {said}: {way_out}"
+    if include is not None and not include.value:
+        yield f"{include.origin} leaves prompts out of pooling: their tokens are read, and the text's alone are pooled"

@@ -14,23 +14,22 @@ from millpond.loading.repository import Repository
 from millpond.loading.resolve import Resolution, choose_dtype, override_config, resolve
 from millpond.loading.source import find_repository
 from millpond.plugin.registry import Entry, Registry
+from millpond.types.checkpoint import ModuleFacts, value_of
 from millpond.types.config import CheckpointConfig, Choice
 from millpond.types.errors import MillpondError
 from millpond_cli.inspect.components import component_records
 from millpond_cli.inspect.pooling import (
     EMBEDDING,
     ORIGINS,
-    SETTINGS_FILE,
     Pooling,
     known_settings,
     notes_on_prompts,
-    pooling_file,
     prompts_of,
 )
 from millpond_cli.inspect.weight_files import weights_of
-from millpond_formats.sentence_transformers.module import PRELU, Module
 
 COSINE = "cosine"
+DENSE, PRELU = "Dense", "prelu"  # that activation is a part of the module
 
 
 @dataclass
@@ -131,7 +130,8 @@ class _Looker:
         elif fits:
             why = f"for {max(fits, key=len)}"
         else:
-            why = f"for {SETTINGS_FILE} says that it is a {self.repository.sentence_transformers.model_type}"
+            task = self.repository.facts.task
+            why = "for the files" if task is None else f"for {task.origin}"
         return {**_served(self.resolution.converter), "tasks": list(spec.tasks), "why": why}
 
     def _components(self) -> list[dict[str, Any]]:
@@ -149,26 +149,26 @@ class _Looker:
 
     def _messages(self) -> dict[str, Any] | None:
         """How plain texts are written as messages, and which file asks for it; None where they are read as they are."""
-        template, files = read_chat_template(self.repository), self.repository.sentence_transformers
-        if template is None or template.texts_as is None:
+        template, written = read_chat_template(self.repository), self.repository.facts.text.message_format
+        if template is None or template.texts_as is None or written is None:
             return None
-        return {"format": template.texts_as, "from": f"{files.length_file} (modality_config)"}
+        return {"format": template.texts_as, "from": written.origin}
 
     def _routes(self) -> list[dict[str, Any]] | None:
         """The route of each input type and its modules; None where all texts take one."""
-        routes = self.repository.sentence_transformers.routes
+        routes = self.repository.facts.retrieval.routes.by_input_type
         if not routes:
             return None
-        named = {name: replace(self.repository, route=name).sentence_transformers for name in routes.values()}
+        named = {name: replace(self.repository, route=name).facts.modules.listed for name in routes.values()}
         return [
-            {"input_type": kind, "route": name, "modules": [module.type for module in named[name].modules]}
+            {"input_type": kind, "route": name, "modules": [module.type for module in named[name]]}
             for kind, name in routes.items()
         ]
 
     def _dense(self) -> list[dict[str, Any]]:
-        return [self._dense_layer(module) for module in self.repository.sentence_transformers.dense]
+        return [self._dense_layer(module) for module in self.repository.facts.modules.after if module.type == DENSE]
 
-    def _dense_layer(self, module: Module) -> dict[str, Any]:
+    def _dense_layer(self, module: ModuleFacts) -> dict[str, Any]:
         dotted = str(module.config.get("activation_function") or "identity")
         name = dotted.rpartition(".")[2].lower()
         if name != PRELU:
@@ -215,16 +215,13 @@ class _Looker:
             "class": self.repository.tokenizer_config.get("tokenizer_class"),
             "padding": written.get("padding"),
             "truncation": written.get("truncation"),
-            "lower_case": self.repository.sentence_transformers.do_lower_case,
+            "lower_case": bool(value_of(self.repository.facts.text.lower_case)),
         }
 
     def _prompts(self) -> dict[str, Any]:
-        found = prompts_of(
-            self.repository.sentence_transformers,
-            self.config,
-            None if self.resolution is None else self.resolution.published,
-        )
-        self.report.notes.extend(notes_on_prompts(found, pooling_file(self.repository)))
+        published = None if self.resolution is None else self.resolution.published
+        found = prompts_of(self.repository.facts, self.config, published)
+        self.report.notes.extend(notes_on_prompts(self.repository.facts, found["named"]))
         return found
 
     def _adapters(self) -> list[str] | None:
@@ -268,7 +265,7 @@ class _Looker:
             named = config.get("auto_map")
             for key, value in dict(named).items() if isinstance(named, Mapping) else ():
                 yield {"file": file, "key": f"auto_map.{key}", "names": str(value)}
-        for module in self.repository.sentence_transformers.modules:
+        for module in self.repository.facts.modules.listed:
             if "." in module.type:  # those of known families have lost what stands before the class
                 yield {"file": "modules.json", "key": self._relative(module.path), "names": module.type}
 

@@ -1,15 +1,14 @@
 """The LayerNorm module of sentence-transformers, after Pooling."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from millpond.loading.module_weights import ModuleWeights
-from millpond_formats.sentence_transformers.module import Module
-
 if TYPE_CHECKING:
     from millpond.context import Context
+    from millpond.loading.module_weights import ModuleWeights
 
 EPS = 1e-5  # of torch.nn.LayerNorm
 
@@ -27,11 +26,12 @@ class PooledLayerNorm(nn.Module):
         return functional.layer_norm(x, (self.in_features,), self.weight, self.bias, EPS)
 
 
-def load_layer_norm(ctx: "Context", module: Module, *, allow_pickle: bool) -> PooledLayerNorm:
+def load_layer_norm(ctx: "Context", config: Mapping[str, Any], weights: "ModuleWeights") -> PooledLayerNorm:
     """The module with its weights.
 
     Raises:
         CheckpointError: If they are missing, or do not fit its config.
     """
-    tensors, size = ModuleWeights(module, ctx.device, allow_pickle=allow_pickle), module.config.get("dimension")
-    return PooledLayerNorm(tensors.get("norm.weight", [size]), tensors.get("norm.bias", [size]))
+    del ctx
+    size = config.get("dimension")
+    return PooledLayerNorm(weights.get("norm.weight", [size]), weights.get("norm.bias", [size]))

@@ -1,11 +1,11 @@
 """The modules that modules.json names. Types are matched by their last name, never imported."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from millpond.loading.files import inside, read_json, read_object
+from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
 
 FAMILIES = ("sentence_transformers.", "pylate.")
@@ -20,29 +20,16 @@ ROUTER, QUERY_TABLE = "Router", "SparseStaticEmbedding"
 TOKENS, POOLED = "token_embeddings", "sentence_embedding"  # what a module may read
 SCORES = "scores"  # what the last module of a CrossEncoder writes
 CONFIG_FILES = {CNN: "cnn_config.json", ROUTER: "router_config.json"}  # of the others config.json
+NORMALIZED = "normalizes_input"  # added to the config of a SparseAutoEncoder behind a Normalize module
 NEED_CONFIG = ("Pooling", DENSE, LAYER_NORM, LAYER_POOLING, CNN, SPARSE_CODE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Module:
-    """One line of modules.json.
-
-    Attributes:
-        type: The class name alone, such as ``Pooling``.
-        path: The folder of its files.
-        config: The content of its config file.
-    """
-
-    type: str
-    path: Path
-    config: Mapping[str, Any]
-
-    def reads(self, default: str) -> object:
-        """The name of what it reads, such as ``token_embeddings``."""
-        return self.config.get("module_input_name", default)
+def reads(module: ModuleFacts, default: str) -> object:
+    """The name of what a module reads, such as ``token_embeddings``."""
+    return module.config.get("module_input_name", default)
 
 
-def read_modules(folder: Path) -> tuple[Module, ...]:
+def read_modules(folder: Path) -> tuple[ModuleFacts, ...]:
     """The modules of a folder, in order; empty if it has no modules.json.
 
     Raises:
@@ -58,7 +45,7 @@ def read_modules(folder: Path) -> tuple[Module, ...]:
     return tuple(read_module(folder, line, path) for line in sorted(lines, key=_place))
 
 
-def read_module(folder: Path, line: Mapping[str, Any], path: Path) -> Module:
+def read_module(folder: Path, line: Mapping[str, Any], path: Path) -> ModuleFacts:
     """One module.
 
     Args:
@@ -74,7 +61,7 @@ def read_module(folder: Path, line: Mapping[str, Any], path: Path) -> Module:
     if name in NEED_CONFIG and not config:
         message = f"{path} names a {name} module in {home.name!r}, and {file} is missing or empty"
         raise CheckpointError(message)
-    return Module(type=name, path=home, config=config)
+    return ModuleFacts(type=name, path=home, config=config)
 
 
 def positive(value: object) -> int | None:

@@ -1,55 +1,60 @@
-"""The weights by which queries are embedded without a model: one for each token of the vocabulary."""
+"""The SparseStaticEmbedding module of sentence-transformers: a weight of each token, by which queries are embedded."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor, nn
 
 from millpond.loading.files import read_object
-from millpond.loading.weights import NAMES, check_finite, read_tensors
 from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from millpond.context import Context
+    from millpond.loading.module_weights import ModuleWeights
     from millpond.loading.tokenizer import Tokenizer
 
 WEIGHT = "weight"
 
 
-def read_query_table(folder: Path, size: int, tokenizer: "Tokenizer | None") -> NDArray[np.float32]:
-    """The weights in a folder of a SparseStaticEmbedding module, [vocabulary]: a tensor, or a file of words.
+class TokenWeights(nn.Module):
+    """A weight of each token of the vocabulary, [vocabulary], float32."""
 
-    Args:
-        folder: The module's folder.
-        size: The tokens of the vocabulary.
-        tokenizer: Says which token a word is.
+    weight: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """[num_tokens] -> [num_tokens]."""
+        return self.weight[input_ids]
+
+
+def load_query_table(ctx: "Context", config: Mapping[str, Any], weights: "ModuleWeights") -> TokenWeights:
+    """The weights: a tensor, or a file of words.
 
     Raises:
-        CheckpointError: If there are none, or not so many.
+        CheckpointError: If there are none, or not one for each token.
     """
-    named = read_object(folder / "config.json").get("path")
+    size, named = int(ctx.config.vocab_size), config.get("path")
     if isinstance(named, str) and named.endswith(".json"):
-        return _of_words(folder / Path(named).name, size, tokenizer)
-    path = next((folder / name for name in NAMES if (folder / name).exists()), None)
-    if path is None:
-        message = f"{folder} is a SparseStaticEmbedding module without weights: it should hold {' or '.join(NAMES)}"
-        raise CheckpointError(message)
-    tensor = dict(read_tensors(path, allow_pickle=False)).get(WEIGHT)
+        return TokenWeights(_of_words(weights.folder / Path(named).name, size, ctx.tokenizer))
+    tensor = weights.find(WEIGHT)
     if tensor is None or list(tensor.shape) != [size]:
         found = "none" if tensor is None else f"of the shape {list(tensor.shape)}"
-        message = f"{path} should hold {WEIGHT!r}, one number for each of the {size} tokens; there is {found}"
+        message = f"{weights.path} should hold {WEIGHT!r}, one number for each of the {size} tokens; there is {found}"
         raise CheckpointError(message)
-    check_finite(WEIGHT, tensor, path)
-    table: NDArray[np.float32] = tensor.float().numpy()
-    return table
+    return TokenWeights(weights.get(WEIGHT, [size]))
 
 
-def _of_words(path: Path, size: int, tokenizer: "Tokenizer | None") -> NDArray[np.float32]:
+def _of_words(path: Path, size: int, tokenizer: "Tokenizer | None") -> Tensor:
     words = read_object(path)
     if not words or tokenizer is None:
         message = f"{path} should hold the weights of words; it is missing or empty, or the model has no tokenizer"
         raise CheckpointError(message)
-    table = np.zeros(size, dtype=np.float32)
+    table = torch.zeros(size, dtype=torch.float32)
     for word, weight in words.items():
         token = tokenizer.backend.token_to_id(word)
         if token is not None and token < size and isinstance(weight, int | float):

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from millpond.loading.files import read_object
+from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
-from millpond_formats.sentence_transformers.module import CONFIG_FILES, QUERY_TABLE, ROUTER, Module, read_module
+from millpond_formats.sentence_transformers.module import CONFIG_FILES, QUERY_TABLE, ROUTER, read_module
 
 logger = logging.getLogger(__name__)
 QUERY, DOCUMENT, TEXT = "query", "document", "text"
@@ -27,9 +28,9 @@ class Routes:
         query_table: The module that queries are embedded by without a model, by a weight of each token; None for none.
     """
 
-    chains: Mapping[str, tuple[Module, ...]]
+    chains: Mapping[str, tuple[ModuleFacts, ...]]
     by_input_type: Mapping[str | None, str] = field(default_factory=dict)
-    query_table: Module | None = None
+    query_table: ModuleFacts | None = None
 
     @property
     def main(self) -> str:
@@ -38,7 +39,7 @@ class Routes:
         return next((known[kind] for kind in (None, DOCUMENT, QUERY) if kind in known), next(iter(self.chains)))
 
 
-def read_routes(modules: tuple[Module, ...], listed: Path) -> Routes:
+def read_routes(modules: tuple[ModuleFacts, ...], listed: Path) -> Routes:
     """The routes of a model; without a Router, one route for everything.
 
     Args:
@@ -71,7 +72,7 @@ def read_routes(modules: tuple[Module, ...], listed: Path) -> Routes:
     return _with_table(routes, path)
 
 
-def _read_inner(home: Path, said: Mapping[str, Any], path: Path) -> dict[str, tuple[Module, ...]]:
+def _read_inner(home: Path, said: Mapping[str, Any], path: Path) -> dict[str, tuple[ModuleFacts, ...]]:
     """The modules of each route, without those before and after the Router."""
     types, structure = said.get("types"), said.get("structure")
     lists = structure.values() if isinstance(structure, Mapping) else ()
@@ -89,7 +90,7 @@ def _read_inner(home: Path, said: Mapping[str, Any], path: Path) -> dict[str, tu
     return {str(route): tuple(known[name] for name in names) for route, names in structure.items()}
 
 
-def _resolved(chains: Mapping[str, tuple[Module, ...]], parameters: Mapping[str, Any], path: Path) -> Routes:
+def _resolved(chains: Mapping[str, tuple[ModuleFacts, ...]], parameters: Mapping[str, Any], path: Path) -> Routes:
     """The route of each input type, in the order in which sentence-transformers looks for it."""
     mappings = _mappings(parameters.get("route_mappings"))
     default = parameters.get("default_route")

@@ -1,20 +1,17 @@
 """What makes pooled vectors sparse: the SparseAutoEncoder of sentence-transformers (Wen et al. 2025, 2503.01776)."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
-from millpond.loading.weights import NAMES, check_finite, read_tensors
 from millpond.types.errors import CheckpointError
-from millpond_formats.sentence_transformers.chain import ends_normalized
-from millpond_formats.sentence_transformers.files import code_size
-from millpond_formats.sentence_transformers.module import SPARSE_CODE
+from millpond_formats.sentence_transformers.module import NORMALIZED
+from millpond_formats.sentence_transformers.sizes import size_of_code
 
 if TYPE_CHECKING:
     from millpond.context import Context
-    from millpond.loading.repository import Repository
+    from millpond.loading.module_weights import ModuleWeights
 
 BEFORE, ENCODER, BEHIND = "pre_bias", "encoder.weight", "latent_bias"
 TIED = "decoder.linear.weight"  # the encoder's, under the name by which safetensors keeps what is there twice
@@ -50,34 +47,28 @@ class SparseCode(nn.Module):
         return self.encoder(x - self.before).relu()
 
 
-def load_code(ctx: "Context", repository: "Repository", *, allow_pickle: bool) -> SparseCode | None:
-    """The sparse code of a repository; None if it has none.
+def load_sparse_auto_encoder(ctx: "Context", config: Mapping[str, Any], weights: "ModuleWeights") -> SparseCode:
+    """The module with its weights.
 
     Raises:
-        CheckpointError: If its weights are missing, or not as its config.json says.
+        CheckpointError: If they are missing, or not as its config.json says.
     """
-    files = repository.sentence_transformers
-    module = files.code
-    if module is None:
-        return None
-    ctx = ctx.for_head()
-    path = next((module.path / name for name in NAMES if (module.path / name).exists()), None)
-    if path is None:
-        message = f"{module.path} is a {SPARSE_CODE} module without weights: it should hold {' or '.join(NAMES)}"
-        raise CheckpointError(message)
-    tensors = {name: t.to(ctx.device, torch.float32) for name, t in read_tensors(path, allow_pickle=allow_pickle)}
-    if ENCODER not in tensors and TIED in tensors:
-        tensors[ENCODER] = tensors[TIED]
-    depth, width = module.config.get("input_dim"), code_size(module)
-    for name, shape in ((BEFORE, [depth]), (ENCODER, [width, depth]), (BEHIND, [width])):
-        found = None if name not in tensors else list(tensors[name].shape)
+    encoder = TIED if ENCODER not in weights.names and TIED in weights.names else ENCODER
+    depth, width = config.get("input_dim"), size_of_code(config)
+    shapes: dict[str, list[object]] = {BEFORE: [depth], encoder: [width, depth], BEHIND: [width]}
+    for name, shape in shapes.items():
+        tensor = weights.find(name)
+        found = None if tensor is None else list(tensor.shape)
         if found != shape:
-            message = f"{path}: {name!r} should have the shape {shape}, by its config.json; there is {found or 'none'}"
+            message = (
+                f"{weights.path}: {name!r} should have the shape {shape}, by its config.json; there is "
+                f"{found or 'none'}"
+            )
             raise CheckpointError(message)
-        check_finite(name, tensors[name], path)
+    before, encode, behind = (weights.get(name, shape) for name, shape in shapes.items())
     return SparseCode(
-        tensors[BEFORE],
-        ctx.op("linear")(tensors[ENCODER], tensors[BEHIND]),
-        standardizes=bool(module.config.get("normalize", False)),
-        normalize=ctx.activation("normalize") if ends_normalized(files.modules, module) else None,
+        before,
+        ctx.op("linear")(encode, behind),
+        standardizes=bool(config.get("normalize", False)),
+        normalize=ctx.activation("normalize") if config.get(NORMALIZED) else None,
     )

@@ -47,11 +47,12 @@ def _options(said: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the tokenizer's call for texts; those for all modalities, and of a template, take precedence."""
     options = said.get("processing_kwargs")
     parts = [options.get(name) for name in ("text", "common")] if isinstance(options, Mapping) else []
-    parts.append({name: value for name, value in _of_template(said).items() if name in LENGTHS})
+    parts.append({name: value for name, value in template_options(said).items() if name in LENGTHS})
     return {name: value for part in parts if isinstance(part, Mapping) for name, value in part.items()}
 
 
-def _of_template(said: Mapping[str, Any]) -> Mapping[str, Any]:
+def template_options(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Variables and options that the chat template is rendered with."""
     options = said.get("processing_kwargs")
     chat = options.get(CHAT) if isinstance(options, Mapping) else None
     return chat if isinstance(chat, Mapping) else {}
@@ -60,7 +61,7 @@ def _of_template(said: Mapping[str, Any]) -> Mapping[str, Any]:
 def _check_template(said: Mapping[str, Any], path: Path) -> None:
     """Refuse arguments of the chat template's call that mean more than a variable."""
     for name in UNKNOWN:
-        if _of_template(said).get(name):
+        if template_options(said).get(name):
             message = (
                 f"{path} has sentence-transformers render the chat template with {name} (processing_kwargs), which is "
                 "not supported: without it the results would not be those of the model"

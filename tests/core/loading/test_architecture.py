@@ -10,15 +10,15 @@ import pytest
 from millpond import LLM
 from millpond.loading.architecture import choose_architecture
 from millpond.loading.classification import choose_activation, count_labels
+from millpond.loading.repository import Repository
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ArchitectureSpec, ConverterSpec
 from millpond.testing import checkpoints
+from millpond.types.checkpoint import CheckpointFacts, ClassifierFacts, stated
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, UnknownNameError
-from millpond_formats.sentence_transformers.files import SentenceTransformersFiles
-from millpond_formats.sentence_transformers.module import Module
 
-PLAIN = SentenceTransformersFiles()
+PLAIN = CheckpointFacts()
 
 
 @pytest.fixture
@@ -104,10 +104,21 @@ def test_labels_are_counted(config, labels):
 
 
 def test_the_last_dense_module_of_a_cross_encoder_counts_its_labels(tmp_path):
-    dense = (Module(type="Dense", path=tmp_path, config={"out_features": 6}),)
-    files = SentenceTransformersFiles(after_pooling=dense, model_type="CrossEncoder")
-    assert count_labels(CheckpointConfig({"num_labels": 2}), files) == 6
-    assert count_labels(CheckpointConfig({"num_labels": 2}), SentenceTransformersFiles(after_pooling=dense)) == 2
+    folder = checkpoints.tiny("BertModel", tmp_path)
+    checkpoints.write_sentence_transformers(
+        folder, normalize=False, dense=[checkpoints.DenseLayer(in_features=32, out_features=6)]
+    )
+    settings = folder / "config_sentence_transformers.json"
+    for kind, expected in (("CrossEncoder", 6), ("SentenceTransformer", 2)):
+        settings.write_text(json.dumps({"model_type": kind}))
+        facts = Repository("model", folder, "path").facts
+        assert count_labels(CheckpointConfig({"num_labels": 2}), facts) == expected
+
+
+def naming(activation_fn=None):
+    """The facts of a checkpoint that names an activation."""
+    origin = "config_sentence_transformers.json (activation_fn)"
+    return CheckpointFacts(classifier=ClassifierFacts(activation=stated(activation_fn, origin)))
 
 
 ACTIVATIONS = "torch.nn.modules.activation."
@@ -156,13 +167,13 @@ ACTIVATIONS = "torch.nn.modules.activation."
     ],
 )
 def test_the_activation_of_classes_and_who_decided_it(config, files, labels, expected):
-    choice = choose_activation(CheckpointConfig(config), SentenceTransformersFiles(**files), labels)
+    choice = choose_activation(CheckpointConfig(config), naming(**files), labels)
     assert (choice.value, choice.origin) == expected
 
 
 def test_an_activation_from_elsewhere_is_refused_unread():
     with pytest.raises(CheckpointError, match=r"restricted to torch\.nn\.modules for security reasons"):
-        choose_activation(CheckpointConfig({}), SentenceTransformersFiles(activation_fn="os.system"), 1)
+        choose_activation(CheckpointConfig({}), naming("os.system"), 1)
 
 
 @pytest.mark.parametrize("problem", ["multi_label", "", 1])
@@ -172,7 +183,7 @@ def test_a_problem_type_that_is_not_known_is_refused(problem):
         f"'multi_label_classification'; got {problem!r}"
     )
     with pytest.raises(CheckpointError, match=re.escape(message)):
-        choose_activation(CheckpointConfig({"problem_type": problem}), SentenceTransformersFiles(), 3)
+        choose_activation(CheckpointConfig({"problem_type": problem}), PLAIN, 3)
 
 
 def test_more_layers_than_tensors_are_refused_before_they_are_built(tmp_path):

@@ -25,6 +25,8 @@ NAMES = (
     "register_sources",
     "register_commands",
     "register_routes",
+    "register_checkpoint_formats",
+    "register_modules",
 )
 
 

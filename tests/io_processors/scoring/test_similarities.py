@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from millpond import LLM
+from millpond.loading.repository import Repository
 from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_encoder
-from millpond_formats.sentence_transformers.files import read_sentence_transformers
 
 QUERIES = ["the old mill", "rain, snow and wind"]
 DOCUMENTS = ["snow on the hill", "the mill stands by the river", "a cat"]
@@ -62,8 +62,8 @@ def test_a_similarity_that_nobody_knows_is_passed_over_and_told_of(tmp_path, cap
     folder = tiny("BertModel", tmp_path, tokenizer=False)
     write_sentence_transformers(folder)
     state(folder, similarity_fn_name=stated)
-    files = read_sentence_transformers(folder)
-    assert files.similarity == (None if told else stated)
+    found = Repository("model", folder, "path").facts.embedding.similarity
+    assert (None if found is None else found.value) == (None if told else stated)
     said = f"similarity_fn_name {stated!r} is passed over: known are cosine, dot, euclidean, manhattan, maxsim, meanma"
     assert (said in caplog.text) is told
 

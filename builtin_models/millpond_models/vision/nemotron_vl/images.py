@@ -12,7 +12,7 @@ import numpy as np
 
 from millpond.context import Context
 from millpond.loading.files import read_object
-from millpond.loading.repository import Repository
+from millpond.loading.repository import repository_of
 from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond.types.image_options import ImageOption
@@ -126,7 +126,7 @@ class TiledImages(ImageReader):
     @cached_property
     def folder(self) -> Path:
         """The folder of the checkpoint."""
-        return Repository(self.ctx.model.model, Path(self.ctx.model.path), self.ctx.model.source).transformer_path
+        return repository_of(self.ctx).transformer_path
 
     @cached_property
     def _said(self) -> Mapping[str, Any]:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, floor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from millpond.context import Context
 from millpond.loading.files import read_object
-from millpond.loading.repository import Repository
+from millpond.loading.repository import repository_of
 from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond.types.image_options import ImageOption
@@ -159,7 +158,7 @@ class Phi3Images(ImageReader):
         Raises:
             CheckpointError: If it says what cannot be done.
         """
-        folder = Repository(self.ctx.model.model, Path(self.ctx.model.path), self.ctx.model.source).transformer_path
+        folder = repository_of(self.ctx).transformer_path
         said = read_object(folder / SETTINGS)
         most = self.ctx.config.get("num_crops", said.get("num_crops", 1))
         if isinstance(most, bool) or not isinstance(most, int) or most < 1:

@@ -13,11 +13,13 @@ from millpond.plugin.specs.architecture import (
     TextInput,
 )
 from millpond.plugin.specs.base import Spec
+from millpond.plugin.specs.checkpoint_format import CheckpointFormatSpec
 from millpond.plugin.specs.command import CommandSpec
 from millpond.plugin.specs.converter import ConverterSpec
 from millpond.plugin.specs.fallback import FallbackSpec
 from millpond.plugin.specs.io_processor import IOProcessorSpec
 from millpond.plugin.specs.kernel import KernelSpec
+from millpond.plugin.specs.module import ModuleSpec
 from millpond.plugin.specs.pooler import ActivationSpec, PoolerSpec
 from millpond.plugin.specs.published import PublishedModelSpec
 from millpond.plugin.specs.route import RouteSpec
@@ -29,6 +31,7 @@ __all__ = [
     "KINDS",
     "ActivationSpec",
     "ArchitectureSpec",
+    "CheckpointFormatSpec",
     "CheckpointLayout",
     "CommandSpec",
     "ConverterSpec",
@@ -36,6 +39,7 @@ __all__ = [
     "IOProcessorSpec",
     "KernelSpec",
     "ModelExtras",
+    "ModuleSpec",
     "OutputShape",
     "PoolerSpec",
     "PoolingDefaults",
@@ -64,6 +68,8 @@ KINDS: Mapping[str, type[Spec]] = MappingProxyType(
             SourceSpec,
             CommandSpec,
             RouteSpec,
+            CheckpointFormatSpec,
+            ModuleSpec,
         )
     }
 )

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from millpond.plugin.registry import Entry, Registry
-from millpond.testing.records import edges, models, published, results
+from millpond.testing.records import checkpoints, edges, models, published, results
 from millpond.testing.records.common import Fault, common_faults
 from millpond.types.errors import UnknownNameError
 
@@ -30,6 +30,8 @@ FIELDS: Mapping[str, Check] = MappingProxyType(
         "source": edges.source_fields,
         "command": edges.command_fields,
         "route": edges.route_fields,
+        "checkpoint_format": checkpoints.format_fields,
+        "module": checkpoints.module_fields,
     }
 )
 TARGETS: Mapping[str, TargetCheck] = MappingProxyType(
@@ -45,6 +47,8 @@ TARGETS: Mapping[str, TargetCheck] = MappingProxyType(
         "source": edges.source_target,
         "command": edges.command_target,
         "route": edges.route_target,
+        "checkpoint_format": checkpoints.format_target,
+        "module": checkpoints.module_target,
     }
 )
 

@@ -20,6 +20,7 @@ from millpond.plugin.registry import Origin
 from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
+    CheckpointFormatSpec,
     CheckpointLayout,
     CommandSpec,
     ConverterSpec,
@@ -27,6 +28,7 @@ from millpond.plugin.specs import (
     IOProcessorSpec,
     KernelSpec,
     ModelExtras,
+    ModuleSpec,
     OutputShape,
     PoolerSpec,
     PoolingDefaults,
@@ -109,6 +111,10 @@ class Abstracted(ImageReader):
 
 async def handler(request, llm):
     return {}
+
+
+async def handler_of_one(repository):
+    return None
 
 
 def find(name, options):
@@ -197,6 +203,14 @@ def kernel(name="odd.torch", target=len, **fields):
 
 def source(target=find, name="odd", **fields):
     return SourceSpec(name=name, target=target, summary="odd", **fields)
+
+
+def checkpoint_format(target=lambda repository: None, name="odd", **fields):
+    return CheckpointFormatSpec(target=target, summary="odd", **{"name": name, "files": ("odd.json",), **fields})
+
+
+def module(target=lambda ctx, config, weights: None, name="odd", **fields):
+    return ModuleSpec(name=name, target=target, summary="odd", **fields)
 
 
 def command(target=None, name="odd", **fields):
@@ -479,6 +493,16 @@ FAULTS = {
     "a route with a missing model": (route(request="odd:X"), "request='odd:X' raised AttributeError"),
     "a route with another model": (route(response="odd:Reader"), "response names <class"),
     "a route that is not async": (route(lambda request, llm: {}), "its target is not an async function"),
+    # --- checkpoint formats, modules
+    "a format without files": (checkpoint_format(files=()), "files are empty"),
+    "a format of files elsewhere": (checkpoint_format(files=("../x.json",)), "is outside of the checkpoint"),
+    "a format of two arguments": (checkpoint_format(lambda repository, config: None), "target(repository) does not"),
+    "a format that is async": (checkpoint_format(handler_of_one), "its target is async"),
+    "a module in an unknown place": (module(places=("behind",)), "places contains 'behind'"),
+    "a sparse module before pooling": (module(places=("before",), sparse=True), "places lack 'after'"),
+    "a module of an unknown size": (module(size="odd:X"), "size='odd:X' raised AttributeError"),
+    "a module whose size takes one": (module(size="odd:one"), "size(config, size) does not fit"),
+    "a module of one argument": (module(lambda ctx: None), "target(ctx, config, weights) does not fit"),
     "a route of one argument": (route(type("H", (), {"__call__": lambda self, request: None})()), "does not fit"),
 }
 
@@ -503,6 +527,8 @@ HEALTHY = {
     "a source": source(),
     "a command": command(),
     "a route": route(request="odd:Request", response="odd:Request"),
+    "a checkpoint format": checkpoint_format(),
+    "a module": module(places=("before", "after"), size="odd:two"),
     "a derived task": task(made_of=("embed",), io_processor="odd"),
 }
 

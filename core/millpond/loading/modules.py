@@ -1,0 +1,88 @@
+"""The modules of a checkpoint before and after pooling, built by the records of plugins."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from millpond.loading.module_weights import ModuleWeights
+from millpond.nn.post_pooling import PostPooling, TokenModule
+from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
+from millpond.types.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from millpond.context import Context
+    from millpond.types.checkpoint import ModuleFacts
+
+
+def load_module(ctx: "Context", module: "ModuleFacts", *, allow_pickle: bool = False) -> nn.Module:
+    """A module with its weights, in float32.
+
+    Raises:
+        UnknownNameError: If no plugin builds modules of its type.
+        CheckpointError: If its weights are missing or do not fit its config.
+        ComponentError: If the target of a plugin fails.
+    """
+    ctx, entry = ctx.for_head(), ctx.registry.modules.get(module.type)
+    weights = ModuleWeights(module, ctx.device, allow_pickle=allow_pickle)
+    with blamed(entry if is_foreign(entry) else None, "failed in target(ctx, config, weights)"):
+        built = entry.load()(ctx, module.config, weights)
+    if not isinstance(built, nn.Module):
+        raise breach(entry, f"target(ctx, config, weights) returned {described(built)}; expected a torch.nn.Module")
+    mark(built, entry)
+    return built
+
+
+def load_post_pooling(ctx: "Context", modules: "Sequence[ModuleFacts]", *, allow_pickle: bool) -> PostPooling | None:
+    """The modules after pooling; None if there are none.
+
+    Raises:
+        CheckpointError: If one does not take what the one before it gives.
+    """
+    rows: list[nn.Module] = []
+    sparse: nn.Module | None = None
+    width: int | None = None
+    for module in modules:
+        layer: Any = load_module(ctx, module, allow_pickle=allow_pickle)
+        taken = getattr(layer, "in_features", None)
+        if width is not None and taken is not None and width != taken:
+            message = f"{module.path} takes {taken} dimensions, where the Dense module before it gives {width}"
+            raise CheckpointError(message)
+        width = getattr(layer, "out_features", width)
+        if ctx.registry.modules.get(module.type).spec.sparse:
+            sparse = layer
+        else:
+            rows.append(layer)
+    return PostPooling(rows, sparse) if modules else None
+
+
+def add_before_pooling(
+    ctx: "Context", model: nn.Module, modules: "Sequence[ModuleFacts]", *, allow_pickle: bool
+) -> None:
+    """Have a model's hidden states go through the modules before pooling.
+
+    Args:
+        ctx: The model's context.
+        model: The model, with its weights.
+        modules: The modules, in order.
+        allow_pickle: True if weights may be pickled.
+
+    Raises:
+        CheckpointError: If the weights of one do not fit.
+    """
+    steps = [load_module(ctx, module, allow_pickle=allow_pickle) for module in modules]
+    for step in steps:
+        if isinstance(step, TokenModule):
+            step.attach(model)
+    if steps:
+        model.register_forward_hook(_applying(steps))
+
+
+def _applying(steps: Sequence[nn.Module]) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+    def applied(_: nn.Module, given: tuple[Any, ...], hidden_states: Tensor) -> Tensor:
+        for step in steps:
+            reads_batch = isinstance(step, TokenModule)
+            hidden_states = step(hidden_states, given[0]) if reads_batch else step(hidden_states.float())
+        return hidden_states
+
+    return applied

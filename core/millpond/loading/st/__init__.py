@@ -1,1 +1,0 @@
-"""Files of sentence-transformers: the modules of a model, their order, routes, and what is read of each kind."""

@@ -1,0 +1,103 @@
+"""The pooling types that the Pooling and SpladePooling modules of sentence-transformers ask for."""
+
+from pathlib import Path
+
+from millpond.types.checkpoint import ModuleFacts
+from millpond.types.errors import CheckpointError
+from millpond_formats.sentence_transformers.module import POOLED, STATIC, TRANSFORMERS, reads
+
+SPLADE = "SpladePooling"
+POOLING_TYPES = {
+    "cls": "CLS",
+    "cls_token": "CLS",
+    "lasttoken": "LAST",
+    "max": "MAX",
+    "max_tokens": "MAX",
+    "mean": "MEAN",
+    "mean_tokens": "MEAN",
+    "mean_sqrt_len_tokens": "MEAN_SQRT_LEN",
+    "weightedmean": "WEIGHTED_MEAN",
+    "weightedmean_tokens": "WEIGHTED_MEAN",
+}
+SPLADE_TYPES = {
+    ("max", "relu"): "SPLADE_MAX",
+    ("sum", "relu"): "SPLADE_SUM",
+    ("max", "log1p_relu"): "SPLADE_MAX_LOG",
+    ("sum", "log1p_relu"): "SPLADE_SUM_LOG",
+}
+OLD_ORDER = {
+    mode: place
+    for place, mode in enumerate(
+        ("cls_token", "max_tokens", "mean_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
+    )
+}
+
+
+def check_splade(modules: tuple[ModuleFacts, ...], path: Path) -> None:
+    """Refuse a chain that means something else than: logits of a masked language model, SPLADE, and normalise."""
+    types = [module.type for module in modules]
+    known = types[:1] in [[name] for name in TRANSFORMERS] and types[1:2] == ["SpladePooling"]
+    if not known or set(types[2:]) - {"Normalize"}:
+        message = (
+            f"{path} names the modules {', '.join(types)}: of those with SpladePooling, only one Transformer, "
+            "SpladePooling behind it, and Normalize behind that are known; without the others the results would not be "
+            "those of the model"
+        )
+        raise CheckpointError(message)
+    for module in modules[2:]:
+        if reads(module, POOLED) != POOLED:
+            message = (
+                f"{path} names a Normalize module that reads {module.config['module_input_name']!r}, not {POOLED!r}"
+            )
+            raise CheckpointError(message)
+
+
+def splade_type(splade: ModuleFacts) -> str:
+    """The pooling type of a SpladePooling module.
+
+    Raises:
+        CheckpointError: If its settings are not supported.
+    """
+    strategy, activation = (
+        splade.config.get(key, default)
+        for key, default in (("pooling_strategy", "max"), ("activation_function", "relu"))
+    )
+    found = (
+        SPLADE_TYPES.get((strategy, activation)) if isinstance(strategy, str) and isinstance(activation, str) else None
+    )
+    if found is None:
+        message = (
+            f"{splade.path / 'config.json'} asks for pooling_strategy {strategy!r} and activation_function "
+            f"{activation!r}; known are max and sum, relu and log1p_relu"
+        )
+        raise CheckpointError(message)
+    return found
+
+
+def pooling_types(pooling: ModuleFacts) -> tuple[str, ...]:
+    """The pooling types that are on in a Pooling module, in the order in which their results are joined.
+
+    Raises:
+        CheckpointError: If one is not supported.
+    """
+    if pooling.type == STATIC:
+        return ("MEAN",)
+    named = pooling.config.get("pooling_mode")
+    if named is not None:
+        modes = named if isinstance(named, list) and named else [named]
+    else:
+        flags = [key for key, on in pooling.config.items() if key.startswith("pooling_mode_") and on is True]
+        modes = [key.removeprefix("pooling_mode_") for key in flags]
+        # Sentence-transformers joins them in an order of its own; with none on, it takes the mean.
+        modes = sorted(modes, key=lambda mode: OLD_ORDER.get(mode, len(OLD_ORDER))) or ["mean"]
+    return tuple(_pooling_type(mode, pooling) for mode in modes)
+
+
+def _pooling_type(mode: object, pooling: ModuleFacts) -> str:
+    if not isinstance(mode, str) or mode not in POOLING_TYPES:
+        message = (
+            f"{pooling.path / 'config.json'} asks for the pooling mode {mode!r}; known are "
+            f"{', '.join(sorted(POOLING_TYPES))}. Choose a pooling type with pooler_config={{'pooling_type': ...}}"
+        )
+        raise CheckpointError(message)
+    return POOLING_TYPES[mode]

@@ -1,0 +1,1 @@
+"""The checkpoints of Reef for Millpond."""

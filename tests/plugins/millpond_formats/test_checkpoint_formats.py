@@ -1,0 +1,216 @@
+"""Checkpoint formats and modules of plugins: who is asked, whose statement counts, and what is refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from millpond import LLM, PoolingParams
+from millpond.loading.repository import Repository
+from millpond.nn import TokenModule
+from millpond.nn.post_pooling import PostPooling
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import CheckpointFormatSpec, ModuleSpec
+from millpond.testing.checkpoints import tiny, write_sentence_transformers
+from millpond.testing.contexts import bare_context
+from millpond.types.checkpoint import CheckpointFacts, ModuleChain, ModuleFacts, PoolingFacts, PromptFacts, stated
+from millpond.types.errors import CheckpointError, ComponentError
+
+TEXT = "the old mill"
+
+
+@pytest.fixture
+def manager():
+    return PluginManager()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    found = tiny("BertModel", tmp_path / "model")
+    write_sentence_transformers(found, pooling="mean", prompts={"query": "find: "})
+    found.joinpath("reef.json").write_text("{}")
+    return found
+
+
+def reading(name, facts, **fields):
+    """The record of a format that always states the same."""
+    return CheckpointFormatSpec(name=name, target=lambda repository: facts, **{"files": ("reef.json",), **fields})
+
+
+def pooling(value, origin="reef.json"):
+    return CheckpointFacts(pooling=PoolingFacts(types=stated((value,), origin)))
+
+
+def test_old_names_of_what_is_after_pooling_work_with_a_warning():
+    ctx = bare_context(PluginManager().registry)
+    ctx = replace(ctx, post_pooling=PostPooling([nn.Identity()], nn.ReLU()))
+    with pytest.warns(DeprecationWarning, match=r"ctx\.projector was renamed: use ctx\.rows_after_pooling"):
+        assert ctx.projector is ctx.rows_after_pooling
+    with pytest.warns(DeprecationWarning, match=r"ctx\.code was renamed: use ctx\.post_pooling\.sparse"):
+        assert ctx.code is ctx.post_pooling.sparse
+    assert ctx.makes_sparse
+
+
+def facts_of(manager, folder):
+    return Repository("model", folder, "path", plugins=manager.registry).facts
+
+
+def test_of_several_formats_the_highest_priority_decides_each_value(manager, folder):
+    manager.register(reading("low", pooling("LAST"), priority=1), "reef")
+    assert facts_of(manager, folder).pooling_types == ("MEAN",)
+    manager.register(reading("high", pooling("MAX"), priority=99), "reef")
+    found = facts_of(manager, folder)
+    assert (found.pooling_types, found.pooling.types.origin) == (("MAX",), "reef.json")
+    assert found.prompts.named.value == {"query": "find: "}, "what it does not state is left to the others"
+
+
+def test_a_format_whose_files_are_not_there_is_not_asked(manager, folder):
+    manager.register(reading("high", pooling("MAX"), files=("other.json", "*/other.json"), priority=99), "reef")
+    assert facts_of(manager, folder).pooling_types == ("MEAN",)
+    folder.joinpath("1_Pooling", "other.json").write_text("{}")
+    assert facts_of(manager, folder).pooling_types == ("MAX",)
+
+
+def test_the_user_counts_more_than_files_and_files_more_than_the_architecture(manager, folder):
+    manager.register(reading("high", pooling("MAX"), priority=99), "reef")
+    with LLM(str(folder), plugins=manager) as llm:
+        assert llm.model_config.pooler_config.seq_pooling_type == "MAX"
+    with LLM(str(folder), plugins=manager, pooler_config={"pooling_type": "LAST"}) as llm:
+        assert llm.model_config.pooler_config.seq_pooling_type == "LAST"
+
+
+def test_without_formats_a_folder_is_read_by_its_config_alone(folder):
+    plain = PluginManager(disabled=("formats",))
+    assert facts_of(plain, folder) == CheckpointFacts()
+    with LLM(str(folder), plugins=plain) as llm:
+        assert llm.model_config.pooler_config.seq_pooling_type == "CLS"
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (lambda repository: 1 / 0, r"checkpoint format 'odd' of plugin reef failed to read the checkpoint: ZeroDiv"),
+        (lambda repository: {"pooling": "MAX"}, r"it returned a dict; expected millpond\.types\.checkpoint\.Check"),
+    ],
+)
+def test_a_format_that_fails_is_named(manager, folder, target, said):
+    manager.register(CheckpointFormatSpec(name="odd", target=target, files=("reef.json",)), "reef")
+    with pytest.raises(ComponentError, match=said):
+        LLM(str(folder), plugins=manager)
+
+
+def with_module(folder, place, kind="reef_net.Odd", config=None, **tensors):
+    """The folder with one more module in modules.json, before Pooling or at the end."""
+    listed = json.loads(folder.joinpath("modules.json").read_text())
+    listed.insert(1 if place == "before" else 2, {"name": "odd", "path": "odd", "type": kind})
+    lines = [{**line, "idx": number} for number, line in enumerate(listed)]
+    folder.joinpath("modules.json").write_text(json.dumps(lines))
+    folder.joinpath("odd").mkdir()
+    folder.joinpath("odd", "config.json").write_text(json.dumps(config or {}))
+    if tensors:
+        save_file(tensors, folder / "odd" / "model.safetensors")
+    return folder
+
+
+def test_a_module_that_no_plugin_builds_is_refused_with_the_hook_that_adds_one(manager, folder):
+    with pytest.raises(CheckpointError, match=r"module reef_net\.Odd after Pooling.*by the hook register_modules"):
+        LLM(str(with_module(folder, "after")), plugins=manager)
+
+
+def test_a_module_is_built_only_where_its_record_places_it(manager, folder):
+    manager.register(ModuleSpec(name="reef_net.Odd", target=lambda *_: nn.Identity(), places=("before",)), "reef")
+    with pytest.raises(CheckpointError, match=r"module reef_net\.Odd after Pooling, which is not supported there"):
+        LLM(str(with_module(folder, "after")), plugins=manager)
+
+
+def vector(folder, manager):
+    with LLM(str(folder), plugins=manager) as llm:
+        return llm.embed(TEXT, use_tqdm=False)[0].outputs.array, llm.model_config
+
+
+class Half(nn.Module):
+    """The first half of each vector, with weights in parameters of its own."""
+
+    def __init__(self, ctx, config, weights):
+        super().__init__()
+        self.in_features, self.out_features = config["in_features"], config["out_features"]
+        self.scale = nn.Parameter(weights.get("scale", [self.out_features]), requires_grad=False)
+
+    def forward(self, x):
+        return x[..., : self.out_features] * self.scale
+
+
+def test_a_module_after_pooling_has_weights_and_decides_the_dimensions(manager, folder):
+    plain, _ = vector(folder, manager)
+    manager.register(ModuleSpec(name="reef_net.Odd", target=Half), "reef")
+    scale = torch.arange(1.0, 17.0)
+    with_module(folder, "after", config={"in_features": 32, "out_features": 16}, scale=scale)
+    found, config = vector(folder, manager)
+    assert config.embedding_size == 16
+    expected = plain[:16] * scale.numpy()
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), rtol=1e-5)
+
+
+def test_a_module_that_takes_other_dimensions_is_refused(manager, folder):
+    manager.register(ModuleSpec(name="reef_net.Odd", target=Half), "reef")
+    manager.register(reading("chain", CheckpointFacts(modules=chain(folder, (32, 16), (32, 16))), priority=99), "reef")
+    with pytest.raises(CheckpointError, match=r"takes 32 dimensions, where .* before it gives 16"):
+        LLM(str(folder), plugins=manager)
+
+
+def chain(folder, *sizes):
+    modules = []
+    for number, (taken, given) in enumerate(sizes):
+        home = folder / f"half_{number}"
+        home.mkdir()
+        save_file({"scale": torch.ones(given)}, home / "model.safetensors")
+        config = {"in_features": taken, "out_features": given}
+        modules.append(ModuleFacts(type="reef_net.Odd", path=home, config=config))
+    return ModuleChain(listed=tuple(modules), after=tuple(modules))
+
+
+class FromFirst(TokenModule):
+    """Each token without the first of its text."""
+
+    def __init__(self, ctx, config, weights):
+        super().__init__()
+        self.attached = []
+
+    def attach(self, model):
+        self.attached.append(type(model).__name__)
+
+    def forward(self, hidden_states, batch):
+        assert self.attached == ["BertModel"]
+        return torch.cat([rows - rows[0] for rows in hidden_states.split(list(batch.lengths))])
+
+
+def test_a_module_before_pooling_reads_texts_one_by_one_and_sees_the_model(manager, folder):
+    manager.register(ModuleSpec(name="reef_net.Odd", target=FromFirst, places=("before",)), "reef")
+    with LLM(str(folder), plugins=manager) as llm:
+        params = PoolingParams(use_activation=False)
+        tokens = [o.outputs.data.numpy() for o in llm.encode([TEXT, "snow"], params, pooling_task="token_embed")]
+    with_module(folder, "before")
+    with LLM(str(folder), plugins=manager) as llm:
+        found = [output.outputs.array for output in llm.embed([TEXT, "snow"], use_tqdm=False)]
+    for rows, row in zip(tokens, found, strict=True):
+        mean = (rows - rows[0]).mean(axis=0)
+        np.testing.assert_allclose(row, mean / np.linalg.norm(mean), rtol=1e-4, atol=1e-6)
+
+
+def test_a_target_that_builds_no_module_is_named(manager, folder):
+    manager.register(ModuleSpec(name="reef_net.Odd", target=lambda ctx, config, weights: "gate"), "reef")
+    with pytest.raises(ComponentError, match=r"returned a str; expected a torch\.nn\.Module"):
+        LLM(str(with_module(folder, "after")), plugins=manager)
+
+
+def test_prompts_of_a_format_are_named_prompts_of_the_model(manager, folder):
+    prompts = CheckpointFacts(prompts=PromptFacts(named=stated({"passage": "text: "}, "reef.json")))
+    manager.register(reading("high", prompts, priority=99), "reef")
+    with LLM(str(folder), plugins=manager) as llm:
+        assert llm.model_config.prompts == {"passage": "text: "}
+        whole, prompted = llm.embed("text: mill"), llm.embed("mill", prompt_name="passage")
+    np.testing.assert_allclose(whole[0].outputs.array, prompted[0].outputs.array, rtol=1e-6)
