@@ -16,6 +16,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         io_processor="embed",
         default_pooling="LAST",
         default_activation="normalize",
+        options="millpond_tasks.embed:EmbedOptions",
     )
     yield TaskSpec(
         name="token_embed",
@@ -25,6 +26,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         default_pooling="ALL",
         default_activation="normalize",
         per_token=True,
+        options="millpond_tasks.embed:TokenEmbedOptions",
     )
     yield TaskSpec(
         name="classify",
@@ -32,6 +34,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         summary="the probabilities of classes",
         io_processor="classify",
         default_pooling="LAST",
+        options="millpond_tasks.classify:ClassifyOptions",
     )
     yield TaskSpec(
         name="token_classify",
@@ -40,6 +43,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         io_processor="classify",
         default_pooling="ALL",
         per_token=True,
+        options="millpond_tasks.classify:ClassifyOptions",
     )
     yield TaskSpec(
         name="score",
@@ -55,6 +59,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         summary="one vector a chunk of a text",
         io_processor="embed_chunks",
         made_of=("embed",),
+        options="millpond_tasks.embed_chunks:ChunksOptions",
     )
     yield TaskSpec(
         name="embed_sparse",
@@ -62,13 +67,18 @@ def register_tasks() -> Iterator[TaskSpec]:
         summary="weights of tokens of the vocabulary",
         io_processor="embed_sparse",
         made_of=("embed", "token_classify"),
+        options="millpond_tasks.embed_sparse:SparseOptions",
     )
     yield TaskSpec(
         name="entities",
-        target="millpond.types.outputs:EntitiesOutput",
-        summary="what parts of a text are, with their characters",
+        target="millpond_tasks.entities:EntitiesOutput",
+        summary="parts of a text with their labels and characters",
         io_processor="entities",
         made_of=("token_classify",),
+        options="millpond_tasks.entities:EntitiesOptions",
+        method="entities",
+        output="millpond_tasks.entities:EntitiesRequestOutput",
+        exports=("millpond_tasks.entities:Entity",),
     )
     yield TaskSpec(
         name="represent",
@@ -76,6 +86,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         summary="several results of a prompt from one forward pass",
         io_processor="represent",
         made_of=("embed", "token_embed", "classify", "token_classify"),
+        options="millpond_tasks.represent:RepresentOptions",
     )
     yield TaskSpec(
         name="plugin",

@@ -9,6 +9,7 @@ from torch import nn
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
+from millpond.pipeline.io_processor import Asked
 from millpond.types.errors import InvalidInputError
 from millpond.types.late_chunking import LateChunkingMetadata, late_chunks
 from millpond.types.outputs import LateChunksOutput
@@ -28,12 +29,13 @@ class Chunked:
     normalizes: bool
 
 
-def check_late_chunking(ctx: TaskContext, params: PoolingParams) -> None:
+def check_late_chunking(ctx: TaskContext, asked: Asked) -> None:
     """Check the parameters of a call that asks for late chunking.
 
     Raises:
         InvalidInputError: They ask for something else too, or the model has no vector that could be averaged.
     """
+    params = asked.params
     if params.late_chunking_params is None:
         return
     if ctx.task != "token_embed":
@@ -44,7 +46,7 @@ def check_late_chunking(ctx: TaskContext, params: PoolingParams) -> None:
         for name in ("dimensions", "truncate_prompt_tokens", "pad_prompt_tokens", "prompt", "prompt_name", "adapter")
         if getattr(params, name) is not None
     ]
-    used += [name for name, value in (params.extra_kwargs or {}).items() if value is not None]
+    used += [name for name, value in asked.options or () if value is not None]
     if params.on_overflow == "truncate":
         used.append("on_overflow")
     if used:
@@ -78,21 +80,19 @@ def check_prompt(prompt: Prompt, *, written: bool) -> None:
         raise InvalidInputError(message, parameter="late_chunking_params")
 
 
-def chunked_request(
+def chunked_sequence(
     renderer: Renderer, prompt: Prompt, rendered: Rendered, params: PoolingParams, task: str
-) -> PoolingRequest:
-    """Return the request of a text: the vectors of all tokens as they are before they are normalised."""
+) -> tuple[PoolingRequest, Chunked]:
+    """Return the sequence of a text, of which all vectors are computed before they are normalised, and its chunks."""
     assert params.late_chunking_params is not None  # noqa: S101  callers ask for it
     ids, offsets = renderer.encode_with_offsets(prompt.text or "", special=prompt.add_special_tokens)
     if ids != rendered.input_ids.tolist():
         message = "Late chunking requires token offsets, and the tokens of the text are not those that the model reads"
         raise InvalidInputError(message, parameter="late_chunking_params")
     raw = params.model_copy(update={"use_activation": False, "late_chunking_params": None})
-    return PoolingRequest(
-        input_ids=rendered.input_ids,
-        representations=(Representation(task, raw),),
-        note=Chunked(late_chunks(offsets, params.late_chunking_params.chunk_size), params.use_activation is not False),
-    )
+    chunks = late_chunks(offsets, params.late_chunking_params.chunk_size)
+    sequence = PoolingRequest(input_ids=rendered.input_ids, representations=(Representation(task, raw),))
+    return sequence, Chunked(chunks, params.use_activation is not False)
 
 
 def chunks_of(array: NDArray[np.float32], chunked: Chunked) -> LateChunksOutput:

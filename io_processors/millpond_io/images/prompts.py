@@ -3,30 +3,25 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
+from millpond.pipeline.io_processor import Asked, Work
 from millpond.types.errors import InvalidInputError
 from millpond.types.image_options import PARAMETER as OPTIONS
-from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt
 from millpond_io.images.files import PARAMETER
 from millpond_io.images.inputs import Images
 from millpond_io.images.patches import Patcher, Patches
 from millpond_io.images.settings import read_settings
-
-if TYPE_CHECKING:
-    from millpond_io.text.processor import TextProcessor
+from millpond_io.text.processor import TextProcessor, TextWork
 
 GROUP = "image"  # images and texts share no batch: each has a tower of its own
 MIXED = "mixed"
 WAYS = ("error", "mean")
 NAMES: Mapping[str, str] = {"CLIPModel": "CLIP", "SiglipModel": "SigLIP", "Siglip2Model": "SigLIP"}
-Item = tuple[Prompt, PoolingParams]
-Made = list[PoolingRequest] | InvalidInputError
 
 
 class ImagePrompts:
@@ -43,7 +38,7 @@ class ImagePrompts:
         """Makes patches by the settings of the checkpoint, which are read when the first image comes."""
         return Patcher(read_settings(self.ctx))
 
-    def parse(self, processor: "TextProcessor", prompt: Prompt) -> Prompt:
+    def read(self, processor: TextProcessor, prompt: Prompt) -> Prompt:
         """A prompt that is checked, its image read.
 
         Raises:
@@ -62,38 +57,41 @@ class ImagePrompts:
         (image,) = self.images.each(prompt.multi_modal_data)
         return replace(prompt, multi_modal_data={"image": self.images.read(image, self.patcher)})
 
-    def requests(
-        self, items: Sequence[Item], of_texts: Callable[[Sequence[Item]], list[Made]], task: str
-    ) -> list[Made]:
-        """The requests of parsed prompts.
+    def works(
+        self,
+        prompts: Sequence[tuple[Prompt, Asked]],
+        of_texts: Callable[[Sequence[tuple[Prompt, Asked]]], list[Work]],
+        task: str,
+    ) -> list[Work]:
+        """Return the works of prompts that were read.
 
         Args:
-            items: They, with their parameters.
+            prompts: The prompts, with what is asked of them.
             of_texts: Makes those of texts.
             task: The task that is asked.
         """
-        texts = [(replace(prompt, multi_modal_data=None), params) for prompt, params in items if _has_text(prompt)]
+        texts = [(replace(prompt, multi_modal_data=None), asked) for prompt, asked in prompts if _has_text(prompt)]
         made = iter(of_texts(texts) if texts else ())
-        return [self._made(item, next(made) if _has_text(item[0]) else [], task) for item in items]
+        return [self._work(prompt, asked, next(made) if _has_text(prompt) else None, task) for prompt, asked in prompts]
 
-    def _made(self, item: Item, texts: Made, task: str) -> Made:
-        prompt, params = item
+    def _work(self, prompt: Prompt, asked: Asked, text: Work | None, task: str) -> Work:
         patches = (prompt.multi_modal_data or {}).get("image")
-        if isinstance(texts, InvalidInputError) or not isinstance(patches, Patches):
-            return texts
-        if texts:
-            fault = self._refusal(params, task)
-            if fault is not None:
-                return fault
-        image = request_of(patches, [Representation(task, params)])
-        if texts:
-            whole = texts[0].input_ids if texts[0].whole is None else texts[0].whole
-            texts[0].whole = np.concatenate([whole, image.input_ids])
-        return [*texts, image]
+        if text is not None and (text.error is not None or not isinstance(patches, Patches)):
+            return text
+        assert isinstance(patches, Patches)  # noqa: S101  what has no text has an image
+        fault = None if text is None else self._refusal(asked, task)
+        if fault is not None:
+            return Work(error=fault)
+        image = request_of(patches, [Representation(task, asked.params)])
+        sequences = () if text is None else text.sequences
+        if sequences:
+            whole = sequences[0].input_ids if sequences[0].whole is None else sequences[0].whole
+            sequences[0].whole = np.concatenate([whole, image.input_ids])
+        return TextWork(sequences=(*sequences, image), asked=asked)
 
-    def _refusal(self, params: PoolingParams, task: str) -> InvalidInputError | None:
+    def _refusal(self, asked: Asked, task: str) -> InvalidInputError | None:
         """Why a text and an image are not taken together; None if they are."""
-        way = (params.extra_kwargs or {}).get(MIXED, self.mixed)
+        way = getattr(asked.options, MIXED, None) or self.mixed
         if way not in WAYS:
             return InvalidInputError(f"{MIXED}={way!r}: expected 'error' or 'mean'", parameter=MIXED)
         if way == "mean" and task == "embed":

@@ -1,19 +1,18 @@
 """The IO processor ``bge_m3_sparse_plugin``: vectors and weights of texts, in the form of vLLM's plugin."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from reprlib import repr as brief
 from typing import Any
 
 from millpond.context import TaskContext
-from millpond.engine.request import PoolingRequest
-from millpond.pipeline.io_processor import IOProcessor
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
+from millpond.pipeline.options import read_asked
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import RepresentationsOutput, SparseEmbeddingOutput
-from millpond.types.params import PoolingParams
-from millpond_io.plugins.data import Answer, prompts_of, read_fields, typed, usage_of
+from millpond_io.plugins.data import Answer, error_of, prompts_of, read_fields, typed, usage_of
 from millpond_io.tasks.embed_sparse import NO_WEIGHTS, sparse_source
 from millpond_io.tasks.represent import WANTED
+from millpond_io.text.processor import encode_valid
 
 DENSE, SPARSE = "dense", "sparse"
 BOTH = f"{DENSE}&{SPARSE}"
@@ -21,8 +20,8 @@ FIELDS = ("input", "embed_task", "return_tokens", "add_special_tokens", "dimensi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Options of one call, by the names of the fields of its data."""
+class Fields:
+    """The fields of the data of a call."""
 
     prompts: list[str | list[int]]
     embed_task: str
@@ -30,6 +29,19 @@ class Asked:
     add_special_tokens: bool
     dimensions: int | None
     use_activation: bool | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class BgeM3Work(Work):
+    """The sequences of the texts of a call.
+
+    Attributes:
+        embed_task: The results that are wanted.
+        each: The work of each text.
+    """
+
+    embed_task: str
+    each: tuple[Work, ...]
 
 
 class BgeM3Processor(IOProcessor[Answer]):
@@ -49,66 +61,64 @@ class BgeM3Processor(IOProcessor[Answer]):
             return "bge_m3_sparse_plugin needs a model that serves 'embed'."
         return None if sparse_source(ctx) is not None else f"bge_m3_sparse_plugin: {NO_WEIGHTS}"
 
-    def parse(self, data: object) -> Asked:
-        """Check the fields."""
-        fields = read_fields(data, FIELDS)
-        task = fields.get("embed_task", BOTH)
-        if not isinstance(task, str) or task not in (DENSE, SPARSE, BOTH):
-            message = f"data: embed_task must be {DENSE!r}, {SPARSE!r} or {BOTH!r}; got {brief(task)}"
-            raise InvalidInputError(message, parameter="data")
-        return Asked(
-            prompts=prompts_of(fields),
-            embed_task=task,
-            return_tokens=typed(fields, "return_tokens", bool, default=False),
-            add_special_tokens=typed(fields, "add_special_tokens", bool, default=True),
-            dimensions=typed(fields, "dimensions", int, default=None),
-            use_activation=typed(fields, "use_activation", bool, default=None),
-        )
+    def encode(self, call: Call) -> list[Work]:
+        """Check the fields, and tokenise the texts of each call."""
+        return encode_valid(call.items, _read, lambda read: [self._work(fields, asked) for fields, asked in read])
 
-    def pre_process(self, data: Asked, params: PoolingParams) -> list[PoolingRequest]:
-        """One request a text, for all that is wanted of it."""
-        dense: dict[str, object] = {"task": "embed", "dimensions": data.dimensions}
-        sparse: dict[str, object] = {"task": "embed_sparse", "extra_kwargs": {"return_tokens": data.return_tokens}}
+    def _work(self, fields: Fields, asked: Asked) -> Work:
+        dense: dict[str, object] = {"task": "embed", "dimensions": fields.dimensions}
+        sparse: dict[str, object] = {"task": "embed_sparse", "extra_kwargs": {"return_tokens": fields.return_tokens}}
         wanted = [
-            {**each, "use_activation": data.use_activation}
+            {**each, "use_activation": fields.use_activation}
             for name, each in ((DENSE, dense), (SPARSE, sparse))
-            if name in data.embed_task.split("&")
+            if name in fields.embed_task.split("&")
         ]
-        asked = params.model_copy(update={"task": None, "extra_kwargs": {WANTED: wanted}})
-        own = self.represent.pooling_params(asked)
+        params = asked.params.model_copy(update={"task": None, "extra_kwargs": None})
+        try:
+            own = self.represent.complete(read_asked(self.represent, params, {WANTED: wanted}))
+        except InvalidInputError as error:
+            return Work(error=error)
         prompts = [
-            {"prompt": prompt, "add_special_tokens": data.add_special_tokens}
+            {"prompt": prompt, "add_special_tokens": fields.add_special_tokens}
             if isinstance(prompt, str)
             else {"prompt_token_ids": prompt}
-            for prompt in data.prompts
+            for prompt in fields.prompts
         ]
-        made = self.represent.pre_process_many([(self.represent.parse(prompt), own) for prompt in prompts])
-        requests: list[PoolingRequest] = []
-        for place, each in enumerate(made):
-            if isinstance(each, InvalidInputError):
-                raise InvalidInputError(f"data: input {place}: {each.message}", parameter="data") from each
-            requests += each
-        requests[0].note = (requests[0].note, data)  # what is asked of all rides on the first
-        return requests
+        works = self.represent.encode(Call([Item(prompt, own) for prompt in prompts]))
+        fault = error_of(works)
+        if fault is not None:
+            return Work(error=fault)
+        sequences = tuple(sequence for work in works for sequence in work.sequences)
+        return BgeM3Work(sequences=sequences, embed_task=fields.embed_task, each=tuple(works))
 
-    def post_process(self, requests: Sequence[PoolingRequest]) -> Answer:
+    def decode(self, work: Work) -> Answer:
         """Collect the results of each text, and the number of tokens."""
-        note: Any = requests[0].note
-        tasks, asked = note
-        data = []
-        for place, request in enumerate(requests):
-            output = self.represent.post_process([_with_note(request, tasks)])
-            data.append(Answer(index=place, object=asked.embed_task, **_told(output)))
-        return Answer(data=data, usage=usage_of(requests))
+        assert isinstance(work, BgeM3Work)  # noqa: S101  made by ``encode``
+        data = [
+            Answer(index=place, object=work.embed_task, **_told(self.represent.decode(own)))
+            for place, own in enumerate(work.each)
+        ]
+        return Answer(data=data, usage=usage_of(work.sequences))
 
 
-def _with_note(request: PoolingRequest, note: object) -> PoolingRequest:
-    """The request as it was made: an output may be made of it again, so it stays as it is."""
-    return PoolingRequest(
-        input_ids=request.input_ids,
-        representations=request.representations,
-        results=request.results,
-        note=note,
+def _read(data: object) -> Fields:
+    """Check the fields of a call's data.
+
+    Raises:
+        InvalidInputError: If one does not fit.
+    """
+    fields = read_fields(data, FIELDS)
+    task = fields.get("embed_task", BOTH)
+    if not isinstance(task, str) or task not in (DENSE, SPARSE, BOTH):
+        message = f"data: embed_task must be {DENSE!r}, {SPARSE!r} or {BOTH!r}; got {brief(task)}"
+        raise InvalidInputError(message, parameter="data")
+    return Fields(
+        prompts=prompts_of(fields),
+        embed_task=task,
+        return_tokens=typed(fields, "return_tokens", bool, default=False),
+        add_special_tokens=typed(fields, "add_special_tokens", bool, default=True),
+        dimensions=typed(fields, "dimensions", int, default=None),
+        use_activation=typed(fields, "use_activation", bool, default=None),
     )
 
 

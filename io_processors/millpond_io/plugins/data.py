@@ -5,6 +5,7 @@ from reprlib import repr as brief
 from typing import Any
 
 from millpond.engine.request import PoolingRequest
+from millpond.pipeline.io_processor import Work
 from millpond.types.errors import InvalidInputError
 from millpond.types.prompts import is_token_id
 
@@ -61,6 +62,16 @@ def typed(fields: Mapping[str, Any], name: str, kind: type, default: Any) -> Any
         message = f"data: {name} must be {KINDS[kind]}; got {brief(value)}"
         raise InvalidInputError(message, parameter="data")
     return value
+
+
+def error_of(works: Sequence[Work]) -> InvalidInputError | None:
+    """Return the error of the first text that cannot be served, with its place in the data."""
+    for place, work in enumerate(works):
+        if isinstance(work.error, InvalidInputError):
+            error = InvalidInputError(f"data: input {place}: {work.error.message}", parameter="data")
+            error.__cause__ = work.error
+            return error
+    return None
 
 
 def usage_of(requests: Sequence[PoolingRequest]) -> "Answer":

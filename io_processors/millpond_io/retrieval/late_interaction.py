@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from millpond.types.errors import InvalidInputError
 from millpond.types.late_interaction import Expansion, LateInteraction, Side, TokenPooling
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt
-from millpond_io.retrieval.token_pooling import load_clustering, pooling_of
+from millpond_io.retrieval.token_pooling import POOL_FACTOR, load_clustering, pooling_of
 from millpond_io.text.render import Rendered
 
 INPUT_TYPE = "input_type"
@@ -132,23 +133,17 @@ def readers(ctx: TaskContext) -> Mapping[str, Reader]:
     }
 
 
-def token_pooling(params: PoolingParams, known: Mapping[str, Reader]) -> TokenPooling | None:
-    """How the vectors of a text become fewer; None if they do not. Those of a query do only where the model says so."""
-    kind = input_type(params)
+def token_pooling(options: Any, known: Mapping[str, Reader]) -> TokenPooling | None:
+    """Return how the vectors of a text become fewer; None if they do not. Queries only do as the model states."""
+    kind = input_type(options)
     own = known[kind].pooling if kind is not None and kind in known else None
-    return own if kind == "query" else pooling_of(params.extra_kwargs or {}, own)
+    return own if kind == "query" else pooling_of(getattr(options, POOL_FACTOR, None), own)
 
 
-def input_type(params: PoolingParams) -> str | None:
-    """What a call says that its prompts are; None for prompts as they are."""
-    return None if params.extra_kwargs is None else _checked(params.extra_kwargs.get(INPUT_TYPE))
-
-
-def _checked(said: object) -> str | None:
-    if said is None or (isinstance(said, str) and said in INPUT_TYPES):
-        return said
-    message = f"{INPUT_TYPE}={said!r}: expected {' or '.join(map(repr, INPUT_TYPES))}"
-    raise InvalidInputError(message, parameter=INPUT_TYPE)
+def input_type(options: Any) -> str | None:
+    """Return what the options of a call state that its prompts are; None for prompts as they are."""
+    kind: str | None = getattr(options, INPUT_TYPE, None)
+    return kind
 
 
 def _marker(tokenizer: Tokenizer, marker: str) -> tuple[tuple[int, ...], str]:

@@ -7,8 +7,8 @@ import numpy as np
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.loading.modules import load_module
+from millpond.pipeline.io_processor import Asked
 from millpond.types.checkpoint import ModuleFacts
-from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt
 from millpond_io.retrieval.late_interaction import input_type
 from millpond_io.text.render import Rendered
@@ -28,16 +28,16 @@ class QueryTable:
         """A query as it is tokenised: without special tokens."""
         return replace(prompt, add_special_tokens=False)
 
-    def request(self, rendered: Rendered, task: str, params: PoolingParams) -> PoolingRequest:
-        """A query with its result: the weights of its tokens, each once, and zeros, [vocabulary]."""
+    def sequence(self, rendered: Rendered, task: str, asked: Asked) -> PoolingRequest:
+        """Return a query with its result: the weights of its tokens, each once, and zeros, [vocabulary]."""
         found = np.zeros_like(self.weights)
         found[rendered.input_ids] = self.weights[rendered.input_ids]
-        most = (params.extra_kwargs or {}).get(MOST) or self.most
+        most = getattr(asked.options, MOST, None) or self.most
         if isinstance(most, int) and most < len(found):
             found[np.argsort(-np.abs(found), kind="stable")[most:]] = 0
         return PoolingRequest(
             input_ids=rendered.input_ids,
-            representations=(Representation(task, params),),
+            representations=(Representation(task, asked.params),),
             num_dropped_tokens=rendered.num_dropped_tokens,
             results=[found],
             is_ready=True,
@@ -49,6 +49,6 @@ def query_table(ctx: Context) -> QueryTable | None:
     return None if ctx.model.query_table is None else QueryTable(ctx, ctx.model.query_table)
 
 
-def by_table(table: QueryTable | None, params: PoolingParams) -> QueryTable | None:
-    """The table, if what a call asks of is a query."""
-    return table if table is not None and input_type(params) == QUERY else None
+def by_table(table: QueryTable | None, asked: Asked) -> QueryTable | None:
+    """Return the table if the prompts of a call are queries."""
+    return table if table is not None and input_type(asked.options) == QUERY else None

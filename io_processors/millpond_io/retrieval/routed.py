@@ -1,17 +1,14 @@
 """Embeddings of models whose queries and documents take different routes: each text is read as its route reads it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from millpond.context import TaskContext
-from millpond.engine.request import PoolingRequest
+from millpond.pipeline.io_processor import Asked, Call, Item, Work
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ArrayOutput
-from millpond.types.params import PoolingParams
-from millpond.types.prompts import Prompt
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
 from millpond_io.text.processor import TextProcessor
-
-Made = list[PoolingRequest] | InvalidInputError
 
 
 class RoutedTexts:
@@ -29,50 +26,39 @@ class RoutedTexts:
         contexts = dict(ctx.routes.values())
         self.processors = {name: build(own.for_task(ctx.task)) for name, own in contexts.items()}
 
-    def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
-        """What was asked, completed by the route of its input type."""
-        asked = given or PoolingParams()
-        kind = input_type(asked)
-        extra = {name: value for name, value in (asked.extra_kwargs or {}).items() if name != INPUT_TYPE}
+    def complete(self, asked: Asked) -> Asked:
+        """Complete what is asked by the route of its input type."""
+        kind = input_type(asked.options)
         name = self.names.get(kind, next(iter(self.names.values())))  # a missing one is refused when the route is taken
-        completed = self.processors[name].pooling_params(asked.model_copy(update={"extra_kwargs": extra or None}))
-        return completed.model_copy(update={"extra_kwargs": {**extra, INPUT_TYPE: kind}})
+        completed = self.processors[name].complete(_without_type(asked))
+        extra = {**(completed.params.extra_kwargs or {}), INPUT_TYPE: kind}  # by which poolers choose the route too
+        return replace(
+            completed, params=completed.params.model_copy(update={"extra_kwargs": extra}), options=asked.options
+        )
 
-    def parse(self, data: object) -> Prompt:
-        """Check one prompt; token ids may be of any route's vocabulary."""
-        errors: list[InvalidInputError] = []
-        for processor in self.processors.values():
-            try:
-                return processor.parse(data)
-            except InvalidInputError as error:
-                errors.append(error)
-        raise errors[0]
-
-    def pre_process_many(self, items: Sequence[tuple[Prompt, PoolingParams]]) -> list[Made]:
-        """The requests of each prompt, all texts of a route tokenised at once."""
-        made: list[Made | None] = [None] * len(items)
+    def encode(self, call: Call) -> list[Work]:
+        """Read and tokenise prompts, all texts of a route at once."""
+        works: list[Work | None] = [None] * len(call.items)
         places: dict[str, list[int]] = {}
-        for place, (prompt, params) in enumerate(items):
+        for place, item in enumerate(call.items):
             try:
-                name = self._route(params)
-                self.processors[name].renderer.check(prompt)
-                places.setdefault(name, []).append(place)
+                places.setdefault(self._route(item.asked), []).append(place)
             except InvalidInputError as error:
-                made[place] = error
+                works[place] = Work(error=error)
         for name, own in places.items():
-            found = self.processors[name].pre_process_many([items[place] for place in own])
-            for place, requests in zip(own, found, strict=True):
-                for request in requests if isinstance(requests, list) else ():
-                    request.route = name
-                made[place] = requests
-        return [requests for requests in made if requests is not None]
+            items = [Item(call.items[place].data, _without_type(call.items[place].asked)) for place in own]
+            for place, work in zip(own, self.processors[name].encode(Call(items, call.shared)), strict=True):
+                for sequence in work.sequences:
+                    sequence.route = name
+                works[place] = work
+        return [work for work in works if work is not None]
 
-    def post_process(self, requests: Sequence[PoolingRequest]) -> ArrayOutput:
-        """The result of one prompt."""
-        return self.processors[requests[0].route].post_process(requests)
+    def decode(self, work: Work) -> ArrayOutput:
+        """Return the result of one prompt."""
+        return self.processors[work.sequences[0].route].decode(work)
 
-    def _route(self, params: PoolingParams) -> str:
-        kind = input_type(params)
+    def _route(self, asked: Asked) -> str:
+        kind = input_type(asked.options)
         if kind in self.names:
             return self.names[kind]
         known = " or ".join(f"input_type={name!r}" for name in self.names if name is not None)
@@ -81,3 +67,10 @@ class RoutedTexts:
             f"their own. Pass {known}"
         )
         raise InvalidInputError(message, parameter=INPUT_TYPE)
+
+
+def _without_type(asked: Asked) -> Asked:
+    """What is asked of the IO processor of a route, which reads all texts alike."""
+    if input_type(asked.options) is None:
+        return asked
+    return replace(asked, options=asked.options.model_copy(update={INPUT_TYPE: None}))

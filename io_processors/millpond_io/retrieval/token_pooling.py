@@ -1,13 +1,12 @@
 """Fewer vectors for a document: those of tokens that mean alike become one (Clavié et al. 2024, arXiv 2409.14683)."""
 
-from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from millpond.types.errors import InvalidInputError, MissingDependencyError
+from millpond.types.errors import MissingDependencyError
 from millpond.types.late_interaction import TokenPooling
 
 POOL_FACTOR = "pool_factor"
@@ -15,19 +14,14 @@ SMALLEST_NORM = 1e-12
 Vectors = NDArray[np.float32]
 
 
-def pooling_of(extra: Mapping[str, object], own: TokenPooling | None) -> TokenPooling | None:
-    """What is pooled: as the call says by ``pool_factor``, else as the model's files say.
+def pooling_of(factor: float | None, own: TokenPooling | None) -> TokenPooling | None:
+    """Return what is pooled: by the ``pool_factor`` of the call, else as the model's files state.
 
     Raises:
-        InvalidInputError: If it is no number from 1 on.
         MissingDependencyError: If scipy is not installed.
     """
-    factor = extra.get(POOL_FACTOR)
     if factor is None:
         return own
-    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < float("inf"):
-        message = f"{POOL_FACTOR} must be a number from 1 on, 2 for half of the vectors; got {factor!r}"
-        raise InvalidInputError(message, parameter=POOL_FACTOR)
     load_clustering()  # here, where no results wait for it
     return TokenPooling(factor=float(factor))
 

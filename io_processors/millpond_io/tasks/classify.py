@@ -3,16 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
-from typing import Any
 
-from millpond.engine.request import PoolingRequest
+from millpond.pipeline.io_processor import Asked, Call, Work
 from millpond.types.errors import InvalidInputError
-from millpond.types.params import PoolingParams
 from millpond.types.prompts import PairItem, Prompt
-from millpond_io.retrieval.late_interaction import INPUT_TYPE
 from millpond_io.scoring.cross_encoder import PairReader
 from millpond_io.scoring.options import PairOptions
-from millpond_io.text.processor import TextProcessor
+from millpond_io.text.processor import TextProcessor, TextWork, encode_valid
 
 FIRST, SECOND = "text", "text_pair"
 PAIR = 2  # texts
@@ -25,43 +22,41 @@ class ClassifyProcessor(TextProcessor):
     A pair of texts, ``(first, second)`` or ``{"text": first, "text_pair": second}``, is read as one sequence.
     """
 
-    def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
-        """What was asked, completed by the model's config and checked against the task."""
-        kind = ((given and given.extra_kwargs) or {}).get(INPUT_TYPE)
-        if kind is not None:
-            message = f"{INPUT_TYPE}={kind!r} is for vectors; the task {self.task!r} reads all texts alike"
-            raise InvalidInputError(message, parameter=INPUT_TYPE)
-        return self.completed(given, supported=("use_activation",))
+    def complete(self, asked: Asked) -> Asked:
+        """Complete what is asked by the model's config, and check it against the task."""
+        return self.completed(asked, supported=("use_activation",))
 
-    def parse(self, data: object) -> Prompt | PairItem:  # type: ignore[override]  # a pair is no prompt
+    def encode(self, call: Call) -> list[Work]:
+        """Read and tokenise prompts and pairs, all of a kind at once."""
+        return encode_valid(call.items, self._read, self._encode_read)
+
+    def _read(self, data: object) -> Prompt | PairItem:
         """Check one prompt, or a pair of texts."""
         given = pair_of(data)
         if given is None:
-            return super().parse(data)
+            return self.read(data)
         first, second = given
         if second is None:
-            return super().parse(first)
-        if self.ctx.task_spec.per_token:
+            return self.read(first)
+        if self.per_token:
             message = f"{FORMS}, for the task 'classify'; {self.task!r} reads one text: pass the texts one by one"
             raise InvalidInputError(message, parameter="prompts")
         return PairItem(first, second)
 
-    def pre_process_many(
-        self, items: Sequence[tuple[Prompt | PairItem, PoolingParams]]
-    ) -> list[list[PoolingRequest] | InvalidInputError]:
-        """The requests of each prompt, and of each pair, all of a kind tokenised at once."""
-        prompts = [(data, own) for data, own in items if isinstance(data, Prompt)]
-        made = iter(super().pre_process_many(prompts) if prompts else ())
-        if len(prompts) == len(items):
-            return [*made]
-        pairs = iter(self._of_pairs([(data, own) for data, own in items if isinstance(data, PairItem)]))
-        return [next(pairs if isinstance(data, PairItem) else made) for data, _ in items]
+    def _encode_read(self, prompts: Sequence[tuple[Prompt | PairItem, Asked]]) -> list[Work]:
+        texts = [(data, asked) for data, asked in prompts if isinstance(data, Prompt)]
+        works = iter(self.encode_prompts(texts) if texts else ())
+        if len(texts) == len(prompts):
+            return list(works)
+        pairs = iter(self._of_pairs([(data, asked) for data, asked in prompts if isinstance(data, PairItem)]))
+        return [next(pairs if isinstance(data, PairItem) else works) for data, _ in prompts]
 
-    def _of_pairs(self, items: Sequence[tuple[PairItem, PoolingParams]]) -> Iterator[Any]:
+    def _of_pairs(self, items: Sequence[tuple[PairItem, Asked]]) -> Iterator[Work]:
         for _, group in groupby(items, key=lambda item: id(item[1])):
             own = [*group]
-            for work in self._pairs.read([pair for pair, _ in own], own[0][1], PairOptions()):
-                yield work.error or [*work.sequences]
+            asked = own[0][1]
+            for work in self._pairs.read([pair for pair, _ in own], asked.params, PairOptions()):
+                yield work if work.error is not None else TextWork(sequences=work.sequences, asked=asked)
 
     @cached_property
     def _pairs(self) -> PairReader:

@@ -1,7 +1,8 @@
 """The IO processor of the embedding tasks: text or token ids to one vector, or to one vector a token."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -9,12 +10,13 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
+from millpond.pipeline.io_processor import Asked, Call, Work
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ArrayOutput
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt, parse_prompt
-from millpond_io.chunking.late import Chunked, check_prompt, chunked_request, chunks_of
+from millpond_io.chunking.late import check_prompt, chunked_sequence, chunks_of
 from millpond_io.chunking.pieces import merged, slices
 from millpond_io.images.prompts import GROUP, ImagePrompts
 from millpond_io.images.settings import reads_images
@@ -22,11 +24,11 @@ from millpond_io.retrieval.late_interaction import input_type, readers, token_po
 from millpond_io.retrieval.query_table import by_table, query_table
 from millpond_io.retrieval.routed import RoutedTexts
 from millpond_io.retrieval.token_pooling import POOL_FACTOR, pooled
-from millpond_io.text.processor import TextProcessor
+from millpond_io.text.processor import TextProcessor, TextWork
 from millpond_io.text.render import Rendered
 
 logger = logging.getLogger(__name__)
-KEPT = "truncate_dim"  # in ``extra_kwargs`` of pieces: the dimensions that are kept once they are merged
+MOST = "max_active_dims"
 
 
 class EmbedProcessor(TextProcessor):
@@ -39,154 +41,155 @@ class EmbedProcessor(TextProcessor):
         self.routed = RoutedTexts(ctx, type(self)) if ctx.routes else None
         self.size = ctx.model.full_embedding_size or ctx.model.embedding_size
         self.readers = readers(ctx)
-        self.table = None if ctx.task_spec.per_token else query_table(ctx)
+        self.table = None if self.per_token else query_table(ctx)
         self.images = ImagePrompts(ctx) if reads_images(ctx) else None
         self.num_joined = len(ctx.pooling_type("embed").split(JOINED_BY)) if "embed" in ctx.tasks else 1
-        if ctx.task_spec.per_token and ctx.makes_sparse:
+        if self.per_token and ctx.makes_sparse:
             self.size = None  # that of a vector a text, which is coded
-        elif ctx.task_spec.per_token and ctx.rows_after_pooling is None and self.size is not None:
+        elif self.per_token and ctx.rows_after_pooling is None and self.size is not None:
             self.size //= self.num_joined  # what is joined for a prompt is one for a token
 
-    def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
-        """What was asked, completed by the model's config and checked against it."""
+    def complete(self, asked: Asked) -> Asked:
+        """Complete what is asked by the model's config, and check it against that."""
         if self.routed is not None:
-            return self.routed.pooling_params(given)
+            return self.routed.complete(asked)
         if self.per_token and self.ctx.rows_after_pooling is not None and self.num_joined > 1:
             message = (
                 f"the task {self.task!r} is not served by {self.ctx.model.model!r}: its Dense modules take the results "
                 f"of {self.num_joined} pooling types joined, and a token has but one. The task 'embed' is"
             )
             raise InvalidInputError(message, parameter="pooling_task")
-        completed = self.completed(given, supported=("use_activation", "dimensions"))
-        self._check_dimensions(completed.dimensions)
-        asked = input_type(completed)
-        if self.ctx.task_spec.per_token:
-            token_pooling(completed, self.readers)
-        elif (completed.extra_kwargs or {}).get(POOL_FACTOR) is not None:
+        completed = self.completed(asked, supported=("use_activation", "dimensions"))
+        self._check_dimensions(completed.params.dimensions)
+        if self.per_token:
+            token_pooling(completed.options, self.readers)
+        elif getattr(completed.options, POOL_FACTOR, None) is not None:
             message = (
                 f"{POOL_FACTOR} is for 'token_embed', which gives a vector a token; {self.task!r} gives one a text"
             )
             raise InvalidInputError(message, parameter=POOL_FACTOR)
-        reads_task = self.messages is not None and self.messages.declares_task
-        if asked is not None and asked not in self.readers and self.table is None and not reads_task:
-            message = (
-                f"input_type={asked!r} is for 'token_embed' of models whose files say how queries and documents "
-                f"are read, as ColBERT's do; {self.ctx.model.model!r} as {self.task!r} knows neither"
-            )
-            raise InvalidInputError(message, parameter="input_type")
-        return completed
+        self._check_input_type(input_type(completed.options))
+        most = getattr(completed.options, MOST, None)
+        return completed if most is None else for_pooler(completed, {MOST: most})
 
-    def parse(self, data: object) -> Prompt:
-        """Check one prompt, and read its image; see ``IOProcessor``."""
-        if self.routed is not None:
-            return self.routed.parse(data)
-        return super().parse(data) if self.images is None else self.images.parse(self, parse_prompt(data))
+    def encode(self, call: Call) -> list[Work]:
+        """Read and tokenise prompts, all texts at once, each as its route reads it."""
+        return super().encode(call) if self.routed is None else self.routed.encode(call)
 
-    def pre_process_many(
-        self, items: Sequence[tuple[Prompt, PoolingParams]]
-    ) -> list[list[PoolingRequest] | InvalidInputError]:
-        """The requests of each prompt, all texts tokenised at once."""
-        if self.routed is not None:
-            return self.routed.pre_process_many(items)
+    def read(self, data: object) -> Prompt:
+        """Check one prompt, and read its image."""
+        return super().read(data) if self.images is None else self.images.read(self, parse_prompt(data))
+
+    def encode_prompts(self, prompts: Sequence[tuple[Prompt, Asked]]) -> list[Work]:
+        """Tokenise prompts that were read, and take in their images."""
         if self.images is None:
-            return super().pre_process_many(items)
-        return self.images.requests(items, super().pre_process_many, self.task)
+            return super().encode_prompts(prompts)
+        return self.images.works(prompts, super().encode_prompts, self.task)
 
-    def _with_prompt(self, item: tuple[Prompt, PoolingParams]) -> tuple[Prompt, PoolingParams] | InvalidInputError:
-        if item[1].late_chunking_params is not None:
-            try:
-                check_prompt(item[0], written=self.messages is not None)
-            except InvalidInputError as error:
-                return error
-        found = super()._with_prompt(item)
-        table = by_table(self.table, item[1])
-        if table is not None and not isinstance(found, InvalidInputError):
-            return table.prepared(found[0]), found[1]
-        kind = None if isinstance(found, InvalidInputError) or not self.readers else input_type(found[1])
-        return found if kind is None or isinstance(found, InvalidInputError) else self.readers[kind].prepared(*found)
-
-    def _made(
-        self, item: tuple[Prompt, PoolingParams], rendered: Rendered | InvalidInputError
-    ) -> list[PoolingRequest] | InvalidInputError:
-        prompt, params = item
-        if isinstance(rendered, InvalidInputError) or params.late_chunking_params is None:
-            return super()._made(item, rendered)
-        try:
-            return [chunked_request(self.renderer, prompt, rendered, params, self.task)]
-        except InvalidInputError as error:
-            return error
-
-    def requests(self, rendered: Rendered, params: PoolingParams, first: int) -> list[PoolingRequest]:
-        """One request of a prompt; of one that is too long and to be embedded in pieces, one of each piece."""
-        table = by_table(self.table, params)
+    def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
+        """Return the prompt with what is put before it, as queries or documents of the model are read."""
+        if asked.params.late_chunking_params is not None:
+            check_prompt(prompt, written=self.messages is not None)
+        prompt, asked = super().prepared(prompt, asked)
+        table = by_table(self.table, asked)
         if table is not None:
-            return [table.request(rendered, self.task, params)]
-        kind = input_type(params) if self.readers else None
+            return table.prepared(prompt), asked
+        kind = input_type(asked.options) if self.readers else None
+        if kind is None:
+            return prompt, asked
+        prompt, params = self.readers[kind].prepared(prompt, asked.params)
+        return prompt, asked if params is asked.params else replace(asked, params=params)
+
+    def work(self, prompt: Prompt, asked: Asked, rendered: Rendered) -> Work:
+        """Return the sequences of a tokenised prompt."""
+        if asked.params.late_chunking_params is None:
+            return super().work(prompt, asked, rendered)
+        sequence, chunked = chunked_sequence(self.renderer, prompt, rendered, asked.params, self.task)
+        return TextWork(sequences=(sequence,), asked=asked, chunked=chunked)
+
+    def work_of(self, rendered: Rendered, asked: Asked, first: int) -> Work:
+        """Return one sequence of a prompt; of one that is too long and embedded in pieces, one of each piece."""
+        table = by_table(self.table, asked)
+        if table is not None:
+            return TextWork(sequences=(table.sequence(rendered, self.task, asked),), asked=asked)
+        kind = input_type(asked.options) if self.readers else None
         if kind is not None:
             side = self.readers[kind].read(rendered)
-            (request,) = super().requests(side.rendered, params, first)
-            request.features, request.note = {**rendered.features, **side.features}, side.kept
-            return [request]
+            sequence = self.sequence(side.rendered, asked, first)
+            sequence.features = {**rendered.features, **side.features}
+            return TextWork(sequences=(sequence,), asked=asked, kept=side.kept)
         longest, total = self.ctx.model.max_model_len, len(rendered.input_ids)
         if total <= longest:
-            return super().requests(rendered, params, first)
-        pieces, params = slices(rendered.input_ids, longest), self._of_pieces(params)
+            return super().work_of(rendered, asked, first)
         logger.info("Input length %d exceeds max_position_embeddings %d, will use chunked processing", total, longest)
+        pieces = slices(rendered.input_ids, longest)
         logger.info("Split input of %d tokens into %d chunks (max_chunk_size: %d)", total, len(pieces), longest)
         spans = [(first, longest) if first else None] + [None] * (len(pieces) - 1)
-        return [
+        params, kept = self._of_pieces(asked.params)
+        sequences = tuple(
             PoolingRequest(
                 input_ids=self.renderer.filled(piece, params),
                 representations=(Representation(self.task, params, span),),
                 whole=rendered.input_ids,
             )
             for piece, span in zip(pieces, spans, strict=True)
-        ]
+        )
+        return TextWork(sequences=sequences, asked=asked, truncate_dim=kept)
 
-    def post_process(self, requests: Sequence[PoolingRequest]) -> ArrayOutput:
-        """The result of one prompt; of one in pieces, the mean of theirs, weighted by the tokens that were pooled.
+    def decode(self, work: Work) -> ArrayOutput:
+        """Return the result of one prompt; of one in pieces, their mean, weighted by the tokens that were pooled.
 
-        Of a text with an image it is the mean of the text's and the image's.
+        For a text with an image, the result is the mean of both vectors.
         """
         if self.routed is not None:
-            return self.routed.post_process(requests)
-        texts = [request for request in requests if request.group != GROUP]
-        if 0 < len(texts) < len(requests):
-            pair = [self.post_process(texts).array, requests[-1].results[0]]
-            params = requests[-1].representations[0].params
+            return self.routed.decode(work)
+        sequences = work.sequences
+        if len(sequences) == 1:
+            return super().decode(work)
+        assert isinstance(work, TextWork)  # noqa: S101  made by ``encode``
+        texts = tuple(sequence for sequence in sequences if sequence.group != GROUP)
+        params = work.asked.params
+        if len(texts) < len(sequences):
+            pair = [self.decode(replace(work, sequences=texts)).array, sequences[-1].results[0]]
             return self.output(merged(pair, [1, 1], renormalize=params.use_activation is not False))
-        if len(requests) == 1:
-            return super().post_process(requests)
-        params = requests[0].representations[0].params
-        normalizes = params.use_activation is not False and self.ctx.task_spec.default_activation == "normalize"
+        normalizes = params.use_activation is not False and self.spec.default_activation == "normalize"
         if self.ctx.model.sparse == "tokens":  # their weights are divided by nothing, unless the checkpoint says so
             normalizes = normalizes and self.ctx.model.normalizes
         vector = merged(
-            [request.results[0] for request in requests],
-            [_num_pooled(request) for request in requests],
+            [sequence.results[0] for sequence in sequences],
+            [_num_pooled(sequence) for sequence in sequences],
             renormalize=normalizes and self.ctx.pooler_config.chunk_renormalize,
         )
-        kept = (params.extra_kwargs or {}).get(KEPT)
-        return self.output(vector[:kept] if isinstance(kept, int) else vector)
+        return self.output(vector if work.truncate_dim is None else vector[: work.truncate_dim])
 
-    def _of_pieces(self, params: PoolingParams) -> PoolingParams:
-        """The parameters of the pieces of a text, whose vectors are merged before they are cut to ``truncate_dim``."""
+    def _of_pieces(self, params: PoolingParams) -> tuple[PoolingParams, int | None]:
+        """The parameters of the pieces of a text, and to how many dimensions their merged vector is cut."""
         kept = self.ctx.model.truncate_dim
         if kept is None or params.dimensions is not None or self.size is None:
-            return params
-        extra = {**(params.extra_kwargs or {}), KEPT: kept}
-        return params.model_copy(update={"dimensions": self.size, "extra_kwargs": extra})
+            return params, None
+        return params.model_copy(update={"dimensions": self.size}), kept
 
-    def result(self, array: NDArray[np.float32], wanted: Representation, request: PoolingRequest) -> ArrayOutput:
-        """A vector; of vectors of tokens those that are kept, or what they become where they are pooled."""
+    def result(self, array: NDArray[np.float32], sequence: PoolingRequest, work: TextWork) -> ArrayOutput:
+        """Return a vector; of vectors of tokens those that are kept, or the fewer ones that they become."""
+        del sequence
         if not self.per_token:
             return self.output(array)
-        if isinstance(request.note, Chunked):
-            return chunks_of(array, request.note)
-        if isinstance(request.note, np.ndarray):
-            array = array[request.note]
-        pooling = token_pooling(wanted.params, self.readers)
+        if work.chunked is not None:
+            return chunks_of(array, work.chunked)
+        if work.kept is not None:
+            array = array[work.kept]
+        pooling = token_pooling(work.asked.options, self.readers)
         return self.output(array if pooling is None else pooled(array, pooling))
+
+    def _check_input_type(self, kind: str | None) -> None:
+        reads_task = self.messages is not None and self.messages.declares_task
+        if kind is None or kind in self.readers or self.table is not None or reads_task:
+            return
+        message = (
+            f"input_type={kind!r} is for 'token_embed' of models whose files say how queries and documents "
+            f"are read, as ColBERT's do; {self.ctx.model.model!r} as {self.task!r} knows neither"
+        )
+        raise InvalidInputError(message, parameter="input_type")
 
     def _check_dimensions(self, asked: int | None) -> None:
         model, size = self.ctx.model, self.size
@@ -208,6 +211,12 @@ class EmbedProcessor(TextProcessor):
             raise InvalidInputError(message, parameter="dimensions")
 
 
-def _num_pooled(request: PoolingRequest) -> int:
-    span = request.representations[0].span
-    return len(request.input_ids) if span is None else span[1] - span[0]
+def for_pooler(asked: Asked, options: Mapping[str, object]) -> Asked:
+    """Return what is asked with options that poolers read in ``extra_kwargs`` of their parameters."""
+    extra = {**(asked.params.extra_kwargs or {}), **options}
+    return replace(asked, params=asked.params.model_copy(update={"extra_kwargs": extra}))
+
+
+def _num_pooled(sequence: PoolingRequest) -> int:
+    span = sequence.representations[0].span
+    return len(sequence.input_ids) if span is None else span[1] - span[0]

@@ -13,16 +13,16 @@ import numpy as np
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import IOProcessor
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ChunksOutput
-from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt, TextInChunks, parse_prompt
 from millpond_io.chunking.options import Cut, read_cut, split_call
 from millpond_io.chunking.spans import Span, Tokens, characters_of, chunks_of_spans, chunks_of_tokens, tokens_of
 from millpond_io.chunking.windows import choose_windows
 from millpond_io.retrieval.late_interaction import input_type
 from millpond_io.tasks.embed import EmbedProcessor
+from millpond_io.text.processor import encode_valid
 from millpond_io.text.render import EMPTY, Rendered
 
 NO_ROUTES = "Queries and documents of this model take different routes, and chunks of texts are not told apart as such."
@@ -38,26 +38,21 @@ class Document:
     is_late: bool
 
 
-@dataclass(frozen=True)
-class Note:
-    """What of a document a request is for.
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class ChunksWork(Work):
+    """The sequences of a document.
 
     Attributes:
-        places: The chunks that its results are of, or that all its results make one of.
-        spans: The characters of every chunk of the document.
-        prompt: The document.
-        is_late: Whether it has one result a chunk.
+        text: The document.
+        spans: The characters of each chunk.
+        places: For each sequence of a document that is pooled late, the chunks that its results are of.
+        naive: The work of each chunk that is embedded alone.
     """
 
-    places: tuple[int, ...]
+    text: str
     spans: tuple[Span, ...]
-    prompt: Prompt
-    is_late: bool
-
-    @property
-    def text(self) -> str:
-        """The text of the document."""
-        return self.prompt.text or ""
+    places: tuple[tuple[int, ...], ...] = ()
+    naive: tuple[Work, ...] = ()
 
 
 class ChunksProcessor(IOProcessor[ChunksOutput]):
@@ -72,11 +67,24 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         """Why the model does not serve the task; None if it does."""
         return NO_ROUTES if ctx.model.routes else super().refusal(ctx)
 
-    def split(self, call: object) -> list[object]:
-        """The texts of a call, each with how it is cut."""
-        return list(split_call(call))
+    def items(self, prompts: object) -> list[object]:
+        """Return the texts of a call, each with how it is cut."""
+        return list(split_call(prompts))
 
-    def parse(self, data: object) -> Document:
+    def encode(self, call: Call) -> list[Work]:
+        """Read texts, and tokenise their windows or chunks."""
+        return encode_valid(call.items, self._read_document, self._encode_documents)
+
+    def _encode_documents(self, documents: Sequence[tuple[Document, Asked]]) -> list[Work]:
+        works: list[Work] = []
+        for document, asked in documents:
+            try:
+                works.append(self._work(document, asked))
+            except InvalidInputError as error:
+                works.append(Work(error=error))
+        return works
+
+    def _read_document(self, data: object) -> Document:
         """Check one text and its spans."""
         if not isinstance(data, TextInChunks):
             message = f"expected a text and how it is cut; got {type(data).__name__}"
@@ -96,26 +104,26 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
             raise InvalidInputError(EMPTY, parameter="prompts")
         return Document(prompt, text, read_cut(data, text), data.method == "late")
 
-    def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
-        """What was asked, completed as for ``embed``; ``on_overflow`` stays as the call says it.
+    def complete(self, asked: Asked) -> Asked:
+        """Complete what is asked as for ``embed``; ``on_overflow`` stays as the call specifies it.
 
         Raises:
             InvalidInputError: If texts are to be cut: the chunks would be of less than was asked for.
         """
-        asked = given or PoolingParams()
+        params = asked.params
         for name in ("truncate_prompt_tokens", "on_overflow"):
-            if getattr(asked, name) not in (None, "error", "chunk"):
+            if getattr(params, name) not in (None, "error", "chunk"):
                 message = (
-                    f"{name}={getattr(asked, name)!r}: embed_chunks cuts nothing off. A text over the model's maximum "
+                    f"{name}={getattr(params, name)!r}: embed_chunks cuts nothing off. A text over the model's maximum "
                     "is read in windows; on_overflow='error' refuses it"
                 )
                 raise InvalidInputError(message, parameter=name)
-        completed = self.embed.pooling_params(asked.model_copy(update={"task": None}))
-        return completed.model_copy(update={"on_overflow": asked.on_overflow})
+        completed = self.embed.complete(replace(asked, params=params.model_copy(update={"task": None})))
+        return replace(completed, params=completed.params.model_copy(update={"on_overflow": params.on_overflow}))
 
-    def pre_process(self, data: Document, params: PoolingParams) -> list[PoolingRequest]:
-        """The requests of a text: of its windows where it is pooled late, else of its chunks."""
-        tokens = self._tokens(data, params)
+    def _work(self, data: Document, asked: Asked) -> Work:
+        """The sequences of a text: of its windows where it is pooled late, else of its chunks."""
+        tokens = self._tokens(data, asked)
         if data.cut.spans is not None:
             spans = data.cut.spans
             chunks = chunks_of_spans(tokens, spans, data.text)
@@ -125,28 +133,24 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         if not chunks:
             message = "the text has no tokens: there is nothing to cut into chunks"
             raise InvalidInputError(message, parameter="prompts")
-        note = Note((), spans, data.prompt, data.is_late)
-        return self._late(tokens, chunks, note, params) if data.is_late else self._naive(note, params)
+        return self._late(tokens, chunks, spans, data, asked) if data.is_late else self._naive(spans, data, asked)
 
-    def post_process(self, requests: Sequence[PoolingRequest]) -> ChunksOutput:
-        """The vectors of a text's chunks, [num_chunks, dim]."""
-        notes = [request.note for request in requests if isinstance(request.note, Note)]
-        found: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
-        if notes[0].is_late:
-            for note, request in zip(notes, requests, strict=True):
-                found |= zip(note.places, request.results, strict=True)
+    def decode(self, work: Work) -> ChunksOutput:
+        """Return the vectors of a text's chunks, [num_chunks, dim]."""
+        assert isinstance(work, ChunksWork)  # noqa: S101  made by ``encode``
+        if work.naive:
+            vectors = [self.embed.decode(each).array for each in work.naive]
         else:
-            pieces: dict[int, list[PoolingRequest]] = defaultdict(list)
-            for note, request in zip(notes, requests, strict=True):
-                pieces[note.places[0]].append(request)
-            found = {place: self.embed.post_process(own).array for place, own in pieces.items()}
-        return ChunksOutput(
-            np.stack([found[place] for place in sorted(found)]), spans=notes[0].spans, text=notes[0].text
-        )
+            found: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
+            for places, sequence in zip(work.places, work.sequences, strict=True):
+                found |= zip(places, sequence.results, strict=True)
+            vectors = [found[place] for place in sorted(found)]
+        return ChunksOutput(np.stack(vectors), spans=work.spans, text=work.text)
 
-    def _tokens(self, data: Document, params: PoolingParams) -> Tokens:
+    def _tokens(self, data: Document, asked: Asked) -> Tokens:
         """The text as the model would read it whole."""
-        prompt, text, special = self._read(data, params)
+        params = asked.params
+        prompt, text, special = self._read(data, asked)
         lengths = self.embed.renderer.lengths
         refuses = params.on_overflow == "error" and data.is_late
         limits = params.model_copy(update={"on_overflow": "error" if refuses else "chunk"})
@@ -157,17 +161,18 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         inside = [(start, min(stop, end)) if start < end else (0, 0) for start, stop in offsets]
         return tokens_of(data.text, ids, inside, prompt=prompt)
 
-    def _read(self, data: Document, params: PoolingParams) -> tuple[str, str, bool]:
+    def _read(self, data: Document, asked: Asked) -> tuple[str, str, bool]:
         """The characters before a text, all that the model reads, and whether special tokens are added to that.
 
         Raises:
             InvalidInputError: If the chat template that writes the text as a message changes it.
         """
+        params = asked.params
         prompt, messages = self.embed.prompts.of(params), self.embed.messages
         if messages is None:
             special = data.prompt.add_special_tokens if params.add_special_tokens is None else params.add_special_tokens
             return prompt, prompt + data.text, special
-        whole = messages.render(data.text, prompt, input_type(params))
+        whole = messages.render(data.text, prompt, input_type(asked.options))
         before, found, _ = whole.rpartition(data.text)
         if not found:
             message = (
@@ -177,7 +182,10 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
             raise InvalidInputError(message, parameter="prompts")
         return before, whole, False
 
-    def _late(self, tokens: Tokens, chunks: Sequence[Span], note: Note, params: PoolingParams) -> list[PoolingRequest]:
+    def _late(
+        self, tokens: Tokens, chunks: Sequence[Span], all_spans: tuple[Span, ...], data: Document, asked: Asked
+    ) -> Work:
+        params = asked.params
         if params.pad_prompt_tokens:
             message = (
                 "padding='max_length' is not supported where the chunks of one text are pooled: pass method='naive'"
@@ -187,12 +195,12 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         begin, end = tokens.content
         head, tail = ids[:begin], ids[end:]
         room = self.ctx.model.max_model_len - len(head) - len(tail)
-        self._check_room(chunks, note.spans, room)
-        first = self.embed.first_pooled(note.prompt, Rendered(ids), params)
+        self._check_room(chunks, all_spans, room)
+        first = self.embed.first_pooled(data.prompt, Rendered(ids), asked)
         held: dict[Span, list[int]] = defaultdict(list)
         for place, window in enumerate(choose_windows(chunks, (begin, end), room)):
             held[window].append(place)
-        requests = []
+        sequences = []
         for window, places in sorted(held.items()):
             shift = begin - window[0]
             size = len(head) + window[1] - window[0] + len(tail)
@@ -200,15 +208,15 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
             for start, stop in (chunks[place] for place in places):
                 last = size if stop == end else stop + shift
                 spans.append((min(first, last - 1) if start == begin else start + shift, last))
-            requests.append(
+            sequences.append(
                 PoolingRequest(
                     input_ids=np.concatenate([head, ids[window[0] : window[1]], tail]),
                     representations=tuple(Representation("embed", params, span) for span in spans),
-                    note=replace(note, places=tuple(places)),
                     whole=ids,
                 )
             )
-        return requests
+        each = tuple(tuple(places) for _, places in sorted(held.items()))
+        return ChunksWork(sequences=tuple(sequences), text=data.text, spans=all_spans, places=each)
 
     def _check_room(self, chunks: Sequence[Span], spans: Sequence[Span], room: int) -> None:
         for place, (start, stop) in enumerate(chunks):
@@ -220,23 +228,19 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
                 )
                 raise InvalidInputError(message, parameter="spans")
 
-    def _naive(self, note: Note, params: PoolingParams) -> list[PoolingRequest]:
+    def _naive(self, spans: tuple[Span, ...], data: Document, asked: Asked) -> Work:
         default = self.embed.renderer.lengths.default
-        own = params.model_copy(
-            update={"on_overflow": params.on_overflow or ("chunk" if default == "chunk" else "error")}
+        overflow = asked.params.on_overflow or ("chunk" if default == "chunk" else "error")
+        own = replace(asked, params=asked.params.model_copy(update={"on_overflow": overflow}))
+        works = self.embed.encode_prompts(
+            [(replace(data.prompt, text=data.text[start:stop]), own) for start, stop in spans]
         )
-        made = self.embed.pre_process_many(
-            [(replace(note.prompt, text=note.text[start:stop]), own) for start, stop in note.spans]
-        )
-        requests: list[PoolingRequest] = []
-        for place, result in enumerate(made):
-            if isinstance(result, InvalidInputError):
-                message = f"chunk {place}, the characters {note.spans[place]}: {result.message}"
-                raise InvalidInputError(message, parameter=result.parameter) from result
-            for request in result:
-                request.note = replace(note, places=(place,))
-                requests.append(request)
-        read = np.concatenate([request.input_ids for request in requests])
-        for request in requests:
-            request.whole = read
-        return requests
+        for place, work in enumerate(works):
+            if isinstance(work.error, InvalidInputError):
+                message = f"chunk {place}, the characters {spans[place]}: {work.error.message}"
+                raise InvalidInputError(message, parameter=work.error.parameter) from work.error
+        sequences = tuple(sequence for work in works for sequence in work.sequences)
+        read = np.concatenate([sequence.input_ids for sequence in sequences])
+        for sequence in sequences:
+            sequence.whole = read
+        return ChunksWork(sequences=sequences, text=data.text, spans=spans, naive=tuple(works))

@@ -1,26 +1,23 @@
 """The IO processor of the task ``embed_sparse``: text or token ids to weights of tokens of the vocabulary."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import TaskContext
-from millpond.engine.request import PoolingRequest, Representation
+from millpond.engine.request import PoolingRequest
+from millpond.pipeline.io_processor import Asked
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import SparseEmbeddingOutput
-from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
 from millpond_io.retrieval.query_table import by_table, query_table
-from millpond_io.text.processor import TextProcessor
+from millpond_io.tasks.embed import MOST, for_pooler
+from millpond_io.text.processor import TextProcessor, TextWork
 from millpond_io.text.render import Rendered
 
-RETURN_TOKENS, MOST = "return_tokens", "max_active_dims"
 AS_TERMS = "as_terms"  # asks the pooler for [num_terms, 2], ids and weights: what waits for others is small
 FEATURES = "features"
-KNOWN = (RETURN_TOKENS, MOST)
 NO_WEIGHTS = (
     "This model gives no sparse embeddings: neither is its pooling type one of SPLADE's, nor has it a head for the "
     "weights of tokens, or a SparseAutoEncoder."
@@ -55,40 +52,36 @@ class SparseProcessor(TextProcessor):
         """Why the model gives no sparse vectors; None if it does."""
         return None if sparse_source(ctx) is not None else NO_WEIGHTS
 
-    def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
-        """What was asked, completed and checked."""
-        completed = self.completed(given, supported=("use_activation",))
-        extra = completed.extra_kwargs or {}
-        if self.table is None and input_type(completed) is not None:
-            message = f"{INPUT_TYPE}={extra[INPUT_TYPE]!r}: {self.ctx.model.model!r} reads queries and documents alike"
+    def complete(self, asked: Asked) -> Asked:
+        """Complete and check what is asked, and have the pooler return ids and weights."""
+        completed = self.completed(asked, supported=("use_activation",))
+        kind = input_type(completed.options)
+        if self.table is None and kind is not None:
+            message = f"{INPUT_TYPE}={kind!r}: {self.ctx.model.model!r} reads queries and documents alike"
             raise InvalidInputError(message, parameter=INPUT_TYPE)
-        _check_extra(extra)
-        return completed.model_copy(update={"extra_kwargs": {**extra, AS_TERMS: True}})
+        most = completed.options.max_active_dims
+        return for_pooler(completed, {AS_TERMS: True} if most is None else {AS_TERMS: True, MOST: most})
 
-    def _with_prompt(self, item: tuple[Prompt, PoolingParams]) -> tuple[Prompt, PoolingParams] | InvalidInputError:
-        found, table = super()._with_prompt(item), by_table(self.table, item[1])
-        if table is None or isinstance(found, InvalidInputError):
-            return found
-        return table.prepared(found[0]), found[1]
+    def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
+        """Return the prompt with what is put before it; queries that a table embeds have no special tokens."""
+        prompt, asked = super().prepared(prompt, asked)
+        table = by_table(self.table, asked)
+        return (prompt if table is None else table.prepared(prompt)), asked
 
-    def requests(self, rendered: Rendered, params: PoolingParams, first: int) -> list[PoolingRequest]:
-        """One request of a prompt; that of a query has its result, where queries are embedded without the model."""
-        table = by_table(self.table, params)
-        if table is None:
-            return super().requests(rendered, params, first)
-        return [table.request(rendered, self.task, params)]
+    def sequence(self, rendered: Rendered, asked: Asked, first: int) -> PoolingRequest:
+        """Return one sequence; that of a query has its result, where queries are embedded without the model."""
+        table = by_table(self.table, asked)
+        return super().sequence(rendered, asked, first) if table is None else table.sequence(rendered, self.task, asked)
 
-    def result(
-        self, array: NDArray[np.float32], wanted: Representation, request: PoolingRequest
-    ) -> SparseEmbeddingOutput:
-        """What the pooler gave, as a sparse vector."""
-        extra = wanted.params.extra_kwargs or {}
-        found = self._of_vocabulary(array) if self.task == "embed" else self._of_tokens(array, request.input_ids)
-        most = extra.get(MOST)
-        if isinstance(most, int) and found.num_terms > most:
+    def result(self, array: NDArray[np.float32], sequence: PoolingRequest, work: TextWork) -> SparseEmbeddingOutput:
+        """Return what the pooler gave as a sparse vector."""
+        options = work.asked.options
+        found = self._of_vocabulary(array) if self.task == "embed" else self._of_tokens(array, sequence.input_ids)
+        most = options.max_active_dims
+        if most is not None and found.num_terms > most:
             kept = np.sort(np.argsort(-np.abs(found.array), kind="stable")[:most])
             found = SparseEmbeddingOutput(found.array[kept], indices=found.indices[kept], size=found.size)
-        if extra.get(RETURN_TOKENS):
+        if options.return_tokens:
             found.tokens = tuple(map(self._spelled, found.indices.tolist()))
         return found
 
@@ -139,22 +132,3 @@ def _ids_of_roles(ctx: TaskContext) -> NDArray[np.int64]:
         names = (ctx.tokenizer.special_tokens.get(f"{role}_token") for role in UNWEIGHED)
         said |= {ctx.tokenizer.backend.token_to_id(name) for name in names if name}
     return np.array(sorted(id_ for id_ in said if isinstance(id_, int)), dtype=np.int64)
-
-
-def _check_extra(extra: Mapping[str, object]) -> None:
-    """Refuse what sparse vectors know nothing of.
-
-    Raises:
-        InvalidInputError: If there is something; names it.
-    """
-    for name in extra:
-        if name not in (*KNOWN, INPUT_TYPE):
-            message = f"embed_sparse knows no {name!r}; there are: {', '.join(KNOWN)}"
-            raise InvalidInputError(message, parameter="extra_kwargs")
-    most, tokens = extra.get(MOST), extra.get(RETURN_TOKENS)
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-        message = f"{MOST} must be a positive number of tokens; got {most!r}"
-        raise InvalidInputError(message, parameter=MOST)
-    if tokens is not None and not isinstance(tokens, bool):
-        message = f"{RETURN_TOKENS} must be true or false; got {tokens!r}"
-        raise InvalidInputError(message, parameter=RETURN_TOKENS)

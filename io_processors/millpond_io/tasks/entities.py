@@ -1,25 +1,21 @@
 """The IO processor of the task ``entities``: what the tokens of a text are of, as entities with their characters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest
-from millpond.pipeline.io_processor import IOProcessor
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
 from millpond.types.errors import InvalidInputError
-from millpond.types.outputs import EntitiesOutput
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt
-from millpond_io.tasks.entity_aggregation import AGGREGATIONS, SIMPLE, Aggregation, Piece
-from millpond_io.text.processor import TextProcessor
+from millpond_io.tasks.entity_aggregation import AGGREGATIONS, Aggregation, Piece
+from millpond_io.text.processor import TextProcessor, encode_valid
 
-AGGREGATION, IGNORED = "aggregation", "ignore_labels"
-KNOWN = (AGGREGATION, IGNORED)
-OUTSIDE = ("O",)
 TOKENS = "TokenClassification"  # in the names of architectures that were trained for it
 NO_ENTITIES = (
     "This model finds no entities: none of its architectures is a *ForTokenClassification with two classes or more, "
@@ -27,15 +23,15 @@ NO_ENTITIES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Spelled:
-    """The text of a request, with what its tokens stand for.
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class EntitiesWork(Work):
+    """The sequence of a text, with what its tokens stand for.
 
     Attributes:
         text: The caller's.
-        offsets: The characters of each token, from one up to another, in the text with what stands before it.
+        offsets: The characters of each token, from one up to another, in the text with what is put before it.
         special: Whether a token is of no text.
-        before: How many characters of a prompt stand before the text.
+        before: The number of characters of a prompt before the text.
         aggregation: How tokens become entities.
     """
 
@@ -46,7 +42,7 @@ class Spelled:
     aggregation: Aggregation
 
 
-class EntitiesProcessor(IOProcessor[EntitiesOutput]):
+class EntitiesProcessor(IOProcessor[Any]):
     """Texts to entities; what the pooler of ``token_classify`` gives is read as logits, whose softmax counts."""
 
     def __init__(self, ctx: TaskContext) -> None:
@@ -55,6 +51,8 @@ class EntitiesProcessor(IOProcessor[EntitiesOutput]):
             raise InvalidInputError(refusal or NO_ENTITIES, parameter="pooling_task")
         super().__init__(ctx)
         self.tokens = TextProcessor(replace(ctx, task="token_classify"))
+        self.output: Any = ctx.task_entry.load()
+        self.entity: Any = self.output.entity
         self.tokenizer = ctx.tokenizer
         self.unknown = self.tokenizer.backend.token_to_id(self.tokenizer.special_tokens.get("unk_token", ""))
         # Tokenizers that mark what goes on with a word have such a prefix; for others, spaces have to tell.
@@ -73,9 +71,29 @@ class EntitiesProcessor(IOProcessor[EntitiesOutput]):
         )
         return None if fits else NO_ENTITIES
 
-    def parse(self, data: object) -> Prompt:
+    def complete(self, asked: Asked) -> Asked:
+        """Complete and check what is asked."""
+        completed = self.tokens.completed(asked, supported=())
+        if asked.options.aggregation not in AGGREGATIONS:
+            message = f"aggregation={asked.options.aggregation!r}: expected one of {', '.join(AGGREGATIONS)}"
+            raise InvalidInputError(message, parameter="aggregation")
+        if completed.params.pad_prompt_tokens:
+            message = "padding='max_length' is not supported for entities: padding stands for no characters"
+            raise InvalidInputError(message, parameter="padding")
+        return replace(completed, params=completed.params.model_copy(update={"use_activation": False}))
+
+    def encode(self, call: Call) -> list[Work]:
+        """Read and tokenise texts, all at once."""
+        return encode_valid(call.items, self._read, self._encode_read)
+
+    def decode(self, work: Work) -> Any:
+        """Return the entities of one text."""
+        assert isinstance(work, EntitiesWork)  # noqa: S101  made by ``encode``
+        return self.output(work.aggregation(self._pieces(work), work.text), work.text)
+
+    def _read(self, data: object) -> Prompt:
         """Check one text."""
-        prompt = self.tokens.parse(data)
+        prompt = self.tokens.read(data)
         if prompt.multi_modal_data is not None:
             message = "entities are found in texts, as they are spans of characters; this one has images"
             raise InvalidInputError(message, parameter="multi_modal_data")
@@ -84,58 +102,39 @@ class EntitiesProcessor(IOProcessor[EntitiesOutput]):
             raise InvalidInputError(message, parameter="prompts")
         return prompt
 
-    def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
-        """What was asked, completed and checked."""
-        completed = self.tokens.completed(given, supported=())
-        _check_extra(completed.extra_kwargs or {})
-        if completed.pad_prompt_tokens:
-            message = "padding='max_length' is not supported for entities: padding stands for no characters"
-            raise InvalidInputError(message, parameter="padding")
-        return completed.model_copy(update={"use_activation": False})
+    def _encode_read(self, prompts: Sequence[tuple[Prompt, Asked]]) -> list[Work]:
+        works = self.tokens.encode_prompts(prompts)
+        return [
+            work if work.error is not None else self._spelled(prompt, asked, work.sequences[0])
+            for (prompt, asked), work in zip(prompts, works, strict=True)
+        ]
 
-    def pre_process(self, data: Prompt, params: PoolingParams) -> list[PoolingRequest]:
-        """The request of one text."""
-        (made,) = self.pre_process_many([(data, params)])
-        if isinstance(made, InvalidInputError):
-            raise made
-        return made
-
-    def pre_process_many(
-        self, items: Sequence[tuple[Prompt, PoolingParams]]
-    ) -> list[list[PoolingRequest] | InvalidInputError]:
-        """The requests of each text, all tokenised at once."""
-        made = self.tokens.pre_process_many(items)
-        for (prompt, params), requests in zip(items, made, strict=True):
-            for request in () if isinstance(requests, InvalidInputError) else requests:
-                request.note = self._spelled(prompt, params, request)
-        return made
-
-    def post_process(self, requests: Sequence[PoolingRequest]) -> EntitiesOutput:
-        """The entities of one text."""
-        (request,) = requests
-        note = cast("Spelled", request.note)
-        return EntitiesOutput(note.aggregation(self._pieces(note, request), note.text), note.text)
-
-    def _spelled(self, prompt: Prompt, params: PoolingParams, request: PoolingRequest) -> Spelled:
-        """What the tokens of a request stand for: it is tokenised again, since few tasks ask for that."""
-        own, whole = prompt.text or "", self.tokens.prompts.before(prompt, params).text or ""
-        offsets, special = self._offsets(prompt, whole, params, request)
-        extra = params.extra_kwargs or {}
-        aggregation = Aggregation(
-            name=str(extra.get(AGGREGATION) or SIMPLE),
-            labels=self.ctx.model.labels,
-            ignored=frozenset(map(str, cast("Sequence[object]", extra.get(IGNORED, OUTSIDE)))),
-            spell=self._word,
+    def _spelled(self, prompt: Prompt, asked: Asked, sequence: PoolingRequest) -> EntitiesWork:
+        """What the tokens of a sequence stand for: it is tokenised again, since few tasks ask for that."""
+        own, whole = prompt.text or "", self.tokens.prompts.before(prompt, asked.params).text or ""
+        offsets, special = self._offsets(prompt, whole, asked.params, sequence)
+        return EntitiesWork(
+            sequences=(sequence,),
+            text=own,
+            offsets=offsets,
+            special=special,
+            before=len(whole) - len(own),
+            aggregation=Aggregation(
+                name=asked.options.aggregation,
+                labels=self.ctx.model.labels,
+                ignored=frozenset(map(str, asked.options.ignore_labels)),
+                spell=self._word,
+                entity=self.entity,
+            ),
         )
-        return Spelled(own, offsets, special, len(whole) - len(own), aggregation)
 
     def _offsets(
-        self, prompt: Prompt, text: str, params: PoolingParams, request: PoolingRequest
+        self, prompt: Prompt, text: str, params: PoolingParams, sequence: PoolingRequest
     ) -> tuple[list[tuple[int, int]], list[int]]:
         """The characters of each token that the model reads, and which tokens are of no text."""
         backend = self.tokenizer.backend
         around = prompt.add_special_tokens if params.add_special_tokens is None else params.add_special_tokens
-        kept = len(request.input_ids) - (self.tokenizer.num_special_tokens if around else 0)
+        kept = len(sequence.input_ids) - (self.tokenizer.num_special_tokens if around else 0)
         _, offsets = self.tokens.renderer.encode_with_offsets(text, special=False)
         encoding = backend.encode(text, add_special_tokens=False)
         encoding.truncate(kept, direction=params.truncation_side or "right")
@@ -143,16 +142,17 @@ class EntitiesProcessor(IOProcessor[EntitiesOutput]):
         own = iter(offsets[len(offsets) - kept :] if params.truncation_side == "left" else offsets)
         return [(0, 0) if mask else next(own) for mask in special], special
 
-    def _pieces(self, note: Spelled, request: PoolingRequest) -> list[Piece]:
-        scores = softmax(request.results[0])
+    def _pieces(self, work: EntitiesWork) -> list[Piece]:
+        (sequence,) = work.sequences
+        scores = softmax(sequence.results[0])
         found: list[Piece] = []
-        ids = request.input_ids.tolist()
-        for place, (number, (begin, stop), special) in enumerate(zip(ids, note.offsets, note.special, strict=True)):
-            start, end = begin - note.before, stop - note.before
+        ids = sequence.input_ids.tolist()
+        for place, (number, (begin, stop), special) in enumerate(zip(ids, work.offsets, work.special, strict=True)):
+            start, end = begin - work.before, stop - work.before
             if special or start < 0:
                 continue
-            stands, word = note.text[start:end], str(self.tokenizer.backend.id_to_token(number))
-            goes_on = len(word) != len(stands) if self.marks_words else _joins(note.text, start)
+            stands, word = work.text[start:end], str(self.tokenizer.backend.id_to_token(number))
+            goes_on = len(word) != len(stands) if self.marks_words else _joins(work.text, start)
             if number == self.unknown:
                 word, goes_on = stands, False
             found.append(Piece(word=word, start=start, end=end, goes_on=goes_on, scores=scores[place], token=place))
@@ -173,22 +173,3 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def _joins(text: str, start: int) -> bool:
     """Whether no space stands before a token, or at its beginning."""
     return start > 0 and " " not in text[start - 1 : start + 1]
-
-
-def _check_extra(extra: Mapping[str, object]) -> None:
-    """Refuse what entities know nothing of.
-
-    Raises:
-        InvalidInputError: If there is something; names it.
-    """
-    unknown = next((name for name in extra if name not in KNOWN), None)
-    if unknown is not None:
-        message = f"entities know no {unknown!r}; there are: {', '.join(KNOWN)}"
-        raise InvalidInputError(message, parameter=unknown if unknown == "input_type" else "extra_kwargs")
-    name, ignored = extra.get(AGGREGATION), extra.get(IGNORED, ())
-    if name is not None and name not in AGGREGATIONS:
-        message = f"{AGGREGATION}={name!r}: expected one of {', '.join(AGGREGATIONS)}"
-        raise InvalidInputError(message, parameter=AGGREGATION)
-    if isinstance(ignored, str) or not isinstance(ignored, Sequence):
-        message = f"{IGNORED} must be a list of names of classes; got {ignored!r}"
-        raise InvalidInputError(message, parameter=IGNORED)

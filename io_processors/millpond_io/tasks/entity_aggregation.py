@@ -7,11 +7,10 @@ its "first" token, of the mean over its tokens ("average"), or of its surest tok
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from millpond.types.outputs import Entity
 
 NONE, SIMPLE = "none", "simple"
 Scores = NDArray[np.float32]
@@ -57,14 +56,16 @@ class Aggregation:
         labels: The names of the kinds; of "B-PER" and "I-PER", the first begins an entity and the second goes on.
         ignored: The names, as entities have them, of what is left out.
         spell: Words of tokens.
+        entity: Makes an entity of its fields: the type that the task's output holds.
     """
 
     name: str
     labels: Sequence[str]
     ignored: frozenset[str]
     spell: Spell
+    entity: Callable[..., Any]
 
-    def __call__(self, pieces: Sequence[Piece], text: str) -> tuple[Entity, ...]:
+    def __call__(self, pieces: Sequence[Piece], text: str) -> tuple[Any, ...]:
         """The entities of a text, in its order."""
         if self.name == NONE:
             found = [self._entity([self._tagged(piece)], text) for piece in pieces]
@@ -96,10 +97,10 @@ class Aggregation:
             token=None,
         )
 
-    def _entity(self, group: Sequence[Tagged], text: str) -> Entity:
+    def _entity(self, group: Sequence[Tagged], text: str) -> Any:
         first, last = group[0].piece, group[-1].piece
         alone = self.name == NONE
-        return Entity(
+        return self.entity(
             label=group[0].label if alone else group[0].label.split("-", 1)[-1],
             score=float(group[0].score if alone else np.mean([tagged.score for tagged in group])),
             start=first.start,

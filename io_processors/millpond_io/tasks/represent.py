@@ -1,6 +1,6 @@
 """The IO processor of the task ``represent``: several results of one text from one forward pass."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
+from millpond.pipeline.io_processor import Asked, Work
+from millpond.pipeline.options import read_asked
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import RepresentationsOutput
 from millpond.types.params import PoolingParams, validated
@@ -16,27 +18,38 @@ from millpond.types.prompts import Prompt
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, Reader, input_type
 from millpond_io.tasks.embed import EmbedProcessor
 from millpond_io.tasks.embed_sparse import sparse_source
-from millpond_io.text.processor import TextProcessor
+from millpond_io.text.processor import TextProcessor, TextWork
 from millpond_io.text.render import Rendered
 
 WANTED, SPARSE = "representations", "embed_sparse"
 SIDED = "token_embed"  # the task for which a text is read as a query or a document
-Wanted: TypeAlias = tuple[str, PoolingParams]  # the task that was asked for, and what its own processor makes of it
+Wanted: TypeAlias = tuple[str, Asked]  # the task that was asked for, and what its own processor makes of it
 
 
 NO_ROUTES = "Queries and documents of this model take different routes: ask for one result at a time."
 
 
-@dataclass(frozen=True)
-class Note:
-    """What is to be known of a request when its results are there.
+@dataclass(frozen=True, eq=False, slots=True)
+class RepresentAsked(Asked):
+    """What a call asks.
 
     Attributes:
-        tasks: Those that were asked for.
-        kept: Which tokens' vectors are given, [num_tokens], bool; None for all.
+        each: Each result: the task, and what its own processor makes of what is asked.
     """
 
-    tasks: tuple[str, ...]
+    each: tuple[Wanted, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class RepresentWork(Work):
+    """The sequence of a prompt.
+
+    Attributes:
+        each: Each result, as in ``RepresentAsked``.
+        kept: Which tokens' vectors are returned, [num_tokens], bool; None for all.
+    """
+
+    each: tuple[Wanted, ...]
     kept: NDArray[np.bool_] | None = None
 
 
@@ -61,20 +74,23 @@ class RepresentProcessor(TextProcessor):
         """Why the model does not serve the task; None if it does."""
         return NO_ROUTES if ctx.model.routes else super().refusal(ctx)
 
-    def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
-        """What was asked, and of each result what its own task makes of it."""
-        asked = given or PoolingParams()
-        wanted = (asked.extra_kwargs or {}).get(WANTED)
+    def complete(self, asked: Asked) -> Asked:
+        """Complete what is asked, and each result by its own task."""
+        wanted = asked.options.representations
         if not isinstance(wanted, list | tuple) or not wanted:
             message = f"{WANTED} must be a list of objects such as {{'task': 'embed'}}; got {wanted!r}"
             raise InvalidInputError(message, parameter=WANTED)
-        side = input_type(asked)
+        side = input_type(asked.options)
         if side is not None and not self.readers:
-            asked = self._prompted(asked, side)
+            asked = replace(
+                asked,
+                params=self._prompted(asked.params, side),
+                options=asked.options.model_copy(update={INPUT_TYPE: None}),
+            )
             side = None
         completed = self.completed(asked, supported=())
-        each = tuple(self._completed(item, completed.adapter, side) for item in wanted)
-        return completed.model_copy(update={"extra_kwargs": {WANTED: each, INPUT_TYPE: side}})
+        each = tuple(self._one(item, completed.params.adapter, side) for item in wanted)
+        return RepresentAsked(completed.params, completed.options, each)
 
     def _prompted(self, asked: PoolingParams, side: str) -> PoolingParams:
         """The parameters with the prompt that the model has for queries, or for documents.
@@ -93,40 +109,44 @@ class RepresentProcessor(TextProcessor):
         )
         raise InvalidInputError(message, parameter=INPUT_TYPE)
 
-    def _with_prompt(self, item: tuple[Prompt, PoolingParams]) -> tuple[Prompt, PoolingParams] | InvalidInputError:
-        found = super()._with_prompt(item)
-        side = input_type(item[1])
-        return found if side is None or isinstance(found, InvalidInputError) else self.readers[side].prepared(*found)
+    def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
+        """Return the prompt with what is put before it, as queries or documents of the model are read."""
+        prompt, asked = super().prepared(prompt, asked)
+        side = input_type(asked.options)
+        if side is None:
+            return prompt, asked
+        prompt, params = self.readers[side].prepared(prompt, asked.params)
+        return prompt, replace(asked, params=params)
 
-    def requests(self, rendered: Rendered, params: PoolingParams, first: int) -> list[PoolingRequest]:
-        """One request of a prompt, for all of its results."""
-        each: tuple[Wanted, ...] = (params.extra_kwargs or {})[WANTED]  # type: ignore[assignment]  # made above
-        side, kept = input_type(params), None
+    def work_of(self, rendered: Rendered, asked: Asked, first: int) -> Work:
+        """Return one sequence of a prompt, for all of its results."""
+        assert isinstance(asked, RepresentAsked)  # noqa: S101  made by ``complete``
+        side, kept = input_type(asked.options), None
         if side is not None:
             read = self.readers[side].read(rendered)
             rendered, kept = replace(read.rendered, features={**rendered.features, **read.features}), read.kept
-        representations = tuple(self._representation(own, rendered, first) for _, own in each)
-        return [
-            PoolingRequest(
-                input_ids=rendered.input_ids,
-                representations=representations,
-                features=rendered.features,
-                num_dropped_tokens=rendered.num_dropped_tokens,
-                note=Note(tuple(task for task, _ in each), kept),
-            )
-        ]
+        sequence = PoolingRequest(
+            input_ids=rendered.input_ids,
+            representations=tuple(self._representation(own.params, rendered, first) for _, own in asked.each),
+            features=rendered.features,
+            num_dropped_tokens=rendered.num_dropped_tokens,
+        )
+        return RepresentWork(sequences=(sequence,), each=asked.each, kept=kept)
 
-    def post_process(self, requests: Sequence[PoolingRequest]) -> RepresentationsOutput:  # type: ignore[override]  # several
-        """The results of one prompt, in the order in which they were asked for."""
-        (request,) = requests
-        note: Note = request.note  # type: ignore[assignment]  # as ``requests`` left it
-        parts = zip(note.tasks, request.results, request.representations, strict=True)
-        own = replace(request, note=note.kept)
+    def decode(self, work: Work) -> RepresentationsOutput:  # type: ignore[override]  # several
+        """Return the results of one prompt, in the order in which they were asked for."""
+        assert isinstance(work, RepresentWork)  # noqa: S101  made by ``encode``
+        (sequence,) = work.sequences
+        parts = zip(work.each, sequence.results, strict=True)
         return RepresentationsOutput(
-            tuple(self.parts[task].result(array, wanted, own) for task, array, wanted in parts)
+            tuple(
+                self.parts[task].result(array, sequence, TextWork(sequences=work.sequences, asked=own, kept=work.kept))
+                for (task, own), array in parts
+            )
         )
 
-    def _completed(self, item: object, adapter: str | None, side: str | None) -> Wanted:
+    def _one(self, item: object, adapter: str | None, side: str | None) -> Wanted:
+        """One result that is asked for, completed by its own task."""
         if isinstance(item, PoolingParams):
             asked = item
         elif isinstance(item, Mapping):
@@ -137,35 +157,26 @@ class RepresentProcessor(TextProcessor):
         if side is not None and asked.task != SIDED:
             message = f"{INPUT_TYPE}={side!r} is for {SIDED!r}; {asked.task!r} is not read as a query or a document"
             raise InvalidInputError(message, parameter=INPUT_TYPE)
-        asked = _with_side(asked, side)
         processor = self.parts.get(asked.task or "")
         if processor is None:
             message = f"{WANTED}: the task {asked.task!r} is not served; this model serves: {', '.join(self.parts)}"
             raise InvalidInputError(message, parameter=WANTED)
-        own = processor.pooling_params(asked.model_copy(update={"task": None}))
-        if own.adapter not in (None, adapter):
-            message = f"{WANTED}: adapter={own.adapter!r} is for the whole call: all of it comes from one forward pass"
+        given = {} if side is None else {INPUT_TYPE: side}
+        own = read_asked(processor, asked.model_copy(update={"task": None}), given)
+        if input_type(own.options) != side:
+            message = (
+                f"{INPUT_TYPE}={input_type(own.options)!r} is for the whole call: all of it comes from one forward pass"
+            )
+            raise InvalidInputError(message, parameter=INPUT_TYPE)
+        own = processor.complete(own)
+        if own.params.adapter not in (None, adapter):
+            message = (
+                f"{WANTED}: adapter={own.params.adapter!r} is for the whole call: all of it comes from one forward pass"
+            )
             raise InvalidInputError(message, parameter="adapter")
-        return asked.task or "", own.model_copy(update={"adapter": adapter})
+        return asked.task or "", replace(own, params=own.params.model_copy(update={"adapter": adapter}))
 
     def _representation(self, params: PoolingParams, rendered: Rendered, first: int) -> Representation:
         task = params.task or ""
         whole = first == 0 or self.ctx.registry.tasks.get(task).spec.per_token
         return Representation(task, params, None if whole else (first, len(rendered.input_ids)))
-
-
-def _with_side(asked: PoolingParams, side: str | None) -> PoolingParams:
-    """What is asked of one result, with the side that the text is read as: all results are of the same tokens.
-
-    Raises:
-        InvalidInputError: If it says another side.
-    """
-    own = input_type(asked)
-    if own not in (None, side):
-        message = f"{INPUT_TYPE}={own!r} is for the whole call: all of it comes from one forward pass"
-        raise InvalidInputError(message, parameter=INPUT_TYPE)
-    return (
-        asked
-        if side is None
-        else asked.model_copy(update={"extra_kwargs": {**(asked.extra_kwargs or {}), INPUT_TYPE: side}})
-    )

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from millpond import LLM, AsyncLLM
-from millpond.pipeline.pipeline import Pipeline
+from millpond.pipeline.bound_task import BoundTask
 from millpond_io.images import texts as image_texts
 from millpond_io.images import turns as image_turns
 from millpond_io.images.turns import FULL, LARGE, Turns
@@ -127,13 +127,13 @@ def test_what_was_freed_is_given_back_to_the_system():
 
 def test_prompts_with_images_are_prepared_in_small_windows(llm, monkeypatch):
     """Each may take a hundred megabytes until it is computed; texts go by hundreds."""
-    sizes, prepare = [], Pipeline.prepare
+    sizes, encode = [], BoundTask.encode
 
-    def noted(self, processor, places, items):
+    def noted(self, places, items, *shared):
         sizes.append(len(items))
-        return prepare(self, processor, places, items)
+        return encode(self, places, items, *shared)
 
-    monkeypatch.setattr(Pipeline, "prepare", noted)
+    monkeypatch.setattr(BoundTask, "encode", noted)
     image = png(0)
     texts = [f"pond {number}" for number in range(40)]
     plain = llm.embed(texts, use_tqdm=False)

@@ -72,7 +72,7 @@ def test_other_forms_are_refused(llm, pair, message):
 def test_tokens_have_no_pairs(llm):
     with pytest.raises(InvalidInputError, match="for the task 'classify'"):
         llm.encode(given(PAIRS), pooling_task="token_classify", use_tqdm=False)
-    with pytest.raises(InvalidInputError, match="input_type='query' is for vectors"):
+    with pytest.raises(InvalidInputError, match="Unknown option 'input_type' of the task 'classify'"):
         llm.classify("a", input_type="query", use_tqdm=False)
 
 

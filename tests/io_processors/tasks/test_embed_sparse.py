@@ -107,7 +107,10 @@ def test_parameters_may_say_it_too(llm):
         ({"max_active_dims": 0}, "max_active_dims must be a positive number of tokens; got 0"),
         ({"input_type": "query"}, "input_type='query': .* reads queries and documents alike"),
         ({"is_query": True, "input_type": "document"}, "is_query=True and input_type='document': pass one"),
-        ({"pooling_params": PoolingParams(extra_kwargs={"top": 3})}, "embed_sparse knows no 'top'; there are: return"),
+        (
+            {"pooling_params": PoolingParams(extra_kwargs={"top": 3})},
+            "Unknown option 'top' of the task 'embed_sparse'",
+        ),
         ({"on_overflow": "chunk"}, "on_overflow='chunk' is for the task 'embed' alone"),
     ],
     ids=str,

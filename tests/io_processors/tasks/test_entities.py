@@ -14,6 +14,7 @@ from tokenizers import models, pre_tokenizers
 from millpond import LLM, AsyncLLM, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny
 from millpond_io.tasks.entity_aggregation import AGGREGATIONS, Aggregation, Piece
+from millpond_tasks.entities import Entity
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "MISC"]
 TEXTS = [
@@ -174,7 +175,7 @@ def test_a_word_is_of_one_kind(aggregation):
         Piece(word=word, start=start, end=start + 2, goes_on=start > 0, scores=row, token=start)
         for word, start, row in zip(["ab", "##cd", "##ef"], (0, 2, 4), rows, strict=True)
     ]
-    aggregate = Aggregation(name=aggregation, labels=LABELS, ignored=frozenset("O"), spell="|".join)
+    aggregate = Aggregation(name=aggregation, labels=LABELS, ignored=frozenset("O"), spell="|".join, entity=Entity)
     (entity,) = aggregate(pieces, "abcdef")
     kind, score = {"first": ("PER", 0.6), "average": ("LOC", 2 / 3), "max": ("LOC", 0.9)}[aggregation]
     assert (entity.label, entity.start, entity.end, entity.text) == (kind, 0, 6, "abcdef")
@@ -195,7 +196,7 @@ def test_what_begins_an_entity_does_not_join_the_one_before():
         )
         for place, label in enumerate(labels)
     ]
-    aggregate = Aggregation(name="simple", labels=LABELS, ignored=frozenset("O"), spell=" ".join)
+    aggregate = Aggregation(name="simple", labels=LABELS, ignored=frozenset("O"), spell=" ".join, entity=Entity)
     assert [(one.label, one.start, one.end) for one in aggregate(pieces, "123456789")] == [
         ("PER", 0, 3),
         ("PER", 3, 4),
@@ -211,8 +212,8 @@ def test_what_begins_an_entity_does_not_join_the_one_before():
         ({"aggregation": "best"}, "aggregation", "'best': expected one of none, simple, first, average, max"),
         ({"ignore_labels": "O"}, "ignore_labels", "must be a list of names of classes; got 'O'"),
         ({"pooling_params": PoolingParams(use_activation=True)}, "use_activation", "does not support"),
-        ({"pooling_params": PoolingParams(extra_kwargs={"stride": 3})}, "extra_kwargs", "entities know no 'stride'"),
-        ({"is_query": True}, "input_type", "entities know no 'input_type'"),
+        ({"pooling_params": PoolingParams(extra_kwargs={"stride": 3})}, "extra_kwargs", "Unknown option 'stride'"),
+        ({"is_query": True}, "input_type", "Unknown option 'input_type'"),
         ({"on_overflow": "chunk"}, "on_overflow", "chunk"),
         ({"tokenization_kwargs": {"padding": "max_length"}}, "padding", "not supported for entities"),
     ],

@@ -1,0 +1,7 @@
+"""Options of the tasks ``classify`` and ``token_classify``: probabilities of classes."""
+
+from millpond_tasks.options import TaskOptions
+
+
+class ClassifyOptions(TaskOptions):
+    """Options of ``classify`` and ``token_classify``: none beside the parameters of the poolers."""

@@ -1,0 +1,40 @@
+"""Options of the tasks ``embed`` and ``token_embed``: one vector a prompt, or one a token."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from millpond_tasks.options import SidedOptions
+
+
+class EmbedOptions(SidedOptions):
+    """Options of ``embed``.
+
+    Attributes:
+        mixed: For models that read a text or an image: "error" refuses a prompt with both, "mean" returns the mean of
+            both vectors; None for the choice of the loaded model.
+        max_active_dims: Of embeddings over a vocabulary, keep the N largest weights.
+        pool_factor: Of ``token_embed`` alone.
+    """
+
+    mixed: str | None = None
+    max_active_dims: Annotated[int, Field(ge=1, strict=True)] | None = None
+    pool_factor: float | None = None
+
+    @field_validator("pool_factor", mode="before")
+    @classmethod
+    def _is_factor(cls, value: object) -> object:
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < float("inf"):
+            message = f"pool_factor must be a number from 1 on, 2 for half of the vectors; got {value!r}"
+            raise ValueError(message)
+        return value
+
+
+class TokenEmbedOptions(EmbedOptions):
+    """Options of ``token_embed``.
+
+    Attributes:
+        pool_factor: The vectors of a document become this many times fewer: those of similar tokens are merged.
+    """
