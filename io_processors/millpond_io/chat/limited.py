@@ -248,7 +248,10 @@ def _volume_of_filter(meter: Meter, name: str, value: Any, given: list[Any]) -> 
         return lines * (given[0] if isinstance(given[0], int) else len(str(given[0])))
     if name == "sum" and not all(isinstance(each, int | float | str) for each in given):
         raise LimitReached  # lists, end to end, take the square of their length
-    return len(value) * ELEMENT if name in OF_ELEMENTS and isinstance(value, str) else 0
+    if name not in OF_ELEMENTS:
+        return 0
+    looked_up = sum(len(each) for each in given if isinstance(each, str))  # "a.b,c" of every element
+    return len(value) * (looked_up + (ELEMENT if isinstance(value, str) else 0))
 
 
 def _volume_of_method(meter: Meter, owner: str, name: str, given: list[Any]) -> int:

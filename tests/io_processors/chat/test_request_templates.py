@@ -72,6 +72,7 @@ TOO_MUCH = [
     LONG_LIST + "{% if 'x' in l %}{% endif %}" * 1000,
     LONG_LIST + "{% set x = l[:] %}" * 1000,
     LONG_LIST + "{{ l | unique | length }}" * 100,
+    LONG_LIST + "{{ l | sort(attribute='" + "a," * 400 + "a') }}",
 ]
 WRONG = [
     ("{{ 'a' * 10**6 }}", "more than 100000 characters"),
