@@ -8,13 +8,13 @@ from millpond.context import Context
 from millpond.types.errors import InvalidInputError
 from millpond.types.prompts import Conversation, ImagePart, Prompt
 from millpond_io.chat.request_templates import render_request_template
+from millpond_io.chat.roles import ROOM
 from millpond_io.chat.templates import JinjaTemplate, read_template
 from millpond_io.images.parts import NO_IMAGE, images_of, in_lines, read_part, texts_of
 from millpond_io.text.lengths import most_characters
 
 RESERVED = ("chat_template", "messages", "tools", "tokenize", "add_generation_prompt")
 END = "END_OF_THE_MESSAGE_THAT_GOES_ON "  # the space tells whether a template takes spaces away
-ROOM = 100_000  # characters that a template may add to its messages
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -12,10 +11,9 @@ from millpond.context import Context
 from millpond.loading.chat_template import STRUCTURED
 from millpond.loading.tokenizer import Tokenizer
 from millpond.types.prompts import Prompt
+from millpond_io.chat.roles import RoleTemplate
 from millpond_io.chat.templates import JinjaTemplate
-from millpond_io.text.lengths import most_characters
 
-ROOM = 100_000  # characters that a template may add to its texts
 OF_LIBRARY = ("restore_suffix", "padding", "truncation", "max_length", "return_tensors")  # not seen by templates
 TASK = "task"
 FILLERS = ("0", "1 2 3 4")  # two texts without a common last token: what follows both is the template's
@@ -31,18 +29,12 @@ class TextMessages:
     def __init__(self, ctx: Context, tokenizer: Tokenizer, template: JinjaTemplate) -> None:
         own = tokenizer.chat_template
         settings = {} if own is None else own.settings
-        self.tokenizer, self.template = tokenizer, template
-        self.structured = own is not None and own.texts_as == STRUCTURED
+        seen = {name: value for name, value in settings.items() if name not in OF_LIBRARY}
+        structured = own is not None and own.texts_as == STRUCTURED
+        self.tokenizer = tokenizer
+        self.template = RoleTemplate(tokenizer, template, ctx.model.max_model_len, seen, structured=structured)
         self.restores = bool(settings.get("restore_suffix", True))
-        self.variables: dict[str, Any] = {
-            "add_generation_prompt": False,
-            "tools": None,
-            "documents": None,
-            **tokenizer.special_tokens,
-            **{name: value for name, value in settings.items() if name not in OF_LIBRARY},
-        }
         self.declares_task = TASK in _variables_of(template.source)
-        self.most = most_characters(ctx.model.max_model_len) + ROOM
         self._ending = lru_cache(maxsize=256)(self._find_ending)
 
     def written(self, prompt: Prompt, before: str, task: str | None) -> Prompt:
@@ -62,13 +54,9 @@ class TextMessages:
 
     def render(self, text: str, before: str, task: str | None) -> str:
         """What the template writes of a text and of the prompt before it."""
-        roles = [("system", before)] if before else []
-        messages = [{"role": role, "content": self._content(said)} for role, said in [*roles, ("user", text)]]
-        own = {TASK: task} if task is not None and self.declares_task else {}
-        return self.template.render({**own, **self.variables, "messages": messages}, self.most + len(text))
-
-    def _content(self, text: str) -> object:
-        return [{"type": "text", "text": text}] if self.structured else text
+        states = task is not None and self.declares_task and TASK not in self.template.variables
+        texts = {"system": before or None, "user": text}
+        return self.template.render(texts, {TASK: task} if states else {}, room=len(text))
 
     def _find_ending(self, before: str, task: str | None) -> tuple[int, ...]:
         """The ids of the template behind a text, which stay where the text is cut; empty if there are none."""

@@ -1,7 +1,6 @@
 """Which prompt a cross-encoder reads: the caller's template, the checkpoint's, its authors' wording, or a bare pair."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from millpond.context import TaskContext
@@ -10,14 +9,13 @@ from millpond.loading.tokenizer import Tokenizer
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond.types.rerank_template import RerankTemplate
+from millpond_io.chat.roles import RoleTemplate
 from millpond_io.chat.templates import JinjaTemplate, read_template
 from millpond_io.scoring.options import PairOptions, warn_of_templates
 from millpond_io.scoring.pair_encoder import Limits, PairEncoder
 from millpond_io.scoring.tokenizer_pairs import TokenizerPairs
 from millpond_io.scoring.written_pairs import Special, Write, WrittenPairs
-from millpond_io.text.lengths import most_characters
 
-ROOM = 100_000  # characters that a template may add to its texts
 NOT_VARIABLES = ("prompt", "prompt_name", "restore_suffix")  # sentence-transformers' own, which no template sees
 BARE = (
     "this model reads the query and the document without a template. chat_template, of the call or of the LLM, gives "
@@ -25,60 +23,45 @@ BARE = (
 )
 
 
-@dataclass(frozen=True)
 class PairTemplate:
-    """A template of pairs, with what it is rendered with in every call.
+    """A template of pairs: the caller's, or the checkpoint's own."""
 
-    Attributes:
-        template: The template.
-        variables: Its variables that no call changes.
-        structured: Whether contents are lists of parts, instead of texts.
-        is_own: Whether it is the checkpoint's.
-    """
+    def __init__(
+        self,
+        ctx: TaskContext,
+        tokenizer: Tokenizer,
+        text: str,
+        *,
+        own: Mapping[str, Any] | None = None,
+        structured: bool = False,
+    ) -> None:
+        """Read a template.
 
-    template: JinjaTemplate
-    variables: Mapping[str, Any]
-    structured: bool = False
-    is_own: bool = False
+        Args:
+            ctx: The model's context.
+            tokenizer: Its tokenizer.
+            text: The template.
+            own: The settings that stand beside it, of the checkpoint's; None for another.
+            structured: Whether contents are lists of parts, instead of texts.
+        """
+        self.ctx = ctx
+        self.is_own = own is not None
+        length = ctx.model.max_model_len
+        self.roles = RoleTemplate(tokenizer, JinjaTemplate(text), length, own or {}, structured=structured)
 
-    @classmethod
-    def of(cls, tokenizer: Tokenizer, text: str) -> "PairTemplate":
-        """Return the template of a text that the caller passes."""
-        fixed = {"add_generation_prompt": False, "tools": None, "documents": None, **tokenizer.special_tokens}
-        return cls(JinjaTemplate(text), fixed)
-
-    @classmethod
-    def own(cls, tokenizer: Tokenizer, template: ChatTemplate, ctx: TaskContext) -> "PairTemplate | None":
-        """Return the checkpoint's, with contents as text or as lists of parts; None if it leaves a role out."""
-        plain = cls.of(tokenizer, template.text)
-        variables = {**plain.variables, **template.settings}
-        for structured in (False, True):
-            own = cls(plain.template, variables, structured, is_own=True)
-            if _carries_both(own.writer(PoolingParams(), PairOptions(), ctx)):
-                return own
-        return None
-
-    def writer(self, params: PoolingParams, options: PairOptions, ctx: TaskContext) -> Write:
-        """Return what renders a pair: a message of a system, where there is an instruction or a prompt, and of both."""
+    def writer(self, params: PoolingParams, options: PairOptions) -> Write:
+        """Return what writes a pair: a message of the system, where there is an instruction or prompt, and of both."""
         own = {name: value for name, value in options.chat_template_kwargs.items() if name not in NOT_VARIABLES}
         instruction = _instruction(options)
         if instruction is not None:
             own.setdefault("instruction", instruction)
-        system = _prompt(ctx, params, options, default=self.is_own)
-        if instruction is not None and "instruction" not in self.template.source:
+        system = _prompt(self.ctx, params, options, default=self.is_own)
+        if instruction is not None and "instruction" not in self.roles.template.source:
             system = instruction
-        shared = {**self.variables, **own}
-        most = most_characters(ctx.model.max_model_len) + ROOM
 
         def write(query: str, document: str) -> tuple[str, ...]:
-            roles = {"system": system or None, "query": query, "document": document}
-            messages = [
-                {"role": role, "content": [{"type": "text", "text": text}] if self.structured else text}
-                for role, text in roles.items()
-                if text is not None
-            ]
-            rendered = self.template.render({**shared, "messages": messages}, most + 2 * (len(query) + len(document)))
-            return (rendered,)
+            texts = {"system": system or None, "query": query, "document": document}
+            return (self.roles.render(texts, own, room=2 * (len(query) + len(document))),)
 
         return write
 
@@ -104,9 +87,9 @@ class PairPrompts:
         self.known = ctx.model.rerank_template
         self.template: PairTemplate | None = None
         if tokenizer is not None and given is not None:
-            self.template = PairTemplate.of(tokenizer, read_template(given))
+            self.template = PairTemplate(ctx, tokenizer, read_template(given))
         elif tokenizer is not None and own is not None:
-            self.template = PairTemplate.own(tokenizer, own, ctx)
+            self.template = _own_template(ctx, tokenizer, own)
         self.is_unwritable = own is not None and self.template is None
         self.by_tokenizer = by_tokenizer or uses_separator(ctx)
         stated = ctx.config.get("type_vocab_size")
@@ -135,10 +118,10 @@ class PairPrompts:
             raise InvalidInputError(message, parameter="data_1")
         limits, template = Limits.of(params, options, ctx), self.template
         if options.chat_template is not None:
-            template = PairTemplate.of(tokenizer, read_template(options.chat_template))
+            template = PairTemplate(ctx, tokenizer, read_template(options.chat_template))
         if template is not None:
             special: Special = "none" if template.is_own else "once"
-            return WrittenPairs(tokenizer, limits, template.writer(params, options, ctx), special=special)
+            return WrittenPairs(tokenizer, limits, template.writer(params, options), special=special)
         if self.known is not None:
             write = _known_writer(self.known, _instruction(options) or _prompt(ctx, params, options))
             return WrittenPairs(tokenizer, limits, write)
@@ -163,6 +146,15 @@ def uses_separator(ctx: TaskContext) -> bool:
             return bool(ctx.config[name])
     entry = ctx.registry.architectures.find(ctx.model.architecture)
     return entry is None or "classify" in entry.spec.tasks or entry.spec.pooling.type != "LAST"
+
+
+def _own_template(ctx: TaskContext, tokenizer: Tokenizer, own: ChatTemplate) -> PairTemplate | None:
+    """Return the checkpoint's, with contents as text or as lists of parts; None if it leaves a role out."""
+    for structured in (False, True):
+        template = PairTemplate(ctx, tokenizer, own.text, own=own.settings, structured=structured)
+        if _carries_both(template.writer(PoolingParams(), PairOptions())):
+            return template
+    return None
 
 
 def _carries_both(write: Write) -> bool:
