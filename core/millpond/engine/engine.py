@@ -161,10 +161,7 @@ class Engine:
         while not self.is_full and self.has_waiting:
             idle = self.runner.num_workers - len(self._running)
             batch = self._again.popleft() if self._again else self.scheduler.take(idle)
-            for request in [request for request in batch if request.cancelled]:
-                batch.remove(request)
-                request.error = _cancelled()
-                ended.append(request)
+            ended += self._without_cancelled(batch)
             if not batch:
                 continue
             now = perf_counter()
@@ -177,6 +174,14 @@ class Engine:
             self._running.append(batch)
             self.runner.submit(batch, partial(self._finish, self._done))
         return ended
+
+    def _without_cancelled(self, batch: list[PoolingRequest]) -> list[PoolingRequest]:
+        """The requests of a batch that were cancelled, which end; they are taken out of it."""
+        gone = [request for request in batch if request.cancelled]
+        for request in gone:
+            batch.remove(request)
+            request.error = _cancelled()
+        return gone
 
     def _run_here(self, batch: list[PoolingRequest]) -> Outcome:
         self._alone = batch
@@ -204,7 +209,7 @@ class Engine:
         if error is None:
             self._failed_in_a_row = 0
             self._measure(requests)
-            self.stats.failures += sum(request.error is not None for request in requests)
+            self.stats.failures += sum([request.error is not None for request in requests])
             return requests
         if isinstance(error, KeyboardInterrupt):
             self.on_failure(requests)
@@ -219,7 +224,8 @@ class Engine:
         return []
 
     def _measure(self, requests: list[PoolingRequest]) -> None:
-        tokens, began, ended = sum(request.num_tokens for request in requests), requests[0].started, perf_counter()
+        tokens = sum([request.num_tokens for request in requests])
+        began, ended = requests[0].started, perf_counter()
         self.stats.tokens += tokens
         self.throughput.note(tokens, began=began, ended=ended)
         if self._budget.tokens < self._budget.most:

@@ -3,9 +3,10 @@
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from queue import SimpleQueue
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from millpond.engine.contracts import (
 from millpond.engine.machine import available_cores
 from millpond.engine.memory import give_back
 from millpond.engine.progress import progress_of
-from millpond.engine.request import PoolingRequest
+from millpond.engine.request import PoolingRequest, Representation
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
 from millpond.nn.pooler import Pooler
@@ -31,9 +32,13 @@ from millpond.plugin.blame import blamed, breach, owner_of
 from millpond.types.errors import InvalidInputError, NonFiniteOutputError, is_out_of_memory
 from millpond.types.params import PoolingParams
 
+if TYPE_CHECKING:
+    from millpond.plugin.registry import Entry
+
 Array = NDArray[np.float32]
 Job = Callable[[], None]
 PATIENCE = 10.0  # seconds, for all workers; a batch takes less, and a model that hangs must not hang the program's end
+NO_RESULT: Array = np.empty(0, dtype=np.float32)
 MATRIX = 2  # dimensions of a tensor with one row a token
 
 
@@ -42,6 +47,14 @@ class Outcome(NamedTuple):
 
     requests: list[PoolingRequest]
     error: BaseException | None
+
+
+class PoolerParts(NamedTuple):
+    """The pooler of a task, the record that is blamed for it, and its check; None if it refuses nothing."""
+
+    pooler: nn.Module
+    owner: "Entry[Any] | None"
+    check: Callable[[PoolingParams], None] | None
 
 
 class Runner:
@@ -63,6 +76,7 @@ class Runner:
         self.progress = progress_of(model)
         self._owner = owner_of(model)
         self._contracts = contracts_of(model)
+        self._poolers: dict[str, PoolerParts] = {}
         self.num_workers = (num_workers or available_cores()) if device.type == "cpu" else 1
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         with self._starting:
@@ -84,7 +98,9 @@ class Runner:
         """Compute a batch in this thread."""
         self.progress.begin(requests)
         try:
-            self._compute(requests)
+            # Workers stay in inference mode: entering it for each batch costs a short text eight calls.
+            with nullcontext() if torch.is_inference_mode_enabled() else torch.inference_mode():
+                self._compute(requests)
         except BaseException as error:  # noqa: BLE001  a plugin's SystemExit must not take the worker with it
             for request in requests:
                 request.results, request.error = [], None
@@ -99,7 +115,6 @@ class Runner:
         """Let the workers finish what they have, and end them."""
         self._finalizer()
 
-    @torch.inference_mode()
     def _compute(self, requests: list[PoolingRequest]) -> None:
         requests = self._acceptable(requests)
         if not requests:
@@ -110,10 +125,9 @@ class Runner:
             hidden = self.model(batch)
         check_hidden(self.model, hidden, batch.num_tokens)
         metadata = PoolingMetadata(lengths=batch.lengths, input_ids=batch.input_ids)
-        for request in requests:
-            request.results = [np.empty(0, dtype=np.float32)] * len(request.representations)
         wanted: dict[str, list[tuple[PoolingRequest, int]]] = {}
         for request in requests:
+            request.results = [NO_RESULT] * len(request.representations)
             for slot, representation in enumerate(request.representations):
                 wanted.setdefault(representation.task, []).append((request, slot))
         for task, slots in wanted.items():
@@ -126,18 +140,28 @@ class Runner:
             for wanted in request.representations:
                 key = (wanted.task, id(wanted.params))
                 if key not in refused:
-                    refused[key] = self._refusal(self.model.poolers[wanted.task], wanted.params)
+                    refused[key] = self._refusal(wanted.task, wanted.params)
                 request.error = request.error or refused[key]
         return [request for request in requests if request.error is None] if any(refused.values()) else requests
 
-    def _refusal(self, pooler: nn.Module, params: PoolingParams) -> InvalidInputError | None:
-        if isinstance(pooler, Pooler):
+    def _refusal(self, task: str, params: PoolingParams) -> InvalidInputError | None:
+        _, owner, check = self._pooler(task)
+        if check is not None:
             try:
-                with blamed(owner_of_pooler(self.model, pooler)):
-                    pooler.check(params)
+                with blamed(owner):
+                    check(params)
             except InvalidInputError as error:
                 return error
         return None
+
+    def _pooler(self, task: str) -> "PoolerParts":
+        found = self._poolers.get(task)
+        if found is None:
+            pooler = self.model.poolers[task]
+            checks = isinstance(pooler, Pooler) and type(pooler).check is not Pooler.check
+            check = pooler.check if isinstance(pooler, Pooler) and checks else None
+            found = self._poolers[task] = PoolerParts(pooler, owner_of_pooler(self.model, pooler), check)
+        return found
 
     def _pool(
         self,
@@ -148,16 +172,17 @@ class Runner:
         metadata: PoolingMetadata,
     ) -> None:
         # What is asked of equal sequences with the same params is pooled once, in the order of the batch.
-        asked = [(places[request], request.representations[slot]) for request, slot in slots]
-        keys = [(place, id(wanted.params), wanted.span) for place, wanted in asked]
-        distinct = dict(sorted(dict(zip(keys, asked, strict=True)).items(), key=lambda item: item[1][0]))
-        rows, chosen = metadata.select(
-            [place for place, _ in distinct.values()],
-            [wanted.params for _, wanted in distinct.values()],
-            [wanted.span for _, wanted in distinct.values()],
-        )
-        pooler = self.model.poolers[task]
-        owner = owner_of_pooler(self.model, pooler)
+        keys: list[tuple[int, int, tuple[int, int] | None]] = []
+        distinct: dict[tuple[int, int, tuple[int, int] | None], Representation] = {}
+        for request, slot in slots:
+            wanted = request.representations[slot]
+            keys.append((places[request], id(wanted.params), wanted.span))
+            distinct[keys[-1]] = wanted
+        if len(distinct) > 1:
+            distinct = dict(sorted(distinct.items(), key=_place))
+        _, params, spans = zip(*distinct.values(), strict=True)
+        rows, chosen = metadata.select([place for place, _, _ in distinct], params, spans)
+        pooler, owner, _ = self._pooler(task)
         with blamed(owner):
             pooled = pooler(hidden if rows is None else hidden[rows], chosen)
         check_pooled(owner, task, pooled, len(distinct))
@@ -179,8 +204,14 @@ class Runner:
             request.results[slot] = array
 
 
-def _distinct(requests: Iterable[PoolingRequest]) -> tuple[dict[PoolingRequest, int], list[PoolingRequest]]:
+def _place(item: tuple[tuple[int, Any, Any], Representation]) -> int:
+    return item[0][0]
+
+
+def _distinct(requests: Sequence[PoolingRequest]) -> tuple[dict[PoolingRequest, int], list[PoolingRequest]]:
     """The place of each request's sequence among the distinct ones, and those, shortest first."""
+    if len(requests) == 1:
+        return {requests[0]: 0}, list(requests)
     ordered = sorted(requests, key=lambda request: request.num_tokens)
     places: dict[PoolingRequest, int] = {}
     seen: dict[object, int] = {}
@@ -199,11 +230,12 @@ def _distinct(requests: Iterable[PoolingRequest]) -> tuple[dict[PoolingRequest, 
 
 def _pack(sequences: Sequence[PoolingRequest], device: torch.device) -> PackedBatch:
     types = [None if r.token_type_ids is None else torch.from_numpy(r.token_type_ids) for r in sequences]
+    features, adapters = [r.features for r in sequences], [r.adapter for r in sequences]
     return PackedBatch.pack(
         [torch.from_numpy(request.input_ids) for request in sequences],
         token_type_ids=types,
-        features=[r.features for r in sequences] if any(r.features for r in sequences) else (),
-        adapters=[r.adapter for r in sequences] if any(r.adapter for r in sequences) else (),
+        features=features if any(features) else (),
+        adapters=adapters if any(adapters) else (),
         routes=[r.route for r in sequences],
         device=device,
     )
@@ -240,6 +272,11 @@ def _work(jobs: "SimpleQueue[Job | None]", crew: Crew, ready: threading.Barrier)
     torch.set_num_threads(1)
     crew.join()
     ready.wait()
+    with torch.inference_mode():
+        _work_off(jobs, crew)
+
+
+def _work_off(jobs: "SimpleQueue[Job | None]", crew: Crew) -> None:
     while (job := jobs.get()) is not None:
         with crew:
             job()

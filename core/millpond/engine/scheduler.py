@@ -56,6 +56,8 @@ class Scheduler:
         Args:
             workers: How many workers are idle: what waits is shared among them.
         """
+        if self._waiting == 1:
+            return self._take_only()
         first = self._due()
         queue = self._queues[first.group]
         self._since_urgent = self._since_urgent + 1 if first.priority > 0 else 0
@@ -71,6 +73,14 @@ class Scheduler:
                 room -= waiting[0].num_tokens
                 self._drop_first(queue, priority)
         return self._taken(batch)
+
+    def _take_only(self) -> list[PoolingRequest]:
+        """The batch of all that waits, a single request."""
+        ((first,),) = next(iter(self._queues.values())).values()
+        self._overtaken = 0
+        self._since_urgent = self._since_urgent + 1 if first.priority > 0 else 0
+        self.clear()
+        return [first]
 
     def clear(self) -> list[PoolingRequest]:
         """Forget all that waits, and return it."""

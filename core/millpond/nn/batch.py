@@ -1,7 +1,7 @@
 """PackedBatch and PoolingMetadata: sequences of different lengths end to end, without padding."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, groupby, repeat
 
@@ -85,9 +85,9 @@ class PackedBatch:
             routes: The route of each sequence.
             device: Where the batch is to lie.
         """
-        lengths = tuple(len(sequence) for sequence in sequences)
+        lengths = tuple([sequence.shape[0] for sequence in sequences])
         types = None
-        if any(segment is not None for segment in token_type_ids):
+        if any([segment is not None for segment in token_type_ids]):  # noqa: C419  a generator costs short texts more
             types = torch.cat(
                 [
                     torch.zeros(length, dtype=torch.long) if segment is None else segment.long()
@@ -228,9 +228,9 @@ class PoolingMetadata:
         Returns:
             The rows, [num_rows], or None for all as they are.
         """
-        partial = any(span is not None for span in spans)
+        partial = spans.count(None) < len(spans)
         if not partial and tuple(sequences) == tuple(range(len(self.lengths))):
-            return None, replace(self, params=tuple(params))
+            return None, PoolingMetadata(lengths=self.lengths, input_ids=self.input_ids, params=tuple(params))
         wanted = spans if partial else [None] * len(sequences)
         bounds = [span or (0, self.lengths[i]) for i, span in zip(sequences, wanted, strict=True)]
         rows = torch.cat(

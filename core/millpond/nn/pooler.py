@@ -120,7 +120,7 @@ class ConcatenatedPooling(Pooler):
 
 def _agree(params: Sequence[PoolingParams]) -> bool:
     first = params[0]
-    return all(
+    return len(params) == 1 or all(
         own is first or (own.dimensions == first.dimensions and own.use_activation == first.use_activation)
         for own in params
     )

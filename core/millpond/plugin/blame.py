@@ -1,7 +1,6 @@
 """Blame: which record an object was built from, so that an error of it names plugin, kind and name."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from millpond.types.errors import ComponentError, MillpondError, is_out_of_memory
@@ -48,11 +47,10 @@ def is_foreign(entry: "Entry[Any] | None") -> bool:
     return entry is not None and entry.origin.rank != "builtin"
 
 
-@contextmanager
-def blamed(owner: "Entry[Any] | None", how: str = "failed on this request") -> Iterator[None]:
+class blamed:  # noqa: N801  used like contextlib.suppress
     """Turn what a component raises into an error that names the component.
 
-    Errors of Millpond, Ctrl-C and a lack of memory pass as they are.
+    Errors of Millpond, Ctrl-C and a lack of memory pass as they are. (A class: a generator costs a short text more.)
 
     Args:
         owner: The record of the component; None leaves all errors as they are.
@@ -61,15 +59,27 @@ def blamed(owner: "Entry[Any] | None", how: str = "failed on this request") -> I
     Raises:
         ComponentError: The component raised.
     """
-    try:
-        yield
-    except (MillpondError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        if owner is None or is_out_of_memory(error):
-            raise
-        message = f"{owner.label} {how}: {type(error).__name__}: {error}"
-        raise component_error(owner, message, public=f"{_short(owner)} {how}") from error
+
+    __slots__ = ("how", "owner")
+
+    def __init__(self, owner: "Entry[Any] | None", how: str = "failed on this request") -> None:
+        self.owner = owner
+        self.how = how
+
+    def __enter__(self) -> None:
+        """Begin the part of the component."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End it, and raise another error in place of what it raised."""
+        owner = self.owner
+        if error is None or owner is None or isinstance(error, MillpondError | KeyboardInterrupt):
+            return
+        if is_out_of_memory(error):
+            return
+        message = f"{owner.label} {self.how}: {type(error).__name__}: {error}"
+        raise component_error(owner, message, public=f"{_short(owner)} {self.how}") from error
 
 
 def breach(owner: "Entry[Any] | None", message: str) -> ComponentError:
