@@ -118,15 +118,15 @@ class AsyncLLM(
         options = read_arguments(arguments)
         plugins = plugins or get_plugin_manager()
         repository = find_repository(plugins.registry, model, options.source)  # a name mistyped is told of at once
+        from millpond.engine.background import BackgroundEngine  # noqa: PLC0415
         from millpond.engine.runner import Runner  # noqa: PLC0415  needs torch
-        from millpond.engine.thread import EngineThread  # noqa: PLC0415
         from millpond.loading.build import load_model  # noqa: PLC0415
 
         self._loaded = load_model(repository, options, plugins)
         engine = self._loaded.engine
         self.pipeline = Pipeline(self._loaded.context, dedupe=options.dedupe)
         runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=engine.num_workers)
-        self.engine = EngineThread(runner, engine)
+        self.engine = BackgroundEngine(runner, engine)
         self._rendering = Rendering()
         self._calls = 0  # that have begun and not ended
 
@@ -146,7 +146,7 @@ class AsyncLLM(
             raise EngineClosedError(message)
         config, old = self._loaded.engine, self.engine.engine
         runner = type(old.runner)(old.runner.model, device=old.runner.device, num_workers=config.num_workers)
-        successor = type(self.engine)(runner, config, self.engine.quarantine)
+        successor = type(self.engine)(runner, config, self.engine.failing_inputs)
         successor.most_seconds = self.engine.most_seconds
         self.engine = successor
         self._rendering.close()  # the last call that the old engine failed may have done it already

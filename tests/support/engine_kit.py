@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from millpond.engine.background import BackgroundEngine
 from millpond.engine.engine import Engine
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.engine.runner import Runner
-from millpond.engine.thread import EngineThread
 from millpond.llm import LLM
 from millpond.nn import PackedBatch, PoolingModel
 from millpond.nn.batch import PoolingMetadata
@@ -262,8 +262,8 @@ def make_engine(make_runner):
 def make_thread(make_runner, closing: ExitStack):
     """Build engine threads of the model, which end with the test."""
 
-    def make(num_workers: int = 1, **config: int) -> EngineThread:
-        thread = EngineThread(make_runner(num_workers), EngineConfig(**config))
+    def make(num_workers: int = 1, **config: int) -> BackgroundEngine:
+        thread = BackgroundEngine(make_runner(num_workers), EngineConfig(**config))
         closing.callback(thread.close, finish=False)
         return thread
 

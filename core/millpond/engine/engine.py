@@ -7,11 +7,10 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
 
-from millpond.engine.budget import Budget
+from millpond.engine.health import Throughput
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Outcome, Runner
-from millpond.engine.scheduler import Scheduler
-from millpond.engine.throughput import Throughput
+from millpond.engine.scheduler import Scheduler, TokenBudget
 from millpond.types.config import EngineConfig
 from millpond.types.errors import (
     ComponentError,
@@ -70,7 +69,7 @@ class Engine:
         self.throughput = Throughput()
         self.on_batch: Callable[[list[PoolingRequest], float], None] | None = None
         self.on_failure: Callable[[list[PoolingRequest]], None] = lambda _: None
-        self._budget = Budget(config.max_num_batched_tokens)
+        self._budget = TokenBudget(config.max_num_batched_tokens)
         self._notify = notify
         self._failed_in_a_row = 0
         self._running: list[list[PoolingRequest]] = []

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -20,14 +21,13 @@ from millpond.engine.contracts import (
     owner_of_pooler,
     source_of_non_finite,
 )
+from millpond.engine.health import progress_of
 from millpond.engine.machine import available_cores
-from millpond.engine.memory import give_back
-from millpond.engine.progress import progress_of
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
 from millpond.nn.pooler import Pooler
-from millpond.nn.threads import Crew
+from millpond.nn.threads import ThreadBudget
 from millpond.plugin.blame import blamed, breach, owner_of
 from millpond.types.errors import InvalidInputError, NonFiniteOutputError, is_out_of_memory
 from millpond.types.params import PoolingParams
@@ -81,7 +81,7 @@ class Runner:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         with self._starting:
             self.intra_op_threads = torch.get_num_threads()
-            crew = Crew(self.intra_op_threads if self.num_workers > 1 else 1)
+            crew = ThreadBudget(self.intra_op_threads if self.num_workers > 1 else 1)
             workers = _start_workers(self._jobs, self.num_workers, crew)
         self._finalizer = weakref.finalize(self, _stop_workers, self._jobs, workers)
 
@@ -105,7 +105,7 @@ class Runner:
             for request in requests:
                 request.results, request.error = [], None
             if is_out_of_memory(error):
-                give_back(error, self.device)
+                _give_back(error, self.device)
             return Outcome(requests, error)
         finally:
             self.progress.end()
@@ -204,6 +204,18 @@ class Runner:
             request.results[slot] = array
 
 
+def _give_back(error: BaseException, device: torch.device) -> None:
+    """Free what a failed batch still holds: the next one needs it.
+
+    Args:
+        error: What it failed of. Its traceback keeps the variables of every layer, as long as somebody keeps the error.
+        device: Where the batch was computed.
+    """
+    traceback.clear_frames(error.__traceback__)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def _place(item: tuple[tuple[int, Any, Any], Representation]) -> int:
     return item[0][0]
 
@@ -251,7 +263,7 @@ def _to_host(pooled: Tensor | list[Tensor]) -> list[Array]:
     return [tensor.float().cpu().numpy() for tensor in pooled]
 
 
-def _start_workers(jobs: "SimpleQueue[Job | None]", count: int, crew: Crew) -> list[threading.Thread]:
+def _start_workers(jobs: "SimpleQueue[Job | None]", count: int, crew: ThreadBudget) -> list[threading.Thread]:
     """Start workers that compute in one thread each, and wait until they do."""
     threads = torch.get_num_threads()
     ready = threading.Barrier(count + 1)
@@ -267,7 +279,7 @@ def _start_workers(jobs: "SimpleQueue[Job | None]", count: int, crew: Crew) -> l
     return workers
 
 
-def _work(jobs: "SimpleQueue[Job | None]", crew: Crew, ready: threading.Barrier) -> None:
+def _work(jobs: "SimpleQueue[Job | None]", crew: ThreadBudget, ready: threading.Barrier) -> None:
     torch.get_num_threads()  # else torch sets this thread up later, and takes the caller's number for it
     torch.set_num_threads(1)
     crew.join()
@@ -276,7 +288,7 @@ def _work(jobs: "SimpleQueue[Job | None]", crew: Crew, ready: threading.Barrier)
         _work_off(jobs, crew)
 
 
-def _work_off(jobs: "SimpleQueue[Job | None]", crew: Crew) -> None:
+def _work_off(jobs: "SimpleQueue[Job | None]", crew: ThreadBudget) -> None:
     while (job := jobs.get()) is not None:
         with crew:
             job()

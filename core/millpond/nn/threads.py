@@ -7,8 +7,8 @@ import torch
 _here = threading.local()
 
 
-class Crew:
-    """Threads that compute batches side by side. Who computes while the others wait may use as many threads as all."""
+class ThreadBudget:
+    """The threads that compute batches side by side. One that computes while the others wait may use all threads."""
 
     def __init__(self, threads: int) -> None:
         """Keep how many threads an op may use where a batch is alone."""
@@ -42,5 +42,5 @@ def op_threads() -> int:
     On the engine's workers it changes from one op to the next; a result must not depend on it. Elsewhere it is torch's
     number.
     """
-    crew: Crew | None = getattr(_here, "crew", None)
+    crew: ThreadBudget | None = getattr(_here, "crew", None)
     return torch.get_num_threads() if crew is None else crew.share

@@ -22,7 +22,7 @@ FIRST_WINDOW = 64
 
 
 class SyncDriver:
-    """Drives the engine for one call at a time, as ``EngineThread`` drives it for many."""
+    """Drives the engine for one call at a time, as ``BackgroundEngine`` drives it for many."""
 
     def __init__(self, model: ModelConfig, engine: "Engine", config: EngineConfig) -> None:
         self._model = model

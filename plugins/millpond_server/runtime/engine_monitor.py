@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 
-from millpond.engine.progress import MARKS
+from millpond.engine.health import MARKS
 from millpond.engine.request import PoolingRequest
 from millpond.pipeline.busy import Work
 from millpond.pipeline.preprocessing import NAME, THREADS
@@ -55,7 +55,7 @@ class EngineMonitor:
     def attach(self, model: ServedModel) -> None:
         """Set the limits of a model's engine, and measure its batches."""
         model.llm.engine.most_seconds = self._state.settings.limits.queue_wait
-        model.llm.engine.quarantine.seconds = self._state.settings.limits.quarantine_seconds
+        model.llm.engine.failing_inputs.seconds = self._state.settings.limits.quarantine_seconds
         model.llm.engine.engine.on_batch = self._state.metrics.of_batches(model.name)
 
     def look_at(self, model: ServedModel, elapsed: float) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millpond.engine.budget import LATE, SMALLEST_BUDGET, SOON, Budget
+from millpond.engine.scheduler import LATE, SMALLEST_BUDGET, SOON, TokenBudget
 
 
 def succeed(budget, count):
@@ -13,7 +13,7 @@ def succeed(budget, count):
 
 
 def test_it_is_raised_a_step_whenever_enough_batches_have_succeeded():
-    budget = Budget(4096)
+    budget = TokenBudget(4096)
     budget.shrink(2048)
     assert succeed(budget, SOON - 1) == 2048
     assert succeed(budget, 1) == 2560
@@ -23,7 +23,7 @@ def test_it_is_raised_a_step_whenever_enough_batches_have_succeeded():
 
 
 def test_a_step_too_many_makes_the_next_one_come_later():
-    budget = Budget(4096)
+    budget = TokenBudget(4096)
     budget.shrink(2000)
     needed = SOON
     while needed < 2 * LATE:
@@ -35,7 +35,7 @@ def test_a_step_too_many_makes_the_next_one_come_later():
 
 
 def test_a_failure_begins_the_count_anew():
-    budget = Budget(4096)
+    budget = TokenBudget(4096)
     budget.shrink(2000)
     succeed(budget, SOON - 1)
     budget.shrink(3000)
@@ -45,7 +45,7 @@ def test_a_failure_begins_the_count_anew():
 
 @given(st.integers(1, 10_000), st.lists(st.one_of(st.none(), st.integers(0, 10_000)), max_size=300))
 def test_it_stays_between_its_bounds(most, operations):
-    budget = Budget(most)
+    budget = TokenBudget(most)
     for tokens in operations:
         before = budget.tokens
         if tokens is None:

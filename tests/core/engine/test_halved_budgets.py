@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 
-from millpond.engine.budget import SMALLEST_BUDGET, SOON
+from millpond.engine.scheduler import SMALLEST_BUDGET, SOON
 from millpond.types.errors import InsufficientMemoryError
 
 POISON = 666

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from torch import nn
 
-from millpond.engine.progress import AS_OFTEN, MARKS, Progress, progress_of
+from millpond.engine.health import AS_OFTEN, MARKS, Progress, progress_of
 
 
 class Layer(nn.Module):
@@ -42,7 +42,7 @@ class Stack(nn.Module):
 @pytest.fixture
 def clock(monkeypatch):
     ticks = iter(range(1, 10_000))
-    monkeypatch.setattr("millpond.engine.progress.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("millpond.engine.health.perf_counter", lambda: next(ticks))
 
 
 def batch():

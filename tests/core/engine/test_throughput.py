@@ -2,7 +2,7 @@
 
 import pytest
 
-from millpond.engine.throughput import Throughput
+from millpond.engine.health import Throughput
 
 
 def measured(*batches):

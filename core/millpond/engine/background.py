@@ -1,4 +1,4 @@
-"""EngineThread: turns the engine in a thread of its own, for callers that must not block."""
+"""BackgroundEngine: steps the engine in a thread of its own, for callers that must not block."""
 
 import logging
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 
 from millpond.engine.engine import Engine
-from millpond.engine.quarantine import Quarantine
+from millpond.engine.failing_inputs import FailingInputs
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Runner
 from millpond.types.config import EngineConfig
@@ -19,19 +19,19 @@ PATIENT_SHARE = 0.75  # of the tokens that may wait, for what has a priority abo
 SOON = 0.05  # seconds; less is no time to wait before trying again
 
 
-class EngineThread:
-    """The online turner of the loop: requests in by ``submit``, out by their ``on_done``.
+class BackgroundEngine:
+    """An engine in a thread: requests enter by ``submit`` and leave by their ``on_done``.
 
     Attributes:
-        engine: What it turns.
+        engine: The engine.
         most_seconds: Requests that would have to wait longer than this are refused; None for no such limit.
-        quarantine: What the model failed on; a successor of a thread that has died may take it over.
+        failing_inputs: The inputs that the model failed on; a successor of an engine that has failed may take it over.
     """
 
-    def __init__(self, runner: Runner, config: EngineConfig, quarantine: Quarantine | None = None) -> None:
+    def __init__(self, runner: Runner, config: EngineConfig, failing_inputs: FailingInputs | None = None) -> None:
         self.engine = Engine(runner, config, notify=lambda: self._inbox.put(None))
-        self.quarantine = quarantine or Quarantine()
-        self.engine.on_failure = self.quarantine.accuse
+        self.failing_inputs = FailingInputs() if failing_inputs is None else failing_inputs
+        self.engine.on_failure = self.failing_inputs.record
         self._inbox: SimpleQueue[list[PoolingRequest] | object | None] = SimpleQueue()
         self.most_seconds: float | None = None
         self._most_tokens = config.max_waiting_tokens
@@ -96,7 +96,7 @@ class EngineThread:
             self._tokens += tokens.total()
             self._tokens_of.update(tokens)
             self._pending.update(dict.fromkeys(requests))
-            if len(self.quarantine):
+            if len(self.failing_inputs):
                 blocked = self._blocked(requests)
             # At once, so that the first of them does not start without the others.
             self._inbox.put([request for request in requests if request not in blocked])
@@ -121,7 +121,7 @@ class EngineThread:
         """
         requests = list(requests)
         if suspected and any(request in self._pending for request in requests):  # else it was given up before
-            self.quarantine.accuse(requests)
+            self.failing_inputs.record(requests)
         for request in requests:
             request.cancelled = True
             self._let_go(request, EngineError(reason))
@@ -153,7 +153,7 @@ class EngineThread:
                 if self._abandon:
                     break
                 ended = self.engine.step(block=False)
-                self.quarantine.acquit(ended)
+                self.failing_inputs.clear_computed(ended)
                 for request in ended:
                     self._let_go(request)
         except BaseException as error:
@@ -184,7 +184,7 @@ class EngineThread:
         """Those on which the model has just failed, with what their callers are told."""
         blocked: dict[PoolingRequest, EngineError] = {}
         for request in requests:
-            seconds = self.quarantine.seconds_left(request)
+            seconds = self.failing_inputs.seconds_left(request)
             if seconds > 0:
                 message = f"the model has failed on this input: it is not tried again for {seconds:.0f} s"
                 blocked[request] = BlockedInputError(message)

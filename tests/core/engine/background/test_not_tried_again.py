@@ -2,8 +2,9 @@
 
 import pytest
 
+from millpond.engine.background import BackgroundEngine
 from millpond.engine.engine import IN_A_ROW
-from millpond.engine.thread import EngineThread
+from millpond.engine.failing_inputs import FailingInputs
 from millpond.types.config import EngineConfig
 from millpond.types.errors import BlockedInputError, EngineClosedError, InvalidInputError
 
@@ -13,7 +14,7 @@ POISON = 666
 def test_what_the_model_has_failed_on_is_not_tried_again(kit, model, make_thread):
     model.on_forward = kit.fails_on(POISON)
     thread = make_thread(1)
-    thread.quarantine.seconds = kit.hour
+    thread.failing_inputs.seconds = kit.hour
     kit.run(thread, [kit.request([number or POISON]) for number in range(8)])
     forwards = len(model.seen)
     poison, other = kit.quarantined(thread, [kit.request([POISON]), kit.request([5])])
@@ -23,28 +24,28 @@ def test_what_the_model_has_failed_on_is_not_tried_again(kit, model, make_thread
     assert len(model.seen) == forwards + 1
     assert (thread.waiting_tokens, thread.pending) == (0, 0)
     model.on_forward = lambda _: None
-    thread.quarantine.seconds_left = lambda _: 0.0  # its time is over
+    thread.failing_inputs.seconds_left = lambda _: 0.0  # its time is over
     kit.check(kit.run(thread, [kit.request([POISON])]))
 
 
 def test_where_the_model_fails_on_all_few_are_held_to_have_caused_it(kit, model, make_thread):
     model.on_forward = kit.fails_on(*range(64))
     thread = make_thread(1)
-    thread.quarantine.seconds = kit.hour
+    thread.failing_inputs.seconds = kit.hour
     kit.run(thread, [kit.request([number]) for number in range(64)])
-    assert len(thread.quarantine) == IN_A_ROW
+    assert len(thread.failing_inputs) == IN_A_ROW
     model.on_forward = lambda _: None
     kit.check(kit.run(thread, [kit.request([number]) for number in range(IN_A_ROW, 64)]))
     model.on_forward = kit.fails_on(POISON)
     kit.run(thread, [kit.request([POISON])])
-    assert len(thread.quarantine) == IN_A_ROW + 1
+    assert len(thread.failing_inputs) == IN_A_ROW + 1
 
 
 @pytest.mark.parametrize("error", [MemoryError, lambda: InvalidInputError("no")])
 def test_what_is_no_fault_of_the_model_may_be_tried_again(kit, model, make_thread, error):
     model.on_forward = kit.fails_on(POISON, error=error)
     thread = make_thread(1)
-    thread.quarantine.seconds = kit.hour
+    thread.failing_inputs.seconds = kit.hour
     assert kit.run(thread, [kit.request([POISON])])[0].error
     model.on_forward = lambda _: None
     kit.check(kit.run(thread, [kit.request([POISON])]))
@@ -53,11 +54,11 @@ def test_what_is_no_fault_of_the_model_may_be_tried_again(kit, model, make_threa
 def test_of_a_batch_that_killed_the_engine_the_culprit_is_found(kit, model, make_runner, make_thread, deaths):
     model.on_forward = kit.fails_on(POISON, error=KeyboardInterrupt)
     thread = make_thread(1)
-    thread.quarantine.seconds = kit.hour
+    thread.failing_inputs.seconds = kit.hour
     kit.run(thread, [kit.request([number]) for number in (1, POISON, 2)])
 
     def restarted():
-        return EngineThread(make_runner(1), EngineConfig(), thread.quarantine)
+        return BackgroundEngine(make_runner(1), EngineConfig(), thread.failing_inputs)
 
     second = restarted()
     kit.check(kit.run(second, [kit.request([1])]))
@@ -68,3 +69,10 @@ def test_of_a_batch_that_killed_the_engine_the_culprit_is_found(kit, model, make
     kit.check(kit.run(third, [kit.request([1]), kit.request([2])]))
     third.close()
     assert len(deaths) == 2
+
+
+def test_failing_inputs_that_are_empty_are_taken_over_too(make_runner):
+    empty = FailingInputs(60.0)
+    successor = BackgroundEngine(make_runner(1), EngineConfig(), empty)
+    successor.close()
+    assert successor.failing_inputs is empty

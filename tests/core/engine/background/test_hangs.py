@@ -29,7 +29,7 @@ def test_what_hangs_can_be_given_up_and_ends_once(kit, model, make_thread, gate)
 def test_what_hangs_is_not_tried_again_until_it_has_ended_after_all(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = make_thread(1)
-    thread.quarantine.seconds = kit.hour
+    thread.failing_inputs.seconds = kit.hour
     first = kit.request([1])
     thread.submit([first])
     gate.wait()
