@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from millpond.loading.files import read_object
-from millpond.loading.header import read_headers
+from millpond.loading.files import read_headers, read_object
 from millpond.types.errors import CheckpointError
 
 ARCHITECTURE = "StaticEmbedding"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millpond.loading.header import read_headers
+from millpond.loading.files import read_headers
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond.types.late_interaction import Expansion, LateInteraction, Side

@@ -1,10 +1,12 @@
 """Which architecture serves a config, by its own name or that of a relative, and which converter it needs."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from millpond.loading.files import extra_file
 from millpond.plugin.blame import blamed, is_foreign
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import ArchitectureSpec
@@ -12,6 +14,7 @@ from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, UnknownNameError
 
 if TYPE_CHECKING:
+    from millpond.loading.repository import Repository
     from millpond.plugin.registry import Registry
     from millpond.plugin.specs import ConverterSpec, FallbackSpec
 
@@ -37,6 +40,8 @@ SUFFIXES = (
 )
 BACKBONES = ("Model", "ForCausalLM", "ForConditionalGeneration")
 GENERATING = ("ForCausalLM", "ForConditionalGeneration", "ForMaskedLM", "LMHeadModel", "ChatModel")
+PICKLED = ".pt"  # the suffix of files with weights of further heads that are pickles
+logger = logging.getLogger(__name__)
 AUTO, NATIVE = "auto", "native"
 REWARD = "reward"  # as vLLM's code of 2025 has it: rewards of what gives such, else the hidden states of tokens
 SYNONYMS = {"vllm": NATIVE, "millpond": NATIVE}
@@ -281,3 +286,34 @@ def backbone_names(name: str) -> Iterator[str]:
     suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
     if suffix is not None:
         yield from (f"{name.removesuffix(suffix)}{backbone}" for backbone in BACKBONES)
+
+
+def with_extra_heads(
+    registry: "Registry", repository: "Repository", config: CheckpointConfig, *, allow_pickle: bool
+) -> CheckpointConfig:
+    """config.json with the architecture that reads the files beside the model too, if there is one and they are there.
+
+    Where they are pickles, and those are not allowed, it stays as it is, and the log says so.
+    """
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names:
+        return config
+    for entry in registry.architectures.entries():
+        layout = entry.spec.checkpoint
+        if not layout.extra_files or names[0] not in layout.supersedes:
+            continue
+        found = [extra_file(repository.transformer_path, name) for name in layout.extra_files]
+        paths = [path for path in found if path is not None]
+        if len(paths) < len(found):
+            continue
+        if any(path.suffix == PICKLED for path in paths) and not allow_pickle:
+            files = ", ".join(path.name for path in paths)
+            logger.warning(
+                "%s: the heads beside it (%s) are pickles and left out: allow_pickle=True reads them with "
+                "weights_only=True",
+                repository.model,
+                files,
+            )
+            continue
+        return config.overridden({"architectures": [entry.spec.name]})
+    return config

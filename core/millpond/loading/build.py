@@ -9,18 +9,17 @@ import torch
 
 from millpond.context import Context
 from millpond.loading.arguments import Arguments
-from millpond.loading.chat_template import read_chat_template
 from millpond.loading.components import component, components, replaced_by_installed
-from millpond.loading.extra_weights import iterate_extra_weights
-from millpond.loading.header import read_headers
+from millpond.loading.files import read_headers
 from millpond.loading.modules import add_before_pooling, load_post_pooling
+from millpond.loading.notes import notes_on
 from millpond.loading.repository import Repository
-from millpond.loading.resolve import LoadOptions, Resolution, resolve, with_dtype
+from millpond.loading.resolution import Resolution
+from millpond.loading.resolve import LoadOptions, resolve, with_dtype
 from millpond.loading.routes import RouteBuilder, with_routes
-from millpond.loading.scoring_notes import scored_by_embeddings
 from millpond.loading.source import find_repository
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
-from millpond.loading.weights import iterate_weights
+from millpond.loading.weights import iterate_extra_weights, iterate_weights
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
 from millpond.nn.ops import check_quantization, check_variants
@@ -28,7 +27,6 @@ from millpond.nn.placement import missing_weights
 from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
 from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
-from millpond.types.checkpoint import value_of
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import Choice, EngineConfig, ModelConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
@@ -67,7 +65,7 @@ def load_model(model: str | Repository, arguments: Arguments, plugins: PluginMan
         raise InvalidInputError(message, parameter="tokenizer")
     registry = (plugins or get_plugin_manager()).registry
     resolution, device = resolve_model(registry, model, arguments)
-    for note in [*unapplied(resolution), *scored_by_embeddings(resolution, arguments.load)]:
+    for note in notes_on(resolution, arguments.load):
         logger.warning("%s: %s", name, note)
     built = build_model(registry, resolution, arguments.load, device=device, compute=arguments.compute)
     _warn_of_replacements(name, registry, resolution, built.context)
@@ -182,46 +180,11 @@ def build_context(
         device=device,
         dtype=getattr(torch, config.dtype),
         tokenizer=None if options.skip_tokenizer else load_tokenizer(repository, lower_case=lower_case),
-        inputs=resolution.inputs,
+        inputs=options.inputs,
         compute=compute,
     )
     modules = resolution.facts.modules.after
     return replace(ctx, post_pooling=load_post_pooling(ctx, modules, allow_pickle=options.allow_pickle))
-
-
-def unapplied(resolution: Resolution) -> list[str]:
-    """What of prompts and messages is not as the checkpoint, or the caller, may have it."""
-    return [*_unwritten(resolution), *_unapplied_prompt(resolution)]
-
-
-def _unwritten(resolution: Resolution) -> list[str]:
-    """A note if texts are to be written as messages and there is no template to do so."""
-    repository, written = resolution.repository, resolution.facts.text.message_format
-    published = resolution.published
-    if written is None or "embed" not in resolution.tasks:
-        return []
-    if (published is not None and published.chat_template is not None) or read_chat_template(repository) is not None:
-        return []
-    note = (
-        f"{written.origin} has each text written as a message, and the folder has no chat "
-        "template (chat_template.jinja): texts are read as they are"
-    )
-    return [note]
-
-
-def _unapplied_prompt(resolution: Resolution) -> list[str]:
-    name = value_of(resolution.facts.prompts.default)
-    prompt = resolution.prompts.get(name or "")
-    if resolution.inputs.apply_default_prompt:
-        said = "names none" if name is None else f"names {name!r}, and has no prompt of that name"
-        return [] if prompt is not None else [f"apply_default_prompt=True changes nothing: as its default it {said}"]
-    if not prompt:
-        return []
-    note = (
-        f"its default prompt {name!r} ({prompt!r}) is not put before texts: apply_default_prompt=True does that for "
-        f"all calls, prompt_name={name!r} for one"
-    )
-    return [note]
 
 
 def runnable_dtype(dtype: Choice, device: torch.device) -> Choice:

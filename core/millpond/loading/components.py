@@ -11,7 +11,7 @@ from millpond.types.config import JOINED_BY
 from millpond.types.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from millpond.loading.resolve import Resolution
+    from millpond.loading.resolution import Resolution
     from millpond.plugin.registry import Catalog, Registry
 
 PLUGIN_TASK = "plugin"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from millpond.loading.module_weights import ModuleWeights
+from millpond.loading.weights import ModuleWeights
 from millpond.nn.post_pooling import PostPooling, TokenModule
 from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
 from millpond.types.errors import CheckpointError

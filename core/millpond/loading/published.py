@@ -1,12 +1,12 @@
 """Facts that plugins know about published models; the files of the model and the caller take precedence."""
 
+import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from millpond.loading.chat_template import read_chat_template
-from millpond.loading.model_card import titles_of_ranker
 from millpond.types.config import CheckpointConfig
 
 if TYPE_CHECKING:
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from millpond.plugin.specs import PublishedModelSpec, RerankTemplate
 
 MATRYOSHKA = ("is_matryoshka", "matryoshka_dimensions")
+MOST_BYTES = 1_000_000  # of a card that is read
+RANKS = re.compile(r"^(?:pipeline_tag:|\s*-)\s*['\"]?(?:text-ranking|reranker)['\"]?\s*$", re.MULTILINE)
+TITLE = re.compile(r"^#\s+(?:<[^>]*>\s*)*(?P<title>[^#\n]+?)\s*$", re.MULTILINE)
+FENCE = "---"
 SETTLES = ("classifier_from_token", "classifier_from_token_ids")
 
 
@@ -102,7 +106,7 @@ def _renamed_reranker(
     if not rerankers:
         return None
     template = read_chat_template(repository)
-    text, titles = "" if template is None else template.text, titles_of_ranker(repository.transformer_path)
+    text, titles = "" if template is None else template.text, _titles_of_ranker(repository.transformer_path)
     for model, pattern in rerankers:
         if any(marker in text for marker in model.markers) or _matches(titles, pattern):
             return model
@@ -127,3 +131,20 @@ def _bare(name: str) -> str:
 def _architectures(config: CheckpointConfig) -> list[str]:
     names = config.get("architectures")
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _titles_of_ranker(folder: Path) -> set[str]:
+    """The titles of the card of a model that ranks texts, in lower case, without organisations; empty for any other.
+
+    Args:
+        folder: The folder of the model.
+    """
+    path = folder / "README.md"
+    if not path.is_file() or path.stat().st_size > MOST_BYTES:
+        return set()
+    text = path.read_text(encoding="utf-8", errors="replace")
+    _, _, rest = text.partition(FENCE) if text.startswith(FENCE) else ("", "", "")
+    header, fence, body = rest.partition(f"\n{FENCE}")
+    if not fence or not RANKS.search(header):
+        return set()
+    return {match["title"].rpartition("/")[2].strip().lower() for match in TITLE.finditer(body)}

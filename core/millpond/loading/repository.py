@@ -6,16 +6,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.facts import read_facts
 from millpond.loading.files import read_object
+from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.plugin.manager import get_plugin_manager
-from millpond.types.checkpoint import CheckpointFacts
+from millpond.types.checkpoint import CheckpointFacts, merge_facts
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.context import Context
-    from millpond.plugin.registry import Registry
+    from millpond.plugin.registry import Entry, Registry
+    from millpond.plugin.specs import CheckpointFormatSpec
+
+OF_IMAGES, OF_ALL = "preprocessor_config.json", "processor_config.json"
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,38 @@ class Repository:
 def repository_of(ctx: "Context") -> Repository:
     """The repository that a context's model was loaded from."""
     return Repository(ctx.model.model, Path(ctx.model.path), ctx.model.source, plugins=ctx.registry)
+
+
+def read_facts(registry: "Registry", repository: Repository) -> CheckpointFacts:
+    """What the files of a checkpoint state beside config.json.
+
+    Raises:
+        CheckpointError: If a file is damaged, or states what is not supported.
+        ComponentError: If the format of a plugin fails.
+    """
+    facts = CheckpointFacts()
+    for entry in sorted(registry.checkpoint_formats.entries(), key=lambda entry: -entry.spec.priority):
+        if any(next(repository.path.glob(pattern), None) is not None for pattern in entry.spec.files):
+            facts = merge_facts(facts, _read(entry, repository) or CheckpointFacts())
+    return facts
+
+
+def _read(entry: "Entry[CheckpointFormatSpec]", repository: Repository) -> CheckpointFacts | None:
+    with blamed(entry if is_foreign(entry) else None, "failed to read the checkpoint"):
+        found = entry.load()(repository)
+    if found is None or isinstance(found, CheckpointFacts):
+        return found
+    raise breach(entry, f"it returned {described(found)}; expected millpond.types.checkpoint.CheckpointFacts or None")
+
+
+def read_image_processor(ctx: "Context") -> tuple[Path, dict[str, Any]]:
+    """The file that speaks of images, and what it says; of two, transformers takes that of the whole processor.
+
+    Raises:
+        CheckpointError: If a file is damaged.
+    """
+    folder = repository_of(ctx).transformer_path
+    inner = read_object(folder / OF_ALL).get("image_processor")
+    if isinstance(inner, dict) and inner:
+        return folder / OF_ALL, inner
+    return folder / OF_IMAGES, read_object(folder / OF_IMAGES)

@@ -5,32 +5,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.architecture import choose_architecture, with_architecture
+from millpond.loading.architecture import choose_architecture, with_architecture, with_extra_heads
 from millpond.loading.classification import choose_activation, count_labels, named_activation, overrides_activation
-from millpond.loading.extra_weights import with_extra_heads
-from millpond.loading.header import read_headers
-from millpond.loading.lengths import Statement, choose_length, state_lengths
+from millpond.loading.files import read_headers
+from millpond.loading.lengths import choose_length, state_lengths
 from millpond.loading.pooler_settings import (
     LATE,
     check_pooler,
     is_late,
     merge_pooler,
-    size_key_of,
     spread_pooling_type,
 )
-from millpond.loading.published import published_model, rerank_template, with_known, without_rivals
-from millpond.loading.similarity import choose_late_similarity, choose_similarity
-from millpond.loading.sizes import full_embedding_size, makes_sparse
-from millpond.types.checkpoint import AdapterFacts, CheckpointFacts, value_of
-from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, ModelConfig, PoolerConfig
+from millpond.loading.published import with_known, without_rivals
+from millpond.loading.resolution import Resolution
+from millpond.types.checkpoint import value_of
+from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, PoolerConfig
 from millpond.types.errors import InvalidInputError, UnknownNameError
 from millpond.types.late_interaction import LateInteraction
-from millpond.types.rerank_template import RerankTemplate
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
-    from millpond.plugin.registry import Entry, Registry
-    from millpond.plugin.specs import ArchitectureSpec, ConverterSpec, PublishedModelSpec
+    from millpond.plugin.registry import Registry
 
 Overrides = Mapping[str, Any] | Callable[[CheckpointConfig], Any] | None
 logger = logging.getLogger(__name__)
@@ -58,148 +53,6 @@ class LoadOptions:
     inputs: InputOptions = field(default_factory=InputOptions)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resolution:
-    """What a repository is loaded as, and who decided it.
-
-    Attributes:
-        repository: The folder of files.
-        config: config.json with the caller's overrides.
-        architecture: The record of the architecture that serves it.
-        converter: The record of the converter that makes it a pooling model; None for a native one.
-        implementation: The implementation of the architecture, as in ``model_impl``.
-        tasks: The tasks it serves.
-        pooler: The pooler settings, each with the layer that decided it.
-        lengths: All that the files say of the maximum length.
-        max_model_len: The one that counts.
-        dtype: The dtype asked for, or the checkpoint's.
-        classifier_activation: The activation of its classes or scores, where it gives any.
-        io_processor_plugin: The name of the IO processor of the task "plugin"; None for none.
-        inputs: What becomes of prompts where a call does not say.
-        late_interaction: How queries and documents are read; None where no file says that there are any.
-        size_key: The key of config.json that says how many values its pooler gives; None for the hidden size.
-        published: The record of the published model; None for an unknown model.
-        rerank_template: The text that it reads for a query and a document; None for the tokenizer's pair.
-    """
-
-    repository: "Repository"
-    config: CheckpointConfig
-    architecture: "Entry[ArchitectureSpec]"
-    converter: "Entry[ConverterSpec] | None"
-    implementation: str
-    tasks: tuple[str, ...]
-    pooler: Mapping[str, Choice]
-    lengths: tuple[Statement, ...]
-    max_model_len: Choice
-    dtype: Choice
-    classifier_activation: Choice
-    io_processor_plugin: str | None = None
-    inputs: InputOptions = field(default_factory=InputOptions)
-    late_interaction: LateInteraction | None = None
-    size_key: str | None = None
-    published: "PublishedModelSpec | None" = None
-    rerank_template: RerankTemplate | None = None
-
-    @property
-    def num_labels(self) -> int:
-        """How many classes or scores it gives."""
-        own = self.architecture.spec.output.num_labels
-        return own or count_labels(self.config, self.facts)
-
-    @property
-    def facts(self) -> CheckpointFacts:
-        """What the files state beside config.json."""
-        return self.repository.facts
-
-    @property
-    def pooler_config(self) -> PoolerConfig:
-        """The pooler settings as a config."""
-        return PoolerConfig(**{name: choice.value for name, choice in self.pooler.items()})
-
-    @property
-    def prompts(self) -> dict[str, str]:
-        """The named prompts."""
-        return named_prompts(self.config, self.facts, self.published)
-
-    @property
-    def truncate_dim(self) -> Choice | None:
-        """The dimensions kept of an embedding by default, as the files state it; None for all."""
-        return None if "embed" not in self.tasks or self.sparse is not None else self.facts.embedding.truncate_dim
-
-    @property
-    def embedding_size(self) -> int | None:
-        """The dimensions of an embedding by default: all, or as many as ``truncate_dim`` keeps."""
-        size, kept = self.full_embedding_size, self.truncate_dim
-        return (
-            size
-            if kept is None or "dimensions" in self.pooler
-            else kept.value
-            if size is None
-            else min(size, kept.value)
-        )
-
-    @property
-    def full_embedding_size(self) -> int | None:
-        """The dimensions before any are cut off: those of its last module, else of its pooler or token vectors."""
-        return full_embedding_size(self)
-
-    @property
-    def similarity(self) -> Choice:
-        """How two embeddings are compared, and who decided it."""
-        return choose_similarity(self.facts.embedding.similarity, sparse=self.sparse is not None)
-
-    @property
-    def sparse(self) -> str | None:
-        """What sparse embeddings are weights of, as ``ModelConfig`` has it; None where they are not sparse."""
-        if makes_sparse(self.repository) and "embed" in self.tasks:
-            return "features"
-        return "tokens" if self.size_key == SIZE_OF_SPARSE else None
-
-    @property
-    def adapters(self) -> Mapping[str, AdapterFacts]:
-        """The adapters beside the weights, by name; empty where the architecture takes none."""
-        names, folder = self.architecture.spec.checkpoint.adapter_folders, self.repository.transformer_path
-        beside = [adapter for adapter in self.facts.adapters if adapter.folder.parent == folder]
-        return {} if names is None else {names.get(it.folder.name, it.folder.name): it for it in beside}
-
-    def model_config(self) -> ModelConfig:
-        """The part of this that the rest of the program needs."""
-        facts, retrieval = self.facts, self.facts.retrieval
-        return ModelConfig(
-            model=self.repository.model,
-            path=str(self.repository.path),
-            source=self.repository.source,
-            architecture=self.architecture.spec.name,
-            implementation=self.implementation,
-            hf_config=self.config,
-            max_model_len=self.max_model_len.value,
-            dtype=self.dtype.value,
-            pooler_config=self.pooler_config,
-            tasks=self.tasks,
-            embedding_size=self.embedding_size,
-            full_embedding_size=self.full_embedding_size,
-            truncate_dim=None if self.truncate_dim is None else self.truncate_dim.value,
-            prompts=self.prompts,
-            default_prompt_name=value_of(facts.prompts.default),
-            adapters=(*named_adapters(self.config, self.architecture.spec.checkpoint.adapters_key), *self.adapters),
-            include_prompt=value_of(facts.pooling.include_prompt, default=True),
-            num_labels=self.num_labels,
-            classifier_activation=self.classifier_activation.value,
-            io_processor_plugin=self.io_processor_plugin,
-            similarity=self.similarity.value,
-            late_similarity=choose_late_similarity(facts.embedding.similarity).value,
-            sparse=self.sparse,
-            normalizes=bool(value_of(facts.pooling.normalize)),
-            max_active_dims=value_of(facts.embedding.max_active_dims),
-            late_interaction=self.late_interaction,
-            query_table=retrieval.query_table,
-            modalities=self.architecture.spec.modalities,
-            image_reader=self.architecture.spec.extras.image_processor,
-            chat_template=None if self.published is None else self.published.chat_template,
-            rerank_template=self.rerank_template,
-        )
-
-
 def resolve(registry: "Registry", repository: "Repository", options: LoadOptions) -> Resolution:
     """Decide what a repository is loaded as.
 
@@ -209,8 +62,9 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         InvalidInputError: If an option does not fit the model.
     """
     _check_runner(options.runner)
+    if repository.plugins is not registry:
+        repository = replace(repository, plugins=registry)
     facts = repository.facts
-    published = published_model(registry, repository)
     named = with_architecture(registry, with_known(registry, repository))
     known = with_extra_heads(registry, repository, named, allow_pickle=options.allow_pickle)
     config = without_rivals(known, override_config(known, options.hf_overrides))
@@ -250,12 +104,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
             named=None if by_caller else named_activation(registry, chosen),
         ),
         io_processor_plugin=plugin,
-        inputs=options.inputs,
         late_interaction=sides,
-        size_key=size_key_of(registry, pooler),
-        published=published,
-        rerank_template=rerank_template(registry, repository, config),
-        lengths=tuple(said),
         max_model_len=choose_length(
             said,
             positions=spec.text.positions,
@@ -323,23 +172,6 @@ def override_config(config: CheckpointConfig, overrides: Overrides) -> Checkpoin
         message = f"hf_overrides must be a dict, or a function that returns one; got {type(overrides).__name__}"
         raise InvalidInputError(message, parameter="hf_overrides")
     return config.overridden(overrides)
-
-
-def named_prompts(
-    config: CheckpointConfig, facts: CheckpointFacts, published: "PublishedModelSpec | None"
-) -> dict[str, str]:
-    """Return the named prompts: ``task_instructions`` of config.json > the other files > published model."""
-    instructions = config.get("task_instructions")
-    own = instructions if isinstance(instructions, CheckpointConfig) else {}
-    known = {} if published is None else published.prompts
-    stated = value_of(facts.prompts.named, {})
-    return {**known, **stated, **{name: text for name, text in own.items() if isinstance(text, str)}}
-
-
-def named_adapters(config: CheckpointConfig, key: str | None) -> tuple[str, ...]:
-    """The names of the adapters that config.json lists under an architecture's key; empty for none."""
-    names = None if key is None else config.get(key)
-    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def _plugin_of(registry: "Registry", config: CheckpointConfig, asked: str | None) -> str | None:

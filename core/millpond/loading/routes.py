@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from millpond.context import Context
     from millpond.loading.build import LoadedModel
-    from millpond.loading.resolve import Resolution
+    from millpond.loading.resolution import Resolution
 
 logger = logging.getLogger(__name__)
 TASKS = ("embed", "token_embed")  # those that texts of several routes have

@@ -1,13 +1,15 @@
 """A checkpoint's tensors as a stream of (name, tensor): safetensors, whole or in shards; pickles only on request."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from millpond.loading.files import shards
+from millpond.loading.files import EXTRA_SUFFIXES, extra_file, shards
+from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
 
 NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -100,3 +102,81 @@ def _read_pickle(path: Path) -> Iterator[tuple[str, Tensor]]:
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(f"{path} is damaged or truncated ({error}): fetch the model again")
+
+
+def iterate_extra_weights(folder: Path, names: tuple[str, ...], *, allow_pickle: bool) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of files beside a model's, each by the name of its file, a dot and its own.
+
+    Raises:
+        CheckpointError: If a file is not there, is damaged, or is a pickle without ``allow_pickle``.
+    """
+    for name in names:
+        path = extra_file(folder, name)
+        if path is None:
+            wanted = " nor ".join(f"{name}{suffix}" for suffix in EXTRA_SUFFIXES)
+            message = f"{folder} has neither {wanted}, which the model needs"
+            raise CheckpointError(message)
+        for own, tensor in read_tensors(path, allow_pickle=allow_pickle):
+            check_finite(own, tensor, path)
+            yield f"{name}.{own}", tensor
+
+
+class ModuleWeights:
+    """The tensors of one module, in float32; read when the first is asked for.
+
+    Args:
+        module: The module.
+        device: Where its tensors are put.
+        allow_pickle: True if they may be pickled.
+    """
+
+    def __init__(self, module: ModuleFacts, device: torch.device, *, allow_pickle: bool) -> None:
+        self.folder, self._type = module.path, module.type
+        self._device, self._allow_pickle = device, allow_pickle
+
+    @cached_property
+    def path(self) -> Path:
+        """The file that they are in.
+
+        Raises:
+            CheckpointError: If there is none.
+        """
+        path = next((self.folder / name for name in NAMES if (self.folder / name).exists()), None)
+        if path is None:
+            message = f"{self.folder} is a {self._type} module without weights: it should hold {' or '.join(NAMES)}"
+            raise CheckpointError(message)
+        return path
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all of them."""
+        return tuple(sorted(self._tensors))
+
+    def find(self, name: str) -> Tensor | None:
+        """A tensor of any shape; None if there is none of that name."""
+        return self._tensors.get(name)
+
+    def get(self, name: str, shape: Sequence[object]) -> Tensor:
+        """A tensor.
+
+        Args:
+            name: Its name.
+            shape: The shape that the module's config implies.
+
+        Raises:
+            CheckpointError: If it is missing, of another shape, or not finite.
+        """
+        if name not in self._tensors:
+            message = f"{self.path} has no {name!r}; it has: {', '.join(self.names)}"
+            raise CheckpointError(message)
+        tensor = self._tensors[name]
+        if list(tensor.shape) != list(shape):
+            message = f"{self.path}: {name!r} has the shape {list(tensor.shape)}, where its config.json says {shape}"
+            raise CheckpointError(message)
+        check_finite(name, tensor, self.path)
+        return tensor
+
+    @cached_property
+    def _tensors(self) -> Mapping[str, Tensor]:
+        found = read_tensors(self.path, allow_pickle=self._allow_pickle)
+        return {name: tensor.to(self._device, torch.float32) for name, tensor in found}

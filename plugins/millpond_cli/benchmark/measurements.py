@@ -11,7 +11,7 @@ import torch
 from millpond.engine.machine import available_cores
 from millpond.loading.arguments import Arguments
 from millpond.loading.build import build_model
-from millpond.loading.resolve import Resolution
+from millpond.loading.resolution import Resolution
 from millpond.nn.ops import judge_kernels
 from millpond.plugin.registry import Registry
 from millpond.types.config import EngineConfig

@@ -7,7 +7,7 @@ from typing import Any
 
 from millpond.loading.published import with_known
 from millpond.loading.repository import Repository
-from millpond.loading.resolve import Resolution, named_prompts
+from millpond.loading.resolution import Resolution, named_prompts
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import PoolerSpec, PublishedModelSpec
 from millpond.types.checkpoint import CheckpointFacts, value_of

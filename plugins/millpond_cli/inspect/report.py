@@ -11,7 +11,8 @@ from millpond.loading.chat_template import read_chat_template
 from millpond.loading.files import read_object
 from millpond.loading.lengths import state_lengths
 from millpond.loading.repository import Repository
-from millpond.loading.resolve import Resolution, choose_dtype, override_config, resolve
+from millpond.loading.resolution import Resolution
+from millpond.loading.resolve import choose_dtype, override_config, resolve
 from millpond.loading.source import find_repository
 from millpond.plugin.registry import Entry, Registry
 from millpond.types.checkpoint import ModuleFacts, value_of

@@ -5,8 +5,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from millpond.loading.files import shards
-from millpond.loading.header import read_headers
+from millpond.loading.files import read_headers, shards
 from millpond.types.errors import CheckpointError
 
 NAMES = ("model.safetensors", "pytorch_model.bin")

@@ -14,7 +14,7 @@ from millpond_formats.sentence_transformers.sizes import CNN_CHANNELS, CNN_KERNE
 
 if TYPE_CHECKING:
     from millpond.context import Context
-    from millpond.loading.module_weights import ModuleWeights
+    from millpond.loading.weights import ModuleWeights
     from millpond.nn.batch import PackedBatch
 
 

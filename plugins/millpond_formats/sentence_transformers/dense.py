@@ -10,7 +10,7 @@ from millpond_formats.sentence_transformers.module import PRELU
 
 if TYPE_CHECKING:
     from millpond.context import Context
-    from millpond.loading.module_weights import ModuleWeights
+    from millpond.loading.weights import ModuleWeights
 
 WEIGHT_KEYS = ("linear.weight", "dense.weight", "weight")
 RESIDUAL_KEY = "residual.weight"

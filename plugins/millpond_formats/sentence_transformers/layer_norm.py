@@ -8,7 +8,7 @@ from torch.nn import functional
 
 if TYPE_CHECKING:
     from millpond.context import Context
-    from millpond.loading.module_weights import ModuleWeights
+    from millpond.loading.weights import ModuleWeights
 
 EPS = 1e-5  # of torch.nn.LayerNorm
 

@@ -13,7 +13,7 @@ from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.context import Context
-    from millpond.loading.module_weights import ModuleWeights
+    from millpond.loading.weights import ModuleWeights
     from millpond.nn.batch import PackedBatch
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from millpond.context import Context
-    from millpond.loading.module_weights import ModuleWeights
+    from millpond.loading.weights import ModuleWeights
 
 
 class Normalized(nn.Module):

@@ -12,8 +12,8 @@ from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.context import Context
-    from millpond.loading.module_weights import ModuleWeights
     from millpond.loading.tokenizer import Tokenizer
+    from millpond.loading.weights import ModuleWeights
 
 WEIGHT = "weight"
 

@@ -11,7 +11,7 @@ from millpond_formats.sentence_transformers.sizes import size_of_code
 
 if TYPE_CHECKING:
     from millpond.context import Context
-    from millpond.loading.module_weights import ModuleWeights
+    from millpond.loading.weights import ModuleWeights
 
 BEFORE, ENCODER, BEHIND = "pre_bias", "encoder.weight", "latent_bias"
 TIED = "decoder.linear.weight"  # the encoder's, under the name by which safetensors keeps what is there twice

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.loading.module_weights import ModuleWeights
+from millpond.loading.weights import ModuleWeights
 from millpond.nn import PackedBatch, TokenModule
 
 
