@@ -1,7 +1,7 @@
 """``millpond inspect``: what a model is, told by its files, without loading it."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -57,8 +57,8 @@ def _text(report: "Report") -> str:
     facts = report.facts
     rows = [
         ["" if number else f"  {label}", line]
-        for label, key, lines in FACTS
-        for number, line in enumerate(lines(facts[key]) if facts[key] else ())
+        for label, key, form in FACTS
+        for number, line in enumerate(_lines(facts[key], form) if facts[key] else ())
     ]
     parts = [
         f"{facts['model']}: {'cannot be served' if report.problems else 'can be served'}\n",
@@ -68,6 +68,13 @@ def _text(report: "Report") -> str:
         if entries:
             parts += [f"\n{heading}", *(f"  - {entry}" for entry in entries)]
     return printable("\n".join(parts))
+
+
+def _lines(fact: Any, form: Callable[[Any], Iterator[str]] | str) -> Iterable[str]:
+    if callable(form):
+        return form(fact)
+    records = fact if isinstance(fact, list) else [fact]
+    return (form.format(it, **it) if isinstance(it, dict) else form.format(it) for it in records)
 
 
 def _architecture(it: dict[str, Any]) -> Iterator[str]:
@@ -104,21 +111,9 @@ def _classes(it: dict[str, Any]) -> Iterator[str]:
     yield f"{it['num_labels']}: {labels}; {it['activation']}, from {it['activation_from']}"
 
 
-def _io_processor(it: dict[str, Any]) -> Iterator[str]:
-    yield f"{it['name']}, by the plugin {it['plugin']}, named by {it['from']}"
-
-
-def _messages(it: dict[str, Any]) -> Iterator[str]:
-    yield f"texts are written by the chat template ({it['format']}), from {it['from']}"
-
-
 def _routes(found: list[dict[str, Any]]) -> Iterator[str]:
     for it in found:
         yield f"{it['input_type'] or 'texts without an input type'}: {it['route']}, {' > '.join(it['modules'])}"
-
-
-def _truncate_dim(it: dict[str, Any]) -> Iterator[str]:
-    yield f"the first {it['value']} of {it['of']} by default, from {it['from']}"
 
 
 def _matryoshka(it: dict[str, Any]) -> Iterator[str]:
@@ -126,7 +121,7 @@ def _matryoshka(it: dict[str, Any]) -> Iterator[str]:
     yield f"{sizes}, from {it['from']}"
 
 
-def _adapters(names: list[str]) -> Iterator[str]:
+def _listed(names: list[str]) -> Iterator[str]:
     yield ", ".join(names)
 
 
@@ -138,11 +133,6 @@ def _tasks(tasks: list[dict[str, Any]]) -> Iterator[str]:
     for it in tasks:
         activation = it["activation"] or "no activation"
         yield f"{it['name']}: {it['pooling']}, from {it['pooling_from']}; {activation}, from {it['activation_from']}"
-
-
-def _dense(layers: list[dict[str, Any]]) -> Iterator[str]:
-    for it in layers:
-        yield f"{it['in_features']} to {it['out_features']}, {it['activation']}, from {it['folder']}"
 
 
 def _lengths(it: dict[str, Any]) -> Iterator[str]:
@@ -169,19 +159,10 @@ def _prompts(it: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: {text!r}{' (the default)' if name == it['default'] else ''}"
 
 
-def _dtype(it: dict[str, Any]) -> Iterator[str]:
-    yield f"{it['value']}, from {it['from']}"
-
-
 def _weights(it: dict[str, Any]) -> Iterator[str]:
     count = "pickled" if it["parameters"] is None else f"{it['parameters']:,} parameters"
     files = it["files"][0] if len(it["files"]) == 1 else f"{len(it['files'])} files, {it['files'][0]} ..."
     yield f"{count}, {it['bytes'] / 1e6:,.1f} MB in {files}"
-
-
-def _code(found: list[dict[str, str]]) -> Iterator[str]:
-    for it in found:
-        yield f"{it['names']}, named by {it['file']} ({it['key']})"
 
 
 def _reads(modalities: Sequence[str]) -> Iterator[str]:
@@ -189,14 +170,10 @@ def _reads(modalities: Sequence[str]) -> Iterator[str]:
         yield " and ".join(modalities)
 
 
-def _as_it_is(value: object) -> Iterator[str]:
-    yield str(value)
-
-
-# What is told, in this order: its label, which fact it is, and how that becomes lines.
-FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]]], ...] = (
-    ("source", "source", _as_it_is),
-    ("folder", "path", _as_it_is),
+# The facts in their order: label, key, and the form of its lines: a function, or a template of each record.
+FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]] | str], ...] = (
+    ("source", "source", "{0}"),
+    ("folder", "path", "{0}"),
     ("architecture", "architecture", _architecture),
     ("served", "implementation", _implementation),
     ("converter", "converter", _converter),
@@ -205,20 +182,20 @@ FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]]], ...] = (
     ("tasks", "tasks", _tasks),
     ("pooler", "pooler", _pooler),
     ("classes", "classes", _classes),
-    ("IO processor", "io_processor", _io_processor),
+    ("IO processor", "io_processor", "{name}, by the plugin {plugin}, named by {from}"),
     ("plugins", "components", _components),
-    ("dimensions", "embedding_size", _as_it_is),
-    ("messages", "messages", _messages),
+    ("dimensions", "embedding_size", "{0}"),
+    ("messages", "messages", "texts are written by the chat template ({format}), from {from}"),
     ("routes", "routes", _routes),
-    ("truncated", "truncate_dim", _truncate_dim),
+    ("truncated", "truncate_dim", "the first {value} of {of} by default, from {from}"),
     ("matryoshka", "matryoshka", _matryoshka),
-    ("dense", "dense", _dense),
+    ("dense", "dense", "{in_features} to {out_features}, {activation}, from {folder}"),
     ("max length", "max_model_len", _lengths),
     ("tokenizer", "tokenizer", _tokenizer),
     ("prompts", "prompts", _prompts),
-    ("adapters", "adapters", _adapters),
-    ("similarity", "similarity", _as_it_is),
-    ("dtype", "dtype", _dtype),
+    ("adapters", "adapters", _listed),
+    ("similarity", "similarity", "{0}"),
+    ("dtype", "dtype", "{value}, from {from}"),
     ("weights", "weights", _weights),
-    ("own code", "remote_code", _code),
+    ("own code", "remote_code", "{names}, named by {file} ({key})"),
 )
