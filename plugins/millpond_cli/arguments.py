@@ -1,4 +1,4 @@
-"""What was typed, as a model that is loaded and as what its calls take; torch is imported once it is checked."""
+"""Options that were typed, checked before torch is imported: a loaded model, and the arguments of its calls."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +15,22 @@ ON_OVERFLOW = ("error", "truncate", "chunk")
 
 
 def load(model: str, typed: Files) -> "LLM":
-    """The model, ready to be asked.
+    """Load a model.
 
     Raises:
-        CommandError: What was typed is wrong in itself.
+        CommandError: An option is invalid.
     """
-    arguments = arguments_of(typed)  # first: a slip of the pen is told before torch is imported
+    arguments = arguments_of(typed)  # first: a typo is reported before torch is imported
     from millpond.llm import LLM  # noqa: PLC0415  needs pydantic, then torch; --help needs neither
 
     return LLM(model, **arguments)
 
 
 def read(typed: Files) -> "Arguments":
-    """The arguments as loading takes them, for who looks at a model without running it.
+    """Return the arguments as loading takes them, to inspect a model without running it.
 
     Raises:
-        CommandError: What was typed is wrong in itself.
+        CommandError: An option is invalid.
     """
     arguments = arguments_of(typed)
     from millpond.loading.arguments import read_arguments  # noqa: PLC0415  as above
@@ -39,7 +39,7 @@ def read(typed: Files) -> "Arguments":
 
 
 def for_call(typed: Asking) -> dict[str, Any]:
-    """The arguments that every method of ``LLM`` takes.
+    """Return the arguments that every method of ``LLM`` takes.
 
     Raises:
         CommandError: They contradict each other.

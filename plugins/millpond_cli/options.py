@@ -1,6 +1,7 @@
-"""The options that several commands have, each declared once: its names, its help, its heading.
+"""Options that several commands share, each declared once: its names, its help, its heading.
 
-Those that go together are fields of a dataclass, which a command takes as one parameter; see ``declare.command``.
+Options that belong together are fields of a dataclass, which a command takes as one parameter; see
+``declare.command``.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ Texts = Annotated[
 ]
 WithText = Annotated[bool, option("Output", "--with-text", help="Write each text beside its result.")]
 AsJson = Annotated[bool, option("Output", "--json", help="Print JSON.")]
-Quiet = Annotated[bool, option("Output", "--quiet", "-q", help="No progress bar and no notes; errors alone.")]
+Quiet = Annotated[bool, option("Output", "--quiet", "-q", help="Show errors only: no progress bar and no notes.")]
 RecordsFormat = Annotated[
     str | None,
     option(
@@ -29,7 +30,7 @@ RecordsFormat = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="jsonl, json or csv. If unset, by the name of the file; else jsonl.",
+        help="jsonl, json or csv. (default: by the name of the file, else jsonl)",
     ),
 ]
 Dimensions = Annotated[
@@ -49,7 +50,7 @@ Dimensions = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """Where texts are read from, and what becomes of those that fail."""
+    """Options of the input, and of texts that fail."""
 
     input_path: Annotated[
         str | None,
@@ -86,14 +87,14 @@ class Reading:
             "Input",
             "--on-error",
             metavar="ACTION",
-            help="raise: stop at the first text that fails; skip: tell it on stderr, go on, and exit with 3.",
+            help="raise: stop at the first text that fails; skip: report it on stderr, continue, and exit with 3.",
         ),
     ] = "raise"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingTexts(Reading):
-    """The same of single texts."""
+    """Options of an input of single texts."""
 
     text_key: Annotated[
         str | None,
@@ -109,7 +110,7 @@ class ReadingTexts(Reading):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingPairs(Reading):
-    """The same of pairs of a query and a document."""
+    """Options of an input of pairs of a query and a document."""
 
     query_key: Annotated[
         str | None,
@@ -143,16 +144,16 @@ class ReadingPairs(Reading):
 
 @dataclass(frozen=True, kw_only=True)
 class Writing:
-    """Where results are written, and what is told meanwhile."""
+    """Options of the output, and of notes and progress."""
 
     output_path: Annotated[
         str | None,
-        option("Output", "--output", "-o", metavar="FILE", help="Write a file, whole or not at all; stdout if unset."),
+        option("Output", "--output", "-o", metavar="FILE", help="Write a file, whole or not at all. (default: stdout)"),
     ] = None
     quiet: Quiet = False
     progress: Annotated[
         bool | None,
-        option("Output", "--progress/--no-progress", help="Show a progress bar on stderr; on a terminal if unset."),
+        option("Output", "--progress/--no-progress", help="Show a progress bar on stderr. (default: on a terminal)"),
     ] = None
 
 
@@ -165,12 +166,12 @@ class Benchmarked(Computing, Files):
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
-# The fields of the next two bear the names of the arguments of LLM's methods.
+# The fields of the next two have the names of the arguments of LLM's methods.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """What is asked of each text, whatever the task; see ``arguments.for_call``."""
+    """Options of each text, for any task; see ``arguments.for_call``."""
 
     prompt: Annotated[
         str | None, option("Prompt", "--prompt", metavar="TEXT", help="Put this before each text, such as 'query: '.")
@@ -195,8 +196,8 @@ class Asking:
             "Pooling",
             "--on-overflow",
             metavar="ACTION",
-            help="What becomes of a text that is too long. error: it fails, as if unset; truncate: it is cut; chunk: "
-            "it is embedded in pieces, which are merged.",
+            help="Handling of a text that is too long. error: it fails; truncate: it is cut; chunk: it is embedded in "
+            "pieces, which are merged. (default: error)",
         ),
     ] = None
     truncate: Annotated[
@@ -207,12 +208,15 @@ class Asking:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairing:
-    """How a query and a document become one text, for models that read both at once; the fields of ``LLM.score``."""
+    """Options of pairs that become one text, for models that read both at once; arguments of ``LLM.score``."""
 
     instruction: Annotated[
         str | None,
         option(
-            "Pair", "--instruction", metavar="TEXT", help="What to judge by, of rerankers that take an instruction."
+            "Pair",
+            "--instruction",
+            metavar="TEXT",
+            help="The criterion of relevance, for rerankers that take an instruction.",
         ),
     ] = None
     chat_template: Annotated[

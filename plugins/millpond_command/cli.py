@@ -1,4 +1,4 @@
-"""The command ``millpond``: commands come by name from the plugins, and only the one that runs is imported."""
+"""The program ``millpond``: plugins provide commands by name, and only the one that runs is imported."""
 
 import contextlib
 import io
@@ -30,11 +30,11 @@ UNPRINTABLE = re.compile(r"[^\n -~\u00a0-\uffff\U00010000-\U0010ffff]|[\u00ad\u2
 
 
 class CommandError(MillpondError):
-    """A command cannot go on.
+    """A command cannot continue.
 
     Attributes:
-        hint: The way out, on a line of its own.
-        exit_code: What the program exits with.
+        hint: The fix, on a line of its own.
+        exit_code: The exit code of the program.
     """
 
     def __init__(self, message: str, *, hint: str = "", exit_code: int = FAILURE) -> None:
@@ -55,7 +55,7 @@ class QuickGroup(TyperGroup):
 
 
 class CommandGroup(QuickGroup):
-    """The root: lists commands by the summaries that plugins gave, and imports the one that is called."""
+    """The root: lists commands by the summaries of their records, and imports the one that is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  the signature is typer's
         """The names of all commands."""
@@ -88,7 +88,7 @@ class CommandGroup(QuickGroup):
         raise CommandError(message, hint="`millpond --help` lists all of them", exit_code=USAGE)
 
     def invoke(self, ctx: Any) -> None:
-        """Run the command; what it returns is nobody's business, ``typer.Exit`` carries exit codes."""
+        """Run the command; its return value is ignored, ``typer.Exit`` carries exit codes."""
         try:
             super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
@@ -111,7 +111,7 @@ class CommandGroup(QuickGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run the command line; unless the caller wants that for itself, tell errors on stderr and exit."""
+        """Run the command line; in standalone mode, report errors on stderr and exit."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         with _log_lines():
@@ -122,7 +122,7 @@ class CommandGroup(QuickGroup):
                 code = OK if isinstance(exit_.__context__, BrokenPipeError) else exit_.code
             except KeyboardInterrupt:
                 code = INTERRUPTED
-            except Exception as error:  # noqa: BLE001  the outermost frame: whatever it is, it is told
+            except Exception as error:  # noqa: BLE001  the outermost frame: any error is reported
                 code = _tell(error)
         code = _flushed(code)
         _flush_stderr()
@@ -158,7 +158,7 @@ def _imported(entry: Entry[CommandSpec]) -> Any:
 
 
 def _keep_results_apart(command: Any) -> None:
-    """Have a built-in command, or each of its group, write results alone to stdout; what plugins print goes to stderr.
+    """Let a built-in command, or each of its group, write only results to stdout; what plugins print goes to stderr.
 
     The commands of other plugins print to stdout as they like.
     """
@@ -185,7 +185,7 @@ def echo(text: str) -> None:
 
 
 def _has_style() -> bool:
-    """Whether escape sequences are welcome. Rich, left alone, writes some whatever NO_COLOR says."""
+    """Return True if escape sequences are allowed. Rich by itself writes some even with NO_COLOR."""
     terminal = sys.stdout is not None and sys.stdout.isatty()
     return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
@@ -200,7 +200,7 @@ def _is_explained(error: Exception) -> bool:
 
 
 def _tell(error: Exception) -> int:
-    """Say on stderr what went wrong, and return the exit code."""
+    """Report an error on stderr, and return the exit code."""
     message, hint, code = _explained(error)
     if message:
         say(message if message.startswith("Usage:") else f"error: {message}")
@@ -210,7 +210,7 @@ def _tell(error: Exception) -> int:
 
 
 def _explained(error: Exception) -> tuple[str, str, int]:
-    """The message, the way out, and the exit code of an error."""
+    """Return the message, the hint and the exit code of an error."""
     explain: Callable[[], object] | None = getattr(error, "format_message", None)
     if explain is not None:  # typer's own, of what was typed; which class it is depends on its version
         message, path = str(explain()), getattr(getattr(error, "ctx", None), "command_path", None)
@@ -228,14 +228,14 @@ def _explained(error: Exception) -> tuple[str, str, int]:
 
 
 def say(message: str) -> None:
-    """Tell something on stderr, which may be closed, or on a disk that is full: there is nowhere else to tell it."""
+    """Print a line to stderr; without effect where stderr is closed or its disk is full."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def printable(text: str) -> str:
-    r"""The text with what would move a terminal's cursor or change its colours spelled out, as ``\x1b``."""
+    r"""Return the text with control characters, which could move the cursor or set colours, as ``\x1b``."""
     return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
@@ -278,7 +278,7 @@ class _Lines(logging.Formatter):
 
 
 def _is_shown(record: logging.LogRecord) -> bool:
-    """Whether a line is Millpond's, whose rooms have loggers of their own names, or a warning of anybody."""
+    """Return True for a line of one of Millpond's packages, or a warning of any."""
     return record.levelno >= logging.WARNING or record.name.partition(".")[0].startswith("millpond")
 
 
@@ -305,7 +305,7 @@ def _say_version(asked: bool) -> None:
 
 
 def _log_all(asked: bool) -> bool:
-    """Show all that is logged; called while options are parsed, before the plugins are loaded."""
+    """Show all log lines; called while options are parsed, before plugins are loaded."""
     if asked or _debug():
         logging.getLogger().setLevel(logging.DEBUG)
     return asked
@@ -330,7 +330,7 @@ def root(
     ] = False,
     debug: Annotated[  # noqa: ARG001  its callback does it
         bool,
-        typer.Option("--debug", is_eager=True, callback=_log_all, help="Show tracebacks and what is logged."),
+        typer.Option("--debug", is_eager=True, callback=_log_all, help="Show tracebacks and all log lines."),
     ] = False,
 ) -> None:
     """Pooling models on the command line: embed, rerank, score, classify, look into a model.

@@ -1,4 +1,4 @@
-"""How a command is declared: as a function whose parameters are options, or dataclasses of options that it shares."""
+"""Declaration of a command: a function whose parameters are options, or dataclasses of options that it shares."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -64,10 +64,10 @@ def command(
 
     Args:
         app: The app.
-        name: What it is called; by default as the function.
+        name: The name of the command; by default that of the function.
         examples: Command lines that its help ends with.
         short_help: Its line in the list of a group's commands; by default the first of its docstring.
-        kind: How it reads what was typed.
+        kind: The class of the command.
     """
 
     def declare(function: Function) -> Function:
@@ -78,7 +78,7 @@ def command(
 
 
 def _with_options_of_groups(function: Function) -> Function:
-    """The function as typer can read it: in place of each group its fields."""
+    """Return the function in the form that typer reads: with the fields of each group in its place."""
     signature = inspect.signature(function)
     groups: dict[str, Any] = {
         it.name: it.annotation for it in signature.parameters.values() if is_dataclass(it.annotation)

@@ -1,4 +1,4 @@
-"""What was typed of a model, checked and turned into the arguments of ``LLM``, before torch is imported."""
+"""The options of a model as arguments of ``LLM``, checked before torch is imported."""
 
 import json
 import warnings
@@ -16,15 +16,15 @@ UNSET: Final = (None, ())  # typer's, for an option that may be given several ti
 
 
 def option_of(argument: str) -> str:
-    """The option that an argument of ``LLM`` is typed as."""
+    """Return the option for an argument of ``LLM``."""
     return f"--{argument.replace('_', '-')}"
 
 
 def arguments_of(typed: Files) -> dict[str, Any]:
-    """The arguments of ``LLM``, but for those that were left unset: their defaults are those of ``LLM``.
+    """Return the arguments of ``LLM`` that were set: the others have the defaults of ``LLM``.
 
     Raises:
-        CommandError: What was typed is wrong in itself.
+        CommandError: An option is invalid.
     """
     given = {name: value for name, value in vars(typed).items() if value not in UNSET}
     for name in OBJECTS:
@@ -62,7 +62,7 @@ def _check_pooler_config(given: dict[str, Any], text: str) -> None:
 
 
 def _kernels(given: Sequence[str]) -> dict[str, str]:
-    """The variants that ``--kernel`` names, by op."""
+    """Return the variants that ``--kernel`` names, by op."""
     kernels: dict[str, str] = {}
     for item in given:
         op, _, variant = item.partition("=")

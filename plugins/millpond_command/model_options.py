@@ -61,32 +61,32 @@ def _kind(argument: str) -> Any:
 
 @options_of("files")
 class Files:
-    """How the files of a model are read."""
+    """Options of reading the files of a model."""
 
 
 @options_of("settings")
 class Settings(Files):
-    """What a model is made to be, beside what its files say."""
+    """Options of a model that go before its files."""
 
 
 @options_of("computing")
 class Computing:
-    """How a model computes."""
+    """Options of computing."""
 
 
 @options_of("running")
 class Running(Computing, Settings):
-    """A model that is run."""
+    """Options of a model that computes results."""
 
 
 @options_of("processor")
 class RunningPlugins(Running):
-    """A model that is run, where its prompts may be those of an IO processor of a plugin's."""
+    """Options of a model whose prompts may be those of an IO processor plugin."""
 
 
 @options_of("server")
 class Served(RunningPlugins):
-    """A model that is served."""
+    """Options of a model that is served."""
 
 
 Quantization = Annotated[str | None, declared("quantization")]

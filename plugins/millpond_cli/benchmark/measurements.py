@@ -29,7 +29,7 @@ HOPELESS_RATIO = 0.5  # a kernel below this share of the default's speed is not 
 
 @dataclass(frozen=True, kw_only=True)
 class Combination:
-    """What is measured.
+    """A kernel and the settings that it is measured with.
 
     Attributes:
         kernel: ``op=variant``, or ``DEFAULT_KERNELS``.
@@ -47,7 +47,7 @@ class Measurement:
     """The runs of one combination.
 
     Attributes:
-        combination: What was measured.
+        combination: The combination.
         samples: Its runs, one a round.
         ratios: The speed of each run, as a multiple of the default's in the same round.
     """
@@ -78,9 +78,9 @@ class Measuring:
     Args:
         registry: The registry of the plugins.
         resolution: The model.
-        arguments: How it is loaded.
-        device: Where it computes.
-        seconds: About how long to measure in all.
+        arguments: The options of the model.
+        device: The device that it computes on.
+        seconds: The approximate time of the whole measurement.
     """
 
     def __init__(

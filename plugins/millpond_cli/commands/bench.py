@@ -32,7 +32,7 @@ Seconds = Annotated[
         "--seconds",
         metavar="SECONDS",
         least=0.1,
-        help="About how long to measure; loading is not counted. More time gives larger runs.",
+        help="Approximate time of the measurement, without loading. More time gives larger runs.",
     ),
 ]
 

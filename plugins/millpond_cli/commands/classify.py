@@ -32,11 +32,9 @@ app = declare.new_app()
 Model = Annotated[str, declare.option("Model", "--model", "-m", metavar="MODEL", help=options.MODEL_HELP)]
 TopK = Annotated[
     int | None,
-    declare.option("Output", "--top-k", metavar="N", least=1, help="Tell the N best classes alone, the best first."),
+    declare.option("Output", "--top-k", metavar="N", least=1, help="Show only the N most probable classes, in order."),
 ]
-Raw = Annotated[
-    bool, declare.option("Output", "--raw", help="Tell the logits, to which no activation has been applied.")
-]
+Raw = Annotated[bool, declare.option("Output", "--raw", help="Show the logits, before any activation.")]
 TextPair = Annotated[
     str | None,
     declare.option("Input", "--text-pair", metavar="TEXT", help="A second text for each, of models that read two."),
@@ -71,7 +69,7 @@ def classify(
     per_token: PerToken = False,
     finding: Finding,
 ) -> None:
-    """Say which class texts are of, or what their parts are.
+    """Classify texts or their tokens.
 
     Each has its label, as config.json names it, and the probabilities of all classes. Texts are arguments, the lines
     of stdin, or the rows of a file; any number of them fits into memory. With --tokens, each has the entities in it,
@@ -108,5 +106,5 @@ def _content(llm: "LLM", *, field: str, top: int | None, per_token: bool) -> Con
 
 
 def distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """The labels, by which their numbers can be told apart: those that stand there twice with their place."""
+    """Return the labels; those that occur twice get their place, so that their numbers can be told apart."""
     return tuple(f"{label}#{place}" if labels.count(label) > 1 else label for place, label in enumerate(labels))

@@ -85,7 +85,7 @@ def encode(
     dimensions: options.Dimensions = None,
     activation: Activation = None,
 ) -> None:
-    """Give the bare results of any pooling task.
+    """Compute the bare results of any pooling task.
 
     Texts are arguments, the lines of stdin, or the rows of a file. For the task plugin, the field that --text-key names
     may hold any JSON; bytes that an IO processor returns are written as they are to a file such as mask.png, and as

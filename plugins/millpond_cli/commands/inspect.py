@@ -1,4 +1,4 @@
-"""``millpond inspect``: what a model is, told by its files, without loading it."""
+"""``millpond inspect``: the description of a model by its files, without loading it."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,10 +36,10 @@ def inspect(
     as_json: options.AsJson = False,
     settings: Settings,
 ) -> None:
-    """Show what a model is, and which file says so.
+    """Show what a model is, and the file that each value came from.
 
-    Reads the small files of a model and the headers of its weights; runs nothing of it. Exits with 1 if the model
-    cannot be served, and says why.
+    Reads the small files of a model and the headers of its weights; runs nothing of it. Exits with 1 and
+    the reason if the model cannot be served.
     """
     arguments = read(settings)
     from millpond_cli.inspect.report import report_on  # noqa: PLC0415  needs pydantic; --help does not

@@ -1,4 +1,4 @@
-"""``millpond rerank``: documents in the order in which they suit a query."""
+"""``millpond rerank``: documents in order of their scores for a query."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -45,11 +45,11 @@ Format = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="table, jsonl, json or csv. If unset, by the name of the file; else a table on a terminal, and jsonl.",
+        help="table, jsonl, json or csv. (default: by the name of the file; on a terminal table, else jsonl)",
     ),
 ]
 TopN = Annotated[
-    int | None, declare.option("Output", "--top-n", "-n", metavar="N", least=1, help="Tell the N best alone.")
+    int | None, declare.option("Output", "--top-n", "-n", metavar="N", least=1, help="Show only the N best documents.")
 ]
 
 
@@ -68,9 +68,9 @@ def rerank(
     asking: options.Asking,
     pairing: options.Pairing,
 ) -> None:
-    """Put documents into the order in which they suit a query.
+    """Rank documents for a query.
 
-    Documents are arguments, the lines of stdin, or the rows of a file. Each is told with its rank, its score, its
+    Documents are arguments, the lines of stdin, or the rows of a file. Each has its rank, its score, its
     place in the input and its text. With --top-n any number of them fits into memory. With --image they are the names
     of files, and the images in these are ranked, by models that read such.
     """

@@ -1,4 +1,4 @@
-"""``millpond score``: how well queries and documents go together."""
+"""``millpond score``: the scores of pairs of a query and a document."""
 
 from typing import Annotated
 
@@ -48,7 +48,7 @@ def score(
     asking: options.Asking,
     pairing: options.Pairing,
 ) -> None:
-    """Say how well queries and documents go together.
+    """Score pairs of a query and a document.
 
     A cross-encoder reads both texts of a pair at once; of an embedding model, the score is the cosine of the two
     vectors, or the similarity that its files name. Pairs are arguments, the rows of a file, or lines with a tab between

@@ -1,4 +1,4 @@
-"""``millpond similarity``: how alike texts are, by the cosine of their vectors."""
+"""``millpond similarity``: the cosines of the vectors of texts."""
 
 import json
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def similarity(
     running: Running,
     asking: options.Asking,
 ) -> None:
-    """Say how alike texts are.
+    """Compare texts by the cosine of their vectors.
 
     The first text is compared with each of the others: 1 is the same direction of meaning, 0 is nothing in common.
     A terminal gets a table, a pipe tab-separated values.

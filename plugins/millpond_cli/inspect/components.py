@@ -19,7 +19,7 @@ def component_records(
 
     Args:
         registry: The records of all plugins.
-        resolution: What the model is loaded as.
+        resolution: The resolved model.
         tasks: Its tasks as they are reported, with their activations.
         dense: Its Dense modules as they are reported.
     """

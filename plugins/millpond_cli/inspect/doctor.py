@@ -1,4 +1,4 @@
-"""Checks of ``millpond plugins doctor``: what is wrong with a plugin, its records, and what their targets name."""
+"""Checks of ``millpond plugins doctor``: faults of plugins, of their records, and of the targets of these."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,7 +16,7 @@ FIXES = {
 
 
 def faults_of(manager: PluginManager, info: PluginInfo) -> list[dict[str, Any]]:
-    """What is wrong with a plugin and its records: kind, name, target, reason, fix, and whether it is only a note."""
+    """Return the faults of a plugin and its records: kind, name, target, reason, fix, and True for a mere note."""
     from millpond.testing.records import record_faults  # noqa: PLC0415  imports pydantic
     from millpond.testing.records.modules import module_faults  # noqa: PLC0415  as above
 
@@ -31,7 +31,7 @@ def faults_of(manager: PluginManager, info: PluginInfo) -> list[dict[str, Any]]:
 
 
 def _faults_of_refused(manager: PluginManager, info: PluginInfo, failure: Failure) -> list[dict[str, Any]]:
-    """Why a plugin is not loaded, and what else is wrong with it: loading stops at the first fault."""
+    """Return the fault that kept a plugin from loading, and its others: loading stops at the first."""
     from millpond.testing.records import record_faults  # noqa: PLC0415  imports pydantic
     from millpond.testing.records.refused import faults_of_refused, with_records  # noqa: PLC0415  as above
 

@@ -1,4 +1,4 @@
-"""What ``millpond plugins kernels`` shows: every implementation of every op, judged for a device and a dtype."""
+"""The report of ``millpond plugins kernels``: every implementation of every op, for a device and a dtype."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -59,7 +59,7 @@ def judge_all(
 
 
 def _served(registry: Registry) -> dict[str, set[str]]:
-    """What not every kernel of an op does, but some; by op."""
+    """Return the features that only some kernels of an op have, by op."""
     found: dict[str, set[str]] = {}
     for entry in registry.kernels.entries():
         found.setdefault(entry.spec.op, set()).update(entry.spec.serves)

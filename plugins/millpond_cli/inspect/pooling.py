@@ -1,4 +1,4 @@
-"""What ``millpond inspect`` tells of pooling: which task has which pooler, classes, sizes, prompts; and who says so."""
+"""Pooling in the report of ``millpond inspect``: poolers of tasks, classes, sizes, prompts, and their origins."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Pooling:
 
     Attributes:
         registry: All that plugins brought.
-        resolution: What the model is loaded as.
+        resolution: The resolved model.
         attempt: Gives what a look finds; None, and a problem noted, if it cannot.
     """
 
@@ -75,7 +75,7 @@ class Pooling:
         return {"value": kept.value, "of": self.resolution.full_embedding_size, "from": kept.origin}
 
     def matryoshka(self, overrides: object) -> dict[str, Any] | None:
-        """To which sizes its vectors may be cut, and who says so; None if to none."""
+        """Return the sizes that its vectors may be cut to, and their origin; None if there are none."""
         model = self.resolution.model_config()
         if not model.is_matryoshka or self.embedding_size() is None:
             return None
@@ -141,12 +141,12 @@ class Pooling:
 
 
 def says(config: CheckpointConfig, key: str, overrides: object) -> str:
-    """Who gives a key of config.json the value that counts.
+    """Return the origin of the effective value of a key of config.json.
 
     Args:
         config: config.json as the file has it.
         key: The key.
-        overrides: What the command line replaces of it.
+        overrides: The values that the command line replaces.
     """
     if isinstance(overrides, dict) and key in overrides:
         return f"{COMMAND_LINE} ({key})"
@@ -177,7 +177,7 @@ def prompts_of(
 
 
 def notes_on_prompts(facts: CheckpointFacts, named: Mapping[str, str]) -> Iterator[str]:
-    """What is to be known of a model's prompts.
+    """Yield notes on the prompts of a model.
 
     Args:
         facts: What the files state.

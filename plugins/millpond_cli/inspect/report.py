@@ -1,4 +1,4 @@
-"""What is known of a model without loading it: what was inferred, from which file, what conflicts. No torch."""
+"""A report on a model that is not loaded: inferred values, their files, conflicts. Imports no torch."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -35,12 +35,12 @@ DENSE, PRELU = "Dense", "prelu"  # that activation is a part of the module
 
 @dataclass
 class Report:
-    """What is known of a model.
+    """Facts about a model.
 
     Attributes:
-        facts: What was found, as JSON has it.
-        problems: Why it cannot be served; empty if it can.
-        notes: What files contradict each other in, and what of them is set aside.
+        facts: The values, as JSON has them.
+        problems: The reasons why it cannot be served; empty if it can.
+        notes: Contradictions between files, and settings that are ignored.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def attempt(self, look: Callable[[], Any]) -> Any:
-        """What ``look`` finds; None, and a problem noted, if it cannot."""
+        """Return what ``look`` returns; None, with its error as a problem, if it fails."""
         try:
             return look()
         except MillpondError as error:
@@ -149,7 +149,7 @@ class _Looker:
         return pooling.tasks()
 
     def _messages(self) -> dict[str, Any] | None:
-        """How plain texts are written as messages, and which file asks for it; None where they are read as they are."""
+        """Return the format of texts as messages, and the file that asks for it; None if texts are read as they are."""
         template, written = read_chat_template(self.repository), self.repository.facts.text.message_format
         if template is None or template.texts_as is None or written is None:
             return None

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class Content(Protocol):
-    """How the results of a command are told."""
+    """A form of results."""
 
     def json(self, result: "Result") -> str:
-        """A result as the fields of a JSON object, without its braces."""
+        """Return a result as the fields of a JSON object, without its braces."""
         ...
 
     def columns(self, size: int) -> list[str]:
-        """The names of the columns of results with so many values."""
+        """Return the names of the columns of results with ``size`` values."""
         ...
 
     def cells(self, result: "Result") -> list[str]:
-        """A result as cells of CSV."""
+        """Return a result as cells of CSV."""
         ...
 
 
@@ -36,7 +36,7 @@ class Numbers:
 
     Attributes:
         field: Its name in JSON.
-        column: What stands before the number of a dimension in CSV.
+        column: The prefix of the number of a dimension in CSV.
     """
 
     field: str = "embedding"
@@ -60,7 +60,7 @@ class Weights:
     """The tokens of the vocabulary that have a weight.
 
     Attributes:
-        with_tokens: Whether they are told as text too.
+        with_tokens: True to write them as text as well.
     """
 
     with_tokens: bool = False
@@ -100,12 +100,12 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Classes:
-    """The classes of a text and what the model gives for each.
+    """The classes of a text with their numbers.
 
     Attributes:
         labels: Their names.
-        field: What the numbers are: ``probs`` or ``logits``.
-        top: How many classes are told, the best first; None for all, in their order.
+        field: The name of the numbers: ``probs`` or ``logits``.
+        top: The number of classes, the best first; None for all, in their order.
     """
 
     labels: Sequence[str]
@@ -117,7 +117,7 @@ class Classes:
         return self.told(result.value)
 
     def told(self, value: "Array") -> str:
-        """The same of the numbers of the classes, [num_labels]."""
+        """Return the fields for the numbers of the classes, [num_labels]."""
         texts = number_texts(value)
         pairs = ", ".join(f"{_text(self.labels[place])}: {texts[place]}" for place in self._order(value))
         return f'"label": {_text(self._best(value))}, "{self.field}": {{{pairs}}}'
@@ -151,7 +151,7 @@ class TokenClasses:
     """The classes of each token of a text, for JSON alone.
 
     Attributes:
-        classes: How those of one are told.
+        classes: The form of the classes of one token.
         token: The token of an id.
     """
 
@@ -167,7 +167,7 @@ class TokenClasses:
         return f'"tokens": [{", ".join(told)}]'
 
     def columns(self, size: int) -> list[str]:
-        """Those of the classes."""
+        """The columns of the classes."""
         return self.classes.columns(size)
 
     def cells(self, result: "Result") -> list[str]:
@@ -214,7 +214,7 @@ def _entity(entity: Any) -> str:
 
 
 def number_texts(vector: "Array") -> list[str]:
-    """Numbers as text: eight digits, nine where eight would not lead back to the same float32."""
+    """Return numbers as text: eight digits, nine where eight would not lead back to the same float32."""
     import numpy as np  # noqa: PLC0415  --help does without
 
     values = vector.tolist()

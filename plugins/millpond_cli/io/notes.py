@@ -1,4 +1,4 @@
-"""What a command says on stderr while it works: notes, and a progress bar on a terminal."""
+"""Notes of a command on stderr, and its progress bar on a terminal."""
 
 import sys
 from typing import TYPE_CHECKING, Any, Self
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def warn(message: str) -> None:
-    """Tell something that does not end the command."""
+    """Report something that does not end the command."""
     say(f"warning: {message}")
 
 
@@ -18,7 +18,7 @@ class Progress:
     """A bar over all texts of a command, which are computed in several calls of ``LLM``.
 
     Args:
-        shown: Whether there is a bar; None for a terminal.
+        shown: True for a bar; None for one on a terminal.
         total: Returns the number of texts, None where it is not known; asked only if there is a bar.
         unit: The word after the number.
     """
@@ -34,27 +34,27 @@ class Progress:
             self._bar = tqdm(total=count, unit=unit, dynamic_ncols=True, delay=1.0, file=sys.stderr)
 
     def of(self, texts: int) -> "Callable[..., Share]":
-        """What one call of ``LLM``, for so many texts, takes for its own bar."""
+        """Return the ``use_tqdm`` of one call of ``LLM`` for a number of texts."""
         return lambda *, total, **_: Share(self, texts=texts, items=total)
 
     def update(self, count: int) -> None:
-        """So many texts more are done."""
+        """Advance the bar by a number of texts."""
         if self._bar is not None:
             self._bar.update(count)
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """End the bar and leave it on the screen."""
         if self._bar is not None:
             self._bar.close()
 
 
 class Share:
-    """The part of the bar that is one call's.
+    """The part of the bar of one call.
 
     Args:
         bar: The bar.
-        texts: How many texts, or pairs of texts, the call is for.
-        items: How many items it makes of them, whose ends it tells; of a pair it may be two.
+        texts: The number of texts, or of pairs of texts, of the call.
+        items: The number of items that it reports for them; a pair may be two.
     """
 
     def __init__(self, bar: Progress, *, texts: int, items: int) -> None:
@@ -62,7 +62,7 @@ class Share:
         self._done = self._told = 0
 
     def update(self, count: int) -> None:
-        """So many items more are done."""
+        """Advance the bar by a number of items."""
         self._done += count
         due = self._done * self._texts // self._items
         self._bar.update(due - self._told)

@@ -1,4 +1,4 @@
-"""Where results go: stdout, or a file that is there whole or not at all."""
+"""The output of results: stdout, or a file that is written whole or not at all."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ STDOUT_NAMES = (None, STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 @contextlib.contextmanager
 def open_output(path: str | None) -> Iterator[BinaryIO]:
-    """A file to write results to; one that is named takes its name when all is written, and no sooner.
+    """Open a file for results; a named one takes its name when all is written.
 
     Args:
         path: The file; None or ``-`` for stdout.

@@ -1,4 +1,4 @@
-"""Where pairs of a query and a document come from: the command line, one file of pairs, or a file of each."""
+"""Pairs of a query and a document, from the command line, one file of pairs, or a file of each."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,7 +47,7 @@ def pairs_of(texts: Sequence[str], reading: ReadingPairs, *, documents_are_files
 
 
 def with_query(query: str, source: Source, keys: Keys) -> Input:
-    """One query with each document of a source.
+    """Return one query with each document of a source.
 
     Raises:
         CommandError: The query is empty.
@@ -94,7 +94,7 @@ def _of_two(texts: Sequence[str], reading: ReadingPairs) -> Input:
 
 
 def _paired(queries: Iterator[Row], documents: Iterator[Row], first: str, second: str) -> Iterator[Row]:
-    """A query with each document where there is one, else each with its own.
+    """Yield one query with each document, or each document with its own query.
 
     Raises:
         CommandError: There are more of the one than of the other.

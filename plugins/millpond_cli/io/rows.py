@@ -24,14 +24,14 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One text, or one pair of them, or why there is none.
+    """One text or one pair of texts, or the error in their place.
 
     Attributes:
         index: Its place among the texts, from 0.
-        place: Where it stands, for error messages: ``docs.jsonl, line 7``.
+        place: The file and line, for error messages: ``docs.jsonl, line 7``.
         text: The text, of a pair the document; empty where ``error`` is not.
-        id: What its input calls it.
-        error: Why there is no text.
+        id: The id in the input.
+        error: The reason for a missing text.
         query: The query of a pair; None for a single text.
         data: The value in place of the text, where that may be any JSON.
         text_pair: The second text, for models that classify pairs; None for a single text.
@@ -56,12 +56,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """Which fields of a row hold what.
+    """The fields of a row, by their content.
 
     Attributes:
         text: The text; of a pair the document.
         id: An id.
-        needs_id: Whether the id must be there, as one that was asked for by name must.
+        needs_id: True if the id must be there, as the command line names its field.
         query: The query, where rows are pairs; None where they are single texts.
         text_option: The option that names the field of the text.
         any_data: True if the text may be any JSON value, for IO processors of plugins.
@@ -81,16 +81,16 @@ class Keys:
 
 @contextmanager
 def open_rows(source: Source, keys: Keys) -> Iterator[Iterator[Row]]:
-    """The rows of a source, while it is open."""
+    """Yield the rows of a source, while it is open."""
     with source.open() as content:
         yield read_rows(source, content, keys)
 
 
 def check_action(asked: str) -> bool:
-    """Whether texts that fail are passed over.
+    """Return True if texts that fail are passed over.
 
     Raises:
-        CommandError: ``--on-error`` says neither that nor the contrary.
+        CommandError: The value of ``--on-error`` is unknown.
     """
     if asked not in ACTIONS:
         message = f"--on-error {asked!r}: expected one of {', '.join(ACTIONS)}"
@@ -106,7 +106,7 @@ def choose_keys(
     text_pair_key: str | None = None,
     plain: Keys | None = None,
 ) -> Keys:
-    """The fields that the command line names, else those of ``plain``.
+    """Return the fields that the command line names, else those of ``plain``.
 
     Raises:
         CommandError: It names one, and the source has no fields.
@@ -128,10 +128,10 @@ def choose_keys(
 
 
 def read_rows(source: Source, content: BinaryIO | Sequence[str], keys: Keys) -> Iterator[Row]:
-    """The rows of a source, in order, as they are asked for.
+    """Return the rows of a source, in order, read one at a time.
 
     Raises:
-        CommandError: Its structure is broken, so that the rows behind cannot be told.
+        CommandError: Its structure is damaged, so that later rows cannot be found.
     """
     if source.kind == "arguments":
         texts: Iterable[str] = content  # type: ignore[assignment]  # what this kind opens as
