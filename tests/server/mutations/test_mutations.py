@@ -37,6 +37,7 @@ class Lines:
     """In place of the access log: the lines that it would write."""
 
     written: list = field(default_factory=list)
+    is_on: bool = True
     lost: int = 0
 
     def write(self, fields):
