@@ -8,7 +8,7 @@ import pytest
 
 from millpond import LLM, PoolingParams
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
-from millpond_server.apis.catalogue import rows
+from millpond_server.apis.catalogue import routes as rows
 from millpond_server.apis.common.refused import OF_CLASSES, OF_HIDDEN_STATES, OF_SCORES, OF_VECTORS
 
 TEXTS = ["the old mill", "snow on the hill", "a bird"]
@@ -74,7 +74,7 @@ ROWS = {row.name: row for row in rows()}
 )
 def test_each_is_decided(route, field):
     module, _, name = ROWS[route].request.partition(":")
-    model = getattr(import_module(f"millpond_server.apis.{module}"), name)
+    model = getattr(import_module(module), name)
     decided = [field in model.model_fields, field in model.without_effect, field in model.refused]
     assert decided.count(True) == 1, f"{route} {field}: read, without effect, refused: {decided}"
 

@@ -17,7 +17,7 @@ from schemathesis.checks import CHECKS, load_all_checks, not_a_server_error
 
 from millpond import AsyncLLM
 from millpond.testing.checkpoints import tiny, write_sparse_encoder
-from millpond_server.apis.catalogue import rows
+from millpond_server.apis.catalogue import routes as rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 MODELS = {
@@ -73,7 +73,7 @@ SELDOM = {
 
 def fields_of(row):
     module, _, name = row.request.partition(":")
-    return frozenset(getattr(import_module(f"millpond_server.apis.{module}"), name).model_fields)
+    return frozenset(getattr(import_module(module), name).model_fields)
 
 
 FIELDS = {row.name: fields_of(row) for row in rows() if row.request is not None}
@@ -143,6 +143,8 @@ def test_routes_keep_what_their_description_says(schema):
     """One path of each kind of route; the others are the same under other names."""
     kinds = {}
     for row in rows():
+        if ".health:" in row.target:
+            continue
         kinds.setdefault((row.target, row.request), row.name.replace("{id:path}", "{id}"))
     described = operations(schema, kinds.values())
     assert len(described) >= 25

@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 
-from millpond_server.apis.catalogue import rows
+from millpond_server.apis.catalogue import routes as rows
 
 MODELS = {
     "embed": "BertModel",
@@ -119,7 +119,7 @@ def valid_requests():
             yield Request(method, path.replace("{id}", "embed").replace("{id:path}", "embed"))
             continue
         module, _, name = row.request.partition(":")
-        model = getattr(import_module(f"millpond_server.apis.{module}"), name)
+        model = getattr(import_module(module), name)
         fields = {name: VALUES[name] for name in model.model_fields if name in VALUES}
         fields |= OWN.get(path.removeprefix("/tei"), {})
         for one, other in EITHER:
@@ -352,7 +352,7 @@ def options():
     for row in rows():
         if row.request is not None:
             module, _, name = row.request.partition(":")
-            found |= set(getattr(import_module(f"millpond_server.apis.{module}"), name).model_fields)
+            found |= set(getattr(import_module(module), name).model_fields)
     return sorted(found - {"root"})
 
 

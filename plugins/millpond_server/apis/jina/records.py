@@ -1,0 +1,20 @@
+"""The routes of Jina's API, below /jina."""
+
+from millpond.plugin.specs import RouteSpec
+from millpond_server.apis.common.records import variant
+from millpond_server.apis.openai.records import EMBEDDINGS, MODELS
+from millpond_server.apis.vllm.records import RERANK
+
+JINA = variant(
+    EMBEDDINGS,
+    target="jina.routes:embeddings",
+    summary="one vector an input, as Jina has it",
+    request="jina.schemas:JinaEmbeddingRequest",
+)
+
+ROUTES: tuple[RouteSpec, ...] = ()
+PREFIXED: tuple[RouteSpec, ...] = (
+    JINA,
+    RERANK,
+    MODELS,
+)

@@ -1,0 +1,118 @@
+"""The routes of text-embeddings-inference, at the root and below /tei."""
+
+from millpond.plugin.specs import RouteSpec
+from millpond_server.apis.common.records import route, variant
+from millpond_server.apis.openai.records import EMBEDDINGS
+from millpond_server.apis.vllm.records import RERANK
+
+ANY_RERANK = variant(
+    RERANK,
+    name="POST /rerank",
+    target="tei.root:rerank",
+    always=True,
+    summary="documents in the order of how well they fit a query; with `texts`, as text-embeddings-inference has it",
+    request="tei.schemas:AnyRerankRequest",
+    response="tei.schemas:AnyRerankResponse",
+)
+TOKENIZE = route(
+    name="POST /tokenize",
+    target="tei.root:tokenize",
+    summary="the tokens of a text",
+    request="tei.schemas:AnyTokenizeRequest",
+    response="tei.schemas:AnyTokenizeResponse",
+)
+TEI_EMBED = route(
+    name="POST /embed",
+    target="tei.routes:embed",
+    summary="one vector a text, as text-embeddings-inference has it",
+    tasks=("embed",),
+    always=True,
+    request="tei.schemas:TeiEmbedRequest",
+    response="tei.schemas:Vectors",
+)
+TEI = (
+    TEI_EMBED,
+    route(
+        name="POST /embed_all",
+        target="tei.routes:embed_all",
+        summary="one vector a token",
+        tasks=("token_embed",),
+        always=True,
+        request="tei.schemas:TeiEmbedAllRequest",
+        response="tei.schemas:TokenVectors",
+    ),
+    route(
+        name="POST /embed_sparse",
+        target="tei.routes:embed_sparse",
+        summary="weights of tokens of the vocabulary",
+        tasks=("embed_sparse",),
+        always=True,
+        request="tei.schemas:TeiSparseRequest",
+        response="tei.schemas:SparseVectors",
+    ),
+    route(
+        name="POST /predict",
+        target="tei.routes:predict",
+        summary="the classes of texts or of pairs",
+        tasks=("classify",),
+        always=True,
+        request="tei.schemas:TeiPredictRequest",
+        response="tei.schemas:Classes",
+    ),
+    route(
+        name="POST /similarity",
+        target="tei.routes:similarity",
+        summary="how like a sentence others are",
+        tasks=("score",),
+        always=True,
+        request="tei.schemas:TeiSimilarityRequest",
+        response="tei.schemas:Likenesses",
+    ),
+    route(
+        name="POST /decode",
+        target="tei.routes:decode",
+        summary="the texts of token ids",
+        request="tei.schemas:TeiDecodeRequest",
+        response="tei.schemas:Texts",
+    ),
+    route(name="GET /info", target="tei.routes:info", summary="what the default model is"),
+    route(name="POST /", target="tei.routes:root", summary="what the default model is for"),
+)
+TEI_RERANK = route(
+    name="POST /rerank",
+    target="tei.routes:rerank",
+    summary="texts in the order of how well they fit a query",
+    tasks=("score",),
+    always=True,
+    request="tei.schemas:TeiRerankRequest",
+    response="tei.schemas:Ranks",
+)
+TEI_TOKENIZE = route(
+    name="POST /tokenize",
+    target="tei.routes:tokenize",
+    summary="the tokens of texts",
+    request="tei.schemas:TeiTokenizeRequest",
+    response="tei.schemas:Tokens",
+)
+TEI_OPENAI = variant(
+    EMBEDDINGS,
+    target="tei.openai:embeddings",
+    summary="one vector an input, as OpenAI has it, with the errors of text-embeddings-inference",
+    always=True,
+    request="tei.schemas:TeiOpenAIRequest",
+)
+
+ROUTES: tuple[RouteSpec, ...] = (
+    ANY_RERANK,
+    TOKENIZE,
+    *TEI,
+)
+PREFIXED: tuple[RouteSpec, ...] = (
+    variant(TEI_EMBED, target="tei.routes:embed_cut", summary="the same; `dimensions` cuts the vectors of any model"),
+    *TEI[1:],
+    TEI_RERANK,
+    TEI_TOKENIZE,
+    TEI_OPENAI,
+    variant(TEI_OPENAI, name="POST /embeddings"),
+    route(name="GET /health", target="millpond.health:health", summary="whether its engines turn"),
+)

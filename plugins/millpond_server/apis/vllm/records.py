@@ -1,0 +1,75 @@
+"""The routes of vLLM, at the root and below /vllm."""
+
+from millpond.plugin.specs import RouteSpec
+from millpond_server.apis.cohere.records import COHERE_V2
+from millpond_server.apis.common.records import route, variant
+from millpond_server.apis.openai.records import EMBEDDINGS, MODELS
+
+POOLING = route(
+    name="POST /pooling",
+    target="vllm.routes:pooling",
+    summary="the bare result of any task, as vLLM has it",
+    request="vllm.schemas:PoolingRequest",
+    response="vllm.schemas:PoolingResponse",
+)
+CLASSIFY = route(
+    name="POST /classify",
+    target="vllm.routes:classify",
+    summary="the classes of texts, as vLLM has it",
+    tasks=("classify",),
+    request="vllm.schemas:ClassificationRequest",
+    response="vllm.schemas:ClassificationResponse",
+)
+SCORE = route(
+    name="POST /score",
+    target="vllm.routes:score",
+    summary="how well queries and documents go together, as vLLM has it",
+    tasks=("score",),
+    request="vllm.schemas:ScoreRequest",
+    response="vllm.schemas:ScoreResponse",
+)
+RERANK = route(
+    name="POST /v1/rerank",
+    target="vllm.routes:rerank",
+    summary="documents in the order of how well they fit a query, as Cohere, Jina and vLLM have it",
+    tasks=("score",),
+    request="vllm.schemas:RerankRequest",
+    response="vllm.schemas:RerankResponse",
+)
+DETOKENIZE = route(
+    name="POST /detokenize",
+    target="vllm.routes:detokenize",
+    summary="the text of tokens",
+    request="vllm.schemas:DetokenizeRequest",
+    response="vllm.schemas:DetokenizeResponse",
+)
+
+ROUTES: tuple[RouteSpec, ...] = (
+    POOLING,
+    CLASSIFY,
+    SCORE,
+    variant(SCORE, name="POST /v1/score"),
+    RERANK,
+    DETOKENIZE,
+    route(name="POST /invocations", target="vllm.routes:invocations", summary="whatever route the body is for"),
+)
+PREFIXED: tuple[RouteSpec, ...] = (
+    variant(EMBEDDINGS, target="openai.routes:embeddings_of_all", summary="one vector an input, as vLLM has it"),
+    COHERE_V2,
+    POOLING,
+    CLASSIFY,
+    SCORE,
+    variant(SCORE, name="POST /v1/score"),
+    variant(RERANK, name="POST /rerank"),
+    RERANK,
+    variant(RERANK, name="POST /v2/rerank"),
+    route(
+        name="POST /tokenize",
+        summary="the tokens of a text",
+        target="vllm.routes:tokenize",
+        request="vllm.schemas:TokenizeRequest",
+        response="vllm.schemas:TokenizeResponse",
+    ),
+    DETOKENIZE,
+    MODELS,
+)
