@@ -1,10 +1,12 @@
-"""The task ``score``: its record, and the options of its calls."""
+"""Options of the task ``score``: queries and documents to scores."""
 
 from collections.abc import Mapping
 from os import PathLike, fspath
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ValidationInfo
+
+from millpond_tasks.options import TaskOptions
 
 RESERVED = ("chat_template", "tools", "tokenize")
 
@@ -27,28 +29,21 @@ def _variables(value: object) -> Mapping[str, Any]:
     return value
 
 
-def _instruction(value: object) -> str:
+def _text(value: object, info: ValidationInfo) -> str:
     if isinstance(value, str):
         return value
-    message = f"instruction must be a str; got {type(value).__name__}"
+    message = f"{info.field_name} must be a str; got {type(value).__name__}"
     raise ValueError(message)
 
 
-def _mixed(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    message = f"mixed must be a str; got {type(value).__name__}"
-    raise ValueError(message)
-
-
-def _count(value: object, info: Any) -> int:
+def _count(value: object, info: ValidationInfo) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     message = f"{info.field_name} must be a non-negative integer; got {value!r}, 0 is for no limit"
     raise ValueError(message)
 
 
-class ScoreOptions(BaseModel):
+class ScoreOptions(TaskOptions):
     """How queries and documents become what the model reads.
 
     Attributes:
@@ -61,11 +56,9 @@ class ScoreOptions(BaseModel):
             loaded with.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
     chat_template: Annotated[str | None, BeforeValidator(_template)] = None
-    chat_template_kwargs: Annotated[Any, BeforeValidator(_variables)] = {}
-    instruction: Annotated[str | None, BeforeValidator(_instruction)] = None
+    chat_template_kwargs: Annotated[Mapping[str, Any], BeforeValidator(_variables)] = {}
+    instruction: Annotated[str | None, BeforeValidator(_text)] = None
     max_tokens_per_query: Annotated[int, BeforeValidator(_count)] = 0
     max_tokens_per_doc: Annotated[int, BeforeValidator(_count)] = 0
-    mixed: Annotated[str | None, BeforeValidator(_mixed)] = None
+    mixed: Annotated[str | None, BeforeValidator(_text)] = None
