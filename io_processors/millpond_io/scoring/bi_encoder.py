@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, cast
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -25,9 +26,11 @@ PARAMETERS = {QUERY: "data_1", DOCUMENT: "data_2"}
 Key = tuple[str, Content, int]
 
 
-@dataclass(frozen=True, eq=False)
 class SeparatePair(PairItem):
     """A query and a document that are computed apart; equal pairs have sequences in common, and ids of their own."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -41,7 +44,7 @@ class SidesAsked(Asked):
     of: dict[str, Asked] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True, weakref_slot=True)
 class Side:
     """A query or a document of a call.
 
@@ -54,6 +57,19 @@ class Side:
     number: int
 
 
+@dataclass(eq=False, slots=True)
+class Sides:
+    """The queries and documents of a call that some pair still needs, and the last query.
+
+    Attributes:
+        known: Each, as long as a pair of it is not scored: a call may have more vectors than fit into memory.
+        last: The last query: it may be that of all documents.
+    """
+
+    known: WeakValueDictionary[Key, Side] = field(default_factory=WeakValueDictionary)
+    last: Side | None = None
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class PairWork(Work):
     """A query and a document.
@@ -64,14 +80,14 @@ class PairWork(Work):
         between: The ids that stand between those of both.
     """
 
-    query: Work
-    document: Work
+    query: Side
+    document: Side
     between: list[int]
 
     @property
     def prompt_token_ids(self) -> list[int]:
         """The ids of the query, then those of the document."""
-        return [*self.query.prompt_token_ids, *self.between, *self.document.prompt_token_ids]
+        return [*self.query.work.prompt_token_ids, *self.between, *self.document.work.prompt_token_ids]
 
 
 class BiEncoder:
@@ -106,11 +122,17 @@ class BiEncoder:
 
     def encode(self, call: Call) -> list[Work]:
         """Make the sequences of the queries and documents that the call has not had yet, all tokenised at once."""
-        sides: dict[Key, Side] = call.shared
+        shared: Sides = call.shared.setdefault(Sides, Sides())
+        sides: dict[Key, Side] = {}
         keys = [((QUERY, data.query, id(asked)), (DOCUMENT, data.document, id(asked))) for data, asked in call.items]
-        new = {
-            key: asked for pair, (_, asked) in zip(keys, call.items, strict=True) for key in pair if key not in sides
-        }
+        new: dict[Key, Asked] = {}
+        for pair, (_, asked) in zip(keys, call.items, strict=True):
+            for key in pair:
+                known = shared.known.get(key)
+                if known is None:
+                    new[key] = asked
+                else:
+                    sides[key] = known
         cuts = {key: self._cut(key, asked) for key, asked in new.items()}
         items = [
             Item(_prompt(cuts[key][0], self.reader), cast("SidesAsked", asked).of[key[0]]) for key, asked in new.items()
@@ -119,16 +141,17 @@ class BiEncoder:
         for (key, (_, dropped)), work in zip(cuts.items(), works, strict=True):
             if work.sequences:
                 work.sequences[0].num_dropped_tokens += dropped
-            sides[key] = Side(work=work, number=next(self._numbers))
+            sides[key] = shared.known[key] = Side(work=work, number=next(self._numbers))
+        shared.last = sides[keys[-1][0]]
         return [self._work(sides[query], sides[document]) for query, document in keys]
 
     def decode_many(self, works: Sequence[Work]) -> list[ScoringOutput]:
         """Compare the vectors of pairs; those of a side that is in many pairs are made once."""
         pairs = cast("Sequence[PairWork]", works)
-        sides = {id(side): side for pair in pairs for side in (pair.query, pair.document)}
+        sides = {side.number: side.work for pair in pairs for side in (pair.query, pair.document)}
         outputs = self.inner.decode_many([*sides.values()])
-        arrays = {place: output.array for place, output in zip(sides, outputs, strict=True)}
-        scores = self.compare([(arrays[id(pair.query)], arrays[id(pair.document)]) for pair in pairs])
+        arrays = {number: output.array for number, output in zip(sides, outputs, strict=True)}
+        scores = self.compare([(arrays[pair.query.number], arrays[pair.document.number]) for pair in pairs])
         return [ScoringOutput(np.asarray(score)) for score in scores]
 
     def _work(self, query: Side, document: Side) -> Work:
@@ -136,9 +159,9 @@ class BiEncoder:
         return PairWork(
             sequences=(*query.work.sequences, *document.work.sequences) if error is None else (),
             error=error,
-            request_id=f"{query.number}_{document.number}",
-            query=query.work,
-            document=document.work,
+            request_id=f"{query.number}_{next(self._numbers)}",
+            query=query,
+            document=document,
             between=self.between,
         )
 

@@ -1,14 +1,18 @@
 """Texts embedded each for itself score by the cosine of their vectors, or by MaxSim of those of their tokens."""
 
 import asyncio
+import gc
+import weakref
 
 import numpy as np
 import pytest
 
 from millpond import LLM, AsyncLLM, InvalidInputError
+from millpond.pipeline.io_processor import Call
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ArchitectureSpec, TextInput
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
+from millpond.types.prompts import ScoreCall
 from millpond_io.scoring import maxsim, similarities
 
 QUERIES = ["the cat", "a hot day on the river", "what is a mill"]
@@ -101,10 +105,31 @@ def test_each_text_is_computed_once(both):
     assert len({output.request_id for output in given}) == 3
 
 
+def test_equal_pairs_share_their_texts_and_have_ids_of_their_own(both):
+    llm, _ = both
+    given = []
+    assert computed(llm, lambda: given.extend(llm.score(["cat", "cat"], ["dog", "dog"]))) == 2
+    assert given[0].outputs == given[1].outputs
+    assert given[0].request_id != given[1].request_id
+
+
 def test_a_rerank_of_100_documents_computes_the_query_once(both):
     llm, _ = both
     documents = [f"{DOCUMENTS[place % 3]} {place}" for place in range(100)]
     assert computed(llm, lambda: llm.score("the cat", documents)) == 101
+
+
+def test_a_window_keeps_the_query_of_the_next_one_and_no_document(cosine):
+    task = cosine.pipeline.task_of("score", None)
+    call = ScoreCall("the cat", ["dog", "bird", "river"])
+    items, shared = task.items(call), {}
+    first = task.processor.encode(Call(items[:2], shared))
+    query, document = weakref.ref(first[0].query), weakref.ref(first[0].document)
+    first = None
+    gc.collect()
+    assert document() is None
+    (second,) = task.processor.encode(Call(items[2:], shared))
+    assert second.query is query()
 
 
 def test_thousands_of_documents_are_scored_in_blocks(late, monkeypatch):
