@@ -209,12 +209,12 @@ class AsyncLLM(
         began = perf_counter()
         call = Countdown(len(requests), asyncio.get_running_loop().create_future())
         for request in requests:
-            request.priority = priority
-            request.on_done = call.count_down
+            request.state.priority = priority
+            request.state.on_done = call.count_down
         self.engine.submit(requests)
         try:
             await call.ended
-            first = min((request.started for request in requests if request.started), default=began)
+            first = min((request.state.started for request in requests if request.state.started), default=began)
             started = max(first, began)
             stats.took("queue", began, started)
             stats.took("compute", started, perf_counter())

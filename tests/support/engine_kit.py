@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from millpond.engine.background import BackgroundEngine
 from millpond.engine.engine import Engine
-from millpond.engine.request import PoolingRequest, Representation
+from millpond.engine.request import PoolingRequest, Representation, RequestState
 from millpond.engine.runner import Runner
 from millpond.llm import LLM
 from millpond.nn import PackedBatch, PoolingModel
@@ -134,13 +134,23 @@ def sequences_of(batch: PackedBatch) -> Sequences:
     return [tuple(part.tolist()) for part in batch.input_ids.split(list(batch.lengths))]
 
 
-def make_request(ids: Sequence[int], *, tasks: Sequence[str] = ("embed",), params=None, types=None, **fields):
+def make_request(
+    ids: Sequence[int],
+    *,
+    tasks: Sequence[str] = ("embed",),
+    params=None,
+    types=None,
+    priority=0,
+    on_done=None,
+    **fields,
+):
     """A request of token ids; ``params`` and ``types`` may be left out."""
     params = params or PoolingParams()
     return PoolingRequest(
         input_ids=np.asarray(ids, dtype=np.int64),
         representations=tuple(Representation(task, params) for task in tasks),
         token_type_ids=None if types is None else np.asarray(types, dtype=np.int64),
+        state=RequestState(priority=priority, on_done=on_done),
         **fields,
     )
 

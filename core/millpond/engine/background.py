@@ -86,7 +86,7 @@ class BackgroundEngine:
         """
         tokens: Counter[int] = Counter()
         for request in requests:
-            tokens[request.priority] += request.num_tokens
+            tokens[request.state.priority] += request.num_tokens
         blocked: dict[PoolingRequest, EngineError] = {}
         with self._lock:
             if self._closed or not self.is_alive:
@@ -123,7 +123,7 @@ class BackgroundEngine:
         if suspected and any(request in self._pending for request in requests):  # else it was given up before
             self.failing_inputs.record(requests)
         for request in requests:
-            request.cancelled = True
+            request.state.cancelled = True
             self._let_go(request, EngineError(reason))
 
     def waiting(self) -> list[PoolingRequest]:
@@ -218,14 +218,14 @@ class BackgroundEngine:
                 return  # it was given up
             del self._pending[request]
             self._tokens -= request.num_tokens
-            self._tokens_of[request.priority] -= request.num_tokens
-            if not self._tokens_of[request.priority]:
-                del self._tokens_of[request.priority]
+            self._tokens_of[request.state.priority] -= request.num_tokens
+            if not self._tokens_of[request.state.priority]:
+                del self._tokens_of[request.state.priority]
             request.error = error or request.error
-        if request.on_done is None:
+        if request.state.on_done is None:
             return
         try:
-            request.on_done(request)
+            request.state.on_done(request)
         except Exception:
             logger.exception("a caller failed to take its result; the engine goes on")
 

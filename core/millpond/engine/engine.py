@@ -165,8 +165,8 @@ class Engine:
                 continue
             now = perf_counter()
             for request in batch:
-                request.started = now
-            batch[0].advanced = now
+                request.state.started = now
+            batch[0].state.advanced = now
             if self._is_alone(batch):
                 ended += self._settle(self._run_here(batch))
                 break  # whoever waits for these gets them before the next batch is computed
@@ -176,7 +176,7 @@ class Engine:
 
     def _without_cancelled(self, batch: list[PoolingRequest]) -> list[PoolingRequest]:
         """The requests of a batch that were cancelled, which end; they are taken out of it."""
-        gone = [request for request in batch if request.cancelled]
+        gone = [request for request in batch if request.state.cancelled]
         for request in gone:
             batch.remove(request)
             request.error = _cancelled()
@@ -224,7 +224,7 @@ class Engine:
 
     def _measure(self, requests: list[PoolingRequest]) -> None:
         tokens = sum([request.num_tokens for request in requests])
-        began, ended = requests[0].started, perf_counter()
+        began, ended = requests[0].state.started, perf_counter()
         self.stats.tokens += tokens
         self.throughput.note(tokens, began=began, ended=ended)
         if self._budget.tokens < self._budget.most:

@@ -15,7 +15,7 @@ AS_OFTEN = 4  # times; a model that calls these layers more often in one batch g
 
 
 class Progress:
-    """Notes on a batch's first request when one of some layers of the model began last: ``PoolingRequest.advanced``.
+    """Notes on a batch's first request when one of some layers of the model began last: ``RequestState.advanced``.
 
     Args:
         model: The model. The members of its lists of modules are its layers, whoever wrote it.
@@ -33,7 +33,7 @@ class Progress:
 
     def begin(self, batch: list[PoolingRequest]) -> None:
         """This thread computes a batch from now on."""
-        batch[0].advanced = perf_counter()
+        batch[0].state.advanced = perf_counter()
         self._own.first, self._own.left = batch[0], AS_OFTEN * self.marks
 
     def end(self) -> None:
@@ -45,7 +45,7 @@ class Progress:
         first = getattr(own, "first", None)
         if first is not None and own.left > 0:
             own.left -= 1
-            first.advanced = perf_counter()
+            first.state.advanced = perf_counter()
 
 
 _known: "WeakKeyDictionary[nn.Module, Progress]" = WeakKeyDictionary()

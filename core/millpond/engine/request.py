@@ -26,6 +26,30 @@ class Representation(NamedTuple):
     span: tuple[int, int] | None = None
 
 
+@dataclass(eq=False, slots=True)
+class RequestState:
+    """The way of a request through the engine; set by the pipeline and the engine, not by IO processors.
+
+    Attributes:
+        priority: A lower one is served first.
+        owner: The jobs of the pipeline that wait for it; None before and after.
+        on_done: Called by the engine's thread when results or error are there.
+        cancelled: Set by the caller, from any thread: the request is dropped unless its batch runs already.
+        ticket: Its place in the order of arrival.
+        started: When its batch was started, by ``time.perf_counter``; 0.0 before.
+        advanced: When its batch last made progress, by the same clock: at its start, or with a layer; of the first
+            request of a batch alone.
+    """
+
+    priority: int = 0
+    owner: Any = None
+    on_done: "Callable[[PoolingRequest], None] | None" = None
+    cancelled: bool = False
+    ticket: int = 0
+    started: float = 0.0
+    advanced: float = 0.0
+
+
 @dataclass(eq=False, kw_only=True, slots=True)
 class PoolingRequest:
     """One sequence on its way through the engine.
@@ -37,20 +61,13 @@ class PoolingRequest:
         features: Raw inputs, such as pixels.
         route: The route that it takes, of a model whose queries and documents take different ones; else empty.
         group: Only requests of one group share a batch.
-        priority: A lower one is served first.
         note: For IO processors of the contract before 0.2; others derive from ``Work``.
         is_ready: True if results or error are there: the IO processor made them, or the engine is done.
         num_dropped_tokens: How many tokens truncation cut off.
         whole: The ids of the whole prompt, [num_tokens], where several requests are made of it; else None.
-        owner: The jobs of the pipeline that wait for it; None before and after.
         results: One array for each representation, once it is done.
         error: Why there are none.
-        cancelled: Set by the caller, from any thread: the request is dropped unless its batch runs already.
-        on_done: Called by the engine's thread when results or error are there.
-        ticket: Its place in the order of arrival.
-        started: When its batch was started, by ``time.perf_counter``; 0.0 before.
-        advanced: When its batch got on last, by the same clock: at its start, or with a layer; of the first request of
-            a batch alone.
+        state: Its way through the engine.
     """
 
     input_ids: "NDArray[np.int64]"
@@ -59,19 +76,13 @@ class PoolingRequest:
     features: Mapping[str, object] = field(default_factory=dict)
     route: str = ""
     group: str = "text"
-    priority: int = 0
     note: object = None
     is_ready: bool = False
     num_dropped_tokens: int = 0
     whole: "NDArray[np.int64] | None" = None
-    owner: Any = None
     results: "list[NDArray[np.float32]]" = field(default_factory=list)
     error: MillpondError | None = None
-    cancelled: bool = False
-    on_done: "Callable[[PoolingRequest], None] | None" = None
-    ticket: int = 0
-    started: float = 0.0
-    advanced: float = 0.0
+    state: RequestState = field(default_factory=RequestState)
 
     @property
     def num_tokens(self) -> int:
@@ -85,4 +96,4 @@ class PoolingRequest:
 
     def cancel(self) -> None:
         """Drop the request if its batch does not run yet."""
-        self.cancelled = True
+        self.state.cancelled = True

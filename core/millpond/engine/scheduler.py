@@ -49,9 +49,9 @@ class Scheduler:
     def add(self, request: PoolingRequest) -> None:
         """Let a request wait."""
         self._tickets += 1
-        request.ticket = self._tickets
+        request.state.ticket = self._tickets
         queue = self._queues.setdefault(request.group, defaultdict(deque))
-        queue[request.priority].append(request)
+        queue[request.state.priority].append(request)
         self._waiting += 1
         self.waiting_tokens += request.num_tokens
 
@@ -65,12 +65,12 @@ class Scheduler:
             return self._take_only()
         first = self._due()
         queue = self._queues[first.group]
-        self._since_urgent = self._since_urgent + 1 if first.priority > 0 else 0
+        self._since_urgent = self._since_urgent + 1 if first.state.priority > 0 else 0
         room = self._budget(queue, workers) - first.num_tokens
         batch = [first]
-        self._drop_first(queue, first.priority)
-        others = sorted(key for key in queue.keys() - {first.priority} if (key > 0) == (first.priority > 0))
-        for priority in (first.priority, *others):
+        self._drop_first(queue, first.state.priority)
+        others = sorted(key for key in queue.keys() - {first.state.priority} if (key > 0) == (first.state.priority > 0))
+        for priority in (first.state.priority, *others):
             while (waiting := queue.get(priority)) and len(batch) < self.max_num_seqs:
                 if waiting[0].num_tokens > room:
                     return self._taken(batch)
@@ -83,7 +83,7 @@ class Scheduler:
         """The batch of all that waits, a single request."""
         ((first,),) = next(iter(self._queues.values())).values()
         self._overtaken = 0
-        self._since_urgent = self._since_urgent + 1 if first.priority > 0 else 0
+        self._since_urgent = self._since_urgent + 1 if first.state.priority > 0 else 0
         self.clear()
         return [first]
 
@@ -99,10 +99,10 @@ class Scheduler:
         dropped: list[PoolingRequest] = []
         for group, queue in list(self._queues.items()):
             for priority, waiting in list(queue.items()):
-                gone = [request for request in waiting if request.cancelled]
+                gone = [request for request in waiting if request.state.cancelled]
                 if gone:
                     dropped += gone
-                    queue[priority] = deque(request for request in waiting if not request.cancelled)
+                    queue[priority] = deque(request for request in waiting if not request.state.cancelled)
                 if not queue[priority]:
                     del queue[priority]
             if not queue:
@@ -114,9 +114,9 @@ class Scheduler:
     def _due(self) -> PoolingRequest:
         """The request that begins the next batch."""
         heads = [waiting[0] for queue in self._queues.values() for waiting in queue.values()]
-        due = min(heads, key=lambda request: (request.priority, request.ticket))
-        oldest = min(heads, key=lambda request: request.ticket)
-        self._overtaken = self._overtaken + 1 if oldest.priority > due.priority else 0
+        due = min(heads, key=lambda request: (request.state.priority, request.state.ticket))
+        oldest = min(heads, key=lambda request: request.state.ticket)
+        self._overtaken = self._overtaken + 1 if oldest.state.priority > due.state.priority else 0
         if self._overtaken < TURN:
             return due
         self._overtaken = 0

@@ -96,10 +96,10 @@ def new_sequences(jobs: Sequence[Job]) -> "list[PoolingRequest]":
         for sequence in job.work.sequences:
             if sequence.is_ready:
                 continue
-            if sequence.owner is None:
-                sequence.owner = []
+            if sequence.state.owner is None:
+                sequence.state.owner = []
                 found.append(sequence)
-            sequence.owner.append(job)
+            sequence.state.owner.append(job)
             job.left += 1
     return found
 
@@ -113,7 +113,7 @@ def _ended(sequences: "list[PoolingRequest]") -> list[Job]:
     ended: list[Job] = []
     for sequence in sequences:
         sequence.is_ready = True
-        jobs, sequence.owner = sequence.owner, None
+        jobs, sequence.state.owner = sequence.state.owner, None
         for job in jobs:
             job.left -= 1
             if job.left == 0:

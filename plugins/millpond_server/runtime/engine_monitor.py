@@ -83,7 +83,7 @@ class EngineMonitor:
         """
         thread, engine = model.llm.engine, model.llm.engine.engine
         found: dict[Key, Batch] = {
-            (model.name, id(batch), batch[0].advanced): batch for batch in engine.running if batch
+            (model.name, id(batch), batch[0].state.advanced): batch for batch in engine.running if batch
         }
         if not found and thread.pending:
             found[model.name, engine.stats.batches, engine.stats.requests] = []

@@ -9,6 +9,7 @@ import pytest
 from torch import nn
 
 from millpond.engine.health import AS_OFTEN, MARKS, Progress, progress_of
+from millpond.engine.request import RequestState
 
 
 class Layer(nn.Module):
@@ -19,7 +20,7 @@ class Layer(nn.Module):
         self.seen = seen
 
     def forward(self, batch):
-        self.seen.append(batch[0].advanced)
+        self.seen.append(batch[0].state.advanced)
         return batch
 
 
@@ -46,7 +47,7 @@ def clock(monkeypatch):
 
 
 def batch():
-    return [SimpleNamespace(advanced=0), SimpleNamespace(advanced=0)]
+    return [SimpleNamespace(state=RequestState()), SimpleNamespace(state=RequestState())]
 
 
 @pytest.mark.parametrize(("layers", "marks"), [(0, 0), (1, 1), (3, 3), (4, 4), (6, 4), (24, 4)])
@@ -55,13 +56,13 @@ def test_a_few_layers_note_that_they_begin(clock, layers, marks):
     progress = Progress(model)
     assert progress.marks == marks <= MARKS
     progress.begin(one)
-    assert one[0].advanced == 1
+    assert one[0].state.advanced == 1
     model(one)
-    assert one[0].advanced == 1 + marks
-    assert one[1].advanced == 0
+    assert one[0].state.advanced == 1 + marks
+    assert one[1].state.advanced == 0
     progress.end()
     model(one)
-    assert one[0].advanced == 1 + marks
+    assert one[0].state.advanced == 1 + marks
 
 
 def test_marks_are_spread_over_the_model(clock):
@@ -77,11 +78,11 @@ def test_a_model_that_goes_round_in_circles_makes_no_progress(clock):
     progress = Progress(model)
     progress.begin(one)
     model(one, times=AS_OFTEN + 5)
-    assert one[0].advanced == 1 + AS_OFTEN * 4
+    assert one[0].state.advanced == 1 + AS_OFTEN * 4
     progress.begin(one)
-    before = one[0].advanced
+    before = one[0].state.advanced
     model(one)
-    assert one[0].advanced == before + 4
+    assert one[0].state.advanced == before + 4
 
 
 def test_each_thread_notes_its_own_batch_and_one_without_a_batch_nothing():
@@ -101,8 +102,8 @@ def test_each_thread_notes_its_own_batch_and_one_without_a_batch_nothing():
     model(batches[0])
     for thread in threads:
         thread.join()
-    assert batches[0][0].advanced == 0
-    assert all(own[0].advanced > 0 for own in batches[1:])
+    assert batches[0][0].state.advanced == 0
+    assert all(own[0].state.advanced > 0 for own in batches[1:])
 
 
 def test_runners_of_one_model_share_its_notes(kit, model, make_runner):
@@ -111,7 +112,7 @@ def test_runners_of_one_model_share_its_notes(kit, model, make_runner):
     assert first.progress is second.progress
     one = kit.request([1, 2, 3])
     assert second.run([one]).error is None
-    assert one.advanced > 0
+    assert one.state.advanced > 0
 
 
 def test_a_model_is_not_kept_alive():

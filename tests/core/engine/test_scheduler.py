@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millpond.engine.request import PoolingRequest
+from millpond.engine.request import PoolingRequest, RequestState
 from millpond.engine.scheduler import PATIENT_PART, RECENT, SMALLEST_SHARE, TURN, Scheduler
 
 
 def waiting(length, *, group="text", priority=0):
     ids = np.zeros(length, dtype=np.int64)
-    return PoolingRequest(input_ids=ids, representations=(), group=group, priority=priority)
+    return PoolingRequest(input_ids=ids, representations=(), group=group, state=RequestState(priority))
 
 
 def filled(*requests, budget=100, seqs=512):
@@ -88,10 +88,10 @@ def test_a_stream_of_urgent_requests_does_not_starve_the_others(urgent, patient)
         for _ in range(20):  # more than a batch: at any time something urgent waits
             scheduler.add(waiting(10, priority=urgent))
         taken.append(scheduler.take())
-    turns = [place for place, batch in enumerate(taken) if batch[0].priority == patient]
+    turns = [place for place, batch in enumerate(taken) if batch[0].state.priority == patient]
     assert turns == [TURN - 1, 2 * TURN - 1, 3 * TURN - 1, 4 * TURN - 1]
     assert [len(taken[place]) for place in turns] == [10] * 4
-    assert [request.ticket for place in turns for request in taken[place]] == list(range(1, 41))
+    assert [request.state.ticket for place in turns for request in taken[place]] == list(range(1, 41))
 
 
 def test_who_waits_for_nobody_is_no_turn_nearer():
@@ -99,8 +99,8 @@ def test_who_waits_for_nobody_is_no_turn_nearer():
     for _ in range(3 * TURN):
         scheduler.add(waiting(10))
         scheduler.add(waiting(10, priority=1))
-        assert [request.priority for request in scheduler.take()] == [0]
-        assert [request.priority for request in scheduler.take()] == [1]
+        assert [request.state.priority for request in scheduler.take()] == [0]
+        assert [request.state.priority for request in scheduler.take()] == [1]
 
 
 def test_the_group_whose_first_request_is_due_goes_first():
@@ -166,14 +166,16 @@ def check_batch(batch, left, *, scheduler, workers):
     first = batch[0]
 
     def place(request):
-        return request.priority != first.priority, request.priority, request.ticket
+        return request.state.priority != first.state.priority, request.state.priority, request.state.ticket
 
     def shares(request):
-        return request.group == first.group and (request.priority > 0) == (first.priority > 0)
+        return request.group == first.group and (request.state.priority > 0) == (first.state.priority > 0)
 
     tokens = sum(request.num_tokens for request in batch)
-    is_due = all((first.priority, first.ticket) < (request.priority, request.ticket) for request in left)
-    assert is_due or all(first.ticket < request.ticket for request in left)
+    is_due = all(
+        (first.state.priority, first.state.ticket) < (request.state.priority, request.state.ticket) for request in left
+    )
+    assert is_due or all(first.state.ticket < request.state.ticket for request in left)
     assert batch == sorted(batch, key=place)
     assert all(shares(request) for request in batch)
     assert len(batch) == 1 or tokens <= scheduler.max_num_batched_tokens
@@ -203,8 +205,8 @@ def test_nothing_is_lost_doubled_or_miscounted(operations, budget, seqs):
         elif what == "cancel":
             for request in [request for place, request in enumerate(left) if place in arguments[0]]:
                 request.cancel()
-            assert set(scheduler.drop_cancelled()) == {request for request in left if request.cancelled}
-            left = [request for request in left if not request.cancelled]
+            assert set(scheduler.drop_cancelled()) == {request for request in left if request.state.cancelled}
+            left = [request for request in left if not request.state.cancelled]
         elif left:
             batch = scheduler.take(*arguments)
             assert len(set(batch)) == len(batch) > 0

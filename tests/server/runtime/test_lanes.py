@@ -89,7 +89,7 @@ def test_a_request_takes_the_lane_of_its_size_unless_it_says_which(
     with server.client() as client:
         asked = pool.submit(client.post, path, json=body, headers=headers)
         gate.wait()
-        found = {request.priority for request in server.llm.engine.waiting()}
+        found = {request.state.priority for request in server.llm.engine.waiting()}
         gate.may_pass.set()
         assert asked.result().status_code == 200
     assert found == {priority}

@@ -18,7 +18,7 @@ class Latch:
         self._all = threading.Event()
         self._left = len(requests)
         for request in requests:
-            request.on_done = self._note
+            request.state.on_done = self._note
 
     def _note(self, request):
         self.ended.append(request)
@@ -51,7 +51,7 @@ def quarantined(thread, requests):
             ended.set()
 
     for request in requests:
-        request.on_done = note
+        request.state.on_done = note
     thread.submit(requests)
     assert ended.wait(PATIENCE)
     return requests

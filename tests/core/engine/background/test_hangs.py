@@ -9,7 +9,7 @@ def test_what_hangs_can_be_given_up_and_ends_once(kit, model, make_thread, gate)
     requests = [kit.request([number]) for number in range(3)]
     ended = []
     for request in requests:
-        request.on_done = ended.append
+        request.state.on_done = ended.append
     thread.submit(requests[:1])
     gate.wait()
     thread.submit(requests[1:])

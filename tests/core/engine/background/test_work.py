@@ -181,4 +181,4 @@ def test_each_batch_is_told_with_its_seconds(kit, make_thread):
     thread.close()
     assert [set(batch) for batch, _ in told] == [set(requests)]
     assert told[0][1] > 0
-    assert all(request.started > 0 for request in requests)
+    assert all(request.state.started > 0 for request in requests)
