@@ -38,7 +38,7 @@ test: $(VENV)/.installed-test ## Run the tests, but those marked slow
 	$(PYTEST) -m "not slow" $(ARGS)
 
 # Compares the speed of a server at two moments: beside another worker it would measure that one.
-ALONE := tests/server/runtime/test_overload.py
+ALONE := tests/plugins/millpond_server/runtime/test_overload.py
 
 test-slow: $(VENV)/.installed-test ## Run the tests marked slow
 	$(PYTEST) -m slow --deselect $(ALONE) $(ARGS)

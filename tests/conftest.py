@@ -56,7 +56,6 @@ SAMPLED = {
     TESTS / "io_processors": 3,
     TESTS / "kernels": 6,
     TESTS / "plugins": 4,
-    TESTS / "server": 4,
 }
 MANY = 3  # sets of parameters of one test, from which on only some are quick
 

@@ -18,7 +18,7 @@ CLIENTS = 64
 SECONDS = 60.0
 WARM = 20.0  # seconds until memory is measured: threads, pools of memory and caches are there then
 GROWTH = 1.05
-LINES = (Path(__file__).parents[2] / "data" / "sentences.txt").read_text(encoding="utf-8").splitlines()
+LINES = (Path(__file__).parents[3] / "data" / "sentences.txt").read_text(encoding="utf-8").splitlines()
 TOLERANCE = 1e-5
 
 FAULTS = [  # a path, a body, and the status of its answer

@@ -274,5 +274,5 @@ def test_the_id_of_a_request_is_that_of_its_answer(post):
 
 
 def test_the_page_on_the_server_tells_of_each_that_is_refused():
-    page = (Path(__file__).parents[3] / "docs" / "reference" / "server.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "reference" / "server.md").read_text(encoding="utf-8")
     assert [name for name in {*OF_VECTORS, *OF_SCORES, *OF_CLASSES, *OF_HIDDEN_STATES} if f"`{name}`" not in page] == []

@@ -50,7 +50,7 @@ def ids_of(server, text):
 @pytest.fixture(scope="module")
 def lines():
     """64 texts, no two alike."""
-    path = Path(__file__).parents[2] / "data" / "sentences.txt"
+    path = Path(__file__).parents[3] / "data" / "sentences.txt"
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()][:64]
 
 
