@@ -78,7 +78,7 @@ class Conversations:
         )
 
     def _with_prefix(self, conversation: Conversation, messages: Sequence[Message]) -> str:
-        """What is written of messages and of what the model reads before them."""
+        """Return the text of messages with the text that the model reads before them."""
         prefix = conversation.prefix
         if prefix and self.has_template(conversation):
             said = Message({"role": "system", "content": prefix}, [prefix])
@@ -93,18 +93,18 @@ class Conversations:
         return f"{first}{prefix}{text.removeprefix(first)}" if prefix and text.startswith(first) else prefix + text
 
     def text_of(self, conversation: Conversation, messages: Sequence[Message]) -> str:
-        """What is written of messages; nothing of their images."""
+        """Return the text of messages, without their images."""
         return self.filled(conversation, ["\n".join(message.texts) for message in messages], messages)
 
     def filled(self, conversation: Conversation, contents: Sequence[object], messages: Sequence[Message]) -> str:
-        """What is written of messages whose contents are these: what the template makes of them, or a line of each."""
+        """Return the text of messages with these contents: the output of the template, or one line each."""
         if not self.has_template(conversation):
             return in_lines(str(content) for content in contents)
         filled = [{**message.said, "content": content} for message, content in zip(messages, contents, strict=True)]
         return self.rendered(conversation, filled)
 
     def has_template(self, conversation: Conversation) -> bool:
-        """Whether a template writes it."""
+        """Return whether a template writes it."""
         return conversation.template is not None or self.template is not None
 
     @staticmethod
@@ -122,7 +122,7 @@ class Conversations:
             raise InvalidInputError(message, parameter="chat_template_kwargs")
 
     def rendered(self, conversation: Conversation, messages: Sequence[Mapping[str, Any]]) -> str:
-        """What the template writes of messages; one that somebody else brings, where it can do no harm."""
+        """Return the output of the template; a template that a request sent is rendered within limits."""
         template, variables = self.template, self._variables(conversation, messages)
         if conversation.template is not None:
             if conversation.budget is not None:

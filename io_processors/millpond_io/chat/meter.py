@@ -22,7 +22,7 @@ class OpaqueValueError(TypeError):
 
 
 class Meter:
-    """What one rendering may still take.
+    """The time and volume that are left for one rendering.
 
     Attributes:
         left: The volume that all values together that are still to be made may have, in characters.

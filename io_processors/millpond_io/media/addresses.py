@@ -1,4 +1,4 @@
-"""Which addresses a server may be sent to by those who use it: public ones, in whatever way they are written."""
+"""Addresses that clients may have a server connect to: public ones, in every notation."""
 
 import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address

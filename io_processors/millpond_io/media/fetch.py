@@ -35,7 +35,7 @@ MALFORMED = "the URL of an image must be http(s)://host/path with a plain host n
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What a URL says."""
+    """The parts of a URL."""
 
     scheme: str
     host: str

@@ -1,4 +1,4 @@
-"""What a URL in a prompt leads to: bytes in itself, a file below one folder, or a file of a host that is allowed."""
+"""URLs in prompts: bytes in the URL itself, a file below one folder, or a file of an allowed host."""
 
 import binascii
 import re

@@ -1,4 +1,4 @@
-"""Scores of queries and documents that are embedded each for itself: how alike two vectors are, or two sets of them."""
+"""Scores of queries and documents that are embedded separately, by the similarity of their vectors."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class SeparatePair(PairItem):
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class SidesAsked(Asked):
-    """What is asked of a pair, and what that is of each side.
+    """The parameters and options of pairs, and those of each side.
 
     Attributes:
         of: For "query" and "document", what their own IO processor is asked.

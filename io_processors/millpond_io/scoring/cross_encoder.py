@@ -149,7 +149,7 @@ class PairReader:
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class PairsAsked(Asked):
-    """What is asked of pairs.
+    """The parameters and options of pairs, with the encoder made for them.
 
     Attributes:
         encoder: What makes sequences of them, or why there is nothing that does.

@@ -13,7 +13,7 @@ DOCUMENT_TOKENS_AT_ONCE = 32_768  # whose vectors are copied end to end for MaxS
 
 
 class MaxSim:
-    """The sum, over the tokens of a query, of the largest product with a token of the document: the op ``maxsim``.
+    """The sum, over the tokens of a query, of the largest product with a token of the document, by the op ``maxsim``.
 
     Where the model compares by "meanmaxsim", it is divided by the number of the query's tokens. A document may have no
     vectors, where its files leave out all of its tokens: it goes behind all others. So may a query, whose sum is 0.

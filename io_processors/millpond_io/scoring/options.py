@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class PairOptions:
-    """How queries and documents become what a model reads: what options of tasks with pairs have in common.
+    """Options of tasks with pairs of texts.
 
     Attributes:
         chat_template: The template of a pair, as Jinja text or the path of a file.

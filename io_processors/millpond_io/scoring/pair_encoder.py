@@ -33,7 +33,7 @@ class Encoded:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long a pair may be.
+    """The maximum length of a pair, and of its texts.
 
     Attributes:
         maximum: The most tokens that the model takes.

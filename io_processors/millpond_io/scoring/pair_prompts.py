@@ -1,4 +1,4 @@
-"""Which prompt a cross-encoder reads: the caller's template, the checkpoint's, its authors' wording, or a bare pair."""
+"""Prompts of cross-encoders: the caller's template, the checkpoint's, its authors' wording, or a bare pair."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -67,7 +67,7 @@ class PairTemplate:
 
 
 class PairPrompts:
-    """What the pairs of a model are written as, chosen when it is loaded; a call may bring a template of its own.
+    """The form in which a model reads pairs, chosen when it is loaded; a call may pass its own template.
 
     Attributes:
         template: The template that the model was loaded with, or the checkpoint's where its score is the logits of
@@ -176,7 +176,7 @@ def _known_writer(known: RerankTemplate, instruction: str | None) -> Write:
 
 
 def _instruction(options: PairOptions) -> str | None:
-    """What the call says the model is to judge by: a variable of the template goes before the argument."""
+    """Return the instruction of a call; variables of the template take precedence over the option."""
     for name in ("instruction", "instruct"):
         value = options.chat_template_kwargs.get(name)
         if isinstance(value, str) and value:
@@ -185,7 +185,7 @@ def _instruction(options: PairOptions) -> str | None:
 
 
 def _prompt(ctx: TaskContext, params: PoolingParams, options: PairOptions, *, default: bool = False) -> str | None:
-    """The prompt that the call names or says itself; else the checkpoint's default one, where that is applied.
+    """Return the prompt that a call names or contains; else the default of the checkpoint, if it is applied.
 
     Raises:
         InvalidInputError: If there is none of that name.

@@ -100,7 +100,7 @@ class Sides:
 
 
 def _is_list(value: object) -> TypeGuard[Iterable[object]]:
-    """Whether the value holds others; an array of no dimension holds none, though it has __iter__."""
+    """Return whether the value contains others; an array without dimensions does not, though it has __iter__."""
     return (
         isinstance(value, Iterable)
         and not isinstance(value, str | bytes | bytearray)

@@ -1,4 +1,4 @@
-"""How alike two vectors are, as sentence-transformers has it: their cosine, product, or distance, negated."""
+"""Similarities of two vectors, as in sentence-transformers: cosine, product, or the negative distance."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -17,32 +17,32 @@ SMALLEST_NORM = 1e-8  # as torch.nn.functional.cosine_similarity has it: a vecto
 
 
 def cosines(queries: Array, documents: Array) -> Array:
-    """The cosine of each pair of rows, [num_pairs, dim] twice -> [num_pairs]."""
+    """Return the cosine of each pair of rows, [num_pairs, dim] twice -> [num_pairs]."""
     norms = np.linalg.norm(queries, axis=1) * np.linalg.norm(documents, axis=1)
     found: Array = products(queries, documents) / np.maximum(norms, SMALLEST_NORM)
     return found
 
 
 def products(queries: Array, documents: Array) -> Array:
-    """The product of each pair of rows."""
+    """Return the product of each pair of rows."""
     found: Array = np.einsum("ij,ij->i", queries, documents)
     return found
 
 
 def euclidean(queries: Array, documents: Array) -> Array:
-    """The length of the difference of each pair of rows, negated."""
+    """Return the negative Euclidean distance of each pair of rows."""
     found: Array = -np.linalg.norm(queries - documents, axis=1)
     return found
 
 
 def manhattan(queries: Array, documents: Array) -> Array:
-    """The sum of the differences of each pair of rows, all taken as positive, negated."""
+    """Return the negative Manhattan distance of each pair of rows."""
     found: Array = -np.abs(queries - documents).sum(axis=1)
     return found
 
 
 def of_pairs(compare: Callable[[Array, Array], Array]) -> Callable[[Pairs], Iterator[float]]:
-    """The same for pairs of vectors [dim], which are copied a block at a time, in float32."""
+    """Return the same similarity for pairs of vectors [dim], which are copied one block at a time."""
 
     def compared(pairs: Pairs) -> Iterator[float]:
         width = max((query.size for query, _ in pairs), default=1)

@@ -54,7 +54,7 @@ class TokenizerPairs(PairEncoder):
 
 
 def shares(first: int, second: int, room: int) -> tuple[int, int]:
-    """How many tokens of two texts are kept in some room: the longer is cut first, then both alike.
+    """Return the number of tokens that are kept of two texts: the longer is cut first, then both alike.
 
     The rule "longest_first" of the tokenizers library.
     """
@@ -91,7 +91,7 @@ def cut_pair(
 
 
 def _span(total: int, kept: int, side: str) -> tuple[int, int]:
-    """From which token of a text to which other it is kept."""
+    """Return the range of tokens that are kept of a text."""
     kept = min(max(kept, 0), total)
     return (total - kept, total) if side == "left" else (0, kept)
 

@@ -81,7 +81,7 @@ class WrittenPairs(PairEncoder):
         return found
 
     def adds_special(self, text: str) -> bool:
-        """Whether the tokenizer's special tokens are added to a piece."""
+        """Return whether the tokenizer's special tokens are added to a piece."""
         if self.special == "once":
             return self.first is not None and not text.startswith(self.first)
         return self.special == "all"
