@@ -246,8 +246,12 @@ class KernelConformance:
             return ""
         if not _here(entry):
             return f"{self.name} runs on {', '.join(entry.spec.devices)}, and there is none here"
-        answer = _ask(entry)
-        return "" if answer is True else f"{self.name} {answer or 'says that it cannot run here'}"
+        parts = [self.registry().kernels.get(part) for part in entry.spec.fuses if "." in part]
+        for each in (entry, *parts):
+            answer = _ask(each)
+            if answer is not True:
+                return f"{each.spec.name} {answer or 'says that it cannot run here'}"
+        return ""
 
     def _reference(self, entry: Entry[KernelSpec]) -> Entry[KernelSpec]:
         return self._reference_of(entry.spec.op, (self.reference,) if self.reference else ())
