@@ -74,7 +74,9 @@ class TransformersModel(PoolingModel):
                 result.placed.add(target)
             else:
                 state[name] = tensor
-        config = build_config(self.body_class, ctx.config, 0 if self.hidden_alone else ctx.model.num_labels)
+        config = build_config(
+            self.body_class, ctx.config, 0 if self.hidden_alone else ctx.model.classification.num_labels
+        )
         loaded = load_body(self.body_class, config, state, dtype=ctx.dtype, headless=self.hidden_alone)
         result.unused += loaded.unused
         result.missing += [name for name in loaded.missing if not self._may_be_missing(name)]

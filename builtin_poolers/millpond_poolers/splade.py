@@ -28,7 +28,7 @@ class SpladePooling(Pooler):
     log_again: ClassVar[bool] = False
 
     def __init__(self, ctx: PoolerContext) -> None:
-        super().__init__(replace(ctx, activation_name="normalize") if ctx.model.normalizes else ctx)
+        super().__init__(replace(ctx, activation_name="normalize") if ctx.model.embedding.normalizes else ctx)
         if ctx.head is None:
             message = (
                 f"the pooling type {ctx.pooling_type(ctx.task_spec.name)!r} reads the logits of a masked language "
@@ -37,7 +37,7 @@ class SpladePooling(Pooler):
             )
             raise InvalidInputError(message, parameter="pooler_config")
         self.op: Callable[..., Tensor] = ctx.op("splade")
-        self.most = ctx.model.max_active_dims
+        self.most = ctx.model.embedding.max_active_dims
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
         """[num_tokens, hidden] -> [num_seqs, vocabulary], float32."""

@@ -21,7 +21,7 @@ class StepPooling(Pooler):
     def __init__(self, ctx: PoolerContext) -> None:
         super().__init__(ctx)
         self.task = ctx.task_spec.name
-        self.num_labels = ctx.model.num_labels
+        self.num_labels = ctx.model.classification.num_labels
         self.takes_tokens: bool = getattr(self.head, "takes_tokens", False)
 
     def check(self, params: PoolingParams) -> None:

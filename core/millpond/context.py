@@ -250,7 +250,7 @@ class ModelContext:
         Raises:
             UnknownNameError: If the target of the model's record does not import.
         """
-        target = self.model.image_reader
+        target = self.model.multimodal.image_reader
         if target is None:
             return None
         owner = self.registry.architectures.find(self.model.architecture)

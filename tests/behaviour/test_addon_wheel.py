@@ -216,8 +216,9 @@ from millpond.testing.checkpoints import tiny
 def vectors(folder, **options):
     with LLM(str(folder), **options) as llm:
         found = [output.outputs.embedding for output in llm.embed(["the old mill", "snow"])]
-        return {"vectors": found, "prompts": dict(llm.model_config.prompts), "size": llm.model_config.embedding_size,
-                "max_model_len": llm.model_config.max_model_len, "similarity": llm.model_config.similarity}
+        config = llm.model_config
+        return {"vectors": found, "prompts": dict(config.prompting.prompts), "size": config.embedding_size,
+                "max_model_len": config.max_model_len, "similarity": config.embedding.similarity}
 
 
 def add(folder, **settings):

@@ -161,7 +161,7 @@ def vectors(llm, texts, params=None):
 
 @pytest.fixture(scope="module")
 def minilm_cls(minilm):
-    with LLM(minilm.model_config.path, pooler_config={"pooling_type": "CLS"}) as llm:
+    with LLM(minilm.model_config.identity.path, pooler_config={"pooling_type": "CLS"}) as llm:
         yield llm
 
 
@@ -187,7 +187,7 @@ def test_golden_tokens(minilm):
 def test_golden_matryoshka(minilm):
     case = GOLDEN["tei_mrl128"]
     params = PoolingParams(dimensions=case["dimensions"])
-    with LLM(minilm.model_config.path, hf_overrides={"matryoshka_dimensions": [64, 128]}) as llm:
+    with LLM(minilm.model_config.identity.path, hf_overrides={"matryoshka_dimensions": [64, 128]}) as llm:
         found = vectors(llm, case["inputs"], params)
     assert found.shape == (1, 128)
     assert np.abs(found - case["expected"]).max() <= 4e-3
@@ -214,7 +214,7 @@ def test_golden_similarity_of_two_lists(minilm):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_golden_retrieval(minilm, dtype):
     case = GOLDEN["st_pretrained_bf16"]
-    with LLM(minilm.model_config.path, dtype=dtype) as llm:
+    with LLM(minilm.model_config.identity.path, dtype=dtype) as llm:
         (query, *documents) = vectors(llm, [case["query"], *case["inputs"]])
     assert np.stack(documents) @ query == pytest.approx(case["expected"], rel=0.01)
 
@@ -233,7 +233,7 @@ def test_golden_paraphrases(minilm):
 
 def test_what_is_known_of_it(minilm):
     config = minilm.model_config
-    assert (config.source, config.architecture, config.dtype) == ("package", "BertModel", "float32")
+    assert (config.identity.source, config.architecture, config.dtype) == ("package", "BertModel", "float32")
     assert config.max_model_len == 256  # tokenizer.json says 128, tokenizer_config.json 512
     assert (config.pooler_config.seq_pooling_type, config.pooler_config.use_activation) == ("MEAN", True)
     assert (config.tasks, config.embedding_size, config.is_matryoshka) == (("embed", "token_embed"), 384, False)
@@ -252,7 +252,11 @@ def test_what_is_known_of_it(minilm):
 )
 def test_each_of_its_names_leads_to_the_package(minilm, load, name):
     config = load(name).model_config
-    assert (config.model, config.path, config.source) == (name, minilm.model_config.path, "package")
+    assert (config.model, config.identity.path, config.identity.source) == (
+        name,
+        minilm.model_config.identity.path,
+        "package",
+    )
 
 
 def test_the_tokenizer_is_that_of_transformers(minilm):

@@ -8,6 +8,7 @@ from millpond.context import Context
 from millpond.nn import PoolingMetadata
 from millpond.nn.post_pooling import PostPooling
 from millpond.types.config import CheckpointConfig, ModelConfig
+from millpond.types.model_info import ModelIdentity
 
 
 @pytest.fixture
@@ -18,15 +19,12 @@ def build(registry):
         config = CheckpointConfig({})
         model = ModelConfig(
             model="none",
-            path="none",
-            source="none",
-            architecture="none",
+            identity=ModelIdentity(path="none", source="none", architecture="none"),
             hf_config=config,
             max_model_len=8,
             dtype="float32",
             pooler_config=PoolerConfig(pooling_type=None, seq_pooling_type=name, tok_pooling_type=name),
             tasks=("embed", "token_embed"),
-            embedding_size=None,
         )
         ctx = Context(
             registry=registry,

@@ -12,6 +12,7 @@ from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ActivationSpec, KernelSpec
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
+from millpond.types.model_info import ModelIdentity
 from millpond_kernels.pooling.normalize import normalize_torch
 from millpond_poolers import activations
 
@@ -77,15 +78,12 @@ def context(registry, *, dtype=torch.float32, **options):
     config = CheckpointConfig({})
     model = ModelConfig(
         model="none",
-        path="none",
-        source="none",
-        architecture="none",
+        identity=ModelIdentity(path="none", source="none", architecture="none"),
         hf_config=config,
         max_model_len=8,
         dtype="float32",
         pooler_config=PoolerConfig(),
         tasks=(),
-        embedding_size=None,
     )
     return Context(
         registry=registry,

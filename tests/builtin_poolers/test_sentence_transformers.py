@@ -123,7 +123,7 @@ def test_what_sentence_transformers_saves_is_loaded(bare, tmp_path, load, senten
     model.save_pretrained(str(folder))
     assert not any("models." in line["type"] for line in json.loads((folder / "modules.json").read_text()))
     llm = load(folder)
-    assert llm.model_config.prompts["query"] == "find: "
+    assert llm.model_config.prompting.prompts["query"] == "find: "
     assert llm.model_config.pooler_config.seq_pooling_type == POOLING_TYPES[mode]
     assert np.abs(ours(llm) - model.encode(TEXTS, show_progress_bar=False)).max() <= 1e-5
 

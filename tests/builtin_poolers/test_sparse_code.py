@@ -37,7 +37,7 @@ def coded(folder, *, pooling="mean", dense=(), normalize=False, **code):
 def test_each_form_equals_theirs(tmp_path, load, sentence_transformers, form):
     folder = coded(tmp_path / "model", **FORMS[form])
     llm, model = load(folder), sentence_transformers.SparseEncoder(str(folder), device="cpu")
-    assert (llm.model_config.embedding_size, llm.model_config.similarity) == (64, "dot")
+    assert (llm.model_config.embedding_size, llm.model_config.embedding.similarity) == (64, "dot")
     for most, active in ((None, 9), (3, 3), (20, 20)):
         options = {"convert_to_sparse_tensor": False, "max_active_dims": most, "show_progress_bar": False}
         expected = model.encode(TEXTS, **options)

@@ -79,7 +79,7 @@ def test_llm_refuses_the_priority_of_async_llm(tiny_bert):
 
 def test_async_llm_refuses_the_progress_bar_of_llm(tiny_bert):
     async def ask():
-        async with AsyncLLM(tiny_bert.model_config.path) as llm:
+        async with AsyncLLM(tiny_bert.model_config.identity.path) as llm:
             await llm.embed("a", use_tqdm=False)
 
     with pytest.raises(TypeError, match="unexpected keyword argument 'use_tqdm'"):

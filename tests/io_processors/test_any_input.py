@@ -73,7 +73,7 @@ def llm(tmp_path_factory, request):
         path = folder / "1_Pooling" / "config.json"
         path.write_text(path.read_text().replace('"include_prompt": true', '"include_prompt": false'))
     with LLM(str(folder), num_workers=1, hf_overrides={"is_matryoshka": True}) as llm:
-        assert llm.model_config.include_prompt is request.param
+        assert llm.model_config.prompting.include_prompt is request.param
         yield llm
 
 

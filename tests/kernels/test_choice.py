@@ -16,6 +16,7 @@ from millpond.plugin.specs import KernelSpec
 from millpond.testing.checkpoints import tiny
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
+from millpond.types.model_info import ModelIdentity
 from millpond_kernels import native
 
 MINE = Origin(plugin="mine", rank="installed", distribution="millpond-mine", version="1.0")
@@ -240,15 +241,12 @@ def context(registry, kernels):
     config = CheckpointConfig({})
     model = ModelConfig(
         model="",
-        path="",
-        source="",
-        architecture="",
+        identity=ModelIdentity(path="", source="", architecture=""),
         hf_config=config,
         max_model_len=1,
         dtype="float32",
         pooler_config=PoolerConfig(),
         tasks=(),
-        embedding_size=None,
     )
     compute = ComputeOptions(kernels=kernels)
     return Context(registry=registry, model=model, config=config, device=CPU, dtype=torch.float32, compute=compute)

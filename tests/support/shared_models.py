@@ -35,7 +35,7 @@ def sentence_transformers() -> ModuleType:
 @pytest.fixture(scope="session")
 def reference(minilm, sentence_transformers):
     """The same model in sentence-transformers, in float32 on the CPU."""
-    return sentence_transformers.SentenceTransformer(minilm.model_config.path, device="cpu")
+    return sentence_transformers.SentenceTransformer(minilm.model_config.identity.path, device="cpu")
 
 
 @pytest.fixture

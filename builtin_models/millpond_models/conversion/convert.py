@@ -52,7 +52,7 @@ def as_classifier(model_class: type[PoolingModel], ctx: Context) -> type[Pooling
         return _joined(FromTokens, model_class)
     layers: Any = ctx.rows_after_pooling
     width = None if layers is None else layers[-1].out_features
-    return _joined(FromDense if width == ctx.model.num_labels else FromScore, model_class)
+    return _joined(FromDense if width == ctx.model.classification.num_labels else FromScore, model_class)
 
 
 def as_process_reward(model_class: type[PoolingModel], ctx: Context) -> type[PoolingModel]:
@@ -101,7 +101,7 @@ class FromScore(Headless, Classifier):
 
     def build_classifier(self, ctx: Context) -> nn.Module:
         """One linear map."""
-        return Linear(ctx, hidden_size(ctx.config), ctx.model.num_labels, bias=False)
+        return Linear(ctx, hidden_size(ctx.config), ctx.model.classification.num_labels, bias=False)
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The pooler of a task; a text is classified by its last token that is no padding, as transformers does."""
@@ -122,7 +122,7 @@ class FromScore(Headless, Classifier):
         """
         placement = super().load_weights(self._with_room(weights))
         if "classifier.weight" not in placement.placed:
-            shape = [self.ctx.model.num_labels, hidden_size(self.ctx.config)]
+            shape = [self.ctx.model.classification.num_labels, hidden_size(self.ctx.config)]
             message = (
                 f"the architecture {self.ctx.model.architecture!r} is to be a classifier (convert='classify'), and its "
                 f"checkpoint has none: missing (1): score.weight {shape}. Without convert, it is what it is"
@@ -133,7 +133,7 @@ class FromScore(Headless, Classifier):
     def _with_room(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
         for name, tensor in weights:
             if self.parameter_name(name) == "classifier.bias":
-                make_bias(self.classifier, self.ctx.model.num_labels)
+                make_bias(self.classifier, self.ctx.model.classification.num_labels)
             yield name, tensor
 
 
@@ -142,7 +142,7 @@ class FromTokens(Headless, Classifier):
 
     def build_classifier(self, ctx: Context) -> nn.Module:
         """One linear map."""
-        return Linear(ctx, hidden_size(ctx.config), ctx.model.num_labels, bias=False)
+        return Linear(ctx, hidden_size(ctx.config), ctx.model.classification.num_labels, bias=False)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
         """Give the parameters their values, the classifier's last, once the rows have passed by."""

@@ -19,7 +19,7 @@ class Classifier(PoolingModel):
         Args:
             ctx: The context of heads: float32, not quantised.
         """
-        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels)
+        return Linear(ctx, ctx.config.hidden_size, ctx.model.classification.num_labels)
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The pooler of a task, with the model's one classifier for head."""
@@ -33,4 +33,6 @@ class TanhClassifier(Classifier):
 
     def build_classifier(self, ctx: Context) -> nn.Module:
         """Both maps as one head."""
-        return DenseHead(ctx, size=ctx.config.hidden_size, num_labels=ctx.model.num_labels, activation=torch.tanh)
+        return DenseHead(
+            ctx, size=ctx.config.hidden_size, num_labels=ctx.model.classification.num_labels, activation=torch.tanh
+        )

@@ -44,7 +44,7 @@ def vector_size(ctx: Context) -> int:
     Raises:
         CheckpointError: If no file says.
     """
-    said = ctx.model.late_interaction
+    said = ctx.model.retrieval.late_interaction
     if said is not None and said.dim is not None:
         return said.dim
     message = (

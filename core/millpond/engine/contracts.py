@@ -74,7 +74,7 @@ def contracts_of(model: object) -> Mapping[str, Contract]:
     ctx = getattr(model, "ctx", None)
     if not isinstance(model, PoolingModel) or not isinstance(ctx, ModelContext):
         return {}
-    sizes = {"embed": ctx.model.embedding_size, "classify": ctx.model.num_labels or None}
+    sizes = {"embed": ctx.model.embedding_size, "classify": ctx.model.classification.num_labels or None}
     found: dict[str, Contract] = {}
     for task, pooler in model.poolers.items():
         owner = next((it for it in (owner_of(pooler), owner_of(model)) if is_foreign(it)), None)

@@ -82,7 +82,7 @@ class Repository:
 
 def repository_of(ctx: "Context") -> Repository:
     """The repository that a context's model was loaded from."""
-    return Repository(ctx.model.model, Path(ctx.model.path), ctx.model.source, plugins=ctx.registry)
+    return Repository(ctx.model.model, Path(ctx.model.identity.path), ctx.model.identity.source, plugins=ctx.registry)
 
 
 def read_facts(registry: "Registry", repository: Repository) -> CheckpointFacts:

@@ -12,6 +12,14 @@ from millpond.loading.published import published_model, rerank_template
 from millpond.types.checkpoint import AdapterFacts, CheckpointFacts, value_of
 from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, ModelConfig, PoolerConfig
 from millpond.types.late_interaction import LateInteraction
+from millpond.types.model_info import (
+    ClassificationInfo,
+    EmbeddingInfo,
+    ModelIdentity,
+    MultimodalInfo,
+    PromptInfo,
+    RetrievalInfo,
+)
 from millpond.types.rerank_template import RerankTemplate
 
 if TYPE_CHECKING:
@@ -146,40 +154,46 @@ class Resolution:
         return {} if names is None else {names.get(it.folder.name, it.folder.name): it for it in beside}
 
     def model_config(self) -> ModelConfig:
-        """The part of this that the rest of the program needs."""
-        facts, retrieval = self.facts, self.facts.retrieval
+        """Return the facts about a model that is loaded so."""
+        facts, spec = self.facts, self.architecture.spec
         return ModelConfig(
             model=self.repository.model,
-            path=str(self.repository.path),
-            source=self.repository.source,
-            architecture=self.architecture.spec.name,
-            implementation=self.implementation,
+            identity=ModelIdentity(
+                path=str(self.repository.path),
+                source=self.repository.source,
+                architecture=spec.name,
+                implementation=self.implementation,
+            ),
             hf_config=self.config,
             max_model_len=self.max_model_len.value,
             dtype=self.dtype.value,
             pooler_config=self.pooler_config,
             tasks=self.tasks,
-            embedding_size=self.embedding_size,
-            full_embedding_size=self.full_embedding_size,
-            truncate_dim=None if self.truncate_dim is None else self.truncate_dim.value,
-            prompts=self.prompts,
-            default_prompt_name=value_of(facts.prompts.default),
-            adapters=(*named_adapters(self.config, self.architecture.spec.checkpoint.adapters_key), *self.adapters),
-            include_prompt=value_of(facts.pooling.include_prompt, default=True),
-            num_labels=self.num_labels,
-            classifier_activation=self.classifier_activation.value,
-            io_processor_plugin=self.io_processor_plugin,
-            similarity=self.similarity.value,
-            late_similarity=_similarity_of_tokens(facts.embedding.similarity).value,
-            sparse=self.sparse,
-            normalizes=bool(value_of(facts.pooling.normalize)),
-            max_active_dims=value_of(facts.embedding.max_active_dims),
-            late_interaction=self.late_interaction,
-            query_table=retrieval.query_table,
-            modalities=self.architecture.spec.modalities,
-            image_reader=self.architecture.spec.extras.image_processor,
-            chat_template=None if self.published is None else self.published.chat_template,
-            rerank_template=self.rerank_template,
+            embedding=EmbeddingInfo(
+                size=self.embedding_size,
+                full_size=self.full_embedding_size,
+                truncate_dim=None if self.truncate_dim is None else self.truncate_dim.value,
+                normalizes=bool(value_of(facts.pooling.normalize)),
+                similarity=self.similarity.value,
+                sparse=self.sparse,
+                max_active_dims=value_of(facts.embedding.max_active_dims),
+            ),
+            classification=ClassificationInfo(num_labels=self.num_labels, activation=self.classifier_activation.value),
+            retrieval=RetrievalInfo(
+                late_interaction=self.late_interaction,
+                late_similarity=_similarity_of_tokens(facts.embedding.similarity).value,
+                query_table=facts.retrieval.query_table,
+            ),
+            multimodal=MultimodalInfo(modalities=spec.modalities, image_reader=spec.extras.image_processor),
+            prompting=PromptInfo(
+                prompts=self.prompts,
+                default_name=value_of(facts.prompts.default),
+                include_prompt=value_of(facts.pooling.include_prompt, default=True),
+                adapters=(*named_adapters(self.config, spec.checkpoint.adapters_key), *self.adapters),
+                chat_template=None if self.published is None else self.published.chat_template,
+                rerank_template=self.rerank_template,
+                io_processor_plugin=self.io_processor_plugin,
+            ),
         )
 
 

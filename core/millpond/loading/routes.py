@@ -51,7 +51,8 @@ def with_routes(main: "LoadedModel", builder: RouteBuilder) -> "LoadedModel":
         _check(resolution, main.resolution)
         parts[name], contexts[name] = _part(main, resolution, builder)
     tasks = tuple(task for task in TASKS if all(task in ctx.tasks for ctx in contexts.values()))
-    config = replace(main.config, tasks=tasks, routes=tuple(kind for kind in names if kind is not None))
+    kinds = tuple(kind for kind in names if kind is not None)
+    config = replace(main.config, tasks=tasks, retrieval=replace(main.config.retrieval, routes=kinds))
     routes = {kind: (name, contexts[name]) for kind, name in names.items()}
     ctx = replace(main.context, model=config, routes=routes)
     logger.info("%s: queries and documents take the routes %s", config.model, ", ".join(parts))

@@ -51,7 +51,7 @@ class PoolingModel(nn.Module):
             task: The name of the task.
             classifier: Pooled rows [num_rows, hidden] to logits [num_rows, num_labels].
         """
-        return ctx.pooler(task, head=Calibrated(ctx, classifier), activation=ctx.model.classifier_activation)
+        return ctx.pooler(task, head=Calibrated(ctx, classifier), activation=ctx.model.classification.activation)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch of num_tokens tokens -> [num_tokens, hidden]."""

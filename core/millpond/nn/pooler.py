@@ -28,7 +28,7 @@ class Pooler(nn.Module):
         super().__init__()
         self.head = ctx.rows_after_pooling if ctx.head is None else ctx.head
         self.activation = ctx.activation(ctx.activation_name or ctx.task_spec.default_activation)
-        self.truncate_dim = ctx.model.truncate_dim if ctx.task == "embed" else None
+        self.truncate_dim = ctx.model.embedding.truncate_dim if ctx.task == "embed" else None
 
     def check(self, params: PoolingParams) -> None:
         """Refuse what is asked of a sequence, before its batch is computed; by default nothing.

@@ -28,7 +28,7 @@ class CodedPooling(Pooler):
         if ctx.post_pooling is None or ctx.post_pooling.sparse is None:
             message = "the context has no module that makes sparse vectors: see ctx.post_pooling"
             raise ValueError(message)
-        self.method, self.code, self.most = method, ctx.post_pooling.sparse, ctx.model.max_active_dims
+        self.method, self.code, self.most = method, ctx.post_pooling.sparse, ctx.model.embedding.max_active_dims
 
     def check(self, params: PoolingParams) -> None:
         """Refuse what the method does."""

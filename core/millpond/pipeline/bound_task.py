@@ -90,7 +90,7 @@ class BoundTask:
         self._deduplicate = deduplicate
         self._default: Asked | None = None
         self._cuts_left = _cuts_left(ctx)
-        self._reads_images = "text" not in ctx.model.modalities or len(ctx.model.modalities) > 1
+        self._reads_images = "text" not in ctx.model.multimodal.modalities or len(ctx.model.multimodal.modalities) > 1
 
     def items(
         self, prompts: object, params: Params = None, options: Mapping[str, object] = NO_OPTIONS, *, raises: bool = True

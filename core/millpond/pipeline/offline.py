@@ -46,7 +46,7 @@ class SyncDriver:
             return task.encode(chosen, [items[place] for place in chosen], shared)
 
         sees = self._may_hold_images(items)
-        largest = IMAGES_AT_ONCE if self._model.image_reader is None else IMAGES_IN_TEXT_AT_ONCE
+        largest = IMAGES_AT_ONCE if self._model.multimodal.image_reader is None else IMAGES_IN_TEXT_AT_ONCE
         total = len(places)
         ranges = windows(total, first=min(largest, FIRST_WINDOW), largest=largest) if sees else windows(total)
         batches = WAITING_IMAGE_BATCHES if sees else WAITING_BATCHES
@@ -67,7 +67,7 @@ class SyncDriver:
                 yield _ended(self._engine.step())
 
     def _may_hold_images(self, items: Sequence[Item]) -> bool:
-        return "image" in self._model.modalities and any(may_hold_media(item.data) for item in items)
+        return "image" in self._model.multimodal.modalities and any(may_hold_media(item.data) for item in items)
 
     def _compute(self, jobs: list[Job]) -> Iterator[list[Job]]:
         yield self._start(jobs)

@@ -151,7 +151,9 @@ class Pipeline:
         if task in CONVERTED:
             what, convert = CONVERTED[task]
             hint = f"Try converting the model using `--convert {convert}`. In Python: LLM(..., convert={convert!r}). "
-            hint = "" if self.ctx.model.modalities == (FEATURES,) else hint  # no conversion makes it read text
+            hint = (
+                "" if self.ctx.model.multimodal.modalities == (FEATURES,) else hint
+            )  # no conversion makes it read text
             return f"{what} API is not supported by this model. {hint}{served}"
         if task == PLUGIN:
             of_tasks = {entry.spec.io_processor for entry in self.ctx.registry.tasks.entries()}

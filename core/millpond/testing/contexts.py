@@ -9,6 +9,7 @@ from millpond.context import ModelContext
 from millpond.plugin.registry import Registry
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
+from millpond.types.model_info import ClassificationInfo, ModelIdentity
 
 
 def bare_context(
@@ -34,16 +35,13 @@ def bare_context(
     labels = files.get("num_labels")
     model = ModelConfig(
         model="none",
-        path="none",
-        source="none",
-        architecture="none",
+        identity=ModelIdentity(path="none", source="none", architecture="none"),
         hf_config=files,
         max_model_len=512,
         dtype=dtype,
         pooler_config=PoolerConfig(**(pooler_config or {})),
         tasks=tuple(tasks),
-        embedding_size=None,
-        num_labels=labels if isinstance(labels, int) else 0,
+        classification=ClassificationInfo(num_labels=labels if isinstance(labels, int) else 0),
     )
     return ModelContext(
         registry=registry,

@@ -5,19 +5,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
-from millpond.compat.model_config import VllmModelConfig
+from millpond.compat.model_config import VllmModelConfig, accepts_flat_attributes
 from millpond.compat.removed import check_removed
 from millpond.types.errors import InvalidInputError
-from millpond.types.late_interaction import LateInteraction
+from millpond.types.model_info import (
+    ClassificationInfo,
+    EmbeddingInfo,
+    ModelIdentity,
+    MultimodalInfo,
+    PromptInfo,
+    RetrievalInfo,
+)
 from millpond.types.params import RENAMED, rename_fields, validated
-from millpond.types.rerank_template import RerankTemplate
-
-if TYPE_CHECKING:
-    from millpond.types.checkpoint import ModuleFacts
 
 MOST_IMAGES = 1024  # that a prompt can be allowed to have: they are all in memory at once
 HOST = re.compile(r"\*|(?:\*\.)?[\w.-]+|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE)  # or all below one, or any
@@ -254,94 +257,56 @@ def _merged(base: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
+@accepts_flat_attributes(
+    {
+        "identity": ModelIdentity,
+        "embedding": EmbeddingInfo,
+        "classification": ClassificationInfo,
+        "retrieval": RetrievalInfo,
+        "multimodal": MultimodalInfo,
+        "prompting": PromptInfo,
+    }
+)
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(VllmModelConfig):
-    """What is known of a model once its files are read: names, limits, tasks. ``hf_config`` is its config.json.
+    """The facts about a model that is loaded: names, limits, tasks.
 
     Attributes:
         model: The name the caller used.
-        path: The local folder of its files.
-        source: The source that found the folder.
-        architecture: The name of the architecture that serves it.
-        implementation: Whose code computes it: "native", or that of a library, such as "transformers".
+        identity: The folder, the source and the architecture.
         hf_config: config.json with the caller's overrides.
-        max_model_len: The most tokens of a prompt.
+        max_model_len: The maximum number of tokens of a prompt.
         dtype: The name of the dtype it computes in.
         pooler_config: The merged pooler config.
         tasks: The tasks it serves.
-        embedding_size: The dimensions of an embedding by default; None where config.json does not say.
-        full_embedding_size: The same before any are cut off by default.
-        truncate_dim: The dimensions that are kept by default, of the vector as it is otherwise; None for all.
-        prompts: The named prompts of the checkpoint.
-        default_prompt_name: The one that it names as its default.
-        adapters: The names of the adapters of which each request may choose one.
-        include_prompt: Whether the tokens of a prompt are pooled with those of the text.
-        num_labels: How many classes or scores it gives.
-        classifier_activation: The name of the activation of its classes or scores.
-        io_processor_plugin: The name of the IO processor that serves the task "plugin"; None for none.
-        similarity: By what two embeddings are compared: "cosine", "dot" for their product, or "euclidean" and
-            "manhattan" for the distance, negated.
-        late_similarity: By what the vectors of two texts' tokens are: "maxsim", or "meanmaxsim" for MaxSim over the
-            number of the query's.
-        sparse: What its embeddings are weights of, where these are sparse vectors: "tokens" of the vocabulary, or
-            "features", which have numbers and no names; None for vectors that are not.
-        normalizes: Whether the checkpoint says that embeddings are divided by their length.
-        max_active_dims: The most weights of a sparse vector that are kept where a call does not say; None for all.
-        late_interaction: How it reads queries and documents, if it is one of ColBERT's kind; else None.
-        query_table: The module that embeds queries by a weight of each token, without the model; None for none.
-        routes: The input types, "query" or "document", that take a route of their own; empty where all texts take one.
-        modalities: What it reads, such as ``("text", "image")``.
-        image_reader: Where the ``ImageReader`` of a model that reads texts with images in them is found; else None.
-        chat_template: How its messages are written, in Jinja, where plugins know that better than its files; else None.
-        rerank_template: The text that it reads for a query and a document, if plugins know it; else None.
+        embedding: The size and kind of its embeddings.
+        classification: The number and activation of its classes or scores.
+        retrieval: The differences between queries and documents.
+        multimodal: The inputs beside text.
+        prompting: The named prompts, adapters and templates.
     """
 
     model: str
-    path: str
-    source: str
-    architecture: str
+    identity: ModelIdentity
     hf_config: CheckpointConfig
     max_model_len: int
     dtype: str
     pooler_config: PoolerConfig
     tasks: tuple[str, ...]
-    embedding_size: int | None
-    full_embedding_size: int | None = None
-    truncate_dim: int | None = None
-    implementation: str = "native"
-    prompts: Mapping[str, str] = field(default_factory=dict)
-    default_prompt_name: str | None = None
-    adapters: tuple[str, ...] = ()
-    include_prompt: bool = True
-    num_labels: int = 0
-    classifier_activation: str = "softmax"
-    io_processor_plugin: str | None = None
-    similarity: str = "cosine"
-    late_similarity: str = "maxsim"
-    sparse: str | None = None
-    normalizes: bool = False
-    max_active_dims: int | None = None
-    late_interaction: LateInteraction | None = None
-    query_table: "ModuleFacts | None" = None
-    routes: tuple[str, ...] = ()
-    modalities: tuple[str, ...] = ("text",)
-    image_reader: str | None = None
-    chat_template: str | None = None
-    rerank_template: RerankTemplate | None = None
-
-    @property
-    def tells_sides(self) -> bool:
-        """Whether it reads queries and documents in different ways."""
-        return self.late_interaction is not None or self.query_table is not None or bool(self.routes)
+    embedding: EmbeddingInfo = field(default_factory=EmbeddingInfo)
+    classification: ClassificationInfo = field(default_factory=ClassificationInfo)
+    retrieval: RetrievalInfo = field(default_factory=RetrievalInfo)
+    multimodal: MultimodalInfo = field(default_factory=MultimodalInfo)
+    prompting: PromptInfo = field(default_factory=PromptInfo)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of its classes: those of ``id2label`` in config.json, else LABEL_0 ... as transformers has them."""
-        text = self.hf_config.get("text_config")
+        number, text = self.classification.num_labels, self.hf_config.get("text_config")
         inner = text.get("id2label") if isinstance(text, CheckpointConfig) else None
         stated = (names for names in (self.hf_config.get("id2label"), inner) if isinstance(names, CheckpointConfig))
-        names: Mapping[str, Any] = next((names for names in stated if len(names) == self.num_labels), {})
-        return tuple(str(names.get(str(number), f"LABEL_{number}")) for number in range(self.num_labels))
+        names: Mapping[str, Any] = next((names for names in stated if len(names) == number), {})
+        return tuple(str(names.get(str(label), f"LABEL_{label}")) for label in range(number))
 
     @property
     def is_matryoshka(self) -> bool:
@@ -349,7 +314,7 @@ class ModelConfig(VllmModelConfig):
         if self.hf_config.get("is_matryoshka") is False:
             return False
         stated = self.hf_config.get("matryoshka_dimensions") or self.hf_config.get("is_matryoshka")
-        return bool(stated) or self.truncate_dim is not None
+        return bool(stated) or self.embedding.truncate_dim is not None
 
     @property
     def matryoshka_dimensions(self) -> tuple[int, ...]:

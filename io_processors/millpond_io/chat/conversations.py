@@ -45,10 +45,10 @@ class Conversations:
 
     def __init__(self, ctx: Context) -> None:
         self.model = ctx.model.model
-        self.sees = "image" in ctx.model.modalities
+        self.sees = "image" in ctx.model.multimodal.modalities
         self.longest = most_characters(ctx.model.max_model_len) + ROOM
         given, own = ctx.inputs.chat_template, None if ctx.tokenizer is None else ctx.tokenizer.chat_template
-        known = ctx.model.chat_template or (None if own is None else own.text)
+        known = ctx.model.prompting.chat_template or (None if own is None else own.text)
         source = known if given is None else read_template(given)
         self.template = None if source is None else JinjaTemplate(source)
         self.special = {} if ctx.tokenizer is None else ctx.tokenizer.special_tokens

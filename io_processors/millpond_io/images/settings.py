@@ -78,8 +78,8 @@ class ImageSettings:
 
 def reads_images(ctx: Context) -> bool:
     """Whether the model reads images as sequences of patches, as CLIP and SigLIP do."""
-    model, vision = ctx.model, ctx.config.get("vision_config")
-    if "image" not in model.modalities or model.image_reader is not None:
+    inputs, vision = ctx.model.multimodal, ctx.config.get("vision_config")
+    if "image" not in inputs.modalities or inputs.image_reader is not None:
         return False
     return isinstance(vision, Mapping) and "patch_size" in vision
 

@@ -58,7 +58,7 @@ class ColBertProcessor(IOProcessor[Answer]):
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:
         """Why the model cannot be served; None if it tells queries and documents apart."""
-        return None if "token_embed" in ctx.tasks and ctx.model.late_interaction is not None else NO_SIDES
+        return None if "token_embed" in ctx.tasks and ctx.model.retrieval.late_interaction is not None else NO_SIDES
 
     def encode(self, call: Call) -> list[Work]:
         """Check the fields, and tokenise the texts of each call."""

@@ -124,7 +124,7 @@ class Reader:
 
 def readers(ctx: TaskContext) -> Mapping[str, Reader]:
     """The reader of each type of input; empty for a model that knows none."""
-    said: LateInteraction | None = ctx.model.late_interaction
+    said: LateInteraction | None = ctx.model.retrieval.late_interaction
     if said is None or ctx.tokenizer is None or not ctx.task_spec.per_token:
         return {}
     return {

@@ -22,7 +22,7 @@ class QueryTable:
 
     def __init__(self, ctx: Context, module: ModuleFacts) -> None:
         self.weights = load_module(ctx, module).get_buffer("weight").float().cpu().numpy()
-        self.most = ctx.model.max_active_dims
+        self.most = ctx.model.embedding.max_active_dims
 
     def prepared(self, prompt: Prompt) -> Prompt:
         """A query as it is tokenised: without special tokens."""
@@ -46,7 +46,7 @@ class QueryTable:
 
 def query_table(ctx: Context) -> QueryTable | None:
     """That of a model whose queries are embedded so; None for any other."""
-    return None if ctx.model.query_table is None else QueryTable(ctx, ctx.model.query_table)
+    return None if ctx.model.retrieval.query_table is None else QueryTable(ctx, ctx.model.retrieval.query_table)
 
 
 def by_table(table: QueryTable | None, asked: Asked) -> QueryTable | None:

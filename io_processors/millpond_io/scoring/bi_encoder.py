@@ -98,13 +98,13 @@ class BiEncoder:
     def __init__(self, ctx: TaskContext, task: str) -> None:
         self.ctx = ctx
         self.inner = adapted(ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task))
-        late, table = ctx.model.late_interaction is not None, ctx.model.query_table is not None
+        late, table = ctx.model.retrieval.late_interaction is not None, ctx.model.retrieval.query_table is not None
         self.reads_sides = (task == "token_embed" and late) or (task == "embed" and table) or bool(ctx.routes)
         self.reader = ctx.image_reader()
         pad = None if ctx.tokenizer is None else ctx.tokenizer.pad_token_id
         self.between = [] if pad is None else [pad]
         self.compare: Callable[[Pairs], Iterator[float]] = (
-            SIMILARITIES[ctx.model.similarity] if task == "embed" else MaxSim(ctx)
+            SIMILARITIES[ctx.model.embedding.similarity] if task == "embed" else MaxSim(ctx)
         )
         self._numbers = count()
 

@@ -20,7 +20,7 @@ class MaxSim:
     """
 
     def __init__(self, ctx: TaskContext) -> None:
-        self.mean = ctx.model.late_similarity == "meanmaxsim"
+        self.mean = ctx.model.retrieval.late_similarity == "meanmaxsim"
         head_ctx = ctx.for_head()
         self.op: Callable[..., torch.Tensor] = head_ctx.op("maxsim")
         self.device = ctx.device

@@ -84,7 +84,7 @@ class PairPrompts:
         own = None
         if tokenizer is not None and ctx.config.get("classifier_from_token_ids"):
             own = tokenizer.chat_template
-        self.known = ctx.model.rerank_template
+        self.known = ctx.model.prompting.rerank_template
         self.template: PairTemplate | None = None
         if tokenizer is not None and given is not None:
             self.template = PairTemplate(ctx, tokenizer, read_template(given))
@@ -200,9 +200,9 @@ def _prompt(ctx: TaskContext, params: PoolingParams, options: PairOptions, *, de
     name = options.chat_template_kwargs.get("prompt_name") or params.prompt_name
     if name is None:
         applied = default or ctx.inputs.apply_default_prompt
-        return ctx.model.prompts.get(ctx.model.default_prompt_name or "") if applied else None
-    if not isinstance(name, str) or name not in ctx.model.prompts:
-        there = ", ".join(map(repr, ctx.model.prompts)) or "none"
+        return ctx.model.prompting.prompts.get(ctx.model.prompting.default_name or "") if applied else None
+    if not isinstance(name, str) or name not in ctx.model.prompting.prompts:
+        there = ", ".join(map(repr, ctx.model.prompting.prompts)) or "none"
         message = f"Unknown saved CrossEncoder prompt {name!r}; there are: {there}"
         raise InvalidInputError(message, parameter="prompt_name")
-    return ctx.model.prompts[name]
+    return ctx.model.prompting.prompts[name]

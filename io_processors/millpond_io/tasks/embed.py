@@ -39,7 +39,7 @@ class EmbedProcessor(TextProcessor):
     def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
         self.routed = RoutedTexts(ctx, type(self)) if ctx.routes else None
-        self.size = ctx.model.full_embedding_size or ctx.model.embedding_size
+        self.size = ctx.model.embedding.full_size or ctx.model.embedding_size
         self.readers = readers(ctx)
         self.table = None if self.per_token else query_table(ctx)
         self.images = ImagePrompts(ctx) if reads_images(ctx) else None
@@ -153,8 +153,10 @@ class EmbedProcessor(TextProcessor):
             pair = [self.decode(replace(work, sequences=texts)).array, sequences[-1].results[0]]
             return self.output(merged(pair, [1, 1], renormalize=params.use_activation is not False))
         normalizes = params.use_activation is not False and self.spec.default_activation == "normalize"
-        if self.ctx.model.sparse == "tokens":  # their weights are divided by nothing, unless the checkpoint says so
-            normalizes = normalizes and self.ctx.model.normalizes
+        if (
+            self.ctx.model.embedding.sparse == "tokens"
+        ):  # their weights are divided by nothing, unless the checkpoint says so
+            normalizes = normalizes and self.ctx.model.embedding.normalizes
         vector = merged(
             [sequence.results[0] for sequence in sequences],
             [_num_pooled(sequence) for sequence in sequences],
@@ -164,7 +166,7 @@ class EmbedProcessor(TextProcessor):
 
     def _of_pieces(self, params: PoolingParams) -> tuple[PoolingParams, int | None]:
         """The parameters of the pieces of a text, and to how many dimensions their merged vector is cut."""
-        kept = self.ctx.model.truncate_dim
+        kept = self.ctx.model.embedding.truncate_dim
         if kept is None or params.dimensions is not None or self.size is None:
             return params, None
         return params.model_copy(update={"dimensions": self.size}), kept

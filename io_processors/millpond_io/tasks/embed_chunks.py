@@ -65,7 +65,7 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:
         """Why the model does not serve the task; None if it does."""
-        return NO_ROUTES if ctx.model.routes else super().refusal(ctx)
+        return NO_ROUTES if ctx.model.retrieval.routes else super().refusal(ctx)
 
     def items(self, prompts: object) -> list[object]:
         """Return the texts of a call, each with how it is cut."""

@@ -40,7 +40,7 @@ class SparseProcessor(TextProcessor):
             raise InvalidInputError(NO_WEIGHTS, parameter="pooling_task")
         super().__init__(ctx)
         self.task = source
-        self.of_features = ctx.model.sparse == FEATURES
+        self.of_features = ctx.model.embedding.sparse == FEATURES
         size = ctx.model.embedding_size if self.of_features else ctx.config.get("vocab_size")
         self.size: int | None = size if isinstance(size, int) else None
         self.ends = tuple(ctx.config.get(f"{role}_token_id") for role in ("bos", "eos"))
@@ -107,7 +107,7 @@ class SparseProcessor(TextProcessor):
 
 def sparse_source(ctx: TaskContext) -> str | None:
     """The task of the model whose pooler gives the weights of tokens; None if none does."""
-    if ctx.model.sparse == FEATURES:
+    if ctx.model.embedding.sparse == FEATURES:
         return "embed"
     pooling = ctx.pooling_type("embed") if "embed" in ctx.tasks else JOINED_BY
     pooler = None if JOINED_BY in pooling else ctx.registry.poolers.find(pooling)

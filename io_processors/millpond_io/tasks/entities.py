@@ -66,7 +66,7 @@ class EntitiesProcessor(IOProcessor[Any]):
             "token_classify" in ctx.tasks
             and ctx.tokenizer is not None
             and any(TOKENS in str(name) for name in names)
-            and ctx.model.num_labels > 1
+            and ctx.model.classification.num_labels > 1
             and ctx.pooling_type("token_classify") == "ALL"
         )
         return None if fits else NO_ENTITIES

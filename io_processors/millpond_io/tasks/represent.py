@@ -72,7 +72,7 @@ class RepresentProcessor(TextProcessor):
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:
         """Why the model does not serve the task; None if it does."""
-        return NO_ROUTES if ctx.model.routes else super().refusal(ctx)
+        return NO_ROUTES if ctx.model.retrieval.routes else super().refusal(ctx)
 
     def complete(self, asked: Asked) -> Asked:
         """Complete what is asked, and each result by its own task."""
@@ -100,7 +100,7 @@ class RepresentProcessor(TextProcessor):
         """
         if side in self.prompts.named and asked.prompt is None and asked.prompt_name in (None, side):
             return asked.model_copy(update={"prompt_name": side})
-        if side == "document" and self.ctx.model.query_table is not None:
+        if side == "document" and self.ctx.model.retrieval.query_table is not None:
             return asked
         message = (
             f"{INPUT_TYPE}={side!r}: {self.ctx.model.model!r} as 'represent' reads queries and documents alike; models "

@@ -29,8 +29,10 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
             raise InvalidInputError(self.refusal(ctx) or NO_SCORES, parameter="pooling_task")
         self.derived_from = task
         self.scorer: CrossEncoder | BiEncoder = CrossEncoder(ctx) if task == "classify" else BiEncoder(ctx, task)
-        together = ctx.model.image_reader is not None  # reads images beside texts, as those who read pairs must
-        sees = "image" in ctx.model.modalities and (together or task != "classify")
+        together = (
+            ctx.model.multimodal.image_reader is not None
+        )  # reads images beside texts, as those who read pairs must
+        sees = "image" in ctx.model.multimodal.modalities and (together or task != "classify")
         self.sides = Sides(ctx.model.architecture, sees=sees)
 
     @classmethod
@@ -38,7 +40,11 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
         """Return why the model gives no scores; None if it does."""
         if scored_by(ctx) is not None:
             return None
-        return f"{ONE_LABEL} This model has {ctx.model.num_labels}." if "classify" in ctx.tasks else NO_SCORES
+        return (
+            f"{ONE_LABEL} This model has {ctx.model.classification.num_labels}."
+            if "classify" in ctx.tasks
+            else NO_SCORES
+        )
 
     def items(self, prompts: object) -> Sequence[object]:
         """Return the pairs of a call."""
@@ -82,7 +88,7 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
 
 def scored_by(ctx: TaskContext) -> str | None:
     """Return the task of the model that scores are made of; None if there is none."""
-    possible = {"classify": ctx.model.num_labels == 1, "embed": True, "token_embed": True}
+    possible = {"classify": ctx.model.classification.num_labels == 1, "embed": True, "token_embed": True}
     served = [task for task, serves in possible.items() if serves and task in ctx.tasks]
     chosen = ctx.pooler_config.task
     return chosen if chosen in served else next(iter(served), None)

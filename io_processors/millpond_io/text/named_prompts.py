@@ -21,9 +21,9 @@ class Prompts:
 
     def __init__(self, ctx: Context) -> None:
         self.model = ctx.model.model
-        self.named = ctx.model.prompts
-        self.adapters = ctx.model.adapters
-        self.default_name = ctx.model.default_prompt_name if ctx.inputs.apply_default_prompt else None
+        self.named = ctx.model.prompting.prompts
+        self.adapters = ctx.model.prompting.adapters
+        self.default_name = ctx.model.prompting.default_name if ctx.inputs.apply_default_prompt else None
         self.default = "" if self.default_name is None else self.named.get(self.default_name, "")
         self.tokenizer = ctx.tokenizer
         added = {} if ctx.tokenizer is None else ctx.tokenizer.backend.get_added_tokens_decoder()

@@ -54,7 +54,7 @@ class TextProcessor(IOProcessor[ArrayOutput]):
         self.conversations = conversations_of(ctx, self.renderer.images)
         self.messages = text_messages(ctx, self.conversations.template)
         # A prompt that is a message of its own is pooled with the text, as in sentence-transformers.
-        self.pools_prompts = ctx.model.include_prompt or self.per_token or self.messages is not None
+        self.pools_prompts = ctx.model.prompting.include_prompt or self.per_token or self.messages is not None
         self.task = self.spec.name
         self.output: type[ArrayOutput] = ctx.task_entry.load()
         self.is_step = self.per_token and ctx.pooling_type(self.task) == "STEP"

@@ -43,7 +43,7 @@ class Renderer:
         self.lengths = Lengths(ctx)
         self.filling = filling_of(ctx)
         self.images = image_texts(ctx)
-        self.modalities = ctx.model.modalities
+        self.modalities = ctx.model.multimodal.modalities
         self.model = ctx.model.model
         vocab_size = ctx.config.get("vocab_size", ctx.config.of_text.get("vocab_size"))
         self.vocab_size: int | None = vocab_size if isinstance(vocab_size, int) else None

@@ -226,7 +226,7 @@ class _Looker:
         return found
 
     def _adapters(self) -> list[str] | None:
-        names = () if self.resolution is None else self.resolution.model_config().adapters
+        names = () if self.resolution is None else self.resolution.model_config().prompting.adapters
         return [*names] or None
 
     def _similarity(self) -> str | None:
@@ -234,14 +234,14 @@ class _Looker:
             return None
         model = self.resolution.model_config()
         if "embed" not in model.tasks or model.pooler_config.task == "token_embed":
-            return model.late_similarity
+            return model.retrieval.late_similarity
         chosen = self.resolution.similarity
         if chosen.value != COSINE:
             self.report.notes.append(
                 f"`score` and `rerank` take the similarity {chosen.value!r}, decided by {chosen.origin}; `similarity` "
                 "takes the cosine"
             )
-        return model.similarity
+        return model.embedding.similarity
 
     def _dtype(self) -> dict[str, Any] | None:
         if self.config is None:

@@ -44,7 +44,7 @@ def cross_encoder():
 def test_a_chain_of_a_cross_encoder_equals_sentence_transformers(tmp_path, load, cross_encoder, name, kind, kit):
     theirs = cross_encoder(tiny(name, tmp_path / "source"), tmp_path / "saved", **kind)
     llm = load(tmp_path / "saved")
-    assert llm.model_config.num_labels == kind.get("labels", 1)
+    assert llm.model_config.classification.num_labels == kind.get("labels", 1)
     prompts = kit.prompts_of(SHORT)
     with torch.inference_mode():
         expected = [
@@ -74,7 +74,7 @@ def test_a_logit_score_of_a_cross_encoder_equals_sentence_transformers(tmp_path,
             for ids in prompts
         ]
     llm = load(tmp_path / "saved")
-    assert llm.model_config.num_labels == 1
+    assert llm.model_config.classification.num_labels == 1
     assert kit.worst(kit.found(llm, prompts, "classify"), expected) <= TOLERANCE
     assert (
         kit.worst(kit.found(llm, prompts, "classify", None), [1 / (1 + np.exp(-score)) for score in expected])

@@ -51,7 +51,7 @@ def test_rows_of_the_vocabulary_are_the_classifier(tmp_path, load, logits, name,
         folder,
         hf_overrides=as_classifier(name, classifier_from_token_ids=[YES, NO, BAD], method="no_post_processing"),
     )
-    assert several.model_config.num_labels == 3
+    assert several.model_config.classification.num_labels == 3
     assert kit.worst(kit.found(several, prompts, "classify"), [rows[[YES, NO, BAD]] for rows in last]) <= TOLERANCE
     two = load(folder, hf_overrides=as_classifier(name, **TWO_WAY))
     assert "score" in two.supported_tasks
@@ -75,7 +75,7 @@ def test_the_original_reranker_of_qwen3_needs_no_method(tmp_path, load, kit):
     said = {"classifier_from_token": ["no", "good"], "is_original_qwen3_reranker": True}
     original = load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **said))
     two_way = load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **TWO_WAY))
-    assert original.model_config.num_labels == 1
+    assert original.model_config.classification.num_labels == 1
     assert kit.worst(kit.found(original, prompts, "classify"), kit.found(two_way, prompts, "classify")) == 0
 
 

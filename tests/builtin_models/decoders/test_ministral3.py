@@ -101,6 +101,6 @@ def test_config_json_names_the_pooling_of_nemotron_3_embed(tmp_path, load):
     folder = tiny(NAME, tmp_path / "Nemotron-3-Embed-1B-BF16", is_causal=False, pooling="avg")
     with LLM(str(folder), num_workers=1) as llm:
         assert llm.model_config.pooler_config.seq_pooling_type == "MEAN"
-        assert llm.model_config.implementation == "native"
+        assert llm.model_config.identity.implementation == "native"
         (one, other) = llm.embed(["the old mill", "old mill the"], output="array")
     assert abs(one - other).max() > 1e-4

@@ -101,7 +101,7 @@ def test_a_reward_a_token_equals_transformers(tmp_path, load, qwen_logits):
     prompts = prompts_of(LENGTHS)
     llm = load(folder)
     assert llm.model_config.tasks == ("token_classify",)
-    assert (llm.model_config.num_labels, llm.model_config.pooler_config.use_activation) == (1, False)
+    assert (llm.model_config.classification.num_labels, llm.model_config.pooler_config.use_activation) == (1, False)
     expected = qwen_logits(folder, prompts)
     together = found(llm, prompts)
     assert worst(together, expected) <= TOLERANCE
@@ -133,7 +133,7 @@ def test_steps_are_judged_where_the_tag_stands(tmp_path, load, qwen_logits):
     assert not all(TAG in ids for ids in prompts)
     rows = [row[np.array(ids) == TAG] for row, ids in zip(qwen_logits(folder, prompts), prompts, strict=True)]
     llm = load(folder, pooler_config={"step_tag_id": TAG})
-    assert llm.model_config.num_labels == 2
+    assert llm.model_config.classification.num_labels == 2
     together = found(llm, prompts)
     assert {array.shape[0] for array in together} >= {0, 1}
     assert worst(together, list(map(softmax, rows))) <= TOLERANCE

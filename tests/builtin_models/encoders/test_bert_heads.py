@@ -94,7 +94,7 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, logits, na
     folder = tiny(name, tmp_path, num_labels=num_labels)
     prompts = prompts_of(LENGTHS)
     llm = load(folder)
-    assert llm.model_config.num_labels == num_labels
+    assert llm.model_config.classification.num_labels == num_labels
     expected = logits(folder, prompts)
     assert {rows.shape[-1] for rows in expected} == {num_labels}
     together = found(llm, prompts, task_of(name))

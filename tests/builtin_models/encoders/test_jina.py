@@ -229,7 +229,7 @@ def test_it_is_served_as_the_published_model(tmp_path, load, hidden):
     np.testing.assert_allclose(cut.outputs.array, mean[:16] / np.linalg.norm(mean[:16]), rtol=0, atol=1e-6)
     with pytest.raises(InvalidInputError, match="12"):
         llm.embed([text], pooling_params=PoolingParams(dimensions=12), use_tqdm=False)
-    assert llm.model_config.prompts["retrieval.passage"] == JINA["task_instructions"]["retrieval.passage"]
+    assert llm.model_config.prompting.prompts["retrieval.passage"] == JINA["task_instructions"]["retrieval.passage"]
     assert llm.model_config.max_model_len == 64
 
 
@@ -338,7 +338,7 @@ def test_deterministic_gives_the_same_bits_whichever_adapters_are_beside(tmp_pat
 def test_a_call_names_the_adapter_and_its_prompt_goes_before_the_text(tmp_path, load, reference):
     folder = jina(tmp_path)
     llm = load(folder, pooler_config={"pooling_type": "MEAN"})
-    assert llm.model_config.adapters == tuple(TASKS)
+    assert llm.model_config.prompting.adapters == tuple(TASKS)
     text = "the old mill by the pond"
     instructions = JINA["task_instructions"]
     for name in TASKS:

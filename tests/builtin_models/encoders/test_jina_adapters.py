@@ -88,7 +88,7 @@ def test_each_prompt_of_a_batch_has_its_own_adapter(tmp_path, load, reference, s
     folders = [(None, *ADAPTERS)[place % 4] for place in range(len(prompts))]
     names = [None if name is None else ADAPTERS[name] for name in folders]
     llm = load(folder)
-    assert llm.model_config.adapters == tuple(ADAPTERS.values())
+    assert llm.model_config.prompting.adapters == tuple(ADAPTERS.values())
     by_adapter = {name: reference(folder, prompts, name, scale) for name in {*folders}}
     expected = [by_adapter[name][place] for place, name in enumerate(folders)]
     assert relative_error(each(llm, prompts, names), expected) <= 1e-5

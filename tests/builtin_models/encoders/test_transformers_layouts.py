@@ -67,7 +67,7 @@ def test_hidden_states_equal_those_of_transformers(tmp_path, load, hidden, writt
     prompts = prompts_of(LENGTHS)
     expected = states(model, prompts)
     llm = load(tmp_path)
-    assert llm.model_config.implementation == "native"
+    assert llm.model_config.identity.implementation == "native"
     assert llm.model_config.max_model_len == 64
     assert relative_error(hidden(llm, prompts), expected) <= 1e-5
     assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= 1e-5
@@ -89,7 +89,7 @@ def test_logits_equal_those_of_transformers(tmp_path, load, written, logits, fam
     prompts = prompts_of(LENGTHS)
     task = "classify" if "Sequence" in head else "token_classify"
     llm = load(tmp_path)
-    assert llm.model_config.implementation == "native"
+    assert llm.model_config.identity.implementation == "native"
     bare = PoolingParams(use_activation=False)
     outputs = llm.encode(prompts, pooling_task=task, pooling_params=bare, use_tqdm=False)
     assert relative_error([output.outputs.array for output in outputs], logits(model, prompts)) <= 1e-5

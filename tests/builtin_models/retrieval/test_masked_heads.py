@@ -58,7 +58,7 @@ def test_sparse_vectors_equal_those_by_the_logits_of_transformers(tmp_path, load
     prompts = prompts_of(LENGTHS)
     expected = written(tmp_path, family, settings, prompts)
     llm = load(tmp_path, pooler_config={"pooling_type": "SPLADE_MAX"})
-    assert llm.model_config.implementation == "native"
+    assert llm.model_config.identity.implementation == "native"
     found = [output.outputs.array for output in llm.embed(prompts, use_tqdm=False)]
     assert relative_error(found, expected) <= 1e-5
     assert min(float(np.ptp(rows)) for rows in expected) > 0

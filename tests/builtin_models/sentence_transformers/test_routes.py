@@ -105,7 +105,7 @@ def test_each_route_equals_theirs(saved, load, form):
     }
     assert np.abs(expected["query"] - expected["document"]).max() > 1e-2
     assert llm.model_config.embedding_size == expected["query"].shape[1]
-    assert llm.model_config.routes == ("query", "document")
+    assert llm.model_config.retrieval.routes == ("query", "document")
     for task, vectors in expected.items():
         np.testing.assert_allclose(ours(llm, TEXTS, task), vectors, rtol=0, atol=1e-5)
         for text, vector in zip(TEXTS, vectors, strict=True):

@@ -30,7 +30,7 @@ def saved(tmp_path_factory, kinds, save):
 def test_embeddings_have_the_saved_number_of_dimensions(saved, load, assert_same, name):
     folder, model = saved[name]
     llm = load(folder)
-    assert (llm.model_config.embedding_size, llm.model_config.full_embedding_size) == (KEPT, SIZE)
+    assert (llm.model_config.embedding_size, llm.model_config.embedding.full_size) == (KEPT, SIZE)
     assert model.get_embedding_dimension() == KEPT
     assert_same(llm, model)
 

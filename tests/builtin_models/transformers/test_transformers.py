@@ -156,7 +156,7 @@ def test_hidden_states_in_a_batch_of_mixed_lengths_are_those_of_the_class(make, 
     assert error(asked(llm, "token_embed"), expected) <= 1e-4
     pooled = [rows.mean(0) if pooling == "MEAN" else rows[0 if pooling == "CLS" else -1] for rows in expected]
     assert error(asked(llm, "embed"), pooled) <= 1e-4
-    assert llm.model_config.implementation == "transformers"
+    assert llm.model_config.identity.implementation == "transformers"
     assert llm.model_config.architecture == name
 
 
@@ -282,7 +282,10 @@ def test_the_second_text_of_a_pair_has_its_segment(make, load):
 def test_what_is_native_is_the_same_by_transformers(tmp_path, load, name, task):
     folder = tiny(name, tmp_path, **({"num_labels": 3} if "Classification" in name else {}))
     native, other = load(folder), load(folder, model_impl="transformers")
-    assert (native.model_config.implementation, other.model_config.implementation) == ("native", "transformers")
+    assert (native.model_config.identity.implementation, other.model_config.identity.implementation) == (
+        "native",
+        "transformers",
+    )
     for params in (BARE, PoolingParams()):
         found, expected = (asked(llm, task, params=params) for llm in (other, native))
         assert error(found, expected) <= 1e-4
@@ -304,7 +307,7 @@ def test_a_classifier_made_of_token_rows_is_the_same_too(tmp_path, load):
 def test_native_goes_first_and_other_names_are_told(tmp_path, load):
     folder = tiny("BertModel", tmp_path)
     for way in ("auto", "native", "vllm"):
-        assert load(folder, model_impl=way).model_config.implementation == "native"
+        assert load(folder, model_impl=way).model_config.identity.implementation == "native"
     with pytest.raises(InvalidInputError, match=r"model_impl='ray'.* 'auto', 'native', 'transformers'"):
         load(folder, model_impl="ray")
 

@@ -82,8 +82,8 @@ def prompt_of(text, images):
 def test_hidden_states_and_vectors_are_those_of_transformers(tmp_path, load, kind):
     model, read = write(kind, tmp_path)
     llm = load(tmp_path)
-    assert llm.model_config.implementation == "transformers"
-    assert llm.model_config.modalities == ("text", "image")
+    assert llm.model_config.identity.implementation == "transformers"
+    assert llm.model_config.multimodal.modalities == ("text", "image")
     assert llm.model_config.embedding_size == 32
     assert llm.model_config.pooler_config.seq_pooling_type in (None, "LAST")
     prompts = [prompt_of(*case) for case in cases(kind)]

@@ -102,7 +102,7 @@ def near(found, expected):
 
 def test_pages_queries_and_texts_are_those_of_transformers_in_whatever_batch(both):
     llm, reference = both
-    assert llm.model_config.implementation == "transformers"
+    assert llm.model_config.identity.implementation == "transformers"
     assert llm.model_config.tasks == ("token_embed",)
     assert llm.model_config.embedding_size == DIM
     pages, texts = [reference.page(image) for image in PAGES], [reference.text(text) for text in TEXTS]

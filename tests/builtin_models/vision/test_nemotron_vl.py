@@ -146,8 +146,8 @@ def near(found, expected):
 
 
 def test_hidden_states_and_vectors_are_those_of_the_description(llm, plain, hidden):
-    assert llm.model_config.implementation == "native"
-    assert llm.model_config.modalities == ("text", "image")
+    assert llm.model_config.identity.implementation == "native"
+    assert llm.model_config.multimodal.modalities == ("text", "image")
     assert llm.model_config.embedding_size == 32
     assert llm.model_config.max_model_len == 512
     prompts = [prompt_of(*case) for case in CASES]

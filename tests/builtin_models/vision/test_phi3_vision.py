@@ -189,8 +189,8 @@ def model(tmp_path_factory):
 def test_hidden_states_and_vectors_are_those_of_the_description(model, load):
     folder, reference = model
     llm = load(folder)
-    assert llm.model_config.implementation == "native"
-    assert llm.model_config.modalities == ("text", "image")
+    assert llm.model_config.identity.implementation == "native"
+    assert llm.model_config.multimodal.modalities == ("text", "image")
     prompts = [prompt_of(*case) for case in CASES]
     together, alone = hidden_of(llm, prompts), [hidden_of(llm, [prompt])[0] for prompt in prompts]
     vectors = [output.outputs.array for output in llm.embed(prompts, use_tqdm=False)]

@@ -71,7 +71,7 @@ def test_it_equals_llm(make, folder):
 
 def test_a_real_model_equals_llm(minilm):
     async def main():
-        async with AsyncLLM(minilm.model_config.path) as llm:
+        async with AsyncLLM(minilm.model_config.identity.path) as llm:
             return await asyncio.gather(*[llm.embed(text) for text in TEXTS[:5]])
 
     one_by_one = [output for (output,) in asyncio.run(main())]

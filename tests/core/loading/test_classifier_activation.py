@@ -36,7 +36,7 @@ def classes(folder, activation, **arguments):
     with LLM(folder, plugins=named(PluginManager(), activation), num_workers=1, **arguments) as llm:
         (raw,) = llm.classify("the old mill", use_tqdm=False, pooling_params=PoolingParams(use_activation=False))
         (found,) = llm.classify("the old mill", use_tqdm=False)
-    return llm.model_config.classifier_activation, found.outputs.array, raw.outputs.array
+    return llm.model_config.classification.activation, found.outputs.array, raw.outputs.array
 
 
 def test_the_record_counts_more_than_config_json(folder):

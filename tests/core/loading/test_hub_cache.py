@@ -36,8 +36,8 @@ def snapshot_of(cache):
 @pytest.mark.parametrize("name", ["org/tiny", "cache:org/tiny", "hub:org/tiny"])
 def test_a_model_in_the_cache_is_found_without_a_network(cached, load, expected, name, revision, vector):
     llm = load(name, download_dir=str(cached), revision=revision)
-    assert llm.model_config.source == ("hub" if name.startswith("hub") else "cache")
-    assert Path(llm.model_config.path) == snapshot_of(cached)
+    assert llm.model_config.identity.source == ("hub" if name.startswith("hub") else "cache")
+    assert Path(llm.model_config.identity.path) == snapshot_of(cached)
     assert np.array_equal(vector(llm), expected)
 
 
@@ -62,9 +62,9 @@ def test_a_snapshot_without_weights_gives_way_to_the_package(tmp_path, load):
     (snapshot.parent.parent / "refs").mkdir()
     (snapshot.parent.parent / "refs" / "main").write_text(COMMIT)
     name = "sentence-transformers/all-MiniLM-L6-v2"
-    assert load(name, download_dir=str(tmp_path)).model_config.source == "cache"
+    assert load(name, download_dir=str(tmp_path)).model_config.identity.source == "cache"
     (snapshot / "model.safetensors").unlink()
-    assert load(name, download_dir=str(tmp_path)).model_config.source == "package"
+    assert load(name, download_dir=str(tmp_path)).model_config.identity.source == "package"
 
 
 def test_a_snapshot_whose_transformer_has_a_folder_of_its_own_is_found(tmp_path, load):
@@ -74,4 +74,4 @@ def test_a_snapshot_whose_transformer_has_a_folder_of_its_own_is_found(tmp_path,
     modules = json.loads((snapshot / "modules.json").read_text())
     modules[0]["path"] = "0_Transformer"
     (snapshot / "modules.json").write_text(json.dumps(modules))
-    assert load("org/split", download_dir=str(tmp_path), revision=COMMIT).model_config.source == "cache"
+    assert load("org/split", download_dir=str(tmp_path), revision=COMMIT).model_config.identity.source == "cache"

@@ -68,7 +68,7 @@ def test_a_reranker_is_known_by_the_title_of_its_card(folders, load, caplog, arc
     named, renamed = folders(architecture, name, *words)
     card(renamed, name)
     llm = load(renamed)
-    assert llm.model_config.num_labels == 1
+    assert llm.model_config.classification.num_labels == 1
     assert scores(llm) == pytest.approx(scores(load(named)), abs=1e-6)
     assert WARNING not in caplog.text
 

@@ -15,8 +15,8 @@ def test_a_folder_is_named_by_a_text_or_a_path(checkpoint, load, expected, monke
     monkeypatch.chdir(checkpoint.parent)
     for name in (str(checkpoint), "checkpoint", "./checkpoint", f"path:{checkpoint}", "path:checkpoint"):
         llm = load(name)
-        assert (llm.model_config.model, llm.model_config.source) == (name, "path")
-        assert Path(llm.model_config.path) == checkpoint.resolve()
+        assert (llm.model_config.model, llm.model_config.identity.source) == (name, "path")
+        assert Path(llm.model_config.identity.path) == checkpoint.resolve()
     with LLM(checkpoint, num_workers=1) as llm:
         assert llm.model_config.model == str(checkpoint)
         assert np.array_equal(vector(llm), expected)
@@ -24,7 +24,7 @@ def test_a_folder_is_named_by_a_text_or_a_path(checkpoint, load, expected, monke
 
 def test_a_folder_in_the_home_of_the_user(checkpoint, load, monkeypatch):
     monkeypatch.setenv("HOME", str(checkpoint.parent))
-    assert load("~/checkpoint").model_config.source == "path"
+    assert load("~/checkpoint").model_config.identity.source == "path"
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\0b", None, 5, b"model", ["model"]], ids=repr)
@@ -95,7 +95,7 @@ def test_a_source_that_breaks_costs_no_other(checkpoint, caplog):
     manager = PluginManager()
     manager.register(SourceSpec(name="broken", target=breaks, priority=99))
     with LLM(str(checkpoint), plugins=manager, num_workers=1) as llm:
-        assert llm.model_config.source == "path"
+        assert llm.model_config.identity.source == "path"
     assert "source 'broken' of plugin runtime failed" in caplog.text
     with pytest.raises(
         ModelNotFoundError, match="source 'broken' of plugin runtime failed: RuntimeError: no route to nobody/has-this"
@@ -114,4 +114,4 @@ def test_the_sources_are_asked_in_the_order_of_their_priority(checkpoint):
     assert asked == [(name, "nobody/has-this", "v1") for name in ("first", "second", "last")]
     manager.register(SourceSpec(name="bucket", target=lambda *_: checkpoint, priority=0))
     with LLM("bucket:anything", plugins=manager, num_workers=1) as llm:
-        assert (llm.model_config.model, llm.model_config.source) == ("bucket:anything", "bucket")
+        assert (llm.model_config.model, llm.model_config.identity.source) == ("bucket:anything", "bucket")

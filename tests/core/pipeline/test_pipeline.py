@@ -19,6 +19,7 @@ from millpond.pipeline.io_processor import Work
 from millpond.pipeline.pipeline import windows
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.types.errors import EngineError, InvalidInputError, NonFiniteOutputError
+from millpond.types.model_info import MultimodalInfo
 from millpond.types.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
 
 POISON = 0
@@ -234,7 +235,7 @@ def finished(error=None, index=4):
         task=None,
         tokenizer=None,
         tasks=(),
-        model=SimpleNamespace(architecture="Any", modalities=("text",)),
+        model=SimpleNamespace(architecture="Any", multimodal=MultimodalInfo()),
         registry=SimpleNamespace(architectures=SimpleNamespace(find=lambda _: None)),
     )
     task = BoundTask("done", Done(ctx), count(), deduplicate=True)

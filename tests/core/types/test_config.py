@@ -9,6 +9,7 @@ import pytest
 
 from millpond import EngineConfig, InvalidInputError, PoolerConfig, PoolingParams
 from millpond.types.config import CheckpointConfig, ModelConfig, merge
+from millpond.types.model_info import ClassificationInfo, ModelIdentity
 from millpond.types.params import validated
 
 # --- parameters of a call -------------------------------------------------------------------------------------------
@@ -220,16 +221,13 @@ def test_a_checkpoint_config_can_be_copied_and_pickled():
 def test_labels_are_those_of_the_config_where_it_names_as_many(config, num_labels, labels):
     model = ModelConfig(
         model="m",
-        path="m",
-        source="path",
-        architecture="A",
+        identity=ModelIdentity(path="m", source="path", architecture="A"),
         hf_config=CheckpointConfig(config),
         max_model_len=8,
         dtype="float32",
         pooler_config=PoolerConfig(),
         tasks=("classify",),
-        embedding_size=None,
-        num_labels=num_labels,
+        classification=ClassificationInfo(num_labels=num_labels),
     )
     assert model.labels == labels
 

@@ -45,7 +45,7 @@ def test_each_similarity_equals_theirs(tmp_path, load, sentence_transformers, ki
     expected = model.similarity(queries, documents).numpy()
     llm = load(folder)
     np.testing.assert_allclose(matrix(llm), expected, rtol=1e-4, atol=1e-5)
-    assert llm.model_config.similarity == model.similarity_fn_name
+    assert llm.model_config.embedding.similarity == model.similarity_fn_name
 
 
 def test_where_no_file_speaks_of_it_vectors_are_compared_by_their_cosine_and_weights_by_their_product(tmp_path, load):

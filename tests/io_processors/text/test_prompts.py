@@ -100,7 +100,7 @@ def test_token_ids_get_no_default_prompt(prompted, load):
 def test_prompts_may_stand_in_config_json_too(prompted, load):
     change(prompted / "config.json", task_instructions={"retrieval.query": "find the ", "query": "another "})
     llm = load(prompted)
-    assert llm.model_config.prompts == {**PROMPTS, "retrieval.query": "find the ", "query": "another "}
+    assert llm.model_config.prompting.prompts == {**PROMPTS, "retrieval.query": "find the ", "query": "another "}
     (output,) = llm.embed("cat", prompt_name="retrieval.query")
     assert output.prompt_token_ids == llm.embed("find the cat")[0].prompt_token_ids
 

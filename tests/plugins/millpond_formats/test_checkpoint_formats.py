@@ -211,6 +211,6 @@ def test_prompts_of_a_format_are_named_prompts_of_the_model(manager, folder):
     prompts = CheckpointFacts(prompts=PromptFacts(named=stated({"passage": "text: "}, "reef.json")))
     manager.register(reading("high", prompts, priority=99), "reef")
     with LLM(str(folder), plugins=manager) as llm:
-        assert llm.model_config.prompts == {"passage": "text: "}
+        assert llm.model_config.prompting.prompts == {"passage": "text: "}
         whole, prompted = llm.embed("text: mill"), llm.embed("mill", prompt_name="passage")
     np.testing.assert_allclose(whole[0].outputs.array, prompted[0].outputs.array, rtol=1e-6)

@@ -59,7 +59,7 @@ class InternLM2ForRewardModel(Classifier, InternLM2Model):
 
     def build_classifier(self, ctx: Context) -> nn.Module:
         """One linear map without a bias."""
-        return Linear(ctx, ctx.config.hidden_size, ctx.model.num_labels, bias=False)
+        return Linear(ctx, ctx.config.hidden_size, ctx.model.classification.num_labels, bias=False)
 
 
 def split_heads(fused: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:

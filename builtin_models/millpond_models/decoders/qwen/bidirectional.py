@@ -12,7 +12,7 @@ class VoyageQwen3BidirectionalEmbedModel(Qwen3Model):
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
-        self.linear = Linear(ctx.unquantized(), ctx.config.hidden_size, ctx.model.num_labels, bias=False)
+        self.linear = Linear(ctx.unquantized(), ctx.config.hidden_size, ctx.model.classification.num_labels, bias=False)
 
     def is_causal(self, ctx: Context) -> bool:  # noqa: ARG002  config.json has no say in it
         """Never."""

@@ -24,5 +24,5 @@ class Qwen2Reward(Classifier, Qwen2Model):
 
     def build_classifier(self, ctx: Context) -> nn.Module:
         """Two linear maps with a rectifier between them."""
-        size, labels = ctx.config.hidden_size, ctx.model.num_labels
+        size, labels = ctx.config.hidden_size, ctx.model.classification.num_labels
         return DenseHead(ctx, size=size, num_labels=labels, activation=torch.relu)

@@ -30,7 +30,7 @@ class DebertaV2ForSequenceClassification(Classifier, DebertaV2Model):
         return DenseHead(
             ctx,
             size=ctx.config.hidden_size,
-            num_labels=ctx.model.num_labels,
+            num_labels=ctx.model.classification.num_labels,
             activation=hidden_activation(ctx, ctx.config.get("pooler_hidden_act", "gelu")),
         )
 

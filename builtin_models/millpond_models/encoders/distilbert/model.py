@@ -63,7 +63,7 @@ class DistilBertForSequenceClassification(Classifier, DistilBertModel):
     def build_classifier(self, ctx: Context) -> nn.Module:
         """Both maps as one head."""
         size = ctx.config.hidden_size
-        return DenseHead(ctx, size=size, num_labels=ctx.model.num_labels, activation=functional.relu)
+        return DenseHead(ctx, size=size, num_labels=ctx.model.classification.num_labels, activation=functional.relu)
 
 
 class DistilBertForTokenClassification(Classifier, DistilBertModel):

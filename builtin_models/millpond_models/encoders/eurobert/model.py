@@ -33,7 +33,7 @@ class EuroBertForSequenceClassification(Classifier, EuroBertModel):
     def build_classifier(self, ctx: Context) -> nn.Module:
         """Both maps as one head."""
         size = ctx.config.hidden_size
-        return DenseHead(ctx, size=size, num_labels=ctx.model.num_labels, activation=functional.gelu)
+        return DenseHead(ctx, size=size, num_labels=ctx.model.classification.num_labels, activation=functional.gelu)
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The pooler of a task; where config.json says nothing, the classifier is late."""

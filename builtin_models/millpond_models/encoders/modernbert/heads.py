@@ -35,7 +35,7 @@ class ModernBertClassifier(Classifier, ModernBertModel):
         return NormHead(
             ctx,
             size=ctx.config.hidden_size,
-            num_labels=ctx.model.num_labels,
+            num_labels=ctx.model.classification.num_labels,
             activation=ctx.config.get("classifier_activation", "gelu"),
             dense_bias=bool(ctx.config.get("classifier_bias", False)),
             norm_bias=norm_bias(ctx),

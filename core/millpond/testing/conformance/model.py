@@ -101,7 +101,7 @@ class ModelConformance(RecordConformance):
     def test_results_have_the_stated_width(self, llm: LLM) -> None:
         """Embeddings have as many values as the model states, and classes as many as there are labels."""
         config = llm.model_config
-        widths = {"embed": config.embedding_size, "classify": config.num_labels}
+        widths = {"embed": config.embedding_size, "classify": config.classification.num_labels}
         for task in set(self.tasks(llm)) & set(widths):
             expected = widths[task]
             for place, output in enumerate(self.ask(llm, self.prompts(llm), task)):

@@ -67,7 +67,7 @@ def _answer(
 
 def _prompts(request: CohereEmbedRequest, llm: AsyncLLM) -> list[Any]:
     """The texts, images, or contents of a body as prompts."""
-    sees = "image" in llm.model_config.modalities
+    sees = "image" in llm.model_config.multimodal.modalities
     if request.images and not sees:
         raise ApiError(400, "this model reads text alone, and the request has images", parameter="images")
     if reads_both(llm):
@@ -83,7 +83,7 @@ def _prompts(request: CohereEmbedRequest, llm: AsyncLLM) -> list[Any]:
 
 def reads_both(llm: AsyncLLM) -> bool:
     """Whether the model reads texts with images in one sequence: it is trained on conversations then."""
-    return llm.model_config.image_reader is not None
+    return llm.model_config.multimodal.image_reader is not None
 
 
 def image_part(url: str) -> dict[str, Any]:
@@ -157,7 +157,7 @@ async def _vectors(
     options |= purpose(request.input_type, llm)
     _check(prompts, request, llm, call)
     if reads_both(llm) and "prompt_name" in options:
-        prefix = llm.model_config.prompts[options.pop("prompt_name")]
+        prefix = llm.model_config.prompting.prompts[options.pop("prompt_name")]
         prompts = [{**prompt, "prefix": prefix} for prompt in prompts]
         options["prompt"] = ""
     outputs = await llm.embed(

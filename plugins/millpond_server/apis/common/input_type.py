@@ -24,9 +24,9 @@ def purpose(named: str | None, llm: AsyncLLM) -> dict[str, Any]:
     knows none of says nothing.
     """
     side = INPUT_TYPES.get(MEANINGS_BACK.get(named or "", named or ""))
-    found: dict[str, Any] = {"input_type": side} if side in llm.model_config.routes else {}
-    adapters = llm.model_config.adapters
-    for names, argument in ((adapters, "adapter"), (llm.model_config.prompts, "prompt_name")):
+    found: dict[str, Any] = {"input_type": side} if side in llm.model_config.retrieval.routes else {}
+    adapters = llm.model_config.prompting.adapters
+    for names, argument in ((adapters, "adapter"), (llm.model_config.prompting.prompts, "prompt_name")):
         name = _known(named, names)
         if name is not None:
             return {**found, argument: name}

@@ -15,7 +15,7 @@ UNKNOWN = "unknown_model"
 
 
 def _embeds(llm: AsyncLLM) -> bool:
-    return not {"embed", "token_embed"}.isdisjoint(llm.supported_tasks) and not llm.model_config.sparse
+    return not {"embed", "token_embed"}.isdisjoint(llm.supported_tasks) and not llm.model_config.embedding.sparse
 
 
 def _reranks(llm: AsyncLLM) -> bool:
@@ -23,11 +23,11 @@ def _reranks(llm: AsyncLLM) -> bool:
 
 
 def _classifies(llm: AsyncLLM) -> bool:
-    return "classify" in llm.supported_tasks and llm.model_config.num_labels > 1
+    return "classify" in llm.supported_tasks and llm.model_config.classification.num_labels > 1
 
 
 def _sees(llm: AsyncLLM) -> bool:
-    return "embed" in llm.supported_tasks and "image" in llm.model_config.modalities
+    return "embed" in llm.supported_tasks and "image" in llm.model_config.multimodal.modalities
 
 
 CAPABILITIES: Mapping[str, Callable[[AsyncLLM], bool]] = {

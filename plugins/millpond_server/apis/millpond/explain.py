@@ -27,11 +27,11 @@ async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[st
     sides: tuple[str | None, str | None]
     read: list[Any] = []
     if "embed_sparse" in llm.supported_tasks:
-        sides = ("query", "document") if llm.model_config.query_table is not None else (None, None)
+        sides = ("query", "document") if llm.model_config.retrieval.query_table is not None else (None, None)
         read = await llm.embed_sparse(texts[:1], return_tokens=True, input_type=sides[0], **options)
         read += await llm.embed_sparse(texts[1:], return_tokens=True, input_type=sides[1], **options)
         query, *documents = (output.outputs for output in read)
-        as_cosine = _is_sparse_alone(llm) and llm.model_config.similarity == "cosine"
+        as_cosine = _is_sparse_alone(llm) and llm.model_config.embedding.similarity == "cosine"
         answer["query_terms"] = _terms(query.top(request.top_terms), llm)
         for item, document in zip(data, documents, strict=True):
             shared = _product(query, document, as_cosine=as_cosine)
@@ -39,7 +39,7 @@ async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[st
             item["terms"] = _terms(document.top(request.top_terms), llm)
             item["shared"] = _terms(shared.top(request.top_terms), llm)
     if not read or not _is_sparse_alone(llm):  # a model that gives neither refuses
-        sides = ("query", "document") if llm.model_config.late_interaction is not None else (None, None)
+        sides = ("query", "document") if llm.model_config.retrieval.late_interaction is not None else (None, None)
         read = await llm.encode(texts[:1], pooling_task="token_embed", input_type=sides[0], **options)
         read += await llm.encode(texts[1:], pooling_task="token_embed", input_type=sides[1], **options)
         for item, vectors in zip(data, read[1:], strict=True):
@@ -64,7 +64,7 @@ def _matched(query: PoolingRequestOutput[Any], document: PoolingRequestOutput[An
         for row, column in enumerate(products.argmax(axis=1))
     ]
     best = products.max(axis=1)
-    score = best.mean() if llm.model_config.late_similarity == "meanmaxsim" else best.sum()
+    score = best.mean() if llm.model_config.retrieval.late_similarity == "meanmaxsim" else best.sum()
     return {"score": float(score), "matches": matches}
 
 
@@ -73,7 +73,7 @@ def _rows(output: PoolingRequestOutput[Any], side: str, llm: AsyncLLM) -> list[t
 
     Where they say that the vectors of tokens alike become one, nobody knows of which a row is.
     """
-    said = llm.model_config.late_interaction
+    said = llm.model_config.retrieval.late_interaction
     if said is not None and getattr(said, side).pooling is not None:
         return [(None, None)] * len(output.outputs.array)
     tokens: list[tuple[int | None, str | None]] = list(enumerate(tokens_of(output.prompt_token_ids, llm)))
@@ -84,8 +84,7 @@ def _rows(output: PoolingRequestOutput[Any], side: str, llm: AsyncLLM) -> list[t
 
 def _is_sparse_alone(llm: AsyncLLM) -> bool:
     """Whether what the model embeds by is a weight for each token of the vocabulary, not a vector a token."""
-    config = llm.model_config
-    return config.sparse is not None or "token_embed" not in llm.supported_tasks
+    return llm.model_config.embedding.sparse is not None or "token_embed" not in llm.supported_tasks
 
 
 def _product(

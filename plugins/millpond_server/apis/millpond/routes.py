@@ -76,7 +76,7 @@ def tokens_of(ids: list[int], llm: AsyncLLM) -> list[str]:
 
 def names_of_terms(ids: list[int], llm: AsyncLLM) -> list[str]:
     """What sparse vectors are weights of: the tokens of ids, or numbers where they have no names."""
-    return list(map(str, ids)) if llm.model_config.sparse == "features" else tokens_of(ids, llm)
+    return list(map(str, ids)) if llm.model_config.embedding.sparse == "features" else tokens_of(ids, llm)
 
 
 def _represented(wanted: Wanted, result: ArrayOutput, request: RepresentRequest, llm: AsyncLLM) -> dict[str, Any]:

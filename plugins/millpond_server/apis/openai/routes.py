@@ -91,8 +91,8 @@ def prompts_of_modality(request: EmbeddingRequest, llm: AsyncLLM, call: Call) ->
     limits = call.settings.limits
     if request.modality == "text":
         prompts = prompts_of(request, limits, llm)
-    elif request.modality not in llm.model_config.modalities:
-        there = ", ".join(llm.model_config.modalities)
+    elif request.modality not in llm.model_config.multimodal.modalities:
+        there = ", ".join(llm.model_config.multimodal.modalities)
         message = f"modality={request.modality!r}: the model {call.served.name!r} reads {there}"
         raise ApiError(400, message, parameter="modality", reason="unsupported")
     else:

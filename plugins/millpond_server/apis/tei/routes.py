@@ -102,7 +102,7 @@ async def embed_sparse(request: TeiSparseRequest, llm: AsyncLLM, call: Call) -> 
     outputs = await llm.embed_sparse(
         read_inputs(request.inputs, call.settings.limits, llm, parameter="inputs"),
         max_active_dims=request.max_active_dims,
-        input_type=request.side(llm) if llm.model_config.query_table is not None else None,
+        input_type=request.side(llm) if llm.model_config.retrieval.query_table is not None else None,
         priority=call.priority,
         **request.options(),
     )
@@ -229,7 +229,7 @@ def _prompt_of(request: TeiTokenizeRequest, llm: AsyncLLM) -> str:
     Raises:
         ApiError: 400 if the model has no prompt of that name.
     """
-    prompts = llm.model_config.prompts
+    prompts = llm.model_config.prompting.prompts
     if not request.prompt_name:
         return ""
     if request.prompt_name not in prompts:
@@ -280,7 +280,7 @@ async def info(_: Any, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     kind: dict[str, Any] = {"embedding": {"pooling": _pooling(llm)}}
     if "classify" in tasks:
         labels = {str(place): name for place, name in enumerate(config.labels)}
-        which = "reranker" if config.num_labels == 1 else "classifier"
+        which = "reranker" if config.classification.num_labels == 1 else "classifier"
         kind = {which: {"id2label": labels, "label2id": {name: int(place) for place, name in labels.items()}}}
     return {
         "model_id": call.served.name if Path(config.model).is_absolute() else config.model,

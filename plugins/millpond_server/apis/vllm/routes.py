@@ -213,10 +213,10 @@ def _late_chunking(request: PoolingRequest) -> LateChunkingParams | None:
 
 def _side(request: PoolingRequest, llm: AsyncLLM, task: str | None) -> str | None:
     """Whether the texts are queries or documents, for a task of a model that makes a difference."""
-    config = llm.model_config
-    differs = config.late_interaction is not None and task == "token_embed"
-    differs = differs or (config.query_table is not None and task in ("embed", "embed_sparse"))
-    differs = differs or bool(config.routes)
+    sides = llm.model_config.retrieval
+    differs = sides.late_interaction is not None and task == "token_embed"
+    differs = differs or (sides.query_table is not None and task in ("embed", "embed_sparse"))
+    differs = differs or bool(sides.routes)
     return request.side(llm) if differs else None
 
 
