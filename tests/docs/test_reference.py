@@ -242,11 +242,7 @@ def test_millpond_nn_is_told():
 
 def test_the_test_kit_is_told():
     told = names(rows(section("authors", "## millpond.testing")))
-    functions = {
-        name
-        for name, value in vars(checkpoints).items()
-        if inspect.isfunction(value) and value.__module__ == checkpoints.__name__ and not name.startswith("_")
-    }
+    functions = {name for name in checkpoints.__all__ if inspect.isfunction(getattr(checkpoints, name))}
     kit = {name for name, value in vars(fixtures).items() if type(value).__name__ == "FixtureFunctionDefinition"}
     assert kit
     assert told == functions | kit
