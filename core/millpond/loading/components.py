@@ -46,7 +46,10 @@ def component(registry: "Registry", name: str, entry: Entry[Any]) -> Component:
 
 
 def components(registry: "Registry", resolution: "Resolution") -> list[Component]:
-    """The source, architecture, converter, tasks, poolers and IO processors of a model, without loading it."""
+    """The source, formats, architecture, converter, tasks, poolers, IO processors and modules of a model.
+
+    It need not be loaded.
+    """
     found = [component(registry, name, entry) for name, entry in _named(registry, resolution)]
     return list({(it.entry.spec.kind, it.entry.qualified): it for it in found}.values())
 
@@ -62,6 +65,7 @@ def replaced_by_installed(used: Iterable[Component]) -> list[str]:
 
 def _named(registry: "Registry", resolution: "Resolution") -> Iterator[tuple[str, Entry[Any]]]:
     yield from _found(registry.sources, [resolution.repository.source])
+    yield from ((entry.spec.name, entry) for entry, _ in resolution.repository.readings)
     yield resolution.architecture.spec.name, resolution.architecture
     if resolution.converter is not None:
         yield resolution.converter.spec.name, resolution.converter
@@ -72,6 +76,8 @@ def _named(registry: "Registry", resolution: "Resolution") -> Iterator[tuple[str
             yield from _found(registry.poolers, _poolers(resolution, record.spec))
         named = resolution.io_processor_plugin if task == PLUGIN_TASK else None
         yield from _found(registry.io_processors, [named or record.spec.io_processor])
+    modules = resolution.facts.modules
+    yield from _found(registry.modules, [module.type for module in (*modules.before, *modules.after)])
 
 
 def _found(catalog: "Catalog[Any]", names: Iterable[str]) -> Iterator[tuple[str, Entry[Any]]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,9 +45,22 @@ class Repository:
         return get_plugin_manager().registry if self.plugins is None else self.plugins
 
     @cached_property
+    def readings(self) -> "tuple[tuple[Entry[CheckpointFormatSpec], CheckpointFacts], ...]":
+        """The checkpoint formats that read its files, the highest priority first, each with what it states.
+
+        Raises:
+            CheckpointError: If a file is damaged, or states what is not supported.
+            ComponentError: If the format of a plugin fails.
+        """
+        formats = sorted(self.registry.checkpoint_formats.entries(), key=lambda entry: -entry.spec.priority)
+        there = [entry for entry in formats if any(any(self.path.glob(name)) for name in entry.spec.files)]
+        found = [(entry, _read(entry, self)) for entry in there]
+        return tuple((entry, facts) for entry, facts in found if facts is not None)
+
+    @cached_property
     def facts(self) -> CheckpointFacts:
-        """What its files state beside config.json, as the checkpoint formats of plugins read them."""
-        return read_facts(self.registry, self)
+        """What its files state beside config.json; of a value that several formats state, that of the first."""
+        return reduce(merge_facts, [facts for _, facts in self.readings], CheckpointFacts())
 
     @cached_property
     def transformer_path(self) -> Path:
@@ -83,20 +96,6 @@ class Repository:
 def repository_of(ctx: "Context") -> Repository:
     """The repository that a context's model was loaded from."""
     return Repository(ctx.model.model, Path(ctx.model.identity.path), ctx.model.identity.source, plugins=ctx.registry)
-
-
-def read_facts(registry: "Registry", repository: Repository) -> CheckpointFacts:
-    """What the files of a checkpoint state beside config.json.
-
-    Raises:
-        CheckpointError: If a file is damaged, or states what is not supported.
-        ComponentError: If the format of a plugin fails.
-    """
-    facts = CheckpointFacts()
-    for entry in sorted(registry.checkpoint_formats.entries(), key=lambda entry: -entry.spec.priority):
-        if any(next(repository.path.glob(pattern), None) is not None for pattern in entry.spec.files):
-            facts = merge_facts(facts, _read(entry, repository) or CheckpointFacts())
-    return facts
 
 
 def _read(entry: "Entry[CheckpointFormatSpec]", repository: Repository) -> CheckpointFacts | None:

@@ -64,4 +64,4 @@ def _record(it: Component) -> dict[str, Any]:
 
 
 def _label(kind: str) -> str:
-    return kind.replace("io_", "IO ")
+    return kind.replace("io_", "IO ").replace("_", " ")

@@ -10,7 +10,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from millpond import LLM, PoolingParams
+from millpond.loading.components import components
 from millpond.loading.repository import Repository
+from millpond.loading.resolve import LoadOptions, resolve
 from millpond.nn import TokenModule
 from millpond.nn.post_pooling import PostPooling
 from millpond.plugin.manager import PluginManager
@@ -214,3 +216,15 @@ def test_prompts_of_a_format_are_named_prompts_of_the_model(manager, folder):
         assert llm.model_config.prompting.prompts == {"passage": "text: "}
         whole, prompted = llm.embed("text: mill"), llm.embed("mill", prompt_name="passage")
     np.testing.assert_allclose(whole[0].outputs.array, prompted[0].outputs.array, rtol=1e-6)
+
+
+def test_formats_and_modules_are_components_of_the_model(manager, folder):
+    manager.register(ModuleSpec(name="Normalize", target=lambda ctx, config, weights: nn.Identity()), "reef")
+    manager.register(ModuleSpec(name="reef_net.Odd", target=Half), "reef")
+    modules = chain(folder, (32, 16))
+    manager.register(reading("chain", CheckpointFacts(modules=modules), priority=99), "reef")
+    registry = manager.registry
+    resolution = resolve(registry, Repository("model", folder, "path"), LoadOptions())
+    found = {it.entry.label.partition(" of plugin")[0] for it in components(registry, resolution)}
+    assert {"checkpoint format 'chain'", "checkpoint format 'sentence_transformers'", "module 'reef_net.Odd'"} <= found
+    assert not any(name in found for name in ("checkpoint format 'peft'", "module 'Normalize'"))
