@@ -7,8 +7,8 @@ from millpond.nn import Linear, PoolingModel
 from millpond.types.errors import CheckpointError
 from millpond_models.decoders.lfm2.model import Lfm2Model
 from millpond_models.encoders.bert.model import BertModel
+from millpond_models.encoders.jina_v3.model import JinaXLMRobertaModel
 from millpond_models.encoders.modernbert.model import ModernBertModel
-from millpond_models.encoders.roberta.model import RobertaModel
 
 
 class Projected(PoolingModel):
@@ -30,7 +30,7 @@ class ColBertModernBert(Projected, ModernBertModel):
     """ModernBERT, projected, as PyLate writes it or with the map beside the encoder."""
 
 
-class ColBertJinaRoberta(Projected, RobertaModel):
+class ColBertJinaRoberta(Projected, JinaXLMRobertaModel):
     """Jina's XLM-RoBERTa with rotary positions, projected (Jha et al., 2024, arXiv 2408.16672)."""
 
 

@@ -266,7 +266,7 @@ def test_these_names_do_as_well_with_a_classifier(tmp_path, load):
 
 
 def test_positions_of_another_kind_are_refused(tmp_path, load):
-    with pytest.raises(CheckpointError, match="'alibi'; RobertaModel knows 'absolute' and 'rotary'"):
+    with pytest.raises(CheckpointError, match="'alibi'; XLMRobertaModel knows 'absolute' and 'rotary'"):
         load(jina(tmp_path), hf_overrides={"position_embedding_type": "alibi"})
 
 

@@ -1,1 +1,1 @@
-"""jina-embeddings-v3: XLM-RoBERTa with rotary positions and task adapters."""
+"""XLM-RoBERTa, with rotary positions and task adapters in jina-embeddings-v3."""

@@ -20,14 +20,14 @@ ADAPTER_FOLDERS: Final[Mapping[str, str]] = {
     "retrieval_passage": "retrieval.passage",
     "text_matching": "text-matching",
 }
-HEADS: Final = "millpond_models.encoders.bert.heads:Roberta"
+HEADS: Final = "millpond_models.encoders.jina_v3.heads:JinaXLMRoberta"
 TEXTS: Final = "ForSequenceClassification"
 TOKENS: Final = "ForTokenClassification"
 LAYOUT: Final = CheckpointLayout(config_defaults=CONFIG_DEFAULTS)
 ARCHITECTURES: tuple[ArchitectureSpec, ...] = (
     embedder(
         "JinaEmbeddingsV3Model",
-        "millpond_models.encoders.roberta.model:RobertaModel",
+        "millpond_models.encoders.jina_v3.model:JinaXLMRobertaModel",
         "jina-embeddings-v3 (Sturua et al., 2024): XLM-RoBERTa with rotary positions",
         pooling="MEAN",
         text=TextInput(positions="relative"),

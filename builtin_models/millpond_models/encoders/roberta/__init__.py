@@ -1,1 +1,1 @@
-"""RoBERTa, XLM-RoBERTa and CamemBERT."""
+"""RoBERTa and CamemBERT; the records of XLM-RoBERTa."""

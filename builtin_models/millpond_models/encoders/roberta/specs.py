@@ -1,18 +1,30 @@
 """The records of RoBERTa, XLM-RoBERTa and CamemBERT, and of their published models."""
 
+from typing import Final
+
 from millpond.plugin.specs import CheckpointLayout
 from millpond_models.records.architectures import encoder_family
 from millpond_models.records.published import matryoshka, models
 
-ARCHITECTURES = encoder_family(
-    "Roberta",
-    "XLMRoberta",
-    "Camembert",
-    model="millpond_models.encoders.roberta.model:RobertaModel",
-    heads="millpond_models.encoders.bert.heads:Roberta",
-    summary="BERT whose positions start behind the padding id",
-    positions="absolute_after_pad",
-    checkpoint=CheckpointLayout(adapters_key="lora_adaptations"),
+SUMMARY: Final = "BERT whose positions start behind the padding id"
+POSITIONS: Final = "absolute_after_pad"
+ARCHITECTURES = (
+    *encoder_family(
+        "Roberta",
+        "Camembert",
+        model="millpond_models.encoders.roberta.model:RobertaModel",
+        heads="millpond_models.encoders.roberta.heads:Roberta",
+        summary=SUMMARY,
+        positions=POSITIONS,
+    ),
+    *encoder_family(
+        "XLMRoberta",
+        model="millpond_models.encoders.jina_v3.model:JinaXLMRobertaModel",
+        heads="millpond_models.encoders.jina_v3.heads:JinaXLMRoberta",
+        summary=SUMMARY,
+        positions=POSITIONS,
+        checkpoint=CheckpointLayout(adapters_key="lora_adaptations"),
+    ),
 )
 PUBLISHED = (
     *models("RobertaModel", "sentence-transformers/all-roberta-large-v1"),
