@@ -273,3 +273,66 @@ def test_an_addon_adds_a_checkpoint_format_and_modules_used_from_llm(reef):
     drifted, by_user = (np.array(used[name]["vectors"]) for name in ("drifted", "by_user"))
     assert np.abs(drifted - gated).max() > 1e-3
     np.testing.assert_allclose(by_user, np.zeros_like(by_user), atol=1e-6)  # the first token drifts from itself by 0
+
+
+KNOWN = """
+import json
+from pathlib import Path
+
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from millpond import LLM, UnknownNameError
+from millpond.testing.checkpoints import tiny
+
+
+def scores(folder, **options):
+    with LLM(str(folder), **options) as llm:
+        config = llm.model_config
+        return {"scores": [output.outputs.score for output in llm.score("wheel", ["old mill", "snow"])],
+                "tasks": config.tasks, "prompts": dict(config.prompts)}
+
+
+known = tiny("Qwen3ForCausalLM", Path("coral-rerank-small"))
+pieces = Tokenizer.from_file("coral-rerank-small/tokenizer.json")
+rows = [
+    [id for piece in (f"it is in the {text}", "? wheel") for id in pieces.encode(piece, add_special_tokens=False).ids]
+    for text in ("old mill", "snow")
+]
+with LLM(str(known)) as llm:
+    written = [output.outputs.probs[0] for output in llm.classify(rows)]
+by_hand = {"architectures": ["Qwen3ForSequenceClassification"], "classifier_from_token": ["no", "on"],
+           "method": "from_2_way_softmax"}
+other = tiny("Qwen3ForCausalLM", Path("other"))
+net = tiny("BertModel", Path("net"), architectures=["ReefSponge"])
+with LLM(str(net)) as llm:
+    (vector,) = [output.outputs.embedding for output in llm.embed([[5, 9]])]
+    implementation = llm.model_config.implementation
+with LLM(str(tiny("BertModel", Path("bert"))), model_impl="reef", hf_overrides={"architectures": ["ReefBert"]}) as llm:
+    chosen = llm.model_config.implementation
+try:
+    LLM(str(tiny("BertModel", Path("bare"), architectures=["ReefSponge"], frozen=True)))
+except UnknownNameError as error:
+    refused = str(error)
+words = load_file(net / "model.safetensors")["embeddings.word_embeddings.weight"]
+print(json.dumps({
+    "known": scores(known),
+    "written": written,
+    "bare": scores(other, hf_overrides=by_hand),
+    "vector": vector,
+    "mean": (words[[5, 9]].mean(0) / words[[5, 9]].mean(0).norm()).tolist(),
+    "implementations": [implementation, chosen],
+    "refused": refused,
+}))
+"""
+
+
+def test_an_addon_adds_a_published_model_and_a_fallback_used_from_llm(reef):
+    used = reef.says(KNOWN)
+    assert used["known"]["tasks"] == ["classify", "token_classify"]
+    assert used["known"]["prompts"] == {"query": "find: ", "document": "read: "}
+    np.testing.assert_allclose(used["known"]["scores"], used["written"], rtol=1e-4)
+    assert np.abs(np.array(used["known"]["scores"]) - used["bare"]["scores"]).max() > 1e-4
+    np.testing.assert_allclose(used["vector"], used["mean"], rtol=1e-5, atol=1e-6)
+    assert used["implementations"] == ["reef", "reef"]
+    assert "Reef cannot run ReefSponge: it is frozen" in used["refused"]
