@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from millpond.types.outputs import ClassificationRequestOutput as ClassificationRequestOutput
     from millpond.types.outputs import EmbeddingOutput as EmbeddingOutput
     from millpond.types.outputs import EmbeddingRequestOutput as EmbeddingRequestOutput
-    from millpond.types.outputs import EntitiesOutput as EntitiesOutput
-    from millpond.types.outputs import EntitiesRequestOutput as EntitiesRequestOutput
-    from millpond.types.outputs import Entity as Entity
     from millpond.types.outputs import PoolingOutput as PoolingOutput
     from millpond.types.outputs import PoolingRequestOutput as PoolingRequestOutput
     from millpond.types.outputs import RepresentationsOutput as RepresentationsOutput
@@ -61,7 +58,7 @@ else:
         "types.late_chunking": "LateChunkingParams",
         "types.outputs": (
             "ChunkEmbedding ChunksOutput ChunksRequestOutput ClassificationOutput ClassificationRequestOutput "
-            "EmbeddingOutput EmbeddingRequestOutput EntitiesOutput EntitiesRequestOutput Entity PoolingOutput "
+            "EmbeddingOutput EmbeddingRequestOutput PoolingOutput "
             "PoolingRequestOutput RepresentationsOutput RepresentationsRequestOutput ScoringOutput "
             "ScoringRequestOutput SparseEmbeddingOutput SparseEmbeddingRequestOutput"
         ),
@@ -72,10 +69,10 @@ else:
     __all__ = list(_HOME)
 
     def __getattr__(name: str) -> object:
-        if name not in _HOME:
-            message = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(message)
-        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        if name in _HOME:
+            value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        else:
+            value = import_module(f"{__name__}.compat.exports").exported(__name__, name)
         globals()[name] = value
         return value
 

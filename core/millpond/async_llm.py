@@ -28,7 +28,6 @@ from millpond.types.outputs import (
     ChunksRequestOutput,
     ClassificationRequestOutput,
     EmbeddingRequestOutput,
-    EntitiesRequestOutput,
     PoolingRequestOutput,
     RepresentationsRequestOutput,
     ScoringRequestOutput,
@@ -95,7 +94,6 @@ class AsyncLLM(
         Coroutine[Any, Any, list[SparseEmbeddingRequestOutput]],
         Coroutine[Any, Any, list[ChunksRequestOutput]],
         Coroutine[Any, Any, list[ClassificationRequestOutput]],
-        Coroutine[Any, Any, list[EntitiesRequestOutput]],
         Coroutine[Any, Any, list[ScoringRequestOutput]],
         Coroutine[Any, Any, list[RepresentationsRequestOutput]],
         Coroutine[Any, Any, list[PoolingRequestOutput[Any]]],
@@ -167,6 +165,9 @@ class AsyncLLM(
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def _asking(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        return awaited(method)
 
     def _answer(self, call: TaskCall[Any], use_tqdm: Any, shape: Shape | None = None) -> Any:  # noqa: ARG002
         """Hand a call to ``awaited``, which computes it."""

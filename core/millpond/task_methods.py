@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
+from millpond.pipeline.bound_task import output_of
 from millpond.pipeline.call import (
     Chunking,
     Options,
@@ -26,7 +27,7 @@ from millpond.pipeline.pipeline import Pipeline
 from millpond.pipeline.tokenization import Params
 from millpond.types.arrays import Form, check_form, stacked
 from millpond.types.config import ModelConfig
-from millpond.types.outputs import EntitiesRequestOutput
+from millpond.types.outputs import PoolingRequestOutput
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ Array = TypeVar("Array")
 SparseEmbeddings = TypeVar("SparseEmbeddings")
 Chunks = TypeVar("Chunks")
 Classifications = TypeVar("Classifications")
-Entities = TypeVar("Entities")
 Scores = TypeVar("Scores")
 Representations = TypeVar("Representations")
 Results = TypeVar("Results")
@@ -70,7 +70,6 @@ class TaskMethods(
         SparseEmbeddings,
         Chunks,
         Classifications,
-        Entities,
         Scores,
         Representations,
         Results,
@@ -235,34 +234,6 @@ class TaskMethods(
         """
         return self._answer(classify_call(prompts, pooling_params, options), use_tqdm)
 
-    def entities(
-        self,
-        texts: object,
-        *,
-        aggregation: str = "simple",
-        ignore_labels: Sequence[str] = ("O",),
-        use_tqdm: Show = SHOWN,
-        pooling_params: Params = None,
-        **options: Unpack[CallOptions[Priority]],
-    ) -> Entities:
-        """Return the entities of each text: ``for entity in output.outputs: entity.label, entity.start, entity.end``.
-
-        For models that classify tokens, aggregated as ``TokenClassificationPipeline`` of transformers does.
-
-        Args:
-            texts: A text, or a list.
-            aggregation: "none" returns each token; "simple" joins neighbours of one label, where ``B-`` begins a new
-                entity; the others first give each word one label: that of its "first" token, of the mean over its
-                tokens ("average"), or of its token with the highest score ("max").
-            ignore_labels: The labels that are left out.
-            use_tqdm: As for ``embed``.
-            pooling_params: As for ``embed``.
-            **options: As for ``embed``.
-        """
-        extra = {"aggregation": aggregation, "ignore_labels": ignore_labels}
-        call = method_call(texts, pooling_params, "entities", {**options, **extra}, EntitiesRequestOutput)
-        return self._answer(call, use_tqdm)
-
     def reward(
         self,
         prompts: object,
@@ -365,6 +336,41 @@ class TaskMethods(
             **options: As for ``embed``.
         """
         return self._answer(encode_call(prompts, pooling_params, pooling_task, options), use_tqdm)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return the method of a task of a plugin, which its record names.
+
+        The method takes prompts, the options of the task and those of every call, as ``encode`` does.
+
+        Raises:
+            AttributeError: If no task has a method of that name.
+        """
+        pipeline: Pipeline | None = vars(self).get("pipeline")
+        entry = None if pipeline is None else pipeline.task_with_method(name)
+        if entry is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        method: Callable[..., Any] = self._method(name, entry.spec.name, output_of(entry), entry.spec.summary)
+        return method
+
+    def _method(self, name: str, task: str, output: type[PoolingRequestOutput[Any]], summary: str) -> Any:
+        """Return the method of a task."""
+
+        def ask(
+            self: Any,
+            prompts: object,
+            *,
+            use_tqdm: Any = SHOWN,
+            pooling_params: Params = None,
+            **options: Any,
+        ) -> Any:
+            return self._answer(method_call(prompts, pooling_params, task, options, output), use_tqdm)
+
+        ask.__name__, ask.__doc__ = name, f"Return the results of the task {task!r}: {summary}."
+        return partial(self._asking(ask), self)
+
+    def _asking(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a method as the class calls it."""
+        return method
 
     def _answer(self, call: TaskCall[Any], use_tqdm: Any, shape: Shape | None = None) -> T:  # type: ignore[type-var]
         """Return the result of a call, as ``shape`` makes it of the list of outputs; the list itself without one."""

@@ -201,6 +201,44 @@ def test_an_addon_passes_its_own_tests_by_the_conformance_classes(environment, t
     assert " passed, 3 skipped in " in report
 
 
+KEYWORDS = """
+import json
+from pathlib import Path
+
+import millpond
+from millpond import LLM
+from millpond.testing.checkpoints import tiny
+from millpond_server.testing import running_server
+
+folder = str(tiny("BertModel", Path("keywords-model")))
+with LLM(folder) as llm:
+    (output,) = llm.keywords("the old mill by the river", top_n=2)
+found = [keyword.word for keyword in output.outputs.words]
+body = {"input": "the old mill by the river", "task": "keywords", "extra_kwargs": {"top_n": 2}}
+with running_server(folder) as server:
+    (item,) = server.request("POST", "/pooling", json=body).json()["data"]
+print(json.dumps({
+    "python": found,
+    "http": [each["word"] for each in item["data"]["words"]],
+    "type": type(output).__name__,
+    "is_exported": millpond.KeywordsRequestOutput is type(output),
+}))
+"""
+
+
+def test_an_addon_adds_a_task_with_options_and_an_output_type(environment, tmp_path):
+    addon = shutil.copytree(ADDONS / "millpond_keywords", tmp_path / "addon", ignore=LEAVE_BEHIND)
+    environment.install(build_wheel(addon, tmp_path / "addon-wheel"))
+    found = environment.says(KEYWORDS)
+    assert len(found["python"]) == 2
+    assert found["http"] == found["python"]
+    assert (found["type"], found["is_exported"]) == ("KeywordsRequestOutput", True)
+    command = [environment.python, "-m", "millpond", "encode", "-m", "keywords-model", "--task", "keywords"]
+    shown = run(*command, "--option", "top_n=2", "the old mill by the river", of=environment)
+    assert [each["word"] for each in json.loads(shown)["data"]["words"]] == found["python"]
+    environment.pip("uninstall", "--yes", "millpond-keywords")
+
+
 REEF = """
 import json
 from pathlib import Path

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from itertools import count
 
     from millpond.context import ModelContext
+    from millpond.plugin.registry import Entry
+    from millpond.plugin.specs import TaskSpec
 
 logger = logging.getLogger(__name__)
 PLUGIN = "plugin"
@@ -244,6 +246,18 @@ class BoundTask:
             except InvalidInputError as error:
                 found.append(Item(Refused(error), asked))
         return found
+
+
+def output_of(entry: "Entry[TaskSpec]") -> type[PoolingRequestOutput[Any]]:
+    """Return the type of the outputs of a task's method.
+
+    Raises:
+        UnknownNameError: If the record names what cannot be imported.
+    """
+    if entry.spec.output is None:
+        return PoolingRequestOutput
+    kind: type[PoolingRequestOutput[Any]] = entry.load("output")
+    return kind
 
 
 def equal_prompts(items: Items) -> dict[int, list[int]]:

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from millpond.context import Context
 from millpond.pipeline.bound_task import PLUGIN, BoundTask, Job
@@ -14,6 +14,10 @@ from millpond.pipeline.tokenization import Params
 from millpond.plugin.blame import blamed
 from millpond.types.errors import ComponentError, InvalidInputError, UnknownNameError
 from millpond.types.params import PoolingParams
+
+if TYPE_CHECKING:
+    from millpond.plugin.registry import Entry
+    from millpond.plugin.specs import TaskSpec
 
 FEATURES = "features"  # the modality of models whose IO processor makes all that they read
 OLD_TASKS = {"encode": ("token_embed", "token_classify"), "reward": ("token_classify", "token_embed")}
@@ -98,6 +102,11 @@ class Pipeline:
         if call.options:
             task.check_keywords(call.options)
         return task, task.items(call.prompts, call.params, call.options, raises=call.raises)
+
+    def task_with_method(self, name: str) -> "Entry[TaskSpec] | None":
+        """Return the record of the task that has a method of some name; None if there is none."""
+        entries = self.ctx.registry.tasks.entries()
+        return next((entry for entry in entries if entry.spec.method == name), None)
 
     def split(
         self, prompts: object, params: Params, task: str | None, *, raises: bool = True

@@ -1,6 +1,7 @@
 """What comes back: one request output a prompt, around arrays that become lists only when asked."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from millpond.types.errors import MillpondError
@@ -296,54 +297,6 @@ class ScoringOutput(ArrayOutput):
         return f"ScoringOutput(score={self.score})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entity:
-    """A part of a text that is of one kind, or a token of it.
-
-    Attributes:
-        label: The kind, such as ``PER``; of a token, the whole name, such as ``B-PER``.
-        score: How sure the model is, from 0 to 1.
-        start: Its first character.
-        end: The character behind its last.
-        text: What stands there.
-        word: The same as the tokens spell it.
-        token: Of a token, its place among those that the model read; else None.
-    """
-
-    label: str
-    score: float
-    start: int
-    end: int
-    text: str
-    word: str
-    token: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EntitiesOutput:
-    """The entities of one text, in their order in it; iterating gives each ``Entity``.
-
-    Attributes:
-        entities: All of them.
-        text: The text.
-    """
-
-    entities: tuple[Entity, ...]
-    text: str = ""
-
-    def __len__(self) -> int:
-        return len(self.entities)
-
-    def __getitem__(self, place: int) -> Entity:
-        return self.entities[place]
-
-    def __iter__(self) -> "Iterator[Entity]":
-        return iter(self.entities)
-
-    def __repr__(self) -> str:
-        return f"EntitiesOutput(num_entities={len(self.entities)})"
-
-
 @dataclass(frozen=True, slots=True)
 class RepresentationsOutput:
     """Several results of one prompt, in the order in which they were asked for."""
@@ -423,13 +376,15 @@ class ClassificationRequestOutput(PoolingRequestOutput[ClassificationOutput]):
     """What became of one prompt of ``LLM.classify``."""
 
 
-class EntitiesRequestOutput(PoolingRequestOutput[EntitiesOutput]):
-    """What became of one text of ``LLM.entities``."""
-
-
 class ScoringRequestOutput(PoolingRequestOutput[ScoringOutput]):
     """What became of one pair of ``LLM.score``; ``prompt_token_ids`` are those of both texts."""
 
 
 class RepresentationsRequestOutput(PoolingRequestOutput[RepresentationsOutput]):
     """What became of one prompt of ``LLM.represent``."""
+
+
+def __getattr__(name: str) -> object:
+    """Return an output type of a plugin's task, which was here before 0.2."""
+    found: object = import_module("millpond.compat.exports").moved_type(__name__, name)
+    return found

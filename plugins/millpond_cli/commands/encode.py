@@ -1,6 +1,7 @@
 """``millpond encode``: the bare results of any pooling task."""
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 from millpond_cli import options
 from millpond_cli.asking import encoding, with_json_values
@@ -34,6 +35,7 @@ EXAMPLES = (
     "millpond encode -m ./sentiment --task classify --no-activation -i reviews.txt",
     "millpond encode -m ./model --task plugin --io-processor-plugin NAME -i requests.jsonl --text-key data",
     "millpond encode -m ./model --task plugin -i tile.jsonl --text-key data -o mask.png",
+    "millpond encode -m ./ner --task entities --option aggregation=first -i notes.txt",
 )
 
 app = declare.new_app()
@@ -54,6 +56,15 @@ Activation = Annotated[
         "Pooling",
         "--activation/--no-activation",
         help="Normalise vectors, or make probabilities of logits; as the model says if unset.",
+    ),
+]
+Options = Annotated[
+    list[str] | None,
+    declare.option(
+        "Pooling",
+        "--option",
+        metavar="NAME=VALUE",
+        help="An option of the task, such as aggregation=first; the value may be JSON. Repeatable.",
     ),
 ]
 Format = Annotated[
@@ -84,6 +95,7 @@ def encode(
     task: Task,
     dimensions: options.Dimensions = None,
     activation: Activation = None,
+    option: Options = None,
 ) -> None:
     """Compute the bare results of any pooling task.
 
@@ -103,11 +115,30 @@ def encode(
     layout = Layout(
         with_text=with_text, with_id=source.has_fields, with_error=skips, content=_content(task), array="data"
     )
-    ask = encoding(task, asking, dimensions=dimensions, use_activation=activation)
+    extra = _task_options(option or [])
+    ask = encoding(task, asking, dimensions=dimensions, use_activation=activation, extra_kwargs=extra or None)
     if isinstance(layout.content, Anything) and kind in RECORDS:
         ask = with_json_values(ask, task)
     job = Job(source=source, ask=ask, model=model, running=running, writing=writing, skips=skips)
     job.write(STACK if (task, kind) == (PLUGIN, "npy") else kind, lambda _: layout)
+
+
+def _task_options(given: list[str]) -> dict[str, Any]:
+    """The options of a task by name.
+
+    Raises:
+        CommandError: One is not of the form NAME=VALUE.
+    """
+    options: dict[str, Any] = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not (name and equals):
+            raise CommandError(f"--option {each!r}", hint="write it as NAME=VALUE", exit_code=USAGE)
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
 
 
 def _format(task: str, asked: str | None, path: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from starlette.responses import Response
 from millpond.pipeline.checks import unwritable
 from millpond.pipeline.io_processor import IOProcessor
 from millpond.types.json_values import as_array, as_bytes, tagged_array, to_json_values
+from millpond.types.outputs import PoolingRequestOutput
+from millpond_server.apis.openai.schemas import usage_of
 from millpond_server.apis.vllm.schemas import PoolingRequest
 from millpond_server.http.call import Call
 from millpond_server.http.errors import ApiError
@@ -45,6 +48,24 @@ async def plugin_answer(output: object, request: PoolingRequest, call: Call, pro
     tagged = request.encoding_format == "base64"
     try:
         body = await asyncio.to_thread(_json, head, output, tagged=tagged)  # base64 of an image takes a while
+    except TypeError as error:  # orjson.JSONEncodeError is one
+        raise unwritable(processor, error) from error
+    return Response(body, media_type=JSON)
+
+
+async def values_answer(
+    outputs: Sequence[PoolingRequestOutput[Any]], call: Call, processor: IOProcessor[Any]
+) -> Response:
+    """Return the outputs of a task whose results are not arrays, each as JSON values.
+
+    Raises:
+        ComponentError: If JSON has no form for a part of an output; names the IO processor.
+    """
+    head = {"id": call.id("pooling"), "object": "list", "created": call.created, "model": call.served.name}
+    head["usage"] = usage_of(sum(output.num_prompt_tokens for output in outputs))
+    items = [{"index": place, "object": "pooling", "data": output.outputs} for place, output in enumerate(outputs)]
+    try:
+        body = await asyncio.to_thread(_json, head, items, tagged=False)
     except TypeError as error:  # orjson.JSONEncodeError is one
         raise unwritable(processor, error) from error
     return Response(body, media_type=JSON)

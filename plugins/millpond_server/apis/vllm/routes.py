@@ -10,11 +10,12 @@ from millpond import AsyncLLM, PoolingParams, ScoringRequestOutput
 from millpond.loading.tokenizer import Tokenizer
 from millpond.pipeline.pipeline import present_name
 from millpond.types.late_chunking import LateChunkingParams
+from millpond.types.outputs import ArrayOutput
 from millpond_server.apis.common.inputs import prompts_of
 from millpond_server.apis.common.tokenizing import aside, check_count, check_size
 from millpond_server.apis.openai.routes import check_header, embeddings, mixed, vectors
 from millpond_server.apis.openai.schemas import EmbeddingRequest, usage_of
-from millpond_server.apis.vllm.plugin_output import plugin_answer
+from millpond_server.apis.vllm.plugin_output import plugin_answer, values_answer
 from millpond_server.apis.vllm.schemas import (
     ClassificationRequest,
     DetokenizeRequest,
@@ -188,17 +189,23 @@ async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
     _check_task(task, llm)
     if task in ELSEWHERE and task in llm.supported_tasks:
         raise ApiError(400, ELSEWHERE[task], parameter="task", reason="invalid")
-    extra: dict[str, object] | None = None if request.pool_factor is None else {"pool_factor": request.pool_factor}
+    extra: dict[str, Any] = dict(request.extra_kwargs or {})
+    if request.pool_factor is not None:
+        extra["pool_factor"] = request.pool_factor
     outputs = await llm.encode(
         prompts,
         PoolingParams(
-            use_activation=request.use_activation, extra_kwargs=extra, late_chunking_params=_late_chunking(request)
+            use_activation=request.use_activation,
+            extra_kwargs=extra or None,
+            late_chunking_params=_late_chunking(request),
         ),
         pooling_task=task,
         input_type=_side(request, llm, task),
         priority=request.priority + call.priority,
         **request.options(),
     )
+    if not all(isinstance(output.outputs, ArrayOutput) for output in outputs):
+        return await values_answer(outputs, call, llm.pipeline.processor(task))
     answer = vectors(outputs, request, call, kind="pooling", field="data", prefix="pooling")
     if request.late_chunking_params is not None and isinstance(answer, dict):
         for item, output in zip(answer["data"], outputs, strict=True):
@@ -246,7 +253,10 @@ async def _by_plugin(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Resp
     if request.task not in (None, "plugin"):
         message = "The 'data' field is only supported for the 'plugin' pooling task."
         raise ApiError(400, message, parameter="data", reason="invalid")
-    outputs = await llm.encode({"data": request.data}, pooling_task="plugin", priority=request.priority + call.priority)
+    params = PoolingParams(extra_kwargs=request.extra_kwargs) if request.extra_kwargs else None
+    outputs = await llm.encode(
+        {"data": request.data}, params, pooling_task="plugin", priority=request.priority + call.priority
+    )
     return await plugin_answer(outputs[0].outputs, request, call, llm.pipeline.processor("plugin"))
 
 

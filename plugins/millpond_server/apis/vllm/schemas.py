@@ -232,6 +232,7 @@ class PoolingRequest(WithoutRemoved, WithInstruction, VectorOptions, Sides, Inpu
         task: The pooling task; the model's own where none is given.
         pool_factor: Of vectors of tokens, how many times fewer they become: those of tokens that mean alike become one.
         late_chunking_params: Of ``token_embed``: one vector for each chunk of N tokens of a text.
+        extra_kwargs: Options of the task by name, such as those of a plugin's task.
     """
 
     model_config = ConfigDict(json_schema_extra=one_of(("input",), ("messages",), ("data",)))
@@ -240,6 +241,7 @@ class PoolingRequest(WithoutRemoved, WithInstruction, VectorOptions, Sides, Inpu
     task: str | None = None
     pool_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     late_chunking_params: LateChunking | None = None
+    extra_kwargs: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

@@ -4,7 +4,8 @@ import base64
 import binascii
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from millpond import IOProcessor, PoolingParams
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
+from millpond.pipeline.io_processor import Asked, Call, Work
 from millpond.types.errors import InvalidInputError
 
 Tile = NDArray[np.float32]
@@ -22,12 +24,23 @@ DIMENSIONS = 3  # bands, rows, columns
 ENCODED = {"b64", "shape"}
 
 
-class TilesProcessor(IOProcessor[list[Tile], dict[str, Any]]):
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class TilesWork(Work):
+    """The sequences of an item, one a tile.
+
+    Attributes:
+        grids: The rows and columns of patches of each tile.
+    """
+
+    grids: tuple[tuple[int, int], ...]
+
+
+class TilesProcessor(IOProcessor[dict[str, Any]]):
     """``{"tiles": [...]}`` to ``{"masks": [...], "classes": [...]}``.
 
     A tile is an array [bands, height, width], or ``{"b64": ..., "shape": [bands, height, width]}`` with float32 in
     little-endian order. Its mask is a PNG [height, width] with the class of each pixel; ``classes`` are the pixels of
-    each class, over all tiles of the item. Each tile is a request of its own, with a token a patch.
+    each class, over all tiles of the item. Each tile is a sequence of its own, with a token a patch.
     """
 
     def __init__(self, ctx: Context) -> None:
@@ -42,8 +55,34 @@ class TilesProcessor(IOProcessor[list[Tile], dict[str, Any]]):
             return None
         return f"the IO processor 'tiles' is for models of satellite tiles; {ctx.model.model!r} has no 'num_bands'"
 
-    def parse(self, data: object) -> list[Tile]:
-        """Check one item."""
+    def complete(self, asked: Asked) -> Asked:
+        """The scores as they are: a mask needs no probabilities."""
+        params = asked.params.model_copy(update={"task": "plugin", "use_activation": False})
+        return replace(asked, params=params)
+
+    def encode(self, call: Call) -> list[Work]:
+        """A sequence for each tile of each item."""
+        works: list[Work] = []
+        for data, asked in call.items:
+            try:
+                tiles = self._tiles(data)
+            except InvalidInputError as error:
+                works.append(Work(error=error))
+                continue
+            sequences = tuple(self._sequence(tile, asked.params) for tile in tiles)
+            works.append(TilesWork(sequences=sequences, grids=tuple(map(self._grid, tiles))))
+        return works
+
+    def decode(self, work: Work) -> dict[str, Any]:
+        """A mask for each tile."""
+        assert isinstance(work, TilesWork)
+        masks = [self._mask(sequence, grid) for sequence, grid in zip(work.sequences, work.grids, strict=True)]
+        counts = np.zeros(self.classes, dtype=np.int64)
+        for mask in masks:
+            counts += np.bincount(mask.ravel(), minlength=self.classes)
+        return {"masks": [_png(mask) for mask in masks], "classes": counts.tolist()}
+
+    def _tiles(self, data: object) -> list[Tile]:
         if not isinstance(data, Mapping) or set(data) != {"tiles"}:
             raise InvalidInputError('expected {"tiles": [...]} and nothing else', parameter="data")
         tiles = data["tiles"]
@@ -51,21 +90,8 @@ class TilesProcessor(IOProcessor[list[Tile], dict[str, Any]]):
             raise InvalidInputError(f"'tiles' must be a list of at most {MOST_TILES} tiles", parameter="tiles")
         return [self._read(place, tile) for place, tile in enumerate(tiles)]
 
-    def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
-        """The scores as they are: a mask needs no probabilities."""
-        return (given or PoolingParams()).model_copy(update={"task": "plugin", "use_activation": False})
-
-    def pre_process(self, data: list[Tile], params: PoolingParams) -> list[PoolingRequest]:
-        """A request for each tile."""
-        return [self._request(tile, params) for tile in data]
-
-    def post_process(self, requests: Sequence[PoolingRequest]) -> dict[str, Any]:
-        """A mask for each tile."""
-        masks = [self._mask(request) for request in requests]
-        counts = np.zeros(self.classes, dtype=np.int64)
-        for mask in masks:
-            counts += np.bincount(mask.ravel(), minlength=self.classes)
-        return {"masks": [_png(mask) for mask in masks], "classes": counts.tolist()}
+    def _grid(self, tile: Tile) -> tuple[int, int]:
+        return tile.shape[1] // self.patch, tile.shape[2] // self.patch
 
     def _read(self, place: int, tile: object) -> Tile:
         array = _decoded(place, tile) if isinstance(tile, Mapping) else tile
@@ -83,10 +109,10 @@ class TilesProcessor(IOProcessor[list[Tile], dict[str, Any]]):
             raise _fault(place, "holds values that are not finite in float32")
         return values
 
-    def _request(self, tile: Tile, params: PoolingParams) -> PoolingRequest:
+    def _sequence(self, tile: Tile, params: PoolingParams) -> PoolingRequest:
         size = self.patch
-        bands, height, width = tile.shape
-        rows, columns = height // size, width // size
+        bands = tile.shape[0]
+        rows, columns = self._grid(tile)
         patches = tile.reshape(bands, rows, size, columns, size).transpose(1, 3, 0, 2, 4)
         places = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1)
         return PoolingRequest(
@@ -94,12 +120,11 @@ class TilesProcessor(IOProcessor[list[Tile], dict[str, Any]]):
             representations=(Representation("plugin", params),),
             features={"pixels": patches.reshape(rows * columns, -1), "places": places.reshape(-1, 2)},
             group="tiles",
-            note=(rows, columns),
         )
 
-    def _mask(self, request: PoolingRequest) -> NDArray[np.uint8]:
-        rows, columns = request.note if isinstance(request.note, tuple) else (0, 0)
-        scores = request.results[0].reshape(rows, columns, self.classes, self.patch, self.patch)
+    def _mask(self, sequence: PoolingRequest, grid: tuple[int, int]) -> NDArray[np.uint8]:
+        rows, columns = grid
+        scores = sequence.results[0].reshape(rows, columns, self.classes, self.patch, self.patch)
         classes = scores.argmax(axis=2).transpose(0, 2, 1, 3)
         mask: NDArray[np.uint8] = classes.reshape(rows * self.patch, columns * self.patch).astype(np.uint8)
         return mask

@@ -1,0 +1,40 @@
+"""Types that tasks of plugins provide as names of the package: ``from millpond import EntitiesOutput``."""
+
+import warnings
+
+from millpond.plugin.manager import get_plugin_manager
+from millpond.plugin.target import Target
+
+
+def exported(module: str, name: str) -> object:
+    """Return a type that the record of a task names: its output types, or its ``exports``.
+
+    Args:
+        module: The module that is asked for it.
+        name: The name of the type.
+
+    Raises:
+        AttributeError: If no task names a type of that name.
+    """
+    if name[:1].isupper():
+        for entry in get_plugin_manager().registry.tasks.entries():
+            spec = entry.spec
+            for target in (spec.target, spec.output, *spec.exports):
+                if isinstance(target, type) and target.__name__ == name:
+                    return target
+                if isinstance(target, str) and target.endswith(f":{name}"):
+                    found: object = Target(target, entry, "exports").load()
+                    return found
+    message = f"module {module!r} has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+def moved_type(module: str, name: str) -> object:
+    """Return such a type where it was before 0.2, with a DeprecationWarning.
+
+    Raises:
+        AttributeError: If no task names a type of that name.
+    """
+    found = exported(module, name)
+    warnings.warn(f"{module}.{name} was moved: use `from millpond import {name}`", DeprecationWarning, stacklevel=3)
+    return found

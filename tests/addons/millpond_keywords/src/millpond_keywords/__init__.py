@@ -1,0 +1,1 @@
+"""Millpond Keywords: a task with options and an output type of its own."""

@@ -1,0 +1,66 @@
+"""The IO processor of the task ``keywords``."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from millpond import IOProcessor
+from millpond.context import TaskContext
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.pipeline.io_processor import Asked, Call, Work
+from millpond.types.errors import InvalidInputError
+from millpond_keywords.task import Keyword, Keywords, KeywordsOptions
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class TextWork(Work):
+    """The sequence of a text.
+
+    Attributes:
+        words: The word of each token; empty for a special token.
+        options: The options of the call.
+    """
+
+    words: tuple[str, ...]
+    options: KeywordsOptions
+
+
+class KeywordsProcessor(IOProcessor[Keywords]):
+    """Texts to the words whose vectors are closest to the mean of all."""
+
+    @classmethod
+    def refusal(cls, ctx: TaskContext) -> str | None:
+        """It needs a tokenizer."""
+        return None if ctx.tokenizer is not None else "keywords are words of texts, and this model has no tokenizer"
+
+    def encode(self, call: Call) -> list[Work]:
+        """Tokenise each text."""
+        return [self._work(item.data, item.asked) for item in call.items]
+
+    def decode(self, work: Work) -> Keywords:
+        """Rank the words of a text."""
+        assert isinstance(work, TextWork)
+        vectors = work.sequences[0].results[0]
+        center = vectors.mean(axis=0)
+        scores = vectors @ center / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(center))
+        best: dict[str, float] = {}
+        for word, score in zip(work.words, scores.tolist(), strict=True):
+            if len(word) >= work.options.min_length:
+                best[word] = max(score, best.get(word, -1.0))
+        ranked = sorted(best.items(), key=lambda item: -item[1])[: work.options.top_n]
+        return Keywords(tuple(Keyword(word=word, score=score) for word, score in ranked))
+
+    def _work(self, data: object, asked: Asked) -> Work:
+        tokenizer = self.ctx.tokenizer
+        if not isinstance(data, str) or not data or tokenizer is None:
+            return Work(error=InvalidInputError("keywords takes texts", parameter="prompts"))
+        encoding = tokenizer.backend.encode(data)  # with the characters of each token
+        ids = encoding.ids[: self.ctx.model.max_model_len]
+        masks, offsets = encoding.special_tokens_mask, encoding.offsets
+        words = tuple("" if masks[place] else data[slice(*offsets[place])] for place in range(len(ids)))
+        sequence = PoolingRequest(
+            input_ids=np.asarray(ids, dtype=np.int64),
+            representations=(Representation("token_embed", asked.params),),
+            num_dropped_tokens=len(encoding.ids) - len(ids),
+        )
+        return TextWork(sequences=(sequence,), words=words, options=asked.options)
