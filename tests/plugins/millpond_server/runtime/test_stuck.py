@@ -29,15 +29,15 @@ def __getattr__(name):
         from millpond_io.tasks.embed import EmbedProcessor
 
         class Embed(EmbedProcessor):
-            def pre_process_many(self, items):
-                if any("stone" in str(prompt) for prompt, _ in items):
+            def encode(self, call):
+                if any("stone" in str(item.data) for item in call.items):
                     wait_for_ever()
-                return super().pre_process_many(items)
+                return super().encode(call)
 
-            def post_process(self, requests):  # on the event loop, for it says that it is quick
-                if len(requests[0].input_ids) == 7:
+            def decode(self, work):  # on the event loop, for it states that it is quick
+                if len(work.sequences[0].input_ids) == 7:
                     wait_for_ever()
-                return super().post_process(requests)
+                return super().decode(work)
 
         return Embed
     if name == "Bert":

@@ -1,0 +1,169 @@
+"""The contract of IO processors: shared sequences, windows, options, and plugins of the contract before 0.2."""
+
+import asyncio
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
+from millpond.engine.engine import Engine
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.pipeline.io_processor import Work
+from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import IOProcessorSpec
+from millpond.testing.checkpoints import tiny
+from millpond.types.errors import ComponentError, InvalidInputError
+
+
+class ScaleOptions(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Distance(Work):
+    scale: float
+
+
+class Distances(IOProcessor):
+    """Token ids to the distance of their vector from that of the id 5, which all items of a call share."""
+
+    Options = ScaleOptions
+    windows = None
+
+    def encode(self, call):
+        if self.windows is not None:
+            self.windows.append(len(call.items))
+        return [self.work(call, item) for item in call.items]
+
+    def work(self, call, item):
+        if item.data["ids"] == []:
+            return Work(error=InvalidInputError("no ids"))
+        if item.data["ids"] == [6]:
+            raise KeyError("six")
+        anchor = call.shared.setdefault("anchor", self.sequence([5], item.asked))
+        own = self.sequence(item.data["ids"], item.asked)
+        return Distance(sequences=(anchor, own), scale=item.asked.options.scale)
+
+    def sequence(self, ids, asked):
+        return PoolingRequest(input_ids=np.array(ids), representations=(Representation("embed", asked.params),))
+
+    def decode(self, work):
+        anchor, own = (sequence.results[0] for sequence in work.sequences)
+        return float(np.linalg.norm(anchor - own)) * work.scale
+
+
+class Old(IOProcessor):
+    """The same by the contract before 0.2, and by the built-in IO processor of embeddings."""
+
+    def __init__(self, ctx):
+        super().__init__(ctx)
+        self.embed = ctx.io_processor("embed", task="embed")
+
+    def parse(self, data):
+        return [self.embed.parse(ids) for ids in ([5], data["ids"])]
+
+    def pre_process(self, data, params):
+        own = self.embed.pooling_params(None)
+        made = self.embed.pre_process_many([(prompt, own) for prompt in data])
+        for one in made:
+            if isinstance(one, InvalidInputError):
+                raise one
+        return [request for requests in made for request in requests]
+
+    def post_process(self, requests):
+        anchor, own = (self.embed.post_process([request]).array for request in requests)
+        return float(np.linalg.norm(anchor - own))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(tiny("BertModel", tmp_path_factory.mktemp("contract") / "bert"))
+
+
+@pytest.fixture(scope="module")
+def plugins():
+    made = PluginManager()
+    for kind in (Distances, Old):
+        made.register(IOProcessorSpec(name=kind.__name__.lower(), target=kind, tasks=("plugin",)))
+    return made
+
+
+@pytest.fixture(scope="module")
+def llm(folder, plugins):
+    with LLM(folder, plugins=plugins, io_processor_plugin="distances", num_workers=1) as llm:
+        yield llm
+
+
+def data(*ids):
+    return {"data": {"ids": list(ids)}}
+
+
+def ask(llm, prompts, **options):
+    return llm.encode(prompts, pooling_task="plugin", use_tqdm=False, **options)
+
+
+def test_a_sequence_that_windows_share_is_computed_once(llm, monkeypatch):
+    windows, added = [], []
+    processor = llm.pipeline.processor("plugin")
+    monkeypatch.setattr(processor, "windows", windows)
+    add = Engine.add
+    monkeypatch.setattr(Engine, "add", lambda engine, request: added.append(request) or add(engine, request))
+    outputs = ask(llm, [data(7 + number % 80) for number in range(200)])
+    assert len(windows) > 1
+    assert sum(windows) == 200
+    assert len(added) == 201
+    assert len({id(request) for request in added}) == 201
+    alone = [ask(llm, data(7 + number))[0].outputs for number in range(5)]
+    assert [output.outputs for output in outputs[:5]] == pytest.approx(alone, abs=1e-5)
+
+
+def test_items_that_fail_cost_no_other(llm):
+    good, empty, broken, other = ask(llm, [data(7), data(), data(6), data(8)], on_error="return")
+    assert isinstance(empty.error, InvalidInputError)
+    assert str(empty.error) == "prompt 1: no ids"
+    assert isinstance(broken.error, ComponentError)
+    assert "failed in encode: KeyError: 'six'" in str(broken.error)
+    assert good.outputs > 0
+    assert other.outputs > 0
+
+
+def test_options_of_the_class_are_validated(llm):
+    (plain,) = ask(llm, data(7))
+    (scaled,) = ask(llm, data(7), scale=3)
+    assert scaled.outputs == pytest.approx(3 * plain.outputs)
+    params = [PoolingParams(extra_kwargs={"scale": scale}) for scale in (1, 2)]
+    one, two = ask(llm, [data(7), data(7)], pooling_params=params)
+    assert two.outputs == pytest.approx(2 * one.outputs)
+    with pytest.raises(InvalidInputError, match=r"Unknown option 'scales' .* Did you mean 'scale'"):
+        ask(llm, data(7), pooling_params=PoolingParams(extra_kwargs={"scales": 1}))
+
+
+def test_calls_that_are_encoded_together_online_share_nothing(folder, plugins):
+    async def main():
+        async with AsyncLLM(folder, plugins=plugins, io_processor_plugin="distances", num_workers=1) as llm:
+            calls = [llm.encode([data(7), data(8)], pooling_task="plugin") for _ in range(4)]
+            return await asyncio.gather(*calls)
+
+    answers = [[output.outputs for output in outputs] for outputs in asyncio.run(main())]
+    assert all(answer == pytest.approx(answers[0], abs=1e-6) for answer in answers)
+
+
+def test_a_plugin_of_the_old_contract_works_with_a_warning(llm, folder, plugins):
+    with LLM(folder, plugins=plugins, io_processor_plugin="old", num_workers=1) as old:
+        with pytest.warns(
+            DeprecationWarning, match=r"'old' of plugin runtime .*Old\) implements the IO contract of"
+        ) as seen:
+            outputs = ask(old, [data(7), data(8)])
+        assert len(seen) == 1
+        expected = [output.outputs for output in ask(llm, [data(7), data(8)])]
+        assert [output.outputs for output in outputs] == pytest.approx(expected, abs=1e-5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            refused, good = ask(old, [data(10**6), data(9)], on_error="return")
+    assert "out of vocabulary" in str(refused.error)
+    assert good.outputs > 0
