@@ -1,8 +1,8 @@
 """Facts that plugins know about published models; the files of the model and the caller take precedence."""
 
 import re
-from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
+from fnmatch import filter as filter_names
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ MOST_BYTES = 1_000_000  # of a card that is read
 RANKS = re.compile(r"^(?:pipeline_tag:|\s*-)\s*['\"]?(?:text-ranking|reranker)['\"]?\s*$", re.MULTILINE)
 TITLE = re.compile(r"^#\s+(?:<[^>]*>\s*)*(?P<title>[^#\n]+?)\s*$", re.MULTILINE)
 FENCE = "---"
+WILDCARDS = frozenset("*?[")
 SETTLES = ("classifier_from_token", "classifier_from_token_ids")
 
 
@@ -53,8 +54,8 @@ def published_model(registry: "Registry", repository: "Repository") -> "Publishe
     architectures = _architectures(repository.config)
     models = [
         (pattern, model)
-        for model, pattern in _by_pattern(registry)
-        if model.checkpoint_architecture in (None, *architectures) and _matches(names, pattern)
+        for model, pattern in _matching(registry, names)
+        if model.checkpoint_architecture in (None, *architectures)
     ]
     if models:
         return max(models, key=lambda pair: len(pair[0]))[1]
@@ -71,23 +72,33 @@ def rerank_template(
         repository: The model's files.
         config: config.json with the caller's overrides.
     """
-    models = [(model.rerank_template, pattern) for model, pattern in _by_pattern(registry) if model.rerank_template]
-    for template, _ in models:
-        if template.recognized_by and all(
-            _plain(config.get(key)) == value for key, value in template.recognized_by.items()
-        ):
+    for model, _ in _by_pattern(registry):
+        template = model.rerank_template
+        if template is None or not template.recognized_by:
+            continue
+        if all(_plain(config.get(key)) == value for key, value in template.recognized_by.items()):
             return template
-    names = bare_names(repository.model, repository.path, config)
-    named = [(pattern, template) for template, pattern in models if _matches(names, pattern)]
+    models = _matching(registry, bare_names(repository.model, repository.path, config))
+    named = [(pattern, model.rerank_template) for model, pattern in models if model.rerank_template is not None]
     return max(named, key=lambda pair: len(pair[0]))[1] if named else None
 
 
 def _by_pattern(registry: "Registry") -> "list[tuple[PublishedModelSpec, str]]":
-    return [(entry.spec, _bare(entry.spec.name)) for entry in registry.published_models.entries()]
+    """Return the records, each with the pattern of its models' names, in the order of the records' names."""
+    models = registry.published_models
+    return models.view("patterns", lambda: [(entry.spec, _bare(entry.spec.name)) for entry in models.entries()])
 
 
-def _matches(names: Iterable[str], pattern: str) -> bool:
-    return any(fnmatchcase(name, pattern) for name in names)
+def _matching(registry: "Registry", names: set[str]) -> "list[tuple[PublishedModelSpec, str]]":
+    """Return the records whose pattern matches one of some names."""
+    plain = registry.published_models.view(
+        "plain patterns", lambda: {pattern for _, pattern in _by_pattern(registry) if not WILDCARDS & {*pattern}}
+    )
+    return [
+        (model, pattern)
+        for model, pattern in _by_pattern(registry)
+        if pattern in names or (pattern not in plain and filter_names(names, pattern))
+    ]
 
 
 def _plain(value: object) -> object:
@@ -108,7 +119,7 @@ def _renamed_reranker(
     template = read_chat_template(repository)
     text, titles = "" if template is None else template.text, _titles_of_ranker(repository.transformer_path)
     for model, pattern in rerankers:
-        if any(marker in text for marker in model.markers) or _matches(titles, pattern):
+        if any(marker in text for marker in model.markers) or filter_names(titles, pattern):
             return model
     return None
 

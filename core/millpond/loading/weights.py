@@ -47,15 +47,14 @@ def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:
 def read_tensors(path: Path, *, allow_pickle: bool) -> Iterator[tuple[str, Tensor]]:
     """The tensors of one file."""
     if path.suffix == ".safetensors":
-        yield from _read_safetensors(path)
-        return
+        return _read_safetensors(path)
     if not allow_pickle:
         message = (
             f"{path} is a pickle, which can run code when it is read: pass allow_pickle=True (--allow-pickle) to read "
             "it with weights_only=True, or convert it to safetensors"
         )
         raise CheckpointError(message)
-    yield from _read_pickle(path)
+    return _read_pickle(path)
 
 
 def check_finite(name: str, tensor: Tensor, path: Path) -> None:

@@ -84,7 +84,7 @@ def missing_weights(model: nn.Module, placed: set[str]) -> list[str]:
     missing: list[str] = []
     for path, parameter in model.named_parameters():
         parts = getattr(model.get_submodule(path.rpartition(".")[0]), "parts", ())
-        fused = [f"{path}@{i}" for i in range(len(parts))]
+        fused = [f"{path}@{i}" for i in range(len(parts))] if parts else []
         if placed.isdisjoint(fused):
             missing += [path] if parameter.is_meta else []
         else:

@@ -66,7 +66,7 @@ def transformed(model: "PoolingModel", weights: Iterable[tuple[str, Tensor]]) ->
     """
     waiting: dict[tuple[Any, ...], dict[int, tuple[str, Tensor]]] = {}
     for name, tensor in weights:
-        found = _find(model, name)
+        found = _find(model, name) if model.weight_transforms else None
         if found is None:
             yield name, tensor, name
             continue
@@ -110,8 +110,6 @@ def transformed_adapter(model: "PoolingModel", changes: Mapping[str, LowRank]) -
 
 def _find(model: "PoolingModel", name: str) -> tuple[int, int, re.Match[str], str] | None:
     """The transform of a tensor, the place of its pattern, the match, and the prefix of the name; None for none."""
-    if not model.weight_transforms:
-        return None
     prefix = next((prefix for prefix in model.weight_prefixes if name.startswith(prefix)), "")
     bare = name.removeprefix(prefix)
     for number, transform in enumerate(model.weight_transforms):

@@ -129,7 +129,7 @@ class Catalog(Generic[S]):
 
     def names(self) -> tuple[str, ...]:
         """All bare names, sorted."""
-        return self._view("names", lambda: tuple(sorted(self._entries)))
+        return self.view("names", lambda: tuple(sorted(self._entries)))
 
     def entries(self, *, overridden: bool = False) -> tuple[Entry[S], ...]:
         """The entries that bare names lead to, sorted by name.
@@ -139,11 +139,11 @@ class Catalog(Generic[S]):
         """
         if overridden:
             return tuple(entry for name in self.names() for entry in self._entries[name])
-        return self._view("entries", lambda: tuple(e for name in self.names() for e in _highest(self._entries[name])))
+        return self.view("entries", lambda: tuple(e for name in self.names() for e in _highest(self._entries[name])))
 
     def by_priority(self) -> tuple[Entry[S], ...]:
         """The entries that bare names lead to, those of the highest ``priority`` first."""
-        return self._view("by_priority", lambda: tuple(sorted(self.entries(), key=lambda it: -it.spec.priority)))  # type: ignore[attr-defined]
+        return self.view("by_priority", lambda: tuple(sorted(self.entries(), key=lambda it: -it.spec.priority)))  # type: ignore[attr-defined]
 
     def grouped(self, field: str) -> Mapping[object, tuple[Entry[S], ...]]:
         """The entries that bare names lead to, by the value of a field of their records, such as the op of kernels."""
@@ -152,9 +152,15 @@ class Catalog(Generic[S]):
             keys = dict.fromkeys(getattr(entry.spec, field) for entry in self.entries())
             return {key: tuple(e for e in self.entries() if getattr(e.spec, field) == key) for key in keys}
 
-        return self._view(f"grouped by {field}", groups)
+        return self.view(f"grouped by {field}", groups)
 
-    def _view(self, name: str, compute: Callable[[], T]) -> T:
+    def view(self, name: str, compute: Callable[[], T]) -> T:
+        """Return the result of a computation on the entries, which is kept until a record is added.
+
+        Args:
+            name: The name of the result.
+            compute: The computation.
+        """
         views = self._views  # a record that is added meanwhile replaces the dict: what is computed here goes with it
         if name not in views:
             views[name] = compute()
