@@ -50,14 +50,14 @@ METHODS: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 OF_TEXTS = words(
-    "abs capitalize count d default e escape first float format indent int last length lower replace round safe string "
-    "tojson trim truncate upper"
+    "abs capitalize e escape float format indent int lower replace round safe string tojson trim truncate upper"
 )
 OF_ELEMENTS = words(
     "dictsort groupby items join list map max min reject rejectattr reverse select selectattr sort sum title unique "
     "wordcount"
 )
-FILTERS = sorted(OF_TEXTS | OF_ELEMENTS)
+CHEAP = words("count d default first last length")  # what they return is there already, or a number
+FILTERS = sorted(OF_TEXTS | OF_ELEMENTS | CHEAP)
 
 
 class LimitedEnvironment(ImmutableSandboxedEnvironment):
@@ -222,6 +222,9 @@ def _counted(plain: ImmutableSandboxedEnvironment, name: str) -> Callable[..., A
     @pass_context
     def counted(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         meter = _meter(context)
+        if name in CHEAP:
+            meter.spend()
+            return plain.call_filter(name, value, args, kwargs, context=context)
         if name == "format":
             return _percent_filled(meter, str(value), kwargs or args)
         meter.spend(_volume_of_filter(meter, name, value, [*args, *kwargs.values()]))
@@ -237,7 +240,7 @@ def _counted(plain: ImmutableSandboxedEnvironment, name: str) -> Callable[..., A
 def _volume_of_filter(meter: Meter, name: str, value: Any, given: list[Any]) -> int:
     """Return what a filter makes beside its result, or an upper bound of its result where it may be large."""
     volume = meter.weigh(value)
-    if name not in ("d", "default", "join", "replace"):
+    if name not in ("join", "replace"):
         _check_arguments(meter, given)
     if name == "replace":
         return _volume_of_method(meter, str(value), name, [str(each) for each in given])

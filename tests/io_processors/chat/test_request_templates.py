@@ -9,6 +9,7 @@ import pytest
 from millpond.types.errors import EngineOverloadedError, InvalidInputError
 from millpond.types.prompts import TemplateBudget
 from millpond_io.chat import request_templates
+from millpond_io.chat.meter import Meter
 from millpond_io.chat.request_templates import render_request_template
 from millpond_io.chat.templates import JinjaTemplate
 
@@ -178,3 +179,14 @@ def test_a_second_template_waits_a_moment_and_is_told_to_come_again():
     done.set()
     other.join()
     assert render("{{ 1 }}") == "1"
+
+
+def test_the_length_of_a_conversation_costs_the_same_whatever_it_holds(monkeypatch):
+    weighed, weigh = [], Meter.weigh
+    monkeypatch.setattr(Meter, "weigh", lambda self, value: weighed.append(value) or weigh(self, value))
+    messages = [{"role": "user", "content": "a"}] * 9
+    source = (
+        "{% for m in messages %}{{ messages | length }}{{ (messages | last).role }}{{ m | default(0) }}{% endfor %}"
+    )
+    render_request_template(source, {"messages": messages}, MOST, TemplateBudget(5))
+    assert not any(value is messages for value in weighed)
