@@ -328,7 +328,7 @@ def scores(folder, **options):
     with LLM(str(folder), **options) as llm:
         config = llm.model_config
         return {"scores": [output.outputs.score for output in llm.score("wheel", ["old mill", "snow"])],
-                "tasks": config.tasks, "prompts": dict(config.prompts)}
+                "tasks": config.tasks, "prompts": dict(config.prompting.prompts)}
 
 
 known = tiny("Qwen3ForCausalLM", Path("coral-rerank-small"))
@@ -345,9 +345,9 @@ other = tiny("Qwen3ForCausalLM", Path("other"))
 net = tiny("BertModel", Path("net"), architectures=["ReefSponge"])
 with LLM(str(net)) as llm:
     (vector,) = [output.outputs.embedding for output in llm.embed([[5, 9]])]
-    implementation = llm.model_config.implementation
+    implementation = llm.model_config.identity.implementation
 with LLM(str(tiny("BertModel", Path("bert"))), model_impl="reef", hf_overrides={"architectures": ["ReefBert"]}) as llm:
-    chosen = llm.model_config.implementation
+    chosen = llm.model_config.identity.implementation
 try:
     LLM(str(tiny("BertModel", Path("bare"), architectures=["ReefSponge"], frozen=True)))
 except UnknownNameError as error:
