@@ -75,32 +75,23 @@ def settings_of(
 
     chosen = {OF_LIMITS[name]: value for name, value in vars(limits).items() if name in OF_LIMITS and value is not None}
     if access.trust_request_chat_template:
-        chosen["template_seconds"] = _template_seconds()
+        chosen["template_seconds"] = TEMPLATE_SECONDS
     from_environment = next((environment[name] for name in KEYS if environment.get(name)), None)
     keys = access.api_key or ([] if from_environment is None else [from_environment])
+    given = {
+        **vars(address),
+        **vars(access),
+        "overload_status": limits.overload_status,
+        "ssl_keyfile_password": _password(address, environment),
+        "root_path": address.root_path.rstrip("/"),
+        "api_keys": tuple(keys),
+        "allowed_hosts": tuple(access.allowed_host or ()),
+        "cors_origins": tuple(_origins(access.cors_origin or ())),
+        "routes": tuple(address.routes or ()),
+    }
     try:
         return Settings(
-            host=address.host,
-            port=address.port,
-            uds=address.uds,
-            ssl_certfile=address.ssl_certfile,
-            ssl_keyfile=address.ssl_keyfile,
-            ssl_keyfile_password=_password(address, environment),
-            ssl_ca_certs=address.ssl_ca_certs,
-            ssl_cert_reqs=address.ssl_cert_reqs,
-            metrics_port=address.metrics_port,
-            metrics_host=address.metrics_host,
-            root_path=address.root_path.rstrip("/"),
-            api_keys=tuple(keys),
-            api_key_file=access.api_key_file,
-            public_models=access.public_models,
-            public_metrics=access.public_metrics,
-            reject_token_ids=access.reject_token_ids,
-            allowed_hosts=tuple(access.allowed_host or ()),
-            cors_origins=tuple(_origins(access.cors_origin or ())),
-            routes=tuple(address.routes or ()),
-            overload_status=limits.overload_status,  # type: ignore[arg-type]  # pydantic checks it
-            log_format=address.log_format,  # type: ignore[arg-type]  # likewise
+            **{name: value for name, value in given.items() if name in Settings.model_fields},
             limits=Limits(**chosen),
         )
     except ValidationError as error:
@@ -109,13 +100,6 @@ def settings_of(
         shown = "" if "key" in name or "password" in name else f" {fault['input']!r}"
         message = f"{name}{shown}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
         raise CommandError(message, exit_code=USAGE) from error
-
-
-def _template_seconds() -> float:
-    if find_spec("resource") is None:
-        message = "--trust-request-chat-template needs a system that bounds time and memory of a process, as Unix does"
-        raise CommandError(message, exit_code=USAGE)
-    return TEMPLATE_SECONDS
 
 
 def _password(address: AddressOptions, environment: Mapping[str, str]) -> str | None:

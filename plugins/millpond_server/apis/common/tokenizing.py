@@ -1,11 +1,13 @@
 """Tokenising for its own sake: on threads of its own, and of no more text than a request may hold."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
+from millpond import AsyncLLM
+from millpond.loading.tokenizer import Tokenizer
 from millpond_server.http.errors import ApiError
 from millpond_server.runtime.settings import Limits
 
@@ -38,6 +40,31 @@ def check_count(tokens: int, limits: Limits, parameter: str) -> None:
     if tokens > limits.tokens:
         message = f"{parameter} holds {tokens} tokens; a request may hold {limits.tokens}"
         raise ApiError(413, message, parameter=parameter, reason="tokens")
+
+
+def check_vocabulary(ids: Iterable[int], tokenizer: Tokenizer, parameter: str | None = None) -> None:
+    """Refuse token ids that the vocabulary does not have.
+
+    Raises:
+        ApiError: 400.
+    """
+    size = tokenizer.backend.get_vocab_size(with_added_tokens=True)
+    unknown = next((token for token in ids if not 0 <= token < size), None)
+    if unknown is not None:
+        message = f"token id {unknown} is not in the vocabulary: ids go from 0 to {size - 1}"
+        raise ApiError(400, message, parameter=parameter, reason=None if parameter is None else "invalid")
+
+
+def tokenizer_of(llm: AsyncLLM, status: int) -> Tokenizer:
+    """Return the tokenizer of a model.
+
+    Raises:
+        ApiError: With the status, if the model has none.
+    """
+    tokenizer = llm.pipeline.ctx.tokenizer
+    if tokenizer is None:
+        raise ApiError(status, f"the model {llm.model_config.model!r} has no tokenizer", reason="unsupported")
+    return tokenizer
 
 
 async def aside(function: Callable[..., T], *arguments: object, **named: object) -> T:

@@ -6,12 +6,12 @@ from typing import Any
 
 from millpond import AsyncLLM, RepresentationsRequestOutput, SparseEmbeddingOutput
 from millpond.types.outputs import ArrayOutput
+from millpond_server.apis.common.answers import data_answer
 from millpond_server.apis.common.input_type import purpose
 from millpond_server.apis.common.inputs import prompts_of
 from millpond_server.apis.common.tokenizing import aside
 from millpond_server.apis.common.vector_types import KINDS, check_bits
 from millpond_server.apis.millpond.schemas import EntitiesRequest, RepresentRequest, Wanted
-from millpond_server.apis.openai.schemas import usage_of
 from millpond_server.http.call import Call
 
 FEW = 16  # texts whose results are put together at once
@@ -27,14 +27,7 @@ async def represent(request: RepresentRequest, llm: AsyncLLM, call: Call) -> dic
     )
     work = partial(_items, outputs, request, llm)
     data = work() if len(outputs) <= FEW else await aside(work)  # kinds of numbers take their time
-    return {
-        "id": call.id("represent"),
-        "object": "list",
-        "created": call.created,
-        "model": call.served.name,
-        "data": data,
-        "usage": usage_of(sum(output.num_prompt_tokens for output in outputs)),
-    }
+    return data_answer(call, "represent", data, outputs)
 
 
 def _options(request: RepresentRequest, llm: AsyncLLM) -> dict[str, Any]:
@@ -101,11 +94,5 @@ async def entities(request: EntitiesRequest, llm: AsyncLLM, call: Call) -> dict[
         **request.options(),
     )
     found = ([asdict(entity) for entity in output.outputs] for output in outputs)
-    return {
-        "id": call.id("entities"),
-        "object": "list",
-        "created": call.created,
-        "model": call.served.name,
-        "data": [{"index": place, "entities": own} for place, own in enumerate(found)],
-        "usage": usage_of(sum(output.num_prompt_tokens for output in outputs)),
-    }
+    data = [{"index": place, "entities": own} for place, own in enumerate(found)]
+    return data_answer(call, "entities", data, outputs)

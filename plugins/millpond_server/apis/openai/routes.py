@@ -8,12 +8,13 @@ from starlette.responses import Response
 
 from millpond import AsyncLLM, PoolingParams
 from millpond.types.outputs import PoolingRequestOutput
+from millpond_server.apis.common.answers import data_answer, num_tokens
 from millpond_server.apis.common.input_type import purpose
 from millpond_server.apis.common.inputs import images_of, prompts_of
 from millpond_server.apis.common.schemas import VectorOptions
 from millpond_server.apis.common.vector_types import by_type
 from millpond_server.apis.jina.late_chunking import in_chunks
-from millpond_server.apis.openai.schemas import EmbeddingRequest, ModelCard, ModelList, usage_of
+from millpond_server.apis.openai.schemas import EmbeddingRequest, ModelCard, ModelList
 from millpond_server.http.array_encoding import Base64, to_bytes
 from millpond_server.http.call import Call
 from millpond_server.http.errors import ApiError
@@ -57,15 +58,8 @@ def told(
     if kind is None:
         return vectors(outputs, request, call, kind="embedding", field="embedding", prefix=prefix)
     arrays = by_type([output.outputs.array for output in outputs], [kind])[kind]
-    tokens = sum(output.num_prompt_tokens for output in outputs)
-    return {
-        "id": call.id(prefix),
-        "object": "list",
-        "created": call.created,
-        "model": call.served.name,
-        "data": [{"index": i, "object": "embedding", "embedding": array} for i, array in enumerate(arrays)],
-        "usage": usage_of(tokens),
-    }
+    data = [{"index": i, "object": "embedding", "embedding": array} for i, array in enumerate(arrays)]
+    return data_answer(call, prefix, data, outputs)
 
 
 async def embedded(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> list[PoolingRequestOutput[Any]]:
@@ -155,10 +149,8 @@ def vectors(
         field: The item's field that holds its values.
         prefix: Of the answer's id.
     """
-    tokens = sum(output.num_prompt_tokens for output in outputs)
-    head = {"id": call.id(prefix), "object": "list", "created": call.created, "model": call.served.name}
     if request.encoding_format in ("bytes", "bytes_only"):
-        return _as_bytes(outputs, request, head, tokens)
+        return _as_bytes(outputs, request, call, prefix)
     data = [
         {
             "index": place,
@@ -169,11 +161,11 @@ def vectors(
         }
         for place, output in enumerate(outputs)
     ]
-    return {**head, "data": data, "usage": usage_of(tokens)}
+    return data_answer(call, prefix, data, outputs)
 
 
 def _as_bytes(
-    outputs: Sequence[PoolingRequestOutput[Any]], request: VectorOptions, head: dict[str, Any], tokens: int
+    outputs: Sequence[PoolingRequestOutput[Any]], request: VectorOptions, call: Call, prefix: str
 ) -> Response:
     parts = [to_bytes(output.outputs.array, request.embed_dtype, request.endianness) for output in outputs]
     headers: dict[str, str] = {}
@@ -192,8 +184,9 @@ def _as_bytes(
                 }
             )
             start += len(part)
+        tokens = num_tokens(outputs)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        headers["metadata"] = orjson.dumps({**head, "data": items, "usage": usage}).decode()
+        headers["metadata"] = orjson.dumps({**data_answer(call, prefix, items, ()), "usage": usage}).decode()
     return Response(b"".join(parts), media_type="application/octet-stream", headers=headers)
 
 

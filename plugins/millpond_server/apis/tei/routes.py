@@ -1,6 +1,7 @@
 """The routes of text-embeddings-inference that compute: bare lists, and errors in its words."""
 
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import millpond
 from millpond import AsyncLLM, PoolingParams
 from millpond_server.apis.common.inputs import PAIR, read_inputs
-from millpond_server.apis.common.tokenizing import aside, check_count, check_size
+from millpond_server.apis.common.tokenizing import aside, check_count, check_size, check_vocabulary, tokenizer_of
 from millpond_server.apis.tei import errors as tei_errors
 from millpond_server.apis.tei.compute_headers import characters_in, with_compute_headers
 from millpond_server.apis.tei.errors import NO_EMBEDDINGS, backend_error, check_inputs, check_serves, check_some
@@ -208,9 +209,7 @@ def _labelled(probs: Any, llm: AsyncLLM) -> list[dict[str, Any]]:
 async def tokenize(request: TeiTokenizeRequest, llm: AsyncLLM, call: Call) -> list[list[dict[str, Any]]]:
     """The tokens of texts, with their places in them."""
     check_inputs(request.inputs)
-    tokenizer = llm.pipeline.ctx.tokenizer
-    if tokenizer is None:
-        raise ApiError(400, f"the model {llm.model_config.model!r} has no tokenizer", reason="unsupported")
+    tokenizer = tokenizer_of(llm, 400)
     texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
     check_size(texts, call.settings.limits, "inputs")
     prefix = _prompt_of(request, llm)
@@ -257,15 +256,10 @@ def _tokens_of(encoding: Any, text: str) -> list[dict[str, Any]]:
 
 async def decode(request: TeiDecodeRequest, llm: AsyncLLM, call: Call) -> list[str]:
     """The texts of token ids."""
-    tokenizer = llm.pipeline.ctx.tokenizer
-    if tokenizer is None:
-        raise ApiError(400, f"the model {llm.model_config.model!r} has no tokenizer", reason="unsupported")
-    size = tokenizer.backend.get_vocab_size(with_added_tokens=True)
+    tokenizer = tokenizer_of(llm, 400)
     rows: list[Any] = list(request.ids) if request.ids and isinstance(request.ids[0], list) else [request.ids]
     check_count(sum(map(len, rows)), call.settings.limits, "ids")
-    unknown = next((token for row in rows for token in row if not 0 <= token < size), None)
-    if unknown is not None:
-        raise ApiError(400, f"token id {unknown} is not in the vocabulary: ids go from 0 to {size - 1}")
+    check_vocabulary(chain.from_iterable(rows), tokenizer)
     decode = partial(tokenizer.decode, skip_special_tokens=request.skip_special_tokens)
     return await aside(lambda: [decode(row) for row in rows])
 

@@ -11,8 +11,9 @@ from millpond.loading.tokenizer import Tokenizer
 from millpond.pipeline.pipeline import present_name
 from millpond.types.late_chunking import LateChunkingParams
 from millpond.types.outputs import ArrayOutput
+from millpond_server.apis.common.answers import data_answer, num_tokens
 from millpond_server.apis.common.inputs import prompts_of
-from millpond_server.apis.common.tokenizing import aside, check_count, check_size
+from millpond_server.apis.common.tokenizing import aside, check_count, check_size, check_vocabulary, tokenizer_of
 from millpond_server.apis.openai.routes import check_header, embeddings, mixed, vectors
 from millpond_server.apis.openai.schemas import EmbeddingRequest, usage_of
 from millpond_server.apis.vllm.plugin_output import plugin_answer, values_answer
@@ -31,6 +32,7 @@ from millpond_server.http.call import Call
 from millpond_server.http.errors import ApiError
 from millpond_server.runtime.settings import Limits
 
+NO_TOKENIZER = 501
 ELSEWHERE = {
     "entities": "entities are no numbers: POST /entities gives them",
     "embed_chunks": "vectors of chunks are given by LLM.embed_chunks alone, in Python",
@@ -44,16 +46,8 @@ async def score(request: ScoreRequest, llm: AsyncLLM, call: Call) -> dict[str, A
     """The score of each pair."""
     queries, documents = request.sides
     outputs = await scored(side_of(queries), side_of(documents), request, llm, call)
-    return {
-        "id": call.id("score"),
-        "object": "list",
-        "created": call.created,
-        "model": call.served.name,
-        "data": [
-            {"index": place, "object": "score", "score": output.outputs.score} for place, output in enumerate(outputs)
-        ],
-        "usage": usage_of(_tokens(outputs)),
-    }
+    data = [{"index": place, "object": "score", "score": each.outputs.score} for place, each in enumerate(outputs)]
+    return data_answer(call, "score", data, outputs)
 
 
 async def rerank(request: RerankRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
@@ -69,7 +63,7 @@ async def rerank(request: RerankRequest, llm: AsyncLLM, call: Call) -> dict[str,
         if request.return_documents:
             result["document"] = told(documents[place])
         results.append(result)
-    tokens = _tokens(outputs)
+    tokens = num_tokens(outputs)
     return {
         "id": call.id("rerank"),
         "model": call.served.name,
@@ -147,10 +141,6 @@ def _check_contents(field: str, contents: Sequence[Any]) -> None:
         raise ApiError(400, message, parameter=field, reason="invalid")
 
 
-def _tokens(outputs: Sequence[ScoringRequestOutput]) -> int:
-    return sum(output.num_prompt_tokens for output in outputs)
-
-
 async def classify(request: ClassificationRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """The most probable class of each input, and the probabilities of all."""
     prompts = prompts_of(request, call.settings.limits, llm, pairs=True)
@@ -167,14 +157,7 @@ async def classify(request: ClassificationRequest, llm: AsyncLLM, call: Call) ->
         best = int(probs.argmax())
         label = labels[best] if best < len(labels) else None
         data.append({"index": place, "label": label, "probs": probs, "num_classes": len(probs)})
-    return {
-        "id": call.id("classify"),
-        "object": "list",
-        "created": call.created,
-        "model": call.served.name,
-        "data": data,
-        "usage": usage_of(sum(output.num_prompt_tokens for output in outputs)),
-    }
+    return data_answer(call, "classify", data, outputs)
 
 
 async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
@@ -262,7 +245,7 @@ async def _by_plugin(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Resp
 
 async def tokenize(request: TokenizeRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
     """The tokens of a text, also of one that is longer than the model reads; or of a conversation."""
-    tokenizer = _tokenizer(llm)
+    tokenizer = tokenizer_of(llm, NO_TOKENIZER)
     if request.messages is None:
         ids = await _of_text(request.prompt or "", request, tokenizer, call)
     else:
@@ -321,22 +304,10 @@ def _texts_in(messages: list[Any]) -> Iterator[Any]:
 
 async def detokenize(request: DetokenizeRequest, llm: AsyncLLM, call: Call) -> dict[str, str]:
     """The text of tokens."""
-    tokenizer = _tokenizer(llm)
+    tokenizer = tokenizer_of(llm, NO_TOKENIZER)
     check_count(len(request.tokens), call.settings.limits, "tokens")
-    size = tokenizer.backend.get_vocab_size(with_added_tokens=True)
-    unknown = next((token for token in request.tokens if token >= size), None)
-    if unknown is not None:
-        message = f"token id {unknown} is not in the vocabulary: ids go from 0 to {size - 1}"
-        raise ApiError(400, message, parameter="tokens", reason="invalid")
+    check_vocabulary(request.tokens, tokenizer, "tokens")
     return {"prompt": await aside(tokenizer.decode, request.tokens)}
-
-
-def _tokenizer(llm: AsyncLLM) -> Tokenizer:
-    tokenizer = llm.pipeline.ctx.tokenizer
-    if tokenizer is None:
-        message = f"the model {llm.model_config.model!r} has no tokenizer"
-        raise ApiError(501, message, reason="unsupported")
-    return tokenizer
 
 
 Handler = Callable[[Any, AsyncLLM, Call], Awaitable[Any]]
