@@ -7,6 +7,7 @@ import torch
 
 from millpond.nn import DistanceBias, Run
 from millpond.nn.threads import op_threads
+from millpond_kernels.attention.reference import ALIGNMENT
 from millpond_kernels.attention.sdpa import attend_run
 from millpond_kernels.native import FLOAT, INT, POINTER, capability, function
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 LONGEST = {"AVX512": 1024, "AVX2": 256}  # tokens; beyond, torch's kernel is as fast
 LONGEST_WITH_BIAS = 8192  # torch's wants a square of numbers for a bias, and takes four times as long
 FLOAT_BYTES = 4
-ALIGNMENT = 16  # floats: a line of the processor's cache
 VECTOR = 16  # floats; the compiled code takes heads of whole vectors
 
 

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from millpond.nn import AttentionBias, AttentionSpec, PackedBatch, Run
 
+ALIGNMENT = 16  # floats: a line of the processor's cache
+
 
 def attention(
     query: Tensor,
@@ -31,6 +33,8 @@ def attention(
     outputs: list[Tensor] = []
     for run in _sequences(batch):
         q = query[run.start : run.stop].float()
+        if query.stride(0) % ALIGNMENT:  # torch rounds by where in memory a row starts: copied, sequences start alike
+            q = q.clone()
         k = key[run.start : run.start + run.attended].float().repeat_interleave(shared, dim=1)
         v = value[run.start : run.start + run.attended].float().repeat_interleave(shared, dim=1)
         scores = torch.einsum("qhd,khd->hqk", q, k) * spec.scale
