@@ -144,7 +144,7 @@ def _brought(record: dict[str, Any]) -> str:
 
 
 def _plural(kind: str, count: int) -> str:
-    label = kind.replace("io_", "IO ")
+    label = kind.replace("io_", "IO ").replace("_", " ")
     return label if count == 1 else f"{label}s"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -111,6 +112,7 @@ def test_all_that_we_bring_is_healthy():
     done = plugins("doctor")
     assert (done.exit_code, done.stderr) == (0, "")
     assert "ok        poolers: " in done.stdout
+    assert re.search(r"models: .*\d+ architectures, \d+ published models, ", done.stdout)
     found = json.loads(plugins("doctor", "--json").stdout)
     assert found["healthy"] is True
     assert all(record["broken"] == [] for record in found["plugins"])
