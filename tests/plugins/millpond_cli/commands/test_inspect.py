@@ -105,6 +105,7 @@ def test_the_plugin_behind_every_component_is_named():
     found = {(it["kind"], it["name"]): it for it in facts(MINILM)["components"]}
     assert {key: it["plugin"] for key, it in found.items() if key[0] != "io_processor"} == {
         ("source", "package"): "sources",
+        ("checkpoint_format", "sentence_transformers"): "formats",
         ("architecture", "BertModel"): "models",
         ("task", "embed"): "tasks",
         ("task", "token_embed"): "tasks",
