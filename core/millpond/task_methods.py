@@ -149,8 +149,10 @@ class TaskMethods(
         """
         check_form(output)
         call = embed_call(prompts, pooling_params, options, dimensions=dimensions)
+        if output == "objects":
+            return self._answer(call, use_tqdm)
         size = dimensions or self.model_config.embedding_size or 0
-        return self._answer(call, use_tqdm, partial(stacked, size=size) if output == "array" else None)
+        return self._answer(call, use_tqdm, partial(stacked, size=size))
 
     def embed_sparse(
         self,

@@ -1,7 +1,7 @@
 """BoundTask: a task of a loaded model with all that its calls need, looked up once."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +156,7 @@ class BoundTask:
         self, jobs: Iterable[Job], places: Mapping[int, Sequence[int]]
     ) -> list[tuple[int, PoolingRequestOutput[Any]]]:
         """Return the output of ended jobs at each place of the call; all but one of equal prompts are copies."""
-        works = [(place, work) for job in jobs for place, work in _at_places(job, places[job.index])]
+        works = [(place, _at_place(job, place)) for job in jobs for place in places[job.index]]
         errors = [work.error or _error_of(work) for _, work in works]
         whole = [work for (_, work), error in zip(works, errors, strict=True) if error is None]
         decoded = iter(checks.decode(self.contract, whole) if whole else ())
@@ -172,7 +172,8 @@ class BoundTask:
             return [call.output(**vars(output)) for output in self._joined(items, outputs)]
         for output in outputs:
             output.request_id = output.request_id or str(next(self._ids))
-        return [call.retyped(output) for output in self._joined(items, outputs)]
+        joined = outputs if self._old is None else self._joined(items, outputs)
+        return [call.retyped(output) for output in joined]
 
     def _joined(
         self, items: Items, outputs: Sequence[PoolingRequestOutput[Any]]
@@ -282,12 +283,12 @@ def _key(data: object) -> object:
     return text if isinstance(text, str | PairItem) else None
 
 
-def _at_places(job: Job, places: Sequence[int]) -> Iterator[tuple[int, Work]]:
-    for place in places:
-        work = job.work
-        if place != job.index and work.error is None:
-            work = replace(work, sequences=tuple(copy_of(sequence) for sequence in work.sequences))
-        yield place, work
+def _at_place(job: Job, place: int) -> Work:
+    """The work of a job; for another place of the call, with copies of its results."""
+    work = job.work
+    if place == job.index or work.error is not None:
+        return work
+    return replace(work, sequences=tuple([copy_of(sequence) for sequence in work.sequences]))
 
 
 def _error_of(work: Work) -> MillpondError | None:
