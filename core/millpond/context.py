@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from millpond.loading.tokenizer import Tokenizer
-    from millpond.nn.ops import Setting, Verdict
+    from millpond.nn.ops import KernelMatch, OpContext
     from millpond.nn.pooler import Pooler
     from millpond.nn.post_pooling import PostPooling
     from millpond.pipeline.image_reader import ImageReader
@@ -34,9 +34,9 @@ class Requested:
         chosen: The kernel chosen for each op and setting.
     """
 
-    ops: "dict[str, Setting]" = field(default_factory=dict)
+    ops: "dict[str, OpContext]" = field(default_factory=dict)
     activations: "dict[str, Entry[ActivationSpec]]" = field(default_factory=dict)
-    chosen: "dict[tuple[object, ...], Verdict]" = field(default_factory=dict)
+    chosen: "dict[tuple[object, ...], KernelMatch]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class ModelContext:
         return self.compute.batch_invariant
 
     @property
-    def ops(self) -> "dict[str, Setting]":
+    def ops(self) -> "dict[str, OpContext]":
         """The ops that were asked for so far, and where each is computed."""
         return self.requested.ops
 
@@ -218,11 +218,11 @@ class ModelContext:
                 raise
             return None
 
-    def setting(self, dtype: "torch.dtype", needs: tuple[str, ...] = ()) -> "Setting":
+    def op_context(self, dtype: "torch.dtype", needs: tuple[str, ...] = ()) -> "OpContext":
         """Where and how an op of the model is computed in a dtype."""
-        from millpond.nn.ops import Setting  # noqa: PLC0415  needs torch; listing plugins does not
+        from millpond.nn.ops import OpContext  # noqa: PLC0415  needs torch; listing plugins does not
 
-        return Setting(
+        return OpContext(
             device=self.device,
             dtype=dtype,
             quantization=self.compute.quantization,
@@ -231,7 +231,7 @@ class ModelContext:
             kernels=self.compute.kernels,
         )
 
-    def _choose(self, op: str, dtype: "torch.dtype", needs: tuple[str, ...] = ()) -> "Verdict":
+    def _choose(self, op: str, dtype: "torch.dtype", needs: tuple[str, ...] = ()) -> "KernelMatch":
         from millpond.nn.ops import choose_kernel  # noqa: PLC0415  needs torch; listing plugins does not
 
         compute = self.compute
@@ -239,7 +239,7 @@ class ModelContext:
         key = (op, dtype, needs, self.device, compute.batch_invariant, compute.quantization, *variants)
         verdict = self.requested.chosen.get(key)
         if verdict is None:
-            setting = self.setting(dtype, needs)
+            setting = self.op_context(dtype, needs)
             verdict = self.requested.chosen[key] = choose_kernel(self.registry, op, setting)
             self.ops.setdefault(op, setting)
         return verdict

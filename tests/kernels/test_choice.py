@@ -8,9 +8,9 @@ import torch
 
 from millpond import LLM, InvalidInputError, UnknownNameError
 from millpond.context import Context
-from millpond.nn import Attention, PackedBatch
+from millpond.nn import Attention, PackedBatch, ops
 from millpond.nn.batch import NUM_ATTENDED
-from millpond.nn.ops import Setting, check_quantization, choose_kernel, judge_kernels
+from millpond.nn.ops import OpContext, check_quantization, choose_kernel, rank_kernels
 from millpond.plugin.registry import Origin, Registry
 from millpond.plugin.specs import KernelSpec
 from millpond.testing.checkpoints import tiny
@@ -22,8 +22,8 @@ from millpond_kernels import native
 MINE = Origin(plugin="mine", rank="installed", distribution="millpond-mine", version="1.0")
 THEIRS = Origin(plugin="theirs", rank="installed", distribution="millpond-theirs", version="1.0")
 CPU = torch.device("cpu")
-HERE = Setting(device=CPU, dtype=torch.float32)
-INT8 = Setting(device=CPU, dtype=torch.float32, quantization="int8")
+HERE = OpContext(device=CPU, dtype=torch.float32)
+INT8 = OpContext(device=CPU, dtype=torch.float32, quantization="int8")
 asked = []
 
 
@@ -70,14 +70,16 @@ def kernel(variant, **settings):
 
 
 def chosen(registry, *, device=CPU, dtype=torch.float32, variant=None, **how):
-    return choose_kernel(registry, "op", Setting(device=device, dtype=dtype, **how), variant=variant).entry.spec.variant
+    return choose_kernel(
+        registry, "op", OpContext(device=device, dtype=dtype, **how), variant=variant
+    ).entry.spec.variant
 
 
 def test_a_quantized_kernel_serves_who_asks_for_it_and_nobody_else(kernels):
     registry = kernels(kernel("plain", priority=50), kernel("small", quantization="int8"))
     assert chosen(registry) == "plain"
     assert chosen(registry, quantization="int8") == "small"
-    assert judge_kernels(registry, "op", HERE)[-1].reason == "serves quantization='int8' alone"
+    assert rank_kernels(registry, "op", HERE)[-1].reason == "serves quantization='int8' alone"
 
 
 def test_an_op_that_nobody_quantizes_is_computed_as_ever(kernels):
@@ -94,7 +96,7 @@ def test_where_results_must_not_depend_on_the_batch_a_kernel_must_promise_it(ker
 def test_a_kernel_must_serve_what_is_needed(kernels):
     registry = kernels(kernel("fast", priority=50), kernel("able", serves=("softcap", "pair_bias")))
     assert (chosen(registry), chosen(registry, needs=("softcap",))) == ("fast", "able")
-    verdicts = judge_kernels(registry, "op", Setting(device=CPU, dtype=torch.float32, needs=("softcap", "pair_bias")))
+    verdicts = rank_kernels(registry, "op", OpContext(device=CPU, dtype=torch.float32, needs=("softcap", "pair_bias")))
     assert [verdict.reason for verdict in verdicts] == ["fits, priority 0", "does not serve softcap, pair_bias"]
     with pytest.raises(UnknownNameError, match=r"with softcap: .*op\.fast does not serve softcap"):
         chosen(registry, needs=("softcap",), variant="fast")
@@ -104,7 +106,7 @@ def test_a_quantization_that_nobody_computes_in_is_refused(kernels):
     registry = kernels(KernelSpec(name="linear.small", target="nowhere:small", quantization="int8"))
     check_quantization(registry, INT8)
     with pytest.raises(InvalidInputError, match="'int4': no kernel computes in it; there are: int8"):
-        check_quantization(registry, Setting(device=CPU, dtype=torch.float32, quantization="int4"))
+        check_quantization(registry, OpContext(device=CPU, dtype=torch.float32, quantization="int4"))
 
 
 def test_a_quantization_that_the_chosen_linear_maps_do_not_compute_in_is_refused(kernels):
@@ -119,21 +121,21 @@ def test_the_highest_priority_is_taken(kernels):
         kernel("a", priority=1), kernel("b", priority=3), kernel("c", priority=2), kernel("d", priority=-9)
     )
     assert chosen(registry) == "b"
-    verdicts = judge_kernels(registry, "op", HERE)
+    verdicts = rank_kernels(registry, "op", HERE)
     assert [verdict.entry.spec.variant for verdict in verdicts] == ["b", "c", "a", "d"]
     assert all(verdict.fits for verdict in verdicts)
 
 
 def test_only_kernels_of_the_op_are_judged(kernels):
     registry = kernels(kernel("a"), KernelSpec(name="other.b", target="x:y", priority=9))
-    assert len(judge_kernels(registry, "op", HERE)) == 1
+    assert len(rank_kernels(registry, "op", HERE)) == 1
 
 
 def test_a_kernel_of_another_device_is_not_taken(kernels):
     registry = kernels(kernel("fast", devices=("cuda",), priority=9), kernel("any"))
     assert chosen(registry) == "any"
     assert chosen(registry, device=torch.device("cuda:1")) == "fast"
-    (_, refused) = judge_kernels(registry, "op", HERE)
+    (_, refused) = rank_kernels(registry, "op", HERE)
     assert (refused.fits, refused.reason) == (False, "runs on cuda, not on cpu")
 
 
@@ -141,7 +143,7 @@ def test_a_kernel_of_other_dtypes_is_not_taken(kernels):
     registry = kernels(kernel("half", dtypes=("float16", "bfloat16"), priority=9), kernel("any"))
     assert chosen(registry) == "any"
     assert chosen(registry, dtype=torch.bfloat16) == "half"
-    (_, refused) = judge_kernels(registry, "op", HERE)
+    (_, refused) = rank_kernels(registry, "op", HERE)
     assert refused.reason == "computes in float16, bfloat16, not in float32"
 
 
@@ -152,7 +154,7 @@ def test_a_kernel_that_says_no_is_not_taken(kernels, here):
         kernel("any"),
     )
     assert chosen(registry) == "yes"
-    refused = judge_kernels(registry, "op", HERE)[-1]
+    refused = rank_kernels(registry, "op", HERE)[-1]
     assert refused.reason == f"{here}:no says it cannot run here"
 
 
@@ -170,7 +172,7 @@ def test_a_kernel_whose_question_breaks_is_not_taken(kernels, available):
     """A broken plugin must not cost the models that could do without it."""
     registry = kernels(kernel("broken", available=available, priority=9), kernel("any"))
     assert chosen(registry) == "any"
-    refused = judge_kernels(registry, "op", HERE)[-1]
+    refused = rank_kernels(registry, "op", HERE)[-1]
     assert not refused.fits
     assert available in refused.reason
     with pytest.raises(UnknownNameError, match="broken"):
@@ -206,9 +208,9 @@ def test_an_op_that_nobody_brings_is_an_error_that_lists_the_ops(kernels):
     with pytest.raises(
         UnknownNameError, match=r"no plugin brings the op 'pool'; there are: op\. A plugin brings it by"
     ):
-        judge_kernels(kernels(kernel("a")), "pool", HERE)
+        rank_kernels(kernels(kernel("a")), "pool", HERE)
     with pytest.raises(UnknownNameError, match=r"there are: none"):
-        judge_kernels(Registry(), "pool", HERE)
+        rank_kernels(Registry(), "pool", HERE)
 
 
 def test_a_variant_that_nobody_brings_is_refused_though_the_model_asks_for_no_such_op(tmp_path):
@@ -313,7 +315,7 @@ def test_a_fused_kernel_is_chosen_where_its_parts_would_be(fusing):
     assert chosen(registry, dtype=torch.bfloat16) == "reference"
     assert chosen(registry, kernels={"part": "fast"}) == "fused"
     assert chosen(registry, kernels={"part": "plain"}) == "reference"
-    (_, refused) = judge_kernels(registry, "op", Setting(device=CPU, dtype=torch.float32, kernels={"part": "plain"}))
+    (_, refused) = rank_kernels(registry, "op", OpContext(device=CPU, dtype=torch.float32, kernels={"part": "plain"}))
     assert refused.reason == "fuses part.fast; mine/part.plain serves here"
 
 
@@ -386,3 +388,11 @@ def test_a_bert_layer_is_one_call_of_compiled_code(tmp_path, quantization):
         in_bytes = native.int8_attention_availability() is True
         variant = {None: "native", "int8": "int8_native" if in_bytes else "int8_maps_native"}[quantization]
         assert served(llm)["encoder_layer"] == variant
+
+
+@pytest.mark.parametrize(("old", "new"), [("Setting", OpContext), ("judge_kernels", rank_kernels)])
+def test_the_old_names_of_the_choice_work_with_a_warning(old, new):
+    with pytest.warns(DeprecationWarning, match=f"{old} was renamed"):
+        assert getattr(ops, old) is new
+    with pytest.raises(AttributeError, match="no attribute 'judge'"):
+        _ = ops.judge

@@ -123,7 +123,7 @@ def build_model(
     repository = resolution.repository
     ctx = build_context(registry, resolution, options, device=device, compute=compute)
     config = ctx.model
-    setting = ctx.setting(ctx.dtype)
+    setting = ctx.op_context(ctx.dtype)
     check_variants(registry, setting)
     check_quantization(registry, setting)
     _check_depth(resolution)

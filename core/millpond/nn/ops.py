@@ -1,5 +1,6 @@
 """Which implementation of an op is taken, and why the others are not."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
@@ -21,7 +22,7 @@ ONE_TENSOR = ("attention", "gelu", "layer_norm_residual", "normalize")  # ops wh
 
 
 @dataclass(frozen=True)
-class Verdict:
+class KernelMatch:
     """Whether a kernel can serve here; ``reason`` says why not, or that it was chosen."""
 
     entry: "Entry[KernelSpec]"
@@ -30,7 +31,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class OpContext:
     """Where an op is to be computed, and how.
 
     Attributes:
@@ -50,7 +51,7 @@ class Setting:
     kernels: Mapping[str, str] = field(default_factory=dict)
 
 
-def judge_kernels(registry: "Registry", op: str, setting: Setting) -> list[Verdict]:
+def rank_kernels(registry: "Registry", op: str, setting: OpContext) -> list[KernelMatch]:
     """All implementations of an op, the one to take first.
 
     Raises:
@@ -68,7 +69,7 @@ def judge_kernels(registry: "Registry", op: str, setting: Setting) -> list[Verdi
     return sorted(verdicts, key=_rank)
 
 
-def choose_kernel(registry: "Registry", op: str, setting: Setting, *, variant: str | None = None) -> Verdict:
+def choose_kernel(registry: "Registry", op: str, setting: OpContext, *, variant: str | None = None) -> KernelMatch:
     """The implementation to take: the one named, or of those that fit the one of highest priority.
 
     Args:
@@ -81,7 +82,7 @@ def choose_kernel(registry: "Registry", op: str, setting: Setting, *, variant: s
         UnknownNameError: If none fits, or the one named is not there or cannot serve here.
     """
     variant = setting.kernels.get(op) if variant is None else variant
-    verdicts = judge_kernels(registry, op, setting)
+    verdicts = rank_kernels(registry, op, setting)
     candidates = [verdict for verdict in verdicts if variant is None or is_named(verdict.entry, variant)]
     if candidates and candidates[0].fits:
         return candidates[0]
@@ -119,14 +120,14 @@ def is_named(entry: "Entry[KernelSpec]", variant: str) -> bool:
     return variant in (entry.spec.variant, entry.spec.name, entry.qualified)
 
 
-def check_variants(registry: "Registry", setting: Setting) -> None:
+def check_variants(registry: "Registry", setting: OpContext) -> None:
     """Refuse variants that no plugin provides, even if the model does not ask for their ops.
 
     Raises:
         UnknownNameError: If there is no such op, or no such variant of it.
     """
     for op, variant in setting.kernels.items():
-        if not any(is_named(verdict.entry, variant) for verdict in judge_kernels(registry, op, setting)):
+        if not any(is_named(verdict.entry, variant) for verdict in rank_kernels(registry, op, setting)):
             choose_kernel(registry, op, setting)  # raises: there is none of that name
 
 
@@ -140,7 +141,7 @@ def unquantized_variants(registry: "Registry", variants: Mapping[str, str]) -> d
     }
 
 
-def check_quantization(registry: "Registry", setting: Setting) -> None:
+def check_quantization(registry: "Registry", setting: OpContext) -> None:
     """Refuse a quantization that the linear maps would not be computed in.
 
     Raises:
@@ -154,7 +155,7 @@ def check_quantization(registry: "Registry", setting: Setting) -> None:
         raise InvalidInputError(message, parameter="quantization")
     chosen = choose_kernel(registry, "linear", setting)
     if chosen.entry.spec.quantization != setting.quantization:
-        verdicts = _listing(judge_kernels(registry, "linear", setting))
+        verdicts = _listing(rank_kernels(registry, "linear", setting))
         message = (
             f"quantization={setting.quantization!r} is not what {chosen.entry.spec.name!r} computes in: {verdicts}"
         )
@@ -164,34 +165,34 @@ def check_quantization(registry: "Registry", setting: Setting) -> None:
 _INVARIANT = {False: "", True: ", independent of the batch"}
 
 
-def _rank(verdict: Verdict) -> tuple[bool, bool, int]:
+def _rank(verdict: KernelMatch) -> tuple[bool, bool, int]:
     spec = verdict.entry.spec
     return not verdict.fits, spec.quantization is None, -spec.priority
 
 
-def _judge(registry: "Registry", entry: "Entry[KernelSpec]", setting: Setting) -> Verdict:
+def _judge(registry: "Registry", entry: "Entry[KernelSpec]", setting: OpContext) -> KernelMatch:
     spec = entry.spec
     if spec.devices and setting.device.type not in spec.devices:
-        return Verdict(entry, fits=False, reason=f"runs on {', '.join(spec.devices)}, not on {setting.device.type}")
+        return KernelMatch(entry, fits=False, reason=f"runs on {', '.join(spec.devices)}, not on {setting.device.type}")
     name = str(setting.dtype).removeprefix("torch.")
     if spec.dtypes and name not in spec.dtypes:
-        return Verdict(entry, fits=False, reason=f"computes in {', '.join(spec.dtypes)}, not in {name}")
+        return KernelMatch(entry, fits=False, reason=f"computes in {', '.join(spec.dtypes)}, not in {name}")
     if spec.quantization not in (None, setting.quantization):
-        return Verdict(entry, fits=False, reason=f"serves quantization={spec.quantization!r} alone")
+        return KernelMatch(entry, fits=False, reason=f"serves quantization={spec.quantization!r} alone")
     if setting.batch_invariant and not spec.batch_invariant:
-        return Verdict(entry, fits=False, reason="does not promise results that are independent of the batch")
+        return KernelMatch(entry, fits=False, reason="does not promise results that are independent of the batch")
     missing = [need for need in setting.needs if need not in spec.serves]
     refusal = f"does not serve {', '.join(missing)}" if missing else _ask(spec.available)
     if refusal is None:
         refusals = (_refusal_of_part(registry, entry, part, setting) for part in spec.fuses)
         refusal = next((each for each in refusals if each is not None), None)
     if refusal is not None:
-        return Verdict(entry, fits=False, reason=refusal)
+        return KernelMatch(entry, fits=False, reason=refusal)
     fuses = f", fuses {', '.join(spec.fuses)}" if spec.fuses else ""
-    return Verdict(entry, fits=True, reason=f"fits, priority {spec.priority}{fuses}")
+    return KernelMatch(entry, fits=True, reason=f"fits, priority {spec.priority}{fuses}")
 
 
-def _refusal_of_part(registry: "Registry", entry: "Entry[KernelSpec]", part: str, setting: Setting) -> str | None:
+def _refusal_of_part(registry: "Registry", entry: "Entry[KernelSpec]", part: str, setting: OpContext) -> str | None:
     """Why a kernel that fuses others does not stand for what serves the op of one of them here; None if it does."""
     op, _, variant = part.rpartition("/")[2].partition(".")
     named = setting.kernels.get(op)
@@ -218,5 +219,16 @@ def _ask(target: str | None) -> str | None:
     return None if runs else f"{target} says it cannot run here"
 
 
-def _listing(verdicts: Sequence[Verdict]) -> str:
+def _listing(verdicts: Sequence[KernelMatch]) -> str:
     return "; ".join(f"{verdict.entry.spec.name} {verdict.reason}" for verdict in verdicts)
+
+
+OLD_NAMES = {"Setting": "OpContext", "Verdict": "KernelMatch", "judge_kernels": "rank_kernels"}  # before 0.2
+
+
+def __getattr__(name: str) -> Any:
+    if name not in OLD_NAMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    warnings.warn(f"millpond.nn.ops.{name} was renamed: import {OLD_NAMES[name]}", DeprecationWarning, stacklevel=2)
+    return globals()[OLD_NAMES[name]]

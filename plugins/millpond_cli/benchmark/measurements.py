@@ -12,7 +12,7 @@ from millpond.engine.machine import available_cores
 from millpond.loading.arguments import Arguments
 from millpond.loading.build import build_model
 from millpond.loading.resolution import Resolution
-from millpond.nn.ops import judge_kernels
+from millpond.nn.ops import rank_kernels
 from millpond.plugin.registry import Registry
 from millpond.types.config import EngineConfig
 from millpond_cli.benchmark.workload import Bench, Sample, Workload
@@ -154,7 +154,7 @@ class Measuring:
         for op, setting in sorted(bench.loaded.context.ops.items()):
             if op in self._arguments.compute.kernels:
                 continue
-            chosen, *others = judge_kernels(self._registry, op, setting)
+            chosen, *others = rank_kernels(self._registry, op, setting)
             quantization = chosen.entry.spec.quantization
             fitting = [it.entry for it in others if it.fits and it.entry.spec.quantization == quantization]
             variants = [chosen.entry.spec.variant, *(entry.spec.variant for entry in fitting)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from millpond.nn.ops import Setting, judge_kernels
+from millpond.nn.ops import OpContext, rank_kernels
 from millpond.plugin.registry import Registry
 from millpond_command.cli import USAGE, CommandError
 
@@ -25,7 +25,7 @@ def judge_all(
     Raises:
         CommandError: There is no such device or dtype, or no kernel serves what is needed.
     """
-    setting = Setting(
+    setting = OpContext(
         device=_device(device), dtype=_dtype(dtype), quantization=quantization, batch_invariant=batch_invariant
     )
     records: list[dict[str, Any]] = []
@@ -37,7 +37,7 @@ def judge_all(
         raise CommandError(message, hint=f"kernels serve: {known or 'nothing of the kind'}", exit_code=USAGE)
     for op in sorted(served):
         own = replace(setting, needs=tuple(need for need in needs if need in served[op]))
-        verdicts = judge_kernels(registry, op, own)
+        verdicts = rank_kernels(registry, op, own)
         for number, verdict in enumerate(verdicts):
             spec = verdict.entry.spec
             records.append(

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from millpond.nn.ops import Setting as OpSetting
-from millpond.nn.ops import choose_kernel
+from millpond.nn.ops import OpContext, choose_kernel
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import KernelSpec
@@ -271,7 +270,7 @@ class KernelConformance:
         if fused is not None:
             return self.registry().kernels.get(fused)
         device, invariant = torch.device(self.device or _here(entry)[0]), entry.spec.batch_invariant
-        setting = OpSetting(device=device, dtype=torch.float32, batch_invariant=invariant)
+        setting = OpContext(device=device, dtype=torch.float32, batch_invariant=invariant)
         return choose_kernel(self.registry(), op, setting).entry
 
     def _cases(self, entry: Entry[KernelSpec]) -> KernelCases:
