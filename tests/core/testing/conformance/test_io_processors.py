@@ -125,13 +125,63 @@ class TestProcessorOfOtherBytes(MyProcessor):
             return b"head" + bytes([next(self.made) % 256])
 
 
+class Encoded(IOProcessor):  # the same as Vectors, by encode and decode
+    def encode(self, call):
+        from millpond.pipeline.io_processor import Work
+
+        works = []
+        for data, asked in call.items:
+            if not isinstance(data, list) or not all(type(number) is int and 5 <= number < 90 for number in data):
+                works.append(Work(error=InvalidInputError("a list of ids from 5 to 89 was wanted")))
+                continue
+            wanted = (Representation("embed", asked.params),)
+            pieces = [np.array(data[start : start + 4]) for start in range(0, len(data), 4)]
+            works.append(
+                Work(sequences=tuple(PoolingRequest(input_ids=piece, representations=wanted) for piece in pieces))
+            )
+        return works
+
+    def decode(self, work):
+        return sum((one.results[0] for one in work.sequences), np.zeros(32, dtype=np.float32))
+
+
+class TestProcessorEncodedRight(MyProcessor):
+    target = Encoded
+
+
+class TestProcessorEncodesInReverse(MyProcessor):
+    class target(Encoded):
+        def encode(self, call):
+            return super().encode(call)[::-1]
+
+
+class TestProcessorEncodesTooFew(MyProcessor):
+    class target(Encoded):
+        def encode(self, call):
+            return super().encode(call)[:1]
+
+
+class TestProcessorDecodesByChance(MyProcessor):
+    class target(Encoded):
+        numbers = count()
+
+        def decode(self, work):
+            return super().decode(work) * next(self.numbers)
+
+
+class TestProcessorEncodesLists(MyProcessor):
+    class target(Encoded):
+        def encode(self, call):
+            return [list(work.sequences) for work in super().encode(call)]
+
+
 class TestProcessorWrongIds(MyProcessor):
     class target(Vectors):
         def pre_process(self, data, params):
             return [PoolingRequest(input_ids=data, representations=(Representation("embed", params),))]
 """
 
-RIGHT = ("Processor", "ProcessorPacked")
+RIGHT = ("Processor", "ProcessorPacked", "ProcessorEncoded")
 FAULTS = {
     "TestProcessorTrusting": {"test_any_json_is_refused_or_served", "test_rubbish_is_refused_or_served"},
     "TestProcessorTakesAll": {"test_what_it_cannot_serve_is_refused"},
@@ -144,6 +194,10 @@ FAULTS = {
     "TestProcessorRemembers": {"test_an_output_can_be_made_again", "test_each_item_has_its_own_output"},
     "TestProcessorOfOneThread": {"test_several_threads_may_call_it"},
     "TestProcessorOfOtherBytes": {"test_an_output_can_be_made_again", "test_each_item_has_its_own_output"},
+    "TestProcessorEncodesInReverse": {"test_items_at_fault_cost_no_other"},
+    "TestProcessorEncodesTooFew": {"test_items_at_fault_cost_no_other"},
+    "TestProcessorDecodesByChance": {"test_an_output_can_be_made_again", "test_each_item_has_its_own_output"},
+    "TestProcessorEncodesLists": {"test_each_item_has_its_own_output", "test_rubbish_is_refused_or_served"},
     "TestProcessorWrongIds": {"test_each_item_has_its_own_output", "test_rubbish_is_refused_or_served"},
 }
 
