@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from millpond.compat.activations import KEYS, activations_in
 from millpond.types.checkpoint import CheckpointFacts
 from millpond.types.config import CheckpointConfig, Choice
 from millpond.types.errors import CheckpointError
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LABELS = 2  # what transformers takes where config.json says nothing
 TRUSTED = ("torch.nn.modules.", "torch.nn.")  # names of activations are data: their last part is looked up
-STATED_BY = ("problem_type", "sentence_transformers", "sbert_ce_default_activation_function")  # keys of config.json
+STATED_BY = ("problem_type", *KEYS)  # keys of config.json
 LATE = "late"  # logits of each token, of which the mean is taken
 POOLED_BY = {"cls": "CLS", "bos": "CLS", "mean": "MEAN", LATE: "MEAN"}
 NAMED_POOLING = {"avg": "MEAN", "cls": "CLS", "last": "LAST"}
@@ -144,12 +145,7 @@ def named_pooling(config: CheckpointConfig, key: str) -> str | None:
 
 
 def _named(config: CheckpointConfig, facts: CheckpointFacts) -> list[tuple[str, str]]:
-    own = config.get("sentence_transformers")
-    inner = own.get("activation_fn") if isinstance(own, CheckpointConfig) else None
-    said = [
-        (inner, "config.json (sentence_transformers.activation_fn)"),
-        (config.get("sbert_ce_default_activation_function"), "config.json (sbert_ce_default_activation_function)"),
-    ]
+    said = activations_in(config)
     if facts.classifier.activation is not None:
         said.append((facts.classifier.activation.value, facts.classifier.activation.origin))
     return [(dotted, origin) for dotted, origin in said if isinstance(dotted, str) and dotted]

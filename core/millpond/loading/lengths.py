@@ -87,7 +87,7 @@ def choose_length(said: list[Statement], *, positions: str, asked: int | None, o
 
     What config.json says of the training (``max_trained_positions``) is over all but the caller's, unless rotary
     positions are stretched. Queries or documents of late interaction may be as long as their own files say, though the
-    rest states less: PyLate writes a maximum without their marker.
+    rest states less: some formats state a maximum without their marker.
 
     Args:
         said: What the files state.

@@ -76,7 +76,7 @@ def _check(resolution: "Resolution", main: "Resolution") -> None:
     """Refuse a route that does not make vectors of texts, or vectors that cannot be compared with those of another."""
     facts, routes = resolution.facts, main.facts.retrieval.routes
     name = resolution.repository.route or routes.main
-    where = f"{resolution.repository.path / 'modules.json'}: the route {name!r}"
+    where = f"{resolution.repository.path / routes.origin}: the route {name!r}"
     if "embed" not in resolution.tasks or resolution.sparse is not None or not facts.pooling_types:
         message = (
             f"{where} goes through {', '.join(module.type for module in facts.modules.listed)}: supported are routes "

@@ -128,10 +128,12 @@ class RouteFacts:
         by_input_type: The route of "query", of "document", and of None, which stands for calls that do not specify it;
             empty where all texts take one route.
         main: The route that stands for the model.
+        origin: The file that states them.
     """
 
     by_input_type: Mapping[str | None, str] = field(default_factory=dict)
     main: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -251,7 +251,7 @@ class _Files:
         return RetrievalFacts(
             late_interaction=stated(late, SETTINGS),
             query_table=self.routes.query_table,
-            routes=RouteFacts() if is_one else RouteFacts(by_input_type=routes, main=self.routes.main),
+            routes=RouteFacts() if is_one else RouteFacts(by_input_type=routes, main=self.routes.main, origin=LISTED),
         )
 
     def _late_interaction(self) -> LateInteraction:

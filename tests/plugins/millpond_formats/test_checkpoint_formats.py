@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from millpond import LLM, PoolingParams
+from millpond import LLM, PoolingParams, loading
 from millpond.loading.components import components
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import LoadOptions, resolve
@@ -228,3 +229,12 @@ def test_formats_and_modules_are_components_of_the_model(manager, folder):
     found = {it.entry.label.partition(" of plugin")[0] for it in components(registry, resolution)}
     assert {"checkpoint format 'chain'", "checkpoint format 'sentence_transformers'", "module 'reef_net.Odd'"} <= found
     assert not any(name in found for name in ("checkpoint format 'peft'", "module 'Normalize'"))
+
+
+NAMES = ("modules.json", "config_sentence", "sentence_bert", "artifact.metadata", "StaticModel", "SparseAutoEncoder")
+
+
+def test_loading_names_no_file_or_module_of_a_format():
+    folder = Path(loading.__file__).parent
+    named = [(path.name, name) for path in folder.glob("*.py") for name in NAMES if name in path.read_text("utf-8")]
+    assert named == []
