@@ -118,6 +118,7 @@ def test_what_fails_is_told_and_only_the_servers_faults_are_errors(traced, spans
 def test_probes_are_not_traced_and_the_log_names_traces(traced, spans, monkeypatch):
     lines = []
     monkeypatch.setattr(traced.state.log, "write", lines.append)
+    monkeypatch.setattr(traced.state.log, "is_on", True)
     with traced.client() as client:
         for path in ("/live", "/health", "/ready", "/ping", "/metrics"):
             assert client.get(path).status_code == 200
