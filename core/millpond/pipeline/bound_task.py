@@ -231,9 +231,7 @@ class BoundTask:
         Raises:
             TypeError: If there is one; names the one that may be meant.
         """
-        if self._read.type is None:
-            return
-        known = tuple(self._read.type.model_fields)
+        known = self._read.names
         wrong = next((name for name in options if name not in known and name not in CALL_OPTIONS), None)
         if wrong is not None:
             raise unknown_keyword(wrong, (*known, *CALL_OPTIONS))

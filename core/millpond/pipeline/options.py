@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from millpond.compat.io_contract import is_old
 from millpond.pipeline.io_processor import Asked, IOProcessor
 from millpond.plugin.blame import is_foreign
 from millpond.types.config import JOINED_BY
@@ -23,10 +24,13 @@ class OptionsReader:
 
     Attributes:
         type: The type of its options; None for a processor that finds them in ``extra_kwargs`` of the parameters.
+        names: The names of the options that a call may pass as keywords.
     """
 
     def __init__(self, processor: IOProcessor[Any]) -> None:
-        self.type = options_type(processor)
+        named = options_type(processor)
+        self.names = () if named is None else tuple(named.model_fields)
+        self.type = None if is_old(type(processor)) else named
         self._task = processor.ctx.task or "plugin"
         self._keeps_unknown = _is_pooled_by_plugin(processor.ctx)
         self._default = None if self.type is None else self._validated({})
