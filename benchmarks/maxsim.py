@@ -43,7 +43,7 @@ def scorers(rows: Sequence[Any]) -> dict[str, Score]:
     torch.set_num_threads(1)
     query, *documents = rows
     tensors = [torch.from_numpy(each) for each in rows]
-    own = MaxSim(bare_context(PluginManager().registry, tasks=("token_embed",)))
+    own = MaxSim(bare_context(PluginManager().registry, tasks=("token_embed",)).for_task("token_embed"))
 
     def ours() -> list[float]:
         return list(own([(query, document) for document in documents]))

@@ -100,8 +100,9 @@ def _published(architecture: str, models: Sequence[Any]) -> str:
 
 
 def _of_family(model: Any) -> str:
+    name: str = model.name
     named = model.checkpoint_architecture
-    return model.name.replace("*", "\\*") + (f" (`{named}`)" if named else "")
+    return name.replace("*", "\\*") + (f" (`{named}`)" if named else "")
 
 
 def _converter(spec: Any) -> str:

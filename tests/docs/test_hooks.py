@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -25,9 +25,12 @@ def signature_of(hook):
 
 
 def default_of(field):
-    if field.default_factory is not MISSING:
-        return f"`{field.default_factory()!r}`"
-    return "required" if field.default is MISSING else "`{}`".format(repr(field.default).replace("'", '"'))
+    value = field.default if field.default_factory is MISSING else field.default_factory()
+    if value is MISSING:
+        return "required"
+    if is_dataclass(value):
+        return f"`{type(value).__name__}()`"
+    return "`{}`".format(repr(value).replace("'", '"'))
 
 
 def test_each_hook_has_a_page_and_each_page_a_hook():

@@ -108,11 +108,13 @@ def _encoded(
 
 
 def is_old(kind: type) -> bool:
-    """True for a class that implements the old contract, and not the new one."""
+    """True for a class that implements methods of the old contract, and not the new one."""
     from millpond.pipeline.io_processor import IOProcessor  # noqa: PLC0415  imports this module
 
     decodes = _overrides(kind, IOProcessor, "decode") or _overrides(kind, IOProcessor, "decode_many")
-    return not (_overrides(kind, IOProcessor, "encode") and decodes)
+    if _overrides(kind, IOProcessor, "encode") and decodes:
+        return False
+    return any(_overrides(kind, IOProcessor, name) for name in vars(OldMethods) if not name.startswith("_"))
 
 
 def warn_of_old(label: str, kind: type) -> None:

@@ -84,11 +84,10 @@ class Work:
     @property
     def prompt_token_ids(self) -> list[int]:
         """The token ids of the prompt; empty if it became several sequences that are not parts of one whole."""
-        sequences = self.sequences
-        if not sequences or (len(sequences) > 1 and sequences[0].whole is None):
+        first = next(iter(self.sequences), None)
+        if first is None or (first.whole is None and len(self.sequences) > 1):
             return []
-        whole = sequences[0].whole
-        ids: list[int] = (sequences[0].input_ids if whole is None else whole).tolist()
+        ids: list[int] = (first.input_ids if first.whole is None else first.whole).tolist()
         return ids
 
     @property

@@ -135,7 +135,7 @@ class Pipeline:
 
     def _renamed(self, task: str) -> str:
         new = present_name(task, self.tasks)
-        warnings.warn(f"the pooling task `{task}` was renamed: use `{new}`", DeprecationWarning, stacklevel=5)
+        warnings.warn(f"the pooling task `{task}` was renamed: use `{new}`", DeprecationWarning, stacklevel=6)
         return new
 
     def _name_of_processor(self, task: str) -> str:

@@ -58,7 +58,7 @@ def truncation_settings(truncate: int | None, given: Mapping[str, Any] | None) -
             if value is not None and given.get("truncation") not in UNCUT:
                 settings["truncate_prompt_tokens"] = value
         elif value not in DEFAULTS.get(name, ()):
-            warnings.warn(f"tokenization_kwargs: {name!r} has no effect", stacklevel=5)
+            warnings.warn(f"tokenization_kwargs: {name!r} has no effect", stacklevel=6)
     if truncate is not None:
         settings["truncate_prompt_tokens"] = truncate
     return settings

@@ -2,8 +2,7 @@
 
 import logging
 import re
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -47,12 +46,12 @@ class Application(Starlette):
         self.unserved = dict(unserved or {})  # why known routes are not mounted, by method and path
         self._plain = {(each.method, each.path): each for each in endpoints if "{" not in each.path}
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         endpoint = None
         if scope["type"] == "http" and not scope.get("root_path"):
             endpoint = self._plain.get((scope["method"], scope["path"]))
-        return (super().__call__ if endpoint is None else endpoint)(scope, receive, send)
+        await (super().__call__ if endpoint is None else endpoint)(scope, receive, send)
 
 
 def build_application(registry: Registry, state: State) -> Application:

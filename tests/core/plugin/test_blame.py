@@ -341,8 +341,8 @@ def test_a_fallback_that_fails_is_named(tmp_path, manager):
 # --- IO processors and sources ----------------------------------------------------------------------------------------
 
 
-class SplitFails(IOProcessor):
-    def split(self, call):
+class ItemsFails(IOProcessor):
+    def items(self, prompts):
         raise KeyError("licence")
 
 
@@ -350,8 +350,8 @@ class SplitFails(IOProcessor):
     ("target", "message"),
     [
         (RaisingProcessor, "failed in target(ctx): KeyError: 'licence'"),
-        (SplitFails, "failed in split: KeyError: 'licence'"),
-        (type("Lazy", (IOProcessor,), {}), "failed in parse: NotImplementedError"),
+        (ItemsFails, "failed in items: KeyError: 'licence'"),
+        (type("Lazy", (IOProcessor,), {}), "failed in encode: NotImplementedError"),
     ],
 )
 def test_an_io_processor_that_fails_is_named(folder, manager, target, message):

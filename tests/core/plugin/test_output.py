@@ -70,7 +70,7 @@ def arguments(folder):
     return ["embed", "-m", folder, "--pooler-config", '{"pooling_type": "NOISY"}', "--format", "jsonl", "a cup of tea"]
 
 
-def test_results_on_stdout_stay_parseable_whatever_a_plugin_prints(noisy, folder):
+def test_results_on_stdout_stay_parseable_whatever_a_plugin_prints(folder, noisy):
     done = CliRunner().invoke(cli.app, arguments(folder))
     assert done.exit_code == 0
     (line,) = done.stdout.splitlines()

@@ -182,10 +182,8 @@ def _hints(record: Any) -> dict[str, TypeAdapter[Any]]:
     config = ConfigDict(arbitrary_types_allowed=True)
     hints = get_type_hints(record)
     plain = {item.name: hints[item.name] for item in fields(record) if item.name != ANY_TARGET}
-    return {
-        name: TypeAdapter(hint) if is_dataclass(hint) else TypeAdapter(hint, config=config)
-        for name, hint in plain.items()
-    }
+    # A dataclass has its own configuration: pydantic refuses another one.
+    return {name: TypeAdapter(hint, config=None if is_dataclass(hint) else config) for name, hint in plain.items()}
 
 
 def _spelled(record: type, field: str) -> str:
