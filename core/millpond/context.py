@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from millpond.compat.flat_context import accepts_flat_arguments, serves_any_task
 from millpond.plugin.blame import blamed, build, is_foreign, mark
 from millpond.plugin.target import Target, imported
 from millpond.types.compute import ComputeOptions
@@ -39,6 +40,8 @@ class Requested:
     chosen: "dict[tuple[object, ...], KernelMatch]" = field(default_factory=dict)
 
 
+@serves_any_task
+@accepts_flat_arguments
 @dataclass(frozen=True, kw_only=True)
 class ModelContext:
     """What a model is built with.
@@ -274,6 +277,7 @@ class ModelContext:
         return {each.name: getattr(self, each.name) for each in fields(ModelContext)}
 
 
+@accepts_flat_arguments
 @dataclass(frozen=True, kw_only=True)
 class TaskContext(ModelContext):
     """What an IO processor is built with.
@@ -299,6 +303,7 @@ class TaskContext(ModelContext):
         return super().io_processor(name, task=task or self.task)
 
 
+@accepts_flat_arguments
 @dataclass(frozen=True, kw_only=True)
 class PoolerContext(TaskContext):
     """What a pooler is built with.

@@ -1,0 +1,32 @@
+"""warn_caller: a DeprecationWarning at the line of the author who uses an old name."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Final
+
+_SKIPPED: Final = (str(Path(__file__).parent), "<frozen ")
+_MODULES: Final = ("dataclasses", "importlib", "functools")
+
+
+def warn_caller(message: str) -> None:
+    """Warn at the first line outside this package, dataclasses and importlib.
+
+    Args:
+        message: The old name, and the new one.
+    """
+    frame = sys._getframe(1)  # noqa: SLF001  inspect imports much more
+    while frame.f_back is not None and _is_skipped(frame.f_code.co_filename, frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    warnings.warn_explicit(
+        message,
+        DeprecationWarning,
+        filename=frame.f_code.co_filename,
+        lineno=frame.f_lineno,
+        module=frame.f_globals.get("__name__", "<unknown>"),
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )
+
+
+def _is_skipped(path: str, module: str) -> bool:
+    return path.startswith(_SKIPPED) or module in _MODULES
