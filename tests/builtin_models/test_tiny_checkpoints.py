@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from millpond import UnknownNameError
 from millpond.testing.checkpoints import random_tensors, tiny, vocabulary
-from millpond_models.testing.decoders import DECODERS
+from millpond_models.testing.decoders import DECODERS, decoder_shapes
 from millpond_models.testing.tiny import FAMILY
 
 ELSEWHERE = {
@@ -89,6 +89,19 @@ def test_the_tokenizer_is_that_of_the_config(tmp_path, architecture):
 def test_there_are_decoders_and_such_as_predict_tokens():
     assert {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model", "GemmaModel", "GemmaForCausalLM"} <= {*DECODERS}
     assert set(FAMILY) - {*DECODERS} == {"BertModel", "CamembertModel", "ErnieModel", "RobertaModel", "XLMRobertaModel"}
+
+
+def test_a_config_that_does_not_tie_the_head_has_one():
+    config = {
+        "architectures": ["OddForCausalLM"],
+        "vocab_size": 9,
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    assert decoder_shapes(config)["lm_head.weight"] == (9, 8)
+    assert "lm_head.weight" not in decoder_shapes({**config, "tie_word_embeddings": True})
 
 
 def test_an_architecture_that_is_not_there_is_named_with_those_that_are(tmp_path):

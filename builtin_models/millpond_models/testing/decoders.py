@@ -137,7 +137,7 @@ def decoder_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
         shapes["linear.weight"] = (config["num_labels"], size)
     if not architecture.endswith("ForCausalLM"):
         return shapes
-    head: dict[str, Shape] = {} if config["tie_word_embeddings"] else {"lm_head.weight": (vocabulary, size)}
+    head: dict[str, Shape] = {} if config.get("tie_word_embeddings") else {"lm_head.weight": (vocabulary, size)}
     return {f"model.{name}": shape for name, shape in shapes.items()} | head
 
 
