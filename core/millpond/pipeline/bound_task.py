@@ -15,7 +15,7 @@ from millpond.pipeline.options import OptionsReader
 from millpond.pipeline.remote import fetched_together
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.blame import is_foreign, owner_of
-from millpond.types.errors import ComponentError, EngineError, InvalidInputError, MillpondError
+from millpond.types.errors import ComponentError, EngineError, InvalidInputError, MillpondError, PluginError
 from millpond.types.outputs import PoolingRequestOutput
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import PairItem, plugin_data, split_prompts
@@ -252,10 +252,13 @@ def output_of(entry: "Entry[TaskSpec]") -> type[PoolingRequestOutput[Any]]:
 
     Raises:
         UnknownNameError: If the record names what cannot be imported.
+        PluginError: If it names something else than a subclass of PoolingRequestOutput.
     """
     if entry.spec.output is None:
         return PoolingRequestOutput
-    kind: type[PoolingRequestOutput[Any]] = entry.load("output")
+    kind = entry.load("output")
+    if not (isinstance(kind, type) and issubclass(kind, PoolingRequestOutput)):
+        raise PluginError(f"{entry.label}: its output must be a subclass of PoolingRequestOutput; got {kind!r:.80}")
     return kind
 
 

@@ -151,11 +151,11 @@ class IOProcessor(OldMethods, Generic[Out]):
         Put the error of an item into its work, ``Work(error=InvalidInputError(...))``. If it raises instead, the
         pipeline encodes each item alone, so that an invalid item costs no other.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement encode(call)")
 
     def decode(self, work: Work) -> Out:
         """Make the output of an item from its work, whose sequences carry their results now."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement decode(work)")
 
     def decode_many(self, works: Sequence[Work]) -> list[Out]:
         """Make the outputs of several works; override it where many at once are cheaper.

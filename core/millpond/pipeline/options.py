@@ -10,7 +10,7 @@ from millpond.compat.io_contract import is_old
 from millpond.pipeline.io_processor import Asked, IOProcessor
 from millpond.plugin.blame import is_foreign
 from millpond.types.config import JOINED_BY
-from millpond.types.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError, PluginError
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
@@ -88,12 +88,15 @@ def options_type(processor: IOProcessor[Any]) -> type[BaseModel] | None:
 
     Raises:
         UnknownNameError: If the record names what cannot be imported.
+        PluginError: If it names something else than a pydantic model.
     """
     ctx = processor.ctx
     entry = None if ctx.task is None else ctx.registry.tasks.find(ctx.task)
     if entry is None or entry.spec.options is None:
         return type(processor).Options
-    kind: type[BaseModel] = entry.load("options")
+    kind = entry.load("options")
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        raise PluginError(f"{entry.label}: its options must be a pydantic model; got {kind!r:.80}")
     return kind
 
 

@@ -13,9 +13,9 @@ from millpond.engine.engine import Engine
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Work
 from millpond.plugin.manager import PluginManager
-from millpond.plugin.specs import IOProcessorSpec
+from millpond.plugin.specs import IOProcessorSpec, TaskSpec
 from millpond.testing.checkpoints import tiny
-from millpond.types.errors import ComponentError, InvalidInputError
+from millpond.types.errors import ComponentError, InvalidInputError, PluginError
 
 
 class ScaleOptions(BaseModel):
@@ -167,3 +167,34 @@ def test_a_plugin_of_the_old_contract_works_with_a_warning(llm, folder, plugins)
             refused, good = ask(old, [data(10**6), data(9)], on_error="return")
     assert "out of vocabulary" in str(refused.error)
     assert good.outputs > 0
+
+
+def task_with(**fields):
+    """Plugins with a task of the built-in IO processor of embeddings."""
+    manager = PluginManager(ranks=("builtin",))
+    manager.register(TaskSpec(name="embed", target="builtins:object", io_processor="embed", method="odd", **fields))
+    return manager
+
+
+@pytest.mark.parametrize("options", [int, len])
+def test_options_that_are_not_a_model_are_refused_by_name(folder, options):
+    expected = "task 'embed' of plugin runtime: its options must be a pydantic model; got "
+    with pytest.raises(PluginError, match=expected), LLM(folder, plugins=task_with(options=options)) as llm:
+        llm.encode([5], pooling_task="embed")
+
+
+def test_an_output_of_another_type_is_refused_by_name(folder):
+    expected = "task 'embed' of plugin runtime: its output must be a subclass of PoolingRequestOutput; got "
+    with LLM(folder, plugins=task_with(output=int)) as llm, pytest.raises(PluginError, match=expected):
+        llm.odd([5])
+
+
+def test_a_step_that_is_not_implemented_is_named(folder):
+    manager = PluginManager()
+    partial = type("Partial", (IOProcessor,), {"encode": lambda self, call: [Work() for _ in call.items]})
+    manager.register(IOProcessorSpec(name="partial", target=partial, tasks=("plugin",)))
+    with (
+        LLM(folder, plugins=manager, io_processor_plugin="partial") as llm,
+        pytest.raises(ComponentError, match=r"Partial does not implement decode\(work\)"),
+    ):
+        llm.encode({"data": 1}, pooling_task="plugin")
