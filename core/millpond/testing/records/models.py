@@ -97,7 +97,8 @@ def converter_fields(registry: Registry, entry: Entry[ConverterSpec]) -> Iterato
     if not spec.tasks:
         yield Fault("the converted model serves no task", "list its tasks: tasks=('embed',)")
     if not spec.architectures:
-        yield Fault("architectures are empty: it is for no model", "list patterns: architectures=('*ForCausalLM',)")
+        reason = f"architectures are empty: only convert={spec.name!r} chooses it"
+        yield Fault(reason, "list patterns if it should be chosen automatically", is_note=True)
     for name in filter(None, spec.pooling):
         yield from pooling_faults(registry, "pooling", name)
 

@@ -17,6 +17,7 @@ from millpond.testing.records.common import (
     unknown,
     unknown_tasks,
 )
+from millpond.testing.records.task_calls import call_faults
 from millpond.types.config import JOINED_BY
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ OLD_SIGNATURES = {
 
 
 def task_fields(registry: Registry, entry: Entry[TaskSpec]) -> Iterator[Fault]:
-    """IO processor, pooling, activation and the tasks it is derived from."""
+    """IO processor, pooling, activation, the tasks it is derived from, and the fields that its calls use."""
     spec = entry.spec
+    yield from call_faults(registry, entry)
     yield from unknown_tasks(registry, "made_of", spec.made_of)
     if spec.name != PLUGIN_TASK:
         if spec.io_processor not in registry.io_processors:

@@ -352,6 +352,18 @@ FAULTS = {
     "a task made of an unknown one": (task(made_of=("embedd",)), "made_of names 'embedd'"),
     "a task made of a derived one": (task(made_of=("score",)), "made_of names 'score', which is itself derived"),
     "a task whose output is no type": (task(target=len), "not a type"),
+    "a task with missing options": (task(options="odd:X"), "options='odd:X' raised AttributeError"),
+    "a task whose options are not a model": (task(options=Reader), "not a pydantic model"),
+    "a task whose options can change": (task(options=Request), "its options Request lack frozen=True"),
+    "a task whose options take any name": (task(options=Request), "its options Request lack extra='forbid'"),
+    "a task with a missing output": (task(output="odd:X"), "output='odd:X' raised AttributeError"),
+    "a task whose method returns another type": (task(output=Reader), "not a subclass of millpond.PoolingRequest"),
+    "a task with a missing export": (task(exports=("odd:X",)), "exports='odd:X' raised AttributeError"),
+    "a task with a method of LLM": (task(method="close"), "method='close' is never called: LLM has it already"),
+    "a task with a method of AsyncLLM": (task(method="restart"), "AsyncLLM has it already"),
+    "a task with a method of another": (task(method="entities"), "that of the task 'tasks/entities' as well"),
+    "a task whose method has a space": (task(method="odd name"), "is not the name of a public method"),
+    "a task whose method is a keyword": (task(method="class"), "is not the name of a public method"),
     # --- architectures
     "an architecture of an unknown task": (architecture(tasks=("embedding",)), "tasks names 'embedding'"),
     "an architecture with unknown positions": (
@@ -454,7 +466,6 @@ FAULTS = {
         "weight_transforms contains ('a', 'b')",
     ),
     # --- converters
-    "a converter without patterns": (converter(architectures=()), "architectures are empty"),
     "a converter without tasks": (converter(tasks=()), "serves no task"),
     "a converter of an unknown task": (converter(tasks=("embedd",)), "tasks names 'embedd'"),
     "a converter of an unknown pooling type": (converter(pooling=("MEEN",)), "pooling names 'MEEN'"),
@@ -523,6 +534,7 @@ HEALTHY = {
     "an IO processor": processor(),
     "an architecture": architecture(pooling=PoolingDefaults("MEAN")),
     "a converter": converter(pooling=("", "MEAN")),
+    "a converter that only its name chooses": converter(architectures=()),
     "a kernel": kernel(available="odd:yes"),
     "a source": source(),
     "a command": command(),
@@ -539,6 +551,13 @@ def test_a_healthy_record_has_no_fault(plugin_manager, name):
         plugin_manager.registry.register(processor(tasks=("odd",)), ACME)
     entry = plugin_manager.registry.register(HEALTHY[name], ACME)
     assert [it for it in record_faults(plugin_manager.registry, entry) if not it.is_note] == []
+
+
+def test_a_converter_that_only_its_name_chooses_is_noted(plugin_manager):
+    entry = plugin_manager.registry.register(converter(architectures=()), ACME)
+    (note,) = record_faults(plugin_manager.registry, entry)
+    assert note.is_note
+    assert note.reason == "architectures are empty: only convert='odd' chooses it"
 
 
 def test_a_pooler_that_needs_a_model_is_noted(plugin_manager):
