@@ -20,7 +20,7 @@ class OldMethods:
     """The methods of the old contract, for one release.
 
     For a plugin that implements them these are its defaults. A processor of the new contract answers them by ``encode``
-    and ``decode``, since plugins of the old contract may call built-in ones.
+    and ``decode``, since plugins of the old contract may call built-in ones, or derive from them.
     """
 
     def split(self, call: object) -> list[object]:
@@ -36,23 +36,23 @@ class OldMethods:
 
     def parse(self, data: object) -> Any:
         """Check one item."""
-        if is_old(type(self)):
+        if not encodes(type(self)):
             raise NotImplementedError
         return data
 
     def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
         """Complete what was asked."""
         asked = given or PoolingParams()
-        if is_old(type(self)):
+        if not encodes(type(self)):
             return asked
         completed = _completed(self, asked).params
         return completed.model_copy(update={"extra_kwargs": asked.extra_kwargs})
 
     def pre_process(self, data: Any, params: PoolingParams) -> "list[PoolingRequest]":
         """Make the requests of an item."""
-        if is_old(type(self)):
+        if not encodes(type(self)):
             raise NotImplementedError
-        (made,) = self.pre_process_many([(data, params)])
+        (made,) = _encoded(self, [(data, params)])
         if isinstance(made, MillpondError):
             raise made
         return made
@@ -61,7 +61,7 @@ class OldMethods:
         self, items: Sequence[tuple[Any, PoolingParams]]
     ) -> "list[list[PoolingRequest] | InvalidInputError]":
         """Make the requests of many items; an invalid item costs no other."""
-        if not is_old(type(self)):
+        if encodes(type(self)) and type(self).pre_process is OldMethods.pre_process:
             return _encoded(self, items)
         made: list[list[PoolingRequest] | InvalidInputError] = []
         for data, params in items:
@@ -73,9 +73,12 @@ class OldMethods:
 
     def post_process(self, requests: "Sequence[PoolingRequest]") -> Any:
         """Make the output of an item's requests."""
-        if is_old(type(self)):
+        if not encodes(type(self)):
             raise NotImplementedError
-        work: Work = requests[0].note  # type: ignore[assignment]  # as ``_encoded`` left it
+        from millpond.pipeline.io_processor import Work  # noqa: PLC0415  imports this module
+
+        noted = requests[0].note if requests else None
+        work = noted if isinstance(noted, Work) else Work()  # as ``_encoded`` left it
         return self.decode(replace(work, sequences=tuple(requests)))  # type: ignore[attr-defined]  # IOProcessor has it
 
 
@@ -108,13 +111,30 @@ def _encoded(
 
 
 def is_old(kind: type) -> bool:
-    """True for a class that implements methods of the old contract, and not the new one."""
+    """Return True for a class that implements methods of the old contract, alone or on top of one of the new."""
+    base = _new_base(kind)
+    return any(_overrides(kind, base, name) for name in vars(OldMethods) if not name.startswith("_"))
+
+
+def encodes(kind: type) -> bool:
+    """Return True for a class that implements the new contract, or derives from one that does."""
     from millpond.pipeline.io_processor import IOProcessor  # noqa: PLC0415  imports this module
 
-    decodes = _overrides(kind, IOProcessor, "decode") or _overrides(kind, IOProcessor, "decode_many")
-    if _overrides(kind, IOProcessor, "encode") and decodes:
-        return False
-    return any(_overrides(kind, IOProcessor, name) for name in vars(OldMethods) if not name.startswith("_"))
+    return _new_base(kind) is not IOProcessor
+
+
+def _new_base(kind: type) -> type:
+    """The class from which on the new contract is implemented; IOProcessor if nothing implements it."""
+    from millpond.pipeline.io_processor import IOProcessor  # noqa: PLC0415  imports this module
+
+    implementing = [base for base in kind.__mro__ if issubclass(base, IOProcessor) and _has_both(base, IOProcessor)]
+    whole = (base for base in implementing if "encode" in vars(base) and {"decode", "decode_many"} & vars(base).keys())
+    return next(whole, implementing[-1] if implementing else IOProcessor)
+
+
+def _has_both(kind: type, base: type) -> bool:
+    decodes = _overrides(kind, base, "decode") or _overrides(kind, base, "decode_many")
+    return decodes and _overrides(kind, base, "encode")
 
 
 def warn_of_old(label: str, kind: type) -> None:
@@ -124,7 +144,12 @@ def warn_of_old(label: str, kind: type) -> None:
         f"the {label} ({name}) implements the IO contract of millpond 0.1 (parse, pre_process, post_process), which "
         "the next release removes: implement encode(call) and decode(work), see docs/hooks/register_io_processors.md"
     )
-    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    methods = [getattr(kind, name) for name in OLD_STEPS if _overrides(kind, OldMethods, name)]
+    code = next((method.__code__ for method in methods if hasattr(method, "__code__")), None)
+    if code is None:
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return
+    warnings.warn_explicit(message, DeprecationWarning, code.co_filename, code.co_firstlineno, kind.__module__)
 
 
 def _overrides(kind: type, base: type, method: str) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from millpond.compat.io_contract import is_old
+from millpond.compat.io_contract import encodes, is_old
 from millpond.pipeline.io_processor import Asked, IOProcessor
 from millpond.plugin.blame import is_foreign
 from millpond.types.config import JOINED_BY
@@ -25,12 +25,18 @@ class OptionsReader:
     Attributes:
         type: The type of its options; None for a processor that finds them in ``extra_kwargs`` of the parameters.
         names: The names of the options that a call may pass as keywords.
+
+    Args:
+        processor: The IO processor.
+        is_called: True if another IO processor calls it, by the contract that it answers.
     """
 
-    def __init__(self, processor: IOProcessor[Any]) -> None:
+    def __init__(self, processor: IOProcessor[Any], *, is_called: bool = False) -> None:
+        kind = type(processor)
+        keeps_params = not encodes(kind) if is_called else is_old(kind)
         named = options_type(processor)
         self.names = () if named is None else tuple(named.model_fields)
-        self.type = None if is_old(type(processor)) else named
+        self.type = None if keeps_params else named
         self._task = processor.ctx.task or "plugin"
         self._keeps_unknown = _is_pooled_by_plugin(processor.ctx)
         self._default = None if self.type is None else self._validated({})
@@ -108,7 +114,7 @@ def read_asked(processor: IOProcessor[Any], params: PoolingParams | None, given:
     """
     reader = vars(processor).get("_options_reader")
     if reader is None:
-        reader = vars(processor)["_options_reader"] = OptionsReader(processor)
+        reader = vars(processor)["_options_reader"] = OptionsReader(processor, is_called=True)
     asked: Asked = reader(params, given)
     return asked
 

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
+from millpond.compat.io_contract import is_old
 from millpond.engine.engine import Engine
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Work
@@ -198,3 +199,63 @@ def test_a_step_that_is_not_implemented_is_named(folder):
         pytest.raises(ComponentError, match=r"Partial does not implement decode\(work\)"),
     ):
         llm.encode({"data": 1}, pooling_task="plugin")
+
+
+class Scaled(Distances):
+    """Methods of the old contract on top of the new one, as plugins derive from built-in IO processors."""
+
+    def parse(self, data):
+        return {"ids": [number + 1 for number in super().parse(data)["ids"]]}
+
+    def post_process(self, requests):
+        return 10 * super().post_process(requests)
+
+
+class Derived(Scaled):
+    def pooling_params(self, given):
+        return super().pooling_params(given)
+
+    def pre_process(self, data, params):
+        return super().pre_process(data, params)
+
+
+@pytest.mark.parametrize("kind", [Scaled, Derived])
+def test_old_methods_of_a_class_derived_from_the_new_contract_are_called(llm, folder, kind):
+    plugins = PluginManager()
+    plugins.register(IOProcessorSpec(name="scaled", target=kind, tasks=("plugin",)))
+    with LLM(folder, plugins=plugins, io_processor_plugin="scaled", num_workers=1) as old:
+        with pytest.warns(DeprecationWarning, match=f"{kind.__name__}.* implements the IO contract of") as caught:
+            (output,) = ask(old, [data(7)])
+        assert [warning.filename for warning in caught] == [__file__]
+        (scaled,) = ask(old, [data(7)], pooling_params=PoolingParams(extra_kwargs={"scale": 2}))
+    (expected,) = ask(llm, [data(8)])
+    assert output.outputs == pytest.approx(10 * expected.outputs, abs=1e-4)
+    assert scaled.outputs == pytest.approx(20 * expected.outputs, abs=1e-4)
+
+
+def test_helpers_named_like_old_methods_leave_the_new_contract():
+    class Helped(Distances):
+        def parse(self, data):
+            return data
+
+        def encode(self, call):
+            return super().encode(call)
+
+        def decode(self, work):
+            return super().decode(work)
+
+    class Again(IOProcessor):
+        def decode(self, work):
+            return self.parse(work)
+
+        def parse(self, data):
+            return data
+
+    class Whole(Again):
+        def encode(self, call):
+            return []
+
+    assert not is_old(Helped)
+    assert not is_old(Whole)
+    assert is_old(Scaled)
+    assert is_old(Old)
