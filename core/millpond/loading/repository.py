@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from millpond.loading.files import read_object
 from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.plugin.manager import get_plugin_manager
-from millpond.types.checkpoint import CheckpointFacts, merge_facts
+from millpond.types.checkpoint import CheckpointFacts, facts_fault, merge_facts
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 
@@ -101,9 +101,13 @@ def repository_of(ctx: "Context") -> Repository:
 def _read(entry: "Entry[CheckpointFormatSpec]", repository: Repository) -> CheckpointFacts | None:
     with blamed(entry if is_foreign(entry) else None, "failed to read the checkpoint"):
         found = entry.load()(repository)
-    if found is None or isinstance(found, CheckpointFacts):
-        return found
-    raise breach(entry, f"it returned {described(found)}; expected millpond.types.checkpoint.CheckpointFacts or None")
+    if found is not None and not isinstance(found, CheckpointFacts):
+        wanted = "millpond.types.checkpoint.CheckpointFacts or None"
+        raise breach(entry, f"it returned {described(found)}; expected {wanted}")
+    fault = facts_fault(found) if found is not None and is_foreign(entry) else None
+    if fault is not None:
+        raise breach(entry, f"it returned CheckpointFacts with {fault}")
+    return found
 
 
 def read_image_processor(ctx: "Context") -> tuple[Path, dict[str, Any]]:

@@ -248,3 +248,27 @@ def merge_facts(first: T, second: T) -> T:
 
 def _is_empty(value: object) -> bool:
     return value is None or (isinstance(value, tuple | Mapping | str) and not value)
+
+
+def facts_fault(facts: object, name: str = "") -> str | None:
+    """Return what is wrong with the types of facts that a reader returned; None if nothing is.
+
+    Args:
+        facts: ``CheckpointFacts``, or a part of them.
+        name: The field that the part is of, with a dot; empty for the whole.
+    """
+    plain = type(facts)()
+    for item in fields(facts):  # type: ignore[arg-type]  # one of GROUPS
+        value, default, path = getattr(facts, item.name), getattr(plain, item.name), f"{name}{item.name}"
+        if isinstance(default, GROUPS):
+            expected = type(default)
+            fault = facts_fault(value, f"{path}.") if isinstance(value, expected) else _wrong(path, value, expected)
+            if fault is not None:
+                return fault
+        elif item.type == Choice | None and not isinstance(value, Choice | None):
+            return f"{path}={value!r:.80}; expected stated(value, origin) or None"
+    return None
+
+
+def _wrong(path: str, value: object, expected: type) -> str:
+    return f"{path}={value!r:.80}; expected {expected.__name__}(...), which is empty by default"

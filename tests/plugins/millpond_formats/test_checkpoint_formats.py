@@ -98,6 +98,12 @@ def test_without_formats_a_folder_is_read_by_its_config_alone(folder):
     [
         (lambda repository: 1 / 0, r"checkpoint format 'odd' of plugin reef failed to read the checkpoint: ZeroDiv"),
         (lambda repository: {"pooling": "MAX"}, r"it returned a dict; expected millpond\.types\.checkpoint\.Check"),
+        (lambda repository: CheckpointFacts(modules=None), r"with modules=None; expected ModuleChain\(\.\.\.\)"),
+        (
+            lambda repository: CheckpointFacts(pooling=PoolingFacts(types=("MAX",))),
+            r"with pooling\.types=\('MAX',\); expected stated\(value, origin\) or None",
+        ),
+        (lambda repository: CheckpointFacts(task="embed"), r"with task='embed'; expected stated\(value, origin\)"),
     ],
 )
 def test_a_format_that_fails_is_named(manager, folder, target, said):
