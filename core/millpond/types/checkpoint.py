@@ -267,7 +267,23 @@ def facts_fault(facts: object, name: str = "") -> str | None:
                 return fault
         elif item.type == Choice | None and not isinstance(value, Choice | None):
             return f"{path}={value!r:.80}; expected stated(value, origin) or None"
+        elif value is not None and path in EXPECTED and not EXPECTED[path][1](value.value):
+            return f"{path} stated as {value.value!r:.80} in {value.origin}; expected {EXPECTED[path][0]}"
     return None
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+
+
+def _are_prompts(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair)
+
+
+EXPECTED: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+    "pooling.types": ("a tuple of names", _are_names),
+    "prompts.named": ("a mapping of names to texts", _are_prompts),
+}
 
 
 def _wrong(path: str, value: object, expected: type) -> str:

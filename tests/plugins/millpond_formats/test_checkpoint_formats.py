@@ -103,6 +103,14 @@ def test_without_formats_a_folder_is_read_by_its_config_alone(folder):
             lambda repository: CheckpointFacts(pooling=PoolingFacts(types=("MAX",))),
             r"with pooling\.types=\('MAX',\); expected stated\(value, origin\) or None",
         ),
+        (
+            lambda repository: CheckpointFacts(pooling=PoolingFacts(types=stated("MAX", "reef.json"))),
+            r"pooling\.types stated as 'MAX' in reef\.json; expected a tuple of names",
+        ),
+        (
+            lambda repository: CheckpointFacts(prompts=PromptFacts(named=stated(3, "reef.json"))),
+            r"prompts\.named stated as 3 in reef\.json; expected a mapping of names to texts",
+        ),
         (lambda repository: CheckpointFacts(task="embed"), r"with task='embed'; expected stated\(value, origin\)"),
     ],
 )
