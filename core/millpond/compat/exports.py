@@ -1,13 +1,15 @@
 """Types that tasks of plugins provide as names of the package: ``from millpond import EntitiesOutput``."""
 
 import warnings
+from importlib import import_module
 
+from millpond.compat.moved import MOVED
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.target import Target
 
 
 def exported(module: str, name: str) -> object:
-    """Return a type that the record of a task names: its output types, or its ``exports``.
+    """Return a type that the record of a task names, its output types or its ``exports``; or a module that moved.
 
     Args:
         module: The module that is asked for it.
@@ -16,6 +18,8 @@ def exported(module: str, name: str) -> object:
     Raises:
         AttributeError: If no task names a type of that name.
     """
+    if f"{module}.{name}" in MOVED:
+        return import_module(f"{module}.{name}")
     if name[:1].isupper():
         for entry in get_plugin_manager().registry.tasks.entries():
             spec = entry.spec

@@ -3,12 +3,13 @@
 Flat fields such as ``size_keys`` are now in groups, published models and fallbacks in records of their own.
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from millpond.compat.warn import warn_caller
 
 if TYPE_CHECKING:
     from millpond.plugin.specs import ArchitectureSpec, FallbackSpec, PublishedModelSpec, Spec
@@ -85,7 +86,7 @@ def accepts_flat_fields(record: type[T]) -> type[T]:
         if isinstance(fields.get("pooling"), str) or ("pooling" in fields and fields["pooling"] is None):
             flat["pooling"] = fields.pop("pooling")
         if flat:
-            _warn(flat, stacklevel=3)
+            _warn(flat)
             fields = _regrouped(fields, flat)
         original(self, **fields)
         separate = {name: flat[name] for name in SEPARATE if flat.get(name)}
@@ -96,7 +97,7 @@ def accepts_flat_fields(record: type[T]) -> type[T]:
         if name not in FLAT:
             message = f"{type(self).__name__!r} object has no attribute {name!r}"
             raise AttributeError(message)
-        _warn([name], stacklevel=3)
+        _warn([name])
         if name in GROUPED:
             group, own = GROUPED[name]
             return getattr(getattr(self, group), own)
@@ -151,7 +152,7 @@ def _fallback(spec: "ArchitectureSpec", kept: Mapping[str, Any]) -> "FallbackSpe
     )
 
 
-def _warn(names: "Mapping[str, object] | Sequence[str]", *, stacklevel: int) -> None:
+def _warn(names: "Mapping[str, object] | Sequence[str]") -> None:
     places = {name: ".".join(place) for name, place in GROUPED.items()} | {
         "pooling": "pooling=PoolingDefaults(...)",
         "pooler_config": "pooling.tok_type and pooling.settings",
@@ -159,7 +160,7 @@ def _warn(names: "Mapping[str, object] | Sequence[str]", *, stacklevel: int) -> 
         **dict.fromkeys(SEPARATE[1:], "FallbackSpec and the hook register_fallbacks"),
     }
     moved = "; ".join(f"{name} is now {places[name]}" for name in sorted(names))
-    warnings.warn(f"ArchitectureSpec: {moved}", DeprecationWarning, stacklevel=stacklevel)
+    warn_caller(f"ArchitectureSpec: {moved}")
 
 
 def _regrouped(fields: dict[str, Any], flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Attributes of ``model_config`` that only vLLM has, and those that had no group before 0.2."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import wraps
 from typing import Any, Final, TypeVar
+
+from millpond.compat.warn import warn_caller
 
 T = TypeVar("T")
 
@@ -125,4 +126,4 @@ def accepts_flat_attributes(groups: Mapping[str, Callable[..., Any]]) -> Callabl
 def _warn(*names: str) -> None:
     old = ", ".join(f"`model_config.{name}`" for name in names)
     new = ", ".join(f"`model_config.{'.'.join(GROUPED[name])}`" for name in names)
-    warnings.warn(f"{old} was renamed: use {new}", DeprecationWarning, stacklevel=3)
+    warn_caller(f"{old} {'was' if len(names) == 1 else 'were'} renamed: use {new}")

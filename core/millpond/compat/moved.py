@@ -1,7 +1,6 @@
 """Modules by the names they had before 0.2: each loads the module of the new name, with a DeprecationWarning."""
 
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
@@ -9,12 +8,15 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Final
 
+from millpond.compat.warn import warn_caller
+
 MOVED: Final = {
     "millpond.cli": "millpond_command.cli",
     "millpond.config": "millpond.types.config",
     "millpond.declare": "millpond_command.declare",
     "millpond.errors": "millpond.types.errors",
     "millpond.hookspecs": "millpond.plugin.hookspecs",
+    "millpond.image_options": "millpond.types.image_options",
     "millpond.image_reader": "millpond.pipeline.image_reader",
     "millpond.inputs": "millpond.types.prompts",
     "millpond.io_processor": "millpond.pipeline.io_processor",
@@ -63,7 +65,7 @@ class MovedModules(MetaPathFinder, Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Import the module by its new name."""
         new = MOVED[spec.name]
-        warnings.warn(f"{spec.name} was renamed: import {new}", DeprecationWarning, stacklevel=2)
+        warn_caller(f"{spec.name} was renamed: import {new}")
         module = import_module(new)
         self._own[new] = module.__spec__
         return module

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 _SKIPPED: Final = (str(Path(__file__).parent), "<frozen ")
-_MODULES: Final = ("dataclasses", "importlib", "functools")
+_MODULES: Final = ("millpond", "dataclasses", "importlib")
 
 
 def warn_caller(message: str) -> None:

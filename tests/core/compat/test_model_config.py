@@ -42,8 +42,9 @@ def test_a_config_is_created_by_old_names_with_a_warning():
     with pytest.warns(DeprecationWarning, match="num_labels"):
         made = ModelConfig(**COMMON, path="p", source="s", architecture="A", embedding_size=None, num_labels=3)
     assert made == replace(CONFIG, classification=ClassificationInfo(num_labels=3))
-    with pytest.warns(DeprecationWarning, match="classifier_activation"):
+    with pytest.warns(DeprecationWarning, match="classifier_activation") as caught:
         changed = replace(made, classifier_activation="sigmoid")
+    assert [warning.filename for warning in caught] == [__file__]
     assert changed.classification == ClassificationInfo(num_labels=3, activation="sigmoid")
 
 

@@ -33,3 +33,20 @@ def test_no_name_of_the_table_is_still_a_module_of_its_own() -> None:
     for old in MOVED:
         path = importlib.import_module("millpond").__path__[0]
         assert importlib.machinery.PathFinder.find_spec(old, [path]) is None
+
+
+def test_a_module_that_moved_is_an_attribute_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    import millpond
+
+    monkeypatch.delitem(sys.modules, "millpond.errors", raising=False)
+    monkeypatch.delattr(millpond, "errors", raising=False)
+    with pytest.warns(DeprecationWarning, match="millpond.errors was renamed: import millpond.types.errors") as caught:
+        assert millpond.errors.InvalidInputError is millpond.InvalidInputError
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_the_warning_of_import_module_names_the_line_that_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "millpond.specs", raising=False)
+    with pytest.warns(DeprecationWarning, match="millpond.specs was renamed") as caught:
+        importlib.import_module("millpond.specs")
+    assert caught[0].filename == __file__

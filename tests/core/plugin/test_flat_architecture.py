@@ -61,8 +61,9 @@ def test_flat_fields_join_a_group_that_is_given():
     with pytest.warns(DeprecationWarning, match="positions is now text.positions"):
         mixed = spec(text=TextInput(lowercase=True), positions="absolute")
     assert mixed.text == TextInput(lowercase=True, positions="absolute")
-    with pytest.warns(DeprecationWarning, match="num_labels"):
+    with pytest.warns(DeprecationWarning, match="num_labels") as caught:
         assert dataclasses.replace(mixed, num_labels=3).output.num_labels == 3
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_an_unknown_field_is_refused_as_before():
