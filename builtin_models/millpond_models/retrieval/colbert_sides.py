@@ -3,8 +3,9 @@
 import string
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from millpond.compat.warn import warn_caller
 from millpond.loading.files import read_headers
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
@@ -29,6 +30,14 @@ def read_marked(repository: "Repository", config: CheckpointConfig) -> LateInter
         CheckpointError: If config.json states dimensions that are no number.
     """
     return _sized(repository.facts.retrieval.reads_sides or STANFORD, config)
+
+
+def __getattr__(name: str) -> Any:
+    """Return ``read_marked`` by the name that records of plugins stated before 0.2."""
+    if name != "read_stanford":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warn_caller(f"read_stanford was renamed: state {__name__}:read_marked as late_interaction")
+    return read_marked
 
 
 def read_projected(repository: "Repository", config: CheckpointConfig) -> LateInteraction:

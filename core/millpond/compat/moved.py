@@ -22,6 +22,7 @@ MOVED: Final = {
     "millpond.io_processor": "millpond.pipeline.io_processor",
     "millpond.late_chunking": "millpond.types.late_chunking",
     "millpond.late_interaction": "millpond.types.late_interaction",
+    "millpond.loading.late_interaction": "millpond_models.retrieval.colbert_sides",
     "millpond.model_arguments": "millpond_command.model_arguments",
     "millpond.model_options": "millpond_command.model_options",
     "millpond.outputs": "millpond.types.outputs",

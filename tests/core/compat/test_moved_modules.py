@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from millpond.compat.moved import MOVED
+from millpond.plugin.target import imported
 
 
 @pytest.mark.parametrize("old", MOVED)
@@ -50,3 +51,9 @@ def test_the_warning_of_import_module_names_the_line_that_calls_it(monkeypatch: 
     with pytest.warns(DeprecationWarning, match="millpond.specs was renamed") as caught:
         importlib.import_module("millpond.specs")
     assert caught[0].filename == __file__
+
+
+def test_a_record_may_state_the_former_reader_of_colbert() -> None:
+    with pytest.warns(DeprecationWarning, match="state millpond_models.retrieval.colbert_sides:read_marked"):
+        reader = imported("millpond.loading.late_interaction:read_stanford")
+    assert reader.__name__ == "read_marked"
