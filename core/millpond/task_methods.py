@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
+from millpond.compat.texts_argument import accepts_texts
 from millpond.pipeline.bound_task import output_of
 from millpond.pipeline.call import (
     Chunking,
@@ -368,7 +369,7 @@ class TaskMethods(
             return self._answer(method_call(prompts, pooling_params, task, options, output), use_tqdm)
 
         ask.__name__, ask.__doc__ = name, f"Return the results of the task {task!r}: {summary}."
-        return partial(self._asking(ask), self)
+        return partial(self._asking(accepts_texts(ask)), self)
 
     def _asking(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """Return a method as the class calls it."""

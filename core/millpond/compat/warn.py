@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 _SKIPPED: Final = (str(Path(__file__).parent), "<frozen ")
-_MODULES: Final = ("millpond", "dataclasses", "importlib")
+_MODULES: Final = ("millpond", "millpond.async_llm", "dataclasses", "importlib")
 
 
 def warn_caller(message: str) -> None:
