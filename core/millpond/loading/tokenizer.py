@@ -10,7 +10,7 @@ from tokenizers.normalizers import BertNormalizer
 
 from millpond.loading.chat_template import ChatTemplate, read_chat_template, read_special_tokens
 from millpond.types.checkpoint import value_of
-from millpond.types.errors import CheckpointError
+from millpond.types.errors import CheckpointError, InvalidInputError
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
@@ -93,8 +93,18 @@ class Tokenizer:
         return None if token is None else self.backend.token_to_id(token)
 
     def encode_batch(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[tokenizers.Encoding]:
-        """Tokenise many texts at once; releases the interpreter lock."""
-        return self.backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+        """Tokenise many texts at once; releases the interpreter lock.
+
+        Raises:
+            InvalidInputError: If one of them is not Unicode text.
+        """
+        try:
+            return self.backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+        except TypeError as error:  # of the tokenizers library, which does not name the text
+            wrong = [text for text in texts if not _is_unicode(text)]
+            if not wrong:
+                raise
+            raise InvalidInputError(f"{wrong[0]!a:.80} is not Unicode text", parameter="prompts") from error
 
     def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tokenizers.Encoding]:
         """Tokenise many pairs of texts at once, with the special tokens between and around; see ``encode_batch``."""
@@ -224,3 +234,14 @@ def _convert(folder: Path) -> tokenizers.Tokenizer:
         message = f"{folder} has no tokenizer.json, and transformers cannot make one of {type(tokenizer).__name__}"
         raise CheckpointError(message)
     return backend
+
+
+def _is_unicode(text: object) -> bool:
+    """True for a text without lone surrogates, such as those of ``open(..., errors="surrogateescape")``."""
+    if not isinstance(text, str):
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from millpond import LLM, CheckpointError
+from millpond import LLM, CheckpointError, InvalidInputError
 
 
 @pytest.mark.parametrize("stated", [{"do_lower_case": False}, {"do_lower_case": True, "strip_accents": False}], ids=str)
@@ -66,3 +66,10 @@ def test_an_older_tokenizer_that_cannot_be_converted_is_named(checkpoint):
     (checkpoint / "spiece.model").write_bytes(b"no model")
     with pytest.raises(CheckpointError, match=r"has no tokenizer\.json, and transformers cannot make one"):
         LLM(str(checkpoint))
+
+
+@pytest.mark.parametrize("text", ["a\ud800b", 3, None])
+def test_a_batch_with_a_text_that_is_not_unicode_is_refused(checkpoint, load, text):
+    tokenizer = load(checkpoint).pipeline.ctx.tokenizer
+    with pytest.raises(InvalidInputError, match="is not Unicode text"):
+        tokenizer.encode_batch(["the cat", text])
