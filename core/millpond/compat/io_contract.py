@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from millpond.types.errors import InvalidInputError, MillpondError
@@ -145,11 +146,13 @@ def warn_of_old(label: str, kind: type) -> None:
         "the next release removes: implement encode(call) and decode(work), see docs/hooks/register_io_processors.md"
     )
     methods = [getattr(kind, name) for name in OLD_STEPS if _overrides(kind, OldMethods, name)]
-    code = next((method.__code__ for method in methods if hasattr(method, "__code__")), None)
-    if code is None:
+    method = next((method for method in methods if isinstance(method, FunctionType)), None)
+    if method is None:
         warnings.warn(message, DeprecationWarning, stacklevel=2)
         return
-    warnings.warn_explicit(message, DeprecationWarning, code.co_filename, code.co_firstlineno, kind.__module__)
+    code, shown = method.__code__, method.__globals__.setdefault("__warningregistry__", {})
+    line = code.co_firstlineno
+    warnings.warn_explicit(message, DeprecationWarning, code.co_filename, line, kind.__module__, shown)
 
 
 def _overrides(kind: type, base: type, method: str) -> bool:

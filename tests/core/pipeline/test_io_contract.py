@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
-from millpond.compat.io_contract import is_old
+from millpond.compat.io_contract import is_old, warn_of_old
 from millpond.engine.engine import Engine
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Work
@@ -259,3 +259,11 @@ def test_helpers_named_like_old_methods_leave_the_new_contract():
     assert not is_old(Whole)
     assert is_old(Scaled)
     assert is_old(Old)
+
+
+def test_the_warning_of_the_old_contract_is_shown_once_for_each_class():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            warn_of_old("plugin once", Derived)
+    assert [warning.filename for warning in caught] == [__file__]
