@@ -117,7 +117,8 @@ class Outcomes:
 def outcomes(request, tmp_path_factory):
     """Of the plugins of all files that are tested now."""
     here = Path(__file__).parent
-    asked = {item.module.__name__: item.module for item in request.session.items if item.path.parent == here}
+    modules = {item.module.__name__: item.module for item in request.session.items if item.path.parent == here}
+    asked = {name: module for name, module in modules.items() if hasattr(module, "PLUGINS")}
     folder = tmp_path_factory.mktemp("faults")
     (folder / "test_faults.py").write_text(HEAD + "".join(it.PLUGINS for it in asked.values()), encoding="utf-8")
     chosen = [f"Test{kind}Right" for it in asked.values() for kind in it.RIGHT]
