@@ -28,8 +28,9 @@ class Stages:
 
     def __enter__(self) -> Self:
         model, pipeline = self._llm._loaded.model, self._llm.pipeline  # noqa: SLF001  a benchmark looks inside
-        self._wrap(pipeline, "prepare")
-        self._wrap(pipeline, "finish")
+        task = pipeline.task_of("embed", None)
+        self._wrap(task, "encode")
+        self._wrap(task, "finish")
         self._wrap(pipeline.ctx.tokenizer, "encode_batch")
         self._watch(model, "forward")
         for pooler in model.poolers.values():
@@ -52,11 +53,11 @@ class Stages:
         begun = time.perf_counter()
         self._llm.embed(text, truncate_prompt_tokens=-1, use_tqdm=False)
         ended = time.perf_counter()
-        missing = {"prepare", "encode_batch", "forward", "pool", "finish"} - self._spans.keys()
+        missing = {"encode", "encode_batch", "forward", "pool", "finish"} - self._spans.keys()
         if missing:
             raise RuntimeError(f"no text passes {', '.join(sorted(missing))}: benchmarks/stages.py is out of date")
         length = {name: end - start for name, (start, end) in self._spans.items()}
-        prepared, finishes = self._spans["prepare"][1], self._spans["finish"][0]
+        prepared, finishes = self._spans["encode"][1], self._spans["finish"][0]
         return {
             "prompt": prepared - begun - length["encode_batch"],
             "tokenise": length["encode_batch"],

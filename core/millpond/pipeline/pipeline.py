@@ -59,7 +59,7 @@ class Pipeline:
         Raises:
             InvalidInputError: If the model does not serve the task.
         """
-        bound = self._bound.get(task or "")
+        bound = self._bound.get(task) if isinstance(task, str) else None
         if bound is not None:
             return bound
         if task is None:
@@ -86,7 +86,7 @@ class Pipeline:
         """
         if task is None and isinstance(params, PoolingParams):
             task = params.task
-        if task in OLD_TASKS:
+        if isinstance(task, str) and task in OLD_TASKS:
             task = self._renamed(task)
         task = task or self.ctx.pooler_config.task
         return self.bind(PLUGIN if task is None and self.tasks == (PLUGIN,) else task)
