@@ -37,11 +37,11 @@ demo: $(VENV)/.installed-demo ## Embed a few sentences with a real model and sho
 test: $(VENV)/.installed-test ## Run the tests, but those marked slow
 	$(PYTEST) -m "not slow" $(ARGS)
 
-# Compares the speed of a server at two moments: beside another worker it would measure that one.
-ALONE := tests/plugins/millpond_server/runtime/test_overload.py
+# These compare speed or memory of a server at two moments: beside another worker they would measure that one.
+ALONE := tests/plugins/millpond_server/runtime/test_overload.py tests/plugins/millpond_server/runtime/test_load.py
 
 test-slow: $(VENV)/.installed-test ## Run the tests marked slow
-	$(PYTEST) -m slow --deselect $(ALONE) $(ARGS)
+	$(PYTEST) -m slow $(ALONE:%=--deselect %) $(ARGS)
 	$(VENV)/bin/pytest -m slow $(ALONE)
 
 check: $(VENV)/.installed-dev ## Check format, lint, types and who imports whom
