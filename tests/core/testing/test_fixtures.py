@@ -90,6 +90,7 @@ def test_the_fixtures_cost_pytest_nothing_at_its_start():
         "millpond",
         "millpond.compat",
         "millpond.compat.moved",
+        "millpond.compat.warn",
         "millpond.testing",
         "millpond.testing.fixtures",
     }
