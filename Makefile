@@ -20,7 +20,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 # environment says: else each process of each run compiles all tests and plugins of pytest anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/pytest -n $(WORKERS) --dist loadfile
 
-SOURCES := core plugins builtin_poolers builtin_models io_processors kernels tests benchmarks examples
+SOURCES := core plugins builtin_poolers builtin_models io_processors kernels tests benchmarks examples scripts
 
 export PIP_NO_INPUT = 1
 
@@ -48,7 +48,7 @@ check: $(VENV)/.installed-dev ## Check format, lint, types and who imports whom
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m mypy benchmarks
+	$(PY) -m mypy benchmarks scripts
 	$(VENV)/bin/pyright --pythonpath $(PY)
 	$(VENV)/bin/lint-imports
 

@@ -30,7 +30,7 @@ PACKAGE_FOLDERS = sorted(TOOL["hatch"]["build"]["targets"]["wheel"]["packages"])
 PACKAGES = sorted(Path(folder).name for folder in PACKAGE_FOLDERS)
 KITS = ["millpond_command"]
 PLUGIN_PACKAGES = [package for package in PACKAGES if package not in {"millpond", *KITS}]
-SCRIPT_FOLDERS = ["tests", "benchmarks", "examples", "docs"]
+SCRIPT_FOLDERS = ["tests", "benchmarks", "examples", "docs", "scripts"]
 UNCOMPILED = {"MILLPOND_NO_NATIVE": "1"}  # kernels/native/test_native_build.py compiles
 HEAVY = TOOL["ruff"]["lint"]["flake8-tidy-imports"]["banned-module-level-imports"]
 
