@@ -109,7 +109,7 @@ class TransformersModel(PoolingModel):
         """A batch -> [num_tokens, hidden]."""
         sequences = batch.input_ids.split(batch.lengths)
         segments = None if batch.token_type_ids is None else batch.token_type_ids.split(batch.lengths)
-        seen = [length - hidden for length, hidden in zip(batch.lengths, batch.hidden or repeat(0), strict=False)]
+        seen = [length - hidden for length, hidden in zip(batch.lengths, batch.num_masked or repeat(0), strict=False)]
         rows: list[Tensor] = [batch.input_ids] * batch.num_seqs
         sees = [INPUTS in features for features in batch.features] or [False] * batch.num_seqs
         for place in (place for place in range(batch.num_seqs) if sees[place]):

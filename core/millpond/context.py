@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from millpond.compat.flat_context import accepts_flat_arguments, serves_any_task
+from millpond.compat.renamed import renamed_arguments
 from millpond.plugin.blame import blamed, build, is_foreign, mark
 from millpond.plugin.target import Target, imported
 from millpond.types.compute import ComputeOptions
@@ -197,19 +198,20 @@ class ModelContext:
 
         return CheckedActivation(chosen, function)
 
-    def op(self, name: str, *, needs: tuple[str, ...] = ()) -> Callable[..., Any]:
+    @renamed_arguments(needs="required_features")
+    def op(self, name: str, *, required_features: tuple[str, ...] = ()) -> Callable[..., Any]:
         """The implementation of an op that suits this device and dtype, or the one the user chose.
 
         Args:
             name: The name of the op.
-            needs: What the implementation must say that it serves.
+            required_features: The features that the implementation must have.
 
         Raises:
             UnknownNameError: If none does; it says of each why not.
         """
         from millpond.nn.ops import loaded_kernel  # noqa: PLC0415  needs torch; listing plugins does not
 
-        return loaded_kernel(self._choose(name, self.dtype, needs).entry)
+        return loaded_kernel(self._choose(name, self.dtype, required_features).entry)
 
     def _kernel_of_activation(self, op: str) -> "Entry[KernelSpec] | None":
         import torch
@@ -221,7 +223,7 @@ class ModelContext:
                 raise
             return None
 
-    def op_context(self, dtype: "torch.dtype", needs: tuple[str, ...] = ()) -> "OpContext":
+    def op_context(self, dtype: "torch.dtype", required_features: tuple[str, ...] = ()) -> "OpContext":
         """Where and how an op of the model is computed in a dtype."""
         from millpond.nn.ops import OpContext  # noqa: PLC0415  needs torch; listing plugins does not
 
@@ -230,19 +232,19 @@ class ModelContext:
             dtype=dtype,
             quantization=self.compute.quantization,
             batch_invariant=self.compute.batch_invariant,
-            needs=needs,
+            required_features=required_features,
             kernels=self.compute.kernels,
         )
 
-    def _choose(self, op: str, dtype: "torch.dtype", needs: tuple[str, ...] = ()) -> "KernelMatch":
+    def _choose(self, op: str, dtype: "torch.dtype", required_features: tuple[str, ...] = ()) -> "KernelMatch":
         from millpond.nn.ops import choose_kernel  # noqa: PLC0415  needs torch; listing plugins does not
 
         compute = self.compute
         variants = sorted(compute.kernels.items())
-        key = (op, dtype, needs, self.device, compute.batch_invariant, compute.quantization, *variants)
+        key = (op, dtype, required_features, self.device, compute.batch_invariant, compute.quantization, *variants)
         verdict = self.requested.chosen.get(key)
         if verdict is None:
-            setting = self.op_context(dtype, needs)
+            setting = self.op_context(dtype, required_features)
             verdict = self.requested.chosen[key] = choose_kernel(self.registry, op, setting)
             self.ops.setdefault(op, setting)
         return verdict

@@ -15,7 +15,7 @@ TRITON_AVAILABLE = "millpond_kernels.gpu:triton_availability"
 GPU_PRIORITY = -10
 # torch's activations round by where in memory a value lies. Ops with one in them -> the variant that does not.
 STEADY = {"gelu": "erf", "gated": "exp"}
-ATTENTION_NEEDS = ("softcap", "distance_bias", "pair_bias", "hidden_tokens")
+ATTENTION_FEATURES = ("softcap", "distance_bias", "pair_bias", "masked_tokens")
 
 
 # The arguments that the kernels of each op are tested with.
@@ -50,7 +50,7 @@ def kernels() -> Iterator[KernelSpec]:
         name="attention.native",
         target="millpond_kernels.attention.native:attention",
         summary="compiled, for short sequences; longer ones go to attention.sdpa",
-        serves=("distance_bias", "hidden_tokens"),
+        features=("distance_bias", "masked_tokens"),
     )
     yield native(
         name="attention.int8_native",
@@ -58,21 +58,21 @@ def kernels() -> Iterator[KernelSpec]:
         summary="compiled, products in 8-bit integers, for short sequences; longer ones go to attention.sdpa",
         available=NATIVE_INT8_ATTENTION_AVAILABLE,
         quantization="int8",
-        serves=("hidden_tokens",),
+        features=("masked_tokens",),
     )
     yield KernelSpec(
         name="attention.sdpa",
         target="millpond_kernels.attention.sdpa:attention",
         summary="torch's scaled_dot_product_attention over groups of equal length",
         priority=10,
-        serves=ATTENTION_NEEDS,
+        features=ATTENTION_FEATURES,
     )
     yield KernelSpec(
         name="attention.reference",
         target="millpond_kernels.attention.reference:attention",
         summary="plain float32 torch, one sequence at a time: the yardstick of the others",
         batch_invariant=True,
-        serves=ATTENTION_NEEDS,
+        features=ATTENTION_FEATURES,
     )
     yield KernelSpec(
         name="attention.varlen",

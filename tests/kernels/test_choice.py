@@ -94,12 +94,12 @@ def test_where_results_must_not_depend_on_the_batch_a_kernel_must_promise_it(ker
 
 
 def test_a_kernel_must_serve_what_is_needed(kernels):
-    registry = kernels(kernel("fast", priority=50), kernel("able", serves=("softcap", "pair_bias")))
-    assert (chosen(registry), chosen(registry, needs=("softcap",))) == ("fast", "able")
-    verdicts = rank_kernels(registry, "op", OpContext(device=CPU, dtype=torch.float32, needs=("softcap", "pair_bias")))
-    assert [verdict.reason for verdict in verdicts] == ["fits, priority 0", "does not serve softcap, pair_bias"]
-    with pytest.raises(UnknownNameError, match=r"with softcap: .*op\.fast does not serve softcap"):
-        chosen(registry, needs=("softcap",), variant="fast")
+    registry = kernels(kernel("fast", priority=50), kernel("able", features=("softcap", "pair_bias")))
+    assert (chosen(registry), chosen(registry, required_features=("softcap",))) == ("fast", "able")
+    verdicts = rank_kernels(registry, "op", OpContext(device=CPU, dtype=torch.float32, required_features=("softcap", "pair_bias")))
+    assert [verdict.reason for verdict in verdicts] == ["fits, priority 0", "does not support softcap, pair_bias"]
+    with pytest.raises(UnknownNameError, match=r"with softcap: .*op\.fast does not support softcap"):
+        chosen(registry, required_features=("softcap",), variant="fast")
 
 
 def test_a_quantization_that_nobody_computes_in_is_refused(kernels):
@@ -271,7 +271,7 @@ def test_a_kernel_that_cannot_hide_tokens_serves_prompts_that_hide_none(registry
     plain = PackedBatch.pack([torch.zeros(5)])
     assert torch.equal(attention(*states, plain), states[0].flatten(1))
     hiding = PackedBatch.pack([torch.zeros(5)], features=[{NUM_ATTENDED: 2}])
-    with pytest.raises(InvalidInputError, match=r"first tokens .*attention\.sighted does not serve hidden_tokens"):
+    with pytest.raises(InvalidInputError, match=r"first tokens .*attention\.sighted does not support masked_tokens"):
         attention(*states, hiding)
     assert Attention(context(registry, {}), head_dim=4)(*states, hiding).shape == (5, 8)
 

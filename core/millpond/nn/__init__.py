@@ -1,7 +1,8 @@
-"""What authors of models, poolers and kernels subclass and call."""
+"""Base classes and building blocks for authors of models, poolers and kernels."""
 
+from millpond.compat.renamed import renamed_contents
 from millpond.nn.attention import Attention, AttentionSpec
-from millpond.nn.batch import PackedBatch, PoolingMetadata, Run
+from millpond.nn.batch import EqualLengthGroup, PackedBatch, PoolingMetadata
 from millpond.nn.bias import AttentionBias, DistanceBias
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
@@ -14,12 +15,14 @@ __all__ = [
     "AttentionBias",
     "AttentionSpec",
     "DistanceBias",
+    "EqualLengthGroup",
     "Linear",
     "PackedBatch",
     "Pooler",
     "PoolingMetadata",
     "PoolingModel",
-    "Run",
     "TokenModule",
     "WeightTransform",
 ]
+
+__getattr__ = renamed_contents(__name__, {"Run": "EqualLengthGroup"})

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
+from millpond.compat.renamed import renamed_attributes, renamed_contents
 from millpond.nn.batch import PackedBatch
 from millpond.nn.bias import AttentionBias
 from millpond.types.errors import InvalidInputError, UnknownNameError
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
     from millpond.context import ModelContext
 
 SOFTCAP = "softcap"
-HIDDEN_TOKENS = "hidden_tokens"
+MASKED_TOKENS = "masked_tokens"
 Kernel = Callable[..., Tensor]
 
 
+@renamed_attributes(needs="required_features")
 @dataclass(frozen=True, kw_only=True)
 class AttentionSpec:
     """What a kernel of the op ``attention`` must compute.
@@ -38,8 +40,8 @@ class AttentionSpec:
     bias: Literal["distance", "pair"] | None = None
 
     @property
-    def needs(self) -> tuple[str, ...]:
-        """What a kernel must name among what it ``serves``."""
+    def required_features(self) -> tuple[str, ...]:
+        """The features that a kernel must have."""
         bias = () if self.bias is None else (f"{self.bias}_bias",)
         return bias if self.softcap is None else (SOFTCAP, *bias)
 
@@ -48,7 +50,7 @@ class Attention(nn.Module):
     """Scaled dot-product attention within each sequence of a packed batch.
 
     Fewer heads of keys and values than of queries are shared by groups of query heads, in order. A token that may
-    attend to none, since its window holds hidden ones alone, gets zeros.
+    attend to none, because its window contains only masked tokens, gets zeros.
     """
 
     def __init__(
@@ -66,9 +68,9 @@ class Attention(nn.Module):
         self.spec = AttentionSpec(
             scale=head_dim**-0.5 if scale is None else scale, causal=causal, window=window, softcap=softcap, bias=bias
         )
-        self.kernel: Kernel = ctx.op("attention", needs=self.spec.needs)
-        # Which prompts hide tokens is known when they come: until then a kernel that cannot do it is good enough.
-        self.hiding = _hiding(ctx, self.spec)
+        self.kernel: Kernel = ctx.op("attention", required_features=self.spec.required_features)
+        # Only prompts show whether tokens are masked, so a kernel that does not support it is an error only then.
+        self.masking_kernel = _masking_kernel(ctx, self.spec)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, bias: AttentionBias | None = None
@@ -76,22 +78,25 @@ class Attention(nn.Module):
         """[num_tokens, heads, head_dim] thrice -> [num_tokens, heads * head_dim].
 
         Raises:
-            InvalidInputError: If tokens are hidden, and the kernel that was chosen by name cannot do it.
+            InvalidInputError: If tokens are masked and the kernel that the user chose does not support it.
         """
-        kernel = self._kernel_that_hides() if batch.hidden else self.kernel
+        kernel = self._require_masking_kernel() if batch.num_masked else self.kernel
         biases = () if self.spec.bias is None else (bias,)
         return kernel(query, key, value, batch, self.spec, *biases).flatten(1)
 
-    def _kernel_that_hides(self) -> Kernel:
-        if isinstance(self.hiding, str):
-            message = f"prompts of which only the first tokens are attended to: {self.hiding}"
+    def _require_masking_kernel(self) -> Kernel:
+        if isinstance(self.masking_kernel, str):
+            message = f"prompts of which only the first tokens are attended to: {self.masking_kernel}"
             raise InvalidInputError(message)
-        return self.hiding
+        return self.masking_kernel
 
 
-def _hiding(ctx: "ModelContext", spec: AttentionSpec) -> Kernel | str:
-    """The kernel that serves where tokens are hidden, or why there is none."""
+def _masking_kernel(ctx: "ModelContext", spec: AttentionSpec) -> Kernel | str:
+    """Return the kernel for batches with masked tokens, or the reason that none is available."""
     try:
-        return ctx.op("attention", needs=(*spec.needs, HIDDEN_TOKENS))
+        return ctx.op("attention", required_features=(*spec.required_features, MASKED_TOKENS))
     except UnknownNameError as error:
         return str(error)
+
+
+__getattr__ = renamed_contents(__name__, {"HIDDEN_TOKENS": "MASKED_TOKENS"})

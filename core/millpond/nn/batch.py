@@ -8,38 +8,41 @@ from itertools import accumulate, groupby, repeat
 import torch
 from torch import Tensor
 
+from millpond.compat.renamed import renamed_attributes, renamed_contents
 from millpond.types.params import PoolingParams
 
-NUM_ATTENDED = "num_attended"  # the feature of a sequence that says how many of its tokens are attended to
+NUM_ATTENDED = "num_attended"  # key in a sequence's features: the number of its tokens that are not masked
 
 
+@renamed_attributes(hidden="num_masked", attended="num_attended")
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Neighbouring sequences of one length.
+class EqualLengthGroup:
+    """Adjacent sequences of the same length in a batch.
 
     Attributes:
-        start: The first token of the first of them.
-        count: How many sequences.
-        length: The tokens of each.
-        hidden: How many of the last tokens of each are attended to by none.
+        start: The row of the first token of the first sequence.
+        count: The number of sequences.
+        length: The number of tokens of each sequence.
+        num_masked: The number of masked tokens at the end of each sequence.
     """
 
     start: int
     count: int
     length: int
-    hidden: int = 0
+    num_masked: int = 0
 
     @property
-    def attended(self) -> int:
-        """How many of the first tokens of each are attended to."""
-        return self.length - self.hidden
+    def num_attended(self) -> int:
+        """The number of tokens of each sequence that are not masked."""
+        return self.length - self.num_masked
 
     @property
     def stop(self) -> int:
-        """The token behind the last of them."""
+        """The row after the last token of the last sequence."""
         return self.start + self.count * self.length
 
 
+@renamed_attributes(hidden="num_masked", runs="equal_length_groups")
 @dataclass(frozen=True, kw_only=True)
 class PackedBatch:
     """Sequences end to end; the runner orders them by length, so equal lengths are neighbours.
@@ -155,32 +158,32 @@ class PackedBatch:
         return torch.tensor(self.offsets, dtype=torch.int32, device=self.input_ids.device)
 
     @cached_property
-    def hidden(self) -> tuple[int, ...]:
-        """How many of the last tokens of each sequence are attended to by none; empty if all are attended to.
+    def num_masked(self) -> tuple[int, ...]:
+        """The number of masked tokens at the end of each sequence; empty if no token is masked.
 
         Raises:
-            ValueError: If none of a sequence would be left.
+            ValueError: If all tokens of a sequence are masked.
         """
-        found = [0] * len(self.lengths)
-        for place, (length, features) in enumerate(zip(self.lengths, self.features, strict=False)):
+        masked = [0] * len(self.lengths)
+        for index, (length, features) in enumerate(zip(self.lengths, self.features, strict=False)):
             attended = features.get(NUM_ATTENDED)
             if not isinstance(attended, int):
                 continue
             if not 0 < attended <= length:
                 message = f"{NUM_ATTENDED}={attended} of a sequence of {length} tokens: expected 1 to {length}"
                 raise ValueError(message)
-            found[place] = length - attended
-        return tuple(found) if any(found) else ()
+            masked[index] = length - attended
+        return tuple(masked) if any(masked) else ()
 
     @cached_property
-    def runs(self) -> tuple[Run, ...]:
-        """The sequences as runs of equal length, of which equally many tokens are attended to."""
-        found: list[Run] = []
+    def equal_length_groups(self) -> tuple[EqualLengthGroup, ...]:
+        """The sequences in groups of equal length and equal number of masked tokens."""
+        groups: list[EqualLengthGroup] = []
         start = 0
-        for (length, hidden), same in groupby(zip(self.lengths, self.hidden or repeat(0), strict=False)):
-            found.append(Run(start, sum(1 for _ in same), length, hidden))
-            start = found[-1].stop
-        return tuple(found)
+        for (length, masked), same in groupby(zip(self.lengths, self.num_masked or repeat(0), strict=False)):
+            groups.append(EqualLengthGroup(start, sum(1 for _ in same), length, masked))
+            start = groups[-1].stop
+        return tuple(groups)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,3 +254,6 @@ class PoolingMetadata:
 def _end_to_end(parts: Sequence[Tensor]) -> Tensor:
     """One behind the other; a single one as it is, without a copy."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+__getattr__ = renamed_contents(__name__, {"Run": "EqualLengthGroup"})

@@ -5,13 +5,13 @@ from typing import Protocol
 
 from torch import Tensor
 
-from millpond.nn.batch import Run
+from millpond.nn.batch import EqualLengthGroup
 
 
 class AttentionBias(Protocol):
     """Gives the numbers that are added to scaled products, before the softmax."""
 
-    def __call__(self, run: Run, queries: range, keys: range) -> Tensor:
+    def __call__(self, group: EqualLengthGroup, queries: range, keys: range) -> Tensor:
         """Those of some queries and keys, places in their sequences: [count or 1, heads, queries, keys].
 
         Args:
@@ -38,9 +38,9 @@ class DistanceBias:
         """The column of the distance 0."""
         return self.values.shape[1] // 2
 
-    def __call__(self, run: Run, queries: range, keys: range) -> Tensor:
+    def __call__(self, group: EqualLengthGroup, queries: range, keys: range) -> Tensor:
         """[1, heads, queries, keys]; see ``AttentionBias``."""
-        del run
+        del group
         start = self.middle + keys.start - queries.stop + 1
         needed = self.values[:, start : start + len(queries) + len(keys) - 1]
         return needed.unfold(1, len(keys), 1).flip(1).unsqueeze(0)  # from one query to the one before it, one further

@@ -1,6 +1,5 @@
 """Which implementation of an op is taken, and why the others are not."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
@@ -8,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from millpond.compat.kernel_features import current_features
+from millpond.compat.renamed import renamed_contents, renamed_fields
 from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.plugin.target import imported
 from millpond.types.errors import InvalidInputError, UnknownNameError
@@ -30,6 +31,7 @@ class KernelMatch:
     reason: str
 
 
+@renamed_fields(needs="required_features")
 @dataclass(frozen=True, kw_only=True)
 class OpContext:
     """Where an op is to be computed, and how.
@@ -39,7 +41,7 @@ class OpContext:
         dtype: What in.
         quantization: The scheme that is asked for; None for none.
         batch_invariant: Whether a result must not depend on what shares its batch, to the bit.
-        needs: What a kernel must say that it serves, such as "softcap".
+        required_features: The features that a kernel must have, such as "softcap".
         kernels: The variants of ops that the user chose.
     """
 
@@ -47,8 +49,12 @@ class OpContext:
     dtype: "torch.dtype"
     quantization: str | None = None
     batch_invariant: bool = False
-    needs: tuple[str, ...] = ()
+    required_features: tuple[str, ...] = ()
     kernels: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Rename former features."""
+        object.__setattr__(self, "required_features", current_features(self.required_features))
 
 
 def rank_kernels(registry: "Registry", op: str, setting: OpContext) -> list[KernelMatch]:
@@ -90,7 +96,7 @@ def choose_kernel(registry: "Registry", op: str, setting: OpContext, *, variant:
     how = "".join(
         (
             f", {setting.quantization}" if setting.quantization else "",
-            f", with {', '.join(setting.needs)}" if setting.needs else "",
+            f", with {', '.join(setting.needs)}" if setting.required_features else "",
             _INVARIANT[setting.batch_invariant],
         )
     )
@@ -181,8 +187,8 @@ def _judge(registry: "Registry", entry: "Entry[KernelSpec]", setting: OpContext)
         return KernelMatch(entry, fits=False, reason=f"serves quantization={spec.quantization!r} alone")
     if setting.batch_invariant and not spec.batch_invariant:
         return KernelMatch(entry, fits=False, reason="does not promise results that are independent of the batch")
-    missing = [need for need in setting.needs if need not in spec.serves]
-    refusal = f"does not serve {', '.join(missing)}" if missing else _ask(spec.available)
+    missing = [feature for feature in setting.required_features if feature not in spec.features]
+    refusal = f"does not support {', '.join(missing)}" if missing else _ask(spec.available)
     if refusal is None:
         refusals = (_refusal_of_part(registry, entry, part, setting) for part in spec.fuses)
         refusal = next((each for each in refusals if each is not None), None)
@@ -199,7 +205,7 @@ def _refusal_of_part(registry: "Registry", entry: "Entry[KernelSpec]", part: str
     if not variant:
         return None if named is None else f"fuses {op}, of which {named!r} was chosen"
     try:
-        serving = choose_kernel(registry, op, replace(setting, needs=())).entry
+        serving = choose_kernel(registry, op, replace(setting, required_features=())).entry
     except UnknownNameError as error:
         return f"fuses {part}: {error}"
     same_plugin = "/" in part or serving.origin.plugin == entry.origin.plugin
@@ -223,12 +229,6 @@ def _listing(verdicts: Sequence[KernelMatch]) -> str:
     return "; ".join(f"{verdict.entry.spec.name} {verdict.reason}" for verdict in verdicts)
 
 
-OLD_NAMES = {"Setting": "OpContext", "Verdict": "KernelMatch", "judge_kernels": "rank_kernels"}  # before 0.2
-
-
-def __getattr__(name: str) -> Any:
-    if name not in OLD_NAMES:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    warnings.warn(f"millpond.nn.ops.{name} was renamed: import {OLD_NAMES[name]}", DeprecationWarning, stacklevel=2)
-    return globals()[OLD_NAMES[name]]
+__getattr__ = renamed_contents(
+    __name__, {"Setting": "OpContext", "Verdict": "KernelMatch", "judge_kernels": "rank_kernels"}
+)

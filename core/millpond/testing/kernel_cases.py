@@ -46,7 +46,7 @@ class KernelCases:
         """All that an op can be asked to do: what is no tensor, or says which tensors there are."""
         return ({},)
 
-    def needs(self, setting: Setting) -> tuple[str, ...]:
+    def required_features(self, setting: Setting) -> tuple[str, ...]:
         """What of a setting a kernel need not do: only those that name it in their record's ``serves`` are asked."""
         del setting
         return ()

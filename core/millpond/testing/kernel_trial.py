@@ -64,12 +64,12 @@ class KernelTrial:
     dtypes: tuple[torch.dtype, ...]
     tolerances: Mapping[str, float]
     batch_invariant: bool = False
-    serves: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
 
     @property
     def settings(self) -> Sequence[Setting]:
         """What it can be asked to do."""
-        return [setting for setting in self.cases.settings() if set(self.cases.needs(setting)) <= set(self.serves)]
+        return [setting for setting in self.cases.settings() if set(self.cases.required_features(setting)) <= set(self.features)]
 
     @property
     def tolerance(self) -> float:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from millpond.nn import DistanceBias, Run
+from millpond.nn import DistanceBias, EqualLengthGroup
 from millpond.nn.threads import op_threads
 from millpond_kernels.attention.reference import ALIGNMENT
-from millpond_kernels.attention.sdpa import attend_run
+from millpond_kernels.attention.sdpa import attend_group
 from millpond_kernels.native import FLOAT, INT, POINTER, capability, function
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ def attention(
 ) -> "Tensor":
     """The op ``attention``; see ``attention.reference`` for its arguments."""
     values = _values(bias, query, batch.max_length)
-    longest = 0 if bias is not None and values is None else _longest_run(query, key, value, spec)
-    compiled = [run for run in batch.runs if run.length <= longest]
+    longest = 0 if bias is not None and values is None else _longest_compiled(query, key, value, spec)
+    compiled = [group for group in batch.equal_length_groups if group.length <= longest]
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
     if compiled:
         _attend("millpond_attention", query, key, value, compiled, spec.scale, output, (values,))
-    if len(compiled) < len(batch.runs):
-        others = [run for run in batch.runs if run.length > longest]
+    if len(compiled) < len(batch.equal_length_groups):
+        others = [group for group in batch.equal_length_groups if group.length > longest]
         _attend_others(query, key, value, others, spec, output, bias)
     return output
 
@@ -49,13 +49,13 @@ def attention_int8(
     query: "Tensor", key: "Tensor", value: "Tensor", batch: "PackedBatch", spec: "AttentionSpec"
 ) -> "Tensor":
     """The op ``attention`` with products in 8-bit integers; see ``attention.reference`` for its arguments."""
-    longest = _longest_run(query, key, value, spec)
-    compiled = [run for run in batch.runs if run.length <= longest and not run.hidden]
+    longest = _longest_compiled(query, key, value, spec)
+    compiled = [group for group in batch.equal_length_groups if group.length <= longest and not group.num_masked]
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
     if compiled:
         _attend("millpond_attention_int8", query, key, value, compiled, spec.scale, output)
-    if len(compiled) < len(batch.runs):
-        others = [run for run in batch.runs if run.length > longest or run.hidden]
+    if len(compiled) < len(batch.equal_length_groups):
+        others = [group for group in batch.equal_length_groups if group.length > longest or group.num_masked]
         _attend_others(query, key, value, others, spec, output)
     return output
 
@@ -73,29 +73,29 @@ def _attend_others(
     query: "Tensor",
     key: "Tensor",
     value: "Tensor",
-    runs: "list[Run]",
+    groups: "list[EqualLengthGroup]",
     spec: "AttentionSpec",
     output: "Tensor",
     bias: "AttentionBias | None" = None,
 ) -> None:
     aligned = all(x.stride(0) % ALIGNMENT == 0 for x in (query, key, value))
-    for run in runs:
-        for one in _one_by_one(run):
+    for group in groups:
+        for one in _one_by_one(group):
             if aligned or bias is not None:
-                output[one.start : one.stop] = attend_run(query, key, value, one, spec, bias)
+                output[one.start : one.stop] = attend_group(query, key, value, one, spec, bias)
                 continue
             # torch rounds by where in memory a row starts: copied, sequences start alike.
             q, k, v = (x[one.start : one.stop].clone() for x in (query, key, value))
-            output[one.start : one.stop] = attend_run(q, k, v, Run(0, 1, one.length, one.hidden), spec)
+            output[one.start : one.stop] = attend_group(q, k, v, EqualLengthGroup(0, 1, one.length, one.num_masked), spec)
 
 
-def _one_by_one(run: "Run") -> "Iterator[Run]":
+def _one_by_one(group: "EqualLengthGroup") -> "Iterator[EqualLengthGroup]":
     """Each sequence for itself: of several at once, torch sums in an order that depends on how many there are."""
-    for start in range(run.start, run.stop, run.length):
-        yield Run(start, 1, run.length, run.hidden)
+    for start in range(group.start, group.stop, group.length):
+        yield EqualLengthGroup(start, 1, group.length, group.num_masked)
 
 
-def _longest_run(query: "Tensor", key: "Tensor", value: "Tensor", spec: "AttentionSpec") -> int:
+def _longest_compiled(query: "Tensor", key: "Tensor", value: "Tensor", spec: "AttentionSpec") -> int:
     """The tokens of the longest sequences that the compiled code takes; 0 if it takes none of these tensors."""
     for x in (query, key, value):
         if not (x.is_cpu and x.dtype is torch.float32 and x.stride(2) == 1 and x.stride(1) == x.size(2)):
@@ -113,7 +113,7 @@ def _attend(
     query: "Tensor",
     key: "Tensor",
     value: "Tensor",
-    runs: "list[Run]",
+    groups: "list[EqualLengthGroup]",
     scale: float,
     output: "Tensor",
     biases: "tuple[Tensor | None, ...]" = (),
@@ -124,16 +124,16 @@ def _attend(
     attend, scratch_size = _functions(name, takes_bias=bool(biases))
     added = [(0, 0) if values is None else (values.data_ptr(), values.size(1)) for values in biases]
     threads = op_threads()
-    scratch = torch.empty(threads * scratch_size(max(run.length for run in runs), head_dim), dtype=torch.uint8)
+    scratch = torch.empty(threads * scratch_size(max(group.length for group in groups), head_dim), dtype=torch.uint8)
     places = [(x.data_ptr(), x.stride(0)) for x in (query, key, value, output)]
     strides = [stride for _, stride in places[:3]]
-    for run in runs:
-        *rows, results = [place + FLOAT_BYTES * stride * run.start for place, stride in places]
+    for group in groups:
+        *rows, results = [place + FLOAT_BYTES * stride * group.start for place, stride in places]
         attend(
             *rows,
             *strides,
-            run.count,
-            run.length,
+            group.count,
+            group.length,
             heads,
             kv_heads,
             head_dim,
@@ -141,7 +141,7 @@ def _attend(
             results,
             scratch.data_ptr(),
             threads,
-            *((run.attended, *added[0]) if added else ()),
+            *((group.num_attended, *added[0]) if added else ()),
         )
 
 

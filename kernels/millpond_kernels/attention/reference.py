@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from millpond.nn import AttentionBias, AttentionSpec, PackedBatch, Run
+from millpond.nn import AttentionBias, AttentionSpec, PackedBatch, EqualLengthGroup
 
 ALIGNMENT = 16  # floats: a line of the processor's cache
 
@@ -31,18 +31,18 @@ def attention(
     """
     shared = query.shape[1] // key.shape[1]
     outputs: list[Tensor] = []
-    for run in _sequences(batch):
-        q = query[run.start : run.stop].float()
+    for group in _sequences(batch):
+        q = query[group.start : group.stop].float()
         if query.stride(0) % ALIGNMENT:  # torch rounds by where in memory a row starts: copied, sequences start alike
             q = q.clone()
-        k = key[run.start : run.start + run.attended].float().repeat_interleave(shared, dim=1)
-        v = value[run.start : run.start + run.attended].float().repeat_interleave(shared, dim=1)
+        k = key[group.start : group.start + group.num_attended].float().repeat_interleave(shared, dim=1)
+        v = value[group.start : group.start + group.num_attended].float().repeat_interleave(shared, dim=1)
         scores = torch.einsum("qhd,khd->hqk", q, k) * spec.scale
         if spec.softcap is not None:
             scores = spec.softcap * torch.tanh(scores / spec.softcap)
         if bias is not None:
-            scores = scores + bias(run, range(run.length), range(run.attended)).float()[0]
-        seen = allowed(range(run.length), range(run.attended), spec, query.device)
+            scores = scores + bias(group, range(group.length), range(group.num_attended)).float()[0]
+        seen = allowed(range(group.length), range(group.num_attended), spec, query.device)
         weights = scores.masked_fill(~seen, -torch.inf).softmax(dim=-1)
         weights = weights.masked_fill(~seen.any(dim=1, keepdim=True), 0)
         outputs.append(torch.einsum("hqk,khd->qhd", weights, v))
@@ -61,5 +61,5 @@ def allowed(queries: range, keys: range, spec: AttentionSpec, device: torch.devi
     return seen
 
 
-def _sequences(batch: PackedBatch) -> list[Run]:
-    return [Run(run.start + i * run.length, 1, run.length, run.hidden) for run in batch.runs for i in range(run.count)]
+def _sequences(batch: PackedBatch) -> list[EqualLengthGroup]:
+    return [EqualLengthGroup(group.start + i * group.length, 1, group.length, group.num_masked) for group in batch.equal_length_groups for i in range(group.count)]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from millpond.nn import AttentionBias, AttentionSpec, PackedBatch, Run
+from millpond.nn import AttentionBias, AttentionSpec, PackedBatch, EqualLengthGroup
 from millpond_kernels.attention.reference import allowed
 
 MOST_LAUNCHES = 16  # on an accelerator, more runs than these cost more to launch than padding costs to compute
@@ -24,59 +24,59 @@ def attention(
 ) -> Tensor:
     """The op ``attention``; see ``attention.reference`` for its arguments."""
     plain = spec.softcap is None and bias is None and batch.num_seqs * batch.max_length**2 <= MOST_SCORES
-    if plain and len(batch.runs) > MOST_LAUNCHES and query.device.type != "cpu":
+    if plain and len(batch.equal_length_groups) > MOST_LAUNCHES and query.device.type != "cpu":
         return _attend_padded(query, key, value, batch, spec)
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
-    for run in batch.runs:
-        output[run.start : run.stop] = attend_run(query, key, value, run, spec, bias)
+    for group in batch.equal_length_groups:
+        output[group.start : group.stop] = attend_group(query, key, value, group, spec, bias)
     return output
 
 
-def attend_run(
-    query: Tensor, key: Tensor, value: Tensor, run: Run, spec: AttentionSpec, bias: AttentionBias | None = None
+def attend_group(
+    query: Tensor, key: Tensor, value: Tensor, group: EqualLengthGroup, spec: AttentionSpec, bias: AttentionBias | None = None
 ) -> Tensor:
     """Attention of sequences of one length: [count * length, heads, head_dim] of the run's rows."""
     q, k, v = (
-        x[run.start : run.stop].unflatten(0, (run.count, run.length)).transpose(1, 2) for x in (query, key, value)
+        x[group.start : group.stop].unflatten(0, (group.count, group.length)).transpose(1, 2) for x in (query, key, value)
     )
-    windowed = spec.window is not None and spec.window < run.length - 1
-    if not windowed and not run.hidden and spec.softcap is None and bias is None:
+    windowed = spec.window is not None and spec.window < group.length - 1
+    if not windowed and not group.num_masked and spec.softcap is None and bias is None:
         attended = scaled_dot_product_attention(
             q, k, v, is_causal=spec.causal, scale=spec.scale, enable_gqa=query.shape[1] != key.shape[1]
         )
     else:
-        attended = _attend_in_blocks(q, k, v, run, spec, bias)
+        attended = _attend_in_blocks(q, k, v, group, spec, bias)
     return attended.transpose(1, 2).flatten(0, 1)
 
 
 def _attend_in_blocks(
-    query: Tensor, key: Tensor, value: Tensor, run: Run, spec: AttentionSpec, bias: AttentionBias | None
+    query: Tensor, key: Tensor, value: Tensor, group: EqualLengthGroup, spec: AttentionSpec, bias: AttentionBias | None
 ) -> Tensor:
     """[count, heads, length, head_dim] thrice -> the same, some queries at a time with the keys that they see."""
     output = torch.zeros_like(query)
-    for queries, keys in _blocks(query, run, spec):
+    for queries, keys in _blocks(query, group, spec):
         output[:, :, queries.start : queries.stop] = _attend(
             query[:, :, queries.start : queries.stop],
             key[:, :, keys.start : keys.stop],
             value[:, :, keys.start : keys.stop],
             spec,
-            _mask(query, run, spec, bias, queries, keys),
+            _mask(query, group, spec, bias, queries, keys),
         )
     return output
 
 
-def _blocks(query: Tensor, run: Run, spec: AttentionSpec) -> Iterator[tuple[range, range]]:
+def _blocks(query: Tensor, group: EqualLengthGroup, spec: AttentionSpec) -> Iterator[tuple[range, range]]:
     """Queries and the keys that some of them see, places in a sequence; of queries that see none, nothing."""
-    reach = run.length if spec.window is None else spec.window
-    own = 1 if spec.softcap is None and spec.bias != "pair" else run.count  # else one mask serves all sequences
-    rows = max(MOST_SCORES // (own * query.shape[1] * run.attended), 1)
+    reach = group.length if spec.window is None else spec.window
+    own = 1 if spec.softcap is None and spec.bias != "pair" else group.count  # else one mask serves all sequences
+    rows = max(MOST_SCORES // (own * query.shape[1] * group.num_attended), 1)
     if spec.window is not None:
         rows = min(rows, max(WINDOW_ROWS, spec.window))
-    last_that_sees = min(run.length, run.attended + reach)
+    last_that_sees = min(group.length, group.num_attended + reach)
     for start in range(0, last_that_sees, rows):
         queries = range(start, min(start + rows, last_that_sees))
         ahead = 0 if spec.causal else reach
-        yield queries, range(max(start - reach, 0), min(queries.stop + ahead, run.attended))
+        yield queries, range(max(start - reach, 0), min(queries.stop + ahead, group.num_attended))
 
 
 def _attend_padded(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, spec: AttentionSpec) -> Tensor:
@@ -84,7 +84,7 @@ def _attend_padded(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch
     places = torch.arange(longest, device=query.device).unsqueeze(0)
     lengths = batch.cu_seqlens.diff().unsqueeze(1)
     real = places < lengths
-    hidden = torch.tensor(batch.hidden or (0,), device=query.device).unsqueeze(1)
+    hidden = torch.tensor(batch.num_masked or (0,), device=query.device).unsqueeze(1)
     q, k, v = (_pad(x, real).transpose(1, 2) for x in (query, key, value))
     mask = (places < lengths - hidden)[:, None, None, :] & allowed(range(longest), range(longest), spec, query.device)
     sees = mask.any(dim=-1, keepdim=True)
@@ -92,7 +92,7 @@ def _attend_padded(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch
     attended = scaled_dot_product_attention(
         q, k, v, attn_mask=mask | ~sees, scale=spec.scale, enable_gqa=query.shape[1] != key.shape[1]
     )
-    if batch.hidden:
+    if batch.num_masked:
         attended = attended.masked_fill(~sees, 0)
     return attended.transpose(1, 2)[real]
 
@@ -104,7 +104,7 @@ def _pad(x: Tensor, real: Tensor) -> Tensor:
 
 
 def _mask(
-    query: Tensor, run: Run, spec: AttentionSpec, bias: AttentionBias | None, queries: range, keys: range
+    query: Tensor, group: EqualLengthGroup, spec: AttentionSpec, bias: AttentionBias | None, queries: range, keys: range
 ) -> Tensor | None:
     """[queries, keys], bool, or [count or 1, heads, queries, keys] to add; None for nothing."""
     # At most so far away are the first query and the last key, and the last query and the first key.
@@ -113,7 +113,7 @@ def _mask(
     seen = allowed(queries, keys, spec, query.device) if cut else None
     if bias is None:
         return seen
-    added = bias(run, queries, keys).to(query.dtype)
+    added = bias(group, queries, keys).to(query.dtype)
     return added if seen is None else added.masked_fill(~seen, -torch.inf)
 
 

@@ -80,7 +80,7 @@ class EncoderLayerNative(EncoderLayerReference):
 
     def __call__(self, x: "Tensor", batch: "PackedBatch") -> "Tensor":
         """[num_tokens, size] -> [num_tokens, size]."""
-        if self.layer is None or batch.max_length > self.longest or batch.hidden:
+        if self.layer is None or batch.max_length > self.longest or batch.num_masked:
             return super().__call__(x, batch)
         x = rows_of_floats(x, self.size)
         if x.size(0) != batch.num_tokens:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from millpond.nn.attention import HIDDEN_TOKENS, AttentionSpec
-from millpond.nn.batch import NUM_ATTENDED, PackedBatch, Run
+from millpond.nn.attention import MASKED_TOKENS, AttentionSpec
+from millpond.nn.batch import NUM_ATTENDED, PackedBatch, EqualLengthGroup
 from millpond.nn.bias import AttentionBias, DistanceBias
 from millpond.testing.kernel_cases import Kernel, KernelCases, Setting, Tensors
 
@@ -31,19 +31,19 @@ class AttentionCases(KernelCases):
             ),
             *(
                 {"heads": 4, "kv_heads": 2, "causal": causal, "window": window, **more}
-                for more in ({"softcap": 1.5}, {"bias": "distance"}, {"bias": "pair"}, {"hides": True})
+                for more in ({"softcap": 1.5}, {"bias": "distance"}, {"bias": "pair"}, {"masked": True})
                 for causal, window in ((False, None), (True, 2))
             ),
             *(
-                {"heads": 4, "kv_heads": 2, "causal": causal, "window": window, "hides": True, **more}
+                {"heads": 4, "kv_heads": 2, "causal": causal, "window": window, "masked": True, **more}
                 for more in ({"softcap": 2.5, "bias": "distance"}, {"softcap": 0.7, "bias": "pair"})
                 for causal, window in ((False, 2), (True, None))
             ),
         ]
 
-    def needs(self, setting: Setting) -> tuple[str, ...]:
+    def required_features(self, setting: Setting) -> tuple[str, ...]:
         """A softcap, a bias, hidden tokens."""
-        return (*_spec(setting, 1.0).needs, *((HIDDEN_TOKENS,) if setting.get("hides") else ()))
+        return (*_spec(setting, 1.0).required_features, *((MASKED_TOKENS,) if setting.get("masked") else ()))
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
         """Query, key and value, [num_tokens, heads, width]; what biases are made of."""
@@ -60,7 +60,7 @@ class AttentionCases(KernelCases):
         """[num_tokens, heads, width]."""
         ids = [torch.zeros(length, dtype=torch.long) for length in lengths]
         query = tensors["query"]
-        features = [{NUM_ATTENDED: (2 * length + 2) // 3} for length in lengths] if setting.get("hides") else ()
+        features = [{NUM_ATTENDED: (2 * length + 2) // 3} for length in lengths] if setting.get("masked") else ()
         batch = PackedBatch.pack(ids, features=features, device=query.device)
         spec = _spec(setting, query.shape[2] ** -0.5)
         biases = () if spec.bias is None else (_bias(tensors),)
@@ -79,10 +79,10 @@ class PairBias:
     def __init__(self, of_query: Tensor, of_key: Tensor) -> None:
         self.of_query, self.of_key = of_query, of_key
 
-    def __call__(self, run: Run, queries: range, keys: range) -> Tensor:
+    def __call__(self, group: EqualLengthGroup, queries: range, keys: range) -> Tensor:
         """[count, heads, queries, keys]."""
         left, right = (
-            x[run.start : run.stop].unflatten(0, (run.count, run.length)).transpose(1, 2)
+            x[group.start : group.stop].unflatten(0, (group.count, group.length)).transpose(1, 2)
             for x in (self.of_query, self.of_key)
         )
         left, right = left[..., queries.start : queries.stop, None], right[..., None, keys.start : keys.stop]

@@ -26,7 +26,7 @@ ForNeeds = Annotated[
     typer.Option(
         "--needs",
         metavar="NAME",
-        help="What a model needs that not every kernel of an op serves, such as softcap. May be given several times.",
+        help="A feature that the kernel must have, such as softcap. Repeatable.",
     ),
 ]
 
@@ -91,15 +91,15 @@ def kernels(
     as_json: options.AsJson = False,
 ) -> None:
     """List the implementations of every op, which of them is chosen, and why the others are not."""
-    from millpond_cli.inspect.kernels import judge_all  # noqa: PLC0415  needs torch
+    from millpond_cli.inspect.kernels import kernel_records  # noqa: PLC0415  needs torch
 
-    records = judge_all(
+    records = kernel_records(
         get_plugin_manager().registry,
         device,
         dtype,
         quantization=quantization,
         batch_invariant=deterministic,
-        needs=needs or (),
+        required_features=needs or (),
     )
     if as_json:
         echo(json.dumps(records, indent=2))

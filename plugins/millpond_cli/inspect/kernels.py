@@ -11,46 +11,49 @@ from millpond.plugin.registry import Registry
 from millpond_command.cli import USAGE, CommandError
 
 
-def judge_all(
+def kernel_records(
     registry: Registry,
     device: str,
     dtype: str,
     *,
     quantization: str | None = None,
     batch_invariant: bool = False,
-    needs: Sequence[str] = (),
+    required_features: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """The kernels of all ops, of each op the chosen one first; what is needed counts for the ops that know of it.
+    """Return the kernels of all ops, the chosen kernel of each op first.
+
+    A required feature applies to the ops of which at least one kernel has it.
 
     Raises:
-        CommandError: There is no such device or dtype, or no kernel serves what is needed.
+        CommandError: The device or dtype is unknown, or no kernel has a required feature.
     """
-    setting = OpContext(
+    context = OpContext(
         device=_device(device), dtype=_dtype(dtype), quantization=quantization, batch_invariant=batch_invariant
     )
     records: list[dict[str, Any]] = []
-    served = _served(registry)
-    unknown = [need for need in needs if not any(need in names for names in served.values())]
+    available = _features_by_op(registry)
+    unknown = [name for name in required_features if not any(name in features for features in available.values())]
     if unknown:
-        known = ", ".join(sorted(set().union(*served.values())))
-        message = f"--needs {unknown[0]}: no kernel serves it"
-        raise CommandError(message, hint=f"kernels serve: {known or 'nothing of the kind'}", exit_code=USAGE)
-    for op in sorted(served):
-        own = replace(setting, needs=tuple(need for need in needs if need in served[op]))
-        verdicts = rank_kernels(registry, op, own)
-        for number, verdict in enumerate(verdicts):
-            spec = verdict.entry.spec
+        known = ", ".join(sorted(set().union(*available.values())))
+        message = f"--needs {unknown[0]}: no kernel has this feature"
+        raise CommandError(message, hint=f"features of kernels: {known or 'none'}", exit_code=USAGE)
+    for op, features in sorted(available.items()):
+        required = tuple(name for name in required_features if name in features)
+        matches = rank_kernels(registry, op, replace(context, required_features=required))
+        for number, match in enumerate(matches):
+            spec = match.entry.spec
             records.append(
                 {
                     "op": op,
                     "variant": spec.variant,
                     "name": spec.name,
-                    "plugin": verdict.entry.origin.plugin,
+                    "plugin": match.entry.origin.plugin,
                     "priority": spec.priority,
-                    "chosen": number == 0 and verdict.fits,
-                    "fits": verdict.fits,
-                    "reason": verdict.reason,
-                    "serves": list(spec.serves),
+                    "chosen": number == 0 and match.fits,
+                    "fits": match.fits,
+                    "reason": match.reason,
+                    "features": list(spec.features),
+                    "serves": list(spec.features),  # the name before 0.2
                     "fuses": list(spec.fuses),
                     "summary": spec.summary,
                 }
@@ -58,12 +61,12 @@ def judge_all(
     return records
 
 
-def _served(registry: Registry) -> dict[str, set[str]]:
+def _features_by_op(registry: Registry) -> dict[str, set[str]]:
     """Return the features that only some kernels of an op have, by op."""
-    found: dict[str, set[str]] = {}
+    features: dict[str, set[str]] = {}
     for entry in registry.kernels.entries():
-        found.setdefault(entry.spec.op, set()).update(entry.spec.serves)
-    return found
+        features.setdefault(entry.spec.op, set()).update(entry.spec.features)
+    return features
 
 
 def _device(name: str) -> torch.device:

@@ -93,7 +93,7 @@ def test_every_kernel_of_attention_that_serves_a_cap_gives_the_same(tmp_path, lo
     folder, prompts = tiny("Gemma2Model", tmp_path), prompts_of(LENGTHS)
     by_default = hidden(load(folder), prompts)
     assert relative_error(hidden(load(folder, kernels={"attention": "reference"}), prompts), by_default) <= TOLERANCE
-    with pytest.raises(UnknownNameError, match=r"attention\.native.*with softcap.*attention\.native does not serve"):
+    with pytest.raises(UnknownNameError, match=r"attention\.native.*with softcap.*attention\.native does not support"):
         load(folder, kernels={"attention": "native"})
 
 

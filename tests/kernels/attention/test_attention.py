@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from millpond.nn import AttentionSpec, DistanceBias, PackedBatch, Run
+from millpond.nn import AttentionSpec, DistanceBias, PackedBatch, EqualLengthGroup
 from millpond.nn.batch import NUM_ATTENDED
 from millpond_kernels import native
 from millpond_kernels.attention import native as attention_native
@@ -113,9 +113,9 @@ def test_the_yardstick_hides_the_last_tokens(spec):
 
 def test_tokens_can_be_hidden_but_not_all_of_them():
     with pytest.raises(ValueError, match="num_attended=0 of a sequence of 4 tokens: expected 1 to 4"):
-        _ = hiding((3, 4), (3, 0)).hidden
-    assert hiding((3, 4), (3, 4)).hidden == ()
-    assert hiding((4, 4, 4), (3, 4, 4)).runs == (Run(0, 1, 4, 1), Run(4, 2, 4))
+        _ = hiding((3, 4), (3, 0)).num_masked
+    assert hiding((3, 4), (3, 4)).num_masked == ()
+    assert hiding((4, 4, 4), (3, 4, 4)).equal_length_groups == (EqualLengthGroup(0, 1, 4, 1), EqualLengthGroup(4, 2, 4))
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -162,7 +162,7 @@ def test_compiled_code_adds_biases_however_long_a_text_is(monkeypatch, shape):
             attention_native.attention(*states, batch, spec, bias)
         return
     if shape == "fits":
-        monkeypatch.setattr(attention_native, "attend_run", None)  # which is not called
+        monkeypatch.setattr(attention_native, "attend_group", None)  # which is not called
     found = attention_native.attention(*states, batch, spec, bias)
     assert (found - attention_reference.attention(*states, batch, spec, bias)).abs().max() <= 1e-5
 
@@ -199,13 +199,13 @@ def test_states_may_be_views_of_a_fused_map(backend, head_dim):
     assert found.is_contiguous()
 
 
-@pytest.mark.parametrize(("runs", "device", "padded"), [(16, "meta", False), (17, "meta", True), (17, "cpu", False)])
-def test_many_runs_are_padded_on_accelerators_alone(monkeypatch, runs, device, padded):
+@pytest.mark.parametrize(("groups", "device", "padded"), [(16, "meta", False), (17, "meta", True), (17, "cpu", False)])
+def test_many_groups_are_padded_on_accelerators_alone(monkeypatch, groups, device, padded):
     """The meta device stands for an accelerator: it is not the CPU, and computes nothing."""
-    lengths = tuple(range(1, runs + 1))
+    lengths = tuple(range(1, groups + 1))
     states = [tensor.to(device) for tensor in random_states(lengths)]
     taken = []
     monkeypatch.setattr(attention_sdpa, "_attend_padded", lambda *_: taken.append("padded"))
-    monkeypatch.setattr(attention_sdpa, "attend_run", lambda q, _k, _v, run, *_: taken.append("run") or q[: run.length])
+    monkeypatch.setattr(attention_sdpa, "attend_group", lambda q, _k, _v, group, *_: taken.append("group") or q[: group.length])
     attention_sdpa.attention(*states, packed(lengths), AttentionSpec(scale=SCALE))
-    assert taken == (["padded"] if padded else ["run"] * runs)
+    assert taken == (["padded"] if padded else ["group"] * groups)

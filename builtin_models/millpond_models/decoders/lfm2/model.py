@@ -66,7 +66,7 @@ class Lfm2Model(DecoderModel):
             width=width(ctx),
             bias=bool(config.get("conv_bias", False)),
             centred=not self.is_causal(ctx),
-            hides=bool(config.get("conv_zero_padding", False)),
+            zeroes_masked=bool(config.get("conv_zero_padding", False)),
         )
         return DecoderLayer(
             attention_norm=self.build_norm(ctx, config.hidden_size),

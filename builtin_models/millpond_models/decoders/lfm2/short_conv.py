@@ -21,23 +21,23 @@ class ShortConvolution(nn.Module):
         width: The tokens that it reads.
         bias: Whether the maps and the convolution have a bias.
         centred: Whether it reads both sides.
-        hides: Whether tokens that are not attended to count as zeros.
+        zeroes_masked: True if masked tokens count as zeros.
     """
 
-    def __init__(self, ctx: Context, *, size: int, width: int, bias: bool, centred: bool, hides: bool) -> None:
+    def __init__(self, ctx: Context, *, size: int, width: int, bias: bool, centred: bool, zeroes_masked: bool) -> None:
         super().__init__()
         self.inner = Linear(ctx, size, 3 * size, bias=bias)
         self.weight = nn.Parameter(torch.empty(size, 1, width), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(size), requires_grad=False) if bias else None
         self.output = Linear(ctx, size, size, bias=bias)
         self.first = -(width // 2) if centred else 1 - width
-        self.hides = hides
+        self.zeroes_masked = zeroes_masked
 
     def forward(self, x: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]; it has no use for positions."""
         del rotation
-        if self.hides and batch.hidden:
-            x = x.masked_fill(_hidden(batch).unsqueeze(1), 0)
+        if self.zeroes_masked and batch.num_masked:
+            x = x.masked_fill(_masked(batch).unsqueeze(1), 0)
         before, after, value = self.inner(x).chunk(3, dim=-1)
         mixed = self._convolved(before * value, batch)
         result: Tensor = self.output(after * mixed)
@@ -52,8 +52,8 @@ class ShortConvolution(nn.Module):
         return found if self.bias is None else found + self.bias
 
 
-def _hidden(batch: PackedBatch) -> Tensor:
-    """Which tokens are not attended to, [num_tokens], bool."""
-    attended = [length - hidden for length, hidden in zip(batch.lengths, batch.hidden, strict=True)]
+def _masked(batch: PackedBatch) -> Tensor:
+    """Return a mask that is True for masked tokens, [num_tokens]."""
+    attended = [length - masked for length, masked in zip(batch.lengths, batch.num_masked, strict=True)]
     limits = torch.repeat_interleave(torch.tensor(attended), batch.lengths_on_host).to(batch.positions.device)
     return batch.positions >= limits

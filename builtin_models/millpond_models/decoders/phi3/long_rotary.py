@@ -54,8 +54,8 @@ class LongRotary(Rotary):
         if batch.max_length <= self.trained:
             return self.frequencies
         rows = [
-            (self.long if run.length > self.trained else self.frequencies).expand(run.count * run.length, -1)
-            for run in batch.runs
+            (self.long if group.length > self.trained else self.frequencies).expand(group.count * group.length, -1)
+            for group in batch.equal_length_groups
         ]
         return torch.cat(rows)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.nn import Attention, Linear, PackedBatch, Run
+from millpond.nn import Attention, Linear, PackedBatch, EqualLengthGroup
 from millpond_models.layers.head_dim import head_dim
 
 
@@ -106,15 +106,15 @@ class DisentangledBias:
     rows: Rows
     scale: float
 
-    def __call__(self, run: Run, queries: range, keys: range) -> Tensor:
+    def __call__(self, group: EqualLengthGroup, queries: range, keys: range) -> Tensor:
         """[count, heads, queries, keys]."""
         block = self.rows.block(queries, keys)
         added = self.query.new_zeros(())
         if self.tables.keys is not None:
-            products = _part(self.query, run, queries) @ self.tables.keys[:, block.needed].transpose(-1, -2)
+            products = _part(self.query, group, queries) @ self.tables.keys[:, block.needed].transpose(-1, -2)
             added = added + _gather(products, block.places)
         if self.tables.queries is not None:
-            products = _part(self.key, run, keys) @ self.tables.queries[:, block.needed].transpose(-1, -2)
+            products = _part(self.key, group, keys) @ self.tables.queries[:, block.needed].transpose(-1, -2)
             added = added + _gather(products, block.places.t()).transpose(-1, -2)
         return added * self.scale
 
@@ -172,9 +172,9 @@ class DisentangledAttention(nn.Module):
         return heads.contiguous()
 
 
-def _part(x: Tensor, run: Run, places: range) -> Tensor:
-    """The rows of some places of each sequence of a run: [count, heads, places, head_dim]."""
-    own: Tensor = x[run.start : run.stop].unflatten(0, (run.count, run.length))
+def _part(x: Tensor, group: EqualLengthGroup, places: range) -> Tensor:
+    """The rows of some places of each sequence of a group: [count, heads, places, head_dim]."""
+    own: Tensor = x[group.start : group.stop].unflatten(0, (group.count, group.length))
     return own[:, places.start : places.stop].transpose(1, 2)
 
 

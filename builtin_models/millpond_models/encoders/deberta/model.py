@@ -154,11 +154,11 @@ class Convolution(nn.Module):
     def forward(self, embedded: Tensor, x: Tensor, batch: PackedBatch, *, one_by_one: bool) -> Tensor:
         """[num_tokens, size] twice -> [num_tokens, size]."""
         found = torch.empty_like(x)
-        for run in batch.runs:
-            count = 1 if one_by_one else run.count
-            for start in range(run.start, run.stop, count * run.length):
-                own = slice(start, start + count * run.length)
-                rows = embedded[own].unflatten(0, (count, run.length)).transpose(1, 2)
+        for group in batch.equal_length_groups:
+            count = 1 if one_by_one else group.count
+            for start in range(group.start, group.stop, count * group.length):
+                own = slice(start, start + count * group.length)
+                rows = embedded[own].unflatten(0, (count, group.length)).transpose(1, 2)
                 width = self.weight.shape[-1] // 2
                 convolved = functional.conv1d(rows, self.weight, self.bias, padding=width, groups=self.groups)
                 found[own] = convolved.transpose(1, 2).flatten(0, 1)

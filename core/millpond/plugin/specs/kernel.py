@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from millpond.compat.kernel_features import current_features
+from millpond.compat.renamed import renamed_fields
 from millpond.plugin.specs.base import Spec
 
 
+@renamed_fields(serves="features")
 @dataclass(frozen=True, kw_only=True)
 class KernelSpec(Spec):
     """One implementation of an op, named ``<op>.<variant>``; its target is a function.
@@ -20,8 +23,8 @@ class KernelSpec(Spec):
             before those of none.
         batch_invariant: Whether each sequence's result is the same to the bit whatever shares its batch; the others
             do not serve ``deterministic=True``.
-        serves: What it does of that which an op need not do everywhere, such as ``("softcap",)``; models that need what
-            is not named here are served by others.
+        features: The optional features of the op that it supports, such as ``("softcap",)``. Models that require
+            another feature use another kernel.
         fuses: The kernels that it computes in one go, such as ``("attention.sdpa", "linear.torch")``: it is chosen only
             where each of them would serve its op. A bare op, such as ``"attention"``, stands for any of its kernels,
             unless the user named one. A kernel of another plugin is named with it: ``"kernels/attention.sdpa"``.
@@ -36,16 +39,21 @@ class KernelSpec(Spec):
     available: str | None = None
     quantization: str | None = None
     batch_invariant: bool = False
-    serves: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
     fuses: tuple[str, ...] = ()
     cases: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse text in place of a tuple, and rename former features."""
+        super().__post_init__()
+        object.__setattr__(self, "features", current_features(self.features))
+
     @property
     def op(self) -> str:
-        """The op that is implemented: what stands before the first dot of the name."""
+        """The op that it implements: the part of the name before the first dot."""
         return self.name.partition(".")[0]
 
     @property
     def variant(self) -> str:
-        """The variant: what stands behind the first dot of the name."""
+        """The variant: the part of the name after the first dot."""
         return self.name.partition(".")[2]

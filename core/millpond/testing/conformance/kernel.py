@@ -87,7 +87,7 @@ class KernelConformance:
             dtypes=tuple(_dtype(name) for name in names),
             tolerances=self.tolerances,
             batch_invariant=entry.spec.batch_invariant,
-            serves=entry.spec.serves,
+            features=entry.spec.features,
         )
 
     # --- the record ---------------------------------------------------------------------------------------------------
@@ -118,8 +118,8 @@ class KernelConformance:
         free = not spec.devices and not spec.dtypes and spec.available is None
         demand(free, f"{spec.name} is no reference: it does not run on every device in every dtype")
         cases = self._cases(entry)
-        missing = {need for setting in cases.settings() for need in cases.needs(setting)}.difference(spec.serves)
-        demand(not missing, f"{spec.name} is no reference: it does not serve {', '.join(sorted(missing))}")
+        missing = {need for setting in cases.settings() for need in cases.required_features(setting)}.difference(spec.features)
+        demand(not missing, f"{spec.name} cannot be the reference: it does not support {', '.join(sorted(missing))}")
 
     # --- the result ---------------------------------------------------------------------------------------------------
 

@@ -199,12 +199,12 @@ def test_kernels_are_judged(install_plugin):
 def test_kernels_are_judged_by_what_a_model_needs():
     found = kernels("--needs", "softcap", "--needs", "pair_bias")
     assert found["attention.sdpa"]["chosen"] is True
-    assert found["attention.native"]["reason"] == "does not serve softcap, pair_bias"
-    assert {"softcap", "pair_bias"} <= set(found["attention.reference"]["serves"])
+    assert found["attention.native"]["reason"] == "does not support softcap, pair_bias"
+    assert {"softcap", "pair_bias"} <= set(found["attention.reference"]["features"])
     assert found["normalize.torch"]["chosen"] is True
     done = plugins("kernels", "--needs", "wings")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: --needs wings: no kernel serves it")
+    assert done.stderr.startswith("error: --needs wings: no kernel has this feature")
     assert "distance_bias" in done.stderr
 
 
