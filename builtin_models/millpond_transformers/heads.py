@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from millpond.context import Context
-from millpond.nn.placement import Placement
+from millpond.nn.weight_loading import LoadedWeights
 from millpond.types.errors import CheckpointError
 from millpond_transformers.model import TransformersModel
 
@@ -34,11 +34,11 @@ class TransformersForSequenceClassification(TransformersModel):
         """The pooler of a task, with the class's head."""
         return self.classifier_pooler(ctx, task, Head(self.logits))
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the class its values; its head gets float32, whatever the rest computes in."""
-        placement = super().load_weights(weights)
+        loaded = super().load_weights(weights)
         if self.body is None:
-            return placement
+            return loaded
         if self.base is self.body:
             message = f"{self.body_class.__name__} of transformers has no head that could be told from the rest"
             raise CheckpointError(message)
@@ -47,7 +47,7 @@ class TransformersForSequenceClassification(TransformersModel):
                 module.float()
         pooler = getattr(self.base, "pooler", None)
         self.first = None if pooler is None else copy.deepcopy(pooler).float()
-        return placement
+        return loaded
 
     def run(self, given: dict[str, Tensor]) -> Tensor:
         """The class's arguments -> hidden states, [num_seqs, num_tokens, hidden], as the class with the head asks."""

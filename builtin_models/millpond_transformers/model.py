@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from millpond.context import Context
 from millpond.nn import PackedBatch, PoolingModel
-from millpond.nn.placement import Placement, place_weight
+from millpond.nn.weight_loading import LoadedWeights, load_parameter
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond_transformers.classes import build_config, find_class
@@ -62,16 +62,16 @@ class TransformersModel(PoolingModel):
         self.padding = Padding()
         self._turn: AbstractContextManager[Any] = nullcontext()
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Build the class, and give it and what converters added their values."""
-        result, ctx = Placement(), self.ctx
+        result, ctx = LoadedWeights(), self.ctx
         state: dict[str, Tensor] = {}
         for name, tensor in weights:
             target = self.parameter_name(name)
             if target is None:
                 continue
-            if place_weight(self, target, tensor, dtype=ctx.dtype, device=ctx.device, name=name):
-                result.placed.add(target)
+            if load_parameter(self, target, tensor, dtype=ctx.dtype, device=ctx.device, name=name):
+                result.names.add(target)
             else:
                 state[name] = tensor
         config = build_config(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from millpond.nn.placement import Placement
+from millpond.nn.weight_loading import LoadedWeights
 from millpond_transformers.model import TransformersModel
 
 SEGMENTS = "token_type_ids"
@@ -24,7 +24,7 @@ class TransformersForRetrieval(TransformersModel):
 
     ignored_weights: ClassVar[Sequence[str]] = (*TransformersModel.ignored_weights, r"vlm\.(?:\w+\.)*lm_head\..*")
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the class its values, by the names of any age."""
         return super().load_weights((_renamed(name), tensor) for name, tensor in weights)
 

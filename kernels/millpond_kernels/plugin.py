@@ -14,7 +14,7 @@ TRITON_AVAILABLE = "millpond_kernels.gpu:triton_availability"
 # Tested in Triton's interpreter and compiled for GPUs, but not yet run on one: they are taken by who names them.
 GPU_PRIORITY = -10
 # torch's activations round by where in memory a value lies. Ops with one in them -> the variant that does not.
-STEADY = {"gelu": "erf", "gated": "exp"}
+BATCH_INVARIANT = {"gelu": "erf", "gated": "exp"}
 ATTENTION_FEATURES = ("softcap", "distance_bias", "pair_bias", "masked_tokens")
 
 
@@ -177,14 +177,14 @@ def between_the_maps() -> Iterator[KernelSpec]:
             name=f"{op}.torch",
             target=f"millpond_kernels.{folder}.{op}:{op}_torch",
             summary=f"{summary}, in plain torch",
-            batch_invariant=op not in STEADY,
+            batch_invariant=op not in BATCH_INVARIANT,
         )
         yield native(
             name=f"{op}.native",
             target=f"millpond_kernels.{folder}.{op}:{op}_native",
             summary=f"{summary}, compiled, in one pass",
         )
-    for op, name in STEADY.items():
+    for op, name in BATCH_INVARIANT.items():
         yield KernelSpec(
             name=f"{op}.{name}",
             target=f"millpond_kernels.feed_forward.{op}:{op}_{name}",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from millpond.context import Context
 from millpond.nn import Linear, PoolingModel
 from millpond.nn.classifier import Calibrated
-from millpond.nn.placement import Placement, place_weight
+from millpond.nn.weight_loading import LoadedWeights, load_parameter
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond_models.conversion.before_padding import BeforePadding
@@ -114,21 +114,21 @@ class FromScore(Headless, Classifier):
         found = SCORE.fullmatch(name)
         return super().parameter_name(name) if found is None else f"classifier.{found[1]}"
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the parameters their values; see ``PoolingModel``.
 
         Raises:
             CheckpointError: If the checkpoint has no classifier.
         """
-        placement = super().load_weights(self._with_room(weights))
-        if "classifier.weight" not in placement.placed:
+        loaded = super().load_weights(self._with_room(weights))
+        if "classifier.weight" not in loaded.names:
             shape = [self.ctx.model.classification.num_labels, hidden_size(self.ctx.config)]
             message = (
                 f"the architecture {self.ctx.model.architecture!r} is to be a classifier (convert='classify'), and its "
                 f"checkpoint has none: missing (1): score.weight {shape}. Without convert, it is what it is"
             )
             raise CheckpointError(message)
-        return placement
+        return loaded
 
     def _with_room(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
         for name, tensor in weights:
@@ -144,14 +144,14 @@ class FromTokens(Headless, Classifier):
         """One linear map."""
         return Linear(ctx, hidden_size(ctx.config), ctx.model.classification.num_labels, bias=False)
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the parameters their values, the classifier's last, once the rows have passed by."""
         config = self.ctx.config
         rows = TokenRows(classifier_tokens(self.ctx), tied=tied_embeddings(config), parameter="classifier_from_token")
-        placement = super().load_weights(rows.watch(weights))
+        loaded = super().load_weights(rows.watch(weights))
         bias = None if rows.bias is None else combined(config, rows.bias)
-        fill(self, placement, "classifier", combined(config, rows.weight), bias)
-        return placement
+        fill(self, loaded, "classifier", combined(config, rows.weight), bias)
+        return loaded
 
 
 class FromDense(Headless, Classifier):
@@ -171,13 +171,13 @@ class FromTheseTokens(Headless):
         self.tokens = TheseTokens(ctx.for_head(), size=hidden_size(ctx.config), token_ids=wanted)
         return ctx.pooler(task, head=Calibrated(ctx, self.tokens), activation="softmax")
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the parameters their values, the head's last, once the rows have passed by."""
         wanted = tuple(self.tokens.places)
         rows = TokenRows(wanted, tied=tied_embeddings(self.ctx.config), parameter="returned_token_ids")
-        placement = super().load_weights(rows.watch(weights))
-        fill(self, placement, "tokens.map", rows.weight, rows.bias)
-        return placement
+        loaded = super().load_weights(rows.watch(weights))
+        fill(self, loaded, "tokens.map", rows.weight, rows.bias)
+        return loaded
 
 
 class FromAnyTokens(PoolingModel):
@@ -196,16 +196,16 @@ class FromAnyTokens(PoolingModel):
             return super().parameter_name(name)
         return None if found[1] == "weight" and tied_embeddings(self.ctx.config) else f"tokens.{found[1]}"
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the parameters their values; see ``PoolingModel``.
 
         Raises:
             CheckpointError: If the checkpoint has no head, and its embeddings are not tied.
         """
         tables: list[str] = []
-        placement = super().load_weights(self._watched(weights, tables))
-        if "tokens.weight" in placement.placed:
-            return placement
+        loaded = super().load_weights(self._watched(weights, tables))
+        if "tokens.weight" in loaded.names:
+            return loaded
         if not tables or tied_embeddings(self.ctx.config) is False:
             message = (
                 "a process-reward model of a causal language model needs the head that predicts tokens, and the "
@@ -213,8 +213,8 @@ class FromAnyTokens(PoolingModel):
             )
             raise CheckpointError(message)
         self.tokens.weight = self.get_parameter(tables[0])
-        placement.placed.add("tokens.weight")
-        return placement
+        loaded.names.add("tokens.weight")
+        return loaded
 
     def _watched(self, weights: Iterable[tuple[str, Tensor]], tables: list[str]) -> Iterator[tuple[str, Tensor]]:
         for name, tensor in weights:
@@ -238,11 +238,11 @@ def make_bias(module: nn.Module, size: int) -> None:
     module.bias = nn.Parameter(torch.empty(size, device="meta"), requires_grad=False)
 
 
-def fill(model: PoolingModel, placement: Placement, path: str, weight: Tensor, bias: Tensor | None) -> None:
+def fill(model: PoolingModel, loaded: LoadedWeights, path: str, weight: Tensor, bias: Tensor | None) -> None:
     """Give a linear map of a model its values, as if they came from the checkpoint."""
     if bias is not None:
         make_bias(model.get_submodule(path), len(bias))
     for name, values in (("weight", weight), ("bias", bias)):
         if values is not None:
-            place_weight(model, f"{path}.{name}", values, dtype=model.ctx.dtype, device=model.ctx.device)
-            placement.placed.add(f"{path}.{name}")
+            load_parameter(model, f"{path}.{name}", values, dtype=model.ctx.dtype, device=model.ctx.device)
+            loaded.names.add(f"{path}.{name}")

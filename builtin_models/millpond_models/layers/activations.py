@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from millpond.context import Context
-from millpond.nn import steady
+from millpond.nn import batch_invariant
 from millpond.types.errors import CheckpointError
 
 Activation = Callable[[Tensor], Tensor]
@@ -43,14 +43,14 @@ FUNCTIONS: Mapping[str, Activation] = MappingProxyType(
         "tanh": functional.tanh,
     }
 )
-STEADY: Mapping[str, Activation] = MappingProxyType(
+BATCH_INVARIANT: Mapping[str, Activation] = MappingProxyType(
     {
-        "gelu": steady.gelu,
-        "gelu_tanh": steady.gelu_tanh,
-        "mish": steady.mish,
-        "quick_gelu": steady.quick_gelu,
-        "sigmoid": steady.sigmoid,
-        "silu": steady.silu,
+        "gelu": batch_invariant.gelu,
+        "gelu_tanh": batch_invariant.gelu_tanh,
+        "mish": batch_invariant.mish,
+        "quick_gelu": batch_invariant.quick_gelu,
+        "sigmoid": batch_invariant.sigmoid,
+        "silu": batch_invariant.silu,
     }
 )
 
@@ -79,4 +79,4 @@ def hidden_activation(ctx: Context, name: str) -> Activation:
     if found == "gelu":
         kernel = ctx.op("gelu")
         return lambda x: kernel(x.contiguous(), x.new_zeros(x.shape[-1]))
-    return STEADY.get(found, FUNCTIONS[found]) if ctx.batch_invariant else FUNCTIONS[found]
+    return BATCH_INVARIANT.get(found, FUNCTIONS[found]) if ctx.batch_invariant else FUNCTIONS[found]

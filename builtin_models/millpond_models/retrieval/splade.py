@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import Linear, PoolingModel
-from millpond.nn.placement import Placement, place_weight
+from millpond.nn.weight_loading import LoadedWeights, load_parameter
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond_models.conversion.token_rows import EMBEDDINGS
@@ -125,22 +125,22 @@ class Splade(PoolingModel):
                 return match.expand(replacement)
         return super().parameter_name(name)
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the parameters their values; a head without a table of its own gets that of the embeddings.
 
         Raises:
             CheckpointError: If config.json says that there is one, and there is none.
         """
         tables: list[Tensor] = []
-        placement = super().load_weights(self._watched(weights, tables))
-        if "mlm.decoder.weight" in placement.placed or not tables:
-            return placement
+        loaded = super().load_weights(self._watched(weights, tables))
+        if "mlm.decoder.weight" in loaded.names or not tables:
+            return loaded
         if self.ctx.config.get("tie_word_embeddings", True) is False:
             message = "config.json says tie_word_embeddings=false, and the head for masked tokens has no decoder.weight"
             raise CheckpointError(message)
-        place_weight(self, "mlm.decoder.weight", tables[0], dtype=torch.float32, device=self.ctx.device)
-        placement.placed.add("mlm.decoder.weight")
-        return placement
+        load_parameter(self, "mlm.decoder.weight", tables[0], dtype=torch.float32, device=self.ctx.device)
+        loaded.names.add("mlm.decoder.weight")
+        return loaded
 
     def _watched(self, weights: Iterable[tuple[str, Tensor]], tables: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         for name, tensor in weights:
@@ -179,20 +179,20 @@ class MaskedLanguageModel(Splade):
         self.mlm = MaskedHead(ctx.for_head())
         return ctx.pooler(task, head=self.mlm, activation="softmax")
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Load the weights, those of the head among them.
 
         Raises:
             CheckpointError: The checkpoint has no head.
         """
-        placement = super().load_weights(weights)
-        if not any(name.startswith("mlm.") and name != "mlm.decoder.weight" for name in placement.placed):
+        loaded = super().load_weights(weights)
+        if not any(name.startswith("mlm.") and name != "mlm.decoder.weight" for name in loaded.names):
             message = (
                 f"{self.ctx.model.model!r} is named a masked language model and its files have no head for masked "
                 "tokens: pass convert='embed' to use the model without it"
             )
             raise CheckpointError(message)
-        return placement
+        return loaded
 
 
 def as_masked_lm(model_class: type[PoolingModel], ctx: Context) -> type[PoolingModel]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from millpond.context import Context
 from millpond.nn import PackedBatch, PoolingModel
-from millpond.nn.placement import Placement
+from millpond.nn.weight_loading import LoadedWeights
 from millpond.types.errors import CheckpointError
 from millpond_models.layers.embeddings import Table
 
@@ -35,7 +35,7 @@ class StaticEmbedding(PoolingModel):
         rows: Tensor = self.table(batch.input_ids)
         return rows
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the table its values; see ``PoolingModel``."""
         return super().load_weights(folded(weights))
 

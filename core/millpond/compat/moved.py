@@ -23,6 +23,8 @@ MOVED: Final = {
     "millpond.late_chunking": "millpond.types.late_chunking",
     "millpond.late_interaction": "millpond.types.late_interaction",
     "millpond.loading.late_interaction": "millpond_models.retrieval.colbert_sides",
+    "millpond.nn.placement": "millpond.nn.weight_loading",
+    "millpond.nn.steady": "millpond.nn.batch_invariant",
     "millpond.model_arguments": "millpond_command.model_arguments",
     "millpond.model_options": "millpond_command.model_options",
     "millpond.outputs": "millpond.types.outputs",

@@ -23,7 +23,7 @@ from millpond.loading.weights import iterate_extra_weights, iterate_weights
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
 from millpond.nn.ops import check_quantization, check_variants
-from millpond.nn.placement import missing_weights
+from millpond.nn.weight_loading import missing_weights
 from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
 from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
@@ -136,9 +136,9 @@ def build_model(
         iterate_extra_weights(folder, extra, allow_pickle=options.allow_pickle),
     )
     with blamed(owner if is_foreign(owner) else None, "failed in load_weights"):
-        placement = model.load_weights(weights)
-    missing = [*placement.missing, *missing_weights(model, placement.placed)]
-    _check_placement(config.architecture, owner, placement.unused, missing)
+        loaded = model.load_weights(weights)
+    missing = [*loaded.missing, *missing_weights(model, loaded.names)]
+    _check_loaded(config.architecture, owner, loaded.unused, missing)
     if resolution.adapters:
         model.load_adapters({name: adapter.read() for name, adapter in resolution.adapters.items()})
     for module in model.modules():
@@ -298,7 +298,7 @@ def _checked(made: object, ctx: Context, owner: Entry[Any]) -> PoolingModel:
     return made
 
 
-def _check_placement(architecture: str, owner: Entry[Any], unused: list[str], missing: list[str]) -> None:
+def _check_loaded(architecture: str, owner: Entry[Any], unused: list[str], missing: list[str]) -> None:
     if not unused and not missing:
         return
     whose = (

@@ -1,4 +1,4 @@
-"""Linear: a linear map through the op ``linear``, or several that share their input, fused."""
+"""Linear: a linear layer that calls the op ``linear``, or several fused layers with the same input."""
 
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
@@ -6,26 +6,28 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from millpond.compat.renamed import renamed_attributes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from millpond.context import ModelContext
 
 
+@renamed_attributes(parts="shards")
 class Linear(nn.Module):
-    """``x @ weight.T + bias``; several maps of the same input are stored and computed as one.
+    """``x @ weight.T + bias``; several layers with the same input are stored and computed as one.
 
     Attributes:
-        parts: The rows of ``weight`` and ``bias`` that belong to each of the fused maps; read by the weight loader.
-        weight: [sum of out_features, in_features]; None once the kernel keeps the weights its own way.
+        shards: The rows (start, stop) of ``weight`` and ``bias`` that belong to each of the fused layers.
+        weight: [sum of out_features, in_features]; None after ``prepare``, when the kernel keeps the weights.
         bias: [sum of out_features], or None.
-        dtype: What the weights are kept in.
+        dtype: The dtype of the weights.
     """
 
     def __init__(self, ctx: "ModelContext", in_features: int, *out_features: int, bias: bool = True) -> None:
         super().__init__()
         stops = tuple(accumulate(out_features, initial=0))
-        self.parts = tuple(pairwise(stops))
+        self.shards = tuple(pairwise(stops))
         self.weight: nn.Parameter | None = nn.Parameter(torch.empty(stops[-1], in_features), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(stops[-1]), requires_grad=False) if bias else None
         self.dtype = ctx.dtype
@@ -33,7 +35,7 @@ class Linear(nn.Module):
         self.map: Callable[..., Tensor] | None = None
 
     def prepare(self) -> None:
-        """Hand the weights, which have arrived, to the kernel; it may lay them out anew, and they are kept once."""
+        """Pass the loaded weights to the kernel, which may store them in another layout and keeps the only copy."""
         self.map = self.kernel(self.weight, self.bias)
         self.weight = None
 
@@ -42,9 +44,9 @@ class Linear(nn.Module):
 
         Args:
             x: The input.
-            add_bias: Whether the bias is added here; else it is left to the op that follows.
+            add_bias: True to add the bias; False if the next op adds it.
         """
         mapped = self.map
-        if mapped is None:  # a model that was not loaded but put together by hand
+        if mapped is None:  # a model that was built without the weight loader
             mapped = self.map = self.kernel(self.weight, self.bias)
         return mapped(x, add_bias=add_bias)

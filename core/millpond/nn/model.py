@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from millpond.nn.batch import PackedBatch
 from millpond.nn.classifier import Calibrated
-from millpond.nn.placement import Placement, place_weight
+from millpond.nn.weight_loading import LoadedWeights, load_parameter
 from millpond.nn.weight_transform import LowRank, WeightTransform, transformed, transformed_adapter
 
 if TYPE_CHECKING:
@@ -57,15 +57,15 @@ class PoolingModel(nn.Module):
         """A batch of num_tokens tokens -> [num_tokens, hidden]."""
         raise NotImplementedError
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the parameters their values, and say what became of each tensor."""
-        result = Placement()
+        result = LoadedWeights()
         for name, tensor, source in transformed(self, weights):
             target = self.parameter_name(name)
             if target is None:
                 continue
-            if place_weight(self, target, tensor, dtype=self.ctx.dtype, device=self.ctx.device, name=source):
-                result.placed.add(target)
+            if load_parameter(self, target, tensor, dtype=self.ctx.dtype, device=self.ctx.device, name=source):
+                result.names.add(target)
             else:
                 result.unused.append(source if source == name else f"{name} (of {source})")
         return result

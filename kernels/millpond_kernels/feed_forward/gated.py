@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from millpond.nn import steady
+from millpond.nn import batch_invariant
 from millpond.nn.threads import op_threads
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import are_floats
@@ -34,7 +34,7 @@ def gated_torch(x: Tensor, activation: str) -> Tensor:
 
 def gated_exp(x: Tensor, activation: str) -> Tensor:
     """The same of functions that torch rounds alike wherever a value lies; see ``gated_torch``."""
-    return _gated(x, activation, STEADY)
+    return _gated(x, activation, BATCH_INVARIANT)
 
 
 def gated_native(x: Tensor, activation: str) -> Tensor:
@@ -68,13 +68,13 @@ PLAIN: Mapping[str, Activation] = MappingProxyType(
         "silu": functional.silu,
     }
 )
-STEADY: Mapping[str, Activation] = MappingProxyType(
+BATCH_INVARIANT: Mapping[str, Activation] = MappingProxyType(
     {
-        "gelu": steady.gelu,
-        "gelu_tanh": steady.gelu_tanh,
-        "quick_gelu": steady.quick_gelu,
+        "gelu": batch_invariant.gelu,
+        "gelu_tanh": batch_invariant.gelu_tanh,
+        "quick_gelu": batch_invariant.quick_gelu,
         "relu": torch.relu,
-        "silu": steady.silu,
+        "silu": batch_invariant.silu,
     }
 )
 ACTIVATIONS = tuple(PLAIN)  # in the order of the compiled code's numbers for them

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch.nn import functional
 
-from millpond.nn import steady
+from millpond.nn import batch_invariant
 from millpond.nn.threads import op_threads
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import are_floats
@@ -23,7 +23,7 @@ def gelu_torch(x: "Tensor", bias: "Tensor") -> "Tensor":
 
 def gelu_erf(x: "Tensor", bias: "Tensor") -> "Tensor":
     """The same of functions that torch rounds alike wherever a value lies; see ``gelu_torch``."""
-    return steady.gelu(x + bias)
+    return batch_invariant.gelu(x + bias)
 
 
 def gelu_native(x: "Tensor", bias: "Tensor") -> "Tensor":

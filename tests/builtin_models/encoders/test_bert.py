@@ -91,10 +91,10 @@ def test_hidden_activation_equals_that_of_transformers(tmp_path, load, hidden, r
     prompts = prompts_of((3, 11))
     expected = reference(folder, prompts)
     assert max(differences(hidden(load(folder), prompts), expected)) <= 1e-5
-    steady = load(folder, deterministic=True)
-    together = hidden(steady, prompts)
+    llm = load(folder, deterministic=True)
+    together = hidden(llm, prompts)
     assert max(differences(together, expected)) <= 1e-5
-    assert all(np.array_equal(one, hidden(steady, [ids])[0]) for one, ids in zip(together, prompts, strict=True))
+    assert all(np.array_equal(one, hidden(llm, [ids])[0]) for one, ids in zip(together, prompts, strict=True))
 
 
 def test_bfloat16_is_near_transformers(checkpoint, load, hidden, reference):
@@ -285,7 +285,7 @@ def test_many_missing_and_extra_weights_are_counted(checkpoint, load):
 def test_a_misshapen_weight_is_named_with_both_shapes(checkpoint, load, name, shape, said):
     expected = list(load_file(checkpoint / "model.safetensors")[name].shape)
     rewrite(checkpoint, lambda tensors: tensors | {name: torch.ones(shape)})
-    with pytest.raises(CheckpointError, match=rf"has the shape {said}, where config\.json leads to") as caught:
+    with pytest.raises(CheckpointError, match=rf"the checkpoint has {said}, config\.json implies") as caught:
         load(checkpoint)
     assert str(expected) in str(caught.value)
 

@@ -283,7 +283,7 @@ def test_a_missing_tensor_of_the_head_is_named(tmp_path, load, name, lost, said)
 def test_a_head_of_another_width_than_config_json_says_is_refused(tmp_path, load):
     folder = tiny("BertForSequenceClassification", tmp_path, num_labels=3)
     with pytest.raises(
-        CheckpointError, match=r"'classifier\.bias' has the shape \[3\], where config\.json leads to \[4\]"
+        CheckpointError, match=r"'classifier\.bias': the checkpoint has \[3\], config\.json implies \[4\]"
     ):
         load(folder, hf_overrides={"num_labels": 4})
 

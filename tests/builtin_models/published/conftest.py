@@ -25,13 +25,13 @@ def load_options(options):
     return LoadOptions(**{**options, "pooler_config": PoolerConfig.parse(options["pooler_config"])})
 
 
-def without_values(model, placed):
-    """The parameters, and parts of fused ones, that no tensor was for."""
+def without_values(model, loaded):
+    """Return the parameters, and shards of fused parameters, that were not loaded."""
     missing = []
     for path, _ in model.named_parameters():
-        parts = getattr(model.get_submodule(path.rpartition(".")[0]), "parts", ())
-        fused = [f"{path}@{number}" for number in range(len(parts))]
-        if path not in placed and (not fused or not placed.issuperset(fused)):
+        shards = getattr(model.get_submodule(path.rpartition(".")[0]), "shards", ())
+        fused = [f"{path}@{number}" for number in range(len(shards))]
+        if path not in loaded and (not fused or not loaded.issuperset(fused)):
             missing.append(path)
     return missing
 
@@ -58,8 +58,8 @@ def built():
         with torch.device("meta"):
             made = kind(ctx)
         made.ctx = replace(made.ctx, device=torch.device("meta"))
-        placement = made.load_weights(model.tensors())
-        return made, placement.unused, without_values(made, placement.placed)
+        loaded = made.load_weights(model.tensors())
+        return made, loaded.unused, without_values(made, loaded.names)
 
     return built
 

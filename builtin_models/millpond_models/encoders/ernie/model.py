@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
-from millpond.nn.placement import Placement
+from millpond.nn.weight_loading import LoadedWeights
 from millpond.types.errors import CheckpointError
 from millpond_models.encoders.bert.heads import BertForSequenceClassification, BertForTokenClassification
 from millpond_models.encoders.bert.model import BertModel
@@ -20,7 +20,7 @@ class ErnieModel(BertModel):
 
     weight_prefixes = ("ernie.", "model.")
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the parameters their values; see ``PoolingModel``."""
         return super().load_weights(with_task(weights) if self.ctx.config.get("use_task_id", False) else weights)
 

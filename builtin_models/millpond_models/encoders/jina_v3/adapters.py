@@ -150,7 +150,7 @@ def changes_by_module(model: nn.Module, changes: Mapping[str, LowRank]) -> dict[
         path, _, part = parameter.partition("@")
         module = _module_of(model, path)
         weight = module.get_parameter("weight")
-        rows = slice(*module.parts[int(part)]) if part and isinstance(module, Linear) else slice(0, len(weight))
+        rows = slice(*module.shards[int(part)]) if part and isinstance(module, Linear) else slice(0, len(weight))
         expected = (rows.stop - rows.start, weight.shape[1])
         if (len(change.up), change.down.shape[1]) != expected:
             message = (

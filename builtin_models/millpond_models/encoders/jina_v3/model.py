@@ -14,7 +14,7 @@ from torch import Tensor
 
 from millpond.context import ModelContext
 from millpond.nn import PackedBatch
-from millpond.nn.placement import Placement
+from millpond.nn.weight_loading import LoadedWeights
 from millpond.types.errors import InvalidInputError
 from millpond_models.encoders.bert.model import check_positions
 from millpond_models.encoders.flash_names import FLASH_NAMES
@@ -50,13 +50,13 @@ class JinaXLMRobertaModel(RobertaModel):
         """The dimensions of a head; ``head_dim`` where positions are by rotation."""
         return None if self.rotary is None else head_dim_of(ctx)
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the parameters their values, those of one adapter merged into them where there are adapters."""
         adapters = Adapters(self.ctx.config)
-        placement = super().load_weights(adapters.merge(weights))
+        loaded = super().load_weights(adapters.merge(weights))
         self.merged_adapter = adapters.merged
         self._adapt(adapters.changes)
-        return placement
+        return loaded
 
     def load_adapters(self, adapters: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]]) -> None:
         """Take the adapters that lie beside the weights."""

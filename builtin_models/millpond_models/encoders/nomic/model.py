@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from millpond.context import Context
-from millpond.nn.placement import Placement
+from millpond.nn.weight_loading import LoadedWeights
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond_models.encoders.bert.model import BertModel
@@ -107,7 +107,7 @@ class NomicBertModel(BertModel):
             return GatedEncoderFeedForward(ctx, activation=gate, bias=first, down_bias=second, **sizes)
         return FeedForward(ctx, activation=activation, bias=first, down_bias=second, **sizes)
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Placement:
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the parameters their values, each expert its share of tensors that hold those of all."""
         return super().load_weights(one_by_one(weights, self.ctx.config.get("num_experts") or 0))
 

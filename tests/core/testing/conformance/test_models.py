@@ -50,9 +50,9 @@ class TestModelWide(MyModel):
 class TestModelTrains(MyModel):
     class target(BertModel):
         def load_weights(self, weights):
-            placement = super().load_weights(weights)
+            loaded = super().load_weights(weights)
             self.requires_grad_()
-            return placement
+            return loaded
 
 
 class TestModelOfNoPooling(MyModel):

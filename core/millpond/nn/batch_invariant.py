@@ -1,14 +1,13 @@
-"""Activations that torch rounds alike wherever a value lies in a tensor: for results that no batch changes.
+"""Activations whose results do not depend on the position of a value in its tensor.
 
-torch rounds its own otherwise at the end of the part of a tensor that a thread computes; erf, exp and tanh it does not.
-All are computed in float32.
+torch computes the end of each thread's share of a tensor with different instructions, and its own activations round
+differently there; erf, exp and tanh do not. All functions compute in float32.
 """
-
 from math import pi, sqrt
 
 from torch import Tensor
 
-FLAT = 20.0  # from here on mish is its argument, in float32
+MISH_IDENTITY_FROM = 20.0  # mish(x) equals x in float32 from here on
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -31,8 +30,8 @@ def gelu(x: Tensor) -> Tensor:
 def gelu_tanh(x: Tensor) -> Tensor:
     """GELU by its approximation with tanh (Hendrycks and Gimpel, 2016, arXiv 1606.08415)."""
     full = x.float()
-    bent = (full + 0.044715 * full * full * full).mul_(sqrt(2 / pi)).tanh_()
-    return (0.5 * full * bent.add_(1)).to(x.dtype)
+    inner = (full + 0.044715 * full * full * full).mul_(sqrt(2 / pi)).tanh_()
+    return (0.5 * full * inner.add_(1)).to(x.dtype)
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -44,6 +43,6 @@ def quick_gelu(x: Tensor) -> Tensor:
 def mish(x: Tensor) -> Tensor:
     """``x * tanh(log(1 + exp(x)))`` (Misra, 2019, arXiv 1908.08681), as ``x * n / (n + 2)`` of ``n = e * (e + 2)``."""
     full = x.float()
-    grown = full.clamp(max=FLAT).exp_()
+    grown = full.clamp(max=MISH_IDENTITY_FROM).exp_()
     n = grown * (grown + 2)
     return (full * n / (n + 2)).to(x.dtype)

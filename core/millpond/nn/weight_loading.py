@@ -1,0 +1,97 @@
+"""Load a checkpoint's tensors into a module that was built on the meta device."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from millpond.compat.renamed import renamed_contents, renamed_fields
+from millpond.types.errors import CheckpointError
+
+
+@renamed_fields(placed="names")
+@dataclass
+class LoadedWeights:
+    """The result of loading a checkpoint's tensors.
+
+    Attributes:
+        names: The parameters that were loaded; ``name@i`` for shard i of a fused ``Linear``.
+        unused: The tensors of the checkpoint that do not belong to any parameter.
+        missing: Tensors that the checkpoint lacks, in addition to those that ``missing_weights`` finds.
+    """
+
+    names: set[str] = field(default_factory=set)
+    unused: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def load_parameter(
+    model: nn.Module, target: str, tensor: Tensor, *, dtype: torch.dtype, device: torch.device, name: str | None = None
+) -> bool:
+    """Load a tensor into a parameter; return False if the model has no such parameter.
+
+    Args:
+        model: The model.
+        target: The dotted name of the parameter; ``name@i`` for shard i of a fused ``Linear``.
+        tensor: The values.
+        dtype: The dtype of floating-point parameters, unless their module has a ``dtype`` attribute.
+        device: The device of the parameter.
+        name: The tensor's name in the checkpoint, for errors.
+
+    Raises:
+        CheckpointError: If the shapes of the tensor and the parameter differ.
+    """
+    path, _, shard_id = target.partition("@")
+    module_path, _, attribute = path.rpartition(".")
+    try:
+        module = model.get_submodule(module_path)
+    except AttributeError:
+        return False
+    parameter = module._parameters.get(attribute)  # noqa: SLF001  a parameter on the meta device is replaced, not set
+    if parameter is None:
+        return False
+    start, stop = _shard_rows(module, shard_id) if shard_id else (0, parameter.shape[0])
+    expected = (stop - start, *parameter.shape[1:])
+    if tuple(tensor.shape) != expected:
+        message = (
+            f"Shape mismatch for {name or path!r}: the checkpoint has {list(tensor.shape)}, config.json implies "
+            f"{list(expected)}. The weights and config.json belong to different models."
+        )
+        raise CheckpointError(message)
+    kept = getattr(module, "dtype", dtype) if parameter.is_floating_point() else parameter.dtype
+    if not shard_id:
+        values = tensor.to(device=device, dtype=kept, copy=True)
+        module._parameters[attribute] = nn.Parameter(values, requires_grad=False)  # noqa: SLF001
+        return True
+    if parameter.is_meta:
+        empty = torch.full(parameter.shape, torch.nan, dtype=kept, device=device)
+        parameter = nn.Parameter(empty, requires_grad=False)
+        module._parameters[attribute] = parameter  # noqa: SLF001
+    parameter.data[start:stop].copy_(tensor)
+    return True
+
+
+def _shard_rows(module: nn.Module, shard_id: str) -> tuple[int, int]:
+    shards: tuple[tuple[int, int], ...] = module.shards  # type: ignore[assignment]  # an attribute of ``Linear``
+    return shards[int(shard_id)]
+
+
+def missing_weights(model: nn.Module, names: set[str]) -> list[str]:
+    """Return the parameters, and shards of fused parameters, that were not loaded.
+
+    Args:
+        model: The model.
+        names: The parameters that were loaded, see ``LoadedWeights.names``.
+    """
+    missing: list[str] = []
+    for path, parameter in model.named_parameters():
+        shards = getattr(model.get_submodule(path.rpartition(".")[0]), "shards", ())
+        fused = [f"{path}@{i}" for i in range(len(shards))]
+        if names.isdisjoint(fused):
+            missing += [path] if parameter.is_meta else []
+        else:
+            missing += [shard for shard in fused if shard not in names]
+    return missing
+
+
+__getattr__ = renamed_contents(__name__, {"Placement": "LoadedWeights", "place_weight": "load_parameter"})
