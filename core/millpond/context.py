@@ -169,14 +169,14 @@ class ModelContext:
         methods: list[Pooler] = [
             build(entry, replace(ctx, activation_name=activation or entry.spec.activation)) for entry in entries
         ]
-        coded = self.makes_sparse and head is None and not ctx.task_spec.per_token
-        if len(methods) == 1 and not coded:
+        is_sparse = self.makes_sparse and head is None and not ctx.task_spec.per_token
+        if len(methods) == 1 and not is_sparse:
             return methods[0]
         from millpond.nn.pooler import ConcatenatedPooling  # noqa: PLC0415  needs torch; listing plugins does not
-        from millpond.nn.sparse import CodedPooling  # noqa: PLC0415  as above
+        from millpond.nn.sparse import SparseAutoEncoderPooling  # noqa: PLC0415  as above
 
         whole = methods[0] if len(methods) == 1 else ConcatenatedPooling(ctx, methods)
-        joined = CodedPooling(ctx, whole) if coded else whole
+        joined = SparseAutoEncoderPooling(ctx, whole) if is_sparse else whole
         mark(joined, _blamed_for_all(entries))
         return joined
 

@@ -6,7 +6,7 @@ import torch
 
 from millpond import InvalidInputError, PoolingParams
 from millpond.nn import PoolingMetadata
-from millpond.nn.classifier import Calibrated, TokenLogits
+from millpond.nn.classifier import LogitScaling, TokenLogits
 
 TAG = 9
 IDS = [1, TAG, 2, TAG, TAG, 3, 4, 5, TAG, 6]
@@ -149,7 +149,7 @@ def test_logits_of_tokens_are_calibrated(registry, build, step):
 
     hidden = states()
     asked = PoolingParams(step_tag_id=TAG, returned_token_ids=(1, 2), use_activation=False)
-    found = step(Calibrated(Ctx, head))(hidden, metadata(asked))
+    found = step(LogitScaling(Ctx, head))(hidden, metadata(asked))
     expected = [((hidden[places] @ head.weight[[1, 2]].T - 1.5) / 2).numpy() for places in STEPS]
     assert worst(found, expected) <= 1e-6
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import Linear, PoolingModel
-from millpond.nn.classifier import Calibrated
+from millpond.nn.classifier import LogitScaling
 from millpond.nn.weight_loading import LoadedWeights, load_parameter
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError
@@ -68,7 +68,7 @@ def as_process_reward(model_class: type[PoolingModel], ctx: Context) -> type[Poo
             "pooler_config={'pooling_type': 'STEP', 'step_tag_id': ..., 'returned_token_ids': [...]}"
         )
         raise InvalidInputError(message, parameter="pooler_config")
-    return _joined(FromTheseTokens if ctx.pooler_config.returned_token_ids else FromAnyTokens, model_class)
+    return _joined(FixedTokenLogits if ctx.pooler_config.returned_token_ids else DynamicTokenLogits, model_class)
 
 
 def _joined(changes: type[PoolingModel], model_class: type[PoolingModel]) -> type[PoolingModel]:
@@ -162,14 +162,14 @@ class FromDense(Headless, Classifier):
         return nn.Identity() if ctx.rows_after_pooling is None else ctx.rows_after_pooling
 
 
-class FromTheseTokens(Headless):
+class FixedTokenLogits(Headless):
     """Logits of the tokens that the pooler config names: of the head, only their rows are kept."""
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The softmax over the tokens."""
         wanted = ctx.pooler_config.returned_token_ids or ()
         self.tokens = TheseTokens(ctx.for_head(), size=hidden_size(ctx.config), token_ids=wanted)
-        return ctx.pooler(task, head=Calibrated(ctx, self.tokens), activation="softmax")
+        return ctx.pooler(task, head=LogitScaling(ctx, self.tokens), activation="softmax")
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the parameters their values, the head's last, once the rows have passed by."""
@@ -180,14 +180,14 @@ class FromTheseTokens(Headless):
         return loaded
 
 
-class FromAnyTokens(PoolingModel):
+class DynamicTokenLogits(PoolingModel):
     """Logits of the tokens that each call names: the whole head is kept, or shared with the table of embeddings."""
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The softmax over the tokens."""
         config = ctx.config
         self.tokens = AnyTokens(ctx.for_head(), size=hidden_size(config), vocab_size=config.of_text.vocab_size)
-        return ctx.pooler(task, head=Calibrated(ctx, self.tokens), activation="softmax")
+        return ctx.pooler(task, head=LogitScaling(ctx, self.tokens), activation="softmax")
 
     def parameter_name(self, name: str) -> str | None:
         """The head, unless the table of embeddings plays it; else as the model says."""

@@ -14,7 +14,7 @@ from millpond_models.layers.norm import ResidualLayerNorm
 from millpond_models.layers.rotary import Rotation
 
 
-class ExpandsAndContracts(Protocol):
+class FeedForwardProtocol(Protocol):
     """A feed-forward half: a module that leaves its last bias to the norm behind it."""
 
     @property
@@ -82,7 +82,7 @@ class PostNormEncoderLayer(nn.Module):
     """``x = norm(x + attention(x)); x = norm(x + feed_forward(x))``, through the op ``encoder_layer`` if plain."""
 
     def __init__(
-        self, ctx: Context, *, attention: SelfAttention, feed_forward: ExpandsAndContracts, size: int, eps: float
+        self, ctx: Context, *, attention: SelfAttention, feed_forward: FeedForwardProtocol, size: int, eps: float
     ) -> None:
         super().__init__()
         self.attention = attention

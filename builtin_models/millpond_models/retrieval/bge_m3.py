@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from millpond.context import Context
 from millpond.nn import Linear, PoolingMetadata
 from millpond_models.encoders.roberta.model import RobertaModel
-from millpond_models.layers.between import Between
+from millpond_models.layers.skip_special_tokens import SkipSpecialTokens
 
 
 class BgeM3Model(RobertaModel):
@@ -22,18 +22,18 @@ class BgeM3Model(RobertaModel):
             width = int(ctx.config.get("colbert_dim") or -1)
             width = width if width > 0 else size
             self.colbert_linear = Linear(ctx.for_head(), size, width)
-            return Between(ctx.pooler(task, head=self.colbert_linear), first, None, empty=(0, width))
+            return SkipSpecialTokens(ctx.pooler(task, head=self.colbert_linear), first, None, empty=(0, width))
         if task == "token_classify":
             self.sparse_linear = Linear(ctx.for_head(), size, 1)
             pooler = ctx.pooler(task, head=self.sparse_linear, activation="relu")
-            return OneDimension(Between(pooler, first, last, empty=(0, 1)))
+            return OneDimension(SkipSpecialTokens(pooler, first, last, empty=(0, 1)))
         return ctx.pooler(task)
 
 
 class OneDimension(nn.Module):
     """A pooler of rows that have one value each, as numbers."""
 
-    def __init__(self, pooler: Between) -> None:
+    def __init__(self, pooler: SkipSpecialTokens) -> None:
         super().__init__()
         self.pooler = pooler
         self.check = pooler.check

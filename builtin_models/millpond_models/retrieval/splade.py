@@ -17,7 +17,7 @@ from millpond_models.conversion.token_rows import EMBEDDINGS
 from millpond_models.encoders.bert.model import BertModel
 from millpond_models.heads.norm import HeadNorm
 from millpond_models.layers.activations import hidden_activation
-from millpond_models.layers.between import Between
+from millpond_models.layers.skip_special_tokens import SkipSpecialTokens
 
 # The names of BERT, then of RoBERTa and EuroBERT, ModernBERT, DistilBERT, DeBERTa.
 HEAD_NAMES: Sequence[tuple[str, str]] = (
@@ -160,7 +160,7 @@ class BertSplade(Splade, BertModel):
         first, last = (ctx.config.get(f"{role}_token_id") for role in ("cls", "sep"))
         if task != "embed" or first == last is None:
             return pooler
-        return Between(pooler, first, last, empty=(ctx.config.vocab_size,))
+        return SkipSpecialTokens(pooler, first, last, empty=(ctx.config.vocab_size,))
 
 
 def as_splade(model_class: type[PoolingModel], ctx: Context) -> type[PoolingModel]:

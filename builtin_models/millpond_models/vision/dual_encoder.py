@@ -33,7 +33,7 @@ def _as_rows(_: PoolingModel, weight: Tensor) -> Tensor:
 PATCHES = WeightTransform(sources=(r"(?:.*\.)?patch_embedding\.weight",), compute=_as_rows)
 
 
-class TwoTowers(PoolingModel):
+class DualEncoder(PoolingModel):
     """Reads a batch of texts or a batch of images; subclasses build the towers, and what stands behind them."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (

@@ -1,9 +1,11 @@
-"""What classifies pooled rows: classifiers whose classes are tokens, and what stands behind any of them."""
+"""Classifiers of pooled rows: logits of tokens, and the scaling of logits."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
+
+from millpond.compat.renamed import renamed_contents
 
 if TYPE_CHECKING:
     from millpond.context import ModelContext
@@ -27,11 +29,11 @@ class TokenLogits(nn.Module):
         raise NotImplementedError
 
 
-class Calibrated(nn.Module):
-    """``(classifier(x) - logit_mean) / logit_sigma``, as the pooler config says; the logits as they are by default.
+class LogitScaling(nn.Module):
+    """``(classifier(x) - logit_mean) / logit_sigma`` with the pooler config's values; unscaled logits by default.
 
     Attributes:
-        takes_tokens: Whether its classes are tokens, which each call names.
+        takes_tokens: True if its classes are tokens, which each call specifies.
     """
 
     def __init__(self, ctx: "ModelContext", classifier: nn.Module) -> None:
@@ -53,3 +55,6 @@ class Calibrated(nn.Module):
         if self.mean is not None:
             logits = logits - self.mean
         return logits if self.sigma is None else logits / self.sigma
+
+
+__getattr__ = renamed_contents(__name__, {"Calibrated": "LogitScaling"})

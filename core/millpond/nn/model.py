@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from millpond.nn.batch import PackedBatch
-from millpond.nn.classifier import Calibrated
+from millpond.nn.classifier import LogitScaling
 from millpond.nn.weight_loading import LoadedWeights, load_parameter
 from millpond.nn.weight_transform import LowRank, WeightTransform, transformed, transformed_adapter
 
@@ -51,7 +51,7 @@ class PoolingModel(nn.Module):
             task: The name of the task.
             classifier: Pooled rows [num_rows, hidden] to logits [num_rows, num_labels].
         """
-        return ctx.pooler(task, head=Calibrated(ctx, classifier), activation=ctx.model.classification.activation)
+        return ctx.pooler(task, head=LogitScaling(ctx, classifier), activation=ctx.model.classification.activation)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch of num_tokens tokens -> [num_tokens, hidden]."""

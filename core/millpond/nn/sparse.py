@@ -1,4 +1,4 @@
-"""Sparse vectors in poolers: a checkpoint's code of what is pooled, the largest values alone, ids beside weights."""
+"""Sparse vectors in poolers: sparse autoencoders, the limit on active dimensions, and the (id, weight) format."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 AS_TERMS, MOST = "as_terms", "max_active_dims"  # in ``extra_kwargs`` of a sequence's parameters
 
 
-class CodedPooling(Pooler):
-    """What another method pools, as the features of the checkpoint's sparse code (Wen et al. 2025, arXiv 2503.01776).
+class SparseAutoEncoderPooling(Pooler):
+    """Pools with another method and encodes the result with the checkpoint's sparse autoencoder.
 
-    So many of them as the parameters say by ``max_active_dims`` in ``extra_kwargs``, or else as the checkpoint says,
-    are kept: the largest. By ``as_terms`` there, the result is their numbers and weights, [num_features, 2].
+    Only the largest ``max_active_dims`` features are kept, from ``extra_kwargs`` of the parameters or else from the
+    checkpoint. With ``as_terms`` in ``extra_kwargs``, the result contains their ids and weights, [num_features, 2].
+    Source: Wen et al., 2025, arXiv 2503.01776.
     """
 
     def __init__(self, ctx: "PoolerContext", method: Pooler) -> None:
@@ -28,10 +29,12 @@ class CodedPooling(Pooler):
         if ctx.post_pooling is None or ctx.post_pooling.sparse is None:
             message = "the context has no module that makes sparse vectors: see ctx.post_pooling"
             raise ValueError(message)
-        self.method, self.code, self.most = method, ctx.post_pooling.sparse, ctx.model.embedding.max_active_dims
+        self.method = method
+        self.sparse_autoencoder = ctx.post_pooling.sparse
+        self.max_active_dims = ctx.model.embedding.max_active_dims
 
     def check(self, params: PoolingParams) -> None:
-        """Refuse what the method does."""
+        """Refuse parameters that the method refuses."""
         self.method.check(params)
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
@@ -39,10 +42,10 @@ class CodedPooling(Pooler):
         return self.method.pool(hidden_states, metadata)
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
-        """[num_tokens, hidden] -> [num_seqs, features], or [num_features, 2] for some."""
+        """[num_tokens, hidden] -> [num_seqs, features], or a list with [num_features, 2] for ``as_terms``."""
         pooled = self.pool(hidden_states, metadata)
-        features = self.code(self._project(pooled if isinstance(pooled, Tensor) else torch.cat(pooled)))
-        keep_largest(features, metadata.params, self.most)
+        features = self.sparse_autoencoder(self._project(pooled if isinstance(pooled, Tensor) else torch.cat(pooled)))
+        keep_largest(features, metadata.params, self.max_active_dims)
         return as_asked(self._finish_each(features, metadata.params), metadata.params)
 
 

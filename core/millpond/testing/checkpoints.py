@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from millpond.compat.warn import warn_caller
 from millpond.loading.architecture import backbone_names
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.target import imported
@@ -17,7 +18,7 @@ from millpond.testing.sentence_transformers import (
     Layout,
     write_dense,
     write_sentence_transformers,
-    write_sparse_code,
+    write_sparse_autoencoder,
     write_sparse_encoder,
 )
 from millpond.testing.tokenizers import byte_tokenizer, vocabulary, write_tokenizer
@@ -34,7 +35,7 @@ __all__ = [
     "write_config",
     "write_dense",
     "write_sentence_transformers",
-    "write_sparse_code",
+    "write_sparse_autoencoder",
     "write_sparse_encoder",
     "write_tokenizer",
     "write_weights",
@@ -75,7 +76,10 @@ def tiny(architecture: str, path: Path | str, **options: Any) -> Path:
 
 
 def __getattr__(name: str) -> Any:
-    """Return what moved to the built-in models, with a DeprecationWarning."""
+    """Return a renamed function, or one that moved to the built-in models, with a DeprecationWarning."""
+    if name == "write_sparse_code":
+        warn_caller(f"{__name__}.{name} was renamed: import write_sparse_autoencoder")
+        return write_sparse_autoencoder
     if name != "bert_shapes":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn("bert_shapes moved: import it from millpond_models.testing.bert", DeprecationWarning, stacklevel=2)

@@ -146,7 +146,7 @@ def write_sparse_encoder(
     write_json(folder / "config_sentence_transformers.json", settings)
 
 
-def write_sparse_code(
+def write_sparse_autoencoder(
     folder: Path | str,
     *,
     features: int = 64,

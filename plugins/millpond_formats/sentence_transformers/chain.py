@@ -14,7 +14,7 @@ from millpond_formats.sentence_transformers.module import (
     NORMALIZED,
     POOLED,
     SCORES,
-    SPARSE_CODE,
+    SPARSE_AUTOENCODER,
     STATIC,
     TOKENS,
     TRANSFORMERS,
@@ -69,9 +69,9 @@ def after_pooling(modules: tuple[ModuleFacts, ...]) -> tuple[ModuleFacts, ...]:
     """
     pooling = pooling_of(modules)
     if pooling is None:
-        return tuple(module for module in modules if module.type in (DENSE, SPARSE_CODE))
+        return tuple(module for module in modules if module.type in (DENSE, SPARSE_AUTOENCODER))
     chain = _applied(modules[modules.index(pooling) + 1 :])
-    code = next((module for module in chain if module.type == SPARSE_CODE), None)
+    code = next((module for module in chain if module.type == SPARSE_AUTOENCODER), None)
     rows = chain if code is None else chain[: chain.index(code)]
     behind = [] if code is None else [_normalizing(code, rows)]
     while rows and rows[-1].type == NORMALIZE:
@@ -113,7 +113,7 @@ def check_chain(modules: tuple[ModuleFacts, ...], path: Path, supported: Support
         if place != pooling and module.type not in TRANSFORMERS:
             _check_input(module, path, before=place < pooling, is_last=place == len(modules) - 1)
     types = [module.type for module in modules]
-    behind = types[types.index(SPARSE_CODE) + 1 :] if SPARSE_CODE in types else []
+    behind = types[types.index(SPARSE_AUTOENCODER) + 1 :] if SPARSE_AUTOENCODER in types else []
     if any(name not in (NORMALIZE, DROPOUT) for name in behind):
         message = f"{path} names the modules {', '.join(behind)} behind {SPARSE_CODE}: known is Normalize alone"
         raise CheckpointError(message)

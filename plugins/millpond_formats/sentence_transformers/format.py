@@ -39,7 +39,7 @@ from millpond_formats.sentence_transformers.logit_score import logit_score
 from millpond_formats.sentence_transformers.module import (
     DENSE,
     NORMALIZE,
-    SPARSE_CODE,
+    SPARSE_AUTOENCODER,
     STATIC,
     WITH_WEIGHTS,
     positive,
@@ -98,8 +98,8 @@ class _Files:
         return next((module for module in self.modules if module.type == SPLADE), None)
 
     @cached_property
-    def code(self) -> ModuleFacts | None:
-        return next((module for module in self.modules if module.type == SPARSE_CODE), None)
+    def sparse_autoencoder(self) -> ModuleFacts | None:
+        return next((module for module in self.modules if module.type == SPARSE_AUTOENCODER), None)
 
     @cached_property
     def supported(self) -> Supported:
@@ -190,7 +190,7 @@ class _Files:
     def _normalizes(self) -> bool | None:
         """True if the last result is normalised; None where no file states it, and it is not plain vectors."""
         modules = self.modules
-        last = modules if self.code is None else modules[modules.index(self.code) :]
+        last = modules if self.sparse_autoencoder is None else modules[modules.index(self.sparse_autoencoder) :]
         normalizes = any(module.type == NORMALIZE for module in last)
         if self.pooling is not None:
             return ends_normalized(last)
@@ -224,8 +224,8 @@ class _Files:
         kept = positive(self.settings.get("truncate_dim")) if self.settings.get("model_type") in OF_TEXTS else None
         active = positive(self.settings.get("max_active_dims"))
         most, where = active, f"{SETTINGS} (max_active_dims)"
-        if active is None and self.code is not None:
-            most, where = positive(self.code.config.get("k", ACTIVE)), f"{self._relative(self.code)}/{FOLDER} (k)"
+        if active is None and self.sparse_autoencoder is not None:
+            most, where = positive(self.sparse_autoencoder.config.get("k", ACTIVE)), f"{self._relative(self.sparse_autoencoder)}/{FOLDER} (k)"
         similarity = stated_similarity(self.settings.get("similarity_fn_name"), self.repository.path / SETTINGS)
         return EmbeddingFacts(
             similarity=stated(similarity, SETTINGS),

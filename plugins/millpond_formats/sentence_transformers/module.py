@@ -12,7 +12,7 @@ FAMILIES = ("sentence_transformers.", "pylate.")
 TRANSFORMERS = ("Transformer", "MLMTransformer", "CLIPModel")
 STATIC = "StaticEmbedding"  # a table of tokens, and their mean
 WITH_WEIGHTS = (*TRANSFORMERS, STATIC)
-SPARSE_CODE = "SparseAutoEncoder"  # makes one pooled vector sparse
+SPARSE_AUTOENCODER = "SparseAutoEncoder"  # makes one pooled vector sparse
 DENSE, LAYER_NORM, NORMALIZE, DROPOUT = "Dense", "LayerNorm", "Normalize", "Dropout"
 PRELU = "prelu"  # the one activation of Dense modules with a parameter of its own
 LAYER_POOLING, CNN = "WeightedLayerPooling", "CNN"
@@ -21,7 +21,7 @@ TOKENS, POOLED = "token_embeddings", "sentence_embedding"  # what a module may r
 SCORES = "scores"  # what the last module of a CrossEncoder writes
 CONFIG_FILES = {CNN: "cnn_config.json", ROUTER: "router_config.json"}  # of the others config.json
 NORMALIZED = "normalizes_input"  # added to the config of a SparseAutoEncoder behind a Normalize module
-NEED_CONFIG = ("Pooling", DENSE, LAYER_NORM, LAYER_POOLING, CNN, SPARSE_CODE)
+NEED_CONFIG = ("Pooling", DENSE, LAYER_NORM, LAYER_POOLING, CNN, SPARSE_AUTOENCODER)
 
 
 def reads(module: ModuleFacts, default: str) -> object:

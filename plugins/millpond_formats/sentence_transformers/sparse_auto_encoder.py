@@ -18,7 +18,7 @@ TIED = "decoder.linear.weight"  # the encoder's, under the name by which safeten
 SMALLEST_SPREAD = 1e-5  # is added to the standard deviation of what is standardised
 
 
-class SparseCode(nn.Module):
+class SparseAutoEncoder(nn.Module):
     """``relu(encoder(x - before) + behind)``, in float32, of which the pooler keeps the largest values.
 
     Where it says so, the values of x are standardised first; and before that x is divided by its length, if a Normalize
@@ -47,7 +47,7 @@ class SparseCode(nn.Module):
         return self.encoder(x - self.before).relu()
 
 
-def load_sparse_auto_encoder(ctx: "Context", config: Mapping[str, Any], weights: "ModuleWeights") -> SparseCode:
+def load_sparse_auto_encoder(ctx: "Context", config: Mapping[str, Any], weights: "ModuleWeights") -> SparseAutoEncoder:
     """The module with its weights.
 
     Raises:
@@ -66,7 +66,7 @@ def load_sparse_auto_encoder(ctx: "Context", config: Mapping[str, Any], weights:
             )
             raise CheckpointError(message)
     before, encode, behind = (weights.get(name, shape) for name, shape in shapes.items())
-    return SparseCode(
+    return SparseAutoEncoder(
         before,
         ctx.op("linear")(encode, behind),
         standardizes=bool(config.get("normalize", False)),

@@ -9,7 +9,7 @@ from millpond.context import Context
 from millpond.nn import PackedBatch, PoolingModel
 from millpond.types.errors import CheckpointError
 from millpond_models.layers.embeddings import BertEmbeddings
-from millpond_models.layers.encoder import ExpandsAndContracts, PostNormEncoderLayer, SelfAttention
+from millpond_models.layers.encoder import FeedForwardProtocol, PostNormEncoderLayer, SelfAttention
 from millpond_models.layers.feed_forward import FeedForward
 from millpond_models.layers.rotary import Rotary
 
@@ -99,7 +99,7 @@ class BertModel(PoolingModel):
             by_distance=self.by_distance is not None,
         )
 
-    def build_feed_forward(self, ctx: Context, layer: int) -> ExpandsAndContracts:  # noqa: ARG002  some have several
+    def build_feed_forward(self, ctx: Context, layer: int) -> FeedForwardProtocol:  # noqa: ARG002  some have several
         """The feed-forward half of a layer."""
         config = ctx.config
         activation = config.get("hidden_act", "gelu")

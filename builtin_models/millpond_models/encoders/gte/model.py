@@ -10,7 +10,7 @@ from millpond_models.encoders.bert.model import BertModel, check_positions
 from millpond_models.encoders.rotary_bert import head_dim_of, rotary_of
 from millpond_models.encoders.transformers_names import TRANSFORMERS_NAMES
 from millpond_models.heads.classifier import Classifier, TanhClassifier
-from millpond_models.layers.encoder import ExpandsAndContracts
+from millpond_models.layers.encoder import FeedForwardProtocol
 from millpond_models.layers.gated_encoder import GatedEncoderFeedForward, up_and_gate
 from millpond_models.layers.rotary import Rotary
 
@@ -65,7 +65,7 @@ class GteModel(BertModel):
         """The dimensions of a head."""
         return head_dim_of(ctx)
 
-    def build_feed_forward(self, ctx: Context, layer: int) -> ExpandsAndContracts:  # noqa: ARG002  all are alike
+    def build_feed_forward(self, ctx: Context, layer: int) -> FeedForwardProtocol:  # noqa: ARG002  all are alike
         """The feed-forward half of a layer; the last map alone has a bias."""
         config = ctx.config
         return GatedEncoderFeedForward(

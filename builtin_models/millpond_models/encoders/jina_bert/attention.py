@@ -4,7 +4,7 @@ from torch import Tensor
 
 from millpond.context import Context
 from millpond.nn import DistanceBias, PackedBatch
-from millpond_models.layers.encoder import ExpandsAndContracts, PostNormEncoderLayer, SelfAttention
+from millpond_models.layers.encoder import FeedForwardProtocol, PostNormEncoderLayer, SelfAttention
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.layers.rotary import Rotation
 
@@ -32,7 +32,7 @@ class TwiceNormedEncoderLayer(PostNormEncoderLayer):
     """``y = norm(x + norm(x + attention(x)))``, then ``norm(y + feed_forward(y))``."""
 
     def __init__(
-        self, ctx: Context, *, attention: SelfAttention, feed_forward: ExpandsAndContracts, size: int, eps: float
+        self, ctx: Context, *, attention: SelfAttention, feed_forward: FeedForwardProtocol, size: int, eps: float
     ) -> None:
         super().__init__(ctx, attention=attention, feed_forward=feed_forward, size=size, eps=eps)
         self.second_norm = LayerNorm(size, eps)

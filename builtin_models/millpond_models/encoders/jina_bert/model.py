@@ -15,7 +15,7 @@ from millpond_models.encoders.bert.model import BertModel, check_positions
 from millpond_models.encoders.jina_bert.attention import NormedSelfAttention, TwiceNormedEncoderLayer
 from millpond_models.heads.classifier import TanhClassifier
 from millpond_models.layers.distances import Alibi
-from millpond_models.layers.encoder import ExpandsAndContracts, PostNormEncoderLayer, SelfAttention
+from millpond_models.layers.encoder import FeedForwardProtocol, PostNormEncoderLayer, SelfAttention
 from millpond_models.layers.gated_encoder import GatedEncoderFeedForward, up_and_gate
 
 ALIBI, ABSOLUTE = "alibi", "absolute"
@@ -70,7 +70,7 @@ class JinaBertModel(BertModel):
             by_distance=self.by_distance is not None,
         )
 
-    def build_feed_forward(self, ctx: Context, layer: int) -> ExpandsAndContracts:
+    def build_feed_forward(self, ctx: Context, layer: int) -> FeedForwardProtocol:
         """The feed-forward half of a layer.
 
         Raises:

@@ -21,7 +21,7 @@ from millpond_models.encoders.nomic.experts import Experts
 from millpond_models.encoders.rotary_bert import ROPE_KEYS, head_dim_of, rotary_of
 from millpond_models.encoders.transformers_names import TRANSFORMERS_NAMES
 from millpond_models.heads.classifier import Classifier, TanhClassifier
-from millpond_models.layers.encoder import ExpandsAndContracts, SelfAttention
+from millpond_models.layers.encoder import FeedForwardProtocol, SelfAttention
 from millpond_models.layers.feed_forward import FeedForward
 from millpond_models.layers.gated_encoder import GatedEncoderFeedForward
 from millpond_models.layers.rotary import Rotary
@@ -92,7 +92,7 @@ class NomicBertModel(BertModel):
             ctx, size=config.hidden_size, num_heads=config.num_attention_heads, head_dim=head_dim_of(ctx), bias=bias
         )
 
-    def build_feed_forward(self, ctx: Context, layer: int) -> ExpandsAndContracts:
+    def build_feed_forward(self, ctx: Context, layer: int) -> FeedForwardProtocol:
         """The feed-forward half of a layer: of ``moe_every_n_layers``, the second has experts."""
         config = ctx.config
         sizes = {"size": config.hidden_size, "inner_size": config.intermediate_size}

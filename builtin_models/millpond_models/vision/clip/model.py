@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from millpond.context import Context
 from millpond.nn import Linear, PackedBatch, Pooler, PoolingMetadata
 from millpond_models.layers.norm import LayerNorm
-from millpond_models.vision.dual_encoder import ImageTower, TextTower, TwoTowers, last_rows, other_rows, square_side
+from millpond_models.vision.dual_encoder import ImageTower, TextTower, DualEncoder, last_rows, other_rows, square_side
 
 LAST = "LAST"
 END = 49407  # of a text, where config.json does not say
 LARGEST = 2  # as ``eos_token_id`` of older files: not this token ends a text, but the one of the largest id
 
 
-class CLIPModel(TwoTowers):
+class CLIPModel(DualEncoder):
     """CLIP: the token that ends a text, or the class token of an image, through a projection."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
-        *TwoTowers.weight_names,
+        *DualEncoder.weight_names,
         (r"vision_model\.embeddings\.class_embedding", r"vision.whole"),
         (r"vision_model\.pre_layrnorm\.(\w+)", r"vision.first_norm.\1"),
         (r"text_projection\.weight", r"text_projection.weight"),

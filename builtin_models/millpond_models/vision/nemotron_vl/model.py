@@ -19,7 +19,7 @@ from millpond.types.errors import CheckpointError
 from millpond_models.decoders.llama.bidirectional import LlamaBidirectionalModel
 from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.norm import LayerNorm
-from millpond_models.vision.dual_encoder import PATCHES, PIXELS, ImageTower, TwoTowers, square_side
+from millpond_models.vision.dual_encoder import PATCHES, PIXELS, ImageTower, DualEncoder, square_side
 from millpond_models.vision.image_rows import with_image_rows
 
 BEFORE = re.compile(r"(?:model\.)?(?:language_model\.(?:model\.)?|vision_model\.(?=vision_model\.))?")
@@ -37,7 +37,7 @@ class LlamaNemotronVLModel(LlamaBidirectionalModel):
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *LlamaBidirectionalModel.weight_names,
-        *TwoTowers.weight_names,
+        *DualEncoder.weight_names,
         (r"mlp1\.0\.(\w+)", r"projector.norm.\1"),
         (r"mlp1\.1\.(\w+)", r"projector.up.\1"),
         (r"mlp1\.3\.(\w+)", r"projector.down.\1"),

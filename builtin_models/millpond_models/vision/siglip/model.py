@@ -23,7 +23,7 @@ from millpond_models.vision.dual_encoder import (
     Grid,
     ImageTower,
     TextTower,
-    TwoTowers,
+    DualEncoder,
     grids,
     last_rows,
     other_rows,
@@ -32,11 +32,11 @@ from millpond_models.vision.dual_encoder import (
 )
 
 
-class SiglipModel(TwoTowers):
+class SiglipModel(DualEncoder):
     """SigLIP: the last token of a text of full length, or what a probe takes from the patches of an image."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
-        *TwoTowers.weight_names,
+        *DualEncoder.weight_names,
         (r"text_model\.head\.(\w+)", r"text_head.\1"),
         (r"vision_model\.head\.probe", r"vision.head.probe"),
         (r"vision_model\.head\.attention\.(query|keys)\.(\w+)", r"vision.head.\1.\2"),
@@ -47,7 +47,7 @@ class SiglipModel(TwoTowers):
     )
     # Query, key and value of the head's attention are one tensor; the query's map is one of its own here.
     weight_transforms = (
-        *TwoTowers.weight_transforms,
+        *DualEncoder.weight_transforms,
         WeightTransform.split(
             r"(vision_model\.head\.attention)\.in_proj_(\w+)", (r"\1.query.\2", r"\1.keys.\2"), sizes=(1, 2)
         ),

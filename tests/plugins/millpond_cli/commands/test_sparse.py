@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from millpond import LLM
-from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_code, write_sparse_encoder
+from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_autoencoder, write_sparse_encoder
 from millpond_command import cli
 
 TEXTS = ["the cat sat on the mill", "rain, and snow"]
@@ -120,7 +120,7 @@ def test_the_side_of_texts_may_be_said(tmp_path):
 def test_features_of_a_code_are_told_by_their_numbers(tmp_path):
     folder = tiny("BertModel", tmp_path / "model")
     write_sentence_transformers(folder, normalize=False)
-    write_sparse_code(folder)
+    write_sparse_autoencoder(folder)
     for line in told(embed("-m", str(folder), "--sparse", "--with-tokens", *TEXTS)):
         assert len(line["indices"]) == 9
         assert line["tokens"] == [str(number) for number in line["indices"]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from millpond import LLM
-from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_code, write_sparse_encoder
+from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_autoencoder, write_sparse_encoder
 
 TEXTS = ["the old mill", "snow on the hill"]
 
@@ -17,7 +17,7 @@ def folders(tmp_path_factory):
     write_sparse_encoder(sparse)
     coded = tiny("BertModel", place / "coded")
     write_sentence_transformers(coded, normalize=False)
-    write_sparse_code(coded, features=64, active=9)
+    write_sparse_autoencoder(coded, features=64, active=9)
     return {"sparse": str(sparse), "dense": str(tiny("BertModel", place / "dense")), "coded": str(coded)}
 
 

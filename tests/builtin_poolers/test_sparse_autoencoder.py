@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from millpond import CheckpointError, InvalidInputError
-from millpond.testing.checkpoints import DenseLayer, tiny, write_sentence_transformers, write_sparse_code
+from millpond.testing.checkpoints import DenseLayer, tiny, write_sentence_transformers, write_sparse_autoencoder
 
 TEXTS = ["a", "the cat sat on the mill", "rain, snow and wind over the river", "One TWO " * 40]
 FORMS = {
@@ -29,7 +29,7 @@ FORMS = {
 def coded(folder, *, pooling="mean", dense=(), normalize=False, **code):
     tiny("BertModel", folder)
     write_sentence_transformers(folder, pooling=pooling, dense=dense, normalize=normalize)
-    write_sparse_code(folder, **code)
+    write_sparse_autoencoder(folder, **code)
     return folder
 
 
@@ -83,7 +83,7 @@ def test_damaged_folders_are_named(tmp_path, load):
     path.unlink()
     with pytest.raises(CheckpointError, match="SparseAutoEncoder module without weights"):
         load(folder)
-    write_sparse_code(folder)
+    write_sparse_autoencoder(folder)
     with pytest.raises(CheckpointError, match="SparseAutoEncoder behind SparseAutoEncoder: known is Normalize alone"):
         load(folder)
 
