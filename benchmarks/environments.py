@@ -25,8 +25,8 @@ def default_folder() -> Path:
 
 def environment_folder(folder: Path, name: str) -> Path:
     """The folder of an environment: other pins, or another Python, make another one."""
-    made_of = lock_file(name).read_bytes() + platform.python_version().encode()
-    return folder / "environments" / f"{name}-{hashlib.sha256(made_of).hexdigest()[:8]}"
+    hashed_inputs = lock_file(name).read_bytes() + platform.python_version().encode()
+    return folder / "environments" / f"{name}-{hashlib.sha256(hashed_inputs).hexdigest()[:8]}"
 
 
 def python_of(folder: Path, name: str) -> Path:

@@ -99,12 +99,12 @@ def form_folder(folder: Path, model: Model, contestant: Contestant) -> Path:
         return model.folder
     with (model.folder / "model.safetensors").open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
-    made_of = _short_hash(
+    fingerprint = _short_hash(
         lock_file(contestant.environment).read_text(encoding="utf-8"),
         (Path(__file__).parent / "export.py").read_text(encoding="utf-8"),
         weights,
     )
-    return folder / "models" / f"{model.slug}-{contestant.form}-{made_of}"
+    return folder / "models" / f"{model.slug}-{contestant.form}-{fingerprint}"
 
 
 def _write_random(folder: Path, source: Model) -> None:

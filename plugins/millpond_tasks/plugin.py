@@ -50,7 +50,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         target="millpond.types.outputs:ScoringOutput",
         summary="how well a query and a document go together",
         io_processor="score",
-        made_of=("classify", "token_embed", "embed"),
+        derived_from=("classify", "token_embed", "embed"),
         options="millpond_tasks.score:ScoreOptions",
     )
     yield TaskSpec(
@@ -58,7 +58,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         target="millpond.types.outputs:ChunksOutput",
         summary="one vector a chunk of a text",
         io_processor="embed_chunks",
-        made_of=("embed",),
+        derived_from=("embed",),
         options="millpond_tasks.embed_chunks:ChunksOptions",
     )
     yield TaskSpec(
@@ -66,7 +66,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         target="millpond.types.outputs:SparseEmbeddingOutput",
         summary="weights of tokens of the vocabulary",
         io_processor="embed_sparse",
-        made_of=("embed", "token_classify"),
+        derived_from=("embed", "token_classify"),
         options="millpond_tasks.embed_sparse:SparseOptions",
     )
     yield TaskSpec(
@@ -74,7 +74,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         target="millpond_tasks.entities:EntitiesOutput",
         summary="parts of a text with their labels and characters",
         io_processor="entities",
-        made_of=("token_classify",),
+        derived_from=("token_classify",),
         options="millpond_tasks.entities:EntitiesOptions",
         method="entities",
         output="millpond_tasks.entities:EntitiesRequestOutput",
@@ -85,7 +85,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         target="millpond.types.outputs:RepresentationsOutput",
         summary="several results of a prompt from one forward pass",
         io_processor="represent",
-        made_of=("embed", "token_embed", "classify", "token_classify"),
+        derived_from=("embed", "token_embed", "classify", "token_classify"),
         options="millpond_tasks.represent:RepresentOptions",
     )
     yield TaskSpec(

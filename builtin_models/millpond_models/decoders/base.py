@@ -108,9 +108,9 @@ class DecoderModel(PoolingModel):
         """``sliding_window`` where a layer has one; None where it attends to all."""
         return None
 
-    def reach(self, ctx: Context, layer: int, *, causal: bool) -> int | None:
-        """How many tokens on each side a layer attends to; None for all."""
-        return reach(self.sliding_window(ctx, layer), causal=causal)
+    def attention_window(self, ctx: Context, layer: int, *, causal: bool) -> int | None:
+        """The number of tokens on each side that a layer attends to; None for all."""
+        return window_per_side(self.sliding_window(ctx, layer), causal=causal)
 
     def attention_biases(self, ctx: Context) -> tuple[bool, bool]:  # noqa: ARG002  it differs among architectures
         """Whether query, key and value have a bias, and whether the output of attention has one."""
@@ -150,7 +150,7 @@ class DecoderModel(PoolingModel):
             size=ctx.config.hidden_size,
             heads=heads,
             causal=causal,
-            window=self.reach(ctx, layer, causal=causal),
+            window=self.attention_window(ctx, layer, causal=causal),
             bias=bias,
             output_bias=output_bias,
             query_norm=self.build_head_norm(ctx, heads.size),
@@ -175,11 +175,11 @@ def norm_eps(ctx: Context) -> float:
     return float(ctx.config.get("rms_norm_eps", 1e-6))
 
 
-def reach(window: object, *, causal: bool) -> int | None:
-    """How many tokens on each side a ``sliding_window`` reaches: a causal one counts the token itself, another not.
+def window_per_side(window: object, *, causal: bool) -> int | None:
+    """Return the number of tokens on each side within a ``sliding_window``; a causal window counts the token itself.
 
     Raises:
-        CheckpointError: If it is no number of tokens.
+        CheckpointError: If it is not a positive integer.
     """
     if window is None:
         return None

@@ -72,7 +72,7 @@ def _named(registry: "Registry", resolution: "Resolution") -> Iterator[tuple[str
     for task, record in _found(registry.tasks, _tasks(registry, resolution)):
         if task in resolution.tasks:
             yield task, record
-        if not record.spec.made_of and task != PLUGIN_TASK:
+        if not record.spec.derived_from and task != PLUGIN_TASK:
             yield from _found(registry.poolers, _poolers(resolution, record.spec))
         named = resolution.io_processor_plugin if task == PLUGIN_TASK else None
         yield from _found(registry.io_processors, [named or record.spec.io_processor])
@@ -91,7 +91,7 @@ def _tasks(registry: "Registry", resolution: "Resolution") -> list[str]:
     """The tasks of a model, those that are derived from them, and "plugin" where an IO processor is named for it."""
     own = set(resolution.tasks)
     derived = [
-        it.spec.name for it in registry.tasks.entries() if it.spec.name not in own and own & set(it.spec.made_of)
+        it.spec.name for it in registry.tasks.entries() if it.spec.name not in own and own & set(it.spec.derived_from)
     ]
     return [*resolution.tasks, *derived, *([PLUGIN_TASK] if resolution.io_processor_plugin else [])]
 

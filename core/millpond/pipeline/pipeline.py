@@ -127,8 +127,8 @@ class Pipeline:
     def tasks(self) -> tuple[str, ...]:
         """The tasks that can be asked for: those of the model's poolers, and those that are made of them."""
         own = [task for task in self.ctx.tasks if task != PLUGIN]
-        made = [entry.spec for entry in self.ctx.registry.tasks.entries() if entry.spec.made_of]
-        possible = [spec.name for spec in made if set(own) & set(spec.made_of) and self._why_not(spec.name) is None]
+        made = [entry.spec for entry in self.ctx.registry.tasks.entries() if entry.spec.derived_from]
+        possible = [spec.name for spec in made if set(own) & set(spec.derived_from) and self._why_not(spec.name) is None]
         named = self.ctx.model.io_processor_plugin is not None
         plugin = [PLUGIN] if named and self._why_not(PLUGIN) is None else []
         return (*own, *dict.fromkeys(name for name in possible if name not in own), *plugin)
@@ -179,7 +179,7 @@ class Pipeline:
             if task == TWO_TASKS:
                 return f"{OF_PLUGINS_ALONE} Unsupported task: {task!r} {served}"
             return f"Unsupported task: {task!r} {served}. {error}"
-        reason = self._why_not(task) if spec.made_of else None
+        reason = self._why_not(task) if spec.derived_from else None
         return f"{reason or f'Unsupported task: {task!r}'} {served}"
 
 

@@ -59,7 +59,7 @@ class RepresentProcessor(TextProcessor):
     def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
         self.parts: dict[str, TextProcessor] = {}
-        for task in (*ctx.task_spec.made_of, SPARSE):
+        for task in (*ctx.task_spec.derived_from, SPARSE):
             entry = ctx.registry.tasks.find(task)
             if entry is None or (task not in ctx.tasks and (task != SPARSE or sparse_source(ctx) is None)):
                 continue

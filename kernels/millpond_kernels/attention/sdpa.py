@@ -67,16 +67,16 @@ def _attend_in_blocks(
 
 def _blocks(query: Tensor, group: EqualLengthGroup, spec: AttentionSpec) -> Iterator[tuple[range, range]]:
     """Queries and the keys that some of them see, places in a sequence; of queries that see none, nothing."""
-    reach = group.length if spec.window is None else spec.window
+    window = group.length if spec.window is None else spec.window
     own = 1 if spec.softcap is None and spec.bias != "pair" else group.count  # else one mask serves all sequences
     rows = max(MOST_SCORES // (own * query.shape[1] * group.num_attended), 1)
     if spec.window is not None:
         rows = min(rows, max(WINDOW_ROWS, spec.window))
-    last_that_sees = min(group.length, group.num_attended + reach)
+    last_that_sees = min(group.length, group.num_attended + window)
     for start in range(0, last_that_sees, rows):
         queries = range(start, min(start + rows, last_that_sees))
-        ahead = 0 if spec.causal else reach
-        yield queries, range(max(start - reach, 0), min(queries.stop + ahead, group.num_attended))
+        ahead = 0 if spec.causal else window
+        yield queries, range(max(start - window, 0), min(queries.stop + ahead, group.num_attended))
 
 
 def _attend_padded(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, spec: AttentionSpec) -> Tensor:

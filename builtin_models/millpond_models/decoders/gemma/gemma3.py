@@ -64,9 +64,9 @@ class Gemma3TextModel(Gemma2Model):
         softcap = ctx.config.get("attn_logit_softcapping")
         return None if softcap is None else positive("attn_logit_softcapping", softcap)
 
-    def reach(self, ctx: Context, layer: int, *, causal: bool) -> int | None:
+    def attention_window(self, ctx: Context, layer: int, *, causal: bool) -> int | None:
         """Where ``use_bidirectional_attention`` is set, half of a window lies on each side of a token."""
-        reached = super().reach(ctx, layer, causal=causal)
+        reached = super().attention_window(ctx, layer, causal=causal)
         if reached is None or not ctx.config.get("use_bidirectional_attention"):
             return reached
         return reached // 2

@@ -186,7 +186,7 @@ class IOProcessorConformance(RecordConformance):
         served = [
             task
             for task in self.tasks or entry.spec.tasks
-            if task in (PLUGIN, *tasks) or set(tasks) & set(registry.tasks.get(task).spec.made_of)
+            if task in (PLUGIN, *tasks) or set(tasks) & set(registry.tasks.get(task).spec.derived_from)
         ]
         demand(bool(served), f"{self.name} serves {entry.spec.tasks}, the model of checkpoint() {tasks}")
         return served

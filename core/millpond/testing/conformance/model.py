@@ -78,7 +78,7 @@ class ModelConformance(RecordConformance):
 
     def tasks(self, llm: LLM) -> list[str]:
         """The tasks it serves by poolers of its own, or by an IO processor."""
-        return [task for task in llm.supported_tasks if not self.registry().tasks.get(task).spec.made_of]
+        return [task for task in llm.supported_tasks if not self.registry().tasks.get(task).spec.derived_from]
 
     # --- the result ---------------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ def task_fields(registry: Registry, entry: Entry[TaskSpec]) -> Iterator[Fault]:
     """IO processor, pooling, activation, the tasks it is derived from, and the fields that its calls use."""
     spec = entry.spec
     yield from call_faults(registry, entry)
-    yield from unknown_tasks(registry, "made_of", spec.made_of)
+    yield from unknown_tasks(registry, "derived_from", spec.derived_from)
     if spec.name != PLUGIN_TASK:
         if spec.io_processor not in registry.io_processors:
             yield unknown("io_processor", spec.io_processor, registry.io_processors.names())
@@ -50,10 +50,10 @@ def task_fields(registry: Registry, entry: Entry[TaskSpec]) -> Iterator[Fault]:
             yield Fault(reason, f"add {spec.name!r} to tasks of that record")
     if spec.default_activation is not None and spec.default_activation not in registry.activations:
         yield unknown("default_activation", spec.default_activation, registry.activations.names())
-    for name in spec.made_of:
-        if name == spec.name or (name in registry.tasks and registry.tasks.get(name).spec.made_of):
-            yield Fault(f"made_of names {name!r}, which is itself derived", "name the tasks that models serve")
-    if not spec.made_of:
+    for name in spec.derived_from:
+        if name == spec.name or (name in registry.tasks and registry.tasks.get(name).spec.derived_from):
+            yield Fault(f"derived_from names {name!r}, which is itself derived", "name the tasks that models serve")
+    if not spec.derived_from:
         yield from pooling_faults(registry, "default_pooling", spec.default_pooling)
         yield from _per_token_faults(registry, spec)
 

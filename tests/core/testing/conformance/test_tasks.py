@@ -37,7 +37,7 @@ class TestTaskOfNoActivation(MyTask):
 
 
 class TestTaskOfOthers(MyTask):
-    fields = {"io_processor": "mine", "made_of": ("score",)}
+    fields = {"io_processor": "mine", "derived_from": ("score",)}
 """
 
 RIGHT = ("Task",)

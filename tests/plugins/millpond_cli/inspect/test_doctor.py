@@ -349,8 +349,8 @@ FAULTS = {
     "a task with an unknown pooling type": (task(default_pooling="MEEN"), "default_pooling names 'MEEN'"),
     "a task with pooling of the other kind": (task(default_pooling="ALL"), "does not give one result a prompt"),
     "a task with an unknown activation": (task(default_activation="softmx"), "default_activation names 'softmx'"),
-    "a task made of an unknown one": (task(made_of=("embedd",)), "made_of names 'embedd'"),
-    "a task made of a derived one": (task(made_of=("score",)), "made_of names 'score', which is itself derived"),
+    "a task made of an unknown one": (task(derived_from=("embedd",)), "derived_from names 'embedd'"),
+    "a task made of a derived one": (task(derived_from=("score",)), "derived_from names 'score', which is itself derived"),
     "a task whose output is no type": (task(target=len), "not a type"),
     "a task with missing options": (task(options="odd:X"), "options='odd:X' raised AttributeError"),
     "a task whose options are not a model": (task(options=Reader), "not a pydantic model"),
@@ -541,7 +541,7 @@ HEALTHY = {
     "a route": route(request="odd:Request", response="odd:Request"),
     "a checkpoint format": checkpoint_format(),
     "a module": module(places=("before", "after"), size="odd:two"),
-    "a derived task": task(made_of=("embed",), io_processor="odd"),
+    "a derived task": task(derived_from=("embed",), io_processor="odd"),
 }
 
 

@@ -142,10 +142,10 @@ def fitting(annotation):
     if origin in (typing.Union, types.UnionType):
         return st.one_of(*(fitting(argument) for argument in arguments if argument is not type(None)))
     simple = {str: WORDS, int: st.integers(1, 32), float: st.floats(0, 1), bool: st.booleans(), typing.Any: PLAIN}
-    return simple[annotation] if annotation in simple else made_of(annotation, origin, arguments)
+    return simple[annotation] if annotation in simple else draw_container(annotation, origin, arguments)
 
 
-def made_of(annotation, origin, arguments):
+def draw_container(annotation, origin, arguments):
     """Values of a type that is made of others."""
     if origin is typing.Literal:
         return st.sampled_from(arguments)

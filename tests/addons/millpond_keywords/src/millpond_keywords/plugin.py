@@ -16,7 +16,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         target="millpond_keywords.task:Keywords",
         summary="the words of a text that are closest to all of it",
         io_processor="keywords",
-        made_of=("token_embed",),
+        derived_from=("token_embed",),
         options="millpond_keywords.task:KeywordsOptions",
         method="keywords",
         output="millpond_keywords.task:KeywordsRequestOutput",
