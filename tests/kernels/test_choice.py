@@ -96,7 +96,9 @@ def test_where_results_must_not_depend_on_the_batch_a_kernel_must_promise_it(ker
 def test_a_kernel_must_serve_what_is_needed(kernels):
     registry = kernels(kernel("fast", priority=50), kernel("able", features=("softcap", "pair_bias")))
     assert (chosen(registry), chosen(registry, required_features=("softcap",))) == ("fast", "able")
-    verdicts = rank_kernels(registry, "op", OpContext(device=CPU, dtype=torch.float32, required_features=("softcap", "pair_bias")))
+    verdicts = rank_kernels(
+        registry, "op", OpContext(device=CPU, dtype=torch.float32, required_features=("softcap", "pair_bias"))
+    )
     assert [verdict.reason for verdict in verdicts] == ["fits, priority 0", "does not support softcap, pair_bias"]
     with pytest.raises(UnknownNameError, match=r"with softcap: .*op\.fast does not support softcap"):
         chosen(registry, required_features=("softcap",), variant="fast")

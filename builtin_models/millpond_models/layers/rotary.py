@@ -216,7 +216,10 @@ class Rotary(nn.Module):
         """[head_dim // 2] for all tokens; if some text is longer than ``dynamic`` leaves alone, a row for each."""
         if self.factor is None or batch.max_length <= self.settings.longest:
             return self.frequencies
-        rows = [self._stretched(self.factor, group.length).expand(group.count * group.length, -1) for group in batch.equal_length_groups]
+        rows = [
+            self._stretched(self.factor, group.length).expand(group.count * group.length, -1)
+            for group in batch.equal_length_groups
+        ]
         return torch.cat(rows)
 
     def _stretched(self, factor: float, length: int) -> Tensor:

@@ -1,8 +1,9 @@
-"""warn_caller: a DeprecationWarning at the line of the author who uses an old name."""
+"""warn_caller: raise a DeprecationWarning that points to the line that uses an old name."""
 
 import sys
 import warnings
 from pathlib import Path
+from types import CodeType
 from typing import Final
 
 _SKIPPED: Final = (str(Path(__file__).parent), "<frozen ")
@@ -10,13 +11,13 @@ _MODULES: Final = ("millpond", "millpond.async_llm", "dataclasses", "importlib")
 
 
 def warn_caller(message: str) -> None:
-    """Warn at the first line outside this package, dataclasses and importlib.
+    """Warn at the first line outside this package, ``__init__`` of dataclasses and importlib.
 
     Args:
         message: The old name, and the new one.
     """
     frame = sys._getframe(1)  # noqa: SLF001  inspect imports much more
-    while frame.f_back is not None and _is_skipped(frame.f_code.co_filename, frame.f_globals.get("__name__", "")):
+    while frame.f_back is not None and _is_skipped(frame.f_code, frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     warnings.warn_explicit(
         message,
@@ -28,5 +29,6 @@ def warn_caller(message: str) -> None:
     )
 
 
-def _is_skipped(path: str, module: str) -> bool:
-    return path.startswith(_SKIPPED) or module in _MODULES
+def _is_skipped(code: CodeType, module: str) -> bool:
+    generated = code.co_name == "__post_init__" or (code.co_filename, code.co_name) == ("<string>", "__init__")
+    return generated or code.co_filename.startswith(_SKIPPED) or module in _MODULES

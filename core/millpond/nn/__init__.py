@@ -1,5 +1,7 @@
 """Base classes and building blocks for authors of models, poolers and kernels."""
 
+from typing import TYPE_CHECKING
+
 from millpond.compat.renamed import renamed_contents
 from millpond.nn.attention import Attention, AttentionSpec
 from millpond.nn.batch import EqualLengthGroup, PackedBatch, PoolingMetadata
@@ -25,4 +27,5 @@ __all__ = [
     "WeightTransform",
 ]
 
-__getattr__ = renamed_contents(__name__, {"Run": "EqualLengthGroup"})
+if not TYPE_CHECKING:  # type checkers would accept any name
+    __getattr__ = renamed_contents(__name__, {"Run": "EqualLengthGroup"})

@@ -99,4 +99,5 @@ def _masking_kernel(ctx: "ModelContext", spec: AttentionSpec) -> Kernel | str:
         return str(error)
 
 
-__getattr__ = renamed_contents(__name__, {"HIDDEN_TOKENS": "MASKED_TOKENS"})
+if not TYPE_CHECKING:  # type checkers would accept any name
+    __getattr__ = renamed_contents(__name__, {"HIDDEN_TOKENS": "MASKED_TOKENS"})

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, groupby, repeat
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -256,4 +257,5 @@ def _end_to_end(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
-__getattr__ = renamed_contents(__name__, {"Run": "EqualLengthGroup"})
+if not TYPE_CHECKING:  # type checkers would accept any name
+    __getattr__ = renamed_contents(__name__, {"Run": "EqualLengthGroup"})

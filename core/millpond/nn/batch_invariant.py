@@ -3,6 +3,7 @@
 torch computes the end of each thread's share of a tensor with different instructions, and its own activations round
 differently there; erf, exp and tanh do not. All functions compute in float32.
 """
+
 from math import pi, sqrt
 
 from torch import Tensor

@@ -15,7 +15,7 @@ class AttentionBias(Protocol):
         """Those of some queries and keys, places in their sequences: [count or 1, heads, queries, keys].
 
         Args:
-            run: The sequences.
+            group: The sequences.
             queries: The places of the queries.
             keys: The places of the keys.
         """

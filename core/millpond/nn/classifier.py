@@ -57,4 +57,5 @@ class LogitScaling(nn.Module):
         return logits if self.sigma is None else logits / self.sigma
 
 
-__getattr__ = renamed_contents(__name__, {"Calibrated": "LogitScaling"})
+if not TYPE_CHECKING:  # type checkers would accept any name
+    __getattr__ = renamed_contents(__name__, {"Calibrated": "LogitScaling"})

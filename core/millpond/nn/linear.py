@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from millpond.compat.renamed import renamed_attributes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 

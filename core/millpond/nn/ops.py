@@ -96,7 +96,7 @@ def choose_kernel(registry: "Registry", op: str, setting: OpContext, *, variant:
     how = "".join(
         (
             f", {setting.quantization}" if setting.quantization else "",
-            f", with {', '.join(setting.needs)}" if setting.required_features else "",
+            f", with {', '.join(setting.required_features)}" if setting.required_features else "",
             _INVARIANT[setting.batch_invariant],
         )
     )
@@ -229,6 +229,7 @@ def _listing(verdicts: Sequence[KernelMatch]) -> str:
     return "; ".join(f"{verdict.entry.spec.name} {verdict.reason}" for verdict in verdicts)
 
 
-__getattr__ = renamed_contents(
-    __name__, {"Setting": "OpContext", "Verdict": "KernelMatch", "judge_kernels": "rank_kernels"}
-)
+if not TYPE_CHECKING:  # type checkers would accept any name
+    __getattr__ = renamed_contents(
+        __name__, {"Setting": "OpContext", "Verdict": "KernelMatch", "judge_kernels": "rank_kernels"}
+    )

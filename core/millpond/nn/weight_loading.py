@@ -1,6 +1,7 @@
 """Load a checkpoint's tensors into a module that was built on the meta device."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -94,4 +95,5 @@ def missing_weights(model: nn.Module, names: set[str]) -> list[str]:
     return missing
 
 
-__getattr__ = renamed_contents(__name__, {"Placement": "LoadedWeights", "place_weight": "load_parameter"})
+if not TYPE_CHECKING:  # type checkers would accept any name
+    __getattr__ = renamed_contents(__name__, {"Placement": "LoadedWeights", "place_weight": "load_parameter"})

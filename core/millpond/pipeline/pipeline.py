@@ -128,7 +128,9 @@ class Pipeline:
         """The tasks that can be asked for: those of the model's poolers, and those that are made of them."""
         own = [task for task in self.ctx.tasks if task != PLUGIN]
         made = [entry.spec for entry in self.ctx.registry.tasks.entries() if entry.spec.derived_from]
-        possible = [spec.name for spec in made if set(own) & set(spec.derived_from) and self._why_not(spec.name) is None]
+        possible = [
+            spec.name for spec in made if set(own) & set(spec.derived_from) and self._why_not(spec.name) is None
+        ]
         named = self.ctx.model.io_processor_plugin is not None
         plugin = [PLUGIN] if named and self._why_not(PLUGIN) is None else []
         return (*own, *dict.fromkeys(name for name in possible if name not in own), *plugin)

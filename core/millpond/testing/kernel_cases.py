@@ -6,6 +6,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
+from millpond.compat.kernel_features import current_features
+from millpond.compat.warn import warn_caller
+
 Tensors = dict[str, Tensor]
 Setting = Mapping[str, Any]
 Kernel = Callable[..., Any]
@@ -47,9 +50,12 @@ class KernelCases:
         return ({},)
 
     def required_features(self, setting: Setting) -> tuple[str, ...]:
-        """What of a setting a kernel need not do: only those that name it in their record's ``serves`` are asked."""
-        del setting
-        return ()
+        """The optional features that a setting uses; only kernels with these ``features`` are tested with it."""
+        former: Callable[[Setting], tuple[str, ...]] | None = getattr(self, "needs", None)
+        if former is None:
+            return ()
+        warn_caller(f"{type(self).__name__}.needs was renamed: override required_features")
+        return current_features(former(setting))
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
         """Random tensors by name, in float32 on the CPU."""

@@ -69,7 +69,11 @@ class KernelTrial:
     @property
     def settings(self) -> Sequence[Setting]:
         """What it can be asked to do."""
-        return [setting for setting in self.cases.settings() if set(self.cases.required_features(setting)) <= set(self.features)]
+        return [
+            setting
+            for setting in self.cases.settings()
+            if set(self.cases.required_features(setting)) <= set(self.features)
+        ]
 
     @property
     def tolerance(self) -> float:

@@ -86,7 +86,9 @@ def _attend_others(
                 continue
             # torch rounds by where in memory a row starts: copied, sequences start alike.
             q, k, v = (x[one.start : one.stop].clone() for x in (query, key, value))
-            output[one.start : one.stop] = attend_group(q, k, v, EqualLengthGroup(0, 1, one.length, one.num_masked), spec)
+            output[one.start : one.stop] = attend_group(
+                q, k, v, EqualLengthGroup(0, 1, one.length, one.num_masked), spec
+            )
 
 
 def _one_by_one(group: "EqualLengthGroup") -> "Iterator[EqualLengthGroup]":

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from millpond.nn import AttentionBias, AttentionSpec, PackedBatch, EqualLengthGroup
+from millpond.nn import AttentionBias, AttentionSpec, EqualLengthGroup, PackedBatch
 
 ALIGNMENT = 16  # floats: a line of the processor's cache
 
@@ -62,4 +62,8 @@ def allowed(queries: range, keys: range, spec: AttentionSpec, device: torch.devi
 
 
 def _sequences(batch: PackedBatch) -> list[EqualLengthGroup]:
-    return [EqualLengthGroup(group.start + i * group.length, 1, group.length, group.num_masked) for group in batch.equal_length_groups for i in range(group.count)]
+    return [
+        EqualLengthGroup(group.start + i * group.length, 1, group.length, group.num_masked)
+        for group in batch.equal_length_groups
+        for i in range(group.count)
+    ]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from millpond.nn import AttentionBias, AttentionSpec, PackedBatch, EqualLengthGroup
+from millpond.nn import AttentionBias, AttentionSpec, EqualLengthGroup, PackedBatch
 from millpond_kernels.attention.reference import allowed
 
 MOST_LAUNCHES = 16  # on an accelerator, more runs than these cost more to launch than padding costs to compute
@@ -33,11 +33,17 @@ def attention(
 
 
 def attend_group(
-    query: Tensor, key: Tensor, value: Tensor, group: EqualLengthGroup, spec: AttentionSpec, bias: AttentionBias | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    group: EqualLengthGroup,
+    spec: AttentionSpec,
+    bias: AttentionBias | None = None,
 ) -> Tensor:
     """Attention of sequences of one length: [count * length, heads, head_dim] of the run's rows."""
     q, k, v = (
-        x[group.start : group.stop].unflatten(0, (group.count, group.length)).transpose(1, 2) for x in (query, key, value)
+        x[group.start : group.stop].unflatten(0, (group.count, group.length)).transpose(1, 2)
+        for x in (query, key, value)
     )
     windowed = spec.window is not None and spec.window < group.length - 1
     if not windowed and not group.num_masked and spec.softcap is None and bias is None:

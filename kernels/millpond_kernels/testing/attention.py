@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from millpond.nn.attention import MASKED_TOKENS, AttentionSpec
-from millpond.nn.batch import NUM_ATTENDED, PackedBatch, EqualLengthGroup
+from millpond.nn.batch import NUM_ATTENDED, EqualLengthGroup, PackedBatch
 from millpond.nn.bias import AttentionBias, DistanceBias
 from millpond.testing.kernel_cases import Kernel, KernelCases, Setting, Tensors
 

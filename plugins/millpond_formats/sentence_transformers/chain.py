@@ -115,7 +115,9 @@ def check_chain(modules: tuple[ModuleFacts, ...], path: Path, supported: Support
     types = [module.type for module in modules]
     behind = types[types.index(SPARSE_AUTOENCODER) + 1 :] if SPARSE_AUTOENCODER in types else []
     if any(name not in (NORMALIZE, DROPOUT) for name in behind):
-        message = f"{path} names the modules {', '.join(behind)} behind {SPARSE_CODE}: known is Normalize alone"
+        message = (
+            f"{path}: unsupported modules after {SPARSE_AUTOENCODER}: {', '.join(behind)}. Only Normalize may follow it"
+        )
         raise CheckpointError(message)
     on_tokens = before_pooling(modules, supported)
     for module in on_tokens[1:]:

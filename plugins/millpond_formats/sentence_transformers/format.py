@@ -225,7 +225,10 @@ class _Files:
         active = positive(self.settings.get("max_active_dims"))
         most, where = active, f"{SETTINGS} (max_active_dims)"
         if active is None and self.sparse_autoencoder is not None:
-            most, where = positive(self.sparse_autoencoder.config.get("k", ACTIVE)), f"{self._relative(self.sparse_autoencoder)}/{FOLDER} (k)"
+            most, where = (
+                positive(self.sparse_autoencoder.config.get("k", ACTIVE)),
+                f"{self._relative(self.sparse_autoencoder)}/{FOLDER} (k)",
+            )
         similarity = stated_similarity(self.settings.get("similarity_fn_name"), self.repository.path / SETTINGS)
         return EmbeddingFacts(
             similarity=stated(similarity, SETTINGS),

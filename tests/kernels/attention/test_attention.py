@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from millpond.nn import AttentionSpec, DistanceBias, PackedBatch, EqualLengthGroup
+from millpond.nn import AttentionSpec, DistanceBias, EqualLengthGroup, PackedBatch
 from millpond.nn.batch import NUM_ATTENDED
 from millpond_kernels import native
 from millpond_kernels.attention import native as attention_native
@@ -206,6 +206,8 @@ def test_many_groups_are_padded_on_accelerators_alone(monkeypatch, groups, devic
     states = [tensor.to(device) for tensor in random_states(lengths)]
     taken = []
     monkeypatch.setattr(attention_sdpa, "_attend_padded", lambda *_: taken.append("padded"))
-    monkeypatch.setattr(attention_sdpa, "attend_group", lambda q, _k, _v, group, *_: taken.append("group") or q[: group.length])
+    monkeypatch.setattr(
+        attention_sdpa, "attend_group", lambda q, _k, _v, group, *_: taken.append("group") or q[: group.length]
+    )
     attention_sdpa.attention(*states, packed(lengths), AttentionSpec(scale=SCALE))
     assert taken == (["padded"] if padded else ["group"] * groups)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.nn import Attention, Linear, PackedBatch, EqualLengthGroup
+from millpond.nn import Attention, EqualLengthGroup, Linear, PackedBatch
 from millpond_models.layers.head_dim import head_dim
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from millpond.context import Context
 from millpond.nn import Linear, PackedBatch, Pooler, PoolingMetadata
 from millpond_models.layers.norm import LayerNorm
-from millpond_models.vision.dual_encoder import ImageTower, TextTower, DualEncoder, last_rows, other_rows, square_side
+from millpond_models.vision.dual_encoder import DualEncoder, ImageTower, TextTower, last_rows, other_rows, square_side
 
 LAST = "LAST"
 END = 49407  # of a text, where config.json does not say

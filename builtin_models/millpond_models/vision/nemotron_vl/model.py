@@ -19,7 +19,7 @@ from millpond.types.errors import CheckpointError
 from millpond_models.decoders.llama.bidirectional import LlamaBidirectionalModel
 from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.norm import LayerNorm
-from millpond_models.vision.dual_encoder import PATCHES, PIXELS, ImageTower, DualEncoder, square_side
+from millpond_models.vision.dual_encoder import PATCHES, PIXELS, DualEncoder, ImageTower, square_side
 from millpond_models.vision.image_rows import with_image_rows
 
 BEFORE = re.compile(r"(?:model\.)?(?:language_model\.(?:model\.)?|vision_model\.(?=vision_model\.))?")

@@ -20,10 +20,10 @@ from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.layers.pre_norm import tower_feed_forward
 from millpond_models.vision.dual_encoder import (
+    DualEncoder,
     Grid,
     ImageTower,
     TextTower,
-    DualEncoder,
     grids,
     last_rows,
     other_rows,

@@ -118,7 +118,9 @@ class KernelConformance:
         free = not spec.devices and not spec.dtypes and spec.available is None
         demand(free, f"{spec.name} is no reference: it does not run on every device in every dtype")
         cases = self._cases(entry)
-        missing = {need for setting in cases.settings() for need in cases.required_features(setting)}.difference(spec.features)
+        missing = {need for setting in cases.settings() for need in cases.required_features(setting)}.difference(
+            spec.features
+        )
         demand(not missing, f"{spec.name} cannot be the reference: it does not support {', '.join(sorted(missing))}")
 
     # --- the result ---------------------------------------------------------------------------------------------------

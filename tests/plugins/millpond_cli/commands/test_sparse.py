@@ -9,7 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from millpond import LLM
-from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_autoencoder, write_sparse_encoder
+from millpond.testing.checkpoints import (
+    tiny,
+    write_sentence_transformers,
+    write_sparse_autoencoder,
+    write_sparse_encoder,
+)
 from millpond_command import cli
 
 TEXTS = ["the cat sat on the mill", "rain, and snow"]

@@ -350,7 +350,10 @@ FAULTS = {
     "a task with pooling of the other kind": (task(default_pooling="ALL"), "does not give one result a prompt"),
     "a task with an unknown activation": (task(default_activation="softmx"), "default_activation names 'softmx'"),
     "a task made of an unknown one": (task(derived_from=("embedd",)), "derived_from names 'embedd'"),
-    "a task made of a derived one": (task(derived_from=("score",)), "derived_from names 'score', which is itself derived"),
+    "a task made of a derived one": (
+        task(derived_from=("score",)),
+        "derived_from names 'score', which is itself derived",
+    ),
     "a task whose output is no type": (task(target=len), "not a type"),
     "a task with missing options": (task(options="odd:X"), "options='odd:X' raised AttributeError"),
     "a task whose options are not a model": (task(options=Reader), "not a pydantic model"),

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from millpond import LLM
-from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_autoencoder, write_sparse_encoder
+from millpond.testing.checkpoints import (
+    tiny,
+    write_sentence_transformers,
+    write_sparse_autoencoder,
+    write_sparse_encoder,
+)
 
 TEXTS = ["the old mill", "snow on the hill"]
 
