@@ -1,4 +1,4 @@
-"""docs/reference/cli.md keeps up with the commands: each has its section, and in it each of its options."""
+"""docs/reference/cli.md documents every command and every option."""
 
 import re
 from collections.abc import Iterator
@@ -16,21 +16,21 @@ PAGE = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text(encoding=
 
 
 def sections() -> dict[str, str]:
-    """The text under each heading that names a command; under the page's own, what is common to all."""
+    """Return the text below each heading of the page."""
     parts = re.split(r"^#{1,3} (.+)$", PAGE, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """The built-in commands, those of groups too, by how they are called."""
+    """Yield the built-in commands, including those of groups, with their full names."""
     registry = PluginManager(ranks=("builtin",), disabled=()).registry
     for entry in registry.commands.entries():
         command = get_command(entry.load())
         inner = getattr(command, "commands", None)
         if inner is None:
             yield f"millpond {entry.spec.name}", command
-        for name, one in (inner or {}).items():
-            yield f"millpond {entry.spec.name} {name}", one
+        for name, subcommand in (inner or {}).items():
+            yield f"millpond {entry.spec.name} {name}", subcommand
 
 
 COMMANDS = dict(commands())
@@ -38,11 +38,11 @@ COMMANDS = dict(commands())
 
 def options(command: Any) -> list[str]:
     context = typer.Context(command, info_name="millpond")
-    given = [name for parameter in command.get_params(context) for name in (*parameter.opts, *parameter.secondary_opts)]
-    return [name for name in given if name.startswith("-") and name not in ("--help", "-h")]
+    names = [name for parameter in command.get_params(context) for name in (*parameter.opts, *parameter.secondary_opts)]
+    return [name for name in names if name.startswith("-") and name not in ("--help", "-h")]
 
 
-def test_commands_are_found():
+def test_all_commands_are_listed():
     assert set(COMMANDS) == {
         "millpond embed",
         "millpond rerank",
@@ -61,19 +61,19 @@ def test_commands_are_found():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_of_a_command_is_told_and_no_other(name):
-    told = re.findall(r"`(--?[a-z][a-z-]*)`", sections()[name])
-    assert set(options(COMMANDS[name])) == set(told)
+def test_options_of_each_command_are_documented(name):
+    documented = re.findall(r"`(--?[a-z][a-z-]*)`", sections()[name])
+    assert set(options(COMMANDS[name])) == set(documented)
 
 
-def test_every_option_of_the_program_is_told():
-    told = re.findall(r"`(--?[a-z][a-z-]*)`", sections()["The command line"])
-    assert set(options(get_command(cli.app))) | {"--help", "-h"} == set(told)
+def test_global_options_are_documented():
+    documented = re.findall(r"`(--?[a-z][a-z-]*)`", sections()["The command line"])
+    assert set(options(get_command(cli.app))) | {"--help", "-h"} == set(documented)
 
 
-def test_every_exit_code_is_told():
-    told = re.findall(r"^\| (\d+) \|", sections()["Exit codes"], flags=re.MULTILINE)
-    assert told == [str(code) for code in (cli.OK, cli.FAILURE, cli.USAGE, cli.PARTIAL, cli.INTERRUPTED)]
+def test_every_exit_code_is_documented():
+    documented = re.findall(r"^\| (\d+) \|", sections()["Exit codes"], flags=re.MULTILINE)
+    assert documented == [str(code) for code in (cli.OK, cli.FAILURE, cli.USAGE, cli.PARTIAL, cli.INTERRUPTED)]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

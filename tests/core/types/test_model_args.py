@@ -30,7 +30,7 @@ from millpond import LLM, AsyncLLM
 from millpond.loading.arguments import read_arguments
 from millpond_cli.commands import embed, rerank
 from millpond_server.command import serve
-import option_tables
+import reference_tables
 
 for kind in (LLM, AsyncLLM):
     assert inspect.signature(kind).parameters["brand_new"].annotation == int | None
@@ -39,8 +39,8 @@ read_arguments({"brand_new": 3})
 for command in (embed, rerank, serve):
     (option,) = [it for it in get_command(command.app).params if it.name == "brand_new"]
     assert (option.opts, option.help, option.metavar) == (["--brand-new"], "An option that is new.", "N")
-assert "| `brand_new` | `None` | An option that is new. |" in [*option_tables.of_llm()]
-assert "| `--brand-new` `N` |  | An option that is new. |" in [*option_tables.of_command("serve")]
+assert "| `brand_new` | `None` | An option that is new. |" in [*reference_tables.argument_table("LLM")]
+assert "| `--brand-new` `N` |  | An option that is new. |" in [*reference_tables.option_table("serve")]
 print("everywhere")
 """
 
@@ -51,7 +51,7 @@ def test_a_field_that_is_added_is_known_everywhere(tmp_path):
     changed.write_text(source.replace("\n    profile: ", f"{ADDED}    profile: "), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", USES_IT, str(changed)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "benchmarks")},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")},
         capture_output=True,
         text=True,
         check=False,
