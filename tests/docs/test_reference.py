@@ -24,7 +24,7 @@ from millpond import (
     PoolingRequestOutput,
     nn,
 )
-from millpond.compat import vllm
+from millpond.compat import renamed, vllm
 from millpond.context import ModelContext, PoolerContext, TaskContext
 from millpond.loading import arguments
 from millpond.pipeline.call import Options
@@ -81,9 +81,14 @@ def parameters(function):
     return [(f"`{it.name}`", default_cell(it.default)) for it in kept if it.name != "self"]
 
 
+def is_former_name(attribute):
+    return getattr(getattr(attribute, "fget", None), "__module__", None) == renamed.__name__
+
+
 def attributes(kind):
-    """Return the public names that a class itself defines, including its fields."""
-    names_of_class = {name for name in vars(kind) if not name.startswith("_")}
+    """Return the public names that a class itself defines, including its fields and without former names."""
+    public = {name: value for name, value in vars(kind).items() if not name.startswith("_")}
+    names_of_class = {name for name, value in public.items() if not is_former_name(value)}
     return names_of_class | set(getattr(kind, "__annotations__", ())) | set(getattr(kind, "__dataclass_fields__", ()))
 
 
