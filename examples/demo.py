@@ -1,4 +1,4 @@
-"""Embeds a handful of sentences with a real model and shows which of them are alike. Run by ``make demo``."""
+"""Embed six sentences with a real model and print their similarities: the program that ``make demo`` runs."""
 
 import sys
 from pathlib import Path
@@ -21,66 +21,65 @@ SENTENCES = [
     "How do I make a good pasta sauce?",
 ]
 
-NEXT = """\
-[bold]What to try next[/bold]
+NEXT_STEPS = """\
+[bold]Next steps[/bold]
   {command} similarity "a cup of tea" "a mug of coffee" "a flat tyre"
   {command} embed "a text of your own"
   {command} inspect {model}
   {command} --help
 
-The same from Python:
+In Python:
   from millpond import LLM
-  llm = LLM(model="{model}")
+  llm = LLM("{model}")
   llm.embed("a text of your own")[0].outputs.embedding"""
 
-ALIKE, RELATED = 0.4, 0.2
+SIMILAR, RELATED = 0.4, 0.2
 
 
 def command() -> str:
-    """How to call ``millpond`` from the folder that this runs in."""
+    """Return the command that runs ``millpond`` from the current folder."""
     script = Path(sys.prefix, "bin", "millpond")
     return str(script.relative_to(Path.cwd())) if script.is_relative_to(Path.cwd()) else "millpond"
 
 
-def shade(similarity: float, *, same: bool) -> Text:
-    """A similarity as text: the more alike, the louder; a sentence and itself are no news."""
-    loud = "bold green" if similarity >= ALIKE else "yellow" if similarity >= RELATED else "dim"
-    return Text(f"{similarity:.2f}", style="dim" if same else loud)
+def highlight(similarity: float, *, same: bool) -> Text:
+    """Return a similarity as text, coloured by its size; a sentence compared with itself is dimmed."""
+    style = "bold green" if similarity >= SIMILAR else "yellow" if similarity >= RELATED else "dim"
+    return Text(f"{similarity:.2f}", style="dim" if same else style)
 
 
 def similarity_table(sentences: list[str], similarities: np.ndarray) -> Table:
-    """A row and a column for each sentence; rows carry the text, columns its number."""
+    """Return a table of all pairs; similarities: [num_sentences, num_sentences]."""
     table = Table(box=None, collapse_padding=True, pad_edge=False)
     table.add_column("", justify="right", style="bold")
     table.add_column("sentence")
     for number, _ in enumerate(sentences, start=1):
         table.add_column(str(number), justify="right")
     for row, sentence in enumerate(sentences):
-        cells = [shade(value, same=row == column) for column, value in enumerate(similarities[row])]
+        cells = [highlight(value, same=row == column) for column, value in enumerate(similarities[row])]
         table.add_row(str(row + 1), sentence, *cells)
     return table
 
 
-def closest(sentences: list[str], similarities: np.ndarray) -> str:
-    """For each sentence, the number of the one most like it."""
+def closest_pairs(sentences: list[str], similarities: np.ndarray) -> str:
+    """Return the pairs of each sentence and its nearest neighbour, by number."""
     others = similarities - 2 * np.eye(len(sentences))
     pairs = sorted({tuple(sorted((row + 1, int(others[row].argmax()) + 1))) for row in range(len(sentences))})
-    return ", ".join(f"{one} and {other}" for one, other in pairs)
+    return ", ".join(f"{first} and {second}" for first, second in pairs)
 
 
 def main() -> None:
-    """Embed, compare, print."""
+    """Embed the sentences, compare them and print the result."""
     console = Console(highlight=False, soft_wrap=True)
-    with LLM(model=MODEL) as llm:
-        outputs = llm.embed(SENTENCES, use_tqdm=False)
-    embeddings = np.array([output.outputs.embedding for output in outputs])  # [num_sentences, hidden_size]
-    similarities = embeddings @ embeddings.T  # of unit length: the product is the cosine
+    with LLM(MODEL) as llm:
+        embeddings = llm.embed(SENTENCES, output="array", use_tqdm=False)  # [num_sentences, hidden_size]
+    similarities = embeddings @ embeddings.T  # vectors of length 1: the product is the cosine
 
-    console.print(f"\n{len(SENTENCES)} sentences, each now {embeddings.shape[1]} numbers, by {MODEL}.")
-    console.print("Their cosine similarities: 1 is the same meaning, 0 is nothing in common.\n")
+    console.print(f"\n{len(SENTENCES)} sentences as vectors of {embeddings.shape[1]} numbers, by {MODEL}.")
+    console.print("Cosine similarity of each pair: 1 for the same meaning, about 0 for unrelated texts.\n")
     console.print(similarity_table(SENTENCES, similarities))
-    console.print(f"\nMost alike: {closest(SENTENCES, similarities)}.\n")
-    console.print(NEXT.format(command=command(), model=MODEL))
+    console.print(f"\nMost similar: {closest_pairs(SENTENCES, similarities)}.\n")
+    console.print(NEXT_STEPS.format(command=command(), model=MODEL))
 
 
 if __name__ == "__main__":
