@@ -1,10 +1,11 @@
 """Draw docs/images/demo.svg, the terminal picture of `make demo` in the README: python scripts/demo_picture.py.
 
-Runs examples/demo.py and records what it prints.
+Runs examples/demo.py and records its output.
 """
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ PICTURE = REPOSITORY / "docs" / "images" / "demo.svg"
 COLUMNS = 92
 TITLE = "Millpond"
 
-# The picture has its own dark background, so it is readable on light and dark pages.
+# The picture has a dark background, so it is readable on light and dark pages.
 THEME = TerminalTheme(
     background=(13, 17, 23),
     foreground=(230, 237, 243),
@@ -35,13 +36,17 @@ THEME = TerminalTheme(
     ],
 )
 
+# rich refers to a web font. Pages that embed the picture do not load it: the reader's monospace font is used.
+WEB_FONT = re.compile(r"@font-face \{[^}]*\}\s*")
+
 
 def demo_output() -> str:
     """Run the demo as on a terminal with colours and return what it prints."""
     environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
     environment.pop("NO_COLOR", None)
-    completed = subprocess.run(
-        [sys.executable, str(DEMO)], cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    command = [sys.executable, str(DEMO)]
+    completed = subprocess.run(  # noqa: S603  this interpreter and a file of this repository
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
     return completed.stdout
 
@@ -51,7 +56,7 @@ def terminal_picture(output: str) -> str:
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text("$ make demo", style="bold"))
     console.print(Text.from_ansi(output.rstrip()))
-    return console.export_svg(title=TITLE, theme=THEME, unique_id="demo")
+    return WEB_FONT.sub("", console.export_svg(title=TITLE, theme=THEME, unique_id="demo"))
 
 
 def main() -> None:
