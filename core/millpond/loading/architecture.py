@@ -1,4 +1,4 @@
-"""Which architecture serves a config, by its own name or that of a relative, and which converter it needs."""
+"""Choice of the architecture record and converter for a config.json, with fallbacks to related architectures."""
 
 import logging
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Registry
     from millpond.plugin.specs import ConverterSpec, FallbackSpec
 
-# What stands behind the family's name: "Qwen3" in "Qwen3ForCausalLM".
+# Suffixes that follow the family name: "ForCausalLM" in "Qwen3ForCausalLM".
 SUFFIXES = (
     "ForCausalLM",
     "ForConditionalGeneration",
@@ -40,21 +40,21 @@ SUFFIXES = (
 )
 BACKBONES = ("Model", "ForCausalLM", "ForConditionalGeneration")
 GENERATING = ("ForCausalLM", "ForConditionalGeneration", "ForMaskedLM", "LMHeadModel", "ChatModel")
-PICKLED = ".pt"  # the suffix of files with weights of further heads that are pickles
+PICKLE_SUFFIX = ".pt"  # of extra weight files in pickle format
 logger = logging.getLogger(__name__)
 AUTO, NATIVE = "auto", "native"
-REWARD = "reward"  # as vLLM's code of 2025 has it: rewards of what gives such, else the hidden states of tokens
+REWARD = "reward"  # convert value of vLLM in 2025: rewards if the model has a reward head, else token hidden states
 SYNONYMS = {"vllm": NATIVE, "millpond": NATIVE}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What a model is loaded as.
+    """The architecture, converter and implementation that a model is loaded with.
 
     Attributes:
-        name: The name in config.json.
-        architecture: The record that serves it: of that name, or of the family's backbone.
-        converter: The record of the converter that makes it a pooling model; None for a native one.
+        name: The architecture name in config.json.
+        architecture: The matching record: the one of that name, or the one of the family's backbone.
+        converter: The converter that turns it into a pooling model; None for a native pooling model.
         implementation: The implementation, as in ``model_impl``.
     """
 
@@ -65,21 +65,21 @@ class Chosen:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks it serves."""
+        """The tasks of the model."""
         return self.architecture.spec.tasks if self.converter is None else self.converter.spec.tasks
 
 
 def with_architecture(registry: "Registry", config: CheckpointConfig) -> CheckpointConfig:
-    """config.json, where it names no architecture with the backbone of the family that its ``model_type`` names.
+    """Return config.json, with ``architectures`` derived from ``model_type`` if it is missing.
 
-    Some published files lack the one and have the other, such as those of DeBERTa and of BERT's smallest models.
+    Some published config files have only ``model_type``, such as those of DeBERTa and of BERT's smallest models.
     """
-    kind = config.get("model_type")
-    if config.get("architectures") or not isinstance(kind, str):
+    model_type = config.get("model_type")
+    if config.get("architectures") or not isinstance(model_type, str):
         return config
-    wanted = f"{kind}Model".replace("-", "").replace("_", "").lower()
-    found = [name for name in registry.architectures.names() if name.lower() == wanted]
-    return config.overridden({"architectures": found}) if found else config
+    backbone = f"{model_type}Model".replace("-", "").replace("_", "").lower()
+    names = [name for name in registry.architectures.names() if name.lower() == backbone]
+    return config.overridden({"architectures": names}) if names else config
 
 
 def choose_architecture(
@@ -91,54 +91,53 @@ def choose_architecture(
     classifies: bool = False,
     implementation: str = "auto",
 ) -> Chosen:
-    """The architecture that serves a config, and the converter it needs.
+    """Choose the architecture for a config, and the converter it needs.
 
     Args:
-        registry: All that plugins brought.
+        registry: The records of all plugins.
         config: config.json with the overrides.
-        convert: The converter that the caller named; "auto" chooses, "none" forbids.
-        pooling: The pooling type that the caller named, for converters that are for one alone.
-        classifies: Whether other files of the model say that it classifies, such as those of a CrossEncoder.
-        implementation: Whose code is to compute it; "auto" takes what has a record of its own, else what stands in.
+        convert: The name of a converter; "auto" chooses one if needed, "none" uses none.
+        pooling: The requested pooling type, for converters that support only one.
+        classifies: True if other files of the model state that it is a classifier, such as those of a CrossEncoder.
+        implementation: The requested implementation; "auto" prefers a native record and uses a fallback otherwise.
 
     Raises:
-        CheckpointError: If config.json names none.
-        UnknownNameError: If nothing serves those it names, or there is no such converter.
-        InvalidInputError: If there is no such implementation.
+        CheckpointError: If config.json names no architecture.
+        UnknownNameError: If none of the named architectures is supported, or the converter is unknown.
+        InvalidInputError: If the implementation is unknown.
     """
     names = config.get("architectures")
-    there = ", ".join(registry.architectures.names()) or "none"
+    available = ", ".join(registry.architectures.names()) or "none"
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         message = (
-            f"config.json has no list 'architectures', which says what the model is; got {names!r}. "
-            f"Say it with hf_overrides={{'architectures': [...]}}; there are: {there}"
+            f"config.json needs a list 'architectures', which states what the model is; got {names!r}. "
+            f"Set it with hf_overrides={{'architectures': [...]}}. Available: {available}"
         )
         raise CheckpointError(message)
-    asked = _checked_implementation(registry, implementation)
-    wanted = _Wanted(convert=convert, pooling=pooling, classifies=classifies, implementation=asked)
-    found = _recorded_one(registry, names, wanted)
-    if found is not None:
-        return found
-    standing_in = _Fallbacks(registry, config, wanted)
-    found = standing_in.choose(names)
-    if found is not None:
-        return found
-    ways = (
-        "An installed plugin whose register_architectures yields that name would bring it; `millpond plugins list` "
-        "shows what is installed and what failed to load. hf_overrides={'architectures': [...]} chooses one that is "
-        "there"
+    requested = _checked_implementation(registry, implementation)
+    wanted = _Wanted(convert=convert, pooling=pooling, classifies=classifies, implementation=requested)
+    match = _match_by_name(registry, names, wanted)
+    if match is not None:
+        return match
+    fallbacks = _Fallbacks(registry, config, wanted)
+    match = fallbacks.choose(names)
+    if match is not None:
+        return match
+    hint = (
+        "Install a plugin whose register_architectures yields that name (`millpond plugins list` shows installed "
+        "plugins and load failures), or choose another architecture with hf_overrides={'architectures': [...]}"
     )
-    if asked != "auto":
-        ways += f". This was model_impl={implementation!r}: 'auto' takes any that there is"
-    also = f"; {'; '.join(standing_in.reasons)}" if standing_in.reasons else ""
+    if requested != "auto":
+        hint += f". model_impl={implementation!r} was requested: 'auto' allows every implementation"
+    reasons = f"; {'; '.join(fallbacks.reasons)}" if fallbacks.reasons else ""
     raise UnknownNameError(
-        f"no plugin brings the architecture {' or '.join(map(repr, names))}; there are: {there}{also}. {ways}"
+        f"Unknown architecture {' or '.join(map(repr, names))}. Available: {available}{reasons}. {hint}"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """What is asked of the choice; see ``choose_architecture``."""
+    """The caller's requirements; see ``choose_architecture``."""
 
     convert: str
     pooling: str | None
@@ -146,26 +145,26 @@ class _Wanted:
     implementation: str
 
     def allows(self, implementation: str) -> bool:
-        """Return True if an implementation may be used."""
+        """True if an implementation may be used."""
         return self.implementation in (AUTO, implementation)
 
 
 def implementations(registry: "Registry") -> list[str]:
-    """Whose code may compute a model, as ``model_impl`` names them."""
+    """The names of all implementations, as ``model_impl`` accepts them."""
     return sorted({NATIVE, *(entry.spec.implementation for entry in registry.fallbacks.entries())})
 
 
-def _checked_implementation(registry: "Registry", asked: str) -> str:
-    there = implementations(registry)
-    asked = SYNONYMS.get(asked, asked)
-    if asked in (AUTO, *there):
-        return asked
-    message = f"model_impl={asked!r}: expected one of {', '.join(map(repr, (AUTO, *there)))}"
+def _checked_implementation(registry: "Registry", requested: str) -> str:
+    allowed = (AUTO, *implementations(registry))
+    requested = SYNONYMS.get(requested, requested)
+    if requested in allowed:
+        return requested
+    message = f"model_impl={requested!r}: expected one of {', '.join(map(repr, allowed))}"
     raise InvalidInputError(message, parameter="model_impl")
 
 
-def _recorded_one(registry: "Registry", names: list[str], wanted: _Wanted) -> Chosen | None:
-    """What serves a name, or the backbone of its family, by a record of that name."""
+def _match_by_name(registry: "Registry", names: list[str], wanted: _Wanted) -> Chosen | None:
+    """The first native record of one of the names, else of the backbone of its family."""
     if not wanted.allows(NATIVE):
         return None
     find = registry.architectures.find
@@ -184,10 +183,10 @@ def _recorded_one(registry: "Registry", names: list[str], wanted: _Wanted) -> Ch
 
 @dataclass
 class _Fallbacks:
-    """Looks for a record that serves a name which is not its own.
+    """Search for a fallback record, which serves architectures of other names.
 
     Attributes:
-        reasons: Why those that could have did not.
+        reasons: Why fallbacks that match the name were not used.
     """
 
     registry: "Registry"
@@ -211,17 +210,17 @@ class _Fallbacks:
         return None
 
     def _find(self, name: str) -> "tuple[Entry[ArchitectureSpec], str] | None":
-        """Return the architecture that the first matching fallback describes, and its implementation."""
+        """The architecture that the first matching fallback resolves to, and its implementation."""
         if self.wanted.convert == "none" and name.endswith(GENERATING):
-            self.reasons.append(f"convert='none' forbids to leave out the head of {name}")
+            self.reasons.append(f"convert='none' does not allow removing the head of {name}")
             return None
-        fits = [
+        matches = [
             (len(pattern), entry)
             for entry in self.registry.fallbacks.entries()
             for pattern in entry.spec.patterns
             if fnmatchcase(name, pattern) and self.wanted.allows(entry.spec.implementation)
         ]
-        for _, entry in sorted(fits, key=lambda fit: fit[0], reverse=True):
+        for _, entry in sorted(matches, key=lambda match: match[0], reverse=True):
             architecture = self._resolved(entry, name)
             if architecture is not None:
                 return architecture, entry.spec.implementation
@@ -232,7 +231,7 @@ class _Fallbacks:
         with blamed(owner, f"failed on {name!r}"):
             spec = entry.load()(name, self.config)
             if not isinstance(spec, str | ArchitectureSpec):
-                raise TypeError(f"it returned {spec!r}; expected an ArchitectureSpec, or text")
+                raise TypeError(f"it returned {spec!r}; expected an ArchitectureSpec or a string")
         if isinstance(spec, str):
             self.reasons += [] if spec in self.reasons else [spec]
             return None
@@ -241,7 +240,7 @@ class _Fallbacks:
 
 
 def _with_defaults_of(native: ArchitectureSpec, spec: ArchitectureSpec) -> ArchitectureSpec:
-    """Return the record of another implementation with the pooling, labels and positions of the native record."""
+    """The record of another implementation with the pooling, labels and positions of the native record."""
     return replace(
         spec,
         pooling=native.pooling,
@@ -266,23 +265,22 @@ def _for_native(
 
 
 def _by_name(registry: "Registry", name: str, convert: str, pooling: str | None) -> "Entry[ConverterSpec] | None":
-    """The converter whose pattern says most of an architecture's name; those for the pooling type asked go first."""
+    """The converter with the longest matching pattern; converters for the requested pooling type are preferred."""
     if convert == "none":
         return None
     if convert != AUTO:
         return registry.converters.get("embed" if convert == REWARD else convert)
-    named = pooling or ""
-    found = [
+    matches = [
         ((pooling is not None and pooling in entry.spec.pooling, len(pattern)), entry)
         for entry in registry.converters.entries()
         for pattern in entry.spec.architectures
-        if fnmatchcase(name, pattern) and (not entry.spec.pooling or named in entry.spec.pooling)
+        if fnmatchcase(name, pattern) and (not entry.spec.pooling or (pooling or "") in entry.spec.pooling)
     ]
-    return max(found, key=lambda pair: pair[0])[1] if found else None
+    return max(matches, key=lambda pair: pair[0])[1] if matches else None
 
 
 def backbone_names(name: str) -> Iterator[str]:
-    """The names under which the backbone of the same family may be registered."""
+    """Yield the names under which the backbone of the same family may be registered."""
     suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
     if suffix is not None:
         yield from (f"{name.removesuffix(suffix)}{backbone}" for backbone in BACKBONES)
@@ -291,9 +289,10 @@ def backbone_names(name: str) -> Iterator[str]:
 def with_extra_heads(
     registry: "Registry", repository: "Repository", config: CheckpointConfig, *, allow_pickle: bool
 ) -> CheckpointConfig:
-    """config.json with the architecture that reads the files beside the model too, if there is one and they are there.
+    """Return config.json with the architecture that also reads the extra weight files of the folder.
 
-    Where they are pickles, and those are not allowed, it stays as it is, and the log says so.
+    The config is unchanged if no such architecture exists, or if files are missing. If the files are pickles and
+    these are not allowed, the config is unchanged and a warning is logged.
     """
     names = config.get("architectures")
     if not isinstance(names, list) or not names:
@@ -302,14 +301,14 @@ def with_extra_heads(
         layout = entry.spec.checkpoint
         if not layout.extra_files or names[0] not in layout.supersedes:
             continue
-        found = [extra_file(repository.transformer_path, name) for name in layout.extra_files]
-        paths = [path for path in found if path is not None]
-        if len(paths) < len(found):
+        candidates = [extra_file(repository.transformer_path, name) for name in layout.extra_files]
+        paths = [path for path in candidates if path is not None]
+        if len(paths) < len(candidates):
             continue
-        if any(path.suffix == PICKLED for path in paths) and not allow_pickle:
+        if any(path.suffix == PICKLE_SUFFIX for path in paths) and not allow_pickle:
             files = ", ".join(path.name for path in paths)
             logger.warning(
-                "%s: the heads beside it (%s) are pickles and left out: allow_pickle=True reads them with "
+                "%s: ignoring the extra heads %s, which are pickles: allow_pickle=True loads them with "
                 "weights_only=True",
                 repository.model,
                 files,

@@ -1,4 +1,4 @@
-"""The arguments of the front doors: what vLLM's code passes is taken, renamed, or accepted and logged."""
+"""Arguments of LLM and AsyncLLM: vLLM's arguments are used, renamed, or accepted without effect and logged."""
 
 import inspect
 import logging
@@ -22,14 +22,14 @@ Init = TypeVar("Init", bound=Callable[..., None])
 logger = logging.getLogger(__name__)
 
 OLD_TASKS = {"embed": "embed", "classify": "classify", "score": "classify", "reward": REWARD}
-REWARDS = "leave it out, and use `LLM.reward(...)` for rewards; for hidden states use `convert='embed'`"
+REWARD_HINT = "leave it out, and use `LLM.reward(...)` for rewards; for hidden states use `convert='embed'`"
 
 DEFAULTS: Mapping[str, Any] = {name: it.default for name, it in MODEL_ARGS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """The arguments of a front door, sorted by who needs them."""
+    """The arguments of LLM or AsyncLLM, grouped by the part that uses them."""
 
     load: LoadOptions
     source: SourceOptions
@@ -40,23 +40,25 @@ class Arguments:
     tokenizer: str | None = None
 
 
-def read_arguments(given: Mapping[str, Any]) -> Arguments:
-    """Sort and check the arguments of a front door; those that are not given have their defaults.
+def read_arguments(arguments: Mapping[str, Any]) -> Arguments:
+    """Group and check the arguments of LLM or AsyncLLM; missing ones get their defaults.
 
     Raises:
-        InvalidInputError: If an argument is unknown, or asks for what there is not.
+        InvalidInputError: If an argument is unknown, or requests something that is not supported.
     """
-    known = {**DEFAULTS, **{name: value for name, value in given.items() if name in DEFAULTS}}
+    known = {**DEFAULTS, **{name: value for name, value in arguments.items() if name in DEFAULTS}}
     known["kernels"] = _checked_kernels(known["kernels"] or {})
     without_effect = [
-        name for name, value in given.items() if name not in DEFAULTS and not _read_other(known, given, name, value)
+        name
+        for name, value in arguments.items()
+        if name not in DEFAULTS and not _read_vllm_argument(known, arguments, name, value)
     ]
     if without_effect:
-        logger.info("arguments of vLLM without effect here: %s", ", ".join(without_effect))
+        logger.info("vLLM arguments without effect: %s", ", ".join(without_effect))
     if known["convert"] == REWARD and "task" not in known:
-        warnings.warn(f"`convert='reward'` was removed: {REWARDS}", DeprecationWarning, stacklevel=3)
+        warnings.warn(f"`convert='reward'` was removed: {REWARD_HINT}", DeprecationWarning, stacklevel=3)
     if known["profile"] is not None:
-        warnings.warn("`profile` was removed and has no effect: profiles are gone", DeprecationWarning, stacklevel=3)
+        warnings.warn("`profile` was removed and has no effect", DeprecationWarning, stacklevel=3)
     if isinstance(known["chat_template"], PathLike):
         known["chat_template"] = fspath(known["chat_template"])
     engine = {name: known[name] for name in EngineConfig.model_fields if known.get(name) is not None}
@@ -92,15 +94,15 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
     )
 
 
-def _checked_kernels(given: object) -> dict[str, str]:
-    if isinstance(given, Mapping) and all(isinstance(variant, str) for variant in given.values()):
-        return dict(given)
-    message = f"kernels must be a dict such as {{'attention': 'sdpa'}}; got {given!r}"
+def _checked_kernels(kernels: object) -> dict[str, str]:
+    if isinstance(kernels, Mapping) and all(isinstance(variant, str) for variant in kernels.values()):
+        return dict(kernels)
+    message = f"kernels must be a dict such as {{'attention': 'sdpa'}}; got {kernels!r}"
     raise InvalidInputError(message, parameter="kernels")
 
 
-def _read_other(known: dict[str, Any], given: Mapping[str, Any], name: str, value: object) -> bool:
-    """Read an argument that only vLLM has; return False if it has no effect, and would have one in vLLM."""
+def _read_vllm_argument(known: dict[str, Any], arguments: Mapping[str, Any], name: str, value: object) -> bool:
+    """Read an argument that only vLLM has; return False if it would have an effect in vLLM but has none here."""
     if name == "task":
         _read_old_task(known, value)
     elif name == "override_pooler_config":
@@ -109,61 +111,65 @@ def _read_other(known: dict[str, Any], given: Mapping[str, Any], name: str, valu
     elif name == "attention_backend":
         if vllm.is_attention_backend(value):
             return False
-        chosen = {} if value is None else {"attention": value}
-        known["kernels"] = _checked_kernels({**chosen, **known["kernels"]})
+        variant = {} if value is None else {"attention": value}
+        known["kernels"] = _checked_kernels({**variant, **known["kernels"]})
     elif name in vllm.RENAMED:
-        own = vllm.RENAMED[name]
-        known[own] = value if known[own] is None else known[own]
+        new_name = vllm.RENAMED[name]
+        known[new_name] = value if known[new_name] is None else known[new_name]
     else:
-        return _read_neutral(given, name, value)
+        return _check_without_effect(arguments, name, value)
     return True
 
 
-def _read_neutral(given: Mapping[str, Any], name: str, value: object) -> bool:
-    """Check an argument that asks for nothing; return False if a note should name it."""
+def _check_without_effect(arguments: Mapping[str, Any], name: str, value: object) -> bool:
+    """Check a vLLM argument without effect; return False if it should be logged.
+
+    Raises:
+        InvalidInputError: If vLLM has no such argument, or its value requests something that is not supported.
+    """
     argument = vllm.engine_argument(name)
     if argument is None:
         close = vllm.similar(name, DEFAULTS)
-        hint = f": did you mean {' or '.join(map(repr, close))}?" if close else f"; there are: {', '.join(DEFAULTS)}"
+        hint = f": did you mean {' or '.join(map(repr, close))}?" if close else f". Available: {', '.join(DEFAULTS)}"
         message = f"LLM() got an unexpected argument {name!r}{hint}"
         raise InvalidInputError(message, parameter=name)
-    if argument.asks(value, given):
+    if argument.asks(value, arguments):
         raise InvalidInputError(argument.refusal(f"{name}={value!r}"), parameter=name)
     return argument.is_quiet(value)
 
 
-def _read_old_task(given: dict[str, Any], task: object) -> None:
+def _read_old_task(known: dict[str, Any], task: object) -> None:
     if task == "auto":
         return
     if task not in OLD_TASKS:
         message = (
-            f"task={task!r}: expected one of auto, {', '.join(OLD_TASKS)}; `runner` and `convert` are its successors"
+            f"task={task!r}: expected one of auto, {', '.join(OLD_TASKS)}; `runner` and `convert` replace `task`"
         )
         raise InvalidInputError(message, parameter="task")
-    given["task"] = task
+    known["task"] = task
     convert = OLD_TASKS[str(task)]
-    instead = REWARDS if convert == REWARD else f"use `convert={convert!r}`"
-    warnings.warn(f"`task` was replaced: {instead}", DeprecationWarning, stacklevel=6)
-    if given["convert"] == "auto":
-        given["convert"] = convert
+    hint = REWARD_HINT if convert == REWARD else f"use `convert={convert!r}`"
+    warnings.warn(f"`task` was replaced: {hint}", DeprecationWarning, stacklevel=6)
+    if known["convert"] == "auto":
+        known["convert"] = convert
 
 
 def takes_model_args(init: Init) -> Init:
-    """Let the signature and the documentation of a constructor show the options in place of ``**arguments``."""
+    """Show the options in the signature and docstring of a constructor in place of ``**arguments``."""
     signature = inspect.signature(init)
-    own = {it.kind: it for it in signature.parameters.values()}
+    by_kind = {it.kind: it for it in signature.parameters.values()}
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=it.default, annotation=_annotation(name))
         for name, it in MODEL_ARGS.items()
     ]
-    first = [it for it in signature.parameters.values() if it.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    rest = [own[inspect.Parameter.KEYWORD_ONLY], own[inspect.Parameter.VAR_KEYWORD].replace(annotation=Any)]
-    vars(init)["__signature__"] = signature.replace(parameters=[*first, *options, *rest])
+    positional = [it for it in signature.parameters.values() if it.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    rest = [by_kind[inspect.Parameter.KEYWORD_ONLY], by_kind[inspect.Parameter.VAR_KEYWORD].replace(annotation=Any)]
+    vars(init)["__signature__"] = signature.replace(parameters=[*positional, *options, *rest])
     lines = [f"    {name}: {describe(name, python=True).replace('`', '``')}" for name in MODEL_ARGS]
     init.__doc__ = inspect.cleandoc(init.__doc__ or "").replace("    plugins:", "\n".join([*lines, "    plugins:"]))
     return init
 
 
 def _annotation(name: str) -> Any:
-    kind = ModelArgs.__annotations__[name].__origin__
-    return kind.__forward_arg__ if isinstance(kind, ForwardRef) else kind
+    annotation = ModelArgs.__annotations__[name].__origin__
+    return annotation.__forward_arg__ if isinstance(annotation, ForwardRef) else annotation

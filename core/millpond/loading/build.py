@@ -1,4 +1,4 @@
-"""From a resolved repository to a model that runs: built on the meta device, then given its weights."""
+"""Builds a model from a resolved repository: on the meta device first, then with its weights."""
 
 import logging
 from dataclasses import dataclass, field, replace
@@ -32,13 +32,13 @@ from millpond.types.config import Choice, EngineConfig, ModelConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
 
 logger = logging.getLogger(__name__)
-LISTED = 8
-MOST_LAYERS = 10_000  # of a checkpoint whose files do not say what they hold
+MAX_LISTED_TENSORS = 8  # in an error message
+MAX_LAYERS = 10_000  # for a checkpoint whose tensors cannot be counted from its headers
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A model that runs, with all that was decided about it; ``engine`` is how much of it is to be computed at once."""
+    """A model that is ready to run, with its configuration; ``engine`` holds the limits of a batch."""
 
     model: PoolingModel
     config: ModelConfig
@@ -49,12 +49,12 @@ class LoadedModel:
 
 
 def load_model(model: str | Repository, arguments: Arguments, plugins: PluginManager | None = None) -> LoadedModel:
-    """Find a model's files, decide what they are, and build it.
+    """Find a model's files, resolve its configuration, and build it.
 
     Args:
-        model: The model's name, or its files where they were found already.
-        arguments: How it is to be loaded.
-        plugins: The plugins to use; by default all that are installed.
+        model: The model's name, or its repository if that is known already.
+        arguments: The arguments of ``LLM``.
+        plugins: The plugins to use; by default all installed plugins.
     """
     name = model if isinstance(model, str) else model.model
     if arguments.tokenizer not in (None, name):
@@ -68,20 +68,20 @@ def load_model(model: str | Repository, arguments: Arguments, plugins: PluginMan
     for note in notes_on(resolution, arguments.load):
         logger.warning("%s: %s", name, note)
     built = build_model(registry, resolution, arguments.load, device=device, compute=arguments.compute)
-    _warn_of_replacements(name, registry, resolution, built.context)
+    _warn_about_replacements(name, registry, resolution, built.context)
     return replace(built, engine=arguments.engine)
 
 
-def _warn_of_replacements(name: str, registry: Registry, resolution: Resolution, ctx: Context) -> None:
-    """Log one warning if installed plugins replace built-in components that the model is served by."""
+def _warn_about_replacements(name: str, registry: Registry, resolution: Resolution, ctx: Context) -> None:
+    """Log one warning if installed plugins replace built-in components of the model."""
     used = components(registry, resolution)
-    used += [component(registry, asked, entry) for asked, entry in ctx.activations.items()]
+    used += [component(registry, requested, entry) for requested, entry in ctx.activations.items()]
     if replaced := replaced_by_installed(used):
-        logger.warning("%s: %s. `plugin/NAME` asks for one of them explicitly", name, "; ".join(replaced))
+        logger.warning("%s: %s. `plugin/NAME` selects one of them explicitly", name, "; ".join(replaced))
 
 
 def resolve_model(registry: Registry, model: str | Repository, arguments: Arguments) -> tuple[Resolution, torch.device]:
-    """Find a model's files, and decide what they are, what they are computed in, and where."""
+    """Find a model's files, and resolve its configuration, dtype and device."""
     device = choose_device(arguments.device)
     repository = find_repository(registry, model, arguments.source) if isinstance(model, str) else model
     resolution = resolve(registry, repository, arguments.load)
@@ -91,10 +91,10 @@ def resolve_model(registry: Registry, model: str | Repository, arguments: Argume
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU if there is one.
+    """Return the device of that name; "auto" is a GPU if one is available.
 
     Raises:
-        InvalidInputError: If there is no such device.
+        InvalidInputError: If the device is unknown or not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -115,7 +115,7 @@ def build_model(
     device: torch.device,
     compute: ComputeOptions,
 ) -> LoadedModel:
-    """Build the model of a resolution, whose dtype is one the device computes in, and load its weights.
+    """Build the model of a resolution and load its weights; the device must support the resolved dtype.
 
     Raises:
         CheckpointError: If the weights do not fit the architecture.
@@ -150,13 +150,13 @@ def build_model(
         return built
 
     def resolved(name: str) -> Resolution:
-        found = resolve(registry, replace(repository, route=name), options)
-        return with_dtype(found, resolution.dtype)
+        of_route = resolve(registry, replace(repository, route=name), options)
+        return with_dtype(of_route, resolution.dtype)
 
     builder = RouteBuilder(
         resolve=resolved,
-        context=lambda own: build_context(registry, own, options, device=device, compute=compute),
-        model=lambda own: build_model(registry, own, options, device=device, compute=compute),
+        context=lambda of_route: build_context(registry, of_route, options, device=device, compute=compute),
+        model=lambda of_route: build_model(registry, of_route, options, device=device, compute=compute),
     )
     return with_routes(built, builder)
 
@@ -169,7 +169,7 @@ def build_context(
     device: torch.device,
     compute: ComputeOptions,
 ) -> Context:
-    """The context of a resolution's model, with what its folder applies to pooled vectors."""
+    """Build the context of a resolution's model, with the modules that its folder lists after pooling."""
     repository = resolution.repository
     config = resolution.model_config()
     lower_case = resolution.architecture.spec.text.lowercase
@@ -188,13 +188,13 @@ def build_context(
 
 
 def runnable_dtype(dtype: Choice, device: torch.device) -> Choice:
-    """The checkpoint's dtype where the device computes in it natively, else float32: never a silent down-cast."""
+    """Return the checkpoint's dtype if the device supports it natively, else float32, never a narrower dtype."""
     if dtype.value == "float32" or device.type != "cpu":
         return dtype
     if dtype.value == "bfloat16" and _has_native_bf16():
         return dtype
-    logger.info("this CPU does not compute natively in %s: running in float32", dtype.value)
-    return replace(dtype, value="float32", origin=f"{dtype.origin}: {dtype.value}, which this CPU lacks")
+    logger.info("this CPU has no native support for %s: running in float32", dtype.value)
+    return replace(dtype, value="float32", origin=f"{dtype.origin}: {dtype.value}, which this CPU does not support")
 
 
 def _has_native_bf16() -> bool:
@@ -203,42 +203,42 @@ def _has_native_bf16() -> bool:
 
 
 def _check_depth(resolution: Resolution) -> None:
-    """Refuse more layers than there are tensors, before so many are built that memory is full.
+    """Reject a number of layers above the number of tensors, before building them fills the memory.
 
-    A model of a plugin may split a tensor into those of several layers, or use a layer several times: its layers are
+    A plugin's model may split one tensor into several layers, or use a layer several times: its number of layers is
     bounded by the number of values.
     """
     headers = read_headers(resolution.repository.transformer_path)
-    unit, most = "tensors", len(headers) or MOST_LAYERS
+    unit, limit = "tensors", len(headers) or MAX_LAYERS
     if is_foreign(_blamed_for_model(resolution)) and headers:
-        unit, most = "values", sum(header.size for header in headers)
+        unit, limit = "values", sum(header.size for header in headers)
     for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
         layers = resolution.config.get(key)
-        if isinstance(layers, int) and layers > most:
-            message = f"config.json asks for {key}={layers}, and the weights hold {most} {unit} in all"
+        if isinstance(layers, int) and layers > limit:
+            message = f"config.json specifies {key}={layers}, but the weights hold only {limit} {unit}"
             raise CheckpointError(message)
 
 
 def _check_image_options(ctx: Context) -> None:
-    """Refuse options of images that the model does not know; where it has none, tell that they mean nothing.
+    """Reject unknown image options; log a warning if the model has no image options at all.
 
     Raises:
-        InvalidInputError: If one is not known, or does not fit.
+        InvalidInputError: If an option is unknown or invalid.
     """
     if not ctx.inputs.mm_processor_kwargs:
         return
     reader = ctx.image_reader()
     if reader is None:
         names = ", ".join(map(repr, ctx.inputs.mm_processor_kwargs))
-        logger.warning("mm_processor_kwargs has no effect on %s: it has no %s", ctx.model.architecture, names)
+        logger.warning("mm_processor_kwargs %s have no effect: %s reads no images", names, ctx.model.architecture)
     else:
         reader.chosen(None)
 
 
 def _blamed_for_model(resolution: Resolution) -> Entry[Any]:
-    """The record that is blamed for the model: the converter's if that alone is not built in, else the architecture's.
+    """The record that errors of the model name: the converter if only that is not built in, else the architecture.
 
-    Which of two plugins failed cannot be told where both have a part in the class.
+    If both come from plugins, the failing one cannot be determined.
     """
     architecture, converter = resolution.architecture, resolution.converter
     return (
@@ -247,7 +247,7 @@ def _blamed_for_model(resolution: Resolution) -> Entry[Any]:
 
 
 def _model_class(resolution: Resolution, ctx: Context) -> Any:
-    """The class of the model: the architecture's, or what the converter makes of it."""
+    """The class of the model: the architecture's, or the one that the converter derives from it."""
     model_class = resolution.architecture.load()
     converter = resolution.converter
     if converter is None:
@@ -263,13 +263,13 @@ def _instantiate(model_class: Any, ctx: Context, owner: Entry[Any]) -> PoolingMo
     """Build the model on the meta device.
 
     Raises:
-        CheckpointError: A built-in architecture does not fit config.json.
-        ComponentError: The target of a plugin failed, or is not a model.
+        CheckpointError: If a built-in architecture does not fit config.json.
+        ComponentError: If the target of a plugin failed, or did not return a model.
     """
     if is_foreign(owner):
         with blamed(owner, "failed in target(ctx)"), torch.device("meta"):
-            made = model_class(ctx)
-        return _checked(made, ctx, owner)
+            model = model_class(ctx)
+        return _checked(model, ctx, owner)
     try:
         with torch.device("meta"):
             built: PoolingModel = model_class(ctx)
@@ -278,37 +278,37 @@ def _instantiate(model_class: Any, ctx: Context, owner: Entry[Any]) -> PoolingMo
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
-        message = f"the architecture {ctx.model.architecture!r} cannot be built as config.json says: {reason}"
+        message = f"the architecture {ctx.model.architecture!r} cannot be built from this config.json: {reason}"
         raise CheckpointError(message) from error
 
 
-def _checked(made: object, ctx: Context, owner: Entry[Any]) -> PoolingModel:
-    """What a plugin's target made, if it is a model with a pooler for each task.
+def _checked(model: object, ctx: Context, owner: Entry[Any]) -> PoolingModel:
+    """Return the object that a plugin's target returned, if it is a model with a pooler for each task.
 
     Raises:
-        ComponentError: It is something else.
+        ComponentError: If it is not.
     """
-    if not isinstance(made, PoolingModel):
-        raise breach(owner, f"target(ctx) returned {described(made)}; expected a millpond.nn.PoolingModel")
-    poolers = dict(getattr(made, "poolers", {}))
+    if not isinstance(model, PoolingModel):
+        raise breach(owner, f"target(ctx) returned {described(model)}; expected a millpond.nn.PoolingModel")
+    poolers = dict(getattr(model, "poolers", {}))
     missing = [task for task in ctx.tasks if task not in poolers]
     if missing:
         message = f"the model has no pooler for {', '.join(missing)}; it has {', '.join(poolers) or 'none'}"
         raise breach(owner, f"{message}. PoolingModel.__init__(ctx) builds one for each task")
-    return made
+    return model
 
 
 def _check_loaded(architecture: str, owner: Entry[Any], unused: list[str], missing: list[str]) -> None:
     if not unused and not missing:
         return
-    whose = (
+    builder = (
         f"{owner.label}, which builds {architecture!r}" if is_foreign(owner) else f"the architecture {architecture!r}"
     )
-    parts = [f"{what} {_listing(names)}" for what, names in (("missing", missing), ("unused", unused)) if names]
-    message = f"the checkpoint's tensors are not those of {whose}: {'; '.join(parts)}"
+    parts = [f"{problem} {_listing(names)}" for problem, names in (("missing", missing), ("unused", unused)) if names]
+    message = f"the checkpoint's tensors do not match {builder}: {'; '.join(parts)}"
     raise CheckpointError(message)
 
 
 def _listing(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"({len(names)}): {', '.join(names[:LISTED])}{more}"
+    more = f" and {len(names) - MAX_LISTED_TENSORS} more" if len(names) > MAX_LISTED_TENSORS else ""
+    return f"({len(names)}): {', '.join(names[:MAX_LISTED_TENSORS])}{more}"

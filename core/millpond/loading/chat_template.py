@@ -1,4 +1,4 @@
-"""What a checkpoint says of its chat template and of the special tokens that templates name. Data: nothing is run."""
+"""The chat template and special tokens of a checkpoint, read as data: no template is rendered here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from millpond.loading.repository import Repository
 
 FLAT, STRUCTURED = "flat", "structured"  # the content of a message: a text, or a list of parts
-OF_PARTS = ("content[0]", ".type", "'type'", '"type"', "message.content[")  # in templates that read lists of parts
-FLAT_MODELS = ("apertus", "deepseek_v3", "gpt_oss", "seed_oss")  # whose templates read texts, whatever they contain
-NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+PART_MARKERS = ("content[0]", ".type", "'type'", '"type"', "message.content[")  # in templates that read lists of parts
+FLAT_MODEL_TYPES = ("apertus", "deepseek_v3", "gpt_oss", "seed_oss")  # templates read text despite such markers
+SPECIAL_TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChatTemplate:
-    """A template of messages, in Jinja.
+    """A Jinja template that renders messages.
 
     Attributes:
         text: The template.
         settings: Variables that it is rendered with, such as ``add_generation_prompt``.
-        texts_as: Content of the message that a plain text becomes, "flat" or "structured", where the
-            files have texts written as messages; None where they are read as they are.
+        texts_as: The format of the message that a plain text is wrapped in, "flat" or "structured"; None if plain
+            texts are not wrapped in messages.
     """
 
     text: str
@@ -35,7 +35,7 @@ class ChatTemplate:
 
 
 def read_chat_template(repository: "Repository") -> ChatTemplate | None:
-    """The template beside a tokenizer: chat_template.jinja, else the one in tokenizer_config.json; None for none.
+    """Read the template of a tokenizer: chat_template.jinja, else the one in tokenizer_config.json; None without one.
 
     Raises:
         CheckpointError: If a file is damaged.
@@ -50,25 +50,25 @@ def read_chat_template(repository: "Repository") -> ChatTemplate | None:
 
 
 def _texts_as(repository: "Repository", template: str) -> str | None:
-    """The content of the message that a text becomes; None where the folder does not ask for messages."""
+    """The format of the message that a text is wrapped in; None if the folder does not specify messages."""
     stated = value_of(repository.facts.text.message_format)
     if stated in (None, FLAT, STRUCTURED):
         return None if stated is None else str(stated)
-    if repository.config.get("model_type") in FLAT_MODELS:
+    if repository.config.get("model_type") in FLAT_MODEL_TYPES:
         return FLAT
-    return STRUCTURED if any(mark in template for mark in OF_PARTS) else FLAT
+    return STRUCTURED if any(marker in template for marker in PART_MARKERS) else FLAT
 
 
 def read_special_tokens(repository: "Repository") -> dict[str, str]:
-    """The special tokens by their roles, such as ``{"pad_token": "[PAD]"}``.
+    """Read the special tokens by role, such as ``{"pad_token": "[PAD]"}``.
 
     Raises:
         CheckpointError: If a file is damaged.
     """
     older = read_object(repository.transformer_path / "special_tokens_map.json")
-    said = {**older, **{name: value for name, value in repository.tokenizer_config.items() if value is not None}}
-    found = {name: _content(said.get(name)) for name in NAMES}
-    return {name: token for name, token in found.items() if token is not None}
+    stated = {**older, **{name: value for name, value in repository.tokenizer_config.items() if value is not None}}
+    tokens = {name: _content(stated.get(name)) for name in SPECIAL_TOKEN_KEYS}
+    return {name: token for name, token in tokens.items() if token is not None}
 
 
 def _text_of(folder: Path, stated: object) -> str | None:
@@ -79,8 +79,8 @@ def _text_of(folder: Path, stated: object) -> str | None:
         except (OSError, ValueError) as error:
             message = f"cannot read {path}: {error}"
             raise CheckpointError(message) from error
-    if isinstance(stated, list):  # several, by name
-        named = {one.get("name"): one.get("template") for one in stated if isinstance(one, Mapping)}
+    if isinstance(stated, list):  # several named templates
+        named = {item.get("name"): item.get("template") for item in stated if isinstance(item, Mapping)}
         stated = named.get("default")
     if stated is None:
         stated = read_object(folder / "chat_template.json").get("chat_template")
@@ -88,6 +88,6 @@ def _text_of(folder: Path, stated: object) -> str | None:
 
 
 def _content(token: object) -> str | None:
-    """A token as files have it: text, or an object that holds its text."""
+    """The text of a token, which files store as a string or as an object with ``content``."""
     content = token.get("content") if isinstance(token, Mapping) else token
     return content if isinstance(content, str) else None

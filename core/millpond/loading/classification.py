@@ -1,4 +1,4 @@
-"""What a checkpoint says of its classes: how many there are, and how their logits become results. Without torch."""
+"""Classification settings of a checkpoint: number of labels, activation and pooling. Does not import torch."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from millpond.loading.architecture import Chosen
     from millpond.plugin.registry import Registry
 
-DEFAULT_LABELS = 2  # what transformers takes where config.json says nothing
-TRUSTED = ("torch.nn.modules.", "torch.nn.")  # names of activations are data: their last part is looked up
-STATED_BY = ("problem_type", *KEYS)  # keys of config.json
-LATE = "late"  # logits of each token, of which the mean is taken
-POOLED_BY = {"cls": "CLS", "bos": "CLS", "mean": "MEAN", LATE: "MEAN"}
-NAMED_POOLING = {"avg": "MEAN", "cls": "CLS", "last": "LAST"}
-# The activation of each problem_type; None for the one that follows from the number of classes.
+DEFAULT_NUM_LABELS = 2  # the default of transformers
+TRUSTED_PREFIXES = ("torch.nn.modules.", "torch.nn.")  # activation names are data: only the last part is looked up
+ACTIVATION_KEYS = ("problem_type", *KEYS)  # keys of config.json
+LATE_POOLING = "late"  # the mean of the logits of all tokens
+CLASSIFIER_POOLING_TYPES = {"cls": "CLS", "bos": "CLS", "mean": "MEAN", LATE_POOLING: "MEAN"}
+NAMED_POOLING_TYPES = {"avg": "MEAN", "cls": "CLS", "last": "LAST"}
+# The activation of each problem_type; None if it depends on the number of labels.
 BY_PROBLEM = {"regression": "identity", "single_label_classification": None, "multi_label_classification": "sigmoid"}
 
 
 def count_labels(config: CheckpointConfig, facts: CheckpointFacts) -> int:
-    """How many classes or scores a classifier of this config gives."""
+    """Return the number of labels (classes or scores) of a classifier with this config."""
     tokens = config.get("classifier_from_token") or config.get("classifier_from_token_ids")
     if tokens:
         return 1 if is_two_way(config) else len(tokens)
@@ -31,13 +31,13 @@ def count_labels(config: CheckpointConfig, facts: CheckpointFacts) -> int:
         return int(facts.classifier.num_labels.value)
     stated = _labels(config)
     text = config.get("text_config")
-    if stated in (None, DEFAULT_LABELS) and isinstance(text, CheckpointConfig):
+    if stated in (None, DEFAULT_NUM_LABELS) and isinstance(text, CheckpointConfig):
         stated = _labels(text) or stated
-    return DEFAULT_LABELS if stated is None else stated
+    return DEFAULT_NUM_LABELS if stated is None else stated
 
 
 def is_two_way(config: CheckpointConfig) -> bool:
-    """Whether the score is the difference of the logits of two tokens, false and true."""
+    """True if the score is the difference of the logits of two tokens, "true" minus "false"."""
     return config.get("method") == "from_2_way_softmax" or bool(config.get("is_original_qwen3_reranker"))
 
 
@@ -48,18 +48,19 @@ def choose_activation(
     *,
     named: str | None = None,
 ) -> Choice:
-    """The activation of logits: by the problem's type, else the one that the files name, else by their number.
+    """Choose the activation of logits.
 
-    One that the architecture's record names counts more than all of these.
+    The order of precedence is: the architecture's record, ``problem_type``, the activation named in the files, the
+    default for the number of labels (sigmoid for 1, softmax for more).
 
     Args:
         config: config.json with the caller's overrides.
-        facts: What the other files state.
-        num_labels: How many logits there are.
-        named: The activation in the architecture's record; None if there is none, or the caller overrides it.
+        facts: The facts from the other files.
+        num_labels: The number of logits.
+        named: The activation in the architecture's record; None if it names none, or if the caller overrides it.
 
     Raises:
-        CheckpointError: If it is named by a path that leads elsewhere than to torch, or ``problem_type`` is not known.
+        CheckpointError: If the activation's import path is outside torch, or ``problem_type`` is unknown.
     """
     if named is not None:
         return Choice(value=named, origin="architecture")
@@ -70,10 +71,10 @@ def choose_activation(
             message = f"config.json: problem_type must be one of {', '.join(map(repr, BY_PROBLEM))}; got {problem!r}"
             raise CheckpointError(message)
         return Choice(value=BY_PROBLEM[problem] or by_number, origin="config.json (problem_type)")
-    for dotted, origin in _named(config, facts):
-        if "." in dotted and not dotted.startswith(TRUSTED):
+    for dotted, origin in _stated_activations(config, facts):
+        if "." in dotted and not dotted.startswith(TRUSTED_PREFIXES):
             message = (
-                f"{origin} asks for the activation {dotted!r}. Loading of activation functions is restricted to "
+                f"{origin} specifies the activation {dotted!r}. Loading of activation functions is restricted to "
                 "torch.nn.modules for security reasons: hf_overrides={'problem_type': ...} chooses another"
             )
             raise CheckpointError(message)
@@ -83,10 +84,10 @@ def choose_activation(
 
 
 def named_activation(registry: "Registry", chosen: "Chosen") -> str | None:
-    """The activation that the architecture's record names; a converted model has none.
+    """Return the activation that the architecture's record names; None for a converted model.
 
     Raises:
-        UnknownNameError: If no plugin has it.
+        UnknownNameError: If no plugin provides it.
     """
     named = chosen.architecture.spec.output.activation
     if named is None or chosen.converter is not None:
@@ -104,51 +105,52 @@ def overrides_activation(overrides: object, stored: CheckpointConfig, config: Ch
         config: config.json with them.
     """
     if isinstance(overrides, Mapping):
-        return any(key in overrides for key in STATED_BY)
-    return any(config.get(key) != stored.get(key) for key in STATED_BY)
+        return any(key in overrides for key in ACTIVATION_KEYS)
+    return any(config.get(key) != stored.get(key) for key in ACTIVATION_KEYS)
 
 
 def stated_pooling(config: CheckpointConfig) -> object:
-    """What config.json says of the pooling before a classifier, by the key of today or the older ``clf_pooling``."""
+    """Return the pooling before a classifier in config.json: ``classifier_pooling``, else the older ``clf_pooling``."""
     named = config.get("classifier_pooling")
     return config.get("clf_pooling") if named is None else named
 
 
 def classifier_pooling(config: CheckpointConfig) -> str | None:
-    """The pooling type before a classifier that config.json names by ``classifier_pooling``; None if it says nothing.
+    """Return the pooling type for ``classifier_pooling`` in config.json; None if the key is missing.
 
     Raises:
-        CheckpointError: If it is none that is known.
+        CheckpointError: If the value is unknown.
     """
     named = stated_pooling(config)
     if named is None:
         return None
-    if not isinstance(named, str) or named not in POOLED_BY:
-        message = f"config.json: classifier_pooling must be one of {', '.join(map(repr, POOLED_BY))}; got {named!r}"
+    if not isinstance(named, str) or named not in CLASSIFIER_POOLING_TYPES:
+        allowed = ", ".join(map(repr, CLASSIFIER_POOLING_TYPES))
+        message = f"config.json: classifier_pooling must be one of {allowed}; got {named!r}"
         raise CheckpointError(message)
-    return POOLED_BY[named]
+    return CLASSIFIER_POOLING_TYPES[named]
 
 
 def named_pooling(config: CheckpointConfig, key: str) -> str | None:
-    """The pooling type that config.json, or its part on text, names by a key of its own; None if it says nothing.
+    """Return the pooling type under a model-specific key of config.json or its text part; None if it is missing.
 
     Raises:
-        CheckpointError: If it is none that is known.
+        CheckpointError: If the value is unknown.
     """
     named = config.get(key, config.of_text.get(key))
     if named is None:
         return None
-    if not isinstance(named, str) or named not in NAMED_POOLING:
-        message = f"config.json: {key} must be one of {', '.join(map(repr, NAMED_POOLING))}; got {named!r}"
+    if not isinstance(named, str) or named not in NAMED_POOLING_TYPES:
+        message = f"config.json: {key} must be one of {', '.join(map(repr, NAMED_POOLING_TYPES))}; got {named!r}"
         raise CheckpointError(message)
-    return NAMED_POOLING[named]
+    return NAMED_POOLING_TYPES[named]
 
 
-def _named(config: CheckpointConfig, facts: CheckpointFacts) -> list[tuple[str, str]]:
-    said = activations_in(config)
+def _stated_activations(config: CheckpointConfig, facts: CheckpointFacts) -> list[tuple[str, str]]:
+    activations = activations_in(config)
     if facts.classifier.activation is not None:
-        said.append((facts.classifier.activation.value, facts.classifier.activation.origin))
-    return [(dotted, origin) for dotted, origin in said if isinstance(dotted, str) and dotted]
+        activations.append((facts.classifier.activation.value, facts.classifier.activation.origin))
+    return [(dotted, origin) for dotted, origin in activations if isinstance(dotted, str) and dotted]
 
 
 def _labels(config: CheckpointConfig) -> int | None:

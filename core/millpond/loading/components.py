@@ -1,4 +1,4 @@
-"""Components: the records that a model is served by, each with its plugin, and which of them replace built-in ones."""
+"""Components: the records that a model uses, each with its plugin and the built-in record that it replaces."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -19,12 +19,12 @@ PLUGIN_TASK = "plugin"
 
 @dataclass(frozen=True)
 class Component:
-    """A record that a model is served by.
+    """A record that a model uses.
 
     Attributes:
         entry: The record and its plugin.
-        replaces: The built-in record that the same name would mean without the plugin; None if there is none, or if the
-            plugin was named explicitly.
+        replaces: The built-in record of the same name that would be used without the plugin; None if no built-in
+            record has this name, or if the plugin was named explicitly.
     """
 
     entry: Entry[Any]
@@ -32,12 +32,12 @@ class Component:
 
 
 def component(registry: "Registry", name: str, entry: Entry[Any]) -> Component:
-    """The component that a name leads to.
+    """Return the component for a name.
 
     Args:
         registry: The records of all plugins.
-        name: The name as it was asked for, bare or qualified.
-        entry: The record that it means.
+        name: The requested name, bare or qualified.
+        entry: The record that the name resolved to.
     """
     if name == entry.qualified:
         return Component(entry)
@@ -46,16 +46,16 @@ def component(registry: "Registry", name: str, entry: Entry[Any]) -> Component:
 
 
 def components(registry: "Registry", resolution: "Resolution") -> list[Component]:
-    """The source, formats, architecture, converter, tasks, poolers, IO processors and modules of a model.
+    """Return the source, formats, architecture, converter, tasks, poolers, IO processors and modules of a model.
 
-    It need not be loaded.
+    The model does not have to be loaded.
     """
-    found = [component(registry, name, entry) for name, entry in _named(registry, resolution)]
-    return list({(it.entry.spec.kind, it.entry.qualified): it for it in found}.values())
+    listed = [component(registry, name, entry) for name, entry in _named(registry, resolution)]
+    return list({(it.entry.spec.kind, it.entry.qualified): it for it in listed}.values())
 
 
 def replaced_by_installed(used: Iterable[Component]) -> list[str]:
-    """One line for each built-in record that an installed plugin replaces."""
+    """Describe each built-in record that an installed plugin replaces, in one line."""
     return [
         f"{it.entry.label} replaces the built-in {it.replaces.qualified}"
         for it in used
@@ -64,34 +64,36 @@ def replaced_by_installed(used: Iterable[Component]) -> list[str]:
 
 
 def _named(registry: "Registry", resolution: "Resolution") -> Iterator[tuple[str, Entry[Any]]]:
-    yield from _found(registry.sources, [resolution.repository.source])
+    yield from _known(registry.sources, [resolution.repository.source])
     yield from ((entry.spec.name, entry) for entry, _ in resolution.repository.readings)
     yield resolution.architecture.spec.name, resolution.architecture
     if resolution.converter is not None:
         yield resolution.converter.spec.name, resolution.converter
-    for task, record in _found(registry.tasks, _tasks(registry, resolution)):
+    for task, record in _known(registry.tasks, _tasks(registry, resolution)):
         if task in resolution.tasks:
             yield task, record
         if not record.spec.derived_from and task != PLUGIN_TASK:
-            yield from _found(registry.poolers, _poolers(resolution, record.spec))
+            yield from _known(registry.poolers, _poolers(resolution, record.spec))
         named = resolution.io_processor_plugin if task == PLUGIN_TASK else None
-        yield from _found(registry.io_processors, [named or record.spec.io_processor])
+        yield from _known(registry.io_processors, [named or record.spec.io_processor])
     modules = resolution.facts.modules
-    yield from _found(registry.modules, [module.type for module in (*modules.before, *modules.after)])
+    yield from _known(registry.modules, [module.type for module in (*modules.before, *modules.after)])
 
 
-def _found(catalog: "Catalog[Any]", names: Iterable[str]) -> Iterator[tuple[str, Entry[Any]]]:
-    """The records of these names; a name that is unknown or ambiguous is an error where it is used, not here."""
+def _known(catalog: "Catalog[Any]", names: Iterable[str]) -> Iterator[tuple[str, Entry[Any]]]:
+    """Yield the records of these names; unknown and ambiguous names are skipped, since their use reports them."""
     for name in names:
         with suppress(UnknownNameError):
             yield name, catalog.get(name)
 
 
 def _tasks(registry: "Registry", resolution: "Resolution") -> list[str]:
-    """The tasks of a model, those that are derived from them, and "plugin" where an IO processor is named for it."""
-    own = set(resolution.tasks)
+    """The tasks of a model, the tasks derived from them, and "plugin" if an IO processor plugin is configured."""
+    tasks = set(resolution.tasks)
     derived = [
-        it.spec.name for it in registry.tasks.entries() if it.spec.name not in own and own & set(it.spec.derived_from)
+        it.spec.name
+        for it in registry.tasks.entries()
+        if it.spec.name not in tasks and tasks & set(it.spec.derived_from)
     ]
     return [*resolution.tasks, *derived, *([PLUGIN_TASK] if resolution.io_processor_plugin else [])]
 

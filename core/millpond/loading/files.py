@@ -1,4 +1,4 @@
-"""Files of a model folder read as data, without torch: JSON, whose errors name the file, and headers of safetensors."""
+"""Reads JSON files and safetensors headers of a model folder. Does not import torch; errors name the file."""
 
 import json
 import struct
@@ -9,16 +9,16 @@ from typing import Any
 
 from millpond.types.errors import CheckpointError
 
-EXTRA_SUFFIXES = (".safetensors", ".pt")  # of files with weights of further heads
+EXTRA_SUFFIXES = (".safetensors", ".pt")  # of files with the weights of extra heads
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-LARGEST_HEADER = 100_000_000  # bytes, the limit of the format
+MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in a file.
+    """Read the JSON value in a file.
 
     Raises:
-        CheckpointError: If it cannot be read or is not JSON.
+        CheckpointError: If the file cannot be read or is not valid JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -26,15 +26,15 @@ def read_json(path: Path) -> Any:
         message = f"cannot read {path}: {error.strerror or error}"
         raise CheckpointError(message) from error
     except (ValueError, RecursionError) as error:
-        message = f"{path} is not valid JSON: {error}. The file may be truncated: fetch the model again"
+        message = f"{path} is not valid JSON: {error}. The file may be truncated: download the model again"
         raise CheckpointError(message) from error
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty if there is no such file.
+    """Read the JSON object in a file; empty if the file does not exist.
 
     Raises:
-        CheckpointError: If it cannot be read or is not a JSON object.
+        CheckpointError: If the file cannot be read or does not hold a JSON object.
     """
     if not path.exists():
         return {}
@@ -46,10 +46,10 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def inside(folder: Path, name: object, *, written_in: Path) -> Path:
-    """A path that a file of the checkpoint names, which must stay inside the folder.
+    """Return the path of a file that another file of the checkpoint names; it must be inside the folder.
 
     Raises:
-        CheckpointError: If it is no text or leads out of the folder.
+        CheckpointError: If the name is not a string, or the path is outside the folder.
     """
     if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
         message = f"{written_in} names {name!r}, which is not a path inside {folder}"
@@ -58,14 +58,14 @@ def inside(folder: Path, name: object, *, written_in: Path) -> Path:
 
 
 def shards(folder: Path, index: Path) -> list[Path]:
-    """The files that a sharded checkpoint's index names, each once.
+    """Return the files that the index of a sharded checkpoint names, without duplicates.
 
     Raises:
-        CheckpointError: If the index does not say which shard holds which tensor.
+        CheckpointError: If the index does not map tensors to shards.
     """
     weight_map = read_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        message = f"{index} has no 'weight_map' that says which shard holds which tensor"
+        message = f"{index} has no 'weight_map', which maps each tensor to its shard"
         raise CheckpointError(message)
     paths = [inside(folder, name, written_in=index) for name in weight_map.values()]
     return list(dict.fromkeys(paths))
@@ -73,7 +73,7 @@ def shards(folder: Path, index: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class TensorHeader:
-    """One tensor: its name, the name of its dtype, its shape."""
+    """Name, dtype name and shape of one tensor."""
 
     name: str
     dtype: str
@@ -81,14 +81,14 @@ class TensorHeader:
 
     @property
     def size(self) -> int:
-        """How many values it has."""
+        """The number of values."""
         return prod(self.shape)
 
 
 def read_headers(folder: Path) -> list[TensorHeader]:
-    """The tensors of the safetensors files in a folder; empty where there are none or their header is damaged.
+    """Read the headers of the safetensors files in a folder; empty without such files or if a header is damaged.
 
-    Reading the weights reports damage in full; this is for choosing a dtype and for listings.
+    This is used to choose a dtype and to list tensors. Damaged files raise an error when the weights are loaded.
     """
     headers: list[TensorHeader] = []
     for path in _safetensors(folder):
@@ -108,7 +108,7 @@ def _read_header(path: Path) -> list[TensorHeader]:
     with path.open("rb") as file:
         start = file.read(8)
         size = struct.unpack("<Q", start)[0] if len(start) == struct.calcsize("<Q") else 0
-        if not 0 < size <= LARGEST_HEADER:
+        if not 0 < size <= MAX_HEADER_BYTES:
             return []
         try:
             entries: dict[str, Any] = json.loads(file.read(size))
@@ -122,5 +122,5 @@ def _read_header(path: Path) -> list[TensorHeader]:
 
 
 def extra_file(folder: Path, name: str) -> Path | None:
-    """The file of that name beside a model's; None if there is none."""
+    """Return the extra weight file of that name in a model's folder; None if it does not exist."""
     return next((path for suffix in EXTRA_SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), None)

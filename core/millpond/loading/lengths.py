@@ -1,4 +1,4 @@
-"""How many tokens a model takes: what each file states, and which statement counts."""
+"""Maximum input length of a model: the values in its files, and which of them applies."""
 
 import os
 from collections.abc import Mapping
@@ -22,25 +22,25 @@ CONFIG_KEYS = (
     "max_sequence_length",
     "max_trained_positions",
 )
-TRAINED = "max_trained_positions"
-TABLES = ("max_position_embeddings", "n_positions")
+TRAINED_KEY = "max_trained_positions"
+POSITION_TABLE_KEYS = ("max_position_embeddings", "n_positions")
 ROPE_KEYS = ("rope_scaling", "rope_parameters")
-FALLBACK = 2048
-UNBOUNDED = 10**9  # tokenizer_config.json writes numbers such as 1e30 for "no limit"
-ALLOW_LONG = "MILLPOND_ALLOW_LONG_MAX_MODEL_LEN"
+DEFAULT_MAX_LENGTH = 2048
+NO_LIMIT_FROM = 10**9  # tokenizer_config.json contains numbers such as 1e30 for "no limit"
+ALLOW_LONG_VARIABLE = "MILLPOND_ALLOW_LONG_MAX_MODEL_LEN"
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What one file says the maximum is.
+    """The maximum length that one file states.
 
     Attributes:
-        value: In tokens.
+        value: The maximum in tokens.
         file: The file.
-        key: Where it says so.
-        binds: True if what a tokenizer states bounds models of any kind of positions, as the files of the checkpoint
-            have it.
-        counts: True if it goes before what config.json and the tokenizer's files state.
+        key: The key in the file.
+        binds: True if the tokenizer's maximum applies to models with any kind of positions, as the checkpoint format
+            specifies.
+        counts: True if the value takes precedence over config.json and the tokenizer's files.
     """
 
     value: int
@@ -54,95 +54,100 @@ class Statement:
 
 
 def state_lengths(repository: "Repository", config: CheckpointConfig, *, positions: str) -> list[Statement]:
-    """Everything that the files say of the maximum, in tokens."""
-    said: list[Statement] = []
-    longest = repository.facts.text.max_length
-    if longest is not None:
-        file, _, key = longest.origin.removesuffix(")").partition(" (")
-        said.append(Statement(longest.value, file, key, counts=True))
+    """Return every maximum length that the files state, in tokens."""
+    statements: list[Statement] = []
+    max_length = repository.facts.text.max_length
+    if max_length is not None:
+        file, _, key = max_length.origin.removesuffix(")").partition(" (")
+        statements.append(Statement(max_length.value, file, key, counts=True))
     unusable = padding_id(config) + 1 if positions == "absolute_after_pad" else 0
     for key in CONFIG_KEYS:
         value = _number(config.get(key, config.of_text.get(key)))
-        if value is not None and not (key == TRAINED and _is_stretched(config)):
-            said.append(Statement(value - unusable, "config.json", key))
+        if value is not None and not (key == TRAINED_KEY and _is_stretched(config)):
+            statements.append(Statement(value - unusable, "config.json", key))
     value = _number(repository.tokenizer_config.get("model_max_length"))
     if value is not None:
         binds = bool(value_of(repository.facts.text.tokenizer_binds))
-        said.append(Statement(value, "tokenizer_config.json", "model_max_length", binds=binds))
+        statements.append(Statement(value, "tokenizer_config.json", "model_max_length", binds=binds))
     truncation = read_object(repository.transformer_path / "tokenizer.json").get("truncation")
     value = _number(truncation.get("max_length")) if isinstance(truncation, dict) else None
     if value is not None:
-        said.append(Statement(value, "tokenizer.json", "truncation.max_length"))
-    return said
+        statements.append(Statement(value, "tokenizer.json", "truncation.max_length"))
+    return statements
 
 
 def padding_id(config: CheckpointConfig) -> int:
-    """The padding id of a model whose positions start behind it; 1, as RoBERTa has it, where config.json says none."""
+    """Return the padding id of a model whose positions start after it; 1, like RoBERTa's, if config.json has none."""
     value = config.get("pad_token_id")
     return value if isinstance(value, int) else 1
 
 
-def choose_length(said: list[Statement], *, positions: str, asked: int | None, of_sides: int = 0) -> Choice:
-    """The maximum that counts: the caller's, else that of the format, else the least of config and tokenizer.
+def choose_length(
+    statements: list[Statement], *, positions: str, requested: int | None, query_document_length: int = 0
+) -> Choice:
+    """Choose the maximum length: the caller's, else the checkpoint format's, else the minimum of config and tokenizer.
 
-    What config.json says of the training (``max_trained_positions``) is over all but the caller's, unless rotary
-    positions are stretched. Queries or documents of late interaction may be as long as their own files say, though the
-    rest states less: some formats state a maximum without their marker.
+    Without a request of the caller, ``max_trained_positions`` of config.json is an upper bound, unless the rotary
+    positions are scaled. Queries and documents of late interaction may be as long as their own settings state, even if
+    the other files state less: some formats state a maximum without the marker token.
 
     Args:
-        said: What the files state.
+        statements: The maximum lengths in the files.
         positions: The kind of positions of the architecture.
-        asked: What the caller asks for; None for nothing.
-        of_sides: The longest query or document that the files say; 0 for nothing.
+        requested: The maximum that the caller requested; None for the default.
+        query_document_length: The longest query or document that the files allow; 0 if they do not state it.
 
     Raises:
-        InvalidInputError: If the caller asks for more than the checkpoint states, or than the position table holds.
+        InvalidInputError: If the request exceeds the checkpoint's maximum or the size of the position table.
     """
-    table = min((s.value for s in said if s.key in TABLES), default=None)
+    table = min((s.value for s in statements if s.key in POSITION_TABLE_KEYS), default=None)
     table = table if positions.startswith("absolute") else None
-    chosen = _stated(said, with_tokenizer=positions.startswith("absolute"))
-    most = min((s.value for s in said if s.file == "config.json"), default=of_sides)
-    if min(of_sides, most) > chosen.value:
-        chosen = Choice(value=min(of_sides, most), origin="the length of queries and documents")
-    trained = min((s.value for s in said if s.key == TRAINED), default=None)
+    chosen = _stated(statements, with_tokenizer=positions.startswith("absolute"))
+    limit = min((s.value for s in statements if s.file == "config.json"), default=query_document_length)
+    if min(query_document_length, limit) > chosen.value:
+        chosen = Choice(value=min(query_document_length, limit), origin="the length of queries and documents")
+    trained = min((s.value for s in statements if s.key == TRAINED_KEY), default=None)
     if trained is not None and chosen.value > trained:
-        chosen = Choice(value=trained, origin=f"config.json ({TRAINED})")
+        chosen = Choice(value=trained, origin=f"config.json ({TRAINED_KEY})")
     if table is not None and chosen.value > table:
-        chosen = Choice(value=table, origin=str(next(s for s in said if s.key in TABLES)))
-    if asked is None:
+        chosen = Choice(value=table, origin=str(next(s for s in statements if s.key in POSITION_TABLE_KEYS)))
+    if requested is None:
         return chosen
-    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
-        message = f"max_model_len must be a positive number of tokens; got {asked!r}"
+    if isinstance(requested, bool) or not isinstance(requested, int) or requested < 1:
+        message = f"max_model_len must be a positive number of tokens; got {requested!r}"
         raise InvalidInputError(message, parameter="max_model_len")
-    if table is not None and asked > table:
-        message = f"max_model_len={asked} is over the {table} position embeddings that the model has"
+    if table is not None and requested > table:
+        message = f"max_model_len={requested} exceeds the {table} position embeddings of the model"
         raise InvalidInputError(message, parameter="max_model_len")
-    if asked > chosen.value and os.environ.get(ALLOW_LONG) != "1":
+    if requested > chosen.value and os.environ.get(ALLOW_LONG_VARIABLE) != "1":
         message = (
-            f"max_model_len={asked} is over the model's maximum of {chosen.value} tokens, stated by {chosen.origin}. "
-            f"Results beyond what a model was trained for may be poor; {ALLOW_LONG}=1 in the environment allows it"
+            f"max_model_len={requested} exceeds the model's maximum of {chosen.value} tokens, stated by "
+            f"{chosen.origin}. Results may be poor beyond the length that a model was trained for; set "
+            f"{ALLOW_LONG_VARIABLE}=1 to allow it"
         )
         raise InvalidInputError(message, parameter="max_model_len")
-    return Choice(value=asked, origin="user")
+    return Choice(value=requested, origin="user")
 
 
-def _stated(said: list[Statement], *, with_tokenizer: bool) -> Choice:
-    for statement in said:
+def _stated(statements: list[Statement], *, with_tokenizer: bool) -> Choice:
+    for statement in statements:
         if statement.counts:
             return Choice(value=statement.value, origin=str(statement))
     files = ("config.json", "tokenizer_config.json") if with_tokenizer else ("config.json",)
-    least = min((s for s in said if s.file in files or s.binds), key=lambda s: s.value, default=None)
-    return Choice(value=FALLBACK, origin="default") if least is None else Choice(value=least.value, origin=str(least))
+    lowest = min((s for s in statements if s.file in files or s.binds), key=lambda s: s.value, default=None)
+    if lowest is None:
+        return Choice(value=DEFAULT_MAX_LENGTH, origin="default")
+    return Choice(value=lowest.value, origin=str(lowest))
 
 
 def _is_stretched(config: CheckpointConfig) -> bool:
-    """Whether config.json has rotary positions reach further than in the training."""
-    options = [given for key in ROPE_KEYS if isinstance(given := config.get(key), Mapping)]
-    kinds = [given.get("rope_type") or given.get("type") or "default" for given in options]
-    return config.get("rotary_scaling_factor") is not None or any(kind != "default" for kind in kinds)
+    """True if config.json scales rotary positions beyond the length of the training."""
+    options = [rope for key in ROPE_KEYS if isinstance(rope := config.get(key), Mapping)]
+    types = [rope.get("rope_type") or rope.get("type") or "default" for rope in options]
+    return config.get("rotary_scaling_factor") is not None or any(name != "default" for name in types)
 
 
 def _number(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < UNBOUNDED:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < NO_LIMIT_FROM:
         return None
     return int(value)

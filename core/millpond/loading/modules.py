@@ -1,4 +1,4 @@
-"""The modules of a checkpoint before and after pooling, built by the records of plugins."""
+"""Builds the modules of a checkpoint before and after pooling from the records of plugins."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def load_module(ctx: "Context", module: "ModuleFacts", *, allow_pickle: bool = False) -> nn.Module:
-    """A module with its weights, in float32.
+    """Load a module with its weights, in float32.
 
     Raises:
         UnknownNameError: If no plugin builds modules of its type.
-        CheckpointError: If its weights are missing or do not fit its config.
+        CheckpointError: If its weights are missing or do not match its config.
         ComponentError: If the target of a plugin fails.
     """
     ctx, entry = ctx.for_head(), ctx.registry.modules.get(module.type)
@@ -34,19 +34,19 @@ def load_module(ctx: "Context", module: "ModuleFacts", *, allow_pickle: bool = F
 
 
 def load_post_pooling(ctx: "Context", modules: "Sequence[ModuleFacts]", *, allow_pickle: bool) -> PostPooling | None:
-    """The modules after pooling; None if there are none.
+    """Load the modules after pooling; None for an empty list.
 
     Raises:
-        CheckpointError: If one does not take what the one before it gives.
+        CheckpointError: If the input size of a module differs from the output size of the previous one.
     """
     rows: list[nn.Module] = []
     sparse: nn.Module | None = None
     width: int | None = None
     for module in modules:
         layer: Any = load_module(ctx, module, allow_pickle=allow_pickle)
-        taken = getattr(layer, "in_features", None)
-        if width is not None and taken is not None and width != taken:
-            message = f"{module.path} takes {taken} dimensions, where the Dense module before it gives {width}"
+        in_features = getattr(layer, "in_features", None)
+        if width is not None and in_features is not None and width != in_features:
+            message = f"{module.path} expects {in_features} dimensions, but the previous Dense module returns {width}"
             raise CheckpointError(message)
         width = getattr(layer, "out_features", width)
         if ctx.registry.modules.get(module.type).spec.sparse:
@@ -59,7 +59,7 @@ def load_post_pooling(ctx: "Context", modules: "Sequence[ModuleFacts]", *, allow
 def add_before_pooling(
     ctx: "Context", model: nn.Module, modules: "Sequence[ModuleFacts]", *, allow_pickle: bool
 ) -> None:
-    """Have a model's hidden states go through the modules before pooling.
+    """Apply the modules before pooling to a model's hidden states, by a forward hook.
 
     Args:
         ctx: The model's context.
@@ -68,7 +68,7 @@ def add_before_pooling(
         allow_pickle: True if weights may be pickled.
 
     Raises:
-        CheckpointError: If the weights of one do not fit.
+        CheckpointError: If the weights of a module do not match its config.
     """
     steps = [load_module(ctx, module, allow_pickle=allow_pickle) for module in modules]
     for step in steps:
@@ -79,10 +79,10 @@ def add_before_pooling(
 
 
 def _applying(steps: Sequence[nn.Module]) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
-    def applied(_: nn.Module, given: tuple[Any, ...], hidden_states: Tensor) -> Tensor:
+    def apply(_: nn.Module, inputs: tuple[Any, ...], hidden_states: Tensor) -> Tensor:
         for step in steps:
             reads_batch = isinstance(step, TokenModule)
-            hidden_states = step(hidden_states, given[0]) if reads_batch else step(hidden_states.float())
+            hidden_states = step(hidden_states, inputs[0]) if reads_batch else step(hidden_states.float())
         return hidden_states
 
-    return applied
+    return apply

@@ -1,4 +1,4 @@
-"""Facts that plugins know about published models; the files of the model and the caller take precedence."""
+"""Facts that plugins provide about published models; the model's files and the caller take precedence."""
 
 import re
 from collections.abc import Sequence
@@ -14,41 +14,42 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Registry
     from millpond.plugin.specs import PublishedModelSpec, RerankTemplate
 
-MATRYOSHKA = ("is_matryoshka", "matryoshka_dimensions")
-MOST_BYTES = 1_000_000  # of a card that is read
-RANKS = re.compile(r"^(?:pipeline_tag:|\s*-)\s*['\"]?(?:text-ranking|reranker)['\"]?\s*$", re.MULTILINE)
-TITLE = re.compile(r"^#\s+(?:<[^>]*>\s*)*(?P<title>[^#\n]+?)\s*$", re.MULTILINE)
-FENCE = "---"
+MATRYOSHKA_KEYS = ("is_matryoshka", "matryoshka_dimensions")
+MAX_CARD_BYTES = 1_000_000  # larger model cards are not read
+RERANKER_TAG = re.compile(r"^(?:pipeline_tag:|\s*-)\s*['\"]?(?:text-ranking|reranker)['\"]?\s*$", re.MULTILINE)
+CARD_TITLE = re.compile(r"^#\s+(?:<[^>]*>\s*)*(?P<title>[^#\n]+?)\s*$", re.MULTILINE)
+FRONT_MATTER_FENCE = "---"
 WILDCARDS = frozenset("*?[")
-SETTLES = ("classifier_from_token", "classifier_from_token_ids")
+ANSWER_TOKEN_KEYS = ("classifier_from_token", "classifier_from_token_ids")
 
 
 def with_known(registry: "Registry", repository: "Repository") -> CheckpointConfig:
-    """config.json with what else is known of the model; what it says itself stays, but for its architecture's head."""
+    """Return config.json with the known facts about the model; its own values are kept, except for the architecture."""
     config = repository.config
     published = published_model(registry, repository)
     by_name = {} if published is None else published.config
     settings = {**by_name, **repository.facts.known}
-    if any(config.get(key) for key in SETTLES):
-        settings = {key: value for key, value in settings.items() if key in MATRYOSHKA}
+    if any(config.get(key) for key in ANSWER_TOKEN_KEYS):
+        settings = {key: value for key, value in settings.items() if key in MATRYOSHKA_KEYS}
     added = {key: value for key, value in settings.items() if key == "architectures" or config.get(key) is None}
     if config.get("matryoshka_dimensions") or config.get("is_matryoshka") is not None:
-        added = {key: value for key, value in added.items() if key not in MATRYOSHKA}
+        added = {key: value for key, value in added.items() if key not in MATRYOSHKA_KEYS}
     return config.overridden(added)
 
 
 def without_rivals(config: CheckpointConfig, overridden: CheckpointConfig) -> CheckpointConfig:
-    """The overridden config, where the tokens that a caller names as text or by id go before those named otherwise."""
-    named = [key for key in SETTLES if overridden.get(key) != config.get(key)]
-    if len(named) != 1 or not overridden.get(named[0]):
+    """Return the overridden config without the answer tokens that contradict the caller's, given as text or as ids."""
+    changed = [key for key in ANSWER_TOKEN_KEYS if overridden.get(key) != config.get(key)]
+    if len(changed) != 1 or not overridden.get(changed[0]):
         return overridden
-    return overridden.overridden({key: None for key in SETTLES if key not in named})
+    return overridden.overridden({key: None for key in ANSWER_TOKEN_KEYS if key not in changed})
 
 
 def published_model(registry: "Registry", repository: "Repository") -> "PublishedModelSpec | None":
-    """Return the record of a model, by any of its names; of a reranker in a renamed folder, by its template or card.
+    """Return the record of a published model; None if no plugin knows the model.
 
-    None if no plugin knows the model. Of several patterns that match, the longest counts.
+    The model is matched by its names; the longest matching pattern wins. A reranker in a renamed folder is matched by
+    its chat template or model card.
     """
     names = bare_names(repository.model, repository.path, repository.config)
     architectures = _architectures(repository.config)
@@ -65,10 +66,10 @@ def published_model(registry: "Registry", repository: "Repository") -> "Publishe
 def rerank_template(
     registry: "Registry", repository: "Repository", config: CheckpointConfig
 ) -> "RerankTemplate | None":
-    """Return the text that a reranker reads, by the values of its config, else by its name; None if it is unknown.
+    """Return the template of a reranker, matched by config values, else by name; None for an unknown reranker.
 
     Args:
-        registry: All records.
+        registry: The records of all plugins.
         repository: The model's files.
         config: config.json with the caller's overrides.
     """
@@ -84,13 +85,13 @@ def rerank_template(
 
 
 def _by_pattern(registry: "Registry") -> "list[tuple[PublishedModelSpec, str]]":
-    """Return the records, each with the pattern of its models' names, in the order of the records' names."""
+    """The records, each with its pattern of model names, in the order of the record names."""
     models = registry.published_models
     return models.view("patterns", lambda: [(entry.spec, _bare(entry.spec.name)) for entry in models.entries()])
 
 
 def _matching(registry: "Registry", names: set[str]) -> "list[tuple[PublishedModelSpec, str]]":
-    """Return the records whose pattern matches one of some names."""
+    """The records whose pattern matches one of the names."""
     plain = registry.published_models.view(
         "plain patterns", lambda: {pattern for _, pattern in _by_pattern(registry) if not WILDCARDS & {*pattern}}
     )
@@ -108,31 +109,31 @@ def _plain(value: object) -> object:
 def _renamed_reranker(
     registry: "Registry", repository: "Repository", architectures: Sequence[str]
 ) -> "PublishedModelSpec | None":
-    """Return the published reranker whose chat template or model card a folder has; None if it has neither."""
+    """The published reranker whose chat template or model card is in the folder; None without a match."""
     rerankers = [
         (model, pattern)
         for model, pattern in _by_pattern(registry)
-        if model.checkpoint_architecture in architectures and any(model.config.get(key) for key in SETTLES)
+        if model.checkpoint_architecture in architectures and any(model.config.get(key) for key in ANSWER_TOKEN_KEYS)
     ]
     if not rerankers:
         return None
     template = read_chat_template(repository)
-    text, titles = "" if template is None else template.text, _titles_of_ranker(repository.transformer_path)
+    text, titles = "" if template is None else template.text, _reranker_titles(repository.transformer_path)
     for model, pattern in rerankers:
         if any(marker in text for marker in model.markers) or filter_names(titles, pattern):
             return model
     return None
 
 
-def bare_names(asked: str, folder: Path, config: CheckpointConfig) -> set[str]:
-    """What a model may be known by, without organisations and in lower case.
+def bare_names(requested: str, folder: Path, config: CheckpointConfig) -> set[str]:
+    """Return the names that a model may be known by, in lower case and without the organisation.
 
     Args:
-        asked: The name that the caller used.
+        requested: The name that the caller used.
         folder: The folder of its files.
-        config: config.json, in which the name stands that it had when it was saved.
+        config: config.json, which contains the name under which the model was saved.
     """
-    return {_bare(name) for name in (asked, folder.name, str(config.get("_name_or_path", "")))}
+    return {_bare(name) for name in (requested, folder.name, str(config.get("_name_or_path", "")))}
 
 
 def _bare(name: str) -> str:
@@ -144,18 +145,14 @@ def _architectures(config: CheckpointConfig) -> list[str]:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
-def _titles_of_ranker(folder: Path) -> set[str]:
-    """The titles of the card of a model that ranks texts, in lower case, without organisations; empty for any other.
-
-    Args:
-        folder: The folder of the model.
-    """
+def _reranker_titles(folder: Path) -> set[str]:
+    """The headings of a reranker's model card, in lower case and without organisations; empty for other models."""
     path = folder / "README.md"
-    if not path.is_file() or path.stat().st_size > MOST_BYTES:
+    if not path.is_file() or path.stat().st_size > MAX_CARD_BYTES:
         return set()
     text = path.read_text(encoding="utf-8", errors="replace")
-    _, _, rest = text.partition(FENCE) if text.startswith(FENCE) else ("", "", "")
-    header, fence, body = rest.partition(f"\n{FENCE}")
-    if not fence or not RANKS.search(header):
+    _, _, rest = text.partition(FRONT_MATTER_FENCE) if text.startswith(FRONT_MATTER_FENCE) else ("", "", "")
+    header, fence, body = rest.partition(f"\n{FRONT_MATTER_FENCE}")
+    if not fence or not RERANKER_TAG.search(header):
         return set()
-    return {match["title"].rpartition("/")[2].strip().lower() for match in TITLE.finditer(body)}
+    return {match["title"].rpartition("/")[2].strip().lower() for match in CARD_TITLE.finditer(body)}

@@ -1,4 +1,4 @@
-"""Repository: a local folder of a model's files, read as data. Knows nothing of torch."""
+"""Repository: a local folder of a model's files, read as data. Does not import torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import CheckpointFormatSpec
 
-OF_IMAGES, OF_ALL = "preprocessor_config.json", "processor_config.json"
+IMAGE_PROCESSOR_FILE, PROCESSOR_FILE = "preprocessor_config.json", "processor_config.json"
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Repository:
     """A local folder of a model's files.
 
     Attributes:
-        model: The name under which it was asked for.
+        model: The requested name of the model.
         path: The folder.
         source: The source that found it.
-        route: Of a model whose texts take several routes, the one that is meant; None for the main one.
-        plugins: The records of plugins, whose formats read the files; None for those of all installed plugins.
+        route: The selected route of a model with several routes; None for the main route.
+        plugins: The records of plugins, whose checkpoint formats read the files; None for all installed plugins.
     """
 
     model: str
@@ -46,20 +46,20 @@ class Repository:
 
     @cached_property
     def readings(self) -> "tuple[tuple[Entry[CheckpointFormatSpec], CheckpointFacts], ...]":
-        """The checkpoint formats that read its files, the highest priority first, each with what it states.
+        """The checkpoint formats that read its files, highest priority first, each with the facts that it read.
 
         Raises:
-            CheckpointError: If a file is damaged, or states what is not supported.
-            ComponentError: If the format of a plugin fails.
+            CheckpointError: If a file is damaged, or specifies something that is not supported.
+            ComponentError: If the checkpoint format of a plugin fails.
         """
         formats = sorted(self.registry.checkpoint_formats.entries(), key=lambda entry: -entry.spec.priority)
-        there = [entry for entry in formats if any(any(self.path.glob(name)) for name in entry.spec.files)]
-        found = [(entry, _read(entry, self)) for entry in there]
-        return tuple((entry, facts) for entry, facts in found if facts is not None)
+        matching = [entry for entry in formats if any(any(self.path.glob(name)) for name in entry.spec.files)]
+        readings = [(entry, _read(entry, self)) for entry in matching]
+        return tuple((entry, facts) for entry, facts in readings if facts is not None)
 
     @cached_property
     def facts(self) -> CheckpointFacts:
-        """What its files state beside config.json; of a value that several formats state, that of the first."""
+        """The facts from all files except config.json; if several formats state a value, the first one wins."""
         return reduce(merge_facts, [facts for _, facts in self.readings], CheckpointFacts())
 
     @cached_property
@@ -69,55 +69,57 @@ class Repository:
 
     @cached_property
     def config(self) -> CheckpointConfig:
-        """config.json; or what a checkpoint format states in its place.
+        """config.json, or the config that a checkpoint format states instead.
 
         Raises:
-            CheckpointError: If there is none, or it is damaged.
+            CheckpointError: If config.json is missing or damaged.
         """
         if self.facts.config is not None:
             return CheckpointConfig(self.facts.config)
         path = self.transformer_path / "config.json"
         if not path.exists():
-            there = ", ".join(sorted(item.name for item in self.path.iterdir())) or "nothing"
-            message = f"{self.path} has no config.json, so it is not a model's folder; it holds: {there}"
+            files = ", ".join(sorted(item.name for item in self.path.iterdir())) or "nothing"
+            message = f"{self.path} has no config.json, so it is not a model folder; it holds: {files}"
             raise CheckpointError(message)
         try:
             return CheckpointConfig(read_object(path))
         except RecursionError as error:
-            message = f"{path} is nested too deep to be a model's config"
+            message = f"{path} is nested too deeply to be a model's config"
             raise CheckpointError(message) from error
 
     @cached_property
     def tokenizer_config(self) -> Mapping[str, Any]:
-        """tokenizer_config.json; empty if there is none."""
+        """tokenizer_config.json; empty if it is missing."""
         return read_object(self.transformer_path / "tokenizer_config.json")
 
 
 def repository_of(ctx: "Context") -> Repository:
-    """The repository that a context's model was loaded from."""
+    """Return the repository that a context's model was loaded from."""
     return Repository(ctx.model.model, Path(ctx.model.identity.path), ctx.model.identity.source, plugins=ctx.registry)
 
 
 def _read(entry: "Entry[CheckpointFormatSpec]", repository: Repository) -> CheckpointFacts | None:
     with blamed(entry if is_foreign(entry) else None, "failed to read the checkpoint"):
-        found = entry.load()(repository)
-    if found is not None and not isinstance(found, CheckpointFacts):
-        wanted = "millpond.types.checkpoint.CheckpointFacts or None"
-        raise breach(entry, f"it returned {described(found)}; expected {wanted}")
-    fault = facts_fault(found) if found is not None and is_foreign(entry) else None
+        facts = entry.load()(repository)
+    if facts is not None and not isinstance(facts, CheckpointFacts):
+        expected = "millpond.types.checkpoint.CheckpointFacts or None"
+        raise breach(entry, f"it returned {described(facts)}; expected {expected}")
+    fault = facts_fault(facts) if facts is not None and is_foreign(entry) else None
     if fault is not None:
         raise breach(entry, f"it returned CheckpointFacts with {fault}")
-    return found
+    return facts
 
 
 def read_image_processor(ctx: "Context") -> tuple[Path, dict[str, Any]]:
-    """The file that speaks of images, and what it says; of two, transformers takes that of the whole processor.
+    """Return the path and content of the image processor's settings.
+
+    Like in transformers, processor_config.json takes precedence over preprocessor_config.json.
 
     Raises:
         CheckpointError: If a file is damaged.
     """
     folder = repository_of(ctx).transformer_path
-    inner = read_object(folder / OF_ALL).get("image_processor")
+    inner = read_object(folder / PROCESSOR_FILE).get("image_processor")
     if isinstance(inner, dict) and inner:
-        return folder / OF_ALL, inner
-    return folder / OF_IMAGES, read_object(folder / OF_IMAGES)
+        return folder / PROCESSOR_FILE, inner
+    return folder / IMAGE_PROCESSOR_FILE, read_object(folder / IMAGE_PROCESSOR_FILE)

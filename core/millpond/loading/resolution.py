@@ -1,4 +1,4 @@
-"""Resolution: what a repository is loaded as, who decided it, and what follows from that. Without torch."""
+"""Resolution: the configuration that a repository is loaded with, and the origin of each value. Without torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
     from millpond.plugin.specs import ArchitectureSpec, ConverterSpec, PublishedModelSpec
     from millpond.types.checkpoint import ModuleFacts
 
-SIZE_OF_SPARSE = "vocab_size"  # the size key of poolers that give a weight for each token of the vocabulary
-WIDTHS = ("hidden_size", "n_embd", "dim")  # the dimensions of hidden states, as config.json may call them
-OF_TEXTS = ("cosine", "dot", "euclidean", "manhattan")  # similarities
-OF_TOKENS = ("maxsim", "meanmaxsim")
+SPARSE_SIZE_KEY = "vocab_size"  # the size key of poolers that return a weight for each token of the vocabulary
+HIDDEN_SIZE_KEYS = ("hidden_size", "n_embd", "dim")  # keys of config.json for the size of hidden states
+VECTOR_SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+TOKEN_SIMILARITIES = ("maxsim", "meanmaxsim")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
-    """What a repository is loaded as, and who decided it.
+    """The configuration that a repository is loaded with, and the origin of each value.
 
     Attributes:
-        repository: The folder of files.
+        repository: The model's folder.
         config: config.json with the caller's overrides.
-        architecture: The record of the architecture that serves it.
-        converter: The record of the converter that makes it a pooling model; None for a native one.
+        architecture: The record of the architecture.
+        converter: The record of the converter that turns it into a pooling model; None for a native pooling model.
         implementation: The implementation of the architecture, as in ``model_impl``.
-        tasks: The tasks it serves.
-        pooler: The pooler settings, each with the layer that decided it.
-        max_model_len: The most tokens of a text.
-        dtype: The dtype asked for, or the checkpoint's.
-        classifier_activation: The activation of its classes or scores, where it gives any.
-        io_processor_plugin: The name of the IO processor of the task "plugin"; None for none.
-        late_interaction: How queries and documents are read; None where no file says that there are any.
+        tasks: The tasks of the model.
+        pooler: The pooler settings, each with its origin.
+        max_model_len: The maximum number of tokens of a prompt.
+        dtype: The requested dtype, or the checkpoint's.
+        classifier_activation: The activation of class logits or scores.
+        io_processor_plugin: The name of the IO processor of the task "plugin"; None without one.
+        late_interaction: The settings of queries and documents; None if the files do not specify any.
     """
 
     repository: "Repository"
@@ -68,9 +68,8 @@ class Resolution:
 
     @property
     def num_labels(self) -> int:
-        """How many classes or scores it gives."""
-        own = self.architecture.spec.output.num_labels
-        return own or count_labels(self.config, self.facts)
+        """The number of classes or scores."""
+        return self.architecture.spec.output.num_labels or count_labels(self.config, self.facts)
 
     @property
     def registry(self) -> "Registry":
@@ -84,27 +83,27 @@ class Resolution:
 
     @cached_property
     def rerank_template(self) -> RerankTemplate | None:
-        """The text that it reads for a query and a document; None for the tokenizer's pair."""
+        """The template that formats a query and a document; None if the tokenizer encodes them as a pair."""
         return rerank_template(self.registry, self.repository, self.config)
 
     @property
     def lengths(self) -> tuple[Statement, ...]:
-        """All that the files state of the maximum length."""
+        """Every maximum length that the files state."""
         return tuple(state_lengths(self.repository, self.config, positions=self.architecture.spec.text.positions))
 
     @property
     def size_key(self) -> str | None:
-        """The key of config.json that says how many values its pooler gives; None for the hidden size."""
+        """The key of config.json that states the output size of the pooler; None for the hidden size."""
         return size_key_of(self.registry, self.pooler)
 
     @property
     def facts(self) -> CheckpointFacts:
-        """What the files state beside config.json."""
+        """The facts from all files except config.json."""
         return self.repository.facts
 
     @property
     def pooler_config(self) -> PoolerConfig:
-        """The pooler settings as a config."""
+        """The pooler settings as a PoolerConfig."""
         return PoolerConfig(**{name: choice.value for name, choice in self.pooler.items()})
 
     @property
@@ -114,12 +113,12 @@ class Resolution:
 
     @property
     def truncate_dim(self) -> Choice | None:
-        """The dimensions kept of an embedding by default, as the files state it; None for all."""
+        """The default number of dimensions that embeddings are truncated to, from the files; None for no truncation."""
         return None if "embed" not in self.tasks or self.sparse is not None else self.facts.embedding.truncate_dim
 
     @property
     def embedding_size(self) -> int | None:
-        """The dimensions of an embedding by default: all, or as many as ``truncate_dim`` keeps."""
+        """The default number of dimensions of an embedding, after truncation to ``truncate_dim``; None if unknown."""
         size, kept = self.full_embedding_size, self.truncate_dim
         return (
             size
@@ -131,30 +130,30 @@ class Resolution:
 
     @property
     def full_embedding_size(self) -> int | None:
-        """The dimensions before any are cut off: those of its last module, else of its pooler or token vectors."""
+        """The dimensions before truncation: those of the last module, else of the pooler or the token vectors."""
         return _full_embedding_size(self)
 
     @property
     def similarity(self) -> Choice:
-        """How two embeddings are compared, and who decided it."""
-        return _similarity_of_texts(self.facts.embedding.similarity, sparse=self.sparse is not None)
+        """The similarity function of two embeddings, with its origin."""
+        return _vector_similarity(self.facts.embedding.similarity, sparse=self.sparse is not None)
 
     @property
     def sparse(self) -> str | None:
-        """What sparse embeddings are weights of, as ``ModelConfig`` has it; None where they are not sparse."""
+        """The kind of sparse embeddings, "features" or "tokens", as in ``ModelConfig``; None for dense embeddings."""
         if _makes_sparse(self) and "embed" in self.tasks:
             return "features"
-        return "tokens" if self.size_key == SIZE_OF_SPARSE else None
+        return "tokens" if self.size_key == SPARSE_SIZE_KEY else None
 
     @property
     def adapters(self) -> Mapping[str, AdapterFacts]:
-        """The adapters beside the weights, by name; empty where the architecture takes none."""
+        """The adapters in the model's folder, by name; empty if the architecture does not support adapters."""
         names, folder = self.architecture.spec.checkpoint.adapter_folders, self.repository.transformer_path
-        beside = [adapter for adapter in self.facts.adapters if adapter.folder.parent == folder]
-        return {} if names is None else {names.get(it.folder.name, it.folder.name): it for it in beside}
+        adapters = [adapter for adapter in self.facts.adapters if adapter.folder.parent == folder]
+        return {} if names is None else {names.get(it.folder.name, it.folder.name): it for it in adapters}
 
     def model_config(self) -> ModelConfig:
-        """Return the facts about a model that is loaded so."""
+        """Return the ModelConfig of a model that is loaded with this resolution."""
         facts, spec = self.facts, self.architecture.spec
         return ModelConfig(
             model=self.repository.model,
@@ -181,7 +180,7 @@ class Resolution:
             classification=ClassificationInfo(num_labels=self.num_labels, activation=self.classifier_activation.value),
             retrieval=RetrievalInfo(
                 late_interaction=self.late_interaction,
-                late_similarity=_similarity_of_tokens(facts.embedding.similarity).value,
+                late_similarity=_token_similarity(facts.embedding.similarity).value,
                 query_table=facts.retrieval.query_table,
             ),
             multimodal=MultimodalInfo(modalities=spec.modalities, image_reader=spec.extras.image_processor),
@@ -198,7 +197,7 @@ class Resolution:
 
 
 def _full_embedding_size(resolution: Resolution) -> int | None:
-    """The dimensions of an embedding before any are cut off; None if no file states them."""
+    """The dimensions of an embedding before truncation; None if no file states them."""
     registry, size = resolution.registry, _pooled_size(resolution)
     for module in resolution.facts.modules.after:
         if "embed" in resolution.tasks or not _is_sparse(registry, module):
@@ -207,24 +206,24 @@ def _full_embedding_size(resolution: Resolution) -> int | None:
 
 
 def _makes_sparse(resolution: Resolution) -> bool:
-    """True if a module after pooling makes sparse vectors of what is pooled."""
+    """True if a module after pooling turns pooled vectors into sparse vectors."""
     return any(_is_sparse(resolution.registry, module) for module in resolution.facts.modules.after)
 
 
 def _size_after(registry: "Registry", module: "ModuleFacts", size: int | None) -> int | None:
-    """The dimensions of the vectors that a module makes.
+    """The number of dimensions that a module returns; None if unknown.
 
     Args:
         registry: The records of plugins.
         module: The module.
-        size: The dimensions of what it takes; None if they are not known.
+        size: The number of dimensions of its input; None if unknown.
     """
     entry = registry.modules.find(module.type)
     if entry is not None and entry.spec.size is not None:
-        found = entry.load("size")(module.config, size)
+        new_size = entry.load("size")(module.config, size)
     else:
-        found = module.config.get("out_features", size)
-    return found if isinstance(found, int) else None
+        new_size = module.config.get("out_features", size)
+    return new_size if isinstance(new_size, int) else None
 
 
 def _is_sparse(registry: "Registry", module: "ModuleFacts") -> bool:
@@ -233,7 +232,7 @@ def _is_sparse(registry: "Registry", module: "ModuleFacts") -> bool:
 
 
 def _pooled_size(resolution: Resolution) -> int | None:
-    """The dimensions of what is pooled."""
+    """The number of dimensions of pooled vectors; None if unknown."""
     config, output = resolution.config, resolution.architecture.spec.output
     if resolution.late_interaction is not None and resolution.late_interaction.dim is not None:
         return resolution.late_interaction.dim
@@ -244,7 +243,8 @@ def _pooled_size(resolution: Resolution) -> int | None:
         return next(filter(None, (_size_at(config, key) for key in output.size_keys)), None)
     if output.size_from_num_labels and "embed" in resolution.tasks:
         return resolution.num_labels
-    size = next((said for part in (config, config.of_text) for key in WIDTHS if (said := part.get(key))), None)
+    parts = (config, config.of_text)
+    size = next((value for part in parts for key in HIDDEN_SIZE_KEYS if (value := part.get(key))), None)
     for module in resolution.facts.modules.before:
         size = _size_after(resolution.registry, module, size)
     pooling = resolution.pooler.get("seq_pooling_type")
@@ -253,30 +253,30 @@ def _pooled_size(resolution: Resolution) -> int | None:
 
 
 def _size_at(config: CheckpointConfig, path: str) -> int | None:
-    """The number at a place of config.json, such as ``text_config.hidden_size``; None where there is none."""
+    """The integer at a dotted path of config.json, such as ``text_config.hidden_size``; None if it is missing."""
     value: object = config
     for key in path.split("."):
         value = value.get(key) if isinstance(value, CheckpointConfig) else None
     return value if isinstance(value, int) else None
 
 
-def _similarity_of_texts(stated: Choice | None, *, sparse: bool) -> Choice:
-    """How two vectors of texts are compared.
+def _vector_similarity(stated: Choice | None, *, sparse: bool) -> Choice:
+    """The similarity function of two vectors.
 
     Args:
-        stated: The similarity that the files state; one that is not for such vectors counts as None.
-        sparse: True if they are sparse vectors, whose length means something.
+        stated: The similarity that the files state; one for token vectors is ignored.
+        sparse: True for sparse vectors, whose length is meaningful: they are compared by the dot product.
     """
-    if stated is not None and stated.value in OF_TEXTS:
+    if stated is not None and stated.value in VECTOR_SIMILARITIES:
         return stated
     if sparse:
         return Choice(value="dot", origin="the pooling type")
     return Choice(value="cosine", origin="default")
 
 
-def _similarity_of_tokens(stated: Choice | None) -> Choice:
-    """How the vectors of two texts' tokens are compared, likewise."""
-    if stated is not None and stated.value in OF_TOKENS:
+def _token_similarity(stated: Choice | None) -> Choice:
+    """The similarity function of two texts with one vector per token; see ``_vector_similarity``."""
+    if stated is not None and stated.value in TOKEN_SIMILARITIES:
         return stated
     return Choice(value="maxsim", origin="default")
 
@@ -285,14 +285,14 @@ def named_prompts(
     config: CheckpointConfig, facts: CheckpointFacts, published: "PublishedModelSpec | None"
 ) -> dict[str, str]:
     """Return the named prompts: ``task_instructions`` of config.json > the other files > published model."""
-    instructions = config.get("task_instructions")
-    own = instructions if isinstance(instructions, CheckpointConfig) else {}
+    stated = config.get("task_instructions")
+    instructions = stated if isinstance(stated, CheckpointConfig) else {}
     known = {} if published is None else published.prompts
-    stated = value_of(facts.prompts.named, {})
-    return {**known, **stated, **{name: text for name, text in own.items() if isinstance(text, str)}}
+    from_files = value_of(facts.prompts.named, {})
+    return {**known, **from_files, **{name: text for name, text in instructions.items() if isinstance(text, str)}}
 
 
 def named_adapters(config: CheckpointConfig, key: str | None) -> tuple[str, ...]:
-    """The names of the adapters that config.json lists under an architecture's key; empty for none."""
+    """Return the names of the adapters that config.json lists under an architecture's key."""
     names = None if key is None else config.get(key)
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()

@@ -1,4 +1,4 @@
-"""Which architecture, tasks, pooler settings and limits a repository gets, and who decided each. Without torch."""
+"""Resolves a repository to its architecture, tasks, pooler settings and limits. Does not import torch."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from millpond.loading.classification import choose_activation, count_labels, nam
 from millpond.loading.files import read_headers
 from millpond.loading.lengths import choose_length, state_lengths
 from millpond.loading.pooler_settings import (
-    LATE,
+    LATE_INTERACTION_TASK,
     check_pooler,
     is_late,
     merge_pooler,
@@ -29,15 +29,14 @@ if TYPE_CHECKING:
 
 Overrides = Mapping[str, Any] | Callable[[CheckpointConfig], Any] | None
 logger = logging.getLogger(__name__)
-DTYPES = {"half": "float16", "float": "float32"}
+DTYPE_ALIASES = {"half": "float16", "float": "float32"}
 KNOWN_DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
-SIZE_OF_SPARSE = "vocab_size"  # the size key of poolers that give a weight for each token of the vocabulary
 RUNNERS = ("auto", "pooling", "generate", "draft")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """What the caller says of how a model is to be loaded; see ``millpond.LLM``."""
+    """The caller's options for loading a model; see ``millpond.LLM``."""
 
     runner: str = "auto"
     convert: str = "auto"
@@ -54,11 +53,11 @@ class LoadOptions:
 
 
 def resolve(registry: "Registry", repository: "Repository", options: LoadOptions) -> Resolution:
-    """Decide what a repository is loaded as.
+    """Resolve the configuration that a repository is loaded with.
 
     Raises:
         CheckpointError: If its files contradict each other.
-        UnknownNameError: If nothing serves its architecture.
+        UnknownNameError: If its architecture is not supported.
         InvalidInputError: If an option does not fit the model.
     """
     _check_runner(options.runner)
@@ -78,14 +77,14 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
         classifies=value_of(facts.task) == "classify",
         implementation=options.model_impl,
     )
-    late = LATE in chosen.tasks and is_late(facts, user, options.convert)
-    tasks = (LATE,) if late else chosen.tasks
+    late = LATE_INTERACTION_TASK in chosen.tasks and is_late(facts, user, options.convert)
+    tasks = (LATE_INTERACTION_TASK,) if late else chosen.tasks
     spec = chosen.architecture.spec
     if spec.checkpoint.config_defaults:
         config = with_defaults(config, spec.checkpoint.config_defaults)
-    said = state_lengths(repository, config, positions=spec.text.positions)
+    lengths = state_lengths(repository, config, positions=spec.text.positions)
     reader = None if spec.extras.late_interaction is None else chosen.architecture.load("extras.late_interaction")
-    sides = read_late_interaction(repository, config, reader)
+    late_interaction = read_late_interaction(repository, config, reader)
     pooler = merge_pooler(user, facts, config, chosen, options.old_task)
     plugin = _plugin_of(registry, config, options.io_processor_plugin)
     check_pooler(registry, pooler, tasks if plugin is None else (*tasks, "plugin"))
@@ -104,12 +103,12 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
             named=None if by_caller else named_activation(registry, chosen),
         ),
         io_processor_plugin=plugin,
-        late_interaction=sides,
+        late_interaction=late_interaction,
         max_model_len=choose_length(
-            said,
+            lengths,
             positions=spec.text.positions,
-            asked=options.max_model_len,
-            of_sides=0 if sides is None else sides.longest,
+            requested=options.max_model_len,
+            query_document_length=0 if late_interaction is None else late_interaction.longest,
         ),
         dtype=choose_dtype(options.dtype, config, repository),
     )
@@ -128,15 +127,15 @@ def _check_runner(runner: str) -> None:
 
 
 def with_defaults(config: CheckpointConfig, defaults: Mapping[str, Any]) -> CheckpointConfig:
-    """config.json with what it means where it does not say.
+    """Return config.json with default values for missing keys.
 
-    An older spelling of a part, ``text_config_dict`` of ``text_config``, counts more than the part, and so do the
-    defaults of what it leaves out: that is how transformers reads it.
+    The older spelling of a part, such as ``text_config_dict`` for ``text_config``, takes precedence over the newer
+    one, including its defaults for missing keys, like in transformers.
     """
     older = {
-        part: {**own, **config[f"{part}_dict"]}
-        for part, own in defaults.items()
-        if isinstance(own, Mapping) and isinstance(config.get(f"{part}_dict"), CheckpointConfig)
+        part: {**part_defaults, **config[f"{part}_dict"]}
+        for part, part_defaults in defaults.items()
+        if isinstance(part_defaults, Mapping) and isinstance(config.get(f"{part}_dict"), CheckpointConfig)
     }
     return CheckpointConfig(defaults).overridden(config.to_dict()).overridden(older)
 
@@ -144,26 +143,26 @@ def with_defaults(config: CheckpointConfig, defaults: Mapping[str, Any]) -> Chec
 def read_late_interaction(
     repository: "Repository", config: CheckpointConfig, reader: Any = None
 ) -> LateInteraction | None:
-    """How queries and documents are read; None where no file states that there are any.
+    """Return the settings of queries and documents; None if the files do not specify any.
 
     Args:
         repository: The files of the model.
         config: config.json with the overrides.
-        reader: The function that the architecture's record names; it completes what the files state, unless they make
-            any model one of late interaction.
+        reader: The function in the architecture's record that completes the settings in the files. It is not used if
+            the files themselves state that the model is a late interaction model.
 
     Raises:
-        CheckpointError: If a file states what is not supported.
+        CheckpointError: If a file specifies something that is not supported.
     """
     facts = repository.facts
-    if reader is None or value_of(facts.task) == LATE:
+    if reader is None or value_of(facts.task) == LATE_INTERACTION_TASK:
         return facts.retrieval.reads_sides
-    own: LateInteraction | None = reader(repository, config)
-    return own
+    settings: LateInteraction | None = reader(repository, config)
+    return settings
 
 
 def override_config(config: CheckpointConfig, overrides: Overrides) -> CheckpointConfig:
-    """config.json with the caller's overrides: a mapping to merge, or a function of the config."""
+    """Return config.json with the caller's overrides: a mapping to merge, or a function of the config."""
     if overrides is None:
         return config
     if callable(overrides):
@@ -174,35 +173,36 @@ def override_config(config: CheckpointConfig, overrides: Overrides) -> Checkpoin
     return config.overridden(overrides)
 
 
-def _plugin_of(registry: "Registry", config: CheckpointConfig, asked: str | None) -> str | None:
-    """The IO processor of the task "plugin": the one that was asked for, else the one config.json names.
+def _plugin_of(registry: "Registry", config: CheckpointConfig, requested: str | None) -> str | None:
+    """The IO processor of the task "plugin": the requested one, else the one in config.json; None if neither is set.
 
     Raises:
-        UnknownNameError: If it is not there.
+        UnknownNameError: If it is not installed.
     """
-    name = asked or config.get("io_processor_plugin")
+    name = requested or config.get("io_processor_plugin")
     if name is None:
         return None
-    there = [e.spec.name for e in registry.io_processors.entries() if "plugin" in e.spec.tasks]
-    if not there:
+    available = [e.spec.name for e in registry.io_processors.entries() if "plugin" in e.spec.tasks]
+    if not available:
         raise UnknownNameError(f"No IOProcessor plugins installed but one is required ({name}).")
-    found = registry.io_processors.find(name) if isinstance(name, str) else None
-    if found is None or "plugin" not in found.spec.tasks:
+    entry = registry.io_processors.find(name) if isinstance(name, str) else None
+    if entry is None or "plugin" not in entry.spec.tasks:
         message = (
-            f"The model requires the {name!r} IO Processor plugin but it is not installed. Available plugins: {there}"
+            f"The model requires the {name!r} IO Processor plugin but it is not installed. "
+            f"Available plugins: {available}"
         )
         raise UnknownNameError(message)
     return name
 
 
-def choose_dtype(asked: str, config: CheckpointConfig, repository: "Repository") -> Choice:
-    """The dtype that was asked for; for ``auto`` the checkpoint's, as config.json or else its first tensor says."""
-    asked = str(asked).removeprefix("torch.")
-    if asked not in KNOWN_DTYPES:
-        message = f"dtype={asked!r}: expected one of {', '.join(KNOWN_DTYPES)}"
+def choose_dtype(requested: str, config: CheckpointConfig, repository: "Repository") -> Choice:
+    """Choose the dtype: the requested one; for "auto" the one in config.json, else that of the first tensor."""
+    requested = str(requested).removeprefix("torch.")
+    if requested not in KNOWN_DTYPES:
+        message = f"dtype={requested!r}: expected one of {', '.join(KNOWN_DTYPES)}"
         raise InvalidInputError(message, parameter="dtype")
-    if asked != "auto":
-        return Choice(value=DTYPES.get(asked, asked), origin="user")
+    if requested != "auto":
+        return Choice(value=DTYPE_ALIASES.get(requested, requested), origin="user")
     for key in ("dtype", "torch_dtype"):
         name = str(config.get(key)).removeprefix("torch.")
         if name in ("float32", "float16", "bfloat16"):
@@ -217,5 +217,5 @@ def choose_dtype(asked: str, config: CheckpointConfig, repository: "Repository")
 
 
 def with_dtype(resolution: Resolution, dtype: Choice) -> Resolution:
-    """The same resolution, computing in another dtype."""
+    """Return the same resolution with another dtype."""
     return replace(resolution, dtype=dtype)

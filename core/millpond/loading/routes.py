@@ -1,4 +1,4 @@
-"""Models whose queries and documents take different routes: each route is loaded, and all are put together as one."""
+"""Loads models with separate routes for queries and documents, and combines the routes into one model."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from millpond.loading.resolution import Resolution
 
 logger = logging.getLogger(__name__)
-TASKS = ("embed", "token_embed")  # those that texts of several routes have
+TASKS = ("embed", "token_embed")  # the tasks that a model with routes supports
 
 
 @dataclass(frozen=True)
 class RouteBuilder:
-    """Builds what a route needs; given by who builds models.
+    """The functions that build a route; ``loading.build`` passes them, since it imports this module.
 
     Attributes:
-        resolve: The resolution of a route, by its name.
-        context: The context of a resolution.
-        model: The model of a resolution.
+        resolve: Return the resolution of the route of a name.
+        context: Build the context of a resolution.
+        model: Build the model of a resolution.
     """
 
     resolve: "Callable[[str], Resolution]"
@@ -34,15 +34,15 @@ class RouteBuilder:
 
 
 def with_routes(main: "LoadedModel", builder: RouteBuilder) -> "LoadedModel":
-    """A model of several routes, made of that of its main route.
+    """Build a model with several routes from the loaded model of its main route.
 
     Raises:
-        CheckpointError: If a route makes something else than vectors of texts, or of another size than the main one.
+        CheckpointError: If a route does not return dense vectors, or their size differs from that of the main route.
     """
     facts = main.resolution.facts.retrieval.routes
-    names, own = facts.by_input_type, facts.main
-    parts = {own: RouteParts(main.model, main.model.poolers)}
-    contexts = {own: main.context}
+    names, main_name = facts.by_input_type, facts.main
+    parts = {main_name: RouteParts(main.model, main.model.poolers)}
+    contexts = {main_name: main.context}
     _check(main.resolution, main.resolution)
     for name in dict.fromkeys(names.values()):
         if name in parts:
@@ -51,19 +51,19 @@ def with_routes(main: "LoadedModel", builder: RouteBuilder) -> "LoadedModel":
         _check(resolution, main.resolution)
         parts[name], contexts[name] = _part(main, resolution, builder)
     tasks = tuple(task for task in TASKS if all(task in ctx.tasks for ctx in contexts.values()))
-    kinds = tuple(kind for kind in names if kind is not None)
-    config = replace(main.config, tasks=tasks, retrieval=replace(main.config.retrieval, routes=kinds))
-    routes = {kind: (name, contexts[name]) for kind, name in names.items()}
+    input_types = tuple(input_type for input_type in names if input_type is not None)
+    config = replace(main.config, tasks=tasks, retrieval=replace(main.config.retrieval, routes=input_types))
+    routes = {input_type: (name, contexts[name]) for input_type, name in names.items()}
     ctx = replace(main.context, model=config, routes=routes)
-    logger.info("%s: queries and documents take the routes %s", config.model, ", ".join(parts))
+    logger.info("%s: queries and documents use the routes %s", config.model, ", ".join(parts))
     return replace(main, model=RoutedModel(ctx, parts, names).eval(), config=config, context=ctx)
 
 
 def _part(main: "LoadedModel", resolution: "Resolution", builder: RouteBuilder) -> "tuple[RouteParts, Context]":
-    """What computes a route: the model of the main one with poolers of its own where both share their weights."""
-    ours, theirs = main.resolution.repository, resolution.repository
-    same = ours.transformer_path == theirs.transformer_path
-    if same and ours.facts.modules.before == theirs.facts.modules.before:
+    """The model and poolers of a route; a route with the main route's weights shares its model."""
+    main_files, files = main.resolution.repository, resolution.repository
+    same_weights = main_files.transformer_path == files.transformer_path
+    if same_weights and main_files.facts.modules.before == files.facts.modules.before:
         ctx = builder.context(resolution)
         poolers = poolers_of(main.model, ctx, ctx.tasks)
         if poolers is not None:
@@ -73,20 +73,20 @@ def _part(main: "LoadedModel", resolution: "Resolution", builder: RouteBuilder) 
 
 
 def _check(resolution: "Resolution", main: "Resolution") -> None:
-    """Refuse a route that does not make vectors of texts, or vectors that cannot be compared with those of another."""
+    """Reject a route that does not return one dense vector per text, or vectors of another size."""
     facts, routes = resolution.facts, main.facts.retrieval.routes
     name = resolution.repository.route or routes.main
     where = f"{resolution.repository.path / routes.origin}: the route {name!r}"
     if "embed" not in resolution.tasks or resolution.sparse is not None or not facts.pooling_types:
         message = (
-            f"{where} goes through {', '.join(module.type for module in facts.modules.listed)}: supported are routes "
-            "of a transformer or a StaticEmbedding and Pooling, which make one dense vector of a text"
+            f"{where} consists of {', '.join(module.type for module in facts.modules.listed)}. Supported routes consist "
+            "of a transformer or a StaticEmbedding, and Pooling, and return one dense vector per text"
         )
         raise CheckpointError(message)
     size, expected = resolution.embedding_size, main.embedding_size
     if size != expected:
         message = (
-            f"{where} makes vectors of {size} dimensions, and the route {routes.main!r} of {expected}: they "
+            f"{where} returns vectors of {size} dimensions, but the route {routes.main!r} returns {expected}: they "
             "cannot be compared"
         )
         raise CheckpointError(message)

@@ -1,4 +1,4 @@
-"""From a model's name to its folder: the sources that plugins brought are asked, one after the other."""
+"""Finds the folder of a model by name: asks the sources of all plugins, one after the other."""
 
 import logging
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """What a source is told beside the model's name.
+    """The options that a source receives in addition to the model's name.
 
     Attributes:
         revision: The branch, tag or commit.
         token: The access token of a hub.
-        download_dir: The folder that downloads are kept in.
-        allow_pickle: Whether weights may be pickles.
+        download_dir: The folder for downloads.
+        allow_pickle: True if weights may be pickles.
     """
 
     revision: str | None = None
@@ -37,23 +37,23 @@ class SourceOptions:
 
 
 def find_repository(registry: "Registry", model: "str | PathLike[str]", options: SourceOptions) -> Repository:
-    """The folder of a model's files.
+    """Find the folder of a model's files.
 
-    A name with the scheme of a source (``package:NAME``) is asked of that source alone, any other of all sources
-    in the order of their priority.
+    A name with the scheme of a source (``package:NAME``) is looked up only in that source; other names are looked up
+    in all sources, by priority.
 
     Raises:
-        ModelNotFoundError: If no source has it; says what each of them answered.
+        ModelNotFoundError: If no source has the model; the message lists the answer of each source.
     """
     model = fspath(model) if isinstance(model, PathLike) else model
     if not isinstance(model, str) or not model.strip() or "\0" in model:
-        message = f"the model's name should be a folder or an id such as 'org/name'; got {model!r}"
+        message = f"the model's name must be a folder or an id such as 'org/name'; got {model!r}"
         raise ModelNotFoundError(message)
     scheme, colon, rest = model.partition(":")
     if colon and scheme in registry.sources:
         entries, name = [registry.sources.get(scheme)], rest
         if not rest.strip():
-            message = f"{model!r} names a source and no model: write {scheme}:NAME"
+            message = f"{model!r} names a source but no model: write {scheme}:NAME"
             raise ModelNotFoundError(message)
     else:
         entries, name = list(registry.sources.by_priority()), model
@@ -64,7 +64,7 @@ def find_repository(registry: "Registry", model: "str | PathLike[str]", options:
         except (OSError, UnknownNameError) as error:  # ModelNotFoundError is one of them
             answers.append(f"{entry.spec.name}: {error}")
             continue
-        except Exception as error:  # noqa: BLE001  a source that breaks must not cost the models of the others
+        except Exception as error:  # noqa: BLE001  a failing source must not hide the models of other sources
             logger.warning("%s failed: %r", entry.label, error)
             answers.append(f"{entry.spec.name}: {entry.label} failed: {type(error).__name__}: {error}")
             continue
@@ -78,21 +78,21 @@ def find_repository(registry: "Registry", model: "str | PathLike[str]", options:
     is_unknown = colon and scheme not in registry.sources
     scheme_hint = _scheme_hint(scheme, registry.sources.names()) if is_unknown else ""
     tried = "".join(f"\n  {answer}" for answer in answers)
-    way_out = "Pass the path of a folder that holds config.json and the weights."
-    message = f"no source has the model {model!r}:{tried}\n{scheme_hint}{way_out}"
+    hint = "Pass the path of a folder that holds config.json and the weights."
+    message = f"no source has the model {model!r}:{tried}\n{scheme_hint}{hint}"
     raise ModelNotFoundError(message)
 
 
 def _scheme_hint(scheme: str, sources: "Iterable[str]") -> str:
-    """A line on a scheme that no source has."""
+    """A line of the error message for a scheme that is not a source."""
     names = list(sources)
     close = get_close_matches(scheme.lower(), names, n=1)
-    meant = f"; did you mean '{close[0]}:'?" if close else f". Available: {', '.join(f'{name}:' for name in names)}."
-    return f"No source is called {scheme!r}{meant}\n"
+    hint = f"; did you mean '{close[0]}:'?" if close else f". Available: {', '.join(f'{name}:' for name in names)}."
+    return f"No source is called {scheme!r}{hint}\n"
 
 
 def _fault(path: object) -> str | None:
-    """Why what a source returned is not the folder of a model; None if it is one."""
+    """The reason why the value that a source returned is not a folder; None if it is one."""
     if not isinstance(path, str | PathLike):
         return f"is {described(path)} and not a path: a source returns the folder of the model, or None"
     if not Path(path).exists():

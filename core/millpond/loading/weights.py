@@ -1,4 +1,4 @@
-"""A checkpoint's tensors as a stream of (name, tensor): safetensors, whole or in shards; pickles only on request."""
+"""Reads the tensors of a checkpoint as (name, tensor) pairs from safetensors, sharded or not; pickles on request."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -12,14 +12,15 @@ from millpond.loading.files import EXTRA_SUFFIXES, extra_file, shards
 from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
 
-NAMES = ("model.safetensors", "pytorch_model.bin")
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def iterate_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of the checkpoint in a folder.
+    """Yield the tensors of the checkpoint in a folder.
 
     Raises:
-        CheckpointError: If files are missing or damaged, hold NaN or infinity, or are pickles without ``allow_pickle``.
+        CheckpointError: If files are missing or damaged, contain NaN or infinity, or are pickles without
+            ``allow_pickle``.
     """
     for path in weight_files(folder, allow_pickle=allow_pickle):
         for name, tensor in read_tensors(path, allow_pickle=allow_pickle):
@@ -28,29 +29,29 @@ def iterate_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[tup
 
 
 def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:
-    """The files that hold the checkpoint in a folder: one file before shards, as transformers chooses too."""
-    for name in NAMES:
+    """Return the weight files in a folder: like in transformers, a single file is preferred over shards."""
+    for name in WEIGHT_FILES:
         index = folder / f"{name}.index.json"
         if (folder / name).exists():
             return [folder / name]
         if index.exists():
             return _shards(folder, index)
-    there = sorted(item.name for item in folder.glob("*.safetensors"))
-    if len(there) == 1:
-        return [folder / there[0]]
-    listing = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
-    wanted = "model.safetensors or model.safetensors.index.json"
-    message = f"{folder} has no {wanted}{', nor pytorch_model.bin' if allow_pickle else ''}; it holds: {listing}"
+    safetensors_files = sorted(folder.glob("*.safetensors"))
+    if len(safetensors_files) == 1:
+        return safetensors_files
+    files = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
+    expected = "model.safetensors or model.safetensors.index.json"
+    message = f"{folder} has no {expected}{', nor pytorch_model.bin' if allow_pickle else ''}; it holds: {files}"
     raise CheckpointError(message)
 
 
 def read_tensors(path: Path, *, allow_pickle: bool) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of one file."""
+    """Yield the tensors of one file."""
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if not allow_pickle:
         message = (
-            f"{path} is a pickle, which can run code when it is read: pass allow_pickle=True (--allow-pickle) to read "
+            f"{path} is a pickle, which can run code when it is loaded: pass allow_pickle=True (--allow-pickle) to load "
             "it with weights_only=True, or convert it to safetensors"
         )
         raise CheckpointError(message)
@@ -58,12 +59,12 @@ def read_tensors(path: Path, *, allow_pickle: bool) -> Iterator[tuple[str, Tenso
 
 
 def check_finite(name: str, tensor: Tensor, path: Path) -> None:
-    """Refuse a tensor that holds NaN or infinity."""
-    # The sum is not finite if any value is not; the exact look is only for sums that overflow.
+    """Reject a tensor that contains NaN or infinity."""
+    # The sum is not finite if any value is not; the exact check excludes sums that only overflow.
     if tensor.is_floating_point() and not tensor.sum(dtype=torch.float32).isfinite():
-        bad = int((~tensor.isfinite()).sum())
-        if bad:
-            message = f"{name!r} in {path} holds {bad} values that are NaN or infinite: the checkpoint is damaged"
+        count = int((~tensor.isfinite()).sum())
+        if count:
+            message = f"{name!r} in {path} contains {count} NaN or infinite values: the checkpoint is damaged"
             raise CheckpointError(message)
 
 
@@ -71,7 +72,7 @@ def _shards(folder: Path, index: Path) -> list[Path]:
     paths = shards(folder, index)
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
-        message = f"{index} names shards that are not in {folder}: {', '.join(missing)}. Fetch the model again"
+        message = f"{index} names shards that are not in {folder}: {', '.join(missing)}. Download the model again"
         raise CheckpointError(message)
     return paths
 
@@ -92,7 +93,7 @@ def _read_pickle(path: Path) -> Iterator[tuple[str, Tensor]]:
         message = f"{path} cannot be read with weights_only=True: {error}"
         raise CheckpointError(message) from error
     if not isinstance(state, dict):
-        message = f"{path} should hold a dict of tensors; it holds {type(state).__name__}"
+        message = f"{path} must hold a dict of tensors; it holds {type(state).__name__}"
         raise CheckpointError(message)
     for name, value in state.items():
         if isinstance(name, str) and isinstance(value, Tensor):
@@ -100,33 +101,33 @@ def _read_pickle(path: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged or truncated ({error}): fetch the model again")
+    return CheckpointError(f"{path} is damaged or truncated ({error}): download the model again")
 
 
 def iterate_extra_weights(folder: Path, names: tuple[str, ...], *, allow_pickle: bool) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of files beside a model's, each by the name of its file, a dot and its own.
+    """Yield the tensors of extra weight files as ``FILE.TENSOR``, with the file name without its suffix.
 
     Raises:
-        CheckpointError: If a file is not there, is damaged, or is a pickle without ``allow_pickle``.
+        CheckpointError: If a file is missing or damaged, or is a pickle without ``allow_pickle``.
     """
     for name in names:
         path = extra_file(folder, name)
         if path is None:
-            wanted = " nor ".join(f"{name}{suffix}" for suffix in EXTRA_SUFFIXES)
-            message = f"{folder} has neither {wanted}, which the model needs"
+            expected = " nor ".join(f"{name}{suffix}" for suffix in EXTRA_SUFFIXES)
+            message = f"{folder} has neither {expected}, which the model needs"
             raise CheckpointError(message)
-        for own, tensor in read_tensors(path, allow_pickle=allow_pickle):
-            check_finite(own, tensor, path)
-            yield f"{name}.{own}", tensor
+        for tensor_name, tensor in read_tensors(path, allow_pickle=allow_pickle):
+            check_finite(tensor_name, tensor, path)
+            yield f"{name}.{tensor_name}", tensor
 
 
 class ModuleWeights:
-    """The tensors of one module, in float32; read when the first is asked for.
+    """The tensors of one module, in float32; the file is read on first access.
 
     Args:
         module: The module.
-        device: Where its tensors are put.
-        allow_pickle: True if they may be pickled.
+        device: The device of the tensors.
+        allow_pickle: True if the file may be a pickle.
     """
 
     def __init__(self, module: ModuleFacts, device: torch.device, *, allow_pickle: bool) -> None:
@@ -135,47 +136,51 @@ class ModuleWeights:
 
     @cached_property
     def path(self) -> Path:
-        """The file that they are in.
+        """The weight file of the module.
 
         Raises:
-            CheckpointError: If there is none.
+            CheckpointError: If it is missing.
         """
-        path = next((self.folder / name for name in NAMES if (self.folder / name).exists()), None)
+        path = next((self.folder / name for name in WEIGHT_FILES if (self.folder / name).exists()), None)
         if path is None:
-            message = f"{self.folder} is a {self._type} module without weights: it should hold {' or '.join(NAMES)}"
+            expected = " or ".join(WEIGHT_FILES)
+            message = f"{self.folder} is a {self._type} module without weights: it should hold {expected}"
             raise CheckpointError(message)
         return path
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all of them."""
+        """The names of all tensors."""
         return tuple(sorted(self._tensors))
 
     def find(self, name: str) -> Tensor | None:
-        """A tensor of any shape; None if there is none of that name."""
+        """Return the tensor of that name with any shape; None if it is missing."""
         return self._tensors.get(name)
 
     def get(self, name: str, shape: Sequence[object]) -> Tensor:
-        """A tensor.
+        """Return the tensor of that name.
 
         Args:
-            name: Its name.
+            name: The name of the tensor.
             shape: The shape that the module's config implies.
 
         Raises:
-            CheckpointError: If it is missing, of another shape, or not finite.
+            CheckpointError: If the tensor is missing, has another shape, or is not finite.
         """
         if name not in self._tensors:
-            message = f"{self.path} has no {name!r}; it has: {', '.join(self.names)}"
+            message = f"{self.path} has no tensor {name!r}. Available: {', '.join(self.names)}"
             raise CheckpointError(message)
         tensor = self._tensors[name]
         if list(tensor.shape) != list(shape):
-            message = f"{self.path}: {name!r} has the shape {list(tensor.shape)}, where its config.json says {shape}"
+            message = (
+                f"Shape mismatch for {name!r} in {self.path}: the file has {list(tensor.shape)}, "
+                f"config.json implies {shape}"
+            )
             raise CheckpointError(message)
         check_finite(name, tensor, self.path)
         return tensor
 
     @cached_property
     def _tensors(self) -> Mapping[str, Tensor]:
-        found = read_tensors(self.path, allow_pickle=self._allow_pickle)
-        return {name: tensor.to(self._device, torch.float32) for name, tensor in found}
+        tensors = read_tensors(self.path, allow_pickle=self._allow_pickle)
+        return {name: tensor.to(self._device, torch.float32) for name, tensor in tensors}

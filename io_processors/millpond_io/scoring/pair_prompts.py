@@ -93,7 +93,7 @@ class PairPrompts:
         self.is_unwritable = own is not None and self.template is None
         self.by_tokenizer = by_tokenizer or uses_separator(ctx)
         stated = ctx.config.get("type_vocab_size")
-        gives = tokenizer is not None and tokenizer.gives_segments
+        gives = tokenizer is not None and tokenizer.returns_token_type_ids
         self.segments = stated if gives and isinstance(stated, int) else 0
 
     def warn_of(self, options: PairOptions) -> None:

@@ -79,7 +79,7 @@ def test_a_damaged_template_is_told(files):
     ],
 )
 def test_segments_are_given_as_in_transformers(files, config, given):
-    assert load_tokenizer(files(config)).gives_segments is given
+    assert load_tokenizer(files(config)).returns_token_type_ids is given
 
 
 def test_the_padding_token_is_found_in_the_tokenizer_itself(files):

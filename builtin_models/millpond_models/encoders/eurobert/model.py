@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from millpond.context import Context
-from millpond.loading.classification import LATE, stated_pooling
+from millpond.loading.classification import LATE_POOLING, stated_pooling
 from millpond_models.decoders.llama.bidirectional import LlamaBidirectionalModel
 from millpond_models.heads.classifier import Classifier
 from millpond_models.heads.dense import DenseHead, Late
@@ -38,7 +38,7 @@ class EuroBertForSequenceClassification(Classifier, EuroBertModel):
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The pooler of a task; where config.json says nothing, the classifier is late."""
         pooler, head = super().build_pooler(ctx, task), self.classifier
-        late = task == "classify" and stated_pooling(ctx.config) in (None, LATE)
+        late = task == "classify" and stated_pooling(ctx.config) in (None, LATE_POOLING)
         if not late or not isinstance(head, DenseHead):
             return pooler
         return Late(head, self.classifier_pooler(ctx, task, head.output))

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import nn
 
 from millpond.context import Context
-from millpond.loading.classification import LATE, stated_pooling
+from millpond.loading.classification import LATE_POOLING, stated_pooling
 from millpond.types.errors import CheckpointError
 from millpond_models.encoders.modernbert.model import ModernBertModel, norm_bias, norm_eps
 from millpond_models.heads.classifier import Classifier
@@ -29,8 +29,8 @@ class ModernBertClassifier(Classifier, ModernBertModel):
         Raises:
             CheckpointError: If config.json asks for the mean of the logits of tokens, which is EuroBERT's alone.
         """
-        if stated_pooling(ctx.config) == LATE:
-            message = f"config.json: classifier_pooling {LATE!r} is not known of ModernBERT; known are 'cls', 'mean'"
+        if stated_pooling(ctx.config) == LATE_POOLING:
+            message = "config.json: classifier_pooling 'late' is not known of ModernBERT; known are 'cls', 'mean'"
             raise CheckpointError(message)
         return NormHead(
             ctx,
