@@ -176,7 +176,7 @@ def test_an_addon_is_built_installed_used_and_taken_away(environment, tmp_path):
     environment.pip("uninstall", "--yes", "millpond-hello")
     assert environment.says(LIST) == alone
     no_architecture, no_pooler = environment.says(MISS)
-    assert "no plugin brings the architecture 'HelloModel'; there are: Bert" in no_architecture
+    assert "Unknown architecture 'HelloModel'. Available: Bert" in no_architecture
     assert "there is no pooler 'MIN'; there are: ALL, CLS, LAST, MAX, MEAN" in no_pooler
 
 

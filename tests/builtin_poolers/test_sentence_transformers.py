@@ -348,9 +348,9 @@ def test_a_module_outside_the_folder_is_refused(checkpoint, load, path):
     ("tensors", "said"),
     [
         ({"bias": torch.ones(4)}, "has none of linear.weight, dense.weight, weight; it has: bias"),
-        ({"linear.weight": torch.ones(4, 31)}, r"'linear.weight' has the shape \[4, 31\], .* says \[4, 32\]"),
+        ({"linear.weight": torch.ones(4, 31)}, r"'linear.weight' .* has \[4, 31\], .* implies \[4, 32\]"),
         ({"linear.weight": torch.ones(4, 32)}, "has no bias"),
-        ({"linear.weight": torch.ones(4, 32), "linear.bias": torch.ones(5)}, r"'linear.bias' has the shape \[5\]"),
+        ({"linear.weight": torch.ones(4, 32), "linear.bias": torch.ones(5)}, r"'linear.bias' .* has \[5\]"),
         ({"linear.weight": torch.full((4, 32), torch.nan), "linear.bias": torch.ones(4)}, "'linear.weight' .* NaN"),
     ],
     ids=["no weight", "shape", "no bias", "shape of the bias", "NaN"],
@@ -366,7 +366,7 @@ def test_dense_weights_that_do_not_fit_are_named(checkpoint, load, tensors, said
 def test_dense_modules_whose_sizes_do_not_meet_are_refused_when_loaded(checkpoint, load):
     dense = [DenseLayer(in_features=32, out_features=8), DenseLayer(in_features=9, out_features=4)]
     write_sentence_transformers(checkpoint, dense=dense)
-    with pytest.raises(CheckpointError, match=r"3_Dense takes 9 dimensions, .* gives 8"):
+    with pytest.raises(CheckpointError, match=r"3_Dense expects 9 dimensions, .* returns 8"):
         load(checkpoint)
 
 

@@ -48,7 +48,7 @@ SYNONYMS = {"vllm": NATIVE, "millpond": NATIVE}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chosen:
+class ArchitectureMatch:
     """The architecture, converter and implementation that a model is loaded with.
 
     Attributes:
@@ -90,7 +90,7 @@ def choose_architecture(
     pooling: str | None = None,
     classifies: bool = False,
     implementation: str = "auto",
-) -> Chosen:
+) -> ArchitectureMatch:
     """Choose the architecture for a config, and the converter it needs.
 
     Args:
@@ -115,11 +115,11 @@ def choose_architecture(
         )
         raise CheckpointError(message)
     requested = _checked_implementation(registry, implementation)
-    wanted = _Wanted(convert=convert, pooling=pooling, classifies=classifies, implementation=requested)
-    match = _match_by_name(registry, names, wanted)
+    requirements = _Requirements(convert=convert, pooling=pooling, classifies=classifies, implementation=requested)
+    match = _match_by_name(registry, names, requirements)
     if match is not None:
         return match
-    fallbacks = _Fallbacks(registry, config, wanted)
+    fallbacks = _Fallbacks(registry, config, requirements)
     match = fallbacks.choose(names)
     if match is not None:
         return match
@@ -136,7 +136,7 @@ def choose_architecture(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Wanted:
+class _Requirements:
     """The caller's requirements; see ``choose_architecture``."""
 
     convert: str
@@ -163,21 +163,23 @@ def _checked_implementation(registry: "Registry", requested: str) -> str:
     raise InvalidInputError(message, parameter="model_impl")
 
 
-def _match_by_name(registry: "Registry", names: list[str], wanted: _Wanted) -> Chosen | None:
+def _match_by_name(registry: "Registry", names: list[str], requirements: _Requirements) -> ArchitectureMatch | None:
     """The first native record of one of the names, else of the backbone of its family."""
-    if not wanted.allows(NATIVE):
+    if not requirements.allows(NATIVE):
         return None
     find = registry.architectures.find
 
     for name in names:
         native = find(name)
         if native is not None:
-            return Chosen(name=name, architecture=native, converter=_for_native(registry, name, native, wanted))
+            return ArchitectureMatch(
+                name=name, architecture=native, converter=_for_native(registry, name, native, requirements)
+            )
     for name in names:
         relative = next((entry for other in backbone_names(name) if (entry := find(other))), None)
-        converter = None if relative is None else _by_name(registry, name, wanted.convert, wanted.pooling)
+        converter = None if relative is None else _by_name(registry, name, requirements.convert, requirements.pooling)
         if relative is not None and converter is not None:
-            return Chosen(name=name, architecture=relative, converter=converter)
+            return ArchitectureMatch(name=name, architecture=relative, converter=converter)
     return None
 
 
@@ -191,34 +193,38 @@ class _Fallbacks:
 
     registry: "Registry"
     config: CheckpointConfig
-    wanted: _Wanted
+    requirements: _Requirements
     reasons: list[str] = field(default_factory=list)
 
-    def choose(self, names: list[str]) -> Chosen | None:
+    def choose(self, names: list[str]) -> ArchitectureMatch | None:
         for name in names:
             match = self._find(name)
             if match is not None:
                 entry, implementation = match
-                converter = _for_native(self.registry, name, entry, self.wanted)
-                return Chosen(name=name, architecture=entry, converter=converter, implementation=implementation)
+                converter = _for_native(self.registry, name, entry, self.requirements)
+                return ArchitectureMatch(
+                    name=name, architecture=entry, converter=converter, implementation=implementation
+                )
         for name in names:
-            converter = _by_name(self.registry, name, self.wanted.convert, self.wanted.pooling)
+            converter = _by_name(self.registry, name, self.requirements.convert, self.requirements.pooling)
             match = None if converter is None else next(filter(None, map(self._find, backbone_names(name))), None)
             if match is not None:
                 entry, implementation = match
-                return Chosen(name=name, architecture=entry, converter=converter, implementation=implementation)
+                return ArchitectureMatch(
+                    name=name, architecture=entry, converter=converter, implementation=implementation
+                )
         return None
 
     def _find(self, name: str) -> "tuple[Entry[ArchitectureSpec], str] | None":
         """The architecture that the first matching fallback resolves to, and its implementation."""
-        if self.wanted.convert == "none" and name.endswith(GENERATING):
+        if self.requirements.convert == "none" and name.endswith(GENERATING):
             self.reasons.append(f"convert='none' does not allow removing the head of {name}")
             return None
         matches = [
             (len(pattern), entry)
             for entry in self.registry.fallbacks.entries()
             for pattern in entry.spec.patterns
-            if fnmatchcase(name, pattern) and self.wanted.allows(entry.spec.implementation)
+            if fnmatchcase(name, pattern) and self.requirements.allows(entry.spec.implementation)
         ]
         for _, entry in sorted(matches, key=lambda match: match[0], reverse=True):
             architecture = self._resolved(entry, name)
@@ -250,18 +256,18 @@ def _with_defaults_of(native: ArchitectureSpec, spec: ArchitectureSpec) -> Archi
 
 
 def _for_native(
-    registry: "Registry", name: str, native: Entry[ArchitectureSpec], wanted: _Wanted
+    registry: "Registry", name: str, native: Entry[ArchitectureSpec], requirements: _Requirements
 ) -> "Entry[ConverterSpec] | None":
-    tasks, convert = native.spec.tasks, wanted.convert
+    tasks, convert = native.spec.tasks, requirements.convert
     if convert == REWARD:
         convert = "none" if "token_classify" in tasks else "embed"
     if convert == "none" or convert in tasks:
         return None
     if convert != AUTO:
         return registry.converters.get(convert)
-    if wanted.classifies and "classify" not in tasks:
+    if requirements.classifies and "classify" not in tasks:
         return registry.converters.get("classify")
-    return None if tasks else _by_name(registry, name, convert, wanted.pooling)
+    return None if tasks else _by_name(registry, name, convert, requirements.pooling)
 
 
 def _by_name(registry: "Registry", name: str, convert: str, pooling: str | None) -> "Entry[ConverterSpec] | None":

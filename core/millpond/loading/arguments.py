@@ -142,9 +142,7 @@ def _read_old_task(known: dict[str, Any], task: object) -> None:
     if task == "auto":
         return
     if task not in OLD_TASKS:
-        message = (
-            f"task={task!r}: expected one of auto, {', '.join(OLD_TASKS)}; `runner` and `convert` replace `task`"
-        )
+        message = f"task={task!r}: expected one of auto, {', '.join(OLD_TASKS)}; `runner` and `convert` replace `task`"
         raise InvalidInputError(message, parameter="task")
     known["task"] = task
     convert = OLD_TASKS[str(task)]

@@ -230,7 +230,7 @@ def _check_image_options(ctx: Context) -> None:
     reader = ctx.image_reader()
     if reader is None:
         names = ", ".join(map(repr, ctx.inputs.mm_processor_kwargs))
-        logger.warning("mm_processor_kwargs %s have no effect: %s reads no images", names, ctx.model.architecture)
+        logger.warning("mm_processor_kwargs %s has no effect: %s has no image options", names, ctx.model.architecture)
     else:
         reader.chosen(None)
 

@@ -9,7 +9,7 @@ from millpond.types.config import CheckpointConfig, Choice
 from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from millpond.loading.architecture import Chosen
+    from millpond.loading.architecture import ArchitectureMatch
     from millpond.plugin.registry import Registry
 
 DEFAULT_NUM_LABELS = 2  # the default of transformers
@@ -83,7 +83,7 @@ def choose_activation(
     return Choice(value=by_number, origin="default")
 
 
-def named_activation(registry: "Registry", chosen: "Chosen") -> str | None:
+def named_activation(registry: "Registry", chosen: "ArchitectureMatch") -> str | None:
     """Return the activation that the architecture's record names; None for a converted model.
 
     Raises:

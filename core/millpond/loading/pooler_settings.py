@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.architecture import Chosen
+from millpond.loading.architecture import ArchitectureMatch
 from millpond.loading.classification import classifier_pooling, named_pooling
 from millpond.types.checkpoint import CheckpointFacts, value_of
 from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, PoolerConfig, merge
@@ -28,7 +28,7 @@ def merge_pooler(
     user: PoolerConfig,
     facts: CheckpointFacts,
     config: CheckpointConfig,
-    chosen: Chosen,
+    chosen: ArchitectureMatch,
     old_task: str | None = None,
 ) -> dict[str, Choice]:
     """Merge the pooler settings, each with its origin: user > files > config.json > architecture."""

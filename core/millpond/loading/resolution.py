@@ -119,14 +119,11 @@ class Resolution:
     @property
     def embedding_size(self) -> int | None:
         """The default number of dimensions of an embedding, after truncation to ``truncate_dim``; None if unknown."""
-        size, kept = self.full_embedding_size, self.truncate_dim
-        return (
-            size
-            if kept is None or "dimensions" in self.pooler
-            else kept.value
-            if size is None
-            else min(size, kept.value)
-        )
+        size, truncated = self.full_embedding_size, self.truncate_dim
+        if truncated is None or "dimensions" in self.pooler:
+            return size
+        limit = int(truncated.value)
+        return limit if size is None else min(size, limit)
 
     @property
     def full_embedding_size(self) -> int | None:

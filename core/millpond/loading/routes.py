@@ -79,8 +79,8 @@ def _check(resolution: "Resolution", main: "Resolution") -> None:
     where = f"{resolution.repository.path / routes.origin}: the route {name!r}"
     if "embed" not in resolution.tasks or resolution.sparse is not None or not facts.pooling_types:
         message = (
-            f"{where} consists of {', '.join(module.type for module in facts.modules.listed)}. Supported routes consist "
-            "of a transformer or a StaticEmbedding, and Pooling, and return one dense vector per text"
+            f"{where} consists of {', '.join(module.type for module in facts.modules.listed)}. Supported routes "
+            "consist of a transformer or a StaticEmbedding, and Pooling, and return one dense vector per text"
         )
         raise CheckpointError(message)
     size, expected = resolution.embedding_size, main.embedding_size

@@ -16,10 +16,29 @@ if TYPE_CHECKING:
     from millpond.loading.repository import Repository
 
 # Families whose tokenizers in transformers return token_type_ids by default.
-TOKEN_TYPE_FAMILIES = ("bert", "convbert", "deberta", "electra", "ernie", "funnel", "layoutlm", "mobilebert", "roformer")
+TOKEN_TYPE_FAMILIES = (
+    "bert",
+    "convbert",
+    "deberta",
+    "electra",
+    "ernie",
+    "funnel",
+    "layoutlm",
+    "mobilebert",
+    "roformer",
+)
 
 # Families whose normalizer follows tokenizer_config.json rather than tokenizer.json.
-NORMALIZED_BY_CONFIG_FAMILIES = ("bert", "distilbert", "electra", "funnel", "layoutlm", "mobilebert", "mpnet", "splinter")
+NORMALIZED_BY_CONFIG_FAMILIES = (
+    "bert",
+    "distilbert",
+    "electra",
+    "funnel",
+    "layoutlm",
+    "mobilebert",
+    "mpnet",
+    "splinter",
+)
 # Default padding tokens of tokenizer classes in transformers, with the families that they belong to.
 DEFAULT_PAD_TOKENS = {
     "[PAD]": (

@@ -51,8 +51,8 @@ def read_tensors(path: Path, *, allow_pickle: bool) -> Iterator[tuple[str, Tenso
         return _read_safetensors(path)
     if not allow_pickle:
         message = (
-            f"{path} is a pickle, which can run code when it is loaded: pass allow_pickle=True (--allow-pickle) to load "
-            "it with weights_only=True, or convert it to safetensors"
+            f"{path} is a pickle, which can run code when it is loaded: pass allow_pickle=True (--allow-pickle) to "
+            "load it with weights_only=True, or convert it to safetensors"
         )
         raise CheckpointError(message)
     return _read_pickle(path)

@@ -66,5 +66,5 @@ def test_a_classifier_is_made_an_embedding_model_on_request(tmp_path, load, name
 
 
 def test_conversion_may_be_forbidden(tmp_path, load):
-    with pytest.raises(UnknownNameError, match="no plugin brings the architecture 'Qwen2ForCausalLM'"):
+    with pytest.raises(UnknownNameError, match="Unknown architecture 'Qwen2ForCausalLM'"):
         load(tiny("Qwen2ForCausalLM", tmp_path), convert="none")

@@ -135,7 +135,7 @@ def test_a_folder_without_its_template_is_warned_of(saved, load, caplog):
     folder, _ = saved(STRUCTURED, name="LlamaModel")
     (folder / "chat_template.jinja").unlink()
     load(folder)
-    assert "has each text written as a message, and the folder has no chat template" in caplog.text
+    assert "specifies that texts are formatted as messages, but the folder has no chat template" in caplog.text
 
 
 def test_an_unsupported_argument_of_the_template_is_refused(saved, load):

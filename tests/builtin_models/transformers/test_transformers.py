@@ -317,7 +317,7 @@ def test_what_neither_has_is_told_with_both_ways_out(tmp_path, load):
     with pytest.raises(UnknownNameError) as caught:
         load(folder)
     message = str(caught.value)
-    assert message.startswith("no plugin brings the architecture 'MillpondModel'; there are: ")
+    assert message.startswith("Unknown architecture 'MillpondModel'. Available: ")
     assert "has no model 'MillpondModel'" in message
     assert "register_architectures" in message
     assert "hf_overrides={'architectures': [...]}" in message

@@ -17,7 +17,7 @@ DATA = Path(__file__).parents[2] / "data"
 def test_an_unknown_argument_is_refused_with_what_is_close(checkpoint):
     with pytest.raises(InvalidInputError, match=r"unexpected argument 'max_modellen': did you mean 'max_model_len'\?"):
         LLM(str(checkpoint), max_modellen=5)
-    with pytest.raises(InvalidInputError, match=r"unexpected argument 'zzz'; there are: runner, convert, dtype, "):
+    with pytest.raises(InvalidInputError, match=r"unexpected argument 'zzz'. Available: runner, convert, dtype, "):
         LLM(str(checkpoint), zzz=5)
 
 
@@ -36,9 +36,9 @@ def test_arguments_of_vllm_without_a_meaning_here_are_taken_and_logged(checkpoin
         "io_processor_plugin": None,
     }
     assert np.array_equal(vector(load(checkpoint, **others)), expected)
-    (told,) = [line.getMessage() for line in caplog.records if "of vLLM" in line.getMessage()]
-    assert told == (
-        "arguments of vLLM without effect here: gpu_memory_utilization, enforce_eager, seed, enable_prefix_caching"
+    (message,) = [line.getMessage() for line in caplog.records if "vLLM arguments" in line.getMessage()]
+    assert message == (
+        "vLLM arguments without effect: gpu_memory_utilization, enforce_eager, seed, enable_prefix_caching"
     )
 
 
@@ -57,14 +57,14 @@ def test_every_neutral_value_is_accepted_and_needs_no_note(caplog):
         if argument.takes != "server" and isinstance(argument.neutral, tuple)
     }
     read_arguments(arguments)
-    assert "of vLLM" not in caplog.text
+    assert "vLLM arguments" not in caplog.text
 
 
 def test_an_accepted_argument_is_told_of_once_in_async_llm_too(checkpoint, caplog):
     caplog.set_level(logging.INFO)
     llm = AsyncLLM(str(checkpoint), num_workers=1, swap_space=4, kernel_config={})
     asyncio.run(llm.close())
-    assert caplog.text.count("arguments of vLLM without effect here: swap_space, kernel_config") == 1
+    assert caplog.text.count("vLLM arguments without effect: swap_space, kernel_config") == 1
     with pytest.raises(InvalidInputError, match="enable_sleep_mode=True is not supported"):
         AsyncLLM(str(checkpoint), enable_sleep_mode=True)
 

@@ -17,8 +17,8 @@ from millpond.testing.checkpoints import tiny
         (b"[]", r"config\.json should hold a JSON object; it holds list"),
         (b"null", r"config\.json should hold a JSON object; it holds NoneType"),
         (b'{"a":' * 100_000, r"config\.json is not valid JSON"),
-        (b'{"a":' * 500 + b"1" + b"}" * 500, r"config\.json is nested too deep"),
-        (b"{}", r"config\.json has no list 'architectures'"),
+        (b'{"a":' * 500 + b"1" + b"}" * 500, r"config\.json is nested too deeply"),
+        (b"{}", r"config\.json needs a list 'architectures'"),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -40,7 +40,7 @@ def test_a_folder_without_config_says_what_it_holds(checkpoint):
 def test_a_config_without_architectures_says_what_there_is(checkpoint, names, change):
     change(checkpoint, architectures=names, model_type=None)
     with pytest.raises(
-        CheckpointError, match=r"no list 'architectures'.*hf_overrides=\{'arch.* there are: .*BertModel, "
+        CheckpointError, match=r"needs a list 'architectures'.*hf_overrides=\{'arch.* Available: .*BertModel, "
     ):
         LLM(str(checkpoint))
 
@@ -50,7 +50,7 @@ def test_an_unknown_architecture_says_what_there_is_and_what_would_bring_it(chec
     with pytest.raises(UnknownNameError) as caught:
         LLM(str(checkpoint))
     message = str(caught.value)
-    assert message.startswith("no plugin brings the architecture 'MillModel' or 'PondModel'; there are: Bert")
+    assert message.startswith("Unknown architecture 'MillModel' or 'PondModel'. Available: Bert")
     assert "register_architectures" in message
     assert "`millpond plugins list`" in message
     assert "hf_overrides={'architectures': [...]}" in message
@@ -79,5 +79,5 @@ def test_a_config_without_architectures_means_the_family_of_its_model_type(tmp_p
 
 def test_a_model_type_that_no_family_has_is_not_guessed(checkpoint, change):
     change(checkpoint, architectures=None, model_type="ber")
-    with pytest.raises(CheckpointError, match="no list 'architectures'"):
+    with pytest.raises(CheckpointError, match="needs a list 'architectures'"):
         LLM(str(checkpoint))

@@ -16,7 +16,7 @@ QWEN3_TEMPLATE = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
     "provided.<|im_end|>\n{{ messages | map(attribute='content') | join }}"
 )
-WARNING = "a language model without a head that scores: score and rerank compare the embeddings of the texts"
+WARNING = "a language model without a scoring head: score and rerank compare the embeddings of the texts"
 
 
 def card(folder, title, tag="text-ranking"):

@@ -29,7 +29,7 @@ def test_a_folder_in_the_home_of_the_user(checkpoint, load, monkeypatch):
 
 @pytest.mark.parametrize("name", ["", "  ", "a\0b", None, 5, b"model", ["model"]], ids=repr)
 def test_what_is_no_name_is_refused(name):
-    with pytest.raises(ModelNotFoundError, match="should be a folder or an id such as 'org/name'; got "):
+    with pytest.raises(ModelNotFoundError, match="must be a folder or an id such as 'org/name'; got "):
         LLM(name)
 
 
@@ -55,9 +55,9 @@ def test_a_name_that_nobody_has_tells_whom_was_asked_and_the_way_out():
         ("hub:nobody/has-this", r"hub: HF_HUB_OFFLINE forbids the network"),
         ("cache:nobody/has-this", r"cache: nobody/has-this is not in "),
         ("path:nowhere", r"path: there is no folder nowhere"),
-        ("package:", r"'package:' names a source and no model: write package:NAME"),
-        ("path:", r"'path:' names a source and no model: write path:NAME"),
-        ("path: ", r"'path: ' names a source and no model: write path:NAME"),
+        ("package:", r"'package:' names a source but no model: write package:NAME"),
+        ("path:", r"'path:' names a source but no model: write path:NAME"),
+        ("path: ", r"'path: ' names a source but no model: write path:NAME"),
         ("cache:../secret", r"'\.\./secret' is not a hub id"),
         ("hub:a/b/c", r"'a/b/c' is not a hub id"),
     ],

@@ -64,12 +64,12 @@ def test_an_older_tokenizer_is_converted(checkpoint, load, expected, vector):
 def test_an_older_tokenizer_that_cannot_be_converted_is_named(checkpoint):
     (checkpoint / "tokenizer.json").unlink()
     (checkpoint / "spiece.model").write_bytes(b"no model")
-    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json, and transformers cannot make one"):
+    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json, and transformers cannot convert"):
         LLM(str(checkpoint))
 
 
 @pytest.mark.parametrize("text", ["a\ud800b", 3, None])
 def test_a_batch_with_a_text_that_is_not_unicode_is_refused(checkpoint, load, text):
     tokenizer = load(checkpoint).pipeline.ctx.tokenizer
-    with pytest.raises(InvalidInputError, match="is not Unicode text"):
+    with pytest.raises(InvalidInputError, match="is not valid Unicode text"):
         tokenizer.encode_batch(["the cat", text])

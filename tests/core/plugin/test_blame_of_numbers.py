@@ -108,5 +108,5 @@ def test_a_model_of_a_plugin_may_split_one_tensor_into_all_its_layers(tmp_path, 
     with LLM(str(tmp_path), plugins=manager, num_workers=1) as llm:
         assert [output.error for output in asked(llm)] == [None, None]
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
-    with pytest.raises(CheckpointError, match=f"and the weights hold {LAYERS * WIDTH * WIDTH} values in all"):
+    with pytest.raises(CheckpointError, match=f"but the weights hold only {LAYERS * WIDTH * WIDTH} values"):
         LLM(str(tmp_path), plugins=manager, num_workers=1)

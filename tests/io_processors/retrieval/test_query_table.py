@@ -120,7 +120,7 @@ def test_a_query_that_is_too_long_is_refused_or_cut(saved, load):
     [
         (
             lambda said: said["structure"].update(query=["document_0_Transformer"]),
-            "the route 'document' goes through Transformer, SpladePooling: supported are routes",
+            "the route 'document' consists of Transformer, SpladePooling. Supported routes consist",
         ),
         (lambda said: said.pop("structure"), "should hold 'types', and 'structure'"),
         (lambda said: said["structure"].update(image=["document_0_Transformer"]), "SparseStaticEmbedding alone"),

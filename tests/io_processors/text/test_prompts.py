@@ -163,7 +163,7 @@ def test_a_default_prompt_that_is_not_applied_is_told_at_load(prompted, load, ca
     with caplog.at_level(logging.WARNING, logger="millpond"):
         llm = load(prompted)
     (message,) = [record.getMessage() for record in caplog.records]
-    assert "its default prompt 'document' ('a document, ') is not put before texts" in message
+    assert "the default prompt 'document' ('a document, ') is not applied" in message
     assert "apply_default_prompt=True" in message
     assert "prompt_name='document'" in message
     assert llm.embed("cat")[0].num_prompt_tokens == 3
@@ -178,15 +178,15 @@ def test_what_is_applied_is_not_told(prompted, load, caplog):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [(None, "names none"), ("nobody", "names 'nobody', and has no prompt of that")]
+    ("name", "reason"), [(None, "has no default prompt"), ("nobody", "its default prompt 'nobody' does not exist")]
 )
-def test_a_default_that_there_is_not_is_told(prompted, load, caplog, name, said):
+def test_a_default_that_there_is_not_is_told(prompted, load, caplog, name, reason):
     change(prompted / "config_sentence_transformers.json", default_prompt_name=name)
     with caplog.at_level(logging.WARNING, logger="millpond"):
         llm = load(prompted, apply_default_prompt=True)
     (message,) = [record.getMessage() for record in caplog.records]
-    assert "apply_default_prompt=True changes nothing" in message
-    assert said in message
+    assert "apply_default_prompt=True has no effect" in message
+    assert reason in message
     assert llm.embed("cat")[0].num_prompt_tokens == 3
 
 

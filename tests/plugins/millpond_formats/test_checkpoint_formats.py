@@ -175,7 +175,7 @@ def test_a_module_after_pooling_has_weights_and_decides_the_dimensions(manager, 
 def test_a_module_that_takes_other_dimensions_is_refused(manager, folder):
     manager.register(ModuleSpec(name="reef_net.Odd", target=Half), "reef")
     manager.register(reading("chain", CheckpointFacts(modules=chain(folder, (32, 16), (32, 16))), priority=99), "reef")
-    with pytest.raises(CheckpointError, match=r"takes 32 dimensions, where .* before it gives 16"):
+    with pytest.raises(CheckpointError, match=r"expects 32 dimensions, .* returns 16"):
         LLM(str(folder), plugins=manager)
 
 

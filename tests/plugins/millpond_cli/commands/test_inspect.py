@@ -423,7 +423,7 @@ def problem(folder, *arguments):
 
 def test_an_architecture_that_nothing_serves(folder):
     edit(folder / "config.json", architectures=["GizmoModel"])
-    assert "no plugin brings the architecture 'GizmoModel'" in problem(folder)
+    assert "Unknown architecture 'GizmoModel'" in problem(folder)
     assert "architecture  GizmoModel, which no plugin serves" in inspect(folder).stdout
     found = facts(folder, exit_code=1)
     assert found["tasks"] == []
@@ -434,7 +434,7 @@ def test_an_architecture_that_nothing_serves(folder):
 
 def test_a_config_without_architectures(folder):
     edit(folder / "config.json", architectures=None, model_type=None)
-    assert "has no list 'architectures'" in problem(folder)
+    assert "needs a list 'architectures'" in problem(folder)
 
 
 def test_an_unknown_pooling_mode(folder):
