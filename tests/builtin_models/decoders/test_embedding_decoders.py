@@ -282,7 +282,7 @@ def test_gpt2_takes_no_more_than_its_positions(tmp_path, load, monkeypatch):
     monkeypatch.setenv("MILLPOND_ALLOW_LONG_MAX_MODEL_LEN", "1")
     folder = tiny("GPT2Model", tmp_path)
     assert load(folder).model_config.max_model_len == 64
-    with pytest.raises(InvalidInputError, match="max_model_len=65 is over the 64 position embeddings"):
+    with pytest.raises(InvalidInputError, match="max_model_len=65 exceeds the 64 position embeddings"):
         load(folder, max_model_len=65)
 
 

@@ -58,7 +58,7 @@ def test_the_longest_prompt_is_what_the_table_holds_behind_the_padding_id(tmp_pa
     assert max(differences(hidden(llm, prompts), reference(folder, prompts))) <= 1e-5
     with pytest.raises(InvalidInputError, match=f"maximum context length is {longest} tokens"):
         hidden(llm, prompts_of([longest + 1]))
-    with pytest.raises(InvalidInputError, match=f"max_model_len={longest + 1} is over the {longest} position"):
+    with pytest.raises(InvalidInputError, match=f"max_model_len={longest + 1} exceeds the {longest} position"):
         load(folder, max_model_len=longest + 1)
 
 

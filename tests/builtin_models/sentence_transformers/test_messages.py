@@ -107,7 +107,7 @@ def test_conversations_are_written_once(saved, load, caplog):
     llm = load(folder)
     (found,) = llm.embed({"messages": said}, use_tqdm=False)
     np.testing.assert_allclose(found.outputs.array, model.encode(TEXTS[0], prompt="find it"), rtol=0, atol=1e-5)
-    assert "as a message" not in caplog.text
+    assert "as messages" not in caplog.text
 
 
 def test_chunks_of_a_text_are_tokens_of_its_message(saved, load, theirs):

@@ -326,7 +326,7 @@ def test_what_neither_has_is_told_with_both_ways_out(tmp_path, load):
 @pytest.mark.parametrize(
     ("name", "way", "said"),
     [
-        ("ElectraModel", "native", r"model_impl='native': 'auto' takes any"),
+        ("ElectraModel", "native", r"model_impl='native' was requested: 'auto' allows every"),
         ("GritLMModel", "transformers", r"has no model 'GritLMModel'.*model_impl='transformers'"),
         ("ViTModel", "auto", "'ViTModel' of transformers reads pixel_values, and not tokens"),
         ("PreTrainedModel", "auto", "has no model 'PreTrainedModel'"),

@@ -95,7 +95,7 @@ def test_a_model_that_gives_infinity_is_named_for_those_prompts_alone(folder, ma
 
 def test_an_overriding_architecture_is_named_where_weights_do_not_fit(folder, manager):
     manager.register(ArchitectureSpec(name="BertModel", target=Bare, tasks=("embed",)), plugin="acme")
-    with pytest.raises(CheckpointError, match="not those of architecture 'BertModel' of plugin acme"):
+    with pytest.raises(CheckpointError, match="do not match architecture 'BertModel' of plugin acme"):
         LLM(folder, plugins=manager, num_workers=1)
 
 

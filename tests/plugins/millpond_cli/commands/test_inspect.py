@@ -490,7 +490,7 @@ def test_damaged_json(folder, name):
 
 
 def test_an_option_that_does_not_fit(folder):
-    assert "max_model_len=100 is over the" in problem(folder, "--max-model-len", 100)
+    assert "max_model_len=100 exceeds the" in problem(folder, "--max-model-len", 100)
 
 
 def test_a_folder_that_is_no_model(tmp_path):
