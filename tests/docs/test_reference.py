@@ -24,7 +24,7 @@ from millpond import (
     PoolingRequestOutput,
     nn,
 )
-from millpond.compat import renamed, vllm
+from millpond.compat import vllm
 from millpond.context import ModelContext, PoolerContext, TaskContext
 from millpond.loading import arguments
 from millpond.pipeline.call import Options
@@ -82,7 +82,7 @@ def parameters(function):
 
 
 def is_former_name(attribute):
-    return getattr(getattr(attribute, "fget", None), "__module__", None) == renamed.__name__
+    return isinstance(attribute, property) and re.match("The (old|former) name of", attribute.__doc__ or "") is not None
 
 
 def attributes(kind):
