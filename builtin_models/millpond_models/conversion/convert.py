@@ -23,7 +23,7 @@ from millpond_models.conversion.token_rows import (
     tied_embeddings,
 )
 from millpond_models.heads.classifier import Classifier
-from millpond_models.heads.token_probabilities import AnyTokens, TheseTokens
+from millpond_models.heads.token_probabilities import DynamicTokenHead, FixedTokenHead
 
 HEADS = re.compile(
     r"(?:\w+\.)?(?:lm_head|embed_out|score|classifier|pooler|v_head|cls)\..*"
@@ -168,15 +168,15 @@ class FixedTokenLogits(Headless):
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The softmax over the tokens."""
         wanted = ctx.pooler_config.returned_token_ids or ()
-        self.tokens = TheseTokens(ctx.for_head(), size=hidden_size(ctx.config), token_ids=wanted)
+        self.tokens = FixedTokenHead(ctx.for_head(), size=hidden_size(ctx.config), token_ids=wanted)
         return ctx.pooler(task, head=LogitScaling(ctx, self.tokens), activation="softmax")
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Give the parameters their values, the head's last, once the rows have passed by."""
-        wanted = tuple(self.tokens.places)
+        wanted = tuple(self.tokens.rows)
         rows = TokenRows(wanted, tied=tied_embeddings(self.ctx.config), parameter="returned_token_ids")
         loaded = super().load_weights(rows.watch(weights))
-        fill(self, loaded, "tokens.map", rows.weight, rows.bias)
+        fill(self, loaded, "tokens.linear", rows.weight, rows.bias)
         return loaded
 
 
@@ -186,7 +186,7 @@ class DynamicTokenLogits(PoolingModel):
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """The softmax over the tokens."""
         config = ctx.config
-        self.tokens = AnyTokens(ctx.for_head(), size=hidden_size(config), vocab_size=config.of_text.vocab_size)
+        self.tokens = DynamicTokenHead(ctx.for_head(), size=hidden_size(config), vocab_size=config.of_text.vocab_size)
         return ctx.pooler(task, head=LogitScaling(ctx, self.tokens), activation="softmax")
 
     def parameter_name(self, name: str) -> str | None:

@@ -1,1 +1,1 @@
-"""Decoders: one folder per family with its model, its records and its published models."""
+"""Decoders: one folder per family with its model, its specs and its published models."""

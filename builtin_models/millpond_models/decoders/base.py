@@ -1,4 +1,4 @@
-"""What decoders share: a table of tokens, pre-norm layers with rotary positions, and a norm behind the last of them."""
+"""Base class of decoders: token embeddings, pre-norm layers with rotary embeddings and a final norm."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -17,9 +17,9 @@ from millpond_models.layers.rotary import Rotary
 
 
 class DecoderModel(PoolingModel):
-    """A decoder as a pooling model: hidden states behind the final norm; a head for the next token is left out.
+    """A decoder as a pooling model: hidden states after the final norm, without an LM head.
 
-    Subclasses say by overriding what sets their architecture apart.
+    Architectures override the methods in which they differ.
     """
 
     weight_prefixes = ("model.",)
@@ -62,12 +62,12 @@ class DecoderModel(PoolingModel):
         return normed
 
     def embed(self, batch: PackedBatch) -> Tensor:
-        """What the first layer gets: [num_tokens, hidden]."""
+        """Return the input of the first layer, [num_tokens, hidden_size]."""
         embedded: Tensor = self.embeddings(batch.input_ids)
         return embedded
 
     def build_rotary(self, ctx: Context, heads: Heads) -> nn.Module:
-        """The rotary positions; where layers turn differently, ``forward`` is overridden too."""
+        """Build the rotary embedding; models with several override ``forward`` too."""
         return Rotary(ctx, head_dim=heads.size)
 
     def build_layer(self, ctx: Context, heads: Heads, layer: int) -> DecoderLayer:
@@ -80,23 +80,23 @@ class DecoderModel(PoolingModel):
         )
 
     def heads(self, ctx: Context) -> Heads:
-        """The heads of attention."""
-        queries = ctx.config.num_attention_heads
+        """Return the number and the size of the attention heads."""
+        num_query_heads = ctx.config.num_attention_heads
         return Heads(
-            queries=queries,
-            keys=ctx.config.get("num_key_value_heads") or queries,
+            queries=num_query_heads,
+            keys=ctx.config.get("num_key_value_heads") or num_query_heads,
             size=ctx.config.get("head_dim") or self.default_head_dim(ctx),
         )
 
     def default_head_dim(self, ctx: Context) -> int:
-        """The dimensions of a head where config.json has no ``head_dim``."""
+        """Return the head dimension for a config.json without ``head_dim``."""
         return head_dim(ctx.config.hidden_size, ctx.config.num_attention_heads)
 
     def is_causal(self, ctx: Context) -> bool:
-        """Whether a token attends only to itself and what stands before it.
+        """Return True if a token attends only to itself and earlier tokens.
 
         Raises:
-            CheckpointError: If config.json says neither true nor false.
+            CheckpointError: If ``is_causal`` is not a boolean.
         """
         causal = ctx.config.get("is_causal", True)
         if not isinstance(causal, bool):
@@ -105,40 +105,40 @@ class DecoderModel(PoolingModel):
         return causal
 
     def sliding_window(self, ctx: Context, layer: int) -> int | None:  # noqa: ARG002  it differs among architectures
-        """``sliding_window`` where a layer has one; None where it attends to all."""
+        """Return ``sliding_window``, or None for layers with full attention."""
         return None
 
     def attention_window(self, ctx: Context, layer: int, *, causal: bool) -> int | None:
-        """The number of tokens on each side that a layer attends to; None for all."""
+        """Return the number of tokens attended to on each side; None for all."""
         return window_per_side(self.sliding_window(ctx, layer), causal=causal)
 
     def attention_biases(self, ctx: Context) -> tuple[bool, bool]:  # noqa: ARG002  it differs among architectures
-        """Whether query, key and value have a bias, and whether the output of attention has one."""
+        """Return two flags: query, key and value have a bias; the output projection has a bias."""
         return False, False
 
     def attention_scale(self, ctx: Context) -> float | None:  # noqa: ARG002  it differs among architectures
-        """What products of query and key are multiplied with; None for ``head_dim ** -0.5``."""
+        """Return the factor of the attention scores; None for ``head_dim ** -0.5``."""
         return None
 
     def softcap(self, ctx: Context) -> float | None:  # noqa: ARG002  it differs among architectures
-        """What scaled products of query and key are capped at by tanh; None for no cap."""
+        """Return the cap of the scaled scores; None for no cap."""
         return None
 
     def feed_forward_bias(self, ctx: Context) -> bool:  # noqa: ARG002  it differs among architectures
-        """Whether the maps of the feed-forward half have a bias."""
+        """Return True if the feed-forward layers have a bias."""
         return False
 
     def activation(self, ctx: Context) -> str:
-        """The name of the activation of the feed-forward half."""
+        """Return the name of the feed-forward activation."""
         name: str = ctx.config.get("hidden_act", "silu")
         return name
 
     def build_norm(self, ctx: Context, size: int) -> RMSNorm:
-        """A norm of rows of some size."""
+        """Build a norm over the last dimension."""
         return RMSNorm(ctx, size, norm_eps(ctx))
 
     def build_head_norm(self, ctx: Context, size: int) -> RMSNorm | None:  # noqa: ARG002  most have none
-        """A norm of each head of query or key, before it is turned; None for nothing."""
+        """Build the norm of query and key heads, applied before rotation; None for no norm."""
         return None
 
     def build_attention(self, ctx: Context, heads: Heads, layer: int) -> RotaryAttention:
@@ -171,15 +171,17 @@ class DecoderModel(PoolingModel):
 
 
 def norm_eps(ctx: Context) -> float:
-    """What config.json has RMSNorm add to the mean of squares."""
+    """Return the epsilon of RMSNorm."""
     return float(ctx.config.get("rms_norm_eps", 1e-6))
 
 
 def window_per_side(window: object, *, causal: bool) -> int | None:
-    """Return the number of tokens on each side within a ``sliding_window``; a causal window counts the token itself.
+    """Return the number of tokens attended to on each side, from ``sliding_window`` of config.json.
+
+    A causal window includes the token itself.
 
     Raises:
-        CheckpointError: If it is not a positive integer.
+        CheckpointError: If the window is not a positive integer.
     """
     if window is None:
         return None

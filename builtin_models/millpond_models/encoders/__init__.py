@@ -1,1 +1,1 @@
-"""Encoders: one folder per family with its model, its records and its published models."""
+"""Encoders: one folder per family with its model, its specs and its published models."""

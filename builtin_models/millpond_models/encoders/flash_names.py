@@ -1,4 +1,4 @@
-"""The names that encoders written for FlashAttention give their tensors: those of Jina's and Nomic's checkpoints."""
+"""Weight names of encoders written for FlashAttention: the checkpoints of Jina and Nomic."""
 
 FLASH_NAMES = (
     (r"emb_ln\.(weight|bias)", r"embeddings.norm.\1"),
@@ -9,4 +9,4 @@ FLASH_NAMES = (
     (r"encoder\.layers\.(\d+)\.mlp\.fc2\.(\w+)", r"layers.\1.feed_forward.down.\2"),
     (r"encoder\.layers\.(\d+)\.norm2\.(\w+)", r"layers.\1.feed_forward_norm.\2"),
 )
-"""Patterns and replacements, as in ``PoolingModel.weight_names``; query, key and value are one tensor there too."""
+"""Patterns and replacements, as in ``PoolingModel.weight_names``; query, key and value are fused in checkpoints too."""

@@ -1,4 +1,4 @@
-"""What encoders of BERT's form with rotary positions share: how config.json says by what heads are turned."""
+"""Rotary embeddings of BERT-like encoders, from their various keys in config.json."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,38 +16,36 @@ ROPE_KEYS = ("rope_parameters", "rope_scaling")
 def rotary_of(
     ctx: Context, *, theta: object, fraction: float = 1.0, options: Mapping[str, Any] | None = None
 ) -> Rotary:
-    """The rotary positions of a model.
+    """Build the rotary embedding of a model.
 
     Args:
         ctx: The model's context.
-        theta: The base of the frequencies where ``rope_theta`` does not say it.
-        fraction: The part of a head that is turned.
-        options: What stands in the place of ``rope_parameters`` and ``rope_scaling``; None for what config.json has.
+        theta: Base of the frequencies for a config.json without ``rope_theta``.
+        fraction: Fraction of the dimensions of a head that are rotated.
+        options: Replacement for ``rope_parameters`` and ``rope_scaling``; None to use those of config.json.
 
     Raises:
-        CheckpointError: If that part is not an even number of dimensions, or config.json asks for an unknown kind.
+        CheckpointError: If the number of rotated dimensions is not an even integer, or ``rope_type`` is unknown.
     """
     config, size = ctx.config, head_dim_of(ctx)
-    turned = size * fraction
-    if turned != int(turned) or turned < 1:
-        message = f"config.json: {fraction} of heads of {size} dimensions is to be turned: {turned} dimensions"
+    rotary_dim = size * fraction
+    if rotary_dim != int(rotary_dim) or rotary_dim < 1:
+        message = f"config.json: a fraction of {fraction} of head dimension {size} is {rotary_dim} rotated dimensions"
         raise CheckpointError(message)
     values = config.to_dict()
     if options is not None:
         values = {**values, **dict.fromkeys(ROPE_KEYS), "rope_scaling": dict(options)}
     if values.get("rope_theta") is None:
         values["rope_theta"] = theta
-    return Rotary(replace(ctx, config=CheckpointConfig(values)), head_dim=int(turned))
+    return Rotary(replace(ctx, config=CheckpointConfig(values)), head_dim=int(rotary_dim))
 
 
 def head_dim_of(ctx: Context) -> int:
-    """The dimensions of a head: ``head_dim`` of config.json, else what the heads share of ``hidden_size``.
+    """Return ``head_dim`` of config.json, by default the hidden size divided by the number of heads.
 
     Raises:
-        CheckpointError: If they cannot share it.
+        CheckpointError: If the hidden size is not divisible.
     """
     config = ctx.config
-    given = config.get("head_dim")
-    if given is not None:
-        return int(given)
-    return head_dim(config.hidden_size, config.num_attention_heads)
+    stated = config.get("head_dim")
+    return head_dim(config.hidden_size, config.num_attention_heads) if stated is None else int(stated)

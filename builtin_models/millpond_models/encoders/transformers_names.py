@@ -1,6 +1,6 @@
-"""The names that transformers 5 gives the tensors of Jina's, Nomic's and GTE's encoders; published files have others.
+"""Weight names of transformers 5 for the encoders of Jina, Nomic and GTE; published files use others.
 
-Its ``save_pretrained`` writes the published ones again, unless it is told not to; a state dict has these.
+``save_pretrained`` writes the published names by default; a state dict has these.
 """
 
 TRANSFORMERS_NAMES = (

@@ -1,1 +1,1 @@
-"""Classification heads that models share."""
+"""Classification heads shared by the models."""

@@ -1,4 +1,4 @@
-"""Classifiers that stand behind a model: hidden states to logits. Built with ``ctx.for_head()``, they are float32."""
+"""A classification head of two linear layers. Built with ``ctx.for_head()``, it computes in float32."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from millpond.nn import Linear, PoolingMetadata
 
 
 class DenseHead(nn.Module):
-    """``output(activation(dense(x)))``, of which the dense map keeps the size."""
+    """``output(activation(dense(x)))``, where ``dense`` keeps the size."""
 
     def __init__(self, ctx: Context, *, size: int, num_labels: int, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -19,19 +19,19 @@ class DenseHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[num_rows, size] -> [num_rows, num_labels]."""
-        logits: Tensor = self.output(self.inner(x))
+        logits: Tensor = self.output(self.transform(x))
         return logits
 
-    def inner(self, x: Tensor) -> Tensor:
-        """[num_rows, size] -> [num_rows, size]: what goes into ``output``."""
+    def transform(self, x: Tensor) -> Tensor:
+        """[num_rows, size] -> [num_rows, size], the input of ``output``."""
         activated: Tensor = self.activation(self.dense(x))
         return activated
 
 
-class Late(nn.Module):
-    """A pooler before which the first half of a head is applied to every token.
+class PoolAfterDense(nn.Module):
+    """Applies ``dense`` and the activation of a head to every token before pooling.
 
-    The mean of what ``output`` makes of tokens is what it makes of their mean, so it stands behind the pooling.
+    The output layer is linear, so it commutes with the mean and is left to the wrapped pooler.
     """
 
     def __init__(self, head: DenseHead, pooler: nn.Module) -> None:
@@ -42,5 +42,5 @@ class Late(nn.Module):
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
         """[num_tokens, hidden] -> [num_seqs, num_labels]."""
-        pooled: Tensor | list[Tensor] = self.pooler(self.head.inner(hidden_states.float()), metadata)
+        pooled: Tensor | list[Tensor] = self.pooler(self.head.transform(hidden_states.float()), metadata)
         return pooled

@@ -1,4 +1,4 @@
-"""The head that ModernBERT classifies with. It is built with ``ctx.for_head()``, in float32."""
+"""ModernBERT's classification head. Built with ``ctx.for_head()``, it computes in float32."""
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,8 @@ from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.norm import LayerNorm
 
 
-class HeadNorm(LayerNorm):
-    """LayerNorm whose parameters are float32 whatever the model computes in."""
+class Float32LayerNorm(LayerNorm):
+    """LayerNorm with float32 parameters, independent of the model's dtype."""
 
     dtype = torch.float32
 
@@ -32,7 +32,7 @@ class NormHead(nn.Module):
         super().__init__()
         self.dense = Linear(ctx, size, size, bias=dense_bias)
         self.activation = hidden_activation(ctx, activation)
-        self.norm = HeadNorm(size, eps, bias=norm_bias)
+        self.norm = Float32LayerNorm(size, eps, bias=norm_bias)
         self.output = Linear(ctx, size, num_labels)
 
     def forward(self, x: Tensor) -> Tensor:

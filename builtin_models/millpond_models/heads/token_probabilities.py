@@ -1,4 +1,4 @@
-"""Heads whose classes are tokens: logits of the tokens that a caller names, at the rows that are pooled, in float32."""
+"""Heads that return the logits of selected tokens of the vocabulary, in float32."""
 
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -11,38 +11,38 @@ from millpond.nn import Linear
 from millpond.nn.classifier import TokenLogits
 from millpond.types.errors import InvalidInputError
 
-REMEMBERED = 32  # sets of tokens whose rows are kept ready; callers name few
+MAX_CACHED_TOKEN_SETS = 32  # requests use few different sets
 
 
-class TheseTokens(TokenLogits):
-    """Logits of fixed tokens: only their rows of the head are there."""
+class FixedTokenHead(TokenLogits):
+    """Logits of fixed tokens; only their rows of the LM head are kept."""
 
     def __init__(self, ctx: Context, *, size: int, token_ids: Sequence[int]) -> None:
         super().__init__()
-        self.places = dict(zip(token_ids, count(), strict=False))
-        self.map = Linear(ctx, size, len(token_ids), bias=False)
+        self.rows = dict(zip(token_ids, count(), strict=False))
+        self.linear = Linear(ctx, size, len(token_ids), bias=False)
 
     def check(self, token_ids: Sequence[int]) -> None:
-        """Refuse tokens that it has no rows of."""
-        unknown = [token for token in token_ids if token not in self.places]
+        """Raise InvalidInputError for tokens without a row."""
+        unknown = [token for token in token_ids if token not in self.rows]
         if unknown:
             message = (
-                f"returned_token_ids={list(token_ids)}: the model was loaded for {list(self.places)} alone, by its "
-                "pooler_config; without returned_token_ids there, every call may name its own"
+                f"returned_token_ids={list(token_ids)}: the pooler_config of the loaded model allows only "
+                f"{list(self.rows)}. Without returned_token_ids in pooler_config, each request may select its own"
             )
             raise InvalidInputError(message, parameter="returned_token_ids")
 
     def forward(self, x: Tensor, token_ids: Sequence[int]) -> Tensor:
         """[num_rows, size] -> [num_rows, len(token_ids)]; see ``TokenLogits``."""
-        logits: Tensor = self.map(x)
-        return logits[..., [self.places[token] for token in token_ids]] if token_ids else logits
+        logits: Tensor = self.linear(x)
+        return logits[..., [self.rows[token] for token in token_ids]] if token_ids else logits
 
 
-class AnyTokens(TokenLogits):
-    """Logits of any tokens: the whole head is there, in the model's dtype, and no more of it is computed than asked.
+class DynamicTokenHead(TokenLogits):
+    """Logits of any tokens: the whole LM head is kept in the model's dtype, and only requested rows are computed.
 
     Attributes:
-        weight: [vocab_size, size]; the model's table of embeddings where these are tied.
+        weight: [vocab_size, size]; the word embeddings if these are tied.
         bias: [vocab_size], or None.
     """
 
@@ -51,14 +51,14 @@ class AnyTokens(TokenLogits):
         self.weight = nn.Parameter(torch.empty(vocab_size, size), requires_grad=False)
         self.bias: nn.Parameter | None = None
         self.kernel = ctx.op("linear")
-        self.maps: dict[tuple[int, ...], Callable[[Tensor], Tensor]] = {}
+        self.projections: dict[tuple[int, ...], Callable[[Tensor], Tensor]] = {}
 
     def check(self, token_ids: Sequence[int]) -> None:
-        """Refuse no tokens at all, and those that the vocabulary has not."""
+        """Raise InvalidInputError for an empty list and for tokens outside the vocabulary."""
         if not token_ids:
             message = (
-                "a process-reward model of a causal language model needs returned_token_ids: the tokens, such as those "
-                "for good and bad, that its softmax is over; in PoolingParams, or in pooler_config for all calls"
+                "a process reward model based on a causal language model needs returned_token_ids, the tokens of its "
+                "softmax, such as those for good and bad: in PoolingParams, or in pooler_config for all requests"
             )
             raise InvalidInputError(message, parameter="returned_token_ids")
         if max(token_ids) >= len(self.weight):
@@ -67,14 +67,14 @@ class AnyTokens(TokenLogits):
 
     def forward(self, x: Tensor, token_ids: Sequence[int]) -> Tensor:
         """[num_rows, size] -> [num_rows, len(token_ids)]; see ``TokenLogits``."""
-        wanted = tuple(token_ids)
-        ready = self.maps.get(wanted)
-        return (self._ready(wanted) if ready is None else ready)(x)
+        key = tuple(token_ids)
+        projection = self.projections.get(key)
+        return (self._build(key) if projection is None else projection)(x)
 
-    def _ready(self, token_ids: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+    def _build(self, token_ids: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
         rows = list(token_ids)
         bias = None if self.bias is None else self.bias[rows].float()
-        made: Callable[[Tensor], Tensor] = self.kernel(self.weight[rows].float(), bias)
-        if len(self.maps) < REMEMBERED:
-            self.maps[token_ids] = made
-        return made
+        projection: Callable[[Tensor], Tensor] = self.kernel(self.weight[rows].float(), bias)
+        if len(self.projections) < MAX_CACHED_TOKEN_SETS:
+            self.projections[token_ids] = projection
+        return projection

@@ -1,1 +1,1 @@
-"""Layers that models are composed of. Not a public interface: others use them at their own risk."""
+"""Layers shared by the models. Not a public API: it may change in any release."""

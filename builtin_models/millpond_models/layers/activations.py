@@ -1,4 +1,4 @@
-"""The activations that config.json may name, such as in ``hidden_act``, and how a model computes them."""
+"""Activation functions by their names in config.json, such as ``hidden_act``."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,11 +15,11 @@ Activation = Callable[[Tensor], Tensor]
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """GELU by its approximation with a sigmoid (Hendrycks and Gimpel, 2016, arXiv 1606.08415), as in CLIP."""
+    """GELU approximated by a sigmoid, as in CLIP (Hendrycks and Gimpel, 2016, arXiv 1606.08415)."""
     return x * (1.702 * x).sigmoid()
 
 
-# Other names of one function: transformers tells apart how it is computed.
+# transformers has several names for one function, one for each implementation.
 SYNONYMS: Mapping[str, str] = MappingProxyType(
     {
         "gelu_python": "gelu",
@@ -56,27 +56,27 @@ BATCH_INVARIANT: Mapping[str, Activation] = MappingProxyType(
 
 
 def function_name(name: str) -> str:
-    """What the function that config.json names is called here, and by the op ``gated``.
+    """Return the canonical name of an activation function, as used in ``FUNCTIONS`` and by the op ``gated``.
 
     Raises:
-        CheckpointError: If it is none of those known.
+        CheckpointError: If the function is unknown.
     """
-    found = SYNONYMS.get(name, name) if isinstance(name, str) else name
-    if not isinstance(found, str) or found not in FUNCTIONS:
+    canonical = SYNONYMS.get(name, name) if isinstance(name, str) else name
+    if not isinstance(canonical, str) or canonical not in FUNCTIONS:
         known = ", ".join(sorted({*FUNCTIONS, *SYNONYMS}))
-        message = f"config.json asks for hidden_act {name!r}; known are {known}"
+        message = f"config.json: unknown hidden_act {name!r}. Available: {known}"
         raise CheckpointError(message)
-    return found
+    return canonical
 
 
 def hidden_activation(ctx: Context, name: str) -> Activation:
-    """The activation that config.json names; the exact GELU is that of the op ``gelu``.
+    """Return the activation function with the given name; the exact GELU uses the op ``gelu``.
 
     Raises:
-        CheckpointError: If it is none of those known.
+        CheckpointError: If the function is unknown.
     """
-    found = function_name(name)
-    if found == "gelu":
+    canonical = function_name(name)
+    if canonical == "gelu":
         kernel = ctx.op("gelu")
         return lambda x: kernel(x.contiguous(), x.new_zeros(x.shape[-1]))
-    return BATCH_INVARIANT.get(found, FUNCTIONS[found]) if ctx.batch_invariant else FUNCTIONS[found]
+    return BATCH_INVARIANT.get(canonical, FUNCTIONS[canonical]) if ctx.batch_invariant else FUNCTIONS[canonical]

@@ -1,6 +1,6 @@
-"""The pre-norm layer of decoders: attention with rotary positions, then a gated feed-forward, each added to its input.
+"""Pre-norm decoder layers: self-attention with rotary embeddings, then a gated feed-forward network.
 
-Heads of keys and values may be fewer than those of queries, which share them (Ainslie et al., 2023, arXiv 2305.13245).
+Several query heads may share a key and value head (grouped-query attention, Ainslie et al., 2023, arXiv 2305.13245).
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from millpond_models.layers.rotary import Rotation
 
 @dataclass(frozen=True, kw_only=True)
 class Heads:
-    """The heads of attention: how many of queries, how many of keys and of values, and the dimensions of each."""
+    """Number of query heads, number of key and value heads, and the dimensions of each."""
 
     queries: int
     keys: int
     size: int
 
     def __post_init__(self) -> None:
-        """Refuse heads that cannot be shared evenly."""
+        """Raise CheckpointError if query heads cannot be shared evenly among key heads."""
         if min(self.queries, self.keys, self.size) < 1 or self.queries % self.keys:
             message = (
                 f"config.json: num_attention_heads {self.queries} of head_dim {self.size} cannot share "
@@ -34,20 +34,20 @@ class Heads:
 
 
 class RotaryAttention(nn.Module):
-    """Attention of a sequence to itself, with one fused map for query, key and value.
+    """Self-attention with one fused projection of query, key and value.
 
     Args:
         ctx: The model's context.
-        size: The dimensions of hidden states.
-        heads: The heads.
-        causal: Whether a token attends only to itself and what stands before it.
-        window: How many tokens it attends to on each side; None for all.
-        bias: Whether query, key and value have a bias.
-        output_bias: Whether the output has one.
-        query_norm: Normalises each head of the query before it is turned; None for nothing.
-        key_norm: The same of the key.
-        scale: What products of query and key are multiplied with; None for ``head_dim ** -0.5``.
-        softcap: What scaled products are capped at by tanh; None for no cap.
+        size: Hidden size.
+        heads: Number and size of the heads.
+        causal: True if a token attends only to itself and earlier tokens.
+        window: Number of tokens attended to on each side; None for all.
+        bias: True if the query, key and value projections have a bias.
+        output_bias: True if the output projection has a bias.
+        query_norm: Norm applied to each query head before rotation; None for no norm.
+        key_norm: The same for key heads.
+        scale: Factor of the attention scores; None for ``head_dim ** -0.5``.
+        softcap: Cap of the scaled scores, ``softcap * tanh(score / softcap)``; None for no cap.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class DecoderLayer(nn.Module):
 
 
 class NormedDecoderLayer(DecoderLayer):
-    """``x = x + norm(attention(norm(x))); x = x + norm(feed_forward(norm(x)))``: what is added is normalised too."""
+    """Pre-norm and post-norm: ``x = x + norm(attention(norm(x))); x = x + norm(feed_forward(norm(x)))``."""
 
     def __init__(
         self,

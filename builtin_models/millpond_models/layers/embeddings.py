@@ -1,4 +1,4 @@
-"""Tables of vectors, and the sum of tables that BERT-like models start with."""
+"""Embedding tables, and the input embeddings of BERT-like models."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from millpond_models.layers.norm import LayerNorm, ResidualLayerNorm
 
 
 class Table(nn.Module):
-    """A vector for each id."""
+    """Embedding table: one vector per ID."""
 
     def __init__(self, rows: int, size: int) -> None:
         super().__init__()
@@ -22,17 +22,17 @@ class Table(nn.Module):
 
 
 class BertEmbeddings(nn.Module):
-    """The sum of word, position and segment vectors, normalised.
+    """Sum of word, position and token type embeddings, then LayerNorm.
 
     Args:
         ctx: The model's context.
-        vocab_size: The rows of the table of words.
-        max_positions: The rows of the table of positions; None for no table, where attention knows the positions.
-        num_segments: The rows of the table of segments; 0 for no table.
-        size: The dimensions of a vector.
-        eps: What the norm adds to the variance.
-        first_position: The row of the first token's position. If it is not 0, the id before it is that of padding: its
-            tokens, should a text hold any, have the row of that number and are not counted.
+        vocab_size: Rows of the word embeddings.
+        max_positions: Rows of the position embeddings; None if positions are encoded elsewhere.
+        num_segments: Rows of the token type embeddings; 0 for none.
+        size: Hidden size.
+        eps: Epsilon of the norm.
+        first_position: Position ID of the first token. If it is not 0, ``first_position - 1`` is both the padding token
+            and its position ID, and padding tokens inside a text are not counted, as in RoBERTa.
     """
 
     def __init__(
@@ -56,26 +56,26 @@ class BertEmbeddings(nn.Module):
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, size]."""
         x: Tensor = self.words(batch.input_ids)
-        of_all = None  # what is added to every vector
+        shared = None  # a vector that is added to every token
         if self.segments is not None and batch.token_type_ids is None:
-            of_all = self.segments.weight[0]
+            shared = self.segments.weight[0]
         elif self.segments is not None:
             x = x + self.segments(batch.token_type_ids)
         if self.positions is None:
-            normed: Tensor = self.norm(x if of_all is None else x + of_all)
+            normed: Tensor = self.norm(x if shared is None else x + shared)
         else:
-            places = counted(batch, self.first_position) if self.first_position else batch.positions
-            normed = self.norm(x, of_all, self.positions(places))
+            positions = counted(batch, self.first_position) if self.first_position else batch.positions
+            normed = self.norm(x, shared, self.positions(positions))
         return normed
 
 
 def counted(batch: PackedBatch, first: int) -> Tensor:
-    """The rows of positions that start behind the padding id, [num_tokens]; see ``BertEmbeddings``."""
-    places, padding = batch.positions + first, first - 1
-    held = batch.input_ids == padding
-    if not held.any():
-        return places
-    counts = (~held).cumsum(0)
-    starts = torch.arange(len(held), device=held.device) - batch.positions
-    before = counts[starts] - (~held[starts]).long()
-    return (counts - before + padding).masked_fill(held, padding)
+    """Return position IDs that start after the padding ID and skip padding tokens, [num_tokens], as in RoBERTa."""
+    positions, padding = batch.positions + first, first - 1
+    is_padding = batch.input_ids == padding
+    if not is_padding.any():
+        return positions
+    counts = (~is_padding).cumsum(0)
+    starts = torch.arange(len(is_padding), device=is_padding.device) - batch.positions
+    before = counts[starts] - (~is_padding[starts]).long()
+    return (counts - before + padding).masked_fill(is_padding, padding)

@@ -1,4 +1,4 @@
-"""The post-norm encoder layer of BERT: attention, then feed-forward, each added to its input and normalised."""
+"""BERT's post-norm encoder layer: self-attention, then a feed-forward network, each with a residual and LayerNorm."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from millpond.context import Context
 from millpond.nn import Attention, DistanceBias, Linear, PackedBatch
 from millpond_models.layers.feed_forward import FeedForward
-from millpond_models.layers.head_dim import head_dim as share_of
+from millpond_models.layers.head_dim import head_dim as default_head_dim
 from millpond_models.layers.norm import ResidualLayerNorm
 from millpond_models.layers.rotary import Rotation
 
 
 class FeedForwardProtocol(Protocol):
-    """A feed-forward half: a module that leaves its last bias to the norm behind it."""
+    """A feed-forward network that leaves its last bias to the following norm, which adds it."""
 
     @property
     def last_bias(self) -> Tensor | None:
@@ -27,16 +27,16 @@ class FeedForwardProtocol(Protocol):
 
 
 class SelfAttention(nn.Module):
-    """Attention of a sequence to itself, in both directions unless it is causal, with one fused map for all three.
+    """Self-attention, bidirectional unless ``causal``, with one fused projection of query, key and value.
 
     Args:
         ctx: The model's context.
-        size: The dimensions of hidden states.
-        num_heads: The heads.
-        head_dim: The dimensions of each; None where they share ``size``.
-        bias: Whether the maps have a bias.
-        causal: Whether a token attends to itself and what stands before it alone.
-        by_distance: Whether something is added to products for the distance of two tokens.
+        size: Hidden size.
+        num_heads: Number of heads.
+        head_dim: Dimensions of each head; None for ``size // num_heads``.
+        bias: True if the projections have a bias.
+        causal: True if a token attends only to itself and earlier tokens.
+        by_distance: True if a position bias is added to the scores.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SelfAttention(nn.Module):
         by_distance: bool = False,
     ) -> None:
         super().__init__()
-        head_dim = share_of(size, num_heads) if head_dim is None else head_dim
+        head_dim = default_head_dim(size, num_heads) if head_dim is None else head_dim
         inner = num_heads * head_dim
         self.num_heads, self.head_dim = num_heads, head_dim
         self.qkv = Linear(ctx, size, inner, inner, inner, bias=bias)
@@ -65,7 +65,7 @@ class SelfAttention(nn.Module):
         rotation: Rotation | None = None,
         distance_bias: DistanceBias | None = None,
     ) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size], the bias of ``output`` not yet added."""
+        """[num_tokens, size] -> [num_tokens, size], without the bias of ``output``."""
         query, key, value = self.heads(x)
         if rotation is not None:
             query, key = rotation(query), rotation(key)
@@ -73,13 +73,13 @@ class SelfAttention(nn.Module):
         return attended
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[num_tokens, size] -> queries, keys and values, [num_tokens, heads, head_dim] each."""
+        """[num_tokens, size] -> query, key and value, [num_tokens, num_heads, head_dim] each."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
         return query, key, value
 
 
 class PostNormEncoderLayer(nn.Module):
-    """``x = norm(x + attention(x)); x = norm(x + feed_forward(x))``, through the op ``encoder_layer`` if plain."""
+    """``x = norm(x + attention(x)); x = norm(x + feed_forward(x))``, by the op ``encoder_layer`` where possible."""
 
     def __init__(
         self, ctx: Context, *, attention: SelfAttention, feed_forward: FeedForwardProtocol, size: int, eps: float
@@ -103,9 +103,9 @@ class PostNormEncoderLayer(nn.Module):
 
         Args:
             x: Hidden states.
-            batch: Where the sequences lie.
-            rotation: That of queries and keys; None for none.
-            distance_bias: What is added for the distance of two tokens; None for nothing.
+            batch: The packed batch.
+            rotation: Rotary embedding of queries and keys; None for none.
+            distance_bias: Position bias of the attention scores; None for none.
         """
         kernel = self.kernel if rotation is None and distance_bias is None else None
         if kernel is not None:
@@ -117,7 +117,7 @@ class PostNormEncoderLayer(nn.Module):
 
     @cached_property
     def kernel(self) -> Callable[[Tensor, PackedBatch], Tensor] | None:
-        """The kernel of ``encoder_layer``, built when the maps have their weights; None for layers of other parts."""
+        """The kernel of the op ``encoder_layer``, built after the weights are loaded; None for customised layers."""
         attention, feed_forward = self.attention, self.feed_forward
         if self.op is None or not isinstance(feed_forward, FeedForward) or feed_forward.kernel is None:
             return None

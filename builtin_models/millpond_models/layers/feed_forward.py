@@ -1,4 +1,4 @@
-"""The feed-forward half of an encoder layer."""
+"""The feed-forward network of an encoder layer."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -11,7 +11,7 @@ from millpond_models.layers.activations import function_name, hidden_activation
 
 
 class FeedForward(nn.Module):
-    """``down(activation(up(x)))``; with the exact GELU through the op ``feed_forward``."""
+    """``down(activation(up(x)))``; by the op ``feed_forward`` if the activation is the exact GELU."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class FeedForward(nn.Module):
         self.ops = (ctx.op("feed_forward"), ctx.op("gelu")) if function_name(activation) == "gelu" else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size], the bias of ``down`` not yet added."""
+        """[num_tokens, size] -> [num_tokens, size], without the bias of ``down``."""
         if self.kernel is not None:
             return self.kernel(x)
         result: Tensor = self.down(self.activation(self.up(x)), add_bias=False)
@@ -38,7 +38,7 @@ class FeedForward(nn.Module):
 
     @cached_property
     def kernel(self) -> Callable[[Tensor], Tensor] | None:
-        """The kernel of ``feed_forward``, built when the maps have their weights; None for another activation."""
+        """The kernel of the op ``feed_forward``, built after the weights are loaded; None for other activations."""
         if self.ops is None:
             return None
         feed_forward, gelu = self.ops
@@ -47,5 +47,5 @@ class FeedForward(nn.Module):
 
     @property
     def last_bias(self) -> Tensor | None:
-        """The bias of ``down``, which is left to the norm that follows."""
+        """The bias of ``down``, which the following norm adds."""
         return self.down.bias

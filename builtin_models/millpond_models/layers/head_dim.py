@@ -1,20 +1,20 @@
-"""The dimensions of a head of attention, where heads share those of hidden states."""
+"""The default head dimension: the hidden size divided by the number of heads."""
 
 from millpond.types.errors import CheckpointError
 
 
 def head_dim(size: int, heads: int, *, keys: tuple[str, str] = ("hidden_size", "num_attention_heads")) -> int:
-    """The dimensions of each head.
+    """Return the dimensions of each head.
 
     Args:
-        size: The dimensions of hidden states.
-        heads: What is to share them.
-        keys: What config.json calls the two.
+        size: Hidden size.
+        heads: Number of heads.
+        keys: The keys of both in config.json, for the error message.
 
     Raises:
-        CheckpointError: If hidden states cannot be shared among them.
+        CheckpointError: If the hidden size is not a multiple of the number of heads.
     """
     if heads < 1 or size % heads:
-        message = f"config.json: {keys[0]} {size} cannot be shared among {keys[1]} {heads}"
+        message = f"config.json: {keys[0]} {size} is not divisible by {keys[1]} {heads}"
         raise CheckpointError(message)
     return size // heads

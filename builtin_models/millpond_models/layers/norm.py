@@ -1,4 +1,4 @@
-"""LayerNorm, alone and of a sum with the residual stream."""
+"""LayerNorm, and LayerNorm with a residual connection."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from millpond.context import Context
 
 
 class LayerNorm(nn.Module):
-    """Normalises over the last dimension, then scales and, if there is a bias, shifts (Ba et al., 2016)."""
+    """Normalises over the last dimension, then scales and optionally shifts (Ba et al., 2016, arXiv 1607.06450)."""
 
     def __init__(self, size: int, eps: float, *, bias: bool = True) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class LayerNorm(nn.Module):
 
 
 class ResidualLayerNorm(LayerNorm):
-    """LayerNorm of ``x + bias + residual``, where ``bias`` is that of the linear map that made x, if it has one."""
+    """LayerNorm of ``x + bias + residual``, where ``bias`` is the deferred bias of the preceding linear layer."""
 
     def __init__(self, ctx: Context, size: int, eps: float) -> None:
         super().__init__(size, eps)
@@ -36,5 +36,5 @@ class ResidualLayerNorm(LayerNorm):
         return normed
 
     def arguments(self, bias: Tensor | None) -> tuple[Tensor | None, Tensor, Tensor | None, float]:
-        """The arguments of the kernel beside x and the residual, where ``bias`` is that of the map before."""
+        """Return the arguments of the kernel except x and the residual; ``bias`` is that of the preceding layer."""
         return bias, self.weight, self.bias, self.eps

@@ -1,4 +1,4 @@
-"""The pre-norm layer of GPT-2 and of towers: attention, then feed-forward, each added to its input."""
+"""The pre-norm layer of GPT-2, CLIP and SigLIP: self-attention, then a feed-forward network."""
 
 from torch import Tensor, nn
 
@@ -27,14 +27,14 @@ class PreNormLayer(nn.Module):
 
 
 class FusedAttention(nn.Module):
-    """Attention of a sequence to itself, with one fused map for query, key and value.
+    """Self-attention with one fused projection of query, key and value.
 
     Args:
         ctx: The model's context.
-        size: The dimensions of hidden states.
-        heads: The heads that share them.
-        causal: Whether a token attends only to itself and what stands before it.
-        scale: What products are multiplied by; None for one over the square root of a head's dimensions.
+        size: Hidden size.
+        heads: Number of heads.
+        causal: True if a token attends only to itself and earlier tokens.
+        scale: Factor of the attention scores; None for ``head_dim ** -0.5``.
     """
 
     def __init__(self, ctx: Context, *, size: int, heads: int, causal: bool, scale: float | None = None) -> None:
@@ -67,7 +67,7 @@ class PlainFeedForward(nn.Module):
 
 
 def tower_layer(ctx: Context, *, causal: bool) -> PreNormLayer:
-    """A layer of the sizes in the config of a tower's context."""
+    """Return a layer with the sizes of the context's config."""
     size = ctx.config.hidden_size
     return PreNormLayer(
         size=size,
@@ -78,7 +78,7 @@ def tower_layer(ctx: Context, *, causal: bool) -> PreNormLayer:
 
 
 def tower_feed_forward(ctx: Context) -> PlainFeedForward:
-    """Its feed-forward half."""
+    """Return the feed-forward network of such a layer."""
     config = ctx.config
     return PlainFeedForward(
         ctx, size=config.hidden_size, inner_size=config.intermediate_size, activation=config.hidden_act

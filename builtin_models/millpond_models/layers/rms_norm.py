@@ -1,4 +1,4 @@
-"""RMSNorm: rows divided by their root mean square (Zhang and Sennrich, 2019, arXiv 1910.07467)."""
+"""RMSNorm (Zhang and Sennrich, 2019, arXiv 1910.07467)."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from millpond.context import Context
 
 
 class RMSNorm(nn.Module):
-    """Normalises over the last dimension, then scales, through the op ``rms_norm``."""
+    """Divides by the root mean square over the last dimension, then scales, by the op ``rms_norm``."""
 
     def __init__(self, ctx: Context, size: int, eps: float) -> None:
         super().__init__()
@@ -25,12 +25,12 @@ class RMSNorm(nn.Module):
 
 
 class OffsetRMSNorm(RMSNorm):
-    """RMSNorm whose weights are what is added to 1."""
+    """RMSNorm with weights stored as offsets from 1, as in Gemma."""
 
     def __init__(self, ctx: Context, size: int, eps: float) -> None:
         super().__init__(replace(ctx, dtype=torch.float32), size, eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., size] -> [..., size]; in float32, since 16 bits would round off most of a small offset."""
+        """[..., size] -> [..., size]; computed in float32, because 16 bits would round off small offsets."""
         normed: Tensor = self.kernel(x.float(), 1 + self.weight.float(), self.eps)
         return normed.to(x.dtype)

@@ -1,6 +1,6 @@
-"""Rotary positions: query and key are turned by angles that grow with the place (Su et al., 2021, arXiv 2104.09864).
+"""Rotary position embeddings: queries and keys are rotated by position-dependent angles (arXiv 2104.09864).
 
-``rope_type`` in config.json says how the frequencies were stretched for texts longer than those of the training.
+``rope_type`` in config.json selects how the frequencies are scaled for texts longer than those in training.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ DEFAULT_THETA = 10_000.0
 
 
 class Rotation(NamedTuple):
-    """By what the rows of a batch are turned: cosines and sines, each [num_tokens, 1, head_dim // 2].
+    """Cosines and sines of a batch, each [num_tokens, 1, rotary_dim // 2]; call it to rotate queries or keys.
 
     ``kernel`` is the op ``rotary``.
     """
@@ -31,9 +31,9 @@ class Rotation(NamedTuple):
     kernel: Callable[[Tensor, Tensor, Tensor], Tensor]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[num_tokens, heads, head_dim] -> the same, value i of a head's first half turned with i of its second.
+        """[num_tokens, heads, head_dim] -> the same shape, with value i of the first half rotated with i of the second.
 
-        Where there are cosines for a part of a head, that part is turned, and what stands behind it stays. x may be
+        If ``rotary_dim`` is less than ``head_dim``, only the first ``rotary_dim`` dimensions are rotated. x may be
         overwritten.
         """
         return self.kernel(x, self.cos, self.sin)
@@ -41,17 +41,17 @@ class Rotation(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RotarySettings:
-    """What config.json says of rotary positions.
+    """The rotary settings of config.json.
 
     Attributes:
-        kind: ``rope_type``.
-        size: The dimensions of a head.
-        theta: The base of the frequencies.
+        rope_type: ``rope_type`` of config.json.
+        size: Number of rotated dimensions per head.
+        theta: Base of the frequencies, ``rope_theta``.
         longest: ``max_position_embeddings``.
-        options: What else stands beside ``rope_type``.
+        options: The other rotary parameters, such as ``factor``.
     """
 
-    kind: str
+    rope_type: str
     size: int
     theta: float
     longest: int
@@ -59,88 +59,91 @@ class RotarySettings:
 
     @classmethod
     def read(cls, config: CheckpointConfig, size: int) -> "RotarySettings":
-        """Of ``rope_parameters``, or as it was spelled before: ``rope_scaling`` and, beside it, ``rope_theta``.
+        """Read ``rope_parameters``, or the older ``rope_scaling`` and ``rope_theta``.
 
         Raises:
-            CheckpointError: If config.json asks for what is not known here.
+            CheckpointError: If config.json requests unsupported settings.
         """
         options = {**_options(config, "rope_parameters"), **_options(config, "rope_scaling")}
-        kind = options.get("rope_type", "default")
-        if kind not in FREQUENCIES:
-            message = f"config.json asks for rope_type {kind!r}; known are {', '.join(FREQUENCIES)}"
+        rope_type = options.get("rope_type", "default")
+        if rope_type not in FREQUENCIES:
+            message = f"config.json: unknown rope_type {rope_type!r}. Available: {', '.join(FREQUENCIES)}"
             raise CheckpointError(message)
-        part = options.get("partial_rotary_factor", config.get("partial_rotary_factor"))
-        if part not in (None, 1) or size % 2:
+        partial = options.get("partial_rotary_factor", config.get("partial_rotary_factor"))
+        if partial not in (None, 1) or size % 2:
             message = (
-                f"config.json: heads of {size} dimensions with partial_rotary_factor {part!r}; here a whole head is "
-                "turned, of an even number of dimensions"
+                f"config.json: unsupported partial_rotary_factor {partial!r} with head dimension {size}: this model "
+                "rotates whole heads, and their dimension must be even"
             )
             raise CheckpointError(message)
-        before = config.get("original_max_position_embeddings")
+        original_length = config.get("original_max_position_embeddings")
+        if original_length is not None:
+            options["original_max_position_embeddings"] = original_length
         return cls(
-            kind=kind,
+            rope_type=rope_type,
             size=size,
             theta=float(options.get("rope_theta") or config.get("rope_theta") or DEFAULT_THETA),
             longest=config.get("max_position_embeddings", 2048),
-            options=options if before is None else {**options, "original_max_position_embeddings": before},
+            options=options,
         )
 
     @property
     def trained_length(self) -> float:
-        """The longest text of the training before the frequencies were stretched."""
+        """Maximum length in training, before the frequencies were scaled."""
         return float(self.options.get("original_max_position_embeddings") or self.longest)
 
     def number(self, name: str) -> float:
-        """An option that the kind cannot do without.
+        """Return a required option.
 
         Raises:
-            CheckpointError: If it is not there, or no number.
+            CheckpointError: If it is missing or not a number.
         """
         value = self.options.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            message = f"config.json: rope_type {self.kind!r} takes a number {name!r}; got {value!r}"
+            message = f"config.json: rope_type {self.rope_type!r} requires a number {name!r}; got {value!r}"
             raise CheckpointError(message)
         return float(value)
 
 
 def _options(config: CheckpointConfig, key: str) -> dict[str, Any]:
-    given = config.get(key) or {}
-    if any(isinstance(value, Mapping) for value in given.values()):
-        message = f"config.json has {key} for each kind of layer ({', '.join(given)}); here all layers share one"
+    options = dict(config.get(key) or {})
+    if any(isinstance(value, Mapping) for value in options.values()):
+        message = (
+            f"config.json: unsupported {key} per layer type ({', '.join(options)}): the layers of this model share one"
+        )
         raise CheckpointError(message)
-    options = dict(given)
-    kind = options.pop("type", None)
-    return options if kind is None else {"rope_type": kind, **options}
+    rope_type = options.pop("type", None)
+    return options if rope_type is None else {"rope_type": rope_type, **options}
 
 
 def default_frequencies(settings: RotarySettings) -> Tensor:
-    """Angles per place, [size // 2], float32: ``theta ** (-2i / size)``."""
+    """Return the angles per position, [size // 2], float32: ``theta ** (-2i / size)``."""
     exponents = torch.arange(0, settings.size, 2, device="cpu").float() / settings.size
     return 1.0 / settings.theta**exponents
 
 
 def linear_frequencies(settings: RotarySettings) -> Tensor:
-    """All slower by one factor."""
+    """Divide all frequencies by ``factor`` (position interpolation)."""
     return default_frequencies(settings) / settings.number("factor")
 
 
 def llama3_frequencies(settings: RotarySettings) -> Tensor:
-    """Slow ones slower by a factor, fast ones as they are, between them a mixture (arXiv 2407.21783)."""
+    """Divide low frequencies by ``factor``, keep high ones and interpolate between (Llama 3.1, arXiv 2407.21783)."""
     fast = default_frequencies(settings)
     slow = fast / settings.number("factor")
     low, high = settings.number("low_freq_factor"), settings.number("high_freq_factor")
-    turns = settings.trained_length * fast / (2 * pi)
-    share = ((turns - low) / (high - low)).clamp(0, 1)
-    return (1 - share) * slow + share * fast
+    rotations = settings.trained_length * fast / (2 * pi)
+    ramp = ((rotations - low) / (high - low)).clamp(0, 1)
+    return (1 - ramp) * slow + ramp * fast
 
 
 def yarn_frequencies(settings: RotarySettings) -> Tensor:
-    """Like ``llama3_frequencies``, with a ramp over the dimensions (Peng et al., 2023, arXiv 2309.00071)."""
+    """YaRN: interpolate between scaled and original frequencies along the dimensions (arXiv 2309.00071)."""
     fast = default_frequencies(settings)
     slow = fast / settings.number("factor")
 
-    def dimension(turns: float) -> float:
-        return settings.size * log(settings.trained_length / (turns * 2 * pi)) / (2 * log(settings.theta))
+    def dimension(rotations: float) -> float:
+        return settings.size * log(settings.trained_length / (rotations * 2 * pi)) / (2 * log(settings.theta))
 
     start = dimension(settings.options.get("beta_fast") or 32)
     stop = dimension(settings.options.get("beta_slow") or 1)
@@ -148,36 +151,36 @@ def yarn_frequencies(settings: RotarySettings) -> Tensor:
         start, stop = floor(start), ceil(stop)
     start, stop = max(start, 0), min(stop, settings.size - 1)
     width = stop - start or 0.001
-    share = 1 - ((torch.arange(settings.size // 2, device="cpu") - start) / width).clamp(0, 1)
-    return (1 - share) * slow + share * fast
+    ramp = 1 - ((torch.arange(settings.size // 2, device="cpu") - start) / width).clamp(0, 1)
+    return (1 - ramp) * slow + ramp * fast
 
 
 def ntk_frequencies(settings: RotarySettings) -> Tensor:
-    """The slower the slower ones are: number m, counted from 1, by ``exp(a * m ** mixed_b)``.
+    """Divide frequency m, counted from 1, by ``exp(a * m ** mixed_b)``.
 
-    Where ``mixed_b`` is not said, it is 1; a is such that the last is slower by the factor
+    ``mixed_b`` is 1 by default, and ``a`` is chosen such that the last frequency is divided by ``factor``
     (https://kexue.fm/archives/9706).
     """
     factor, mixed = settings.number("factor"), settings.options.get("mixed_b")
     count = settings.size // 2
-    numbers = torch.arange(1, count + 1, device="cpu").float()
-    bend = 1.0 if mixed is None else settings.number("mixed_b")
-    slower: Tensor = (log(factor) / count**bend * numbers**bend).exp()
-    return default_frequencies(settings) / slower
+    indices = torch.arange(1, count + 1, device="cpu").float()
+    exponent = 1.0 if mixed is None else settings.number("mixed_b")
+    divisors: Tensor = (log(factor) / count**exponent * indices**exponent).exp()
+    return default_frequencies(settings) / divisors
 
 
 def yarn_attention(settings: RotarySettings) -> float:
-    """What queries and keys are multiplied with, so that attention stays as sharp as it was."""
-    given = settings.options.get("attention_factor")
-    if given is not None:
-        return float(given)
+    """Return YaRN's factor of queries and keys, which compensates for the change of attention entropy."""
+    attention_factor = settings.options.get("attention_factor")
+    if attention_factor is not None:
+        return float(attention_factor)
     factor = settings.number("factor")
 
-    def sharpness(share: float) -> float:
-        return 1.0 if factor <= 1 else 0.1 * share * log(factor) + 1
+    def mscale_of(mscale: float) -> float:
+        return 1.0 if factor <= 1 else 0.1 * mscale * log(factor) + 1
 
-    upper, lower = settings.options.get("mscale"), settings.options.get("mscale_all_dim")
-    return sharpness(upper) / sharpness(lower) if upper and lower else sharpness(1)
+    mscale, mscale_all_dim = settings.options.get("mscale"), settings.options.get("mscale_all_dim")
+    return mscale_of(mscale) / mscale_of(mscale_all_dim) if mscale and mscale_all_dim else mscale_of(1)
 
 
 FREQUENCIES: Mapping[str, Callable[[RotarySettings], Tensor]] = MappingProxyType(
@@ -193,27 +196,27 @@ FREQUENCIES: Mapping[str, Callable[[RotarySettings], Tensor]] = MappingProxyType
 
 
 class Rotary(nn.Module):
-    """Makes the rotation of a batch; models make one, and all their layers turn by it."""
+    """Computes the rotation of a batch; all layers of a model share one."""
 
     def __init__(self, ctx: Context, *, head_dim: int) -> None:
         super().__init__()
         self.settings = RotarySettings.read(ctx.config, head_dim)
-        # No buffers: those would be made on the meta device, on which models are built.
-        self.frequencies = FREQUENCIES[self.settings.kind](self.settings).to(ctx.device)
-        self.factor = self.settings.number("factor") if self.settings.kind == "dynamic" else None
-        self.size = yarn_attention(self.settings) if self.settings.kind == "yarn" else 1.0
+        # Not buffers: models are built on the meta device, and buffers would be created there.
+        self.frequencies = FREQUENCIES[self.settings.rope_type](self.settings).to(ctx.device)
+        self.factor = self.settings.number("factor") if self.settings.rope_type == "dynamic" else None
+        self.size = yarn_attention(self.settings) if self.settings.rope_type == "yarn" else 1.0
         self.dtype = ctx.dtype
         self.kernel = ctx.op("rotary")
 
     def forward(self, batch: PackedBatch) -> Rotation:
-        """The rotation of each token of a batch."""
-        places = batch.positions.float().unsqueeze(1)
-        angles = (places * self._frequencies(batch)).unsqueeze(1)
-        cos, sin = ((part * self.size).to(self.dtype) for part in (angles.cos(), angles.sin()))
+        """Return the cosines and sines of each token of a batch."""
+        positions = batch.positions.float().unsqueeze(1)
+        angles = (positions * self._frequencies(batch)).unsqueeze(1)
+        cos, sin = ((values * self.size).to(self.dtype) for values in (angles.cos(), angles.sin()))
         return Rotation(cos, sin, self.kernel)
 
     def _frequencies(self, batch: PackedBatch) -> Tensor:
-        """[head_dim // 2] for all tokens; if some text is longer than ``dynamic`` leaves alone, a row for each."""
+        """[head_dim // 2] for all tokens, or one row per token if ``dynamic`` scaling applies to a sequence."""
         if self.factor is None or batch.max_length <= self.settings.longest:
             return self.frequencies
         rows = [
@@ -223,8 +226,8 @@ class Rotary(nn.Module):
         return torch.cat(rows)
 
     def _stretched(self, factor: float, length: int) -> Tensor:
-        """The frequencies of a text of some length, by a larger base (NTK-aware scaling)."""
+        """Return the frequencies for a text length, with a larger base (dynamic NTK scaling)."""
         settings = self.settings
-        excess = factor * max(length, settings.longest) / settings.longest - (factor - 1)
-        theta = settings.theta * excess ** (settings.size / (settings.size - 2))
+        base_factor = factor * max(length, settings.longest) / settings.longest - (factor - 1)
+        theta = settings.theta * base_factor ** (settings.size / (settings.size - 2))
         return default_frequencies(replace(settings, theta=theta)).to(self.frequencies.device)

@@ -1,1 +1,1 @@
-"""Helpers for the records of model families. Imports no torch: ``specs.py`` of each family uses them."""
+"""Helpers for the ``specs.py`` of model families. Imports no torch."""

@@ -1,4 +1,4 @@
-"""The records of embedding models and classifiers, with the tasks that each kind serves."""
+"""Architecture specs of embedding models and classifiers, with the tasks that each kind serves."""
 
 from typing import Any, Final
 
@@ -14,31 +14,31 @@ TINY_BY_NAME: Final = "millpond_models.testing.by_name:tiny_by_name"
 def embedder(
     name: str, target: str, summary: str, *, pooling: str | PoolingDefaults, **groups: Any
 ) -> ArchitectureSpec:
-    """Return the record of a model that embeds texts and their tokens.
+    """Return the spec of a model that embeds texts and tokens.
 
     Args:
         name: The architecture in config.json.
-        target: The import string of its class.
+        target: Import string of the model class.
         summary: One line for listings.
-        pooling: The default pooling type of texts; or all defaults.
-        **groups: Other fields of the record.
+        pooling: Default pooling type of texts, or all pooling defaults.
+        **groups: Other fields of the spec.
     """
     defaults = PoolingDefaults(pooling) if isinstance(pooling, str) else pooling
-    own = {"tasks": EMBEDDING_TASKS, "pooling": defaults, "extras": TEXT_EXTRAS, **groups}
-    return ArchitectureSpec(name=name, target=target, summary=summary, **own)
+    fields = {"tasks": EMBEDDING_TASKS, "pooling": defaults, "extras": TEXT_EXTRAS, **groups}
+    return ArchitectureSpec(name=name, target=target, summary=summary, **fields)
 
 
 def text_classifier(name: str, target: str, *, pooling: str = "CLS", **groups: Any) -> ArchitectureSpec:
-    """Return the record of a model with a classifier of texts, which is also applied to tokens; see ``embedder``."""
-    summary = "classes or a score of a text, or of a pair of texts"
-    own = {"tasks": CLASSIFYING_TASKS, "pooling": PoolingDefaults(pooling), "extras": TEXT_EXTRAS, **groups}
-    return ArchitectureSpec(name=name, target=target, summary=summary, **own)
+    """Return the spec of a text classifier, which can also classify tokens; see ``embedder``."""
+    summary = "classes or a score for a text or a pair of texts"
+    fields = {"tasks": CLASSIFYING_TASKS, "pooling": PoolingDefaults(pooling), "extras": TEXT_EXTRAS, **groups}
+    return ArchitectureSpec(name=name, target=target, summary=summary, **fields)
 
 
 def token_classifier(name: str, target: str, summary: str = "classes of each token", **groups: Any) -> ArchitectureSpec:
-    """Return the record of a model with a classifier of tokens; see ``embedder``."""
-    own = {"tasks": TOKEN_TASKS, "extras": TEXT_EXTRAS, **groups}
-    return ArchitectureSpec(name=name, target=target, summary=summary, **own)
+    """Return the spec of a token classifier; see ``embedder``."""
+    fields = {"tasks": TOKEN_TASKS, "extras": TEXT_EXTRAS, **groups}
+    return ArchitectureSpec(name=name, target=target, summary=summary, **fields)
 
 
 def encoder_family(
@@ -52,28 +52,28 @@ def encoder_family(
     checkpoint: CheckpointLayout | None = None,
     **groups: Any,
 ) -> tuple[ArchitectureSpec, ...]:
-    """Return the records of an encoder alone, with a classifier of texts and with one of tokens, for each name.
+    """Return the specs of an encoder, its text classifier and its token classifier, for each name.
 
     Args:
-        *names: The prefixes of its architectures, such as ``Bert`` in ``BertModel``.
-        model: The import string of the encoder's class.
-        heads: The import string of the classes with classifiers, up to ``ForSequenceClassification``.
+        *names: Prefixes of the architectures, such as ``Bert`` in ``BertModel``.
+        model: Import string of the encoder class.
+        heads: Import string of the classifiers, up to ``ForSequenceClassification``.
         summary: One line for listings.
-        pooling: The default pooling type of the encoder.
-        classifier_pooling: The default pooling type of the classifier of texts.
+        pooling: Default pooling type of the encoder.
+        classifier_pooling: Default pooling type of the text classifier.
         positions: See ``TextInput.positions``.
-        checkpoint: The checkpoint layout of the encoder alone.
-        **groups: Other fields of all records.
+        checkpoint: Checkpoint layout of the encoder without a classifier.
+        **groups: Other fields of all specs.
     """
     shared = {"text": TextInput(positions=positions), **groups}
-    alone = shared if checkpoint is None else {**shared, "checkpoint": checkpoint}
-    texts, tokens = "ForSequenceClassification", "ForTokenClassification"
+    encoder_only = shared if checkpoint is None else {**shared, "checkpoint": checkpoint}
+    text_suffix, token_suffix = "ForSequenceClassification", "ForTokenClassification"
     return tuple(
         spec
         for name in names
         for spec in (
-            embedder(f"{name}Model", model, summary, pooling=pooling, **alone),
-            text_classifier(f"{name}{texts}", f"{heads}{texts}", pooling=classifier_pooling, **shared),
-            token_classifier(f"{name}{tokens}", f"{heads}{tokens}", **shared),
+            embedder(f"{name}Model", model, summary, pooling=pooling, **encoder_only),
+            text_classifier(f"{name}{text_suffix}", f"{heads}{text_suffix}", pooling=classifier_pooling, **shared),
+            token_classifier(f"{name}{token_suffix}", f"{heads}{token_suffix}", **shared),
         )
     )

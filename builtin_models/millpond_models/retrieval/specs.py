@@ -93,5 +93,5 @@ PUBLISHED = (
     ),
     matryoshka("StaticEmbedding", "sentence-transformers/static-retrieval-mrl-en-v1", *STATIC_SIZES),
     matryoshka("StaticEmbedding", "sentence-transformers/static-similarity-mrl-multilingual-v1", *STATIC_SIZES),
-    *models("StaticEmbedding", "minishlab/potion-base-8M", named="StaticModel"),
+    *models("StaticEmbedding", "minishlab/potion-base-8M", checkpoint_architecture="StaticModel"),
 )

@@ -15,7 +15,7 @@ from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond_models.conversion.token_rows import EMBEDDINGS
 from millpond_models.encoders.bert.model import BertModel
-from millpond_models.heads.norm import HeadNorm
+from millpond_models.heads.norm import Float32LayerNorm
 from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.skip_special_tokens import SkipSpecialTokens
 
@@ -95,7 +95,7 @@ class MaskedHead(nn.Module):
         if form.transforms:
             self.dense = Linear(ctx, config.hidden_size, config.hidden_size, bias=form.dense_bias)
             self.activation = hidden_activation(ctx, form.activation)
-            self.norm = HeadNorm(config.hidden_size, form.eps, bias=form.norm_bias)
+            self.norm = Float32LayerNorm(config.hidden_size, form.eps, bias=form.norm_bias)
         self.decoder = Linear(ctx, config.hidden_size, config.vocab_size, bias=form.decoder_bias)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -279,14 +279,14 @@ def test_scaling_may_be_added_by_an_override(tmp_path, load, hidden):
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"rope_scaling": {"rope_type": "spiral"}}, "rope_type 'spiral'; known are default, linear, dynamic"),
+        ({"rope_scaling": {"rope_type": "spiral"}}, "unknown rope_type 'spiral'. Available: default, linear, dynamic"),
         ({"rope_scaling": {"type": "su", "factor": 2.0}}, "rope_type 'su'"),
         ({"rope_parameters": {"rope_type": "longrope"}}, "rope_type 'longrope'"),
         ({"rope_parameters": {"rope_type": ["yarn"]}}, "LlamaModel"),
         ({"rope_scaling": "linear"}, "LlamaModel"),
-        ({"rope_scaling": {"rope_type": "linear"}}, "'linear' takes a number 'factor'; got None"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": "4"}}, "'yarn' takes a number 'factor'; got '4'"),
-        ({"rope_scaling": {"rope_type": "dynamic", "factor": True}}, "'dynamic' takes a number 'factor'; got True"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "'linear' requires a number 'factor'; got None"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": "4"}}, "'yarn' requires a number 'factor'; got '4'"),
+        ({"rope_scaling": {"rope_type": "dynamic", "factor": True}}, "'dynamic' requires a number 'factor'; got True"),
         ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "a number 'low_freq_factor'"),
         ({"rope_parameters": {"full_attention": {"rope_theta": 1.0}}}, "each kind of layer"),
         ({"partial_rotary_factor": 0.5}, r"partial_rotary_factor 0\.5"),

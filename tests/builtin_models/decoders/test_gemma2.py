@@ -101,7 +101,7 @@ def test_every_kernel_of_attention_that_serves_a_cap_gives_the_same(tmp_path, lo
     ("change", "said"),
     [
         ({"attn_logit_softcapping": -1}, "attn_logit_softcapping must be a positive number; got -1"),
-        ({"layer_types": ["full_attention"]}, "layer_types must say .* for each of 2 layers"),
+        ({"layer_types": ["full_attention"]}, "layer_types must have .* for each of 2 layers"),
         ({"query_pre_attn_scalar": True}, "query_pre_attn_scalar must be a positive number; got True"),
         ({"sliding_window": 0}, "sliding_window must be a positive number of tokens or null; got 0"),
     ],

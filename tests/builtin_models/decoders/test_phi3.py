@@ -94,10 +94,13 @@ def test_what_config_json_does_not_say_is_as_transformers_has_it(tmp_path, load,
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"rope_scaling": {"type": "longrope", "long_factor": LONG}}, r"takes 4 numbers 'short_factor'; got None"),
-        ({"rope_scaling": {"type": "su", "short_factor": SHORT, "long_factor": LONG[:2]}}, "takes 4 numbers 'long_f"),
+        ({"rope_scaling": {"type": "longrope", "long_factor": LONG}}, r"requires 4 numbers 'short_factor'; got None"),
+        (
+            {"rope_scaling": {"type": "su", "short_factor": SHORT, "long_factor": LONG[:2]}},
+            "requires 4 numbers 'long_f",
+        ),
         ({"rope_scaling": {"type": "su", "short_factor": ["1"] * 4, "long_factor": LONG}}, "numbers 'short_factor'"),
-        ({"partial_rotary_factor": 0.4}, r"partial_rotary_factor 0\.4 of heads of 8 dimensions turns 3"),
+        ({"partial_rotary_factor": 0.4}, r"partial_rotary_factor 0\.4 of head dimension 8 .* got 3"),
         ({"rope_scaling": {"type": "spiral"}}, "rope_type 'spiral'"),
     ],
     ids=str,

@@ -369,7 +369,7 @@ def test_internlm2_classifies_and_judges_by_its_vocabulary(tmp_path, load):
 
 
 def test_a_fused_map_of_another_size_is_refused(tmp_path, load):
-    with pytest.raises(CheckpointError, match=r"wqkv\.weight has the shape \[64, 32\], .* leads to 96 rows"):
+    with pytest.raises(CheckpointError, match=r"wqkv\.weight has the shape \[64, 32\], .* implies 96 rows"):
         load(internlm(tmp_path), hf_overrides={"num_key_value_heads": 4})
 
 

@@ -44,7 +44,7 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, transforme
 
 def test_a_missing_table_of_tasks_is_named(tmp_path, load):
     folder = tiny("ErnieModel", tmp_path, use_task_id=False)
-    with pytest.raises(CheckpointError, match=r"use_task_id.*has no row of embeddings\.task_type_embeddings\.weight"):
+    with pytest.raises(CheckpointError, match=r"use_task_id.*has no rows of embeddings\.task_type_embeddings\.weight"):
         load(folder, hf_overrides={"use_task_id": True})
 
 

@@ -288,10 +288,10 @@ def test_pairs_are_scored_by_one_label(tmp_path, load, logits):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"position_embedding_type": "absolute"}, "'absolute'; GteModel knows 'rope' alone"),
-        ({"layer_norm_type": "rms_norm"}, "layer_norm_type 'rms_norm'; GteModel knows 'layer_norm'"),
+        ({"position_embedding_type": "absolute"}, r"'absolute' for GteModel\. Supported: 'rope'$"),
+        ({"layer_norm_type": "rms_norm"}, r"layer_norm_type 'rms_norm' for GteModel\. Supported: 'layer_norm'"),
         ({"logn_attention_scale": True}, "logn_attention_scale True; GteModel knows False"),
-        ({"rope_scaling": {"type": "ntk"}}, "'ntk' takes a number 'factor'; got None"),
+        ({"rope_scaling": {"type": "ntk"}}, "'ntk' requires a number 'factor'; got None"),
         ({"rope_scaling": {"type": "ntk", "factor": 2.0, "mixed_b": "x"}}, "a number 'mixed_b'; got 'x'"),
         ({"num_attention_heads": 5}, "num_attention_heads 5"),
         ({"type_vocab_size": 0}, r"unused \(1\): new\.embeddings\.token_type_embeddings\.weight"),

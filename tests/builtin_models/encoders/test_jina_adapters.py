@@ -152,7 +152,7 @@ def test_an_adapter_of_another_kind_is_refused(tmp_path, load, settings, said):
         ({f"{SECOND}.lora_magnitude_vector": torch.ones(4)}, "lora_magnitude_vector', which is no part"),
         (
             {"layers.7.mlp.fc1.lora_A.weight": torch.ones(4, 32), "layers.7.mlp.fc1.lora_B.weight": torch.ones(48, 4)},
-            r"changes layers\.7\.feed_forward\.up\.weight, which the model does not have",
+            r"updates layers\.7\.feed_forward\.up\.weight, which the model does not have",
         ),
         ({f"{SECOND}.lora_A.weight": torch.full((4, 32), torch.nan)}, "NaN"),
     ],

@@ -226,8 +226,11 @@ def test_every_token_has_classes(tmp_path, load):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"feed_forward_type": "swiglu"}, "feed_forward_type 'swiglu'; known are original, geglu, reglu"),
-        ({"position_embedding_type": "rotary"}, "position_embedding_type 'rotary'; JinaBertModel knows 'absolute'"),
+        ({"feed_forward_type": "swiglu"}, r"unknown feed_forward_type 'swiglu'\. Available: original, geglu, reglu"),
+        (
+            {"position_embedding_type": "rotary"},
+            r"position_embedding_type 'rotary' for JinaBertModel\. Supported: 'absolute'",
+        ),
     ],
     ids=str,
 )

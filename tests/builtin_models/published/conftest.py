@@ -69,7 +69,7 @@ def check(tmp_path, monkeypatch, built):
     """Every tensor finds its parameter, every parameter its tensor, and changes by tasks are of the right shapes."""
     changed = []
     monkeypatch.setattr(
-        "millpond_models.encoders.jina_v3.model.with_changes", lambda _, changes, ctx: changed.append(changes)
+        "millpond_models.encoders.jina_v3.model.with_updates", lambda _, changes, ctx: changed.append(changes)
     )
 
     def check(name, model):

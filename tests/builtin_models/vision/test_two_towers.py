@@ -313,8 +313,8 @@ def test_images_of_another_size_than_the_model_reads_are_refused(tmp_path, load)
     ("change", "said"),
     [
         ({"vision_config": {"image_size": 4}}, "image_size 4 with patch_size 8"),
-        ({"vision_config": {"num_attention_heads": 5}}, "hidden_size 24 cannot be shared among num_attention_heads 5"),
-        ({"text_config": {"hidden_act": "swoosh"}}, "hidden_act 'swoosh'; known are gelu"),
+        ({"vision_config": {"num_attention_heads": 5}}, "hidden_size 24 is not divisible by num_attention_heads 5"),
+        ({"text_config": {"hidden_act": "swoosh"}}, "hidden_act 'swoosh'. Available: gelu"),
     ],
 )
 def test_a_config_that_cannot_be_is_refused(tmp_path, load, change, said):

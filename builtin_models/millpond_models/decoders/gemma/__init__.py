@@ -1,1 +1,1 @@
-"""Gemma, first to third version."""
+"""Gemma, Gemma 2 and Gemma 3."""

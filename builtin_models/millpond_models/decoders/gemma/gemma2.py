@@ -1,19 +1,19 @@
-"""Gemma2Model: Gemma with norms around each half, capped scores and windows in every other layer (arXiv 2408.00118)."""
+"""Gemma2Model: Gemma with post-norms, soft-capped scores and alternating sliding windows (arXiv 2408.00118)."""
 
 from collections.abc import Sequence
 from typing import ClassVar
 
 from millpond.context import Context
 from millpond.types.errors import CheckpointError
-from millpond_models.decoders.gemma.gemma import ACTIVATION, GemmaModel
+from millpond_models.decoders.gemma.gemma import DEFAULT_ACTIVATION, GemmaModel
 from millpond_models.layers.decoder import Heads, NormedDecoderLayer
-from millpond_models.layers.layer_kinds import FULL, layer_kinds
+from millpond_models.layers.layer_types import FULL, read_layer_types
 
-DEFAULT_WINDOW, DEFAULT_SCALAR, DEFAULT_SOFTCAP = 4096, 256, 50.0
+DEFAULT_WINDOW, DEFAULT_QUERY_SCALAR, DEFAULT_SOFTCAP = 4096, 256, 50.0
 
 
 class Gemma2Model(GemmaModel):
-    """Gemma 2, of which bge-multilingual-gemma2 is one."""
+    """Gemma 2, such as bge-multilingual-gemma2."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         (r"layers\.(\d+)\.post_attention_layernorm\.weight", r"layers.\1.attention_post_norm.weight"),
@@ -23,7 +23,7 @@ class Gemma2Model(GemmaModel):
     )
 
     def build_layer(self, ctx: Context, heads: Heads, layer: int) -> NormedDecoderLayer:
-        """A layer, with a norm before and behind each half."""
+        """Build a layer with a norm before and after attention and feed-forward."""
         size = ctx.config.hidden_size
         return NormedDecoderLayer(
             attention_norm=self.build_norm(ctx, size),
@@ -34,46 +34,46 @@ class Gemma2Model(GemmaModel):
             feed_forward_post_norm=self.build_norm(ctx, size),
         )
 
-    def layer_kinds(self, ctx: Context) -> tuple[str, ...]:
-        """Whether each layer attends to a window or to all: by ``layer_types``, else every second to all."""
-        return layer_kinds(ctx, every=2, first=1)
+    def read_layer_types(self, ctx: Context) -> tuple[str, ...]:
+        """Return the attention type of each layer: ``layer_types``, by default full attention in every second layer."""
+        return read_layer_types(ctx, every=2, first=1)
 
     def attention_scale(self, ctx: Context) -> float:
-        """``query_pre_attn_scalar ** -0.5``.
+        """Return ``query_pre_attn_scalar ** -0.5``.
 
         Raises:
-            CheckpointError: If that is no positive number.
+            CheckpointError: If the scalar is not a positive number.
         """
-        scalar = positive("query_pre_attn_scalar", ctx.config.get("query_pre_attn_scalar", DEFAULT_SCALAR))
+        scalar = positive("query_pre_attn_scalar", ctx.config.get("query_pre_attn_scalar", DEFAULT_QUERY_SCALAR))
         return float(scalar**-0.5)
 
     def softcap(self, ctx: Context) -> float | None:
-        """``attn_logit_softcapping``; null for none.
+        """Return ``attn_logit_softcapping``; None if it is null.
 
         Raises:
-            CheckpointError: If that is no positive number.
+            CheckpointError: If it is not a positive number.
         """
         softcap = ctx.config.to_dict().get("attn_logit_softcapping", DEFAULT_SOFTCAP)
         return None if softcap is None else positive("attn_logit_softcapping", softcap)
 
     def sliding_window(self, ctx: Context, layer: int) -> int | None:
-        """``sliding_window`` in the layers that have one."""
-        if self.layer_kinds(ctx)[layer] == FULL:
+        """Return ``sliding_window``, or None for layers with full attention."""
+        if self.read_layer_types(ctx)[layer] == FULL:
             return None
         window: int | None = ctx.config.get("sliding_window", DEFAULT_WINDOW)
         return window
 
     def activation(self, ctx: Context) -> str:
-        """``hidden_activation``."""
-        name: str = ctx.config.get("hidden_activation") or ACTIVATION
+        """Return ``hidden_activation``."""
+        name: str = ctx.config.get("hidden_activation") or DEFAULT_ACTIVATION
         return name
 
 
 def positive(name: str, value: object) -> float:
-    """A number that config.json says.
+    """Return a value of config.json as a float.
 
     Raises:
-        CheckpointError: If it is none, or not positive.
+        CheckpointError: If it is not a positive number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         message = f"config.json: {name} must be a positive number; got {value!r}"

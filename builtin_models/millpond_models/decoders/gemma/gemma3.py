@@ -1,4 +1,4 @@
-"""Gemma3TextModel: Gemma whose layers attend to a window or to all, the text part of Gemma 3 (arXiv 2503.19786)."""
+"""Gemma3TextModel: the text model of Gemma 3, with local and global attention layers (arXiv 2503.19786)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,76 +13,76 @@ from millpond.types.config import CheckpointConfig
 from millpond_models.decoders.base import norm_eps
 from millpond_models.decoders.gemma.gemma2 import Gemma2Model, positive
 from millpond_models.layers.decoder import Heads
-from millpond_models.layers.layer_kinds import FULL, SLIDING, layer_kinds
+from millpond_models.layers.layer_types import FULL, SLIDING, read_layer_types
 from millpond_models.layers.rms_norm import OffsetRMSNorm
 from millpond_models.layers.rotary import Rotary
 
 DEFAULT_PATTERN = 6
-# kind of layer: the key of config.json that says the base of its frequencies, and the base where it does not
+# Layer type: the key of its rotary base in config.json, and the default.
 THETAS: Mapping[str, tuple[str, float]] = MappingProxyType(
     {FULL: ("rope_theta", 1_000_000.0), SLIDING: ("rope_local_base_freq", 10_000.0)}
 )
 
 
 class Gemma3TextModel(Gemma2Model):
-    """Gemma 3 without its eyes, such as EmbeddingGemma, which attends in both directions (arXiv 2509.20354)."""
+    """The text model of Gemma 3, and EmbeddingGemma, which is bidirectional (arXiv 2509.20354)."""
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
-        self.kinds = self.layer_kinds(ctx)
+        self.layer_types = self.read_layer_types(ctx)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden]."""
-        rotations = {kind: rotary(batch) for kind, rotary in self.rotary.named_children()}
+        rotations = {layer_type: rotary(batch) for layer_type, rotary in self.rotary.named_children()}
         x = self.embed(batch)
-        for layer, kind in zip(self.layers, self.kinds, strict=True):
-            x = layer(x, rotations[kind], batch)
+        for layer, layer_type in zip(self.layers, self.layer_types, strict=True):
+            x = layer(x, rotations[layer_type], batch)
         normed: Tensor = self.norm(x)
         return normed
 
     def build_rotary(self, ctx: Context, heads: Heads) -> nn.Module:
-        """Rotary positions by the kind of layer."""
-        kinds = dict.fromkeys(self.layer_kinds(ctx))
-        return nn.ModuleDict({kind: build_rotary(ctx, kind, heads.size) for kind in kinds})
+        """Build one rotary embedding per layer type."""
+        types = dict.fromkeys(self.read_layer_types(ctx))
+        return nn.ModuleDict({layer_type: build_rotary(ctx, layer_type, heads.size) for layer_type in types})
 
-    def layer_kinds(self, ctx: Context) -> tuple[str, ...]:
-        """Whether each layer attends to a window or to all: by ``layer_types``, else every sixth to all."""
+    def read_layer_types(self, ctx: Context) -> tuple[str, ...]:
+        """Return the attention type of each layer: ``layer_types``, by default full attention in every sixth layer."""
         config = ctx.config
         every = config.get("sliding_window_pattern") or config.get("_sliding_window_pattern") or DEFAULT_PATTERN
-        return layer_kinds(ctx, every=every, first=every - 1)
+        return read_layer_types(ctx, every=every, first=every - 1)
 
     def build_head_norm(self, ctx: Context, size: int) -> OffsetRMSNorm:
-        """Each head of query and key is normalised."""
+        """Build the norm of query and key heads."""
         return OffsetRMSNorm(ctx, size, norm_eps(ctx))
 
     def softcap(self, ctx: Context) -> float | None:
-        """``attn_logit_softcapping``, which Gemma 3 has done without.
+        """Return ``attn_logit_softcapping``, by default None.
 
         Raises:
-            CheckpointError: If that is no positive number.
+            CheckpointError: If it is not a positive number.
         """
         softcap = ctx.config.get("attn_logit_softcapping")
         return None if softcap is None else positive("attn_logit_softcapping", softcap)
 
     def attention_window(self, ctx: Context, layer: int, *, causal: bool) -> int | None:
-        """Where ``use_bidirectional_attention`` is set, half of a window lies on each side of a token."""
-        reached = super().attention_window(ctx, layer, causal=causal)
-        if reached is None or not ctx.config.get("use_bidirectional_attention"):
-            return reached
-        return reached // 2
+        """Return the window of ``DecoderModel``, halved for bidirectional attention: half of it is on each side."""
+        window = super().attention_window(ctx, layer, causal=causal)
+        if window is None or not ctx.config.get("use_bidirectional_attention"):
+            return window
+        return window // 2
 
 
-def build_rotary(ctx: Context, kind: str, head_dim: int) -> Rotary:
-    """The rotary positions of a kind of layer, by its part of ``rope_parameters``, else by the older keys.
+def build_rotary(ctx: Context, layer_type: str, head_dim: int) -> Rotary:
+    """Build the rotary embedding of a layer type from its part of ``rope_parameters``, or from older keys.
 
-    ``rope_scaling`` is of the layers that attend to all.
+    ``rope_scaling`` applies to layers with full attention only.
     """
     config = ctx.config
-    key, default = THETAS[kind]
+    key, default = THETAS[layer_type]
     options: dict[str, Any] = {
         "rope_theta": config.get(key) or default,
-        **((config.get("rope_parameters") or {}).get(kind) or {}),
-        **((config.get("rope_scaling") or {}) if kind == FULL else {}),
+        **((config.get("rope_parameters") or {}).get(layer_type) or {}),
+        **((config.get("rope_scaling") or {}) if layer_type == FULL else {}),
     }
     values = {**config.to_dict(), "rope_parameters": options, "rope_scaling": None}
     return Rotary(replace(ctx, config=CheckpointConfig(values)), head_dim=head_dim)

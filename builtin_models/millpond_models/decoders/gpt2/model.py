@@ -1,4 +1,4 @@
-"""GPT2Model: a pre-norm decoder with a table of positions (Radford et al., 2019)."""
+"""GPT2Model: a pre-norm decoder with position embeddings (Radford et al., 2019)."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -14,7 +14,7 @@ from millpond_models.layers.pre_norm import FusedAttention, PlainFeedForward, Pr
 
 
 class GPT2Model(PoolingModel):
-    """GPT-2: hidden states behind the final norm; a head for the next token is left out."""
+    """GPT-2: hidden states after the final norm, without an LM head."""
 
     weight_prefixes = ("transformer.",)
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -28,9 +28,9 @@ class GPT2Model(PoolingModel):
         (r"h\.(\d+)\.mlp\.c_proj\.(weight|bias)", r"layers.\1.feed_forward.down.\2"),
         (r"ln_f\.(weight|bias)", r"norm.\1"),
     )
-    # Linear maps are stored as [in_features, out_features].
+    # GPT-2 stores linear layers as [in_features, out_features].
     weight_transforms = (WeightTransform.transpose(r"h\.\d+\.(?:attn|mlp)\.(?:c_attn|c_proj|c_fc)\.weight"),)
-    # Of attention, old files keep the mask, which is no weight.
+    # Old files contain the causal mask of attention.
     ignored_weights: ClassVar[Sequence[str]] = (r"lm_head\..*", r"score\..*", r"h\.\d+\.attn\.(?:masked_)?bias")
 
     def __init__(self, ctx: Context) -> None:
@@ -52,10 +52,12 @@ class GPT2Model(PoolingModel):
 
 
 def build_layer(ctx: Context, layer: int, *, eps: float) -> PreNormLayer:
-    """A layer; products of queries and keys may be scaled by its number."""
+    """Build a layer; attention scores may be divided by the number of the layer."""
     config = ctx.config
-    size, own = config.n_embd, head_dim(config.n_embd, config.n_head, keys=("n_embd", "n_head"))
-    scale = own**-0.5 if config.get("scale_attn_weights", True) else 1.0
+    size = config.n_embd
+    scale = head_dim(size, config.n_head, keys=("n_embd", "n_head")) ** -0.5
+    if not config.get("scale_attn_weights", True):
+        scale = 1.0
     if config.get("scale_attn_by_inverse_layer_idx", False):
         scale /= layer + 1
     return PreNormLayer(

@@ -13,4 +13,6 @@ ARCHITECTURES = (
         text=TextInput(positions="absolute"),
     ),
 )
-PUBLISHED = models("GPT2Model", "nie3e/sentiment-polish-gpt2-small", named="GPT2ForSequenceClassification")
+PUBLISHED = models(
+    "GPT2Model", "nie3e/sentiment-polish-gpt2-small", checkpoint_architecture="GPT2ForSequenceClassification"
+)

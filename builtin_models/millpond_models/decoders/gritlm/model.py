@@ -1,4 +1,4 @@
-r"""GritLM: Mistral in both directions, whose instructions are read but not pooled (Muennighoff et al., 2402.09906).
+r"""GritLM: bidirectional Mistral whose instructions are not pooled (Muennighoff et al., 2024, arXiv 2402.09906).
 
 A prompt is ``<s><|user|>\ninstruction\n<|embed|>\ntext``, or without an instruction ``<s><|embed|>\ntext``.
 """
@@ -15,41 +15,41 @@ from millpond.types.params import PoolingParams
 from millpond_models.decoders.mistral.model import MistralModel
 
 logger = logging.getLogger(__name__)
-# The marker before a text, by the pieces of Mistral's vocabulary; the first depends on what stands before it.
-OPENING = ("▁<", "<")
-MARKER = ("|", "embed", "|", ">", "<0x0A>")
-TASK = "embed"
+# Tokens of the marker before a text; the first depends on the preceding text.
+FIRST_MARKER_TOKENS = ("▁<", "<")
+MARKER_TOKENS = ("|", "embed", "|", ">", "<0x0A>")
+POOLED_TASK = "embed"
 
 
 class GritLM(MistralModel):
-    """Mistral in both directions; an embedding is pooled of what stands behind the marker."""
+    """Bidirectional Mistral; embeddings pool only the tokens after the marker."""
 
-    def is_causal(self, ctx: Context) -> bool:  # noqa: ARG002  config.json has no say in it
-        """Never."""
+    def is_causal(self, ctx: Context) -> bool:  # noqa: ARG002  config.json cannot change it
+        """Return False."""
         return False
 
     def sliding_window(self, ctx: Context, layer: int) -> int | None:  # noqa: ARG002  config.json's is for generation
-        """None: all is attended to."""
+        """Return None: full attention."""
         return None
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
-        """As configured, of the text alone."""
+        """Build the configured pooler, restricted to the text after the instruction."""
         pooler = ctx.pooler(task)
-        return TextPooling(ctx, pooler) if task == TASK else pooler
+        return TextPooling(ctx, pooler) if task == POOLED_TASK else pooler
 
 
 class TextPooling(nn.Module):
-    """Hands a pooler what stands behind the instruction of each prompt; a part that a caller chose stays as it is."""
+    """Passes the text after the instruction of each prompt to a pooler; spans selected by a caller stay unchanged."""
 
     def __init__(self, ctx: Context, pooler: Pooler) -> None:
         super().__init__()
         self.pooler = pooler
-        self.opening = tuple(piece_id(ctx, piece) for piece in OPENING)
-        self.marker = [piece_id(ctx, piece) for piece in MARKER]
-        self.start = piece_id(ctx, "<s>")
+        self.first_marker_ids = tuple(token_id(ctx, token) for token in FIRST_MARKER_TOKENS)
+        self.marker_ids = [token_id(ctx, token) for token in MARKER_TOKENS]
+        self.bos_id = token_id(ctx, "<s>")
 
     def check(self, params: PoolingParams) -> None:
-        """As the pooler does."""
+        """Check the parameters with the wrapped pooler."""
         self.pooler.check(params)
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
@@ -59,35 +59,35 @@ class TextPooling(nn.Module):
         ids = metadata.input_ids.tolist()
         spans: list[tuple[int, int] | None] = []
         for offset, length in zip(metadata.offsets, metadata.lengths, strict=False):
-            before = self.instruction_length(ids[offset : offset + length])
-            spans.append((before if before < length else 0, length))  # of nothing, there is no mean
-        rows, chosen = metadata.select(range(len(spans)), metadata.params, spans)
-        pooled: Tensor | list[Tensor] = self.pooler(hidden_states if rows is None else hidden_states[rows], chosen)
+            skipped = self.instruction_length(ids[offset : offset + length])
+            spans.append((skipped if skipped < length else 0, length))  # a text without tokens has no mean
+        rows, selected = metadata.select(range(len(spans)), metadata.params, spans)
+        pooled: Tensor | list[Tensor] = self.pooler(hidden_states if rows is None else hidden_states[rows], selected)
         return pooled
 
     def instruction_length(self, ids: Sequence[int]) -> int:
-        """How many tokens stand before the text of a prompt: all up to the marker's end; without one, ``<s>``."""
-        if ids[0] != self.start:
-            logger.warning("a prompt for GritLM does not begin with <s>: all of it is pooled, its instruction too")
+        """Return the number of tokens before the text: up to the end of the marker, or ``<s>`` without a marker."""
+        if ids[0] != self.bos_id:
+            logger.warning("a prompt for GritLM does not begin with <s>: its instruction is pooled too")
             return 0
-        size = len(self.marker)
-        for place in range(2, len(ids) - size + 1):
-            if ids[place - 1] in self.opening and list(ids[place : place + size]) == self.marker:
-                return place + size
+        size = len(self.marker_ids)
+        for start in range(2, len(ids) - size + 1):
+            if ids[start - 1] in self.first_marker_ids and list(ids[start : start + size]) == self.marker_ids:
+                return start + size
         return 1
 
 
-def piece_id(ctx: Context, piece: str) -> int:
-    """The id of a piece of the vocabulary.
+def token_id(ctx: Context, token: str) -> int:
+    """Return the ID of a token of the vocabulary.
 
     Raises:
-        CheckpointError: If there is no tokenizer, or it has no such piece.
+        CheckpointError: If there is no tokenizer, or it does not have the token.
     """
-    found = None if ctx.tokenizer is None else ctx.tokenizer.backend.token_to_id(piece)
-    if found is None:
+    index = None if ctx.tokenizer is None else ctx.tokenizer.backend.token_to_id(token)
+    if index is None:
         message = (
-            f"GritLM finds the text of a prompt by the marker <|embed|>, and the tokenizer has no piece {piece!r}: "
-            "it needs the tokenizer of Mistral, which GritLM's checkpoints have"
+            f"GritLM finds the text of a prompt by the marker <|embed|>, and the tokenizer has no token {token!r}: "
+            "use the Mistral tokenizer of GritLM's checkpoints"
         )
         raise CheckpointError(message)
-    return int(found)
+    return int(index)

@@ -1,4 +1,4 @@
-"""InternLM2Model and InternLM2ForRewardModel: Llama with query, key and value in one map (arXiv 2403.17297)."""
+"""InternLM2Model and InternLM2ForRewardModel: Llama with fused QKV projections (arXiv 2403.17297)."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -14,7 +14,7 @@ from millpond_models.layers.decoder import Heads
 
 
 class InternLM2Model(DecoderModel):
-    """Of ``wqkv``, each head of keys has its heads of queries before it, and its head of values behind it."""
+    """InternLM2; ``wqkv`` stacks, for each key head, its query heads, the key head and its value head."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         (r"tok_embeddings\.weight", r"embeddings.weight"),
@@ -43,13 +43,13 @@ class InternLM2Model(DecoderModel):
     )
 
     def attention_biases(self, ctx: Context) -> tuple[bool, bool]:
-        """``bias`` is of all four maps."""
+        """``bias`` applies to all four projections."""
         bias = bool(ctx.config.get("bias", False))
         return bias, bias
 
 
 class InternLM2ForRewardModel(Classifier, InternLM2Model):
-    """InternLM2 with one reward a token."""
+    """InternLM2 with one reward per token."""
 
     ignored_weights: ClassVar[Sequence[str]] = tuple(p for p in InternLM2Model.ignored_weights if "v_head" not in p)
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -58,25 +58,25 @@ class InternLM2ForRewardModel(Classifier, InternLM2Model):
     )
 
     def build_classifier(self, ctx: Context) -> nn.Module:
-        """One linear map without a bias."""
+        """Build a linear layer without bias."""
         return Linear(ctx, ctx.config.hidden_size, ctx.model.classification.num_labels, bias=False)
 
 
 def split_heads(fused: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows of query, key and value out of ``wqkv``.
+    """Split the rows of ``wqkv`` into query, key and value.
 
     Args:
-        fused: Groups one behind the other, each the heads of queries that share a head of keys, that, and its values.
-        heads: The heads.
+        fused: One group per key head: its query heads, the key head and the value head.
+        heads: Number and size of the heads.
 
     Raises:
-        CheckpointError: If it has another number of rows.
+        CheckpointError: If the number of rows does not match.
     """
-    each = heads.queries // heads.keys
-    rows = heads.keys * (each + 2) * heads.size
+    queries_per_key = heads.queries // heads.keys
+    rows = heads.keys * (queries_per_key + 2) * heads.size
     if tuple(fused.shape[:1]) != (rows,):
-        message = f"config.json leads to {rows} rows"
+        message = f"config.json implies {rows} rows"
         raise CheckpointError(message)
-    groups = fused.unflatten(0, (heads.keys, each + 2, heads.size))
-    query, key, value = groups[:, :each], groups[:, each], groups[:, each + 1]
+    groups = fused.unflatten(0, (heads.keys, queries_per_key + 2, heads.size))
+    query, key, value = groups[:, :queries_per_key], groups[:, queries_per_key], groups[:, queries_per_key + 1]
     return query.flatten(0, 2), key.flatten(0, 1), value.flatten(0, 1)

@@ -1,7 +1,7 @@
-"""LFM2 (Liquid AI, 2025): gated short convolutions, and attention in some layers; causal, or as an encoder both ways.
+"""LFM2 (Liquid AI, 2025): gated short convolutions and some attention layers, as a causal decoder or an encoder.
 
-The encoder attends to all tokens, and its convolutions are centred. It has no class in transformers 5.23; here it is
-the decoder with these two changes, as the library's later ``Lfm2BidirectionalModel`` is documented.
+The encoder has bidirectional attention and centred convolutions. transformers 5.23 does not include it; this
+implementation follows the documentation of the later ``Lfm2BidirectionalModel``.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from millpond_models.decoders.base import DecoderModel
 from millpond_models.decoders.lfm2.short_conv import ShortConvolution
 from millpond_models.layers.decoder import DecoderLayer, Heads
 from millpond_models.layers.gated_feed_forward import GatedFeedForward
-from millpond_models.layers.layer_kinds import FULL
+from millpond_models.layers.layer_types import FULL
 from millpond_models.layers.rms_norm import RMSNorm
 
-CONVOLUTION = "conv"  # in ``layer_types``, beside "full_attention"
-EPS, WIDTH = 1e-5, 3  # where config.json does not specify them
-BOTH_WAYS = "Lfm2Bidirectional"
+CONVOLUTION = "conv"  # in ``layer_types``, besides "full_attention"
+DEFAULT_EPS, DEFAULT_KERNEL_SIZE = 1e-5, 3
+BIDIRECTIONAL_PREFIX = "Lfm2Bidirectional"
 
 
 class Lfm2Model(DecoderModel):
-    """LFM2 as a pooling model: hidden states behind the final norm."""
+    """LFM2 as a pooling model: hidden states after the final norm."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         (r"embed_tokens\.weight", r"embeddings.weight"),
@@ -44,29 +44,29 @@ class Lfm2Model(DecoderModel):
     )
 
     def is_causal(self, ctx: Context) -> bool:
-        """Unless config.json states otherwise: by ``is_causal``, its ``model_type`` or the class that it names."""
+        """Return False if ``is_causal``, ``model_type`` or the class in config.json indicates the encoder."""
         return super().is_causal(ctx) and not _is_encoder(ctx)
 
     def build_norm(self, ctx: Context, size: int) -> RMSNorm:
-        """A norm of rows of some size."""
-        return RMSNorm(ctx, size, float(ctx.config.get("norm_eps", EPS)))
+        """Build a norm over the last dimension."""
+        return RMSNorm(ctx, size, float(ctx.config.get("norm_eps", DEFAULT_EPS)))
 
     def build_head_norm(self, ctx: Context, size: int) -> RMSNorm | None:
-        """A norm of each head of query and key."""
+        """Build the norm of query and key heads."""
         return self.build_norm(ctx, size)
 
     def build_layer(self, ctx: Context, heads: Heads, layer: int) -> DecoderLayer:
-        """A layer: of attention, or of a convolution in its place."""
-        if layer_kind(ctx, layer) == FULL:
+        """Build a layer with attention or a convolution."""
+        if layer_type(ctx, layer) == FULL:
             return super().build_layer(ctx, heads, layer)
         config = ctx.config
         convolution: Any = ShortConvolution(
             ctx,
             size=config.hidden_size,
-            width=width(ctx),
+            kernel_size=kernel_size(ctx),
             bias=bool(config.get("conv_bias", False)),
             centred=not self.is_causal(ctx),
-            zeroes_masked=bool(config.get("conv_zero_padding", False)),
+            mask_padding=bool(config.get("conv_zero_padding", False)),
         )
         return DecoderLayer(
             attention_norm=self.build_norm(ctx, config.hidden_size),
@@ -83,37 +83,37 @@ class Lfm2Model(DecoderModel):
 
 
 class Lfm2BidirectionalModel(Lfm2Model):
-    """LFM2 as an encoder: attention to all tokens, and centred convolutions."""
+    """LFM2 as an encoder: bidirectional attention and centred convolutions."""
 
-    def is_causal(self, ctx: Context) -> bool:  # noqa: ARG002  config.json has no say in it
-        """Never."""
+    def is_causal(self, ctx: Context) -> bool:  # noqa: ARG002  config.json cannot change it
+        """Return False."""
         return False
 
 
-def layer_kind(ctx: Context, layer: int) -> str:
-    """Whether a layer attends or convolves: by ``layer_types``, else by ``full_attn_idxs``, else all attend.
+def layer_type(ctx: Context, layer: int) -> str:
+    """Return the type of a layer, from ``layer_types`` or ``full_attn_idxs``; full attention by default.
 
     Raises:
-        CheckpointError: If ``layer_types`` names something else, or not every layer.
+        CheckpointError: If ``layer_types`` has a wrong length or unknown types.
     """
-    kinds, attending = ctx.config.get("layer_types"), ctx.config.get("full_attn_idxs")
-    if kinds is None:
+    types, attending = ctx.config.get("layer_types"), ctx.config.get("full_attn_idxs")
+    if types is None:
         return FULL if attending is None or layer in attending else CONVOLUTION
-    if len(kinds) != ctx.config.num_hidden_layers or set(kinds) - {FULL, CONVOLUTION}:
+    if len(types) != ctx.config.num_hidden_layers or set(types) - {FULL, CONVOLUTION}:
         message = (
             f"config.json: layer_types must name {FULL!r} or {CONVOLUTION!r} for each of "
-            f"{ctx.config.num_hidden_layers} layers; got {list(kinds)}"
+            f"{ctx.config.num_hidden_layers} layers; got {list(types)}"
         )
         raise CheckpointError(message)
-    kind: str = kinds[layer]
-    return kind
+    stated: str = types[layer]
+    return stated
 
 
 def inner_size(ctx: Context) -> int:
-    """The dimensions inside of the feed-forward half: ``intermediate_size`` (once ``block_ff_dim``), adjusted.
+    """Return the inner size of the feed-forward network: ``intermediate_size`` (or ``block_ff_dim``), adjusted.
 
-    Two thirds of it, times ``block_ffn_dim_multiplier``, rounded up to a multiple of ``block_multiple_of``, unless
-    ``block_auto_adjust_ff_dim`` is false.
+    The adjustment is two thirds, times ``block_ffn_dim_multiplier``, rounded up to a multiple of ``block_multiple_of``.
+    ``block_auto_adjust_ff_dim: false`` disables it.
     """
     config = ctx.config
     size = int(config.get("block_ff_dim") or config.intermediate_size)
@@ -126,21 +126,21 @@ def inner_size(ctx: Context) -> int:
     return -(-int(factor * size) // multiple) * multiple
 
 
-def width(ctx: Context) -> int:
-    """The tokens that a convolution reads.
+def kernel_size(ctx: Context) -> int:
+    """Return the kernel size of the convolutions, in tokens.
 
     Raises:
-        CheckpointError: If ``conv_L_cache`` is not a number of tokens.
+        CheckpointError: If ``conv_L_cache`` is not a positive integer.
     """
-    found = ctx.config.get("conv_L_cache", WIDTH)
-    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-        message = f"config.json: conv_L_cache must be a positive number of tokens; got {found!r}"
+    size = ctx.config.get("conv_L_cache", DEFAULT_KERNEL_SIZE)
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        message = f"config.json: conv_L_cache must be a positive number of tokens; got {size!r}"
         raise CheckpointError(message)
-    return found
+    return size
 
 
 def _is_encoder(ctx: Context) -> bool:
-    """True if config.json names the encoder, by its kind or by the class that its ``auto_map`` names."""
+    """Return True if ``model_type``, ``architectures`` or ``auto_map`` of config.json names the encoder."""
     config = ctx.config
-    named = [*(config.get("architectures") or ()), *(config.get("auto_map") or {}).values()]
-    return config.get("model_type") == "lfm2_bidirectional" or any(BOTH_WAYS in str(name) for name in named)
+    classes = [*(config.get("architectures") or ()), *(config.get("auto_map") or {}).values()]
+    return config.get("model_type") == "lfm2_bidirectional" or any(BIDIRECTIONAL_PREFIX in str(c) for c in classes)

@@ -1,4 +1,6 @@
-"""The gated short convolution of LFM2: each dimension mixes a few neighbouring tokens, between two gates."""
+"""LFM2's gated short convolution: a depthwise convolution over neighbouring tokens, between two gates."""
+
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -10,50 +12,48 @@ from millpond_models.layers.rotary import Rotation
 
 
 class ShortConvolution(nn.Module):
-    """``output(c * convolution(b * x))``, where b, c and x are three maps of the same input.
+    """``output(c * conv(b * x))``, where b, c and x are projections of the same input.
 
-    The convolution is one of each dimension alone. It reads the tokens before a token and itself, or, where it is
-    centred, tokens on both sides; outside of a sequence there are zeros.
+    The convolution is depthwise. It covers a token and the tokens before it or, if centred, tokens on both sides;
+    beyond the ends of a sequence it reads zeros.
 
     Args:
         ctx: The model's context.
-        size: The dimensions of hidden states.
-        width: The tokens that it reads.
-        bias: Whether the maps and the convolution have a bias.
-        centred: Whether it reads both sides.
-        zeroes_masked: True if masked tokens count as zeros.
+        size: Hidden size.
+        kernel_size: Number of tokens covered.
+        bias: True if the projections and the convolution have a bias.
+        centred: True to cover tokens on both sides.
+        mask_padding: True to replace tokens excluded by the attention mask with zeros.
     """
 
-    def __init__(self, ctx: Context, *, size: int, width: int, bias: bool, centred: bool, zeroes_masked: bool) -> None:
+    def __init__(
+        self, ctx: Context, *, size: int, kernel_size: int, bias: bool, centred: bool, mask_padding: bool
+    ) -> None:
         super().__init__()
         self.inner = Linear(ctx, size, 3 * size, bias=bias)
-        self.weight = nn.Parameter(torch.empty(size, 1, width), requires_grad=False)
+        self.weight = nn.Parameter(torch.empty(size, 1, kernel_size), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(size), requires_grad=False) if bias else None
         self.output = Linear(ctx, size, size, bias=bias)
-        self.first = -(width // 2) if centred else 1 - width
-        self.zeroes_masked = zeroes_masked
+        self.first_offset = -(kernel_size // 2) if centred else 1 - kernel_size
+        self.mask_padding = mask_padding
 
     def forward(self, x: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size]; it has no use for positions."""
+        """[num_tokens, size] -> [num_tokens, size]; ``rotation`` is not used."""
         del rotation
-        if self.zeroes_masked and batch.num_masked:
-            x = x.masked_fill(_masked(batch).unsqueeze(1), 0)
-        before, after, value = self.inner(x).chunk(3, dim=-1)
-        mixed = self._convolved(before * value, batch)
-        result: Tensor = self.output(after * mixed)
+        if self.mask_padding and batch.num_masked:
+            x = x.masked_fill(_masked_tokens(batch).unsqueeze(1), 0)
+        input_gate, output_gate, value = self.inner(x).chunk(3, dim=-1)
+        result: Tensor = self.output(output_gate * self._convolve(input_gate * value, batch))
         return result
 
-    def _convolved(self, x: Tensor, batch: PackedBatch) -> Tensor:
-        found: Tensor | None = None
-        for place, weight in enumerate(self.weight.squeeze(1).unbind(1)):
-            own = shifted(x, batch, self.first + place) * weight
-            found = own if found is None else found + own
-        found = x if found is None else found
-        return found if self.bias is None else found + self.bias
+    def _convolve(self, x: Tensor, batch: PackedBatch) -> Tensor:
+        taps = enumerate(self.weight.squeeze(1).unbind(1), start=self.first_offset)
+        total = reduce(torch.add, (shifted(x, batch, offset) * weight for offset, weight in taps))
+        return total if self.bias is None else total + self.bias
 
 
-def _masked(batch: PackedBatch) -> Tensor:
-    """Return a mask that is True for masked tokens, [num_tokens]."""
+def _masked_tokens(batch: PackedBatch) -> Tensor:
+    """Return True for tokens excluded by the attention mask, [num_tokens]."""
     attended = [length - masked for length, masked in zip(batch.lengths, batch.num_masked, strict=True)]
     limits = torch.repeat_interleave(torch.tensor(attended), batch.lengths_on_host).to(batch.positions.device)
     return batch.positions >= limits

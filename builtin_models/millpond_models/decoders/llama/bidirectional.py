@@ -1,12 +1,12 @@
-"""LlamaBidirectionalModel: Llama that attends in both directions."""
+"""LlamaBidirectionalModel: Llama with bidirectional attention."""
 
 from millpond.context import Context
 from millpond_models.decoders.llama.model import LlamaModel
 
 
 class LlamaBidirectionalModel(LlamaModel):
-    """Llama in both directions, as NVIDIA's embedding models and rerankers are (Moreira et al., 2024, 2407.15831)."""
+    """Bidirectional Llama, such as NVIDIA's embedding models and rerankers (Moreira et al., 2024, arXiv 2407.15831)."""
 
-    def is_causal(self, ctx: Context) -> bool:  # noqa: ARG002  config.json has no say in it
-        """Never."""
+    def is_causal(self, ctx: Context) -> bool:  # noqa: ARG002  config.json cannot change it
+        """Return False."""
         return False

@@ -1,11 +1,11 @@
-"""LlamaModel: a decoder whose config.json may ask for biases (Touvron et al., 2023, arXiv 2302.13971)."""
+"""LlamaModel: a decoder with optional biases (Touvron et al., 2023, arXiv 2302.13971)."""
 
 from millpond.context import Context
 from millpond_models.decoders.base import DecoderModel
 
 
 class LlamaModel(DecoderModel):
-    """Llama, and the many decoders of its form."""
+    """Llama, and the many decoders with its architecture."""
 
     def attention_biases(self, ctx: Context) -> tuple[bool, bool]:
         """``attention_bias`` is of all four maps."""
@@ -13,5 +13,5 @@ class LlamaModel(DecoderModel):
         return bias, bias
 
     def feed_forward_bias(self, ctx: Context) -> bool:
-        """``mlp_bias``."""
+        """Return ``mlp_bias``."""
         return bool(ctx.config.get("mlp_bias", False))

@@ -25,7 +25,9 @@ ARCHITECTURES = (
     ),
 )
 PUBLISHED = (
-    *models("LlamaModel", "Skywork/Skywork-Reward-V2-Llama-3.2-1B", named="LlamaForSequenceClassification"),
+    *models(
+        "LlamaModel", "Skywork/Skywork-Reward-V2-Llama-3.2-1B", checkpoint_architecture="LlamaForSequenceClassification"
+    ),
     *models("LlamaBidirectionalModel", "nvidia/llama-nemotron-embed-1b-v2"),
     PublishedModelSpec(
         name="nvidia/llama-nemotron-rerank-*",

@@ -1,8 +1,8 @@
-"""Ministral3Model: Mistral's layers with YaRN positions, and queries that grow with the position in long texts.
+"""Ministral3Model: Mistral's layers with YaRN positions and position-dependent query scaling.
 
-Positions are stretched as in YaRN (Peng et al., 2023, arXiv 2309.00071). Beyond the length of the training, queries are
-multiplied with ``1 + beta * log(1 + floor(position / length))``, like Llama 4. With
-``"is_causal": false`` in config.json, tokens attend in both directions, as in NVIDIA's Nemotron 3 Embed.
+Positions are scaled with YaRN (Peng et al., 2023, arXiv 2309.00071). Beyond the training length, queries are multiplied
+by ``1 + beta * log(1 + floor(position / length))``, as in Llama 4. Attention is bidirectional if config.json contains
+``"is_causal": false``, as in NVIDIA's Nemotron 3 Embed.
 """
 
 from collections.abc import Mapping
@@ -37,23 +37,23 @@ DEFAULT_ROPE: Final[Mapping[str, Any]] = {
 
 
 class Ministral3Model(DecoderModel):
-    """Ministral 3; a checkpoint may have a sliding window, which all layers attend to."""
+    """Ministral 3; checkpoints may have a sliding window, used by all layers."""
 
     rotary: Rotary
 
     def sliding_window(self, ctx: ModelContext, layer: int) -> int | None:  # noqa: ARG002  all layers have it
-        """``sliding_window``, the same in all layers; None by default."""
+        """Return ``sliding_window``, the same for all layers; None by default."""
         window: int | None = ctx.config.get("sliding_window")
         return window
 
     def build_rotary(self, ctx: ModelContext, heads: Heads) -> Rotary:
-        """The rotary positions; those of the published models if config.json specifies none."""
+        """Build the rotary embedding; the default is that of the published models."""
         if all(ctx.config.get(key) is None for key in ROPE_KEYS):
             ctx = replace(ctx, config=CheckpointConfig({**ctx.config.to_dict(), ROPE_KEYS[0]: dict(DEFAULT_ROPE)}))
         return Rotary(ctx, head_dim=heads.size)
 
     def build_attention(self, ctx: ModelContext, heads: Heads, layer: int) -> RotaryAttention:
-        """The attention of a layer, with queries that grow with the position if config.json specifies ``beta``."""
+        """Build the attention of a layer, with query scaling if config.json contains ``llama_4_scaling_beta``."""
         attention = super().build_attention(ctx, heads, layer)
         settings = self.rotary.settings
         if settings.options.get(BETA):
@@ -64,14 +64,14 @@ class Ministral3Model(DecoderModel):
 
 
 class LongTextAttention(Attention):
-    """Attention whose queries are multiplied with ``1 + beta * log(1 + floor(position / length))``.
+    """Attention with queries multiplied by ``1 + beta * log(1 + floor(position / length))``.
 
     Args:
         ctx: The model's context.
-        spec: The attention without the factor.
-        head_dim: The dimensions of a head.
-        beta: The growth of the factor.
-        length: The length of texts up to which the factor is 1.
+        spec: The attention settings.
+        head_dim: Dimensions of a head.
+        beta: Growth of the factor.
+        length: Text length up to which the factor is 1.
     """
 
     def __init__(self, ctx: ModelContext, spec: AttentionSpec, head_dim: int, *, beta: float, length: float) -> None:
@@ -82,7 +82,7 @@ class LongTextAttention(Attention):
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, bias: AttentionBias | None = None
     ) -> Tensor:
-        """[num_tokens, heads, head_dim] three times -> [num_tokens, heads * head_dim]."""
+        """[num_tokens, num_heads, head_dim] three times -> [num_tokens, num_heads * head_dim]."""
         if batch.max_length > self.length:
             factor = 1 + self.beta * torch.log1p(torch.floor(batch.positions / self.length))
             query = query * factor.to(query.dtype)[:, None, None]

@@ -1,4 +1,4 @@
-"""Writes a tiny checkpoint of Ministral 3: two layers, positions stretched from 16 to 64."""
+"""Tiny checkpoints of Ministral 3: two layers, positions scaled from 16 to 64."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +25,8 @@ def tiny(architecture: str, folder: Path | str, *, seed: int = 0, tokenizer: boo
     Args:
         architecture: The architecture in config.json.
         folder: The folder to write.
-        seed: Another seed gives other weights.
-        tokenizer: False for no tokenizer.
+        seed: Seed of the random weights.
+        tokenizer: False to omit the tokenizer.
         **overrides: Keys of config.json.
 
     Returns:

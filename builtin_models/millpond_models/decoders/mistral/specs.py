@@ -13,5 +13,5 @@ ARCHITECTURES = (
 )
 PUBLISHED = (
     *models("MistralModel", "intfloat/e5-mistral-7b-instruct"),
-    *models("MistralModel", "peiyi9979/math-shepherd-mistral-7b-prm", named="MistralForCausalLM"),
+    *models("MistralModel", "peiyi9979/math-shepherd-mistral-7b-prm", checkpoint_architecture="MistralForCausalLM"),
 )

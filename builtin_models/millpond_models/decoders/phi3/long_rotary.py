@@ -1,6 +1,6 @@
-"""LongRoPE: each frequency slower by a factor of its own, by others for texts longer than those of the training.
+"""LongRoPE: one scaling factor per frequency, with separate factors for texts beyond the training length.
 
-After Ding et al., 2024 (arXiv 2402.13753), as Phi-3 has it; config.json says "longrope", and said "su" before.
+Follows Ding et al., 2024 (arXiv 2402.13753) as used in Phi-3; ``rope_type`` is "longrope", formerly "su".
 """
 
 from collections.abc import Mapping
@@ -17,21 +17,21 @@ from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond_models.layers.rotary import Rotary
 
-NAMES = ("longrope", "su")
-KEYS = ("rope_parameters", "rope_scaling")
+ROPE_TYPES = ("longrope", "su")
+ROPE_KEYS = ("rope_parameters", "rope_scaling")
 
 
 class LongRotary(Rotary):
-    """Makes the rotation of a batch: each text is turned by the factors that are for its length.
+    """Computes the rotation of a batch, with short or long factors by the length of each sequence.
 
     Args:
-        ctx: The model's context; config.json says the factors.
-        head_dim: The dimensions of a head that are turned.
+        ctx: The model's context; config.json contains the factors.
+        head_dim: Number of rotated dimensions per head.
     """
 
     def __init__(self, ctx: Context, *, head_dim: int) -> None:
         config, options = ctx.config, rope_options(ctx.config)
-        super().__init__(plain(ctx), head_dim=head_dim)
+        super().__init__(without_scaling(ctx), head_dim=head_dim)
         longest = int(config.get("max_position_embeddings", 4096))
         self.trained = int(
             config.get("original_max_position_embeddings") or options.get("original_max_position_embeddings") or longest
@@ -41,16 +41,16 @@ class LongRotary(Rotary):
         self.size = attention_factor(options, longest / self.trained, self.trained)
 
     def _factors(self, options: Mapping[str, Any], name: str) -> Tensor:
-        given = options.get(name)
-        wanted = len(self.frequencies)
-        numbers = list(given) if isinstance(given, list | tuple) else []
-        if len(numbers) != wanted or not all(isinstance(one, int | float) for one in numbers):
-            message = f"config.json: rope_type 'longrope' takes {wanted} numbers {name!r}; got {given!r}"
+        factors = options.get(name)
+        size = len(self.frequencies)
+        numbers = list(factors) if isinstance(factors, list | tuple) else []
+        if len(numbers) != size or not all(isinstance(number, int | float) for number in numbers):
+            message = f"config.json: rope_type 'longrope' requires {size} numbers {name!r}; got {factors!r}"
             raise CheckpointError(message)
         return torch.tensor(numbers, dtype=torch.float32, device=self.frequencies.device)
 
     def _frequencies(self, batch: PackedBatch) -> Tensor:
-        """[head_dim // 2] for all tokens; if some text is longer than those of the training, a row for each."""
+        """[head_dim // 2] for all tokens, or one row per token if a sequence exceeds the training length."""
         if batch.max_length <= self.trained:
             return self.frequencies
         rows = [
@@ -61,30 +61,30 @@ class LongRotary(Rotary):
 
 
 def rope_options(config: CheckpointConfig) -> dict[str, Any]:
-    """What config.json says of rotary positions, under either key."""
-    found: dict[str, Any] = {}
-    for key in KEYS:
-        found |= config.get(key) or {}
-    return found
+    """Return the rotary parameters of config.json, from both keys."""
+    options: dict[str, Any] = {}
+    for key in ROPE_KEYS:
+        options |= config.get(key) or {}
+    return options
 
 
-def plain(ctx: Context) -> Context:
-    """The context of a model whose frequencies are as they were before they were stretched; all of a head is turned."""
+def without_scaling(ctx: Context) -> Context:
+    """Return the context with unscaled frequencies that rotate all dimensions of a head."""
     kept = {"rope_theta": rope_options(ctx.config).get("rope_theta")}
-    values = {**ctx.config.to_dict(), **dict.fromkeys((*KEYS, "partial_rotary_factor")), KEYS[0]: kept}
+    values = {**ctx.config.to_dict(), **dict.fromkeys((*ROPE_KEYS, "partial_rotary_factor")), ROPE_KEYS[0]: kept}
     return replace(ctx, config=CheckpointConfig(values))
 
 
 def attention_factor(options: Mapping[str, Any], stretched: float, trained: int) -> float:
-    """What queries and keys are multiplied with: ``sqrt(1 + log(factor) / log(trained))``.
+    """Return the factor of queries and keys: ``sqrt(1 + log(factor) / log(trained))``.
 
     Args:
-        options: What config.json says of rotary positions; its ``attention_factor`` and ``factor`` count more.
-        stretched: How many times as long as those of the training texts may be.
-        trained: The tokens of the longest text of the training.
+        options: Rotary parameters of config.json; ``attention_factor`` and ``factor`` take precedence.
+        stretched: Ratio of the maximum length to the training length.
+        trained: Maximum length in training.
     """
-    given = options.get("attention_factor")
-    if given is not None:
-        return float(given)
+    stated = options.get("attention_factor")
+    if stated is not None:
+        return float(stated)
     factor = float(options.get("factor") or stretched)
     return 1.0 if factor <= 1 else sqrt(1 + log(factor) / log(trained))

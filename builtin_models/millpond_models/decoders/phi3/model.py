@@ -1,4 +1,4 @@
-"""Phi3Model: Llama's form with one map for query, key and value, and one for gate and up (arXiv 2404.14219)."""
+"""Phi3Model: Llama's layers with fused QKV and gate-up projections (Abdin et al., 2024, arXiv 2404.14219)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,13 +10,13 @@ from millpond.context import Context
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond_models.decoders.base import DecoderModel
-from millpond_models.decoders.phi3.long_rotary import KEYS, NAMES, LongRotary, rope_options
+from millpond_models.decoders.phi3.long_rotary import ROPE_KEYS, ROPE_TYPES, LongRotary, rope_options
 from millpond_models.layers.decoder import Heads
 from millpond_models.layers.rms_norm import RMSNorm
 from millpond_models.layers.rotary import Rotary
 
 DEFAULT_EPS = 1e-5
-PART = "partial_rotary_factor"
+PARTIAL_ROTARY = "partial_rotary_factor"
 
 
 class Phi3Model(DecoderModel):
@@ -29,30 +29,32 @@ class Phi3Model(DecoderModel):
     )
 
     def sliding_window(self, ctx: Context, layer: int) -> int | None:  # noqa: ARG002  all layers have it
-        """``sliding_window``, the same in all layers; none where it is not said."""
+        """Return ``sliding_window``, the same for all layers; None by default."""
         window: int | None = ctx.config.get("sliding_window")
         return window
 
     def build_norm(self, ctx: Context, size: int) -> RMSNorm:
-        """A norm, which adds more to the mean of squares than others where config.json does not say."""
+        """Build a norm with Phi-3's default epsilon."""
         norm = super().build_norm(ctx, size)
         norm.eps = float(ctx.config.get("rms_norm_eps", DEFAULT_EPS))
         return norm
 
     def build_rotary(self, ctx: Context, heads: Heads) -> nn.Module:
-        """The rotary positions of a head or, as ``partial_rotary_factor`` says, of its first dimensions.
+        """Build the rotary embedding of a head, or of its first dimensions if ``partial_rotary_factor`` is set.
 
         Raises:
-            CheckpointError: If that is not an even number of dimensions, or config.json asks for an unknown kind.
+            CheckpointError: If the number of rotated dimensions is odd or less than 2, or ``rope_type`` is unknown.
         """
         config, options = ctx.config, rope_options(ctx.config)
-        part = options.pop(PART, config.get(PART))
-        turned = heads.size if part is None else int(heads.size * part)
-        if turned < 1 or turned % 2:
-            message = f"config.json: {PART} {part!r} of heads of {heads.size} dimensions turns {turned} of them"
+        fraction = options.pop(PARTIAL_ROTARY, config.get(PARTIAL_ROTARY))
+        rotary_dim = heads.size if fraction is None else int(heads.size * fraction)
+        if rotary_dim < 1 or rotary_dim % 2:
+            message = (
+                f"config.json: {PARTIAL_ROTARY} {fraction!r} of head dimension {heads.size} must be a positive even "
+                f"number of dimensions; got {rotary_dim}"
+            )
             raise CheckpointError(message)
-        kind = options.get("rope_type") or options.get("type")
-        if kind in NAMES:
-            return LongRotary(ctx, head_dim=turned)
-        values = {**config.to_dict(), **dict.fromkeys((*KEYS, PART)), KEYS[0]: options}
-        return Rotary(replace(ctx, config=CheckpointConfig(values)), head_dim=turned)
+        if (options.get("rope_type") or options.get("type")) in ROPE_TYPES:
+            return LongRotary(ctx, head_dim=rotary_dim)
+        values = {**config.to_dict(), **dict.fromkeys((*ROPE_KEYS, PARTIAL_ROTARY)), ROPE_KEYS[0]: options}
+        return Rotary(replace(ctx, config=CheckpointConfig(values)), head_dim=rotary_dim)

@@ -1,4 +1,4 @@
-"""VoyageQwen3BidirectionalEmbedModel: Qwen3 that attends in both directions, with a linear map of each token."""
+"""VoyageQwen3BidirectionalEmbedModel: bidirectional Qwen3 with a linear projection of each token."""
 
 from torch import Tensor
 
@@ -8,17 +8,17 @@ from millpond_models.decoders.qwen.model import Qwen3Model
 
 
 class VoyageQwen3BidirectionalEmbedModel(Qwen3Model):
-    """Qwen3 in both directions, and a linear map of each token, of which embeddings are pooled."""
+    """Bidirectional Qwen3; embeddings are pooled after a linear projection of each token."""
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         self.linear = Linear(ctx.unquantized(), ctx.config.hidden_size, ctx.model.classification.num_labels, bias=False)
 
-    def is_causal(self, ctx: Context) -> bool:  # noqa: ARG002  config.json has no say in it
-        """Never."""
+    def is_causal(self, ctx: Context) -> bool:  # noqa: ARG002  config.json cannot change it
+        """Return False."""
         return False
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, num_labels]."""
-        mapped: Tensor = self.linear(super().forward(batch))
-        return mapped
+        projected: Tensor = self.linear(super().forward(batch))
+        return projected

@@ -1,4 +1,4 @@
-"""Qwen2ForRewardModel and Qwen2ForProcessRewardModel: two linear maps behind Qwen2 (arXiv 2409.12122, 2501.07301)."""
+"""Qwen2 with a reward head of two layers, for outcome and process rewards (arXiv 2409.12122, 2501.07301)."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -13,7 +13,7 @@ from millpond_models.heads.dense import DenseHead
 
 
 class Qwen2Reward(Classifier, Qwen2Model):
-    """Qwen2, then ``score.2(relu(score.0(x)))`` of each token or step."""
+    """Qwen2, then ``score.2(relu(score.0(x)))`` for each token or step."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *Qwen2Model.weight_names,
@@ -23,6 +23,6 @@ class Qwen2Reward(Classifier, Qwen2Model):
     ignored_weights: ClassVar[Sequence[str]] = tuple(p for p in Qwen2Model.ignored_weights if "score" not in p)
 
     def build_classifier(self, ctx: Context) -> nn.Module:
-        """Two linear maps with a rectifier between them."""
+        """Build two linear layers with a ReLU between them."""
         size, labels = ctx.config.hidden_size, ctx.model.classification.num_labels
         return DenseHead(ctx, size=size, num_labels=labels, activation=torch.relu)

@@ -89,7 +89,7 @@ PUBLISHED = (
         "Alibaba-NLP/gte-Qwen2-7B-instruct",
         "ssmits/Qwen2-7B-Instruct-embed-base",
     ),
-    *models("Qwen2Model", "jason9693/Qwen2.5-1.5B-apeach", named="Qwen2ForSequenceClassification"),
+    *models("Qwen2Model", "jason9693/Qwen2.5-1.5B-apeach", checkpoint_architecture="Qwen2ForSequenceClassification"),
     PublishedModelSpec(
         name="mixedbread-ai/mxbai-rerank-*-v2*",
         architecture="Qwen2Model",
@@ -125,7 +125,9 @@ PUBLISHED = (
         checkpoint_architecture="Qwen3ForSequenceClassification",
         rerank_template=QWEN3_RERANKER,
     ),
-    *models("Qwen3Model", "Skywork/Skywork-Reward-V2-Qwen3-0.6B", named="Qwen3ForSequenceClassification"),
-    *models("Qwen3Model", "bd2lcco/Qwen3-0.6B-finetuned", named="Qwen3ForTokenClassification"),
+    *models(
+        "Qwen3Model", "Skywork/Skywork-Reward-V2-Qwen3-0.6B", checkpoint_architecture="Qwen3ForSequenceClassification"
+    ),
+    *models("Qwen3Model", "bd2lcco/Qwen3-0.6B-finetuned", checkpoint_architecture="Qwen3ForTokenClassification"),
     *models("VoyageQwen3BidirectionalEmbedModel", "voyageai/voyage-4-nano"),
 )

@@ -1,13 +1,13 @@
-"""BERT with a classifier, of whole texts and of tokens."""
+"""BERT with a text or token classifier."""
 
 from millpond_models.encoders.bert.model import BertModel
 from millpond_models.heads.classifier import Classifier, TanhClassifier
 
 
 class BertForSequenceClassification(TanhClassifier, BertModel):
-    """BERT, then the pooler of its training, ``tanh(dense(x))``, then a linear classifier.
+    """BERT with its pretraining pooler, ``tanh(dense(x))``, and a linear classifier.
 
-    ``classify`` pools the first token, and ``token_classify`` applies the same to each.
+    ``classify`` pools the first token; ``token_classify`` applies the same layers to every token.
     """
 
     weight_names = (

@@ -15,7 +15,7 @@ from millpond_models.layers.rotary import Rotary
 
 
 class BertModel(PoolingModel):
-    """BERT with absolute positions; subclasses say by overriding what sets their architecture apart."""
+    """BERT with absolute position embeddings; other architectures override the methods in which they differ."""
 
     weight_prefixes: ClassVar[Sequence[str]] = ("bert.", "model.")
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -54,38 +54,38 @@ class BertModel(PoolingModel):
         self.layers = nn.ModuleList(self.build_layer(ctx, layer) for layer in range(config.num_hidden_layers))
 
     def max_positions(self, ctx: Context) -> int | None:
-        """The rows of the position table; None for no table."""
+        """Return the rows of the position embeddings; None for a model without them."""
         rows: int = ctx.config.max_position_embeddings
         return rows if self.rotary is None else None
 
     def num_segments(self, ctx: Context) -> int:
-        """The rows of the table of segments; 0 for no table."""
+        """Return the rows of the token type embeddings; 0 for a model without them."""
         rows: int = ctx.config.get("type_vocab_size", 2)
         return rows
 
     def first_position(self, ctx: Context) -> int:  # noqa: ARG002  RoBERTa's depends on it
-        """The row of the position table that the first token of a sequence gets."""
+        """Return the position ID of the first token."""
         return 0
 
     def build_rotary(self, ctx: Context) -> Rotary | None:
-        """Positions by rotation of queries and keys; None for a table of positions.
+        """Build the rotary embedding; None for a model without one.
 
         Raises:
-            CheckpointError: If config.json asks for positions of another kind.
+            CheckpointError: If ``position_embedding_type`` is not supported.
         """
         check_positions(ctx, type(self).__name__, "absolute")
         return None
 
     def build_by_distance(self, ctx: Context) -> nn.Module | None:  # noqa: ARG002  most have none
-        """What makes of a batch what attention adds for distances, a ``DistanceBias``; None for nothing."""
+        """Build the module that returns the ``DistanceBias`` of a batch; None for a model without position bias."""
         return None
 
-    def head_dim(self, ctx: Context) -> int | None:  # noqa: ARG002  some are told
-        """The dimensions of a head; None where the heads share the hidden size."""
+    def head_dim(self, ctx: Context) -> int | None:  # noqa: ARG002  some models configure it
+        """Return the dimensions of a head; None for the hidden size divided by the number of heads."""
         return None
 
     def is_causal(self, ctx: Context) -> bool:
-        """Whether tokens attend to what stands before them alone: ``is_decoder``, where positions are a table."""
+        """Return ``is_decoder``, which only models with absolute position embeddings support."""
         return self.rotary is None and self.by_distance is None and bool(ctx.config.get("is_decoder", False))
 
     def build_attention(self, ctx: Context) -> SelfAttention:
@@ -126,14 +126,14 @@ class BertModel(PoolingModel):
 
 
 def check_positions(ctx: Context, model: str, *known: str) -> str:
-    """The kind of positions that config.json asks for; where it says nothing, the first of those that are known.
+    """Return ``position_embedding_type`` of config.json, by default the first supported value.
 
     Raises:
-        CheckpointError: If it is none of them.
+        CheckpointError: If the value is not supported.
     """
     kind: str = ctx.config.get("position_embedding_type", known[0])
     if kind not in known:
-        names = " and ".join(map(repr, known)) + (" alone" if len(known) == 1 else "")
-        message = f"config.json asks for position_embedding_type {kind!r}; {model} knows {names}"
+        supported = ", ".join(map(repr, known))
+        message = f"config.json: unsupported position_embedding_type {kind!r} for {model}. Supported: {supported}"
         raise CheckpointError(message)
     return kind

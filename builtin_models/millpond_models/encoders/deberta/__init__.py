@@ -1,1 +1,1 @@
-"""DeBERTa, second and third version."""
+"""DeBERTa v2 and v3."""

@@ -1,4 +1,4 @@
-"""DeBERTa with a classifier behind it, for whole texts and for each token."""
+"""DeBERTa with a text or token classifier."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -13,7 +13,7 @@ from millpond_models.layers.activations import hidden_activation
 
 
 class DebertaV2ForSequenceClassification(Classifier, DebertaV2Model):
-    """DeBERTa, then ``classifier(activation(dense(x)))``; of the first token for ``classify``, else of each."""
+    """DeBERTa, then ``classifier(activation(dense(x)))``, on the first token (``classify``) or every token."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *DebertaV2Model.weight_names,
@@ -26,7 +26,7 @@ class DebertaV2ForSequenceClassification(Classifier, DebertaV2Model):
     )
 
     def build_classifier(self, ctx: Context) -> nn.Module:
-        """The pooler of the training and the classifier as one head."""
+        """Build the pretraining pooler and the classifier as one head."""
         return DenseHead(
             ctx,
             size=ctx.config.hidden_size,

@@ -1,4 +1,4 @@
-"""DebertaV2Model: post-norm layers whose attention knows distances (He et al., 2021, arXiv 2111.09543; 2006.03654)."""
+"""DebertaV2Model: post-norm layers with disentangled attention (He et al., 2021, arXiv 2111.09543; 2006.03654)."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,29 +12,34 @@ from millpond.context import Context
 from millpond.nn import Linear, PackedBatch, PoolingModel
 from millpond.types.errors import CheckpointError
 from millpond_models.encoders.bert.model import BertModel
-from millpond_models.encoders.deberta.attention import DisentangledAttention, Distances, PositionTables, Rows
+from millpond_models.encoders.deberta.attention import (
+    DisentangledAttention,
+    RelativeEmbeddings,
+    RelativePositions,
+    RelativeRows,
+)
 from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.embeddings import Table
 from millpond_models.layers.feed_forward import FeedForward
 from millpond_models.layers.norm import LayerNorm, ResidualLayerNorm
 
-KINDS = frozenset(("c2p", "p2c"))
+POSITION_TERMS = frozenset(("c2p", "p2c"))
 
 
 class DebertaV2Model(PoolingModel):
-    """DeBERTa, its second and third version."""
+    """DeBERTa v2 and v3."""
 
     weight_prefixes = ("deberta.", "model.")
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *BertModel.weight_names,
-        (r"embeddings\.embed_proj\.weight", r"embeddings.map.weight"),
+        (r"embeddings\.embed_proj\.weight", r"embeddings.projection.weight"),
         (r"encoder\.layer\.(\d+)\.attention\.self\.query_proj\.(\w+)", r"layers.\1.attention.qkv.\2@0"),
         (r"encoder\.layer\.(\d+)\.attention\.self\.key_proj\.(\w+)", r"layers.\1.attention.qkv.\2@1"),
         (r"encoder\.layer\.(\d+)\.attention\.self\.value_proj\.(\w+)", r"layers.\1.attention.qkv.\2@2"),
         (r"encoder\.layer\.(\d+)\.attention\.self\.pos_key_proj\.(\w+)", r"layers.\1.attention.position_key.\2"),
         (r"encoder\.layer\.(\d+)\.attention\.self\.pos_query_proj\.(\w+)", r"layers.\1.attention.position_query.\2"),
-        (r"encoder\.rel_embeddings\.weight", r"relative.weight"),
-        (r"encoder\.LayerNorm\.(\w+)", r"relative_norm.\1"),
+        (r"encoder\.rel_embeddings\.weight", r"relative_embeddings.weight"),
+        (r"encoder\.LayerNorm\.(\w+)", r"relative_embeddings_norm.\1"),
         (r"encoder\.conv\.conv\.(\w+)", r"convolution.\1"),
         (r"encoder\.conv\.LayerNorm\.(\w+)", r"convolution.norm.\1"),
     )
@@ -47,52 +52,54 @@ class DebertaV2Model(PoolingModel):
         super().__init__(ctx)
         config = ctx.config
         size, eps = config.hidden_size, norm_eps(ctx)
-        self.distances = distances(ctx)
+        self.relative_positions = relative_positions(ctx)
         self.embeddings = DebertaEmbeddings(ctx)
-        self.relative = None if self.distances is None else Table(2 * self.distances.span, size)
-        normed = "layer_norm" in [word.strip() for word in str(config.get("norm_rel_ebd", "none")).lower().split("|")]
-        self.relative_norm = LayerNorm(size, eps) if normed else None
+        rows = None if self.relative_positions is None else 2 * self.relative_positions.span
+        self.relative_embeddings = None if rows is None else Table(rows, size)
+        norms = [name.strip() for name in str(config.get("norm_rel_ebd", "none")).lower().split("|")]
+        self.relative_embeddings_norm = LayerNorm(size, eps) if "layer_norm" in norms else None
         self.layers = nn.ModuleList(DebertaLayer(ctx) for _ in range(config.num_hidden_layers))
         self.convolution = Convolution(ctx) if config.get("conv_kernel_size", 0) > 0 else None
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden]."""
-        rows = None if self.distances is None else Rows(self.distances, batch)
+        rows = None if self.relative_positions is None else RelativeRows(self.relative_positions, batch)
         embedded: Tensor = self.embeddings(batch)
         x = embedded
-        for number, (layer, tables) in enumerate(zip(self.layers, self.tables, strict=True)):
-            x = layer(x, batch, tables, rows)
+        for number, (layer, relative) in enumerate(zip(self.layers, self.projected_embeddings, strict=True)):
+            x = layer(x, batch, relative, rows)
             if number == 0 and self.convolution is not None:
                 x = self.convolution(embedded, x, batch, one_by_one=self.ctx.batch_invariant)
         return x
 
     @cached_property
-    def tables(self) -> list[PositionTables | None]:
-        """The table of distances as each layer maps it; made when the weights are there, and then kept."""
-        relative = None if self.relative is None else self.relative.weight
-        if relative is not None and self.relative_norm is not None:
-            relative = self.relative_norm(relative)
+    def projected_embeddings(self) -> list[RelativeEmbeddings | None]:
+        """The relative embeddings projected by each layer; computed once, after the weights are loaded."""
+        relative = None if self.relative_embeddings is None else self.relative_embeddings.weight
+        if relative is not None and self.relative_embeddings_norm is not None:
+            relative = self.relative_embeddings_norm(relative)
         attentions = [layer.get_submodule("attention") for layer in self.layers]
-        return [one.tables(relative) for one in attentions if isinstance(one, DisentangledAttention)]
+        return [module.project(relative) for module in attentions if isinstance(module, DisentangledAttention)]
 
     def parameter_name(self, name: str) -> str | None:
-        """As the names say; a table of positions that config.json has no use for is left out."""
+        """Return the parameter's name; None for position embeddings that the model does not use."""
         target = super().parameter_name(name)
         return None if target == "embeddings.positions.weight" and self.embeddings.positions is None else target
 
 
 class DebertaEmbeddings(nn.Module):
-    """Word vectors, with those of positions and segments where there are any, mapped if they are of another size."""
+    """Word, position and token type embeddings, projected to the hidden size if theirs differs."""
 
     def __init__(self, ctx: Context) -> None:
         super().__init__()
         config = ctx.config
-        own = config.get("embedding_size") or config.hidden_size
-        biased = config.get("position_biased_input", True)
-        self.words = Table(config.vocab_size, own)
-        self.positions = Table(config.max_position_embeddings, own) if biased else None
-        self.segments = Table(config.type_vocab_size, own) if config.get("type_vocab_size", 0) else None
-        self.map = None if own == config.hidden_size else Linear(ctx, own, config.hidden_size, bias=False)
+        size = config.get("embedding_size") or config.hidden_size
+        absolute = config.get("position_biased_input", True)
+        self.words = Table(config.vocab_size, size)
+        self.positions = Table(config.max_position_embeddings, size) if absolute else None
+        self.segments = Table(config.type_vocab_size, size) if config.get("type_vocab_size", 0) else None
+        projected = size != config.hidden_size
+        self.projection = Linear(ctx, size, config.hidden_size, bias=False) if projected else None
         self.norm = LayerNorm(config.hidden_size, norm_eps(ctx))
 
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -103,7 +110,7 @@ class DebertaEmbeddings(nn.Module):
         if self.segments is not None:
             types = batch.token_type_ids
             x = x + (self.segments.weight[0] if types is None else self.segments(types))
-        embedded: Tensor = self.norm(x if self.map is None else self.map(x))
+        embedded: Tensor = self.norm(x if self.projection is None else self.projection(x))
         return embedded
 
 
@@ -118,32 +125,34 @@ class DebertaLayer(nn.Module):
             ctx,
             size=size,
             num_heads=config.num_attention_heads,
-            kinds=position_kinds(ctx),
-            shared=bool(config.get("share_att_key", False)),
-            distant=bool(config.get("relative_attention", False)),
+            position_terms=position_terms(ctx),
+            share_projections=bool(config.get("share_att_key", False)),
+            relative_attention=bool(config.get("relative_attention", False)),
         )
         self.attention_norm = ResidualLayerNorm(ctx, size, eps)
         activation = config.get("hidden_act", "gelu")
         self.feed_forward = FeedForward(ctx, size=size, inner_size=config.intermediate_size, activation=activation)
         self.feed_forward_norm = ResidualLayerNorm(ctx, size, eps)
 
-    def forward(self, x: Tensor, batch: PackedBatch, tables: PositionTables | None, rows: Rows | None) -> Tensor:
+    def forward(
+        self, x: Tensor, batch: PackedBatch, relative: RelativeEmbeddings | None, rows: RelativeRows | None
+    ) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""
-        attended = self.attention(x, batch, tables, rows)
+        attended = self.attention(x, batch, relative, rows)
         x = self.attention_norm(attended, self.attention.output.bias, x)
         normed: Tensor = self.feed_forward_norm(self.feed_forward(x), self.feed_forward.last_bias, x)
         return normed
 
 
 class Convolution(nn.Module):
-    """What neighbours say, beside the first layer: ``norm(x + activation(convolution(embedded)))``."""
+    """The convolution parallel to the first layer: ``norm(x + activation(convolution(embedded)))``."""
 
     def __init__(self, ctx: Context) -> None:
         super().__init__()
         config = ctx.config
         size, width, groups = config.hidden_size, config.conv_kernel_size, config.get("conv_groups", 1)
         if width % 2 == 0 or size % groups:
-            message = f"config.json: conv_kernel_size {width} must be odd, and conv_groups {groups} share {size} evenly"
+            message = f"config.json: conv_kernel_size {width} must be odd, and conv_groups {groups} must divide {size}"
             raise CheckpointError(message)
         self.weight = nn.Parameter(torch.empty(size, size // groups, width), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(size), requires_grad=False)
@@ -153,44 +162,45 @@ class Convolution(nn.Module):
 
     def forward(self, embedded: Tensor, x: Tensor, batch: PackedBatch, *, one_by_one: bool) -> Tensor:
         """[num_tokens, size] twice -> [num_tokens, size]."""
-        found = torch.empty_like(x)
+        output = torch.empty_like(x)
         for group in batch.equal_length_groups:
             count = 1 if one_by_one else group.count
             for start in range(group.start, group.stop, count * group.length):
-                own = slice(start, start + count * group.length)
-                rows = embedded[own].unflatten(0, (count, group.length)).transpose(1, 2)
+                span = slice(start, start + count * group.length)
+                sequences = embedded[span].unflatten(0, (count, group.length)).transpose(1, 2)
                 width = self.weight.shape[-1] // 2
-                convolved = functional.conv1d(rows, self.weight, self.bias, padding=width, groups=self.groups)
-                found[own] = convolved.transpose(1, 2).flatten(0, 1)
-        normed: Tensor = self.norm(x + self.activation(found))
+                convolved = functional.conv1d(sequences, self.weight, self.bias, padding=width, groups=self.groups)
+                output[span] = convolved.transpose(1, 2).flatten(0, 1)
+        normed: Tensor = self.norm(x + self.activation(output))
         return normed
 
 
 def norm_eps(ctx: Context) -> float:
-    """What norms add to the variance."""
+    """Return the epsilon of LayerNorm."""
     return float(ctx.config.get("layer_norm_eps", 1e-7))
 
 
-def position_kinds(ctx: Context) -> frozenset[str]:
-    """Whose distances count: ``pos_att_type``, a list or words between bars.
+def position_terms(ctx: Context) -> frozenset[str]:
+    """Return ``pos_att_type`` of config.json: a list, or names separated by bars.
 
     Raises:
-        CheckpointError: If it names one that is not known.
+        CheckpointError: If a name is unknown.
     """
-    said = ctx.config.get("pos_att_type") or ()
-    kinds = frozenset(word.strip() for word in (said.lower().split("|") if isinstance(said, str) else said))
-    if kinds - KINDS:
-        message = f"config.json asks for pos_att_type {said!r}; known are {', '.join(sorted(KINDS))}"
+    stated = ctx.config.get("pos_att_type") or ()
+    terms = frozenset(name.strip() for name in (stated.lower().split("|") if isinstance(stated, str) else stated))
+    if terms - POSITION_TERMS:
+        message = f"config.json: unknown pos_att_type {stated!r}. Available: {', '.join(sorted(POSITION_TERMS))}"
         raise CheckpointError(message)
-    return kinds
+    return terms
 
 
-def distances(ctx: Context) -> Distances | None:
-    """How distances are told apart; None where config.json has no use for them."""
+def relative_positions(ctx: Context) -> RelativePositions | None:
+    """Return the mapping of distances to relative embeddings; None for a model without relative attention."""
     config = ctx.config
     if not config.get("relative_attention", False):
         return None
-    longest = config.get("max_relative_positions", -1)
-    return Distances(
-        longest=longest if longest >= 1 else config.max_position_embeddings, buckets=config.get("position_buckets", -1)
+    stated = config.get("max_relative_positions", -1)
+    return RelativePositions(
+        max_distance=stated if stated >= 1 else config.max_position_embeddings,
+        buckets=config.get("position_buckets", -1),
     )

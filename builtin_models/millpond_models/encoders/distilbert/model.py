@@ -1,4 +1,4 @@
-"""DistilBertModel and its classifiers: BERT of half the layers (Sanh et al., 2019, arXiv 1910.01108)."""
+"""DistilBertModel and its classifiers: BERT with half the layers (Sanh et al., 2019, arXiv 1910.01108)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from millpond_models.encoders.bert.model import BertModel
 from millpond_models.heads.classifier import Classifier
 from millpond_models.heads.dense import DenseHead
 
-AS_BERT: Mapping[str, str] = MappingProxyType(
+BERT_KEYS: Mapping[str, str] = MappingProxyType(
     {
         "hidden_size": "dim",
         "num_hidden_layers": "n_layers",
@@ -23,11 +23,11 @@ AS_BERT: Mapping[str, str] = MappingProxyType(
         "hidden_act": "activation",
     }
 )
-"""What BERT's config.json calls the keys of DistilBERT's."""
+"""BERT's keys of config.json, with those of DistilBERT."""
 
 
 class DistilBertModel(BertModel):
-    """BERT's layers by names of their own; a token has no segment."""
+    """BERT's layers without token type embeddings, with different weight names."""
 
     weight_prefixes = ("distilbert.", "model.")
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -41,7 +41,7 @@ class DistilBertModel(BertModel):
         (r"transformer\.layer\.(\d+)\.ffn\.lin2\.(\w+)", r"layers.\1.feed_forward.down.\2"),
         (r"transformer\.layer\.(\d+)\.output_layer_norm\.(\w+)", r"layers.\1.feed_forward_norm.\2"),
     )
-    # Beside those of other tasks, what fills in masked tokens.
+    # The head for masked language modelling.
     ignored_weights: ClassVar[Sequence[str]] = (
         r"vocab_(?:transform|layer_norm|projector)\..*",
         r"embeddings\.position_ids",
@@ -52,7 +52,7 @@ class DistilBertModel(BertModel):
 
 
 class DistilBertForSequenceClassification(Classifier, DistilBertModel):
-    """DistilBERT, then ``classifier(relu(pre_classifier(x)))``; of the first token for ``classify``, else of each."""
+    """DistilBERT, then ``classifier(relu(pre_classifier(x)))``, on the first token (``classify``) or every token."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *DistilBertModel.weight_names,
@@ -61,7 +61,7 @@ class DistilBertForSequenceClassification(Classifier, DistilBertModel):
     )
 
     def build_classifier(self, ctx: Context) -> nn.Module:
-        """Both maps as one head."""
+        """Build both layers as one head."""
         size = ctx.config.hidden_size
         return DenseHead(ctx, size=size, num_labels=ctx.model.classification.num_labels, activation=functional.relu)
 
@@ -71,6 +71,6 @@ class DistilBertForTokenClassification(Classifier, DistilBertModel):
 
 
 def as_bert(config: CheckpointConfig) -> CheckpointConfig:
-    """The same by the names of BERT's config.json."""
-    own = {name: config[key] for name, key in AS_BERT.items() if config.get(key) is not None}
-    return config.overridden({**own, "type_vocab_size": 0, "layer_norm_eps": 1e-12})
+    """Return the config with BERT's keys."""
+    values = {name: config[key] for name, key in BERT_KEYS.items() if config.get(key) is not None}
+    return config.overridden({**values, "type_vocab_size": 0, "layer_norm_eps": 1e-12})

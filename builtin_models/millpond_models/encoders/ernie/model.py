@@ -1,4 +1,4 @@
-"""ErnieModel, alone and with classifiers: BERT with a vector of its task (Sun et al., 2020, arXiv 1907.12412)."""
+"""ErnieModel and its classifiers: BERT with task type embeddings (Sun et al., 2020, arXiv 1907.12412)."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,52 +9,54 @@ from millpond.types.errors import CheckpointError
 from millpond_models.encoders.bert.heads import BertForSequenceClassification, BertForTokenClassification
 from millpond_models.encoders.bert.model import BertModel
 
-SEGMENTS, TASKS = "embeddings.token_type_embeddings.weight", "embeddings.task_type_embeddings.weight"
+TOKEN_TYPES, TASK_TYPES = "embeddings.token_type_embeddings.weight", "embeddings.task_type_embeddings.weight"
 
 
 class ErnieModel(BertModel):
-    """BERT whose every token starts with the vector of the task it is trained for, the first of those there are.
+    """BERT with the embedding of task type 0 added to every token (``use_task_id``).
 
-    That is one vector for all tokens (``use_task_id``): when the model is loaded, it is added to those of the segments.
+    When the model is loaded, this constant vector is added to the token type embeddings.
     """
 
     weight_prefixes = ("ernie.", "model.")
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
-        """Give the parameters their values; see ``PoolingModel``."""
-        return super().load_weights(with_task(weights) if self.ctx.config.get("use_task_id", False) else weights)
+        """Load the parameters; see ``PoolingModel``."""
+        return super().load_weights(add_task_type(weights) if self.ctx.config.get("use_task_id", False) else weights)
 
 
 class ErnieForSequenceClassification(ErnieModel, BertForSequenceClassification):
-    """Ernie with BERT's classifier of texts."""
+    """ERNIE with BERT's text classifier."""
 
 
 class ErnieForTokenClassification(ErnieModel, BertForTokenClassification):
-    """Ernie with a classifier of each token."""
+    """ERNIE with BERT's token classifier."""
 
 
-def with_task(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    """The weights with the first row of the table of tasks added to the table of segments.
+def add_task_type(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the weights, with the embedding of task type 0 added to the token type embeddings.
 
     Raises:
-        CheckpointError: If there is no table of tasks.
+        CheckpointError: If the checkpoint has no task type embeddings.
     """
-    segments: tuple[str, Tensor] | None = None
+    token_types: tuple[str, Tensor] | None = None
     task: Tensor | None = None
     for name, tensor in weights:
-        if name.endswith(TASKS):
+        if name.endswith(TASK_TYPES):
             task = tensor[0].float() if tensor.dim() and len(tensor) else None
-        elif name.endswith(SEGMENTS):
-            segments = (name, tensor)
+        elif name.endswith(TOKEN_TYPES):
+            token_types = (name, tensor)
         else:
             yield name, tensor
     if task is None:
-        message = f"config.json says use_task_id, and the checkpoint has no row of {TASKS}"
+        message = f"config.json sets use_task_id, but the checkpoint has no rows of {TASK_TYPES}"
         raise CheckpointError(message)
-    if segments is not None and segments[1].shape[1:] != task.shape:
-        message = (
-            f"the checkpoint's {TASKS} has rows of {list(task.shape)}, and {SEGMENTS} of {list(segments[1].shape[1:])}"
-        )
-        raise CheckpointError(message)
-    if segments is not None:
-        yield segments[0], segments[1].float() + task
+    if token_types is not None:
+        name, tensor = token_types
+        if tensor.shape[1:] != task.shape:
+            message = (
+                f"the checkpoint's {TASK_TYPES} has rows of {list(task.shape)}, and {TOKEN_TYPES} of "
+                f"{list(tensor.shape[1:])}"
+            )
+            raise CheckpointError(message)
+        yield name, tensor.float() + task

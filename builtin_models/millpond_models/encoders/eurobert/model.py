@@ -1,7 +1,7 @@
-"""EuroBertModel and its classifiers: Llama's layers in both directions (Boizard et al., 2025, arXiv 2503.05500).
+"""EuroBertModel and its classifiers: bidirectional Llama (Boizard et al., 2025, arXiv 2503.05500).
 
-Published checkpoints say ``clf_pooling`` and name the last map of a classifier ``out_proj``; transformers writes
-``classifier_pooling`` and ``classifier``. Both load.
+Published checkpoints use ``clf_pooling`` and name the output layer of a classifier ``out_proj``; transformers writes
+``classifier_pooling`` and ``classifier``. Both are loaded.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from millpond.context import Context
 from millpond.loading.classification import LATE_POOLING, stated_pooling
 from millpond_models.decoders.llama.bidirectional import LlamaBidirectionalModel
 from millpond_models.heads.classifier import Classifier
-from millpond_models.heads.dense import DenseHead, Late
+from millpond_models.heads.dense import DenseHead, PoolAfterDense
 
 
 class EuroBertModel(LlamaBidirectionalModel):
-    """Llama, each token of which attends to all."""
+    """Llama's layers with bidirectional attention."""
 
 
 class EuroBertForSequenceClassification(Classifier, EuroBertModel):
-    """EuroBERT, then ``classifier(gelu(dense(x)))``: of what is pooled, or of each token before that ("late")."""
+    """EuroBERT, then ``classifier(gelu(dense(x)))``, after pooling or, with "late" pooling, before it."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *EuroBertModel.weight_names,
@@ -31,17 +31,17 @@ class EuroBertForSequenceClassification(Classifier, EuroBertModel):
     )
 
     def build_classifier(self, ctx: Context) -> nn.Module:
-        """Both maps as one head."""
+        """Build both layers as one head."""
         size = ctx.config.hidden_size
         return DenseHead(ctx, size=size, num_labels=ctx.model.classification.num_labels, activation=functional.gelu)
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
-        """The pooler of a task; where config.json says nothing, the classifier is late."""
+        """Build the pooler of a task; pooling is "late" by default."""
         pooler, head = super().build_pooler(ctx, task), self.classifier
         late = task == "classify" and stated_pooling(ctx.config) in (None, LATE_POOLING)
         if not late or not isinstance(head, DenseHead):
             return pooler
-        return Late(head, self.classifier_pooler(ctx, task, head.output))
+        return PoolAfterDense(head, self.classifier_pooler(ctx, task, head.output))
 
 
 class EuroBertForTokenClassification(Classifier, EuroBertModel):

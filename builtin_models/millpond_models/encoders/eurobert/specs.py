@@ -11,4 +11,4 @@ ARCHITECTURES = encoder_family(
     pooling="MEAN",
     classifier_pooling="MEAN",
 )
-PUBLISHED = models("EuroBertModel", "EuroBERT/EuroBERT-210m", named="EuroBertForMaskedLM")
+PUBLISHED = models("EuroBertModel", "EuroBERT/EuroBERT-210m", checkpoint_architecture="EuroBertForMaskedLM")

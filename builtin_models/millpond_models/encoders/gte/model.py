@@ -1,4 +1,4 @@
-"""GteModel and GteNewModel: BERT with rotary positions and gates (Zhang et al., 2024, arXiv 2407.19669)."""
+"""GteModel and GteNewModel: BERT with rotary embeddings and GLU (Zhang et al., 2024, arXiv 2407.19669)."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -14,16 +14,16 @@ from millpond_models.layers.encoder import FeedForwardProtocol
 from millpond_models.layers.gated_encoder import GatedEncoderFeedForward, up_and_gate
 from millpond_models.layers.rotary import Rotary
 
-KNOWN: Mapping[str, tuple[object, ...]] = MappingProxyType(
+SUPPORTED: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {"layer_norm_type": (None, "layer_norm"), "logn_attention_scale": (None, False)}
 )
-# The base of rotary positions where config.json does not say it: its model_type is "gte" in transformers, else "new".
-OF_TRANSFORMERS, OF_ITS_AUTHORS = 160_000.0, 10_000.0
+# Defaults of ``rope_theta``: model_type is "gte" in transformers, "new" in files with the authors' code.
+TRANSFORMERS_THETA, AUTHORS_THETA = 160_000.0, 10_000.0
 UP_GATE = up_and_gate(r"(.*\.mlp)\.up_gate_proj\.weight")
 
 
 class GteModel(BertModel):
-    """BERT's layers with rotary positions and gates; its checkpoints may have ``new.`` or ``gte.`` before each name."""
+    """BERT's layers with rotary embeddings and gated feed-forward networks; weight names may begin with ``new.``."""
 
     weight_prefixes = ("new.", "gte.", "model.")
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -44,29 +44,32 @@ class GteModel(BertModel):
     weight_transforms = (UP_GATE,)
 
     def build_rotary(self, ctx: Context) -> Rotary:
-        """Positions by rotation.
+        """Build the rotary embedding.
 
         Raises:
-            CheckpointError: If config.json asks for what is not known here.
+            CheckpointError: If config.json requests unsupported settings.
         """
         check_positions(ctx, type(self).__name__, "rope")
-        for key, known in KNOWN.items():
-            if ctx.config.get(key) not in known:
-                message = f"config.json asks for {key} {ctx.config[key]!r}; {type(self).__name__} knows {known[-1]!r}"
+        for key, supported in SUPPORTED.items():
+            if ctx.config.get(key) not in supported:
+                message = (
+                    f"config.json: unsupported {key} {ctx.config[key]!r} for {type(self).__name__}. "
+                    f"Supported: {supported[-1]!r}"
+                )
                 raise CheckpointError(message)
-        return rotary_of(ctx, theta=OF_TRANSFORMERS if ctx.config.get("model_type") == "gte" else OF_ITS_AUTHORS)
+        return rotary_of(ctx, theta=TRANSFORMERS_THETA if ctx.config.get("model_type") == "gte" else AUTHORS_THETA)
 
     def num_segments(self, ctx: Context) -> int:
-        """The rows of the table of segments; 0 for no table."""
+        """Return the rows of the token type embeddings; 0 for a model without them."""
         rows: int = ctx.config.get("type_vocab_size", 1)
         return rows
 
     def head_dim(self, ctx: Context) -> int:
-        """The dimensions of a head."""
+        """Return the dimensions of a head."""
         return head_dim_of(ctx)
 
-    def build_feed_forward(self, ctx: Context, layer: int) -> FeedForwardProtocol:  # noqa: ARG002  all are alike
-        """The feed-forward half of a layer; the last map alone has a bias."""
+    def build_feed_forward(self, ctx: Context, layer: int) -> FeedForwardProtocol:  # noqa: ARG002  the same in all layers
+        """Build the feed-forward network of a layer; only ``down`` has a bias."""
         config = ctx.config
         return GatedEncoderFeedForward(
             ctx,
@@ -79,7 +82,7 @@ class GteModel(BertModel):
 
 
 class GteForSequenceClassification(TanhClassifier, GteModel):
-    """GTE, then the pooler of its training, ``tanh(dense(x))``, then a linear classifier."""
+    """GTE with its pretraining pooler, ``tanh(dense(x))``, and a linear classifier."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *GteModel.weight_names,

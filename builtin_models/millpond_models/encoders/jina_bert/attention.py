@@ -1,4 +1,4 @@
-"""The layer of Jina's BERT for code: queries and keys are normalised, and the sum behind attention twice."""
+"""The layer of jina-embeddings-v2-base-code: normalised queries and keys, and two norms after attention."""
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from millpond_models.layers.rotary import Rotation
 
 
 class NormedSelfAttention(SelfAttention):
-    """Attention whose queries and keys are normalised, all heads of a token together."""
+    """Self-attention with LayerNorm of queries and keys, over all heads of a token."""
 
     def __init__(self, ctx: Context, *, size: int, num_heads: int, eps: float, by_distance: bool) -> None:
         super().__init__(ctx, size=size, num_heads=num_heads, by_distance=by_distance)
@@ -18,7 +18,7 @@ class NormedSelfAttention(SelfAttention):
         self.key_norm = LayerNorm(size, eps)
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As of ``SelfAttention``, queries and keys normalised before they are parted."""
+        """[num_tokens, size] -> query, key and value; see ``SelfAttention``."""
         query, key, value = self.qkv(x).chunk(3, dim=-1)
         shape = (self.num_heads, -1)
         return (
@@ -28,7 +28,7 @@ class NormedSelfAttention(SelfAttention):
         )
 
 
-class TwiceNormedEncoderLayer(PostNormEncoderLayer):
+class DoubleNormEncoderLayer(PostNormEncoderLayer):
     """``y = norm(x + norm(x + attention(x)))``, then ``norm(y + feed_forward(y))``."""
 
     def __init__(

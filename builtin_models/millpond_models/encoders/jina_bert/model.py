@@ -1,7 +1,7 @@
-"""JinaBertModel: BERT with linear biases for distances and gates (Günther et al., 2023, arXiv 2310.19923).
+"""JinaBertModel: BERT with ALiBi and GLU (Günther et al., 2023, arXiv 2310.19923).
 
-It comes in two layouts, whose config.json look alike: that of jina-embeddings-v2, and that of its model for code, which
-normalises queries and keys too, and whose own code is known as ``jina-bert-v2-qk-post-norm``.
+There are two layouts with the same keys in config.json: jina-embeddings-v2, and jina-embeddings-v2-base-code, which
+also normalises queries and keys. The modelling code of the latter is named ``jina-bert-v2-qk-post-norm``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,20 @@ from millpond.context import Context
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond_models.encoders.bert.model import BertModel, check_positions
-from millpond_models.encoders.jina_bert.attention import NormedSelfAttention, TwiceNormedEncoderLayer
+from millpond_models.encoders.jina_bert.attention import DoubleNormEncoderLayer, NormedSelfAttention
 from millpond_models.heads.classifier import TanhClassifier
 from millpond_models.layers.distances import Alibi
 from millpond_models.layers.encoder import FeedForwardProtocol, PostNormEncoderLayer, SelfAttention
 from millpond_models.layers.gated_encoder import GatedEncoderFeedForward, up_and_gate
 
 ALIBI, ABSOLUTE = "alibi", "absolute"
-WITH_NORMS = "qk-post-norm"
+QK_NORM_MARKER = "qk-post-norm"
 GATES: Mapping[str, str] = MappingProxyType({"geglu": "gelu", "reglu": "relu"})
 UP_GATED = up_and_gate(r"(.*\.mlp)\.up_gated_layer\.weight")
 
 
 class JinaBertModel(BertModel):
-    """Jina's BERT; ``feed_forward_type`` says by what feed-forward halves are gated, "original" that they are not."""
+    """Jina's BERT; ``feed_forward_type`` selects the gate of feed-forward networks, "original" for none."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         (r"encoder\.layer\.(\d+)\.mlp\.gated_layers\.weight", r"layers.\1.feed_forward.gate_up.weight"),
@@ -43,24 +43,24 @@ class JinaBertModel(BertModel):
     weight_transforms = (UP_GATED,)
 
     def build_rotary(self, ctx: Context) -> None:
-        """No positions by rotation.
+        """Check the position type; the model has no rotary embedding.
 
         Raises:
-            CheckpointError: If config.json asks for positions of another kind.
+            CheckpointError: If ``position_embedding_type`` is not supported.
         """
         check_positions(ctx, type(self).__name__, ABSOLUTE, ALIBI)
 
     def max_positions(self, ctx: Context) -> int | None:
-        """The rows of the position table; None where attention knows the distances."""
+        """Return the rows of the position embeddings; None with ALiBi."""
         return None if is_alibi(ctx) else super().max_positions(ctx)
 
     def build_by_distance(self, ctx: Context) -> Alibi | None:
-        """Biases that fall with the distance, where config.json asks for them."""
+        """Build ALiBi if config.json requests it."""
         return Alibi(ctx, num_heads=ctx.config.num_attention_heads) if is_alibi(ctx) else None
 
     def build_attention(self, ctx: Context) -> SelfAttention:
-        """The attention of a layer, with norms of query and key in the layout that has them."""
-        if not has_norms(ctx.config):
+        """Build the attention of a layer, with query and key norms if the layout has them."""
+        if not has_qk_norms(ctx.config):
             return super().build_attention(ctx)
         return NormedSelfAttention(
             ctx,
@@ -71,16 +71,16 @@ class JinaBertModel(BertModel):
         )
 
     def build_feed_forward(self, ctx: Context, layer: int) -> FeedForwardProtocol:
-        """The feed-forward half of a layer.
+        """Build the feed-forward network of a layer.
 
         Raises:
-            CheckpointError: If config.json asks for one that is not known here.
+            CheckpointError: If ``feed_forward_type`` is unknown.
         """
         kind = ctx.config.get("feed_forward_type", "original")
         if kind == "original":
             return super().build_feed_forward(ctx, layer)
         if kind not in GATES:
-            message = f"config.json asks for feed_forward_type {kind!r}; known are original, {', '.join(GATES)}"
+            message = f"config.json: unknown feed_forward_type {kind!r}. Available: original, {', '.join(GATES)}"
             raise CheckpointError(message)
         return GatedEncoderFeedForward(
             ctx,
@@ -93,9 +93,9 @@ class JinaBertModel(BertModel):
 
     def build_layer(self, ctx: Context, layer: int) -> PostNormEncoderLayer:
         """A layer."""
-        if not has_norms(ctx.config):
+        if not has_qk_norms(ctx.config):
             return super().build_layer(ctx, layer)
-        return TwiceNormedEncoderLayer(
+        return DoubleNormEncoderLayer(
             ctx,
             attention=self.build_attention(ctx),
             feed_forward=self.build_feed_forward(ctx, layer),
@@ -105,7 +105,7 @@ class JinaBertModel(BertModel):
 
 
 class JinaBertForSequenceClassification(TanhClassifier, JinaBertModel):
-    """Jina's BERT, then the pooler of its training, ``tanh(dense(x))``, then a linear classifier."""
+    """Jina's BERT with its pretraining pooler, ``tanh(dense(x))``, and a linear classifier."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *JinaBertModel.weight_names,
@@ -118,16 +118,16 @@ class JinaBertForSequenceClassification(TanhClassifier, JinaBertModel):
 
 
 def is_alibi(ctx: Context) -> bool:
-    """Whether attention knows the distances, in the place of a table of positions."""
+    """Return True if the model has ALiBi instead of position embeddings."""
     return bool(ctx.config.get("position_embedding_type") == ALIBI)
 
 
 def norm_eps(ctx: Context) -> float:
-    """What norms add to the variance."""
+    """Return the epsilon of LayerNorm."""
     return float(ctx.config.get("layer_norm_eps", 1e-12))
 
 
-def has_norms(config: CheckpointConfig) -> bool:
-    """Whether queries and keys are normalised: where config.json names the code that does, which nobody runs."""
-    named = [config.get("_name_or_path"), *(config.get("auto_map") or {}).values()]
-    return any(WITH_NORMS in name for name in named if isinstance(name, str))
+def has_qk_norms(config: CheckpointConfig) -> bool:
+    """Return True if queries and keys are normalised, from the name of the modelling code, which is not executed."""
+    names = [config.get("_name_or_path"), *(config.get("auto_map") or {}).values()]
+    return any(QK_NORM_MARKER in name for name in names if isinstance(name, str))

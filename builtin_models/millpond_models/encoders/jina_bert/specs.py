@@ -21,7 +21,7 @@ PUBLISHED = (
         "jinaai/jina-embeddings-v2-base-en",
         "jinaai/jina-embeddings-v2-small-en",
         "jinaai/jina-embeddings-v2-base-code",
-        named="JinaBertForMaskedLM",
+        checkpoint_architecture="JinaBertForMaskedLM",
     ),
     *models(
         "JinaBertForSequenceClassification",

@@ -1,4 +1,4 @@
-"""Linear maps and tables with a change of low rank, and models in which some are changed: all else is shared."""
+"""Linear layers and embeddings with a low-rank update, and models that share all other modules."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -11,20 +11,20 @@ from millpond.nn import Linear
 from millpond_models.layers.embeddings import Table
 
 M = TypeVar("M", bound=nn.Module)
-Map = Callable[[Tensor], Tensor]
-Kernel = Callable[[Tensor, Tensor | None], Map]  # an implementation of the op ``linear``
+Projection = Callable[[Tensor], Tensor]
+LinearKernel = Callable[[Tensor, Tensor | None], Projection]  # an implementation of the op ``linear``
 
 
 class AdaptedLinear(nn.Module):
-    """A linear map with a change of its weight: ``base(x) + up @ (down @ x)``.
+    """A linear layer with a low-rank update: ``base(x) + up @ (down @ x)``.
 
     Attributes:
-        map: None: no kernel computes it together with another map.
+        map: None, because kernels cannot fuse the layer with others.
     """
 
     map = None
 
-    def __init__(self, base: Linear, up: Map, down: Map) -> None:
+    def __init__(self, base: Linear, up: Projection, down: Projection) -> None:
         super().__init__()
         self.base = base
         self.up = up
@@ -37,14 +37,14 @@ class AdaptedLinear(nn.Module):
 
     def forward(self, x: Tensor, *, add_bias: bool = True) -> Tensor:
         """[num_tokens, in_features] -> [num_tokens, sum of out_features]; see ``Linear``."""
-        changed: Tensor = self.base(x, add_bias=add_bias) + self.up(self.down(x))
-        return changed
+        updated: Tensor = self.base(x, add_bias=add_bias) + self.up(self.down(x))
+        return updated
 
 
 class AdaptedTable(nn.Module):
-    """A table with a change of its rows: ``base(ids) + down(rows[ids])``, where the rows are of low rank."""
+    """Embeddings with a low-rank update: ``base(ids) + down(rows[ids])``, where ``rows`` is [num_embeddings, rank]."""
 
-    def __init__(self, base: Table, rows: Tensor, down: Map) -> None:
+    def __init__(self, base: Table, rows: Tensor, down: Projection) -> None:
         super().__init__()
         self.base = base
         self.register_buffer("rows", rows, persistent=False)
@@ -52,50 +52,50 @@ class AdaptedTable(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """All rows, [rows, size]; for tables that are small."""
+        """All embeddings, [num_embeddings, size]; only used for small tables."""
         return self.base.weight + self.down(self.get_buffer("rows"))
 
     def forward(self, ids: Tensor) -> Tensor:
         """[num_tokens] -> [num_tokens, size]."""
-        changed: Tensor = self.base(ids) + self.down(self.get_buffer("rows")[ids])
-        return changed
+        updated: Tensor = self.base(ids) + self.down(self.get_buffer("rows")[ids])
+        return updated
 
 
-def with_changes(module: M, changes: Mapping[str, tuple[Tensor, Tensor]], ctx: Context) -> M:
-    """A module in which some maps and tables are changed. What leads to them is copied, all else is shared.
+def with_updates(module: M, updates: Mapping[str, tuple[Tensor, Tensor]], ctx: Context) -> M:
+    """Return a module with some updated submodules. Their parents are copied; all other submodules are shared.
 
     Args:
-        module: The module; it stays as it is.
-        changes: ``up`` [rows, rank] and ``down`` [rank, columns] for each dotted path: what is added to its weight.
-        ctx: The model's context; changes are not quantised.
+        module: The module, which is not modified.
+        updates: ``up`` [rows, rank] and ``down`` [rank, columns] of each weight update, by the path of the module.
+        ctx: The model's context; updates are not quantized.
     """
-    return _copied(module, changes, ctx.unquantized().op("linear"), "")
+    return _copy(module, updates, ctx.unquantized().op("linear"), "")
 
 
-def _copied(module: M, changes: Mapping[str, tuple[Tensor, Tensor]], kernel: Kernel, path: str) -> M:
-    twin = copy.copy(module)
-    children = dict(module._modules)  # noqa: SLF001  a copy of a module would share the original's
+def _copy(module: M, updates: Mapping[str, tuple[Tensor, Tensor]], kernel: LinearKernel, prefix: str) -> M:
+    duplicate = copy.copy(module)
+    children = dict(module._modules)  # noqa: SLF001  a shallow copy shares the dictionary with the original
     for name, child in children.items():
-        here = f"{path}{name}"
+        path = f"{prefix}{name}"
         if child is None:
             continue
-        if here in changes:
-            children[name] = _changed(child, *changes[here], kernel)
-        elif any(changed.startswith(f"{here}.") for changed in changes):
-            children[name] = _copied(child, changes, kernel, f"{here}.")
-    twin._modules = children  # noqa: SLF001  as above
-    return twin
+        if path in updates:
+            children[name] = _update(child, *updates[path], kernel)
+        elif any(updated.startswith(f"{path}.") for updated in updates):
+            children[name] = _copy(child, updates, kernel, f"{path}.")
+    duplicate._modules = children  # noqa: SLF001  as above
+    return duplicate
 
 
-def _changed(module: nn.Module, up: Tensor, down: Tensor, kernel: Kernel) -> nn.Module:
+def _update(module: nn.Module, up: Tensor, down: Tensor, kernel: LinearKernel) -> nn.Module:
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor):
-        message = f"{type(module).__name__} has no weight that an adapter could change"
+        message = f"adapters can only update modules with a weight; got {type(module).__name__}"
         raise TypeError(message)
     up, down = (tensor.to(device=weight.device, dtype=weight.dtype) for tensor in (up, down))
     if isinstance(module, Table):
         return AdaptedTable(module, up, kernel(down.T.contiguous(), None))
     if isinstance(module, Linear):
         return AdaptedLinear(module, kernel(up, None), kernel(down, None))
-    message = f"{type(module).__name__} is no map and no table: no adapter can change it"
+    message = f"adapters can only update linear layers and embeddings; got {type(module).__name__}"
     raise TypeError(message)

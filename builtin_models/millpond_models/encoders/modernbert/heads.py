@@ -1,4 +1,4 @@
-"""ModernBERT with a classifier behind it, for whole texts and for each token: the same head, pooled differently."""
+"""ModernBERT with a classifier; texts and tokens use the same head."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -14,7 +14,7 @@ from millpond_models.heads.norm import NormHead
 
 
 class ModernBertClassifier(Classifier, ModernBertModel):
-    """ModernBERT, then ``classifier(norm(activation(dense(x))))`` of what a task pools: a text, or each token."""
+    """ModernBERT, then ``classifier(norm(activation(dense(x))))`` on pooled texts or on every token."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *ModernBertModel.weight_names,
@@ -24,13 +24,15 @@ class ModernBertClassifier(Classifier, ModernBertModel):
     ignored_weights: ClassVar[Sequence[str]] = (r"decoder\..*",)
 
     def build_classifier(self, ctx: Context) -> nn.Module:
-        """The head of the training and the classifier as one.
+        """Build the prediction head and the classifier as one head.
 
         Raises:
-            CheckpointError: If config.json asks for the mean of the logits of tokens, which is EuroBERT's alone.
+            CheckpointError: If config.json requests "late" pooling, which only EuroBERT has.
         """
         if stated_pooling(ctx.config) == LATE_POOLING:
-            message = "config.json: classifier_pooling 'late' is not known of ModernBERT; known are 'cls', 'mean'"
+            message = (
+                f"config.json: unsupported classifier_pooling {LATE_POOLING!r} for ModernBERT. Supported: 'cls', 'mean'"
+            )
             raise CheckpointError(message)
         return NormHead(
             ctx,

@@ -1,4 +1,4 @@
-"""ModernBertModel: gated pre-norm layers, most of which attend to a window (Warner et al., 2024, arXiv 2412.13663)."""
+"""ModernBertModel: gated pre-norm layers with alternating attention (Warner et al., 2024, arXiv 2412.13663)."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from millpond_models.layers.decoder import DecoderLayer, Heads, RotaryAttention
 from millpond_models.layers.embeddings import Table
 from millpond_models.layers.gated_feed_forward import GatedFeedForward
 from millpond_models.layers.head_dim import head_dim
-from millpond_models.layers.layer_kinds import FULL, SLIDING, layer_kinds
+from millpond_models.layers.layer_types import FULL, SLIDING, read_layer_types
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.layers.rotary import Rotary
 
@@ -21,7 +21,7 @@ GLOBAL_THETA, LOCAL_THETA = 160_000.0, 10_000.0
 
 
 class ModernBertModel(PoolingModel):
-    """Layers that attend to all and layers that attend to a window, each kind with rotary positions of its own."""
+    """Layers with full attention and layers with a sliding window; each type has its own rotary embedding."""
 
     weight_prefixes = ("model.",)
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -40,37 +40,41 @@ class ModernBertModel(PoolingModel):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         config = ctx.config
-        self.kinds = layer_kinds(ctx, every=config.get("global_attn_every_n_layers", 3), first=0)
+        self.layer_types = read_layer_types(ctx, every=config.get("global_attn_every_n_layers", 3), first=0)
         self.embeddings = Table(config.vocab_size, config.hidden_size)
         self.embeddings_norm = build_norm(ctx)
-        self.rotary = nn.ModuleDict({kind: build_rotary(ctx, kind) for kind in dict.fromkeys(self.kinds)})
-        self.layers = nn.ModuleList(build_layer(ctx, layer, kind) for layer, kind in enumerate(self.kinds))
+        self.rotary = nn.ModuleDict(
+            {layer_type: build_rotary(ctx, layer_type) for layer_type in dict.fromkeys(self.layer_types)}
+        )
+        self.layers = nn.ModuleList(
+            build_layer(ctx, layer, layer_type) for layer, layer_type in enumerate(self.layer_types)
+        )
         self.norm = build_norm(ctx)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden]."""
-        rotations = {kind: rotary(batch) for kind, rotary in self.rotary.items()}
+        rotations = {layer_type: rotary(batch) for layer_type, rotary in self.rotary.items()}
         x: Tensor = self.embeddings_norm(self.embeddings(batch.input_ids))
-        for layer, kind in zip(self.layers, self.kinds, strict=True):
-            x = layer(x, rotations[kind], batch)
+        for layer, layer_type in zip(self.layers, self.layer_types, strict=True):
+            x = layer(x, rotations[layer_type], batch)
         normed: Tensor = self.norm(x)
         return normed
 
 
-def build_rotary(ctx: Context, kind: str) -> Rotary:
-    """The rotary positions of one kind of layer, by ``rope_parameters``, or by the older keys for their bases."""
+def build_rotary(ctx: Context, layer_type: str) -> Rotary:
+    """Build the rotary embedding of a layer type, from ``rope_parameters`` or the older keys of its base."""
     config = ctx.config
     base = config.get("global_rope_theta", GLOBAL_THETA)
-    theta = base if kind == FULL else config.get("local_rope_theta", LOCAL_THETA) or base
+    theta = base if layer_type == FULL else config.get("local_rope_theta", LOCAL_THETA) or base
     options: dict[str, Any] = {
-        **((config.get("rope_parameters") or {}).get(kind) or {}),
+        **((config.get("rope_parameters") or {}).get(layer_type) or {}),
         **(config.get("rope_scaling") or {}),
     }
     return rotary_of(ctx, theta=theta, options=options)
 
 
-def build_layer(ctx: Context, layer: int, kind: str) -> DecoderLayer:
-    """A layer; before the attention of the first there is no norm, since the embeddings were normalised."""
+def build_layer(ctx: Context, layer: int, layer_type: str) -> DecoderLayer:
+    """Build a layer; the first has no attention norm, because the embeddings are already normalised."""
     config = ctx.config
     size, heads, bias = config.hidden_size, config.num_attention_heads, bool(config.get("attention_bias", False))
     return DecoderLayer(
@@ -80,7 +84,7 @@ def build_layer(ctx: Context, layer: int, kind: str) -> DecoderLayer:
             size=size,
             heads=Heads(queries=heads, keys=heads, size=head_dim(size, heads)),
             causal=False,
-            window=window(ctx) if kind == SLIDING else None,
+            window=window(ctx) if layer_type == SLIDING else None,
             bias=bias,
             output_bias=bias,
         ),
@@ -96,10 +100,10 @@ def build_layer(ctx: Context, layer: int, kind: str) -> DecoderLayer:
 
 
 def window(ctx: Context) -> int:
-    """How many tokens on each side a layer with a window attends to: half of ``local_attention``.
+    """Return the number of tokens attended to on each side: half of ``local_attention``.
 
     Raises:
-        CheckpointError: If that is no number of tokens.
+        CheckpointError: If it is not a positive integer.
     """
     width = ctx.config.get("local_attention", 128)
     if isinstance(width, bool) or not isinstance(width, int) or width < 1:
@@ -109,15 +113,15 @@ def window(ctx: Context) -> int:
 
 
 def build_norm(ctx: Context) -> LayerNorm:
-    """A norm of hidden states."""
+    """Build a norm of hidden states."""
     return LayerNorm(ctx.config.hidden_size, norm_eps(ctx), bias=norm_bias(ctx))
 
 
 def norm_eps(ctx: Context) -> float:
-    """What norms add to the variance."""
+    """Return the epsilon of LayerNorm."""
     return float(ctx.config.get("norm_eps", 1e-5))
 
 
 def norm_bias(ctx: Context) -> bool:
-    """Whether norms have a bias."""
+    """Return True if norms have a bias."""
     return bool(ctx.config.get("norm_bias", False))

@@ -1,4 +1,4 @@
-"""MPNetModel: BERT whose layers share a learnt bias for distances (Song et al., 2020, arXiv 2004.09297)."""
+"""MPNetModel: BERT with T5's relative position bias, shared by all layers (Song et al., 2020, arXiv 2004.09297)."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -9,11 +9,11 @@ from millpond_models.encoders.bert.model import BertModel
 from millpond_models.heads.classifier import Classifier, TanhClassifier
 from millpond_models.layers.distances import BUCKETS, RelativeBuckets
 
-FIRST_POSITION = 2  # behind the padding id of its training, though config.json may have another
+FIRST_POSITION = 2  # after the padding ID used in training; config.json may contain another
 
 
 class MPNetModel(BertModel):
-    """MPNet, such as all-mpnet-base-v2: positions start at 2, and there are no segments."""
+    """MPNet, such as all-mpnet-base-v2: positions start at 2, and there are no token types."""
 
     weight_prefixes = ("mpnet.", "model.")
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -26,29 +26,29 @@ class MPNetModel(BertModel):
         *BertModel.weight_names,
     )
 
-    def first_position(self, ctx: Context) -> int:  # noqa: ARG002  it is the same, whatever the padding id is
-        """The row of the position table that the first token of a sequence gets."""
+    def first_position(self, ctx: Context) -> int:  # noqa: ARG002  independent of the padding ID
+        """Return the position ID of the first token."""
         return FIRST_POSITION
 
-    def num_segments(self, ctx: Context) -> int:  # noqa: ARG002  it has none, whatever config.json says
-        """No table of segments."""
+    def num_segments(self, ctx: Context) -> int:  # noqa: ARG002  independent of config.json
+        """Return 0: the model has no token type embeddings."""
         return 0
 
     def build_by_distance(self, ctx: Context) -> RelativeBuckets:
-        """The biases of distances, which all layers share.
+        """Build the relative position bias, which all layers share.
 
         Raises:
-            CheckpointError: If config.json asks for another number of buckets.
+            CheckpointError: If config.json has a different number of buckets.
         """
         count = ctx.config.get("relative_attention_num_buckets", BUCKETS)
         if count != BUCKETS:
-            message = f"config.json asks for relative_attention_num_buckets {count!r}; MPNet has {BUCKETS}"
+            message = f"config.json: unsupported relative_attention_num_buckets {count!r}. Supported: {BUCKETS}"
             raise CheckpointError(message)
         return RelativeBuckets(num_heads=ctx.config.num_attention_heads)
 
 
 class MPNetForSequenceClassification(TanhClassifier, MPNetModel):
-    """MPNet, then ``out_proj(tanh(dense(x)))``; of the first token for ``classify``, else of each."""
+    """MPNet, then ``out_proj(tanh(dense(x)))``, on the first token (``classify``) or every token."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *MPNetModel.weight_names,

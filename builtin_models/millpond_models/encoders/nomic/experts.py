@@ -1,4 +1,4 @@
-"""A feed-forward half of several, of which each token takes the few that a router gives most weight."""
+"""Mixture of experts: a router selects a few feed-forward networks for each token."""
 
 import torch
 from torch import Tensor, nn
@@ -10,26 +10,26 @@ from millpond_models.layers.feed_forward import FeedForward
 
 
 class Experts(nn.Module):
-    """The sum of ``top`` experts, each times its share of a softmax over all, which is not brought to 1 again.
+    """The sum of the ``top`` experts of each token, weighted by a softmax over all experts without renormalisation.
 
-    The router is not quantised: a small error there would send a token to another expert.
+    The router is not quantized: small errors could select a different expert.
 
     Args:
         ctx: The model's context.
-        size: The dimensions of hidden states.
-        inner_size: Those within an expert.
-        activation: The activation of every expert.
-        count: How many experts there are.
-        top: How many a token takes.
+        size: Hidden size.
+        inner_size: Inner size of an expert.
+        activation: The activation of the experts.
+        count: Number of experts.
+        top: Number of experts per token.
 
     Raises:
-        CheckpointError: If a token cannot take so many.
+        CheckpointError: If ``top`` is not between 1 and ``count``.
     """
 
     def __init__(self, ctx: Context, *, size: int, inner_size: int, activation: str, count: int, top: int) -> None:
         super().__init__()
         if not 1 <= top <= count:
-            message = f"config.json: a token cannot take moe_top_k {top} of num_experts {count}"
+            message = f"config.json: moe_top_k {top} must be between 1 and num_experts {count}"
             raise CheckpointError(message)
         self.top = top
         self.router = Linear(ctx.unquantized(), size, count, bias=False)
@@ -39,17 +39,17 @@ class Experts(nn.Module):
         self.bias = nn.Parameter(torch.empty(size), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size], the bias not yet added."""
-        shares, chosen = self.router(x).float().softmax(dim=-1).topk(self.top, dim=-1)
+        """[num_tokens, size] -> [num_tokens, size], without the bias."""
+        weights, experts = self.router(x).float().softmax(dim=-1).topk(self.top, dim=-1)
         total = torch.zeros_like(x)
         for number, expert in enumerate(self.experts):
-            rows, places = torch.where(chosen == number)
+            rows, ranks = torch.where(experts == number)
             if len(rows):
-                # Each row is there once, so that the order of the sum is that of the experts, whatever the batch.
-                total.index_add_(0, rows, expert(x[rows]) * shares[rows, places].unsqueeze(1).to(x.dtype))
+                # An expert has each row at most once: the order of summation does not depend on the batch.
+                total.index_add_(0, rows, expert(x[rows]) * weights[rows, ranks].unsqueeze(1).to(x.dtype))
         return total
 
     @property
     def last_bias(self) -> Tensor:
-        """The bias of the sum, which is left to the norm behind this."""
+        """The bias of the sum, which the following norm adds."""
         return self.bias

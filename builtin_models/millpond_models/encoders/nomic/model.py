@@ -1,6 +1,6 @@
-"""NomicBertModel and its classifiers: BERT with rotary positions and gates (Nussbaum et al., 2024, arXiv 2402.01613).
+"""NomicBertModel and its classifiers: BERT with rotary embeddings and GLU (Nussbaum et al., 2024, arXiv 2402.01613).
 
-Or with experts, which are those of nomic-embed-text-v2-moe (Nussbaum and Duderstadt, 2025, arXiv 2502.07972).
+nomic-embed-text-v2-moe has a mixture of experts in some layers (Nussbaum and Duderstadt, 2025, arXiv 2502.07972).
 """
 
 import re
@@ -36,10 +36,10 @@ ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "max_position_embeddings": ("max_trained_positions", "n_positions"),
     }
 )
-"""The names that BERT's config.json has for what Nomic's first files name as GPT-2's do."""
+"""BERT's keys of config.json, with GPT-2's keys that Nomic's first files use."""
 
 GATES: Mapping[str, str] = MappingProxyType({"swiglu": "silu", "geglu": "gelu"})
-UNKNOWN = (
+UNSUPPORTED_KEYS = (
     "causal",
     "expert_choice_router",
     "moe_normalize_expert_weights",
@@ -54,7 +54,7 @@ FUSED_EXPERTS = re.compile(r"(.*\.mlp\.experts)\.mlp\.(w[12])")
 
 
 class NomicBertModel(BertModel):
-    """BERT's layers without most of the biases, with rotary positions, gates, and in some layers experts."""
+    """BERT's layers with rotary embeddings, gates, few biases, and experts in some layers."""
 
     weight_prefixes = ("nomic_bert.", *BertModel.weight_prefixes)
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -73,19 +73,19 @@ class NomicBertModel(BertModel):
         super().__init__(replace(ctx, config=as_bert(ctx.config)))
 
     def build_rotary(self, ctx: Context) -> Rotary:
-        """Positions by rotation; ``rotary_scaling_factor`` stretches them for texts longer than the training's."""
+        """Build the rotary embedding; ``rotary_scaling_factor`` scales it dynamically for long texts."""
         config = ctx.config
         factor = config.get("rotary_scaling_factor")
-        own = factor is not None and not any(config.get(key) for key in ROPE_KEYS)
+        dynamic = factor is not None and not any(config.get(key) for key in ROPE_KEYS)
         return rotary_of(
             ctx,
             theta=config.get("rotary_emb_base", 1000.0),
             fraction=float(config.get("rotary_emb_fraction", 1.0)),
-            options={"rope_type": "dynamic", "factor": factor} if own else None,
+            options={"rope_type": "dynamic", "factor": factor} if dynamic else None,
         )
 
     def build_attention(self, ctx: Context) -> SelfAttention:
-        """The attention of a layer; ``qkv_proj_bias`` is of both maps."""
+        """Build the attention of a layer; ``qkv_proj_bias`` applies to all projections."""
         config = ctx.config
         bias = bool(config.get("qkv_proj_bias", False))
         return SelfAttention(
@@ -93,10 +93,10 @@ class NomicBertModel(BertModel):
         )
 
     def build_feed_forward(self, ctx: Context, layer: int) -> FeedForwardProtocol:
-        """The feed-forward half of a layer: of ``moe_every_n_layers``, the second has experts."""
+        """Build the feed-forward network of a layer: experts in the second of every ``moe_every_n_layers`` layers."""
         config = ctx.config
         sizes = {"size": config.hidden_size, "inner_size": config.intermediate_size}
-        # Files of transformers name the activation of the gate alone.
+        # config.json of transformers names only the activation of the gate.
         activation = config.get("activation_function") or f"gated {config.get('hidden_act', 'silu')}"
         every = config.get("moe_every_n_layers") or 0
         if every and layer % every == 1:
@@ -108,12 +108,12 @@ class NomicBertModel(BertModel):
         return FeedForward(ctx, activation=activation, bias=first, down_bias=second, **sizes)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
-        """Give the parameters their values, each expert its share of tensors that hold those of all."""
-        return super().load_weights(one_by_one(weights, self.ctx.config.get("num_experts") or 0))
+        """Load the parameters, splitting the tensors that stack all experts."""
+        return super().load_weights(split_experts(weights, self.ctx.config.get("num_experts") or 0))
 
 
 class NomicBertForSequenceClassification(TanhClassifier, NomicBertModel):
-    """Nomic's BERT, then the pooler of BERT's training, ``tanh(dense(x))``, then a linear classifier."""
+    """Nomic's BERT with BERT's pretraining pooler, ``tanh(dense(x))``, and a linear classifier."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *NomicBertModel.weight_names,
@@ -128,32 +128,32 @@ class NomicBertForTokenClassification(Classifier, NomicBertModel):
 
 
 def as_bert(config: CheckpointConfig) -> CheckpointConfig:
-    """The same by the names of BERT's config.json.
+    """Return the config with BERT's keys.
 
     Raises:
-        CheckpointError: If it asks for what is not known here.
+        CheckpointError: If it requests unsupported settings.
     """
-    for key in UNKNOWN:
+    for key in UNSUPPORTED_KEYS:
         if config.get(key) not in (None, False):
-            message = f"config.json asks for {key} {config[key]!r}, which NomicBertModel does not know"
+            message = f"config.json: unsupported {key} {config[key]!r} for NomicBertModel"
             raise CheckpointError(message)
     values: dict[str, Any] = config.to_dict()
     for name, aliases in ALIASES.items():
-        said = [values[alias] for alias in (*aliases, name) if values.get(alias) is not None]
-        if said:
-            values[name] = said[0]
+        key = next((key for key in (*aliases, name) if values.get(key) is not None), name)
+        if key in values:
+            values[name] = values[key]
     return CheckpointConfig(values)
 
 
-def one_by_one(weights: Iterable[tuple[str, Tensor]], count: int) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a checkpoint, those that hold the weights of all experts as one for each.
+def split_experts(weights: Iterable[tuple[str, Tensor]], count: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a checkpoint, with the stacked weights of all experts split into one tensor per expert.
 
     Args:
-        weights: The tensors by their names in the checkpoint; the second maps of all experts are kept transposed.
-        count: The number of experts.
+        weights: The tensors with their names in the checkpoint; stacked ``w2`` weights are transposed.
+        count: Number of experts.
 
     Raises:
-        CheckpointError: If a tensor cannot be shared evenly among them.
+        CheckpointError: If a tensor cannot be split evenly.
     """
     for name, tensor in weights:
         match = FUSED_EXPERTS.fullmatch(name)
@@ -161,8 +161,8 @@ def one_by_one(weights: Iterable[tuple[str, Tensor]], count: int) -> Iterator[tu
             yield name, tensor
             continue
         if count < 1 or len(tensor) % count:
-            message = f"the {len(tensor)} rows of {name} cannot be shared among num_experts {count}"
+            message = f"the {len(tensor)} rows of {name} are not divisible by num_experts {count}"
             raise CheckpointError(message)
         experts, part = match.groups()
-        for number, own in enumerate(tensor.chunk(count)):
-            yield f"{experts}.{number}.{part}", own if part == "w1" else own.T
+        for number, weight in enumerate(tensor.chunk(count)):
+            yield f"{experts}.{number}.{part}", weight if part == "w1" else weight.T

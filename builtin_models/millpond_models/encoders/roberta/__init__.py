@@ -1,1 +1,1 @@
-"""RoBERTa and CamemBERT; the records of XLM-RoBERTa."""
+"""RoBERTa and CamemBERT; the specs of XLM-RoBERTa."""

@@ -1,4 +1,4 @@
-"""RoBERTa with a classifier, of whole texts and of tokens."""
+"""RoBERTa with a text or token classifier."""
 
 from typing import ClassVar
 
@@ -7,7 +7,7 @@ from millpond_models.heads.classifier import Classifier, TanhClassifier
 
 
 class RobertaForSequenceClassification(TanhClassifier, RobertaModel):
-    """RoBERTa, then ``out_proj(tanh(dense(x)))``; of the first token for ``classify``, else of each."""
+    """RoBERTa, then ``out_proj(tanh(dense(x)))``, on the first token (``classify``) or every token."""
 
     weight_names: ClassVar = (
         *RobertaModel.weight_names,
