@@ -1,6 +1,6 @@
-"""Millpond: pooling models. The public names, each imported at its first use.
+"""Millpond: pooling models. The public API; each name is imported at its first use.
 
-They are declared twice, because type checkers execute nothing and Python must import nothing yet; a test compares both.
+The names are declared twice: for type checkers, which execute nothing, and for lazy imports. A test compares both.
 """
 
 from importlib import import_module

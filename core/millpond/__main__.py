@@ -1,4 +1,4 @@
-"""``python -m millpond``: run the command ``millpond``, found by its entry point: the core imports no front end."""
+"""``python -m millpond``: run the command ``millpond`` by its entry point; the core must not import plugins."""
 
 from importlib.metadata import distribution
 

@@ -1,4 +1,4 @@
-"""AsyncLLM: the online front door. The same pipeline and engine as ``LLM``, awaited."""
+"""AsyncLLM: the online API: the pipeline and engine of ``LLM`` for asyncio."""
 
 import asyncio
 import inspect
@@ -19,7 +19,7 @@ from millpond.pipeline.call_stats import CallStats, current_stats
 from millpond.pipeline.io_processor import Item
 from millpond.pipeline.offline import new_sequences
 from millpond.pipeline.pipeline import Pipeline
-from millpond.pipeline.preprocessing import Rendering
+from millpond.pipeline.preprocessing import PreprocessingPool
 from millpond.plugin.manager import get_plugin_manager
 from millpond.task_methods import Shape, TaskMethods
 from millpond.types.errors import EngineClosedError
@@ -39,27 +39,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millpond.engine.request import PoolingRequest
-    from millpond.pipeline.busy import Work
+    from millpond.pipeline.thread_activity import RunningWork
     from millpond.plugin.manager import PluginManager
 
-FEW = 16  # prompts; to finish them takes less time than to hand them to a thread, where their processor is quick
+MAX_PROMPTS_DECODED_INLINE = 16  # if the processor is quick, decoding these takes less time than a thread switch
 
 
 @dataclass(eq=False)
 class Countdown:
-    """The requests of one call that have not ended; ``ended`` is resolved on the caller's event loop."""
+    """The number of requests of a call that have not ended; ``ended`` is resolved on the caller's event loop."""
 
     left: int
     ended: "asyncio.Future[None]"
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count_down(self, _: "PoolingRequest") -> None:
-        """Note the end of a request; any thread may call it."""
+        """Count the end of a request; any thread may call it."""
         with self.lock:
             self.left -= 1
             left = self.left
         if left == 0:
-            with suppress(RuntimeError):  # the caller's loop is closed: nobody waits
+            with suppress(RuntimeError):  # the caller's loop is closed
                 self.ended.get_loop().call_soon_threadsafe(self._resolve)
 
     def _resolve(self) -> None:
@@ -68,10 +68,10 @@ class Countdown:
 
 
 def awaited(method: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """Return the coroutine function of ``AsyncLLM`` for a method of ``TaskMethods``: no progress bar, a priority."""
+    """Return the coroutine function for a method of ``TaskMethods``: without a progress bar, with a priority."""
 
     @wraps(method)
-    async def ask(self: "AsyncLLM", *args: Any, priority: int = 0, **arguments: Any) -> Any:
+    async def run(self: "AsyncLLM", *args: Any, priority: int = 0, **arguments: Any) -> Any:
         if "use_tqdm" in arguments:
             raise TypeError(f"AsyncLLM.{method.__name__}() got an unexpected keyword argument 'use_tqdm'")
         call, shape = method(self, *args, **arguments)
@@ -81,8 +81,8 @@ def awaited(method: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     signature = inspect.signature(method)
     *parameters, options = (it for name, it in signature.parameters.items() if name != "use_tqdm")
     priority = inspect.Parameter("priority", inspect.Parameter.KEYWORD_ONLY, default=0, annotation=int)
-    ask.__signature__ = signature.replace(parameters=[*parameters, priority, options])  # type: ignore[attr-defined]
-    return ask
+    run.__signature__ = signature.replace(parameters=[*parameters, priority, options])  # type: ignore[attr-defined]
+    return run
 
 
 class AsyncLLM(
@@ -99,9 +99,9 @@ class AsyncLLM(
         Coroutine[Any, Any, list[PoolingRequestOutput[Any]]],
     ]
 ):
-    """A pooling model for callers that must not block; many calls at a time share its batches.
+    """A loaded pooling model for asyncio; concurrent calls share batches.
 
-    Cancelling a call drops what of it does not run yet.
+    Cancelling a call drops its sequences that are not running yet.
     """
 
     @takes_model_args
@@ -115,7 +115,7 @@ class AsyncLLM(
         """
         options = read_arguments(arguments)
         plugins = plugins or get_plugin_manager()
-        repository = find_repository(plugins.registry, model, options.source)  # a name mistyped is told of at once
+        repository = find_repository(plugins.registry, model, options.source)  # before importing torch: fail early
         from millpond.engine.background import BackgroundEngine  # noqa: PLC0415
         from millpond.engine.runner import Runner  # noqa: PLC0415  needs torch
         from millpond.loading.build import load_model  # noqa: PLC0415
@@ -125,40 +125,40 @@ class AsyncLLM(
         self.pipeline = Pipeline(self._loaded.context, dedupe=options.dedupe)
         runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=engine.num_workers)
         self.engine = BackgroundEngine(runner, engine)
-        self._rendering = Rendering()
-        self._calls = 0  # that have begun and not ended
+        self._preprocessing = PreprocessingPool()
+        self._num_calls = 0  # calls that are running
 
     @property
-    def preparing(self) -> "list[Work]":
-        """The work of its IO processors' threads at present, each with the time when it began."""
-        return self._rendering.busy.work()
+    def preparing(self) -> "list[RunningWork]":
+        """The running work of the threads that encode prompts and decode results, each with its start time."""
+        return self._preprocessing.activity.work()
 
     def restart(self) -> None:
-        """Turn a new engine in place of one that has died; the model stays as it is.
+        """Start a new engine after the engine crashed; the model stays loaded.
 
         Raises:
-            EngineClosedError: If the engine has not died: a model that was closed stays closed.
+            EngineClosedError: If the engine did not crash: a model that was closed stays closed.
         """
-        if not self.engine.has_died:
-            message = "the engine has not died: only one that has can be restarted"
+        if not self.engine.crash_reason:
+            message = "the engine did not crash: only a crashed engine can be restarted"
             raise EngineClosedError(message)
         config, old = self._loaded.engine, self.engine.engine
         runner = type(old.runner)(old.runner.model, device=old.runner.device, num_workers=config.num_workers)
         successor = type(self.engine)(runner, config, self.engine.failing_inputs)
-        successor.most_seconds = self.engine.most_seconds
+        successor.max_wait_s = self.engine.max_wait_s
         self.engine = successor
-        self._rendering.close()  # the last call that the old engine failed may have done it already
-        self._rendering = Rendering()
+        self._preprocessing.close()  # no effect if the last failed call closed it
+        self._preprocessing = PreprocessingPool()
 
     async def close(self, *, finish: bool = True) -> None:
-        """End the engine.
+        """Stop the engine.
 
         Args:
-            finish: Whether what waits is computed first; else it ends in EngineClosedError.
+            finish: True to compute waiting requests first; otherwise they end in EngineClosedError.
         """
         await asyncio.to_thread(self.engine.close, finish=finish)
-        if not self._calls:  # else the last of them does it: their results are still to be finished
-            self._rendering.close()
+        if not self._num_calls:  # otherwise the last call closes it: its results are not decoded yet
+            self._preprocessing.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -166,43 +166,43 @@ class AsyncLLM(
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def _asking(self, method: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrap_method(self, method: Callable[..., Any]) -> Callable[..., Any]:
         return awaited(method)
 
-    def _answer(self, call: TaskCall[Any], use_tqdm: Any, shape: Shape | None = None) -> Any:  # noqa: ARG002
-        """Hand a call to ``awaited``, which computes it."""
+    def _dispatch(self, call: TaskCall[Any], use_tqdm: Any, shape: Shape | None = None) -> Any:  # noqa: ARG002
+        """Return the call to ``awaited``, which runs it."""
         return call, shape
 
     async def _run_call(self, call: TaskCall[R], priority: int) -> list[R]:
         if not self.engine.is_alive:
             message = "the engine is closed: load the model again"
             raise EngineClosedError(message)
-        self._calls += 1
+        self._num_calls += 1
         try:
             return await self._run(call, priority)
         finally:
-            self._calls -= 1
-            if not self._calls and not self.engine.is_alive:
-                self._rendering.close()
+            self._num_calls -= 1
+            if not self._num_calls and not self.engine.is_alive:
+                self._preprocessing.close()
 
     async def _run(self, call: TaskCall[R], priority: int) -> list[R]:
         stats, began = current_stats.get() or CallStats(), perf_counter()
         task, items = self.pipeline.items(call)
-        places = task.places(items)
-        jobs = await self._rendering.prepare(task, list(places), [items[place] for place in places])
-        stats.took("tokenise", began, perf_counter())
-        stats.duplicates += len(items) - len(places)
-        refused = next((job.error for job in jobs if job.work.error is not None), None)
-        if refused is not None and call.raises:
-            raise refused
+        groups = task.groups(items)
+        jobs = await self._preprocessing.encode(task, list(groups), [items[index] for index in groups])
+        stats.add_stage("tokenise", began, perf_counter())
+        stats.duplicates += len(items) - len(groups)
+        error = next((job.error for job in jobs if job.work.error is not None), None)
+        if error is not None and call.raises:
+            raise error
         await self._compute(new_sequences(jobs), priority, stats)
         began = perf_counter()
-        finish = partial(self._finish, call, task, items, jobs, places)
-        is_quick = task.is_quick and len(items) <= FEW
-        outputs, answers = finish() if is_quick else await self._rendering.run(finish)
+        finish = partial(self._finish, call, task, items, jobs, groups)
+        is_quick = task.is_quick and len(items) <= MAX_PROMPTS_DECODED_INLINE
+        outputs, results = finish() if is_quick else await self._preprocessing.run(finish)
         stats.count(outputs)
-        stats.took("finish", began, perf_counter())
-        return answers
+        stats.add_stage("finish", began, perf_counter())
+        return results
 
     async def _compute(self, requests: "list[PoolingRequest]", priority: int, stats: CallStats) -> None:
         if not requests:
@@ -217,8 +217,8 @@ class AsyncLLM(
             await call.ended
             first = min((request.state.started for request in requests if request.state.started), default=began)
             started = max(first, began)
-            stats.took("queue", began, started)
-            stats.took("compute", started, perf_counter())
+            stats.add_stage("queue", began, started)
+            stats.add_stage("compute", started, perf_counter())
         except asyncio.CancelledError:
             self.engine.cancel(requests)
             raise
@@ -229,14 +229,14 @@ class AsyncLLM(
         task: BoundTask,
         items: Sequence[Item],
         jobs: list[Job],
-        places: Mapping[int, Sequence[int]],
+        groups: Mapping[int, Sequence[int]],
     ) -> tuple[list[PoolingRequestOutput[Any]], list[R]]:
-        """The outputs of a call's items, and what the call returns, of its jobs, which have ended."""
-        outputs = [output for _, output in sorted(task.finish(jobs, places), key=itemgetter(0))]
-        failed = next((output.error for output in outputs if output.error is not None), None)
-        if failed is not None and call.raises:
-            raise failed
-        return outputs, task.answers(call, items, outputs)
+        """Return the outputs of ended jobs in the order of the items, and the result of the call."""
+        outputs = [output for _, output in sorted(task.finish(jobs, groups), key=itemgetter(0))]
+        error = next((output.error for output in outputs if output.error is not None), None)
+        if error is not None and call.raises:
+            raise error
+        return outputs, task.results(call, items, outputs)
 
 
 for _name, _method in vars(TaskMethods).items():

@@ -1,4 +1,4 @@
-"""LLM: the offline front door. A thin front: the loading, the pipeline and the engine do the work."""
+"""LLM: the offline API, a thin layer over loading, pipeline and engine."""
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
@@ -45,12 +45,12 @@ class LLM(
         list[PoolingRequestOutput[Any]],
     ]
 ):
-    """A pooling model, ready to be asked; ``with LLM(...) as llm:`` or ``llm.close()`` ends its workers.
+    """A loaded pooling model; ``with LLM(...) as llm:`` or ``llm.close()`` stops its workers.
 
-    Calls from several threads take turns.
+    Calls from several threads run one after another.
 
     Attributes:
-        model_config: What is known of the model: ``max_model_len``, ``hf_config``, ``pooler_config``, ``tasks``.
+        model_config: The facts about the model: ``max_model_len``, ``hf_config``, ``pooler_config``, ``tasks``.
     """
 
     @takes_model_args
@@ -58,20 +58,20 @@ class LLM(
         """Load a model.
 
         Args:
-            model: A folder, a hub id (``org/name``), or ``scheme:name`` to ask one source.
-            plugins: The plugins to use; by default all that are installed.
-            **arguments: The options of ``ModelArgs``; vLLM's are taken too: those with a meaning here have an effect,
-                the rest are accepted and logged.
+            model: A folder, a hub id (``org/name``), or ``scheme:name`` to use only one source.
+            plugins: The plugins to use; by default all installed ones.
+            **arguments: The options of ``ModelArgs``. vLLM's arguments are accepted too; those without a meaning here
+                are logged and ignored.
 
         Raises:
             ModelNotFoundError: If no source has the model.
             CheckpointError: If its files are damaged or contradict each other.
-            UnknownNameError: If nothing serves its architecture.
-            InvalidInputError: If an argument does not fit.
+            UnknownNameError: If no plugin provides its architecture.
+            InvalidInputError: If an argument is invalid.
         """
         options = read_arguments(arguments)
         plugins = plugins or get_plugin_manager()
-        repository = find_repository(plugins.registry, model, options.source)  # a name mistyped is told of at once
+        repository = find_repository(plugins.registry, model, options.source)  # before importing torch: fail early
         from millpond.engine.engine import Engine  # noqa: PLC0415  needs torch
         from millpond.engine.runner import Runner  # noqa: PLC0415
         from millpond.loading.build import load_model  # noqa: PLC0415
@@ -88,21 +88,21 @@ class LLM(
 
     @property
     def pooling_task(self) -> str | None:
-        """The task that ``encode`` takes when none is named; None if it must be named."""
+        """The default task of ``encode``; None if calls must name the task."""
         return self.model_config.pooler_config.task
 
     @property
     def llm_engine(self) -> Self:
-        """The object with ``model_config``, where vLLM has it."""
+        """The object with ``model_config``, at the same place as in vLLM."""
         return self
 
     @property
     def vllm_config(self) -> Self:
-        """The object with ``model_config``, where vLLM's code reads it: ``llm.llm_engine.vllm_config``."""
+        """The object with ``model_config``, at the same place as in vLLM: ``llm.llm_engine.vllm_config``."""
         return self
 
     def get_tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The model's tokenizer, as transformers has it."""
+        """Return the model's tokenizer as a transformers object."""
         from transformers import AutoTokenizer
 
         folder = str(self._loaded.resolution.repository.transformer_path)
@@ -110,7 +110,7 @@ class LLM(
         return tokenizer
 
     def close(self) -> None:
-        """End the workers, once the calls of other threads are done. The model cannot be asked afterwards."""
+        """Stop the workers after the calls of other threads. Later calls raise EngineClosedError."""
         with self._lock:
             self._engine.close()
 
@@ -120,32 +120,32 @@ class LLM(
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _answer(self, call: TaskCall[R], use_tqdm: Progress, shape: Shape | None = None) -> Any:
+    def _dispatch(self, call: TaskCall[R], use_tqdm: Progress, shape: Shape | None = None) -> Any:
         task, items = self.pipeline.items(call)
-        places = task.places(items)
+        groups = task.groups(items)
         outputs: list[Any] = [None] * len(items)
         with self._lock, _progress(use_tqdm, len(items)) as bar:
             try:
-                for jobs in self._driver.run(task, list(places), items):
-                    finished = task.finish(jobs, places) if jobs else ()
-                    for place, output in finished:
+                for jobs in self._driver.run(task, list(groups), items):
+                    finished = task.finish(jobs, groups) if jobs else ()
+                    for index, output in finished:
                         if output.error is not None and call.raises:
                             raise output.error
-                        outputs[place] = output
+                        outputs[index] = output
                     if bar is not None:
                         bar.update(len(finished))
             finally:
                 self._engine.abort()
-        answers = task.answers(call, items, outputs)
-        return answers if shape is None else shape(answers)
+        results = task.results(call, items, outputs)
+        return results if shape is None else shape(results)
 
 
 def _progress(use_tqdm: Progress, total: int) -> AbstractContextManager[Any]:
     if not use_tqdm:
         return nullcontext()
-    from tqdm import tqdm  # noqa: PLC0415  only for who wants to see it
+    from tqdm import tqdm  # noqa: PLC0415  only needed for calls with a progress bar
 
-    make = tqdm if use_tqdm is True else use_tqdm
-    patience: dict[str, Any] = {"delay": 1.0} if use_tqdm is True else {}  # short work shows nothing
-    bar: AbstractContextManager[Any] = make(total=total, desc="Processed prompts", dynamic_ncols=True, **patience)
+    make_bar = tqdm if use_tqdm is True else use_tqdm
+    delay: dict[str, Any] = {"delay": 1.0} if use_tqdm is True else {}  # short calls show no bar
+    bar: AbstractContextManager[Any] = make_bar(total=total, desc="Processed prompts", dynamic_ncols=True, **delay)
     return bar

@@ -1,8 +1,8 @@
-"""TaskMethods: the methods of LLM and AsyncLLM that ask a model, declared once for both.
+"""TaskMethods: the task methods of LLM and AsyncLLM, declared once for both.
 
-The class is generic over the results, because a method of ``LLM`` returns a list where that of ``AsyncLLM`` returns an
-awaitable of the list: each class names its results once, and type checkers infer them exactly. ``Never`` is the type of
-an argument that only the other class takes.
+The class is generic over the results, because a method of ``LLM`` returns a list and that of ``AsyncLLM`` an awaitable
+of the list: each class declares its result types once, so that type checkers infer them exactly. ``Never`` is the type
+of an argument that only the other class accepts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 Progress = bool | Callable[..., Any]
 Shape = Callable[[list[Any]], Any]
-"""Turns the outputs of a call into its result."""
-SHOWN: Any = True  # the default of use_tqdm
+"""Converts the outputs of a call to its result."""
+SHOW_PROGRESS: Any = True  # default of use_tqdm
 
 Show = TypeVar("Show")
 Priority = TypeVar("Priority")
@@ -56,7 +56,7 @@ class CallOptions(Options, Generic[Priority], total=False):
     """The options of every call.
 
     Attributes:
-        priority: Of ``AsyncLLM``: lower numbers are served first.
+        priority: For ``AsyncLLM``: lower numbers are served first.
     """
 
     priority: Priority
@@ -76,7 +76,7 @@ class TaskMethods(
         Results,
     ]
 ):
-    """A loaded model and the methods that ask it; each builds a ``TaskCall``, and returns the result of ``_answer``."""
+    """A loaded model and its task methods; each builds a ``TaskCall`` and returns the result of ``_dispatch``."""
 
     _loaded: "LoadedModel"
     pipeline: Pipeline
@@ -98,7 +98,7 @@ class TaskMethods(
         *,
         dimensions: int | None = None,
         output: Literal["objects"] = "objects",
-        use_tqdm: Show = SHOWN,
+        use_tqdm: Show = SHOW_PROGRESS,
         pooling_params: Params = None,
         **options: Unpack[CallOptions[Priority]],
     ) -> Embeddings: ...
@@ -110,7 +110,7 @@ class TaskMethods(
         *,
         dimensions: int | None = None,
         output: Literal["array"],
-        use_tqdm: Show = SHOWN,
+        use_tqdm: Show = SHOW_PROGRESS,
         pooling_params: Params = None,
         **options: Unpack[CallOptions[Priority]],
     ) -> Array: ...
@@ -121,7 +121,7 @@ class TaskMethods(
         *,
         dimensions: int | None = None,
         output: Form = "objects",
-        use_tqdm: Show = SHOWN,
+        use_tqdm: Show = SHOW_PROGRESS,
         pooling_params: Params = None,
         **options: Unpack[CallOptions[Priority]],
     ) -> Embeddings | Array:
@@ -133,27 +133,28 @@ class TaskMethods(
             dimensions: Keep the first N dimensions, for models trained for it (Matryoshka).
             output: "objects" for a list of outputs, "array" for one float32 array, [num_prompts, dim]; with
                 ``on_error="return"`` the row of a prompt that failed is NaN.
-            use_tqdm: Of ``LLM``: True shows the progress of long work on stderr; or a function that makes the bar.
+            use_tqdm: For ``LLM``: True shows the progress of long calls on stderr; a function creates the bar.
             pooling_params: Parameters for all prompts, or one for each.
             **options: The options of every call; see ``Options``:
-                ``truncate_prompt_tokens`` cuts prompts to N tokens, -1 to the model's maximum (by default a prompt that
-                is too long is an error); ``tokenization_kwargs`` states the same as in vLLM; ``on_overflow`` is
-                "error", "truncate" or "chunk"; ``prompt_name`` or ``prompt`` is put before each text; ``input_type``
-                "query" or "document", or ``is_query``, selects the side for models that read the two in different ways;
-                ``on_error`` is "raise" for the first error, or "return" for it as ``error`` of the prompt's output;
-                ``lora_request`` is not supported; ``priority``, of ``AsyncLLM``: lower numbers are served first.
+                ``truncate_prompt_tokens`` truncates prompts to N tokens, -1 to the model's maximum (by default, a
+                prompt that is too long is an error); ``tokenization_kwargs`` is the same as in vLLM; ``on_overflow`` is
+                "error", "truncate" or "chunk"; ``prompt_name`` or ``prompt`` selects the prompt that precedes each
+                text; ``input_type`` "query" or "document", or ``is_query``, is for models that read the two in
+                different ways; ``on_error`` is "raise" to raise the first error, or "return" to return it as ``error``
+                of the prompt's output; ``lora_request`` is not supported; ``priority``, for ``AsyncLLM``: lower numbers
+                are served first.
 
         Raises:
-            InvalidInputError: If a prompt or a parameter is invalid; the message names the position of the prompt.
+            InvalidInputError: If a prompt or a parameter is invalid; the message contains the index of the prompt.
             EngineError: If the model fails on a prompt.
-            EngineOverloadedError: Of ``AsyncLLM``: if too many tokens are waiting.
+            EngineOverloadedError: With ``AsyncLLM``, if too many tokens are waiting.
         """
         check_form(output)
         call = embed_call(prompts, pooling_params, options, dimensions=dimensions)
         if output == "objects":
-            return self._answer(call, use_tqdm)
+            return self._dispatch(call, use_tqdm)
         size = dimensions or self.model_config.embedding_size or 0
-        return self._answer(call, use_tqdm, partial(stacked, size=size))
+        return self._dispatch(call, use_tqdm, partial(stacked, size=size))
 
     def embed_sparse(
         self,
@@ -161,25 +162,25 @@ class TaskMethods(
         *,
         return_tokens: bool = False,
         max_active_dims: int | None = None,
-        use_tqdm: Show = SHOWN,
+        use_tqdm: Show = SHOW_PROGRESS,
         pooling_params: Params = None,
         **options: Unpack[CallOptions[Priority]],
     ) -> SparseEmbeddings:
-        """Return weights of the vocabulary's tokens for each prompt: ``output.outputs.indices`` and ``.values``.
+        """Return weights of vocabulary tokens for each prompt: ``output.outputs.indices`` and ``.values``.
 
-        For models with sparse embeddings, such as SPLADE, and for those with a sparse head beside their vectors, such
-        as bge-m3.
+        For models with sparse embeddings, such as SPLADE, and for models with an additional sparse head, such as
+        bge-m3.
 
         Args:
             prompts: As for ``embed``.
-            return_tokens: Return the tokens as text too, as ``output.outputs.tokens``.
-            max_active_dims: Keep the N largest weights; None keeps all that are not 0.
+            return_tokens: Also return the tokens as text, as ``output.outputs.tokens``.
+            max_active_dims: Keep the N largest weights; None keeps all nonzero weights.
             use_tqdm: As for ``embed``.
             pooling_params: As for ``embed``.
             **options: As for ``embed``.
         """
         extra = {"return_tokens": return_tokens or None, "max_active_dims": max_active_dims}
-        return self._answer(sparse_call(prompts, pooling_params, options, extra), use_tqdm)
+        return self._dispatch(sparse_call(prompts, pooling_params, options, extra), use_tqdm)
 
     def embed_chunks(
         self,
@@ -189,41 +190,41 @@ class TaskMethods(
         chunk_tokens: int | None = None,
         overlap: int = 0,
         method: str = "late",
-        use_tqdm: Show = SHOWN,
+        use_tqdm: Show = SHOW_PROGRESS,
         pooling_params: Params = None,
         **options: Unpack[CallOptions[Priority]],
     ) -> Chunks:
         """Return one vector per chunk of each text.
 
         ``for chunk in output.outputs: chunk.embedding, chunk.start, chunk.text``. With late chunking (Günther et al.
-        2024, arXiv 2409.04701) the model reads the whole text, and the tokens of each chunk are pooled as ``embed``
-        pools those of a text. Special tokens and a prompt before the text are pooled with the first chunk, those after
-        it with the last. A text over the model's maximum is read in windows that overlap by half, each chunk in the
-        window that gives it the most context.
+        2024, arXiv 2409.04701), the model reads the whole text, and the tokens of each chunk are pooled as in
+        ``embed``. Special tokens and a prompt before the text are pooled with the first chunk, those after it with the
+        last one. A text over the model's maximum is read in windows that overlap by half, each chunk in the window with
+        the most context around it.
 
         Args:
             texts: A text, or a list.
             spans: The characters of each chunk, ``[(start, stop), ...]``; for several texts, a list of such lists. A
                 token belongs to a chunk if it overlaps it.
-            chunk_tokens: Instead: cut texts into chunks of N of their tokens.
-            overlap: The number of tokens that each chunk shares with the one before it.
-            method: "late", or "naive" to embed each chunk as a text of its own.
+            chunk_tokens: Instead of ``spans``: split texts into chunks of N tokens.
+            overlap: The number of tokens that each chunk shares with the previous one.
+            method: "late", or "naive" to embed each chunk as a separate text.
             use_tqdm: As for ``embed``.
             pooling_params: As for ``embed``.
-            **options: As for ``embed``; texts cannot be cut, and ``on_overflow="error"`` refuses those that are too
-                long.
+            **options: As for ``embed``; texts cannot be truncated, and ``on_overflow="error"`` rejects texts over the
+                model's maximum.
 
         Raises:
-            InvalidInputError: If a span holds no token, or a chunk has more tokens than the model reads.
+            InvalidInputError: If a span contains no token, or a chunk has more tokens than the model's maximum.
         """
         chunking = Chunking(spans=spans, chunk_tokens=chunk_tokens, overlap=overlap, method=method)
-        return self._answer(chunks_call(texts, pooling_params, options, chunking), use_tqdm)
+        return self._dispatch(chunks_call(texts, pooling_params, options, chunking), use_tqdm)
 
     def classify(
         self,
         prompts: object,
         *,
-        use_tqdm: Show = SHOWN,
+        use_tqdm: Show = SHOW_PROGRESS,
         pooling_params: Params = None,
         **options: Unpack[CallOptions[Priority]],
     ) -> Classifications:
@@ -235,18 +236,18 @@ class TaskMethods(
             pooling_params: As for ``embed``; ``use_activation=False`` returns the logits.
             **options: As for ``embed``.
         """
-        return self._answer(classify_call(prompts, pooling_params, options), use_tqdm)
+        return self._dispatch(classify_call(prompts, pooling_params, options), use_tqdm)
 
     def reward(
         self,
         prompts: object,
         /,
         *,
-        use_tqdm: Show = SHOWN,
+        use_tqdm: Show = SHOW_PROGRESS,
         pooling_params: Params = None,
         **options: Unpack[CallOptions[Priority]],
     ) -> Results:
-        """Return the rewards of each prompt's tokens or steps: ``output.outputs.data`` is [rows, num_labels].
+        """Return the rewards of the tokens or steps of each prompt: ``output.outputs.data`` is [rows, num_labels].
 
         The same as ``encode(..., pooling_task="token_classify")``.
 
@@ -256,7 +257,7 @@ class TaskMethods(
             pooling_params: As for ``embed``.
             **options: As for ``embed``.
         """
-        return self._answer(encode_call(prompts, pooling_params, "token_classify", options), use_tqdm)
+        return self._dispatch(encode_call(prompts, pooling_params, "token_classify", options), use_tqdm)
 
     def score(
         self,
@@ -264,7 +265,7 @@ class TaskMethods(
         data_2: object,
         /,
         *,
-        use_tqdm: Show = SHOWN,
+        use_tqdm: Show = SHOW_PROGRESS,
         pooling_params: PoolingParams | None = None,
         chat_template: str | None = None,
         chat_template_kwargs: Mapping[str, object] | None = None,
@@ -275,21 +276,21 @@ class TaskMethods(
     ) -> Scores:
         """Return the relevance of documents to queries: ``output.outputs.score``.
 
-        A cross-encoder reads each pair. With an embedding model the score is the cosine of the two vectors, or the
-        similarity that its checkpoint names. With a late-interaction model it is the sum of the best matches of the
-        query's tokens (MaxSim).
+        A cross-encoder reads each pair as one sequence. With an embedding model, the score is the cosine of the two
+        vectors, or the similarity function that its checkpoint names. With a late-interaction model, it is the sum of
+        the best matches of the query's tokens (MaxSim).
 
         Args:
-            data_1: A query, or a list: one for all documents, or one for each. A text; for models that read images also
+            data_1: A query for all documents, or a list with one for each. A text; for models that read images, also
                 ``{"image": ...}``, or ``{"content": [...]}`` with parts as in messages.
-            data_2: A document, or a list, likewise.
+            data_2: A document, or a list; the same forms as ``data_1``.
             use_tqdm: As for ``embed``.
             pooling_params: Parameters for all pairs.
-            chat_template: The template of a cross-encoder's pair, as Jinja text or the path of a file.
-            chat_template_kwargs: Further variables of the template.
-            instruction: The instruction, for rerankers that take one.
-            max_tokens_per_query: Cut queries to N tokens; 0 for no limit.
-            max_tokens_per_doc: Cut documents to N tokens; 0 for no limit.
+            chat_template: The template for the pairs of a cross-encoder, as Jinja text or the path of a file.
+            chat_template_kwargs: Additional variables of the template.
+            instruction: The instruction, for rerankers that support one.
+            max_tokens_per_query: Truncate queries to N tokens; 0 for no limit.
+            max_tokens_per_doc: Truncate documents to N tokens; 0 for no limit.
             **options: As for ``embed``.
         """
         extra = {
@@ -299,14 +300,14 @@ class TaskMethods(
             "max_tokens_per_query": max_tokens_per_query,
             "max_tokens_per_doc": max_tokens_per_doc,
         }
-        return self._answer(score_call(data_1, data_2, pooling_params, options, extra), use_tqdm)
+        return self._dispatch(score_call(data_1, data_2, pooling_params, options, extra), use_tqdm)
 
     def represent(
         self,
         prompts: object,
         representations: Sequence[Mapping[str, object]],
         *,
-        use_tqdm: Show = SHOWN,
+        use_tqdm: Show = SHOW_PROGRESS,
         **options: Unpack[CallOptions[Priority]],
     ) -> Representations:
         """Return several results of each prompt from one forward pass: ``output.outputs.results``.
@@ -318,18 +319,18 @@ class TaskMethods(
             use_tqdm: As for ``embed``.
             **options: As for ``embed``.
         """
-        return self._answer(represent_call(prompts, representations, options), use_tqdm)
+        return self._dispatch(represent_call(prompts, representations, options), use_tqdm)
 
     def encode(
         self,
         prompts: object,
         pooling_params: Params = None,
         *,
-        use_tqdm: Show = SHOWN,
+        use_tqdm: Show = SHOW_PROGRESS,
         pooling_task: str | None = None,
         **options: Unpack[CallOptions[Priority]],
     ) -> Results:
-        """Return the bare result of any pooling task: ``output.outputs.data`` is a tensor.
+        """Return the raw result of any pooling task: ``output.outputs.data`` is a tensor.
 
         Args:
             prompts: As for ``embed``; for ``pooling_task="plugin"``, ``{"data": ...}``.
@@ -338,12 +339,12 @@ class TaskMethods(
             pooling_task: "embed", "token_embed", "classify", "token_classify", "plugin", or another task of the model.
             **options: As for ``embed``.
         """
-        return self._answer(encode_call(prompts, pooling_params, pooling_task, options), use_tqdm)
+        return self._dispatch(encode_call(prompts, pooling_params, pooling_task, options), use_tqdm)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return the method of a task of a plugin, which its record names.
+        """Return the method of a task that a plugin provides; the task's record contains its name.
 
-        The method takes prompts, the options of the task and those of every call, as ``encode`` does.
+        Like ``encode``, the method accepts prompts, the options of the task and those of every call.
 
         Raises:
             AttributeError: If no task has a method of that name.
@@ -358,23 +359,23 @@ class TaskMethods(
     def _method(self, name: str, task: str, output: type[PoolingRequestOutput[Any]], summary: str) -> Any:
         """Return the method of a task."""
 
-        def ask(
+        def run(
             self: Any,
             prompts: object,
             *,
-            use_tqdm: Any = SHOWN,
+            use_tqdm: Any = SHOW_PROGRESS,
             pooling_params: Params = None,
             **options: Any,
         ) -> Any:
-            return self._answer(method_call(prompts, pooling_params, task, options, output), use_tqdm)
+            return self._dispatch(method_call(prompts, pooling_params, task, options, output), use_tqdm)
 
-        ask.__name__, ask.__doc__ = name, f"Return the results of the task {task!r}: {summary}."
-        return partial(self._asking(accepts_texts(ask)), self)
+        run.__name__, run.__doc__ = name, f"Return the results of the task {task!r}: {summary}."
+        return partial(self._wrap_method(accepts_texts(run)), self)
 
-    def _asking(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a method as the class calls it."""
+    def _wrap_method(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a method as methods of the class are called: awaitable in ``AsyncLLM``."""
         return method
 
-    def _answer(self, call: TaskCall[Any], use_tqdm: Any, shape: Shape | None = None) -> T:  # type: ignore[type-var]
-        """Return the result of a call, as ``shape`` makes it of the list of outputs; the list itself without one."""
+    def _dispatch(self, call: TaskCall[Any], use_tqdm: Any, shape: Shape | None = None) -> T:  # type: ignore[type-var]
+        """Return the result of a call: the list of its outputs, converted by ``shape`` if there is one."""
         raise NotImplementedError

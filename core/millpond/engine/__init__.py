@@ -1,1 +1,1 @@
-"""Running a model: requests in, batches through the model, results out. Knows nothing of text, tasks' names or HTTP."""
+"""The engine: batches requests and runs them through the model. It does not depend on text, task names or HTTP."""

@@ -1,4 +1,4 @@
-"""Contracts: what models and poolers must return; who broke one is named, and what was expected."""
+"""Contracts: checks of what models and poolers return. Errors name the component and what was expected."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Entry
     from millpond.plugin.specs import TaskSpec
 
-VECTOR, MATRIX = 1, 2  # dimensions of the result of a prompt, and of one with a row for each token
+VECTOR, MATRIX = 1, 2  # dimensions of a result per prompt, and of a result with one row per token
 CHECKED_TASKS = ("embed", "classify", "token_embed", "token_classify")
 
 
 @dataclass(frozen=True)
 class Contract:
-    """The form of the results of one task, where a plugin that is not built in computes them.
+    """The required shape of a task's results that a third-party plugin computes.
 
     Attributes:
-        owner: The pooler or the architecture that is blamed.
-        per_token: Whether a result has one row for each token.
-        width: The number of values of a result; None if it is not known.
-        is_flat: Whether a result of tokens may be one value for each token.
+        owner: The pooler or architecture that errors name.
+        per_token: True if a result has one row for each token.
+        width: The number of values of a result; None if unknown.
+        is_flat: True if a per-token result may be one value for each token.
     """
 
     owner: "Entry[Any]"
@@ -40,14 +40,14 @@ class Contract:
     is_flat: bool = False
 
     def fault_of_batch(self, pooled: Tensor | list[Tensor]) -> str | None:
-        """The fault of all results of a batch at once; None if there is none."""
+        """Return the error message for all results of a batch; None if they are valid."""
         if not isinstance(pooled, Tensor) or pooled.dim() == MATRIX:
             return None
         expected = f"a list of {len(pooled)} tensors [num_tokens, dim]" if self.per_token else f"[{len(pooled)}, dim]"
         return f"it returned {described(pooled)} for {len(pooled)} sequences; expected {expected}"
 
     def fault(self, array: "NDArray[np.float32]", wanted: "Representation", num_tokens: int) -> str | None:
-        """The fault of one result; None if there is none."""
+        """Return the error message for one result; None if it is valid."""
         if (wanted.params.extra_kwargs or {}).get(AS_TERMS):
             return None
         if self.per_token:
@@ -70,26 +70,26 @@ class Contract:
 
 
 def contracts_of(model: object) -> Mapping[str, Contract]:
-    """The contracts of the tasks whose results a plugin that is not built in has a part in."""
+    """Return the contracts of the tasks that a third-party pooler or model computes."""
     ctx = getattr(model, "ctx", None)
     if not isinstance(model, PoolingModel) or not isinstance(ctx, ModelContext):
         return {}
     sizes = {"embed": ctx.model.embedding_size, "classify": ctx.model.classification.num_labels or None}
-    found: dict[str, Contract] = {}
+    contracts: dict[str, Contract] = {}
     for task, pooler in model.poolers.items():
         owner = next((it for it in (owner_of(pooler), owner_of(model)) if is_foreign(it)), None)
         if owner is None or task not in CHECKED_TASKS or task not in ctx.registry.tasks:
             continue
         spec: TaskSpec = ctx.registry.tasks.get(task).spec
-        found[task] = Contract(owner, spec.per_token, sizes.get(task), is_flat=task == "token_classify")
-    return found
+        contracts[task] = Contract(owner, spec.per_token, sizes.get(task), is_flat=task == "token_classify")
+    return contracts
 
 
 def check_hidden(model: object, hidden: object, num_tokens: int) -> None:
-    """Refuse hidden states that are not one row for each token.
+    """Check that hidden states have one row for each token.
 
     Raises:
-        ComponentError: They are something else; names the architecture.
+        ComponentError: If they do not; names the architecture.
     """
     if isinstance(hidden, Tensor) and hidden.dim() == MATRIX and len(hidden) == num_tokens:
         return
@@ -98,10 +98,10 @@ def check_hidden(model: object, hidden: object, num_tokens: int) -> None:
 
 
 def check_pooled(owner: "Entry[Any] | None", task: str, pooled: Any, num_seqs: int) -> None:
-    """Refuse what a pooler returns if it is not one result for each sequence.
+    """Check that a pooler returned one result for each sequence.
 
     Raises:
-        ComponentError: It is something else; names the pooler.
+        ComponentError: If it did not; names the pooler.
     """
     if isinstance(pooled, Tensor):
         is_right = pooled.dim() > 0 and len(pooled) == num_seqs
@@ -117,22 +117,22 @@ def check_pooled(owner: "Entry[Any] | None", task: str, pooled: Any, num_seqs: i
     raise breach(owner, message)
 
 
-def source_of_non_finite(model: object, pooler: object, hidden: Tensor, lengths: Sequence[int], place: int) -> str:
-    """The component of a plugin that made the result of a sequence NaN or infinite, for messages; else empty.
+def source_of_non_finite(model: object, pooler: object, hidden: Tensor, lengths: Sequence[int], index: int) -> str:
+    """Return the third-party component that computed NaN or infinity, as the end of a message; else an empty string.
 
     Args:
         model: The model.
         pooler: The pooler of the task.
         hidden: The hidden states of the batch, [num_tokens, hidden].
         lengths: The number of tokens of each sequence.
-        place: The place of the sequence in the batch.
+        index: The index of the sequence in the batch.
     """
-    start = sum(lengths[:place])
-    is_finite = bool(hidden[start : start + lengths[place]].isfinite().all())
+    start = sum(lengths[:index])
+    is_finite = bool(hidden[start : start + lengths[index]].isfinite().all())
     owner = owner_of_pooler(model, pooler) if is_finite else owner_of(model)
     return f"; they come from {owner.label}" if owner is not None and is_foreign(owner) else ""
 
 
 def owner_of_pooler(model: object, pooler: object) -> "Entry[Any] | None":
-    """The record that is blamed for a pooler: its own, or that of the model that built it."""
+    """Return the record that errors of a pooler name: its own, or that of the model that built it."""
     return owner_of(pooler) or owner_of(model)

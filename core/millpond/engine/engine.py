@@ -1,4 +1,4 @@
-"""Engine: the one loop. ``add`` requests, ``step`` until none is left; no thread and no event loop inside."""
+"""Engine: the one loop. Call ``add`` for each request and ``step`` until none is left; it starts no thread itself."""
 
 from collections import deque
 from collections.abc import Callable
@@ -22,20 +22,21 @@ from millpond.types.errors import (
     is_out_of_memory,
 )
 
-IN_A_ROW = 8  # requests that fail, each alone, with no batch between them that succeeds
+# Requests that fail one after another, each alone, before the model itself is considered to be failing.
+MAX_CONSECUTIVE_INPUT_FAILURES = 8
 FAILED_ON = "the model failed on"
-LONG_ENOUGH = 1024  # tokens; below, a second thread costs a lone sequence more than it gives
+MULTI_THREAD_MIN_TOKENS = 1024  # with fewer tokens, a second thread slows down a single sequence
 
 
 @dataclass
 class EngineStats:
-    """What the engine has done so far.
+    """Counters of an engine.
 
     Attributes:
-        batches: Batches that were computed.
-        requests: Requests that ended, by result or error.
-        tokens: Tokens that were computed.
-        failures: Requests that ended in an error of their own; those that were cancelled do not count.
+        batches: Computed batches.
+        requests: Ended requests, with a result or an error.
+        tokens: Computed tokens.
+        failures: Requests that ended in an error, without cancelled ones.
     """
 
     batches: int = 0
@@ -45,23 +46,23 @@ class EngineStats:
 
 
 class Engine:
-    """Turns waiting requests into batches and batches into results. One thread at a time may call it.
+    """Groups waiting requests into batches and computes them. Only one thread at a time may call it.
 
     Attributes:
-        stats: What it has done so far.
-        throughput: How fast it does it.
-        on_batch: Called with the requests and the seconds of each batch that was computed, by whoever turns the loop.
-        on_failure: Called with the requests of a batch that failed for good: one on which the model failed alone, but
-            not where it fails on all, or those of a batch that ends the loop.
+        stats: Counters since the start.
+        throughput: The measured speed.
+        on_batch: Called with the requests and the seconds of each computed batch, on the thread that calls ``step``.
+        on_failure: Called with the requests of a batch that failed finally: a single request that the model failed on
+            (unless it fails on every request), or the requests of a batch that stops the loop.
     """
 
     def __init__(self, runner: Runner, config: EngineConfig, *, notify: Callable[[], None] | None = None) -> None:
-        """Start with nothing waiting.
+        """Create an engine without requests.
 
         Args:
             runner: Computes the batches.
-            config: The budget of a batch.
-            notify: Called by a worker when a batch is done, for who sleeps meanwhile.
+            config: The limits of a batch.
+            notify: Called by a worker when a batch is done, to wake the thread that calls ``step``.
         """
         self.runner = runner
         self.scheduler = Scheduler(config.max_num_batched_tokens, config.max_num_seqs)
@@ -71,35 +72,35 @@ class Engine:
         self.on_failure: Callable[[list[PoolingRequest]], None] = lambda _: None
         self._budget = TokenBudget(config.max_num_batched_tokens)
         self._notify = notify
-        self._failed_in_a_row = 0
+        self._consecutive_failures = 0
         self._running: list[list[PoolingRequest]] = []
-        self._alone: list[PoolingRequest] | None = None  # the batch that is computed in this thread
-        self._again: deque[list[PoolingRequest]] = deque()
+        self._inline_batch: list[PoolingRequest] | None = None  # computed in the thread that calls ``step``
+        self._retries: deque[list[PoolingRequest]] = deque()
         self._done: SimpleQueue[Outcome] = SimpleQueue()
 
     @property
     def has_work(self) -> bool:
-        """Whether anything waits or runs."""
+        """True if a request is waiting or running."""
         return self.has_waiting or bool(self._running)
 
     @property
     def has_waiting(self) -> bool:
-        """Whether anything waits that does not run yet."""
-        return bool(self._again) or len(self.scheduler) > 0
+        """True if a request is waiting for its batch."""
+        return bool(self._retries) or len(self.scheduler) > 0
 
     def add(self, request: PoolingRequest) -> None:
-        """Let a request wait for its batch.
+        """Add a request to the queue.
 
         Raises:
             EngineClosedError: If the engine was closed.
         """
         if not self.runner.is_open:
-            message = "the engine is closed, and its workers have ended: load the model again"
+            message = "the engine is closed and its workers have stopped: load the model again"
             raise EngineClosedError(message)
         self.scheduler.add(request)
 
     def drop_cancelled(self) -> list[PoolingRequest]:
-        """The requests that were cancelled before their batch was cut, which have ended: they hold no place."""
+        """Remove cancelled requests from the queue; return them with their error."""
         dropped = self.scheduler.drop_cancelled()
         for request in dropped:
             request.error = _cancelled()
@@ -107,10 +108,10 @@ class Engine:
         return dropped
 
     def step(self, *, block: bool = True) -> list[PoolingRequest]:
-        """Launch a batch on every idle worker, and return the requests that have ended.
+        """Start a batch on every idle worker, and return the requests that have ended.
 
         Args:
-            block: Whether to wait for a batch to end if none has.
+            block: True to wait until a batch ends if none has ended.
         """
         ended = self._launch()
         waits = block and not ended
@@ -121,92 +122,92 @@ class Engine:
                 break
             waits = False
             self._running.remove(outcome.requests)
-            ended += self._settle(outcome)
+            ended += self._handle_outcome(outcome)
         self.stats.requests += len(ended)
         return ended
 
     @property
     def is_full(self) -> bool:
-        """Whether every worker computes."""
+        """True if every worker is computing a batch."""
         return len(self._running) >= self.runner.num_workers
 
     @property
     def running(self) -> list[list[PoolingRequest]]:
-        """The batches that are computed at present; any thread may ask."""
-        alone = self._alone
-        return [*self._running, *([] if alone is None else [alone])]
+        """The batches that are being computed; any thread may read it."""
+        inline = self._inline_batch
+        return [*self._running, *([] if inline is None else [inline])]
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the thread that turns the loop computes a batch itself: nothing else begins meanwhile."""
-        return self._alone is not None
+        """True while the thread that calls ``step`` computes a batch itself: no other batch starts."""
+        return self._inline_batch is not None
 
     def abort(self) -> list[PoolingRequest]:
-        """Forget what waits and what runs, and return both; what a worker still computes is thrown away."""
-        left = self.scheduler.clear()
-        for batch in (*self._again, *self._running):
-            left += batch
-        self._again.clear()
+        """Remove all waiting and running requests and return them; results of running batches are dropped."""
+        requests = self.scheduler.clear()
+        for batch in (*self._retries, *self._running):
+            requests += batch
+        self._retries.clear()
         self._running.clear()
         self._done = SimpleQueue()
-        return left
+        return requests
 
     def close(self) -> None:
-        """End the workers once they have finished what they have."""
+        """Stop the workers after their current batches."""
         self.runner.close()
 
     def _launch(self) -> list[PoolingRequest]:
         ended: list[PoolingRequest] = []
         while not self.is_full and self.has_waiting:
             idle = self.runner.num_workers - len(self._running)
-            batch = self._again.popleft() if self._again else self.scheduler.take(idle)
-            ended += self._without_cancelled(batch)
+            batch = self._retries.popleft() if self._retries else self.scheduler.take(idle)
+            ended += self._remove_cancelled(batch)
             if not batch:
                 continue
             now = perf_counter()
             for request in batch:
                 request.state.started = now
             batch[0].state.advanced = now
-            if self._is_alone(batch):
-                ended += self._settle(self._run_here(batch))
-                break  # whoever waits for these gets them before the next batch is computed
+            if self._runs_inline(batch):
+                ended += self._handle_outcome(self._run_inline(batch))
+                break  # return these results before the next batch is computed
             self._running.append(batch)
             self.runner.submit(batch, partial(self._finish, self._done))
         return ended
 
-    def _without_cancelled(self, batch: list[PoolingRequest]) -> list[PoolingRequest]:
-        """The requests of a batch that were cancelled, which end; they are taken out of it."""
-        gone = [request for request in batch if request.state.cancelled]
-        for request in gone:
+    def _remove_cancelled(self, batch: list[PoolingRequest]) -> list[PoolingRequest]:
+        """Remove cancelled requests from a batch; return them with their error."""
+        cancelled = [request for request in batch if request.state.cancelled]
+        for request in cancelled:
             batch.remove(request)
             request.error = _cancelled()
-        return gone
+        return cancelled
 
-    def _run_here(self, batch: list[PoolingRequest]) -> Outcome:
-        self._alone = batch
+    def _run_inline(self, batch: list[PoolingRequest]) -> Outcome:
+        self._inline_batch = batch
         try:
             return self.runner.run(batch)
         finally:
-            self._alone = None
+            self._inline_batch = None
 
-    def _is_alone(self, batch: list[PoolingRequest]) -> bool:
-        """Whether the batch is computed in this thread, with all the threads torch has."""
+    def _runs_inline(self, batch: list[PoolingRequest]) -> bool:
+        """True if the batch is computed in this thread, with all threads of torch."""
         if self.runner.device.type != "cpu":
             return True
-        long = len(batch) == 1 and batch[0].num_tokens >= LONG_ENOUGH
-        return long and not self._running and not self.has_waiting and self.runner.num_workers > 1
+        is_long = len(batch) == 1 and batch[0].num_tokens >= MULTI_THREAD_MIN_TOKENS
+        return is_long and not self._running and not self.has_waiting and self.runner.num_workers > 1
 
     def _finish(self, done: "SimpleQueue[Outcome]", outcome: Outcome) -> None:
         done.put(outcome)
         if self._notify is not None:
             self._notify()
 
-    def _settle(self, outcome: Outcome) -> list[PoolingRequest]:
-        """The requests that have ended; those of a failed batch are run again in halves, so a culprit fails alone."""
+    def _handle_outcome(self, outcome: Outcome) -> list[PoolingRequest]:
+        """Return the requests that have ended. A failed batch runs again in halves until the failing input is alone."""
         requests, error = outcome
         self.stats.batches += 1
         if error is None:
-            self._failed_in_a_row = 0
+            self._consecutive_failures = 0
             self._measure(requests)
             self.stats.failures += sum([request.error is not None for request in requests])
             return requests
@@ -219,7 +220,7 @@ class Engine:
             self._budget.shrink(sum(request.num_tokens for request in requests) // 2)
             self.scheduler.max_num_batched_tokens = self._budget.tokens
         middle = len(requests) // 2
-        self._again += (requests[:middle], requests[middle:])
+        self._retries += (requests[:middle], requests[middle:])
         return []
 
     def _measure(self, requests: list[PoolingRequest]) -> None:
@@ -227,20 +228,20 @@ class Engine:
         began, ended = requests[0].state.started, perf_counter()
         self.stats.tokens += tokens
         self.throughput.note(tokens, began=began, ended=ended)
-        if self._budget.tokens < self._budget.most:
+        if self._budget.tokens < self._budget.max_tokens:
             self._budget.succeed()
             self.scheduler.max_num_batched_tokens = self._budget.tokens
         if self.on_batch is not None:
             self.on_batch(requests, ended - began)
 
     def _fail(self, requests: list[PoolingRequest], error: BaseException) -> list[PoolingRequest]:
-        """End the one request of a batch in the error that the model raised."""
+        """Set the error that the model raised on the only request of a batch."""
         (request,) = requests
         request.error = _as_engine_error(error)
         self.stats.failures += 1
         if _has_raised(error) and not is_out_of_memory(error):
-            self._failed_in_a_row += 1
-            if self._failed_in_a_row <= IN_A_ROW:  # else it is the model that ails, and not what it is asked
+            self._consecutive_failures += 1
+            if self._consecutive_failures <= MAX_CONSECUTIVE_INPUT_FAILURES:  # else the model fails on every input
                 self.on_failure(requests)
         return requests
 
@@ -250,7 +251,7 @@ def _cancelled() -> RequestCancelledError:
 
 
 def _has_raised(error: BaseException) -> bool:
-    """True if the model or a component of it raised, and did not refuse the request."""
+    """True if the model or one of its components failed, rather than refusing the request."""
     if isinstance(error, ComponentError):
         return error.__cause__ is not None
     return not isinstance(error, MillpondError)
@@ -259,8 +260,9 @@ def _has_raised(error: BaseException) -> bool:
 def _as_engine_error(error: BaseException) -> MillpondError:
     if isinstance(error, MillpondError):
         return error
-    short = is_out_of_memory(error)
-    kind, what = (InsufficientMemoryError, "there is not enough memory for") if short else (EngineError, FAILED_ON)
-    wrapped = kind(f"{what} this request: {type(error).__name__}: {error}")
+    error_type, problem = EngineError, FAILED_ON
+    if is_out_of_memory(error):
+        error_type, problem = InsufficientMemoryError, "not enough memory for"
+    wrapped = error_type(f"{problem} this request: {type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped

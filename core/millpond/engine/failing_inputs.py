@@ -1,4 +1,4 @@
-"""FailingInputs: inputs that a model failed on, which are not tried again for a while."""
+"""FailingInputs: inputs that a model failed on, blocked for some time."""
 
 import hashlib
 import threading
@@ -10,24 +10,24 @@ import numpy as np
 
 from millpond.engine.request import PoolingRequest
 
-MOST = 1000  # inputs of a kind; of more, the oldest are forgotten
+MAX_ENTRIES = 1000  # of blocked and of possible inputs each; the oldest are dropped
 
 
 class Entry(NamedTuple):
-    """Until when an input is kept, and its token ids."""
+    """The time until which an input is kept, and its token ids."""
 
     until: float
     ids: bytes
 
 
 class FailingInputs:
-    """The inputs that a model failed on, each kept for some seconds.
+    """The inputs that a model failed on, each kept for some seconds. Thread-safe.
 
     An input that failed alone is blocked. If a batch hung or stopped the engine, any of its inputs may be the cause:
-    each is computed alone until it has been computed, or has failed. Any thread may call it.
+    each runs in a batch of one request until it succeeds or fails.
 
     Attributes:
-        seconds: How long an input is kept; 0 to keep none.
+        seconds: The time for which an input is kept; 0 to keep none.
     """
 
     def __init__(self, seconds: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,49 +35,52 @@ class FailingInputs:
         self._clock = clock
         self._blocked: dict[bytes, Entry] = {}  # oldest first
         self._possible: dict[bytes, Entry] = {}
-        self._ids: frozenset[bytes] = frozenset()  # of both: most requests are told from them by these alone
+        self._ids: frozenset[bytes] = frozenset()  # token ids of both: a quick check that most requests pass
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._blocked) + len(self._possible)
 
     def record(self, requests: Iterable[PoolingRequest]) -> None:
-        """Keep the requests of a batch that failed for good: a single one failed, of several any may have."""
+        """Keep the requests of a batch that failed finally: block a single one, and run several in separate batches."""
         if self.seconds <= 0:
             return
-        found = {fingerprint(request): request.input_ids.tobytes() for request in requests}
+        token_ids = {fingerprint(request): request.input_ids.tobytes() for request in requests}
         with self._lock:
-            into = self._blocked if len(found) == 1 else self._possible
+            entries = self._blocked if len(token_ids) == 1 else self._possible
             until = self._clock() + self.seconds
-            for key, ids in found.items():
+            for key, ids in token_ids.items():
                 if key is not None:
                     self._possible.pop(key, None)
-                    into.pop(key, None)
-                    into[key] = Entry(until, ids)
-            while len(into) > MOST:
-                del into[next(iter(into))]
+                    entries.pop(key, None)
+                    entries[key] = Entry(until, ids)
+            while len(entries) > MAX_ENTRIES:
+                del entries[next(iter(entries))]
             self._index()
 
     def clear_computed(self, requests: Iterable[PoolingRequest]) -> None:
-        """Forget the requests that were computed after all."""
+        """Remove the inputs of requests that were computed successfully."""
         keys = {fingerprint(request) for request in requests if request.results and self._may_know(request)}
         if not keys:
             return
         with self._lock:
-            for kept in (self._blocked, self._possible):
-                for key in kept.keys() & keys:
-                    del kept[key]
+            for entries in (self._blocked, self._possible):
+                for key in entries.keys() & keys:
+                    del entries[key]
             self._index()
 
     def seconds_left(self, request: PoolingRequest) -> float:
-        """The seconds for which a request is blocked, 0.0 for none; one that may fail gets a group of its own."""
+        """Return the seconds for which a request stays blocked, 0.0 if it is not.
+
+        A request that may fail gets its own group, so that it shares no batch.
+        """
         if not self._may_know(request) or (key := fingerprint(request)) is None:
             return 0.0
         with self._lock:
             now = self._clock()
-            for kept in (self._blocked, self._possible):
-                while kept and next(iter(kept.values())).until <= now:
-                    del kept[next(iter(kept))]
+            for entries in (self._blocked, self._possible):
+                while entries and next(iter(entries.values())).until <= now:
+                    del entries[next(iter(entries))]
             self._index()
             if key in self._possible:
                 request.group = f"{request.group} {key.hex()}"
@@ -88,19 +91,19 @@ class FailingInputs:
         return bool(self._ids) and request.input_ids.tobytes() in self._ids
 
     def _index(self) -> None:
-        self._ids = frozenset(entry.ids for kept in (self._blocked, self._possible) for entry in kept.values())
+        self._ids = frozenset(entry.ids for entries in (self._blocked, self._possible) for entry in entries.values())
 
 
 def fingerprint(request: PoolingRequest) -> bytes | None:
-    """The digest of an input and of what is wanted of it; None for features that are not arrays."""
+    """Return a digest of an input and its requested representations; None if a feature is not an array."""
     types = request.token_type_ids
-    known = hashlib.sha256(request.input_ids.tobytes())
-    known.update(b"" if types is None else types.tobytes())
+    digest = hashlib.sha256(request.input_ids.tobytes())
+    digest.update(b"" if types is None else types.tobytes())
     for task, params, span in request.representations:
-        known.update(repr((task, span, params)).encode())
+        digest.update(repr((task, span, params)).encode())
     for name, feature in sorted(request.features.items()):
         array = np.asarray(feature)
         if array.dtype.hasobject:
             return None
-        known.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
-    return known.digest()
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.digest()

@@ -1,4 +1,4 @@
-"""What an engine notes about itself: how far each batch has come, layer by layer, and how fast batches are."""
+"""Measurements of a running engine: the progress of each batch through the layers, and the throughput."""
 
 import threading
 from time import perf_counter
@@ -9,69 +9,69 @@ from torch import nn
 
 from millpond.engine.request import PoolingRequest
 
-MARKS = 4  # layers of a model that note their begin: each costs two microseconds a batch
-REMEMBERED = 0.9  # of what is known so far, a batch; about the latest ten batches count
-AS_OFTEN = 4  # times; a model that calls these layers more often in one batch goes round in circles
+MAX_HOOKED_LAYERS = 4  # layers that record when they start; each hook costs two microseconds per batch
+DECAY_PER_BATCH = 0.9  # weight of earlier batches in the throughput: about the last ten count
+MAX_CALLS_PER_LAYER = 4  # more calls than this in one batch indicate an infinite loop
 
 
 class Progress:
-    """Notes on a batch's first request when one of some layers of the model began last: ``RequestState.advanced``.
+    """Records when a layer of the model last started, in ``RequestState.advanced`` of the batch's first request.
 
     Args:
-        model: The model. The members of its lists of modules are its layers, whoever wrote it.
+        model: The model. The members of its outermost module lists are its layers.
 
     Attributes:
-        marks: How many layers note it, spread over the model; fewer than ``MARKS`` where it has not as many.
+        num_hooks: The number of layers that record it, spread evenly over the model; at most ``MAX_HOOKED_LAYERS``.
     """
 
     def __init__(self, model: nn.Module) -> None:
         layers = _layers(model)
-        self.marks = min(len(layers), MARKS)
-        self._own = threading.local()
-        for number in range(self.marks):
-            layers[number * len(layers) // self.marks].register_forward_pre_hook(self._note)
+        self.num_hooks = min(len(layers), MAX_HOOKED_LAYERS)
+        self._current = threading.local()
+        for number in range(self.num_hooks):
+            layers[number * len(layers) // self.num_hooks].register_forward_pre_hook(self._record)
 
     def begin(self, batch: list[PoolingRequest]) -> None:
-        """This thread computes a batch from now on."""
+        """Start recording the progress of a batch that this thread computes."""
         batch[0].state.advanced = perf_counter()
-        self._own.first, self._own.left = batch[0], AS_OFTEN * self.marks
+        self._current.request, self._current.calls_left = batch[0], MAX_CALLS_PER_LAYER * self.num_hooks
 
     def end(self) -> None:
-        """This thread computes no batch any more."""
-        self._own.first = None
+        """Stop recording in this thread."""
+        self._current.request = None
 
-    def _note(self, *_: Any) -> None:
-        own = self._own
-        first = getattr(own, "first", None)
-        if first is not None and own.left > 0:
-            own.left -= 1
-            first.state.advanced = perf_counter()
+    def _record(self, *_: Any) -> None:
+        current = self._current
+        request = getattr(current, "request", None)
+        if request is not None and current.calls_left > 0:
+            current.calls_left -= 1
+            request.state.advanced = perf_counter()
 
 
-_known: "WeakKeyDictionary[nn.Module, Progress]" = WeakKeyDictionary()
+_progress_by_model: "WeakKeyDictionary[nn.Module, Progress]" = WeakKeyDictionary()
 
 
 def progress_of(model: nn.Module) -> Progress:
-    """The progress of a model; one for all runners that compute with it, one after another."""
-    found = _known.get(model)
-    if found is None:
-        found = _known[model] = Progress(model)
-    return found
+    """Return the progress recorder of a model, shared by all runners that use the model one after another."""
+    progress = _progress_by_model.get(model)
+    if progress is None:
+        progress = _progress_by_model[model] = Progress(model)
+    return progress
 
 
 def _layers(module: nn.Module) -> list[nn.Module]:
-    """The members of the outermost lists of modules."""
-    found: list[nn.Module] = []
+    """Return the members of the outermost module lists."""
+    layers: list[nn.Module] = []
     for child in module.children():
-        found += child if isinstance(child, nn.ModuleList) else _layers(child)
-    return found
+        layers += child if isinstance(child, nn.ModuleList) else _layers(child)
+    return layers
 
 
 class Throughput:
-    """Tokens a second of the time in which at least one batch ran; batches may overlap.
+    """Tokens per second while at least one batch runs; batches may overlap.
 
     Attributes:
-        rate: Tokens a second; 0.0 until a batch has ended.
+        rate: Tokens per second; 0.0 until a batch has ended.
     """
 
     def __init__(self) -> None:
@@ -81,19 +81,19 @@ class Throughput:
         self._last = float("-inf")
 
     def note(self, tokens: int, *, began: float, ended: float) -> None:
-        """Take in a batch.
+        """Add a computed batch.
 
         Args:
-            tokens: The tokens it computed.
-            began: When it was started, by a clock in seconds.
-            ended: When it ended, by the same clock; no earlier than that of the batch before.
+            tokens: Its number of tokens.
+            began: Its start, in seconds.
+            ended: Its end, by the same clock; not earlier than the end of the previous batch.
         """
-        self._tokens = REMEMBERED * self._tokens + tokens
-        self._seconds = REMEMBERED * self._seconds + max(ended - max(began, self._last), 0.0)
+        self._tokens = DECAY_PER_BATCH * self._tokens + tokens
+        self._seconds = DECAY_PER_BATCH * self._seconds + max(ended - max(began, self._last), 0.0)
         self._last = ended
         if self._seconds > 0:
             self.rate = self._tokens / self._seconds
 
     def seconds_for(self, tokens: float) -> float:
-        """How long so many tokens will take; 0.0 where nothing is known yet."""
+        """Return the expected seconds for a number of tokens; 0.0 until a batch has ended."""
         return tokens / self.rate if self.rate > 0 else 0.0

@@ -1,4 +1,4 @@
-"""PoolingRequest: one sequence on its way through the engine, and what is wanted of it."""
+"""PoolingRequest: one sequence for the engine, with the representations that are requested of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class Representation(NamedTuple):
-    """What is wanted of a sequence: the result of a task's pooler, with its parameters.
+    """A requested result of a sequence: the output of a task's pooler.
 
     Attributes:
         task: The pooler's task.
-        params: What is asked of it.
-        span: The tokens that are pooled, from a place up to another; None for all.
+        params: The parameters of the pooler.
+        span: The first token that is pooled, and the one after the last; None for all tokens.
     """
 
     task: str
@@ -28,17 +28,17 @@ class Representation(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class RequestState:
-    """The way of a request through the engine; set by the pipeline and the engine, not by IO processors.
+    """The state of a request in the engine; set by the pipeline and the engine, not by IO processors.
 
     Attributes:
-        priority: A lower one is served first.
+        priority: Lower numbers are served first.
         owner: The jobs of the pipeline that wait for it; None before and after.
-        on_done: Called by the engine's thread when results or error are there.
-        cancelled: Set by the caller, from any thread: the request is dropped unless its batch runs already.
-        ticket: Its place in the order of arrival.
-        started: When its batch was started, by ``time.perf_counter``; 0.0 before.
-        advanced: When its batch last made progress, by the same clock: at its start, or with a layer; of the first
-            request of a batch alone.
+        on_done: Called on the engine's thread when the results or the error are set.
+        cancelled: Set by the caller, from any thread: the request is dropped unless its batch is already running.
+        ticket: Its position in the order of arrival.
+        started: The start of its batch, by ``time.perf_counter``; 0.0 before.
+        advanced: The last progress of its batch, by the same clock: the start, or the start of a layer. Only set on the
+            first request of a batch.
     """
 
     priority: int = 0
@@ -52,22 +52,22 @@ class RequestState:
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class PoolingRequest:
-    """One sequence on its way through the engine.
+    """One sequence for the engine.
 
     Attributes:
         input_ids: The token ids, [num_tokens], int64.
-        representations: What is wanted of it; all from one forward pass.
-        token_type_ids: The segment of each token, [num_tokens]; None if all are 0.
+        representations: The requested results; all are computed in one forward pass.
+        token_type_ids: The token type of each token, [num_tokens]; None if all are 0.
         features: Raw inputs, such as pixels.
-        route: The route that it takes, of a model whose queries and documents take different ones; else empty.
+        route: The route through a model whose queries and documents take different ones; else empty.
         group: Only requests of one group share a batch.
-        note: For IO processors of the contract before 0.2; others derive from ``Work``.
-        is_ready: True if results or error are there: the IO processor made them, or the engine is done.
-        num_dropped_tokens: How many tokens truncation cut off.
-        whole: The ids of the whole prompt, [num_tokens], where several requests are made of it; else None.
-        results: One array for each representation, once it is done.
-        error: Why there are none.
-        state: Its way through the engine.
+        note: For IO processors that implement the contract before 0.2; others derive from ``Work``.
+        is_ready: True if results or an error are set, by the IO processor or the engine.
+        num_dropped_tokens: The number of tokens removed by truncation.
+        whole: The token ids of the whole prompt, [num_tokens], if it is split into several requests; else None.
+        results: One array for each representation, once it is computed.
+        error: The error, if it failed.
+        state: Its state in the engine.
     """
 
     input_ids: "NDArray[np.int64]"
@@ -86,14 +86,14 @@ class PoolingRequest:
 
     @property
     def num_tokens(self) -> int:
-        """The tokens it adds to a batch, at least 1."""
+        """The number of tokens it adds to a batch, at least 1."""
         return max(len(self.input_ids), 1)
 
     @property
     def adapter(self) -> str | None:
-        """The name of the checkpoint's adapter that computes it; None for the one that is merged into its weights."""
+        """The name of the checkpoint's adapter that computes it; None for the merged weights."""
         return self.representations[0].params.adapter if self.representations else None
 
     def cancel(self) -> None:
-        """Drop the request if its batch does not run yet."""
+        """Drop the request unless its batch is already running."""
         self.state.cancelled = True

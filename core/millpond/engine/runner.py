@@ -1,4 +1,4 @@
-"""Runner: a batch of requests -> packed tensors -> model -> poolers -> arrays on the host, on workers of its own."""
+"""Runner: a batch of requests -> packed tensors -> model -> poolers -> arrays on the host, on worker threads."""
 
 import threading
 import time
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 Job = Callable[[], None]
-PATIENCE = 10.0  # seconds, for all workers; a batch takes less, and a model that hangs must not hang the program's end
+CLOSE_TIMEOUT_S = 10.0  # for all workers; longer than a batch, and a model that hangs must not block interpreter exit
 NO_RESULT: Array = np.empty(0, dtype=np.float32)
-MATRIX = 2  # dimensions of a tensor with one row a token
+MATRIX = 2  # dimensions of a tensor with one row per token
 
 
 class Outcome(NamedTuple):
-    """What became of a batch: the requests carry results or errors of their own, unless the batch failed whole."""
+    """A computed batch, whose requests carry results or errors; ``error`` if the whole batch failed."""
 
     requests: list[PoolingRequest]
     error: BaseException | None
 
 
 class PoolerParts(NamedTuple):
-    """The pooler of a task, the record that is blamed for it, and its check; None if it refuses nothing."""
+    """The pooler of a task, the record that its errors name, and its parameter check; None if it has no check."""
 
     pooler: nn.Module
     owner: "Entry[Any] | None"
@@ -58,17 +58,17 @@ class PoolerParts(NamedTuple):
 
 
 class Runner:
-    """Computes batches: on a CPU several at a time, each on a worker of one thread; else one at a time.
+    """Computes batches: on a CPU several at a time, each on a single-threaded worker; on other devices one at a time.
 
-    While one worker alone has a batch, ops may use the threads that torch would use in the caller's thread.
+    While only one worker is busy, ops may use all threads that torch uses in the caller's thread.
 
     Attributes:
-        num_workers: How many batches it computes at a time.
-        progress: Notes how far batches have come.
-        intra_op_threads: How many threads torch uses for a batch that is computed in the caller's thread.
+        num_workers: The number of batches computed at a time.
+        progress: Records the progress of batches.
+        intra_op_threads: The number of threads that torch uses for a batch computed in the caller's thread.
     """
 
-    _starting: ClassVar = threading.Lock()  # workers that start pass through a setting of the whole process
+    _start_lock: ClassVar = threading.Lock()  # starting workers changes a setting of the whole process
 
     def __init__(self, model: PoolingModel, *, device: torch.device, num_workers: int | None = None) -> None:
         self.model = model
@@ -79,70 +79,70 @@ class Runner:
         self._poolers: dict[str, PoolerParts] = {}
         self.num_workers = (num_workers or available_cores()) if device.type == "cpu" else 1
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        with self._starting:
+        with self._start_lock:
             self.intra_op_threads = torch.get_num_threads()
-            crew = ThreadBudget(self.intra_op_threads if self.num_workers > 1 else 1)
-            workers = _start_workers(self._jobs, self.num_workers, crew)
+            budget = ThreadBudget(self.intra_op_threads if self.num_workers > 1 else 1)
+            workers = _start_workers(self._jobs, self.num_workers, budget)
         self._finalizer = weakref.finalize(self, _stop_workers, self._jobs, workers)
 
     @property
     def is_open(self) -> bool:
-        """Whether there are workers still."""
+        """True until ``close``."""
         return self._finalizer.alive
 
     def submit(self, requests: list[PoolingRequest], done: Callable[[Outcome], None]) -> None:
-        """Compute a batch on a worker; ``done`` is called there."""
+        """Compute a batch on a worker, which then calls ``done``."""
         self._jobs.put(lambda: done(self.run(requests)))
 
     def run(self, requests: list[PoolingRequest]) -> Outcome:
         """Compute a batch in this thread."""
         self.progress.begin(requests)
         try:
-            # Workers stay in inference mode: entering it for each batch costs a short text eight calls.
+            # Workers stay in inference mode: entering it for each batch would cost eight Python calls.
             with nullcontext() if torch.is_inference_mode_enabled() else torch.inference_mode():
                 self._compute(requests)
-        except BaseException as error:  # noqa: BLE001  a plugin's SystemExit must not take the worker with it
+        except BaseException as error:  # noqa: BLE001  SystemExit raised by a plugin must not end the worker
             for request in requests:
                 request.results, request.error = [], None
             if is_out_of_memory(error):
-                _give_back(error, self.device)
+                _free_memory(error, self.device)
             return Outcome(requests, error)
         finally:
             self.progress.end()
         return Outcome(requests, None)
 
     def close(self) -> None:
-        """Let the workers finish what they have, and end them."""
+        """Stop the workers after their current batches."""
         self._finalizer()
 
     def _compute(self, requests: list[PoolingRequest]) -> None:
-        requests = self._acceptable(requests)
+        requests = self._accepted(requests)
         if not requests:
             return
-        places, sequences = _distinct(requests)
+        positions, sequences = _distinct(requests)
         batch = _pack(sequences, self.device)
         with blamed(self._owner):
             hidden = self.model(batch)
         check_hidden(self.model, hidden, batch.num_tokens)
         metadata = PoolingMetadata(lengths=batch.lengths, input_ids=batch.input_ids)
-        wanted: dict[str, list[tuple[PoolingRequest, int]]] = {}
+        slots_by_task: dict[str, list[tuple[PoolingRequest, int]]] = {}
         for request in requests:
             request.results = [NO_RESULT] * len(request.representations)
             for slot, representation in enumerate(request.representations):
-                wanted.setdefault(representation.task, []).append((request, slot))
-        for task, slots in wanted.items():
-            self._pool(task, slots, places, hidden, metadata)
+                slots_by_task.setdefault(representation.task, []).append((request, slot))
+        for task, slots in slots_by_task.items():
+            self._pool(task, slots, positions, hidden, metadata)
 
-    def _acceptable(self, requests: list[PoolingRequest]) -> list[PoolingRequest]:
-        """Those of which nothing is asked that a pooler cannot give; the others get their errors, and cost nothing."""
-        refused: dict[tuple[str, int], InvalidInputError | None] = {}
+    def _accepted(self, requests: list[PoolingRequest]) -> list[PoolingRequest]:
+        """Return the requests whose parameters the poolers accept; set the error of the others."""
+        errors: dict[tuple[str, int], InvalidInputError | None] = {}
         for request in requests:
-            for wanted in request.representations:
-                key = (wanted.task, id(wanted.params))
-                if key not in refused:
-                    refused[key] = self._refusal(wanted.task, wanted.params)
-                request.error = request.error or refused[key]
-        return [request for request in requests if request.error is None] if any(refused.values()) else requests
+            for task, params, _ in request.representations:
+                key = (task, id(params))
+                if key not in errors:
+                    errors[key] = self._refusal(task, params)
+                request.error = request.error or errors[key]
+        return [request for request in requests if request.error is None] if any(errors.values()) else requests
 
     def _refusal(self, task: str, params: PoolingParams) -> InvalidInputError | None:
         _, owner, check = self._pooler(task)
@@ -155,89 +155,90 @@ class Runner:
         return None
 
     def _pooler(self, task: str) -> "PoolerParts":
-        found = self._poolers.get(task)
-        if found is None:
+        parts = self._poolers.get(task)
+        if parts is None:
             pooler = self.model.poolers[task]
-            checks = isinstance(pooler, Pooler) and type(pooler).check is not Pooler.check
-            check = pooler.check if isinstance(pooler, Pooler) and checks else None
-            found = self._poolers[task] = PoolerParts(pooler, owner_of_pooler(self.model, pooler), check)
-        return found
+            has_check = isinstance(pooler, Pooler) and type(pooler).check is not Pooler.check
+            check = pooler.check if isinstance(pooler, Pooler) and has_check else None
+            parts = self._poolers[task] = PoolerParts(pooler, owner_of_pooler(self.model, pooler), check)
+        return parts
 
     def _pool(
         self,
         task: str,
         slots: list[tuple[PoolingRequest, int]],
-        places: dict[PoolingRequest, int],
+        positions: dict[PoolingRequest, int],
         hidden: Tensor,
         metadata: PoolingMetadata,
     ) -> None:
-        # What is asked of equal sequences with the same params is pooled once, in the order of the batch.
+        # Equal sequences with the same parameters are pooled once, in the order of the batch.
         keys: list[tuple[int, int, tuple[int, int] | None]] = []
         distinct: dict[tuple[int, int, tuple[int, int] | None], Representation] = {}
         for request, slot in slots:
-            wanted = request.representations[slot]
-            keys.append((places[request], id(wanted.params), wanted.span))
-            distinct[keys[-1]] = wanted
+            representation = request.representations[slot]
+            keys.append((positions[request], id(representation.params), representation.span))
+            distinct[keys[-1]] = representation
         if len(distinct) > 1:
-            distinct = dict(sorted(distinct.items(), key=_place))
+            distinct = dict(sorted(distinct.items(), key=_position))
         _, params, spans = zip(*distinct.values(), strict=True)
-        rows, chosen = metadata.select([place for place, _, _ in distinct], params, spans)
+        rows, selected = metadata.select([position for position, _, _ in distinct], params, spans)
         pooler, owner, _ = self._pooler(task)
         with blamed(owner):
-            pooled = pooler(hidden if rows is None else hidden[rows], chosen)
+            pooled = pooler(hidden if rows is None else hidden[rows], selected)
         check_pooled(owner, task, pooled, len(distinct))
         contract = self._contracts.get(task)
         fault_of_batch = None if contract is None else contract.fault_of_batch(pooled)
-        found = dict(zip(distinct, _to_host(pooled), strict=True))
-        handed_out: set[object] = set()
+        arrays = dict(zip(distinct, _to_host(pooled), strict=True))
+        used_keys: set[object] = set()
         for (request, slot), key in zip(slots, keys, strict=True):
-            # Who writes to his result must not write to that of another prompt.
-            array = found[key].copy() if key in handed_out else found[key]
-            handed_out.add(key)
+            # Callers may write to their results: equal prompts must not share one array.
+            array = arrays[key].copy() if key in used_keys else arrays[key]
+            used_keys.add(key)
             if not np.isfinite(array).all():
-                culprit = source_of_non_finite(self.model, pooler, hidden, metadata.lengths, places[request])
+                source = source_of_non_finite(self.model, pooler, hidden, metadata.lengths, positions[request])
                 message = f"the model computed NaN or infinity for task {task!r}, on {request.num_tokens} tokens"
-                request.error = NonFiniteOutputError(f"{message}{culprit}")
+                request.error = NonFiniteOutputError(f"{message}{source}")
             if contract is not None:
                 fault = fault_of_batch or contract.fault(array, request.representations[slot], len(request.input_ids))
                 request.error = request.error if fault is None else breach(contract.owner, fault)
             request.results[slot] = array
 
 
-def _give_back(error: BaseException, device: torch.device) -> None:
-    """Free what a failed batch still holds: the next one needs it.
+def _free_memory(error: BaseException, device: torch.device) -> None:
+    """Free the memory that a failed batch still holds: the next batch needs it.
 
     Args:
-        error: What it failed of. Its traceback keeps the variables of every layer, as long as somebody keeps the error.
-        device: Where the batch was computed.
+        error: The error. Its traceback keeps the local variables of every layer alive.
+        device: The device of the batch.
     """
     traceback.clear_frames(error.__traceback__)
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
-def _place(item: tuple[tuple[int, Any, Any], Representation]) -> int:
+def _position(item: tuple[tuple[int, Any, Any], Representation]) -> int:
     return item[0][0]
 
 
 def _distinct(requests: Sequence[PoolingRequest]) -> tuple[dict[PoolingRequest, int], list[PoolingRequest]]:
-    """The place of each request's sequence among the distinct ones, and those, shortest first."""
+    """Return the position of each request's sequence among the distinct sequences, and these, shortest first."""
     if len(requests) == 1:
         return {requests[0]: 0}, list(requests)
     ordered = sorted(requests, key=lambda request: request.num_tokens)
-    places: dict[PoolingRequest, int] = {}
-    seen: dict[object, int] = {}
+    positions: dict[PoolingRequest, int] = {}
+    position_of_key: dict[object, int] = {}
     distinct: list[PoolingRequest] = []
     for request in ordered:
         types = request.token_type_ids
-        plain = not request.features
-        same = (request.input_ids.tobytes(), None if types is None else types.tobytes(), request.adapter, request.route)
-        key = same if plain else id(request)
-        place = seen.setdefault(key, len(distinct))
-        if place == len(distinct):
+        key: object = id(request)
+        if not request.features:
+            types_key = None if types is None else types.tobytes()
+            key = (request.input_ids.tobytes(), types_key, request.adapter, request.route)
+        position = position_of_key.setdefault(key, len(distinct))
+        if position == len(distinct):
             distinct.append(request)
-        places[request] = place
-    return places, distinct
+        positions[request] = position
+    return positions, distinct
 
 
 def _pack(sequences: Sequence[PoolingRequest], device: torch.device) -> PackedBatch:
@@ -254,7 +255,7 @@ def _pack(sequences: Sequence[PoolingRequest], device: torch.device) -> PackedBa
 
 
 def _to_host(pooled: Tensor | list[Tensor]) -> list[Array]:
-    """One array a sequence, by one copy where all are of one width."""
+    """Return one array per sequence, with a single copy to the host if all have the same width."""
     if isinstance(pooled, Tensor):
         return list(pooled.float().cpu().numpy())
     if all(tensor.dim() == MATRIX for tensor in pooled) and len({tensor.shape[1] for tensor in pooled}) == 1:
@@ -263,43 +264,43 @@ def _to_host(pooled: Tensor | list[Tensor]) -> list[Array]:
     return [tensor.float().cpu().numpy() for tensor in pooled]
 
 
-def _start_workers(jobs: "SimpleQueue[Job | None]", count: int, crew: ThreadBudget) -> list[threading.Thread]:
-    """Start workers that compute in one thread each, and wait until they do."""
+def _start_workers(jobs: "SimpleQueue[Job | None]", count: int, budget: ThreadBudget) -> list[threading.Thread]:
+    """Start workers that compute in one thread each, and wait until all are ready."""
     threads = torch.get_num_threads()
     ready = threading.Barrier(count + 1)
     workers = [
-        threading.Thread(target=_work, args=(jobs, crew, ready), name=f"millpond-worker-{number}", daemon=True)
+        threading.Thread(target=_run_worker, args=(jobs, budget, ready), name=f"millpond-worker-{number}", daemon=True)
         for number in range(count)
     ]
     for worker in workers:
         worker.start()
     ready.wait()
-    # A worker's set_num_threads is its own but for the default that threads started later get.
+    # set_num_threads in a worker also changes the default of threads that start later: restore it.
     torch.set_num_threads(threads)
     return workers
 
 
-def _work(jobs: "SimpleQueue[Job | None]", crew: ThreadBudget, ready: threading.Barrier) -> None:
-    torch.get_num_threads()  # else torch sets this thread up later, and takes the caller's number for it
+def _run_worker(jobs: "SimpleQueue[Job | None]", budget: ThreadBudget, ready: threading.Barrier) -> None:
+    torch.get_num_threads()  # otherwise torch initializes this thread later, with the caller's number of threads
     torch.set_num_threads(1)
-    crew.join()
+    budget.join()
     ready.wait()
     with torch.inference_mode():
-        _work_off(jobs, crew)
+        _run_jobs(jobs, budget)
 
 
-def _work_off(jobs: "SimpleQueue[Job | None]", crew: ThreadBudget) -> None:
+def _run_jobs(jobs: "SimpleQueue[Job | None]", budget: ThreadBudget) -> None:
     while (job := jobs.get()) is not None:
-        with crew:
+        with budget:
             job()
-        del job  # else the worker would keep the runner alive while it waits
+        del job  # otherwise the waiting worker would keep the runner alive
 
 
 def _stop_workers(jobs: "SimpleQueue[Job | None]", workers: list[threading.Thread]) -> None:
-    """End the workers and wait for them: a thread that is still in torch when Python exits takes the process down."""
+    """Stop the workers and wait for them: a thread that is inside torch at interpreter exit crashes the process."""
     for _ in workers:
         jobs.put(None)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + CLOSE_TIMEOUT_S
     for worker in workers:
         if worker is not threading.current_thread():
             worker.join(max(deadline - time.monotonic(), 0))

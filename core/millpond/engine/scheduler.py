@@ -1,4 +1,4 @@
-"""Scheduler: one queue a group, and batches cut by a budget of tokens. TokenBudget: that budget."""
+"""Scheduler: one queue per group, batches limited by a token budget. TokenBudget: that budget."""
 
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
@@ -7,31 +7,32 @@ from math import ceil
 
 from millpond.engine.request import PoolingRequest
 
-SMALLEST_SHARE = 256  # tokens; a batch smaller than this is not worth a worker of its own
-PATIENT_PART = 4  # so many times smaller are batches of what is patient while somebody who is not comes now and then
-RECENT = 64  # batches for which one who is not patient is remembered
-TURN = 8  # of so many batches, one is begun by what has waited longest, whatever its priority
+MIN_SHARE_TOKENS = 256  # a smaller batch does not justify using another worker
+BATCH_PRIORITY_DIVISOR = 4  # batches of priority above 0 are this many times smaller while interactive requests arrive
+INTERACTIVE_WINDOW_BATCHES = 64  # interactive requests count as arriving until this many batches later
+OLDEST_FIRST_INTERVAL = 8  # one batch in this many starts with the oldest request, regardless of its priority
 
-SMALLEST_BUDGET = 256  # tokens; out of memory does not halve the budget further
-RAISE = 1.25
-SOON, LATE = 64, 4096  # batches without a failure before the budget is raised: at first, and at most
+MIN_BUDGET_TOKENS = 256  # out of memory does not halve the budget further
+BUDGET_RAISE_FACTOR = 1.25
+INITIAL_RAISE_AFTER_BATCHES = 64  # batches without a failure before the budget is raised
+MAX_RAISE_AFTER_BATCHES = 4096
 
-Queue = dict[int, deque[PoolingRequest]]  # what waits in a group, by priority, in the order of arrival
+Queue = dict[int, deque[PoolingRequest]]  # the waiting requests of a group by priority, in the order of arrival
 
 
 @dataclass
 class Scheduler:
-    """What waits, in the order of priority and arrival, one queue a group.
+    """The waiting requests, ordered by priority and arrival, with one queue per group.
 
-    Among several priorities the lowest number goes first, but for one batch in ``TURN``, which is begun by the request
-    that has waited longest: no stream of urgent requests starves the others. What is patient, of a priority above 0,
-    shares no batch with what is not: a short question must not take as long as a full batch. Nor must it wait for one
-    to end: while such questions come, batches of what is patient are smaller.
+    The lowest priority number goes first, except for one batch in ``OLDEST_FIRST_INTERVAL``, which starts with the
+    oldest request: a stream of urgent requests does not starve the others. Interactive requests (priority 0 or lower)
+    and batch requests (priority above 0) never share a batch, so that a short query does not take as long as a full
+    batch. While interactive requests arrive, batches of batch requests are smaller, so that the wait for them is short.
 
     Attributes:
-        max_num_batched_tokens: The most tokens of a batch; a longer request runs alone.
-        max_num_seqs: The most requests of a batch.
-        waiting_tokens: The tokens of all that waits.
+        max_num_batched_tokens: Maximum number of tokens of a batch; a longer request runs alone.
+        max_num_seqs: Maximum number of requests of a batch.
+        waiting_tokens: The tokens of all waiting requests.
     """
 
     max_num_batched_tokens: int
@@ -40,14 +41,14 @@ class Scheduler:
     _queues: dict[str, Queue] = field(default_factory=dict)
     _waiting: int = 0
     _tickets: int = 0
-    _overtaken: int = 0  # batches since what has waited longest had its turn
-    _since_urgent: int = RECENT  # batches since one of what is not patient
+    _overtaken: int = 0  # batches since the oldest request went first
+    _since_interactive: int = INTERACTIVE_WINDOW_BATCHES  # batches since the last one of interactive requests
 
     def __len__(self) -> int:
         return self._waiting
 
     def add(self, request: PoolingRequest) -> None:
-        """Let a request wait."""
+        """Add a request to its queue."""
         self._tickets += 1
         request.state.ticket = self._tickets
         queue = self._queues.setdefault(request.group, defaultdict(deque))
@@ -56,52 +57,55 @@ class Scheduler:
         self.waiting_tokens += request.num_tokens
 
     def take(self, workers: int = 1) -> list[PoolingRequest]:
-        """The next batch: of the group whose first request is due, as much as the budget holds.
+        """Remove and return the next batch: requests of the group whose first request is due, within the budget.
 
         Args:
-            workers: How many workers are idle: what waits is shared among them.
+            workers: The number of idle workers, among which the waiting requests are divided.
         """
         if self._waiting == 1:
             return self._take_only()
         first = self._due()
         queue = self._queues[first.group]
-        self._since_urgent = self._since_urgent + 1 if first.state.priority > 0 else 0
-        room = self._budget(queue, workers) - first.num_tokens
+        self._count_batch(first)
+        tokens_left = self._budget(queue, workers) - first.num_tokens
         batch = [first]
         self._drop_first(queue, first.state.priority)
         others = sorted(key for key in queue.keys() - {first.state.priority} if (key > 0) == (first.state.priority > 0))
         for priority in (first.state.priority, *others):
             while (waiting := queue.get(priority)) and len(batch) < self.max_num_seqs:
-                if waiting[0].num_tokens > room:
+                if waiting[0].num_tokens > tokens_left:
                     return self._taken(batch)
                 batch.append(waiting[0])
-                room -= waiting[0].num_tokens
+                tokens_left -= waiting[0].num_tokens
                 self._drop_first(queue, priority)
         return self._taken(batch)
 
     def _take_only(self) -> list[PoolingRequest]:
-        """The batch of all that waits, a single request."""
+        """Remove and return the only waiting request, as a batch."""
         ((first,),) = next(iter(self._queues.values())).values()
         self._overtaken = 0
-        self._since_urgent = self._since_urgent + 1 if first.state.priority > 0 else 0
+        self._count_batch(first)
         self.clear()
         return [first]
 
+    def _count_batch(self, first: PoolingRequest) -> None:
+        self._since_interactive = self._since_interactive + 1 if first.state.priority > 0 else 0
+
     def clear(self) -> list[PoolingRequest]:
-        """Forget all that waits, and return it."""
+        """Remove and return all waiting requests."""
         waiting = [request for queue in self._queues.values() for request in chain(*queue.values())]
         self._queues.clear()
         self._waiting = self.waiting_tokens = 0
         return waiting
 
     def drop_cancelled(self) -> list[PoolingRequest]:
-        """Forget what was cancelled, and return it; the rest keeps its order."""
+        """Remove and return cancelled requests; the others keep their order."""
         dropped: list[PoolingRequest] = []
         for group, queue in list(self._queues.items()):
             for priority, waiting in list(queue.items()):
-                gone = [request for request in waiting if request.state.cancelled]
-                if gone:
-                    dropped += gone
+                cancelled = [request for request in waiting if request.state.cancelled]
+                if cancelled:
+                    dropped += cancelled
                     queue[priority] = deque(request for request in waiting if not request.state.cancelled)
                 if not queue[priority]:
                     del queue[priority]
@@ -112,24 +116,24 @@ class Scheduler:
         return dropped
 
     def _due(self) -> PoolingRequest:
-        """The request that begins the next batch."""
+        """Return the request that starts the next batch."""
         heads = [waiting[0] for queue in self._queues.values() for waiting in queue.values()]
         due = min(heads, key=lambda request: (request.state.priority, request.state.ticket))
         oldest = min(heads, key=lambda request: request.state.ticket)
         self._overtaken = self._overtaken + 1 if oldest.state.priority > due.state.priority else 0
-        if self._overtaken < TURN:
+        if self._overtaken < OLDEST_FIRST_INTERVAL:
             return due
         self._overtaken = 0
         return oldest
 
     def _budget(self, queue: Queue, workers: int) -> int:
-        most = self.max_num_batched_tokens
-        if 0 < self._since_urgent < RECENT:
-            most = min(max(most // PATIENT_PART, SMALLEST_SHARE), most)
+        limit = self.max_num_batched_tokens
+        if 0 < self._since_interactive < INTERACTIVE_WINDOW_BATCHES:
+            limit = min(max(limit // BATCH_PRIORITY_DIVISOR, MIN_SHARE_TOKENS), limit)
         if self.waiting_tokens >= workers * self.max_num_batched_tokens:
-            return most
+            return limit
         share = -(-sum(request.num_tokens for request in chain(*queue.values())) // workers)
-        return min(max(share, SMALLEST_SHARE), most)
+        return min(max(share, MIN_SHARE_TOKENS), limit)
 
     def _drop_first(self, queue: Queue, priority: int) -> None:
         queue[priority].popleft()
@@ -145,45 +149,45 @@ class Scheduler:
 
 
 class TokenBudget:
-    """The tokens of a batch.
+    """The maximum number of tokens of a batch; it shrinks when memory runs out and recovers step by step.
 
-    What took the memory may be gone a minute later, or never. So the budget is raised a step whenever enough batches
-    have succeeded, and takes twice as many of them after each step that was one too many.
+    Memory that something else took may be free again soon, or never. Therefore the budget is raised a step after a
+    number of successful batches, and this number doubles after each raise that ran out of memory again.
 
     Attributes:
-        most: What was configured.
-        tokens: What holds at present.
+        max_tokens: The configured budget.
+        tokens: The current budget.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.tokens = most
-        self._needed = SOON
+    def __init__(self, max_tokens: int) -> None:
+        self.max_tokens = max_tokens
+        self.tokens = max_tokens
+        self._raise_after = INITIAL_RAISE_AFTER_BATCHES
         self._succeeded = 0
         self._was_raised = False
 
     def shrink(self, tokens: int) -> None:
-        """Allow no more than so many; batches that fail side by side do it once, and none makes them larger.
+        """Reduce the budget to a number of tokens; concurrent batches that fail together reduce it only once.
 
         Args:
             tokens: Half of the batch that was too large.
         """
         self._succeeded = 0
-        smaller = min(self.tokens, max(tokens, SMALLEST_BUDGET))
+        smaller = min(self.tokens, max(tokens, MIN_BUDGET_TOKENS))
         if smaller == self.tokens:
             return
         self.tokens = smaller
         if self._was_raised:
-            self._needed = min(2 * self._needed, LATE)
+            self._raise_after = min(2 * self._raise_after, MAX_RAISE_AFTER_BATCHES)
             self._was_raised = False
 
     def succeed(self) -> None:
-        """Note a batch that was computed."""
-        if self.tokens >= self.most:
+        """Count a batch that was computed."""
+        if self.tokens >= self.max_tokens:
             return
         self._succeeded += 1
-        if self._succeeded < self._needed:
+        if self._succeeded < self._raise_after:
             return
         self._succeeded = 0
         self._was_raised = True
-        self.tokens = min(self.most, ceil(RAISE * self.tokens))
+        self.tokens = min(self.max_tokens, ceil(BUDGET_RAISE_FACTOR * self.tokens))

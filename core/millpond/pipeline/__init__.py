@@ -1,1 +1,1 @@
-"""From a call to its outputs: validation, preprocessing, the engine, postprocessing."""
+"""From a call to its outputs: validation, preprocessing, engine, postprocessing."""

@@ -1,4 +1,4 @@
-"""BoundTask: a task of a loaded model with all that its calls need, looked up once."""
+"""BoundTask: a task of a loaded model with everything that its calls need, looked up once."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from millpond.pipeline import checks
 from millpond.pipeline.call import CALL_OPTIONS, NO_OPTIONS, R, TaskCall, unknown_keyword
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
 from millpond.pipeline.options import OptionsReader
-from millpond.pipeline.remote import fetched_together
+from millpond.pipeline.remote import prefetch_images
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.blame import is_foreign, owner_of
 from millpond.types.errors import ComponentError, EngineError, InvalidInputError, MillpondError, PluginError
@@ -42,10 +42,10 @@ class Refused:
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One item of a call on its way: its work, and the number of its sequences that are not computed yet.
+    """One item of a call: its work, and the number of its sequences that are not computed yet.
 
     Attributes:
-        index: Its place in the call.
+        index: Its index in the call.
         work: Its sequences, or its error.
         left: The number of sequences that have not ended.
     """
@@ -56,12 +56,12 @@ class Job:
 
     @property
     def requests(self) -> list[PoolingRequest]:
-        """The sequences of its work."""
+        """The sequences of the work."""
         return list(self.work.sequences)
 
     @property
     def error(self) -> MillpondError | None:
-        """The error of its work, with its place; None if it has none."""
+        """The error of the work, with the index of the item; None if it has none."""
         return None if self.work.error is None else _located(self.work.error, self.index)
 
 
@@ -71,9 +71,9 @@ class BoundTask:
     Attributes:
         name: The name of the task.
         processor: The IO processor that serves it.
-        contract: The same as it is called: the adapter of one that implements the contract before 0.2.
-        is_quick: True if outputs of a few items are made in microseconds.
-        is_plugin: True for the task "plugin", whose input and output are its IO processor's own.
+        adapted: The processor, wrapped in an adapter if it implements the contract before 0.2.
+        is_quick: True if decoding a few items takes microseconds.
+        is_plugin: True for the task "plugin", whose IO processor defines input and output.
     """
 
     def __init__(self, name: str, processor: IOProcessor[Any], ids: "count[int]", *, deduplicate: bool) -> None:
@@ -85,7 +85,7 @@ class BoundTask:
         self.is_plugin = name == PLUGIN
         self._limits = limits
         self._old = OldProcessor(processor, limits) if is_old(type(processor)) else None
-        self.contract: IOProcessor[Any] = self._old or processor
+        self.adapted: IOProcessor[Any] = self._old or processor
         self.is_quick = processor.quick
         self._read = OptionsReader(processor)
         self._ids = ids
@@ -97,18 +97,18 @@ class BoundTask:
     def items(
         self, prompts: object, params: Params = None, options: Mapping[str, object] = NO_OPTIONS, *, raises: bool = True
     ) -> list[Item]:
-        """Return the items of a call, each with what is asked of it.
+        """Return the items of a call, each with its parameters and options.
 
         Args:
-            prompts: What the caller passed.
+            prompts: The argument of the caller.
             params: Parameters for all, or one for each.
             options: Options of the task by name.
-            raises: True if invalid parameters of one prompt end the call; else they cost that prompt alone.
+            raises: True if invalid parameters of one prompt end the call; otherwise only this prompt fails.
 
         Raises:
-            InvalidInputError: If the call itself, or parameters of all items, cannot be served.
+            InvalidInputError: If the call itself, or parameters of all items, are invalid.
         """
-        each = split_prompts(prompts) if self.is_plugin else checks.items_of(self.contract, prompts)
+        each = split_prompts(prompts) if self.is_plugin else checks.items_of(self.adapted, prompts)
         if params is None and not options:
             if self._default is None:
                 self._default = self._completed(None, options)
@@ -118,20 +118,20 @@ class BoundTask:
             asked = self._completed(params, options)
             items = [Item(data, asked) for data in each]
         else:
-            items = self._with_own(each, params, options, raises=raises)
+            items = self._items_with_params(each, params, options, raises=raises)
         return self._unwrapped(items) if self.is_plugin else items
 
-    def places(self, items: Items) -> dict[int, list[int]]:
-        """Return the items that are computed, by place, each with all the places that its result is for."""
+    def groups(self, items: Items) -> dict[int, list[int]]:
+        """Return the indices of the items to compute, each with the indices of all items that share its result."""
         if len(items) == 1 or not self._deduplicate:
-            return {place: [place] for place in range(len(items))}
+            return {index: [index] for index in range(len(items))}
         return equal_prompts(items)
 
-    def encode(self, places: Sequence[int], items: Items, shared: dict[Any, Any] | None = None) -> list[Job]:
-        """Make the work of items; an invalid item becomes a job with an error.
+    def encode(self, indices: Sequence[int], items: Items, shared: dict[Any, Any] | None = None) -> list[Job]:
+        """Encode items; an invalid item becomes a job with an error.
 
         Args:
-            places: The place of each item in the call.
+            indices: The index of each item in the call.
             items: The items.
             shared: The dict that the windows of the call share.
         """
@@ -140,33 +140,33 @@ class BoundTask:
         if not valid:
             works: Sequence[Work] = ()
         elif self._reads_images:
-            with fetched_together(item.data for item in valid):
-                works = checks.encode(self.contract, call, self._limits)
+            with prefetch_images(item.data for item in valid):
+                works = checks.encode(self.adapted, call, self._limits)
         else:
-            works = checks.encode(self.contract, call, self._limits)
+            works = checks.encode(self.adapted, call, self._limits)
         if len(valid) == len(items):
-            return [Job(place, work) for place, work in zip(places, works, strict=True)]
-        left = iter(works)
+            return [Job(index, work) for index, work in zip(indices, works, strict=True)]
+        works_of_valid = iter(works)
         return [
-            Job(place, Work(error=item.data.error) if isinstance(item.data, Refused) else next(left))
-            for place, item in zip(places, items, strict=True)
+            Job(index, Work(error=item.data.error) if isinstance(item.data, Refused) else next(works_of_valid))
+            for index, item in zip(indices, items, strict=True)
         ]
 
     def finish(
-        self, jobs: Iterable[Job], places: Mapping[int, Sequence[int]]
+        self, jobs: Iterable[Job], groups: Mapping[int, Sequence[int]]
     ) -> list[tuple[int, PoolingRequestOutput[Any]]]:
-        """Return the output of ended jobs at each place of the call; all but one of equal prompts are copies."""
-        works = [(place, _at_place(job, place)) for job in jobs for place in places[job.index]]
+        """Return the outputs of ended jobs with their indices; outputs of equal prompts are made from copies."""
+        works = [(index, _work_for(job, index)) for job in jobs for index in groups[job.index]]
         errors = [work.error or _error_of(work) for _, work in works]
-        whole = [work for (_, work), error in zip(works, errors, strict=True) if error is None]
-        decoded = iter(checks.decode(self.contract, whole) if whole else ())
+        computed = [work for (_, work), error in zip(works, errors, strict=True) if error is None]
+        decoded = iter(checks.decode(self.adapted, computed) if computed else ())
         return [
-            (place, self._output(place, work, next(decoded) if error is None else error))
-            for (place, work), error in zip(works, errors, strict=True)
+            (index, self._output(index, work, next(decoded) if error is None else error))
+            for (index, work), error in zip(works, errors, strict=True)
         ]
 
-    def answers(self, call: TaskCall[R], items: Items, outputs: Sequence[PoolingRequestOutput[Any]]) -> list[R]:
-        """Return what a call returns, of the outputs of its items in order; those of a plugin have no ids."""
+    def results(self, call: TaskCall[R], items: Items, outputs: Sequence[PoolingRequestOutput[Any]]) -> list[R]:
+        """Return the result of a call from the outputs of its items, in order; outputs of a plugin have no ids."""
         _log_truncation(items, outputs)
         if self.is_plugin:
             return [call.output(**vars(output)) for output in self._joined(items, outputs)]
@@ -180,20 +180,20 @@ class BoundTask:
     ) -> Sequence[PoolingRequestOutput[Any]]:
         return outputs if self._old is None else self._old.joined([item.data for item in items], outputs)
 
-    def _output(self, place: int, work: Work, decoded: object) -> PoolingRequestOutput[Any]:
+    def _output(self, index: int, work: Work, decoded: object) -> PoolingRequestOutput[Any]:
         error = decoded if isinstance(decoded, MillpondError) else None
         return PoolingRequestOutput(
             request_id=work.request_id,
             outputs=None if error is not None else decoded,
             prompt_token_ids=[] if self.is_plugin else work.prompt_token_ids,
-            error=None if error is None else _located(error, place),
+            error=None if error is None else _located(error, index),
             num_dropped_tokens=work.num_dropped_tokens,
         )
 
-    def _with_own(
+    def _items_with_params(
         self, each: Sequence[object], params: object, options: Mapping[str, object], *, raises: bool
     ) -> list[Item]:
-        """The items, each with its own parameters."""
+        """Return the items, each with its own parameters."""
         if isinstance(params, str | Mapping) or not isinstance(params, Sequence):
             message = f"pooling_params must be PoolingParams, or a list of them; got {type(params).__name__}"
             raise InvalidInputError(message, parameter="pooling_params")
@@ -202,11 +202,11 @@ class BoundTask:
             raise InvalidInputError(message, parameter="pooling_params")
         completed: dict[int, Asked] = {}
         items: list[Item] = []
-        for index, (data, own) in enumerate(zip(each, params, strict=True)):
+        for index, (data, item_params) in enumerate(zip(each, params, strict=True)):
             try:
-                if id(own) not in completed:
-                    completed[id(own)] = self._completed(own, options)
-                items.append(Item(data, completed[id(own)]))
+                if id(item_params) not in completed:
+                    completed[id(item_params)] = self._completed(item_params, options)
+                items.append(Item(data, completed[id(item_params)]))
             except InvalidInputError as error:
                 if raises:
                     raise error.at(index) from None
@@ -220,74 +220,75 @@ class BoundTask:
         if params is not None and params.task not in (None, self.name, self.processor.derived_from):
             message = f"You cannot overwrite param.task={params.task!r} with pooling_task={self.name!r}!"
             raise InvalidInputError(message, parameter="pooling_task")
-        asked = checks.complete(self.contract, self._read(params, options))
+        asked = checks.complete(self.adapted, self._read(params, options))
         if not self._cuts_left or asked.params.truncation_side is not None:
             return asked
         return replace(asked, params=asked.params.model_copy(update={"truncation_side": "left"}))
 
     def check_keywords(self, options: Mapping[str, object]) -> None:
-        """Refuse keywords that neither every call nor this task takes.
+        """Check that every keyword is an option of the task or of all calls.
 
         Raises:
-            TypeError: If there is one; names the one that may be meant.
+            TypeError: If one is not; suggests the closest name.
         """
         known = self._read.names
-        wrong = next((name for name in options if name not in known and name not in CALL_OPTIONS), None)
-        if wrong is not None:
-            raise unknown_keyword(wrong, (*known, *CALL_OPTIONS))
+        unknown = next((name for name in options if name not in known and name not in CALL_OPTIONS), None)
+        if unknown is not None:
+            raise unknown_keyword(unknown, (*known, *CALL_OPTIONS))
 
     def _unwrapped(self, items: Items) -> list[Item]:
-        """The data of items of the form ``{"data": ...}``."""
-        found: list[Item] = []
+        """Return the items with the data of ``{"data": ...}``."""
+        unwrapped: list[Item] = []
         for data, asked in items:
             try:
-                found.append(Item(data if isinstance(data, Refused) else plugin_data(data), asked))
+                unwrapped.append(Item(data if isinstance(data, Refused) else plugin_data(data), asked))
             except InvalidInputError as error:
-                found.append(Item(Refused(error), asked))
-        return found
+                unwrapped.append(Item(Refused(error), asked))
+        return unwrapped
 
 
 def output_of(entry: "Entry[TaskSpec]") -> type[PoolingRequestOutput[Any]]:
     """Return the type of the outputs of a task's method.
 
     Raises:
-        UnknownNameError: If the record names what cannot be imported.
-        PluginError: If it names something else than a subclass of PoolingRequestOutput.
+        UnknownNameError: If the type that the record names cannot be imported.
+        PluginError: If it is not a subclass of PoolingRequestOutput.
     """
     if entry.spec.output is None:
         return PoolingRequestOutput
-    kind = entry.load("output")
-    if not (isinstance(kind, type) and issubclass(kind, PoolingRequestOutput)):
-        raise PluginError(f"{entry.label}: its output must be a subclass of PoolingRequestOutput; got {kind!r:.80}")
-    return kind
+    output_type = entry.load("output")
+    if not (isinstance(output_type, type) and issubclass(output_type, PoolingRequestOutput)):
+        message = f"{entry.label}: its output must be a subclass of PoolingRequestOutput; got {output_type!r:.80}"
+        raise PluginError(message)
+    return output_type
 
 
 def equal_prompts(items: Items) -> dict[int, list[int]]:
-    """Return the places of equal texts, or pairs, with the same parameters, by the first; others stand alone."""
+    """Return the indices of equal texts or pairs with the same parameters, by the first; other items are unique."""
     first: dict[tuple[object, int], int] = {}
-    places: dict[int, list[int]] = {}
-    for place, (data, asked) in enumerate(items):
+    groups: dict[int, list[int]] = {}
+    for index, (data, asked) in enumerate(items):
         key = _key(data)
-        leader = place if key is None else first.setdefault((key, id(asked)), place)
-        places.setdefault(leader, []).append(place)
-    return places
+        leader = index if key is None else first.setdefault((key, id(asked)), index)
+        groups.setdefault(leader, []).append(index)
+    return groups
 
 
 def copy_of(request: PoolingRequest) -> PoolingRequest:
-    """Return the request with results of its own: writing to them must not change those of another output."""
+    """Return the request with copies of its results, so that two outputs never share an array."""
     return replace(request, results=[array.copy() for array in request.results])
 
 
 def _key(data: object) -> object:
-    """The value that equal prompts have in common; None if that is not known."""
+    """Return the value that equal prompts have in common; None if they cannot be compared."""
     text = data.get("prompt") if isinstance(data, Mapping) and len(data) == 1 else data
     return text if isinstance(text, str | PairItem) else None
 
 
-def _at_place(job: Job, place: int) -> Work:
-    """The work of a job; for another place of the call, with copies of its results."""
+def _work_for(job: Job, index: int) -> Work:
+    """Return the work of a job for an index of the call: for the job's own index, or with copies of its results."""
     work = job.work
-    if place == job.index or work.error is not None:
+    if index == job.index or work.error is not None:
         return work
     return replace(work, sequences=tuple([copy_of(sequence) for sequence in work.sequences]))
 
@@ -323,7 +324,7 @@ def _log_truncation(items: Items, outputs: Sequence[PoolingRequestOutput[Any]]) 
     ]
     if dropped:
         logger.warning(
-            "on_overflow='truncate': %d of %d prompts were longer than the model reads and cut; %d tokens were dropped",
+            "on_overflow='truncate': %d of %d prompts were over the model's maximum and truncated; %d tokens dropped",
             len(dropped),
             len(items),
             sum(dropped),
@@ -331,5 +332,5 @@ def _log_truncation(items: Items, outputs: Sequence[PoolingRequestOutput[Any]]) 
 
 
 def _cuts_left(ctx: "ModelContext") -> bool:
-    """True if the model's tokenizer cuts tokens from the left unless a call specifies a side."""
+    """True if the model's tokenizer truncates on the left unless a call specifies the side."""
     return ctx.tokenizer is not None and ctx.tokenizer.truncation_side == "left"

@@ -1,4 +1,4 @@
-"""TaskCall: prompts, parameters, options and a task, as the pipeline takes them from LLM and AsyncLLM."""
+"""TaskCall: prompts, parameters, options and task of a call of LLM or AsyncLLM, for the pipeline."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,20 +35,20 @@ INPUT_TYPES = {True: "query", False: "document"}
 
 
 class Options(TypedDict, total=False):
-    """What every call may say beside its prompts and parameters.
+    """Keyword arguments of every call beside prompts and parameters.
 
     Attributes:
-        truncate_prompt_tokens: Cut prompts to so many tokens; -1 for the model's maximum.
-        tokenization_kwargs: ``truncate_prompt_tokens``, ``truncation_side``, as in vLLM.
+        truncate_prompt_tokens: Truncate prompts to N tokens; -1 for the model's maximum.
+        tokenization_kwargs: ``truncate_prompt_tokens`` and ``truncation_side``, as in vLLM.
         lora_request: Not supported.
-        on_overflow: What becomes of a prompt over the model's maximum.
-        prompt_name: The name of the checkpoint's prompt that is put before each text.
-        prompt: The text that is put before each text.
-        adapter: The name of the checkpoint's adapter that computes it, such as "retrieval.query" of jina-embeddings-v3;
-            the prompt of that name goes with it.
-        task: The same, as Jina spells it.
+        on_overflow: How a prompt over the model's maximum is handled: "error", "truncate" or "chunk".
+        prompt_name: The name of the checkpoint's prompt that precedes each text.
+        prompt: The prompt that precedes each text.
+        adapter: The name of the checkpoint's adapter to compute with, such as "retrieval.query" of jina-embeddings-v3;
+            it also selects the prompt of that name.
+        task: Jina's name for ``adapter``.
         input_type: "query" or "document", for models that read the two in different ways, such as ColBERT.
-        is_query: The same as True or False.
+        is_query: ``input_type`` as True or False.
         on_error: "raise" the first error, or "return" it as ``error`` of the prompt's output.
     """
 
@@ -70,16 +70,16 @@ CALL_OPTIONS = tuple(Options.__annotations__)
 
 @dataclass(frozen=True, kw_only=True)
 class TaskCall(Generic[R]):
-    """A call of a task: what a method of ``LLM`` or ``AsyncLLM`` was called with.
+    """A call of a task: the arguments of a method of ``LLM`` or ``AsyncLLM``.
 
     Attributes:
-        prompts: What the caller passed.
+        prompts: The prompts as passed by the caller.
         params: Parameters for all, or one for each.
-        task: The pooling task; None for the one that the model is configured for.
+        task: The pooling task; None for the task that the model is configured for.
         options: Options of the task by name; they are validated when the task is known.
-        output: The type of the output of a prompt.
-        content: The type of its ``outputs``, where they are arrays; None for what the task's IO processor makes.
-        on_error: What becomes of errors.
+        output: The output type of a prompt.
+        content: The type of its ``outputs`` if they are arrays; None for the type that the task's IO processor returns.
+        on_error: "raise" or "return".
     """
 
     prompts: object
@@ -96,7 +96,7 @@ class TaskCall(Generic[R]):
         return self.on_error == "raise"
 
     def retyped(self, output: PoolingRequestOutput[Any]) -> R:
-        """Return an output as the type that the call names."""
+        """Return an output converted to the output type of the call."""
         inner = output.outputs
         if self.content is not None and isinstance(inner, ArrayOutput) and not isinstance(inner, self.content):
             inner = self.content.from_base(inner)
@@ -108,7 +108,7 @@ class TaskCall(Generic[R]):
 def embed_call(
     prompts: object, params: Params, options: Options, *, dimensions: int | None = None
 ) -> TaskCall[EmbeddingRequestOutput]:
-    """One vector a prompt, of ``dimensions`` numbers unless the parameters state another size."""
+    """Return a call for one vector per prompt, with ``dimensions`` numbers unless the parameters specify a size."""
     if dimensions is not None:
         params = with_settings(params, {"dimensions": dimensions})
     return _call(prompts, params, "embed", options, output=EmbeddingRequestOutput, content=EmbeddingOutput)
@@ -117,20 +117,20 @@ def embed_call(
 def sparse_call(
     prompts: object, params: Params, options: Options, extra: Mapping[str, object]
 ) -> TaskCall[SparseEmbeddingRequestOutput]:
-    """The weights of tokens of the vocabulary for each prompt, with the options of the task."""
+    """Return a call for the weights of vocabulary tokens for each prompt."""
     output, content = SparseEmbeddingRequestOutput, SparseEmbeddingOutput
     return _call(prompts, params, "embed_sparse", options, extra, output=output, content=content)
 
 
 class Chunking(TypedDict, total=False):
-    """How ``LLM.embed_chunks`` cuts texts into chunks.
+    """The chunking arguments of ``LLM.embed_chunks``.
 
     Attributes:
         spans: The characters of each chunk, ``[(start, stop), ...]``; for several texts, a list of such lists.
-        chunk_tokens: Instead: cut a text into chunks of so many of its tokens.
-        overlap: So many of them each chunk shares with the one before it.
+        chunk_tokens: The number of tokens of each chunk, in place of ``spans``.
+        overlap: The number of tokens that each chunk shares with the previous one.
         method: "late": the model reads the whole text, and the tokens of each chunk are pooled; "naive": it reads each
-            chunk alone.
+            chunk separately.
     """
 
     spans: object
@@ -140,45 +140,45 @@ class Chunking(TypedDict, total=False):
 
 
 def chunks_call(texts: object, params: Params, options: Options, chunking: Chunking) -> TaskCall[ChunksRequestOutput]:
-    """One vector a chunk of each text."""
+    """Return a call for one vector per chunk of each text."""
     call = ChunksCall(texts, **chunking)
     return _call(call, params, "embed_chunks", options, output=ChunksRequestOutput, content=ChunksOutput)
 
 
 def classify_call(prompts: object, params: Params, options: Options) -> TaskCall[ClassificationRequestOutput]:
-    """The probabilities of the classes of each prompt."""
+    """Return a call for the class probabilities of each prompt."""
     return _call(prompts, params, "classify", options, output=ClassificationRequestOutput, content=ClassificationOutput)
 
 
 def encode_call(
     prompts: object, params: Params, task: str | None, options: Mapping[str, Any]
 ) -> TaskCall[PoolingRequestOutput[Any]]:
-    """The bare result of a task; keywords that are not of every call are options of the task."""
-    own = {name: value for name, value in options.items() if name not in CALL_OPTIONS}
-    common: Any = {name: value for name, value in options.items() if name in CALL_OPTIONS} if own else options
-    return _call(prompts, params, task, common, own, output=PoolingRequestOutput, content=PoolingOutput)
+    """Return a call for the plain result of a task; keywords that are not common to all calls are task options."""
+    task_options = {name: value for name, value in options.items() if name not in CALL_OPTIONS}
+    common: Any = {name: value for name, value in options.items() if name in CALL_OPTIONS} if task_options else options
+    return _call(prompts, params, task, common, task_options, output=PoolingRequestOutput, content=PoolingOutput)
 
 
 def method_call(prompts: object, params: Params, task: str, options: Mapping[str, Any], output: type[R]) -> TaskCall[R]:
-    """The result of a task that has a method of its own."""
-    own = {name: value for name, value in options.items() if name not in CALL_OPTIONS}
+    """Return a call for the result of a task whose record names a method."""
+    task_options = {name: value for name, value in options.items() if name not in CALL_OPTIONS}
     common: Any = {name: value for name, value in options.items() if name in CALL_OPTIONS}
-    return _call(prompts, params, task, common, own, output=output)
+    return _call(prompts, params, task, common, task_options, output=output)
 
 
 def represent_call(
     prompts: object, representations: Sequence[Mapping[str, object]], options: Options
 ) -> TaskCall[RepresentationsRequestOutput]:
-    """Several results of each prompt."""
-    wanted: object = list(representations) if isinstance(representations, list | tuple) else representations
-    extra = {"representations": wanted if wanted is not None else ()}
+    """Return a call for several results of each prompt."""
+    copied: object = list(representations) if isinstance(representations, list | tuple) else representations
+    extra = {"representations": copied if copied is not None else ()}
     return _call(prompts, None, "represent", options, extra, output=RepresentationsRequestOutput)
 
 
 def score_call(
     queries: object, documents: object, params: Params, options: Options, extra: Mapping[str, object]
 ) -> TaskCall[ScoringRequestOutput]:
-    """Scores of pairs, with the options of the task."""
+    """Return a call for the scores of pairs."""
     if params is not None and not isinstance(params, PoolingParams):
         message = f"pooling_params must be one PoolingParams for all pairs; got {type(params).__name__}"
         raise InvalidInputError(message, parameter="pooling_params")
@@ -187,7 +187,7 @@ def score_call(
 
 
 def _input_type(options: Options) -> str | None:
-    """What a call says that its prompts are, by either name.
+    """Return the input type of a call, from ``input_type`` or ``is_query``.
 
     Raises:
         InvalidInputError: If the two disagree.
@@ -202,7 +202,7 @@ def _input_type(options: Options) -> str | None:
 
 
 def _adapter(options: Options) -> str | None:
-    """The adapter that a call names, by either name.
+    """Return the adapter of a call, from ``adapter`` or ``task``.
 
     Raises:
         InvalidInputError: If the two disagree.
@@ -225,7 +225,7 @@ def _call(
     content: type[ArrayOutput] | None = None,
 ) -> TaskCall[R]:
     on_error = "raise"
-    own = {name: value for name, value in extra.items() if value is not None} if extra else extra
+    task_options = {name: value for name, value in extra.items() if value is not None} if extra else extra
     if options:
         unknown = next((name for name in options if name not in CALL_OPTIONS), None)
         if unknown is not None:
@@ -238,17 +238,23 @@ def _call(
         params = with_settings(params, _settings(options))
         input_type = _input_type(options)
         if input_type is not None:
-            own = {**own, "input_type": input_type}
+            task_options = {**task_options, "input_type": input_type}
     return TaskCall(
-        prompts=prompts, params=params, task=task, options=own, output=output, content=content, on_error=on_error
+        prompts=prompts,
+        params=params,
+        task=task,
+        options=task_options,
+        output=output,
+        content=content,
+        on_error=on_error,
     )
 
 
 def unknown_keyword(name: str, known: Iterable[str]) -> TypeError:
-    """Return the error of a keyword that a call does not have."""
+    """Return the error for an unknown keyword argument of a call."""
     names = list(known)
     close = get_close_matches(name, names)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}"
+    hint = f"did you mean {close[0]!r}?" if close else f"available: {', '.join(names)}"
     return TypeError(f"got an unexpected keyword argument {name!r}: {hint}")
 
 
@@ -263,7 +269,7 @@ def _check_lora(lora: object) -> None:
 
 
 def _settings(options: Options) -> dict[str, Any]:
-    """The fields of pooling parameters that a call passes by name."""
+    """Return the fields of pooling parameters that a call passes as keywords."""
     settings = truncation_settings(options.get("truncate_prompt_tokens"), options.get("tokenization_kwargs"))
     for name in ("on_overflow", "prompt_name", "prompt"):
         if options.get(name) is not None:

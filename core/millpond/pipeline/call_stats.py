@@ -1,4 +1,4 @@
-"""CallStats: what a call of ``AsyncLLM`` took and found, for who measures it, such as a server."""
+"""CallStats: timings and counts of calls of ``AsyncLLM``, for callers that measure them, such as a server."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -14,17 +14,17 @@ Stage = Literal["tokenise", "queue", "compute", "finish"]
 
 @dataclass
 class CallStats:
-    """What the calls of ``AsyncLLM`` took that were made while this was the current one; they add up.
+    """Timings and counts, summed over all calls of ``AsyncLLM`` for which these are the current stats.
 
     Attributes:
-        tokenise_seconds: From prompts to token ids, with the wait for a thread that does it.
-        queue_seconds: From there to the start of the first batch.
-        compute_seconds: From there to the end of the last batch.
-        finish_seconds: From there to the outputs.
-        prompts: The prompts that were computed.
-        tokens: Their tokens.
-        truncated: The prompts that were cut.
-        duplicates: The prompts that had an equal one beside them, and were not computed.
+        tokenise_seconds: Time from prompts to token ids, including the wait for a thread.
+        queue_seconds: Time until the first batch starts.
+        compute_seconds: Time from there to the end of the last batch.
+        finish_seconds: Time from there to the outputs.
+        prompts: Number of prompts.
+        tokens: Number of their tokens.
+        truncated: Number of truncated prompts.
+        duplicates: Number of prompts that were not computed because an equal one was in the same call.
         stages: The stages of all calls: name, start and end, by ``time.perf_counter``, in the order of their ends.
     """
 
@@ -38,19 +38,19 @@ class CallStats:
     duplicates: int = 0
     stages: list[tuple[Stage, float, float]] = field(default_factory=list)
 
-    def took(self, stage: Stage, began: float, ended: float) -> None:
-        """Take in a stage, with its start and its end by ``time.perf_counter``."""
+    def add_stage(self, stage: Stage, began: float, ended: float) -> None:
+        """Add a stage, with its start and end by ``time.perf_counter``."""
         name = f"{stage}_seconds"
         setattr(self, name, getattr(self, name) + (ended - began))
         self.stages.append((stage, began, ended))
 
     def count(self, outputs: "Iterable[PoolingRequestOutput[Any]]") -> None:
-        """Take in the outputs of a call."""
+        """Add the outputs of a call."""
         for output in outputs:
             self.prompts += 1
             self.tokens += len(output.prompt_token_ids)
             self.truncated += output.truncated
 
 
-# Set it, then await calls: what they took is added to it, also by calls of tasks that are started from there.
+# Set it, then await calls: their timings are added to it, also from asyncio tasks that are started meanwhile.
 current_stats: ContextVar[CallStats | None] = ContextVar("current_stats", default=None)

@@ -1,4 +1,4 @@
-"""ImageReader: how a model reads texts that hold images. IO processors get it from ``ctx.image_reader()``."""
+"""ImageReader: from a text with images to token ids and features. IO processors get it from ``ctx.image_reader()``."""
 
 import re
 from abc import ABC, abstractmethod
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TextWithImages:
-    """A text with its images, as the model reads it.
+    """A text with its images, as input of the model.
 
     Attributes:
-        input_ids: The token ids, [num_tokens], int64; each image stands as the tokens whose places it takes.
-        features: What the model needs of the images, by names of its own; it comes to it as the sequence's features.
+        input_ids: The token ids, [num_tokens], int64, with the placeholder tokens of each image.
+        features: The inputs that the model computes from the images, by name: the features of the sequence.
     """
 
     input_ids: "NDArray[np.int64]"
@@ -31,17 +31,18 @@ class TextWithImages:
 
 
 class ImageReader(ABC):
-    """Makes tokens and features of a text and its images. It may be called from any thread.
+    """Converts a text and its images to token ids and features. It may be called from any thread.
 
-    Images come decoded, of a bounded size, in RGB. What it raises that is no ``InvalidInputError`` goes to the log, and
-    who asked learns that the images do not suit the model.
+    Images are decoded, of a bounded size, in RGB. An exception other than ``InvalidInputError`` is logged, and the
+    caller gets an error stating that the images do not suit the model.
 
     Attributes:
-        mark: What stands for an image in a text.
-        images_first: Whether images stand before all texts, as ``marked`` puts them, unless a caller marks places.
-        alone: Whether a prompt is one image, and no text beside: what is written around it is the reader's own.
-        chat_template: How messages are written where neither caller nor checkpoint says; None for a line each.
-        synonyms: Other names of ``options``; those of the parts of an object have a dot, as ``size.longest_edge``.
+        mark: The pattern of the image mark in a text.
+        images_first: True if images precede the text, as in ``marked``, unless the caller places the marks.
+        alone: True if a prompt is exactly one image without text; the reader adds the text around it.
+        chat_template: The default chat template, if neither caller nor checkpoint provides one; None for one line per
+            message.
+        synonyms: Other names of ``options``; names inside an object have a dot, such as ``size.longest_edge``.
     """
 
     mark: re.Pattern[str]
@@ -55,23 +56,23 @@ class ImageReader(ABC):
 
     @property
     def reserved_ids(self) -> frozenset[int]:
-        """Tokens that mean images: a text without images must not hold them."""
+        """The placeholder tokens of images, which a text without images must not contain."""
         return frozenset()
 
     @property
     def options(self) -> Mapping[str, ImageOption]:
-        """What callers may say of how large images are read, as ``mm_processor_kwargs``; none by default.
+        """The options that callers may pass as ``mm_processor_kwargs`` to set the size of images; none by default.
 
-        The more, the larger: by that it is told which requests may be followed. A ``min_`` and a ``max_`` of one name
-        go together. Nothing here may name files, devices or code.
+        Larger values must mean larger images: servers limit requests by them. A ``min_`` and a ``max_`` option of the
+        same name form a range. No option may name a file, a device or code.
         """
         return MappingProxyType({})
 
     def chosen(self, asked: ImageOptions | None) -> dict[str, int]:
-        """The options that are chosen for a prompt: its own, else those that the model was loaded with.
+        """Return the options for a prompt: those of the call, then those that the model was loaded with.
 
         Raises:
-            InvalidInputError: If one is not known, or does not fit.
+            InvalidInputError: If an option is unknown or its value is invalid.
         """
         loaded = self.ctx.inputs.mm_processor_kwargs
         if not loaded and (asked is None or not asked.values):
@@ -80,18 +81,18 @@ class ImageReader(ABC):
 
     @abstractmethod
     def placeholder(self, number: int) -> str:
-        """What is written into a text for an image that nobody wrote one for.
+        """Return the mark that is inserted into a text for an image without a mark.
 
         Args:
-            number: The place of the image among those of the prompt, from 1.
+            number: The number of the image in the prompt, from 1.
         """
 
     def marked(self, text: str, number: int) -> str:
-        """A text that holds no mark, with one for each image: before it, a line each.
+        """Return a text without marks with one mark per image before it, each on its own line.
 
         Args:
-            text: It may be empty.
-            number: How many images there are.
+            text: The text; may be empty.
+            number: The number of images.
         """
         return "\n".join([*map(self.placeholder, range(1, number + 1)), *filter(None, [text])])
 
@@ -99,11 +100,11 @@ class ImageReader(ABC):
     def read(
         self, text: str, images: "Sequence[Image]", *, add_special_tokens: bool, options: Mapping[str, int]
     ) -> TextWithImages:
-        """The tokens and features of a text.
+        """Return the token ids and features of a text.
 
         Args:
-            text: It holds a mark for each image; or nothing at all.
-            images: In the order of the marks; at least one.
-            add_special_tokens: Whether the tokenizer's special tokens are added to those that are written.
-            options: Those of ``options`` that were chosen, by name, within their limits; the others are as they are.
+            text: The text with one mark for each image, or an empty string.
+            images: The images in the order of the marks; at least one.
+            add_special_tokens: True to add the tokenizer's special tokens.
+            options: The chosen ``options`` by name, within their limits; missing ones keep their defaults.
         """

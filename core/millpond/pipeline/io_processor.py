@@ -1,4 +1,4 @@
-"""IOProcessor: from what callers pass to what the model reads, and from its results to outputs."""
+"""IOProcessor: converts the input of callers to sequences for the model, and its results to outputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Asked:
-    """Everything a call asks beside its prompts; items with the same parameters share one.
+    """The parameters and options of an item; items with the same parameters share one object.
 
     Attributes:
-        params: The parameters of the poolers.
-        options: The options of the task: an instance of the type that its record, or the IO processor, names as its
-            ``Options``; None where neither names one.
+        params: The pooling parameters.
+        options: The options of the task: an instance of the options type of its record, or else of the IO processor's
+            ``Options``; None if neither has one.
     """
 
     params: PoolingParams
@@ -36,8 +36,8 @@ class Item(NamedTuple):
     """One item of a call.
 
     Attributes:
-        data: What the caller passed, not yet checked.
-        asked: What is asked of it.
+        data: The input as passed by the caller, not validated yet.
+        asked: Its parameters and options.
     """
 
     data: Any
@@ -50,9 +50,9 @@ class Call:
 
     Attributes:
         items: The items.
-        shared: A dict of the whole call, the same for all of its windows, which are encoded one after the other. An IO
-            processor keeps here what several items use, such as the sequence of a query: a ``PoolingRequest`` that is
-            in several ``Work`` is computed once.
+        shared: A dict shared by all windows of the call, which are encoded one after the other. An IO processor keeps
+            objects here that several items use, such as the sequence of a query: a ``PoolingRequest`` that is in
+            several ``Work`` is computed once.
     """
 
     items: Sequence[Item]
@@ -63,7 +63,7 @@ class Call:
 class Work:
     """The sequences that one output needs, or the error of its item.
 
-    Derive from it to hand typed values from ``encode`` to ``decode``::
+    Derive from it to pass typed values from ``encode`` to ``decode``::
 
         @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
         class Tile(Work):
@@ -71,10 +71,10 @@ class Work:
             columns: int
 
     Attributes:
-        sequences: The sequences; each carries its ``results`` when ``decode`` gets the work. A sequence may be in
-            several works of a call, and is computed once.
-        error: Why the item cannot be served; it costs no other item.
-        request_id: The id of the output; empty for the next number.
+        sequences: The sequences; their ``results`` are set when ``decode`` receives the work. A sequence may be in
+            several works of a call; it is computed once.
+        error: The error of an invalid item; it does not affect other items.
+        request_id: The id of the output; if empty, the next number.
     """
 
     sequences: "tuple[PoolingRequest, ...]" = ()
@@ -83,7 +83,7 @@ class Work:
 
     @property
     def prompt_token_ids(self) -> list[int]:
-        """The token ids of the prompt; empty if it became several sequences that are not parts of one whole."""
+        """The token ids of the prompt; empty for several sequences that are not parts of one prompt."""
         first = next(iter(self.sequences), None)
         if first is None or (first.whole is None and len(self.sequences) > 1):
             return []
@@ -92,27 +92,27 @@ class Work:
 
     @property
     def num_dropped_tokens(self) -> int:
-        """The number of tokens that truncation cut off."""
+        """The number of tokens removed by truncation."""
         return sum([sequence.num_dropped_tokens for sequence in self.sequences])
 
 
 class IOProcessor(OldMethods, Generic[Out]):
-    """From what callers pass to what the model reads, and from its results to outputs.
+    """Converts the input of callers to sequences for the model, and its results to outputs.
 
     Implement ``encode`` and ``decode``. Both are synchronous, may run on any thread, and keep no state of a call on the
-    object: what ``decode`` needs from ``encode`` is a field of the ``Work``, what windows of a call share is in
-    ``call.shared``.
+    object: pass values from ``encode`` to ``decode`` as fields of the ``Work``, and share values between the windows of
+    a call in ``call.shared``.
 
-    A large call is encoded in windows that grow, so that computing starts early and memory stays bounded; an online
-    call is encoded at once. Equal prompts of a call are one item for ``encode``; their outputs are decoded from copies
-    of the results.
+    A large offline call is encoded in windows of growing size, so that computation starts early and memory stays
+    bounded; an online call is encoded at once. Equal prompts of a call are one item for ``encode``; their outputs are
+    decoded from copies of the results.
 
     Attributes:
-        Options: A pydantic model of the task's options, for tasks whose record names none, such as "plugin": frozen,
-            with ``extra="forbid"``. None leaves ``extra_kwargs`` of the parameters as the caller passed them.
+        Options: The pydantic model of the options, frozen, with ``extra="forbid"``, for tasks whose record has no
+            options type, such as "plugin". With None, ``extra_kwargs`` of the parameters are passed unchanged.
         quick: True if ``decode`` of a few items takes microseconds: a server then calls it on its event loop, which
-            costs less than handing it to a thread.
-        derived_from: The task of the model that the results are made of, which parameters may name instead.
+            takes less time than a thread switch.
+        derived_from: The model's task that the results are computed from; parameters may name it instead of this one.
     """
 
     Options: "ClassVar[type[BaseModel] | None]" = None
@@ -123,7 +123,7 @@ class IOProcessor(OldMethods, Generic[Out]):
         self.ctx = ctx
 
     @classmethod
-    def refusal(cls, ctx: "TaskContext") -> str | None:  # noqa: ARG003  most serve every model of their task
+    def refusal(cls, ctx: "TaskContext") -> str | None:  # noqa: ARG003  most processors serve every model
         """Return why the model cannot be served; None if it can."""
         return None
 
@@ -131,42 +131,43 @@ class IOProcessor(OldMethods, Generic[Out]):
         """Return the data of the items of a call, one for each output, in order; by default its prompts.
 
         Raises:
-            InvalidInputError: If it contains no items; the error is that of the call.
+            InvalidInputError: If the call contains no items; it ends the call.
         """
         return split_prompts(prompts)
 
     def complete(self, asked: Asked) -> Asked:
-        """Check what is asked, and complete it with defaults; by default it is taken as it is.
+        """Validate parameters and options, and fill in defaults; by default they are returned unchanged.
 
-        It is called once for all items that share it, before the first is encoded. The result may be of a subclass.
+        It is called once for all items with the same parameters, before they are encoded. The result may be an
+        instance of a subclass.
 
         Raises:
-            InvalidInputError: If a parameter or an option cannot be served; the error is that of the call.
+            InvalidInputError: If a parameter or an option is not supported; it ends the call.
         """
         return asked
 
     def encode(self, call: Call) -> Sequence[Work]:
         """Validate and tokenise the items of a call: one ``Work`` for each, in order.
 
-        Put the error of an item into its work, ``Work(error=InvalidInputError(...))``. If it raises instead, the
-        pipeline encodes each item alone, so that an invalid item costs no other.
+        Return the error of an invalid item as its work, ``Work(error=InvalidInputError(...))``. If this method raises
+        instead, the pipeline encodes each item separately, so that an invalid item does not affect the others.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement encode(call)")
 
     def decode(self, work: Work) -> Out:
-        """Make the output of an item from its work, whose sequences carry their results now."""
+        """Return the output of an item from its work, whose sequences have their results now."""
         raise NotImplementedError(f"{type(self).__name__} does not implement decode(work)")
 
     def decode_many(self, works: Sequence[Work]) -> list[Out]:
-        """Make the outputs of several works; override it where many at once are cheaper.
+        """Return the outputs of several works; override it if decoding many at once is faster.
 
-        If it raises, each work is decoded alone.
+        If it raises, each work is decoded separately.
         """
         return [self.decode(work) for work in works]
 
     if not TYPE_CHECKING:
 
         def __class_getitem__(cls, parameters: Any) -> Any:
-            """Accept ``IOProcessor[In, Out]`` of the old contract as well."""
+            """Also accept ``IOProcessor[In, Out]``, the parameters before 0.2."""
             is_old = cls is IOProcessor and isinstance(parameters, tuple) and len(parameters) > 1
             return super().__class_getitem__(parameters[-1] if is_old else parameters)

@@ -1,4 +1,4 @@
-"""SyncDriver: steps the engine in the caller's thread; while one window is computed, the next one is encoded."""
+"""SyncDriver: steps the engine in the caller's thread. While one window is computed, the next one is encoded."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,42 +14,43 @@ if TYPE_CHECKING:
     from millpond.engine.engine import Engine
     from millpond.engine.request import PoolingRequest
 
-WAITING_BATCHES = 16  # full batches for each worker that wait; more need not be encoded yet
-WAITING_IMAGE_BATCHES = 2  # of images, whose values take kilobytes a token
-# Items of a window that may hold images: where these are among texts, each may take a hundred megabytes.
-IMAGES_AT_ONCE, IMAGES_IN_TEXT_AT_ONCE = 128, 16
-FIRST_WINDOW = 64
+MAX_WAITING_BATCHES = 16  # full batches per worker that wait for the engine before the next window is added
+MAX_WAITING_IMAGE_BATCHES = 2  # of windows with images, whose pixels take kilobytes per token
+# Items of a window that may contain images; an image in a text may take a hundred megabytes.
+MAX_WINDOW_IMAGES, MAX_WINDOW_TEXTS_WITH_IMAGES = 128, 16
+FIRST_WINDOW_ITEMS = 64
 
 
 class SyncDriver:
-    """Drives the engine for one call at a time, as ``BackgroundEngine`` drives it for many."""
+    """Drives the engine for one call at a time; ``BackgroundEngine`` drives it for concurrent calls."""
 
     def __init__(self, model: ModelConfig, engine: "Engine", config: EngineConfig) -> None:
         self._model = model
         self._engine = engine
         self._config = config
 
-    def run(self, task: BoundTask, places: Sequence[int], items: Sequence[Item]) -> Iterator[list[Job]]:
-        """Yield the jobs of the items at some places as they end."""
-        if len(places) <= FIRST_WINDOW:
-            first = items if len(places) == len(items) else [items[place] for place in places]
-            if len(places) <= IMAGES_IN_TEXT_AT_ONCE or not self._may_hold_images(items):
-                yield from self._compute(task.encode(places, first))
+    def run(self, task: BoundTask, indices: Sequence[int], items: Sequence[Item]) -> Iterator[list[Job]]:
+        """Yield the jobs of the items with the given indices as they end."""
+        if len(indices) <= FIRST_WINDOW_ITEMS:
+            first = items if len(indices) == len(items) else [items[index] for index in indices]
+            if len(indices) <= MAX_WINDOW_TEXTS_WITH_IMAGES or not self._may_hold_images(items):
+                yield from self._compute(task.encode(indices, first))
                 return
-        yield from self._run_windows(task, places, items)
+        yield from self._run_windows(task, indices, items)
 
-    def _run_windows(self, task: BoundTask, places: Sequence[int], items: Sequence[Item]) -> Iterator[list[Job]]:
+    def _run_windows(self, task: BoundTask, indices: Sequence[int], items: Sequence[Item]) -> Iterator[list[Job]]:
         shared: dict[Any, Any] = {}
 
         def encode(window: range) -> list[Job]:
-            chosen = places[window.start : window.stop]
-            return task.encode(chosen, [items[place] for place in chosen], shared)
+            selected = indices[window.start : window.stop]
+            return task.encode(selected, [items[index] for index in selected], shared)
 
-        sees = self._may_hold_images(items)
-        largest = IMAGES_AT_ONCE if self._model.multimodal.image_reader is None else IMAGES_IN_TEXT_AT_ONCE
-        total = len(places)
-        ranges = windows(total, first=min(largest, FIRST_WINDOW), largest=largest) if sees else windows(total)
-        batches = WAITING_IMAGE_BATCHES if sees else WAITING_BATCHES
+        has_images = self._may_hold_images(items)
+        largest = MAX_WINDOW_IMAGES if self._model.multimodal.image_reader is None else MAX_WINDOW_TEXTS_WITH_IMAGES
+        total = len(indices)
+        first = min(largest, FIRST_WINDOW_ITEMS)
+        ranges = windows(total, first=first, largest=largest) if has_images else windows(total)
+        max_batches = MAX_WAITING_IMAGE_BATCHES if has_images else MAX_WAITING_BATCHES
         ready = encode(next(ranges, range(0)))
         with ThreadPoolExecutor(1, thread_name_prefix="millpond-render") as pool:
 
@@ -60,7 +61,7 @@ class SyncDriver:
             coming = encode_next()
             yield self._start(ready)
             while coming is not None or self._engine.has_work:
-                if coming is not None and (coming.done() or not self._engine.has_work) and self._has_room(batches):
+                if coming is not None and (coming.done() or not self._engine.has_work) and self._has_room(max_batches):
                     ready, coming = coming.result(), encode_next()
                     yield self._start(ready)
                     continue
@@ -75,7 +76,7 @@ class SyncDriver:
             yield _ended(self._engine.step())
 
     def _start(self, jobs: list[Job]) -> list[Job]:
-        """Let the sequences of jobs wait, longest first; return the jobs that need no computing."""
+        """Add the sequences of jobs to the engine, longest first; return the jobs that need no computation."""
         waiting = new_sequences(jobs)
         if len(waiting) > 1:
             waiting.sort(key=_num_tokens, reverse=True)
@@ -83,25 +84,25 @@ class SyncDriver:
             self._engine.add(sequence)
         return [job for job in jobs if job.left == 0]
 
-    def _has_room(self, batches: int) -> bool:
-        """True if fewer than that many batches for each worker wait: memory stays bounded."""
-        most = batches * self._engine.runner.num_workers * self._config.max_num_batched_tokens
-        return self._engine.scheduler.waiting_tokens < most
+    def _has_room(self, max_batches: int) -> bool:
+        """True if fewer than N full batches per worker are waiting: memory stays bounded."""
+        limit = max_batches * self._engine.runner.num_workers * self._config.max_num_batched_tokens
+        return self._engine.scheduler.waiting_tokens < limit
 
 
 def new_sequences(jobs: Sequence[Job]) -> "list[PoolingRequest]":
-    """Return the sequences of jobs that are to be computed, each once, and note which jobs wait for them."""
-    found: list[PoolingRequest] = []
+    """Return the sequences of jobs that must be computed, each once, and record which jobs wait for them."""
+    sequences: list[PoolingRequest] = []
     for job in jobs:
         for sequence in job.work.sequences:
             if sequence.is_ready:
                 continue
             if sequence.state.owner is None:
                 sequence.state.owner = []
-                found.append(sequence)
+                sequences.append(sequence)
             sequence.state.owner.append(job)
             job.left += 1
-    return found
+    return sequences
 
 
 def _num_tokens(sequence: "PoolingRequest") -> int:
@@ -109,7 +110,7 @@ def _num_tokens(sequence: "PoolingRequest") -> int:
 
 
 def _ended(sequences: "list[PoolingRequest]") -> list[Job]:
-    """The jobs that have ended with the last of their sequences."""
+    """Return the jobs whose last sequence is among the ended ones."""
     ended: list[Job] = []
     for sequence in sequences:
         sequence.is_ready = True

@@ -1,4 +1,4 @@
-"""Pipeline: the tasks of a loaded model, each bound to what serves it. It knows neither threads nor asyncio."""
+"""Pipeline: the tasks of a loaded model, each bound to its IO processor. It uses neither threads nor asyncio."""
 
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -19,37 +19,37 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Entry
     from millpond.plugin.specs import TaskSpec
 
-FEATURES = "features"  # the modality of models whose IO processor makes all that they read
+FEATURES = "features"  # the modality of models whose IO processor computes their whole input
 OLD_TASKS = {"encode": ("token_embed", "token_classify"), "reward": ("token_classify", "token_embed")}
-NEEDED = (
+TASK_REQUIRED = (
     "pooling_task required for `LLM.encode`.\n"
     'Use `LLM.embed(...)` or `pooling_task="embed"` for embeddings, `LLM.classify(...)` or `pooling_task="classify"` '
     "for class probabilities, `LLM.score(...)` for similarity scores, `LLM.reward(...)` or "
     '`pooling_task="token_classify"` for rewards, `pooling_task="token_embed"` for multi-vector retrieval, '
     '`pooling_task="plugin"` for IO processor plugins. This model serves: {tasks}.'
 )
-CONVERTED = {
+CONVERTIBLE = {
     "embed": ("Embedding", "embed"),
     "token_embed": ("Embedding", "embed"),
     "classify": ("Classification", "classify"),
     "token_classify": ("Classification", "classify"),
 }
-TWO_TASKS = "embed&token_classify"  # what vLLM calls two tasks that a plugin asks for at once
-OF_PLUGINS_ALONE = (
-    f"The {TWO_TASKS!r} pooling task is only available through an IO processor plugin. Send a plugin request with a "
-    "'data' field, or select a concrete task with --pooler-config.task."
+COMBINED_TASK = "embed&token_classify"  # vLLM's name for both tasks requested by a plugin at once
+PLUGINS_ONLY = (
+    f"The {COMBINED_TASK!r} pooling task is only available through an IO processor plugin. Send a plugin request with "
+    "a 'data' field, or select a concrete task with --pooler-config.task."
 )
 
 
 class Pipeline:
-    """What a loaded model does with prompts before and after the engine."""
+    """The tasks of a loaded model: converts prompts to requests for the engine, and results to outputs."""
 
     def __init__(self, ctx: Context, *, dedupe: bool = True) -> None:
         self.ctx = ctx
         self.dedupe = dedupe
         self._bound: dict[str, BoundTask] = {}
         self._ids = count()
-        if ctx.inputs.chat_template is not None:  # an invalid one is reported at once, and not to each caller
+        if ctx.inputs.chat_template is not None:  # report an invalid template now instead of at each call
             for task in self.tasks:
                 self.bind(task)
 
@@ -63,11 +63,11 @@ class Pipeline:
         if bound is not None:
             return bound
         if task is None:
-            raise InvalidInputError(NEEDED.format(tasks=", ".join(self.tasks)), parameter="pooling_task")
+            raise InvalidInputError(TASK_REQUIRED.format(tasks=", ".join(self.tasks)), parameter="pooling_task")
         if not isinstance(task, str) or task not in self.tasks:
             raise InvalidInputError(self.refusal(task), parameter="pooling_task")
-        processor = self.ctx.io_processor(self._name_of_processor(task), task=task)
-        # Of two threads that build it the first counts, for both.
+        processor = self.ctx.io_processor(self._processor_name(task), task=task)
+        # If two threads build it at the same time, both use the first.
         return self._bound.setdefault(task, BoundTask(task, processor, self._ids, deduplicate=self.dedupe))
 
     def processor(self, task: str | None) -> IOProcessor[Any]:
@@ -79,10 +79,10 @@ class Pipeline:
         return self.bind(task).processor
 
     def task_of(self, task: str | None, params: Params) -> BoundTask:
-        """Return the task of a call: the one that it names, that its parameters name, or that is configured.
+        """Return the task of a call: from its argument, its parameters, or the configuration.
 
         Raises:
-            InvalidInputError: If the model does not serve it, or it must be named.
+            InvalidInputError: If the model does not serve it, or if none of these names a task.
         """
         if task is None and isinstance(params, PoolingParams):
             task = params.task
@@ -96,7 +96,7 @@ class Pipeline:
 
         Raises:
             InvalidInputError: If the call cannot be served.
-            TypeError: If it has a keyword that the task does not know.
+            TypeError: If it has an unknown keyword argument.
         """
         task = self.task_of(call.task, call.params)
         if call.options:
@@ -104,7 +104,7 @@ class Pipeline:
         return task, task.items(call.prompts, call.params, call.options, raises=call.raises)
 
     def task_with_method(self, name: str) -> "Entry[TaskSpec] | None":
-        """Return the record of the task that has a method of some name; None if there is none."""
+        """Return the record of the task with this method name; None if no task has it."""
         entries = self.ctx.registry.tasks.entries()
         return next((entry for entry in entries if entry.spec.method == name), None)
 
@@ -119,39 +119,38 @@ class Pipeline:
         bound = self.task_of(task, params)
         return bound, bound.items(prompts, params, raises=raises)
 
-    def prepare(self, bound: BoundTask, places: Sequence[int], items: Sequence[Item]) -> list[Job]:
-        """Make the work of items, at their places in the call."""
-        return bound.encode(places, items)
+    def prepare(self, bound: BoundTask, indices: Sequence[int], items: Sequence[Item]) -> list[Job]:
+        """Encode items; ``indices`` are their indices in the call."""
+        return bound.encode(indices, items)
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that can be asked for: those of the model's poolers, and those that are made of them."""
-        own = [task for task in self.ctx.tasks if task != PLUGIN]
-        made = [entry.spec for entry in self.ctx.registry.tasks.entries() if entry.spec.derived_from]
-        possible = [
-            spec.name for spec in made if set(own) & set(spec.derived_from) and self._why_not(spec.name) is None
-        ]
-        named = self.ctx.model.io_processor_plugin is not None
-        plugin = [PLUGIN] if named and self._why_not(PLUGIN) is None else []
-        return (*own, *dict.fromkeys(name for name in possible if name not in own), *plugin)
+        """The tasks that the model serves: those of its poolers, and those derived from them."""
+        pooled = [task for task in self.ctx.tasks if task != PLUGIN]
+        specs = [entry.spec for entry in self.ctx.registry.tasks.entries() if entry.spec.derived_from]
+        derivable = [spec.name for spec in specs if set(pooled) & set(spec.derived_from)]
+        derived = [name for name in derivable if self._refusal(name) is None]
+        has_plugin = self.ctx.model.io_processor_plugin is not None
+        plugin = [PLUGIN] if has_plugin and self._refusal(PLUGIN) is None else []
+        return (*pooled, *dict.fromkeys(name for name in derived if name not in pooled), *plugin)
 
     def _renamed(self, task: str) -> str:
         new = present_name(task, self.tasks)
         warnings.warn(f"the pooling task `{task}` was renamed: use `{new}`", DeprecationWarning, stacklevel=6)
         return new
 
-    def _name_of_processor(self, task: str) -> str:
+    def _processor_name(self, task: str) -> str:
         plugin = self.ctx.model.io_processor_plugin if task == PLUGIN else None
         return plugin or self.ctx.registry.tasks.get(task).spec.io_processor
 
-    def _why_not(self, task: str) -> str | None:
-        """Why the IO processor of a task does not serve the model; None if it does."""
+    def _refusal(self, task: str) -> str | None:
+        """Return why the IO processor of a task does not serve the model; None if it does."""
         try:
-            entry = self.ctx.registry.io_processors.get(self._name_of_processor(task))
+            entry = self.ctx.registry.io_processors.get(self._processor_name(task))
             processor: type[IOProcessor[Any]] = entry.load()
             with blamed(entry, "failed in refusal"):
                 return processor.refusal(self.ctx.for_task(task))
-        except (UnknownNameError, ComponentError) as error:  # of a plugin's task, which must not cost the other tasks
+        except (UnknownNameError, ComponentError) as error:  # an error of a plugin must not affect the other tasks
             return str(error)
 
     def refusal(self, task: object) -> str:
@@ -159,40 +158,39 @@ class Pipeline:
         served = f"Supported tasks: {self.tasks}"
         if not isinstance(task, str):
             return f"Unsupported task: {task!r} {served}"
-        if task in CONVERTED:
-            what, convert = CONVERTED[task]
+        if task in CONVERTIBLE:
+            api, convert = CONVERTIBLE[task]
             hint = f"Try converting the model using `--convert {convert}`. In Python: LLM(..., convert={convert!r}). "
-            hint = (
-                "" if self.ctx.model.multimodal.modalities == (FEATURES,) else hint
-            )  # no conversion makes it read text
-            return f"{what} API is not supported by this model. {hint}{served}"
+            if self.ctx.model.multimodal.modalities == (FEATURES,):
+                hint = ""  # a converted model would not read text either
+            return f"{api} API is not supported by this model. {hint}{served}"
         if task == PLUGIN:
-            of_tasks = {entry.spec.io_processor for entry in self.ctx.registry.tasks.entries()}
-            names = [name for name in self.ctx.registry.io_processors.names() if name not in of_tasks]
-            none = (
+            task_processors = {entry.spec.io_processor for entry in self.ctx.registry.tasks.entries()}
+            names = [name for name in self.ctx.registry.io_processors.names() if name not in task_processors]
+            missing = (
                 "No IOProcessor plugin installed. Name one for this model with io_processor_plugin='NAME', or with the "
                 f"key of that name in config.json. Available: {', '.join(names)}."
             )
-            named = self.ctx.model.io_processor_plugin is not None
-            return f"{(named and self._why_not(PLUGIN)) or none} {served}"
+            has_plugin = self.ctx.model.io_processor_plugin is not None
+            return f"{(has_plugin and self._refusal(PLUGIN)) or missing} {served}"
         try:
             spec = self.ctx.registry.tasks.get(task).spec
         except UnknownNameError as error:
-            if task == TWO_TASKS:
-                return f"{OF_PLUGINS_ALONE} Unsupported task: {task!r} {served}"
+            if task == COMBINED_TASK:
+                return f"{PLUGINS_ONLY} Unsupported task: {task!r} {served}"
             return f"Unsupported task: {task!r} {served}. {error}"
-        reason = self._why_not(task) if spec.derived_from else None
+        reason = self._refusal(task) if spec.derived_from else None
         return f"{reason or f'Unsupported task: {task!r}'} {served}"
 
 
 def present_name(task: str, served: Collection[str]) -> str:
-    """The task by its present name: of those that an old one was split into, the first that a model serves."""
+    """Return the current name of a task. For an old name with several successors: the first that the model serves."""
     names = OLD_TASKS.get(task, (task,))
     return next((name for name in names if name in served), names[0])
 
 
 def windows(total: int, *, first: int = 64, largest: int = 1024) -> Iterator[range]:
-    """Places 0 to total in windows that grow: the first is small, so that computing starts early."""
+    """Yield windows of 0 to ``total`` of growing size; the first is small, so that computation starts early."""
     start, size = 0, first
     while start < total:
         yield range(start, min(start + size, total))

@@ -1,4 +1,4 @@
-"""Rendering: from prompts to requests on threads beside the event loop; small calls that come together go together."""
+"""PreprocessingPool: encodes prompts in threads outside the event loop; concurrent small calls are encoded together."""
 
 import asyncio
 import threading
@@ -10,104 +10,105 @@ from functools import partial
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from millpond.pipeline.awaited import run_awaited
 from millpond.pipeline.bound_task import BoundTask, Job
-from millpond.pipeline.busy import Busy
+from millpond.pipeline.cancellation import run_cancellable
 from millpond.pipeline.io_processor import Item
 from millpond.pipeline.remote import remote_images
+from millpond.pipeline.thread_activity import ThreadActivity
 from millpond.types.errors import EngineError, RequestCancelledError
 from millpond.types.prompts import may_hold_media
 
-THREADS = 2
-NAME = "millpond-render"  # of these threads
-MEDIA_THREADS = 8  # for prompts that may hold images: these wait for disks and decoders, texts must not wait for them
-REMOTE_THREADS = 16  # for calls with images of other hosts, which may be slow: what is at hand must not wait for them
-OVERDUE = 0.5  # seconds after which small calls wait no longer for a batch that came before them
-FEW_PROMPTS = 16
-FEW_CHARACTERS = 8192  # of a call; a longer one goes alone, lest others wait for it
+NUM_THREADS = 2
+THREAD_NAME_PREFIX = "millpond-render"
+NUM_MEDIA_THREADS = 8  # for prompts with images: they wait for disks and decoders, and texts must not wait for them
+NUM_REMOTE_THREADS = 16  # for prompts with remote images: slow hosts must not delay local images
+MAX_GATHER_WAIT_S = 0.5  # small calls that wait longer for the gathering thread get another thread
+MAX_SMALL_CALL_PROMPTS = 16
+MAX_SMALL_CALL_CHARS = 8192  # a longer call is encoded separately, so that it does not delay others
 T = TypeVar("T")
 Items = Sequence[Item]
 
 
 @dataclass(eq=False)
-class Waiting:
-    """A call whose prompts are to become requests; ``made`` is resolved on its event loop."""
+class PendingCall:
+    """A call that waits for its encoding; ``jobs`` is resolved on its event loop."""
 
     task: BoundTask
-    places: Sequence[int]
+    indices: Sequence[int]
     items: Items
-    made: "asyncio.Future[list[Job]]"
+    jobs: "asyncio.Future[list[Job]]"
 
 
-class Kept(Generic[T]):
-    """Work that waits for a thread, until it is dropped: pools keep what was cancelled, with all that it holds.
+class DroppableWork(Generic[T]):
+    """Work for a thread pool that can be dropped: pools keep references to cancelled work and its arguments.
 
     Args:
-        work: The work.
+        work: The function.
     """
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work: Callable[[], T] | None = work
 
     def __call__(self) -> T:
-        """Do it.
+        """Call the function.
 
         Raises:
-            RequestCancelledError: If it was dropped.
+            RequestCancelledError: If the work was dropped.
         """
         work, self._work = self._work, None
         if work is None:
-            message = "nobody waits for the result any more"
+            message = "the request was cancelled before it was encoded"
             raise RequestCancelledError(message)
         return work()
 
     def drop(self) -> None:
-        """Forget it."""
+        """Release the function and its arguments."""
         self._work = None
 
 
-class Rendering:
-    """The threads on which prompts become requests, and results outputs.
+class PreprocessingPool:
+    """The threads that encode prompts and decode results.
 
-    To hand a call to a thread and to be woken again costs more than to tokenise a few short texts: while one thread is
-    at it, small calls that come meanwhile are gathered, and tokenised as one.
+    Handing a call to a thread and waking its event loop costs more than tokenising a few short texts. Therefore, while
+    one thread encodes small calls, new ones are gathered and then encoded together.
 
     Attributes:
-        busy: What its threads are doing.
+        activity: The running work of the threads.
     """
 
     def __init__(self) -> None:
-        self.busy = Busy()
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=NAME)
-        self._media_threads = ThreadPoolExecutor(MEDIA_THREADS, thread_name_prefix="millpond-media")
-        self._remote_threads = ThreadPoolExecutor(REMOTE_THREADS, thread_name_prefix="millpond-remote")
+        self.activity = ThreadActivity()
+        self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix=THREAD_NAME_PREFIX)
+        self._media_threads = ThreadPoolExecutor(NUM_MEDIA_THREADS, thread_name_prefix="millpond-media")
+        self._remote_threads = ThreadPoolExecutor(NUM_REMOTE_THREADS, thread_name_prefix="millpond-remote")
         self._lock = threading.Lock()
-        self._waiting: list[Waiting] = []
-        self._is_busy = False
-        self._began = 0.0  # when the last batch of small calls was taken
+        self._pending: list[PendingCall] = []
+        self._is_gathering = False
+        self._began = 0.0  # start of the latest batch of small calls
 
-    async def prepare(self, task: BoundTask, places: Sequence[int], items: Items) -> list[Job]:
-        """``BoundTask.encode`` on a thread; cancelled, it goes no further than the next image."""
+    async def encode(self, task: BoundTask, indices: Sequence[int], items: Items) -> list[Job]:
+        """Call ``BoundTask.encode`` on a thread; if cancelled, it stops before the next image."""
         if not is_small(items):
             threads = self._threads_for([item.data for item in items])
-            work, left = Kept(partial(task.encode, places, items)), threading.Event()
+            work, cancelled = DroppableWork(partial(task.encode, indices, items)), threading.Event()
+            loop = asyncio.get_running_loop()
             try:
-                return await asyncio.get_running_loop().run_in_executor(threads, self._noted, run_awaited, left, work)
+                return await loop.run_in_executor(threads, self._recorded, run_cancellable, cancelled, work)
             except asyncio.CancelledError:
-                left.set()  # the thread may have begun, and have many images before it
+                cancelled.set()  # the thread may be decoding the first of many images
                 work.drop()
                 raise
         loop = asyncio.get_running_loop()
-        waiting = Waiting(task, places, items, loop.create_future())
+        call = PendingCall(task, indices, items, loop.create_future())
         with self._lock:
-            is_first = not self._waiting
-            self._waiting.append(waiting)
-            if not self._is_busy:
-                self._begin()
+            is_first = not self._pending
+            self._pending.append(call)
+            if not self._is_gathering:
+                self._start_gathering()
                 is_first = False
         if is_first:
-            loop.call_later(OVERDUE, self._begin_beside)
-        return await waiting.made
+            loop.call_later(MAX_GATHER_WAIT_S, self._start_if_overdue)
+        return await call.jobs
 
     def _threads_for(self, prompts: Sequence[object]) -> ThreadPoolExecutor:
         if not any(map(may_hold_media, prompts)):
@@ -115,94 +116,97 @@ class Rendering:
         return self._media_threads if next(remote_images(prompts), None) is None else self._remote_threads
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Have something done on a thread."""
-        kept = Kept(work)
+        """Call a function on a thread."""
+        droppable = DroppableWork(work)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._noted, kept)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._recorded, droppable)
         except asyncio.CancelledError:
-            kept.drop()
+            droppable.drop()
             raise
 
     def close(self) -> None:
-        """End the threads, once they have done what they have."""
+        """Stop the threads after the work that was submitted."""
         self._threads.shutdown(wait=False)
         self._media_threads.shutdown(wait=False)
         self._remote_threads.shutdown(wait=False)
 
-    def _begin(self) -> None:
-        """Have a thread prepare the calls that wait; the lock is held."""
-        self._threads.submit(self._prepare_waiting)
-        self._is_busy, self._began = True, monotonic()
+    def _start_gathering(self) -> None:
+        """Encode the pending calls on a thread; the lock is held."""
+        self._threads.submit(self._encode_pending)
+        self._is_gathering, self._began = True, monotonic()
 
-    def _begin_beside(self) -> None:
-        """Use another thread where the one that gathers small calls has been at one batch of them for too long."""
+    def _start_if_overdue(self) -> None:
+        """Use another thread if the gathering one has been encoding the same batch for too long."""
         with self._lock:
-            if self._waiting and monotonic() - self._began >= OVERDUE:
-                with suppress(RuntimeError):  # it was closed
-                    self._begin()
+            if self._pending and monotonic() - self._began >= MAX_GATHER_WAIT_S:
+                with suppress(RuntimeError):  # the pool was closed
+                    self._start_gathering()
 
-    def _noted(self, work: Callable[..., T], *arguments: Any) -> T:
-        with self.busy.noted():
+    def _recorded(self, work: Callable[..., T], *arguments: Any) -> T:
+        with self.activity.recorded():
             return work(*arguments)
 
-    def _prepare_waiting(self) -> None:
+    def _encode_pending(self) -> None:
         while True:
             with self._lock:
-                waiting, self._waiting = self._waiting, []
-                if not waiting:
-                    self._is_busy = False
+                pending, self._pending = self._pending, []
+                if not pending:
+                    self._is_gathering = False
                     return
                 self._began = monotonic()
-            tasks: dict[BoundTask, list[Waiting]] = {}
-            for one in waiting:
-                tasks.setdefault(one.task, []).append(one)
-            for task, calls in tasks.items():
-                self._noted(self._prepare, task, calls)
+            calls_by_task: dict[BoundTask, list[PendingCall]] = {}
+            for call in pending:
+                calls_by_task.setdefault(call.task, []).append(call)
+            for task, calls in calls_by_task.items():
+                self._recorded(self._encode_calls, task, calls)
 
-    def _prepare(self, task: BoundTask, calls: Sequence[Waiting]) -> None:
-        """Encode all calls at once; where that fails, which it should not, each learns of it."""
+    def _encode_calls(self, task: BoundTask, calls: Sequence[PendingCall]) -> None:
+        """Encode calls of one task together. ``BoundTask.encode`` should not raise; if it does, each call fails."""
         try:
-            made: Sequence[list[Job] | Exception] = _encoded(task, calls)
-        except BaseException as error:  # noqa: BLE001  whatever it is, no caller may wait for ever
-            made = [error if isinstance(error, Exception) else EngineError(repr(error))] * len(calls)
-        ended: dict[asyncio.AbstractEventLoop, list[tuple[Waiting, list[Job] | Exception]]] = {}
-        for call, result in zip(calls, made, strict=True):
-            ended.setdefault(call.made.get_loop(), []).append((call, result))
-        for loop, results in ended.items():
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
+            jobs: Sequence[list[Job] | Exception] = _encoded(task, calls)
+        except BaseException as error:  # noqa: BLE001  otherwise the calls would wait forever
+            jobs = [error if isinstance(error, Exception) else EngineError(repr(error))] * len(calls)
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[PendingCall, list[Job] | Exception]]] = {}
+        for call, result in zip(calls, jobs, strict=True):
+            by_loop.setdefault(call.jobs.get_loop(), []).append((call, result))
+        for loop, results in by_loop.items():
+            with suppress(RuntimeError):  # the loop is closed: no caller is waiting
                 loop.call_soon_threadsafe(_resolve, results)
 
 
-def _encoded(task: BoundTask, calls: Sequence[Waiting]) -> list[list[Job]]:
-    """The jobs of each call. Calls are encoded as one, unless they would share sequences: one may be cancelled."""
-    places = [place for call in calls for place in call.places]
-    jobs = iter(task.encode(places, [item for call in calls for item in call.items]))
-    made = [[next(jobs) for _ in call.items] for call in calls]
+def _encoded(task: BoundTask, calls: Sequence[PendingCall]) -> list[list[Job]]:
+    """Return the jobs of each call.
+
+    Calls are encoded together unless they would share sequences, because each call can be cancelled separately.
+    """
+    indices = [index for call in calls for index in call.indices]
+    jobs = iter(task.encode(indices, [item for call in calls for item in call.items]))
+    jobs_by_call = [[next(jobs) for _ in call.items] for call in calls]
     owners: dict[int, int] = {}
-    for number, own in enumerate(made):
-        for sequence in (sequence for job in own for sequence in job.work.sequences):
+    for number, call_jobs in enumerate(jobs_by_call):
+        for sequence in (sequence for job in call_jobs for sequence in job.work.sequences):
             if owners.setdefault(id(sequence), number) != number:
-                return [task.encode(call.places, call.items) for call in calls]
-    return made
+                return [task.encode(call.indices, call.items) for call in calls]
+    return jobs_by_call
 
 
 def is_small(items: Items) -> bool:
-    """True if the prompts of a call are few, short texts."""
-    if len(items) > FEW_PROMPTS:
+    """True if the prompts of a call are a few short texts."""
+    if len(items) > MAX_SMALL_CALL_PROMPTS:
         return False
-    characters = 0
+    num_chars = 0
     for data, _ in items:
         if not isinstance(data, str):
             return False
-        characters += len(data)
-    return characters <= FEW_CHARACTERS
+        num_chars += len(data)
+    return num_chars <= MAX_SMALL_CALL_CHARS
 
 
-def _resolve(results: Sequence[tuple[Waiting, "list[Job] | Exception"]]) -> None:
-    for waiting, result in results:
-        if waiting.made.done():
+def _resolve(results: Sequence[tuple[PendingCall, "list[Job] | Exception"]]) -> None:
+    for call, result in results:
+        if call.jobs.done():
             continue  # the call was cancelled
         if isinstance(result, Exception):
-            waiting.made.set_exception(result)
+            call.jobs.set_exception(result)
         else:
-            waiting.made.set_result(result)
+            call.jobs.set_result(result)

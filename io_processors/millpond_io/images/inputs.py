@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from millpond.context import Context
-from millpond.pipeline.awaited import check_awaited
+from millpond.pipeline.cancellation import check_cancelled
 from millpond.types.errors import InvalidInputError
 from millpond_io.images.files import (
     OF_OTHERS,
@@ -57,7 +57,7 @@ class Source:
             InvalidInputError: If it is damaged.
             RequestCancelledError: If nobody waits for it any more.
         """
-        check_awaited()
+        check_cancelled()
         limits = _limits(self.given)
         with in_our_words(limits):
             return as_image(self.given if self.content is None else decoded(self.content, limits))
@@ -105,7 +105,7 @@ class Images:
             InvalidInputError: If it is none, too large, or may not be read.
             RequestCancelledError: If nobody waits for it any more.
         """
-        check_awaited()
+        check_cancelled()
         content = self._content(given)
         if content is not None:
             return Source(given, content, pixels_in(content, _limits(given)))

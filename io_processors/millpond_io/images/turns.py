@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from millpond.pipeline.awaited import check_awaited
+from millpond.pipeline.cancellation import check_cancelled
 
 FULL = 2**24  # pixels: of one image that may be as large as others' images may be
 LARGE = 2**22  # pixels, from which on it is worth looking for what was freed
@@ -37,7 +37,7 @@ class Turns:
             for _ in range(places):
                 self._places.acquire()
         try:
-            check_awaited()
+            check_cancelled()
             yield
         finally:
             self._places.release(places)

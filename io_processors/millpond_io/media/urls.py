@@ -4,7 +4,7 @@ import binascii
 import re
 from collections.abc import Sequence
 
-from millpond.pipeline.remote import fetched
+from millpond.pipeline.remote import fetch_image
 from millpond.types.errors import InvalidInputError
 from millpond_io.images.files import OF_OTHERS, PARAMETER, too_large
 from millpond_io.media.fetch import Fetcher
@@ -44,7 +44,7 @@ class Media:
             return _of_base64(url, match.end())
         scheme = head.lower()
         if scheme.startswith(("http://", "https://")):
-            return fetched(url, self.fetcher.fetch)
+            return fetch_image(url, self.fetcher.fetch)
         if scheme.startswith(SCHEME):
             return read_below(self.folder, url, largest=OF_OTHERS.size)
         raise InvalidInputError(KNOWN, parameter=PARAMETER)

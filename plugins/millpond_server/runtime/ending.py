@@ -7,7 +7,7 @@ import threading
 import time
 from typing import NoReturn
 
-from millpond.pipeline.busy import busy_threads, place_of
+from millpond.pipeline.thread_activity import busy_threads, stack_of
 from millpond.plugin.output import results
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def tell_of_hanging(patience: float) -> bool:
     while (hanging := busy_threads()) and time.monotonic() < end:
         time.sleep(STEP)
     for thread in hanging:
-        logger.error("the thread %s hangs and is left behind: it is in %s", thread.name, place_of(thread))
+        logger.error("the thread %s hangs and is left behind: it is in %s", thread.name, stack_of(thread))
     return bool(hanging)
 
 
@@ -59,7 +59,7 @@ class Deadline:
 
 
 def _give_up(exit_code: int) -> None:
-    place = place_of(threading.main_thread())
+    place = stack_of(threading.main_thread())
     logger.error("the server did not end in time: its event loop hangs, and is in %s", place)
     time.sleep(LAST_LINES)
     exit_now(exit_code)

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import time
 
-from millpond.engine.health import MARKS
+from millpond.engine.health import MAX_HOOKED_LAYERS
 from millpond.engine.request import PoolingRequest
-from millpond.pipeline.busy import Work
-from millpond.pipeline.preprocessing import NAME, THREADS
+from millpond.pipeline.preprocessing import NUM_THREADS, THREAD_NAME_PREFIX
+from millpond.pipeline.thread_activity import RunningWork
 from millpond_server.runtime.models import ServedModel
 from millpond_server.runtime.state import State
 
@@ -54,13 +54,13 @@ class EngineMonitor:
 
     def attach(self, model: ServedModel) -> None:
         """Set the limits of a model's engine, and measure its batches."""
-        model.llm.engine.most_seconds = self._state.settings.limits.queue_wait
+        model.llm.engine.max_wait_s = self._state.settings.limits.queue_wait
         model.llm.engine.failing_inputs.seconds = self._state.settings.limits.quarantine_seconds
         model.llm.engine.engine.on_batch = self._state.metrics.of_batches(model.name)
 
     def look_at(self, model: ServedModel, elapsed: float) -> None:
         """Find out how a model's engine is."""
-        if died := model.llm.engine.has_died:
+        if died := model.llm.engine.crash_reason:
             self._handle_crash(model, died)
             return
         ages = self._without_progress(model, elapsed)
@@ -92,22 +92,24 @@ class EngineMonitor:
         self._ages = others | own
         return [(batch, own[key]) for key, batch in found.items()]
 
-    def _hanging(self, model: ServedModel, elapsed: float) -> list[Work]:
+    def _hanging(self, model: ServedModel, elapsed: float) -> list[RunningWork]:
         """The threads of IO processors that have been at one piece of work for too long."""
-        found: dict[Key, Work] = {(model.name, work.thread.ident, work.began): work for work in model.llm.preparing}
+        found: dict[Key, RunningWork] = {
+            (model.name, work.thread.ident, work.began): work for work in model.llm.preparing
+        }
         others = {key: age for key, age in self._thread_ages.items() if key[0] != model.name}
         own = {key: self._thread_ages.get(key, -elapsed) + elapsed for key in found}
         self._thread_ages = others | own
         return [work for key, work in found.items() if own[key] > self._state.settings.limits.hang_seconds]
 
-    def _tell_of_threads(self, model: ServedModel, hanging: list[Work]) -> None:
+    def _tell_of_threads(self, model: ServedModel, hanging: list[RunningWork]) -> None:
         """Tell that threads of IO processors hang; the others go on."""
         what = f"{len(hanging)} thread{'s' if len(hanging) > 1 else ''} of its IO processors do not end"
         if self._state.unhealthy.get(model.name) != what:
-            places = "; ".join(f"{work.thread.name} is in {work.place}" for work in hanging)
+            places = "; ".join(f"{work.thread.name} is in {work.stack}" for work in hanging)
             logger.error("an IO processor of %s hangs: %s", model.name, places)
         self._state.unhealthy[model.name] = what
-        if sum(work.thread.name.startswith(NAME) for work in hanging) >= THREADS:
+        if sum(work.thread.name.startswith(THREAD_NAME_PREFIX) for work in hanging) >= NUM_THREADS:
             self._state.refusing.add(model.name)
         else:
             self._state.refusing.discard(model.name)
@@ -121,7 +123,7 @@ class EngineMonitor:
         engine = model.llm.engine.engine
         if not engine.throughput.rate:
             return self._state.settings.limits.hang_seconds  # nothing is known of how long a batch takes
-        times = AS_LONG_FOR_A_PART if engine.runner.progress.marks >= MARKS else AS_LONG
+        times = AS_LONG_FOR_A_PART if engine.runner.progress.num_hooks >= MAX_HOOKED_LAYERS else AS_LONG
         return max(QUIET, times * self._expected(model, batch))
 
     def _expected(self, model: ServedModel, batch: Batch) -> float:
@@ -146,10 +148,10 @@ class EngineMonitor:
             logger.error("the engine of %s hangs: %s", model.name, what)
         self._state.unhealthy[model.name] = what
         for batch in stuck:
-            engine.give_up(batch, f"the model hangs: {what}", suspected=True)
+            engine.abandon(batch, f"the model hangs: {what}", may_be_cause=True)
         if len(stuck) >= engine.engine.runner.num_workers or engine.engine.is_blocked:
             self._state.refusing.add(model.name)
-            engine.give_up(engine.waiting(), f"the model hangs: {what}")
+            engine.abandon(engine.waiting(), f"the model hangs: {what}")
         else:
             self._state.refusing.discard(model.name)
 

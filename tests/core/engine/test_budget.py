@@ -3,7 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millpond.engine.scheduler import LATE, SMALLEST_BUDGET, SOON, TokenBudget
+from millpond.engine.scheduler import (
+    INITIAL_RAISE_AFTER_BATCHES,
+    MAX_RAISE_AFTER_BATCHES,
+    MIN_BUDGET_TOKENS,
+    TokenBudget,
+)
 
 
 def succeed(budget, count):
@@ -15,31 +20,35 @@ def succeed(budget, count):
 def test_it_is_raised_a_step_whenever_enough_batches_have_succeeded():
     budget = TokenBudget(4096)
     budget.shrink(2048)
-    assert succeed(budget, SOON - 1) == 2048
+    assert succeed(budget, INITIAL_RAISE_AFTER_BATCHES - 1) == 2048
     assert succeed(budget, 1) == 2560
-    assert succeed(budget, SOON) == 3200
-    assert succeed(budget, SOON) == 4000
-    assert succeed(budget, 10 * SOON) == 4096
+    assert succeed(budget, INITIAL_RAISE_AFTER_BATCHES) == 3200
+    assert succeed(budget, INITIAL_RAISE_AFTER_BATCHES) == 4000
+    assert succeed(budget, 10 * INITIAL_RAISE_AFTER_BATCHES) == 4096
 
 
 def test_a_step_too_many_makes_the_next_one_come_later():
     budget = TokenBudget(4096)
     budget.shrink(2000)
-    needed = SOON
-    while needed < 2 * LATE:
+    needed = INITIAL_RAISE_AFTER_BATCHES
+    while needed < 2 * MAX_RAISE_AFTER_BATCHES:
         assert succeed(budget, needed) == 2500
         budget.shrink(2000)
-        needed = min(2 * needed, LATE) if needed < LATE else 2 * LATE
-    assert succeed(budget, LATE - 1) == 2000
+        needed = (
+            min(2 * needed, MAX_RAISE_AFTER_BATCHES)
+            if needed < MAX_RAISE_AFTER_BATCHES
+            else 2 * MAX_RAISE_AFTER_BATCHES
+        )
+    assert succeed(budget, MAX_RAISE_AFTER_BATCHES - 1) == 2000
     assert succeed(budget, 1) == 2500
 
 
 def test_a_failure_begins_the_count_anew():
     budget = TokenBudget(4096)
     budget.shrink(2000)
-    succeed(budget, SOON - 1)
+    succeed(budget, INITIAL_RAISE_AFTER_BATCHES - 1)
     budget.shrink(3000)
-    assert succeed(budget, SOON - 1) == 2000
+    assert succeed(budget, INITIAL_RAISE_AFTER_BATCHES - 1) == 2000
     assert succeed(budget, 1) == 2500
 
 
@@ -54,4 +63,4 @@ def test_it_stays_between_its_bounds(most, operations):
         else:
             budget.shrink(tokens)
             assert budget.tokens <= before
-        assert min(most, SMALLEST_BUDGET) <= budget.tokens <= most
+        assert min(most, MIN_BUDGET_TOKENS) <= budget.tokens <= most

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from millpond.engine.failing_inputs import MOST, FailingInputs, fingerprint
+from millpond.engine.failing_inputs import MAX_ENTRIES, FailingInputs, fingerprint
 from millpond.types.params import PoolingParams
 
 
@@ -73,9 +73,9 @@ def test_who_is_not_in_it_pays_little_for_it(kit, failing_inputs, monkeypatch):
 
 
 def test_of_too_many_the_oldest_are_forgotten(kit, failing_inputs):
-    for number in range(MOST + 1):
+    for number in range(MAX_ENTRIES + 1):
         failing_inputs.record([kit.request([number])])
-    assert len(failing_inputs) == MOST
+    assert len(failing_inputs) == MAX_ENTRIES
     assert failing_inputs.seconds_left(kit.request([0])) == 0.0
     assert failing_inputs.seconds_left(kit.request([1])) == 60.0
 

@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 
-from millpond.engine.scheduler import SMALLEST_BUDGET, SOON
+from millpond.engine.scheduler import INITIAL_RAISE_AFTER_BATCHES, MIN_BUDGET_TOKENS
 from millpond.types.errors import InsufficientMemoryError
 
 POISON = 666
@@ -69,7 +69,7 @@ def test_the_budget_is_halved_no_further_than_the_smallest(kit, model, make_engi
     requests = kit.run_all(engine, tens(kit, 100))
     assert all("not enough memory" in str(request.error) for request in requests)
     assert {type(request.error) for request in requests} == {InsufficientMemoryError}
-    assert engine.scheduler.max_num_batched_tokens == SMALLEST_BUDGET
+    assert engine.scheduler.max_num_batched_tokens == MIN_BUDGET_TOKENS
 
 
 def test_out_of_memory_never_raises_a_budget(kit, model, make_engine):
@@ -95,7 +95,7 @@ def test_once_there_is_memory_again_batches_become_as_large_as_before(kit, model
     kit.check(kit.run_all(engine, tens(kit, 409)))
     assert engine.scheduler.max_num_batched_tokens <= 1000
     model.on_forward = lambda _: None
-    for _ in range(12 * SOON):
+    for _ in range(12 * INITIAL_RAISE_AFTER_BATCHES):
         kit.check(kit.run_all(engine, tens(kit, 1)))
     assert engine.scheduler.max_num_batched_tokens == 4096
     model.seen.clear()

@@ -26,5 +26,5 @@ def test_this_machine_has_a_name():
 
 
 def test_a_machine_that_states_nothing_has_a_name_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "absent")
+    monkeypatch.setattr(machine, "CPUINFO_PATH", tmp_path / "absent")
     assert machine.processor_name.__wrapped__()

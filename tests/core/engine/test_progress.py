@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from torch import nn
 
-from millpond.engine.health import AS_OFTEN, MARKS, Progress, progress_of
+from millpond.engine.health import MAX_CALLS_PER_LAYER, MAX_HOOKED_LAYERS, Progress, progress_of
 from millpond.engine.request import RequestState
 
 
@@ -54,7 +54,7 @@ def batch():
 def test_a_few_layers_note_that_they_begin(clock, layers, marks):
     model, one = Stack(layers, []), batch()
     progress = Progress(model)
-    assert progress.marks == marks <= MARKS
+    assert progress.num_hooks == marks <= MAX_HOOKED_LAYERS
     progress.begin(one)
     assert one[0].state.advanced == 1
     model(one)
@@ -77,8 +77,8 @@ def test_a_model_that_goes_round_in_circles_makes_no_progress(clock):
     model, one = Stack(4, []), batch()
     progress = Progress(model)
     progress.begin(one)
-    model(one, times=AS_OFTEN + 5)
-    assert one[0].state.advanced == 1 + AS_OFTEN * 4
+    model(one, times=MAX_CALLS_PER_LAYER + 5)
+    assert one[0].state.advanced == 1 + MAX_CALLS_PER_LAYER * 4
     progress.begin(one)
     before = one[0].state.advanced
     model(one)

@@ -391,7 +391,7 @@ def test_workers_that_hang_are_waited_for_all_together_and_not_one_after_the_oth
         runner.submit([kit.request([number])], lambda _: None)
     gate.wait(8)
     join, waited = threading.Thread.join, []
-    monkeypatch.setattr("millpond.engine.runner.PATIENCE", 0.1)
+    monkeypatch.setattr("millpond.engine.runner.CLOSE_TIMEOUT_S", 0.1)
     monkeypatch.setattr(threading.Thread, "join", lambda self, timeout: waited.append(timeout) or join(self, timeout))
     runner.close()
     monkeypatch.undo()

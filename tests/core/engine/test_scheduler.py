@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond.engine.request import PoolingRequest, RequestState
-from millpond.engine.scheduler import PATIENT_PART, RECENT, SMALLEST_SHARE, TURN, Scheduler
+from millpond.engine.scheduler import (
+    BATCH_PRIORITY_DIVISOR,
+    INTERACTIVE_WINDOW_BATCHES,
+    MIN_SHARE_TOKENS,
+    OLDEST_FIRST_INTERVAL,
+    Scheduler,
+)
 
 
 def waiting(length, *, group="text", priority=0):
@@ -76,27 +82,32 @@ def test_what_is_patient_has_smaller_batches_while_others_come():
     scheduler = filled(*[waiting(256, priority=1) for _ in range(300)], budget=4096)
     assert len(scheduler.take()) == 16
     scheduler.add(waiting(10))
-    taken = [len(scheduler.take()) for _ in range(RECENT + 1)]
-    assert taken == [1, *[16 // PATIENT_PART] * (RECENT - 1), 16]
+    taken = [len(scheduler.take()) for _ in range(INTERACTIVE_WINDOW_BATCHES + 1)]
+    assert taken == [1, *[16 // BATCH_PRIORITY_DIVISOR] * (INTERACTIVE_WINDOW_BATCHES - 1), 16]
 
 
 @pytest.mark.parametrize(("urgent", "patient"), [(0, 1), (-5, 0), (3, 4)])
 def test_a_stream_of_urgent_requests_does_not_starve_the_others(urgent, patient):
     scheduler = filled(*[waiting(10, priority=patient) for _ in range(40)], budget=100)
     taken = []
-    for _ in range(4 * TURN):
+    for _ in range(4 * OLDEST_FIRST_INTERVAL):
         for _ in range(20):  # more than a batch: at any time something urgent waits
             scheduler.add(waiting(10, priority=urgent))
         taken.append(scheduler.take())
     turns = [place for place, batch in enumerate(taken) if batch[0].state.priority == patient]
-    assert turns == [TURN - 1, 2 * TURN - 1, 3 * TURN - 1, 4 * TURN - 1]
+    assert turns == [
+        OLDEST_FIRST_INTERVAL - 1,
+        2 * OLDEST_FIRST_INTERVAL - 1,
+        3 * OLDEST_FIRST_INTERVAL - 1,
+        4 * OLDEST_FIRST_INTERVAL - 1,
+    ]
     assert [len(taken[place]) for place in turns] == [10] * 4
     assert [request.state.ticket for place in turns for request in taken[place]] == list(range(1, 41))
 
 
 def test_who_waits_for_nobody_is_no_turn_nearer():
     scheduler = filled(budget=100)
-    for _ in range(3 * TURN):
+    for _ in range(3 * OLDEST_FIRST_INTERVAL):
         scheduler.add(waiting(10))
         scheduler.add(waiting(10, priority=1))
         assert [request.state.priority for request in scheduler.take()] == [0]
@@ -132,7 +143,7 @@ def test_four_idle_workers_each_get_a_share():
 
 
 def test_too_little_is_not_shared():
-    scheduler = filled(*[waiting(SMALLEST_SHARE // 8) for _ in range(8)], budget=4096)
+    scheduler = filled(*[waiting(MIN_SHARE_TOKENS // 8) for _ in range(8)], budget=4096)
     assert len(scheduler.take(2)) == 8
 
 
@@ -220,5 +231,5 @@ def test_nothing_is_lost_doubled_or_miscounted(operations, budget, seqs):
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
 def test_every_idle_worker_takes_something_while_there_is_enough(workers):
-    scheduler = filled(*[waiting(SMALLEST_SHARE) for _ in range(workers)], budget=4096)
+    scheduler = filled(*[waiting(MIN_SHARE_TOKENS) for _ in range(workers)], budget=4096)
     assert [len(scheduler.take(idle)) for idle in range(workers, 0, -1)] == [1] * workers

@@ -4,7 +4,7 @@ import threading
 
 import torch
 
-from millpond.engine.engine import LONG_ENOUGH, Engine
+from millpond.engine.engine import MULTI_THREAD_MIN_TOKENS, Engine
 from millpond.engine.runner import Outcome
 from millpond.types.config import EngineConfig
 
@@ -21,19 +21,19 @@ def test_a_lone_long_sequence_is_computed_in_the_callers_thread_with_all_of_its_
 ):
     numbers = []
     model.on_forward = lambda _: numbers.append(torch.get_num_threads())
-    kit.check(kit.run_all(make_engine(2), [kit.request([1] * LONG_ENOUGH)]))
+    kit.check(kit.run_all(make_engine(2), [kit.request([1] * MULTI_THREAD_MIN_TOKENS)]))
     assert (here(model), numbers) == ([True], [three_threads])
 
 
 def test_a_lone_short_sequence_is_computed_by_a_worker(kit, model, make_engine):
-    kit.check(kit.run_all(make_engine(2), [kit.request([1] * (LONG_ENOUGH - 1))]))
+    kit.check(kit.run_all(make_engine(2), [kit.request([1] * (MULTI_THREAD_MIN_TOKENS - 1))]))
     assert here(model) == [False]
 
 
 def test_two_long_sequences_are_computed_by_workers_side_by_side(kit, model, make_engine, gate):
     model.on_forward = gate
-    engine = make_engine(2, max_num_batched_tokens=LONG_ENOUGH)
-    requests = kit.add_all(engine, [kit.request([number] * LONG_ENOUGH) for number in (1, 2)])
+    engine = make_engine(2, max_num_batched_tokens=MULTI_THREAD_MIN_TOKENS)
+    requests = kit.add_all(engine, [kit.request([number] * MULTI_THREAD_MIN_TOKENS) for number in (1, 2)])
     engine.step(block=False)
     gate.wait(2)
     gate.open()
@@ -48,7 +48,7 @@ def test_a_long_sequence_beside_a_running_batch_is_computed_by_a_worker(kit, mod
     engine.add(kit.request([1]))
     engine.step(block=False)
     gate.wait()
-    engine.add(kit.request([2] * LONG_ENOUGH))
+    engine.add(kit.request([2] * MULTI_THREAD_MIN_TOKENS))
     engine.step(block=False)
     gate.wait()
     gate.open()
@@ -59,7 +59,7 @@ def test_a_long_sequence_beside_a_running_batch_is_computed_by_a_worker(kit, mod
 def test_a_lone_long_poison_fails_like_any_other(kit, model, make_engine):
     model.on_forward = kit.fails_on(POISON)
     engine = make_engine(2)
-    (request,) = kit.run_all(engine, [kit.request([POISON] * LONG_ENOUGH)])
+    (request,) = kit.run_all(engine, [kit.request([POISON] * MULTI_THREAD_MIN_TOKENS)])
     assert "poison" in str(request.error)
     assert here(model) == [True]
 

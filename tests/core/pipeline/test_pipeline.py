@@ -177,7 +177,7 @@ def test_an_unknown_way_to_treat_errors_is_refused():
 def test_an_unknown_option_is_refused_and_what_was_meant_is_said():
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'on_eror': did you mean 'on_error'"):
         embed_call("a", None, {"on_eror": "raise"})
-    with pytest.raises(TypeError, match=r"unexpected keyword argument 'zzz': there are: truncate_prompt_tokens, "):
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'zzz': available: truncate_prompt_tokens, "):
         embed_call("a", None, {"zzz": 1})
 
 

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from millpond.pipeline.awaited import run_awaited
-from millpond.pipeline.remote import AT_ONCE, fetched, fetched_together, remote_images
+from millpond.pipeline.cancellation import run_cancellable
+from millpond.pipeline.remote import MAX_CONCURRENT_FETCHES, fetch_image, prefetch_images, remote_images
 from millpond.types.errors import InvalidInputError, RequestCancelledError
 from millpond.types.prompts import ImagePart, PairItem
 
@@ -45,15 +45,15 @@ def test_what_is_an_image_of_another_host(prompt, urls):
 
 
 def test_images_of_a_call_are_fetched_at_the_same_time():
-    together = threading.Barrier(AT_ONCE)
+    together = threading.Barrier(MAX_CONCURRENT_FETCHES)
 
     def fetch(url):
         together.wait(PATIENCE)
         return url.encode()
 
-    urls = [f"https://example.org/{number}" for number in range(2 * AT_ONCE)]
-    with fetched_together(images(*urls)):
-        assert [fetched(url, fetch) for url in urls] == [url.encode() for url in urls]
+    urls = [f"https://example.org/{number}" for number in range(2 * MAX_CONCURRENT_FETCHES)]
+    with prefetch_images(images(*urls)):
+        assert [fetch_image(url, fetch) for url in urls] == [url.encode() for url in urls]
 
 
 def test_no_more_are_fetched_ahead_than_may_be_held():
@@ -64,9 +64,9 @@ def test_no_more_are_fetched_ahead_than_may_be_held():
         return b""
 
     urls = [f"https://example.org/{number}" for number in range(50)]
-    with fetched_together(images(*urls)):
-        fetched(urls[0], fetch)
-    assert len(begun) <= AT_ONCE
+    with prefetch_images(images(*urls)):
+        fetch_image(urls[0], fetch)
+    assert len(begun) <= MAX_CONCURRENT_FETCHES
 
 
 def test_an_image_that_is_named_twice_is_fetched_once_and_another_by_itself():
@@ -76,8 +76,8 @@ def test_an_image_that_is_named_twice_is_fetched_once_and_another_by_itself():
         asked.append(url)
         return url.encode()
 
-    with fetched_together(images(A, B, A)):
-        assert [fetched(url, fetch) for url in (A, B, A, C)] == [url.encode() for url in (A, B, A, C)]
+    with prefetch_images(images(A, B, A)):
+        assert [fetch_image(url, fetch) for url in (A, B, A, C)] == [url.encode() for url in (A, B, A, C)]
     assert sorted(asked) == [A, B, C]
 
 
@@ -87,10 +87,10 @@ def test_an_image_that_cannot_be_fetched_fails_alone():
             raise InvalidInputError("no", parameter="multi_modal_data")
         return b"image"
 
-    with fetched_together(images(A, B)):
+    with prefetch_images(images(A, B)):
         with pytest.raises(InvalidInputError, match="no"):
-            fetched(A, fetch)
-        assert fetched(B, fetch) == b"image"
+            fetch_image(A, fetch)
+        assert fetch_image(B, fetch) == b"image"
 
 
 def test_a_call_that_nobody_waits_for_fetches_no_further_image():
@@ -103,17 +103,17 @@ def test_a_call_that_nobody_waits_for_fetches_no_further_image():
         return b""
 
     def call():
-        with fetched_together(images(*(f"https://example.org/{number}" for number in range(9)))):
-            fetched("https://example.org/0", fetch)
+        with prefetch_images(images(*(f"https://example.org/{number}" for number in range(9)))):
+            fetch_image("https://example.org/0", fetch)
 
     with pytest.raises(RequestCancelledError):
-        run_awaited(left, call)
+        run_cancellable(left, call)
     may_end.set()
-    assert len(begun) <= AT_ONCE
+    assert len(begun) <= MAX_CONCURRENT_FETCHES
 
 
 def test_alone_an_image_is_fetched_in_the_thread_that_reads_it():
     names = []
-    with fetched_together(images(A)):
-        fetched(A, lambda _: names.append(threading.current_thread().name) or b"")
+    with prefetch_images(images(A)):
+        fetch_image(A, lambda _: names.append(threading.current_thread().name) or b"")
     assert names == [threading.current_thread().name]

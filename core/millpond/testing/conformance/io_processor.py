@@ -206,7 +206,7 @@ class Trial:
     def __init__(self, name: str, task: str, loaded: LoadedModel, runner: Runner, params: PoolingParams | None) -> None:
         self.name = name
         bound = BoundTask(task, loaded.context.io_processor(name, task=task), count(), deduplicate=True)
-        self.processor: Processor = bound.contract
+        self.processor: Processor = bound.adapted
         self._limits = checks.limits_of(loaded.context)
         self._read = OptionsReader(bound.processor)
         self.asked = self.completed(params)

@@ -214,7 +214,7 @@ def card(served: ServedModel, name: str) -> ModelCard:
         embedding_size=config.embedding_size,
         matryoshka_dimensions=list(config.matryoshka_dimensions) if config.is_matryoshka else None,
         stats={
-            "queue_fraction": waiting / engine.most_waiting_tokens,
+            "queue_fraction": waiting / engine.max_waiting_tokens,
             "queue_absolute": waiting,
             "results_pending": float(engine.pending),
             "batch_size": float(engine.engine.scheduler.max_num_seqs),

@@ -23,7 +23,7 @@ def test_an_engine_that_dies_leaves_nobody_waiting(kit, model, make_thread, gate
     latch.wait()
     assert all(isinstance(request.error, EngineClosedError) for request in requests)
     assert "struck by lightning" in str(requests[0].error)
-    assert (thread.is_alive, "struck by lightning" in thread.has_died) == (False, True)  # though a batch still runs
+    assert (thread.is_alive, "struck by lightning" in thread.crash_reason) == (False, True)  # though a batch still runs
     gate.open()
     thread.close()
     assert (thread.is_alive, thread.waiting_tokens) == (False, 0)
@@ -77,14 +77,14 @@ def test_a_model_that_raises_a_keyboard_interrupt_leaves_nobody_waiting(kit, mod
 
 def test_it_says_what_it_has_died_of(kit, make_thread, deaths):
     thread = make_thread(1)
-    assert thread.has_died == ""
+    assert thread.crash_reason == ""
     thread.engine.step = lightning
     request = kit.request([1])
     latch = kit.latch([request])
     thread.submit([request])
     latch.wait()
     thread.close()
-    assert thread.has_died == "RuntimeError: struck by lightning"
+    assert thread.crash_reason == "RuntimeError: struck by lightning"
     with pytest.raises(EngineClosedError, match="struck by lightning"):
         thread.submit([kit.request([1])])
     assert deaths

@@ -14,7 +14,7 @@ def test_what_hangs_can_be_given_up_and_ends_once(kit, model, make_thread, gate)
     gate.wait()
     thread.submit(requests[1:])
     assert [batch == requests[:1] for batch in thread.engine.running] == [True]
-    thread.give_up(thread.engine.running[0], "it hangs")
+    thread.abandon(thread.engine.running[0], "it hangs")
     assert (ended, str(requests[0].error), thread.pending) == (requests[:1], "it hangs", 2)
     assert set(thread.waiting()) == set(requests[1:])
     gate.open()
@@ -34,7 +34,7 @@ def test_what_hangs_is_not_tried_again_until_it_has_ended_after_all(kit, model, 
     thread.submit([first])
     gate.wait()
     for _ in range(3):
-        thread.give_up(thread.engine.running[0], "it hangs", suspected=True)
+        thread.abandon(thread.engine.running[0], "it hangs", may_be_cause=True)
     (again,) = kit.quarantined(thread, [kit.request([1])])
     assert isinstance(again.error, BlockedInputError)
     gate.open()

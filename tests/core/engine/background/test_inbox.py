@@ -13,7 +13,7 @@ def test_a_full_inbox_refuses_all_of_a_call_and_recovers(kit, model, make_thread
     taken = [kit.request([1] * 60), kit.request([2] * 40)]
     latch = kit.latch(taken)
     thread.submit(taken)
-    with pytest.raises(EngineOverloadedError, match=r"100 tokens wait already.*max_waiting_tokens=100"):
+    with pytest.raises(EngineOverloadedError, match=r"100 tokens are waiting.*max_waiting_tokens=100"):
         thread.submit([kit.request([3]), kit.request([4])])
     assert thread.waiting_tokens == 100
     gate.open()

@@ -3,7 +3,7 @@
 import pytest
 
 from millpond.engine.background import BackgroundEngine
-from millpond.engine.engine import IN_A_ROW
+from millpond.engine.engine import MAX_CONSECUTIVE_INPUT_FAILURES
 from millpond.engine.failing_inputs import FailingInputs
 from millpond.types.config import EngineConfig
 from millpond.types.errors import BlockedInputError, EngineClosedError, InvalidInputError
@@ -33,12 +33,12 @@ def test_where_the_model_fails_on_all_few_are_held_to_have_caused_it(kit, model,
     thread = make_thread(1)
     thread.failing_inputs.seconds = kit.hour
     kit.run(thread, [kit.request([number]) for number in range(64)])
-    assert len(thread.failing_inputs) == IN_A_ROW
+    assert len(thread.failing_inputs) == MAX_CONSECUTIVE_INPUT_FAILURES
     model.on_forward = lambda _: None
-    kit.check(kit.run(thread, [kit.request([number]) for number in range(IN_A_ROW, 64)]))
+    kit.check(kit.run(thread, [kit.request([number]) for number in range(MAX_CONSECUTIVE_INPUT_FAILURES, 64)]))
     model.on_forward = kit.fails_on(POISON)
     kit.run(thread, [kit.request([POISON])])
-    assert len(thread.failing_inputs) == IN_A_ROW + 1
+    assert len(thread.failing_inputs) == MAX_CONSECUTIVE_INPUT_FAILURES + 1
 
 
 @pytest.mark.parametrize("error", [MemoryError, lambda: InvalidInputError("no")])

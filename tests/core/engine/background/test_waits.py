@@ -29,7 +29,7 @@ def test_the_expected_wait_is_that_of_what_is_served_first(kit, model, make_thre
 def test_nothing_is_expected_before_a_batch_was_measured(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = make_thread(1)
-    thread.most_seconds = 0.001
+    thread.max_wait_s = 0.001
     thread.submit([kit.request([1] * 50)])
     gate.wait()
     thread.submit([kit.request([1] * 50)])
@@ -42,10 +42,10 @@ def test_nothing_is_expected_before_a_batch_was_measured(kit, model, make_thread
 def test_a_hopeless_wait_is_refused_with_when_to_come_again(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = measured(make_thread(1), rate=100)
-    thread.most_seconds = 1.0
+    thread.max_wait_s = 1.0
     thread.submit([kit.request([1] * 150, priority=1)])
     gate.wait()
-    with pytest.raises(EngineOverloadedError, match=r"wait for 1\.5 s, more than 1 s") as refused:
+    with pytest.raises(EngineOverloadedError, match=r"expected wait of 1\.5 s is over the limit of 1 s") as refused:
         thread.submit([kit.request([1], priority=1)])
     assert refused.value.retry_after == pytest.approx(0.5)
     waiting = kit.request([1])

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from millpond.engine.engine import LONG_ENOUGH
+from millpond.engine.engine import MULTI_THREAD_MIN_TOKENS
 from millpond.types.errors import EngineError, EngineOverloadedError, RequestCancelledError
 
 POISON = 666
@@ -151,7 +151,7 @@ def test_what_is_cancelled_gives_its_room_back_while_the_model_is_busy(kit, mode
 
 
 def test_a_lone_long_sequence_is_served_too(kit, make_thread):
-    kit.check(kit.run(make_thread(2), [kit.request([1] * LONG_ENOUGH)]))
+    kit.check(kit.run(make_thread(2), [kit.request([1] * MULTI_THREAD_MIN_TOKENS)]))
 
 
 def test_a_caller_that_fails_to_take_its_result_harms_no_other(kit, make_thread, caplog):

@@ -124,7 +124,7 @@ def test_an_engine_that_dies_while_another_batch_runs_ends_the_process(stuck):
 def test_threads_that_work_are_told_from_idle_ones():
     from concurrent.futures import ThreadPoolExecutor
 
-    from millpond.pipeline.busy import busy_threads, place_of
+    from millpond.pipeline.thread_activity import busy_threads, stack_of
 
     may_end, began = threading.Event(), threading.Event()
 
@@ -138,8 +138,8 @@ def test_threads_that_work_are_told_from_idle_ones():
         done = pool.submit(at_work)
         began.wait(PATIENCE)
         (busy,) = (thread for thread in busy_threads() if thread.name.startswith("of-a-test"))
-        assert "at_work" in place_of(busy)
+        assert "at_work" in stack_of(busy)
         may_end.set()
         done.result(PATIENCE)
     assert not any(name.startswith("of-a-test") for name in idle)
-    assert place_of(busy) == "it has ended"
+    assert stack_of(busy) == "it has ended"

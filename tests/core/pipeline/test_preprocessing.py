@@ -9,7 +9,14 @@ import pytest
 
 from millpond.pipeline.bound_task import Job
 from millpond.pipeline.io_processor import Asked, Item, Work
-from millpond.pipeline.preprocessing import FEW_CHARACTERS, FEW_PROMPTS, REMOTE_THREADS, THREADS, Rendering, is_small
+from millpond.pipeline.preprocessing import (
+    MAX_SMALL_CALL_CHARS,
+    MAX_SMALL_CALL_PROMPTS,
+    NUM_REMOTE_THREADS,
+    NUM_THREADS,
+    PreprocessingPool,
+    is_small,
+)
 from millpond.types.errors import EngineError
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import ImagePart, PairItem
@@ -51,15 +58,15 @@ class GatedTask:
         return self.gated.encode(self.name, places, items)
 
 
-class NamedRendering(Rendering):
+class NamedPool(PreprocessingPool):
     """Takes tasks by their names."""
 
     def __init__(self, gated):
         super().__init__()
         self.gated = gated
 
-    async def prepare(self, task, places, items):
-        return await super().prepare(self.gated.task(task), places, items)
+    async def encode(self, task, indices, items):
+        return await super().encode(self.gated.task(task), indices, items)
 
 
 @pytest.fixture
@@ -70,10 +77,10 @@ def pipeline():
 
 
 @pytest.fixture
-def rendering(pipeline):
-    rendering = NamedRendering(pipeline)
-    yield rendering
-    rendering.close()
+def pool(pipeline):
+    pool = NamedPool(pipeline)
+    yield pool
+    pool.close()
 
 
 def items(*texts):
@@ -84,18 +91,18 @@ async def started(pipeline):
     assert await asyncio.to_thread(pipeline.began.acquire, timeout=PATIENCE)
 
 
-async def ask(rendering, *texts, processor="embed"):
+async def ask(pool, *texts, processor="embed"):
     """Indices and processors of the jobs of some texts."""
-    jobs = await rendering.prepare(processor, range(len(texts)), items(*texts))
+    jobs = await pool.encode(processor, range(len(texts)), items(*texts))
     return [(job.index, job.work.request_id) for job in jobs]
 
 
-def test_calls_that_come_meanwhile_are_prepared_as_one(pipeline, rendering):
+def test_calls_that_come_meanwhile_are_prepared_as_one(pipeline, pool):
     async def main():
-        first = asyncio.create_task(ask(rendering, "a"))
+        first = asyncio.create_task(ask(pool, "a"))
         await started(pipeline)
-        later = [asyncio.create_task(ask(rendering, *texts)) for texts in (["b", "c"], ["d"])]
-        other = asyncio.create_task(ask(rendering, "e", processor="classify"))
+        later = [asyncio.create_task(ask(pool, *texts)) for texts in (["b", "c"], ["d"])]
+        other = asyncio.create_task(ask(pool, "e", processor="classify"))
         await asyncio.sleep(0)
         pipeline.may_go.set()
         return await asyncio.gather(first, *later, other)
@@ -109,13 +116,13 @@ def test_calls_that_come_meanwhile_are_prepared_as_one(pipeline, rendering):
     assert pipeline.calls == [("embed", ["a"]), ("embed", ["b", "c", "d"]), ("classify", ["e"])]
 
 
-def test_a_large_call_goes_alone_and_holds_no_small_one_up(pipeline, rendering):
-    large = "x" * (FEW_CHARACTERS + 1)
+def test_a_large_call_goes_alone_and_holds_no_small_one_up(pipeline, pool):
+    large = "x" * (MAX_SMALL_CALL_CHARS + 1)
 
     async def main():
-        slow = asyncio.create_task(ask(rendering, large))
+        slow = asyncio.create_task(ask(pool, large))
         await started(pipeline)
-        small = asyncio.create_task(ask(rendering, "a"))
+        small = asyncio.create_task(ask(pool, "a"))
         await started(pipeline)  # although the other still goes on
         pipeline.may_go.set()
         await asyncio.gather(slow, small)
@@ -124,11 +131,11 @@ def test_a_large_call_goes_alone_and_holds_no_small_one_up(pipeline, rendering):
     assert pipeline.calls == [("embed", [large]), ("embed", ["a"])]
 
 
-def test_a_call_that_is_cancelled_costs_no_other(pipeline, rendering):
+def test_a_call_that_is_cancelled_costs_no_other(pipeline, pool):
     async def main():
-        first = asyncio.create_task(ask(rendering, "a"))
+        first = asyncio.create_task(ask(pool, "a"))
         await started(pipeline)
-        gone, stays = (asyncio.create_task(ask(rendering, text)) for text in "bc")
+        gone, stays = (asyncio.create_task(ask(pool, text)) for text in "bc")
         await asyncio.sleep(0)
         gone.cancel()
         pipeline.may_go.set()
@@ -139,22 +146,22 @@ def test_a_call_that_is_cancelled_costs_no_other(pipeline, rendering):
     asyncio.run(main())
 
 
-def test_whoever_waits_learns_of_a_failure_and_the_next_call_is_served(pipeline, rendering):
+def test_whoever_waits_learns_of_a_failure_and_the_next_call_is_served(pipeline, pool):
     pipeline.may_go.set()
 
     async def main():
         with pytest.raises(OSError, match="poisoned"):
-            await ask(rendering, "poison")
-        return await ask(rendering, "a")
+            await ask(pool, "poison")
+        return await ask(pool, "a")
 
     assert asyncio.run(main()) == [(0, "embed")]
 
 
-def test_calls_of_two_event_loops_are_answered_on_their_own(pipeline, rendering):
+def test_calls_of_two_event_loops_are_answered_on_their_own(pipeline, pool):
     found = []
 
     def run(text):
-        found.append(asyncio.run(ask(rendering, text)))
+        found.append(asyncio.run(ask(pool, text)))
 
     threads = [threading.Thread(target=run, args=(text,)) for text in "abc"]
     for thread in threads:
@@ -165,13 +172,13 @@ def test_calls_of_two_event_loops_are_answered_on_their_own(pipeline, rendering)
     assert found == [[(0, "embed")]] * 3
 
 
-def test_what_would_end_the_thread_leaves_nobody_waiting(pipeline, rendering):
+def test_what_would_end_the_thread_leaves_nobody_waiting(pipeline, pool):
     pipeline.may_go.set()
 
     async def main():
         with pytest.raises(EngineError, match="panic"):
-            await asyncio.wait_for(ask(rendering, "panic"), PATIENCE)
-        return await asyncio.wait_for(ask(rendering, "a"), PATIENCE)
+            await asyncio.wait_for(ask(pool, "panic"), PATIENCE)
+        return await asyncio.wait_for(ask(pool, "a"), PATIENCE)
 
     assert asyncio.run(main()) == [(0, "embed")]
 
@@ -187,14 +194,14 @@ HOST = ImagePart("https://example.org/slow.png")
         PairItem(query=("a mill", HOST)),
     ],
 )
-def test_what_waits_for_images_holds_no_texts_up(pipeline, rendering, slow):
+def test_what_waits_for_images_holds_no_texts_up(pipeline, pool, slow):
     async def main():
         waiting = [
-            asyncio.create_task(rendering.prepare("score", [0], [Item(slow, PARAMS)])) for _ in range(REMOTE_THREADS)
+            asyncio.create_task(pool.encode("score", [0], [Item(slow, PARAMS)])) for _ in range(NUM_REMOTE_THREADS)
         ]
         for _ in waiting:
             await started(pipeline)
-        pairs = asyncio.create_task(rendering.prepare("score", [0], [Item(PairItem("a mill", "a pond"), PARAMS)]))
+        pairs = asyncio.create_task(pool.encode("score", [0], [Item(PairItem("a mill", "a pond"), PARAMS)]))
         await started(pipeline)  # although the others still go on
         pipeline.may_go.set()
         await asyncio.gather(*waiting, pairs)
@@ -203,17 +210,16 @@ def test_what_waits_for_images_holds_no_texts_up(pipeline, rendering, slow):
 
 
 @pytest.mark.parametrize("at_hand", ["data:image/png;base64,AAAA", "file:///tmp/a.png"])
-def test_images_that_are_at_hand_do_not_wait_for_those_of_slow_hosts(pipeline, rendering, at_hand):
+def test_images_that_are_at_hand_do_not_wait_for_those_of_slow_hosts(pipeline, pool, at_hand):
     async def main():
         slow = {"multi_modal_data": {"image": "https://example.org/slow.png"}}
         waiting = [
-            asyncio.create_task(rendering.prepare("embed", [0], [Item(slow, PARAMS)]))
-            for _ in range(REMOTE_THREADS + 4)
+            asyncio.create_task(pool.encode("embed", [0], [Item(slow, PARAMS)])) for _ in range(NUM_REMOTE_THREADS + 4)
         ]
-        for _ in range(REMOTE_THREADS):
+        for _ in range(NUM_REMOTE_THREADS):
             await started(pipeline)
         own = {"multi_modal_data": {"image": at_hand}}
-        image = asyncio.create_task(rendering.prepare("embed", [0], [Item(own, PARAMS)]))
+        image = asyncio.create_task(pool.encode("embed", [0], [Item(own, PARAMS)]))
         await started(pipeline)  # although the others still go on
         assert pipeline.calls[-1][1] == [own]
         pipeline.may_go.set()
@@ -222,20 +228,20 @@ def test_images_that_are_at_hand_do_not_wait_for_those_of_slow_hosts(pipeline, r
     asyncio.run(main())
 
 
-def test_prompts_of_a_call_that_is_cancelled_are_not_kept_until_a_thread_is_free(pipeline, rendering):
+def test_prompts_of_a_call_that_is_cancelled_are_not_kept_until_a_thread_is_free(pipeline, pool):
     class Text(str):
         """A text that can be watched."""
 
         __slots__ = ("__weakref__",)
 
     async def main():
-        long = "a mill " * FEW_CHARACTERS
-        held = [asyncio.create_task(ask(rendering, long)) for _ in range(THREADS)]
+        long = "a mill " * MAX_SMALL_CALL_CHARS
+        held = [asyncio.create_task(ask(pool, long)) for _ in range(NUM_THREADS)]
         for _ in held:
             await started(pipeline)
         text = Text(long)
         gone = weakref.ref(text)
-        waiting = asyncio.create_task(rendering.prepare("embed", [0], [Item(text, PARAMS)]))
+        waiting = asyncio.create_task(pool.encode("embed", [0], [Item(text, PARAMS)]))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait([waiting])  # its error would keep what its frames hold
@@ -249,12 +255,12 @@ def test_prompts_of_a_call_that_is_cancelled_are_not_kept_until_a_thread_is_free
     asyncio.run(main())
 
 
-def test_small_calls_do_not_wait_for_one_that_hangs(pipeline, rendering):
+def test_small_calls_do_not_wait_for_one_that_hangs(pipeline, pool):
     async def calls():
-        hanging = asyncio.create_task(ask(rendering, "hangs"))
+        hanging = asyncio.create_task(ask(pool, "hangs"))
         await started(pipeline)
         hung = pipeline.may_go
-        waits = asyncio.create_task(ask(rendering, "waits"))
+        waits = asyncio.create_task(ask(pool, "waits"))
         await asyncio.sleep(0)  # it waits behind the other
         pipeline.may_go = threading.Event()
         pipeline.may_go.set()
@@ -267,8 +273,8 @@ def test_small_calls_do_not_wait_for_one_that_hangs(pipeline, rendering):
 
 
 def test_what_is_small():
-    assert is_small(items(*["a"] * FEW_PROMPTS))
-    assert is_small(items("x" * FEW_CHARACTERS))
-    assert not is_small(items(*["a"] * (FEW_PROMPTS + 1)))
-    assert not is_small(items("x" * FEW_CHARACTERS, "x"))
+    assert is_small(items(*["a"] * MAX_SMALL_CALL_PROMPTS))
+    assert is_small(items("x" * MAX_SMALL_CALL_CHARS))
+    assert not is_small(items(*["a"] * (MAX_SMALL_CALL_PROMPTS + 1)))
+    assert not is_small(items("x" * MAX_SMALL_CALL_CHARS, "x"))
     assert not is_small([({"prompt": "a"}, PARAMS)])
