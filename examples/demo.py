@@ -24,14 +24,14 @@ SENTENCES = [
 NEXT_STEPS = """\
 [bold]Next steps[/bold]
   {command} similarity "a cup of tea" "a mug of coffee" "a flat tyre"
-  {command} embed "a text of your own"
+  {command} embed "your own text"
   {command} inspect {model}
   {command} --help
 
 In Python:
   from millpond import LLM
   llm = LLM("{model}")
-  llm.embed("a text of your own")[0].outputs.embedding"""
+  llm.embed("your own text")[0].outputs.embedding"""
 
 SIMILAR, RELATED = 0.4, 0.2
 

@@ -50,7 +50,7 @@ class ModelArg:
 
 
 IMAGES = ("Embed images", "how-to/images.md")
-IMAGE_SIZES = ("Image sizes", "how-to/images.md#how-large-images-are-read")
+IMAGE_SIZES = ("Image sizes", "how-to/images.md#image-sizes")
 INT8 = ("Compute in int8", "how-to/int8-and-bits.md")
 KERNELS = ("Choose kernels", "how-to/choose-kernels.md")
 
