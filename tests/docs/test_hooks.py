@@ -1,8 +1,7 @@
-"""docs/hooks holds one page for each hook: its exact signature, each field of its record, a whole plugin, who wins."""
+"""docs/hooks has a page for each hook: its signature, its record, a complete plugin, the order of precedence."""
 
 import inspect
 import re
-from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from millpond.plugin.manager import HOOKS
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "hooks"
 BLOCK = re.compile(r"^```python(?P<note>.*)\n(?P<code>(?:.*\n)*?)```$", re.MULTILINE)
-ROW = re.compile(r"^\| `(?P<field>\w+)` \| (?P<default>.+?) \| (?P<meaning>.+) \|$", re.MULTILINE)
 
 
 def read_page(hook):
@@ -24,50 +22,36 @@ def signature_of(hook):
     return line
 
 
-def default_of(field):
-    value = field.default if field.default_factory is MISSING else field.default_factory()
-    if value is MISSING:
-        return "required"
-    if is_dataclass(value):
-        return f"`{type(value).__name__}()`"
-    return "`{}`".format(repr(value).replace("'", '"'))
-
-
-def test_each_hook_has_a_page_and_each_page_a_hook():
+def test_pages_match_hooks():
     assert {page.stem for page in PAGES.glob("register_*.md")} == set(HOOKS)
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_a_page_begins_with_name_and_exact_signature(hook):
+def test_page_begins_with_name_and_signature(hook):
     signature = signature_of(hook)
     assert signature == f"{hook}() -> Iterable[{HOOKS[hook].__name__}]"
     title, empty, second, *_ = read_page(hook).splitlines()
     assert (title, empty, second) == (f"# {hook}", "", f"`{signature}`")
 
 
-def the_record(hook):
-    """What a page tells of the record, up to the next heading."""
-    return read_page(hook).partition("\n## The record\n")[2].partition("\n## ")[0]
+@pytest.mark.parametrize("hook", HOOKS)
+def test_page_has_the_table_of_the_record(hook):
+    _, _, text = read_page(hook).partition("\n## The record\n")
+    assert f"\n<!-- table: record {HOOKS[hook].__name__} -->\n" in text
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_a_page_tells_every_field_and_its_default(hook):
-    rows = [(row["field"], row["default"]) for row in ROW.finditer(the_record(hook))]
-    assert rows == [(field.name, default_of(field)) for field in fields(HOOKS[hook])]
-
-
-@pytest.mark.parametrize("hook", HOOKS)
-def test_a_page_shows_a_whole_plugin_that_runs(hook):
+def test_page_shows_a_complete_plugin(hook):
     blocks = list(BLOCK.finditer(read_page(hook)))
     assert len(blocks) >= 2
-    assert [block["note"] for block in blocks] == [""] * len(blocks), "every block is run by tests/test_docs.py"
+    assert [block["note"] for block in blocks] == [""] * len(blocks), "test_code_blocks.py runs every block"
     code = "".join(block["code"] for block in blocks)
     assert re.search(rf"@hookimpl\ndef {hook}\(\) -> Iterator\[{HOOKS[hook].__name__}\]:\n", code)
-    assert "assert " in code, "an example that asserts nothing proves nothing"
+    assert "assert " in code, "the example has no assertion"
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_a_page_says_who_wins(hook):
-    _, heading, text = read_page(hook).partition("\n## Who wins\n")
+def test_page_states_the_precedence(hook):
+    _, heading, text = read_page(hook).partition("\n## Precedence\n")
     assert heading
-    assert "before the built-ins" in text
+    assert "registered by the program, installed plugins, the built-ins" in " ".join(text.split())
