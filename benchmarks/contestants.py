@@ -66,7 +66,7 @@ ALL = (
         name="millpond-deterministic",
         label="Millpond deterministic",
         engine="millpond",
-        options={"deterministic": True},
+        options={"batch_invariant": True},
     ),
     Contestant(
         name="millpond-int8",

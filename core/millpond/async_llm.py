@@ -11,6 +11,7 @@ from operator import itemgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 
+from millpond.compat.renamed import renamed_arguments
 from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.loading.source import find_repository
 from millpond.pipeline.bound_task import BoundTask, Job
@@ -23,7 +24,7 @@ from millpond.pipeline.preprocessing import PreprocessingPool
 from millpond.plugin.manager import get_plugin_manager
 from millpond.task_methods import Shape, TaskMethods
 from millpond.types.errors import EngineClosedError
-from millpond.types.model_args import ModelArgs
+from millpond.types.model_args import FORMER_NAMES, ModelArgs
 from millpond.types.outputs import (
     ChunksRequestOutput,
     ClassificationRequestOutput,
@@ -105,6 +106,7 @@ class AsyncLLM(
     """
 
     @takes_model_args
+    @renamed_arguments(**FORMER_NAMES)
     def __init__(self, model: str, *, plugins: "PluginManager | None" = None, **arguments: Unpack[ModelArgs]) -> None:
         """Load a model.
 
@@ -122,7 +124,7 @@ class AsyncLLM(
 
         self._loaded = load_model(repository, options, plugins)
         engine = self._loaded.engine
-        self.pipeline = Pipeline(self._loaded.context, dedupe=options.dedupe)
+        self.pipeline = Pipeline(self._loaded.context, deduplicate=options.deduplicate)
         runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=engine.num_workers)
         self.engine = BackgroundEngine(runner, engine)
         self._preprocessing = PreprocessingPool()

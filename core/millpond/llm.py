@@ -4,6 +4,7 @@ import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 
+from millpond.compat.renamed import renamed_arguments
 from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.loading.source import find_repository
 from millpond.pipeline.call import R, TaskCall
@@ -11,7 +12,7 @@ from millpond.pipeline.offline import SyncDriver
 from millpond.pipeline.pipeline import Pipeline
 from millpond.plugin.manager import get_plugin_manager
 from millpond.task_methods import Progress, Shape, TaskMethods
-from millpond.types.model_args import ModelArgs
+from millpond.types.model_args import FORMER_NAMES, ModelArgs
 from millpond.types.outputs import (
     ChunksRequestOutput,
     ClassificationRequestOutput,
@@ -54,6 +55,7 @@ class LLM(
     """
 
     @takes_model_args
+    @renamed_arguments(**FORMER_NAMES)
     def __init__(self, model: str, *, plugins: "PluginManager | None" = None, **arguments: Unpack[ModelArgs]) -> None:
         """Load a model.
 
@@ -78,7 +80,7 @@ class LLM(
 
         self._loaded = load_model(repository, options, plugins)
         self.engine_config: EngineConfig = self._loaded.engine
-        self.pipeline = Pipeline(self._loaded.context, dedupe=options.dedupe)
+        self.pipeline = Pipeline(self._loaded.context, deduplicate=options.deduplicate)
         self._engine = Engine(
             Runner(self._loaded.model, device=self._loaded.context.device, num_workers=self.engine_config.num_workers),
             self.engine_config,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from millpond.types.errors import InvalidInputError
-from millpond.types.model_args import MODEL_ARGS
-from millpond_command.cli import USAGE, CommandError
+from millpond.types.model_args import FORMER_NAMES, MODEL_ARGS
+from millpond_command.cli import USAGE, CommandError, say
 from millpond_command.model_options import Files
 
 OBJECTS: Final = tuple(name for name, it in MODEL_ARGS.items() if it.metavar == "JSON")
@@ -27,6 +27,10 @@ def arguments_of(typed: Files) -> dict[str, Any]:
         CommandError: An option is invalid.
     """
     given = {name: value for name, value in vars(typed).items() if value not in UNSET}
+    for old, name in FORMER_NAMES.items():
+        if old in given:
+            warn_renamed(old)
+            given[name] = given.pop(old)
     for name in OBJECTS:
         if name in given:
             given[name] = _object(option_of(name), given[name])
@@ -35,6 +39,11 @@ def arguments_of(typed: Files) -> dict[str, Any]:
     if "kernels" in given:
         given["kernels"] = _kernels(given["kernels"])
     return given
+
+
+def warn_renamed(argument: str) -> None:
+    """Write a warning that an option was given by the former name of its argument."""
+    say(f"warning: {option_of(argument)} was renamed: use {option_of(FORMER_NAMES[argument])}")
 
 
 def _object(option: str, text: str) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from millpond.types.model_args import MODEL_ARGS, Group, describe
+import typer
+
+from millpond.types.model_args import FORMER_NAMES, MODEL_ARGS, Group, describe
 from millpond_command.declare import option
 
 T = TypeVar("T")
@@ -30,15 +32,27 @@ def declared(argument: str) -> Any:
     return option(it.panel, *names_of(argument), metavar=it.metavar, least=it.least, help=text)
 
 
+def former_option(name: str) -> Any:
+    """Return the hidden option for a former name of an argument of ``LLM``, for ``Annotated``."""
+    return typer.Option(f"--{name.replace('_', '-')}", hidden=True)
+
+
 def options_of(*groups: Group) -> Callable[[type[T]], type[T]]:
     """Make a dataclass of a class, with the options of groups of ``ModelArgs`` before its own fields."""
 
     def made(cls: type[T]) -> type[T]:
         own = vars(cls).get("__annotations__", {})
         names = [name for name, it in MODEL_ARGS.items() if it.group in groups]
-        cls.__annotations__ = {name: Annotated[_kind(name), declared(name)] for name in names} | own
+        former = {old: name for old, name in FORMER_NAMES.items() if name in names}
+        cls.__annotations__ = {
+            **{name: Annotated[_kind(name), declared(name)] for name in names},
+            **{old: Annotated[_kind(name) | None, former_option(old)] for old, name in former.items()},
+            **own,
+        }
         for name in names:
             setattr(cls, name, _default(name))
+        for old in former:
+            setattr(cls, old, None)
         return dataclass(frozen=True, kw_only=True)(cls)
 
     return made
@@ -90,4 +104,5 @@ class Served(RunningPlugins):
 
 
 Quantization = Annotated[str | None, declared("quantization")]
-Deterministic = Annotated[bool, declared("deterministic")]
+BatchInvariant = Annotated[bool, declared("batch_invariant")]
+Deterministic = Annotated[bool, former_option("deterministic")]

@@ -11,13 +11,13 @@ class EmbedOptions(SidedOptions):
     """Options of ``embed``.
 
     Attributes:
-        mixed: For models that read a text or an image: "error" refuses a prompt with both, "mean" returns the mean of
-            both vectors; None for the choice of the loaded model.
+        mixed_modality: For models that read a text or an image: "error" refuses a prompt with both, "mean" returns the
+            mean of both vectors; None for the setting of the loaded model.
         max_active_dims: Of embeddings over a vocabulary, keep the N largest weights.
         pool_factor: Of ``token_embed`` alone.
     """
 
-    mixed: str | None = None
+    mixed_modality: str | None = None
     max_active_dims: Annotated[int, Field(ge=1, strict=True)] | None = None
     pool_factor: float | None = None
 

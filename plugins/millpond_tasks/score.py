@@ -52,8 +52,8 @@ class ScoreOptions(TaskOptions):
         instruction: What a reranker is to judge by.
         max_tokens_per_query: How many tokens of a query are read; 0 for all.
         max_tokens_per_doc: How many tokens of a document are read; 0 for all.
-        mixed: What becomes of a text with an image, for models that read one or the other; None for what the model was
-            loaded with.
+        mixed_modality: The treatment of a text with an image, for models that read one or the other; None for the
+            setting of the loaded model.
     """
 
     chat_template: Annotated[str | None, BeforeValidator(_template)] = None
@@ -61,4 +61,4 @@ class ScoreOptions(TaskOptions):
     instruction: Annotated[str | None, BeforeValidator(_text)] = None
     max_tokens_per_query: Annotated[int, BeforeValidator(_count)] = 0
     max_tokens_per_doc: Annotated[int, BeforeValidator(_count)] = 0
-    mixed: Annotated[str | None, BeforeValidator(_text)] = None
+    mixed_modality: Annotated[str | None, BeforeValidator(_text)] = None

@@ -1,4 +1,4 @@
-"""``deterministic=True``: the same text gives the same bits, whatever it is computed with."""
+"""``batch_invariant=True``: the same text gives the same bits, whatever it is computed with."""
 
 import numpy as np
 import pytest
@@ -34,8 +34,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module", params=WAYS)
 def pair(request, folder):
     """The model twice: with large batches, and with small ones on other workers."""
-    large = LLM(folder, deterministic=True, num_workers=1, max_num_batched_tokens=4096, **request.param)
-    small = LLM(folder, deterministic=True, num_workers=2, max_num_batched_tokens=40, max_num_seqs=3, **request.param)
+    large = LLM(folder, batch_invariant=True, num_workers=1, max_num_batched_tokens=4096, **request.param)
+    small = LLM(folder, batch_invariant=True, num_workers=2, max_num_batched_tokens=40, max_num_seqs=3, **request.param)
     with large, small:
         yield large, small
 
@@ -67,7 +67,7 @@ def test_a_long_text_that_has_the_engine_for_itself_gives_the_bits_that_it_gives
         )
     )
     long = [1 + number % 50 for number in range(2000)]
-    with LLM(folder, deterministic=True, skip_tokenizer_init=True, max_num_batched_tokens=8192) as llm:
+    with LLM(folder, batch_invariant=True, skip_tokenizer_init=True, max_num_batched_tokens=8192) as llm:
         (alone,) = arrays(llm, [long])
         beside = arrays(llm, [[5, 6, 7], long, [9] * 700])[1]
     np.testing.assert_array_equal(alone, beside)
@@ -75,11 +75,11 @@ def test_a_long_text_that_has_the_engine_for_itself_gives_the_bits_that_it_gives
 
 def test_what_promises_nothing_is_not_taken(folder):
     with pytest.raises(UnknownNameError, match=r"'linear.torch' .*independent of the batch"):
-        LLM(folder, deterministic=True, kernels={"linear": "torch"})
+        LLM(folder, batch_invariant=True, kernels={"linear": "torch"})
 
 
 @pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 def test_it_costs_nothing_where_the_kernels_are_compiled(folder):
-    with LLM(folder, deterministic=True) as llm, LLM(folder) as other:
+    with LLM(folder, batch_invariant=True) as llm, LLM(folder) as other:
         kinds = [[type(m.map).__name__ for m in x._loaded.model.modules() if hasattr(m, "map")] for x in (llm, other)]  # noqa: SLF001
     assert kinds[0] == kinds[1]

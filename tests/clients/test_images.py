@@ -18,7 +18,7 @@ def test_images_through_openai_and_cohere(tmp_path, serves, told_by):
     folder = tiny_two_towers("CLIPModel", tmp_path / "clip")
     of_image = {"multi_modal_data": {"image": PICTURE}}
     with LLM(str(folder)) as llm:
-        params = PoolingParams(extra_kwargs={"mixed": "mean"})
+        params = PoolingParams(extra_kwargs={"mixed_modality": "mean"})
         outputs = llm.embed(["water", of_image, {"prompt": "water", **of_image}], pooling_params=params, use_tqdm=False)
     text, image, both = (output.outputs.array for output in outputs)
     with serves(folder, "--served-model-name", "any") as address:

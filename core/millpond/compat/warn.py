@@ -30,5 +30,5 @@ def warn_caller(message: str) -> None:
 
 
 def _is_skipped(code: CodeType, module: str) -> bool:
-    generated = code.co_name == "__post_init__" or (code.co_filename, code.co_name) == ("<string>", "__init__")
-    return generated or code.co_filename.startswith(_SKIPPED) or module in _MODULES
+    is_hook = code.co_name in ("__post_init__", "__getattr__") or code.co_filename + code.co_name == "<string>__init__"
+    return is_hook or code.co_filename.startswith(_SKIPPED) or module in _MODULES

@@ -36,7 +36,7 @@ class Arguments:
     engine: EngineConfig
     device: str
     compute: ComputeOptions
-    dedupe: bool = True
+    deduplicate: bool = True
     tokenizer: str | None = None
 
 
@@ -87,9 +87,9 @@ def read_arguments(arguments: Mapping[str, Any]) -> Arguments:
         compute=ComputeOptions(
             kernels=known["kernels"],
             quantization=known["quantization"],
-            batch_invariant=bool(known["deterministic"]),
+            batch_invariant=bool(known["batch_invariant"]),
         ),
-        dedupe=bool(known["dedupe"]),
+        deduplicate=bool(known["deduplicate"]),
         tokenizer=known["tokenizer"],
     )
 

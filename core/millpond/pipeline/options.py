@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from millpond.compat.io_contract import encodes, is_old
+from millpond.compat.options import current_options
 from millpond.pipeline.io_processor import Asked, IOProcessor
 from millpond.plugin.blame import is_foreign
 from millpond.types.config import JOINED_BY
@@ -52,7 +53,8 @@ class OptionsReader:
             InvalidInputError: If an option is unknown or invalid; names it.
         """
         params = params or NO_PARAMS
-        extra = params.extra_kwargs
+        extra = current_options(params.extra_kwargs, self.names)
+        keywords = current_options(keywords, self.names)
         if not extra and not keywords:
             return Asked(params, self._default)
         values = {name: value for name, value in {**keywords, **(extra or {})}.items() if value is not None}

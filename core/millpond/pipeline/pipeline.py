@@ -44,9 +44,9 @@ PLUGINS_ONLY = (
 class Pipeline:
     """The tasks of a loaded model: converts prompts to requests for the engine, and results to outputs."""
 
-    def __init__(self, ctx: Context, *, dedupe: bool = True) -> None:
+    def __init__(self, ctx: Context, *, deduplicate: bool = True) -> None:
         self.ctx = ctx
-        self.dedupe = dedupe
+        self.deduplicate = deduplicate
         self._bound: dict[str, BoundTask] = {}
         self._ids = count()
         if ctx.inputs.chat_template is not None:  # report an invalid template now instead of at each call
@@ -68,7 +68,7 @@ class Pipeline:
             raise InvalidInputError(self.refusal(task), parameter="pooling_task")
         processor = self.ctx.io_processor(self._processor_name(task), task=task)
         # If two threads build it at the same time, both use the first.
-        return self._bound.setdefault(task, BoundTask(task, processor, self._ids, deduplicate=self.dedupe))
+        return self._bound.setdefault(task, BoundTask(task, processor, self._ids, deduplicate=self.deduplicate))
 
     def processor(self, task: str | None) -> IOProcessor[Any]:
         """Return the IO processor of a task that the model serves.

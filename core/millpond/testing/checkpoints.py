@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from millpond.compat.warn import warn_caller
+from millpond.compat.renamed import renamed_contents
 from millpond.loading.architecture import backbone_names
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.target import imported
@@ -77,10 +77,7 @@ def tiny(architecture: str, path: Path | str, **options: Any) -> Path:
 
 def __getattr__(name: str) -> Any:
     """Return a renamed function, or one that moved to the built-in models, with a DeprecationWarning."""
-    if name == "write_sparse_code":
-        warn_caller(f"{__name__}.{name} was renamed: import write_sparse_autoencoder")
-        return write_sparse_autoencoder
     if name != "bert_shapes":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return renamed_contents(__name__, {"write_sparse_code": "write_sparse_autoencoder"})(name)
     warnings.warn("bert_shapes moved: import it from millpond_models.testing.bert", DeprecationWarning, stacklevel=2)
     return imported("millpond_models.testing.bert:bert_shapes")

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from millpond.compat.renamed import renamed_arguments
 from millpond.context import ModelContext
 from millpond.plugin.registry import Registry
 from millpond.types.compute import ComputeOptions
@@ -12,6 +13,7 @@ from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
 from millpond.types.model_info import ClassificationInfo, ModelIdentity
 
 
+@renamed_arguments(deterministic="batch_invariant")
 def bare_context(
     registry: Registry,
     *,
@@ -19,7 +21,7 @@ def bare_context(
     config: Mapping[str, Any] | None = None,
     pooler_config: Mapping[str, Any] | None = None,
     dtype: str = "float32",
-    deterministic: bool = False,
+    batch_invariant: bool = False,
 ) -> ModelContext:
     """The context of a model on the CPU that has no files.
 
@@ -29,7 +31,7 @@ def bare_context(
         config: What stands in its config.json.
         pooler_config: What is set of its ``PoolerConfig``.
         dtype: The name of the dtype it computes in.
-        deterministic: Whether results must be the same to the bit whatever shares their batch.
+        batch_invariant: True if each result must be the same to the bit in any batch.
     """
     files = CheckpointConfig(config or {})
     labels = files.get("num_labels")
@@ -49,5 +51,5 @@ def bare_context(
         config=files,
         device=torch.device("cpu"),
         dtype=getattr(torch, dtype),
-        compute=ComputeOptions(batch_invariant=deterministic),
+        compute=ComputeOptions(batch_invariant=batch_invariant),
     )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator,
 
 from millpond.compat.model_config import VllmModelConfig, accepts_flat_attributes
 from millpond.compat.removed import check_removed
+from millpond.compat.renamed import renamed_attributes
 from millpond.types.errors import InvalidInputError
 from millpond.types.model_info import (
     ClassificationInfo,
@@ -102,6 +103,7 @@ class PoolerConfig(BaseModel):
         return validated(cls, given, parameter="pooler_config")
 
 
+@renamed_attributes(mixed="mixed_modality")
 class InputOptions(BaseModel):
     """What becomes of prompts where a call does not say.
 
@@ -109,7 +111,7 @@ class InputOptions(BaseModel):
         on_overflow: What becomes of a prompt over the model's maximum: "error", "truncate", "chunk".
         apply_default_prompt: Whether the prompt that the checkpoint names as its default is put before texts.
         chat_template: The template of queries and documents for cross-encoders, as Jinja text or the path of a file.
-        mixed: What becomes of a prompt that holds text and an image, for models that read one or the other: "error"
+        mixed_modality: The treatment of a prompt with text and an image, for models that read one or the other: "error"
             refuses it, "mean" gives the mean of both vectors.
         allowed_media_domains: The hosts that images may be fetched from where a prompt names them by URL;
             ``*.example.org`` for those below one, ``*`` for any. None by default.
@@ -124,7 +126,7 @@ class InputOptions(BaseModel):
     on_overflow: Literal["error", "truncate", "chunk"] = "error"
     apply_default_prompt: bool = False
     chat_template: str | None = None
-    mixed: Literal["error", "mean"] = "error"
+    mixed_modality: Literal["error", "mean"] = "error"
     allowed_media_domains: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     allowed_local_media_path: str = ""
     mm_processor_kwargs: Mapping[str, Any] = Field(default_factory=dict)

@@ -34,6 +34,7 @@ class ModelArg:
         repeats: True if the option may be given several times.
         shown: The default in words, where the value does not state it.
         see: The title and the file below docs/ of a page with more.
+        former: The name before 0.2, which still works with a DeprecationWarning.
     """
 
     default: Any
@@ -47,6 +48,7 @@ class ModelArg:
     repeats: bool = False
     shown: str | None = None
     see: tuple[str, str] | None = None
+    former: str | None = None
 
 
 IMAGES = ("Embed images", "how-to/images.md")
@@ -194,7 +196,7 @@ class ModelArgs(TypedDict, total=False):
             shown="the checkpoint's",
         ),
     ]
-    mixed: Annotated[
+    mixed_modality: Annotated[
         str,
         ModelArg(
             "error",
@@ -203,6 +205,7 @@ class ModelArgs(TypedDict, total=False):
             group="server",
             panel="Pooling",
             metavar="WAY",
+            former="mixed",
         ),
     ]
     allowed_media_domains: Annotated[
@@ -287,17 +290,24 @@ class ModelArgs(TypedDict, total=False):
             see=INT8,
         ),
     ]
-    deterministic: Annotated[
+    batch_invariant: Annotated[
         bool,
         ModelArg(
             False,
-            "Return the same bits for each prompt, whatever else is in the call and its batches.",
+            "Return the same bits for each prompt, independent of the other prompts in its batch.",
             group="computing",
             panel="Computing",
+            former="deterministic",
         ),
     ]
-    dedupe: Annotated[
-        bool, ModelArg(True, "Compute equal prompts of a call once; each still has its own output.", group=None)
+    deduplicate: Annotated[
+        bool,
+        ModelArg(
+            True,
+            "Compute equal prompts of a call once; each still has its own output.",
+            group=None,
+            former="dedupe",
+        ),
     ]
     max_num_batched_tokens: Annotated[
         int | None,
@@ -363,6 +373,8 @@ MODEL_ARGS: Final[Mapping[str, ModelArg]] = {
     name: annotation.__metadata__[0] for name, annotation in ModelArgs.__annotations__.items()
 }
 """The declarations by name."""
+FORMER_NAMES: Final[Mapping[str, str]] = {it.former: name for name, it in MODEL_ARGS.items() if it.former is not None}
+"""The present name of each former name."""
 
 
 def describe(name: str, *, python: bool = False) -> str:

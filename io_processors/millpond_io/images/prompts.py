@@ -19,7 +19,7 @@ from millpond_io.images.settings import read_settings
 from millpond_io.text.processor import TextProcessor, TextWork
 
 GROUP = "image"  # images and texts share no batch: each has a tower of its own
-MIXED = "mixed"
+MIXED_MODALITY = "mixed_modality"
 WAYS = ("error", "mean")
 NAMES: Mapping[str, str] = {"CLIPModel": "CLIP", "SiglipModel": "SigLIP", "Siglip2Model": "SigLIP"}
 
@@ -31,7 +31,7 @@ class ImagePrompts:
         self.ctx = ctx
         self.images = Images(ctx, most=min(1, ctx.inputs.limit_mm_per_prompt.get("image", 1)))
         self.name = NAMES.get(ctx.model.architecture, ctx.model.architecture)
-        self.mixed = ctx.inputs.mixed
+        self.mixed_modality = ctx.inputs.mixed_modality
 
     @cached_property
     def patcher(self) -> Patcher:
@@ -91,13 +91,15 @@ class ImagePrompts:
 
     def _refusal(self, asked: Asked, task: str) -> InvalidInputError | None:
         """Why a text and an image are not taken together; None if they are."""
-        way = getattr(asked.options, MIXED, None) or self.mixed
+        way = getattr(asked.options, MIXED_MODALITY, None) or self.mixed_modality
         if way not in WAYS:
-            return InvalidInputError(f"{MIXED}={way!r}: expected 'error' or 'mean'", parameter=MIXED)
+            return InvalidInputError(f"{MIXED_MODALITY}={way!r}: expected 'error' or 'mean'", parameter=MIXED_MODALITY)
         if way == "mean" and task == "embed":
             return None
         hint = (
-            "mixed='mean' gives the mean of both vectors" if task == "embed" else "the task 'embed' can give their mean"
+            "mixed_modality='mean' returns the mean of both vectors"
+            if task == "embed"
+            else "the task 'embed' can give their mean"
         )
         message = (
             f"{self.name} accepts text-only or image-only inputs, not both! Image-only inputs means passing an image "

@@ -114,7 +114,8 @@ class BiEncoder:
     def complete(self, asked: Asked) -> SidesAsked:
         """Complete what is asked, as the IO processor of each side does."""
         warn_of_templates(asked.options, "the model embeds each text for itself, templates are for cross-encoders")
-        given = {} if asked.options.mixed is None else {"mixed": asked.options.mixed}
+        mixed_modality = asked.options.mixed_modality
+        given = {} if mixed_modality is None else {"mixed_modality": mixed_modality}
         of = {
             side: self.inner.complete(
                 read_asked(self.inner, asked.params, {**given, **({"input_type": side} if self.reads_sides else {})})

@@ -73,7 +73,7 @@ class Bench:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
-        self._pipeline = Pipeline(loaded.context, dedupe=False)
+        self._pipeline = Pipeline(loaded.context, deduplicate=False)
         self._runners: dict[int | None, Runner] = {}
         self._requests: dict[Workload, list[PoolingRequest]] = {}
 

@@ -11,7 +11,8 @@ from millpond_cli.inspect.doctor import ambiguities, faults_of, override_notes, 
 from millpond_cli.io.tables import table
 from millpond_command import declare
 from millpond_command.cli import FAILURE, echo, printable
-from millpond_command.model_options import Deterministic, Quantization
+from millpond_command.model_arguments import warn_renamed
+from millpond_command.model_options import BatchInvariant, Deterministic, Quantization
 
 HEALTH_WIDTH = 8  # columns
 
@@ -86,6 +87,7 @@ def kernels(
     device: ForDevice = "cpu",
     dtype: ForDtype = "float32",
     quantization: Quantization = None,
+    batch_invariant: BatchInvariant = False,
     deterministic: Deterministic = False,
     needs: ForNeeds = None,
     as_json: options.AsJson = False,
@@ -93,12 +95,14 @@ def kernels(
     """List the implementations of every op, which of them is chosen, and why the others are not."""
     from millpond_cli.inspect.kernels import kernel_records  # noqa: PLC0415  needs torch
 
+    if deterministic:
+        warn_renamed("deterministic")
     records = kernel_records(
         get_plugin_manager().registry,
         device,
         dtype,
         quantization=quantization,
-        batch_invariant=deterministic,
+        batch_invariant=batch_invariant or deterministic,
         required_features=needs or (),
     )
     if as_json:

@@ -120,7 +120,7 @@ ACTIVATIONS = (
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_hidden_activation_equals_that_of_transformers(tmp_path, holds, activation, deterministic):
     folder = tiny("LlamaModel", tmp_path, hidden_act=activation)
-    assert holds(folder, prompts_of(SHORT), deterministic=deterministic)
+    assert holds(folder, prompts_of(SHORT), batch_invariant=deterministic)
 
 
 def test_gelu_in_the_files_of_gemma_means_its_approximation(tmp_path, holds):
@@ -339,10 +339,10 @@ def test_int8_is_near_float32(tmp_path, load, name, causal):
 def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden, name, settings, causal):
     folder = tiny(name, tmp_path, is_causal=causal, intermediate_size=50)
     prompts = prompts_of(LENGTHS)
-    large = load(folder, deterministic=True, **settings)
+    large = load(folder, batch_invariant=True, **settings)
     together = hidden(large, prompts)
     assert all(np.array_equal(hidden(large, prompt)[0], rows) for prompt, rows in zip(prompts, together, strict=True))
-    small = load(folder, deterministic=True, max_num_batched_tokens=40, max_num_seqs=3, **settings)
+    small = load(folder, batch_invariant=True, max_num_batched_tokens=40, max_num_seqs=3, **settings)
     assert all(map(np.array_equal, hidden(small, prompts), together))
 
 
@@ -352,8 +352,8 @@ def test_deterministic_gives_the_same_bits_on_several_threads(tmp_path, hidden, 
     folder = tiny("LlamaModel", tmp_path, max_position_embeddings=2048, intermediate_size=90, hidden_act=activation)
     (long,) = prompts_of([1801])
     with (
-        LLM(str(folder), deterministic=True, num_workers=2, max_num_batched_tokens=8192) as many,
-        LLM(str(folder), deterministic=True, num_workers=1, max_num_batched_tokens=8192) as one,
+        LLM(str(folder), batch_invariant=True, num_workers=2, max_num_batched_tokens=8192) as many,
+        LLM(str(folder), batch_invariant=True, num_workers=1, max_num_batched_tokens=8192) as one,
     ):
         alone = hidden(many, long)[0]
         np.testing.assert_array_equal(alone, hidden(one, long)[0])

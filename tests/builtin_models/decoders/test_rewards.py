@@ -209,7 +209,7 @@ def test_a_16_bit_checkpoint_in_float32_equals_transformers(tmp_path, load, qwen
 def test_deterministic_results_do_not_depend_on_mates(tmp_path, load, kind):
     config = {"step_tag_id": TAG} if "Process" in kind else {}
     folder = qwen(tmp_path, kind, labels=2 if config else 1)
-    llm = load(folder, deterministic=True, pooler_config=config)
+    llm = load(folder, batch_invariant=True, pooler_config=config)
     prompts = prompts_of(LENGTHS)
     alone = [found(llm, prompt)[0] for prompt in prompts]
     for order in (slice(None), slice(None, None, -1), slice(3, 9)):

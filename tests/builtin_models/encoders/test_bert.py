@@ -91,7 +91,7 @@ def test_hidden_activation_equals_that_of_transformers(tmp_path, load, hidden, r
     prompts = prompts_of((3, 11))
     expected = reference(folder, prompts)
     assert max(differences(hidden(load(folder), prompts), expected)) <= 1e-5
-    llm = load(folder, deterministic=True)
+    llm = load(folder, batch_invariant=True)
     together = hidden(llm, prompts)
     assert max(differences(together, expected)) <= 1e-5
     assert all(np.array_equal(one, hidden(llm, [ids])[0]) for one, ids in zip(together, prompts, strict=True))

@@ -14,7 +14,7 @@ LENGTHS = (1, 2, 40, 7)
 
 
 @pytest.mark.parametrize("name", ["BertModel", "ErnieModel", "RobertaModel", "XLMRobertaModel"])
-@pytest.mark.parametrize("settings", [{}, {"deterministic": True}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"batch_invariant": True}], ids=str)
 def test_hidden_states_equal_those_of_transformers(tmp_path, load, hidden, reference, name, settings):
     folder = tiny(name, tmp_path, is_decoder=True)
     prompts = prompts_of(LENGTHS)

@@ -202,7 +202,7 @@ def test_what_deberta_may_be(tmp_path, load, hidden, expected, changes):
     prompts = prompts_of(LENGTHS)
     together = hidden(load(folder), prompts)
     assert worst(together, expected(folder, prompts)) <= TOLERANCE
-    assert worst(hidden(load(folder, deterministic=True), prompts), together) <= TOLERANCE
+    assert worst(hidden(load(folder, batch_invariant=True), prompts), together) <= TOLERANCE
 
 
 def test_a_long_text_of_deberta_equals_transformers_where_attention_goes_in_blocks(tmp_path, load, hidden, expected):

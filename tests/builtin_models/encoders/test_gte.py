@@ -123,7 +123,7 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
 def test_the_shape_in_config_json_is_taken(tmp_path, load, hidden, reference, shape, deterministic):
     folder = tiny("NewModel", tmp_path, **shape)
     prompts = prompts_of(SHORT)
-    found = hidden(load(folder, deterministic=deterministic), prompts)
+    found = hidden(load(folder, batch_invariant=deterministic), prompts)
     assert relative_error(found, reference(folder, prompts)) <= 1e-5
 
 
@@ -217,8 +217,8 @@ def test_int8_is_near_float32(tmp_path, load):
 def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden, settings):
     folder = tiny("NewModel", tmp_path, intermediate_size=50)
     prompts = prompts_of(LENGTHS)
-    together = hidden(load(folder, deterministic=True, **settings), prompts)
-    small = load(folder, deterministic=True, max_num_batched_tokens=40, max_num_seqs=3, **settings)
+    together = hidden(load(folder, batch_invariant=True, **settings), prompts)
+    small = load(folder, batch_invariant=True, max_num_batched_tokens=40, max_num_seqs=3, **settings)
     assert all(map(np.array_equal, hidden(small, prompts), together))
     assert all(np.array_equal(hidden(small, prompt)[0], rows) for prompt, rows in zip(prompts, together, strict=True))
 

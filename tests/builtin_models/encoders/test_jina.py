@@ -135,8 +135,8 @@ def test_int8_is_near_float32(tmp_path, load):
 def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden, settings):
     folder = jina(tmp_path, intermediate_size=50)
     prompts = prompts_of(LENGTHS)
-    together = hidden(load(folder, deterministic=True, **settings), prompts)
-    small = load(folder, deterministic=True, max_num_batched_tokens=40, max_num_seqs=3, **settings)
+    together = hidden(load(folder, batch_invariant=True, **settings), prompts)
+    small = load(folder, batch_invariant=True, max_num_batched_tokens=40, max_num_seqs=3, **settings)
     assert all(map(np.array_equal, hidden(small, prompts), together))
     assert all(np.array_equal(hidden(small, prompt)[0], rows) for prompt, rows in zip(prompts, together, strict=True))
 
@@ -285,7 +285,7 @@ def each(llm, prompts, names, task="token_embed"):
         (None, {}),
         ("retrieval.query", {}),
         (None, {"max_num_batched_tokens": 40, "max_num_seqs": 3}),
-        (None, {"deterministic": True}),
+        (None, {"batch_invariant": True}),
     ],
     ids=str,
 )
@@ -327,7 +327,7 @@ def test_adapters_go_with_other_numbers(tmp_path, load, settings, far):
 def test_deterministic_gives_the_same_bits_whichever_adapters_are_beside(tmp_path, load):
     prompts = prompts_of(LENGTHS)
     names = [TASKS[place % 5] for place in range(len(prompts))]
-    llm = load(jina(tmp_path), deterministic=True)
+    llm = load(jina(tmp_path), batch_invariant=True)
     together = each(llm, prompts, names)
     assert all(
         np.array_equal(each(llm, [ids], [name])[0], rows)

@@ -108,7 +108,7 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_the_shape_in_config_json_is_taken(tmp_path, holds, shape, deterministic):
     folder = tiny("ModernBertModel", tmp_path, **{key: value for key, value in shape.items() if value is not ABSENT})
-    assert holds(change_config(folder, shape), prompts_of(SHORT), deterministic=deterministic)
+    assert holds(change_config(folder, shape), prompts_of(SHORT), batch_invariant=deterministic)
 
 
 def test_the_window_changes_what_is_seen(tmp_path, load, hidden):
@@ -180,8 +180,8 @@ def test_int8_is_near_float32(tmp_path, load):
 def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden, settings, size):
     folder = tiny("ModernBertModel", tmp_path, hidden_size=size, intermediate_size=50)
     prompts = prompts_of(LENGTHS)
-    together = hidden(load(folder, deterministic=True, **settings), prompts)
-    small = load(folder, deterministic=True, max_num_batched_tokens=40, max_num_seqs=3, **settings)
+    together = hidden(load(folder, batch_invariant=True, **settings), prompts)
+    small = load(folder, batch_invariant=True, max_num_batched_tokens=40, max_num_seqs=3, **settings)
     assert all(map(np.array_equal, hidden(small, prompts), together))
     assert all(np.array_equal(hidden(small, prompt)[0], rows) for prompt, rows in zip(prompts, together, strict=True))
 
@@ -192,8 +192,8 @@ def test_deterministic_gives_the_same_bits_on_several_threads(tmp_path, hidden, 
     folder = tiny("ModernBertModel", tmp_path, hidden_activation=activation, **shape)
     (long,) = prompts_of([1801])
     with (
-        LLM(str(folder), deterministic=True, num_workers=2, max_num_batched_tokens=8192) as many,
-        LLM(str(folder), deterministic=True, num_workers=1, max_num_batched_tokens=8192) as one,
+        LLM(str(folder), batch_invariant=True, num_workers=2, max_num_batched_tokens=8192) as many,
+        LLM(str(folder), batch_invariant=True, num_workers=1, max_num_batched_tokens=8192) as one,
     ):
         alone = hidden(many, long)[0]
         np.testing.assert_array_equal(alone, hidden(one, long)[0])
@@ -270,7 +270,7 @@ def test_pairs_are_scored_by_one_label(tmp_path, load, logits):
 def test_a_classifier_in_int8_and_with_the_same_bits(tmp_path, load):
     folder = tiny(SEQUENCE, tmp_path, num_labels=3)
     prompts = prompts_of(LENGTHS)
-    llm = load(folder, quantization="int8", deterministic=True)
+    llm = load(folder, quantization="int8", batch_invariant=True)
     together = [output.outputs.array for output in llm.classify(prompts, use_tqdm=False)]
     alone = [llm.classify([prompt], use_tqdm=False)[0].outputs.array for prompt in prompts]
     assert all(map(np.array_equal, together, alone))

@@ -146,7 +146,7 @@ def test_a_batch_of_mixed_lengths_equals_plain_torch(tmp_path, load, hidden, cha
 )
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_the_shape_in_config_json_is_taken(tmp_path, holds, shape, deterministic):
-    assert holds(nomic(tmp_path, **shape), prompts_of(SHORT), deterministic=deterministic)
+    assert holds(nomic(tmp_path, **shape), prompts_of(SHORT), batch_invariant=deterministic)
 
 
 def test_rotary_scaling_factor_stretches_longer_texts_by_their_length(tmp_path, load, hidden, holds):
@@ -206,8 +206,8 @@ def test_int8_is_near_float32(tmp_path, load, change):
 def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden, settings, change):
     folder = nomic(tmp_path, **change, n_inner=50)
     prompts = prompts_of(LENGTHS)
-    together = hidden(load(folder, deterministic=True, **settings), prompts)
-    small = load(folder, deterministic=True, max_num_batched_tokens=40, max_num_seqs=3, **settings)
+    together = hidden(load(folder, batch_invariant=True, **settings), prompts)
+    small = load(folder, batch_invariant=True, max_num_batched_tokens=40, max_num_seqs=3, **settings)
     assert all(map(np.array_equal, hidden(small, prompts), together))
     assert all(np.array_equal(hidden(small, prompt)[0], rows) for prompt, rows in zip(prompts, together, strict=True))
 

@@ -66,7 +66,7 @@ def test_int8_in_one_go_is_as_near_as_one_by_one(tmp_path, load, hidden, prompts
 
 
 @pytest.mark.parametrize("activation", ["silu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "swish", "gelu"])
-@pytest.mark.parametrize("settings", [{}, {"kernels": PLAIN}, {"deterministic": True, "kernels": {"gated": "exp"}}])
+@pytest.mark.parametrize("settings", [{}, {"kernels": PLAIN}, {"batch_invariant": True, "kernels": {"gated": "exp"}}])
 def test_every_activation_that_config_json_may_name_is_known(tmp_path, load, activation, settings):
     folder = tiny("LlamaModel", tmp_path, intermediate_size=64, hidden_act=activation)
     (half, *_) = halves(load(folder, **settings))
@@ -92,11 +92,11 @@ IN_TORCH = {"linear": "tiles", "attention": "reference", "gated": "exp", "rotary
 )
 def test_bits_do_not_depend_on_batch_mates(tmp_path, load, hidden, prompts, settings, activation):
     folder = tiny("LlamaModel", tmp_path, intermediate_size=192, hidden_act=activation)
-    llm = load(folder, deterministic=True, **settings)
+    llm = load(folder, batch_invariant=True, **settings)
     for prompt, together in zip(prompts, hidden(llm, prompts), strict=True):
         np.testing.assert_array_equal(hidden(llm, [prompt])[0], together)
 
 
 def test_a_gate_that_promises_no_bits_is_not_taken_where_bits_are_asked_for(tmp_path, load):
     with pytest.raises(UnknownNameError, match=r"gated\.torch does not promise"):
-        load(tiny("LlamaModel", tmp_path), deterministic=True, kernels={"gated": "torch"})
+        load(tiny("LlamaModel", tmp_path), batch_invariant=True, kernels={"gated": "torch"})

@@ -120,7 +120,7 @@ def test_the_truncation_of_its_tokenizer_is_the_longest_text(tmp_path, load, the
 
 
 @pytest.mark.parametrize(
-    "settings", [{"quantization": "int8"}, {"dtype": "bfloat16"}, {"deterministic": True}], ids=str
+    "settings", [{"quantization": "int8"}, {"dtype": "bfloat16"}, {"batch_invariant": True}], ids=str
 )
 def test_it_is_near_in_all_that_it_computes_in(tmp_path, load, theirs, settings):
     write(tmp_path, {"embedding.weight": table()}, modules=("Normalize",))

@@ -432,7 +432,7 @@ def test_a_class_that_does_not_do_so_is_refused(make, load):
 
 def test_deterministic_gives_the_same_bits_in_every_batch(make, load):
     folder, _ = make("ElectraModel")
-    llm = load(folder, deterministic=True)
+    llm = load(folder, batch_invariant=True)
     together = asked(llm, "token_embed")
     assert all(
         np.array_equal(asked(llm, "token_embed", [ids])[0], rows) for ids, rows in zip(PROMPTS, together, strict=True)

@@ -149,7 +149,7 @@ def test_each_of_several_equal_prompts_at_fault_is_told_with_its_own_place(llm):
 
 
 def test_equal_texts_are_computed_each_if_that_is_asked_for(folder):
-    with LLM(folder, dedupe=False) as llm:
+    with LLM(folder, deduplicate=False) as llm:
         task, prepared = llm.pipeline.bind("embed"), []
         encode = task.encode
         task.encode = lambda places, *arguments: prepared.extend(places) or encode(places, *arguments)

@@ -24,7 +24,7 @@ from millpond_models.testing.dual_encoders import tiny_two_towers
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (40, 30, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(PIXELS)
-MEAN = PoolingParams(extra_kwargs={"mixed": "mean"})
+MEAN = PoolingParams(extra_kwargs={"mixed_modality": "mean"})
 
 
 def saved(image=PICTURE, kind="PNG", **settings):
@@ -229,7 +229,10 @@ def test_text_with_an_image_is_refused_as_upstream_does(llm):
     refused(llm, of(PICTURE, prompt_token_ids=[5]), BOTH)
     refused(llm, message({"type": "text", "text": "water"}, part(url_of(saved()))), BOTH)
     refused(
-        llm, of(PICTURE, prompt="water"), "expected 'error' or 'mean'", PoolingParams(extra_kwargs={"mixed": "sum"})
+        llm,
+        of(PICTURE, prompt="water"),
+        "expected 'error' or 'mean'",
+        PoolingParams(extra_kwargs={"mixed_modality": "sum"}),
     )
 
 
@@ -243,16 +246,16 @@ def test_the_mean_of_both_vectors_by_choice(llm, folder):
     sum_ = embed(llm, "water") + embed(llm, of(PICTURE))
     found = embed(llm, both, MEAN)
     assert np.allclose(found, sum_ / np.linalg.norm(sum_), atol=1e-6)
-    bare = PoolingParams(use_activation=False, extra_kwargs={"mixed": "mean"})
+    bare = PoolingParams(use_activation=False, extra_kwargs={"mixed_modality": "mean"})
     parts = [embed(llm, one, PoolingParams(use_activation=False)) for one in ("water", of(PICTURE))]
     assert np.allclose(embed(llm, both, bare), sum(parts) / 2, atol=1e-6)
     (output,) = llm.embed([both], pooling_params=MEAN, use_tqdm=False)
     (text,) = llm.embed(["water"], use_tqdm=False)
     assert output.num_prompt_tokens == text.num_prompt_tokens + 17
-    with LLM(str(folder), mixed="mean", num_workers=1) as other:
+    with LLM(str(folder), mixed_modality="mean", num_workers=1) as other:
         assert np.array_equal(embed(other, both), found)
         assert np.array_equal(embed(other, message({"type": "text", "text": "water"}, part(url_of(saved())))), found)
-        refused(other, both, BOTH, PoolingParams(extra_kwargs={"mixed": "error"}))
+        refused(other, both, BOTH, PoolingParams(extra_kwargs={"mixed_modality": "error"}))
         assert np.array_equal(embed(other, "water"), embed(llm, "water"))
 
 

@@ -137,12 +137,12 @@ def test_a_text_and_an_image_of_two_towers(clip, clip_folder):
     with pytest.raises(InvalidInputError, match="document: CLIP accepts text-only or image-only inputs") as caught:
         scores(clip, "the river", ["a", both])
     assert (caught.value.index, caught.value.parameter) == (1, "data_2")
-    mean = PoolingParams(extra_kwargs={"mixed": "mean"})
+    mean = PoolingParams(extra_kwargs={"mixed_modality": "mean"})
     (vector,) = clip.embed([of(ONE, "water")], pooling_params=mean, use_tqdm=False)
     (query,) = clip.embed(["the river"], use_tqdm=False)
     expected = pytest.approx(vector.outputs.array @ query.outputs.array, abs=1e-5)
     assert scores(clip, "the river", both, pooling_params=mean) == [expected]
-    with LLM(str(clip_folder), num_workers=1, mixed="mean") as other:
+    with LLM(str(clip_folder), num_workers=1, mixed_modality="mean") as other:
         assert scores(other, "the river", both) == [expected]
 
 
@@ -180,7 +180,7 @@ def test_an_image_is_read_once_for_all_its_documents(clip, monkeypatch):
 
 
 def mean_of_both():
-    return PoolingParams(extra_kwargs={"mixed": "mean"})
+    return PoolingParams(extra_kwargs={"mixed_modality": "mean"})
 
 
 def test_one_image_at_fault_costs_no_other(clip):

@@ -22,7 +22,7 @@ class KernelSpec(Spec):
         quantization: The scheme it computes in, such as ``"int8"``; it serves where that is asked for, and goes
             before those of none.
         batch_invariant: Whether each sequence's result is the same to the bit whatever shares its batch; the others
-            do not serve ``deterministic=True``.
+            do not serve ``batch_invariant=True``.
         features: The optional features of the op that it supports, such as ``("softcap",)``. Models that require
             another feature use another kernel.
         fuses: The kernels that it computes in one go, such as ``("attention.sdpa", "linear.torch")``: it is chosen only

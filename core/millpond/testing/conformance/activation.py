@@ -35,7 +35,7 @@ class ActivationConformance(RecordConformance):
     @pytest.fixture
     def ways(self, entry: Entry[ActivationSpec]) -> dict[str, Activation]:
         """The function that the record names, and the one that models get, by what they are called in complaints."""
-        ctx = bare_context(self.registry(), deterministic=True)
+        ctx = bare_context(self.registry(), batch_invariant=True)
         return {f"{self.name}, the target": entry.load(), f"{self.name}, by ctx.activation": ctx.activation(self.name)}
 
     def test_shape_stays(self, ways: dict[str, Activation]) -> None:

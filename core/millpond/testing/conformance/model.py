@@ -119,13 +119,13 @@ class ModelConformance(RecordConformance):
                 demand_same(found, expected, self.tolerance, f"{self.name}, {task!r} in small batches")
 
     def test_batch_mates_do_not_matter_to_the_bit(self, folder: Path) -> None:
-        """With ``deterministic=True``, a prompt alone and among others has the same output."""
-        with self.load(folder, deterministic=True) as llm:
+        """With ``batch_invariant=True``, a prompt alone and among others has the same output."""
+        with self.load(folder, batch_invariant=True) as llm:
             prompts = self.prompts(llm)
             for task in self.tasks(llm):
                 together = self.ask(llm, prompts, task)
                 for place, prompt in enumerate(prompts):
-                    what = f"{self.name}, deterministic, {task!r} of prompt {place} among others beside alone"
+                    what = f"{self.name}, batch_invariant, {task!r} of prompt {place} among others beside alone"
                     demand_same(together[place], self.ask(llm, [prompt], task)[0], 0.0, what)
 
     def test_the_longest_prompt_and_one_more(self, llm: LLM) -> None:

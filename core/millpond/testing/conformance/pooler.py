@@ -80,7 +80,7 @@ class PoolerConformance(RecordConformance):
             config=self.config,
             pooler_config=config,
             dtype=dtype,
-            deterministic=deterministic,
+            batch_invariant=deterministic,
         )
         return ctx.pooler(task).eval()
 

@@ -9,7 +9,7 @@ from millpond_server.apis.cohere.schemas import CohereEmbedRequest
 from millpond_server.apis.common.input_type import purpose
 from millpond_server.apis.common.inputs import check_images, image_prompt, images_among, is_image, read_inputs, url_of
 from millpond_server.apis.common.vector_types import by_type
-from millpond_server.apis.openai.routes import mixed
+from millpond_server.apis.openai.routes import mixed_modality
 from millpond_server.apis.vllm import routes as scoring
 from millpond_server.apis.vllm.schemas import RerankRequest
 from millpond_server.http.array_encoding import Array
@@ -162,7 +162,7 @@ async def _vectors(
         options["prompt"] = ""
     outputs = await llm.embed(
         prompts,
-        pooling_params=PoolingParams(dimensions=request.output_dimension, extra_kwargs=mixed(request.mixed)),
+        pooling_params=PoolingParams(dimensions=request.output_dimension, extra_kwargs=mixed_modality(request.mixed)),
         priority=request.priority + call.priority,
         **options,
     )

@@ -98,7 +98,7 @@ def prompts_of_modality(request: EmbeddingRequest, llm: AsyncLLM, call: Call) ->
 def params_of(request: EmbeddingRequest) -> PoolingParams:
     """What a body says of its vectors, as pooling parameters."""
     return PoolingParams(
-        dimensions=request.dimensions, use_activation=request.use_activation, extra_kwargs=mixed(request.mixed)
+        dimensions=request.dimensions, use_activation=request.use_activation, extra_kwargs=mixed_modality(request.mixed)
     )
 
 
@@ -125,9 +125,9 @@ def with_purpose(request: EmbeddingRequest, llm: AsyncLLM) -> dict[str, Any]:
     return {**said, **purpose(named, llm)}
 
 
-def mixed(way: str | None) -> dict[str, object] | None:
+def mixed_modality(way: str | None) -> dict[str, object] | None:
     """What a text and an image in one input become, as pooling parameters have it."""
-    return None if way is None else {"mixed": way}
+    return None if way is None else {"mixed_modality": way}
 
 
 def vectors(

@@ -14,7 +14,7 @@ from millpond.types.outputs import ArrayOutput
 from millpond_server.apis.common.answers import data_answer, num_tokens
 from millpond_server.apis.common.inputs import prompts_of
 from millpond_server.apis.common.tokenizing import aside, check_count, check_size, check_vocabulary, tokenizer_of
-from millpond_server.apis.openai.routes import check_header, embeddings, mixed, vectors
+from millpond_server.apis.openai.routes import check_header, embeddings, mixed_modality, vectors
 from millpond_server.apis.openai.schemas import EmbeddingRequest, usage_of
 from millpond_server.apis.vllm.plugin_output import plugin_answer, values_answer
 from millpond_server.apis.vllm.schemas import (
@@ -86,7 +86,7 @@ async def scored(
     outputs = await llm.score(
         queries,
         documents,
-        pooling_params=PoolingParams(use_activation=request.use_activation, extra_kwargs=mixed(request.mixed)),
+        pooling_params=PoolingParams(use_activation=request.use_activation, extra_kwargs=mixed_modality(request.mixed)),
         priority=request.priority + call.priority,
         **request.of_pairs(),
         **request.options(),

@@ -54,7 +54,7 @@ def http(server):
 def vectors(offline):
     """Of the text, of the image, and of both."""
     both = {"prompt": "water", "multi_modal_data": {"image": PICTURE}}
-    params = PoolingParams(extra_kwargs={"mixed": "mean"})
+    params = PoolingParams(extra_kwargs={"mixed_modality": "mean"})
     outputs = offline.embed(["water", {"multi_modal_data": {"image": PICTURE}}, both], pooling_params=params)
     return [output.outputs.array for output in outputs]
 

@@ -10,7 +10,7 @@ from millpond_models.testing.dual_encoders import tiny_two_towers
 from millpond_transformers.testing.vision_language import qwen_vl, randomised, write_vision_language
 
 PICTURE = picture(40, 60)
-MEAN = PoolingParams(extra_kwargs={"mixed": "mean"})
+MEAN = PoolingParams(extra_kwargs={"mixed_modality": "mean"})
 
 
 URL = url_of(PICTURE)

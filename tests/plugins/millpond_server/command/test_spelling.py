@@ -80,8 +80,8 @@ def settings(*words, **environment):
         (["--num-workers", "1"], {"num_workers": 1}),
         (["--on-overflow", "truncate", "--dtype", "float32"], {"on_overflow": "truncate", "dtype": "float32"}),
         (
-            ["--device", "cpu", "--deterministic", "--allow-pickle"],
-            {"deterministic": True, "allow_pickle": True, "device": "cpu"},
+            ["--device", "cpu", "--batch-invariant", "--allow-pickle"],
+            {"batch_invariant": True, "allow_pickle": True, "device": "cpu"},
         ),
     ],
 )
@@ -91,9 +91,10 @@ def test_arguments_of_the_model(words, expected):
 
 def test_every_argument_is_one_of_async_llm():
     from millpond.loading.arguments import DEFAULTS, OLD_TASKS
+    from millpond.types.model_args import FORMER_NAMES
 
     assert OLD_TASKS
-    assert set(vars(ModelOptions())) - {"task", "attention_backend"} <= set(DEFAULTS)
+    assert set(vars(ModelOptions())) - {"task", "attention_backend", *FORMER_NAMES} <= set(DEFAULTS)
     unsaid = arguments_of(ModelOptions())
     assert unsaid == {name: DEFAULTS[name] for name in unsaid}
 

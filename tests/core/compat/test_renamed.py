@@ -1,0 +1,120 @@
+"""Former names of modules, classes, fields and arguments work for one release, with a DeprecationWarning."""
+
+import importlib
+
+import pytest
+import torch
+
+from millpond import LLM, PoolingParams
+from millpond.nn import Attention, AttentionSpec, PackedBatch
+from millpond.nn.ops import OpContext
+from millpond.plugin.specs import KernelSpec, TaskSpec
+from millpond.testing.checkpoints import tiny
+from millpond.testing.contexts import bare_context
+from millpond.testing.kernel_cases import KernelCases
+from millpond_command.model_arguments import arguments_of
+from millpond_command.model_options import Served
+
+
+@pytest.fixture
+def deprecated():
+    """Return the result of a call that must warn once, at the line of the test."""
+
+    def deprecated(message, function):
+        with pytest.warns(DeprecationWarning, match=message) as caught:
+            result = function()
+        assert [warning.filename for warning in caught] == [__file__]
+        return result
+
+    return deprecated
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("millpond.nn", "Run", "EqualLengthGroup"),
+        ("millpond.nn.batch", "Run", "EqualLengthGroup"),
+        ("millpond.nn.attention", "HIDDEN_TOKENS", "MASKED_TOKENS"),
+        ("millpond.nn.classifier", "Calibrated", "LogitScaling"),
+        ("millpond.nn.ops", "Verdict", "KernelMatch"),
+        ("millpond.nn.weight_loading", "Placement", "LoadedWeights"),
+        ("millpond.nn.weight_loading", "place_weight", "load_parameter"),
+        ("millpond.testing.checkpoints", "write_sparse_code", "write_sparse_autoencoder"),
+    ],
+)
+def test_contents_of_modules(deprecated, module, old, new):
+    contents = importlib.import_module(module)
+    assert deprecated(f"{old} was renamed: import {new}", lambda: getattr(contents, old)) is getattr(contents, new)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = contents.no_such_name
+
+
+def test_fields_of_records(deprecated):
+    kernel = deprecated(
+        "KernelSpec: the argument serves was renamed: pass features",
+        lambda: KernelSpec(name="attention.mine", target="mine:attention", serves=("softcap",)),
+    )
+    assert kernel.features == deprecated("KernelSpec.serves was renamed", lambda: kernel.serves) == ("softcap",)
+    task = deprecated(
+        "made_of was renamed", lambda: TaskSpec(name="a", target="a:A", io_processor="embed", made_of=("embed",))
+    )
+    assert task.derived_from == ("embed",)
+    with pytest.raises(TypeError, match="pass derived_from without made_of, its former name"):
+        TaskSpec(name="a", target="a:A", io_processor="embed", made_of=("embed",), derived_from=("embed",))
+
+
+def test_features_of_kernels(deprecated):
+    kernel = deprecated(
+        "feature 'hidden_tokens' was renamed: use 'masked_tokens'",
+        lambda: KernelSpec(name="attention.mine", target="mine:attention", features=("hidden_tokens",)),
+    )
+    assert kernel.features == ("masked_tokens",)
+    fields = {"device": torch.device("cpu"), "dtype": torch.float32}
+    context = deprecated("needs was renamed", lambda: OpContext(**fields, needs=("softcap",)))
+    assert context.required_features == ("softcap",)
+    assert deprecated("AttentionSpec.needs", lambda: AttentionSpec(scale=1.0, softcap=2.0).needs) == ("softcap",)
+
+
+def test_cases_of_kernels_that_override_the_former_method():
+    class Cases(KernelCases):
+        def needs(self, setting):
+            return tuple(setting)
+
+    with pytest.warns(DeprecationWarning, match=r"Cases\.needs was renamed: override required_features"):
+        assert Cases().required_features({"softcap": 1.0}) == ("softcap",)
+    assert KernelCases().required_features({"softcap": 1.0}) == ()
+
+
+def test_attributes_of_batches(deprecated):
+    batch = PackedBatch.pack([torch.zeros(3), torch.zeros(3)])
+    groups = deprecated("PackedBatch.runs was renamed", lambda: batch.runs)
+    assert groups == batch.equal_length_groups
+    assert deprecated("PackedBatch.hidden was renamed", lambda: batch.hidden) == ()
+    assert deprecated("EqualLengthGroup.attended was renamed", lambda: groups[0].attended) == 3
+
+
+def test_arguments_of_functions(deprecated, registry):
+    ctx = deprecated("bare_context: the argument deterministic", lambda: bare_context(registry, deterministic=True))
+    assert ctx.batch_invariant
+    assert callable(deprecated("needs was renamed: pass required_features", lambda: ctx.op("attention", needs=())))
+    assert Attention(ctx, head_dim=4).spec.required_features == ()
+
+
+def test_arguments_and_options_of_models(deprecated, tmp_path):
+    folder = str(tiny("BertModel", tmp_path))
+    with deprecated("argument dedupe was renamed: pass deduplicate", lambda: LLM(folder, dedupe=False)) as llm:
+        assert not llm.pipeline.deduplicate
+        params = PoolingParams(extra_kwargs={"mixed": "mean"})
+        with pytest.warns(DeprecationWarning, match="option 'mixed' was renamed: pass 'mixed_modality'"):
+            assert len(llm.embed(["a mill"], pooling_params=params, use_tqdm=False)) == 1
+
+
+def test_options_of_the_command_line(capsys):
+    options = Served(deterministic=True, mixed="mean")
+    arguments = arguments_of(options)
+    assert (arguments["batch_invariant"], arguments["mixed_modality"]) == (True, "mean")
+    assert {"deterministic", "mixed"}.isdisjoint(arguments)
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: --mixed was renamed: use --mixed-modality",
+        "warning: --deterministic was renamed: use --batch-invariant",
+    ]
