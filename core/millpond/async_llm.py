@@ -11,7 +11,6 @@ from operator import itemgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 
-from millpond.compat.renamed import renamed_arguments
 from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.loading.source import find_repository
 from millpond.pipeline.bound_task import BoundTask, Job
@@ -24,7 +23,7 @@ from millpond.pipeline.preprocessing import PreprocessingPool
 from millpond.plugin.manager import get_plugin_manager
 from millpond.task_methods import Shape, TaskMethods
 from millpond.types.errors import EngineClosedError
-from millpond.types.model_args import FORMER_NAMES, ModelArgs
+from millpond.types.model_args import ModelArgs
 from millpond.types.outputs import (
     ChunksRequestOutput,
     ClassificationRequestOutput,
@@ -106,7 +105,6 @@ class AsyncLLM(
     """
 
     @takes_model_args
-    @renamed_arguments(**FORMER_NAMES)
     def __init__(self, model: str, *, plugins: "PluginManager | None" = None, **arguments: Unpack[ModelArgs]) -> None:
         """Load a model.
 

@@ -4,7 +4,6 @@ import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 
-from millpond.compat.renamed import renamed_arguments
 from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.loading.source import find_repository
 from millpond.pipeline.call import R, TaskCall
@@ -12,7 +11,7 @@ from millpond.pipeline.offline import SyncDriver
 from millpond.pipeline.pipeline import Pipeline
 from millpond.plugin.manager import get_plugin_manager
 from millpond.task_methods import Progress, Shape, TaskMethods
-from millpond.types.model_args import FORMER_NAMES, ModelArgs
+from millpond.types.model_args import ModelArgs
 from millpond.types.outputs import (
     ChunksRequestOutput,
     ClassificationRequestOutput,
@@ -55,7 +54,6 @@ class LLM(
     """
 
     @takes_model_args
-    @renamed_arguments(**FORMER_NAMES)
     def __init__(self, model: str, *, plugins: "PluginManager | None" = None, **arguments: Unpack[ModelArgs]) -> None:
         """Load a model.
 

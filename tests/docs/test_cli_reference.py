@@ -38,7 +38,8 @@ COMMANDS = dict(commands())
 
 def options(command: Any) -> list[str]:
     context = typer.Context(command, info_name="millpond")
-    names = [name for parameter in command.get_params(context) for name in (*parameter.opts, *parameter.secondary_opts)]
+    shown = [parameter for parameter in command.get_params(context) if not getattr(parameter, "hidden", False)]
+    names = [name for parameter in shown for name in (*parameter.opts, *parameter.secondary_opts)]
     return [name for name in names if name.startswith("-") and name not in ("--help", "-h")]
 
 
@@ -79,4 +80,5 @@ def test_every_exit_code_is_documented():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_has_a_help_text(name):
     context = typer.Context(COMMANDS[name], info_name="millpond")
-    assert [parameter.name for parameter in COMMANDS[name].get_params(context) if not parameter.help] == []
+    shown = [parameter for parameter in COMMANDS[name].get_params(context) if not getattr(parameter, "hidden", False)]
+    assert [parameter.name for parameter in shown if not parameter.help] == []

@@ -15,7 +15,7 @@ from millpond.loading.source import SourceOptions
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import EngineConfig, InputOptions, PoolerConfig
 from millpond.types.errors import InvalidInputError
-from millpond.types.model_args import MODEL_ARGS, ModelArgs, describe
+from millpond.types.model_args import FORMER_NAMES, MODEL_ARGS, ModelArgs, describe
 from millpond.types.params import validated
 
 Init = TypeVar("Init", bound=Callable[..., None])
@@ -46,6 +46,7 @@ def read_arguments(arguments: Mapping[str, Any]) -> Arguments:
     Raises:
         InvalidInputError: If an argument is unknown, or requests something that is not supported.
     """
+    arguments = _by_current_names(arguments)
     known = {**DEFAULTS, **{name: value for name, value in arguments.items() if name in DEFAULTS}}
     known["kernels"] = _checked_kernels(known["kernels"] or {})
     without_effect = [
@@ -92,6 +93,20 @@ def read_arguments(arguments: Mapping[str, Any]) -> Arguments:
         deduplicate=bool(known["deduplicate"]),
         tokenizer=known["tokenizer"],
     )
+
+
+def _by_current_names(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return arguments by their present names; each former name causes a DeprecationWarning.
+
+    Raises:
+        InvalidInputError: If an argument is passed by both names.
+    """
+    for old in FORMER_NAMES.keys() & arguments.keys():
+        if FORMER_NAMES[old] in arguments:
+            message = f"`{old}` is the former name of `{FORMER_NAMES[old]}`: pass `{FORMER_NAMES[old]}` only"
+            raise InvalidInputError(message, parameter=old)
+        warnings.warn(f"`{old}` was renamed: use `{FORMER_NAMES[old]}`", DeprecationWarning, stacklevel=4)
+    return {FORMER_NAMES.get(name, name): value for name, value in arguments.items()}
 
 
 def _checked_kernels(kernels: object) -> dict[str, str]:

@@ -5,7 +5,7 @@ import importlib
 import pytest
 import torch
 
-from millpond import LLM, PoolingParams
+from millpond import LLM, InvalidInputError, PoolingParams
 from millpond.nn import Attention, AttentionSpec, PackedBatch
 from millpond.nn.ops import OpContext
 from millpond.plugin.specs import KernelSpec, TaskSpec
@@ -102,7 +102,9 @@ def test_arguments_of_functions(deprecated, registry):
 
 def test_arguments_and_options_of_models(deprecated, tmp_path):
     folder = str(tiny("BertModel", tmp_path))
-    with deprecated("argument dedupe was renamed: pass deduplicate", lambda: LLM(folder, dedupe=False)) as llm:
+    with pytest.raises(InvalidInputError, match="`dedupe` is the former name of `deduplicate`"):
+        LLM(folder, dedupe=False, deduplicate=False)
+    with deprecated("`dedupe` was renamed: use `deduplicate`", lambda: LLM(folder, dedupe=False)) as llm:
         assert not llm.pipeline.deduplicate
         params = PoolingParams(extra_kwargs={"mixed": "mean"})
         with pytest.warns(DeprecationWarning, match="option 'mixed' was renamed: pass 'mixed_modality'"):

@@ -45,5 +45,5 @@ def test_overrides_of_another_form_are_refused(checkpoint, overrides):
 
 
 def test_overrides_that_the_weights_do_not_fit_are_refused(checkpoint):
-    with pytest.raises(CheckpointError, match=r"has the shape \[64, 32\], where config\.json leads to \[128, 32\]"):
+    with pytest.raises(CheckpointError, match=r"checkpoint has \[64, 32\], config\.json implies \[128, 32\]"):
         LLM(str(checkpoint), hf_overrides={"max_position_embeddings": 128})
