@@ -23,7 +23,7 @@ SOURCES = sorted(path.relative_to(REPOSITORY) for path in (REPOSITORY / "kernels
 LIBRARIES = sorted(native.LIBRARIES.values())
 SECONDS_A_STEP = 300
 STALE = b"\x7fELF, of an earlier source"
-WITHOUT = "built without compiled kernels, torch's serve instead"
+WITHOUT = "built without compiled kernels, torch kernels are used instead"
 
 compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 needs_compiler = pytest.mark.skipif(
@@ -247,8 +247,10 @@ def test_editable_install_finds_the_kernels_beside_their_source(sources, pathles
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [
-        pytest.param({}, "there is no C compiler (looked for cc, gcc, clang; CC names another)", id="none"),
-        pytest.param({"CC": "no-such-cc"}, "the C compiler no-such-cc does not run (No such file", id="named-in-vain"),
+        pytest.param({}, "no C compiler found (tried cc, gcc, clang; set CC to use a different one)", id="none"),
+        pytest.param(
+            {"CC": "no-such-cc"}, "the C compiler no-such-cc cannot be started (No such file", id="named-in-vain"
+        ),
         pytest.param({"MILLPOND_NO_NATIVE": "1", "CC": compiler}, "MILLPOND_NO_NATIVE is set", id="not-wanted"),
         pytest.param(
             {"CC": f"{shlex.quote(sys.executable)} -S"}, "could not compile the kernels, see above", id="fails"
