@@ -1,9 +1,7 @@
-"""Draws docs/images/layers.svg: the layers of the packages, with the imports that are really there.
+"""Draw docs/images/layers.svg, the layers of the packages with their imports: python scripts/layers.py [--check].
 
-python benchmarks/layers.py [--check]
-
-The rows are the ``layers`` contracts of pyproject.toml, which `make check` holds; what each package imports is read
-from its sources. ``--check`` writes nothing and fails if the picture in docs/ is not the one of the present sources.
+The rows are the ``layers`` contracts of pyproject.toml, which `make check` enforces; imports are read from the sources.
+``--check`` writes nothing and fails if the picture is not up to date.
 """
 
 import argparse
@@ -21,17 +19,17 @@ import grimp
 REPOSITORY = Path(__file__).resolve().parents[1]
 PICTURE = REPOSITORY / "docs" / "images" / "layers.svg"
 CORE = "millpond"
-WIDTH, MARGIN, GAP = 980, 24, 14
-HEADING, BOX, ROW = 34, 84, 50
+WIDTH, MARGIN, GAP = 980, 24, 14  # pixels
+HEADING_HEIGHT, BOX_HEIGHT, ROW_HEIGHT = 34, 84, 50  # pixels
 COLUMNS = 4
-CHARACTERS = 29  # of a summary that fit in a line of a box
+SUMMARY_LINE_CHARS = 29  # characters that fit in a line of a box
 STYLE = """\
     text { font-family: -apple-system, "Segoe UI", "DejaVu Sans", Helvetica, Arial, sans-serif; fill: #1f2328; }
     .title { font-size: 15px; font-weight: 600; }
     .soft { font-size: 12px; fill: #57606a; }
     .name { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, monospace; font-size: 13px; font-weight: 600; }
     .mono { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, monospace; font-size: 12px; fill: #57606a; }
-    .ground { fill: #f6f8fa; stroke: #d0d7de; }
+    .layer { fill: #f6f8fa; stroke: #d0d7de; }
     .box { fill: #ffffff; stroke: #8c959f; stroke-width: 1.2; }
     .yours { fill: none; stroke: #8c959f; stroke-width: 1.2; stroke-dasharray: 5 4; }
     .arrow { stroke: #57606a; stroke-width: 1.6; fill: none; marker-end: url(#head); }"""
@@ -42,9 +40,9 @@ class Part:
     """A package or module of a layer.
 
     Attributes:
-        name: Its name, in the core without ``millpond.``.
+        name: The name; in the core, without ``millpond.``.
         summary: The first sentence of its docstring.
-        imports: The names of the parts and packages that it imports.
+        imports: The names of the imported parts and packages.
     """
 
     name: str
@@ -55,9 +53,9 @@ class Part:
 def contracts() -> tuple[list[list[str]], list[list[str]]]:
     """Return the layers of the packages and those of the core, from the highest to the lowest."""
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
-    layers = [one for one in settings["tool"]["importlinter"]["contracts"] if one["type"] == "layers"]
-    packages = next(one["layers"] for one in layers if "containers" not in one)
-    core = next(one["layers"] for one in layers if one.get("containers") == [CORE])
+    layers = [it for it in settings["tool"]["importlinter"]["contracts"] if it["type"] == "layers"]
+    packages = next(it["layers"] for it in layers if "containers" not in it)
+    core = next(it["layers"] for it in layers if it.get("containers") == [CORE])
     return [_siblings(layer) for layer in packages], [_siblings(layer) for layer in core]
 
 
@@ -79,10 +77,10 @@ def read() -> tuple[list[list[Part]], list[list[Part]]]:
 
 def _part(graph: grimp.ImportGraph, module: str, name: str, others: Sequence[str]) -> Part:
     """Return a part with its direct imports of others, in the order of the layers."""
-    own = {module, *graph.find_descendants(module)}
-    imported = {found for one in own for found in graph.find_modules_directly_imported_by(one)} - own
-    found = [other for other in others if other != module and any(_is_in(one, other) for one in imported)]
-    return Part(name, summary_of(module), tuple(other.removeprefix(f"{CORE}.") for other in found))
+    modules = {module, *graph.find_descendants(module)}
+    imported = {target for it in modules for target in graph.find_modules_directly_imported_by(it)} - modules
+    imports = [other for other in others if other != module and any(_is_in(it, other) for it in imported)]
+    return Part(name, summary_of(module), tuple(other.removeprefix(f"{CORE}.") for other in imports))
 
 
 def _is_in(module: str, package: str) -> bool:
@@ -90,7 +88,7 @@ def _is_in(module: str, package: str) -> bool:
 
 
 def summary_of(module: str) -> str:
-    """Return the first sentence of a module's docstring, without the name that it may begin with."""
+    """Return the first sentence of a module's docstring, without a leading name."""
     relative = Path(*module.split("."))
     roots = [path for path in REPOSITORY.iterdir() if path.is_dir() and (path / relative.parts[0]).is_dir()]
     files = [root / form for root in roots for form in (relative.with_suffix(".py"), relative / "__init__.py")]
@@ -106,22 +104,22 @@ def draw(packages: Sequence[Sequence[Part]], core: Sequence[Sequence[Part]]) -> 
     body: list[str] = []
     top = MARGIN
     for layer in packages[:-1]:
-        title = "plugins: built-in ones and yours" if layer is packages[0] else "kits: what plugins share"
+        title = "plugins: built-in ones and yours" if layer is packages[0] else "kits: code shared by plugins"
         boxes = [*layer, None] if layer is packages[0] else list(layer)
         rows = -(-len(boxes) // COLUMNS)
-        height = HEADING + rows * (BOX + GAP)
-        body += _ground(top, height, title)
-        for place, part in enumerate(boxes):
-            body += _box(part, place, top + HEADING)
+        height = HEADING_HEIGHT + rows * (BOX_HEIGHT + GAP)
+        body += _background(top, height, title)
+        for number, part in enumerate(boxes):
+            body += _box(part, number, top + HEADING_HEIGHT)
         body.append(_arrow(top + height))
         top += height + 2 * GAP
-    height = HEADING + len(core) * ROW + GAP
-    body += _ground(top, height, "core: knows none of the above")
-    for place, row in enumerate(core):
-        body += _row(row, top + HEADING + place * ROW)
+    height = HEADING_HEIGHT + len(core) * ROW_HEIGHT + GAP
+    body += _background(top, height, "core: imports none of the above")
+    for number, row in enumerate(core):
+        body += _row(row, top + HEADING_HEIGHT + number * ROW_HEIGHT)
     total = top + height + MARGIN
-    said = "Plugins import kits and the core, kits import the core. The layers of the core, from the top: "
-    description = said + ", ".join(" and ".join(part.name for part in layer) for layer in core)
+    summary = "Plugins import kits and the core, kits import the core. The layers of the core, from the top: "
+    description = summary + ", ".join(" and ".join(part.name for part in layer) for layer in core)
     return "\n".join([*_head(total, description), *body, "</svg>", ""])
 
 
@@ -139,36 +137,35 @@ def _head(height: int, description: str) -> Iterator[str]:
     yield "  </defs>"
 
 
-def _ground(top: int, height: int, title: str) -> Iterator[str]:
-    yield f'  <rect class="ground" x="{MARGIN}" y="{top}" width="{WIDTH - 2 * MARGIN}" height="{height}" rx="10"/>'
+def _background(top: int, height: int, title: str) -> Iterator[str]:
+    yield f'  <rect class="layer" x="{MARGIN}" y="{top}" width="{WIDTH - 2 * MARGIN}" height="{height}" rx="10"/>'
     yield f'  <text class="title" x="{MARGIN + GAP}" y="{top + 23}">{escape(title)}</text>'
 
 
-def _box(part: Part | None, place: int, top: int) -> Iterator[str]:
-    """Draw a package; None is that of the reader."""
+def _box(part: Part | None, number: int, top: int) -> Iterator[str]:
+    """Draw a package; None for the reader's own plugin."""
     width = (WIDTH - 2 * MARGIN - (COLUMNS + 1) * GAP) // COLUMNS
-    x = MARGIN + GAP + place % COLUMNS * (width + GAP)
-    y = top + place // COLUMNS * (BOX + GAP)
+    x = MARGIN + GAP + number % COLUMNS * (width + GAP)
+    y = top + number // COLUMNS * (BOX_HEIGHT + GAP)
     name, kind = ("your_plugin", "yours") if part is None else (part.name, "box")
     summary = "found by its entry point, loaded like a built-in one" if part is None else part.summary
-    yield f'  <rect class="{kind}" x="{x}" y="{y}" width="{width}" height="{BOX}" rx="8"/>'
+    yield f'  <rect class="{kind}" x="{x}" y="{y}" width="{width}" height="{BOX_HEIGHT}" rx="8"/>'
     yield f'  <text class="name" x="{x + 12}" y="{y + 24}">{escape(name)}</text>'
-    for line, text in enumerate(textwrap.wrap(summary, CHARACTERS, max_lines=3, placeholder=" …")):
+    for line, text in enumerate(textwrap.wrap(summary, SUMMARY_LINE_CHARS, max_lines=3, placeholder=" …")):
         yield f'  <text class="soft" x="{x + 12}" y="{y + 42 + 15 * line}">{escape(text)}</text>'
 
 
 def _row(parts: Sequence[Part], top: int) -> Iterator[str]:
-    """Draw a layer of the core: its modules, what they are, and what they import of the layers below."""
-    names = ", ".join(part.name for part in parts)
-    own = {part.name for part in parts}
-    imports = dict.fromkeys(name for part in parts for name in part.imports if name not in own)
-    said = f"imports {', '.join(imports)}" if imports else "imports none of these"
-    width, height = WIDTH - 2 * (MARGIN + GAP), ROW - 8
+    """Draw a layer of the core: its modules, their summary, and their imports of lower layers."""
+    names = [part.name for part in parts]
+    imports = dict.fromkeys(name for part in parts for name in part.imports if name not in names)
+    caption = f"imports {', '.join(imports)}" if imports else "imports none of these"
+    width, height = WIDTH - 2 * (MARGIN + GAP), ROW_HEIGHT - 8
     yield f'  <rect class="box" x="{MARGIN + GAP}" y="{top}" width="{width}" height="{height}" rx="8"/>'
-    yield f'  <text class="name" x="{MARGIN + GAP + 12}" y="{top + 26}">{escape(names)}</text>'
+    yield f'  <text class="name" x="{MARGIN + GAP + 12}" y="{top + 26}">{escape(", ".join(names))}</text>'
     summary = textwrap.shorten(parts[0].summary, 110, placeholder=" …")
     yield f'  <text class="soft" x="{MARGIN + 180}" y="{top + 18}">{escape(summary)}</text>'
-    yield f'  <text class="mono" x="{MARGIN + 180}" y="{top + 35}">{escape(said)}</text>'
+    yield f'  <text class="mono" x="{MARGIN + 180}" y="{top + 35}">{escape(caption)}</text>'
 
 
 def _arrow(bottom: int) -> str:
@@ -176,15 +173,15 @@ def _arrow(bottom: int) -> str:
 
 
 def main() -> int:
-    """Write the picture, or tell whether the one in docs/ is up to date."""
+    """Write the picture, or check that it is up to date."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="only tell whether the picture is up to date")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the picture is not up to date")
     is_check = parser.parse_args().check
     picture = draw(*read())
     if is_check:
         if PICTURE.is_file() and PICTURE.read_text(encoding="utf-8") == picture:
             return 0
-        print(f"{PICTURE.relative_to(REPOSITORY)} is out of date: run `python benchmarks/layers.py`", file=sys.stderr)
+        print(f"{PICTURE.relative_to(REPOSITORY)} is out of date: run `python scripts/layers.py`", file=sys.stderr)
         return 1
     PICTURE.write_text(picture, encoding="utf-8")
     print(f"wrote {PICTURE.relative_to(REPOSITORY)}")
