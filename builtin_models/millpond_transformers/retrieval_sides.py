@@ -8,7 +8,7 @@ from millpond.loading.chat_template import read_special_tokens
 from millpond.loading.files import read_object
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
-from millpond.types.late_interaction import LateInteraction, Side
+from millpond.types.late_interaction import LateInteraction, QueryDocumentConfig
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
@@ -52,7 +52,7 @@ def read_sides(repository: "Repository", config: CheckpointConfig) -> LateIntera
     tokens = read_special_tokens(repository)
     augmented = written.augmented or _token(tokens, "pad_token", repository)
     begin = _token(tokens, "bos_token", repository) if written.begins else ""
-    query = Side(
+    query = QueryDocumentConfig(
         prompt=begin + _prefix(repository, written),
         ending=augmented * NUM_AUGMENTED + written.end,
         special_tokens=not written.begins,

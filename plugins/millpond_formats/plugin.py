@@ -95,7 +95,7 @@ def register_modules() -> Iterator[ModuleSpec]:
     )
     yield ModuleSpec(
         name="SparseStaticEmbedding",
-        target=f"{MODULES}.query_table:load_query_table",
+        target=f"{MODULES}.static_query_weights:load_static_query_weights",
         summary="a weight of each token, by which queries are embedded without a model",
         places=(),
     )

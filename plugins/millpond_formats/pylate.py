@@ -8,7 +8,7 @@ from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
 from millpond.types.checkpoint import CheckpointFacts, RetrievalFacts, stated
 from millpond.types.config import Choice
-from millpond.types.late_interaction import Expansion, LateInteraction, Side
+from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig
 from millpond_formats.plugin import SETTINGS
 from millpond_formats.sentence_transformers.format import max_length
 from millpond_formats.values import PUNCTUATION, QUERY_LENGTH, bounded, count_at, expansion_of, text_at
@@ -45,10 +45,10 @@ def _late_interaction(said: Mapping[str, Any], path: Path) -> LateInteraction:
     return LateInteraction(query=query, document=document, expansion=expansion)
 
 
-def _side(said: Mapping[str, Any], role: str, path: Path) -> Side:
+def _side(said: Mapping[str, Any], role: str, path: Path) -> QueryDocumentConfig:
     marker, skipped = text_at(said, f"{role}_prefix", path), said.get("skiplist_words")
     words = PUNCTUATION if skipped is None else tuple(skipped)
-    return Side(
+    return QueryDocumentConfig(
         marker=marker,
         prompt=text_at(said.get("prompts") or {}, role, path).removeprefix(marker),
         length=count_at(said, f"{role}_length", path),

@@ -3,7 +3,7 @@
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
 from millpond.types.checkpoint import CheckpointFacts, RetrievalFacts, stated
-from millpond.types.late_interaction import Expansion, LateInteraction, Side
+from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig
 from millpond_formats.values import PUNCTUATION, QUERY_LENGTH, count_at, text_at
 
 FILE = "artifact.metadata"
@@ -18,8 +18,8 @@ def read_stanford_colbert(repository: Repository) -> CheckpointFacts:
     path = repository.path / FILE
     said = read_object(path)
     late = LateInteraction(
-        query=Side(marker=text_at(said, "query_token_id", path) or "[unused0]"),
-        document=Side(
+        query=QueryDocumentConfig(marker=text_at(said, "query_token_id", path) or "[unused0]"),
+        document=QueryDocumentConfig(
             marker=text_at(said, "doc_token_id", path) or "[unused1]",
             length=count_at(said, "doc_maxlen", path),
             skipped=PUNCTUATION if said.get("mask_punctuation", True) else (),

@@ -9,7 +9,7 @@ from millpond.compat.warn import warn_caller
 from millpond.loading.files import read_headers
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
-from millpond.types.late_interaction import Expansion, LateInteraction, Side
+from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 PROJECTION = "linear.weight"
 DIM_KEYS = ("colbert_dim", "dim", "projection_dim")  # of config.json
 STANFORD = LateInteraction(
-    query=Side(marker="[unused0]"),
-    document=Side(marker="[unused1]", skipped=tuple(string.punctuation)),
+    query=QueryDocumentConfig(marker="[unused0]"),
+    document=QueryDocumentConfig(marker="[unused1]", skipped=tuple(string.punctuation)),
     expansion=Expansion(length=32),
 )
 
@@ -29,7 +29,7 @@ def read_marked(repository: "Repository", config: CheckpointConfig) -> LateInter
     Raises:
         CheckpointError: If config.json states dimensions that are no number.
     """
-    return _sized(repository.facts.retrieval.reads_sides or STANFORD, config)
+    return _sized(repository.facts.retrieval.late_interaction_value or STANFORD, config)
 
 
 def __getattr__(name: str) -> Any:
@@ -46,7 +46,7 @@ def read_projected(repository: "Repository", config: CheckpointConfig) -> LateIn
     Raises:
         CheckpointError: If config.json states dimensions that are no number.
     """
-    said = _sized(repository.facts.retrieval.reads_sides or LateInteraction(), config)
+    said = _sized(repository.facts.retrieval.late_interaction_value or LateInteraction(), config)
     return said if said.dim is not None else replace(said, dim=_width(repository.transformer_path))
 
 

@@ -16,10 +16,9 @@ GROUPED: Final[Mapping[str, tuple[str, str]]] = {
     **{name: ("embedding", name) for name in ("truncate_dim", "normalizes", "similarity", "sparse", "max_active_dims")},
     "num_labels": ("classification", "num_labels"),
     "classifier_activation": ("classification", "activation"),
-    **{
-        name: ("retrieval", name)
-        for name in ("late_interaction", "late_similarity", "query_table", "routes", "tells_sides")
-    },
+    **{name: ("retrieval", name) for name in ("late_interaction", "late_similarity", "routes")},
+    "query_table": ("retrieval", "static_query_weights"),
+    "tells_sides": ("retrieval", "has_input_types"),
     **{name: ("multimodal", name) for name in ("modalities", "image_reader")},
     "default_prompt_name": ("prompting", "default_name"),
     **{

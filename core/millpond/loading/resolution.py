@@ -178,7 +178,7 @@ class Resolution:
             retrieval=RetrievalInfo(
                 late_interaction=self.late_interaction,
                 late_similarity=_token_similarity(facts.embedding.similarity).value,
-                query_table=facts.retrieval.query_table,
+                static_query_weights=facts.retrieval.static_query_weights,
             ),
             multimodal=MultimodalInfo(modalities=spec.modalities, image_reader=spec.extras.image_processor),
             prompting=PromptInfo(

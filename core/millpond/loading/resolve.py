@@ -156,7 +156,7 @@ def read_late_interaction(
     """
     facts = repository.facts
     if reader is None or value_of(facts.task) == LATE_INTERACTION_TASK:
-        return facts.retrieval.reads_sides
+        return facts.retrieval.late_interaction_value
     settings: LateInteraction | None = reader(repository, config)
     return settings
 

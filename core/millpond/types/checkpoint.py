@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from millpond.compat.renamed import renamed_attributes, renamed_fields
 from millpond.types.config import Choice
 from millpond.types.late_interaction import LateInteraction
 
@@ -136,25 +137,27 @@ class RouteFacts:
     origin: str = ""
 
 
+@renamed_fields(query_table="static_query_weights")
+@renamed_attributes(reads_sides="late_interaction_value")
 @dataclass(frozen=True, kw_only=True)
 class RetrievalFacts:
-    """How queries and documents are told apart.
+    """The different treatment of queries and documents.
 
     Attributes:
         late_interaction: The ``LateInteraction`` of a model of ColBERT's kind.
-        query_table: The module that embeds queries by a weight of each token, without the model.
+        static_query_weights: The module with one weight per token that embeds queries without the model.
         routes: The routes of queries and documents.
     """
 
     late_interaction: Choice | None = None
-    query_table: ModuleFacts | None = None
+    static_query_weights: ModuleFacts | None = None
     routes: RouteFacts = field(default_factory=RouteFacts)
 
     @property
-    def reads_sides(self) -> LateInteraction | None:
-        """How queries and documents are read; None if no file states it."""
-        said: LateInteraction | None = value_of(self.late_interaction)
-        return said
+    def late_interaction_value(self) -> LateInteraction | None:
+        """The value of ``late_interaction``; None if no file states it."""
+        value: LateInteraction | None = value_of(self.late_interaction)
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,9 @@
 """LateInteraction: how a model of token vectors reads queries and documents. Without torch."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from millpond.compat.renamed import renamed_contents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +22,7 @@ class TokenPooling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class QueryDocumentConfig:
     """How a query is read, or a document.
 
     Attributes:
@@ -71,8 +74,8 @@ class LateInteraction:
         dim: The dimensions of a vector where Stanford's files say; else None.
     """
 
-    query: Side = field(default_factory=Side)
-    document: Side = field(default_factory=Side)
+    query: QueryDocumentConfig = field(default_factory=QueryDocumentConfig)
+    document: QueryDocumentConfig = field(default_factory=QueryDocumentConfig)
     expansion: Expansion | None = None
     dim: int | None = None
 
@@ -81,3 +84,7 @@ class LateInteraction:
         """The most tokens that the files say of a query or a document; 0 where they say nothing."""
         expanded = None if self.expansion is None else self.expansion.length
         return max(filter(None, (self.query.length, self.document.length, expanded)), default=0)
+
+
+if not TYPE_CHECKING:  # type checkers would accept any name
+    __getattr__ = renamed_contents(__name__, {"Side": "QueryDocumentConfig"})

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from millpond.compat.renamed import renamed_attributes, renamed_fields
 from millpond.types.late_interaction import LateInteraction
 from millpond.types.rerank_template import RerankTemplate
 
@@ -66,6 +67,8 @@ class ClassificationInfo:
     activation: str = "softmax"
 
 
+@renamed_fields(query_table="static_query_weights")
+@renamed_attributes(tells_sides="has_input_types")
 @dataclass(frozen=True, kw_only=True)
 class RetrievalInfo:
     """The differences between queries and documents.
@@ -74,19 +77,19 @@ class RetrievalInfo:
         late_interaction: The encoding of queries and documents of a late-interaction model; None for others.
         late_similarity: The comparison of their vectors: "maxsim", or "meanmaxsim" for MaxSim divided by the number of
             the query's vectors.
-        query_table: The module that embeds queries by a weight of each token, without the model; None for none.
-        routes: The input types, "query" or "document", that have a route of their own; empty if all texts take one.
+        static_query_weights: The module with one weight per token that embeds queries without the model; None for none.
+        routes: The input types, "query" or "document", with a separate route; empty if all texts take the same route.
     """
 
     late_interaction: LateInteraction | None = None
     late_similarity: str = "maxsim"
-    query_table: "ModuleFacts | None" = None
+    static_query_weights: "ModuleFacts | None" = None
     routes: tuple[str, ...] = ()
 
     @property
-    def tells_sides(self) -> bool:
+    def has_input_types(self) -> bool:
         """True if the model reads queries and documents in different ways."""
-        return self.late_interaction is not None or self.query_table is not None or bool(self.routes)
+        return self.late_interaction is not None or self.static_query_weights is not None or bool(self.routes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from millpond.context import TaskContext
 from millpond.loading.tokenizer import Tokenizer
 from millpond.nn.batch import NUM_ATTENDED
 from millpond.types.errors import InvalidInputError
-from millpond.types.late_interaction import Expansion, LateInteraction, Side, TokenPooling
+from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig, TokenPooling
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt
 from millpond_io.retrieval.token_pooling import POOL_FACTOR, load_clustering, pooling_of
@@ -22,7 +22,7 @@ INPUT_TYPES = ("query", "document")
 
 
 @dataclass(frozen=True)
-class ReadSide:
+class EncodedInput:
     """A query or document as token ids.
 
     Attributes:
@@ -43,7 +43,9 @@ class Reader:
     might take it to pieces; any other is text.
     """
 
-    def __init__(self, ctx: TaskContext, tokenizer: Tokenizer, side: Side, expansion: Expansion | None) -> None:
+    def __init__(
+        self, ctx: TaskContext, tokenizer: Tokenizer, side: QueryDocumentConfig, expansion: Expansion | None
+    ) -> None:
         self.most = min(ctx.model.max_model_len, side.length or ctx.model.max_model_len)
         self.cuts = side.length is not None or (expansion is not None and expansion.cuts)
         self.least = 0 if expansion is None else min(ctx.model.max_model_len, expansion.length)
@@ -83,14 +85,14 @@ class Reader:
         kept = room if asked in (None, -1) else min(asked or room, room)
         return prompt, params.model_copy(update={"truncate_prompt_tokens": kept})
 
-    def read(self, rendered: Rendered) -> ReadSide:
+    def read(self, rendered: Rendered) -> EncodedInput:
         """The ids with the marker and what is put behind them; those of an image as they are.
 
         Raises:
             InvalidInputError: If they are more than the model reads.
         """
         if rendered.features:
-            return ReadSide(rendered, rendered.features, self._kept(rendered.input_ids) if len(self.only) else None)
+            return EncodedInput(rendered, rendered.features, self._kept(rendered.input_ids) if len(self.only) else None)
         ids = rendered.input_ids
         place = int(len(ids) > 0 and int(ids[0]) in self.special_ids)
         ids = np.concatenate([ids[:place], np.array(self.marker, dtype=np.int64), ids[place:]])
@@ -107,7 +109,7 @@ class Reader:
         if self.expansion is not None and own < self.least:
             ids = np.concatenate([ids, np.full(self.least - own, self.filler, dtype=np.int64)])
             features = {} if self.expansion.attended else {NUM_ATTENDED: own}
-        return ReadSide(Rendered(ids, rendered.num_dropped_tokens), features, self._kept(ids))
+        return EncodedInput(Rendered(ids, rendered.num_dropped_tokens), features, self._kept(ids))
 
     def _kept(self, ids: NDArray[np.int64]) -> NDArray[np.bool_] | None:
         """Which tokens' vectors are given, [num_tokens]; None for all."""

@@ -37,7 +37,7 @@ class SeparatePair(PairItem):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class SidesAsked(Asked):
+class PairRequest(Asked):
     """The parameters and options of pairs, and those of each side.
 
     Attributes:
@@ -48,7 +48,7 @@ class SidesAsked(Asked):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True, weakref_slot=True)
-class Side:
+class PairInput:
     """A query or a document of a call.
 
     Attributes:
@@ -61,7 +61,7 @@ class Side:
 
 
 @dataclass(eq=False, slots=True)
-class Sides:
+class SharedInputs:
     """The queries and documents of a call that some pair still needs, and the last query.
 
     Attributes:
@@ -69,8 +69,8 @@ class Sides:
         last: The last query: it may be that of all documents.
     """
 
-    known: WeakValueDictionary[Key, Side] = field(default_factory=WeakValueDictionary)
-    last: Side | None = None
+    known: WeakValueDictionary[Key, PairInput] = field(default_factory=WeakValueDictionary)
+    last: PairInput | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -83,8 +83,8 @@ class PairWork(Work):
         between: The ids that stand between those of both.
     """
 
-    query: Side
-    document: Side
+    query: PairInput
+    document: PairInput
     between: list[int]
 
     @property
@@ -101,8 +101,9 @@ class BiEncoder:
     def __init__(self, ctx: TaskContext, task: str) -> None:
         self.ctx = ctx
         self.inner = adapted(ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task))
-        late, table = ctx.model.retrieval.late_interaction is not None, ctx.model.retrieval.query_table is not None
-        self.reads_sides = (task == "token_embed" and late) or (task == "embed" and table) or bool(ctx.routes)
+        retrieval = ctx.model.retrieval
+        late, static = retrieval.late_interaction is not None, retrieval.static_query_weights is not None
+        self.uses_input_types = (task == "token_embed" and late) or (task == "embed" and static) or bool(ctx.routes)
         self.reader = ctx.image_reader()
         pad = None if ctx.tokenizer is None else ctx.tokenizer.pad_token_id
         self.between = [] if pad is None else [pad]
@@ -111,23 +112,25 @@ class BiEncoder:
         )
         self._numbers = count()
 
-    def complete(self, asked: Asked) -> SidesAsked:
+    def complete(self, asked: Asked) -> PairRequest:
         """Complete what is asked, as the IO processor of each side does."""
         warn_of_templates(asked.options, "the model embeds each text for itself, templates are for cross-encoders")
         mixed_modality = asked.options.mixed_modality
         given = {} if mixed_modality is None else {"mixed_modality": mixed_modality}
         of = {
             side: self.inner.complete(
-                read_asked(self.inner, asked.params, {**given, **({"input_type": side} if self.reads_sides else {})})
+                read_asked(
+                    self.inner, asked.params, {**given, **({"input_type": side} if self.uses_input_types else {})}
+                )
             )
             for side in (QUERY, DOCUMENT)
         }
-        return SidesAsked(of[QUERY].params, asked.options, of=of)
+        return PairRequest(of[QUERY].params, asked.options, of=of)
 
     def encode(self, call: Call) -> list[Work]:
         """Make the sequences of the queries and documents that the call has not had yet, all tokenised at once."""
-        shared: Sides = call.shared.setdefault(Sides, Sides())
-        sides: dict[Key, Side] = {}
+        shared: SharedInputs = call.shared.setdefault(SharedInputs, SharedInputs())
+        sides: dict[Key, PairInput] = {}
         keys = [((QUERY, data.query, id(asked)), (DOCUMENT, data.document, id(asked))) for data, asked in call.items]
         new: dict[Key, Asked] = {}
         for pair, (_, asked) in zip(keys, call.items, strict=True):
@@ -139,13 +142,14 @@ class BiEncoder:
                     sides[key] = known
         cuts = {key: self._cut(key, asked) for key, asked in new.items()}
         items = [
-            Item(_prompt(cuts[key][0], self.reader), cast("SidesAsked", asked).of[key[0]]) for key, asked in new.items()
+            Item(_prompt(cuts[key][0], self.reader), cast("PairRequest", asked).of[key[0]])
+            for key, asked in new.items()
         ]
         works = self.inner.encode(Call(items)) if items else ()
         for (key, (_, dropped)), work in zip(cuts.items(), works, strict=True):
             if work.sequences:
                 work.sequences[0].num_dropped_tokens += dropped
-            sides[key] = shared.known[key] = Side(work=work, number=next(self._numbers))
+            sides[key] = shared.known[key] = PairInput(work=work, number=next(self._numbers))
         shared.last = sides[keys[-1][0]]
         return [self._work(sides[query], sides[document]) for query, document in keys]
 
@@ -158,7 +162,7 @@ class BiEncoder:
         scores = self.compare([(arrays[pair.query.number], arrays[pair.document.number]) for pair in pairs])
         return [ScoringOutput(np.asarray(score)) for score in scores]
 
-    def _work(self, query: Side, document: Side) -> Work:
+    def _work(self, query: PairInput, document: PairInput) -> Work:
         error = _of(QUERY, query.work.error) or _of(DOCUMENT, document.work.error)
         return PairWork(
             sequences=(*query.work.sequences, *document.work.sequences) if error is None else (),

@@ -21,8 +21,8 @@ from millpond_io.chunking.pieces import merged, slices
 from millpond_io.images.prompts import GROUP, ImagePrompts
 from millpond_io.images.settings import reads_images
 from millpond_io.retrieval.late_interaction import input_type, readers, token_pooling
-from millpond_io.retrieval.query_table import by_table, query_table
 from millpond_io.retrieval.routed import RoutedTexts
+from millpond_io.retrieval.static_query_weights import by_table, static_query_weights
 from millpond_io.retrieval.token_pooling import POOL_FACTOR, pooled
 from millpond_io.text.processor import TextProcessor, TextWork
 from millpond_io.text.render import Rendered
@@ -41,7 +41,7 @@ class EmbedProcessor(TextProcessor):
         self.routed = RoutedTexts(ctx, type(self)) if ctx.routes else None
         self.size = ctx.model.embedding.full_size or ctx.model.embedding_size
         self.readers = readers(ctx)
-        self.table = None if self.per_token else query_table(ctx)
+        self.table = None if self.per_token else static_query_weights(ctx)
         self.images = ImagePrompts(ctx) if reads_images(ctx) else None
         self.num_joined = len(ctx.pooling_type("embed").split(JOINED_BY)) if "embed" in ctx.tasks else 1
         if self.per_token and ctx.makes_sparse:

@@ -11,7 +11,7 @@ from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import SparseEmbeddingOutput
 from millpond.types.prompts import Prompt
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
-from millpond_io.retrieval.query_table import by_table, query_table
+from millpond_io.retrieval.static_query_weights import by_table, static_query_weights
 from millpond_io.tasks.embed import MOST, for_pooler
 from millpond_io.text.processor import TextProcessor, TextWork
 from millpond_io.text.render import Rendered
@@ -45,7 +45,7 @@ class SparseProcessor(TextProcessor):
         self.size: int | None = size if isinstance(size, int) else None
         self.ends = tuple(ctx.config.get(f"{role}_token_id") for role in ("bos", "eos"))
         self.unweighed = _ids_of_roles(ctx)
-        self.table = query_table(ctx)
+        self.table = static_query_weights(ctx)
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:

@@ -100,7 +100,7 @@ class RepresentProcessor(TextProcessor):
         """
         if side in self.prompts.named and asked.prompt is None and asked.prompt_name in (None, side):
             return asked.model_copy(update={"prompt_name": side})
-        if side == "document" and self.ctx.model.retrieval.query_table is not None:
+        if side == "document" and self.ctx.model.retrieval.static_query_weights is not None:
             return asked
         message = (
             f"{INPUT_TYPE}={side!r}: {self.ctx.model.model!r} as 'represent' reads queries and documents alike; models "

@@ -9,7 +9,7 @@ from millpond.types.outputs import ScoringOutput
 from millpond.types.prompts import PairItem, ScoreCall
 from millpond_io.scoring.bi_encoder import BiEncoder
 from millpond_io.scoring.cross_encoder import CrossEncoder
-from millpond_io.scoring.sides import Sides
+from millpond_io.scoring.score_inputs import ScoreInputs
 
 ONE_LABEL = "Scoring API is only enabled for num_labels == 1."
 NO_SCORES = "This model does not support the Scoring API."
@@ -33,7 +33,7 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
             ctx.model.multimodal.image_reader is not None
         )  # reads images beside texts, as those who read pairs must
         sees = "image" in ctx.model.multimodal.modalities and (together or task != "classify")
-        self.sides = Sides(ctx.model.architecture, sees=sees)
+        self.inputs = ScoreInputs(ctx.model.architecture, sees=sees)
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:
@@ -51,7 +51,7 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
         if not isinstance(prompts, ScoreCall):
             message = "a score needs a query and a document: call LLM.score(queries, documents)"
             raise InvalidInputError(message, parameter="prompts")
-        queries, documents = self.sides.read(prompts.queries, prompts.documents)
+        queries, documents = self.inputs.read(prompts.queries, prompts.documents)
         left = queries * len(documents) if len(queries) == 1 else queries
         return [self.scorer.pair(query, document) for query, document in zip(left, documents, strict=True)]
 

@@ -13,8 +13,8 @@ from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt, is_token_id
 from millpond_io.images.texts import image_texts
-from millpond_io.text.filling import Filling, filling_of, padding_token
 from millpond_io.text.lengths import Lengths, most_characters
+from millpond_io.text.padding import Padding, padding_of, padding_token
 
 EMPTY = "the text is empty: pass at least one character, or leave the prompt out"
 NO_TOKENS = "the text has no tokens: there is nothing to compute"
@@ -41,7 +41,7 @@ class Renderer:
         self.ctx = ctx
         self.tokenizer = ctx.tokenizer
         self.lengths = Lengths(ctx)
-        self.filling = filling_of(ctx)
+        self.padding = padding_of(ctx)
         self.images = image_texts(ctx)
         self.modalities = ctx.model.multimodal.modalities
         self.model = ctx.model.model
@@ -203,15 +203,15 @@ class Renderer:
         """
         asked = params.pad_prompt_tokens
         if asked is None:
-            return ids if self.filling is None else self.filling(ids)
+            return ids if self.padding is None else self.padding(ids)
         return ids if asked == 0 else self._padding(self.lengths.padded(asked))(ids)
 
-    def _padding(self, length: int) -> Filling:
+    def _padding(self, length: int) -> Padding:
         token = padding_token(self.ctx)
         if token is None:
             message = f"pad_prompt_tokens={length}: no file of {self.model!r} names its padding token"
             raise InvalidInputError(message, parameter="pad_prompt_tokens")
-        return Filling(length=length, token=token, side="right")
+        return Padding(length=length, token=token, side="right")
 
     def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:

@@ -253,7 +253,7 @@ class _Files:
         late = self._late_interaction() if self.kind == MULTI_VECTOR else None
         return RetrievalFacts(
             late_interaction=stated(late, SETTINGS),
-            query_table=self.routes.query_table,
+            static_query_weights=self.routes.static_query_weights,
             routes=RouteFacts() if is_one else RouteFacts(by_input_type=routes, main=self.routes.main, origin=LISTED),
         )
 

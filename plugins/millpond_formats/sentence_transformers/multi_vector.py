@@ -6,7 +6,7 @@ from typing import Any
 
 from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
-from millpond.types.late_interaction import LateInteraction, Side, TokenPooling
+from millpond.types.late_interaction import LateInteraction, QueryDocumentConfig, TokenPooling
 from millpond_formats.sentence_transformers.module import positive
 from millpond_formats.sentence_transformers.vectors import FEWER, MASK
 from millpond_formats.values import bounded, count_at, expansion_of
@@ -31,7 +31,7 @@ def read_multi_vector(
     mask = next((module for module in modules if module.type == MASK), None)
     pooling = _pooling(modules)
     query, document = (
-        Side(
+        QueryDocumentConfig(
             prompt=prompts.get(role, ""),
             length=count_at(limits, f"{role}_length", path),
             skipped=_skipped(mask, role),

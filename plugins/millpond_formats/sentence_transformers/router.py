@@ -25,12 +25,12 @@ class Routes:
         chains: The modules of each route, by its name.
         by_input_type: The route of each input type: "query", "document", and None where a call does not specify it. An
             input type without a route is absent.
-        query_table: The module that queries are embedded by without a model, by a weight of each token; None for none.
+        static_query_weights: The module with one weight per token that embeds queries without a model; None for none.
     """
 
     chains: Mapping[str, tuple[ModuleFacts, ...]]
     by_input_type: Mapping[str | None, str] = field(default_factory=dict)
-    query_table: ModuleFacts | None = None
+    static_query_weights: ModuleFacts | None = None
 
     @property
     def main(self) -> str:
@@ -139,4 +139,4 @@ def _with_table(routes: Routes, path: Path) -> Routes:
         )
         raise CheckpointError(message)
     everything: dict[str | None, str] = {kind: documents for kind in INPUT_TYPES}  # noqa: C420  its keys may be any text
-    return Routes(chains={documents: routes.chains[documents]}, by_input_type=everything, query_table=chain[0])
+    return Routes(chains={documents: routes.chains[documents]}, by_input_type=everything, static_query_weights=chain[0])

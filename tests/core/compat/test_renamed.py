@@ -12,6 +12,8 @@ from millpond.plugin.specs import KernelSpec, TaskSpec
 from millpond.testing.checkpoints import tiny
 from millpond.testing.contexts import bare_context
 from millpond.testing.kernel_cases import KernelCases
+from millpond.types.checkpoint import RetrievalFacts
+from millpond.types.model_info import RetrievalInfo
 from millpond_command.model_arguments import arguments_of
 from millpond_command.model_options import Served
 
@@ -39,6 +41,7 @@ def deprecated():
         ("millpond.nn.ops", "Verdict", "KernelMatch"),
         ("millpond.nn.weight_loading", "Placement", "LoadedWeights"),
         ("millpond.nn.weight_loading", "place_weight", "load_parameter"),
+        ("millpond.types.late_interaction", "Side", "QueryDocumentConfig"),
         ("millpond.testing.checkpoints", "write_sparse_code", "write_sparse_autoencoder"),
     ],
 )
@@ -120,3 +123,11 @@ def test_options_of_the_command_line(capsys):
         "warning: --mixed was renamed: use --mixed-modality",
         "warning: --deterministic was renamed: use --batch-invariant",
     ]
+
+
+def test_fields_of_facts_about_retrieval(deprecated):
+    facts = deprecated("query_table was renamed: pass static_query_weights", lambda: RetrievalFacts(query_table=None))
+    assert deprecated("RetrievalFacts.reads_sides was renamed", lambda: facts.reads_sides) is None
+    info = deprecated("query_table was renamed: pass static_query_weights", lambda: RetrievalInfo(query_table=None))
+    assert deprecated("RetrievalInfo.tells_sides was renamed", lambda: info.tells_sides) is False
+    assert info.has_input_types is False

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from millpond import LLM, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny
-from millpond_io.scoring.sides import Sides
+from millpond_io.scoring.score_inputs import ScoreInputs
 from millpond_io.scoring.tokenizer_pairs import cut_pair, shares
 
 MANY = settings(max_examples=60, deadline=None)
@@ -105,7 +105,7 @@ def test_any_extra_parameters(llm, extra):
 @given(queries=SIDES, documents=SIDES)
 def test_sides_are_as_many_texts_or_one_query(queries, documents):
     try:
-        left, right = Sides("BertModel").read(queries, documents)
+        left, right = ScoreInputs("BertModel").read(queries, documents)
     except InvalidInputError:
         return
     assert len(left) in {1, len(right)}

@@ -246,4 +246,4 @@ class Sides(Body):
         if None not in (named, told) and named != told:
             message = f"is_query={self.is_query} and input_type={self.input_type!r} disagree: pass one of them"
             raise ApiError(400, message, parameter="is_query", reason="invalid")
-        return (named or told) if llm.model_config.retrieval.tells_sides else None
+        return (named or told) if llm.model_config.retrieval.has_input_types else None

@@ -27,7 +27,7 @@ async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[st
     sides: tuple[str | None, str | None]
     read: list[Any] = []
     if "embed_sparse" in llm.supported_tasks:
-        sides = ("query", "document") if llm.model_config.retrieval.query_table is not None else (None, None)
+        sides = ("query", "document") if llm.model_config.retrieval.static_query_weights is not None else (None, None)
         read = await llm.embed_sparse(texts[:1], return_tokens=True, input_type=sides[0], **options)
         read += await llm.embed_sparse(texts[1:], return_tokens=True, input_type=sides[1], **options)
         query, *documents = (output.outputs for output in read)

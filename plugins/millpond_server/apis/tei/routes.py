@@ -103,7 +103,7 @@ async def embed_sparse(request: TeiSparseRequest, llm: AsyncLLM, call: Call) -> 
     outputs = await llm.embed_sparse(
         read_inputs(request.inputs, call.settings.limits, llm, parameter="inputs"),
         max_active_dims=request.max_active_dims,
-        input_type=request.side(llm) if llm.model_config.retrieval.query_table is not None else None,
+        input_type=request.side(llm) if llm.model_config.retrieval.static_query_weights is not None else None,
         priority=call.priority,
         **request.options(),
     )

@@ -205,7 +205,7 @@ def _side(request: PoolingRequest, llm: AsyncLLM, task: str | None) -> str | Non
     """Whether the texts are queries or documents, for a task of a model that makes a difference."""
     sides = llm.model_config.retrieval
     differs = sides.late_interaction is not None and task == "token_embed"
-    differs = differs or (sides.query_table is not None and task in ("embed", "embed_sparse"))
+    differs = differs or (sides.static_query_weights is not None and task in ("embed", "embed_sparse"))
     differs = differs or bool(sides.routes)
     return request.side(llm) if differs else None
 

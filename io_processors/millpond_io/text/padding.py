@@ -1,4 +1,4 @@
-"""Filling texts up with padding, for models that were trained on texts of one length and read the padding too."""
+"""Padding of texts to the maximum length, for models that were trained with padded texts and attend to the padding."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from millpond.types.errors import CheckpointError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filling:
-    """Puts padding behind the tokens of a text, or before them.
+class Padding:
+    """Pads the tokens of a text.
 
     Attributes:
-        length: The tokens that every text gets.
-        token: The id of the padding.
+        length: The number of tokens after padding.
+        token: The id of the padding token.
         side: "right" or "left".
     """
 
@@ -24,31 +24,31 @@ class Filling:
     side: str
 
     def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """[num_tokens] -> [length]; longer ones as they are."""
+        """[num_tokens] -> [length]; longer texts are not changed."""
         padding = np.full(max(self.length - len(ids), 0), self.token, dtype=np.int64)
         parts = (padding, ids) if self.side == "left" else (ids, padding)
         return np.concatenate(parts)
 
 
 def padding_token(ctx: Context) -> int | None:
-    """Return the id of the padding token, of the tokenizer's files or of config.json; None if neither names it."""
-    own = None if ctx.tokenizer is None else ctx.tokenizer.pad_token_id
-    token = ctx.config.of_text.get("pad_token_id") if own is None else own
+    """Return the id of the padding token, from the tokenizer's files or config.json; None if neither names it."""
+    pad_token_id = None if ctx.tokenizer is None else ctx.tokenizer.pad_token_id
+    token = ctx.config.of_text.get("pad_token_id") if pad_token_id is None else pad_token_id
     return token if isinstance(token, int) else None
 
 
-def filling_of(ctx: Context) -> Filling | None:
-    """How a model's texts are filled up; None if they are not.
+def padding_of(ctx: Context) -> Padding | None:
+    """Return the padding of a model's texts; None if they are not padded.
 
     Raises:
-        CheckpointError: If no file says which token is the padding.
+        CheckpointError: If no file names the padding token.
     """
     spec = ctx.registry.architectures.find(ctx.model.architecture)
     if spec is None or not spec.spec.text.pad_to_max_length:
         return None
     token = padding_token(ctx)
     if token is None:
-        message = f"the model {ctx.model.model!r} reads texts of one length, and no file says which token fills them up"
+        message = f"the model {ctx.model.model!r} pads texts to its maximum length, and no file names the padding token"
         raise CheckpointError(message)
     side = "right" if ctx.tokenizer is None else ctx.tokenizer.padding_side
-    return Filling(length=ctx.model.max_model_len, token=token, side=side)
+    return Padding(length=ctx.model.max_model_len, token=token, side=side)

@@ -32,7 +32,7 @@ class TokenWeights(nn.Module):
         return self.weight[input_ids]
 
 
-def load_query_table(ctx: "Context", config: Mapping[str, Any], weights: "ModuleWeights") -> TokenWeights:
+def load_static_query_weights(ctx: "Context", config: Mapping[str, Any], weights: "ModuleWeights") -> TokenWeights:
     """The weights: a tensor, or a file of words.
 
     Raises:

@@ -16,7 +16,7 @@ NO_DOCUMENT = "At least one text_pair element must be given"
 CARDINALITY = "Input lengths must be either 1:1, 1:N or N:N"
 
 
-class Sides:
+class ScoreInputs:
     """Reads the queries and the documents of calls.
 
     Attributes:

@@ -17,7 +17,7 @@ QUERY = "query"
 MOST = "max_active_dims"
 
 
-class QueryTable:
+class StaticQueryWeights:
     """The weights of a model's vocabulary, and what queries become by them."""
 
     def __init__(self, ctx: Context, module: ModuleFacts) -> None:
@@ -44,11 +44,15 @@ class QueryTable:
         )
 
 
-def query_table(ctx: Context) -> QueryTable | None:
+def static_query_weights(ctx: Context) -> StaticQueryWeights | None:
     """That of a model whose queries are embedded so; None for any other."""
-    return None if ctx.model.retrieval.query_table is None else QueryTable(ctx, ctx.model.retrieval.query_table)
+    return (
+        None
+        if ctx.model.retrieval.static_query_weights is None
+        else StaticQueryWeights(ctx, ctx.model.retrieval.static_query_weights)
+    )
 
 
-def by_table(table: QueryTable | None, asked: Asked) -> QueryTable | None:
+def by_table(table: StaticQueryWeights | None, asked: Asked) -> StaticQueryWeights | None:
     """Return the table if the prompts of a call are queries."""
     return table if table is not None and input_type(asked.options) == QUERY else None
