@@ -11,7 +11,7 @@ from millpond_io.chat.request_templates import render_request_template
 from millpond_io.chat.roles import ROOM
 from millpond_io.chat.templates import JinjaTemplate, read_template
 from millpond_io.images.parts import NO_IMAGE, images_of, in_lines, read_part, texts_of
-from millpond_io.text.lengths import most_characters
+from millpond_io.text.lengths import max_characters
 
 RESERVED = ("chat_template", "messages", "tools", "tokenize", "add_generation_prompt")
 END = "END_OF_THE_MESSAGE_THAT_GOES_ON "  # the space tells whether a template takes spaces away
@@ -46,7 +46,7 @@ class Conversations:
     def __init__(self, ctx: Context) -> None:
         self.model = ctx.model.model
         self.sees = "image" in ctx.model.multimodal.modalities
-        self.longest = most_characters(ctx.model.max_model_len) + ROOM
+        self.longest = max_characters(ctx.model.max_model_len) + ROOM
         given, own = ctx.inputs.chat_template, None if ctx.tokenizer is None else ctx.tokenizer.chat_template
         known = ctx.model.prompting.chat_template or (None if own is None else own.text)
         source = known if given is None else read_template(given)

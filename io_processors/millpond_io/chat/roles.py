@@ -5,7 +5,7 @@ from typing import Any
 
 from millpond.loading.tokenizer import Tokenizer
 from millpond_io.chat.templates import JinjaTemplate
-from millpond_io.text.lengths import most_characters
+from millpond_io.text.lengths import max_characters
 
 ROOM = 100_000  # characters that a template may add to its texts
 
@@ -42,7 +42,7 @@ class RoleTemplate:
         self.structured = structured
         fixed = {"add_generation_prompt": False, "tools": None, "documents": None}
         self.variables = {**fixed, **tokenizer.special_tokens, **settings}
-        self.most = most_characters(max_model_len) + ROOM
+        self.most = max_characters(max_model_len) + ROOM
 
     def render(self, texts: Mapping[str, str | None], own: Mapping[str, Any], *, room: int) -> str:
         """Return what the template writes of texts by role, without those that are None.

@@ -15,7 +15,7 @@ from millpond.types.late_chunking import LateChunkingMetadata, late_chunks
 from millpond.types.outputs import LateChunksOutput
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt
-from millpond_io.text.render import Rendered, Renderer
+from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
 
 SMALLEST_NORM = 1e-12
 PROBE = (-2.0, -0.5, 0.0, 0.5, 2.0)  # values by which the identity is told from other activations
@@ -81,11 +81,11 @@ def check_prompt(prompt: Prompt, *, written: bool) -> None:
 
 
 def chunked_sequence(
-    renderer: Renderer, prompt: Prompt, rendered: Rendered, params: PoolingParams, task: str
+    prompt_tokenizer: PromptTokenizer, prompt: Prompt, rendered: TokenizedPrompt, params: PoolingParams, task: str
 ) -> tuple[PoolingRequest, Chunked]:
     """Return the sequence of a text, of which all vectors are computed before they are normalised, and its chunks."""
     assert params.late_chunking_params is not None  # noqa: S101  callers ask for it
-    ids, offsets = renderer.encode_with_offsets(prompt.text or "", special=prompt.add_special_tokens)
+    ids, offsets = prompt_tokenizer.encode_with_offsets(prompt.text or "", special=prompt.add_special_tokens)
     if ids != rendered.input_ids.tolist():
         message = "Late chunking requires token offsets, and the tokens of the text are not those that the model reads"
         raise InvalidInputError(message, parameter="late_chunking_params")

@@ -47,10 +47,10 @@ class ImagePrompts:
         if prompt.conversation is not None:
             prompt = processor.conversations.written(prompt.conversation)
         if prompt.multi_modal_data is None:
-            return processor.renderer.check(prompt)
+            return processor.prompt_tokenizer.check(prompt)
         bare = replace(prompt, multi_modal_data=None)
         if bare.text or bare.token_ids:
-            processor.renderer.check(bare)
+            processor.prompt_tokenizer.check(bare)
         if prompt.image_options is not None and prompt.image_options.values:
             message = f"{OPTIONS}: {self.name} reads all images in the size that its checkpoint says; leave it out"
             raise InvalidInputError(message, parameter=OPTIONS)

@@ -15,7 +15,7 @@ from millpond.types.late_interaction import Expansion, LateInteraction, QueryDoc
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt
 from millpond_io.retrieval.token_pooling import POOL_FACTOR, load_clustering, pooling_of
-from millpond_io.text.render import Rendered
+from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 
 INPUT_TYPE = "input_type"
 INPUT_TYPES = ("query", "document")
@@ -31,7 +31,7 @@ class EncodedInput:
         kept: Which tokens' vectors are given, [num_tokens], bool; None for all.
     """
 
-    rendered: Rendered
+    rendered: TokenizedPrompt
     features: Mapping[str, object]
     kept: NDArray[np.bool_] | None
 
@@ -85,7 +85,7 @@ class Reader:
         kept = room if asked in (None, -1) else min(asked or room, room)
         return prompt, params.model_copy(update={"truncate_prompt_tokens": kept})
 
-    def read(self, rendered: Rendered) -> EncodedInput:
+    def read(self, rendered: TokenizedPrompt) -> EncodedInput:
         """The ids with the marker and what is put behind them; those of an image as they are.
 
         Raises:
@@ -109,7 +109,7 @@ class Reader:
         if self.expansion is not None and own < self.least:
             ids = np.concatenate([ids, np.full(self.least - own, self.filler, dtype=np.int64)])
             features = {} if self.expansion.attended else {NUM_ATTENDED: own}
-        return EncodedInput(Rendered(ids, rendered.num_dropped_tokens), features, self._kept(ids))
+        return EncodedInput(TokenizedPrompt(ids, rendered.num_dropped_tokens), features, self._kept(ids))
 
     def _kept(self, ids: NDArray[np.int64]) -> NDArray[np.bool_] | None:
         """Which tokens' vectors are given, [num_tokens]; None for all."""

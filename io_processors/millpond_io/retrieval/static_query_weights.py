@@ -11,7 +11,7 @@ from millpond.pipeline.io_processor import Asked
 from millpond.types.checkpoint import ModuleFacts
 from millpond.types.prompts import Prompt
 from millpond_io.retrieval.late_interaction import input_type
-from millpond_io.text.render import Rendered
+from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 
 QUERY = "query"
 MOST = "max_active_dims"
@@ -28,7 +28,7 @@ class StaticQueryWeights:
         """A query as it is tokenised: without special tokens."""
         return replace(prompt, add_special_tokens=False)
 
-    def sequence(self, rendered: Rendered, task: str, asked: Asked) -> PoolingRequest:
+    def sequence(self, rendered: TokenizedPrompt, task: str, asked: Asked) -> PoolingRequest:
         """Return a query with its result: the weights of its tokens, each once, and zeros, [vocabulary]."""
         found = np.zeros_like(self.weights)
         found[rendered.input_ids] = self.weights[rendered.input_ids]

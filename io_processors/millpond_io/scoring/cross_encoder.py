@@ -22,7 +22,7 @@ from millpond_io.scoring.pair_encoder import Encoded, PairEncoder
 from millpond_io.scoring.pair_images import PairImages
 from millpond_io.scoring.pair_prompts import PairPrompts
 from millpond_io.scoring.written_pairs import WrittenPairs
-from millpond_io.text.render import Rendered, Renderer
+from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
 
 TASK = "classify"
 NO_TEMPLATE = (
@@ -42,9 +42,13 @@ class PairReader:
             by_tokenizer: Whether the tokenizer joins the texts of every model that has no template, as in transformers;
                 else those of models that continue text are joined before they are tokenised, as in vLLM.
         """
-        self.renderer = Renderer(ctx)
+        self.prompt_tokenizer = PromptTokenizer(ctx)
         self.prompts = PairPrompts(ctx, by_tokenizer=by_tokenizer)
-        self.images = None if self.renderer.images is None else PairImages(self.renderer, self.renderer.images.reader)
+        self.images = (
+            None
+            if self.prompt_tokenizer.images is None
+            else PairImages(self.prompt_tokenizer, self.prompt_tokenizer.images.reader)
+        )
 
     def check(self, params: PoolingParams, options: PairOptions) -> None:
         """Refuse what is not for pairs, and warn of what has no effect.
@@ -111,7 +115,7 @@ class PairReader:
         for name, content, parameter in (("query", pair.query, "data_1"), ("document", pair.document, "data_2")):
             text = content if isinstance(content, str) else in_lines(texts_of(content or ()))
             try:
-                self.renderer.check(Prompt(text=text))
+                self.prompt_tokenizer.check(Prompt(text=text))
             except InvalidInputError as error:
                 return InvalidInputError(f"{name}: {error.message}", parameter=parameter)
         return None
@@ -121,7 +125,7 @@ class PairReader:
     ) -> PoolingRequest:
         if self.images is None or not isinstance(encoder, WrittenPairs) or not self.prompts.has_template(options):
             raise InvalidInputError(NO_TEMPLATE, parameter="chat_template")
-        rendered: Rendered = self.images.read(pair, encoder, params)
+        rendered: TokenizedPrompt = self.images.read(pair, encoder, params)
         return PoolingRequest(
             input_ids=rendered.input_ids,
             representations=(Representation(TASK, params),),
@@ -135,10 +139,10 @@ class PairReader:
         if not encoded.input_ids:
             raise InvalidInputError("the pair has no tokens: there is nothing to compute", parameter="data_1")
         ids, types = np.asarray(encoded.input_ids, dtype=np.int64), encoded.token_type_ids
-        if self.renderer.has_unknown_tokens:
-            self.renderer.check(Prompt(token_ids=tuple(encoded.input_ids)))
-        if self.renderer.images is not None:
-            self.renderer.images.check_ids(ids)
+        if self.prompt_tokenizer.has_unknown_tokens:
+            self.prompt_tokenizer.check(Prompt(token_ids=tuple(encoded.input_ids)))
+        if self.prompt_tokenizer.images is not None:
+            self.prompt_tokenizer.images.check_ids(ids)
         return PoolingRequest(
             input_ids=ids,
             token_type_ids=None if types is None else np.asarray(types, dtype=np.int64),

@@ -11,7 +11,7 @@ from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond_io.scoring.options import PairOptions
 from millpond_io.text.excerpts import excerpt, head
-from millpond_io.text.lengths import Lengths, most_characters
+from millpond_io.text.lengths import Lengths, max_characters
 
 Pair: TypeAlias = tuple[str, str]
 Ids: TypeAlias = list[int]
@@ -131,7 +131,7 @@ class PairEncoder(ABC):
             if self.cuts_queries:
                 return excerpt(self.tokenizer, query, kept, side), document
             whole = query
-        most = most_characters(self.limits.maximum)
+        most = max_characters(self.limits.maximum)
         if len(whole) > most:
             message = (
                 f"This model's maximum context length is {self.limits.maximum} tokens. However, your prompt contains "

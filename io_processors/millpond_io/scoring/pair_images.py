@@ -9,7 +9,7 @@ from millpond.types.params import PoolingParams
 from millpond.types.prompts import Content, ImagePart, PairItem, Prompt
 from millpond_io.images.parts import Parts, cut, images_of, in_lines, is_marked, texts_of
 from millpond_io.scoring.written_pairs import WrittenPairs
-from millpond_io.text.render import Rendered, Renderer
+from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
 
 PRIVATE = range(0xE000, 0xF8FF)  # characters that mean nothing to anybody
 LEFT_OUT = "the template leaves an image of the pair out, or writes it twice: it must write both contents once"
@@ -33,11 +33,11 @@ class Stand:
 class PairImages:
     """Reads pairs with images."""
 
-    def __init__(self, renderer: Renderer, reader: ImageReader) -> None:
-        self.renderer = renderer
+    def __init__(self, prompt_tokenizer: PromptTokenizer, reader: ImageReader) -> None:
+        self.prompt_tokenizer = prompt_tokenizer
         self.reader = reader
 
-    def read(self, pair: PairItem, encoder: WrittenPairs, params: PoolingParams) -> Rendered:
+    def read(self, pair: PairItem, encoder: WrittenPairs, params: PoolingParams) -> TokenizedPrompt:
         """The tokens and features of a pair.
 
         Args:
@@ -55,10 +55,10 @@ class PairImages:
         text, images = (self._before if before else self._among)(encoder, both)
         given = {"image": images}
         prompt = Prompt(text=text, multi_modal_data=given, add_special_tokens=encoder.adds_special(text))
-        (rendered,) = self.renderer.render([(self.renderer.check(prompt), params)])
+        (rendered,) = self.prompt_tokenizer.tokenize([(self.prompt_tokenizer.check(prompt), params)])
         if isinstance(rendered, InvalidInputError):
             raise rendered
-        return Rendered(rendered.input_ids, rendered.num_dropped_tokens + first + second, rendered.features)
+        return TokenizedPrompt(rendered.input_ids, rendered.num_dropped_tokens + first + second, rendered.features)
 
     def _before(self, encoder: WrittenPairs, both: Sequence[Parts]) -> tuple[str, list[object]]:
         """The text of a pair with its images before all of it, and these in order."""

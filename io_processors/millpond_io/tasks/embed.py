@@ -25,7 +25,7 @@ from millpond_io.retrieval.routed import RoutedTexts
 from millpond_io.retrieval.static_query_weights import by_table, static_query_weights
 from millpond_io.retrieval.token_pooling import POOL_FACTOR, pooled
 from millpond_io.text.processor import TextProcessor, TextWork
-from millpond_io.text.render import Rendered
+from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 
 logger = logging.getLogger(__name__)
 MOST = "max_active_dims"
@@ -100,14 +100,14 @@ class EmbedProcessor(TextProcessor):
         prompt, params = self.readers[kind].prepared(prompt, asked.params)
         return prompt, asked if params is asked.params else replace(asked, params=params)
 
-    def work(self, prompt: Prompt, asked: Asked, rendered: Rendered) -> Work:
+    def work(self, prompt: Prompt, asked: Asked, rendered: TokenizedPrompt) -> Work:
         """Return the sequences of a tokenised prompt."""
         if asked.params.late_chunking_params is None:
             return super().work(prompt, asked, rendered)
-        sequence, chunked = chunked_sequence(self.renderer, prompt, rendered, asked.params, self.task)
+        sequence, chunked = chunked_sequence(self.prompt_tokenizer, prompt, rendered, asked.params, self.task)
         return TextWork(sequences=(sequence,), asked=asked, chunked=chunked)
 
-    def work_of(self, rendered: Rendered, asked: Asked, first: int) -> Work:
+    def work_of(self, rendered: TokenizedPrompt, asked: Asked, first: int) -> Work:
         """Return one sequence of a prompt; of one that is too long and embedded in pieces, one of each piece."""
         table = by_table(self.table, asked)
         if table is not None:
@@ -128,7 +128,7 @@ class EmbedProcessor(TextProcessor):
         params, kept = self._of_pieces(asked.params)
         sequences = tuple(
             PoolingRequest(
-                input_ids=self.renderer.filled(piece, params),
+                input_ids=self.prompt_tokenizer.pad(piece, params),
                 representations=(Representation(self.task, params, span),),
                 whole=rendered.input_ids,
             )

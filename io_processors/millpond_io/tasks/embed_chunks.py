@@ -23,7 +23,7 @@ from millpond_io.chunking.windows import choose_windows
 from millpond_io.retrieval.late_interaction import input_type
 from millpond_io.tasks.embed import EmbedProcessor
 from millpond_io.text.processor import encode_valid
-from millpond_io.text.render import EMPTY, Rendered
+from millpond_io.text.prompt_tokenizer import EMPTY, TokenizedPrompt
 
 NO_ROUTES = "Queries and documents of this model take different routes, and chunks of texts are not told apart as such."
 
@@ -96,7 +96,7 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         if prompt.multi_modal_data is not None:
             message = "embed_chunks takes texts, as chunks are spans of characters; this one has 'multi_modal_data'"
             raise InvalidInputError(message, parameter="multi_modal_data")
-        text = self.embed.renderer.check(prompt).text
+        text = self.embed.prompt_tokenizer.check(prompt).text
         if text is None:
             message = "embed_chunks takes texts, as chunks are spans of characters; these are token ids"
             raise InvalidInputError(message, parameter="prompts")
@@ -151,11 +151,11 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         """The text as the model would read it whole."""
         params = asked.params
         prompt, text, special = self._read(data, asked)
-        lengths = self.embed.renderer.lengths
+        lengths = self.embed.prompt_tokenizer.lengths
         refuses = params.on_overflow == "error" and data.is_late
         limits = params.model_copy(update={"on_overflow": "error" if refuses else "chunk"})
         lengths.check_characters(text, limits)
-        ids, offsets = self.embed.renderer.encode_with_offsets(text, special=special)
+        ids, offsets = self.embed.prompt_tokenizer.encode_with_offsets(text, special=special)
         lengths.check_tokens(len(ids), limits)
         end = len(prompt) + len(data.text)
         inside = [(start, min(stop, end)) if start < end else (0, 0) for start, stop in offsets]
@@ -196,7 +196,7 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         head, tail = ids[:begin], ids[end:]
         room = self.ctx.model.max_model_len - len(head) - len(tail)
         self._check_room(chunks, all_spans, room)
-        first = self.embed.first_pooled(data.prompt, Rendered(ids), asked)
+        first = self.embed.first_pooled(data.prompt, TokenizedPrompt(ids), asked)
         held: dict[Span, list[int]] = defaultdict(list)
         for place, window in enumerate(choose_windows(chunks, (begin, end), room)):
             held[window].append(place)
@@ -229,7 +229,7 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
                 raise InvalidInputError(message, parameter="spans")
 
     def _naive(self, spans: tuple[Span, ...], data: Document, asked: Asked) -> Work:
-        default = self.embed.renderer.lengths.default
+        default = self.embed.prompt_tokenizer.lengths.default
         overflow = asked.params.on_overflow or ("chunk" if default == "chunk" else "error")
         own = replace(asked, params=asked.params.model_copy(update={"on_overflow": overflow}))
         works = self.embed.encode_prompts(

@@ -14,7 +14,7 @@ from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
 from millpond_io.retrieval.static_query_weights import by_table, static_query_weights
 from millpond_io.tasks.embed import MOST, for_pooler
 from millpond_io.text.processor import TextProcessor, TextWork
-from millpond_io.text.render import Rendered
+from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 
 AS_TERMS = "as_terms"  # asks the pooler for [num_terms, 2], ids and weights: what waits for others is small
 FEATURES = "features"
@@ -68,7 +68,7 @@ class SparseProcessor(TextProcessor):
         table = by_table(self.table, asked)
         return (prompt if table is None else table.prepared(prompt)), asked
 
-    def sequence(self, rendered: Rendered, asked: Asked, first: int) -> PoolingRequest:
+    def sequence(self, rendered: TokenizedPrompt, asked: Asked, first: int) -> PoolingRequest:
         """Return one sequence; that of a query has its result, where queries are embedded without the model."""
         table = by_table(self.table, asked)
         return super().sequence(rendered, asked, first) if table is None else table.sequence(rendered, self.task, asked)

@@ -135,7 +135,7 @@ class EntitiesProcessor(IOProcessor[Any]):
         backend = self.tokenizer.backend
         around = prompt.add_special_tokens if params.add_special_tokens is None else params.add_special_tokens
         kept = len(sequence.input_ids) - (self.tokenizer.num_special_tokens if around else 0)
-        _, offsets = self.tokens.renderer.encode_with_offsets(text, special=False)
+        _, offsets = self.tokens.prompt_tokenizer.encode_with_offsets(text, special=False)
         encoding = backend.encode(text, add_special_tokens=False)
         encoding.truncate(kept, direction=params.truncation_side or "right")
         special: list[int] = backend.post_process(encoding, None, add_special_tokens=around).special_tokens_mask

@@ -19,7 +19,7 @@ from millpond_io.retrieval.late_interaction import INPUT_TYPE, Reader, input_typ
 from millpond_io.tasks.embed import EmbedProcessor
 from millpond_io.tasks.embed_sparse import sparse_source
 from millpond_io.text.processor import TextProcessor, TextWork
-from millpond_io.text.render import Rendered
+from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 
 WANTED, SPARSE = "representations", "embed_sparse"
 SIDED = "token_embed"  # the task for which a text is read as a query or a document
@@ -118,7 +118,7 @@ class RepresentProcessor(TextProcessor):
         prompt, params = self.readers[side].prepared(prompt, asked.params)
         return prompt, replace(asked, params=params)
 
-    def work_of(self, rendered: Rendered, asked: Asked, first: int) -> Work:
+    def work_of(self, rendered: TokenizedPrompt, asked: Asked, first: int) -> Work:
         """Return one sequence of a prompt, for all of its results."""
         assert isinstance(asked, RepresentAsked)  # noqa: S101  made by ``complete``
         side, kept = input_type(asked.options), None
@@ -176,7 +176,7 @@ class RepresentProcessor(TextProcessor):
             raise InvalidInputError(message, parameter="adapter")
         return asked.task or "", replace(own, params=own.params.model_copy(update={"adapter": adapter}))
 
-    def _representation(self, params: PoolingParams, rendered: Rendered, first: int) -> Representation:
+    def _representation(self, params: PoolingParams, rendered: TokenizedPrompt, first: int) -> Representation:
         task = params.task or ""
         whole = first == 0 or self.ctx.registry.tasks.get(task).spec.per_token
         return Representation(task, params, None if whole else (first, len(rendered.input_ids)))

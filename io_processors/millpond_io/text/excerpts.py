@@ -1,22 +1,22 @@
-"""The beginnings and ends of texts by tokens, at a cost that does not grow with what is left out."""
+"""Truncation of texts by tokens, at a cost that does not depend on the length of the removed part."""
 
 from millpond.loading.tokenizer import Tokenizer
-from millpond_io.text.lengths import most_characters
-from millpond_io.text.render import PLENTY
+from millpond_io.text.lengths import max_characters
+from millpond_io.text.prompt_tokenizer import EXCERPT_TOKENS_FACTOR
 
 
 def excerpt(tokenizer: Tokenizer, text: str, num_tokens: int, side: str = "right") -> str:
-    """As much of a text as its first tokens can need, or its last ones if ``side``, where it is cut, is "left"."""
-    most = most_characters(num_tokens)
-    while most < len(text):
-        part = text[-most:] if side == "left" else text[:most]
+    """Return a part of a text that contains its first N tokens, or its last N if the truncation side is "left"."""
+    num_chars = max_characters(num_tokens)
+    while num_chars < len(text):
+        part = text[-num_chars:] if side == "left" else text[:num_chars]
         (encoding,) = tokenizer.encode_batch([part], add_special_tokens=False)
-        if len(encoding) >= PLENTY * num_tokens:
+        if len(encoding) >= EXCERPT_TOKENS_FACTOR * num_tokens:
             return part
-        most *= 4
+        num_chars *= 4
     return text
 
 
 def head(tokenizer: Tokenizer, text: str, num_tokens: int) -> tuple[str, int]:
-    """As much of a text as its first tokens are made of, and how many others it has at least."""
+    """Return the part of a text that its first N tokens cover, and the minimum number of tokens of the rest."""
     return tokenizer.cut(excerpt(tokenizer, text, num_tokens), num_tokens)

@@ -1,22 +1,22 @@
-"""How long a prompt may be, and what becomes of one that is longer: refused, cut, or embedded in pieces."""
+"""Limits on the length of prompts: longer ones are refused, truncated, or embedded in pieces."""
 
 from millpond.context import TaskContext
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 
-CHUNKED_TASK = "embed"  # the one task whose results of pieces can be merged
+CHUNKED_TASK = "embed"  # the only task whose results for the pieces of a text can be merged
 CONTEXT = "context"
-CHARACTERS_PER_TOKEN = 64  # a text with more characters a token than this is no text: refused before it costs time
-FEWEST_CHARACTERS = 32_768
+MAX_CHARS_PER_TOKEN = 64  # a text with more characters per token is refused without tokenizing it
+MIN_CHARS_LIMIT = 32_768
 
 
 class Lengths:
     """The limits of a task's prompts, in tokens.
 
     Attributes:
-        max_model_len: The most that the model reads at once.
-        max_embed_len: The most that a prompt to be embedded may have; None for no other limit than the model's.
-        longest: The most of a prompt that is not cut into pieces.
+        max_model_len: The maximum length of a sequence.
+        max_embed_len: The maximum length of a prompt of the task ``embed``; None for no separate limit.
+        longest: The maximum length of a prompt that is not split into pieces.
     """
 
     def __init__(self, ctx: TaskContext) -> None:
@@ -33,94 +33,95 @@ class Lengths:
             self.default = "error" if default == "chunk" else default
 
     def overflow(self, params: PoolingParams) -> str:
-        """What becomes of a prompt that is too long: as its parameters say, else as the model was loaded.
+        """Return how a prompt that is too long is handled: "error", "truncate" or "chunk".
 
         Raises:
-            InvalidInputError: If it is to be embedded in pieces, which the task has no use for.
+            InvalidInputError: If the parameters specify "chunk" and the task does not support it.
         """
         if params.on_overflow == "chunk" and not self.chunks:
             message = (
-                f"on_overflow='chunk' is for the task {CHUNKED_TASK!r} alone, whose vectors can be merged; for the "
-                f"task {self.task!r} there are 'error' and 'truncate'"
+                f"on_overflow='chunk' is only supported by the task {CHUNKED_TASK!r}, whose vectors can be merged; the "
+                f"task {self.task!r} supports 'error' and 'truncate'"
             )
             raise InvalidInputError(message, parameter="on_overflow")
         return params.on_overflow or self.default
 
     def kept(self, params: PoolingParams, *, is_text: bool = True) -> int | None:
-        """How many tokens are kept of a prompt, None for all; of a text, at least one beside the special tokens.
+        """Return the maximum number of tokens after truncation; None without truncation.
 
         Raises:
-            InvalidInputError: If that would leave none, or is more than the model reads.
+            InvalidInputError: If truncation would leave no token, beside special tokens for a text, or if the number is
+                larger than the maximum length.
         """
-        asked = params.truncate_prompt_tokens
-        if asked is None and self.overflow(params) != "truncate":
+        num_tokens = params.truncate_prompt_tokens
+        if num_tokens is None and (params.on_overflow or self.default) != "truncate":
             return None
-        said = "on_overflow='truncate'" if asked is None else f"truncate_prompt_tokens={asked}"
-        asked = -1 if asked is None else asked
+        setting = "on_overflow='truncate'" if num_tokens is None else f"truncate_prompt_tokens={num_tokens}"
+        num_tokens = -1 if num_tokens is None else num_tokens
         least = self.least if is_text else 1
-        if (self.longest if asked == -1 else asked) < least:
+        if (self.longest if num_tokens == -1 else num_tokens) < least:
             message = (
-                f"{said} leaves an empty prompt: truncate_prompt_tokens must be -1 or from {least} on, "
+                f"{setting} leaves an empty prompt: truncate_prompt_tokens must be -1 or at least {least}, "
                 f"and max_model_len is {self.max_model_len}"
             )
-            raise InvalidInputError(message, parameter=said.partition("=")[0])
+            raise InvalidInputError(message, parameter=setting.partition("=")[0])
         self.check_truncation(params)
-        return self.longest if asked == -1 else asked
+        return self.longest if num_tokens == -1 else num_tokens
 
     def check_truncation(self, params: PoolingParams) -> None:
-        """Refuse to keep more tokens than the model reads, in the words of vLLM.
+        """Check ``truncate_prompt_tokens``, with vLLM's messages.
 
         Raises:
-            InvalidInputError: If that is asked for.
+            InvalidInputError: If it is larger than the maximum length.
         """
-        asked = params.truncate_prompt_tokens or 0
-        if asked > self.max_model_len:
+        num_tokens = params.truncate_prompt_tokens or 0
+        if num_tokens > self.max_model_len:
             message = (
                 "truncate_prompt_tokens value is greater than max_model_len. Please request a smaller truncation size."
             )
             raise InvalidInputError(message, parameter="truncate_prompt_tokens")
-        if asked > self.longest:
+        if num_tokens > self.longest:
             message = (
-                f"truncate_prompt_tokens={asked} cannot be greater than max_embed_len = {self.longest}. Please request "
-                "a smaller truncation size."
+                f"truncate_prompt_tokens={num_tokens} cannot be greater than max_embed_len = {self.longest}. Please "
+                "request a smaller truncation size."
             )
             raise InvalidInputError(message, parameter="truncate_prompt_tokens")
 
-    def padded(self, asked: int) -> int:
-        """Return how many tokens a prompt is filled up to.
+    def padded(self, num_tokens: int) -> int:
+        """Return the length of padded prompts; -1 is the maximum length.
 
         Raises:
-            InvalidInputError: If that is more than the model reads.
+            InvalidInputError: If it is larger than the maximum length.
         """
-        if asked > self.longest:
-            message = f"pad_prompt_tokens={asked} is greater than the maximum length of {self.longest} tokens"
+        if num_tokens > self.longest:
+            message = f"pad_prompt_tokens={num_tokens} is greater than the maximum length of {self.longest} tokens"
             raise InvalidInputError(message, parameter="pad_prompt_tokens")
-        return self.longest if asked == -1 else asked
+        return self.longest if num_tokens == -1 else num_tokens
 
     def check_characters(self, text: str, params: PoolingParams) -> None:
-        """Refuse a text of which all is to be kept, and which cannot fit, before it is tokenised."""
-        limit = self._limit(params) if len(text) > FEWEST_CHARACTERS else None
-        if limit is None or len(text) <= most_characters(limit):
+        """Refuse a text without truncation that has too many characters, before it is tokenized."""
+        limit = self._limit(params) if len(text) > MIN_CHARS_LIMIT else None
+        if limit is None or len(text) <= max_characters(limit):
             return
-        most = most_characters(limit)
+        max_chars = max_characters(limit)
         message = (
             f"This model's maximum {self._name(limit, params)} length is {limit} tokens. However, your prompt contains "
-            f"{len(text)} characters (more than {most} characters, which is the upper bound for {limit} input tokens). "
-            f"{self._way_out(params)}"
+            f"{len(text)} characters (more than {max_chars} characters, which is the upper bound for {limit} input "
+            f"tokens). {self._advice(params)}"
         )
         raise InvalidInputError(message, parameter="prompts")
 
     def check_tokens(self, count: int, params: PoolingParams) -> None:
-        """Refuse a prompt of too many tokens."""
+        """Refuse a prompt with too many tokens."""
         limit = self._limit(params) if count > self.longest else None
         if limit is None or count <= limit:
             return
         name = self._name(limit, params)
-        asked = f"you requested {count} tokens in the input for embedding generation"
-        held = f"your prompt contains {count} input tokens"
+        embedding = f"you requested {count} tokens in the input for embedding generation"
+        context = f"your prompt contains {count} input tokens"
         message = (
-            f"This model's maximum {name} length is {limit} tokens. However, {held if name == CONTEXT else asked}. "
-            f"{self._way_out(params)}"
+            f"This model's maximum {name} length is {limit} tokens. However, "
+            f"{context if name == CONTEXT else embedding}. {self._advice(params)}"
         )
         raise InvalidInputError(message, parameter="prompts")
 
@@ -128,16 +129,16 @@ class Lengths:
         return self.max_embed_len if self.overflow(params) == "chunk" else self.longest
 
     def _name(self, limit: int, params: PoolingParams) -> str:
-        is_models = limit == self.max_model_len and self.overflow(params) != "chunk"
-        return CONTEXT if is_models else "embedding input"
+        is_model_limit = limit == self.max_model_len and self.overflow(params) != "chunk"
+        return CONTEXT if is_model_limit else "embedding input"
 
-    def _way_out(self, params: PoolingParams) -> str:
+    def _advice(self, params: PoolingParams) -> str:
         shorter = "Please reduce the length of the input prompt, or cut it with truncate_prompt_tokens=-1"
         if not self.chunks or self.overflow(params) == "chunk" or self.max_embed_len is not None:
             return f"{shorter}."
         return f"{shorter}, or embed it in pieces with on_overflow='chunk'."
 
 
-def most_characters(num_tokens: int) -> int:
-    """The most characters of a text that may have so few tokens."""
-    return max(CHARACTERS_PER_TOKEN * num_tokens, FEWEST_CHARACTERS)
+def max_characters(num_tokens: int) -> int:
+    """Return the maximum number of characters that a text of N tokens may have."""
+    return max(MAX_CHARS_PER_TOKEN * num_tokens, MIN_CHARS_LIMIT)

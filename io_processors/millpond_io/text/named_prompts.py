@@ -1,4 +1,4 @@
-"""The prompts that are put before texts: which one a call means, and how many tokens it takes."""
+"""Prompts: the instruction that precedes a text, selected by text, by name, or by default."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -10,11 +10,11 @@ from millpond.types.prompts import Prompt
 
 
 class Prompts:
-    """The named prompts of a model, and the one that is put before texts by default.
+    """The named prompts of a model and its default prompt.
 
     Attributes:
-        named: Each prompt of the checkpoint by its name.
-        default: What is put before a text where the call does not say; empty for nothing.
+        named: The prompts of the checkpoint by name.
+        default: The prompt of calls that specify none; empty for no prompt.
         adapters: The names of the model's adapters.
         special_ids: The ids of the tokenizer's special tokens.
     """
@@ -31,11 +31,11 @@ class Prompts:
         self._count = lru_cache(maxsize=256)(self._count_tokens)
 
     def check(self, params: PoolingParams) -> None:
-        """Refuse parameters that name no prompt.
+        """Check the prompt and the adapter of a call.
 
         Raises:
-            InvalidInputError: If there is no prompt of that name, if a text is given beside the name, or if the text
-                cannot be encoded.
+            InvalidInputError: If a name is unknown, if both the prompt and its name are set, or if the prompt cannot be
+                encoded.
         """
         if params.prompt is not None and params.prompt_name is not None:
             message = (
@@ -44,30 +44,30 @@ class Prompts:
             )
             raise InvalidInputError(message, parameter="prompt")
         if params.prompt_name and params.prompt_name not in self.named:
-            there = ", ".join(map(repr, self.named)) or "none"
+            names = ", ".join(map(repr, self.named)) or "none"
             message = (
-                f"prompt_name={params.prompt_name!r}: the model {self.model!r} has no prompt of that name; there are: "
-                f"{there}. prompt=... takes any text"
+                f"prompt_name={params.prompt_name!r}: the model {self.model!r} has no prompt of that name. Available: "
+                f"{names}. prompt=... accepts any text"
             )
             raise InvalidInputError(message, parameter="prompt_name")
         if params.prompt is not None:
             _check_encodable(params.prompt)
         if params.adapter is not None and params.adapter not in self.adapters:
-            there = ", ".join(map(repr, self.adapters)) or "none"
+            names = ", ".join(map(repr, self.adapters)) or "none"
             message = (
-                f"adapter={params.adapter!r}: the model {self.model!r} has no adapter of that name; there are: {there}"
+                f"adapter={params.adapter!r}: the model {self.model!r} has no adapter of that name. Available: {names}"
             )
             raise InvalidInputError(message, parameter="adapter")
 
     def with_adapter(self, params: PoolingParams) -> PoolingParams:
-        """The parameters with the adapter of the prompt that is put before texts, where none is named."""
+        """Return the parameters with the adapter that has the name of the prompt, unless they name an adapter."""
         if params.adapter is not None or params.prompt is not None or not self.adapters:
             return params
         name = params.prompt_name if params.prompt_name is not None else self.default_name
         return params.model_copy(update={"adapter": name}) if name in self.adapters else params
 
     def of(self, params: PoolingParams) -> str:
-        """What is put before a text; empty for nothing."""
+        """Return the prompt of a call; empty for none."""
         if params.prompt is not None:
             return params.prompt
         if params.prompt_name is not None:
@@ -75,28 +75,28 @@ class Prompts:
         return self.default if params.adapter is None else self.named.get(params.adapter, self.default)
 
     def before(self, prompt: Prompt, params: PoolingParams) -> Prompt:
-        """A caller's prompt behind the one that is asked for.
+        """Return the caller's text with the prompt of the call before it.
 
         Raises:
-            InvalidInputError: If one is asked for, and the caller's are token ids.
+            InvalidInputError: If the call specifies a prompt and the caller passed token ids.
         """
         if prompt.text is not None:
             text = self.of(params)
             return replace(prompt, text=text + prompt.text) if text else prompt
         if params.prompt or params.prompt_name:
-            given = "prompt" if params.prompt else "prompt_name"
+            name = "prompt" if params.prompt else "prompt_name"
             message = (
-                f"{given}={getattr(params, given)!r} is put before text, and these are token ids: pass text, or ids "
-                "that begin with those of the prompt"
+                f"{name}={getattr(params, name)!r} requires text, and these are token ids: pass text, or ids that "
+                "begin with those of the prompt"
             )
-            raise InvalidInputError(message, parameter=given)
+            raise InvalidInputError(message, parameter=name)
         return prompt
 
     def num_tokens(self, params: PoolingParams, *, special: bool = True) -> int:
-        """How many tokens of a text are those of what is put before it, special tokens before it included.
+        """Return the number of tokens of the prompt before a text, including special tokens before it.
 
-        They are counted as sentence-transformers counts them: those of the prompt as a text of its own, without a
-        special token at its end.
+        They are counted as in sentence-transformers: by tokenizing the prompt separately, without a special token at
+        its end.
         """
         text = self.of(params)
         return self._count(text, special) if text else 0
@@ -113,5 +113,5 @@ def _check_encodable(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        message = f"prompt={text!a}: there is a lone surrogate at character {error.start}, which is no Unicode text"
+        message = f"prompt={text!a}: it has a lone surrogate at character {error.start} and is not valid Unicode"
         raise InvalidInputError(message, parameter="prompt") from None

@@ -1,8 +1,8 @@
-"""TextProcessor: what the IO processors of texts share. A prompt becomes sequences, by default one, and one output."""
+"""TextProcessor: base class of the IO processors of texts. By default a prompt becomes one sequence and one output."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,10 @@ from millpond_io.chat.text_messages import text_messages
 from millpond_io.chunking.late import Chunked, check_late_chunking
 from millpond_io.retrieval.late_interaction import input_type
 from millpond_io.text.named_prompts import Prompts
-from millpond_io.text.render import Rendered, Renderer
+from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
+
+if TYPE_CHECKING:
+    from millpond.types.params import PoolingParams
 
 STEP_FIELDS = ("step_tag_id", "returned_token_ids")
 POOLING_FIELDS = ("use_activation", "dimensions", *STEP_FIELDS)
@@ -30,10 +33,10 @@ class TextWork(Work):
     """The sequences of a prompt.
 
     Attributes:
-        asked: What was asked of it.
-        kept: Which tokens' vectors are returned, [num_tokens], bool; None for all.
-        chunked: The chunks whose vectors are returned instead of those of tokens; None for none.
-        truncate_dim: The dimensions that are kept of a merged vector; None for all.
+        asked: The parameters and options of the item.
+        kept: True for each token whose vector is returned, [num_tokens], bool; None for all.
+        chunked: The chunks whose vectors are returned instead of token vectors; None for none.
+        truncate_dim: The number of dimensions to keep of a merged vector; None for all.
     """
 
     asked: Asked
@@ -43,56 +46,71 @@ class TextWork(Work):
 
 
 class TextProcessor(IOProcessor[ArrayOutput]):
-    """Text or token ids to the result of a task's pooler."""
+    """Converts texts or token ids to the result of a task's pooler."""
 
     def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
-        self.renderer = Renderer(ctx)
+        self.prompt_tokenizer = PromptTokenizer(ctx)
         self.prompts = Prompts(ctx)
         self.spec = ctx.task_spec
         self.per_token = self.spec.per_token
-        self.conversations = conversations_of(ctx, self.renderer.images)
+        self.conversations = conversations_of(ctx, self.prompt_tokenizer.images)
         self.messages = text_messages(ctx, self.conversations.template)
-        # A prompt that is a message of its own is pooled with the text, as in sentence-transformers.
+        # A prompt in a separate message is pooled with the text, as in sentence-transformers.
         self.pools_prompts = ctx.model.prompting.include_prompt or self.per_token or self.messages is not None
         self.task = self.spec.name
         self.output: type[ArrayOutput] = ctx.task_entry.load()
         self.is_step = self.per_token and ctx.pooling_type(self.task) == "STEP"
 
     def encode(self, call: Call) -> list[Work]:
-        """Read and tokenise prompts, all texts at once."""
+        """Validate and tokenize prompts, all texts at once."""
         return encode_valid(call.items, self.read, self.encode_prompts)
 
     def decode(self, work: Work) -> ArrayOutput:
         """Return the result of one prompt, as the task's type of output."""
-        assert isinstance(work, TextWork)  # noqa: S101  made by ``encode``
+        assert isinstance(work, TextWork)  # noqa: S101  returned by ``encode``
         sequence = work.sequences[0]
         return self.result(sequence.results[0], sequence, work)
 
     def read(self, data: object) -> Prompt:
-        """Check one prompt, a conversation written out.
+        """Validate one prompt; a conversation is converted to text.
 
         Raises:
-            InvalidInputError: If it cannot be served.
+            InvalidInputError: If it is invalid.
         """
         prompt = parse_prompt(data)
         if prompt.conversation is not None:
             prompt = self.conversations.written(prompt.conversation)
-        return self.renderer.check(prompt)
+        return self.prompt_tokenizer.check(prompt)
 
     def encode_prompts(self, prompts: Sequence[tuple[Prompt, Asked]]) -> list[Work]:
-        """Tokenise prompts that were read, all at once."""
-        prepared = [self._prepared(prompt, asked) for prompt, asked in prompts]
-        rendered = iter(
-            self.renderer.render([(one[0], one[1].params) for one in prepared if not isinstance(one, Work)])
-        )
-        return [one if isinstance(one, Work) else self._made(*one, next(rendered)) for one in prepared]
+        """Tokenize validated prompts, all at once."""
+        works: list[Work | None] = [None] * len(prompts)
+        prepared: list[tuple[int, Prompt, Asked]] = []
+        inputs: list[tuple[Prompt, PoolingParams]] = []
+        for index, (prompt, asked) in enumerate(prompts):
+            try:
+                pair = self.prepared(prompt, asked)
+            except InvalidInputError as error:
+                works[index] = Work(error=error)
+                continue
+            prepared.append((index, *pair))
+            inputs.append((pair[0], pair[1].params))
+        for (index, prompt, asked), tokenized in zip(prepared, self.prompt_tokenizer.tokenize(inputs), strict=True):
+            if isinstance(tokenized, InvalidInputError):
+                works[index] = Work(error=tokenized)
+                continue
+            try:
+                works[index] = self.work(prompt, asked, tokenized)
+            except InvalidInputError as error:
+                works[index] = Work(error=error)
+        return [work for work in works if work is not None]
 
     def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
-        """Return the prompt with what is put before its text, or as the chat template writes it.
+        """Return the prompt with the instruction before its text, or as the chat template renders it.
 
         Raises:
-            InvalidInputError: If the model does not read it so.
+            InvalidInputError: If the model does not support it.
         """
         params = asked.params
         if params.add_special_tokens is False and prompt.text is not None:
@@ -101,33 +119,33 @@ class TextProcessor(IOProcessor[ArrayOutput]):
             return self.messages.written(prompt, self.prompts.of(params), input_type(asked.options)), asked
         return self.prompts.before(prompt, params), asked
 
-    def work(self, prompt: Prompt, asked: Asked, rendered: Rendered) -> Work:
-        """Return the sequences of a tokenised prompt.
+    def work(self, prompt: Prompt, asked: Asked, tokenized: TokenizedPrompt) -> Work:
+        """Return the sequences of a tokenized prompt.
 
         Raises:
-            InvalidInputError: If nothing of it is left to pool.
+            InvalidInputError: If no token is left to pool.
         """
-        first = 0 if self.pools_prompts else self.first_pooled(prompt, rendered, asked)
-        return self.work_of(rendered, asked, first)
+        first = 0 if self.pools_prompts else self.first_pooled(prompt, tokenized, asked)
+        return self.work_of(tokenized, asked, first)
 
-    def work_of(self, rendered: Rendered, asked: Asked, first: int) -> Work:
-        """Return the sequences of a prompt's token ids; one, unless a task's processor makes more.
+    def work_of(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> Work:
+        """Return the sequences for the token ids of a prompt: one, unless a subclass returns several.
 
         Args:
-            rendered: The ids.
-            asked: What is asked.
-            first: The first token that is pooled.
+            tokenized: The token ids.
+            asked: The parameters and options of the prompt.
+            first: The index of the first token that is pooled.
         """
-        return TextWork(sequences=(self.sequence(rendered, asked, first),), asked=asked)
+        return TextWork(sequences=(self.sequence(tokenized, asked, first),), asked=asked)
 
-    def sequence(self, rendered: Rendered, asked: Asked, first: int) -> PoolingRequest:
-        """Return the one sequence of a prompt's token ids."""
-        span = (first, len(rendered.input_ids)) if first else None
+    def sequence(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> PoolingRequest:
+        """Return one sequence for the token ids of a prompt."""
+        span = (first, len(tokenized.input_ids)) if first else None
         return PoolingRequest(
-            input_ids=rendered.input_ids,
+            input_ids=tokenized.input_ids,
             representations=(Representation(self.task, asked.params, span),),
-            features=rendered.features,
-            num_dropped_tokens=rendered.num_dropped_tokens,
+            features=tokenized.features,
+            num_dropped_tokens=tokenized.num_dropped_tokens,
         )
 
     def result(self, array: NDArray[np.float32], sequence: PoolingRequest, work: TextWork) -> ArrayOutput:
@@ -135,19 +153,19 @@ class TextProcessor(IOProcessor[ArrayOutput]):
 
         Args:
             array: The pooler's result.
-            sequence: The sequence that it is of.
-            work: What ``encode`` noted.
+            sequence: Its sequence.
+            work: The work that ``encode`` returned.
         """
         del sequence, work
         return self.output(array)
 
-    def first_pooled(self, prompt: Prompt, rendered: Rendered, asked: Asked) -> int:
-        """Return the first token of a text that is pooled: 0, or the one after a prompt that is left out.
+    def first_pooled(self, prompt: Prompt, tokenized: TokenizedPrompt, asked: Asked) -> int:
+        """Return the index of the first token that is pooled: 0, or the first token after an excluded instruction.
 
-        The special tokens before the prompt are left out with it, as in sentence-transformers.
+        Special tokens before the instruction are excluded too, as in sentence-transformers.
 
         Raises:
-            InvalidInputError: If nothing is left.
+            InvalidInputError: If no token is left.
         """
         if self.pools_prompts or prompt.text is None:
             return 0
@@ -155,82 +173,72 @@ class TextProcessor(IOProcessor[ArrayOutput]):
         if first == 0:
             return 0
         special = self.prompts.special_ids
-        ids: list[int] = rendered.input_ids.tolist()
+        ids: list[int] = tokenized.input_ids.tolist()
         if asked.params.truncation_side == "left":
-            leading = next((place for place, token in enumerate(ids) if token not in special), len(ids))
-            first = max(first - rendered.num_dropped_tokens, leading)
+            leading = next((index for index, token in enumerate(ids) if token not in special), len(ids))
+            first = max(first - tokenized.num_dropped_tokens, leading)
         first = min(first, len(ids) - (ids[-1] in special))
         if first >= min(len(ids), self.ctx.model.max_model_len):
             message = (
-                f"the prompt takes {first} of the {len(ids)} tokens, and the model leaves prompts out of the pooling "
-                f"(include_prompt): nothing is left of the text. Take a shorter prompt; {self.ctx.model.model!r} reads "
+                f"the prompt takes {first} of the {len(ids)} tokens, and the model excludes prompts from pooling "
+                f"(include_prompt): nothing is left of the text. Use a shorter prompt; {self.ctx.model.model!r} reads "
                 f"{self.ctx.model.max_model_len} tokens"
             )
             raise InvalidInputError(message, parameter="prompt")
         return first
 
     def completed(self, asked: Asked, *, supported: Collection[str]) -> Asked:
-        """Return what is asked, with the model's config where it specifies nothing.
+        """Return the parameters with the model's defaults for fields that are not set.
 
         Args:
-            asked: What is asked.
-            supported: The fields of pooling that the task knows; the others must be None.
+            asked: The parameters and options of the call.
+            supported: The pooling fields that the task supports; the others must be None.
 
         Raises:
-            InvalidInputError: If another field is given; names it.
+            InvalidInputError: If another field is set; names it.
         """
         params = asked.params
         self.prompts.check(params)
-        self.renderer.lengths.check_truncation(params)
+        lengths = self.prompt_tokenizer.lengths
+        lengths.check_truncation(params)
         check_late_chunking(self.ctx, asked)
         config = self.ctx.pooler_config
-        legal = {*supported, *(STEP_FIELDS if self.is_step else ())}
-        settings: dict[str, object] = {"task": self.task, "on_overflow": self.renderer.lengths.overflow(params)}
+        allowed = {*supported, *(STEP_FIELDS if self.is_step else ())}
+        settings: dict[str, object] = {"task": self.task, "on_overflow": lengths.overflow(params)}
         for name in POOLING_FIELDS:
-            given = getattr(params, name)
-            if given is not None and name not in legal:
+            value = getattr(params, name)
+            if value is not None and name not in allowed:
                 message = (
-                    f"Task {self.task} only supports {[name for name in POOLING_FIELDS if name in legal]} parameters, "
-                    f"does not support ['{name}'] parameters"
+                    f"Task {self.task} only supports {[name for name in POOLING_FIELDS if name in allowed]} "
+                    f"parameters, does not support ['{name}'] parameters"
                 )
                 raise InvalidInputError(message, parameter=name)
-            if given is None and name in legal and getattr(config, name) is not None:
+            if value is None and name in allowed and getattr(config, name) is not None:
                 settings[name] = getattr(config, name)
         if params.use_activation is None:
             settings.setdefault("use_activation", True)
         return replace(asked, params=self.prompts.with_adapter(params).model_copy(update=settings))
 
-    def _prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked] | Work:
-        try:
-            return self.prepared(prompt, asked)
-        except InvalidInputError as error:
-            return Work(error=error)
-
-    def _made(self, prompt: Prompt, asked: Asked, rendered: Rendered | InvalidInputError) -> Work:
-        if isinstance(rendered, InvalidInputError):
-            return Work(error=rendered)
-        try:
-            return self.work(prompt, asked, rendered)
-        except InvalidInputError as error:
-            return Work(error=error)
-
 
 def encode_valid(
     items: Sequence[Item], read: Callable[[Any], T], encode: Callable[[list[tuple[T, Asked]]], Sequence[Work]]
 ) -> list[Work]:
-    """Return the works of items, of which those that can be read are encoded at once.
+    """Return the works of items: the valid ones are encoded together, the others carry their error.
 
     Args:
         items: The items of a call.
-        read: Reads the data of one; it raises InvalidInputError.
-        encode: Encodes all that could be read.
+        read: Validates the data of an item; raises InvalidInputError.
+        encode: Encodes all valid items.
     """
-    found: list[tuple[T, Asked] | Work] = []
-    for data, asked in items:
+    valid: list[tuple[T, Asked]] = []
+    errors: dict[int, Work] = {}
+    for index, (data, asked) in enumerate(items):
         try:
-            found.append((read(data), asked))
+            valid.append((read(data), asked))
         except InvalidInputError as error:
-            found.append(Work(error=error))
-    valid = [one for one in found if not isinstance(one, Work)]
-    works = iter(encode(valid) if valid else ())
-    return [one if isinstance(one, Work) else next(works) for one in found]
+            errors[index] = Work(error=error)
+    works = encode(valid) if valid else ()
+    if not errors:
+        return list(works)
+    encoded = iter(works)
+    return [errors[index] if index in errors else next(encoded) for index in range(len(items))]

@@ -39,7 +39,7 @@ def test_a_token_that_the_weights_lack_is_refused_by_its_place(tmp_path, load):
     good, bad = llm.embed(["the cat", "the <new> cat"], on_error="return")
     assert good.error is None
     assert isinstance(bad.error, InvalidInputError)
-    assert str(bad.error).startswith("prompt 1: the text holds ")
+    assert str(bad.error).startswith("prompt 1: the text contains ")
     assert "182" in str(bad.error)
 
 

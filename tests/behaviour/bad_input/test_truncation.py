@@ -49,7 +49,7 @@ def test_megabytes_among_short_texts(tiny_bert):
 @pytest.mark.parametrize("value", [0, 1, 2])
 def test_truncation_that_leaves_nothing_is_refused(tiny_bert, value):
     with pytest.raises(
-        InvalidInputError, match=rf"truncate_prompt_tokens={value} leaves an empty prompt: .* from 3 on"
+        InvalidInputError, match=rf"truncate_prompt_tokens={value} leaves an empty prompt: .* at least 3"
     ):
         tiny_bert.embed("the cat", truncate_prompt_tokens=value)
 

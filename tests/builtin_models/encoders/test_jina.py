@@ -383,11 +383,11 @@ def test_several_results_of_one_forward_pass_have_one_adapter(tmp_path, load):
 
 def test_an_adapter_that_no_one_has_is_refused(tmp_path, load):
     llm = load(jina(tmp_path / "a"))
-    with pytest.raises(InvalidInputError, match=r"no adapter of that name; there are: 'retrieval\.query', "):
+    with pytest.raises(InvalidInputError, match=r"no adapter of that name\. Available: 'retrieval\.query', "):
         llm.embed(["a"], task="retrieval", use_tqdm=False)
     with pytest.raises(InvalidInputError, match="pass one of them"):
         llm.embed(["a"], task="separation", adapter="classification", use_tqdm=False)
-    with pytest.raises(InvalidInputError, match=r"no adapter of that name; there are: none"):
+    with pytest.raises(InvalidInputError, match=r"no adapter of that name\. Available: none"):
         load(tiny("XLMRobertaModel", tmp_path / "b")).embed(["a"], adapter="separation", use_tqdm=False)
     named = tiny("XLMRobertaModel", tmp_path / "c", lora_adaptations=["separation"])
     with pytest.raises(InvalidInputError, match="the checkpoint's weights contain no adapters"):

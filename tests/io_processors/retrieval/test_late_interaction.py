@@ -19,7 +19,7 @@ from millpond.testing.checkpoints import (
     write_weights,
 )
 from millpond_io.retrieval.late_interaction import readers
-from millpond_io.text.render import Rendered
+from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 
 QUERIES = ["the cat", "", "what is a mill, and where?", "a hot day on the river " * 8]
 DOCUMENTS = [
@@ -319,7 +319,7 @@ def test_documents_keep_the_tokens_that_the_mask_names(tmp_path, load, theirs):
 def test_an_image_keeps_the_tokens_that_the_mask_names(tmp_path, load, theirs):
     llm = load(restricted(theirs, tmp_path, [50, 52]))
     reader = readers(llm.pipeline.ctx.for_task("token_embed"))["document"]
-    read = reader.read(Rendered(np.array([50, 51, 50, 52, 2]), features={"pixels": None}))
+    read = reader.read(TokenizedPrompt(np.array([50, 51, 50, 52, 2]), features={"pixels": None}))
     assert read.kept is not None
     assert read.kept.tolist() == [True, False, True, True, False]
 

@@ -111,7 +111,7 @@ def test_parameters_may_say_it_too(llm):
             {"pooling_params": PoolingParams(extra_kwargs={"top": 3})},
             "Unknown option 'top' of the task 'embed_sparse'",
         ),
-        ({"on_overflow": "chunk"}, "on_overflow='chunk' is for the task 'embed' alone"),
+        ({"on_overflow": "chunk"}, "on_overflow='chunk' is only supported by the task 'embed'"),
     ],
     ids=str,
 )

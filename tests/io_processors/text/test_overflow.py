@@ -15,7 +15,7 @@ from millpond.testing.checkpoints import vocabulary, write_sentence_transformers
 LONG = "the cat was on a mill " * 25  # 150 words
 SHORT = "the old dog"
 MEAN = {"pooling_type": "MEAN"}
-WARNING = "on_overflow='truncate': %d of %d prompts were longer than the model reads and cut; %d tokens were dropped"
+WARNING = "on_overflow='truncate': %d of %d prompts were over the model's maximum and truncated; %d tokens dropped"
 
 
 def unit(vector):
@@ -208,7 +208,7 @@ def test_a_model_may_be_loaded_so(checkpoint, load, settings, caplog):
 
 def test_other_tasks_have_nothing_to_merge(tiny_bert):
     with pytest.raises(
-        InvalidInputError, match=r"on_overflow='chunk' is for the task 'embed' alone.*'token_embed'"
+        InvalidInputError, match=r"on_overflow='chunk' is only supported by the task 'embed'.*'token_embed'"
     ) as caught:
         tiny_bert.encode(SHORT, pooling_task="token_embed", on_overflow="chunk")
     assert caught.value.parameter == "on_overflow"

@@ -196,15 +196,15 @@ def test_a_default_that_there_is_not_is_told(prompted, load, caplog, name, reaso
 @pytest.mark.parametrize(
     ("prompt", "said", "parameter", "message"),
     [
-        ("cat", {"prompt_name": "querry"}, "prompt_name", "prompt_name='querry'.*there are: 'query', 'document'"),
+        ("cat", {"prompt_name": "querry"}, "prompt_name", "prompt_name='querry'.*Available: 'query', 'document'"),
         (
             "cat",
             {"prompt": "a ", "prompt_name": "query"},
             "prompt",
             "prompt='a ' and prompt_name='query' are both given",
         ),
-        ([5, 6], {"prompt": "a "}, "prompt", "prompt 0: prompt='a ' is put before text, and these are token ids"),
-        ({"prompt_token_ids": [5]}, {"prompt_name": "query"}, "prompt_name", "prompt_name='query' is put before text"),
+        ([5, 6], {"prompt": "a "}, "prompt", "prompt 0: prompt='a ' requires text, and these are token ids"),
+        ({"prompt_token_ids": [5]}, {"prompt_name": "query"}, "prompt_name", "prompt_name='query' requires text"),
         ("cat", {"prompt": "\ud800"}, "prompt", "lone surrogate at character 0"),
     ],
 )
@@ -225,6 +225,6 @@ def test_prompts_that_are_no_text_are_refused(tiny_bert, said):
 
 def test_a_checkpoint_without_prompts_says_so(tiny_bert):
     with pytest.raises(
-        InvalidInputError, match=r"no prompt of that name; there are: none\. prompt=\.\.\. takes any text"
+        InvalidInputError, match=r"no prompt of that name\. Available: none\. prompt=\.\.\. accepts any text"
     ):
         tiny_bert.embed("cat", prompt_name="query")

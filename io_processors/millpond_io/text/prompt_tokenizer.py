@@ -1,0 +1,272 @@
+"""PromptTokenizer: from prompts to token ids: validation, batched tokenization, truncation and padding."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from reprlib import repr as brief
+from typing import Never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millpond.context import TaskContext
+from millpond.types.errors import InvalidInputError
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import Prompt, is_token_id
+from millpond_io.images.texts import image_texts
+from millpond_io.text.lengths import MIN_CHARS_LIMIT, Lengths, max_characters
+from millpond_io.text.padding import Padding, padding_of, padding_token
+
+EMPTY = "the text is empty: pass at least one character, or leave the prompt out"
+NO_TOKENS = "the text has no tokens: there is nothing to compute"
+# An excerpt with this many times the limit's tokens starts with the same tokens as the whole text: they do not depend
+# on the place of the cut.
+EXCERPT_TOKENS_FACTOR = 2
+
+
+@dataclass(frozen=True)
+class TokenizedPrompt:
+    """The token ids of a prompt.
+
+    Attributes:
+        input_ids: The token ids, [num_tokens], int64.
+        num_dropped_tokens: The number of tokens removed by truncation; for long texts, a lower bound.
+        features: The model's inputs for images in the prompt.
+    """
+
+    input_ids: NDArray[np.int64]
+    num_dropped_tokens: int = 0
+    features: Mapping[str, object] = field(default_factory=dict)
+
+
+class PromptTokenizer:
+    """Converts prompts to the token ids of a model."""
+
+    def __init__(self, ctx: TaskContext) -> None:
+        self.ctx = ctx
+        self.tokenizer = ctx.tokenizer
+        self.lengths = Lengths(ctx)
+        self.padding = padding_of(ctx)
+        self.images = image_texts(ctx)
+        self.modalities = ctx.model.multimodal.modalities
+        self.model = ctx.model.model
+        vocab_size = ctx.config.get("vocab_size", ctx.config.of_text.get("vocab_size"))
+        self.vocab_size: int | None = vocab_size if isinstance(vocab_size, int) else None
+        tokens = 0 if self.tokenizer is None else self.tokenizer.backend.get_vocab_size(with_added_tokens=True)
+        self.has_unknown_tokens = self.vocab_size is not None and tokens > self.vocab_size
+
+    def check(self, prompt: Prompt) -> Prompt:
+        """Validate a prompt before it is tokenized; return it with its images opened.
+
+        Raises:
+            InvalidInputError: If its text cannot be encoded, or its token ids are empty or outside the vocabulary.
+        """
+        if prompt.data is not None:
+            message = "The 'data' field is only supported for the 'plugin' pooling task."
+            raise InvalidInputError(message, parameter="data")
+        if prompt.multi_modal_data is not None:
+            if self.images is None:
+                raise self._images_refused()
+            prompt = self.images.opened(prompt, prompt.multi_modal_data)
+        if prompt.text is not None:
+            if self.tokenizer is None:
+                self._no_tokenizer()
+            if not prompt.text.isascii():
+                _check_unicode(prompt.text)
+        elif prompt.token_ids is not None:
+            self._check_ids(prompt.token_ids)
+        return prompt
+
+    def tokenize(self, prompts: Sequence[tuple[Prompt, PoolingParams]]) -> list[TokenizedPrompt | InvalidInputError]:
+        """Return the token ids of checked prompts, or the error of each invalid one."""
+        results: list[TokenizedPrompt | InvalidInputError | None] = [None] * len(prompts)
+        excerpts: dict[bool, list[str]] = {}  # by add_special_tokens
+        texts: dict[bool, list[tuple[int, int | None]]] = {}  # index and maximum number of tokens of each excerpt
+        for index, (prompt, params) in enumerate(prompts):
+            try:
+                if prompt.multi_modal_data is not None and self.images is not None:
+                    with_images = self.images.read(prompt, params, self.lengths)
+                    results[index] = TokenizedPrompt(with_images.input_ids, features=with_images.features)
+                elif prompt.token_ids is not None:
+                    results[index] = self._truncated_ids(prompt.token_ids, params)
+                else:
+                    text, limit = prompt.text or "", self.lengths.kept(params)
+                    if limit is not None:
+                        text = _excerpt(text, limit, params)
+                    elif len(text) > MIN_CHARS_LIMIT:
+                        self.lengths.check_characters(text, params)
+                    excerpts.setdefault(prompt.add_special_tokens, []).append(text)
+                    texts.setdefault(prompt.add_special_tokens, []).append((index, limit))
+            except InvalidInputError as error:
+                results[index] = error
+        for special, group in excerpts.items():
+            encoded = self._encode(group, special=special)
+            for (index, limit), excerpt, ids in zip(texts[special], group, encoded, strict=True):
+                try:
+                    results[index] = self._truncated_text(prompts[index], excerpt, ids, limit)
+                except InvalidInputError as error:
+                    results[index] = error
+        return [result for result in results if result is not None]
+
+    def encode_with_offsets(self, text: str, *, special: bool = True) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the ids of a checked text, and the characters of each token as (start, stop).
+
+        Raises:
+            InvalidInputError: If it cannot be tokenized, or contains tokens that the model does not have.
+        """
+        tokenizer = self.tokenizer or self._no_tokenizer()
+        try:
+            encoding = tokenizer.backend.encode(text, add_special_tokens=special)
+        except Exception as error:  # the tokenizers library raises Exception itself
+            raise self._failure(error) from error
+        if self.has_unknown_tokens:
+            self._check_known(encoding.ids)
+        if self.images is not None:
+            self.images.check_ids(np.asarray(encoding.ids, dtype=np.int64))
+        return encoding.ids, encoding.offsets
+
+    def pad(self, ids: NDArray[np.int64], params: PoolingParams) -> NDArray[np.int64]:
+        """Return the ids with the padding that the call specifies, or that the model requires.
+
+        Raises:
+            InvalidInputError: If the padding exceeds the model's maximum length, or no file names its token.
+        """
+        length = params.pad_prompt_tokens
+        if length is None:
+            return ids if self.padding is None else self.padding(ids)
+        return ids if length == 0 else self._padding(self.lengths.padded(length))(ids)
+
+    def _encode(self, texts: list[str], *, special: bool = True) -> list[list[int] | InvalidInputError]:
+        """Return the ids of each text, or the error of each text that the tokenizer fails on."""
+        tokenizer = self.tokenizer or self._no_tokenizer()
+        try:
+            return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=special)]
+        except Exception as error:  # noqa: BLE001  the tokenizers library raises Exception itself
+            if len(texts) > 1:
+                return [ids for text in texts for ids in self._encode([text], special=special)]
+            return [self._failure(error)]
+
+    def _failure(self, error: Exception) -> InvalidInputError:
+        return InvalidInputError(f"the tokenizer of {self.model!r} fails on the text: {error}", parameter="prompts")
+
+    def _truncated_text(
+        self,
+        prompt_and_params: tuple[Prompt, PoolingParams],
+        excerpt: str,
+        ids: list[int] | InvalidInputError,
+        limit: int | None,
+    ) -> TokenizedPrompt:
+        """Return the ids of a text, at most ``limit``; ``ids`` are those of its excerpt."""
+        prompt, params = prompt_and_params
+        text, special = prompt.text or "", prompt.add_special_tokens
+        if limit is not None and len(excerpt) < len(text):
+            excerpt, ids = self._extend_excerpt(prompt, params, excerpt, ids, limit)
+        if isinstance(ids, InvalidInputError):
+            raise ids
+        if not ids:
+            raise InvalidInputError(NO_TOKENS if text else EMPTY, parameter="prompts")
+        if self.has_unknown_tokens:
+            self._check_known(ids)
+        if self.images is not None:
+            self.images.check_ids(np.asarray(ids))
+        total = len(ids)
+        if limit is not None and total > limit:
+            side = params.truncation_side or "right"
+            tokenizer = self.tokenizer or self._no_tokenizer()
+            ids = tokenizer.encode_truncated(excerpt, limit, side=side, add_special_tokens=special)
+            if prompt.ending:
+                ids[-len(prompt.ending) :] = prompt.ending[-len(ids) :]
+        elif total > self.lengths.longest:
+            self.lengths.check_tokens(total, params)
+        array = np.asarray(ids, dtype=np.int64)
+        if self.padding is not None or params.pad_prompt_tokens is not None:
+            array = self.pad(array, params)
+        return TokenizedPrompt(array, total - len(ids))
+
+    def _extend_excerpt(
+        self, prompt: Prompt, params: PoolingParams, excerpt: str, ids: list[int] | InvalidInputError, limit: int
+    ) -> tuple[str, list[int] | InvalidInputError]:
+        """Extend an excerpt until it has enough tokens; return it with its ids."""
+        text = prompt.text or ""
+        while len(excerpt) < len(text) and not isinstance(ids, InvalidInputError):
+            if len(ids) >= EXCERPT_TOKENS_FACTOR * limit:
+                break
+            excerpt = _excerpt(text, limit, params, min_chars=4 * len(excerpt))
+            (ids,) = self._encode([excerpt], special=prompt.add_special_tokens)
+        return excerpt, ids
+
+    def _truncated_ids(self, ids: Iterable[object], params: PoolingParams) -> TokenizedPrompt:
+        limit = self.lengths.kept(params, is_text=False)
+        array = np.asarray(ids, dtype=np.int64)
+        if self.images is not None:
+            self.images.check_ids(array)
+        if limit is not None and len(array) > limit:
+            kept = array[-limit:] if params.truncation_side == "left" else array[:limit]
+            return TokenizedPrompt(self.pad(kept.copy(), params), len(array) - limit)
+        self.lengths.check_tokens(len(array), params)
+        return TokenizedPrompt(self.pad(array, params))
+
+    def _padding(self, length: int) -> Padding:
+        token = padding_token(self.ctx)
+        if token is None:
+            message = f"pad_prompt_tokens={length}: no file of {self.model!r} names its padding token"
+            raise InvalidInputError(message, parameter="pad_prompt_tokens")
+        return Padding(length=length, token=token, side="right")
+
+    def _no_tokenizer(self) -> Never:
+        message = (
+            f"the model {self.model!r} has no tokenizer: its folder contains none (tokenizer.json, vocab.txt ...), or "
+            "it was loaded with skip_tokenizer_init=True. Pass token ids, or load it with its tokenizer"
+        )
+        raise InvalidInputError(message, parameter="prompts")
+
+    def _images_refused(self) -> InvalidInputError:
+        tasks = "the tasks 'embed' and 'token_embed' also read images, but this call"
+        subject = f"the model {self.model!r}" if self.modalities == ("text",) else f"of {self.model!r}, {tasks}"
+        message = f"{subject} reads text alone, and the prompt has 'multi_modal_data'"
+        return InvalidInputError(message, parameter="multi_modal_data")
+
+    def _check_ids(self, ids: tuple[object, ...]) -> None:
+        if not ids:
+            message = "the list of token ids is empty: pass at least one id"
+            raise InvalidInputError(message, parameter="prompt_token_ids")
+        for index, value in enumerate(ids):
+            if not is_token_id(value):
+                message = f"token ids must be integers; number {index} is {brief(value)} ({type(value).__name__})"
+                raise InvalidInputError(message, parameter="prompt_token_ids")
+        numbers = [int(value) for value in ids]  # type: ignore[call-overload]  # checked one by one above
+        lowest, highest = min(numbers), max(numbers)
+        if lowest < 0 or (self.vocab_size is not None and highest >= self.vocab_size):
+            bad = lowest if lowest < 0 else highest
+            end = "" if self.vocab_size is None else f" to {self.vocab_size - 1}"
+            message = f"Token id {bad} is out of vocabulary: ids go from 0{end}"
+            raise InvalidInputError(message, parameter="prompt_token_ids")
+        if highest > np.iinfo(np.int64).max:
+            message = f"token id {highest} is too large"
+            raise InvalidInputError(message, parameter="prompt_token_ids")
+
+    def _check_known(self, ids: list[int]) -> None:
+        highest = max(ids)
+        if self.vocab_size is not None and highest >= self.vocab_size:
+            token = (self.tokenizer or self._no_tokenizer()).decode([highest])
+            message = (
+                f"the text contains {token!r} with the id {highest}, but the vocabulary of {self.model!r} ends at "
+                f"{self.vocab_size - 1}: its tokenizer and its weights do not belong together"
+            )
+            raise InvalidInputError(message, parameter="prompts")
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        message = (
+            f"the text has a lone surrogate, {text[error.start]!a}, at character {error.start}, and is not valid "
+            "Unicode: decode the source as UTF-8, or replace it by text.encode('utf-8', 'replace').decode()"
+        )
+        raise InvalidInputError(message, parameter="prompts") from None
+
+
+def _excerpt(text: str, limit: int, params: PoolingParams, min_chars: int = 0) -> str:
+    """Return a part of a text that contains the tokens to keep, so that the cost does not grow with the whole text."""
+    num_chars = max(max_characters(limit), min_chars)
+    return text[-num_chars:] if params.truncation_side == "left" else text[:num_chars]
