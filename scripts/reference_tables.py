@@ -27,7 +27,7 @@ from typer.main import get_command
 from millpond.plugin import hookspecs, specs
 from millpond.plugin.manager import HOOKS, PluginManager
 from millpond.types.model_args import MODEL_ARGS, describe
-from millpond_command.model_options import declared, names_of
+from millpond_command.model_options import names_of, option_for
 from millpond_server.apis.catalogue import APIS
 from millpond_server.observability.metrics import Metrics
 from millpond_server.runtime.models import Models
@@ -110,7 +110,7 @@ def options_of(command: Any) -> list[Any]:
 
 def is_model_option(option: Any) -> bool:
     """True if an option of a command is made from ``ModelArgs``; others may have the same name."""
-    return option.name in MODEL_ARGS and option.help == declared(option.name).help
+    return option.name in MODEL_ARGS and option.help == option_for(option.name).help
 
 
 def spellings(option: Any) -> tuple[str, ...]:

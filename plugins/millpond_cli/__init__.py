@@ -1,1 +1,1 @@
-"""The commands that Millpond comes with."""
+"""The built-in commands of the program `millpond`."""

@@ -1,11 +1,11 @@
-"""Options that were typed, checked before torch is imported: a loaded model, and the arguments of its calls."""
+"""Conversion of command-line options: to a loaded model, and to the arguments of its methods."""
 
 from typing import TYPE_CHECKING, Any
 
-from millpond_cli.options import Asking
+from millpond_cli.options import CallOptions
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.model_arguments import arguments_of
-from millpond_command.model_options import Files
+from millpond_command.model_options import FileOptions
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
@@ -14,55 +14,55 @@ if TYPE_CHECKING:
 ON_OVERFLOW = ("error", "truncate", "chunk")
 
 
-def load(model: str, typed: Files) -> "LLM":
-    """Load a model.
+def load_model(model: str, options: FileOptions) -> "LLM":
+    """Load a model. Invalid options are reported before torch is imported.
 
     Raises:
         CommandError: An option is invalid.
     """
-    arguments = arguments_of(typed)  # first: a typo is reported before torch is imported
-    from millpond.llm import LLM  # noqa: PLC0415  needs pydantic, then torch; --help needs neither
+    arguments = arguments_of(options)
+    from millpond.llm import LLM  # noqa: PLC0415  imports pydantic and torch, which --help does not need
 
     return LLM(model, **arguments)
 
 
-def read(typed: Files) -> "Arguments":
-    """Return the arguments as loading takes them, to inspect a model without running it.
+def loading_arguments(options: FileOptions) -> "Arguments":
+    """Return the arguments for ``millpond.loading``, to inspect a model without running it.
 
     Raises:
         CommandError: An option is invalid.
     """
-    arguments = arguments_of(typed)
+    arguments = arguments_of(options)
     from millpond.loading.arguments import read_arguments  # noqa: PLC0415  as above
 
     return read_arguments(arguments)
 
 
-def for_call(typed: Asking) -> dict[str, Any]:
-    """Return the arguments that every method of ``LLM`` takes.
+def call_arguments(options: CallOptions) -> dict[str, Any]:
+    """Return the arguments that all methods of ``LLM`` accept.
 
     Raises:
-        CommandError: They contradict each other.
+        CommandError: The options contradict each other.
     """
-    if typed.prompt is not None and typed.prompt_name is not None:
-        message = "--prompt and --prompt-name both say what stands before a text"
-        raise CommandError(message, hint="give one of them", exit_code=USAGE)
-    action = _on_overflow(typed)
-    asked = {"prompt": typed.prompt, "prompt_name": typed.prompt_name, "adapter": typed.adapter}
+    if options.prompt is not None and options.prompt_name is not None:
+        message = "--prompt and --prompt-name cannot be used together"
+        raise CommandError(message, hint="remove one of them", exit_code=USAGE)
+    action = _on_overflow(options)
+    arguments = {"prompt": options.prompt, "prompt_name": options.prompt_name, "adapter": options.adapter}
     if action == "truncate":
-        return {**asked, "truncate_prompt_tokens": -1}
-    return {**asked, "on_overflow": action}
+        return {**arguments, "truncate_prompt_tokens": -1}
+    return {**arguments, "on_overflow": action}
 
 
-def _on_overflow(typed: Asking) -> str | None:
-    asked = typed.on_overflow
-    if asked not in (None, *ON_OVERFLOW):
-        message = f"--on-overflow {asked!r}: expected one of {', '.join(ON_OVERFLOW)}"
+def _on_overflow(options: CallOptions) -> str | None:
+    action = options.on_overflow
+    if action not in (None, *ON_OVERFLOW):
+        message = f"--on-overflow {action!r}: expected one of {', '.join(ON_OVERFLOW)}"
         raise CommandError(message, exit_code=USAGE)
-    if typed.truncate is None:
-        return asked
-    short = "truncate" if typed.truncate else "error"
-    if asked not in (None, short):
-        message = f"--{'' if typed.truncate else 'no-'}truncate and --on-overflow {asked} contradict each other"
-        raise CommandError(message, hint="give one of them", exit_code=USAGE)
-    return short
+    if options.truncate is None:
+        return action
+    equivalent = "truncate" if options.truncate else "error"
+    if action not in (None, equivalent):
+        message = f"--{'' if options.truncate else 'no-'}truncate and --on-overflow {action} contradict each other"
+        raise CommandError(message, hint="remove one of them", exit_code=USAGE)
+    return equivalent

@@ -1,6 +1,6 @@
-"""Options that several commands share, each declared once: its names, its help, its heading.
+"""Options that several commands share.
 
-Options that belong together are fields of a dataclass, which a command takes as one parameter; see
+Related options are the fields of a dataclass, which a command takes as one parameter; see
 ``declare.command``.
 """
 
@@ -10,19 +10,20 @@ from typing import Annotated
 import typer
 
 from millpond_command.declare import option
-from millpond_command.model_options import Computing, Files
+from millpond_command.model_options import ComputeOptions, FileOptions
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-MODEL_HELP = "A folder, a Hugging Face Hub id, or package:NAME for one that a Python package carries."
+MODEL_HELP = "A folder, a Hugging Face Hub id, or package:NAME for a model in a Python package."
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
 ModelOption = Annotated[str, option("Model", "--model", "-m", metavar="MODEL", help=MODEL_HELP)]
 Texts = Annotated[
-    list[str] | None, typer.Argument(metavar="TEXT", help="The texts; none, or - alone, for the lines of stdin.")
+    list[str] | None,
+    typer.Argument(metavar="TEXT", help="The texts. Without any, or with -, lines are read from stdin."),
 ]
-WithText = Annotated[bool, option("Output", "--with-text", help="Write each text beside its result.")]
+WithText = Annotated[bool, option("Output", "--with-text", help="Include each text in its result.")]
 AsJson = Annotated[bool, option("Output", "--json", help="Print JSON.")]
-Quiet = Annotated[bool, option("Output", "--quiet", "-q", help="Show errors only: no progress bar and no notes.")]
+QuietOption = Annotated[bool, option("Output", "--quiet", "-q", help="Hide the progress bar and warnings.")]
 RecordsFormat = Annotated[
     str | None,
     option(
@@ -30,7 +31,7 @@ RecordsFormat = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="jsonl, json or csv. (default: by the name of the file, else jsonl)",
+        help="jsonl, json or csv. (default: from the file name, else jsonl)",
     ),
 ]
 Dimensions = Annotated[
@@ -40,7 +41,7 @@ Dimensions = Annotated[
         "--dimensions",
         metavar="N",
         least=1,
-        help="Keep N dimensions, of models trained for it (Matryoshka).",
+        help="Keep the first N dimensions, for models trained for it (Matryoshka).",
     ),
 ]
 
@@ -49,8 +50,8 @@ Dimensions = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """Options of the input, and of texts that fail."""
+class InputOptions:
+    """Options for the input, and for texts that fail."""
 
     input_path: Annotated[
         str | None,
@@ -59,7 +60,7 @@ class Reading:
             "--input",
             "-i",
             metavar="FILE",
-            help="Read a .txt, .jsonl, .csv or .tsv file, also with .gz; - for stdin.",
+            help="Read a .txt, .jsonl, .csv or .tsv file, optionally compressed (.gz); - for stdin.",
         ),
     ] = None
     input_format: Annotated[
@@ -68,7 +69,7 @@ class Reading:
             "Input",
             "--input-format",
             metavar="FORMAT",
-            help="txt, jsonl, csv or tsv, where the name of the file does not state it. (default for stdin: txt)",
+            help="txt, jsonl, csv or tsv. (default: from the file name; for stdin, txt)",
         ),
     ] = None
     id_key: Annotated[
@@ -78,7 +79,7 @@ class Reading:
             "--id-key",
             "--id-column",
             metavar="KEY",
-            help="The JSON field or CSV column of an id to keep; id, where there is one, if unset.",
+            help="The JSON field or CSV column of an id to include in results. (default: id, if it exists)",
         ),
     ] = None
     on_error: Annotated[
@@ -87,14 +88,14 @@ class Reading:
             "Input",
             "--on-error",
             metavar="ACTION",
-            help="raise: stop at the first text that fails; skip: report it on stderr, continue, and exit with 3.",
+            help="raise: stop at the first text that fails; skip: report it on stderr, continue, and exit with code 3.",
         ),
     ] = "raise"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadingTexts(Reading):
-    """Options of an input of single texts."""
+class TextInputOptions(InputOptions):
+    """Options for an input of single texts."""
 
     text_key: Annotated[
         str | None,
@@ -103,14 +104,14 @@ class ReadingTexts(Reading):
             "--text-key",
             "--text-column",
             metavar="KEY",
-            help="The JSON field or CSV column of the text; a.b names the field b inside of a. (default: text)",
+            help="The JSON field or CSV column of the text; a.b is field b of object a. (default: text)",
         ),
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadingPairs(Reading):
-    """Options of an input of pairs of a query and a document."""
+class PairInputOptions(InputOptions):
+    """Options for an input of pairs of a query and a document."""
 
     query_key: Annotated[
         str | None,
@@ -118,7 +119,7 @@ class ReadingPairs(Reading):
             "Input",
             "--query-key",
             metavar="KEY",
-            help="The JSON field or CSV column of the query; query if unset, in a file of queries text.",
+            help="The JSON field or CSV column of the query. (default: query; with --queries, text)",
         ),
     ] = None
     document_key: Annotated[
@@ -127,30 +128,36 @@ class ReadingPairs(Reading):
             "Input",
             "--document-key",
             metavar="KEY",
-            help="The JSON field or CSV column of the document; document if unset, in a file of documents text.",
+            help="The JSON field or CSV column of the document. (default: document; with --documents, text)",
         ),
     ] = None
     queries: Annotated[
         str | None,
         option(
-            "Input", "--queries", metavar="FILE", help="Read queries from a file of their own: one, or one a document."
+            "Input", "--queries", metavar="FILE", help="Read queries from a separate file: one, or one per document."
         ),
     ] = None
     documents: Annotated[
         str | None,
-        option("Input", "--documents", "-d", metavar="FILE", help="Read documents from a file of their own."),
+        option("Input", "--documents", "-d", metavar="FILE", help="Read documents from a separate file."),
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Writing:
-    """Options of the output, and of notes and progress."""
+class OutputOptions:
+    """Options for the output and the progress bar."""
 
     output_path: Annotated[
         str | None,
-        option("Output", "--output", "-o", metavar="FILE", help="Write a file, whole or not at all. (default: stdout)"),
+        option(
+            "Output",
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write results to a file, which is only created if the command succeeds. (default: stdout)",
+        ),
     ] = None
-    quiet: Quiet = False
+    quiet: QuietOption = False
     progress: Annotated[
         bool | None,
         option("Output", "--progress/--no-progress", help="Show a progress bar on stderr. (default: on a terminal)"),
@@ -161,24 +168,24 @@ class Writing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Benchmarked(Computing, Files):
-    """A model whose speed is measured."""
+class BenchOptions(ComputeOptions, FileOptions):
+    """Options for a model whose speed is measured."""
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
-# The fields of the next two have the names of the arguments of LLM's methods.
+# The fields of the following classes have the names of the arguments of LLM's methods.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asking:
-    """Options of each text, for any task; see ``arguments.for_call``."""
+class CallOptions:
+    """Options of a call for any task; see ``arguments.call_arguments``."""
 
     prompt: Annotated[
-        str | None, option("Prompt", "--prompt", metavar="TEXT", help="Put this before each text, such as 'query: '.")
+        str | None, option("Prompt", "--prompt", metavar="TEXT", help="Prepend TEXT to each text, such as 'query: '.")
     ] = None
     prompt_name: Annotated[
         str | None,
-        option("Prompt", "--prompt-name", metavar="NAME", help="The same by the name that the model gives it."),
+        option("Prompt", "--prompt-name", metavar="NAME", help="Prepend one of the model's prompts, by its name."),
     ] = None
     adapter: Annotated[
         str | None,
@@ -186,8 +193,7 @@ class Asking:
             "Prompt",
             "--adapter",
             metavar="NAME",
-            help="The adapter to compute with, of models that have one for each purpose; the prompt of that name goes "
-            "with it.",
+            help="Use one of the model's adapters, and the prompt of the same name if the model has one.",
         ),
     ] = None
     on_overflow: Annotated[
@@ -196,19 +202,19 @@ class Asking:
             "Pooling",
             "--on-overflow",
             metavar="ACTION",
-            help="Handling of a text that is too long. error: it fails; truncate: it is cut; chunk: it is embedded in "
-            "pieces, which are merged. (default: error)",
+            help="What to do with a text that is too long. error: fail; truncate: truncate it; chunk: embed it in "
+            "chunks and merge their vectors. (default: error)",
         ),
     ] = None
     truncate: Annotated[
         bool | None,
-        option("Pooling", "--truncate/--no-truncate", help="The same as --on-overflow truncate, or error."),
+        option("Pooling", "--truncate/--no-truncate", help="Short for --on-overflow truncate or error."),
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairing:
-    """Options of pairs that become one text, for models that read both at once; arguments of ``LLM.score``."""
+class PairOptions:
+    """Options for models that encode a query and a document together; arguments of ``LLM.score``."""
 
     instruction: Annotated[
         str | None,
@@ -216,20 +222,20 @@ class Pairing:
             "Pair",
             "--instruction",
             metavar="TEXT",
-            help="The criterion of relevance, for rerankers that take an instruction.",
+            help="The definition of relevance, for rerankers that take an instruction.",
         ),
     ] = None
     chat_template: Annotated[
         str | None,
         option(
-            "Pair", "--chat-template", metavar="JINJA", help="The template of a pair, as text or as the path of a file."
+            "Pair", "--chat-template", metavar="JINJA", help="The template of a pair: Jinja text or the path of a file."
         ),
     ] = None
     max_tokens_per_query: Annotated[
         int | None,
-        option("Pair", "--max-tokens-per-query", metavar="N", least=0, help="Cut queries to N tokens."),
+        option("Pair", "--max-tokens-per-query", metavar="N", least=0, help="Truncate queries to N tokens."),
     ] = None
     max_tokens_per_doc: Annotated[
         int | None,
-        option("Pair", "--max-tokens-per-doc", metavar="N", least=0, help="Cut documents to N tokens."),
+        option("Pair", "--max-tokens-per-doc", metavar="N", least=0, help="Truncate documents to N tokens."),
     ] = None

@@ -1,4 +1,4 @@
-"""Rows to results to a file, piece by piece and in order: the work of the commands that run a model."""
+"""The main loop of commands that run a model: reads rows, runs the model on chunks of them, and writes the results."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,135 +10,136 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import typer
 
 from millpond.types.errors import MissingDependencyError
-from millpond_cli.arguments import load
-from millpond_cli.asking import Ask
+from millpond_cli.arguments import load_model
 from millpond_cli.io.inputs import Input
 from millpond_cli.io.interrupts import TerminatedError, ending_signals_raised
 from millpond_cli.io.notes import Progress, warn
 from millpond_cli.io.output import is_stdout, open_output
 from millpond_cli.io.results import Layout, Result
 from millpond_cli.io.rows import Row
-from millpond_cli.options import Writing
+from millpond_cli.options import OutputOptions
+from millpond_cli.row_runners import RowRunner
 from millpond_command.cli import PARTIAL, CommandError
-from millpond_command.model_options import Running
+from millpond_command.model_options import RunOptions
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
     from millpond.types.outputs import PoolingRequestOutput
 
-CHUNK = 1024  # texts that are read, computed and written at a time
-PLACE_IN_CALL = re.compile(r"prompt \d+: ")
+ROWS_PER_CHUNK = 1024
+PROMPT_NUMBER = re.compile(r"prompt \d+: ")
 TOO_LONG = "maximum context length"
-SKIP = "--on-error skip passes over texts that fail"
+SKIP_HINT = "--on-error skip skips texts that fail"
 NO_IMAGES = "reads text alone"
 
 
 @dataclass(kw_only=True)
 class Tally:
-    """Counts of the texts that were served, that failed and that were cut."""
+    """Numbers of texts that were read, that failed, and that were truncated."""
 
     texts: int = 0
     failed: int = 0
-    cut: int = 0
+    truncated: int = 0
 
     def add(self, results: Sequence[Result]) -> None:
-        """Count some results, and report those that failed."""
+        """Add results, and report those that failed."""
         self.texts += len(results)
         for result in results:
-            self.cut += result.num_dropped_tokens > 0
+            self.truncated += result.num_dropped_tokens > 0
             if result.error:
                 self.failed += 1
-                warn(f"{result.row.place}: {result.error}")
+                warn(f"{result.row.location}: {result.error}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One pass of a command over its rows: read, compute, write.
+    """One run of a command over its input.
 
     Attributes:
-        source: The rows.
-        ask: Asks the model for the results of some rows, each of which has a text.
+        source: The input.
+        runner: Runs the model on rows without an error.
         model: The name of the model.
-        running: The options of the model.
-        writing: The options of the output.
-        skips: True if rows that fail are passed over.
+        run_options: The options of the model.
+        output_options: The options of the output.
+        skip_failed: True to skip rows that fail.
     """
 
     source: Input
-    ask: Ask
+    runner: RowRunner
     model: str
-    running: Running
-    writing: Writing
-    skips: bool
+    run_options: RunOptions
+    output_options: OutputOptions
+    skip_failed: bool
 
     def write(
         self,
-        kind: str,
+        file_format: str,
         layout: "Callable[[LLM], Layout]",
         order: Callable[[Iterable[Result]], Sequence[Result]] | None = None,
     ) -> None:
-        """Read, compute and write all rows.
+        """Read all rows, run the model on them and write the results.
 
         Args:
-            kind: The format.
-            layout: Returns what is written, for the loaded model.
-            order: Puts all results in order before any is written; None writes them as they come.
+            file_format: The output format.
+            layout: Returns the layout of the output for the loaded model.
+            order: Sorts all results before they are written; None to write each chunk at once.
 
         Raises:
-            CommandError: A row failed, and none is passed over; results of the rows before it are written.
-            typer.Exit: Some rows failed, and were passed over.
+            CommandError: A row failed and is not skipped; the results of earlier rows are written.
+            typer.Exit: Some rows failed and were skipped.
         """
         tally = Tally()
-        with written_whole(self.writing.output_path) as file, self.source.rows() as rows:
-            chunks = iter(lambda: list(islice(rows, CHUNK)), [])
-            first = next(chunks, [])  # before the model is loaded: what cannot be read is reported at once
-            total = (lambda: len(first)) if len(first) < CHUNK else self.source.count
+        with open_atomically(self.output_options.output_path) as file, self.source.rows() as rows:
+            chunks = iter(lambda: list(islice(rows, ROWS_PER_CHUNK)), [])
+            first = next(chunks, [])  # read before the model is loaded, to report unreadable input at once
+            total = (lambda: len(first)) if len(first) < ROWS_PER_CHUNK else self.source.count
             with (
-                _counted_at_the_end(tally),
-                load(self.model, self.running) as llm,
+                _count_reported_on_signal(tally),
+                load_model(self.model, self.run_options) as llm,
                 closing(Progress(shown=self._shows_progress, total=total)) as progress,
             ):
                 results = self._results(llm, chain([first], chunks), progress, tally)
-                pieces = results if order is None else [order(chain.from_iterable(results))]
-                _write(file, kind, layout(llm), pieces)
-        if not self.writing.quiet:
-            self._report(llm, tally)
+                ordered = results if order is None else [order(chain.from_iterable(results))]
+                _write(file, file_format, layout(llm), ordered)
+        if not self.output_options.quiet:
+            self._warn(llm, tally)
         if tally.failed:
             raise typer.Exit(PARTIAL)
 
     @property
     def _shows_progress(self) -> bool | None:
-        """True for a progress bar; None for one on a terminal."""
-        return False if self.writing.quiet and self.writing.progress is None else self.writing.progress
+        """True to show a progress bar; None to show it only on a terminal."""
+        options = self.output_options
+        return False if options.quiet and options.progress is None else options.progress
 
     def _results(
         self, llm: "LLM", chunks: Iterable[list[Row]], progress: Progress, tally: Tally
     ) -> Iterator[Sequence[Result]]:
-        """Yield the results in pieces; where no row is passed over, they end before the first that failed."""
+        """Yield the results of each chunk. Unless failed rows are skipped, end before the first of them."""
         for rows in chunks:
-            texts = [row for row in rows if not row.error]
-            outputs = iter(self.ask(llm, texts, progress) if texts else ())
+            valid = [row for row in rows if not row.error]
+            outputs = iter(self.runner(llm, valid, progress) if valid else ())
             results = [_result(row, None if row.error else next(outputs)) for row in rows]
-            failed = next((place for place, result in enumerate(results) if result.error), None)
-            if failed is not None and not self.skips:
+            failed = next((index for index, result in enumerate(results) if result.error), None)
+            if failed is not None and not self.skip_failed:
                 yield results[:failed]
                 raise _failure(results[failed])
             yield results
             tally.add(results)
-        progress.close()  # before a table is printed: the bar would stand on its first line
+        progress.close()  # before a table is printed, which would otherwise start on the line of the bar
 
-    def _report(self, llm: "LLM", tally: Tally) -> None:
+    def _warn(self, llm: "LLM", tally: Tally) -> None:
         if not tally.texts:
-            warn(f"{self.source.name} holds no text")
+            warn(f"{self.source.name} contains no text")
         if tally.failed:
             warn(f"{tally.failed} of {tally.texts} texts failed and have no result")
-        if tally.cut:
-            warn(f"{tally.cut} of {tally.texts} texts were cut to {llm.model_config.max_model_len} tokens")
+        if tally.truncated:
+            warn(f"{tally.truncated} of {tally.texts} texts were truncated to {llm.model_config.max_model_len} tokens")
 
 
 @contextmanager
-def written_whole(path: str | None) -> Iterator[BinaryIO]:
-    """Open the output; see ``open_output``. A command that a signal ends reports that the file was not written."""
+def open_atomically(path: str | None) -> Iterator[BinaryIO]:
+    """Open the output, see ``open_output``; if a signal ends the command, report that the file was not written."""
     with ending_signals_raised():
         try:
             with open_output(path) as file:
@@ -150,21 +151,21 @@ def written_whole(path: str | None) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _counted_at_the_end(tally: Tally) -> Iterator[None]:
-    """Report how far a command has come that a signal ends."""
+def _count_reported_on_signal(tally: Tally) -> Iterator[None]:
+    """Report the number of completed texts if a signal ends the command."""
     try:
         yield
-    except (KeyboardInterrupt, TerminatedError) as ending:
-        name = ending.name if isinstance(ending, TerminatedError) else "Ctrl-C"
-        warn(f"ended by {name} after {tally.texts} texts")
+    except (KeyboardInterrupt, TerminatedError) as error:
+        name = error.name if isinstance(error, TerminatedError) else "Ctrl-C"
+        warn(f"interrupted by {name} after {tally.texts} texts")
         raise
 
 
-def _write(file: BinaryIO, kind: str, layout: Layout, chunks: Iterable[Sequence[Result]]) -> None:
-    """Write results as they come."""
-    from millpond_cli.io.writers import WRITERS  # noqa: PLC0415  needs numpy; --help does not
+def _write(file: BinaryIO, file_format: str, layout: Layout, chunks: Iterable[Sequence[Result]]) -> None:
+    """Write the results of each chunk as soon as they are available."""
+    from millpond_cli.io.writers import WRITERS  # noqa: PLC0415  imports numpy, which --help does not need
 
-    writer = WRITERS[kind](file, layout)
+    writer = WRITERS[file_format](file, layout)
     try:
         for results in chunks:
             writer.write(results)
@@ -178,10 +179,10 @@ def _write(file: BinaryIO, kind: str, layout: Layout, chunks: Iterable[Sequence[
 def _result(row: Row, output: "PoolingRequestOutput[Any] | None") -> Result:
     if output is None:
         return Result(row=row, error=row.error)
-    if isinstance(output.error, MissingDependencyError):  # it fails every row: skipping rows is not a way out
+    if isinstance(output.error, MissingDependencyError):  # fails every row, so skipping rows does not help
         raise CommandError(output.error.message)
     if output.error is not None:
-        return Result(row=row, error=PLACE_IN_CALL.sub("", str(output.error), count=1))
+        return Result(row=row, error=PROMPT_NUMBER.sub("", str(output.error), count=1))
     return Result(
         row=row,
         value=_value_of(output.outputs),
@@ -192,13 +193,13 @@ def _result(row: Row, output: "PoolingRequestOutput[Any] | None") -> Result:
 
 
 def _value_of(outputs: Any) -> Any:
-    """Return the array of an output, unless it has more than an array."""
+    """Return the array of an output, or the output itself if it has more than an array."""
     return outputs if hasattr(outputs, "indices") else getattr(outputs, "array", outputs)
 
 
 def _failure(result: Result) -> CommandError:
-    if NO_IMAGES in result.error:  # so does every other image
-        return CommandError(f"{result.row.place}: {result.error}", hint="--model names a model that reads images")
-    ways = ["--truncate cuts texts that are too long"] if TOO_LONG in result.error else []
-    ways += ["--on-overflow chunk embeds them in pieces"] if "'chunk'" in result.error and ways else []
-    return CommandError(f"{result.row.place}: {result.error}", hint=", ".join([*ways, SKIP]))
+    if NO_IMAGES in result.error:  # every other image would fail, too
+        return CommandError(f"{result.row.location}: {result.error}", hint="use --model with a model that reads images")
+    hints = ["--truncate truncates long texts"] if TOO_LONG in result.error else []
+    hints += ["--on-overflow chunk embeds them in chunks"] if "'chunk'" in result.error and hints else []
+    return CommandError(f"{result.row.location}: {result.error}", hint=", ".join([*hints, SKIP_HINT]))

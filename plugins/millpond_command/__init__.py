@@ -1,1 +1,1 @@
-"""Kit for plugins with commands: the program `millpond`, declaring commands, and the options of a model."""
+"""Kit for plugins with commands: the program `millpond`, the declaration of commands, and shared model options."""

@@ -1,4 +1,4 @@
-"""The program ``millpond``: plugins provide commands by name, and only the one that runs is imported."""
+"""The program ``millpond``: plugins provide its commands, and only the command that runs is imported."""
 
 import contextlib
 import io
@@ -25,6 +25,7 @@ from millpond.types.errors import MillpondError, PluginError
 
 DEBUG: Final = "MILLPOND_DEBUG"
 OK, FAILURE, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
+TRACEBACK_HINT: Final = f"set {DEBUG}=1 to show the traceback"
 logger = logging.getLogger(__name__)
 UNPRINTABLE = re.compile(r"[^\n -~\u00a0-\uffff\U00010000-\U0010ffff]|[\u00ad\u200b-\u200f\u2028-\u202e\ud800-\udfff]")
 
@@ -33,7 +34,7 @@ class CommandError(MillpondError):
     """A command cannot continue.
 
     Attributes:
-        hint: The fix, on a line of its own.
+        hint: How to fix it, printed on a separate line.
         exit_code: The exit code of the program.
     """
 
@@ -44,10 +45,10 @@ class CommandError(MillpondError):
 
 
 class QuickGroup(TyperGroup):
-    """A group of commands that is quick on its way to one of them. It may have flags, and no other options."""
+    """A group of commands that starts quickly. Its options may only be flags."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Its flags; those that are not given are False, for typer imports pydantic to make a bool of None."""
+        """Return the flags, with the default False: typer imports pydantic to convert None to a bool."""
         flags = super().get_params(ctx)
         for flag in flags:
             flag.default = flag.default or False
@@ -55,52 +56,52 @@ class QuickGroup(TyperGroup):
 
 
 class CommandGroup(QuickGroup):
-    """The root: lists commands by the summaries of their records, and imports the one that is called."""
+    """The root command: lists commands by the summaries of their records, and imports only the one that runs."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  the signature is typer's
-        """The names of all commands."""
+        """Return the names of all commands."""
         return list(_commands().names())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  the signature is typer's
-        """A stand-in for listings: the command's name and summary, nothing imported."""
-        found = [entry for entry in _commands().entries() if entry.spec.name == cmd_name]
-        if not found:
+        """Return a placeholder with the command's name and summary, for listings; imports nothing."""
+        entries = [entry for entry in _commands().entries() if entry.spec.name == cmd_name]
+        if not entries:
             return None
-        summary = found[0].spec.summary
-        if len(found) > 1:
-            summary = f"several plugins bring it: say {' or '.join(entry.qualified for entry in found)}"
+        summary = entries[0].spec.summary
+        if len(entries) > 1:
+            summary = f"ambiguous: use {' or '.join(entry.qualified for entry in entries)}"
         return TyperCommand(cmd_name, help=summary, short_help=summary)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that is called, imported."""
+        """Import and return the command that was called."""
         name = args[0]
         entry = _commands().find(name)
         if entry is not None:
             if name != entry.qualified:
-                _warn_of_override(entry)
-            return name, _imported(entry), args[1:]
-        if ctx.resilient_parsing:  # a shell asks what could come next
+                _warn_about_override(entry)
+            return name, _load_command(entry), args[1:]
+        if ctx.resilient_parsing:  # shell completion
             return None, None, args[1:]
-        there = _commands().names()
-        close = " or ".join(map(repr, get_close_matches(name, there)))
-        way_out = f"did you mean {close}?" if close else f"there are: {', '.join(there) or 'none'}"
-        message = f"there is no command {name!r}; {way_out}"
-        raise CommandError(message, hint="`millpond --help` lists all of them", exit_code=USAGE)
+        names = _commands().names()
+        close = " or ".join(map(repr, get_close_matches(name, names)))
+        advice = f"Did you mean {close}?" if close else f"Available: {', '.join(names) or 'none'}"
+        message = f"Unknown command {name!r}. {advice}"
+        raise CommandError(message, hint="`millpond --help` lists all commands", exit_code=USAGE)
 
     def invoke(self, ctx: Any) -> None:
-        """Run the command; its return value is ignored, ``typer.Exit`` carries exit codes."""
+        """Run the command. Its return value is ignored; exit codes come from ``typer.Exit``."""
         try:
             super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except Exception as error:
-            if _debug(ctx) and not hasattr(error, "format_message"):
+            if _is_debugging(ctx) and not hasattr(error, "format_message"):
                 traceback.print_exc()
             owner = _commands().find(ctx.invoked_subcommand or "")
             if owner is None or owner.origin.rank == "builtin" or _is_explained(error):
                 raise
             message = f"{owner.label} failed: {type(error).__name__}: {error}"
-            raise CommandError(message, hint="" if _debug(ctx) else f"{DEBUG}=1 shows where it did") from error
+            raise CommandError(message, hint="" if _is_debugging(ctx) else TRACEBACK_HINT) from error
 
     def main(
         self,
@@ -114,17 +115,17 @@ class CommandGroup(QuickGroup):
         """Run the command line; in standalone mode, report errors on stderr and exit."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
-        with _log_lines():
+        with _logging_to_stderr():
             try:
                 code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra) or OK
             except SystemExit as exit_:
-                # typer itself exits with 1 when the reader of a pipe is gone: that is no failure of ours.
+                # Typer exits with 1 when the reader of a pipe has closed it; that is not an error.
                 code = OK if isinstance(exit_.__context__, BrokenPipeError) else exit_.code
             except KeyboardInterrupt:
                 code = INTERRUPTED
-            except Exception as error:  # noqa: BLE001  the outermost frame: any error is reported
-                code = _tell(error)
-        code = _flushed(code)
+            except Exception as error:  # noqa: BLE001  outermost frame: every error is reported
+                code = _report(error)
+        code = _flush_stdout(code)
         _flush_stderr()
         sys.exit(code)
 
@@ -133,19 +134,19 @@ def _commands() -> Catalog[CommandSpec]:
     return get_plugin_manager().registry.commands
 
 
-def _warn_of_override(entry: Entry[CommandSpec]) -> None:
-    """Log that an installed plugin replaces a built-in command."""
+def _warn_about_override(entry: Entry[CommandSpec]) -> None:
+    """Log a warning if an installed plugin replaces a built-in command."""
     replaced = [other for other in _commands().overridden(entry) if other.origin.rank == "builtin"]
     if entry.origin.rank == "installed" and replaced:
         logger.warning("%s replaces the built-in %s", entry.label, replaced[0].qualified)
 
 
-def _imported(entry: Entry[CommandSpec]) -> Any:
+def _load_command(entry: Entry[CommandSpec]) -> Any:
     app = entry.load()
     if not isinstance(app, typer.Typer):
-        message = f"command {entry.spec.name!r} of plugin {entry.origin}: its target is {app!r}, and no typer.Typer"
+        message = f"command {entry.spec.name!r} of plugin {entry.origin}: its target is {app!r}, not a typer.Typer"
         raise PluginError(message)
-    if not _has_style():
+    if not _supports_style():
         app.rich_markup_mode = None
     try:
         command = get_command(app)
@@ -153,68 +154,68 @@ def _imported(entry: Entry[CommandSpec]) -> Any:
         message = f"command {entry.spec.name!r} of plugin {entry.origin}: its typer.Typer is empty ({error})"
         raise PluginError(message) from error
     if entry.origin.rank == "builtin":
-        _keep_results_apart(command)
+        _reserve_stdout(command)
     return command
 
 
-def _keep_results_apart(command: Any) -> None:
-    """Let a built-in command, or each of its group, write only results to stdout; what plugins print goes to stderr.
+def _reserve_stdout(command: Any) -> None:
+    """Reserve stdout for the results of a built-in command or group: text that plugins print goes to stderr.
 
-    The commands of other plugins print to stdout as they like.
+    Commands of other plugins may print to stdout.
     """
     subcommands = getattr(command, "commands", {})
     for subcommand in subcommands.values():
-        _keep_results_apart(subcommand)
+        _reserve_stdout(subcommand)
     callback = command.callback
     if subcommands or callback is None:
         return
 
     @wraps(callback)
-    def apart(*args: Any, **options: Any) -> Any:
+    def redirected(*args: Any, **options: Any) -> Any:
         with stdout_to_stderr():
             return callback(*args, **options)
 
-    command.callback = apart
+    command.callback = redirected
 
 
 def echo(text: str) -> None:
-    """Print a line of a result to stdout, wherever ``sys.stdout`` points at present."""
+    """Print a line of a result to stdout, even while ``sys.stdout`` is redirected to stderr."""
     stream = results()
     if stream is not None:
         typer.echo(text, file=stream)
 
 
-def _has_style() -> bool:
-    """Return True if escape sequences are allowed. Rich by itself writes some even with NO_COLOR."""
+def _supports_style() -> bool:
+    """Return True if escape sequences are allowed. Rich writes some even with NO_COLOR."""
     terminal = sys.stdout is not None and sys.stdout.isatty()
     return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _debug(ctx: Any = None) -> bool:
+def _is_debugging(ctx: Any = None) -> bool:
     return os.environ.get(DEBUG, "0") not in ("", "0") or (ctx is not None and bool(ctx.params.get("debug")))
 
 
 def _is_explained(error: Exception) -> bool:
-    """True for errors whose message needs no more: Millpond's own, and typer's."""
+    """Return True for errors of Millpond and typer, whose messages need no addition."""
     return isinstance(error, MillpondError) or hasattr(error, "format_message")
 
 
-def _tell(error: Exception) -> int:
-    """Report an error on stderr, and return the exit code."""
-    message, hint, code = _explained(error)
+def _report(error: Exception) -> int:
+    """Print an error to stderr and return the exit code."""
+    message, hint, code = _explain(error)
     if message:
-        say(message if message.startswith("Usage:") else f"error: {message}")
+        echo_stderr(message if message.startswith("Usage:") else f"error: {message}")
     if hint:
-        say(f"hint: {hint}")
+        echo_stderr(f"hint: {hint}")
     return code
 
 
-def _explained(error: Exception) -> tuple[str, str, int]:
+def _explain(error: Exception) -> tuple[str, str, int]:
     """Return the message, the hint and the exit code of an error."""
     explain: Callable[[], object] | None = getattr(error, "format_message", None)
-    if explain is not None:  # typer's own, of what was typed; which class it is depends on its version
+    if explain is not None:  # a usage error of typer, whose class depends on its version
         message, path = str(explain()), getattr(getattr(error, "ctx", None), "command_path", None)
-        hint = "" if path is None or message.startswith("Usage:") else f"`{path} --help` shows what there is"
+        hint = "" if path is None or message.startswith("Usage:") else f"`{path} --help` lists arguments and options"
         return message, hint, getattr(error, "exit_code", USAGE)
     if isinstance(error, MillpondError):
         return str(error), getattr(error, "hint", ""), getattr(error, "exit_code", FAILURE)
@@ -224,37 +225,37 @@ def _explained(error: Exception) -> tuple[str, str, int]:
     if isinstance(error, typer.Abort):
         return "aborted", "", FAILURE
     unexpected = f"{type(error).__name__}: {error}"
-    return unexpected, "" if _debug() else f"this should not happen; {DEBUG}=1 shows where it did", FAILURE
+    return unexpected, "" if _is_debugging() else f"this is unexpected; {TRACEBACK_HINT}", FAILURE
 
 
-def say(message: str) -> None:
-    """Print a line to stderr; without effect where stderr is closed or its disk is full."""
+def echo_stderr(message: str) -> None:
+    """Print a line to stderr. Does nothing if stderr is closed or its disk is full."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def printable(text: str) -> str:
-    r"""Return the text with control characters, which could move the cursor or set colours, as ``\x1b``."""
-    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+    r"""Return the text with control characters, which could move the cursor or set colours, escaped as ``\x1b``."""
+    return UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
-def _flushed(code: Any) -> Any:
-    """Write out what is buffered; Python would do so at its end, and print a traceback when it fails."""
+def _flush_stdout(code: Any) -> Any:
+    """Flush stdout and return the exit code. Python would flush at exit, and print a traceback if that fails."""
     if code == INTERRUPTED:
-        _drop_stdout()  # who interrupts does not want to wait until a reader has taken all of it
+        _drop_stdout()  # after an interrupt, do not wait for a slow reader of the pipe
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
         _drop_stdout()
         if not isinstance(error, BrokenPipeError):
-            return code or _tell(error)
+            return code or _report(error)
     return code
 
 
 def _flush_stderr() -> None:
-    """Write out what is buffered of stderr, or drop it: Python would exit with 120 where it cannot."""
+    """Flush stderr, or discard its buffer if that fails: Python would exit with 120."""
     stream = sys.stderr
     if stream is None:
         return
@@ -266,27 +267,27 @@ def _flush_stderr() -> None:
 
 
 def _drop_stdout() -> None:
-    with contextlib.suppress(OSError, AttributeError):  # there may be none, or one that is no file
+    with contextlib.suppress(OSError, AttributeError):  # stdout may be None or not a file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class _Lines(logging.Formatter):
-    """``warning: message``, as errors are told."""
+class _LevelFormatter(logging.Formatter):
+    """Formats log records like errors of the program: ``warning: message``."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(f"{record.levelname.lower()}: {super().format(record)}")
 
 
 def _is_shown(record: logging.LogRecord) -> bool:
-    """Return True for a line of one of Millpond's packages, or a warning of any."""
+    """Return True for all records of Millpond's packages, and for warnings of other packages."""
     return record.levelno >= logging.WARNING or record.name.partition(".")[0].startswith("millpond")
 
 
 @contextlib.contextmanager
-def _log_lines() -> Iterator[None]:
-    """Show warnings on stderr while the command line runs, and with --debug all that Millpond logs."""
+def _logging_to_stderr() -> Iterator[None]:
+    """Log warnings to stderr while the program runs; with --debug, all records of Millpond's packages."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Lines())
+    handler.setFormatter(_LevelFormatter())
     handler.addFilter(_is_shown)
     logger = logging.getLogger()
     level = logger.level
@@ -298,17 +299,17 @@ def _log_lines() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _say_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"millpond {millpond.__version__}")  # noqa: T201
         raise typer.Exit
 
 
-def _log_all(asked: bool) -> bool:
-    """Show all log lines; called while options are parsed, before plugins are loaded."""
-    if asked or _debug():
+def _enable_debug_log(requested: bool) -> bool:
+    """Log at level DEBUG. Typer calls this while it parses the options, before plugins are loaded."""
+    if requested or _is_debugging():
         logging.getLogger().setLevel(logging.DEBUG)
-    return asked
+    return requested
 
 
 app = typer.Typer(
@@ -318,35 +319,35 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=f"{DEBUG}=1 in the environment does what --debug does. Plugins bring further commands.",
+    epilog=f"The environment variable {DEBUG}=1 has the same effect as --debug. Plugins can add commands.",
 )
 
 
 @app.callback()
 def root(
     ctx: typer.Context,
-    version: Annotated[  # noqa: ARG001  its callback does it
-        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version and exit.")
+    version: Annotated[  # noqa: ARG001  handled by its callback
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[  # noqa: ARG001  its callback does it
+    debug: Annotated[  # noqa: ARG001  handled by its callback
         bool,
-        typer.Option("--debug", is_eager=True, callback=_log_all, help="Show tracebacks and all log lines."),
+        typer.Option("--debug", is_eager=True, callback=_enable_debug_log, help="Show tracebacks and all log lines."),
     ] = False,
 ) -> None:
-    """Pooling models on the command line: embed, rerank, score, classify, look into a model.
+    """Run pooling models: embed, classify, score and rerank texts.
 
-    Results go to stdout, everything else to stderr.
+    Results are written to stdout, everything else to stderr.
     """
     if ctx.invoked_subcommand is None:
-        say(ctx.get_help())
+        echo_stderr(ctx.get_help())
         raise typer.Exit(USAGE)
 
 
 def main() -> None:
-    """The entry point ``millpond``."""
+    """Run the program: the entry point ``millpond``."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # an odd locale, or a lone surrogate, is no reason to fail
+            stream.reconfigure(errors="backslashreplace")  # do not fail on a lone surrogate or a locale without UTF-8
     app(prog_name="millpond")
 
 

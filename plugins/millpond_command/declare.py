@@ -1,4 +1,4 @@
-"""Declaration of a command: a function whose parameters are options, or dataclasses of options that it shares."""
+"""Declaration of commands: functions whose parameters are options, or dataclasses of shared options."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -15,10 +15,10 @@ Function = Callable[..., None]
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose help shows its options under headings, without Rich: that takes as long as all the rest."""
+    """A command whose help groups its options under headings, without Rich, which would double the time of help."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the arguments and options, each under the heading of its panel."""
+        """Write the arguments and options under the headings of their panels."""
         panels: dict[str, list[Any]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -33,19 +33,27 @@ class GroupedCommand(TyperCommand):
                 formatter.write_dl(records)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  the signature is typer's
-        """Write the examples, a line each, as they are: a command line that is wrapped cannot be copied."""
+        """Write the examples, one per line and not wrapped, so that they can be copied."""
         if self.epilog:
             with formatter.section("Examples"):
                 formatter.write("".join(f"  {line}\n" for line in self.epilog.splitlines()))
 
 
 def new_app() -> typer.Typer:
-    """An app for one command, or for a group of them."""
+    """Return an app for one command or for a group of commands."""
     return typer.Typer(cls=QuickGroup, rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
 
 def option(panel: str, *names: str, metavar: str | None = None, least: float | None = None, help: str) -> Any:  # noqa: A002
-    """An option, under the heading that help shows it with."""
+    """Return an option.
+
+    Args:
+        panel: The heading under which help shows it.
+        *names: Its spellings, such as ``--model`` and ``-m``.
+        metavar: The name of its value in help.
+        least: The minimum value.
+        help: The help text.
+    """
     return typer.Option(*names, metavar=metavar, min=least, help=help, rich_help_panel=panel)
 
 
@@ -59,26 +67,26 @@ def command(
 ) -> Callable[[Function], Function]:
     """Declare a command of an app.
 
-    A parameter whose type is a dataclass stands for the options that its fields are: these are declared once, and
-    every command that takes the dataclass has them. The function is called with the dataclass filled in.
+    A parameter whose type is a dataclass adds one option for each field, so that several commands can share options
+    that are declared once. The function is called with an instance of the dataclass.
 
     Args:
         app: The app.
-        name: The name of the command; by default that of the function.
-        examples: Command lines that its help ends with.
-        short_help: Its line in the list of a group's commands; by default the first of its docstring.
+        name: The name of the command; by default, the name of the function.
+        examples: Command lines that are shown at the end of its help.
+        short_help: Its line in the list of commands of its group; by default, the first line of its docstring.
         kind: The class of the command.
     """
 
     def declare(function: Function) -> Function:
         register = app.command(name, cls=kind, epilog="\n".join(examples) or None, short_help=short_help)
-        return register(_with_options_of_groups(function))
+        return register(_with_flat_options(function))
 
     return declare
 
 
-def _with_options_of_groups(function: Function) -> Function:
-    """Return the function in the form that typer reads: with the fields of each group in its place."""
+def _with_flat_options(function: Function) -> Function:
+    """Return the function with the signature that typer reads: each dataclass replaced by its fields."""
     signature = inspect.signature(function)
     groups: dict[str, Any] = {
         it.name: it.annotation for it in signature.parameters.values() if is_dataclass(it.annotation)
@@ -89,10 +97,12 @@ def _with_options_of_groups(function: Function) -> Function:
     ]  # fmt: skip
 
     @wraps(function)
-    def filled(**given: Any) -> None:
-        own = {name: group(**{field: given.pop(field) for field in fields[name]}) for name, group in groups.items()}
-        function(**given, **own)
+    def grouped(**values: Any) -> None:
+        instances = {
+            name: group(**{field: values.pop(field) for field in fields[name]}) for name, group in groups.items()
+        }
+        function(**values, **instances)
 
-    vars(filled)["__signature__"] = signature.replace(parameters=flat)
-    filled.__annotations__ = {it.name: it.annotation for it in flat}
-    return filled
+    vars(grouped)["__signature__"] = signature.replace(parameters=flat)
+    grouped.__annotations__ = {it.name: it.annotation for it in flat}
+    return grouped

@@ -1,7 +1,7 @@
-"""The options of a model on the command line, made from ``ModelArgs``: each command takes some groups.
+"""The options of a model, generated from ``ModelArgs`` and grouped into dataclasses that commands take as parameters.
 
-A group is a dataclass whose fields have the names of the arguments of ``LLM``; ``model_arguments`` converts the values.
-A command takes a group as one parameter, or a group of its own that adds to it; see ``declare.command``.
+The fields have the names of the arguments of ``LLM``; ``model_arguments`` converts their values. A command takes one of
+these dataclasses, or a subclass with more options, as a parameter; see ``declare.command``.
 """
 
 from collections.abc import Callable
@@ -17,18 +17,18 @@ T = TypeVar("T")
 
 
 def names_of(argument: str) -> tuple[str, ...]:
-    """The spellings of an argument of ``LLM`` on the command line."""
+    """Return the spellings of an argument of ``LLM`` on the command line."""
     return MODEL_ARGS[argument].options or (f"--{argument.replace('_', '-')}",)
 
 
-def declared(argument: str) -> Any:
-    """The option for an argument of ``LLM``, for ``Annotated``."""
+def option_for(argument: str) -> Any:
+    """Return the option for an argument of ``LLM``, for use in ``Annotated``."""
     it = MODEL_ARGS[argument]
     text = describe(argument).replace("`", "")
     if it.metavar != "JSON":
         text = text.replace('"', "")
     if it.repeats:
-        text += " May be given several times."
+        text += " Repeatable."
     return option(it.panel, *names_of(argument), metavar=it.metavar, least=it.least, help=text)
 
 
@@ -38,16 +38,16 @@ def former_option(name: str) -> Any:
 
 
 def options_of(*groups: Group) -> Callable[[type[T]], type[T]]:
-    """Make a dataclass of a class, with the options of groups of ``ModelArgs`` before its own fields."""
+    """Return a decorator that makes a dataclass with the options of groups of ``ModelArgs``, then its own fields."""
 
-    def made(cls: type[T]) -> type[T]:
-        own = vars(cls).get("__annotations__", {})
+    def add_fields(cls: type[T]) -> type[T]:
+        annotations = vars(cls).get("__annotations__", {})
         names = [name for name, it in MODEL_ARGS.items() if it.group in groups]
         former = {old: name for old, name in FORMER_NAMES.items() if name in names}
         cls.__annotations__ = {
-            **{name: Annotated[_kind(name), declared(name)] for name in names},
-            **{old: Annotated[_kind(name) | None, former_option(old)] for old, name in former.items()},
-            **own,
+            **{name: Annotated[_value_type(name), option_for(name)] for name in names},
+            **{old: Annotated[_value_type(name) | None, former_option(old)] for old, name in former.items()},
+            **annotations,
         }
         for name in names:
             setattr(cls, name, _default(name))
@@ -55,54 +55,53 @@ def options_of(*groups: Group) -> Callable[[type[T]], type[T]]:
             setattr(cls, old, None)
         return dataclass(frozen=True, kw_only=True)(cls)
 
-    return made
+    return add_fields
 
 
 def _default(argument: str) -> object:
     return MODEL_ARGS[argument].default if MODEL_ARGS[argument].default != "" else None
 
 
-def _kind(argument: str) -> Any:
-    """The type of the value that is typed."""
+def _value_type(argument: str) -> Any:
     it = MODEL_ARGS[argument]
     if it.repeats:
         return list[str] | None
     if isinstance(it.default, bool):
         return bool
-    kind = int if it.metavar == "N" else str
-    return kind if _default(argument) is not None else kind | None
+    value_type = int if it.metavar == "N" else str
+    return value_type if _default(argument) is not None else value_type | None
 
 
 @options_of("files")
-class Files:
-    """Options of reading the files of a model."""
+class FileOptions:
+    """Options for reading the files of a model."""
 
 
 @options_of("settings")
-class Settings(Files):
-    """Options of a model that go before its files."""
+class ModelOptions(FileOptions):
+    """Options that override the files of a model."""
 
 
 @options_of("computing")
-class Computing:
-    """Options of computing."""
+class ComputeOptions:
+    """Options for computation: device, kernels, quantization."""
 
 
 @options_of("running")
-class Running(Computing, Settings):
-    """Options of a model that computes results."""
+class RunOptions(ComputeOptions, ModelOptions):
+    """Options for running a model."""
 
 
 @options_of("processor")
-class RunningPlugins(Running):
-    """Options of a model whose prompts may be those of an IO processor plugin."""
+class PluginRunOptions(RunOptions):
+    """Options for running a model, possibly with the IO processor of a plugin."""
 
 
 @options_of("server")
-class Served(RunningPlugins):
-    """Options of a model that is served."""
+class ServeOptions(PluginRunOptions):
+    """Options for serving a model."""
 
 
-Quantization = Annotated[str | None, declared("quantization")]
-BatchInvariant = Annotated[bool, declared("batch_invariant")]
+Quantization = Annotated[str | None, option_for("quantization")]
+BatchInvariant = Annotated[bool, option_for("batch_invariant")]
 Deterministic = Annotated[bool, former_option("deterministic")]

@@ -1,4 +1,4 @@
-"""Measurements of ``millpond bench``: every kernel with every number of batch tokens and workers, in alternation."""
+"""Measurements of ``millpond bench``: each kernel with several batch sizes and numbers of workers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -15,16 +15,16 @@ from millpond.loading.resolution import Resolution
 from millpond.nn.ops import rank_kernels
 from millpond.plugin.registry import Registry
 from millpond.types.config import EngineConfig
-from millpond_cli.benchmark.workload import Bench, Sample, Workload
+from millpond_cli.benchmark.workload import BenchmarkModel, Sample, Workload
 
 DEFAULT_KERNELS = "default"
 DEFAULT_BATCH_TOKENS: int = EngineConfig().max_num_batched_tokens
 BATCH_TOKENS = (512, 1024, 2048, 4096)
 ROUNDS = 3
-MAX_WORKERS_TRIED_ONE_BY_ONE = 4
+MAX_CORES_FOR_ALL_COUNTS = 4
 MIN_TOKENS_PER_WORKER = 256
 WARM_UP_TOKENS = 1024
-HOPELESS_RATIO = 0.5  # a kernel below this share of the default's speed is not measured any further
+MIN_RATIO = 0.5  # a kernel below this fraction of the default's speed is measured only once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,8 @@ class Measurement:
 
     Attributes:
         combination: The combination.
-        samples: Its runs, one a round.
-        ratios: The speed of each run, as a multiple of the default's in the same round.
+        samples: The runs, one per round.
+        ratios: The speed of each run, relative to the default settings in the same round.
     """
 
     combination: Combination
@@ -58,29 +58,29 @@ class Measurement:
 
     @property
     def tokens_per_second(self) -> float:
-        """The median by the clock."""
+        """The median by wall-clock time."""
         return median(sample.tokens / sample.wall for sample in self.samples)
 
     @property
     def tokens_per_cpu_second(self) -> float:
-        """The median by the CPU seconds of the whole process."""
+        """The median by CPU time of the whole process."""
         return median(sample.tokens / max(sample.cpu, 1e-9) for sample in self.samples)
 
     @property
     def ratio(self) -> float:
-        """The median speed by the clock, as a multiple of the default's."""
+        """The median speed by wall-clock time, relative to the default settings."""
         return median(self.ratios)
 
 
-class Measuring:
-    """Loads a model with each kernel in turn, and measures it.
+class Benchmark:
+    """Loads a model with each kernel in turn and measures its speed.
 
     Args:
-        registry: The registry of the plugins.
-        resolution: The model.
+        registry: The registry of plugin records.
+        resolution: The resolved model.
         arguments: The options of the model.
-        device: The device that it computes on.
-        seconds: The approximate time of the whole measurement.
+        device: The device that the model runs on.
+        seconds: The approximate duration of the whole measurement.
     """
 
     def __init__(
@@ -103,58 +103,60 @@ class Measuring:
         """Measure all combinations; the default kernels come first.
 
         Args:
-            advance: Called with the number of combinations that were measured since the last call.
+            advance: Called with the number of combinations measured since the last call.
         """
         with closing(self._load({})) as default:
             kernels = [DEFAULT_KERNELS, *self._alternatives(default)]
             workload = self._workload(default, len(kernels))
-            measured: list[Measurement] = []
+            measurements: list[Measurement] = []
             for kernel in kernels:
-                measured += self._measure(kernel, default, workload)
-                advance(len(measured))
-        return measured
+                measurements += self._measure(kernel, default, workload)
+                advance(len(measurements))
+        return measurements
 
     def num_combinations(self) -> int:
-        """The number of combinations of one kernel."""
+        """Return the number of combinations for one kernel."""
         return len(BATCH_TOKENS) * len(self._workers)
 
-    def _measure(self, kernel: str, default: Bench, workload: Workload) -> list[Measurement]:
-        """All combinations of one kernel, round by round beside the default."""
+    def _measure(self, kernel: str, default: BenchmarkModel, workload: Workload) -> list[Measurement]:
+        """Measure all combinations of one kernel; each round also measures the default settings."""
         if kernel == DEFAULT_KERNELS:
             return self._rounds(kernel, default, default, workload)
         op, _, variant = kernel.partition("=")
         with closing(self._load({op: variant})) as bench:
             return self._rounds(kernel, bench, default, workload)
 
-    def _rounds(self, kernel: str, bench: Bench, default: Bench, workload: Workload) -> list[Measurement]:
+    def _rounds(
+        self, kernel: str, bench: BenchmarkModel, default: BenchmarkModel, workload: Workload
+    ) -> list[Measurement]:
         measurements = [
             Measurement(combination=Combination(kernel=kernel, batch_tokens=batch_tokens, workers=workers))
             for batch_tokens, workers in product(BATCH_TOKENS, self._workers)
         ]
         _run(bench, workload, measurements[0].combination)  # the first run of a model is slow
         for _ in range(ROUNDS):
-            beside = _run(default, workload, self._default)
+            baseline = _run(default, workload, self._default)
             for measurement in measurements:
                 sample = _run(bench, workload, measurement.combination)
                 measurement.samples.append(sample)
-                measurement.ratios.append(beside.wall / sample.wall)
-            if max(measurement.ratio for measurement in measurements) < HOPELESS_RATIO:
+                measurement.ratios.append(baseline.wall / sample.wall)
+            if max(measurement.ratio for measurement in measurements) < MIN_RATIO:
                 break
         return measurements
 
-    def _load(self, kernels: Mapping[str, str]) -> Bench:
+    def _load(self, kernels: Mapping[str, str]) -> BenchmarkModel:
         compute = self._arguments.compute
         compute = replace(compute, kernels={**compute.kernels, **kernels})
-        return Bench(
+        return BenchmarkModel(
             build_model(self._registry, self._resolution, self._arguments.load, device=self._device, compute=compute)
         )
 
-    def _alternatives(self, bench: Bench) -> Iterator[str]:
-        """The kernels that could replace the chosen one of an op, as ``op=variant``."""
-        for op, setting in sorted(bench.loaded.context.ops.items()):
+    def _alternatives(self, bench: BenchmarkModel) -> Iterator[str]:
+        """Yield the kernels that could replace the selected kernel of an op, as ``op=variant``."""
+        for op, op_context in sorted(bench.loaded.context.ops.items()):
             if op in self._arguments.compute.kernels:
                 continue
-            chosen, *others = rank_kernels(self._registry, op, setting)
+            chosen, *others = rank_kernels(self._registry, op, op_context)
             quantization = chosen.entry.spec.quantization
             fitting = [it.entry for it in others if it.fits and it.entry.spec.quantization == quantization]
             variants = [chosen.entry.spec.variant, *(entry.spec.variant for entry in fitting)]
@@ -162,26 +164,26 @@ class Measuring:
                 shortest = entry.spec.variant if variants.count(entry.spec.variant) == 1 else entry.qualified
                 yield f"{op}={shortest}"
 
-    def _workload(self, bench: Bench, num_kernels: int) -> Workload:
-        """A workload of about the size that fits into the time."""
-        warm_up = bench.draw(WARM_UP_TOKENS)
+    def _workload(self, bench: BenchmarkModel, num_kernels: int) -> Workload:
+        """Return a workload that can be measured in the requested duration."""
+        warm_up = bench.draw_workload(WARM_UP_TOKENS)
         _run(bench, warm_up, self._default)
         rate = WARM_UP_TOKENS / _run(bench, warm_up, self._default).wall
         runs = num_kernels * (1 + ROUNDS * (1 + self.num_combinations()))
-        return bench.draw(max(int(rate * self._seconds / runs), MIN_TOKENS_PER_WORKER * max(self._workers)))
+        return bench.draw_workload(max(int(rate * self._seconds / runs), MIN_TOKENS_PER_WORKER * max(self._workers)))
 
 
 def worker_counts(cores: int) -> list[int]:
-    """The numbers of workers to measure: each up to four cores, else one, half of the cores and all of them."""
-    if cores <= MAX_WORKERS_TRIED_ONE_BY_ONE:
+    """Return the numbers of workers to measure: all of them up to 4 cores, otherwise 1, half of the cores and all."""
+    if cores <= MAX_CORES_FOR_ALL_COUNTS:
         return list(range(1, cores + 1))
     return [1, cores // 2, cores]
 
 
 def fastest(measurements: Sequence[Measurement]) -> Measurement:
-    """The measurement with the greatest speed by the clock."""
+    """Return the measurement with the highest speed by wall-clock time."""
     return max(measurements, key=lambda it: it.ratio)
 
 
-def _run(bench: Bench, workload: Workload, combination: Combination) -> Sample:
+def _run(bench: BenchmarkModel, workload: Workload, combination: Combination) -> Sample:
     return bench.run(workload, max_num_batched_tokens=combination.batch_tokens, num_workers=combination.workers)

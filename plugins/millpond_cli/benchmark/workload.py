@@ -1,4 +1,4 @@
-"""A loaded model and a workload of random token ids to run it on: what ``millpond bench`` measures."""
+"""The workload of ``millpond bench``: random token ids, and a loaded model that runs them."""
 
 import time
 from dataclasses import dataclass
@@ -15,13 +15,14 @@ from millpond.pipeline.pipeline import Pipeline
 from millpond.types.config import EngineConfig
 from millpond_command.cli import CommandError
 
-SHORTEST, LONGEST = 5, 256  # tokens of a prompt
-MEDIAN, SPREAD = 45.0, 0.75  # of the log-normal distribution of lengths: its mean is about 60
+MIN_PROMPT_TOKENS, MAX_PROMPT_TOKENS = 5, 256
+MEDIAN_PROMPT_TOKENS = 45.0
+LENGTH_SIGMA = 0.75  # parameter of the log-normal distribution of lengths; its mean is about 60 tokens
 SEED = 20261121
 
 
 class Sample(NamedTuple):
-    """One run: the number of tokens it served, and the seconds it took, of the whole process and of the clock."""
+    """One run: the number of tokens, the CPU time of the process and the wall-clock time, in seconds."""
 
     tokens: int
     cpu: float
@@ -30,42 +31,43 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """Prompts of mixed length, as texts have it: many are short, some are long.
+    """Prompts of different lengths: many are short, some are long.
 
     Attributes:
-        prompts: The token ids of each.
+        prompts: The token ids of each prompt.
     """
 
     prompts: tuple[tuple[int, ...], ...]
 
     @cached_property
     def num_tokens(self) -> int:
-        """The tokens of all of them."""
+        """The total number of tokens."""
         return sum(map(len, self.prompts))
 
 
-def draw(num_tokens: int, *, vocab_size: int, longest: int, seed: int = SEED) -> Workload:
-    """Draw prompts with so many tokens in all, and no more than it takes to reach them.
+def draw_workload(num_tokens: int, *, vocab_size: int, max_prompt_tokens: int, seed: int = SEED) -> Workload:
+    """Draw random prompts.
 
     Args:
-        num_tokens: The tokens of all prompts, at least one.
-        vocab_size: Token ids are smaller than that.
-        longest: The most tokens of a prompt.
-        seed: Another seed gives other prompts.
+        num_tokens: The total number of tokens, at least one.
+        vocab_size: The size of the vocabulary.
+        max_prompt_tokens: The maximum number of tokens of a prompt.
+        seed: The seed of the random generator.
     """
     rng = np.random.default_rng(seed)
-    most = min(LONGEST, longest)
+    longest = min(MAX_PROMPT_TOKENS, max_prompt_tokens)
+    shortest = min(MIN_PROMPT_TOKENS, longest)
     prompts: list[tuple[int, ...]] = []
-    left = num_tokens
-    while left > 0:
-        length = int(np.clip(rng.lognormal(np.log(MEDIAN), SPREAD), min(SHORTEST, most), most))
-        prompts.append(tuple(rng.integers(vocab_size, size=min(length, left)).tolist()))
-        left -= length
+    remaining = num_tokens
+    while remaining > 0:
+        length = int(np.clip(rng.lognormal(np.log(MEDIAN_PROMPT_TOKENS), LENGTH_SIGMA), shortest, longest))
+        prompts.append(tuple(rng.integers(vocab_size, size=min(length, remaining)).tolist()))
+        remaining -= length
     return Workload(tuple(prompts))
 
 
-class Bench:
-    """A model that is loaded, with workers to run it on; ``close()`` ends them.
+class BenchmarkModel:
+    """A loaded model with its workers; ``close()`` stops them.
 
     Attributes:
         loaded: The model.
@@ -77,22 +79,22 @@ class Bench:
         self._runners: dict[int | None, Runner] = {}
         self._requests: dict[Workload, list[PoolingRequest]] = {}
 
-    def draw(self, num_tokens: int) -> Workload:
-        """A workload that suits the model.
+    def draw_workload(self, num_tokens: int) -> Workload:
+        """Draw a workload for the model's vocabulary and maximum length.
 
         Raises:
-            CommandError: Its files do not say how large the vocabulary is.
+            CommandError: The files of the model do not specify the size of the vocabulary.
         """
         size = self.loaded.config.hf_config.get("vocab_size")
         if type(size) is not int and self.loaded.tokenizer is not None:
             size = self.loaded.tokenizer.backend.get_vocab_size()
         if type(size) is not int or size < 1:
-            message = "neither config.json nor a tokenizer says how large the vocabulary is: there is nothing to draw"
-            raise CommandError(message, hint="""--hf-overrides '{"vocab_size": N}' says it""")
-        return draw(num_tokens, vocab_size=size, longest=self.loaded.config.max_model_len)
+            message = "neither config.json nor a tokenizer specifies the size of the vocabulary"
+            raise CommandError(message, hint="""specify it with --hf-overrides '{"vocab_size": N}'""")
+        return draw_workload(num_tokens, vocab_size=size, max_prompt_tokens=self.loaded.config.max_model_len)
 
     def run(self, workload: Workload, *, max_num_batched_tokens: int, num_workers: int | None = None) -> Sample:
-        """Serve a workload once.
+        """Run a workload once and measure it.
 
         Raises:
             CommandError: The batches do not fit into memory.
@@ -115,7 +117,7 @@ class Bench:
         return sample
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         for runner in self._runners.values():
             runner.close()
 
@@ -126,22 +128,21 @@ class Bench:
         return self._runners[num_workers]
 
     def _prepared(self, workload: Workload) -> list[PoolingRequest]:
-        """The requests of a workload, longest first as ``LLM`` hands them over."""
+        """Return the requests of a workload, sorted by length in descending order as in ``LLM``."""
         if workload not in self._requests:
             task, items = self._pipeline.split([*map(list, workload.prompts)], None, self._task())
-            made = [job.requests for job in task.encode(range(len(items)), items)]
-            in_order = sorted((request for requests in made for request in requests), key=lambda it: -it.num_tokens)
-            self._requests[workload] = in_order
+            requests = [request for job in task.encode(range(len(items)), items) for request in job.requests]
+            self._requests[workload] = sorted(requests, key=lambda it: -it.num_tokens)
         return self._requests[workload]
 
     def _task(self) -> str:
-        """A task with one result a prompt, if the model serves one: what comes behind the model is little then."""
+        """Return a task with one result per prompt if the model has one, because its pooling takes little time."""
         tasks, registry = self.loaded.config.tasks, self.loaded.context.registry
         return next((task for task in tasks if not registry.tasks.get(task).spec.per_token), tasks[0])
 
 
 def _check(requests: list[PoolingRequest], engine: Engine, config: EngineConfig) -> None:
-    """Refuse a run that failed, or that ran otherwise than it was to."""
+    """Raise an error if a request failed, or if the engine reduced the size of batches."""
     for request in requests:
         if request.error is not None:
             raise request.error

@@ -1,1 +1,1 @@
-"""The commands of the program `millpond`, one module each."""
+"""The built-in commands of `millpond`, one module each."""

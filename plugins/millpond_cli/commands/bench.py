@@ -1,4 +1,4 @@
-"""``millpond bench``: the speed of a model here, with each kernel, number of batch tokens and number of workers."""
+"""``millpond bench``: measures the speed of a model with each kernel, batch size and number of workers."""
 
 import json
 from contextlib import closing
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from millpond.engine.machine import available_cores, processor_name
 from millpond.plugin.manager import get_plugin_manager
 from millpond_cli import options
-from millpond_cli.arguments import read
+from millpond_cli.arguments import loading_arguments
 from millpond_cli.io.notes import Progress
 from millpond_cli.io.tables import table
 from millpond_command import declare
@@ -21,7 +21,7 @@ EXAMPLES = (
     "millpond bench all-MiniLM-L6-v2",
     "millpond bench BAAI/bge-small-en-v1.5 --quantization int8 --seconds 10 --json",
 )
-WORTH_NAMING = 1.02  # times the default's speed; less is not told apart from noise
+MIN_REPORTED_RATIO = 1.02  # smaller differences from the default's speed are noise
 
 app = declare.new_app()
 
@@ -32,7 +32,7 @@ Seconds = Annotated[
         "--seconds",
         metavar="SECONDS",
         least=0.1,
-        help="Approximate time of the measurement, without loading. More time gives larger runs.",
+        help="Approximate duration of the measurement, without loading the model.",
     ),
 ]
 
@@ -43,24 +43,24 @@ def bench(
     model: options.ModelArgument,
     seconds: Seconds = 30,
     as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    benchmarked: options.Benchmarked,
+    quiet: options.QuietOption = False,
+    bench_options: options.BenchOptions,
 ) -> None:
     """Measure the speed of a model on this machine.
 
-    Texts of random tokens, most of them short, are computed with the default kernels and with each that could replace
-    one of them, with several numbers of tokens a batch and of workers. Each run is compared with one of the defaults
-    beside it. Nothing is stored: the options that the last line names make it the fastest.
+    Runs random texts, most of them short, with the default kernels and with each alternative kernel, for several batch
+    sizes and numbers of workers. Each run is compared with a run of the default settings just before it. Nothing is
+    stored; the last line of the output shows the options of the fastest combination.
     """
-    arguments = read(benchmarked)
-    from millpond.loading.build import resolve_model  # noqa: PLC0415  needs torch; --help does not
-    from millpond_cli.benchmark.measurements import Measuring, fastest  # noqa: PLC0415  as above
+    arguments = loading_arguments(bench_options)
+    from millpond.loading.build import resolve_model  # noqa: PLC0415  imports torch, which --help does not need
+    from millpond_cli.benchmark.measurements import Benchmark, fastest  # noqa: PLC0415  as above
 
     registry = get_plugin_manager().registry
     resolution, device = resolve_model(registry, model, arguments)
-    measuring = Measuring(registry, resolution, arguments, device=device, seconds=seconds)
+    benchmark = Benchmark(registry, resolution, arguments, device=device, seconds=seconds)
     with closing(Progress(shown=False if quiet else None, total=lambda: None, unit=" combinations")) as progress:
-        measurements = measuring.run(progress.update)
+        measurements = benchmark.run(progress.update)
     if as_json:
         machine = {"processor": processor_name(), "cores": available_cores(), "device": str(device)}
         echo(json.dumps({"model": model, **machine, "results": [*map(_record, measurements)]}))
@@ -68,17 +68,17 @@ def bench(
     echo(f"{model} on {device}: {processor_name()}, {available_cores()} cores\n")
     echo(_table(measurements))
     best = fastest(measurements)
-    if best.ratio >= WORTH_NAMING:
+    if best.ratio >= MIN_REPORTED_RATIO:
         echo(f"\nFastest, {best.ratio:.2f} times the default: {_options(best)}")
 
 
-def _record(it: "Measurement") -> dict[str, Any]:
+def _record(measurement: "Measurement") -> dict[str, Any]:
     return {
-        **asdict(it.combination),
-        "tokens_per_second": round(it.tokens_per_second, 1),
-        "tokens_per_cpu_second": round(it.tokens_per_cpu_second, 1),
-        "ratio": round(it.ratio, 3),
-        "rounds": len(it.samples),
+        **asdict(measurement.combination),
+        "tokens_per_second": round(measurement.tokens_per_second, 1),
+        "tokens_per_cpu_second": round(measurement.tokens_per_cpu_second, 1),
+        "ratio": round(measurement.ratio, 3),
+        "rounds": len(measurement.samples),
     }
 
 
@@ -98,8 +98,9 @@ def _table(measurements: "list[Measurement]") -> str:
     return table([heading, *rows], right=range(1, len(heading)))
 
 
-def _options(it: "Measurement") -> str:
-    from millpond_cli.benchmark.measurements import DEFAULT_KERNELS  # noqa: PLC0415  needs torch; --help does not
+def _options(measurement: "Measurement") -> str:
+    from millpond_cli.benchmark.measurements import DEFAULT_KERNELS  # noqa: PLC0415  as above
 
-    kernel = "" if it.combination.kernel == DEFAULT_KERNELS else f"--kernel {it.combination.kernel} "
-    return f"{kernel}--max-num-batched-tokens {it.combination.batch_tokens}, num_workers={it.combination.workers}"
+    best = measurement.combination
+    kernel = "" if best.kernel == DEFAULT_KERNELS else f"--kernel {best.kernel} "
+    return f"{kernel}--max-num-batched-tokens {best.batch_tokens}, num_workers={best.workers}"

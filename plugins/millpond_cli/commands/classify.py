@@ -1,19 +1,19 @@
-"""``millpond classify``: the classes of texts, or of their tokens."""
+"""``millpond classify``: classifies texts or their tokens, or extracts entities."""
 
 from typing import TYPE_CHECKING, Annotated
 
 from millpond_cli import options
-from millpond_cli.asking import encoding
-from millpond_cli.commands.entities import Finding
-from millpond_cli.io.contents import Classes, Content, Entities, TokenClasses
+from millpond_cli.commands.entities import EntityOptions
 from millpond_cli.io.formats import RECORDS, choose_format
 from millpond_cli.io.inputs import texts_of, with_second_text
 from millpond_cli.io.results import Layout
 from millpond_cli.io.rows import Keys, check_action
+from millpond_cli.io.serializers import ClassesSerializer, EntitiesSerializer, Serializer, TokenClassesSerializer
+from millpond_cli.row_runners import encode_runner
 from millpond_cli.stream import Job
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError
-from millpond_command.model_options import Running
+from millpond_command.model_options import RunOptions
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
@@ -34,10 +34,10 @@ TopK = Annotated[
     int | None,
     declare.option("Output", "--top-k", metavar="N", least=1, help="Show only the N most probable classes, in order."),
 ]
-Raw = Annotated[bool, declare.option("Output", "--raw", help="Show the logits, before any activation.")]
+Raw = Annotated[bool, declare.option("Output", "--raw", help="Show logits instead of probabilities.")]
 TextPair = Annotated[
     str | None,
-    declare.option("Input", "--text-pair", metavar="TEXT", help="A second text for each, of models that read two."),
+    declare.option("Input", "--text-pair", metavar="TEXT", help="A second text for each text, such as a hypothesis."),
 ]
 TextPairKey = Annotated[
     str | None,
@@ -45,10 +45,10 @@ TextPairKey = Annotated[
         "Input",
         "--text-pair-key",
         metavar="KEY",
-        help="The JSON field or CSV column of the second text. (default: text_pair, where a row has it)",
+        help="The JSON field or CSV column of the second text. (default: text_pair, if it exists)",
     ),
 ]
-PerToken = Annotated[bool, declare.option("Pooling", "--per-token", help="Classify each token, with jsonl and json.")]
+PerToken = Annotated[bool, declare.option("Pooling", "--per-token", help="Classify each token (jsonl and json only).")]
 
 
 @declare.command(app, examples=EXAMPLES)
@@ -56,55 +56,77 @@ def classify(
     *,
     texts: options.Texts = None,
     text_pair: TextPair = None,
-    reading: options.ReadingTexts,
+    input_options: options.TextInputOptions,
     text_pair_key: TextPairKey = None,
-    writing: options.Writing,
+    output_options: options.OutputOptions,
     output_format: options.RecordsFormat = None,
     with_text: options.WithText = False,
     top_k: TopK = None,
     raw: Raw = False,
     model: Model,
-    running: Running,
-    asking: options.Asking,
+    run_options: RunOptions,
+    call_options: options.CallOptions,
     per_token: PerToken = False,
-    finding: Finding,
+    entity_options: EntityOptions,
 ) -> None:
     """Classify texts or their tokens.
 
-    Each has its label, as config.json names it, and the probabilities of all classes. Texts are arguments, the lines
-    of stdin, or the rows of a file; any number of them fits into memory. With --tokens, each has the entities in it,
-    such as names, with the characters that they stand for. Rows with a second text, text_pair, are classified as pairs.
+    Texts are arguments, the lines of stdin, or the rows of a file. A result has the label of the text, as named in
+    config.json, and the probabilities of all classes. With --tokens, it has the entities in the text, such as names,
+    and their character offsets. Rows with a second text, text_pair, are classified as pairs.
     """
-    skips = check_action(reading.on_error)
-    source = texts_of(texts, reading, plain=Keys(text_pair=TEXT_PAIR_KEY), text_pair_key=text_pair_key)
+    skip_failed = check_action(input_options.on_error)
+    source = texts_of(texts, input_options, default_keys=Keys(text_pair=TEXT_PAIR_KEY), text_pair_key=text_pair_key)
     if text_pair is not None:
         source = with_second_text(source, text_pair)
-    kind = choose_format(output_format, writing.output_path, RECORDS)
-    finding.check(kind, **{"top-k": top_k, "raw": raw or None, "per-token": per_token or None})
-    if per_token and kind == "csv":
-        message = "csv holds the classes of texts, and --per-token gives those of tokens"
-        raise CommandError(message, hint="--format jsonl or json holds them", exit_code=USAGE)
+    file_format = choose_format(output_format, output_options.output_path, RECORDS)
+    entity_options.check(file_format, **{"top-k": top_k, "raw": raw or None, "per-token": per_token or None})
+    if per_token and file_format == "csv":
+        message = "--per-token cannot be written as csv"
+        raise CommandError(message, hint="use --format jsonl or json", exit_code=USAGE)
 
     def layout(llm: "LLM") -> Layout:
         field = "logits" if raw else "probs"
-        content = Entities() if finding.tokens else _content(llm, field=field, top=top_k, per_token=per_token)
+        serializer = (
+            EntitiesSerializer()
+            if entity_options.tokens
+            else _serializer(llm, field=field, top=top_k, per_token=per_token)
+        )
         has_pairs = source.has_fields or text_pair is not None
         texts = ("text", TEXT_PAIR_KEY) if has_pairs else ("text",)
-        return Layout(with_text=with_text, with_id=source.has_fields, with_error=skips, content=content, texts=texts)
+        return Layout(
+            with_text=with_text,
+            with_id=source.has_fields,
+            with_error=skip_failed,
+            serializer=serializer,
+            texts=texts,
+        )
 
     task = "token_classify" if per_token else "classify"
-    ask = finding.asking(asking) if finding.tokens else encoding(task, asking, use_activation=False if raw else None)
-    Job(source=source, ask=ask, model=model, running=running, writing=writing, skips=skips).write(kind, layout)
+    runner = (
+        entity_options.runner(call_options)
+        if entity_options.tokens
+        else encode_runner(task, call_options, use_activation=False if raw else None)
+    )
+    job = Job(
+        source=source,
+        runner=runner,
+        model=model,
+        run_options=run_options,
+        output_options=output_options,
+        skip_failed=skip_failed,
+    )
+    job.write(file_format, layout)
 
 
-def _content(llm: "LLM", *, field: str, top: int | None, per_token: bool) -> Content:
-    classes = Classes(labels=distinct(llm.model_config.labels), field=field, top=top)
+def _serializer(llm: "LLM", *, field: str, top: int | None, per_token: bool) -> Serializer:
+    classes = ClassesSerializer(labels=distinct(llm.model_config.labels), field=field, top=top)
     tokenizer = llm.pipeline.ctx.tokenizer
     if not per_token or tokenizer is None:
         return classes
-    return TokenClasses(classes=classes, token=lambda number: str(tokenizer.backend.id_to_token(number)))
+    return TokenClassesSerializer(classes=classes, token=lambda token_id: str(tokenizer.backend.id_to_token(token_id)))
 
 
 def distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the labels; those that occur twice get their place, so that their numbers can be told apart."""
-    return tuple(f"{label}#{place}" if labels.count(label) > 1 else label for place, label in enumerate(labels))
+    """Return the labels, with the index of the class added to labels that occur more than once."""
+    return tuple(f"{label}#{index}" if labels.count(label) > 1 else label for index, label in enumerate(labels))

@@ -1,19 +1,19 @@
-"""``millpond embed``: texts to vectors. Its options are checked before anything is loaded."""
+"""``millpond embed``: embeds texts or images. Its options are checked before the model is loaded."""
 
 from dataclasses import replace
 from typing import Annotated
 
 from millpond_cli import options
-from millpond_cli.asking import encoding
-from millpond_cli.commands.sparse import SPARSE_FORMATS, Sparsely
+from millpond_cli.commands.sparse import SPARSE_FORMATS, SparseOptions
 from millpond_cli.io.formats import BINARY, RECORDS, TABLE, check_binary, check_vectors, choose_format
 from millpond_cli.io.inputs import texts_of
 from millpond_cli.io.results import Layout
 from millpond_cli.io.rows import check_action
+from millpond_cli.row_runners import encode_runner
 from millpond_cli.stream import Job
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError
-from millpond_command.model_options import Running
+from millpond_command.model_options import RunOptions
 
 FORMATS = (TABLE, *RECORDS, *BINARY)
 EXAMPLES = (
@@ -35,8 +35,8 @@ Format = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="jsonl, json, csv, npy, npz for token_embed, or table, which shows the first numbers of each vector; with "
-        "--sparse: table, jsonl, json or csv. (default: by the name of the file; on a terminal table, else jsonl)",
+        help="table (the first values of each vector), jsonl, json, csv, npy, or npz for token_embed; with --sparse: "
+        "table, jsonl, json or csv. (default: from the file name; on a terminal table, else jsonl)",
     ),
 ]
 Task = Annotated[
@@ -46,22 +46,22 @@ Task = Annotated[
         "--pooling-task",
         "--task",
         metavar="TASK",
-        help="embed for one vector a text, token_embed for one a token.",
+        help="embed for one vector per text, token_embed for one per token.",
     ),
 ]
 Normalize = Annotated[
     bool | None,
     declare.option(
-        "Pooling", "--normalize/--no-normalize", help="Bring vectors to length 1; as the model says if unset."
+        "Pooling", "--normalize/--no-normalize", help="Normalize vectors to length 1. (default: from the model)"
     ),
 ]
 Images = Annotated[
-    bool, declare.option("Input", "--image", help="Texts are the names of files of images: embed these.")
+    bool, declare.option("Input", "--image", help="Embed images: each text is the path of an image file.")
 ]
 ImageText = Annotated[
     str | None,
     declare.option(
-        "Input", "--image-text", metavar="TEXT", help="With --image: a text beside each, for models that read both."
+        "Input", "--image-text", metavar="TEXT", help="With --image: a text to embed together with each image."
     ),
 ]
 InputType = Annotated[
@@ -70,7 +70,7 @@ InputType = Annotated[
         "Prompt",
         "--input-type",
         metavar="TYPE",
-        help="query or document, for models that read the two in different ways.",
+        help="query or document, for models that encode them differently.",
     ),
 ]
 
@@ -79,54 +79,67 @@ InputType = Annotated[
 def embed(
     *,
     texts: options.Texts = None,
-    reading: options.ReadingTexts,
-    writing: options.Writing,
+    input_options: options.TextInputOptions,
+    output_options: options.OutputOptions,
     output_format: Format = None,
     with_text: options.WithText = False,
     model: options.ModelOption = options.DEFAULT_MODEL,
-    running: Running,
-    asking: options.Asking,
+    run_options: RunOptions,
+    call_options: options.CallOptions,
     task: Task = "embed",
     dimensions: options.Dimensions = None,
     normalize: Normalize = None,
     input_type: InputType = None,
     images: Images = False,
     image_text: ImageText = None,
-    sparsely: Sparsely,
+    sparse_options: SparseOptions,
 ) -> None:
-    """Turn texts, or images, into vectors.
+    """Embed texts or images as vectors.
 
-    Texts are arguments, the lines of stdin, or the rows of a file. They are read, computed and written piece by piece,
-    in order: any number of them fits into memory. With --sparse they become weights of tokens of the vocabulary. With
-    --image they are the names of files, and the images in these become vectors.
+    Texts are arguments, the lines of stdin, or the rows of a file. They are processed in chunks, so that an input of
+    any size fits into memory. With --sparse, the result is a weight for each token of the vocabulary. With --image,
+    texts are the paths of image files.
     """
-    if images and sparsely.sparse:
-        message = "--image and --sparse: images have no weights of tokens"
-        raise CommandError(message, hint="leave one of the two out", exit_code=USAGE)
+    if images and sparse_options.sparse:
+        message = "--image and --sparse cannot be used together: images have no sparse vectors"
+        raise CommandError(message, hint="remove one of them", exit_code=USAGE)
     if image_text is not None and not images:
-        message = "--image-text is a text beside images, and there are none"
-        raise CommandError(message, hint="--image says that the arguments are files of images", exit_code=USAGE)
-    skips = check_action(reading.on_error)
-    source = texts_of(texts, reading, may_be_files=images)
-    sparsely.check(dimensions=dimensions, normalize=normalize, task=None if task == "embed" else task)
-    kind = choose_format(output_format, writing.output_path, SPARSE_FORMATS if sparsely.sparse else FORMATS)
-    layout = Layout(with_text=with_text, with_id=source.has_fields, with_error=skips)
-    if sparsely.sparse:
-        ask = sparsely.asking(asking, input_type)
+        message = "--image-text requires --image"
+        raise CommandError(message, hint="with --image, the arguments are the paths of image files", exit_code=USAGE)
+    skip_failed = check_action(input_options.on_error)
+    source = texts_of(texts, input_options, may_be_files=images)
+    sparse_options.check(dimensions=dimensions, normalize=normalize, task=None if task == "embed" else task)
+    formats = SPARSE_FORMATS if sparse_options.sparse else FORMATS
+    file_format = choose_format(output_format, output_options.output_path, formats)
+    layout = Layout(with_text=with_text, with_id=source.has_fields, with_error=skip_failed)
+    if sparse_options.sparse:
+        runner = sparse_options.runner(call_options, input_type)
     else:
-        check_vectors(task, kind)
-        check_binary(kind, writing.output_path, with_text=with_text, needs_id=reading.id_key is not None)
-        ask = encoding(
+        check_vectors(task, file_format)
+        check_binary(
+            file_format,
+            output_options.output_path,
+            with_text=with_text,
+            needs_id=input_options.id_key is not None,
+        )
+        runner = encode_runner(
             task,
-            asking,
+            call_options,
             input_type=input_type,
             of_images=images,
-            beside=image_text,
+            image_text=image_text,
             dimensions=dimensions,
             use_activation=normalize,
         )
-    job = Job(source=source, ask=ask, model=model, running=running, writing=writing, skips=skips)
-    if sparsely.sparse:
-        job.write(kind, lambda _: sparsely.layout(layout))
+    job = Job(
+        source=source,
+        runner=runner,
+        model=model,
+        run_options=run_options,
+        output_options=output_options,
+        skip_failed=skip_failed,
+    )
+    if sparse_options.sparse:
+        job.write(file_format, lambda _: sparse_options.layout(layout))
     else:
-        job.write(kind, lambda llm: replace(layout, dimensions=dimensions or llm.model_config.embedding_size))
+        job.write(file_format, lambda llm: replace(layout, dimensions=dimensions or llm.model_config.embedding_size))

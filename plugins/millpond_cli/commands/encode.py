@@ -1,11 +1,9 @@
-"""``millpond encode``: the bare results of any pooling task."""
+"""``millpond encode``: runs any pooling task and writes its raw output."""
 
 import json
 from typing import Annotated, Any
 
 from millpond_cli import options
-from millpond_cli.asking import encoding, with_json_values
-from millpond_cli.io.contents import Anything, Content, Entities, Numbers
 from millpond_cli.io.formats import (
     BINARY,
     PLUGIN,
@@ -15,20 +13,22 @@ from millpond_cli.io.formats import (
     check_vectors,
     choose_format,
     choose_plugin_format,
-    gives_arrays,
+    returns_arrays,
 )
 from millpond_cli.io.inputs import texts_of
 from millpond_cli.io.results import Layout
 from millpond_cli.io.rows import Keys, check_action
+from millpond_cli.io.serializers import EntitiesSerializer, Serializer, ValueSerializer, VectorSerializer
+from millpond_cli.row_runners import encode_runner, with_json_values
 from millpond_cli.stream import Job
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError
-from millpond_command.model_options import RunningPlugins
+from millpond_command.model_options import PluginRunOptions
 
 ENTITIES = "entities"
-TELLING = ("jsonl", "json")  # formats that hold more than numbers
+JSON_FORMATS = ("jsonl", "json")
 FORMATS = (TABLE, *RECORDS, *BINARY)
-STACK = "stack"  # the writer of npy for arrays of any shape
+STACK = "stack"  # the writer of npy files for arrays of any shape
 EXAMPLES = (
     'millpond encode --task token_embed "a cup of tea"',
     "millpond encode --task token_embed -i notes.txt -o tokens.npz",
@@ -47,7 +47,8 @@ Task = Annotated[
         "--pooling-task",
         "--task",
         metavar="TASK",
-        help="embed, classify; token_embed, token_classify for a row a token; plugin for an IO processor's own.",
+        help="embed or classify; token_embed or token_classify for one row per token; plugin for the task of an IO "
+        "processor plugin.",
     ),
 ]
 Activation = Annotated[
@@ -55,7 +56,7 @@ Activation = Annotated[
     declare.option(
         "Pooling",
         "--activation/--no-activation",
-        help="Normalise vectors, or make probabilities of logits; as the model says if unset.",
+        help="Apply the activation: normalize vectors, or convert logits to probabilities. (default: from the model)",
     ),
 ]
 Options = Annotated[
@@ -64,7 +65,7 @@ Options = Annotated[
         "Pooling",
         "--option",
         metavar="NAME=VALUE",
-        help="An option of the task, such as aggregation=first; the value may be JSON. Repeatable.",
+        help="An option of the task, such as aggregation=first; VALUE may be JSON. Repeatable.",
     ),
 ]
 Format = Annotated[
@@ -74,9 +75,9 @@ Format = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="jsonl, json, csv, npy, npz for a row a token, raw for the bytes of one result of the task plugin, or "
-        "table, which shows the first numbers of each row. (default: by the name of the file; for numbers on a "
-        "terminal table, else jsonl)",
+        help="table (the first values of each row), jsonl, json, csv, npy, npz for one row per token, or raw for the "
+        "bytes of a single result of the task plugin. (default: from the file name; table for numbers on a terminal, "
+        "else jsonl)",
     ),
 ]
 
@@ -85,55 +86,70 @@ Format = Annotated[
 def encode(
     *,
     texts: options.Texts = None,
-    reading: options.ReadingTexts,
-    writing: options.Writing,
+    input_options: options.TextInputOptions,
+    output_options: options.OutputOptions,
     output_format: Format = None,
     with_text: options.WithText = False,
     model: options.ModelOption = options.DEFAULT_MODEL,
-    running: RunningPlugins,
-    asking: options.Asking,
+    run_options: PluginRunOptions,
+    call_options: options.CallOptions,
     task: Task,
     dimensions: options.Dimensions = None,
     activation: Activation = None,
     option: Options = None,
 ) -> None:
-    """Compute the bare results of any pooling task.
+    """Run any pooling task and write its raw output.
 
-    Texts are arguments, the lines of stdin, or the rows of a file. For the task plugin, the field that --text-key names
-    may hold any JSON; bytes that an IO processor returns are written as they are to a file such as mask.png, and as
-    base64 in JSON. Texts are read, computed and written piece by piece: any number of them fits into memory.
+    Texts are arguments, the lines of stdin, or the rows of a file. They are processed in chunks, so that an input of
+    any size fits into memory. For the task plugin, the field --text-key may contain any JSON value; bytes that the IO
+    processor returns are written unchanged to a file such as mask.png, and as base64 to JSON.
     """
-    skips = check_action(reading.on_error)
-    source = texts_of(texts, reading, plain=Keys(any_data=task == PLUGIN), may_be_files=task == PLUGIN)
-    kind = _format(task, output_format, writing.output_path)
-    if not gives_arrays(task) and task != PLUGIN and kind not in TELLING:
-        message = f"{kind} holds numbers, and {task if task == ENTITIES else f'results of the task {task}'} are none"
-        raise CommandError(message, hint="--format jsonl or json holds them", exit_code=USAGE)
-    if gives_arrays(task):
-        check_vectors(task, kind)
-    check_binary(kind, writing.output_path, with_text=with_text, needs_id=reading.id_key is not None)
+    skip_failed = check_action(input_options.on_error)
+    source = texts_of(texts, input_options, default_keys=Keys(any_data=task == PLUGIN), may_be_files=task == PLUGIN)
+    file_format = _choose_format(task, output_format, output_options.output_path)
+    if not returns_arrays(task) and task != PLUGIN and file_format not in JSON_FORMATS:
+        message = f"results of the task {task!r} cannot be written as {file_format}"
+        raise CommandError(message, hint="use --format jsonl or json", exit_code=USAGE)
+    if returns_arrays(task):
+        check_vectors(task, file_format)
+    check_binary(
+        file_format, output_options.output_path, with_text=with_text, needs_id=input_options.id_key is not None
+    )
     layout = Layout(
-        with_text=with_text, with_id=source.has_fields, with_error=skips, content=_content(task), array="data"
+        with_text=with_text,
+        with_id=source.has_fields,
+        with_error=skip_failed,
+        serializer=_serializer(task),
+        array="data",
     )
     extra = _task_options(option or [])
-    ask = encoding(task, asking, dimensions=dimensions, use_activation=activation, extra_kwargs=extra or None)
-    if isinstance(layout.content, Anything) and kind in RECORDS:
-        ask = with_json_values(ask, task)
-    job = Job(source=source, ask=ask, model=model, running=running, writing=writing, skips=skips)
-    job.write(STACK if (task, kind) == (PLUGIN, "npy") else kind, lambda _: layout)
+    runner = encode_runner(
+        task, call_options, dimensions=dimensions, use_activation=activation, extra_kwargs=extra or None
+    )
+    if isinstance(layout.serializer, ValueSerializer) and file_format in RECORDS:
+        runner = with_json_values(runner, task)
+    job = Job(
+        source=source,
+        runner=runner,
+        model=model,
+        run_options=run_options,
+        output_options=output_options,
+        skip_failed=skip_failed,
+    )
+    job.write(STACK if (task, file_format) == (PLUGIN, "npy") else file_format, lambda _: layout)
 
 
-def _task_options(given: list[str]) -> dict[str, Any]:
-    """The options of a task by name.
+def _task_options(assignments: list[str]) -> dict[str, Any]:
+    """Return the options of a task from the values of ``--option``.
 
     Raises:
-        CommandError: One is not of the form NAME=VALUE.
+        CommandError: A value does not have the form NAME=VALUE.
     """
     options: dict[str, Any] = {}
-    for each in given:
-        name, equals, value = each.partition("=")
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
         if not (name and equals):
-            raise CommandError(f"--option {each!r}", hint="write it as NAME=VALUE", exit_code=USAGE)
+            raise CommandError(f"--option {assignment!r}: expected NAME=VALUE", exit_code=USAGE)
         try:
             options[name] = json.loads(value)
         except ValueError:
@@ -141,13 +157,13 @@ def _task_options(given: list[str]) -> dict[str, Any]:
     return options
 
 
-def _format(task: str, asked: str | None, path: str | None) -> str:
+def _choose_format(task: str, requested: str | None, path: str | None) -> str:
     if task == PLUGIN:
-        return choose_plugin_format(asked, path)
-    return choose_format(asked, path, FORMATS, plain=None if gives_arrays(task) else RECORDS[0])
+        return choose_plugin_format(requested, path)
+    return choose_format(requested, path, FORMATS, default=None if returns_arrays(task) else RECORDS[0])
 
 
-def _content(task: str) -> Content:
-    if gives_arrays(task):
-        return Numbers(field="data", column="d")
-    return Entities() if task == ENTITIES else Anything()
+def _serializer(task: str) -> Serializer:
+    if returns_arrays(task):
+        return VectorSerializer(field="data", column="d")
+    return EntitiesSerializer() if task == ENTITIES else ValueSerializer()

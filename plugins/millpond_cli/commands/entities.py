@@ -1,64 +1,71 @@
-"""``millpond classify --tokens``: the options and the calls of entities."""
+"""``millpond classify --tokens``: the options and the runner of entity extraction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from millpond_cli import asking
 from millpond_cli.io.rows import Row
-from millpond_cli.options import Asking
+from millpond_cli.options import CallOptions
+from millpond_cli.row_runners import RowRunner, method_runner
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.declare import option
 
-WAYS = ("none", "simple", "first", "average", "max")
+AGGREGATIONS = ("none", "simple", "first", "average", "max")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """Options of entities."""
+class EntityOptions:
+    """Options for entity extraction."""
 
     tokens: Annotated[
         bool,
-        option("Pooling", "--tokens", help="Find entities, by models that classify tokens; with jsonl and json."),
+        option(
+            "Pooling", "--tokens", help="Extract entities, with a token classification model (jsonl and json only)."
+        ),
     ] = False
     aggregation: Annotated[
         str | None,
-        option("Pooling", "--aggregation", metavar="WAY", help=f"How tokens become entities: {', '.join(WAYS)}."),
+        option(
+            "Pooling",
+            "--aggregation",
+            metavar="STRATEGY",
+            help=f"The aggregation of tokens to entities: {', '.join(AGGREGATIONS)}. (default: simple)",
+        ),
     ] = None
 
-    def check(self, kind: str, **others: object) -> None:
-        """Refuse options that have no meaning for entities, or for classes.
+    def check(self, file_format: str, **class_options: object) -> None:
+        """Check that no option contradicts ``--tokens``.
 
         Args:
-            kind: The format.
-            **others: The options of classes with their values, None where they were not given.
+            file_format: The output format.
+            **class_options: The values of options that only apply to classes; None if they are not set.
 
         Raises:
-            CommandError: One was given.
+            CommandError: An option is set that does not apply.
         """
         if not self.tokens:
             if self.aggregation is not None:
-                raise CommandError("--aggregation is for entities", hint="--tokens asks for them", exit_code=USAGE)
+                raise CommandError("--aggregation requires --tokens", exit_code=USAGE)
             return
-        if self.aggregation not in {None, *WAYS}:
-            message = f"--aggregation {self.aggregation}: expected one of {', '.join(WAYS)}"
+        if self.aggregation not in {None, *AGGREGATIONS}:
+            message = f"--aggregation {self.aggregation}: expected one of {', '.join(AGGREGATIONS)}"
             raise CommandError(message, exit_code=USAGE)
-        wrong = next((name for name, value in others.items() if value is not None), None)
-        if wrong is not None:
-            message = f"--{wrong} is for classes, and --tokens gives entities"
-            raise CommandError(message, hint="leave one of them out", exit_code=USAGE)
-        if kind == "csv":
-            message = "csv holds the classes of texts, and --tokens gives entities"
-            raise CommandError(message, hint="--format jsonl or json holds them", exit_code=USAGE)
+        conflict = next((name for name, value in class_options.items() if value is not None), None)
+        if conflict is not None:
+            message = f"--{conflict} and --tokens cannot be used together"
+            raise CommandError(message, hint="remove one of them", exit_code=USAGE)
+        if file_format == "csv":
+            message = "entities (--tokens) cannot be written as csv"
+            raise CommandError(message, hint="use --format jsonl or json", exit_code=USAGE)
 
-    def asking(self, typed: Asking) -> asking.Ask:
-        """Ask for the entities in texts."""
-        return asking.asking("entities", typed, _texts, aggregation=self.aggregation or "simple")
+    def runner(self, call_options: CallOptions) -> RowRunner:
+        """Return a runner that extracts entities."""
+        return method_runner("entities", call_options, _texts, aggregation=self.aggregation or "simple")
 
 
 def _texts(rows: Sequence[Row]) -> tuple[object, ...]:
     pair = next((row for row in rows if row.text_pair is not None), None)
     if pair is not None:
-        message = f"{pair.place} has a second text, and --tokens reads single texts"
+        message = f"{pair.location} has a second text, which --tokens does not support"
         raise CommandError(message, exit_code=USAGE)
     return ([row.text for row in rows],)

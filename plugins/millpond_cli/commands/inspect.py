@@ -8,17 +8,16 @@ import typer
 
 from millpond.plugin.manager import get_plugin_manager
 from millpond_cli import options
-from millpond_cli.arguments import read
+from millpond_cli.arguments import loading_arguments
 from millpond_cli.io.tables import table
 from millpond_command import declare
 from millpond_command.cli import FAILURE, echo, printable
-from millpond_command.model_options import Settings
+from millpond_command.model_options import ModelOptions
 
 if TYPE_CHECKING:
     from millpond_cli.inspect.report import Report
 
-SHOWN = 8  # labels
-UNSAID = "the default of Millpond"
+MAX_SHOWN_LABELS = 8
 
 EXAMPLES = (
     "millpond inspect all-MiniLM-L6-v2",
@@ -34,20 +33,20 @@ def inspect(
     *,
     model: options.ModelArgument,
     as_json: options.AsJson = False,
-    settings: Settings,
+    model_options: ModelOptions,
 ) -> None:
-    """Show what a model is, and the file that each value came from.
+    """Show the settings of a model and the file that each value came from.
 
-    Reads the small files of a model and the headers of its weights; runs nothing of it. Exits with 1 and
-    the reason if the model cannot be served.
+    Reads only the configuration files and the headers of the weights; runs no code of the model. Exits with 1 and the
+    reason if the model cannot be served.
     """
-    arguments = read(settings)
-    from millpond_cli.inspect.report import report_on  # noqa: PLC0415  needs pydantic; --help does not
+    arguments = loading_arguments(model_options)
+    from millpond_cli.inspect.report import inspect_model  # noqa: PLC0415  imports pydantic, not needed by --help
 
-    report = report_on(get_plugin_manager().registry, model, arguments)
+    report = inspect_model(get_plugin_manager().registry, model, arguments)
     if as_json:
-        whole = {**report.facts, "servable": not report.problems, "problems": report.problems, "notes": report.notes}
-        echo(json.dumps(whole, indent=2, default=str))
+        record = {**report.facts, "servable": not report.problems, "problems": report.problems, "notes": report.notes}
+        echo(json.dumps(record, indent=2, default=str))
     else:
         echo(_text(report))
     raise typer.Exit(FAILURE if report.problems else 0)
@@ -57,8 +56,8 @@ def _text(report: "Report") -> str:
     facts = report.facts
     rows = [
         ["" if number else f"  {label}", line]
-        for label, key, form in FACTS
-        for number, line in enumerate(_lines(facts[key], form) if facts[key] else ())
+        for label, key, template in FACTS
+        for number, line in enumerate(_lines(facts[key], template) if facts[key] else ())
     ]
     parts = [
         f"{facts['model']}: {'cannot be served' if report.problems else 'can be served'}\n",
@@ -70,54 +69,56 @@ def _text(report: "Report") -> str:
     return printable("\n".join(parts))
 
 
-def _lines(fact: Any, form: Callable[[Any], Iterator[str]] | str) -> Iterable[str]:
-    if callable(form):
-        return form(fact)
+def _lines(fact: Any, template: Callable[[Any], Iterator[str]] | str) -> Iterable[str]:
+    if callable(template):
+        return template(fact)
     records = fact if isinstance(fact, list) else [fact]
-    return (form.format(it, **it) if isinstance(it, dict) else form.format(it) for it in records)
+    return (template.format(it, **it) if isinstance(it, dict) else template.format(it) for it in records)
 
 
 def _architecture(it: dict[str, Any]) -> Iterator[str]:
     stated = [str(name) for name in it["stated"]] if isinstance(it["stated"], list) else []
     if it["name"] is None:
-        yield f"{', '.join(stated)}, which no plugin serves" if stated else "not stated"
+        yield f"{', '.join(stated)} (unknown: no plugin provides it)" if stated else "not specified"
         return
-    yield f"{it['name']}, by {_plugin(it)}" + (f": {it['summary']}" if it["summary"] else "")
+    yield f"{it['name']}, from {_plugin(it)}" + (f": {it['summary']}" if it["summary"] else "")
     if stated and it["name"] not in stated:
-        yield f"of the same family as {', '.join(stated)}, which config.json names"
+        yield f"used for {', '.join(stated)} of config.json, which is in the same family"
 
 
 def _implementation(name: str) -> Iterator[str]:
-    yield "natively" if name == "native" else f"by {name}, in whose code it is computed"
+    yield name if name == "native" else f"the model class of {name}"
 
 
 def _converter(it: dict[str, Any]) -> Iterator[str]:
-    yield f"{it['name']}, by {_plugin(it)}, {it['why']}: gives {', '.join(it['tasks'])}"
+    yield f"{it['name']}, from {_plugin(it)}, {it['why']}: adds {', '.join(it['tasks'])}"
 
 
-def _known(it: dict[str, Any]) -> Iterator[str]:
+def _published(it: dict[str, Any]) -> Iterator[str]:
     for key, value in it.items():
         yield f"{key}: {json.dumps(value, ensure_ascii=False)}"
 
 
 def _pooler(fields: dict[str, Any]) -> Iterator[str]:
+    from millpond_cli.inspect.pooling import BUILTIN_DEFAULT  # noqa: PLC0415  as above
+
     for name, it in fields.items():
-        if it["from"] != UNSAID:
+        if it["from"] != BUILTIN_DEFAULT:
             yield f"{name}: {json.dumps(it['value'], ensure_ascii=False)}, from {it['from']}"
 
 
 def _classes(it: dict[str, Any]) -> Iterator[str]:
-    labels = ", ".join(it["labels"][:SHOWN]) + (" ..." if len(it["labels"]) > SHOWN else "")
+    labels = ", ".join(it["labels"][:MAX_SHOWN_LABELS]) + (" ..." if len(it["labels"]) > MAX_SHOWN_LABELS else "")
     yield f"{it['num_labels']}: {labels}; {it['activation']}, from {it['activation_from']}"
 
 
-def _routes(found: list[dict[str, Any]]) -> Iterator[str]:
-    for it in found:
+def _routes(routes: list[dict[str, Any]]) -> Iterator[str]:
+    for it in routes:
         yield f"{it['input_type'] or 'texts without an input type'}: {it['route']}, {' > '.join(it['modules'])}"
 
 
 def _matryoshka(it: dict[str, Any]) -> Iterator[str]:
-    sizes = ", ".join(map(str, it["dimensions"])) if it["dimensions"] else "any smaller number of dimensions"
+    sizes = ", ".join(map(str, it["dimensions"])) if it["dimensions"] else "any smaller size"
     yield f"{sizes}, from {it['from']}"
 
 
@@ -138,20 +139,20 @@ def _tasks(tasks: list[dict[str, Any]]) -> Iterator[str]:
 def _lengths(it: dict[str, Any]) -> Iterator[str]:
     if it["value"] is not None:
         yield f"{it['value']} tokens, from {it['from']}"
-    for said in it["stated"]:
-        if not said["counts"]:
-            yield f"{said['value']} is stated by {said['file']} ({said['key']})"
+    for other in it["stated"]:
+        if not other["counts"]:
+            yield f"{other['value']} in {other['file']} ({other['key']}) is not used"
 
 
 def _tokenizer(it: dict[str, Any]) -> Iterator[str]:
-    parts = [it["file"] or "none", it["class"], "lower-cased" if it["lower_case"] else None]
+    parts = [it["file"] or "none", it["class"], "lower-cases texts" if it["lower_case"] else None]
     yield ", ".join(str(part) for part in parts if part)
 
 
 def _components(records: list[dict[str, Any]]) -> Iterator[str]:
-    from millpond_cli.inspect.components import lines_of  # noqa: PLC0415  --help does not need it
+    from millpond_cli.inspect.components import plugin_lines  # noqa: PLC0415  not needed by --help
 
-    yield from lines_of(records)
+    yield from plugin_lines(records)
 
 
 def _prompts(it: dict[str, Any]) -> Iterator[str]:
@@ -165,29 +166,29 @@ def _weights(it: dict[str, Any]) -> Iterator[str]:
     yield f"{count}, {it['bytes'] / 1e6:,.1f} MB in {files}"
 
 
-def _reads(modalities: Sequence[str]) -> Iterator[str]:
-    if modalities != ["text"]:  # nobody asks whether a model reads text
+def _modalities(modalities: Sequence[str]) -> Iterator[str]:
+    if modalities != ["text"]:  # the usual case is not shown
         yield " and ".join(modalities)
 
 
-# The facts in their order: label, key, and the form of its lines: a function, or a template of each record.
+# For each fact in the output: its label, its key, and a function for its lines or a format string for each record.
 FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]] | str], ...] = (
     ("source", "source", "{0}"),
     ("folder", "path", "{0}"),
     ("architecture", "architecture", _architecture),
-    ("served", "implementation", _implementation),
+    ("backend", "implementation", _implementation),
     ("converter", "converter", _converter),
-    ("known", "known", _known),
-    ("reads", "modalities", _reads),
+    ("published", "known", _published),
+    ("modalities", "modalities", _modalities),
     ("tasks", "tasks", _tasks),
     ("pooler", "pooler", _pooler),
     ("classes", "classes", _classes),
-    ("IO processor", "io_processor", "{name}, by the plugin {plugin}, named by {from}"),
+    ("IO processor", "io_processor", "{name}, from the plugin {plugin}, specified in {from}"),
     ("plugins", "components", _components),
     ("dimensions", "embedding_size", "{0}"),
-    ("messages", "messages", "texts are written by the chat template ({format}), from {from}"),
+    ("messages", "messages", "texts are formatted with the chat template ({format}), from {from}"),
     ("routes", "routes", _routes),
-    ("truncated", "truncate_dim", "the first {value} of {of} by default, from {from}"),
+    ("truncate dim", "truncate_dim", "the first {value} of {of} dimensions by default, from {from}"),
     ("matryoshka", "matryoshka", _matryoshka),
     ("dense", "dense", "{in_features} to {out_features}, {activation}, from {folder}"),
     ("max length", "max_model_len", _lengths),
@@ -197,5 +198,5 @@ FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]] | str], ...] = (
     ("similarity", "similarity", "{0}"),
     ("dtype", "dtype", "{value}, from {from}"),
     ("weights", "weights", _weights),
-    ("own code", "remote_code", "{names}, named by {file} ({key})"),
+    ("custom code", "remote_code", "{names}, specified in {file} ({key})"),
 )

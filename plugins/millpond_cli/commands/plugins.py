@@ -1,33 +1,33 @@
-"""``millpond plugins``: what is installed, whether all of it works, and which kernels are chosen."""
+"""``millpond plugins``: lists and checks installed plugins, and lists the kernels with the selected ones."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
-from millpond.plugin.manager import PluginInfo, get_plugin_manager
+from millpond.plugin.manager import PluginInfo, PluginManager, get_plugin_manager
 from millpond_cli import options
 from millpond_cli.inspect.doctor import ambiguities, faults_of, override_notes, overrides_of
 from millpond_cli.io.tables import table
 from millpond_command import declare
-from millpond_command.cli import FAILURE, echo, printable
+from millpond_command.cli import FAILURE, USAGE, CommandError, echo, printable
 from millpond_command.model_arguments import warn_renamed
 from millpond_command.model_options import BatchInvariant, Deterministic, Quantization
 
-HEALTH_WIDTH = 8  # columns
+STATUS_WIDTH = 8  # columns
 
 app = declare.new_app()
 
-ForDevice = Annotated[str, typer.Option("--device", metavar="DEVICE", help="The device to choose for: cpu, cuda ...")]
-ForDtype = Annotated[
-    str, typer.Option("--dtype", metavar="DTYPE", help="The dtype to choose for: float32, bfloat16 ...")
-]
-ForNeeds = Annotated[
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="The plugins to check.", show_default="all")]
+Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="The device, such as cpu or cuda.")]
+Dtype = Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="The dtype, such as float32 or bfloat16.")]
+Needs = Annotated[
     list[str] | None,
     typer.Option(
         "--needs",
         metavar="NAME",
-        help="A feature that the kernel must have, such as softcap. Repeatable.",
+        help="A feature that the model requires from kernels, such as softcap. Repeatable.",
     ),
 ]
 
@@ -37,18 +37,18 @@ def plugins() -> None:
     """List and check plugins and kernels."""
 
 
-@declare.command(app, "list", short_help="List the plugins and what they bring.")
+@declare.command(app, "list", short_help="List the plugins and their records.")
 def list_plugins(*, as_json: options.AsJson = False) -> None:
-    """List the plugins: where each came from, whether it is loaded, what it brings, what it overrides.
+    """List the plugins with their origin, status, records and overrides.
 
-    A plugin that failed is listed with the stage at which it did, and why. Nothing that plugins name is imported.
+    A plugin that failed to load is listed with the stage and the reason. The targets of records are not imported.
     """
     records = [_record(info) for info in get_plugin_manager().plugins()]
     if as_json:
         echo(json.dumps(records, indent=2))
         return
-    rows = [[it["name"], it["status"], it["origin"], _distribution(it), _brought(it)] for it in records]
-    echo(table([["PLUGIN", "STATUS", "ORIGIN", "DISTRIBUTION", "BRINGS"], *rows]))
+    rows = [[it["name"], it["status"], it["origin"], _distribution(it), _counts(it)] for it in records]
+    echo(table([["PLUGIN", "STATUS", "ORIGIN", "DISTRIBUTION", "PROVIDES"], *rows]))
     overrides = [_override_line(record["name"], it) for record in records for it in record["overrides"]]
     if overrides:
         echo(printable("\n".join(["", "OVERRIDES", *overrides])))
@@ -57,43 +57,44 @@ def list_plugins(*, as_json: options.AsJson = False) -> None:
             echo(f"\n{printable(_failure(record))}")
 
 
-@declare.command(app, short_help="Check plugins, their records and what these name.")
-def doctor(*, as_json: options.AsJson = False) -> None:
-    """Check plugins, their records and what these name; say what is wrong and how to fix it.
+@declare.command(app, short_help="Check plugins, their records and targets.")
+def doctor(*, names: Names = None, as_json: options.AsJson = False) -> None:
+    """Check plugins, their records and targets, and show how to fix errors.
 
-    Looks at all that can be checked without a model: fields, names, targets, signatures, and results of poolers and
-    activations on random values. Exits with 1 if something is wrong; overrides, ambiguous names and notes are listed
-    and leave the exit code 0.
+    Checks everything that does not need a model: fields, names, targets, signatures, and the results of poolers and
+    activations for random values. Exits with 1 if there are errors. Overrides, ambiguous names and notes are listed but
+    do not change the exit code.
     """
     manager = get_plugin_manager()
-    records = [_record(info) for info in manager.plugins()]
-    for record, info in zip(records, manager.plugins(), strict=True):
-        found = faults_of(manager, info)
-        record["broken"] = [fault for fault in found if not fault["note"]]
-        record["notes"] = [fault for fault in found if fault["note"] and info.origin.rank != "builtin"]
-    ambiguous = ambiguities(manager.registry)
+    plugins = _plugins_named(manager, names)
+    records = [_record(info) for info in plugins]
+    for record, info in zip(records, plugins, strict=True):
+        faults = faults_of(manager, info)
+        record["broken"] = [fault for fault in faults if not fault["note"]]
+        record["notes"] = [fault for fault in faults if fault["note"] and info.origin.rank != "builtin"]
+    ambiguous = ambiguities(manager.registry, [info.name for info in plugins])
     healthy = not any(record["failure"] or record["broken"] for record in records)
     if as_json:
         echo(json.dumps({"healthy": healthy, "plugins": records, "ambiguous": ambiguous}, indent=2))
     else:
-        overrides = [line for info in manager.plugins() for line in override_notes(manager.registry, info)]
-        _tell_health(records, [*overrides, *ambiguous])
+        overrides = [line for info in plugins for line in override_notes(manager.registry, info)]
+        _print_health(records, [*overrides, *ambiguous])
     raise typer.Exit(0 if healthy else FAILURE)
 
 
-@declare.command(app, short_help="List the kernels and which are chosen.")
+@declare.command(app, short_help="List the kernels of each op.")
 def kernels(
     *,
-    device: ForDevice = "cpu",
-    dtype: ForDtype = "float32",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     quantization: Quantization = None,
     batch_invariant: BatchInvariant = False,
     deterministic: Deterministic = False,
-    needs: ForNeeds = None,
+    needs: Needs = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """List the implementations of every op, which of them is chosen, and why the others are not."""
-    from millpond_cli.inspect.kernels import kernel_records  # noqa: PLC0415  needs torch
+    """List the kernels of each op, the selected one first, and the reason for each choice."""
+    from millpond_cli.inspect.kernels import kernel_records  # noqa: PLC0415  imports torch
 
     if deterministic:
         warn_renamed("deterministic")
@@ -108,14 +109,31 @@ def kernels(
     if as_json:
         echo(json.dumps(records, indent=2))
         return
-    marks = [("chosen" if it["chosen"] else "fits" if it["fits"] else "no") for it in records]
-    rows = [[it["name"], mark, it["plugin"], it["reason"]] for it, mark in zip(records, marks, strict=True)]
-    echo(table([["KERNEL", "HERE", "PLUGIN", "WHY"], *rows]))
+    statuses = ["selected" if it["chosen"] else "available" if it["fits"] else "unsupported" for it in records]
+    rows = [[it["name"], status, it["plugin"], it["reason"]] for it, status in zip(records, statuses, strict=True)]
+    echo(table([["KERNEL", "STATUS", "PLUGIN", "REASON"], *rows]))
+
+
+def _plugins_named(manager: PluginManager, names: list[str] | None) -> Sequence[PluginInfo]:
+    """Return the plugins with these names; all plugins if no name is given.
+
+    Raises:
+        CommandError: A name is unknown.
+    """
+    plugins = manager.plugins()
+    if not names:
+        return plugins
+    available = [info.name for info in plugins]
+    unknown = next((name for name in names if name not in available), None)
+    if unknown is not None:
+        message = f"Unknown plugin {unknown!r}. Available: {', '.join(available)}"
+        raise CommandError(message, exit_code=USAGE)
+    return [info for info in plugins if info.name in names]
 
 
 def _record(info: PluginInfo) -> dict[str, Any]:
     catalogs = get_plugin_manager().registry.catalogs()
-    own = {
+    provided = {
         catalog.kind: [it.spec.name for it in catalog.entries(overridden=True) if it.origin == info.origin]
         for catalog in catalogs
     }
@@ -127,7 +145,8 @@ def _record(info: PluginInfo) -> dict[str, Any]:
         "distribution": info.origin.distribution,
         "version": info.version,
         "module": info.origin.module,
-        "brings": {kind: names for kind, names in own.items() if names},
+        "provides": {kind: names for kind, names in provided.items() if names},
+        "brings": {kind: names for kind, names in provided.items() if names},  # the old name, for one release
         "overrides": overrides_of(get_plugin_manager().registry, info),
         "failure": None
         if failure is None
@@ -143,8 +162,8 @@ def _distribution(record: dict[str, Any]) -> str:
     return f"{record['distribution']} {record['version']}".strip()
 
 
-def _brought(record: dict[str, Any]) -> str:
-    return ", ".join(f"{len(names)} {_plural(kind, len(names))}" for kind, names in record["brings"].items())
+def _counts(record: dict[str, Any]) -> str:
+    return ", ".join(f"{len(names)} {_plural(kind, len(names))}" for kind, names in record["provides"].items())
 
 
 def _plural(kind: str, count: int) -> str:
@@ -153,21 +172,21 @@ def _plural(kind: str, count: int) -> str:
 
 
 def _failure(record: dict[str, Any]) -> str:
-    where = f"{record['name']} ({_distribution(record)}, {record['module'] or 'no module'})"
-    return f"{where} failed at {record['failure']['stage']}: {record['failure']['reason']}"
+    plugin = f"{record['name']} ({_distribution(record)}, {record['module'] or 'no module'})"
+    return f"{plugin} failed at {record['failure']['stage']}: {record['failure']['reason']}"
 
 
-def _tell_health(records: list[dict[str, Any]], notes: list[str]) -> None:
+def _print_health(records: list[dict[str, Any]], notes: list[str]) -> None:
     rows: list[list[str]] = []
     for record in records:
-        health = record["status"] if record["status"] != "ok" or not record["broken"] else "broken"
-        rows.append([health, f"{record['name']}: {_brought(record) or 'nothing'}"])
+        status = record["status"] if record["status"] != "ok" or not record["broken"] else "broken"
+        rows.append([status, f"{record['name']}: {_counts(record) or 'nothing'}"])
         rows += [["", _fault_line(record["name"], fault)] for fault in record["broken"]]
         notes += [_fault_line(record["name"], fault) for fault in record["notes"]]
-    echo(table([*rows, *(["note", line] for line in notes)], wraps=True, first=HEALTH_WIDTH))
+    echo(table([*rows, *(["note", line] for line in notes)], wraps=True, first=STATUS_WIDTH))
 
 
 def _fault_line(plugin: str, fault: dict[str, Any]) -> str:
-    """Plugin, kind, name, what is wrong, and the fix, in one line."""
-    what = "" if fault["kind"] == "plugin" else f" {_plural(fault['kind'], 1)} {fault['name']!r}:"
-    return " ".join(f"{plugin}:{what} {fault['reason']}; fix: {fault['fix']}".split())
+    """Return one line with the plugin, the kind and name of the record, the reason and the fix."""
+    record = "" if fault["kind"] == "plugin" else f" {_plural(fault['kind'], 1)} {fault['name']!r}:"
+    return " ".join(f"{plugin}:{record} {fault['reason']}; fix: {fault['fix']}".split())

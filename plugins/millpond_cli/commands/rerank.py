@@ -1,4 +1,4 @@
-"""``millpond rerank``: documents in order of their scores for a query."""
+"""``millpond rerank``: sorts documents by their scores for a query."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,16 +9,16 @@ from typing import Annotated
 import typer
 
 from millpond_cli import options
-from millpond_cli.asking import scoring
-from millpond_cli.io.contents import Score
 from millpond_cli.io.formats import RECORDS, TABLE, choose_format
 from millpond_cli.io.pairs import with_query
 from millpond_cli.io.results import Columns, Layout, Result
 from millpond_cli.io.rows import check_action, choose_keys
+from millpond_cli.io.serializers import ScoreSerializer
 from millpond_cli.io.source import choose_source, refuse_files
+from millpond_cli.row_runners import score_runner
 from millpond_cli.stream import Job
 from millpond_command import declare
-from millpond_command.model_options import Running
+from millpond_command.model_options import RunOptions
 
 FORMATS = (TABLE, *RECORDS)
 EXAMPLES = (
@@ -33,10 +33,10 @@ app = declare.new_app()
 Query = Annotated[str, typer.Argument(metavar="QUERY", help="The query.")]
 Documents = Annotated[
     list[str] | None,
-    typer.Argument(metavar="DOCUMENT", help="The documents; none, or - alone, for the lines of stdin."),
+    typer.Argument(metavar="DOCUMENT", help="The documents. Without any, or with -, lines are read from stdin."),
 ]
 Images = Annotated[
-    bool, declare.option("Input", "--image", help="Documents are the names of files of images: rank these.")
+    bool, declare.option("Input", "--image", help="Rank images: each document is the path of an image file.")
 ]
 Format = Annotated[
     str | None,
@@ -45,7 +45,7 @@ Format = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="table, jsonl, json or csv. (default: by the name of the file; on a terminal table, else jsonl)",
+        help="table, jsonl, json or csv. (default: from the file name; on a terminal table, else jsonl)",
     ),
 ]
 TopN = Annotated[
@@ -58,42 +58,49 @@ def rerank(
     *,
     query: Query,
     documents: Documents = None,
-    reading: options.ReadingTexts,
-    writing: options.Writing,
+    input_options: options.TextInputOptions,
+    output_options: options.OutputOptions,
     images: Images = False,
     output_format: Format = None,
     top_n: TopN = None,
     model: options.ModelOption = options.DEFAULT_MODEL,
-    running: Running,
-    asking: options.Asking,
-    pairing: options.Pairing,
+    run_options: RunOptions,
+    call_options: options.CallOptions,
+    pair_options: options.PairOptions,
 ) -> None:
-    """Rank documents for a query.
+    """Rank documents by relevance to a query.
 
-    Documents are arguments, the lines of stdin, or the rows of a file. Each has its rank, its score, its
-    place in the input and its text. With --top-n any number of them fits into memory. With --image they are the names
-    of files, and the images in these are ranked, by models that read such.
+    Documents are arguments, the lines of stdin, or the rows of a file. A result has the rank, the score, the index in
+    the input and the text of a document. With --top-n, an input of any size fits into memory. With --image, documents
+    are the paths of image files.
     """
-    skips = check_action(reading.on_error)
+    skip_failed = check_action(input_options.on_error)
     refuse_files([query], option=None)
     if not images:
         refuse_files(documents or ())
-    source = choose_source(documents or (), reading.input_path, reading.input_format, called="document")
-    pairs = with_query(query, source, choose_keys(source, text_key=reading.text_key, id_key=reading.id_key))
-    kind = choose_format(output_format, writing.output_path, FORMATS)
-    ask = scoring(asking, pairing, of_images=images)
-    job = Job(source=pairs, ask=ask, model=model, running=running, writing=writing, skips=skips)
-    job.write(kind, lambda _: _layout(with_id=source.has_fields), partial(in_order, top=top_n))
+    source = choose_source(documents or (), input_options.input_path, input_options.input_format, noun="document")
+    pairs = with_query(query, source, choose_keys(source, text_key=input_options.text_key, id_key=input_options.id_key))
+    file_format = choose_format(output_format, output_options.output_path, FORMATS)
+    runner = score_runner(call_options, pair_options, of_images=images)
+    job = Job(
+        source=pairs,
+        runner=runner,
+        model=model,
+        run_options=run_options,
+        output_options=output_options,
+        skip_failed=skip_failed,
+    )
+    job.write(file_format, lambda _: _layout(with_id=source.has_fields), partial(in_order, top=top_n))
 
 
 def in_order(results: Iterable[Result], top: int | None) -> list[Result]:
-    """Return the results with a score, the greatest first, with their ranks; equal ones keep their order.
+    """Return the results that have a score, highest score first, with their ranks. Equal scores keep their order.
 
     Args:
-        results: Those of all documents.
-        top: The number of results that are kept; None for all.
+        results: The results of all documents.
+        top: The maximum number of results; None for all.
     """
-    scored = (replace(result, token_ids=()) for result in results if not result.error)  # what is kept is small
+    scored = (replace(result, token_ids=()) for result in results if not result.error)  # token ids take memory
     best = sorted(scored, key=_score, reverse=True) if top is None else nlargest(top, scored, key=_score)
     return [replace(result, rank=rank) for rank, result in enumerate(best, start=1)]
 
@@ -103,7 +110,7 @@ def _score(result: Result) -> float:
 
 
 def _layout(*, with_id: bool) -> Layout:
-    """Return what is written: in a table, rank, score, id or number, and the text."""
+    """Return the layout of ranked documents: rank, score, id or number, and text."""
     columns = Columns(
         heading=("RANK", "SCORE", "ID" if with_id else "NO", "DOCUMENT"),
         row=lambda it: [
@@ -115,5 +122,10 @@ def _layout(*, with_id: bool) -> Layout:
         right=(0, 1) if with_id else (0, 1, 2),
     )
     return Layout(
-        with_text=True, with_id=with_id, content=Score(), texts=("document",), with_rank=True, columns=columns
+        with_text=True,
+        with_id=with_id,
+        serializer=ScoreSerializer(),
+        texts=("document",),
+        with_rank=True,
+        columns=columns,
     )

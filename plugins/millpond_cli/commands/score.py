@@ -1,19 +1,19 @@
-"""``millpond score``: the scores of pairs of a query and a document."""
+"""``millpond score``: scores pairs of a query and a document."""
 
 from typing import Annotated
 
 import typer
 
 from millpond_cli import options
-from millpond_cli.asking import scoring
-from millpond_cli.io.contents import Score
 from millpond_cli.io.formats import RECORDS, choose_format
 from millpond_cli.io.pairs import pairs_of
 from millpond_cli.io.results import Layout
 from millpond_cli.io.rows import check_action
+from millpond_cli.io.serializers import ScoreSerializer
+from millpond_cli.row_runners import score_runner
 from millpond_cli.stream import Job
 from millpond_command import declare
-from millpond_command.model_options import Running
+from millpond_command.model_options import RunOptions
 
 EXAMPLES = (
     'millpond score "how to dry tea" "Spread the leaves in the sun."',
@@ -26,11 +26,13 @@ app = declare.new_app()
 
 PairTexts = Annotated[
     list[str] | None,
-    typer.Argument(metavar="QUERY DOCUMENT", help="A query and its documents; none, or - alone, for pairs from stdin."),
+    typer.Argument(
+        metavar="QUERY DOCUMENT", help="A query and its documents. Without any, or with -, pairs are read from stdin."
+    ),
 ]
 
 Images = Annotated[
-    bool, declare.option("Input", "--image", help="Documents are the names of files of images: score these.")
+    bool, declare.option("Input", "--image", help="Score images: each document is the path of an image file.")
 ]
 
 
@@ -38,32 +40,39 @@ Images = Annotated[
 def score(
     *,
     texts: PairTexts = None,
-    reading: options.ReadingPairs,
-    writing: options.Writing,
+    input_options: options.PairInputOptions,
+    output_options: options.OutputOptions,
     output_format: options.RecordsFormat = None,
     with_text: options.WithText = False,
     images: Images = False,
     model: options.ModelOption = options.DEFAULT_MODEL,
-    running: Running,
-    asking: options.Asking,
-    pairing: options.Pairing,
+    run_options: RunOptions,
+    call_options: options.CallOptions,
+    pair_options: options.PairOptions,
 ) -> None:
     """Score pairs of a query and a document.
 
-    A cross-encoder reads both texts of a pair at once; of an embedding model, the score is the cosine of the two
-    vectors, or the similarity that its files name. Pairs are arguments, the rows of a file, or lines with a tab between
-    query and document; any number of them fits into memory.
+    A cross-encoder encodes both texts of a pair together. For an embedding model, the score is the cosine similarity of
+    the two vectors, or the similarity function that the model specifies. Pairs are arguments, the rows of a file, or
+    lines of a query, a tab and a document.
     """
-    skips = check_action(reading.on_error)
-    source = pairs_of(texts or (), reading, documents_are_files=images)
-    kind = choose_format(output_format, writing.output_path, RECORDS)
+    skip_failed = check_action(input_options.on_error)
+    source = pairs_of(texts or (), input_options, documents_are_files=images)
+    file_format = choose_format(output_format, output_options.output_path, RECORDS)
     layout = Layout(
         with_text=with_text,
         with_id=source.has_fields,
-        with_error=skips,
-        content=Score(),
+        with_error=skip_failed,
+        serializer=ScoreSerializer(),
         texts=("query", "document"),
     )
-    ask = scoring(asking, pairing, of_images=images)
-    job = Job(source=source, ask=ask, model=model, running=running, writing=writing, skips=skips)
-    job.write(kind, lambda _: layout)
+    runner = score_runner(call_options, pair_options, of_images=images)
+    job = Job(
+        source=source,
+        runner=runner,
+        model=model,
+        run_options=run_options,
+        output_options=output_options,
+        skip_failed=skip_failed,
+    )
+    job.write(file_format, lambda _: layout)

@@ -1,4 +1,4 @@
-"""``millpond similarity``: the cosines of the vectors of texts."""
+"""``millpond similarity``: compares texts by the cosine similarity of their vectors."""
 
 import json
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ import typer
 
 from millpond.types.errors import InvalidInputError
 from millpond_cli import options
-from millpond_cli.arguments import for_call, load
+from millpond_cli.arguments import call_arguments, load_model
 from millpond_cli.io.source import refuse_files
 from millpond_cli.io.tables import is_terminal, tab_separated, table
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError, echo
-from millpond_command.model_options import Running
+from millpond_command.model_options import RunOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millpond.llm import LLM
 
-FEWEST = 2
+MIN_TEXTS = 2
 TOO_LONG = "maximum context length"
 EXAMPLES = (
     'millpond similarity "a cup of tea" "a mug of coffee" "a flat tyre"',
@@ -31,7 +31,7 @@ app = declare.new_app()
 
 ComparedTexts = Annotated[list[str], typer.Argument(metavar="TEXT", help="The texts, two or more.", show_default=False)]
 Matrix = Annotated[
-    bool, declare.option("Output", "--matrix", help="Compare all with all, instead of the first with each other.")
+    bool, declare.option("Output", "--matrix", help="Compare all pairs of texts, instead of the first with the others.")
 ]
 
 
@@ -42,21 +42,21 @@ def similarity(
     matrix: Matrix = False,
     as_json: options.AsJson = False,
     model: options.ModelOption = options.DEFAULT_MODEL,
-    running: Running,
-    asking: options.Asking,
+    run_options: RunOptions,
+    call_options: options.CallOptions,
 ) -> None:
-    """Compare texts by the cosine of their vectors.
+    """Compare texts by cosine similarity.
 
-    The first text is compared with each of the others: 1 is the same direction of meaning, 0 is nothing in common.
-    A terminal gets a table, a pipe tab-separated values.
+    The first text is compared with each of the others. The similarity is 1 for vectors of the same direction and 0 for
+    orthogonal vectors. The output is a table on a terminal, and tab-separated values elsewhere.
     """
-    if len(texts) < FEWEST:
-        message = "there is one text, and nothing to compare it with"
-        raise CommandError(message, hint="pass two texts or more, each in quotes", exit_code=USAGE)
+    if len(texts) < MIN_TEXTS:
+        message = f"expected at least {MIN_TEXTS} texts, got {len(texts)}"
+        raise CommandError(message, hint="quote each text", exit_code=USAGE)
     refuse_files(texts, option=None)
-    options_of_call = for_call(asking)
-    with load(model, running) as llm:
-        scores = _cosines(llm, texts, options_of_call)
+    arguments = call_arguments(call_options)
+    with load_model(model, run_options) as llm:
+        scores = _cosines(llm, texts, arguments)
     if as_json:
         shown: Any = scores.tolist() if matrix else scores[0, 1:].tolist()
         echo(json.dumps({"model": model, "similarity": "cosine", "texts": texts, "scores": shown}, ensure_ascii=False))
@@ -64,16 +64,16 @@ def similarity(
         echo(_matrix(texts, scores) if matrix else _list(texts, scores))
 
 
-def _cosines(llm: "LLM", texts: list[str], call: dict[str, Any]) -> "NDArray[Any]":
-    """The cosine of each pair, [num_texts, num_texts]."""
-    import numpy as np  # noqa: PLC0415  --help does without
+def _cosines(llm: "LLM", texts: list[str], arguments: dict[str, Any]) -> "NDArray[Any]":
+    """Return the cosine similarity of each pair of texts, [num_texts, num_texts]."""
+    import numpy as np  # noqa: PLC0415  not needed by --help
 
     try:
-        outputs = llm.embed(texts, use_tqdm=False, **call)
+        outputs = llm.embed(texts, use_tqdm=False, **arguments)
     except InvalidInputError as error:
         if error.index is None:
             raise
-        hint = "--truncate cuts texts that are too long" if TOO_LONG in error.message else ""
+        hint = "--truncate truncates long texts" if TOO_LONG in error.message else ""
         raise CommandError(f"text {error.index + 1}: {error.message}", hint=hint) from error
     vectors = np.stack([output.outputs.array for output in outputs]).astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,1 +1,1 @@
-"""Reports on models, kernels and plugins, made without loading a model."""
+"""Reports on models, kernels and plugins, without loading a model."""

@@ -1,4 +1,4 @@
-"""The plugins behind a model, as ``millpond inspect`` shows them: one record for each component, with its plugin."""
+"""The components of a model in the report of ``millpond inspect``, each with the plugin that provides it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,39 +15,40 @@ def component_records(
     tasks: Sequence[Mapping[str, Any]],
     dense: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """The components of a model with their plugins.
+    """Return the components of a model with their plugins.
 
     Args:
-        registry: The records of all plugins.
+        registry: The registry of plugin records.
         resolution: The resolved model.
-        tasks: Its tasks as they are reported, with their activations.
-        dense: Its Dense modules as they are reported.
+        tasks: The tasks of the report, with their activations.
+        dense: The Dense modules of the report.
     """
     names = [task["activation"] for task in tasks] + [layer["activation"].rpartition(".")[2].lower() for layer in dense]
-    found = [*components(registry, resolution), *_activations(registry, filter(None, names))]
-    return [_record(it) for it in found]
+    return [_record(it) for it in (*components(registry, resolution), *_activations(registry, filter(None, names)))]
 
 
-def lines_of(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """One line for each plugin, and one more for each built-in component that it replaces."""
+def plugin_lines(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each plugin, followed by a line for each component that it replaces."""
     by_plugin: dict[str, list[Mapping[str, Any]]] = {}
     for it in records:
         origin = it["plugin"] + (f" ({it['distribution']})" if it["distribution"] else "")
         by_plugin.setdefault(origin, []).append(it)
-    for origin, own in by_plugin.items():
+    for origin, provided in by_plugin.items():
         kinds: dict[str, list[str]] = {}
-        for it in own:
+        for it in provided:
             kinds.setdefault(it["kind"], []).append(it["name"])
         parts = [f"{_label(kind)} {', '.join(names)}" for kind, names in kinds.items()]
         yield f"{origin}: {'; '.join(parts)}"
-        yield from (f"  {_label(it['kind'])} {it['name']} replaces {it['replaces']}" for it in own if it["replaces"])
+        for it in provided:
+            if it["replaces"]:
+                yield f"  {_label(it['kind'])} {it['name']} replaces {it['replaces']}"
 
 
 def _activations(registry: Registry, names: Iterable[str]) -> Iterator[Component]:
     for name in dict.fromkeys(names):
         try:
             entry = registry.activations.get(name)
-        except UnknownNameError:  # the problem is reported with the task or the module that names it
+        except UnknownNameError:  # reported with the task or the module that names it
             continue
         yield component(registry, name, entry)
 

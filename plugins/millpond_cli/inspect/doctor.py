@@ -1,46 +1,50 @@
-"""Checks of ``millpond plugins doctor``: faults of plugins, of their records, and of the targets of these."""
+"""Checks of ``millpond plugins doctor``: faults of plugins, of their records, and of the targets of records."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from millpond.plugin.manager import Failure, PluginInfo, PluginManager
 from millpond.plugin.registry import Entry, Registry
 
 FIXES = {
-    "import": "correct the module, or install what it imports",
+    "import": "correct the module, or install its dependencies",
     "version": "update the plugin or Millpond",
-    "hook": "correct the hook: see docs/hooks",
-    "value": "yield records of the hook's kind",
-    "register": "give each plugin and each record a name of its own",
+    "hook": "correct the hook; see docs/hooks",
+    "value": "yield records of the type that the hook requires",
+    "register": "use a unique name for each plugin and each record",
 }
 
 
 def faults_of(manager: PluginManager, info: PluginInfo) -> list[dict[str, Any]]:
-    """Return the faults of a plugin and its records: kind, name, target, reason, fix, and True for a mere note."""
+    """Return the faults of a plugin and of its records.
+
+    A fault is a dict with the kind and name of the record, its target, the reason, the fix, and ``note``, which is True
+    if it does not make the plugin unhealthy.
+    """
     from millpond.testing.records import record_faults  # noqa: PLC0415  imports pydantic
     from millpond.testing.records.modules import module_faults  # noqa: PLC0415  as above
 
     if info.failure is not None:
-        return _faults_of_refused(manager, info, info.failure)
-    found = [_record("plugin", info.name, info.origin.module, fault) for fault in module_faults(manager, info)]
+        return _faults_of_failed(manager, info, info.failure)
+    faults = [_record("plugin", info.name, info.origin.module, fault) for fault in module_faults(manager, info)]
     for catalog in manager.registry.catalogs():
         for entry in catalog.entries(overridden=True):
             if entry.origin == info.origin:
-                found += _records(entry, record_faults(manager.registry, entry))
-    return found
+                faults += _records(entry, record_faults(manager.registry, entry))
+    return faults
 
 
-def _faults_of_refused(manager: PluginManager, info: PluginInfo, failure: Failure) -> list[dict[str, Any]]:
-    """Return the fault that kept a plugin from loading, and its others: loading stops at the first."""
+def _faults_of_failed(manager: PluginManager, info: PluginInfo, failure: Failure) -> list[dict[str, Any]]:
+    """Return all faults of a plugin that failed to load; loading stops at the first one."""
     from millpond.testing.records import record_faults  # noqa: PLC0415  imports pydantic
     from millpond.testing.records.refused import faults_of_refused, with_records  # noqa: PLC0415  as above
 
-    faults, specs = faults_of_refused(info)
+    plugin_faults, specs = faults_of_refused(info)
     registry, entries = with_records(manager, info, specs)
-    found = [_record("plugin", info.name, info.origin.module, fault) for fault in faults]
+    faults = [_record("plugin", info.name, info.origin.module, fault) for fault in plugin_faults]
     for entry in entries:
-        found += _records(entry, record_faults(registry, entry))
-    return [_failure_record(failure), *found]
+        faults += _records(entry, record_faults(registry, entry))
+    return [_failure_record(failure), *faults]
 
 
 def _records(entry: Entry[Any], faults: Iterable[Any]) -> list[dict[str, Any]]:
@@ -48,7 +52,7 @@ def _records(entry: Entry[Any], faults: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def overrides_of(registry: Registry, info: PluginInfo) -> list[dict[str, str]]:
-    """The records of other plugins that the same bare names would mean without a plugin."""
+    """Return the records of other plugins that this plugin overrides."""
     return [
         {"kind": catalog.kind, "name": entry.spec.name, "replaces": other.qualified}
         for catalog in registry.catalogs()
@@ -58,25 +62,33 @@ def overrides_of(registry: Registry, info: PluginInfo) -> list[dict[str, str]]:
     ]
 
 
-def ambiguities(registry: Registry) -> list[str]:
-    """The names that several plugins bring with equal right, each with the spellings that are not ambiguous."""
-    found: list[str] = []
+def ambiguities(registry: Registry, plugins: Collection[str]) -> list[str]:
+    """Return a line for each name that several plugins provide with the same precedence, with its qualified names.
+
+    Args:
+        registry: The registry.
+        plugins: The names of plugins. An ambiguity is included if one of them provides the name.
+    """
+    lines: list[str] = []
     for catalog in registry.catalogs():
-        spellings: dict[str, list[str]] = {}
+        by_name: dict[str, list[Entry[Any]]] = {}
         for entry in catalog.entries():
-            spellings.setdefault(entry.spec.name, []).append(entry.qualified)
-        found += [
-            f"{catalog.kind} {name!r} is brought by several plugins: say {' or '.join(ways)}"
-            for name, ways in spellings.items()
-            if len(ways) > 1
+            by_name.setdefault(entry.spec.name, []).append(entry)
+        lines += [
+            f"{catalog.kind} {name!r} is provided by several plugins: use {' or '.join(it.qualified for it in entries)}"
+            for name, entries in by_name.items()
+            if len(entries) > 1 and any(entry.origin.plugin in plugins for entry in entries)
         ]
-    return found
+    return lines
 
 
 def override_notes(registry: Registry, info: PluginInfo) -> Iterator[str]:
-    """One line for each record of another plugin that a plugin replaces."""
+    """Yield a line for each record of another plugin that this plugin overrides."""
     for it in overrides_of(registry, info):
-        yield f"{info.name}: {it['kind']} {it['name']} replaces {it['replaces']}, which stays as {it['replaces']!r}"
+        yield (
+            f"{info.name}: {it['kind']} {it['name']} replaces {it['replaces']}, "
+            f"which stays available as {it['replaces']!r}"
+        )
 
 
 def _failure_record(failure: Failure) -> dict[str, Any]:
@@ -84,7 +96,7 @@ def _failure_record(failure: Failure) -> dict[str, Any]:
         "kind": "plugin",
         "name": failure.plugin,
         "target": "" if failure.origin is None else failure.origin.module,
-        "reason": f"it failed at {failure.stage}: {type(failure.error).__name__}: {failure.error}",
+        "reason": f"failed at {failure.stage}: {type(failure.error).__name__}: {failure.error}",
         "fix": FIXES[failure.stage],
         "note": False,
     }

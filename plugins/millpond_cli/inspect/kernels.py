@@ -1,4 +1,4 @@
-"""The report of ``millpond plugins kernels``: every implementation of every op, for a device and a dtype."""
+"""The report of ``millpond plugins kernels``: the kernels of all ops, for a device and a dtype."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,12 +20,19 @@ def kernel_records(
     batch_invariant: bool = False,
     required_features: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Return the kernels of all ops, the chosen kernel of each op first.
+    """Return a record for each kernel, by op; the selected kernel of an op comes first.
 
-    A required feature applies to the ops of which at least one kernel has it.
+    Args:
+        registry: The registry of plugin records.
+        device: The name of the device.
+        dtype: The name of the dtype.
+        quantization: The quantization of the model; None for none.
+        batch_invariant: True if results must not depend on the batch.
+        required_features: The features that the model requires. A feature is ignored for ops without a kernel that
+            has it.
 
     Raises:
-        CommandError: The device or dtype is unknown, or no kernel has a required feature.
+        CommandError: The device, the dtype or a feature is unknown.
     """
     context = OpContext(
         device=_device(device), dtype=_dtype(dtype), quantization=quantization, batch_invariant=batch_invariant
@@ -73,13 +80,13 @@ def _device(name: str) -> torch.device:
     try:
         return torch.device(name)
     except RuntimeError as error:
-        message = f"--device {name!r}: torch knows no such device"
-        raise CommandError(message, hint="it is spelled cpu, cuda, cuda:1 ...", exit_code=USAGE) from error
+        message = f"--device {name!r}: unknown to torch"
+        raise CommandError(message, hint="examples: cpu, cuda, cuda:1", exit_code=USAGE) from error
 
 
 def _dtype(name: str) -> torch.dtype:
     dtype = getattr(torch, name.removeprefix("torch."), None)
     if not isinstance(dtype, torch.dtype):
-        message = f"--dtype {name!r}: torch knows no such dtype"
-        raise CommandError(message, hint="it is spelled float32, bfloat16, float16 ...", exit_code=USAGE)
+        message = f"--dtype {name!r}: unknown to torch"
+        raise CommandError(message, hint="examples: float32, bfloat16, float16", exit_code=USAGE)
     return dtype

@@ -14,20 +14,21 @@ from millpond.types.checkpoint import CheckpointFacts, value_of
 from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, PoolerConfig
 
 COMMAND_LINE = "the command line"
-ORIGINS = {"user": COMMAND_LINE, "default": "the default of Millpond"}
-KNOWN = "what is known of models of that name, or modules.json"
-CLASSIFYING = ("classify", "token_classify")
-EMBEDDING = ("embed", "token_embed")
+BUILTIN_DEFAULT = "the default of Millpond"
+ORIGINS = {"user": COMMAND_LINE, "default": BUILTIN_DEFAULT}
+PUBLISHED = "the settings published for this model, or modules.json"
+CLASSIFICATION_TASKS = ("classify", "token_classify")
+EMBEDDING_TASKS = ("embed", "token_embed")
 
 
 @dataclass(frozen=True)
-class Pooling:
-    """Looks at what a model is resolved to.
+class PoolingReport:
+    """The part of the report on tasks, poolers, classes and sizes of vectors.
 
     Attributes:
-        registry: All that plugins brought.
+        registry: The registry of plugin records.
         resolution: The resolved model.
-        attempt: Gives what a look finds; None, and a problem noted, if it cannot.
+        attempt: Calls a function and returns its result; if it fails, records the problem and returns None.
     """
 
     registry: Registry
@@ -36,57 +37,58 @@ class Pooling:
 
     @property
     def repository(self) -> Repository:
-        """Its files."""
+        """The files of the model."""
         return self.resolution.repository
 
     def tasks(self) -> list[dict[str, Any]]:
-        """Each task with its pooling type and its activation."""
+        """Return each task with its pooling type and activation."""
         return [self._task(name) for name in self.resolution.tasks]
 
     def pooler(self) -> dict[str, dict[str, Any]]:
-        """Every field of the pooler config, its value, and who decided it."""
+        """Return each field of the pooler config with its value and origin."""
         fields = PoolerConfig.model_fields
-        unsaid = {name: Choice(value=field.default, origin="default") for name, field in fields.items()}
-        choices = {**unsaid, **self.resolution.pooler}
+        defaults = {name: Choice(value=field.default, origin="default") for name, field in fields.items()}
+        choices = {**defaults, **self.resolution.pooler}
         return {name: {"value": it.value, "from": self._origin(it)} for name, it in choices.items()}
 
     def classes(self) -> dict[str, Any] | None:
-        """Its classes or scores; None for a model that gives none."""
-        if not set(self.resolution.tasks) & set(CLASSIFYING):
+        """Return the classes and their activation; None for a model without classification tasks."""
+        if not set(self.resolution.tasks) & set(CLASSIFICATION_TASKS):
             return None
         activation = self.resolution.classifier_activation
-        by_number = f"the default for {'one score' if self.resolution.num_labels == 1 else 'several classes'}"
+        default = f"the default for {'one score' if self.resolution.num_labels == 1 else 'several classes'}"
         return {
             "num_labels": self.resolution.num_labels,
             "labels": list(self.resolution.model_config().labels),
             "activation": activation.value,
-            "activation_from": by_number if activation.origin == "default" else self._origin(activation),
+            "activation_from": default if activation.origin == "default" else self._origin(activation),
         }
 
     def embedding_size(self) -> int | None:
-        """The dimensions of a vector; None for a model that gives none, or does not say."""
-        return self.resolution.embedding_size if set(self.resolution.tasks) & set(EMBEDDING) else None
+        """Return the number of dimensions of vectors; None if it is unknown or the model does not embed."""
+        return self.resolution.embedding_size if set(self.resolution.tasks) & set(EMBEDDING_TASKS) else None
 
     def truncate_dim(self) -> dict[str, Any] | None:
-        """The dimensions that are kept by default, of how many, and who decided it; None if all are."""
-        kept = self.resolution.truncate_dim
-        if kept is None:
+        """Return the default size of vectors, the full size and the origin; None if vectors are not truncated."""
+        truncate_dim = self.resolution.truncate_dim
+        if truncate_dim is None:
             return None
-        return {"value": kept.value, "of": self.resolution.full_embedding_size, "from": kept.origin}
+        return {"value": truncate_dim.value, "of": self.resolution.full_embedding_size, "from": truncate_dim.origin}
 
     def matryoshka(self, overrides: object) -> dict[str, Any] | None:
-        """Return the sizes that its vectors may be cut to, and their origin; None if there are none."""
+        """Return the sizes that vectors can be truncated to, with their origin; None if it is not supported."""
         model = self.resolution.model_config()
         if not model.is_matryoshka or self.embedding_size() is None:
             return None
         key = "matryoshka_dimensions" if model.matryoshka_dimensions else "is_matryoshka"
-        kept = self.resolution.truncate_dim
-        if kept is not None and not model.hf_config.get(key):
-            return {"dimensions": None, "from": kept.origin}
-        return {"dimensions": list(model.matryoshka_dimensions) or None, "from": self._says(key, overrides)}
+        truncate_dim = self.resolution.truncate_dim
+        if truncate_dim is not None and not model.hf_config.get(key):
+            return {"dimensions": None, "from": truncate_dim.origin}
+        origin = config_origin(self.repository.config, key, overrides)
+        return {"dimensions": list(model.matryoshka_dimensions) or None, "from": origin}
 
     def io_processor(self) -> dict[str, Any] | None:
-        """The IO processor of the task ``plugin``; None if none is named."""
+        """Return the IO processor of the task ``plugin``; None if none is specified."""
         name = self.resolution.io_processor_plugin
         if name is None:
             return None
@@ -97,8 +99,8 @@ class Pooling:
         key = "tok_pooling_type" if spec.per_token else "seq_pooling_type"
         pooling = self.resolution.pooler.get(key, Choice(value=spec.default_pooling, origin="task"))
         get = self.registry.poolers.get
-        found = [self.attempt(partial(get, one)) for one in pooling.value.split(JOINED_BY)]
-        poolers: list[Entry[PoolerSpec]] = [entry for entry in found if entry is not None]
+        entries = [self.attempt(partial(get, name)) for name in pooling.value.split(JOINED_BY)]
+        poolers: list[Entry[PoolerSpec]] = [entry for entry in entries if entry is not None]
         activation, origin = self._activation(name, spec.default_activation, poolers)
         return {
             "name": name,
@@ -112,22 +114,22 @@ class Pooling:
     def _activation(
         self, task: str, default: str | None, poolers: Sequence[Entry[PoolerSpec]]
     ) -> tuple[str | None, str]:
-        """The activation of a task's results, and who decided it."""
-        wanted = self.resolution.pooler.get("use_activation", Choice(value=True, origin="task"))
-        if not wanted.value:
-            return None, self._origin(wanted, task=task)
+        """Return the activation of a task's results, and its origin."""
+        use_activation = self.resolution.pooler.get("use_activation", Choice(value=True, origin="task"))
+        if not use_activation.value:
+            return None, self._origin(use_activation, task=task)
         normalize = self.repository.facts.pooling.normalize
-        own = next((entry.spec for entry in poolers if entry.spec.activation is not None), None)
-        if own is not None and own.activation == "identity" and normalize is not None and normalize.value:
+        spec = next((entry.spec for entry in poolers if entry.spec.activation is not None), None)
+        if spec is not None and spec.activation == "identity" and normalize is not None and normalize.value:
             return "normalize", normalize.origin
-        if own is not None:
-            return None if own.activation == "identity" else own.activation, f"the pooling type {own.name}"
+        if spec is not None:
+            return None if spec.activation == "identity" else spec.activation, f"the pooling type {spec.name}"
         if task == "token_classify" and self.resolution.architecture.spec.output.token_weights:
             return "relu", f"the architecture {self.resolution.architecture.spec.name}"
-        classes = self.classes() if task in CLASSIFYING else None
+        classes = self.classes() if task in CLASSIFICATION_TASKS else None
         if classes is not None:
             return classes["activation"], classes["activation_from"]
-        return default, self._origin(wanted, task=task)
+        return default, self._origin(use_activation, task=task)
 
     def _origin(self, choice: Choice, task: str = "") -> str:
         if choice.origin == "task":
@@ -136,25 +138,22 @@ class Pooling:
             return f"the architecture {self.resolution.architecture.spec.name}"
         return ORIGINS.get(choice.origin, choice.origin)
 
-    def _says(self, key: str, overrides: object) -> str:
-        return says(self.repository.config, key, overrides)
 
-
-def says(config: CheckpointConfig, key: str, overrides: object) -> str:
+def config_origin(config: CheckpointConfig, key: str, overrides: object) -> str:
     """Return the origin of the effective value of a key of config.json.
 
     Args:
-        config: config.json as the file has it.
+        config: The contents of config.json.
         key: The key.
-        overrides: The values that the command line replaces.
+        overrides: The values that the command line overrides.
     """
     if isinstance(overrides, dict) and key in overrides:
         return f"{COMMAND_LINE} ({key})"
-    return f"config.json ({key})" if config.get(key) is not None else KNOWN
+    return f"config.json ({key})" if config.get(key) is not None else PUBLISHED
 
 
-def known_settings(registry: Registry, repository: Repository) -> dict[str, Any]:
-    """The keys of config.json that it lacks and that are known all the same, or that count in place of its own."""
+def published_settings(registry: Registry, repository: Repository) -> dict[str, Any]:
+    """Return the settings that plugins provide for this published model and that differ from config.json."""
     config = with_known(registry, repository)
     return {key: value for key, value in config.to_dict().items() if repository.config.to_dict().get(key) != value}
 
@@ -162,12 +161,13 @@ def known_settings(registry: Registry, repository: Repository) -> dict[str, Any]
 def prompts_of(
     facts: CheckpointFacts, config: CheckpointConfig | None, published: PublishedModelSpec | None
 ) -> dict[str, Any]:
-    """The prompts of a model: named ones, the default, and True if their tokens are pooled."""
-    own, origin = value_of(facts.prompts.named, {}), None if facts.prompts.named is None else facts.prompts.named.origin
-    named = own if config is None else named_prompts(config, facts, published)
+    """Return the named prompts with their origins, the default prompt, and whether prompt tokens are pooled."""
+    from_files = value_of(facts.prompts.named, {})
+    origin = None if facts.prompts.named is None else facts.prompts.named.origin
+    named = from_files if config is None else named_prompts(config, facts, published)
     instructions = {} if config is None else config.get("task_instructions") or {}
-    origins = {**dict.fromkeys(named, KNOWN), **dict.fromkeys(instructions, "config.json (task_instructions)")}
-    origins |= dict.fromkeys(own, origin)
+    origins = {**dict.fromkeys(named, PUBLISHED), **dict.fromkeys(instructions, "config.json (task_instructions)")}
+    origins |= dict.fromkeys(from_files, origin)
     return {
         "named": dict(named),
         "from": {name: origins[name] for name in named},
@@ -180,13 +180,13 @@ def notes_on_prompts(facts: CheckpointFacts, named: Mapping[str, str]) -> Iterat
     """Yield notes on the prompts of a model.
 
     Args:
-        facts: What the files state.
-        named: The prompts by their names.
+        facts: The contents of the files.
+        named: The prompts, by name.
     """
     default, include = facts.prompts.default, facts.pooling.include_prompt
     if default is not None:
-        said = f"({named[default.value]!r})" if default.value in named else "that it does not have"
-        way_out = "it stands before a text with --apply-default-prompt, or apply_default_prompt=True, alone"
-        yield f"{default.origin} names a default prompt {default.value!r} {said}: {way_out}"
+        prompt = f"({named[default.value]!r})" if default.value in named else "that does not exist"
+        condition = "it is only used with --apply-default-prompt or apply_default_prompt=True"
+        yield f"{default.origin} specifies a default prompt {default.value!r} {prompt}; {condition}"
     if include is not None and not include.value:
-        yield f"{include.origin} leaves prompts out of pooling: their tokens are read, and the text's alone are pooled"
+        yield f"{include.origin} excludes prompts from pooling: only the tokens of the text are pooled"

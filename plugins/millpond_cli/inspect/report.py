@@ -1,4 +1,4 @@
-"""A report on a model that is not loaded: inferred values, their files, conflicts. Imports no torch."""
+"""The report of ``millpond inspect``: settings of a model, their origins, and conflicts. Does not import torch."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,17 +20,19 @@ from millpond.types.config import CheckpointConfig, Choice
 from millpond.types.errors import MillpondError
 from millpond_cli.inspect.components import component_records
 from millpond_cli.inspect.pooling import (
-    EMBEDDING,
+    EMBEDDING_TASKS,
     ORIGINS,
-    Pooling,
-    known_settings,
+    PoolingReport,
     notes_on_prompts,
     prompts_of,
+    published_settings,
 )
 from millpond_cli.inspect.weight_files import weights_of
 
 COSINE = "cosine"
-DENSE, PRELU = "Dense", "prelu"  # that activation is a part of the module
+DENSE = "Dense"
+PRELU = "prelu"  # has parameters, so it is part of the module and not a plugin's activation
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
 @dataclass
@@ -38,8 +40,8 @@ class Report:
     """Facts about a model.
 
     Attributes:
-        facts: The values, as JSON has them.
-        problems: The reasons why it cannot be served; empty if it can.
+        facts: The settings, as JSON values.
+        problems: The reasons why the model cannot be served; empty if it can.
         notes: Contradictions between files, and settings that are ignored.
     """
 
@@ -47,21 +49,21 @@ class Report:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def attempt(self, look: Callable[[], Any]) -> Any:
-        """Return what ``look`` returns; None, with its error as a problem, if it fails."""
+    def attempt(self, function: Callable[[], Any]) -> Any:
+        """Call a function and return its result; if it fails, add its error to the problems and return None."""
         try:
-            return look()
+            return function()
         except MillpondError as error:
-            if str(error) not in self.problems:  # several looks may stumble over one file
+            if str(error) not in self.problems:  # one file can cause several errors
                 self.problems.append(str(error))
             return None
 
 
-def report_on(registry: Registry, model: str, arguments: Arguments) -> Report:
-    """Look at a model.
+def inspect_model(registry: Registry, model: str, arguments: Arguments) -> Report:
+    """Return a report on a model.
 
     Raises:
-        ModelNotFoundError: No source has it.
+        ModelNotFoundError: No source has the model.
     """
     repository = find_repository(registry, model, arguments.source)
     report = Report({"model": model, "source": repository.source, "path": str(repository.path)})
@@ -69,13 +71,13 @@ def report_on(registry: Registry, model: str, arguments: Arguments) -> Report:
     config: CheckpointConfig | None = report.attempt(
         lambda: override_config(repository.config, arguments.load.hf_overrides)
     )
-    _Looker(report, registry, repository, config, resolution, arguments).look()
+    _Inspection(report, registry, repository, config, resolution, arguments).run()
     return report
 
 
 @dataclass(frozen=True)
-class _Looker:
-    """Looks at one part of a model after the other, as far as what went before allows."""
+class _Inspection:
+    """Collects the facts on each part of a model; ``config`` and ``resolution`` are None if they could not be read."""
 
     report: Report
     registry: Registry
@@ -84,14 +86,14 @@ class _Looker:
     resolution: Resolution | None
     arguments: Arguments
 
-    def look(self) -> None:
+    def run(self) -> None:
         facts, attempt = self.report.facts, self.report.attempt
         facts["architecture"] = self._architecture()
         facts["implementation"] = None if self.resolution is None else self.resolution.implementation
         facts["modalities"] = None if self.resolution is None else list(self.resolution.architecture.spec.modalities)
         facts["converter"] = self._converter()
-        facts["known"] = attempt(lambda: known_settings(self.registry, self.repository))
-        pooling = None if self.resolution is None else Pooling(self.registry, self.resolution, attempt)
+        facts["known"] = attempt(lambda: published_settings(self.registry, self.repository))
+        pooling = None if self.resolution is None else PoolingReport(self.registry, self.resolution, attempt)
         facts["tasks"] = attempt(lambda: self._tasks(pooling))
         facts["pooler"] = {} if pooling is None else pooling.pooler()
         facts["classes"] = None if pooling is None else pooling.classes()
@@ -119,7 +121,7 @@ class _Looker:
         if self.resolution is None:
             return {"name": None, "plugin": None, "distribution": None, "summary": None, **named}
         entry = self.resolution.architecture
-        return {**_served(entry), "summary": entry.spec.summary, **named}
+        return {**_provider(entry), "summary": entry.spec.summary, **named}
 
     def _converter(self) -> dict[str, Any] | None:
         if self.resolution is None or self.resolution.converter is None:
@@ -127,13 +129,13 @@ class _Looker:
         spec, names = self.resolution.converter.spec, self.resolution.config.get("architectures") or ()
         fits = [pattern for pattern in spec.architectures if any(fnmatchcase(str(name), pattern) for name in names)]
         if self.arguments.load.convert != "auto":
-            why = f"named by {ORIGINS['user']}"
+            why = f"requested by {ORIGINS['user']}"
         elif fits:
             why = f"for {max(fits, key=len)}"
         else:
             task = self.repository.facts.task
             why = "for the files" if task is None else f"for {task.origin}"
-        return {**_served(self.resolution.converter), "tasks": list(spec.tasks), "why": why}
+        return {**_provider(self.resolution.converter), "tasks": list(spec.tasks), "why": why}
 
     def _components(self) -> list[dict[str, Any]]:
         if self.resolution is None:
@@ -141,29 +143,29 @@ class _Looker:
         facts = self.report.facts
         return component_records(self.registry, self.resolution, facts["tasks"] or (), facts["dense"] or ())
 
-    def _tasks(self, pooling: Pooling | None) -> list[dict[str, Any]]:
+    def _tasks(self, pooling: PoolingReport | None) -> list[dict[str, Any]]:
         if pooling is None:
             return []
         if not pooling.resolution.tasks:
-            self.report.problems.append("its architecture serves no task by itself, and no converter gives it one")
+            self.report.problems.append("the architecture supports no task, and no converter adds one")
         return pooling.tasks()
 
     def _messages(self) -> dict[str, Any] | None:
-        """Return the format of texts as messages, and the file that asks for it; None if texts are read as they are."""
-        template, written = read_chat_template(self.repository), self.repository.facts.text.message_format
-        if template is None or template.texts_as is None or written is None:
+        """Return the message format of texts and its origin; None if texts are not formatted as messages."""
+        template, message_format = read_chat_template(self.repository), self.repository.facts.text.message_format
+        if template is None or template.texts_as is None or message_format is None:
             return None
-        return {"format": template.texts_as, "from": written.origin}
+        return {"format": template.texts_as, "from": message_format.origin}
 
     def _routes(self) -> list[dict[str, Any]] | None:
-        """The route of each input type and its modules; None where all texts take one."""
+        """Return the route of each input type with its modules; None if there is only one route."""
         routes = self.repository.facts.retrieval.routes.by_input_type
         if not routes:
             return None
         named = {name: replace(self.repository, route=name).facts.modules.listed for name in routes.values()}
         return [
-            {"input_type": kind, "route": name, "modules": [module.type for module in named[name]]}
-            for kind, name in routes.items()
+            {"input_type": input_type, "route": name, "modules": [module.type for module in named[name]]}
+            for input_type, name in routes.items()
         ]
 
     def _dense(self) -> list[dict[str, Any]]:
@@ -184,9 +186,9 @@ class _Looker:
 
     def _lengths(self) -> dict[str, Any]:
         chosen = None if self.resolution is None else self.resolution.max_model_len
-        said = self.resolution.lengths if self.resolution is not None else ()
+        lengths = self.resolution.lengths if self.resolution is not None else ()
         if self.resolution is None and self.config is not None:
-            said = tuple(state_lengths(self.repository, self.config, positions="relative"))
+            lengths = tuple(state_lengths(self.repository, self.config, positions="relative"))
         stated = [
             {
                 "value": it.value,
@@ -194,43 +196,43 @@ class _Looker:
                 "key": it.key,
                 "counts": chosen is not None and str(it) == chosen.origin,
             }
-            for it in said
+            for it in lengths
         ]
-        if chosen is not None and len({it.value for it in said}) > 1:
-            self.report.notes.append(_why_this_length(chosen, sorted({it.value for it in said})))
+        if chosen is not None and len({it.value for it in lengths}) > 1:
+            self.report.notes.append(_note_on_length(chosen, sorted({it.value for it in lengths})))
         value, origin = (None, None) if chosen is None else (chosen.value, ORIGINS.get(chosen.origin, chosen.origin))
         return {"value": value, "from": origin, "stated": stated}
 
     def _tokenizer(self) -> dict[str, Any]:
         folder = self.repository.transformer_path
         file = next((name for name in TOKENIZER_FILES if (folder / name).exists()), None)
-        written = read_object(folder / "tokenizer.json")
+        contents = read_object(folder / "tokenizer.json")
         modalities = () if self.resolution is None else self.resolution.architecture.spec.modalities
         if file is None and "features" not in modalities:
-            self.report.notes.append(f"there is no {TOKENIZER_FILES[0]}: the model takes token ids, and no text")
-        for key, does in (("padding", "pads texts"), ("truncation", "cuts texts")):
-            if written.get(key):
-                self.report.notes.append(f"tokenizer.json {does} ({_brief(written[key])}): that is switched off")
+            self.report.notes.append(f"{TOKENIZER_FILES[0]} is missing: the model accepts token ids only, not texts")
+        for key in ("padding", "truncation"):
+            if contents.get(key):
+                self.report.notes.append(f"the {key} of tokenizer.json ({_brief(contents[key])}) is ignored")
         return {
             "file": file,
             "class": self.repository.tokenizer_config.get("tokenizer_class"),
-            "padding": written.get("padding"),
-            "truncation": written.get("truncation"),
+            "padding": contents.get("padding"),
+            "truncation": contents.get("truncation"),
             "lower_case": bool(value_of(self.repository.facts.text.lower_case)),
         }
 
     def _prompts(self) -> dict[str, Any]:
         published = None if self.resolution is None else self.resolution.published
-        found = prompts_of(self.repository.facts, self.config, published)
-        self.report.notes.extend(notes_on_prompts(self.repository.facts, found["named"]))
-        return found
+        prompts = prompts_of(self.repository.facts, self.config, published)
+        self.report.notes.extend(notes_on_prompts(self.repository.facts, prompts["named"]))
+        return prompts
 
     def _adapters(self) -> list[str] | None:
         names = () if self.resolution is None else self.resolution.model_config().prompting.adapters
         return [*names] or None
 
     def _similarity(self) -> str | None:
-        if self.resolution is None or not set(self.resolution.tasks) & set(EMBEDDING):
+        if self.resolution is None or not set(self.resolution.tasks) & set(EMBEDDING_TASKS):
             return None
         model = self.resolution.model_config()
         if "embed" not in model.tasks or model.pooler_config.task == "token_embed":
@@ -238,8 +240,8 @@ class _Looker:
         chosen = self.resolution.similarity
         if chosen.value != COSINE:
             self.report.notes.append(
-                f"`score` and `rerank` take the similarity {chosen.value!r}, decided by {chosen.origin}; `similarity` "
-                "takes the cosine"
+                f"`score` and `rerank` use the similarity {chosen.value!r}, from {chosen.origin}; `similarity` always "
+                "uses the cosine"
             )
         return model.embedding.similarity
 
@@ -253,47 +255,44 @@ class _Looker:
         return weights_of(self.repository.transformer_path, allow_pickle=self.arguments.load.allow_pickle)
 
     def _remote_code(self) -> list[dict[str, str]]:
-        found = [*self._named_code()]
-        if found:
-            self.report.notes.append("the model's files name code of their own; none of it is run")
-        return found
+        records = [*self._custom_code()]
+        if records:
+            self.report.notes.append("the files of the model specify custom code; it is not run")
+        return records
 
-    def _named_code(self) -> Iterator[dict[str, str]]:
+    def _custom_code(self) -> Iterator[dict[str, str]]:
         configs: dict[str, Mapping[str, Any]] = {"tokenizer_config.json": self.repository.tokenizer_config}
         if self.config is not None:
             configs["config.json"] = self.config
         for file, config in sorted(configs.items()):
-            named = config.get("auto_map")
-            for key, value in dict(named).items() if isinstance(named, Mapping) else ():
+            auto_map = config.get("auto_map")
+            for key, value in dict(auto_map).items() if isinstance(auto_map, Mapping) else ():
                 yield {"file": file, "key": f"auto_map.{key}", "names": str(value)}
         for module in self.repository.facts.modules.listed:
-            if "." in module.type:  # those of known families have lost what stands before the class
+            if "." in module.type:  # the types of known modules have no package prefix
                 yield {"file": "modules.json", "key": self._relative(module.path), "names": module.type}
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.repository.path).as_posix()
 
 
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
-
-
-def _served(entry: Entry[Any]) -> dict[str, Any]:
+def _provider(entry: Entry[Any]) -> dict[str, Any]:
     origin = entry.origin
     distribution = f"{origin.distribution} {origin.version}".strip()
     return {"name": entry.spec.name, "plugin": origin.plugin, "distribution": distribution or None}
 
 
-def _why_this_length(chosen: Choice, values: list[int]) -> str:
-    stated = f"the files state {', '.join(map(str, values[:-1]))} and {values[-1]} tokens"
+def _note_on_length(chosen: Choice, values: list[int]) -> str:
+    stated = f"the files specify {', '.join(map(str, values[:-1]))} and {values[-1]} tokens"
     if chosen.origin == "user":
-        return f"{stated}; the command line goes before all of them"
+        return f"{stated}; the command line overrides them"
     if "max_seq_length" in chosen.origin:
-        return f"{stated}; {chosen.value} counts, for what sentence-transformers states goes first"
-    return f"{stated}; {chosen.value} counts, the least that config.json and tokenizer_config.json state"
+        return f"{stated}; {chosen.value} is used, because max_seq_length of sentence-transformers takes precedence"
+    return f"{stated}; {chosen.value} is used, the minimum of config.json and tokenizer_config.json"
 
 
 def _brief(setting: Any) -> str:
-    """The part of tokenizer.json's padding or truncation that says how long: ``Fixed 128``, ``max_length 128``."""
+    """Return the length in tokenizer.json's padding or truncation: ``Fixed 128``, ``max_length 128``."""
     if not isinstance(setting, dict):
         return str(setting)
     if "max_length" in setting:

@@ -1,4 +1,4 @@
-"""The files that hold a checkpoint's weights, judged by their names, sizes and headers, without reading the weights."""
+"""Checks of a checkpoint's weight files by their names, sizes and headers, without reading the weights."""
 
 import json
 import struct
@@ -9,27 +9,25 @@ from millpond.loading.files import read_headers, shards
 from millpond.types.errors import CheckpointError
 
 NAMES = ("model.safetensors", "pytorch_model.bin")
-FLOATS = ("float64", "float32", "float16", "bfloat16")
+FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16")
 LENGTH_BYTES = 8  # a safetensors file begins with the length of its header
 
 
 def weights_of(folder: Path, *, allow_pickle: bool) -> dict[str, Any]:
-    """The files with the weights in a folder, their size, and how many parameters they hold.
+    """Return the weight files of a folder, their size, and the number of parameters.
 
     Raises:
-        CheckpointError: There are none, some are missing or cut short, or they are pickles that may not be read.
+        CheckpointError: There are no weights, some are missing or truncated, or they are pickles and not allowed.
     """
     files = _files(folder)
     pickles = [file.name for file in files if file.suffix != ".safetensors"]
     if pickles and not allow_pickle:
-        message = (
-            f"{folder} has its weights in pickles ({', '.join(pickles)}), which are read with --allow-pickle alone"
-        )
+        message = f"the weights of {folder} are pickles ({', '.join(pickles)}), which require --allow-pickle"
         raise CheckpointError(message)
     for file in files:
         if file.suffix == ".safetensors":
-            _check_whole(file)
-    sizes = [header.size for header in read_headers(folder) if header.dtype in FLOATS]
+            _check_size(file)
+    sizes = [header.size for header in read_headers(folder) if header.dtype in FLOAT_DTYPES]
     return {
         "format": "pickle" if pickles else "safetensors",
         "files": [file.name for file in files],
@@ -45,11 +43,11 @@ def _files(folder: Path) -> list[Path]:
             return _shards(folder, index)
         if (folder / name).exists():
             return [folder / name]
-    lone = sorted(folder.glob("*.safetensors"))
-    if len(lone) == 1:
-        return lone
-    there = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
-    message = f"{folder} has no weights: neither {' nor '.join(NAMES)} nor an index of shards; it holds: {there}"
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) == 1:
+        return files
+    contents = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
+    message = f"{folder} has no weights: neither {' nor '.join(NAMES)} nor an index of shards; it contains: {contents}"
     raise CheckpointError(message)
 
 
@@ -57,13 +55,13 @@ def _shards(folder: Path, index: Path) -> list[Path]:
     paths = shards(folder, index)
     missing = [path.name for path in paths if not path.exists()]
     if missing:
-        message = f"{index} names shards that are not in {folder}: {', '.join(missing)}. Fetch the model again"
+        message = f"{index} names shards that are missing in {folder}: {', '.join(missing)}. Download the model again"
         raise CheckpointError(message)
     return paths
 
 
-def _check_whole(path: Path) -> None:
-    """Refuse a safetensors file that is shorter than its header says."""
+def _check_size(path: Path) -> None:
+    """Raise an error if the size of a safetensors file differs from its header."""
     with path.open("rb") as file:
         start = file.read(LENGTH_BYTES)
         try:
@@ -71,11 +69,11 @@ def _check_whole(path: Path) -> None:
             header = json.loads(file.read(min(length, path.stat().st_size)))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         except (struct.error, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            message = f"{path} is damaged or truncated: its header cannot be read. Fetch the model again"
+            message = f"{path} is damaged or truncated: its header cannot be read. Download the model again"
             raise CheckpointError(message) from error
     expected = LENGTH_BYTES + length + max(ends, default=0)
     if path.stat().st_size != expected:
         message = (
-            f"{path} has {path.stat().st_size} bytes, where its header speaks of {expected}: fetch the model again"
+            f"{path} has {path.stat().st_size} bytes, but its header specifies {expected}. Download the model again"
         )
         raise CheckpointError(message)

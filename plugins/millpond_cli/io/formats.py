@@ -1,4 +1,4 @@
-"""The format of results: the one that was asked for, else by the name of the file. Imports no torch and no numpy."""
+"""Choice of the output format, by option or file name. Imports neither torch nor numpy, which --help does not need."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,59 +11,61 @@ from millpond_cli.io.output import is_stdout
 from millpond_cli.io.tables import is_terminal
 from millpond_command.cli import USAGE, CommandError
 
-TABLE = "table"  # for a person
+TABLE = "table"
 RECORDS = ("jsonl", "json", "csv")
 BINARY = ("npy", "npz")
 RAW = "raw"
-PLUGIN = "plugin"  # the task whose results may be anything
-OF_PLUGINS = (*RECORDS, "npy", RAW)
+PLUGIN = "plugin"  # the task of IO processor plugins, whose results may have any type
+PLUGIN_FORMATS = (*RECORDS, "npy", RAW)
 
 
-def choose_format(asked: str | None, path: str | None, known: Sequence[str], *, plain: str | None = None) -> str:
-    """Return the format that was asked for, else the one that the file's name states.
+def choose_format(
+    requested: str | None, path: str | None, formats: Sequence[str], *, default: str | None = None
+) -> str:
+    """Return the requested format, or the format for the suffix of the output file.
 
     Args:
-        asked: The value of ``--format``.
+        requested: The value of ``--format``.
         path: The value of ``--output``.
-        known: The formats that can hold the results.
-        plain: The format where nothing states one; None for a table on a terminal if that is known, else JSONL.
+        formats: The formats that the results can be written in.
+        default: The format if neither states one; None for a table on a terminal if ``formats`` has it, else JSONL.
 
     Raises:
-        CommandError: It is none of those that are known.
+        CommandError: The results cannot be written in this format.
     """
-    if plain is None:
-        plain = TABLE if TABLE in known and is_stdout(path) and is_terminal() else RECORDS[0]
-    chosen = asked or _format_of(path, [name for name in known if name != TABLE]) or plain
-    if chosen not in known:
-        message = f"--format {chosen!r}: expected one of {', '.join(known)}"
+    if default is None:
+        default = TABLE if TABLE in formats and is_stdout(path) and is_terminal() else RECORDS[0]
+    file_format = requested or _format_of(path, [name for name in formats if name != TABLE]) or default
+    if file_format not in formats:
+        message = f"--format {file_format!r}: expected one of {', '.join(formats)}"
         raise CommandError(message, exit_code=USAGE)
-    return chosen
+    return file_format
 
 
-def choose_plugin_format(asked: str | None, path: str | None) -> str:
-    """The format of results of the task ``plugin``; a file name that states none of the others is for raw bytes.
+def choose_plugin_format(requested: str | None, path: str | None) -> str:
+    """Return the format for the task ``plugin``. A file with an unknown suffix is written as raw bytes.
 
     Raises:
-        CommandError: It is none that can hold them.
+        CommandError: The results cannot be written in this format.
     """
     suffix = "" if path is None else Path(path).suffix.lower().removeprefix(".")
-    if asked == "npz" or (asked is None and suffix == "npz"):
-        message = "npz holds numbers, and what an IO processor of a plugin's makes may be anything"
-        raise CommandError(message, hint=f"--format {', '.join(OF_PLUGINS)} hold it", exit_code=USAGE)
-    if asked is None and suffix not in {"", "ndjson", *OF_PLUGINS}:
+    if requested == "npz" or (requested is None and suffix == "npz"):
+        message = "results of IO processor plugins cannot be written as npz"
+        raise CommandError(message, hint=f"use --format {', '.join(PLUGIN_FORMATS)}", exit_code=USAGE)
+    if requested is None and suffix not in {"", "ndjson", *PLUGIN_FORMATS}:
         return RAW
-    return choose_format(asked, path, OF_PLUGINS)
+    return choose_format(requested, path, PLUGIN_FORMATS)
 
 
-def gives_arrays(task: str) -> bool:
-    """Return True if the results of a task are arrays: each format holds such, only JSON holds others.
+def returns_arrays(task: str) -> bool:
+    """Return True if the results of a task are arrays, which all formats support; other results need JSON.
 
     Raises:
-        CommandError: There is no such task.
+        CommandError: The task is unknown.
     """
     if task == PLUGIN:
         return False
-    from millpond.types.outputs import ArrayOutput  # noqa: PLC0415  --help does without
+    from millpond.types.outputs import ArrayOutput  # noqa: PLC0415  not needed by --help
 
     return issubclass(_task(task).load(), ArrayOutput)
 
@@ -75,45 +77,45 @@ def _task(name: str) -> Entry[TaskSpec]:
         raise CommandError(f"--pooling-task {name!r}: {error}", exit_code=USAGE) from error
 
 
-def check_vectors(task: str, chosen: str) -> None:
-    """Refuse a format that has no place for what a task gives.
+def check_vectors(task: str, file_format: str) -> None:
+    """Check that a format supports the shape of a task's results.
 
     Raises:
-        CommandError: It has none, or there is no such task.
+        CommandError: It does not, or the task is unknown.
     """
     per_token = _task(task).spec.per_token
-    if per_token and chosen in ("csv", "npy"):
-        message = f"{chosen} holds one vector a text, and the task {task} gives one a token"
-        raise CommandError(message, hint="--format npz, jsonl or json holds them", exit_code=USAGE)
-    if not per_token and chosen == "npz":
-        message = f"npz holds vectors of tokens, and the task {task} gives one vector a text"
-        raise CommandError(message, hint="--format npy holds them", exit_code=USAGE)
+    if per_token and file_format in ("csv", "npy"):
+        message = f"{file_format} has one vector per text, but the task {task} returns one per token"
+        raise CommandError(message, hint="use --format npz, jsonl or json", exit_code=USAGE)
+    if not per_token and file_format == "npz":
+        message = f"npz has one vector per token, but the task {task} returns one per text"
+        raise CommandError(message, hint="use --format npy", exit_code=USAGE)
 
 
-def check_binary(chosen: str, path: str | None, *, with_text: bool, needs_id: bool) -> None:
-    """Refuse what an array has no place for, and what a terminal cannot show.
+def check_binary(file_format: str, path: str | None, *, with_text: bool, needs_id: bool) -> None:
+    """Check that a binary format is not combined with texts, ids or a terminal.
 
     Raises:
-        CommandError: The format is an array, and something is asked that it cannot do.
+        CommandError: The format is binary, and an option requires another format.
     """
-    if chosen not in {*BINARY, RAW}:
+    if file_format not in {*BINARY, RAW}:
         return
-    for option, given in (("--with-text", with_text), ("--id-key", needs_id)):
-        if given:
-            message = f"{option}: {chosen} holds {'one result' if chosen == RAW else 'vectors'} alone"
-            raise CommandError(message, hint="--format jsonl, json or csv holds more", exit_code=USAGE)
+    for option, is_used in (("--with-text", with_text), ("--id-key", needs_id)):
+        if is_used:
+            message = f"{option}: {file_format} has only {'one result' if file_format == RAW else 'vectors'}"
+            raise CommandError(message, hint="use --format jsonl, json or csv", exit_code=USAGE)
     if is_stdout(path) and is_terminal():
-        message = f"{chosen} is binary, and stdout is a terminal"
-        raise CommandError(message, hint="--output FILE writes to a file", exit_code=USAGE)
+        message = f"{file_format} is binary, and stdout is a terminal"
+        raise CommandError(message, hint="write to a file with --output FILE", exit_code=USAGE)
 
 
-def _format_of(path: str | None, known: Sequence[str]) -> str | None:
+def _format_of(path: str | None, formats: Sequence[str]) -> str | None:
     suffix = "" if path is None else Path(path).suffix.lower().removeprefix(".")
     if suffix == "":
         return None
     if suffix == "ndjson":
         return "jsonl"
-    if suffix not in known:
-        message = f"the name {path!r} does not say how to write the results; known are .{', .'.join(known)}"
-        raise CommandError(message, hint="--format says it", exit_code=USAGE)
+    if suffix not in formats:
+        message = f"the suffix of {path!r} does not specify an output format. Known suffixes: .{', .'.join(formats)}"
+        raise CommandError(message, hint="specify the format with --format", exit_code=USAGE)
     return suffix

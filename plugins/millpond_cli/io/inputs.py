@@ -1,4 +1,4 @@
-"""Inputs of commands: the rows that the command line names, with one text or two texts each."""
+"""Inputs of commands: rows of one or two texts, from arguments, stdin or a file."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from millpond_cli.io.rows import Keys, Row, choose_keys, count_rows, open_rows
 from millpond_cli.io.source import Source, choose_source, refuse_files
-from millpond_cli.options import ReadingTexts
+from millpond_cli.options import TextInputOptions
 from millpond_command.cli import USAGE, CommandError
 
 
@@ -15,10 +15,10 @@ class Input:
     """The rows that a command reads.
 
     Attributes:
-        name: Its name in messages.
-        rows: Opens them.
-        has_fields: True if a row may have an id.
-        count: Returns the number of rows, where that is known without using them up.
+        name: The name of the input in messages.
+        rows: Opens the input and yields an iterator of its rows.
+        has_fields: True if rows may have an id.
+        count: Returns the number of rows, or None if counting them would consume the input.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Input:
 
     @classmethod
     def of(cls, source: Source, keys: Keys) -> "Input":
-        """Return the rows of a source."""
+        """Return the input for a source."""
         return cls(
             name=source.name,
             rows=lambda: open_rows(source, keys),
@@ -39,38 +39,42 @@ class Input:
 
 def texts_of(
     texts: Sequence[str] | None,
-    reading: ReadingTexts,
+    input_options: TextInputOptions,
     *,
-    plain: Keys | None = None,
+    default_keys: Keys | None = None,
     text_pair_key: str | None = None,
     may_be_files: bool = False,
 ) -> Input:
-    """Return the texts that the command line names.
+    """Return the texts of a command.
 
     Args:
-        texts: Those on the command line itself.
-        reading: The other places that they may be in.
-        plain: The fields of a row, where the command line does not name them.
-        text_pair_key: The field of a second text that each row must have.
-        may_be_files: True if arguments may be the names of files, as those of images are.
+        texts: The texts that are arguments.
+        input_options: The options of the input.
+        default_keys: The fields of a row, for options that are not set.
+        text_pair_key: The field of a second text, which is then required in each row.
+        may_be_files: True if arguments may be the paths of files, such as images.
 
     Raises:
-        CommandError: It names no texts, two sources of them, or a file in place of a text.
+        CommandError: There are no texts, more than one source of texts, or a path instead of a text.
     """
     if not may_be_files:
         refuse_files(texts or ())
-    source = choose_source(texts or (), reading.input_path, reading.input_format)
+    source = choose_source(texts or (), input_options.input_path, input_options.input_format)
     keys = choose_keys(
-        source, text_key=reading.text_key, id_key=reading.id_key, text_pair_key=text_pair_key, plain=plain
+        source,
+        text_key=input_options.text_key,
+        id_key=input_options.id_key,
+        text_pair_key=text_pair_key,
+        default_keys=default_keys,
     )
     return Input.of(source, keys)
 
 
 def with_second_text(source: Input, text: str) -> Input:
-    """Return the same texts, each with a second one.
+    """Return the same texts, each with a second text.
 
     Raises:
-        CommandError: A row has a second text of its own.
+        CommandError: A row has a second text already.
     """
 
     @contextmanager
@@ -83,6 +87,6 @@ def with_second_text(source: Input, text: str) -> Input:
 
 def _paired(row: Row, text: str) -> Row:
     if row.text_pair is not None:
-        message = f"{row.place} has a second text, and --text-pair is another"
-        raise CommandError(message, hint="leave --text-pair out", exit_code=USAGE)
+        message = f"{row.location} has a second text, so --text-pair cannot be used"
+        raise CommandError(message, hint="remove --text-pair", exit_code=USAGE)
     return replace(row, text_pair=text)

@@ -1,4 +1,4 @@
-"""Signals that end a command: files in the making are removed, and what was lost is reported."""
+"""Conversion of SIGTERM and SIGHUP to an exception, so that a command removes its temporary files."""
 
 import contextlib
 import signal
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from types import FrameType
 
 ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-SIGNAL_EXIT_BASE = 128  # a shell reports a process that a signal ended as 128 plus the number of the signal
+SIGNAL_EXIT_BASE = 128
 
 
 class TerminatedError(SystemExit):
-    """A signal asked the command to end; the exit code is 128 plus its number, as shells report it."""
+    """A signal ended the command. The exit code is 128 plus the number of the signal, like in a shell."""
 
     def __init__(self, number: int) -> None:
         super().__init__(SIGNAL_EXIT_BASE + number)
@@ -20,10 +20,10 @@ class TerminatedError(SystemExit):
 
 @contextlib.contextmanager
 def ending_signals_raised() -> Iterator[None]:
-    """Raise ``TerminatedError`` where SIGTERM or SIGHUP would end the process without clearing up.
+    """Raise ``TerminatedError`` for SIGTERM and SIGHUP, which would otherwise end the process without cleanup.
 
-    Signals that the process ignores, as under ``nohup``, stay ignored. Does nothing outside of the main thread, in
-    which alone Python handles signals.
+    Signals that the process ignores, for example under ``nohup``, stay ignored. Does nothing outside of the main
+    thread, because Python handles signals only there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,25 +1,25 @@
-"""Notes of a command on stderr, and its progress bar on a terminal."""
+"""Warnings and the progress bar of a command, on stderr."""
 
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
-from millpond_command.cli import say
+from millpond_command.cli import echo_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def warn(message: str) -> None:
-    """Report something that does not end the command."""
-    say(f"warning: {message}")
+    """Print a warning to stderr."""
+    echo_stderr(f"warning: {message}")
 
 
 class Progress:
-    """A bar over all texts of a command, which are computed in several calls of ``LLM``.
+    """Progress bar over all texts of a command, which are processed by several calls of ``LLM``.
 
     Args:
-        shown: True for a bar; None for one on a terminal.
-        total: Returns the number of texts, None where it is not known; asked only if there is a bar.
+        shown: True to show the bar; None to show it only on a terminal.
+        total: Returns the number of texts, or None if it is unknown. Called only if the bar is shown.
         unit: The word after the number.
     """
 
@@ -29,13 +29,13 @@ class Progress:
             shown = sys.stderr is not None and sys.stderr.isatty()
         count = total() if shown else None
         if shown and count != 1:
-            from tqdm import tqdm  # noqa: PLC0415  imported only where there is a bar
+            from tqdm import tqdm  # noqa: PLC0415  imported only if the bar is shown
 
             self._bar = tqdm(total=count, unit=unit, dynamic_ncols=True, delay=1.0, file=sys.stderr)
 
-    def of(self, texts: int) -> "Callable[..., Share]":
-        """Return the ``use_tqdm`` of one call of ``LLM`` for a number of texts."""
-        return lambda *, total, **_: Share(self, texts=texts, items=total)
+    def for_call(self, num_texts: int) -> "Callable[..., CallProgress]":
+        """Return the argument ``use_tqdm`` for one call of ``LLM`` with this number of texts."""
+        return lambda *, total, **_: CallProgress(self, num_texts=num_texts, num_items=total)
 
     def update(self, count: int) -> None:
         """Advance the bar by a number of texts."""
@@ -43,33 +43,33 @@ class Progress:
             self._bar.update(count)
 
     def close(self) -> None:
-        """End the bar and leave it on the screen."""
+        """Close the bar; it stays on the screen."""
         if self._bar is not None:
             self._bar.close()
 
 
-class Share:
-    """The part of the bar of one call.
+class CallProgress:
+    """The progress of one call of ``LLM``, which counts items instead of texts.
 
     Args:
         bar: The bar.
-        texts: The number of texts, or of pairs of texts, of the call.
-        items: The number of items that it reports for them; a pair may be two.
+        num_texts: The number of texts, or of pairs of texts, in the call.
+        num_items: The number of items that the call reports; a pair may be two items.
     """
 
-    def __init__(self, bar: Progress, *, texts: int, items: int) -> None:
-        self._bar, self._texts, self._items = bar, texts, items
-        self._done = self._told = 0
+    def __init__(self, bar: Progress, *, num_texts: int, num_items: int) -> None:
+        self._bar, self._num_texts, self._num_items = bar, num_texts, num_items
+        self._done_items = self._shown_texts = 0
 
     def update(self, count: int) -> None:
         """Advance the bar by a number of items."""
-        self._done += count
-        due = self._done * self._texts // self._items
-        self._bar.update(due - self._told)
-        self._told = due
+        self._done_items += count
+        done_texts = self._done_items * self._num_texts // self._num_items
+        self._bar.update(done_texts - self._shown_texts)
+        self._shown_texts = done_texts
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """The end of one call is not that of the bar."""
+        """Keep the bar open for the next call."""

@@ -1,4 +1,4 @@
-"""The output of results: stdout, or a file that is written whole or not at all."""
+"""The output of results: stdout, or a file that is written completely or not at all."""
 
 import contextlib
 import os
@@ -17,31 +17,30 @@ STDOUT_NAMES = (None, STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 @contextlib.contextmanager
 def open_output(path: str | None) -> Iterator[BinaryIO]:
-    """Open a file for results; a named one takes its name when all is written.
+    """Open the output for writing. A file gets its name after everything is written.
 
     Args:
-        path: The file; None or ``-`` for stdout.
+        path: The path of the file; None or ``-`` for stdout.
 
     Raises:
-        CommandError: There is no stdout, or nothing can be written at that path.
+        CommandError: Stdout is closed, or the file cannot be written.
     """
     if path is None or is_stdout(path):
         yield _stdout()
         return
-    named = Path(path)
-    if named.exists() and not named.is_file() and not named.is_dir():
-        with named.open("wb") as file:  # a device or a pipe, such as /dev/fd/63, is written to and not replaced
+    target = Path(path)
+    if target.exists() and not target.is_file() and not target.is_dir():
+        with target.open("wb") as file:  # a device or a pipe, such as /dev/fd/63, must not be replaced
             yield file
         return
-    target = named.resolve()  # the end of a link, so that the link stays
-    with _replacement(target, path) as file:
+    with _replacement(target.resolve(), path) as file:  # a link stays; the file that it points to is replaced
         yield file
 
 
 @contextlib.contextmanager
 def _replacement(target: Path, path: str) -> Iterator[BinaryIO]:
     if target.is_dir():
-        message = f"{path} is a folder: name a file in it"
+        message = f"{path} is a folder; specify a file in it"
         raise CommandError(message)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
@@ -60,16 +59,16 @@ def _replacement(target: Path, path: str) -> Iterator[BinaryIO]:
 
 
 def _mode(target: Path) -> int:
-    """The permissions of the file that is replaced; those of a new file, if there is none."""
+    """Return the permissions of the existing file, or the permissions of a new file."""
     if target.exists():
         return stat.S_IMODE(target.stat().st_mode)
-    mask = os.umask(0)  # can only be read by setting it
+    mask = os.umask(0)  # the mask can only be read by setting it
     os.umask(mask)
     return 0o666 & ~mask
 
 
 def is_stdout(path: str | None) -> bool:
-    """True if results go to stdout."""
+    """Return True if the path means stdout."""
     return path in STDOUT_NAMES
 
 
@@ -77,5 +76,5 @@ def _stdout() -> BinaryIO:
     stdout = results()
     if stdout is None:
         message = "stdout is closed"
-        raise CommandError(message, hint="--output FILE writes to a file")
+        raise CommandError(message, hint="write to a file with --output FILE")
     return stdout.buffer

@@ -10,11 +10,11 @@ from millpond.types.json_values import as_array, as_bytes
 from millpond_cli.io.results import Layout, Result, Writer
 from millpond_command.cli import CommandError
 
-HOLDS_MANY = "--format jsonl holds any number of results, with bytes as base64"
+JSONL_HINT = "--format jsonl supports any number of results, with bytes as base64"
 
 
 class RawWriter(Writer):
-    """The one result of an IO processor plugin: its bytes as they are, an array as a file of NumPy."""
+    """Writes the only result of an IO processor plugin: bytes unchanged, or an array as an npy file."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         super().__init__(file, layout)
@@ -24,8 +24,8 @@ class RawWriter(Writer):
         """Write the result."""
         for result in (result for result in results if not result.error):
             if self._has_written:
-                message = "raw holds one result, and there are more"
-                raise CommandError(message, hint=f"pass one item, or {HOLDS_MANY}")
+                message = "raw supports only one result"
+                raise CommandError(message, hint=f"pass one item; {JSONL_HINT}")
             self._has_written = True
             content = as_bytes(result.value)
             if content is not None:
@@ -33,41 +33,40 @@ class RawWriter(Writer):
                 continue
             array = as_array(result.value)
             if array is None or array.dtype.hasobject:
-                message = (
-                    f"{result.row.place}: raw holds bytes or an array; the result is {type(result.value).__name__}"
-                )
-                raise CommandError(message, hint=HOLDS_MANY)
+                name = type(result.value).__name__
+                message = f"{result.row.location}: raw supports bytes or an array; the result is {name}"
+                raise CommandError(message, hint=JSONL_HINT)
             save_array(self._file, array)
 
     def finish(self) -> None:
-        """Refuse to write nothing."""
+        """Raise an error if there was no result."""
         if not self._has_written:
             message = "there is no result to write"
             raise CommandError(message)
 
 
 class StackWriter(Writer):
-    """The arrays of an IO processor plugin as one, [num_results, ...], in their own dtype."""
+    """Writes the arrays of an IO processor plugin as one npy array, [num_results, ...], in their own dtype."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         super().__init__(file, layout)
         self._arrays: list[Any] = []
 
     def write(self, results: Sequence[Result]) -> None:
-        """Keep the arrays: their number stands at the beginning of the file."""
+        """Keep the arrays: the file begins with their number."""
         for result in results:
             array = None if result.error else as_array(result.value)
             if array is None or array.dtype.hasobject:
-                found = "there is none" if result.error else f"the result is {type(result.value).__name__}"
-                message = f"{result.row.place}: npy holds an array for each item; {found}"
-                raise CommandError(message, hint=HOLDS_MANY)
+                reason = "there is no result" if result.error else f"the result is {type(result.value).__name__}"
+                message = f"{result.row.location}: npy requires an array for each item; {reason}"
+                raise CommandError(message, hint=JSONL_HINT)
             first = self._arrays[0] if self._arrays else array
             if (array.shape, array.dtype) != (first.shape, first.dtype):
                 message = (
-                    f"{result.row.place}: npy holds arrays of one shape and dtype; this one is {array.dtype} "
-                    f"{list(array.shape)}, the first {first.dtype} {list(first.shape)}"
+                    f"{result.row.location}: npy requires arrays of the same shape and dtype; this one is "
+                    f"{array.dtype} {list(array.shape)}, the first {first.dtype} {list(first.shape)}"
                 )
-                raise CommandError(message, hint=HOLDS_MANY)
+                raise CommandError(message, hint=JSONL_HINT)
             self._arrays.append(array)
 
     def finish(self) -> None:
@@ -76,7 +75,7 @@ class StackWriter(Writer):
 
 
 def save_array(file: BinaryIO, array: Any) -> None:
-    """Write an array as a file of NumPy; to a pipe as well, which ``np.save`` alone does not."""
+    """Write an array as an npy file. Unlike ``np.save``, this also works for a pipe."""
     content = io.BytesIO()
     np.save(content, array, allow_pickle=False)
     file.write(content.getbuffer())

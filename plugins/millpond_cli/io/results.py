@@ -1,12 +1,12 @@
-"""Results of rows, and what is written of them. Imports no numpy: commands choose a layout before a model is loaded."""
+"""Results of rows, their layout, and the base class of writers. Does not import numpy, which --help does not need."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from millpond_cli.io.contents import Content, Numbers
 from millpond_cli.io.rows import Row
+from millpond_cli.io.serializers import Serializer, VectorSerializer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,12 +15,12 @@ class Result:
 
     Attributes:
         row: The row.
-        value: The output: most often a vector, [dim], or one a token, [num_tokens, dim]; None if the row failed.
-        num_tokens: The number of tokens that the model read; 0 where it is unknown.
-        num_dropped_tokens: The number of tokens that were cut off.
-        error: The reason for a missing result.
-        token_ids: The ids that the model read; empty where they are unknown.
-        rank: Its place in the order of all results, from 1; 0 where there is no order.
+        value: The output: usually a vector, [dim], or one per token, [num_tokens, dim]; None if the row failed.
+        num_tokens: The number of tokens in the prompt; 0 if it is unknown.
+        num_dropped_tokens: The number of tokens that were removed by truncation.
+        error: The reason for a missing result, or "".
+        token_ids: The token ids of the prompt; empty if they are unknown.
+        rank: The rank in the order of all results, from 1; 0 if results are not ranked.
     """
 
     row: Row
@@ -37,9 +37,9 @@ class Columns:
     """The columns of the format ``table``.
 
     Attributes:
-        heading: Their names.
+        heading: The names of the columns.
         row: Returns the cells of a result.
-        right: The columns that are aligned to the right.
+        right: The indices of columns that are aligned to the right.
     """
 
     heading: Sequence[str]
@@ -52,22 +52,22 @@ class Layout:
     """The parts of a result that are written.
 
     Attributes:
-        with_text: Write the text.
-        with_id: Write a column for the id, where columns must be known from the start.
-        with_error: Write a column for the error, likewise.
-        dimensions: The size of a vector, as far as the model states it; for results without any vector.
-        content: The form of a result.
-        texts: The texts of a row that are written.
-        with_rank: Write the place in the order of all results.
+        with_text: Write the texts of the row.
+        with_id: Write a column for the id, in CSV.
+        with_error: Write a column for the error, in CSV.
+        dimensions: The size of a vector, used if no row has a vector; None if the model does not specify it.
+        serializer: The serializer of a result.
+        texts: The names of the texts that are written.
+        with_rank: Write the rank.
         array: The name of the array in npz.
-        columns: The columns of a table; None for a line of the first numbers of each vector.
+        columns: The columns of a table; None for lines with the first values of each vector.
     """
 
     with_text: bool = False
     with_id: bool = False
     with_error: bool = False
     dimensions: int | None = None
-    content: Content = field(default_factory=Numbers)
+    serializer: Serializer = field(default_factory=VectorSerializer)
     texts: Sequence[str] = ("text",)
     with_rank: bool = False
     array: str = "embeddings"
@@ -85,8 +85,8 @@ class Writer(ABC):
     def write(self, results: Sequence[Result]) -> None:
         """Write some results."""
 
-    def finish(self) -> None:  # noqa: B027  most writers have nothing left to write
-        """Write what is only known at the end."""
+    def finish(self) -> None:  # noqa: B027  most writers do not need it
+        """Write the end of the file."""
 
     def release(self) -> None:  # noqa: B027  most writers have no temporary file
-        """Close temporary files, also after an error. The file that is written to stays open."""
+        """Close temporary files, also after an error. The output file stays open."""

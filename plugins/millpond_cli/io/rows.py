@@ -14,7 +14,6 @@ from millpond_cli.io.source import Source
 from millpond_command.cli import USAGE, CommandError
 
 ACTIONS = ("raise", "skip")
-TEXT_KEY, ID_KEY = "text", "id"
 TAB = "\t"
 DELIMITERS = {"csv": ",", "tsv": TAB}
 BYTE_ORDER_MARK = "\ufeff"
@@ -24,21 +23,21 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One text or one pair of texts, or the error in their place.
+    """One text or one pair of texts, or an error.
 
     Attributes:
-        index: Its place among the texts, from 0.
-        place: The file and line, for error messages: ``docs.jsonl, line 7``.
-        text: The text, of a pair the document; empty where ``error`` is not.
+        index: The index of the row in the input, from 0.
+        location: The file and line, for error messages: ``docs.jsonl, line 7``.
+        text: The text, or the document of a pair; empty if there is an error.
         id: The id in the input.
-        error: The reason for a missing text.
+        error: The reason for a missing text, or "".
         query: The query of a pair; None for a single text.
-        data: The value in place of the text, where that may be any JSON.
+        data: A JSON value that is used instead of the text, with ``Keys.any_data``.
         text_pair: The second text, for models that classify pairs; None for a single text.
     """
 
     index: int
-    place: str
+    location: str
     text: str
     id: Scalar = None
     error: str = ""
@@ -48,7 +47,7 @@ class Row:
 
     @property
     def texts(self) -> dict[str, str]:
-        """The texts by their names beside a result."""
+        """The texts, by their names in the output."""
         if self.query is not None:
             return {"query": self.query, "document": self.text}
         return {"text": self.text} if self.text_pair is None else {"text": self.text, "text_pair": self.text_pair}
@@ -56,21 +55,21 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """The fields of a row, by their content.
+    """The names of the fields of a row.
 
     Attributes:
-        text: The text; of a pair the document.
-        id: An id.
-        needs_id: True if the id must be there, as the command line names its field.
-        query: The query, where rows are pairs; None where they are single texts.
+        text: The field of the text, or of the document of a pair.
+        id: The field of the id.
+        needs_id: True if the id is required, because an option names its field.
+        query: The field of the query; None if rows are single texts.
         text_option: The option that names the field of the text.
-        any_data: True if the text may be any JSON value, for IO processors of plugins.
-        text_pair: The second text of a row, which need not be there; None where rows are single texts.
-        needs_pair: True if the second text must be there, as the command line names its field.
+        any_data: True if the field of the text may contain any JSON value, for IO processor plugins.
+        text_pair: The field of the second text; None if rows are single texts.
+        needs_pair: True if the second text is required, because an option names its field.
     """
 
-    text: str = TEXT_KEY
-    id: str = ID_KEY
+    text: str = "text"
+    id: str = "id"
     needs_id: bool = False
     query: str | None = None
     text_option: str = "--text-key"
@@ -81,21 +80,21 @@ class Keys:
 
 @contextmanager
 def open_rows(source: Source, keys: Keys) -> Iterator[Iterator[Row]]:
-    """Yield the rows of a source, while it is open."""
+    """Open a source and yield an iterator of its rows."""
     with source.open() as content:
         yield read_rows(source, content, keys)
 
 
-def check_action(asked: str) -> bool:
-    """Return True if texts that fail are passed over.
+def check_action(action: str) -> bool:
+    """Check the value of ``--on-error``, and return True if texts that fail are skipped.
 
     Raises:
-        CommandError: The value of ``--on-error`` is unknown.
+        CommandError: The value is unknown.
     """
-    if asked not in ACTIONS:
-        message = f"--on-error {asked!r}: expected one of {', '.join(ACTIONS)}"
+    if action not in ACTIONS:
+        message = f"--on-error {action!r}: expected one of {', '.join(ACTIONS)}"
         raise CommandError(message, exit_code=USAGE)
-    return asked == "skip"
+    return action == "skip"
 
 
 def choose_keys(
@@ -104,53 +103,58 @@ def choose_keys(
     id_key: str | None,
     text_key: str | None = None,
     text_pair_key: str | None = None,
-    plain: Keys | None = None,
+    default_keys: Keys | None = None,
 ) -> Keys:
-    """Return the fields that the command line names, else those of ``plain``.
+    """Return the fields that options name; the other fields are those of ``default_keys``.
 
     Raises:
-        CommandError: It names one, and the source has no fields.
+        CommandError: An option names a field, but the source has no fields.
     """
-    plain = plain or Keys()
-    for option, key in ((plain.text_option, text_key), ("--text-pair-key", text_pair_key), ("--id-key", id_key)):
+    keys = default_keys or Keys()
+    for option, key in ((keys.text_option, text_key), ("--text-pair-key", text_pair_key), ("--id-key", id_key)):
         if key is not None and not source.has_fields:
-            message = f"{option} names a field of JSONL or a column of CSV, and the texts come as {source.kind}"
-            hint = "--input-format jsonl, csv or tsv states the format of the input"
-            raise CommandError(message, hint=hint, exit_code=USAGE)
+            raise no_fields(option, source)
     return replace(
-        plain,
-        text=text_key or plain.text,
-        id=id_key or plain.id,
+        keys,
+        text=text_key or keys.text,
+        id=id_key or keys.id,
         needs_id=id_key is not None,
-        text_pair=text_pair_key or plain.text_pair,
+        text_pair=text_pair_key or keys.text_pair,
         needs_pair=text_pair_key is not None,
     )
 
 
+def no_fields(option: str, source: Source) -> CommandError:
+    """Return the error for an option that names a field, used with a source without fields."""
+    message = f"{option} requires JSONL, CSV or TSV, but the input is {source.format}"
+    hint = "specify the format with --input-format jsonl, csv or tsv"
+    return CommandError(message, hint=hint, exit_code=USAGE)
+
+
 def read_rows(source: Source, content: BinaryIO | Sequence[str], keys: Keys) -> Iterator[Row]:
-    """Return the rows of a source, in order, read one at a time.
+    """Return an iterator of the rows of a source, which reads one row at a time.
 
     Raises:
-        CommandError: Its structure is damaged, so that later rows cannot be found.
+        CommandError: The structure of the file is damaged, so that later rows cannot be found.
     """
-    if source.kind == "arguments":
-        texts: Iterable[str] = content  # type: ignore[assignment]  # what this kind opens as
+    if source.format == "arguments":
+        texts: Iterable[str] = content  # type: ignore[assignment]  # a sequence for this format
         return (_checked(Row(n, f"{source.name} {n + 1}", text)) for n, text in enumerate(texts))
-    lines = _lines(content)  # type: ignore[arg-type]  # all other kinds are files
+    lines = _lines(content)  # type: ignore[arg-type]  # a file for all other formats
     return map(_checked, _readable(_rows_of(source, lines, keys), source.name))
 
 
 def count_rows(source: Source) -> int | None:
-    """The number of rows of a file, for a progress bar; None where it cannot be told without using up the input."""
+    """Return the number of rows of a file, for a progress bar; None if counting them would consume the input."""
     if source.path is None or not source.path.is_file():
         return None
     limit = csv.field_size_limit(sys.maxsize)
     try:
         with source.open() as content:
-            lines = _lines(content)  # type: ignore[arg-type]  # what has a path opens as a file
-            if source.kind not in DELIMITERS:
-                return sum(1 for line in lines if source.kind == "txt" or line.strip())
-            records = csv.reader(lines, delimiter=DELIMITERS[source.kind])
+            lines = _lines(content)  # type: ignore[arg-type]  # a source with a path opens as a file
+            if source.format not in DELIMITERS:
+                return sum(1 for line in lines if source.format == "txt" or line.strip())
+            records = csv.reader(lines, delimiter=DELIMITERS[source.format])
             return max(0, sum(map(bool, records)) - 1)  # the header is not a row
     except (csv.Error, OSError, EOFError, zlib.error):
         return None  # reading the rows reports the error
@@ -159,63 +163,62 @@ def count_rows(source: Source) -> int | None:
 
 
 def _rows_of(source: Source, lines: Iterator[str], keys: Keys) -> Iterator[Row]:
-    if source.kind in DELIMITERS:
-        return _read_csv(lines, source.name, keys, DELIMITERS[source.kind])
-    return _read_text(lines, source.name, keys) if source.kind == "txt" else _read_jsonl(lines, source.name, keys)
+    if source.format in DELIMITERS:
+        return _read_csv(lines, source.name, keys, DELIMITERS[source.format])
+    return _read_text(lines, source.name, keys) if source.format == "txt" else _read_jsonl(lines, source.name, keys)
 
 
 def _readable(rows: Iterator[Row], name: str) -> Iterator[Row]:
-    """The rows, with an error for a compressed file that is damaged.
+    """Yield the rows, and report a damaged gzip file.
 
     Raises:
-        CommandError: The file is not gzip, or ends early.
+        CommandError: The file is not in gzip format, or is truncated.
     """
     try:
         yield from rows
     except (BadGzipFile, EOFError, zlib.error) as error:
         message = f"{name}: damaged gzip file: {error}"
-        raise CommandError(message, hint="compress it again, or pass the plain file") from error
+        raise CommandError(message, hint="compress it again, or pass the uncompressed file") from error
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:
-    """The lines, with their ends; bytes that are not UTF-8 become lone surrogates, which ``_checked`` finds."""
+    """Yield the lines with their line ends. Bytes that are not UTF-8 become lone surrogates, see ``_checked``."""
     for number, line in enumerate(file):
         text = line.decode("utf-8", "surrogateescape")
         yield text.removeprefix(BYTE_ORDER_MARK) if number == 0 else text
 
 
 def _checked(row: Row) -> Row:
-    """The row, at fault if bytes in it are not UTF-8."""
+    """Return the row, or a row with an error if its texts are not UTF-8."""
     for name, text in row.texts.items():
         try:
             text.encode()
         except UnicodeEncodeError as error:
             if not "\udc80" <= text[error.start] <= "\udcff":
-                continue  # written as an escape in JSON: no question of bytes, the model's checks explain it
+                continue  # from a JSON escape, not from an invalid byte; LLM reports it
             byte = ord(text[error.start]) - 0xDC00
-            message = f"the {name} is not UTF-8: behind its first {error.start} characters stands the byte 0x{byte:02x}"
-            return Row(row.index, row.place, "", row.id, message)
+            message = f"the {name} is not UTF-8: invalid byte 0x{byte:02x} after {error.start} characters"
+            return Row(row.index, row.location, "", row.id, message)
     return row
 
 
 def _read_text(lines: Iterator[str], name: str, keys: Keys) -> Iterator[Row]:
-    """One text a line; an empty line is an empty text, so that the number of a line is the place of its result."""
+    """Yield a row per line. An empty line is an empty text, so that line numbers and result indices agree."""
     for index, line in enumerate(lines):
-        place, text = f"{name}, line {index + 1}", line.removesuffix("\n").removesuffix("\r")
-        yield Row(index, place, text) if keys.query is None else _pair_of_line(index, place, text)
+        location, text = f"{name}, line {index + 1}", line.removesuffix("\n").removesuffix("\r")
+        yield Row(index, location, text) if keys.query is None else _pair_of_line(index, location, text)
 
 
-def _pair_of_line(index: int, place: str, line: str) -> Row:
+def _pair_of_line(index: int, location: str, line: str) -> Row:
     query, tab, document = line.partition(TAB)
     if not tab or TAB in document:
-        return Row(
-            index, place, "", error=f"expected a query, one tab and a document; there are {line.count(TAB)} tabs"
-        )
-    return Row(index, place, document, query=query)
+        message = f"expected a query, one tab and a document; got {line.count(TAB)} tabs"
+        return Row(index, location, "", error=message)
+    return Row(index, location, document, query=query)
 
 
 def _read_jsonl(lines: Iterator[str], name: str, keys: Keys) -> Iterator[Row]:
-    """One JSON value a line: an object that has the text, or the text itself. Blank lines are no rows."""
+    """Yield a row per line: a JSON object with the text, or the text as a JSON string. Blank lines are skipped."""
     index = 0
     for number, line in enumerate(lines, start=1):
         if line.strip():
@@ -223,32 +226,32 @@ def _read_jsonl(lines: Iterator[str], name: str, keys: Keys) -> Iterator[Row]:
             index += 1
 
 
-def _row_of_json(index: int, place: str, line: str, keys: Keys) -> Row:
+def _row_of_json(index: int, location: str, line: str, keys: Keys) -> Row:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return Row(index, place, "", error=f"not JSON: {error}")
+        return Row(index, location, "", error=f"not JSON: {error}")
     if isinstance(value, str) and keys.query is None:
-        return Row(index, place, value)
+        return Row(index, location, value)
     if not isinstance(value, dict):
-        form = "object or string" if keys.query is None else "object"
-        return Row(index, place, "", error=f"expected a JSON {form}; got {type(value).__name__}")
-    own = _field(value, keys.id)
-    if isinstance(own, dict | list) or (keys.needs_id and own is MISSING):
-        return Row(index, place, "", error=_no_field(keys.id, "id", value, "--id-key"))
-    return _row_of_fields(Row(index, place, "", None if own is MISSING else own), value, keys)
+        expected = "object or string" if keys.query is None else "object"
+        return Row(index, location, "", error=f"expected a JSON {expected}; got {type(value).__name__}")
+    row_id = _field(value, keys.id)
+    if isinstance(row_id, dict | list) or (keys.needs_id and row_id is MISSING):
+        return Row(index, location, "", error=_field_error(keys.id, "id", value, "--id-key"))
+    return _row_of_fields(Row(index, location, "", None if row_id is MISSING else row_id), value, keys)
 
 
 def _field(value: dict[str, Any], key: str) -> Any:
-    """The field of that name, else the nested one that ``outer.inner`` names; ``MISSING`` if there is neither."""
+    """Return the field with this name, or the nested field for a key like ``outer.inner``; else ``MISSING``."""
     if key in value:
         return value[key]
-    found: Any = value
+    nested: Any = value
     for part in key.split("."):
-        if not isinstance(found, dict) or part not in found:
+        if not isinstance(nested, dict) or part not in nested:
             return MISSING
-        found = found[part]
-    return found
+        nested = nested[part]
+    return nested
 
 
 def _row_of_fields(row: Row, value: dict[str, Any], keys: Keys) -> Row:
@@ -256,28 +259,29 @@ def _row_of_fields(row: Row, value: dict[str, Any], keys: Keys) -> Row:
     if keys.any_data and text is not None and text is not MISSING:
         return replace(row, data=text)
     if keys.query is not None and not isinstance(query, str):
-        return replace(row, error=_no_field(keys.query, "query", value, "--query-key"))
+        return replace(row, error=_field_error(keys.query, "query", value, "--query-key"))
     if not isinstance(text, str):
-        what = "text" if keys.query is None else "document"
-        return replace(row, error=_no_field(keys.text, what, value, keys.text_option))
+        role = "text" if keys.query is None else "document"
+        return replace(row, error=_field_error(keys.text, role, value, keys.text_option))
     pair = None if keys.text_pair is None else _field(value, keys.text_pair)
     if pair is None or (pair is MISSING and not keys.needs_pair):
         return replace(row, text=text, query=query)
     if not isinstance(pair, str):
-        return replace(row, error=_no_field(str(keys.text_pair), "second text", value, "--text-pair-key"))
+        return replace(row, error=_field_error(str(keys.text_pair), "second text", value, "--text-pair-key"))
     return replace(row, text=text, text_pair=pair)
 
 
-def _no_field(key: str, what: str, value: dict[str, object], option: str) -> str:
+def _field_error(key: str, role: str, value: dict[str, object], option: str) -> str:
+    """Return the error for a field that is missing or has the wrong type."""
     field = _field(value, key)
     if field is not MISSING:
-        expected = "a string or a number" if what == "id" else "a string"
+        expected = "a string or a number" if role == "id" else "a string"
         return f"field {key!r}: expected {expected}, got {type(field).__name__}"
-    return f"no field {key!r}. Available: {', '.join(value) or 'none'}. {option} names the one with the {what}"
+    return f"no field {key!r}. Available: {', '.join(value) or 'none'}. Name the field of the {role} with {option}"
 
 
 def _read_csv(lines: Iterator[str], name: str, keys: Keys, delimiter: str) -> Iterator[Row]:
-    """One text a record, in the column of its header. Blank lines are not records."""
+    """Yield a row per record; the first record is the header. Blank lines are skipped."""
     limit = csv.field_size_limit(sys.maxsize)
     reader = csv.reader(lines, strict=True, delimiter=delimiter)
     try:
@@ -286,14 +290,14 @@ def _read_csv(lines: Iterator[str], name: str, keys: Keys, delimiter: str) -> It
             yield from _records(reader, name, _columns(header, name, keys))
     except csv.Error as error:
         message = f"{name}, line {reader.line_num}: not {'TSV' if delimiter == TAB else 'CSV'}: {error}"
-        raise CommandError(message, hint="a quote inside a quoted field is written twice") from error
+        raise CommandError(message, hint="inside a quoted field, double each quote") from error
     finally:
         csv.field_size_limit(limit)
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The columns of the text, of the id, of the query of a pair and of a second text."""
+    """The indices of the columns with the text, the id, the query of a pair and the second text."""
 
     text: int
     id: int | None
@@ -302,19 +306,19 @@ class _Columns:
 
 
 def _columns(header: list[str], name: str, keys: Keys) -> _Columns:
-    wanted = (
+    columns = (
         (keys.query, "--query-key", True),
         (keys.text, keys.text_option, True),
         (keys.id, "--id-key", keys.needs_id),
         (keys.text_pair, "--text-pair-key", keys.needs_pair),
     )
-    for key, option, needed in wanted:
-        if needed and key is not None and key not in header:
-            message = f"{name} has no column {key!r}; its first line names: {', '.join(header)}"
-            raise CommandError(message, hint=f"{option} names the one to take")
-    places = {key: header.index(key) for key in header}
-    query = None if keys.query is None else places[keys.query]
-    return _Columns(places[keys.text], places.get(keys.id), query, places.get(keys.text_pair or ""))
+    for key, option, required in columns:
+        if required and key is not None and key not in header:
+            message = f"{name} has no column {key!r}. Available, from its first line: {', '.join(header)}"
+            raise CommandError(message, hint=f"name the column with {option}")
+    indices = {key: header.index(key) for key in header}
+    query = None if keys.query is None else indices[keys.query]
+    return _Columns(indices[keys.text], indices.get(keys.id), query, indices.get(keys.text_pair or ""))
 
 
 def _records(reader: Any, name: str, columns: _Columns) -> Iterator[Row]:
@@ -323,14 +327,14 @@ def _records(reader: Any, name: str, columns: _Columns) -> Iterator[Row]:
         line, first = reader.line_num, line + 1
         if not record:
             continue
-        place = f"{name}, line {first}"
-        own = record[columns.id] if columns.id is not None and columns.id < len(record) else None
+        location = f"{name}, line {first}"
+        row_id = record[columns.id] if columns.id is not None and columns.id < len(record) else None
         if last < len(record):
             query = None if columns.query is None else record[columns.query]
             pair = None if columns.text_pair is None else record[columns.text_pair]
-            yield Row(index, place, record[columns.text], own, query=query, text_pair=pair)
+            yield Row(index, location, record[columns.text], row_id, query=query, text_pair=pair)
         else:
-            what = "text" if columns.query is None else "pair"
-            error = f"the record has {len(record)} fields, and the {what} is in number {last + 1}"
-            yield Row(index, place, "", own, error)
+            role = "text" if columns.query is None else "pair"
+            error = f"the record has {len(record)} fields, but the {role} requires field {last + 1}"
+            yield Row(index, location, "", row_id, error)
         index += 1

@@ -1,4 +1,4 @@
-"""The inputs that the command line names: arguments, stdin or a file, with the format and compression of each."""
+"""Sources of rows: arguments, stdin or a file, with their format and compression."""
 
 import gzip
 import os
@@ -20,85 +20,85 @@ GZIP_SUFFIX = ".gz"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The place that rows are read from.
+    """A source of rows.
 
     Attributes:
-        name: Its name in messages.
-        kind: ``arguments``, or one of ``FORMATS``.
-        open: Opens it; a context manager that closes the file.
-        path: The file; None for arguments and stdin.
+        name: The name of the source in messages.
+        format: ``arguments``, or one of ``FORMATS``.
+        open: Returns a context manager that opens the source and closes its file.
+        path: The path of the file; None for arguments and stdin.
     """
 
     name: str
-    kind: str
+    format: str
     open: Callable[[], AbstractContextManager[BinaryIO | Sequence[str]]]
     path: Path | None = None
 
     @property
     def has_fields(self) -> bool:
-        """True if a row has named fields."""
-        return self.kind in FORMATS_WITH_FIELDS
+        """True if rows have named fields."""
+        return self.format in FORMATS_WITH_FIELDS
 
 
-def choose_source(texts: Sequence[str], path: str | None, kind: str | None, *, called: str = "argument") -> Source:
-    """Return the source that the command line names.
+def choose_source(texts: Sequence[str], path: str | None, file_format: str | None, *, noun: str = "argument") -> Source:
+    """Return the source of a command's rows.
 
     Args:
-        texts: The texts on the command line; ``-`` alone is stdin.
-        path: The file of ``--input``.
-        kind: The format of the input, where its name does not state it.
-        called: The word for a text on the command line in messages.
+        texts: The texts that are arguments; a single ``-`` means stdin.
+        path: The value of ``--input``.
+        file_format: The value of ``--input-format``; None to choose it by the suffix of the file.
+        noun: The word for an argument in messages.
 
     Raises:
-        CommandError: It names no source, two sources, or a file in place of a text.
+        CommandError: There is no source, more than one, or its format is unknown.
     """
-    if kind is not None and kind not in FORMATS:
-        message = f"--input-format {kind!r}: expected one of {', '.join(FORMATS)}"
+    if file_format is not None and file_format not in FORMATS:
+        message = f"--input-format {file_format!r}: expected one of {', '.join(FORMATS)}"
         raise CommandError(message, exit_code=USAGE)
     if path is not None and texts:
-        message = "texts come from the command line or from --input, not from both"
-        raise CommandError(message, hint="put the texts into the file, or leave --input out", exit_code=USAGE)
+        message = "texts cannot be both arguments and read from --input"
+        raise CommandError(message, hint="put the texts into the file, or remove --input", exit_code=USAGE)
     if path is not None and path != STDIN:
-        return _file(Path(path), path, kind)
+        return _file(Path(path), path, file_format)
     if texts and list(texts) != [STDIN]:
-        if kind is not None:
-            message = "--input-format is that of a file or of stdin, and the texts are on the command line"
+        if file_format is not None:
+            message = "--input-format requires --input or stdin, but the texts are arguments"
             raise CommandError(message, exit_code=USAGE)
-        return Source(called, "arguments", lambda: nullcontext(texts))
+        return Source(noun, "arguments", lambda: nullcontext(texts))
     if not texts and path is None and sys.stdin is not None and sys.stdin.isatty():
-        message = "there is nothing to read"
-        hint = "pass texts, name a file by --input FILE, or pipe lines into stdin"
+        message = "there is no input"
+        hint = "pass texts as arguments, use --input FILE, or pipe lines into stdin"
         raise CommandError(message, hint=hint, exit_code=USAGE)
-    return Source("stdin", kind or "txt", lambda: nullcontext(_stdin()))
+    return Source("stdin", file_format or "txt", lambda: nullcontext(_stdin()))
 
 
 def refuse_files(texts: Sequence[str], *, option: str | None = "-i") -> None:
-    """Refuse a text on the command line that is the name of an existing file.
+    """Raise an error if a text argument is the path of an existing file.
 
-    Computing the name in place of the contents would give a wrong result without any error.
+    Using the path as the text, instead of the contents of the file, would silently return a wrong result.
 
     Args:
-        texts: The texts on the command line.
+        texts: The texts that are arguments.
         option: The option that reads a file; None if the text can only be an argument.
 
     Raises:
-        CommandError: A text names a file.
+        CommandError: A text is the path of a file.
     """
-    name = next((text for text in texts if os.path.isfile(text)), None)  # noqa: PTH113  Path raises for long texts
-    if name is not None:
-        message = f"{name!r} is a file, and arguments are texts: the name itself would be computed"
+    path = next((text for text in texts if os.path.isfile(text)), None)  # noqa: PTH113  Path raises for long texts
+    if path is not None:
+        message = f"{path!r} is a file, but arguments are texts"
         hint = "pass the text itself"
         if option is not None:
-            hint = f"`{option} {name}` reads the file; to compute the name itself, pipe it into stdin"
+            hint = f"`{option} {path}` reads the file; to use the path as the text, pipe it into stdin"
         raise CommandError(message, hint=hint, exit_code=USAGE)
 
 
-def _file(path: Path, name: str, kind: str | None) -> Source:
+def _file(path: Path, name: str, file_format: str | None) -> Source:
     compressed = path.suffix.lower() == GZIP_SUFFIX
-    kind = kind or _format_of(path.with_suffix("") if compressed else path, name)
+    file_format = file_format or _format_of(path.with_suffix("") if compressed else path, name)
     if compressed:
-        return Source(name, kind, lambda: cast("BinaryIO", gzip.open(path, "rb")), path)
-    return Source(name, kind, lambda: path.open("rb"), path)
+        return Source(name, file_format, lambda: cast("BinaryIO", gzip.open(path, "rb")), path)
+    return Source(name, file_format, lambda: path.open("rb"), path)
 
 
 def _stdin() -> BinaryIO:
@@ -109,12 +109,12 @@ def _stdin() -> BinaryIO:
 
 
 def _format_of(path: Path, name: str) -> str:
-    kind = FORMATS_BY_SUFFIX.get(path.suffix.lower())
-    if kind is None:
+    file_format = FORMATS_BY_SUFFIX.get(path.suffix.lower())
+    if file_format is None:
         message = (
-            f"the name {name!r} does not state the format of the file. Known suffixes: "
+            f"the suffix of {name!r} does not specify an input format. Known suffixes: "
             f"{', '.join(FORMATS_BY_SUFFIX)}, each also with {GZIP_SUFFIX}"
         )
-        hint = f"--input-format states it: {', '.join(FORMATS)}"
+        hint = f"specify the format with --input-format: {', '.join(FORMATS)}"
         raise CommandError(message, hint=hint, exit_code=USAGE)
-    return kind
+    return file_format

@@ -1,4 +1,4 @@
-"""Tables for a terminal, laid out by rich without colours, and tab-separated values for a program."""
+"""Tables for a terminal, formatted by rich without colours, and tab-separated values for pipes."""
 
 import io
 import shutil
@@ -8,11 +8,11 @@ from typing import Literal
 from millpond.plugin.output import results
 from millpond_command.cli import printable
 
-UNLIMITED_COLUMNS = 10**6  # of a pipe or a file: nothing is cut or wrapped there
+UNLIMITED_WIDTH = 10**6  # columns; lines in a pipe or a file are neither cut nor wrapped
 
 
 def is_terminal() -> bool:
-    """True if stdout is a terminal."""
+    """Return True if stdout is a terminal."""
     stdout = results()
     return stdout is not None and stdout.isatty()
 
@@ -20,15 +20,15 @@ def is_terminal() -> bool:
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), wraps: bool = False, first: int = 0) -> str:
     """Return rows as aligned columns, two spaces apart.
 
-    On a terminal, the last column is cut at its edge, or continued on the next line. Elsewhere lines are whole.
+    On a terminal, long cells of the last column are cut or wrapped at its edge.
 
     Args:
         rows: The cells; the first row may be a heading.
-        right: The columns that are aligned to the right.
-        wraps: True if long cells of the last column continue on the next line.
+        right: The indices of columns that are aligned to the right.
+        wraps: True to wrap long cells of the last column instead of cutting them.
         first: The minimum width of the first column.
     """
-    from rich.console import Console  # noqa: PLC0415  --help does without
+    from rich.console import Console  # noqa: PLC0415  not needed by --help
     from rich.table import Table  # noqa: PLC0415  as above
     from rich.text import Text  # noqa: PLC0415  as above
 
@@ -41,15 +41,15 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), wraps: bo
     for row in rows:
         cells = [printable(cell.replace("\n", " ")) for cell in row]
         grid.add_row(*(Text(cell, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis") for cell in cells))
-    width = shutil.get_terminal_size().columns if is_terminal() else UNLIMITED_COLUMNS
+    width = shutil.get_terminal_size().columns if is_terminal() else UNLIMITED_WIDTH
     file = io.StringIO()
     Console(file=file, width=width, color_system=None, force_jupyter=False, legacy_windows=False).print(grid)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
 def one_line(text: str) -> str:
-    """Return a text on one line, cut at the edge of a terminal."""
-    from rich.text import Text  # noqa: PLC0415  --help does without
+    """Return a text on one line, cut at the edge of the terminal."""
+    from rich.text import Text  # noqa: PLC0415  not needed by --help
 
     line = Text(printable(text.replace("\n", " ")))
     if is_terminal():
@@ -58,6 +58,6 @@ def one_line(text: str) -> str:
 
 
 def tab_separated(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as lines of cells between tabs; tabs and line ends inside a cell become escapes."""
+    """Return rows as tab-separated lines. Tabs and line ends inside cells are escaped."""
     escapes = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
     return "\n".join("\t".join(cell.translate(escapes) for cell in row) for row in rows)

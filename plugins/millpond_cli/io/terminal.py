@@ -1,4 +1,4 @@
-"""The format for a terminal: a table, or one line a text with the first numbers of its vector."""
+"""The output format ``table``, for a terminal: columns, or one line per text with the first values of its vector."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
@@ -7,20 +7,20 @@ from millpond_cli.io.results import Layout, Result, Writer
 from millpond_cli.io.tables import one_line, table
 
 if TYPE_CHECKING:
-    from millpond_cli.io.contents import Array
+    from millpond_cli.io.serializers import Array
 
-SHOWN_NUMBERS = 4
+SHOWN_VALUES = 4
 
 
 class TableWriter(Writer):
-    """The columns of a layout, for all results; without columns, a line a result as soon as there is one."""
+    """Writes the columns of the layout; for a layout without columns, one line per result without delay."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         super().__init__(file, layout)
         self._rows: list[Sequence[str]] = []
 
     def write(self, results: Sequence[Result]) -> None:
-        """Write a line for each result, or keep its cells: the widths of columns are only known at the end."""
+        """Write a line for each result, or keep its cells until the widths of all columns are known."""
         columns = self._layout.columns
         for result in results:
             if columns is None:
@@ -39,7 +39,7 @@ class TableWriter(Writer):
 
 
 def _line(result: Result) -> str:
-    """Number or id, first numbers, shape and text of a result."""
+    """Return the number or id, the first values, the shape and the text of a result."""
     name = result.row.index + 1 if result.row.id is None else result.row.id
     if result.value is None:
         return f"{name}  error: {result.error}"
@@ -47,7 +47,7 @@ def _line(result: Result) -> str:
 
 
 def _summary(vector: "Array") -> str:
-    """``[0.0123, -0.0456, ...] 384``, or ``6 x 384`` for one vector a token."""
+    """Return ``[0.0123, -0.0456, ...] 384``; the shape is ``6 x 384`` for one vector per token."""
     shape = " x ".join(map(str, vector.shape))
-    numbers = [f"{number:.4f}" for number in vector.reshape(-1)[:SHOWN_NUMBERS].tolist()]
-    return f"[{', '.join([*numbers, '...'] if vector.size > SHOWN_NUMBERS else numbers)}] {shape}"
+    values = [f"{value:.4f}" for value in vector.reshape(-1)[:SHOWN_VALUES].tolist()]
+    return f"[{', '.join([*values, '...'] if vector.size > SHOWN_VALUES else values)}] {shape}"

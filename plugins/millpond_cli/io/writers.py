@@ -1,4 +1,4 @@
-"""Writers of JSONL, JSON, CSV, npy and npz. Each takes results in order and keeps none of them."""
+"""Writers of JSONL, JSON, CSV, npy and npz, which write results as they arrive and do not keep them in memory."""
 
 import csv
 import io
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import numpy as np
 import numpy.lib.format as array_format
 
-from millpond_cli.io.contents import Anything
 from millpond_cli.io.plugin_writers import RawWriter, StackWriter
 from millpond_cli.io.results import Layout, Result, Writer
+from millpond_cli.io.serializers import ValueSerializer
 from millpond_cli.io.terminal import TableWriter
 
 if TYPE_CHECKING:
-    from millpond_cli.io.contents import Array
+    from millpond_cli.io.serializers import Array
 
 
 class JsonLinesWriter(Writer):
-    """One JSON object a line."""
+    """Writes one JSON object per line."""
 
     def write(self, results: Sequence[Result]) -> None:
         """Write some results."""
@@ -31,82 +31,82 @@ class JsonLinesWriter(Writer):
 
 
 class JsonWriter(Writer):
-    """One JSON list of objects."""
+    """Writes a JSON list of objects."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         super().__init__(file, layout)
-        self._before = "[\n"
+        self._separator = "[\n"
 
     def write(self, results: Sequence[Result]) -> None:
         """Write some results."""
         for result in results:
-            self._file.write(_encoded(self._before + _object(result, self._layout)))
-            self._before = ",\n"
+            self._file.write(_encoded(self._separator + _object(result, self._layout)))
+            self._separator = ",\n"
 
     def finish(self) -> None:
         """End the list."""
-        self._file.write(b"[]\n" if self._before == "[\n" else b"\n]\n")
+        self._file.write(b"[]\n" if self._separator == "[\n" else b"\n]\n")
 
 
 class CsvWriter(Writer):
-    """One record a text: index, id, text, num_tokens, error, then the columns of the result."""
+    """Writes one record per text: index, id, text, num_tokens, error, then the columns of the result."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         super().__init__(file, layout)
-        self._waiting: list[Result] = []
+        self._pending: list[Result] = []
         self._size: int | None = None
         self._columns: list[str] = []
 
     def write(self, results: Sequence[Result]) -> None:
-        """Write some results; those without a vector wait until one tells how many columns there are."""
-        self._waiting += results
+        """Write some results. Rows are kept until the first vector determines the number of columns."""
+        self._pending += results
         if self._size is None:
-            size = next((np.size(result.value) for result in self._waiting if result.value is not None), None)
+            size = next((np.size(result.value) for result in self._pending if result.value is not None), None)
             if size is None:
                 return
-            self._begin(size)
-        self._write_waiting()
+            self._write_header(size)
+        self._write_pending()
 
     def finish(self) -> None:
-        """Write the header, and what failed, if there was no vector at all."""
+        """Write the header and the failed rows if no row has a vector."""
         if self._size is None:
-            self._begin(self._layout.dimensions or 0)
-            self._write_waiting()
+            self._write_header(self._layout.dimensions or 0)
+            self._write_pending()
 
-    def _begin(self, size: int) -> None:
+    def _write_header(self, size: int) -> None:
         self._size = size
-        self._columns = self._layout.content.columns(size)
-        self._write([*self._names(), *self._columns])
+        self._columns = self._layout.serializer.columns(size)
+        self._write_record([*self._names(), *self._columns])
 
     def _names(self) -> list[str]:
-        chosen = {"rank": self._layout.with_rank, "id": self._layout.with_id, "error": self._layout.with_error}
+        optional = {"rank": self._layout.with_rank, "id": self._layout.with_id, "error": self._layout.with_error}
         texts = self._layout.texts if self._layout.with_text else ()
-        return [name for name in ("rank", "index", "id", *texts, "num_tokens", "error") if chosen.get(name, True)]
+        return [name for name in ("rank", "index", "id", *texts, "num_tokens", "error") if optional.get(name, True)]
 
-    def _write_waiting(self) -> None:
-        for result in self._waiting:
+    def _write_pending(self) -> None:
+        for result in self._pending:
             row = result.row
             cells = {"rank": result.rank, "index": row.index, "id": row.id, **row.texts, "error": result.error}
             cells["num_tokens"] = result.num_tokens or ""
-            told = [""] * len(self._columns) if result.value is None else self._layout.content.cells(result)
-            self._write([*(cells.get(name, "") for name in self._names()), *told])
-        self._waiting = []
+            values = [""] * len(self._columns) if result.value is None else self._layout.serializer.cells(result)
+            self._write_record([*(cells.get(name, "") for name in self._names()), *values])
+        self._pending = []
 
-    def _write(self, cells: Sequence[object]) -> None:
+    def _write_record(self, cells: Sequence[object]) -> None:
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(cells)
         self._file.write(_encoded(line.getvalue()))
 
 
 class NpyWriter(Writer):
-    """One float32 array, [num_texts, dim]; the row of a text that failed is NaN, so that places agree."""
+    """Writes a float32 array, [num_texts, dim]. The row of a text that failed is NaN, so that indices agree."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         super().__init__(file, layout)
         self._size: int | None = None
-        self._rows = 0
-        self._missing = 0
-        # What cannot be wound back to its beginning, where the number of rows stands, is written at the end.
+        self._num_rows = 0
+        self._num_missing = 0
+        # The header contains the number of rows. A file that cannot seek back to it is written at the end.
         self._array = file if file.seekable() and file.readable() else tempfile.TemporaryFile()  # noqa: SIM115
         self._array.write(npy_header((0, 0)))
 
@@ -114,15 +114,15 @@ class NpyWriter(Writer):
         """Write some results."""
         for result in results:
             if result.value is None:
-                self._missing += 1
+                self._num_missing += 1
             else:
-                self._put(np.atleast_2d(result.value))
+                self._append(np.atleast_2d(result.value))
 
     def finish(self) -> None:
-        """Say at the beginning how many rows there are."""
-        self._put(np.empty((0, self._size or self._layout.dimensions or 0), dtype=np.float32))
+        """Write the number of rows into the header."""
+        self._append(np.empty((0, self._size or self._layout.dimensions or 0), dtype=np.float32))
         self._array.seek(0)
-        self._array.write(npy_header((self._rows, self._size or 0)))
+        self._array.write(npy_header((self._num_rows, self._size or 0)))
         if self._array is self._file:
             self._array.seek(0, io.SEEK_END)
         else:
@@ -130,23 +130,23 @@ class NpyWriter(Writer):
             shutil.copyfileobj(self._array, self._file)
 
     def release(self) -> None:
-        """Let go of the temporary file, if there is one."""
+        """Close the temporary file, if there is one."""
         if self._array is not self._file:
             self._array.close()
 
-    def _put(self, rows: "Array") -> None:
+    def _append(self, rows: "Array") -> None:
         size = self._size = rows.shape[1]
-        if self._missing:
-            self._array.write(np.full((self._missing, size), np.nan, dtype="<f4").tobytes())
+        if self._num_missing:
+            self._array.write(np.full((self._num_missing, size), np.nan, dtype="<f4").tobytes())
         self._array.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
-        self._rows += len(rows) + self._missing
-        self._missing = 0
+        self._num_rows += len(rows) + self._num_missing
+        self._num_missing = 0
 
 
 class NpzWriter(Writer):
-    """Vectors of tokens: ``embeddings``, [num_tokens, dim], and ``offsets``, [num_texts + 1], where each text begins.
+    """Writes vectors of tokens as ``embeddings``, [num_tokens, dim], and ``offsets``, [num_texts + 1].
 
-    The vectors of text i are ``embeddings[offsets[i]:offsets[i + 1]]``: none, if it failed.
+    The vectors of text i are ``embeddings[offsets[i]:offsets[i + 1]]``; a text that failed has none.
     """
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
@@ -162,7 +162,7 @@ class NpzWriter(Writer):
             self._offsets.append(self._offsets[-1] + (0 if result.value is None else len(result.value)))
 
     def finish(self) -> None:
-        """Put both arrays into one file."""
+        """Write both arrays to the output file."""
         self._embeddings.finish()
         self._rows.seek(0)
         with zipfile.ZipFile(self._file, "w") as archive:
@@ -172,7 +172,7 @@ class NpzWriter(Writer):
                 np.save(member, np.asarray(self._offsets, dtype=np.int64))
 
     def release(self) -> None:
-        """Let go of the temporary file."""
+        """Close the temporary file."""
         self._rows.close()
 
 
@@ -189,7 +189,7 @@ WRITERS: Final[Mapping[str, type[Writer]]] = {
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:
-    """The first 128 bytes of a float32 npy file; numpy leaves room for shapes of any size."""
+    """Return the first 128 bytes of a float32 npy file; numpy pads them so that any shape fits."""
     header = io.BytesIO()
     array_format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
     return header.getvalue()
@@ -202,15 +202,15 @@ def _object(result: Result, layout: Layout) -> str:
         head["id"] = result.row.id
     if layout.with_text:
         head |= {name: text for name, text in result.row.texts.items() if text and name in layout.texts}
-    if result.value is None and (result.error or not isinstance(layout.content, Anything)):
+    if result.value is None and (result.error or not isinstance(layout.serializer, ValueSerializer)):
         return json.dumps({**head, "error": result.error}, ensure_ascii=False)
     if result.num_tokens:
         head["num_tokens"] = result.num_tokens
     if result.num_dropped_tokens:
         head["num_dropped_tokens"] = result.num_dropped_tokens
-    return f"{json.dumps(head, ensure_ascii=False)[:-1]}, {layout.content.json(result)}}}"
+    return f"{json.dumps(head, ensure_ascii=False)[:-1]}, {layout.serializer.json(result)}}}"
 
 
 def _encoded(text: str) -> bytes:
-    # A lone surrogate, as an id may have, becomes the escape that JSON has for it.
+    # A lone surrogate, which an id may contain, becomes its JSON escape.
     return text.encode("utf-8", "backslashreplace")

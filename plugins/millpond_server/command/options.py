@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from millpond_command.declare import option
-from millpond_command.model_options import Served
+from millpond_command.model_options import ServeOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions(Served):
+class ModelOptions(ServeOptions):
     """The options of the models, which are arguments of ``AsyncLLM``, and two that only vLLM's command lines have."""
 
     task: Annotated[

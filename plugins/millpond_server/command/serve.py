@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from millpond_command import declare
-from millpond_command.cli import USAGE, CommandError, echo, say
+from millpond_command.cli import USAGE, CommandError, echo, echo_stderr
 from millpond_command.model_arguments import arguments_of
 from millpond_server.command.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
 from millpond_server.command.settings import check_extra, names_of, settings_of
@@ -46,7 +46,7 @@ def serve(
     settings = settings_of(address, access, limits)
 
     if address.engine_restart:
-        say(RESTART_NOTE)
+        echo_stderr(RESTART_NOTE)
 
     from millpond import AsyncLLM  # noqa: PLC0415  needs torch; --help does not
     from millpond_server.command.overview import overview  # noqa: PLC0415
@@ -70,7 +70,7 @@ def serve(
         raise CommandError(str(error), exit_code=USAGE) from error
 
     def tell() -> None:
-        say(overview(table, settings, sockets.url, sockets.metrics_url))
+        echo_stderr(overview(table, settings, sockets.url, sockets.metrics_url))
         with contextlib.suppress(OSError):  # a full disk, or a closed pipe, is no reason not to serve
             echo(f"Millpond listens on {sockets.url}")
 

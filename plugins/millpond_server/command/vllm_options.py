@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from millpond.compat import vllm
 from millpond.compat.argument import Argument
-from millpond_command.cli import USAGE, CommandError, say
+from millpond_command.cli import USAGE, CommandError, echo_stderr
 from millpond_command.declare import GroupedCommand
 from millpond_command.model_arguments import OBJECTS, option_of
 
@@ -180,7 +180,7 @@ class RespelledCommand(GroupedCommand):
         """Respell what was typed, tell of what means nothing here, and parse it."""
         made = respell(args)
         if made.without_effect and not ctx.resilient_parsing:
-            say(f"note: without effect here: {', '.join(made.without_effect)}")
+            echo_stderr(f"note: without effect here: {', '.join(made.without_effect)}")
         try:
             return super().parse_args(ctx, made.words)
         except TyperException as error:

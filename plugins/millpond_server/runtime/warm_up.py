@@ -6,7 +6,7 @@ from time import perf_counter
 from millpond import AsyncLLM
 from millpond.pipeline.bound_task import PLUGIN
 from millpond.types.errors import MillpondError
-from millpond_command.cli import say
+from millpond_command.cli import echo_stderr
 
 logger = logging.getLogger(__name__)
 LENGTHS = (8, 128, 64, 128)  # tokens of the prompts; all differ, for equal ones are computed once
@@ -19,7 +19,7 @@ async def warm_up(llm: AsyncLLM) -> None:
     if task is None:
         return
     name = llm.model_config.model
-    say(f"warming up {name} ...")
+    echo_stderr(f"warming up {name} ...")
     start = perf_counter()
     vocabulary = int(llm.model_config.hf_config.get("vocab_size") or len(LENGTHS) + 1)
     longest = llm.model_config.max_model_len
@@ -33,4 +33,4 @@ async def warm_up(llm: AsyncLLM) -> None:
         except MillpondError as error:
             logger.warning("%s could not be warmed up: %s", name, error)
             return
-    say(f"warmed up {name} in {perf_counter() - start:.1f} s")
+    echo_stderr(f"warmed up {name} in {perf_counter() - start:.1f} s")

@@ -103,4 +103,4 @@ def test_inspect_shows_where_the_number_comes_from(saved):
     assert facts["truncate_dim"] == {"value": KEPT, "of": SIZE, "from": origin}
     assert facts["matryoshka"] == {"dimensions": None, "from": origin}
     lines = CliRunner().invoke(cli.app, ["inspect", str(saved["plain"][0])]).stdout
-    assert f"the first {KEPT} of {SIZE} by default, from {origin}" in lines
+    assert f"the first {KEPT} of {SIZE} dimensions by default, from {origin}" in lines

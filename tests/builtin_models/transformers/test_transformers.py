@@ -470,8 +470,8 @@ def test_the_command_line_says_which_of_the_two_serves_a_model_and_asks_it(make,
     command = CliRunner()
     told = command.invoke(cli.app, ["inspect", str(folder)])
     assert told.exit_code == 0, told.output
-    assert "ElectraForSequenceClassification, by the plugin transformers" in told.output
-    assert "by transformers, in whose code it is computed" in told.output
+    assert "ElectraForSequenceClassification, from the plugin transformers" in told.output
+    assert "the model class of transformers" in told.output
     refused = command.invoke(cli.app, ["inspect", str(folder), "--model-impl", "native", "--json"])
     assert refused.exit_code == 1
     assert json.loads(refused.output)["implementation"] is None

@@ -444,7 +444,7 @@ def test_a_command_that_fails_is_named(install_plugin):
     done = CliRunner().invoke(cli.app, ["hello"])
     assert (done.exit_code, done.stdout) == (1, "")
     message = "error: command 'hello' of plugin acme (millpond-acme 1.0) failed: KeyError: 'licence'\n"
-    assert done.stderr == f"{message}hint: MILLPOND_DEBUG=1 shows where it did\n"
+    assert done.stderr == f"{message}hint: set MILLPOND_DEBUG=1 to show the traceback\n"
 
 
 def test_a_built_in_command_names_the_pooler_that_fails(install_plugin, folder):

@@ -100,7 +100,7 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
     assert {name for name in imported if name.startswith("millpond_cli.")} == {"millpond_cli.plugin"}
     for name in ("embed", "rerank", "score", "classify", "encode", "similarity", "inspect", "bench", "plugins"):
         assert f"\n  {name} " in stdout
-    assert "Turn texts into vectors." in stdout
+    assert "Embed texts or images as vectors." in stdout
 
 
 def test_help_of_a_command_imports_nothing_heavy():
@@ -162,18 +162,18 @@ def test_completion_names_commands_and_options():
 # --- what was typed ---------------------------------------------------------------------------------------------------
 
 
-def test_a_slip_of_the_pen_gets_a_suggestion():
+def test_a_misspelled_command_gets_a_suggestion():
     done = invoke("embd")
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: there is no command 'embd'; did you mean 'embed'?\nhint: `millpond --help` lists all of them\n"
+        "error: Unknown command 'embd'. Did you mean 'embed'?\nhint: `millpond --help` lists all commands\n"
     )
 
 
 def test_an_unknown_command_gets_the_list():
     done = invoke("zzz")
     assert done.exit_code == 2
-    assert "there are: bench, classify, embed, encode, inspect, plugins, rerank, score, " in done.stderr
+    assert "Available: bench, classify, embed, encode, inspect, plugins, rerank, score, " in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_target_that_does_not_import_is_told_and_named(install_plugin):
     assert "no_such_module_of_ours" in done.stderr
 
 
-@pytest.mark.parametrize(("target", "said"), [("print", "no typer.Typer"), ("typer.Typer()", "is empty")])
+@pytest.mark.parametrize(("target", "said"), [("print", "not a typer.Typer"), ("typer.Typer()", "is empty")])
 def test_a_target_that_is_no_app_is_told(install_plugin, target, said):
     install_plugin(plugin("", broken=target), "third")
     done = invoke("broken")
@@ -242,16 +242,16 @@ def test_an_installed_command_goes_before_the_built_in_one(install_plugin):
     install_plugin(one_command("print('theirs')", name="embed"), "third")
     assert invoke("embed").stdout == "theirs\n"
     assert "  embed       Does embed.\n" in invoke("--help").stdout
-    assert "Turn texts, or images, into vectors." in invoke("cli/embed", "--help").stdout
+    assert "Embed texts or images as vectors." in invoke("cli/embed", "--help").stdout
 
 
-def test_a_name_of_two_plugins_is_an_error_for_who_uses_it(install_plugin):
+def test_a_command_of_two_plugins_is_ambiguous(install_plugin):
     install_plugin(one_command("print('one')"), "one")
     install_plugin(one_command("print('two')"), "two")
     done = invoke("hello")
     assert done.exit_code == 1
     assert done.stderr == "error: command 'hello' is ambiguous; say which: one/hello, two/hello\n"
-    assert "say one/hello or two/hello" in invoke("--help").stdout
+    assert "ambiguous: use one/hello or two/hello" in invoke("--help").stdout
     assert invoke("two/hello").stdout == "two\n"
 
 
@@ -275,7 +275,7 @@ def test_strictness_makes_it_an_error(install_plugin, monkeypatch):
 # --- errors and exit codes --------------------------------------------------------------------------------------------
 
 HELLO = "command 'hello' of plugin third (millpond-third 1.0)"
-HINT = "hint: MILLPOND_DEBUG=1 shows where it did\n"
+HINT = "hint: set MILLPOND_DEBUG=1 to show the traceback\n"
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ HINT = "hint: MILLPOND_DEBUG=1 shows where it did\n"
         (r"raise InvalidInputError('\x1b[31mred \ud800 \u202e')", 1, "error: \\x1b[31mred \\ud800 \\u202e\n"),
     ],
 )
-def test_how_a_command_ends_is_told_in_a_line_and_an_exit_code(install_plugin, body, code, stderr):
+def test_errors_are_reported_in_one_line_with_an_exit_code(install_plugin, body, code, stderr):
     install_plugin(one_command(body), "third")
     done = invoke("hello")
     assert (done.exit_code, done.stdout, done.stderr) == (code, "", stderr)

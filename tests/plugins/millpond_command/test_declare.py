@@ -8,11 +8,11 @@ import typer
 from typer.testing import CliRunner
 
 from millpond_cli import options
-from millpond_cli.arguments import for_call
+from millpond_cli.arguments import call_arguments
 from millpond_command import declare
 from millpond_command.cli import CommandError
 from millpond_command.model_arguments import arguments_of
-from millpond_command.model_options import Files, Running, RunningPlugins
+from millpond_command.model_options import FileOptions, PluginRunOptions, RunOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +86,19 @@ def test_a_command_without_examples_has_no_heading_for_them():
 
 
 def test_a_model_gets_what_its_group_says_and_no_more():
-    assert arguments_of(Files()) == {"dtype": "auto", "convert": "auto", "model_impl": "auto", "allow_pickle": False}
+    assert arguments_of(FileOptions()) == {
+        "dtype": "auto",
+        "convert": "auto",
+        "model_impl": "auto",
+        "allow_pickle": False,
+    }
     given = arguments_of(
-        Running(hf_overrides='{"a": 1}', pooler_config='{"dimensions": 8}', kernels=["attention=sdpa"], device="cpu")
+        RunOptions(hf_overrides='{"a": 1}', pooler_config='{"dimensions": 8}', kernels=["attention=sdpa"], device="cpu")
     )
     assert (given["hf_overrides"], given["pooler_config"]) == ({"a": 1}, {"dimensions": 8})
     assert (given["kernels"], given["device"]) == ({"attention": "sdpa"}, "cpu")
     assert "io_processor_plugin" not in given
-    assert arguments_of(RunningPlugins(io_processor_plugin="mine"))["io_processor_plugin"] == "mine"
+    assert arguments_of(PluginRunOptions(io_processor_plugin="mine"))["io_processor_plugin"] == "mine"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +115,7 @@ def test_a_model_gets_what_its_group_says_and_no_more():
 )
 def test_what_becomes_of_long_texts_is_said_in_one_way(typed, given):
     unsaid = dict.fromkeys(("prompt", "prompt_name", "adapter"))
-    assert for_call(options.Asking(**typed)) == {**unsaid, **given}
+    assert call_arguments(options.CallOptions(**typed)) == {**unsaid, **given}
 
 
 @pytest.mark.parametrize(
@@ -119,11 +124,11 @@ def test_what_becomes_of_long_texts_is_said_in_one_way(typed, given):
         ({"on_overflow": "burst"}, "--on-overflow 'burst': expected one of error, truncate, chunk"),
         ({"truncate": True, "on_overflow": "chunk"}, "--truncate and --on-overflow chunk contradict each other"),
         ({"truncate": False, "on_overflow": "chunk"}, "--no-truncate and --on-overflow chunk contradict each other"),
-        ({"prompt": "a", "prompt_name": "b"}, "--prompt and --prompt-name both say what stands before a text"),
+        ({"prompt": "a", "prompt_name": "b"}, "--prompt and --prompt-name cannot be used together"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(typed, said):
     with pytest.raises(CommandError) as caught:
-        for_call(options.Asking(**typed))
+        call_arguments(options.CallOptions(**typed))
     assert str(caught.value) == said
     assert caught.value.exit_code == 2

@@ -10,7 +10,7 @@ from millpond import LLM, EngineError
 from millpond.loading.arguments import read_arguments
 from millpond.loading.build import load_model
 from millpond.testing import checkpoints
-from millpond_cli.benchmark.workload import Bench, draw
+from millpond_cli.benchmark.workload import BenchmarkModel, draw_workload
 from millpond_command import cli
 
 
@@ -21,15 +21,16 @@ from millpond_command import cli
     seed=st.integers(0, 99),
 )
 def test_a_workload_has_the_tokens_that_were_asked_for(num_tokens, vocab_size, longest, seed):
-    workload = draw(num_tokens, vocab_size=vocab_size, longest=longest, seed=seed)
+    workload = draw_workload(num_tokens, vocab_size=vocab_size, max_prompt_tokens=longest, seed=seed)
     assert workload.num_tokens == sum(map(len, workload.prompts)) == num_tokens
     assert all(1 <= len(prompt) <= min(longest, 256) for prompt in workload.prompts)
     assert all(0 <= token < vocab_size for prompt in workload.prompts for token in prompt)
-    assert draw(num_tokens, vocab_size=vocab_size, longest=longest, seed=seed).prompts == workload.prompts
+    again = draw_workload(num_tokens, vocab_size=vocab_size, max_prompt_tokens=longest, seed=seed)
+    assert again.prompts == workload.prompts
 
 
 def test_lengths_are_mixed_as_those_of_texts_are():
-    lengths = [len(prompt) for prompt in draw(200_000, vocab_size=10, longest=512).prompts]
+    lengths = [len(prompt) for prompt in draw_workload(200_000, vocab_size=10, max_prompt_tokens=512).prompts]
     assert np.median(lengths) == pytest.approx(45, rel=0.1)
     assert np.mean(lengths) == pytest.approx(58, rel=0.1)
     assert (min(lengths), max(lengths)) == (5, 256)
@@ -42,13 +43,13 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def bench(model):
-    bench = Bench(load_model(model, read_arguments({"device": "cpu"})))
+    bench = BenchmarkModel(load_model(model, read_arguments({"device": "cpu"})))
     yield bench
     bench.close()
 
 
 def test_a_run_serves_the_workload_by_the_settings(bench, model, monkeypatch):
-    workload = bench.draw(500)
+    workload = bench.draw_workload(500)
     sizes = []
     runner = bench._runner(2)  # noqa: SLF001
     compute = runner.run
@@ -72,9 +73,9 @@ def test_a_vocabulary_that_nothing_states_is_asked_for(tmp_path):
     folder = checkpoints.tiny("BertModel", tmp_path / "mute", tokenizer=False)
     loaded = load_model(str(folder), read_arguments({"device": "cpu"}))
     loaded.config.hf_config._values.pop("vocab_size")  # noqa: SLF001
-    bench = Bench(loaded)
-    with pytest.raises(cli.CommandError, match="how large the vocabulary is") as caught:
-        bench.draw(100)
+    bench = BenchmarkModel(loaded)
+    with pytest.raises(cli.CommandError, match="specifies the size of the vocabulary") as caught:
+        bench.draw_workload(100)
     assert "--hf-overrides" in caught.value.hint
     bench.close()
 
@@ -98,4 +99,4 @@ def test_a_run_that_fails_is_no_run(bench, monkeypatch, error, expected, reason)
 
     monkeypatch.setattr(bench.loaded.model, "forward", fails)
     with pytest.raises(expected, match=reason):
-        bench.run(bench.draw(2000), max_num_batched_tokens=2048, num_workers=1)
+        bench.run(bench.draw_workload(2000), max_num_batched_tokens=2048, num_workers=1)

@@ -10,7 +10,7 @@ from millpond.loading.build import resolve_model
 from millpond.plugin.manager import get_plugin_manager
 from millpond.testing import checkpoints
 from millpond_cli.benchmark import measurements as measuring
-from millpond_cli.benchmark.measurements import BATCH_TOKENS, Measuring, worker_counts
+from millpond_cli.benchmark.measurements import BATCH_TOKENS, Benchmark, worker_counts
 from millpond_cli.benchmark.workload import Sample
 from millpond_command import cli
 
@@ -33,19 +33,19 @@ def bench(*arguments):
     return done.stdout
 
 
-def measured(model, speeds, monkeypatch, **given):
-    """The measurements of a machine whose speed is made up: ``speeds`` of (kernels, batch tokens, workers)."""
+def measured(model, speeds, monkeypatch, **arguments):
+    """Measurements on a simulated machine; ``speeds`` returns tokens/s for (kernels, batch tokens, workers)."""
 
-    class Made(measuring.Bench):
+    class SimulatedModel(measuring.BenchmarkModel):
         def run(self, workload, *, max_num_batched_tokens, num_workers=None):
             seconds = workload.num_tokens / speeds(self.loaded.context.kernels, max_num_batched_tokens, num_workers)
             return Sample(workload.num_tokens, seconds, seconds)
 
-    monkeypatch.setattr(measuring, "Bench", Made)
-    arguments = read_arguments({"device": "cpu", **given})
+    monkeypatch.setattr(measuring, "BenchmarkModel", SimulatedModel)
+    arguments = read_arguments({"device": "cpu", **arguments})
     registry = get_plugin_manager().registry
     resolution, device = resolve_model(registry, model, arguments)
-    return Measuring(registry, resolution, arguments, device=device, seconds=0.1).run(lambda _: None)
+    return Benchmark(registry, resolution, arguments, device=device, seconds=0.1).run(lambda _: None)
 
 
 def test_a_table_has_every_combination(few, model):

@@ -158,7 +158,10 @@ def test_a_model_that_does_not_classify_says_what_it_does(tmp_path):
         (["cat", "-m", "x", "-o", "out.npz"], "known are .jsonl, .json, .csv"),
         (["cat", "-m", "x", "--per-token", "-f", "csv"], "csv holds the classes of texts"),
         (["cat", "-m", "x", "--on-error", "no"], "--on-error 'no': expected one of raise, skip"),
-        (["cat", "-m", "x", "--prompt", "a", "--prompt-name", "b"], "both say what stands before a text"),
+        (
+            ["cat", "-m", "x", "--prompt", "a", "--prompt-name", "b"],
+            "--prompt and --prompt-name cannot be used together",
+        ),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, said):
@@ -195,9 +198,9 @@ def test_the_way_to_entities_may_be_said(tagger, way):
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["--tokens", "--top-k", "2"], "--top-k is for classes, and --tokens gives entities"),
-        (["--tokens", "--raw"], "--raw is for classes"),
-        (["--tokens", "--per-token"], "--per-token is for classes"),
+        (["--tokens", "--top-k", "2"], "--top-k and --tokens cannot be used together"),
+        (["--tokens", "--raw"], "--raw and --tokens"),
+        (["--tokens", "--per-token"], "--per-token and --tokens"),
         (["--tokens", "--format", "csv"], "csv holds the classes of texts, and --tokens gives entities"),
         (["--tokens", "--aggregation", "best"], "--aggregation best: expected one of none, simple"),
         (["--aggregation", "max"], "--aggregation is for entities"),
@@ -218,7 +221,7 @@ def test_the_bare_results_of_the_task_are_the_same(tagger):
         cli.app, ["encode", "-m", str(tagger), "--task", "entities", "--format", "csv", *TEXTS]
     )
     assert refused.exit_code == 2
-    assert "csv holds numbers, and entities are none" in refused.stderr
+    assert "results of the task 'entities' cannot be written as csv" in refused.stderr
 
 
 def test_a_classifier_of_texts_finds_no_entities(folder):
@@ -281,7 +284,7 @@ def test_two_second_texts_for_one_text_are_refused(tmp_path, paired):
     path.write_text(json.dumps({"text": "a", "text_pair": "b"}), encoding="utf-8")
     done = classify("-m", paired, "-i", path, "--text-pair", "c")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "line 1 has a second text, and --text-pair is another" in done.stderr
+    assert "line 1 has a second text, so --text-pair cannot be used" in done.stderr
 
 
 def test_a_second_text_that_was_named_must_be_there(tmp_path, paired):
@@ -289,7 +292,10 @@ def test_a_second_text_that_was_named_must_be_there(tmp_path, paired):
     path.write_text('{"text": "a", "other": "b"}', encoding="utf-8")
     done = classify("-m", paired, "-i", path, "--text-pair-key", "second")
     assert done.exit_code == 1
-    assert "no field 'second'. Available: text, other. --text-pair-key names" in done.stderr
+    assert (
+        "no field 'second'. Available: text, other. Name the field of the second text with --text-pair-key"
+        in done.stderr
+    )
 
 
 def test_entities_are_not_found_in_pairs(tmp_path):
@@ -298,4 +304,4 @@ def test_entities_are_not_found_in_pairs(tmp_path):
     path.write_text(json.dumps({"text": "a", "text_pair": "b"}), encoding="utf-8")
     done = classify("-m", folder, "--tokens", "-i", path)
     assert done.exit_code == 2
-    assert "--tokens reads single texts" in done.stderr
+    assert "line 1 has a second text, which --tokens does not support" in done.stderr

@@ -122,7 +122,7 @@ def test_more_than_one_piece_keeps_its_order(tiny):
 
 def test_nothing_to_embed_is_told_and_no_failure(tiny):
     done = embed("-m", tiny, stdin="")
-    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "warning: stdin holds no text\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "warning: stdin contains no text\n")
     assert embed("-m", tiny, "-q", stdin="").stderr == ""
 
 
@@ -235,8 +235,8 @@ def test_a_text_that_is_too_long_fails_by_its_line_and_what_stands_before_is_wri
     error, hint = done.stderr.splitlines()
     assert error.startswith("error: stdin, line 2: This model's maximum context length is 64 tokens.")
     assert hint == (
-        "hint: --truncate cuts texts that are too long, --on-overflow chunk embeds them in pieces, "
-        "--on-error skip passes over texts that fail"
+        "hint: --truncate truncates long texts, --on-overflow chunk embeds them in chunks, "
+        "--on-error skip skips texts that fail"
     )
 
 
@@ -245,7 +245,7 @@ def test_images_for_a_model_of_texts_get_no_hint_to_pass_over_them(tiny, tmp_pat
     done = embed("-m", tiny, "--image", str(tmp_path / "a.png"))
     assert done.exit_code == 1
     assert "reads text alone" in done.stderr
-    assert done.stderr.splitlines()[-1] == "hint: --model names a model that reads images"
+    assert done.stderr.splitlines()[-1] == "hint: use --model with a model that reads images"
 
 
 def test_truncation_cuts_and_tells():
@@ -253,7 +253,7 @@ def test_truncation_cuts_and_tells():
     (cut, whole) = lines_of(done)
     assert (cut["num_tokens"], cut["num_dropped_tokens"]) == (256, 146)
     assert "num_dropped_tokens" not in whole
-    assert done.stderr == "warning: 1 of 2 texts were cut to 256 tokens\n"
+    assert done.stderr == "warning: 1 of 2 texts were truncated to 256 tokens\n"
     assert_close(np.array(cut["embedding"]), vectors_of(embed("word " * 254))[0])
 
 
@@ -295,7 +295,7 @@ def test_a_file_is_written_although_some_texts_failed(tmp_path, tiny):
 def test_bytes_that_are_no_utf8_fail_by_their_line(tiny):
     done = embed("-m", tiny, stdin=b"cat\n\xff\xfe\n")
     assert done.exit_code == 1
-    assert done.stderr.startswith("error: stdin, line 2: the text is not UTF-8: behind its first 0 characters")
+    assert done.stderr.startswith("error: stdin, line 2: the text is not UTF-8: invalid byte")
 
 
 def test_a_failure_leaves_no_file_and_the_old_one(tmp_path, tiny):
@@ -332,24 +332,24 @@ def test_what_cannot_be_done_is_told_in_a_line_and_exits_with_1(tmp_path, monkey
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["cat", "-i", "docs.txt"], "not from both"),
-        (["-i", "docs.pdf"], "does not state the format"),
-        (["cat", "-o", "out.txt"], "does not say how to write the results"),
+        (["cat", "-i", "docs.txt"], "both arguments and read from --input"),
+        (["-i", "docs.pdf"], "does not specify an input format"),
+        (["cat", "-o", "out.txt"], "does not specify an output format"),
         (["cat", "-f", "xml"], "--format 'xml': expected one of table, jsonl, json, csv, npy, npz"),
         (["cat", "--on-error", "ignore"], "--on-error 'ignore': expected one of raise, skip"),
-        (["cat", "--text-key", "body"], "--text-key names a field"),
-        (["--id-key", "key"], "--id-key names a field"),
-        (["cat", "-f", "npy", "--with-text"], "--with-text: npy holds vectors alone"),
-        (["-i", "docs.csv", "-f", "npy", "--id-key", "id"], "--id-key: npy holds vectors alone"),
-        (["cat", "--task", "token_embed", "-f", "npy"], "npy holds one vector a text"),
-        (["cat", "--task", "token_embed", "-o", "out.csv"], "csv holds one vector a text"),
-        (["cat", "-o", "out.npz"], "npz holds vectors of tokens"),
+        (["cat", "--text-key", "body"], "--text-key requires JSONL"),
+        (["--id-key", "key"], "--id-key requires JSONL"),
+        (["cat", "-f", "npy", "--with-text"], "--with-text: npy has only vectors"),
+        (["-i", "docs.csv", "-f", "npy", "--id-key", "id"], "--id-key: npy has only vectors"),
+        (["cat", "--task", "token_embed", "-f", "npy"], "npy has one vector per text"),
+        (["cat", "--task", "token_embed", "-o", "out.csv"], "csv has one vector per text"),
+        (["cat", "-o", "out.npz"], "npz has one vector per token"),
         (["cat", "--task", "tokens_embed"], "did you mean 'token_embed'"),
         (["cat", "--pooler-config", "{"], "--pooler-config '{' is not JSON"),
-        (["cat", "--pooler-config", "[]"], "--pooler-config '[]' is no JSON object"),
+        (["cat", "--pooler-config", "[]"], "--pooler-config '[]' is not a JSON object"),
         (["cat", "--pooler-config", '{"kind": 1}'], "there is no 'kind'; there are: task, pooling_type"),
         (["cat", "--hf-overrides", "x"], "--hf-overrides 'x' is not JSON"),
-        (["cat", "--kernel", "attention"], "--kernel 'attention' is not spelled OP=VARIANT"),
+        (["cat", "--kernel", "attention"], "--kernel 'attention': expected OP=VARIANT"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, said):
@@ -425,21 +425,22 @@ cli.main()
         pytest.param(signal.SIGINT, "Ctrl-C", 130, marks=pytest.mark.slow),
     ],
 )
-def test_a_signal_ends_it_and_leaves_no_part_of_the_file(tmp_path, tiny, number, name, code):
-    path = tmp_path / "docs.txt"
-    path.write_text("the cat and the dog by the lake\n" * 100_000, encoding="utf-8")
+def test_a_signal_ends_the_command_and_removes_the_temporary_file(tmp_path, tiny, number, name, code):
     output = tmp_path / "out"
     output.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-c", HEEDED, "embed", "-m", tiny, "-i", str(path), "-o", str(output / "out.npy")],
+        [sys.executable, "-c", HEEDED, "embed", "-m", tiny, "-o", str(output / "out.npy")],
+        stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    process.stdin.write("the cat and the dog by the lake\n" * 2000)  # the command waits for the rest of its input
+    process.stdin.flush()
     while process.poll() is None and sum(part.stat().st_size for part in output.iterdir()) < 10_000:
         time.sleep(0.05)
     process.send_signal(number)
     notes = process.communicate()[1].splitlines()
-    assert re.fullmatch(rf"warning: ended by {name} after \d+ texts", notes[0])
+    assert re.fullmatch(rf"warning: interrupted by {name} after \d+ texts", notes[0])
     assert notes[1:] == [f"warning: {output / 'out.npy'} was not written"]
     assert process.returncode == code
     assert list(output.iterdir()) == []

@@ -141,10 +141,10 @@ def test_a_task_that_the_model_does_not_serve(embedder):
     [
         (["cat"], "Missing option '--pooling-task' / '--task'"),
         (["cat", "--task", "classifi"], "did you mean 'classify'"),
-        (["cat", "--task", "token_classify", "-f", "npy"], "npy holds one vector a text"),
-        (["cat", "--task", "classify", "-o", "out.npz"], "npz holds vectors of tokens"),
+        (["cat", "--task", "token_classify", "-f", "npy"], "npy has one vector per text"),
+        (["cat", "--task", "classify", "-o", "out.npz"], "npz has one vector per token"),
         (["cat", "--task", "plugin", "-f", "npz"], "what an IO processor of a plugin's makes may be anything"),
-        (["cat", "--task", "embed", "-f", "npy", "--with-text"], "--with-text: npy holds vectors alone"),
+        (["cat", "--task", "embed", "-f", "npy", "--with-text"], "--with-text: npy has only vectors"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, said):
@@ -167,4 +167,4 @@ def test_results_that_are_not_arrays_are_written_as_json_values(tmp_path, monkey
     assert [(one["label"], one["start"]) for one in found] == [(one.label, one.start) for one in expected.outputs]
     done = encode("-m", folder, "--task", "spans", "-o", tmp_path / "out.npy", TEXTS[0])
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "npy holds numbers, and results of the task spans are none" in done.stderr
+    assert "results of the task 'spans' cannot be written as npy" in done.stderr

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from millpond import LLM
 from millpond.testing.pictures import picture
-from millpond_cli import asking
+from millpond_cli import row_runners
 from millpond_command import cli
 from millpond_models.testing.dual_encoders import tiny_two_towers
 from millpond_models.testing.phi3_vision import tiny_phi3_vision
@@ -46,7 +46,7 @@ def expected(model, files):
 
 
 def test_files_are_named_by_arguments_lines_and_rows(model, files, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr(asking, "IMAGES_AT_ONCE", 2)
+    monkeypatch.setattr(row_runners, "IMAGES_PER_CALL", 2)
     assert np.allclose(vectors_of(embed("-m", model, "--image", *files)), expected, atol=1e-6)
     lines = "".join(f"{path}\n" for path in files)
     assert np.allclose(vectors_of(embed("-m", model, "--image", stdin=lines)), expected, atol=1e-6)
@@ -92,12 +92,12 @@ def test_a_text_beside_each_image(files, tmp_path):
     )
     done = embed("-m", folder, "--image-text", "a mill", "a pond")
     assert done.exit_code == 2
-    assert "there are none" in done.stderr
+    assert "--image-text requires --image" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["rerank", "score"])
 def test_documents_may_be_files_of_images(model, files, command, monkeypatch):
-    monkeypatch.setattr(asking, "IMAGES_AT_ONCE", 2)
+    monkeypatch.setattr(row_runners, "IMAGES_PER_CALL", 2)
     with LLM(str(model), num_workers=1) as llm:
         outputs = llm.score("a mill", [{"image": path} for path in files], use_tqdm=False)
     expected = [output.outputs.score for output in outputs]

@@ -79,23 +79,26 @@ def test_minilm_and_what_conflicts_in_it():
     assert found["weights"]["parameters"] == 22_713_216
     assert found["weights"]["files"] == ["model.safetensors"]
     assert found["notes"] == [
-        "the files state 128, 256 and 512 tokens; 256 counts, for what sentence-transformers states goes first",
-        "tokenizer.json pads texts (Fixed 128): that is switched off",
-        "tokenizer.json cuts texts (max_length 128): that is switched off",
+        (
+            "the files specify 128, 256 and 512 tokens; 256 is used, because max_seq_length of sentence-transformers "
+            "takes precedence"
+        ),
+        "the padding of tokenizer.json (Fixed 128) is ignored",
+        "the truncation of tokenizer.json (max_length 128) is ignored",
     ]
 
 
-def test_a_person_reads_the_same():
+def test_the_text_output_has_the_same_facts():
     done = inspect(MINILM)
     assert (done.exit_code, done.stderr) == (0, "")
     for line in (
         f"{MINILM}: can be served\n",
-        "  architecture  BertModel, by the plugin models (millpond ",
+        "  architecture  BertModel, from the plugin models (millpond ",
         "  tasks         embed: MEAN, from 1_Pooling/config.json; normalize, from modules.json\n",
         "  max length    256 tokens, from sentence_bert_config.json (max_seq_length)\n",
-        "                128 is stated by tokenizer.json (truncation.max_length)\n",
+        "                128 in tokenizer.json (truncation.max_length) is not used\n",
         "  weights       22,713,216 parameters, 90.9 MB in model.safetensors\n",
-        "\nNotes\n  - the files state 128, 256 and 512 tokens; 256 counts",
+        "\nNotes\n  - the files specify 128, 256 and 512 tokens; 256 is used",
     ):
         assert line in done.stdout
     assert "Problems" not in done.stdout
@@ -165,7 +168,7 @@ def test_what_a_model_reads_is_told_where_it_is_more_than_text(folder, tmp_path)
     assert facts(folder)["modalities"] == ["text"]
     seeing = tiny_two_towers("CLIPModel", tmp_path / "clip")
     assert facts(seeing)["modalities"] == ["text", "image"]
-    assert "reads         text and image" in inspect(seeing).stdout
+    assert "modalities    text and image" in inspect(seeing).stdout
 
 
 def test_dense_modules_prompts_and_similarity(folder):
@@ -191,14 +194,14 @@ def test_dense_modules_prompts_and_similarity(folder):
     assert "  prompts       query: 'query: '\n" in told
 
 
-def test_what_is_set_aside_is_noted(folder):
+def test_ignored_settings_are_noted(folder):
     edit(folder / "config_sentence_transformers.json", default_prompt_name="query", similarity_fn_name="dot")
     edit(folder / "1_Pooling" / "config.json", include_prompt=False)
     notes = facts(folder)["notes"]
-    assert any("names a default prompt 'query' ('query: '): it stands before a text with" in note for note in notes)
+    assert any("specifies a default prompt 'query' ('query: '); it is only used with" in note for note in notes)
     assert any("similarity 'dot'" in note for note in notes)
-    assert any(note.startswith("1_Pooling/config.json leaves prompts out of pooling") for note in notes)
-    assert any("48 counts" in note for note in notes)
+    assert any(note.startswith("1_Pooling/config.json excludes prompts from pooling") for note in notes)
+    assert any("48 is used" in note for note in notes)
 
 
 def test_sparse_weights_are_not_normalised_and_compared_by_their_product(tmp_path):
@@ -210,7 +213,7 @@ def test_sparse_weights_are_not_normalised_and_compared_by_their_product(tmp_pat
     assert (embed["activation"], embed["activation_from"]) == (None, "the pooling type SPLADE_MAX")
     assert found["similarity"] == "dot"
     assert any(
-        "'dot', decided by config_sentence_transformers.json; `similarity` takes the cosine" in note
+        "'dot', from config_sentence_transformers.json; `similarity` always uses the cosine" in note
         for note in found["notes"]
     )
 
@@ -239,7 +242,7 @@ def test_what_nothing_states_has_a_default(tmp_path):
     assert (found["tasks"][0]["pooling"], found["tasks"][0]["pooling_from"]) == ("CLS", "the architecture BertModel")
     assert found["tasks"][0]["activation_from"] == "the default of the task embed"
     assert found["tokenizer"]["file"] is None
-    assert "there is no tokenizer.json: the model takes token ids, and no text" in found["notes"]
+    assert "tokenizer.json is missing: the model accepts token ids only, not texts" in found["notes"]
 
 
 def test_a_model_that_reads_features_is_not_said_to_take_token_ids(tmp_path, install_plugin):
@@ -252,7 +255,7 @@ def test_a_model_that_reads_features_is_not_said_to_take_token_ids(tmp_path, ins
     checkpoints.write_config(tmp_path, {"architectures": ["Sensors"], "hidden_size": 8})
     checkpoints.write_weights(tmp_path, checkpoints.random_tensors({"up.weight": (8, 3)}))
     done = inspect(tmp_path)
-    assert "architecture  Sensors, by the plugin acme" in done.stdout
+    assert "architecture  Sensors, from the plugin acme" in done.stdout
     assert not done.stdout.split("Sensors", 1)[1].splitlines()[0].endswith(": ")
     assert "there is no tokenizer.json" not in done.stdout
 
@@ -287,7 +290,7 @@ def test_several_pooling_types_are_one_vector(folder):
             {"_name_or_path": "mixedbread-ai/mxbai-embed-large-v1"},
             None,
             None,
-            "what is known of models of that name, or modules.json",
+            "the settings published for this model, or modules.json",
         ),
     ],
 )
@@ -298,7 +301,7 @@ def test_sizes_that_vectors_may_be_cut_to(folder, config, overrides, dimensions,
     found = facts(folder, *given)
     assert found["matryoshka"] == {"dimensions": dimensions, "from": origin}
     assert found["known"] == ({"is_matryoshka": True} if "_name_or_path" in config else {})
-    sizes = ", ".join(map(str, dimensions)) if dimensions else "any smaller number of dimensions"
+    sizes = ", ".join(map(str, dimensions)) if dimensions else "any smaller size"
     assert f"  matryoshka    {sizes}, from {origin}\n" in inspect(folder, *given).stdout
 
 
@@ -358,8 +361,8 @@ def test_a_model_that_is_made_a_pooling_model_of_another(folder, plugins):
     }
     assert [task["name"] for task in found["tasks"]] == ["token_classify"]
     told = inspect(folder).stdout
-    assert "                of the same family as BertForRewardModel, which config.json names\n" in told
-    assert "  converter     gizmo, by the plugin mine, for *ForRewardModel: gives token_classify\n" in told
+    assert "                used for BertForRewardModel of config.json, which is in the same family\n" in told
+    assert "  converter     gizmo, from the plugin mine, for *ForRewardModel: adds token_classify\n" in told
 
 
 def test_a_language_model_is_told_with_its_converter(tmp_path):
@@ -368,7 +371,7 @@ def test_a_language_model_is_told_with_its_converter(tmp_path):
     assert (found["converter"]["name"], found["converter"]["why"]) == ("embed", "for *ForCausalLM")
     assert [task["name"] for task in found["tasks"]] == ["embed", "token_embed"]
     found = facts(folder, "--convert", "classify")
-    assert (found["converter"]["name"], found["converter"]["why"]) == ("classify", "named by the command line")
+    assert (found["converter"]["name"], found["converter"]["why"]) == ("classify", "requested by the command line")
     assert found["tasks"][0]["pooling_from"] == "the default of the task classify"
     assert found["classes"]["num_labels"] == 2
     settings = {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.linear.Identity"}
@@ -384,7 +387,7 @@ def test_the_io_processor_that_a_model_names(folder, plugins):
     assert "The model requires the 'gizmo' IO Processor plugin but it is not installed" in problem(folder)
     plugins.register(IOProcessorSpec(name="gizmo", target="no:where", tasks=("plugin",)), plugin="mine")
     assert facts(folder)["io_processor"] == {"name": "gizmo", "plugin": "mine", "from": "config.json"}
-    assert "  IO processor  gizmo, by the plugin mine, named by config.json\n" in inspect(folder).stdout
+    assert "  IO processor  gizmo, from the plugin mine, specified in config.json\n" in inspect(folder).stdout
 
 
 def test_code_of_the_model_is_named_and_not_run(folder):
@@ -396,8 +399,8 @@ def test_code_of_the_model_is_named_and_not_run(folder):
         ("config.json", "auto_map.AutoModel"),
         ("tokenizer_config.json", "auto_map.AutoTokenizer"),
     ]
-    assert "the model's files name code of their own; none of it is run" in found["notes"]
-    assert "own code      modeling_own.Model, named by config.json (auto_map.AutoModel)" in inspect(folder).stdout
+    assert "the files of the model specify custom code; it is not run" in found["notes"]
+    assert "custom code   modeling_own.Model, specified in config.json (auto_map.AutoModel)" in inspect(folder).stdout
 
 
 def test_shards_are_counted_together(tmp_path):
@@ -424,7 +427,7 @@ def problem(folder, *arguments):
 def test_an_architecture_that_nothing_serves(folder):
     edit(folder / "config.json", architectures=["GizmoModel"])
     assert "Unknown architecture 'GizmoModel'" in problem(folder)
-    assert "architecture  GizmoModel, which no plugin serves" in inspect(folder).stdout
+    assert "architecture  GizmoModel (unknown: no plugin provides it)" in inspect(folder).stdout
     found = facts(folder, exit_code=1)
     assert found["tasks"] == []
     first = found["max_model_len"]["stated"][0]
@@ -462,13 +465,13 @@ def test_missing_and_damaged_weights(folder):
     weights = folder / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-10])
-    assert "fetch the model again" in problem(folder)
+    assert "Download the model again" in problem(folder)
     weights.write_bytes(whole[:100])
     assert "its header cannot be read" in problem(folder)
     weights.unlink()
     assert "has no weights" in problem(folder)
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
-    assert "which are read with --allow-pickle alone" in problem(folder)
+    assert "which require --allow-pickle" in problem(folder)
     assert facts(folder, "--allow-pickle")["weights"]["format"] == "pickle"
 
 
@@ -480,7 +483,7 @@ def test_missing_weights_of_a_dense_module(folder):
 def test_a_missing_shard(tmp_path):
     folder = checkpoints.tiny("BertModel", tmp_path / "parts", shards=3)
     next(folder.glob("*-00002-*")).unlink()
-    assert "names shards that are not in" in problem(folder)
+    assert "names shards that are missing in" in problem(folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json", "modules.json"])

@@ -100,15 +100,15 @@ def test_arrays_of_one_shape_are_stacked_in_npy(encode, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("png", "png", "-o", "out.bin"), "raw holds one result, and there are more"),
+        (("png", "png", "-o", "out.bin"), "raw supports only one result"),
         (("both", "-o", "out.bin"), "argument 1: raw holds bytes or an array; the result is dict"),
         (("png", "-o", "out.npy"), "argument 1: npy holds an array for each item; the result is bytes"),
         (
             ("tall", "wide", "-o", "out.npy"),
             "argument 2: npy holds arrays of one shape and dtype; this one is int16 [3, 2]",
         ),
-        (("png", "-o", "out.bin", "--with-text"), "--with-text: raw holds one result alone"),
-        (("png", "-o", "out.npz"), "npz holds numbers"),
+        (("png", "-o", "out.bin", "--with-text"), "--with-text: raw has only one result"),
+        (("png", "-o", "out.npz"), "cannot be written as npz"),
     ],
 )
 def test_what_a_file_cannot_hold_is_refused_and_leaves_no_file(encode, tmp_path, monkeypatch, arguments, message):

@@ -46,6 +46,9 @@ def listed(*arguments):
 def test_the_built_ins_are_listed_with_what_they_bring():
     records = listed()
     assert {"cli", "io_processors", "kernels", "models", "poolers", "sources", "tasks"} <= set(records)
+    commands = {
+        "command": ["bench", "classify", "embed", "encode", "inspect", "plugins", "rerank", "score", "similarity"]
+    }
     assert records["cli"] == {
         "name": "cli",
         "status": "ok",
@@ -53,13 +56,12 @@ def test_the_built_ins_are_listed_with_what_they_bring():
         "distribution": "millpond",
         "version": millpond.__version__,
         "module": "millpond_cli.plugin",
-        "brings": {
-            "command": ["bench", "classify", "embed", "encode", "inspect", "plugins", "rerank", "score", "similarity"]
-        },
+        "provides": commands,
+        "brings": commands,
         "overrides": [],
         "failure": None,
     }
-    assert "MEAN" in records["poolers"]["brings"]["pooler"]
+    assert "MEAN" in records["poolers"]["provides"]["pooler"]
 
 
 def test_an_installed_plugin_and_a_broken_one(install_plugin):
@@ -67,13 +69,13 @@ def test_an_installed_plugin_and_a_broken_one(install_plugin):
     install_plugin(BROKEN, "bad", version="0.2")
     records = listed()
     assert (records["good"]["origin"], records["good"]["version"]) == ("installed", "3.1")
-    assert records["good"]["brings"] == {"pooler": ["MAXIMUM", "MINIMUM"]}
+    assert records["good"]["provides"] == {"pooler": ["MAXIMUM", "MINIMUM"]}
     assert records["bad"]["status"] == "failed"
     assert records["bad"]["failure"] == {"stage": "import", "reason": "RuntimeError: it is broken"}
     done = plugins("list")
     assert done.exit_code == 0
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert ["PLUGIN", "STATUS", "ORIGIN", "DISTRIBUTION", "BRINGS"] in lines
+    assert ["PLUGIN", "STATUS", "ORIGIN", "DISTRIBUTION", "PROVIDES"] in lines
     assert ["good", "ok", "installed", "millpond-good", "3.1", "2", "poolers"] in lines
     assert ["bad", "failed", "installed", "millpond-bad", "0.2"] in lines
     assert "bad (millpond-bad 0.2, millpond_bad_bad_plugin) failed at import: RuntimeError: it is broken" in done.stdout
@@ -89,7 +91,7 @@ def test_overrides_are_listed(install_plugin):
 def test_what_is_left_out_is_listed_as_that(monkeypatch, install_plugin):
     monkeypatch.setenv("MILLPOND_DISABLE_PLUGINS", "good")
     install_plugin(GOOD, "good")
-    assert (listed()["good"]["status"], listed()["good"]["brings"]) == ("disabled", {})
+    assert (listed()["good"]["status"], listed()["good"]["provides"]) == ("disabled", {})
 
 
 def test_a_broken_plugin_harms_no_process_of_its_own(install_plugin):
@@ -146,8 +148,26 @@ def test_a_plugin_that_is_not_loaded_is_unhealthy(install_plugin):
     done = plugins("doctor")
     assert done.exit_code == 1
     assert "failed    bad: nothing\n" in done.stdout
-    line = "bad: it failed at import: RuntimeError: it is broken; fix: correct the module, or install what it imports"
+    line = "bad: failed at import: RuntimeError: it is broken; fix: correct the module, or install its dependencies"
     assert f"\n          {line}\n" in done.stdout
+
+
+def test_doctor_checks_only_the_named_plugins(install_plugin):
+    install_plugin(GOOD, "good")
+    install_plugin(GOOD, "other")
+    install_plugin(BROKEN, "bad")
+    good = json.loads(plugins("doctor", "good", "--json").stdout)
+    assert (good["healthy"], [record["name"] for record in good["plugins"]]) == (True, ["good"])
+    assert good["ambiguous"][0].endswith("use good/MAXIMUM or other/MAXIMUM")
+    cli_report = plugins("doctor", "cli")
+    assert (cli_report.exit_code, cli_report.stdout) == (0, "ok        cli: 9 commands\n")
+    assert plugins("doctor", "cli", "bad").exit_code == 1
+
+
+def test_doctor_lists_the_plugins_when_a_name_is_unknown():
+    done = plugins("doctor", "nope")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: Unknown plugin 'nope'. Available: cli, ")
 
 
 def test_names_of_two_plugins_are_noted(install_plugin):
@@ -155,7 +175,7 @@ def test_names_of_two_plugins_are_noted(install_plugin):
     install_plugin(GOOD, "two")
     done = plugins("doctor")
     assert done.exit_code == 0
-    assert "note      pooler 'MAXIMUM' is brought by several plugins: say one/MAXIMUM or two/MAXIMUM" in done.stdout
+    assert "note      pooler 'MAXIMUM' is provided by several plugins: use one/MAXIMUM or two/MAXIMUM" in done.stdout
 
 
 # --- kernels ----------------------------------------------------------------------------------------------------------
@@ -192,8 +212,8 @@ def test_kernels_are_judged(install_plugin):
     assert found["attention.reference"]["plugin"] == "kernels"
     assert kernels("--dtype", "bfloat16")["warp.half"]["chosen"] is True
     lines = [line.split() for line in plugins("kernels").stdout.splitlines()]
-    assert lines[0] == ["KERNEL", "HERE", "PLUGIN", "WHY"]
-    assert ["warp.gpu", "no", "fast", "runs", "on", "cuda,", "not", "on", "cpu"] in lines
+    assert lines[0] == ["KERNEL", "STATUS", "PLUGIN", "REASON"]
+    assert ["warp.gpu", "unsupported", "fast", "runs", "on", "cuda,", "not", "on", "cpu"] in lines
 
 
 def test_kernels_are_judged_by_what_a_model_needs():
@@ -212,4 +232,4 @@ def test_kernels_are_judged_by_what_a_model_needs():
 def test_what_torch_does_not_know_is_wrong_usage(arguments):
     done = plugins("kernels", *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: {arguments[0]} '{arguments[1]}': torch knows no such")
+    assert done.stderr.startswith(f"error: {arguments[0]} '{arguments[1]}': unknown to torch")

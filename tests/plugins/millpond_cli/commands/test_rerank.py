@@ -150,7 +150,7 @@ def test_documents_that_fail_have_no_rank(tiny):
     [
         ([], "Missing argument 'QUERY'."),
         (["", "cat"], "the query is empty"),
-        (["query", "cat", "-i", "docs.txt"], "not from both"),
+        (["query", "cat", "-i", "docs.txt"], "both arguments and read from --input"),
         (["query", "cat", "--top-n", "0"], "--top-n"),
         (["query", "cat", "-f", "npy"], "--format 'npy': expected one of table, jsonl, json, csv"),
         (["query", "cat", "-o", "out.npz"], "known are .jsonl, .json, .csv"),

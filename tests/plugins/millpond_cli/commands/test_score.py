@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from millpond import LLM
 from millpond.testing import checkpoints
 from millpond_cli.io.pairs import pairs_of
-from millpond_cli.options import ReadingPairs
+from millpond_cli.options import PairInputOptions
 from millpond_command import cli
 from millpond_command.cli import CommandError
 
@@ -126,16 +126,16 @@ def test_more_than_one_piece_keeps_its_order(tmp_path, tiny):
 
 
 def rows_of(texts=(), **reading):
-    with pairs_of(texts, ReadingPairs(**{name: str(value) for name, value in reading.items()})).rows() as rows:
-        return [(row.query, row.text, row.place.partition(", ")[2], row.error) for row in rows]
+    with pairs_of(texts, PairInputOptions(**{name: str(value) for name, value in reading.items()})).rows() as rows:
+        return [(row.query, row.text, row.location.partition(", ")[2], row.error) for row in rows]
 
 
 def test_a_pair_at_fault_costs_no_other(tmp_path):
     path = write(tmp_path / "pairs.txt", ["a\tb", "no tab", "c\td\te", "f\tg"])
     assert rows_of(input_path=path) == [
         ("a", "b", "line 1", ""),
-        (None, "", "line 2", "expected a query, one tab and a document; there are 0 tabs"),
-        (None, "", "line 3", "expected a query, one tab and a document; there are 2 tabs"),
+        (None, "", "line 2", "expected a query, one tab and a document; got 0 tabs"),
+        (None, "", "line 3", "expected a query, one tab and a document; got 2 tabs"),
         ("f", "g", "line 4", ""),
     ]
     path = write(tmp_path / "pairs.jsonl", ['"a"', {"query": "a"}, {"document": "b"}, {"query": 1, "document": "b"}])
@@ -148,7 +148,7 @@ def test_a_pair_at_fault_costs_no_other(tmp_path):
     path = write(tmp_path / "pairs.csv", ["query,document", "a,b", "c"])
     assert [error for *_, error in rows_of(input_path=path)] == [
         "",
-        "the record has 1 fields, and the pair is in number 2",
+        "the record has 1 fields, but the pair requires field 2",
     ]
 
 
@@ -156,22 +156,22 @@ def test_a_query_at_fault_is_told_beside_its_document(tmp_path):
     queries = write(tmp_path / "q.jsonl", [{"text": "a"}, {"no": 1}, {"text": "c"}])
     documents = write(tmp_path / "d.txt", ["x", "y", "z"])
     _, second, third = rows_of(queries=queries, documents=documents)
-    assert second[3] == "no field 'text'. Available: no. --query-key names the one with the text"
+    assert second[3] == "no field 'text'. Available: no. Name the field of the text with --query-key"
     assert third == ("c", "z", f"line 3, with {queries}, line 3", "")
 
 
-@pytest.mark.parametrize(("queries", "documents", "there"), [(3, 2, "more queries"), (2, 3, "more documents")])
-def test_numbers_must_agree(tmp_path, queries, documents, there):
+@pytest.mark.parametrize(("queries", "documents", "missing"), [(3, 2, "document"), (2, 3, "query")])
+def test_the_numbers_of_queries_and_documents_must_agree(tmp_path, queries, documents, missing):
     files = {
         "queries": write(tmp_path / "q.txt", QUERIES[:queries]),
         "documents": write(tmp_path / "d.txt", DOCUMENTS[:documents]),
     }
-    with pytest.raises(CommandError, match=f"holds {there} than .* line 3 has none"):
+    with pytest.raises(CommandError, match=f"has more rows than .* line 3 has no {missing}"):
         rows_of(**files)
 
 
 def test_a_file_without_a_query_is_refused(tmp_path):
-    with pytest.raises(CommandError, match="holds no query"):
+    with pytest.raises(CommandError, match="contains no query"):
         rows_of(queries=write(tmp_path / "q.txt", []), documents=write(tmp_path / "d.txt", ["x"]))
 
 
@@ -184,13 +184,13 @@ def test_a_pair_that_is_too_long_fails_by_its_line(tiny):
     assert done.exit_code == 1
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr.startswith("error: stdin, line 2: ")
-    assert "--truncate cuts texts that are too long" in done.stderr
+    assert "--truncate truncates long texts" in done.stderr
     skipped = score("-m", tiny, "--on-error", "skip", stdin=lines)
     assert skipped.exit_code == 3
     assert ["score" in json.loads(line) for line in skipped.stdout.splitlines()] == [True, False, True]
     cut = score("-m", tiny, "--truncate", stdin=lines)
     assert len(scores_of(cut)) == 3
-    assert cut.stderr == "warning: 1 of 3 texts were cut to 64 tokens\n"
+    assert cut.stderr == "warning: 1 of 3 texts were truncated to 64 tokens\n"
 
 
 def test_a_model_of_several_classes_gives_no_scores(tmp_path):
@@ -203,17 +203,17 @@ def test_a_model_of_several_classes_gives_no_scores(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["query"], "there is a query, and no document"),
+        (["query"], "the document is missing"),
         (["", "document"], "the query is empty"),
-        (["a", "b", "-i", "pairs.txt"], "not from both"),
-        (["a", "b", "--documents", "d.txt"], "and from somewhere else, too"),
-        (["a", "--queries", "q.txt", "--documents", "d.txt"], "and from somewhere else, too"),
-        (["-i", "p.txt", "--documents", "d.txt", "--queries", "q.txt"], "and from somewhere else, too"),
-        (["--queries", "q.txt"], "--documents is missing: a pair is a query and a document"),
+        (["a", "b", "-i", "pairs.txt"], "both arguments and read from --input"),
+        (["a", "b", "--documents", "d.txt"], "cannot be combined with other sources"),
+        (["a", "--queries", "q.txt", "--documents", "d.txt"], "cannot be combined with other sources"),
+        (["-i", "p.txt", "--documents", "d.txt", "--queries", "q.txt"], "cannot be combined with other sources"),
+        (["--queries", "q.txt"], "--documents is missing; a pair consists of a query and a document"),
         (["--documents", "d.txt"], "QUERY or --queries is missing"),
         (["--queries", "-", "--documents", "-"], "cannot both be stdin"),
-        (["-i", "p.txt", "--query-key", "q"], "--query-key names a field"),
-        (["-i", "p.txt", "--document-key", "d"], "--document-key names a field"),
+        (["-i", "p.txt", "--query-key", "q"], "--query-key requires JSONL"),
+        (["-i", "p.txt", "--document-key", "d"], "--document-key requires JSONL"),
         (["a", "b", "-f", "npy"], "--format 'npy': expected one of jsonl, json, csv"),
     ],
 )

@@ -44,7 +44,7 @@ def test_a_text_that_is_the_name_of_a_file_is_refused(tmp_path):
     path.write_text("a cup of tea\n")
     done = similarity("a mug of coffee", str(path))
     assert (done.exit_code, done.stdout) == (2, "")
-    assert f"{str(path)!r} is a file, and arguments are texts" in done.stderr
+    assert f"{str(path)!r} is a file, but arguments are texts" in done.stderr
     assert "pass the text itself" in done.stderr
 
 
@@ -81,15 +81,15 @@ def test_a_terminal_gets_a_table(tiny, monkeypatch, option):
         assert lines[1].split() == ["1", "1.0000", *lines[1].split()[2:4], "cat"]
 
 
-def test_one_text_is_nothing_to_compare():
+def test_one_text_is_refused():
     done = similarity("alone")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: there is one text, and nothing to compare it with\n")
+    assert done.stderr.startswith("error: expected at least 2 texts, got 1\n")
 
 
 def test_the_text_at_fault_is_named(tiny):
     done = similarity("-m", tiny, "cat", "word " * 100)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("error: text 2: This model's maximum context length is 64 tokens.")
-    assert done.stderr.endswith("hint: --truncate cuts texts that are too long\n")
+    assert done.stderr.endswith("hint: --truncate truncates long texts\n")
     assert similarity("-m", tiny, "cat", "word " * 100, "--truncate").exit_code == 0

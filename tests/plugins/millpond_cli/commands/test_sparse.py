@@ -72,7 +72,7 @@ def test_csv_has_lists_in_its_cells(folder, expected, tmp_path):
 def test_a_table_has_the_heaviest(folder, expected):
     done = embed("-m", folder, "--sparse", "-f", "table", *TEXTS)
     head, *lines = done.stdout.splitlines()
-    assert head.split() == ["NO", "TERMS", "HEAVIEST"]
+    assert head.split() == ["NO", "TERMS", "LARGEST", "WEIGHTS"]
     for number, (line, weights) in enumerate(zip(lines, expected, strict=True), start=1):
         names = dict(zip(weights.indices.tolist(), weights.tokens, strict=True))
         assert line.split()[:2] == [str(number), str(weights.num_terms)]
@@ -91,11 +91,11 @@ def test_texts_that_fail_are_passed_over(folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--with-tokens"], "--with-tokens is for sparse vectors"),
-        (["--max-active-dims", "3"], "--max-active-dims is for sparse vectors"),
-        (["--sparse", "--dimensions", "3"], "--dimensions is not for sparse vectors"),
-        (["--sparse", "--normalize"], "--normalize is not for sparse vectors"),
-        (["--sparse", "--task", "token_embed"], "--task is not for sparse vectors"),
+        (["--with-tokens"], "--with-tokens requires --sparse"),
+        (["--max-active-dims", "3"], "--max-active-dims requires --sparse"),
+        (["--sparse", "--dimensions", "3"], "--dimensions and --sparse cannot be used together"),
+        (["--sparse", "--normalize"], "--normalize and --sparse cannot be used together"),
+        (["--sparse", "--task", "token_embed"], "--task and --sparse cannot be used together"),
         (["--sparse", "-f", "npy"], "expected one of table, jsonl, json, csv"),
     ],
     ids=" ".join,

@@ -594,7 +594,7 @@ PLUGINS = {
         ["there is no hook 'register_pooler': it is never asked"],
     ),
     "a heavy import": (f"import torch\n{HEAD}{HOOK}", ["imports numpy, torch: `millpond --help` waits for it"]),
-    "a module that is missing": ("import not_here_at_all", ["it failed at import: ModuleNotFoundError"]),
+    "a module that is missing": ("import not_here_at_all", ["failed at import: ModuleNotFoundError"]),
     "several faults, of which loading tells the first": (
         f"""{HEAD}
 def register_tasks():
@@ -674,7 +674,7 @@ def test_a_line_names_plugin_kind_name_fault_and_fix(install_plugin):
     lines = done.stdout.splitlines()
     fault = "acme: pooler 'MEAN': it serves no task; fix: list the tasks that it can be asked for: tasks=('embed',)"
     assert f"          {fault}" in lines
-    assert "note      acme: pooler MEAN replaces poolers/MEAN, which stays as 'poolers/MEAN'" in lines
+    assert "note      acme: pooler MEAN replaces poolers/MEAN, which stays available as 'poolers/MEAN'" in lines
     done = CliRunner().invoke(cli.app, ["plugins", "doctor", "--json"])
     (record,) = (it for it in json.loads(done.stdout)["plugins"] if it["name"] == "acme")
     assert (record["broken"][0]["kind"], record["broken"][0]["name"]) == ("pooler", "MEAN")

@@ -57,7 +57,7 @@ def test_an_argument_that_is_a_file_is_refused_with_the_option_that_reads_it(tmp
     path = written(tmp_path / "texts.csv", "text\na\n")
     done = run(*(part.format(path) for part in command))
     assert done.exit_code == 2
-    assert f"{path!r} is a file, and arguments are texts" in done.stderr
+    assert f"{path!r} is a file, but arguments are texts" in done.stderr
     assert f"`{option} {path}` reads the file" in done.stderr
 
 
@@ -103,7 +103,7 @@ def test_nested_fields_are_named_with_dots(tmp_path):
     path = written(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, lines)))
     inner, outer, missing = texts_in(path, text="meta.body")
     assert (inner, outer) == ("inner", "outer")
-    assert missing == "no field 'meta.body'. Available: meta. --text-key names the one with the text"
+    assert missing == "no field 'meta.body'. Available: meta. Name the field of the text with --text-key"
 
 
 def test_text_column_is_another_name_of_text_key(tmp_path, tiny):

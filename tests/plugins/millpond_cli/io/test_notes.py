@@ -4,10 +4,10 @@ import pytest
 
 from millpond import LLM
 from millpond.testing import checkpoints
-from millpond_cli.asking import encoding, scoring
-from millpond_cli.io.notes import Progress, Share
+from millpond_cli.io.notes import CallProgress, Progress
 from millpond_cli.io.rows import Row
-from millpond_cli.options import Asking, Pairing
+from millpond_cli.options import CallOptions, PairOptions
+from millpond_cli.row_runners import encode_runner, score_runner
 
 
 class Bar(Progress):
@@ -15,27 +15,27 @@ class Bar(Progress):
 
     def __init__(self):
         super().__init__(shown=False, total=None)
-        self.told = []
+        self.updates = []
 
     def update(self, count):
-        self.told.append(count)
+        self.updates.append(count)
 
 
 @pytest.mark.parametrize(("texts", "items"), [(5, 5), (5, 10), (5, 6), (7, 3), (1, 2)])
 def test_a_call_adds_its_texts_to_the_bar(texts, items):
     bar = Bar()
-    with Share(bar, texts=texts, items=items) as share:
+    with CallProgress(bar, num_texts=texts, num_items=items) as progress:
         for _ in range(items):
-            share.update(1)
-            assert sum(bar.told) <= texts
-    assert sum(bar.told) == texts
-    assert min(bar.told) >= 0
+            progress.update(1)
+            assert sum(bar.updates) <= texts
+    assert sum(bar.updates) == texts
+    assert min(bar.updates) >= 0
 
 
 def test_texts_and_pairs_are_counted_once(tmp_path):
     rows = [Row(n, "", f"the dog {n}", query=f"a cat {n % 2}") for n in range(9)]
     with LLM(str(checkpoints.tiny("BertModel", tmp_path / "model"))) as llm:
-        for ask in (encoding("embed", Asking()), scoring(Asking(), Pairing())):
+        for run in (encode_runner("embed", CallOptions()), score_runner(CallOptions(), PairOptions())):
             bar = Bar()
-            assert len(ask(llm, rows, bar)) == 9
-            assert sum(bar.told) == 9
+            assert len(run(llm, rows, bar)) == 9
+            assert sum(bar.updates) == 9

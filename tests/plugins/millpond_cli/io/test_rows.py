@@ -16,7 +16,9 @@ def rows(kind, content, **keys):
 
 
 def summary(found):
-    return [(row.index, row.place.partition(", ")[2], row.text, row.id, row.error.partition(":")[0]) for row in found]
+    return [
+        (row.index, row.location.partition(", ")[2], row.text, row.id, row.error.partition(":")[0]) for row in found
+    ]
 
 
 def test_a_line_is_a_text_and_an_empty_line_an_empty_text():
@@ -33,8 +35,8 @@ def test_a_line_is_a_text_and_an_empty_line_an_empty_text():
 def test_bytes_that_are_no_utf8_are_told_with_their_line_and_cost_no_other_row():
     found = rows("txt", b"good\nna\xefve\nfine\n")
     assert [row.text for row in found] == ["good", "", "fine"]
-    assert found[1].place == "docs, line 2"
-    assert found[1].error == "the text is not UTF-8: behind its first 2 characters stands the byte 0xef"
+    assert found[1].location == "docs, line 2"
+    assert found[1].error == "the text is not UTF-8: invalid byte 0xef after 2 characters"
 
 
 def test_json_lines_are_objects_or_strings_and_blank_lines_are_none():
@@ -50,7 +52,7 @@ def test_keys_choose_the_fields():
     content = b'{"body": "one", "doc": "a"}\n{"body": "two"}\n'
     found = rows("jsonl", content, text="body", id="doc", needs_id=True)
     assert (found[0].text, found[0].id) == ("one", "a")
-    assert found[1].error == "no field 'doc'. Available: body. --id-key names the one with the id"
+    assert found[1].error == "no field 'doc'. Available: body. Name the field of the id with --id-key"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_keys_choose_the_fields():
         (b"12", "expected a JSON object or string; got int"),
         (
             b'{"txt": "a", "n": 1}',
-            "no field 'text'. Available: txt, n. --text-key names the one with the text",
+            "no field 'text'. Available: txt, n. Name the field of the text with --text-key",
         ),
         (b'{"text": 3}', "field 'text': expected a string, got int"),
         (b'{"text": null}', "field 'text': expected a string, got NoneType"),
@@ -73,7 +75,7 @@ def test_keys_choose_the_fields():
 def test_a_json_line_at_fault_is_told_and_costs_no_other(line, error):
     found = rows("jsonl", b'"before"\n' + line + b'\n"behind"\n')
     assert [row.text for row in found] == ["before", "", "behind"]
-    assert found[1].place == "docs, line 2"
+    assert found[1].location == "docs, line 2"
     assert found[1].error.startswith(error)
 
 
@@ -97,7 +99,7 @@ def test_a_record_that_is_too_short_costs_no_other():
     found = rows("csv", b"id,text\n1,one\n2\n3,\xff\n4,four\n")
     assert [row.text for row in found] == ["one", "", "", "four"]
     assert [row.id for row in found] == ["1", "2", "3", "4"]
-    assert found[1].error == "the record has 1 fields, and the text is in number 2"
+    assert found[1].error == "the record has 1 fields, but the text requires field 2"
     assert found[2].error.startswith("the text is not UTF-8")
 
 
@@ -109,7 +111,7 @@ def test_a_field_may_be_larger_than_the_limit_of_the_csv_module():
 @pytest.mark.parametrize(
     ("content", "keys", "said"),
     [
-        (b"id,body\n1,a\n", {}, "docs has no column 'text'; its first line names: id, body"),
+        (b"id,body\n1,a\n", {}, "docs has no column 'text'. Available, from its first line: id, body"),
         (b"text\na\n", {"id": "doc", "needs_id": True}, "docs has no column 'doc'"),
         (b'text\n"never closed\n', {}, "docs, line 2: not CSV: unexpected end of data"),
     ],
@@ -148,13 +150,13 @@ def test_rows_are_read_as_they_are_asked_for():
 )
 def test_what_is_typed_names_a_source(arguments, expected):
     source = choose_source(*arguments)
-    assert (source.name, source.kind) == expected
+    assert (source.name, source.format) == expected
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((["a"], "b.txt", None), "not from both"),
+        ((["a"], "b.txt", None), "both arguments and read from --input"),
         (([], "a.md", None), "does not state the format"),
         (([], "a.txt", "xml"), "expected one of txt, jsonl, csv"),
         ((["a"], None, "csv"), "the texts are on the command line"),
@@ -172,7 +174,7 @@ def test_a_terminal_is_not_waited_for(monkeypatch):
             return True
 
     monkeypatch.setattr("sys.stdin", Terminal())
-    with pytest.raises(CommandError, match="there is nothing to read") as caught:
+    with pytest.raises(CommandError, match="there is no input") as caught:
         choose_source([], None, None)
     assert caught.value.exit_code == 2
     assert choose_source(["-"], None, None).name == "stdin"

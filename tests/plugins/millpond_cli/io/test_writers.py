@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from millpond_cli.io.contents import number_texts
 from millpond_cli.io.output import open_output
 from millpond_cli.io.results import Layout, Result
 from millpond_cli.io.rows import Row
+from millpond_cli.io.serializers import format_numbers
 from millpond_cli.io.writers import WRITERS, npy_header
 from millpond_command.cli import CommandError
 
@@ -62,7 +62,7 @@ def test_numbers_read_back_as_the_same_float32_and_are_short():
     bits = np.random.default_rng(1).integers(0, 2**32, 100_000, dtype=np.uint32)
     values = bits.view(np.float32)
     values = values[np.isfinite(values)]
-    texts = number_texts(values)
+    texts = format_numbers(values)
     assert np.array_equal(np.array(texts, dtype=np.float64).astype(np.float32), values)
     assert json.loads(f"[{', '.join(texts)}]") == [float(text) for text in texts]
     assert max(map(len, texts)) <= len("-1.23456789e-38")
@@ -72,7 +72,7 @@ def test_numbers_read_back_as_the_same_float32_and_are_short():
     ("value", "text"), [(0.1, "0.1"), (-0.5, "-0.5"), (0.0, "0"), (1 / 3, "0.33333334"), (1e-10, "1e-10")]
 )
 def test_simple_numbers_look_simple(value, text):
-    assert number_texts(np.array([value], dtype=np.float32)) == [text]
+    assert format_numbers(np.array([value], dtype=np.float32)) == [text]
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def test_an_option_that_is_almost_one_of_vllm_is_an_error_with_that_one():
         (["--media-io-kwargs", '{"image": {"mode": "RGBA"}}'], "images are decoded as RGB"),
         (["--max-num-queued-reqs", "9"], "pass `max_waiting_tokens`"),
         (["--pooler-config", "{"], "is not JSON"),
-        (["--hf-overrides", "[]"], "is no JSON object"),
+        (["--hf-overrides", "[]"], "is not a JSON object"),
         (["--pooler-config", "{}", "--pooler-config.task", "embed"], "both as a whole and in parts"),
         (["--pooler-config.task"], "needs a value"),
         (["--gpu-memory-utilization"], "needs a value"),
