@@ -1,1 +1,1 @@
-"""The poolers and activations that Millpond comes with."""
+"""The built-in poolers and activations."""

@@ -1,4 +1,4 @@
-"""Activations of pooled tensors: [..., dim] -> [..., dim]. A row's result is the same to the bit in any batch."""
+"""Activations of pooled tensors: [..., dim] -> [..., dim]. Results do not depend on the batch, bit for bit."""
 
 from typing import TYPE_CHECKING
 
@@ -9,53 +9,53 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SMALLEST_NORM = 1e-12  # that of torch.nn.functional.normalize, and so of sentence-transformers
+MIN_NORM = 1e-12  # the default of torch.nn.functional.normalize, which sentence-transformers uses
 
 
 def identity(x: Tensor) -> Tensor:
-    """The tensor as it is."""
+    """Return the tensor unchanged."""
     return x
 
 
 def normalize(x: Tensor) -> Tensor:
-    """Each vector divided by its Euclidean length. Where the op ``normalize`` is brought, that computes it."""
-    return functional.normalize(x, dim=-1, eps=SMALLEST_NORM)
+    """Divide each vector by its Euclidean length; a kernel of the op ``normalize`` replaces this function."""
+    return functional.normalize(x, dim=-1, eps=MIN_NORM)
 
 
 def softmax(x: Tensor) -> Tensor:
-    """Probabilities over the last dimension."""
+    """Return probabilities over the last dimension."""
     return torch.softmax(x, dim=-1)
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """Each value as a probability of its own."""
-    return _finely(torch.sigmoid, x)
+    """Map each value to an independent probability."""
+    return in_float64(torch.sigmoid, x)
 
 
 def tanh(x: Tensor) -> Tensor:
-    """The hyperbolic tangent of each value."""
-    return _finely(torch.tanh, x)
+    """Return the hyperbolic tangent of each value."""
+    return in_float64(torch.tanh, x)
 
 
 def relu(x: Tensor) -> Tensor:
-    """Each value, or 0 where it is negative."""
+    """Replace negative values by 0."""
     return torch.relu(x)
 
 
 def gelu(x: Tensor) -> Tensor:
-    """The exact Gaussian error linear unit of each value."""
-    return _finely(functional.gelu, x)
+    """Return the exact Gaussian error linear unit of each value."""
+    return in_float64(functional.gelu, x)
 
 
 def silu(x: Tensor) -> Tensor:
-    """The sigmoid linear unit of each value."""
-    return _finely(functional.silu, x)
+    """Return the sigmoid linear unit of each value."""
+    return in_float64(functional.silu, x)
 
 
-def _finely(function: "Callable[[Tensor], Tensor]", x: Tensor) -> Tensor:
-    """A function of each value, computed in float64 and rounded.
+def in_float64(function: "Callable[[Tensor], Tensor]", x: Tensor) -> Tensor:
+    """Compute an elementwise function in float64 and round the result.
 
-    In float32, what torch computes in whole vectors and what remains behind them differ in the last bit, so that a
-    value's result would depend on its place in the batch.
+    In float32, torch's vectorized code and its scalar code for the remaining values differ in the last bit, so that the
+    result of a value would depend on its position in the batch.
     """
     return function(x.double()).to(x.dtype)

@@ -1,4 +1,4 @@
-"""Pooling methods: which hidden states of a sequence become its result. Sums are in float32."""
+"""Pooling methods, which select or reduce the hidden states of each sequence. Sums are computed in float32."""
 
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ class FirstTokenPooling(Pooler):
 
 
 class LastTokenPooling(Pooler):
-    """LAST: the hidden state of the last token, special tokens included."""
+    """LAST: the hidden state of the last token, which may be a special token."""
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden]."""
@@ -29,7 +29,7 @@ class LastTokenPooling(Pooler):
 
 
 class SegmentPooling(Pooler):
-    """A method that reduces the rows of each sequence to one, by the op ``segment_pool``."""
+    """Base class of methods that reduce the rows of each sequence to one row, with the op ``segment_pool``."""
 
     def __init__(self, ctx: PoolerContext) -> None:
         super().__init__(ctx)
@@ -37,7 +37,7 @@ class SegmentPooling(Pooler):
 
 
 class MeanPooling(SegmentPooling):
-    """MEAN: the sum of all tokens over their number, special tokens included."""
+    """MEAN: the mean of all tokens, including special tokens."""
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden]."""
@@ -45,7 +45,7 @@ class MeanPooling(SegmentPooling):
 
 
 class MeanSqrtLenPooling(SegmentPooling):
-    """MEAN_SQRT_LEN: the sum of all tokens over the square root of their number."""
+    """MEAN_SQRT_LEN: the sum of all tokens, divided by the square root of their number."""
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden]."""
@@ -54,25 +54,25 @@ class MeanSqrtLenPooling(SegmentPooling):
 
 
 class WeightedMeanPooling(SegmentPooling):
-    """WEIGHTED_MEAN: the mean of all tokens, each weighted by its place, counted from 1 (SGPT, arXiv 2202.08904).
+    """WEIGHTED_MEAN: the mean of all tokens, weighted by their positions from 1 (SGPT, arXiv 2202.08904).
 
-    Where a part of a prompt is pooled, the places are those in the whole prompt.
+    If only a part of a prompt is pooled, the positions are those in the whole prompt.
     """
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden]."""
         starts = metadata.starts or (0,) * len(metadata.lengths)
-        places = torch.cat(
+        positions = torch.cat(
             [
                 torch.arange(start + 1.0, start + length + 1)
                 for start, length in zip(starts, metadata.lengths, strict=True)
             ]
         )
-        return self.reduce(hidden_states, metadata.lengths, "mean", places.to(hidden_states.device))
+        return self.reduce(hidden_states, metadata.lengths, "mean", positions.to(hidden_states.device))
 
 
 class MaxPooling(SegmentPooling):
-    """MAX: the largest value of each dimension over all tokens."""
+    """MAX: the maximum of each dimension over all tokens."""
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden]."""

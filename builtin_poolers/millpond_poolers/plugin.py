@@ -1,4 +1,4 @@
-"""Names the poolers and activations that Millpond comes with."""
+"""Registers the built-in poolers and activations."""
 
 from collections.abc import Iterator
 
@@ -7,14 +7,14 @@ from millpond.plugin.specs import ActivationSpec, PoolerSpec
 
 SEQUENCE_TASKS = ("embed", "classify")
 TOKEN_TASKS = ("token_embed", "token_classify")
-OF_TORCH = (  # by the names of their classes in torch.nn, in lower case
+TORCH_ACTIVATIONS = (  # the names of their classes in torch.nn, in lower case
     ("celu", "continuously differentiable exponential linear unit"),
     ("elu", "exponential linear unit"),
     ("hardshrink", "values between -0.5 and 0.5 to 0"),
-    ("hardsigmoid", "sigmoid of straight lines"),
+    ("hardsigmoid", "piecewise linear sigmoid"),
     ("hardswish", "value times its hard sigmoid"),
     ("hardtanh", "values limited to -1 and 1"),
-    ("leakyrelu", "negative values to a hundredth"),
+    ("leakyrelu", "negative values divided by 100"),
     ("logsigmoid", "logarithm of the sigmoid"),
     ("logsoftmax", "to logarithms of probabilities"),
     ("mish", "value times the hyperbolic tangent of its softplus"),
@@ -24,28 +24,36 @@ OF_TORCH = (  # by the names of their classes in torch.nn, in lower case
     ("softmin", "to probabilities of the negated values"),
     ("softplus", "smooth ReLU"),
     ("softshrink", "values moved towards 0 by 0.5"),
-    ("softsign", "value over 1 plus its size"),
+    ("softsign", "value divided by 1 plus its absolute value"),
     ("tanhshrink", "value minus its hyperbolic tangent"),
 )
 
 
 @hookimpl
 def register_poolers() -> Iterator[PoolerSpec]:
-    """The pooling types of sentence-transformers, those of its sparse encoders among them, ALL, and STEP."""
+    """Register the pooling types of sentence-transformers and its sparse encoders, ALL, and STEP."""
     for name, target, summary in (
         ("CLS", "FirstTokenPooling", "the first token"),
         ("LAST", "LastTokenPooling", "the last token"),
         ("MEAN", "MeanPooling", "the mean of all tokens"),
-        ("MAX", "MaxPooling", "the largest value of each dimension"),
-        ("MEAN_SQRT_LEN", "MeanSqrtLenPooling", "the sum of all tokens over the root of their number"),
-        ("WEIGHTED_MEAN", "WeightedMeanPooling", "the mean of all tokens, weighted by their place from 1"),
+        ("MAX", "MaxPooling", "the maximum of each dimension"),
+        ("MEAN_SQRT_LEN", "MeanSqrtLenPooling", "the sum of all tokens divided by the square root of their number"),
+        ("WEIGHTED_MEAN", "WeightedMeanPooling", "the mean of all tokens, weighted by position"),
     ):
         yield PoolerSpec(name=name, target=f"millpond_poolers.methods:{target}", summary=summary, tasks=SEQUENCE_TASKS)
     for name, target, summary in (
-        ("SPLADE_MAX", "SpladePooling", "a weight for each token of the vocabulary: the largest log(1 + relu(logit))"),
-        ("SPLADE_SUM", "SpladeSumPooling", "the same by the sum of them"),
-        ("SPLADE_MAX_LOG", "SpladeMaxLogPooling", "the same by the largest log(1 + log(1 + relu(logit)))"),
-        ("SPLADE_SUM_LOG", "SpladeSumLogPooling", "the same by the sum of those"),
+        ("SPLADE_MAX", "SpladePooling", "a weight for each vocabulary token: the maximum of log(1 + relu(logit))"),
+        ("SPLADE_SUM", "SpladeSumPooling", "a weight for each vocabulary token: the sum of log(1 + relu(logit))"),
+        (
+            "SPLADE_MAX_LOG",
+            "SpladeMaxLogPooling",
+            "a weight for each vocabulary token: the maximum of log(1 + log(1 + relu(logit)))",
+        ),
+        (
+            "SPLADE_SUM_LOG",
+            "SpladeSumLogPooling",
+            "a weight for each vocabulary token: the sum of log(1 + log(1 + relu(logit)))",
+        ),
     ):
         yield PoolerSpec(
             name=name,
@@ -63,9 +71,9 @@ def register_poolers() -> Iterator[PoolerSpec]:
 
 @hookimpl
 def register_activations() -> Iterator[ActivationSpec]:
-    """Those that heads and checkpoints name."""
+    """Register the activations that heads and checkpoints name."""
     for name, summary in (
-        ("identity", "as it is"),
+        ("identity", "no change"),
         ("normalize", "to length 1"),
         ("softmax", "to probabilities over the last dimension"),
         ("sigmoid", "each value to a probability"),
@@ -76,5 +84,5 @@ def register_activations() -> Iterator[ActivationSpec]:
     ):
         op = "normalize" if name == "normalize" else None
         yield ActivationSpec(name=name, target=f"millpond_poolers.activations:{name}", summary=summary, op=op)
-    for name, summary in OF_TORCH:
+    for name, summary in TORCH_ACTIVATIONS:
         yield ActivationSpec(name=name, target=f"millpond_poolers.torch_activations:{name}", summary=summary)

@@ -1,4 +1,4 @@
-"""STEP: the classes of the tokens that end a step, as process-reward models give them (arXiv 2305.20050)."""
+"""STEP: the classes of the tokens that end a step, for process reward models (arXiv 2305.20050)."""
 
 from collections import defaultdict
 
@@ -12,10 +12,11 @@ from millpond.types.params import PoolingParams
 
 
 class StepPooling(Pooler):
-    """STEP: the tokens whose id is ``step_tag_id``, or all without one; the head sees no others.
+    """STEP: the tokens with the id ``step_tag_id``, or all tokens if it is not set; the head reads only these.
 
-    ``returned_token_ids`` names tokens where the head gives logits of tokens, and the activation is over these alone.
-    Of a head with classes of its own it names the classes that are returned, out of the activation over all.
+    If the head computes logits of vocabulary tokens, ``returned_token_ids`` selects the tokens, and the activation is
+    applied to their logits only. If the head has its own classes, the activation is applied to all classes and
+    ``returned_token_ids`` selects the classes to return.
     """
 
     def __init__(self, ctx: PoolerContext) -> None:
@@ -25,41 +26,43 @@ class StepPooling(Pooler):
         self.takes_tokens: bool = getattr(self.head, "takes_tokens", False)
 
     def check(self, params: PoolingParams) -> None:
-        """Refuse ``returned_token_ids`` that the head cannot give; see ``Pooler``."""
-        wanted = params.returned_token_ids or ()
+        """Reject ``returned_token_ids`` that the head does not have; see ``Pooler.check``."""
+        selected = params.returned_token_ids or ()
         if self.takes_tokens and self.head is not None:
-            self.head.check(wanted)  # type: ignore[operator]  # of TokenLogits, which takes tokens
+            self.head.check(selected)  # type: ignore[operator]  # of TokenLogits, which takes tokens
             return
-        if wanted and self.task == "token_embed":
-            message = "returned_token_ids selects classes, and the task token_embed gives vectors: leave it out"
+        if selected and self.task == "token_embed":
+            message = "returned_token_ids selects classes, but the task token_embed returns vectors: leave it out"
             raise InvalidInputError(message, parameter="returned_token_ids")
-        if wanted and max(wanted) >= self.num_labels:
-            message = f"returned_token_ids={list(wanted)}: the model gives {self.num_labels} classes, counted from 0"
+        if selected and max(selected) >= self.num_labels:
+            message = f"returned_token_ids={list(selected)}: the model has {self.num_labels} classes, counted from 0"
             raise InvalidInputError(message, parameter="returned_token_ids")
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> list[Tensor]:
         """[num_tokens, hidden] -> num_seqs tensors [steps, hidden]."""
         lengths = list(metadata.lengths)
-        each = zip(hidden_states.split(lengths), metadata.input_ids.split(lengths), metadata.params, strict=True)
-        return [rows if own.step_tag_id is None else rows[ids == own.step_tag_id] for rows, ids, own in each]
+        sequences = zip(hidden_states.split(lengths), metadata.input_ids.split(lengths), metadata.params, strict=True)
+        return [
+            rows if params.step_tag_id is None else rows[ids == params.step_tag_id] for rows, ids, params in sequences
+        ]
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> list[Tensor]:
         """[num_tokens, hidden] -> num_seqs tensors [steps, number of classes]."""
         pooled = self.pool(hidden_states, metadata)
-        alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for place, own in enumerate(metadata.params):
-            alike[own.returned_token_ids or ()].append(place)
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)  # sequences with the same returned_token_ids
+        for index, params in enumerate(metadata.params):
+            groups[params.returned_token_ids or ()].append(index)
         finished = list(pooled)
-        for wanted, places in alike.items():
-            rows = self._apply_head(torch.cat([pooled[place] for place in places]).float(), wanted)
-            parts = rows.split([len(pooled[place]) for place in places])
-            for place, part in zip(places, parts, strict=True):
-                result = self._finish(part, metadata.params[place])
-                finished[place] = result[..., list(wanted)] if wanted and not self.takes_tokens else result
+        for selected, indices in groups.items():
+            rows = self._apply_head(torch.cat([pooled[i] for i in indices]).float(), selected)
+            parts = rows.split([len(pooled[i]) for i in indices])
+            for i, part in zip(indices, parts, strict=True):
+                activated = self._finish(part, metadata.params[i])
+                finished[i] = activated[..., list(selected)] if selected and not self.takes_tokens else activated
         return finished
 
-    def _apply_head(self, rows: Tensor, wanted: tuple[int, ...]) -> Tensor:
+    def _apply_head(self, rows: Tensor, selected: tuple[int, ...]) -> Tensor:
         if self.head is None:
             return rows
-        found: Tensor = self.head(rows, wanted) if self.takes_tokens else self.head(rows)
-        return found
+        logits: Tensor = self.head(rows, selected) if self.takes_tokens else self.head(rows)
+        return logits

@@ -1,4 +1,4 @@
-"""The contexts that objects of plugins are built with, ``target(ctx)``: their only way to anything else."""
+"""Contexts: the ``ctx`` argument that models, poolers and IO processors of plugins are built with."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from millpond.compat.flat_context import accepts_flat_arguments, serves_any_task
-from millpond.compat.renamed import renamed_arguments
+from millpond.compat.renamed import renamed_arguments, renamed_attributes
 from millpond.plugin.blame import blamed, build, is_foreign, mark
 from millpond.plugin.target import Target, imported
 from millpond.types.compute import ComputeOptions
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Requested:
-    """The components that a model and its poolers asked for so far; filled while they are built.
+    """The components that a model and its poolers have requested so far; filled while they are built.
 
     Attributes:
-        ops: The ops, and where each is computed.
-        activations: The activations, by the names they were asked for.
-        chosen: The kernel chosen for each op and setting.
+        ops: The ops, each with its device, dtype and options.
+        activations: The activations, by requested name.
+        chosen: A cache of the kernels chosen for each op and its context.
     """
 
     ops: "dict[str, OpContext]" = field(default_factory=dict)
@@ -41,26 +41,27 @@ class Requested:
     chosen: "dict[tuple[object, ...], KernelMatch]" = field(default_factory=dict)
 
 
+@renamed_attributes(projector="rows_after_pooling")
 @serves_any_task
 @accepts_flat_arguments
 @dataclass(frozen=True, kw_only=True)
 class ModelContext:
-    """What a model is built with.
+    """The context that a model is built with.
 
     Attributes:
         registry: The records of all plugins.
         model: The facts about the whole model: its limits, tasks, prompts.
-        config: config.json, or the part of it that ``for_part`` chose.
-        device: Where the model computes.
-        dtype: What it computes in.
+        config: config.json, or the part of it selected with ``for_part``.
+        device: The device of the model.
+        dtype: The dtype of the model.
         tokenizer: The model's tokenizer; None if it has none.
-        inputs: How prompts are read where a call does not say.
-        compute: How it computes: variants of ops, quantization, independence of the batch.
-        post_pooling: The modules of the checkpoint after pooling: ``rows`` maps rows, and ``sparse`` makes sparse
-            vectors of them; None if it has none.
-        routes: The name and the context of the route of each input type, of a model whose queries and documents take
-            different ones; None stands for a call that does not specify it. Empty for any other model.
-        requested: The ops and activations that were asked for so far, by this context and those made of it.
+        inputs: Default options for reading prompts.
+        compute: The compute options: variants of ops, quantization, batch invariance.
+        post_pooling: The modules of the checkpoint after pooling: ``rows`` maps pooled rows, and ``sparse`` turns them
+            into sparse vectors; None if the checkpoint has no such modules.
+        routes: For models with separate routes for queries and documents: the name and the context of the route of
+            each input type; the key None is for calls without an input type. Empty for other models.
+        requested: The ops and activations requested so far, with this context and the contexts derived from it.
     """
 
     registry: "Registry"
@@ -77,7 +78,7 @@ class ModelContext:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks the model serves."""
+        """The tasks of the model."""
         return self.model.tasks
 
     @property
@@ -92,52 +93,46 @@ class ModelContext:
 
     @property
     def quantization(self) -> str | None:
-        """The scheme that the model's linear maps compute in; None for none."""
+        """The quantization scheme of the model's linear layers; None for no quantization."""
         return self.compute.quantization
 
     @property
     def batch_invariant(self) -> bool:
-        """True if a result must be the same to the bit whatever shares its batch."""
+        """True if results must not depend on the other sequences of the batch, bit for bit."""
         return self.compute.batch_invariant
 
     @property
     def ops(self) -> "dict[str, OpContext]":
-        """The ops that were asked for so far, and where each is computed."""
+        """The ops requested so far, each with its device, dtype and options."""
         return self.requested.ops
 
     @property
     def activations(self) -> "dict[str, Entry[ActivationSpec]]":
-        """The activations that were asked for so far, by the names they were asked for."""
+        """The activations requested so far, by requested name."""
         return self.requested.activations
 
     @property
     def rows_after_pooling(self) -> "torch.nn.Sequential | None":
-        """The modules after pooling that map rows, pooled ones or those of tokens; None if there are none."""
+        """The modules after pooling that map pooled rows or token vectors; None without such modules."""
         return None if self.post_pooling is None else self.post_pooling.rows
 
     @property
     def makes_sparse(self) -> bool:
-        """True if a module after pooling makes sparse vectors of what is pooled."""
+        """True if a module after pooling turns pooled vectors into sparse vectors."""
         return self.post_pooling is not None and self.post_pooling.sparse is not None
 
     @property
-    def projector(self) -> "torch.nn.Sequential | None":
-        """The old name of ``rows_after_pooling``."""
-        warnings.warn("ctx.projector was renamed: use ctx.rows_after_pooling", DeprecationWarning, stacklevel=2)
-        return self.rows_after_pooling
-
-    @property
     def code(self) -> "torch.nn.Module | None":
-        """The old name of ``post_pooling.sparse``."""
+        """The former name of ``post_pooling.sparse``."""
         warnings.warn("ctx.code was renamed: use ctx.post_pooling.sparse", DeprecationWarning, stacklevel=2)
         return None if self.post_pooling is None else self.post_pooling.sparse
 
     def for_part(self, name: str) -> Self:
-        """The context of a part of the model, such as ``vision_config``."""
+        """Return the context of a part of the model, such as ``vision_config``."""
         return replace(self, config=self.config[name])
 
     def unquantized(self) -> Self:
-        """The same without quantization: for what comes after the model."""
+        """Return the same context without quantization, for modules after the model."""
         if self.quantization is None:
             return self
         from millpond.nn.ops import unquantized_variants  # noqa: PLC0415  needs torch; listing plugins does not
@@ -146,21 +141,21 @@ class ModelContext:
         return replace(self, compute=replace(self.compute, quantization=None, kernels=kernels))
 
     def for_head(self) -> Self:
-        """The context of what comes after the model: not quantised, in float32 whatever the model computes in."""
+        """Return the context of modules after the model: without quantization, and always in float32."""
         import torch
 
         return replace(self.unquantized(), dtype=torch.float32)
 
     def for_task(self, task: str) -> "TaskContext":
-        """The context of an IO processor that serves a task."""
+        """Return the context of an IO processor for a task."""
         return TaskContext(**self._facts(), task=task)
 
     def pooler(self, task: str, *, head: "torch.nn.Module | None" = None, activation: str | None = None) -> "Pooler":
-        """Build the pooler of a task: its pooling type is the configured one, or the task's own.
+        """Build the pooler of a task, with the configured pooling type or else the task's default.
 
         Args:
             task: The name of the task.
-            head: Applied to what is pooled, such as a classifier; by default the checkpoint's modules.
+            head: A module that maps pooled rows, such as a classifier; by default the checkpoint's modules.
             activation: The name of the activation; by default the pooler's, else the task's.
         """
         facts = self.unquantized()._facts()  # noqa: SLF001
@@ -181,13 +176,13 @@ class ModelContext:
         return joined
 
     def pooling_type(self, task: str) -> str:
-        """The name of the pooler that serves a task; of several whose results are joined, ``CLS+MEAN``."""
+        """Return the name of the task's pooler; for several concatenated poolers, names joined by "+": ``CLS+MEAN``."""
         spec = self.registry.tasks.get(task).spec
         config = self.pooler_config
         return (config.tok_pooling_type if spec.per_token else config.seq_pooling_type) or spec.default_pooling
 
     def activation(self, name: str | None) -> "Callable[[torch.Tensor], torch.Tensor]":
-        """The activation of that name, by the implementation of its op where there is one; None is the identity."""
+        """Return the activation of that name, or the kernel of its op if it has one; None is the identity."""
         entry = self.activations.setdefault(name or "identity", self.registry.activations.get(name or "identity"))
         kernel = None if entry.spec.op is None else self._kernel_of_activation(entry.spec.op)
         chosen: Entry[Any] = entry if kernel is None else kernel
@@ -200,14 +195,14 @@ class ModelContext:
 
     @renamed_arguments(needs="required_features")
     def op(self, name: str, *, required_features: tuple[str, ...] = ()) -> Callable[..., Any]:
-        """The implementation of an op that suits this device and dtype, or the one the user chose.
+        """Return the kernel of an op for this device and dtype: the one that the user chose, else the best.
 
         Args:
             name: The name of the op.
-            required_features: The features that the implementation must have.
+            required_features: The features that the kernel must have.
 
         Raises:
-            UnknownNameError: If none does; it says of each why not.
+            UnknownNameError: If no kernel fits; the message states the reason for each kernel.
         """
         from millpond.nn.ops import loaded_kernel  # noqa: PLC0415  needs torch; listing plugins does not
 
@@ -217,14 +212,14 @@ class ModelContext:
         import torch
 
         try:
-            return self._choose(op, torch.float32).entry  # pooled tensors are float32, whatever the model computes in
+            return self._choose(op, torch.float32).entry  # pooled tensors are float32 for models of any dtype
         except UnknownNameError:
             if op in self.kernels:  # a variant that the user named is never replaced silently
                 raise
             return None
 
     def op_context(self, dtype: "torch.dtype", required_features: tuple[str, ...] = ()) -> "OpContext":
-        """Where and how an op of the model is computed in a dtype."""
+        """Return the context of an op of the model that is computed in a dtype."""
         from millpond.nn.ops import OpContext  # noqa: PLC0415  needs torch; listing plugins does not
 
         return OpContext(
@@ -242,50 +237,50 @@ class ModelContext:
         compute = self.compute
         variants = sorted(compute.kernels.items())
         key = (op, dtype, required_features, self.device, compute.batch_invariant, compute.quantization, *variants)
-        verdict = self.requested.chosen.get(key)
-        if verdict is None:
-            setting = self.op_context(dtype, required_features)
-            verdict = self.requested.chosen[key] = choose_kernel(self.registry, op, setting)
-            self.ops.setdefault(op, setting)
-        return verdict
+        match = self.requested.chosen.get(key)
+        if match is None:
+            context = self.op_context(dtype, required_features)
+            match = self.requested.chosen[key] = choose_kernel(self.registry, op, context)
+            self.ops.setdefault(op, context)
+        return match
 
     def image_reader(self) -> "ImageReader | None":
-        """Build what reads texts with images in them; None if the model reads none.
+        """Build the reader of images, and of texts that contain images; None if the model reads no images.
 
         Raises:
-            UnknownNameError: If the target of the model's record does not import.
+            UnknownNameError: If the target in the model's record cannot be imported.
         """
         target = self.model.multimodal.image_reader
         if target is None:
             return None
         owner = self.registry.architectures.find(self.model.architecture)
-        kind = imported(target) if owner is None else Target(target, owner, "extras.image_processor").load()
+        reader_class = imported(target) if owner is None else Target(target, owner, "extras.image_processor").load()
         with blamed(owner if is_foreign(owner) else None, f"has an image_reader {target!r} that failed"):
-            reader: ImageReader = kind(self)
+            reader: ImageReader = reader_class(self)
         return reader
 
     def io_processor(self, name: str, *, task: str) -> "IOProcessor[Any]":
         """Build the IO processor of that name.
 
         Args:
-            name: Its name.
-            task: The task it is to serve; it finds the task's record as ``ctx.task_spec``.
+            name: The name of the IO processor.
+            task: The task that it is built for; the task's record is its ``ctx.task_spec``.
         """
         processor: IOProcessor[Any] = build(self.registry.io_processors.get(name), self.for_task(task))
         return processor
 
     def _facts(self) -> dict[str, Any]:
-        """The fields of a ModelContext, by their names."""
-        return {each.name: getattr(self, each.name) for each in fields(ModelContext)}
+        """The fields of a ModelContext, by name."""
+        return {item.name: getattr(self, item.name) for item in fields(ModelContext)}
 
 
 @accepts_flat_arguments
 @dataclass(frozen=True, kw_only=True)
 class TaskContext(ModelContext):
-    """What an IO processor is built with.
+    """The context that an IO processor is built with.
 
     Attributes:
-        task: The task that it serves.
+        task: The name of its task.
     """
 
     task: str
@@ -297,7 +292,7 @@ class TaskContext(ModelContext):
 
     @property
     def task_entry(self) -> "Entry[TaskSpec]":
-        """The task's record with its owner: ``load()`` returns the type of the task's output."""
+        """The task's record with its plugin; ``load()`` returns the type of the task's output."""
         return self.registry.tasks.get(self.task)
 
     def io_processor(self, name: str, *, task: str | None = None) -> "IOProcessor[Any]":
@@ -308,20 +303,20 @@ class TaskContext(ModelContext):
 @accepts_flat_arguments
 @dataclass(frozen=True, kw_only=True)
 class PoolerContext(TaskContext):
-    """What a pooler is built with.
+    """The context that a pooler is built with.
 
     Attributes:
-        head: The module that the model gave this pooler, instead of the projector.
-        activation_name: The activation that the model or the pooler's record names, instead of the task's.
+        head: The module that the model passed to this pooler, in place of ``rows_after_pooling``; None without one.
+        activation_name: The activation that the model or the pooler's record names; None for the task's default.
     """
 
     head: "torch.nn.Module | None" = None
     activation_name: str | None = None
 
 
-Context = ModelContext  # the name that authors of models use
+Context = ModelContext  # the short name, used in model definitions
 
 
 def _blamed_for_all(entries: "Sequence[Entry[Any]]") -> "Entry[Any]":
-    """The record that is blamed where the results of several are joined: the first that is not built in."""
+    """The record that errors of concatenated poolers name: the first that is not built in, else the first."""
     return next((entry for entry in entries if is_foreign(entry)), entries[0])

@@ -74,7 +74,7 @@ def test_a_long_text_that_has_the_engine_for_itself_gives_the_bits_that_it_gives
 
 
 def test_what_promises_nothing_is_not_taken(folder):
-    with pytest.raises(UnknownNameError, match=r"'linear.torch' .*independent of the batch"):
+    with pytest.raises(UnknownNameError, match=r"'linear.torch' .*batch-invariant"):
         LLM(folder, batch_invariant=True, kernels={"linear": "torch"})
 
 

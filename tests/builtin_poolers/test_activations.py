@@ -124,7 +124,7 @@ def test_without_the_op_the_target_serves(plugin_manager):
 
 
 def test_a_kernel_that_is_named_is_never_replaced_in_silence(registry):
-    with pytest.raises(UnknownNameError, match=r"no kernel serves 'normalize\.fast'"):
+    with pytest.raises(UnknownNameError, match=r"no kernel for 'normalize\.fast'"):
         context(registry, kernels={"normalize": "fast"}).activation("normalize")
 
 

@@ -169,7 +169,7 @@ def test_vectors_have_no_classes(step):
     hidden = states()
     found = pooler(hidden, metadata(PoolingParams(step_tag_id=TAG)))
     assert worst(found, [torch.nn.functional.normalize(hidden[places]).numpy() for places in STEPS]) <= 1e-6
-    with pytest.raises(InvalidInputError, match="task token_embed gives vectors") as caught:
+    with pytest.raises(InvalidInputError, match="task token_embed returns vectors") as caught:
         pooler.check(PoolingParams(step_tag_id=TAG, returned_token_ids=(0, 1)))
     assert caught.value.parameter == "returned_token_ids"
 

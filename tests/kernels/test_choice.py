@@ -79,7 +79,7 @@ def test_a_quantized_kernel_serves_who_asks_for_it_and_nobody_else(kernels):
     registry = kernels(kernel("plain", priority=50), kernel("small", quantization="int8"))
     assert chosen(registry) == "plain"
     assert chosen(registry, quantization="int8") == "small"
-    assert rank_kernels(registry, "op", HERE)[-1].reason == "serves quantization='int8' alone"
+    assert rank_kernels(registry, "op", HERE)[-1].reason == "is only for quantization='int8'"
 
 
 def test_an_op_that_nobody_quantizes_is_computed_as_ever(kernels):
@@ -89,7 +89,7 @@ def test_an_op_that_nobody_quantizes_is_computed_as_ever(kernels):
 def test_where_results_must_not_depend_on_the_batch_a_kernel_must_promise_it(kernels):
     registry = kernels(kernel("fast", priority=50), kernel("invariant", batch_invariant=True))
     assert (chosen(registry), chosen(registry, batch_invariant=True)) == ("fast", "invariant")
-    with pytest.raises(UnknownNameError, match=r"independent of the batch: .*op\.fast does not promise"):
+    with pytest.raises(UnknownNameError, match=r", batch-invariant: .*op\.fast is not batch-invariant"):
         chosen(registry, batch_invariant=True, variant="fast")
 
 
@@ -107,14 +107,14 @@ def test_a_kernel_must_serve_what_is_needed(kernels):
 def test_a_quantization_that_nobody_computes_in_is_refused(kernels):
     registry = kernels(KernelSpec(name="linear.small", target="nowhere:small", quantization="int8"))
     check_quantization(registry, INT8)
-    with pytest.raises(InvalidInputError, match="'int4': no kernel computes in it; there are: int8"):
+    with pytest.raises(InvalidInputError, match=r"Unknown quantization='int4'\. Available: int8"):
         check_quantization(registry, OpContext(device=CPU, dtype=torch.float32, quantization="int4"))
 
 
 def test_a_quantization_that_the_chosen_linear_maps_do_not_compute_in_is_refused(kernels):
     small = KernelSpec(name="linear.small", target="nowhere:small", quantization="int8", devices=("cuda",))
     registry = kernels(KernelSpec(name="linear.plain", target="nowhere:plain"), small)
-    with pytest.raises(InvalidInputError, match=r"'linear.plain' computes in: .*linear\.small runs on cuda"):
+    with pytest.raises(InvalidInputError, match=r"not supported by 'linear.plain': .*linear\.small runs on cuda"):
         check_quantization(registry, INT8)
 
 
@@ -157,7 +157,7 @@ def test_a_kernel_that_says_no_is_not_taken(kernels, here):
     )
     assert chosen(registry) == "yes"
     refused = rank_kernels(registry, "op", HERE)[-1]
-    assert refused.reason == f"{here}:no says it cannot run here"
+    assert refused.reason == f"cannot run here ({here}:no returned False)"
 
 
 def test_who_is_on_another_device_is_not_asked(kernels, here):
@@ -190,7 +190,7 @@ def test_the_user_names_one(kernels, name):
 def test_one_that_is_named_and_cannot_run_is_an_error(kernels):
     registry = kernels(kernel("a"), kernel("b", devices=("cuda",)))
     for name in ("b", "op.b"):
-        with pytest.raises(UnknownNameError, match=r"no kernel serves 'op\.b' on cpu .*op\.b runs on cuda, not on cpu"):
+        with pytest.raises(UnknownNameError, match=r"no kernel for 'op\.b' on cpu .*op\.b runs on cuda, not on cpu"):
             chosen(registry, variant=name)
 
 
@@ -202,22 +202,20 @@ def test_one_that_is_named_and_not_there_is_an_error_that_lists_the_others(kerne
 
 def test_none_that_fits_is_an_error_that_says_why(kernels):
     registry = kernels(kernel("a", devices=("cuda",)), kernel("b", dtypes=("float16",)))
-    with pytest.raises(UnknownNameError, match=r"no kernel serves 'op' on cpu.*op\.a runs on cuda.*op\.b computes in"):
+    with pytest.raises(UnknownNameError, match=r"no kernel for 'op' on cpu.*op\.a runs on cuda.*op\.b computes in"):
         chosen(registry)
 
 
 def test_an_op_that_nobody_brings_is_an_error_that_lists_the_ops(kernels):
-    with pytest.raises(
-        UnknownNameError, match=r"no plugin brings the op 'pool'; there are: op\. A plugin brings it by"
-    ):
+    with pytest.raises(UnknownNameError, match=r"Unknown op 'pool'\. Available: op\. A plugin provides it with"):
         rank_kernels(kernels(kernel("a")), "pool", HERE)
-    with pytest.raises(UnknownNameError, match=r"there are: none"):
+    with pytest.raises(UnknownNameError, match=r"Available: none"):
         rank_kernels(Registry(), "pool", HERE)
 
 
 def test_a_variant_that_nobody_brings_is_refused_though_the_model_asks_for_no_such_op(tmp_path):
     folder = str(tiny("BertModel", tmp_path / "model"))
-    with pytest.raises(UnknownNameError, match=r"no kernel serves 'splade\.bloks' on cpu in .*: splade\.blocks fits"):
+    with pytest.raises(UnknownNameError, match=r"no kernel for 'splade\.bloks' on cpu in .*: splade\.blocks fits"):
         LLM(folder, kernels={"splade": "bloks"})
     LLM(folder, kernels={"splade": "kernels/splade.torch"}).close()
 
@@ -273,7 +271,7 @@ def test_a_kernel_that_cannot_hide_tokens_serves_prompts_that_hide_none(registry
     plain = PackedBatch.pack([torch.zeros(5)])
     assert torch.equal(attention(*states, plain), states[0].flatten(1))
     hiding = PackedBatch.pack([torch.zeros(5)], features=[{NUM_ATTENDED: 2}])
-    with pytest.raises(InvalidInputError, match=r"first tokens .*attention\.sighted does not support masked_tokens"):
+    with pytest.raises(InvalidInputError, match=r"masked tokens: .*attention\.sighted does not support masked_tokens"):
         attention(*states, hiding)
     assert Attention(context(registry, {}), head_dim=4)(*states, hiding).shape == (5, 8)
 
@@ -318,7 +316,7 @@ def test_a_fused_kernel_is_chosen_where_its_parts_would_be(fusing):
     assert chosen(registry, kernels={"part": "fast"}) == "fused"
     assert chosen(registry, kernels={"part": "plain"}) == "reference"
     (_, refused) = rank_kernels(registry, "op", OpContext(device=CPU, dtype=torch.float32, kernels={"part": "plain"}))
-    assert refused.reason == "fuses part.fast; mine/part.plain serves here"
+    assert refused.reason == "fuses part.fast, but mine/part.plain is used here"
 
 
 def test_a_kernel_that_fuses_an_op_gives_way_to_a_variant_that_the_user_names(fusing):
@@ -343,7 +341,7 @@ def test_a_fused_kernel_of_which_a_part_serves_nowhere_is_not_chosen(fusing):
 
 
 def test_a_fused_kernel_that_is_named_beside_another_part_is_refused(fusing):
-    with pytest.raises(UnknownNameError, match=r"op\.fused fuses part\.fast; mine/part\.plain serves here"):
+    with pytest.raises(UnknownNameError, match=r"op\.fused fuses part\.fast, but mine/part\.plain is used here"):
         chosen(fusing("part.fast"), kernels={"op": "fused", "part": "plain"})
 
 

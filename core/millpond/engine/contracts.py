@@ -8,8 +8,8 @@ from torch import Tensor
 
 from millpond.context import ModelContext
 from millpond.nn.model import PoolingModel
-from millpond.nn.sparse import AS_TERMS
 from millpond.plugin.blame import breach, described, is_foreign, owner_of
+from millpond.types.pooler_options import SparseOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ class Contract:
 
     def fault(self, array: "NDArray[np.float32]", wanted: "Representation", num_tokens: int) -> str | None:
         """Return the error message for one result; None if it is valid."""
-        if (wanted.params.extra_kwargs or {}).get(AS_TERMS):
+        if SparseOptions.read(wanted.params).as_terms:
             return None
         if self.per_token:
             return self._fault_of_tokens(array, num_tokens if wanted.span is None else wanted.span[1] - wanted.span[0])

@@ -1,4 +1,4 @@
-"""CheckedActivation: an activation of a plugin that is not built in, whose failures name it."""
+"""CheckedActivation: wraps an activation of an external plugin, so that its errors name the plugin."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class CheckedActivation:
-    """Calls an activation, and checks that it returns a tensor of the shape that it was given."""
+    """Calls an activation, and checks that it returns a tensor with the shape of its input."""
 
     def __init__(self, entry: "Entry[Any]", function: Callable[[Tensor], Any]) -> None:
         self.entry = entry
@@ -22,7 +22,7 @@ class CheckedActivation:
         """[..., dim] -> [..., dim].
 
         Raises:
-            ComponentError: The activation failed, or returned something else.
+            ComponentError: If the activation failed, or returned something else.
         """
         with blamed(self.entry):
             activated = self.function(x)

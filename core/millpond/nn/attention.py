@@ -1,4 +1,4 @@
-"""Attention: query, key, value and a packed batch, through the op ``attention``."""
+"""Attention over the sequences of a packed batch, computed by the op ``attention``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ Kernel = Callable[..., Tensor]
 @renamed_attributes(needs="required_features")
 @dataclass(frozen=True, kw_only=True)
 class AttentionSpec:
-    """What a kernel of the op ``attention`` must compute.
+    """The variant of attention that a kernel of the op ``attention`` must compute.
 
     Attributes:
-        scale: What the products of query and key are multiplied with.
-        causal: Whether a token attends only to itself and what stands before it.
-        window: How many tokens it attends to on each side; None for all.
-        softcap: Scaled products x become ``softcap * tanh(x / softcap)`` before anything is added; None for x.
-        bias: Whether a call brings an ``AttentionBias``: "distance" for a ``DistanceBias``, "pair" for any other, whose
-            numbers may be of the tokens themselves; None for none.
+        scale: The factor of the products of query and key.
+        causal: True if a token attends only to itself and to earlier tokens.
+        window: The number of tokens that a token attends to on each side; None for no limit.
+        softcap: Scaled products x become ``softcap * tanh(x / softcap)`` before the bias is added; None for no cap.
+        bias: The kind of ``AttentionBias`` that each call passes: "distance" for a ``DistanceBias``, "pair" for one
+            that may depend on the tokens; None for no bias.
     """
 
     scale: float
@@ -49,8 +49,8 @@ class AttentionSpec:
 class Attention(nn.Module):
     """Scaled dot-product attention within each sequence of a packed batch.
 
-    Fewer heads of keys and values than of queries are shared by groups of query heads, in order. A token that may
-    attend to none, because its window contains only masked tokens, gets zeros.
+    If there are fewer key and value heads than query heads, consecutive query heads share one (grouped-query
+    attention). The result for a token whose window contains only masked tokens is zero.
     """
 
     def __init__(
@@ -69,16 +69,16 @@ class Attention(nn.Module):
             scale=head_dim**-0.5 if scale is None else scale, causal=causal, window=window, softcap=softcap, bias=bias
         )
         self.kernel: Kernel = ctx.op("attention", required_features=self.spec.required_features)
-        # Only prompts show whether tokens are masked, so a kernel that does not support it is an error only then.
+        # Tokens are masked only for some prompts, so a kernel that does not support it is an error only for those.
         self.masking_kernel = _masking_kernel(ctx, self.spec)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, bias: AttentionBias | None = None
     ) -> Tensor:
-        """[num_tokens, heads, head_dim] thrice -> [num_tokens, heads * head_dim].
+        """Query, key and value [num_tokens, heads, head_dim] -> [num_tokens, heads * head_dim].
 
         Raises:
-            InvalidInputError: If tokens are masked and the kernel that the user chose does not support it.
+            InvalidInputError: If tokens are masked but the kernel that the user chose does not support masking.
         """
         kernel = self._require_masking_kernel() if batch.num_masked else self.kernel
         biases = () if self.spec.bias is None else (bias,)
@@ -86,13 +86,13 @@ class Attention(nn.Module):
 
     def _require_masking_kernel(self) -> Kernel:
         if isinstance(self.masking_kernel, str):
-            message = f"prompts of which only the first tokens are attended to: {self.masking_kernel}"
+            message = f"this prompt has masked tokens: {self.masking_kernel}"
             raise InvalidInputError(message)
         return self.masking_kernel
 
 
 def _masking_kernel(ctx: "ModelContext", spec: AttentionSpec) -> Kernel | str:
-    """Return the kernel for batches with masked tokens, or the reason that none is available."""
+    """The kernel for batches with masked tokens, or the reason why none is available."""
     try:
         return ctx.op("attention", required_features=(*spec.required_features, MASKED_TOKENS))
     except UnknownNameError as error:

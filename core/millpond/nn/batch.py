@@ -1,4 +1,4 @@
-"""PackedBatch and PoolingMetadata: sequences of different lengths end to end, without padding."""
+"""PackedBatch and PoolingMetadata: sequences of different lengths, concatenated without padding."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,18 +46,18 @@ class EqualLengthGroup:
 @renamed_attributes(hidden="num_masked", runs="equal_length_groups")
 @dataclass(frozen=True, kw_only=True)
 class PackedBatch:
-    """Sequences end to end; the runner orders them by length, so equal lengths are neighbours.
+    """Concatenated sequences; the runner sorts them by length, so sequences of equal length are adjacent.
 
     Attributes:
         input_ids: The token ids, [num_tokens], int64.
-        positions: The place of each token in its sequence, from 0, [num_tokens], int64.
-        lengths: The tokens of each sequence, on the host.
-        token_type_ids: The segment of each token, [num_tokens]; None if all are 0.
-        features: Raw inputs of each sequence, such as pixels; empty mappings for plain text. ``num_attended`` in them
-            says how many of the first tokens are attended to, where that is not all.
-        adapters: The name of the adapter that each sequence is computed with, None for the one that is merged into the
-            weights; empty if that holds for all.
-        routes: The name of the route of each sequence, of a model whose queries and documents take different ones.
+        positions: The index of each token in its sequence, from 0, [num_tokens], int64.
+        lengths: The number of tokens of each sequence, on the host.
+        token_type_ids: The token type (segment) of each token, [num_tokens]; None if all are 0.
+        features: Additional inputs of each sequence, such as pixels; empty mappings for plain text. The key
+            ``num_attended`` is the number of tokens at the start of the sequence that are not masked; all by default.
+        adapters: The adapter of each sequence, None for the one that is merged into the weights; empty if it is None
+            for all sequences.
+        routes: The route of each sequence, for models with separate routes for queries and documents; else empty.
     """
 
     input_ids: Tensor
@@ -79,28 +79,28 @@ class PackedBatch:
         routes: Sequence[str] = (),
         device: torch.device | None = None,
     ) -> "PackedBatch":
-        """Put sequences of token ids end to end.
+        """Concatenate sequences of token ids.
 
         Args:
             sequences: Token ids, each [length].
-            token_type_ids: The segments of each sequence, or None.
-            features: The raw inputs of each sequence.
+            token_type_ids: The token types of each sequence, or None.
+            features: The additional inputs of each sequence.
             adapters: The adapter of each sequence.
             routes: The route of each sequence.
-            device: Where the batch is to lie.
+            device: The device of the batch.
         """
         lengths = tuple([sequence.shape[0] for sequence in sequences])
         types = None
-        if any([segment is not None for segment in token_type_ids]):  # noqa: C419  a generator costs short texts more
+        if any([ids is not None for ids in token_type_ids]):  # noqa: C419  a list is faster for short texts
             types = torch.cat(
                 [
-                    torch.zeros(length, dtype=torch.long) if segment is None else segment.long()
-                    for segment, length in zip(token_type_ids, lengths, strict=True)
+                    torch.zeros(length, dtype=torch.long) if ids is None else ids.long()
+                    for ids, length in zip(token_type_ids, lengths, strict=True)
                 ]
             ).to(device)
         return cls(
-            input_ids=_end_to_end([sequence.long() for sequence in sequences]).to(device),
-            positions=_end_to_end([torch.arange(length) for length in lengths]).to(device),
+            input_ids=_concatenated([sequence.long() for sequence in sequences]).to(device),
+            positions=_concatenated([torch.arange(length) for length in lengths]).to(device),
             lengths=lengths,
             token_type_ids=types,
             features=tuple(features),
@@ -108,24 +108,24 @@ class PackedBatch:
             routes=tuple(routes),
         )
 
-    def rows_of(self, places: Sequence[int]) -> Tensor:
-        """The rows of some sequences, [num_rows]."""
-        return torch.cat([torch.arange(*self.offsets[place : place + 2]) for place in places]).to(self.input_ids.device)
+    def rows_of(self, indices: Sequence[int]) -> Tensor:
+        """Return the rows of the sequences with these indices, [num_rows]."""
+        return torch.cat([torch.arange(*self.offsets[i : i + 2]) for i in indices]).to(self.input_ids.device)
 
-    def select(self, places: Sequence[int]) -> "PackedBatch":
-        """Some of the sequences as a batch of their own, without a word of adapters."""
-        rows = self.rows_of(places)
+    def select(self, indices: Sequence[int]) -> "PackedBatch":
+        """Return a batch of the sequences with these indices, without their adapters and routes."""
+        rows = self.rows_of(indices)
         return PackedBatch(
             input_ids=self.input_ids[rows],
             positions=self.positions[rows],
-            lengths=tuple(self.lengths[place] for place in places),
+            lengths=tuple(self.lengths[i] for i in indices),
             token_type_ids=None if self.token_type_ids is None else self.token_type_ids[rows],
-            features=tuple(self.features[place] for place in places) if self.features else (),
+            features=tuple(self.features[i] for i in indices) if self.features else (),
         )
 
     @property
     def num_tokens(self) -> int:
-        """The tokens of all sequences."""
+        """The number of tokens of all sequences."""
         return self.input_ids.shape[0]
 
     @property
@@ -135,27 +135,27 @@ class PackedBatch:
 
     @cached_property
     def max_length(self) -> int:
-        """The tokens of the longest sequence."""
+        """The number of tokens of the longest sequence."""
         return max(self.lengths)
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """Where each sequence starts, and where the last ends, on the host: num_seqs + 1 numbers."""
+        """The first row of each sequence, and the number of rows, on the host: num_seqs + 1 numbers."""
         return tuple(accumulate(self.lengths, initial=0))
 
     @cached_property
     def lengths_on_host(self) -> Tensor:
-        """``lengths`` as a tensor on the host, [num_seqs], int64: for compiled code."""
+        """``lengths`` as a tensor on the host, [num_seqs], int64, for compiled code."""
         return torch.tensor(self.lengths)
 
     @cached_property
     def length_of_each_token(self) -> Tensor:
-        """The tokens of the sequence that each token is of, on the device, [num_tokens], int64."""
+        """For each token, the length of its sequence, on the device, [num_tokens], int64."""
         return torch.repeat_interleave(self.lengths_on_host, self.lengths_on_host).to(self.input_ids.device)
 
     @cached_property
     def cu_seqlens(self) -> Tensor:
-        """``offsets`` on the device, [num_seqs + 1], int32: the form that kernels take."""
+        """``offsets`` on the device, [num_seqs + 1], int32, as attention kernels expect it."""
         return torch.tensor(self.offsets, dtype=torch.int32, device=self.input_ids.device)
 
     @cached_property
@@ -171,7 +171,7 @@ class PackedBatch:
             if not isinstance(attended, int):
                 continue
             if not 0 < attended <= length:
-                message = f"{NUM_ATTENDED}={attended} of a sequence of {length} tokens: expected 1 to {length}"
+                message = f"{NUM_ATTENDED}={attended} for a sequence of {length} tokens: expected 1 to {length}"
                 raise ValueError(message)
             masked[index] = length - attended
         return tuple(masked) if any(masked) else ()
@@ -189,14 +189,14 @@ class PackedBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class PoolingMetadata:
-    """What a pooler knows of the sequences whose hidden states it gets.
+    """The lengths, token ids and parameters of the sequences that a pooler receives.
 
     Attributes:
-        lengths: The tokens of each sequence, on the host.
-        input_ids: Their token ids, [num_tokens].
-        params: What is asked for each sequence, completed by the model's config.
-        starts: The place of each sequence's first token in its prompt, where a part of a prompt is pooled; empty if
-            all begin at 0.
+        lengths: The number of tokens of each sequence, on the host.
+        input_ids: The token ids of all sequences, [num_tokens].
+        params: The pooling parameters of each sequence, completed by the model's config.
+        starts: The index of each sequence's first token in its prompt, if only a part of a prompt is pooled; empty if
+            all start at 0.
     """
 
     lengths: tuple[int, ...]
@@ -206,7 +206,7 @@ class PoolingMetadata:
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """Where each sequence starts, and where the last ends, on the host."""
+        """The first row of each sequence, and the number of rows, on the host: num_seqs + 1 numbers."""
         return tuple(accumulate(self.lengths, initial=0))
 
     @cached_property
@@ -222,38 +222,38 @@ class PoolingMetadata:
     def select(
         self, sequences: Sequence[int], params: Sequence[PoolingParams], spans: Sequence[tuple[int, int] | None] = ()
     ) -> "tuple[Tensor | None, PoolingMetadata]":
-        """The rows of some sequences, or of parts of them, and the metadata of those.
+        """Return the rows of some sequences, or of parts of them, and the metadata of the selection.
 
         Args:
-            sequences: Their places.
-            params: What is asked for each.
-            spans: The tokens of each that are wanted, from a place up to another; None, or nothing at all, for all.
+            sequences: The indices of the sequences.
+            params: The pooling parameters of each.
+            spans: The tokens to select from each, as (start, stop); None, or an empty ``spans``, for all tokens.
 
         Returns:
-            The rows, [num_rows], or None for all as they are.
+            The rows, [num_rows], or None if all rows are selected in their order; and the metadata.
         """
         partial = spans.count(None) < len(spans)
         if not partial and tuple(sequences) == tuple(range(len(self.lengths))):
             return None, PoolingMetadata(lengths=self.lengths, input_ids=self.input_ids, params=tuple(params))
-        wanted = spans if partial else [None] * len(sequences)
-        bounds = [span or (0, self.lengths[i]) for i, span in zip(sequences, wanted, strict=True)]
+        all_spans = spans if partial else [None] * len(sequences)
+        bounds = [span or (0, self.lengths[i]) for i, span in zip(sequences, all_spans, strict=True)]
         rows = torch.cat(
             [
                 torch.arange(self.offsets[i] + start, self.offsets[i] + stop)
                 for i, (start, stop) in zip(sequences, bounds, strict=True)
             ]
         ).to(self.input_ids.device)
-        chosen = PoolingMetadata(
+        selected = PoolingMetadata(
             lengths=tuple(stop - start for start, stop in bounds),
             input_ids=self.input_ids[rows],
             params=tuple(params),
             starts=tuple(start for start, _ in bounds) if partial else (),
         )
-        return rows, chosen
+        return rows, selected
 
 
-def _end_to_end(parts: Sequence[Tensor]) -> Tensor:
-    """One behind the other; a single one as it is, without a copy."""
+def _concatenated(parts: Sequence[Tensor]) -> Tensor:
+    """The concatenation of tensors; a single tensor is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 

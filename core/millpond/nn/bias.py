@@ -1,4 +1,4 @@
-"""What attention adds to the products of queries and keys: numbers that a kernel asks for, block by block."""
+"""Attention biases: values added to the products of queries and keys, computed block by block for kernels."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,26 +9,26 @@ from millpond.nn.batch import EqualLengthGroup
 
 
 class AttentionBias(Protocol):
-    """Gives the numbers that are added to scaled products, before the softmax."""
+    """Computes the values that attention adds to the scaled products before the softmax."""
 
     def __call__(self, group: EqualLengthGroup, queries: range, keys: range) -> Tensor:
-        """Those of some queries and keys, places in their sequences: [count or 1, heads, queries, keys].
+        """Return the bias of a block of queries and keys, [count or 1, heads, queries, keys].
 
         Args:
             group: The sequences.
-            queries: The places of the queries.
-            keys: The places of the keys.
+            queries: The positions of the queries in their sequences.
+            keys: The positions of the keys in their sequences.
         """
         ...
 
 
 @dataclass(frozen=True)
 class DistanceBias:
-    """A number for each head and distance, the same wherever the two tokens stand.
+    """A bias that depends only on the head and on the distance between the two tokens.
 
     Attributes:
-        values: [heads, 2 * n - 1], n at least the tokens of the longest sequence: the number in the middle is that of a
-            token and itself, what stands behind it is of the keys behind the query.
+        values: [heads, 2 * n - 1], with n at least the length of the longest sequence. The middle column is the
+            distance 0; the columns after it are for keys after the query.
     """
 
     values: Tensor
@@ -43,4 +43,6 @@ class DistanceBias:
         del group
         start = self.middle + keys.start - queries.stop + 1
         needed = self.values[:, start : start + len(queries) + len(keys) - 1]
-        return needed.unfold(1, len(keys), 1).flip(1).unsqueeze(0)  # from one query to the one before it, one further
+        return (
+            needed.unfold(1, len(keys), 1).flip(1).unsqueeze(0)
+        )  # each query reads one column earlier than the previous query

@@ -1,4 +1,4 @@
-"""Classifiers of pooled rows: logits of tokens, and the scaling of logits."""
+"""Classifiers of pooled rows: logits of vocabulary tokens, and the scaling of logits."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 
 class TokenLogits(nn.Module):
-    """A classifier whose classes are tokens: of the whole vocabulary, it computes those that a caller asks for."""
+    """A classifier whose classes are vocabulary tokens; it computes only the logits that a caller requests."""
 
     takes_tokens: ClassVar = True
 
     def check(self, token_ids: Sequence[int]) -> None:
-        """Refuse tokens whose logits it cannot give; see ``Pooler.check``."""
+        """Reject tokens whose logits cannot be computed; see ``Pooler.check``."""
 
     def forward(self, x: Tensor, token_ids: Sequence[int]) -> Tensor:
         """[num_rows, hidden] -> [num_rows, len(token_ids)].
 
         Args:
             x: Pooled rows.
-            token_ids: The tokens whose logits are wanted (``returned_token_ids``), in this order, checked before.
+            token_ids: The tokens whose logits are returned (``returned_token_ids``), in this order; already checked.
         """
         raise NotImplementedError
 
@@ -33,7 +33,7 @@ class LogitScaling(nn.Module):
     """``(classifier(x) - logit_mean) / logit_sigma`` with the pooler config's values; unscaled logits by default.
 
     Attributes:
-        takes_tokens: True if its classes are tokens, which each call specifies.
+        takes_tokens: True if the classes are tokens, which each call specifies.
     """
 
     def __init__(self, ctx: "ModelContext", classifier: nn.Module) -> None:
@@ -45,12 +45,12 @@ class LogitScaling(nn.Module):
         self.takes_tokens: bool = getattr(classifier, "takes_tokens", False)
 
     def check(self, token_ids: Sequence[int]) -> None:
-        """Refuse tokens whose logits the classifier cannot give; see ``Pooler.check``."""
+        """Reject tokens whose logits the classifier cannot compute; see ``Pooler.check``."""
         if isinstance(self.classifier, TokenLogits):
             self.classifier.check(token_ids)
 
     def forward(self, x: Tensor, token_ids: Sequence[int] = ()) -> Tensor:
-        """[num_rows, hidden] -> [num_rows, num_labels], or [num_rows, len(token_ids)] where classes are tokens."""
+        """[num_rows, hidden] -> [num_rows, num_labels], or [num_rows, len(token_ids)] if the classes are tokens."""
         logits: Tensor = self.classifier(x, token_ids) if self.takes_tokens else self.classifier(x)
         if self.mean is not None:
             logits = logits - self.mean

@@ -1,4 +1,4 @@
-"""PoolingModel: from a packed batch to hidden states; owns the poolers of its tasks."""
+"""PoolingModel: the base class of models; computes hidden states and owns the poolers of its tasks."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class PoolingModel(nn.Module):
-    """Turns a packed batch into hidden states, and owns the poolers of its tasks.
+    """Computes the hidden states of a packed batch, and owns the poolers of its tasks.
 
-    It is built on the meta device: parameters get memory when their weights arrive. Buffers that the
-    checkpoint does not hold must therefore be made in ``forward``.
+    The model is built on the meta device, and parameters are allocated when their weights are loaded. Buffers that are
+    not in the checkpoint must therefore be created in ``forward``.
 
     Attributes:
-        weight_prefixes: What may stand before every name in the checkpoint, and is cut off.
-        weight_names: Patterns of checkpoint names and the parameter names they become (``re.sub``, the first that
-            matches whole). A parameter name that ends in ``@i`` is part i of a fused ``Linear``.
-        weight_transforms: How tensors are transposed, split or merged before they are named.
-        ignored_weights: Patterns of checkpoint names that are left out on purpose.
+        weight_prefixes: Optional prefixes of the names in the checkpoint, which are removed.
+        weight_names: Patterns of checkpoint names and the parameter names that replace them (``re.sub``); the first
+            pattern that matches the whole name applies. A parameter name ``name@i`` is shard i of a fused ``Linear``.
+        weight_transforms: Tensors to transpose, split or merge before ``weight_names`` applies.
+        ignored_weights: Patterns of checkpoint names that are not loaded.
     """
 
     weight_prefixes: ClassVar[Sequence[str]] = ()
@@ -40,25 +40,25 @@ class PoolingModel(nn.Module):
         self.poolers = nn.ModuleDict({task: self.build_pooler(ctx, task) for task in ctx.tasks})
 
     def build_pooler(self, ctx: "ModelContext", task: str) -> nn.Module:
-        """The pooler of a task; override it where the model has a head of its own for it."""
+        """Build the pooler of a task; override this method if the model has its own head for the task."""
         return ctx.pooler(task)
 
     def classifier_pooler(self, ctx: "ModelContext", task: str, classifier: nn.Module) -> nn.Module:
-        """The pooler of a classifying task: logits, calibrated and activated as user and checkpoint say.
+        """Build the pooler of a classification task, with the configured logit scaling and activation.
 
         Args:
             ctx: The model's context.
             task: The name of the task.
-            classifier: Pooled rows [num_rows, hidden] to logits [num_rows, num_labels].
+            classifier: The module that maps pooled rows [num_rows, hidden] to logits [num_rows, num_labels].
         """
         return ctx.pooler(task, head=LogitScaling(ctx, classifier), activation=ctx.model.classification.activation)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """A batch of num_tokens tokens -> [num_tokens, hidden]."""
+        """Batch of num_tokens tokens -> [num_tokens, hidden]."""
         raise NotImplementedError
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
-        """Give the parameters their values, and say what became of each tensor."""
+        """Load the checkpoint's tensors into the parameters; return the loaded names and the unused tensors."""
         result = LoadedWeights()
         for name, tensor, source in transformed(self, weights):
             target = self.parameter_name(name)
@@ -71,20 +71,20 @@ class PoolingModel(nn.Module):
         return result
 
     def load_adapters(self, adapters: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]]) -> None:
-        """Take the adapters that lie beside the weights; for models whose record has ``adapter_folders``.
+        """Load the adapters in the model's folder, for models whose record has ``adapter_folders``.
 
         Args:
-            adapters: Of each, by its name, what it changes: the checkpoint's names of weights, without ``.weight``, and
-                what ``up @ down`` is added to each, ``up`` [rows, rank] and ``down`` [rank, columns].
+            adapters: For each adapter name, the weights that it changes: the name in the checkpoint without
+                ``.weight``, and the matrices ``up`` [rows, rank] and ``down`` [rank, columns], whose product is added.
         """
         raise NotImplementedError
 
     def adapter_changes(self, changes: Mapping[str, LowRank]) -> dict[str, LowRank]:
-        """The changes of one adapter, as ``load_adapters`` gets them, by the names of this model's parameters."""
+        """Return the changes of one adapter of ``load_adapters``, by the names of this model's parameters."""
         return transformed_adapter(self, changes)
 
     def parameter_name(self, name: str) -> str | None:
-        """The name of the parameter that a checkpoint name means; None if it is left out on purpose."""
+        """Return the parameter name for a name in the checkpoint; None if the tensor is ignored."""
         bare = name
         for prefix in self.weight_prefixes:
             if name.startswith(prefix):

@@ -1,4 +1,4 @@
-"""Which implementation of an op is taken, and why the others are not."""
+"""Choice of the kernel of an op, with the reasons why other kernels are not used."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import KernelSpec
 
-ONE_TENSOR = ("attention", "gelu", "layer_norm_residual", "normalize")  # ops whose kernels return nothing else
+ONE_TENSOR_OPS = ("attention", "gelu", "layer_norm_residual", "normalize")  # their kernels return one tensor
 
 
 @dataclass(frozen=True)
 class KernelMatch:
-    """Whether a kernel can serve here; ``reason`` says why not, or that it was chosen."""
+    """A kernel, whether it fits the context of an op, and the reason."""
 
     entry: "Entry[KernelSpec]"
     fits: bool
@@ -34,13 +34,13 @@ class KernelMatch:
 @renamed_fields(needs="required_features")
 @dataclass(frozen=True, kw_only=True)
 class OpContext:
-    """Where an op is to be computed, and how.
+    """The device, dtype and options that an op is computed with.
 
     Attributes:
-        device: Where.
-        dtype: What in.
-        quantization: The scheme that is asked for; None for none.
-        batch_invariant: Whether a result must not depend on what shares its batch, to the bit.
+        device: The device.
+        dtype: The dtype.
+        quantization: The requested quantization scheme; None for no quantization.
+        batch_invariant: True if results must not depend on the other sequences of the batch, bit for bit.
         required_features: The features that a kernel must have, such as "softcap".
         kernels: The variants of ops that the user chose.
     """
@@ -53,59 +53,59 @@ class OpContext:
     kernels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Rename former features."""
+        """Replace the former names of features."""
         object.__setattr__(self, "required_features", current_features(self.required_features))
 
 
-def rank_kernels(registry: "Registry", op: str, setting: OpContext) -> list[KernelMatch]:
-    """All implementations of an op, the one to take first.
+def rank_kernels(registry: "Registry", op: str, context: OpContext) -> list[KernelMatch]:
+    """Return all kernels of an op, best first.
 
     Raises:
-        UnknownNameError: If no plugin brings the op.
+        UnknownNameError: If no plugin provides the op.
     """
     entries = registry.kernels.grouped("op").get(op, ())
     if not entries:
         ops = sorted(map(str, registry.kernels.grouped("op")))
         message = (
-            f"no plugin brings the op {op!r}; there are: {', '.join(ops) or 'none'}. "
-            f"A plugin brings it by register_kernels with a record named '{op}.<variant>'"
+            f"Unknown op {op!r}. Available: {', '.join(ops) or 'none'}. A plugin provides it with register_kernels and "
+            f"a record named '{op}.<variant>'"
         )
         raise UnknownNameError(message)
-    verdicts = [_judge(registry, entry, setting) for entry in entries]
-    return sorted(verdicts, key=_rank)
+    matches = [_match(registry, entry, context) for entry in entries]
+    return sorted(matches, key=_rank)
 
 
-def choose_kernel(registry: "Registry", op: str, setting: OpContext, *, variant: str | None = None) -> KernelMatch:
-    """The implementation to take: the one named, or of those that fit the one of highest priority.
+def choose_kernel(registry: "Registry", op: str, context: OpContext, *, variant: str | None = None) -> KernelMatch:
+    """Choose the kernel of an op: the requested variant, else the kernel of highest priority that fits.
 
     Args:
         registry: The records of all plugins.
         op: The name of the op.
-        setting: Where and how it is to be computed.
-        variant: The name of a variant; by default what the user chose for the op.
+        context: The context of the op.
+        variant: The name of a variant; by default the one that the user chose for the op.
 
     Raises:
-        UnknownNameError: If none fits, or the one named is not there or cannot serve here.
+        UnknownNameError: If no kernel fits, or the requested variant does not exist or does not fit.
     """
-    variant = setting.kernels.get(op) if variant is None else variant
-    verdicts = rank_kernels(registry, op, setting)
-    candidates = [verdict for verdict in verdicts if variant is None or is_named(verdict.entry, variant)]
+    variant = context.kernels.get(op) if variant is None else variant
+    matches = rank_kernels(registry, op, context)
+    candidates = [match for match in matches if variant is None or is_named(match.entry, variant)]
     if candidates and candidates[0].fits:
         return candidates[0]
-    asked = op if variant is None else f"{op}.{variant.removeprefix(f'{op}.')}"
-    how = "".join(
+    requested = op if variant is None else f"{op}.{variant.removeprefix(f'{op}.')}"
+    options = "".join(
         (
-            f", {setting.quantization}" if setting.quantization else "",
-            f", with {', '.join(setting.required_features)}" if setting.required_features else "",
-            _INVARIANT[setting.batch_invariant],
+            f", {context.quantization}" if context.quantization else "",
+            f", with {', '.join(context.required_features)}" if context.required_features else "",
+            ", batch-invariant" if context.batch_invariant else "",
         )
     )
-    message = f"no kernel serves {asked!r} on {setting.device.type} in {setting.dtype}{how}: {_listing(verdicts)}"
+    message = f"no kernel for {requested!r} on {context.device.type} in {context.dtype}{options}: {_listing(matches)}"
     raise UnknownNameError(message)
 
 
 def loaded_kernel(entry: "Entry[KernelSpec]") -> Callable[..., Any]:
-    """The kernel of a record; a function of a plugin that is not built in is wrapped, so that its errors name it."""
+    """Load the kernel of a record; a function of an external plugin is wrapped, so that its errors name the plugin."""
     kernel: Callable[..., Any] = entry.load()
     if not is_foreign(entry) or isinstance(kernel, type):
         return kernel
@@ -114,7 +114,7 @@ def loaded_kernel(entry: "Entry[KernelSpec]") -> Callable[..., Any]:
     def named(*arguments: Any, **options: Any) -> Any:
         with blamed(entry):
             result = kernel(*arguments, **options)
-        if entry.spec.op in ONE_TENSOR and not isinstance(result, Tensor):
+        if entry.spec.op in ONE_TENSOR_OPS and not isinstance(result, Tensor):
             raise breach(entry, f"it returned {described(result)}; expected one tensor")
         return result
 
@@ -122,23 +122,23 @@ def loaded_kernel(entry: "Entry[KernelSpec]") -> Callable[..., Any]:
 
 
 def is_named(entry: "Entry[KernelSpec]", variant: str) -> bool:
-    """Whether a kernel is meant by ``sdpa``, ``attention.sdpa`` or ``kernels/attention.sdpa``."""
+    """True if a variant such as ``sdpa``, ``attention.sdpa`` or ``kernels/attention.sdpa`` names the kernel."""
     return variant in (entry.spec.variant, entry.spec.name, entry.qualified)
 
 
-def check_variants(registry: "Registry", setting: OpContext) -> None:
-    """Refuse variants that no plugin provides, even if the model does not ask for their ops.
+def check_variants(registry: "Registry", context: OpContext) -> None:
+    """Reject variants that no plugin provides, even if the model does not use their ops.
 
     Raises:
-        UnknownNameError: If there is no such op, or no such variant of it.
+        UnknownNameError: If an op, or a variant of an op, does not exist.
     """
-    for op, variant in setting.kernels.items():
-        if not any(is_named(verdict.entry, variant) for verdict in rank_kernels(registry, op, setting)):
-            choose_kernel(registry, op, setting)  # raises: there is none of that name
+    for op, variant in context.kernels.items():
+        if not any(is_named(match.entry, variant) for match in rank_kernels(registry, op, context)):
+            choose_kernel(registry, op, context)  # raises UnknownNameError
 
 
 def unquantized_variants(registry: "Registry", variants: Mapping[str, str]) -> dict[str, str]:
-    """The chosen variants of ops, without those that serve a quantization alone."""
+    """Return the chosen variants of ops, without those that are only for a quantization."""
     quantized = [entry for entry in registry.kernels.entries() if entry.spec.quantization is not None]
     return {
         op: variant
@@ -147,50 +147,45 @@ def unquantized_variants(registry: "Registry", variants: Mapping[str, str]) -> d
     }
 
 
-def check_quantization(registry: "Registry", setting: OpContext) -> None:
-    """Refuse a quantization that the linear maps would not be computed in.
+def check_quantization(registry: "Registry", context: OpContext) -> None:
+    """Reject a quantization that would not apply to the linear layers.
 
     Raises:
-        InvalidInputError: If no kernel of the op ``linear`` serves it here, or another variant was chosen.
+        InvalidInputError: If no kernel of the op ``linear`` supports it here, or another variant was chosen.
     """
-    if setting.quantization is None:
+    if context.quantization is None:
         return
     known = sorted({e.spec.quantization for e in registry.kernels.entries() if e.spec.quantization is not None})
-    if setting.quantization not in known:
-        message = f"quantization={setting.quantization!r}: no kernel computes in it; there are: {', '.join(known)}"
+    if context.quantization not in known:
+        message = f"Unknown quantization={context.quantization!r}. Available: {', '.join(known) or 'none'}"
         raise InvalidInputError(message, parameter="quantization")
-    chosen = choose_kernel(registry, "linear", setting)
-    if chosen.entry.spec.quantization != setting.quantization:
-        verdicts = _listing(rank_kernels(registry, "linear", setting))
-        message = (
-            f"quantization={setting.quantization!r} is not what {chosen.entry.spec.name!r} computes in: {verdicts}"
-        )
+    chosen = choose_kernel(registry, "linear", context)
+    if chosen.entry.spec.quantization != context.quantization:
+        listing = _listing(rank_kernels(registry, "linear", context))
+        message = f"quantization={context.quantization!r} is not supported by {chosen.entry.spec.name!r}: {listing}"
         raise InvalidInputError(message, parameter="quantization")
 
 
-_INVARIANT = {False: "", True: ", independent of the batch"}
+def _rank(match: KernelMatch) -> tuple[bool, bool, int]:
+    spec = match.entry.spec
+    return not match.fits, spec.quantization is None, -spec.priority
 
 
-def _rank(verdict: KernelMatch) -> tuple[bool, bool, int]:
-    spec = verdict.entry.spec
-    return not verdict.fits, spec.quantization is None, -spec.priority
-
-
-def _judge(registry: "Registry", entry: "Entry[KernelSpec]", setting: OpContext) -> KernelMatch:
+def _match(registry: "Registry", entry: "Entry[KernelSpec]", context: OpContext) -> KernelMatch:
     spec = entry.spec
-    if spec.devices and setting.device.type not in spec.devices:
-        return KernelMatch(entry, fits=False, reason=f"runs on {', '.join(spec.devices)}, not on {setting.device.type}")
-    name = str(setting.dtype).removeprefix("torch.")
+    if spec.devices and context.device.type not in spec.devices:
+        return KernelMatch(entry, fits=False, reason=f"runs on {', '.join(spec.devices)}, not on {context.device.type}")
+    name = str(context.dtype).removeprefix("torch.")
     if spec.dtypes and name not in spec.dtypes:
         return KernelMatch(entry, fits=False, reason=f"computes in {', '.join(spec.dtypes)}, not in {name}")
-    if spec.quantization not in (None, setting.quantization):
-        return KernelMatch(entry, fits=False, reason=f"serves quantization={spec.quantization!r} alone")
-    if setting.batch_invariant and not spec.batch_invariant:
-        return KernelMatch(entry, fits=False, reason="does not promise results that are independent of the batch")
-    missing = [feature for feature in setting.required_features if feature not in spec.features]
-    refusal = f"does not support {', '.join(missing)}" if missing else _ask(spec.available)
+    if spec.quantization not in (None, context.quantization):
+        return KernelMatch(entry, fits=False, reason=f"is only for quantization={spec.quantization!r}")
+    if context.batch_invariant and not spec.batch_invariant:
+        return KernelMatch(entry, fits=False, reason="is not batch-invariant")
+    missing = [feature for feature in context.required_features if feature not in spec.features]
+    refusal = f"does not support {', '.join(missing)}" if missing else _unavailable(spec.available)
     if refusal is None:
-        refusals = (_refusal_of_part(registry, entry, part, setting) for part in spec.fuses)
+        refusals = (_refusal_of_part(registry, entry, part, context) for part in spec.fuses)
         refusal = next((each for each in refusals if each is not None), None)
     if refusal is not None:
         return KernelMatch(entry, fits=False, reason=refusal)
@@ -198,35 +193,38 @@ def _judge(registry: "Registry", entry: "Entry[KernelSpec]", setting: OpContext)
     return KernelMatch(entry, fits=True, reason=f"fits, priority {spec.priority}{fuses}")
 
 
-def _refusal_of_part(registry: "Registry", entry: "Entry[KernelSpec]", part: str, setting: OpContext) -> str | None:
-    """Why a kernel that fuses others does not stand for what serves the op of one of them here; None if it does."""
+def _refusal_of_part(registry: "Registry", entry: "Entry[KernelSpec]", part: str, context: OpContext) -> str | None:
+    """The reason why a fused kernel cannot replace the kernel of one of its parts; None if it can."""
     op, _, variant = part.rpartition("/")[2].partition(".")
-    named = setting.kernels.get(op)
+    named = context.kernels.get(op)
     if not variant:
-        return None if named is None else f"fuses {op}, of which {named!r} was chosen"
+        return None if named is None else f"fuses {op}, for which {named!r} was chosen"
     try:
-        serving = choose_kernel(registry, op, replace(setting, required_features=())).entry
+        chosen = choose_kernel(registry, op, replace(context, required_features=())).entry
     except UnknownNameError as error:
         return f"fuses {part}: {error}"
-    same_plugin = "/" in part or serving.origin.plugin == entry.origin.plugin
-    return None if same_plugin and is_named(serving, part) else f"fuses {part}; {serving.qualified} serves here"
+    same_plugin = "/" in part or chosen.origin.plugin == entry.origin.plugin
+    return None if same_plugin and is_named(chosen, part) else f"fuses {part}, but {chosen.qualified} is used here"
 
 
-def _ask(target: str | None) -> str | None:
-    """Why a kernel cannot run here, or None; a question that cannot be answered is a no, and no harm to the others."""
+def _unavailable(target: str | None) -> str | None:
+    """The reason why a kernel cannot run on this machine, from its ``available`` function; None if it can.
+
+    A function that fails makes only its own kernel unavailable.
+    """
     if target is None:
         return None
     try:
         runs = imported(target)()
-    except Exception as error:  # noqa: BLE001  whatever a plugin raises
-        return f"{target} cannot be asked ({type(error).__name__}: {error})"
+    except Exception as error:  # noqa: BLE001  a plugin may raise any exception
+        return f"{target} failed ({type(error).__name__}: {error})"
     if isinstance(runs, str):
         return runs
-    return None if runs else f"{target} says it cannot run here"
+    return None if runs else f"cannot run here ({target} returned {runs!r})"
 
 
-def _listing(verdicts: Sequence[KernelMatch]) -> str:
-    return "; ".join(f"{verdict.entry.spec.name} {verdict.reason}" for verdict in verdicts)
+def _listing(matches: Sequence[KernelMatch]) -> str:
+    return "; ".join(f"{match.entry.spec.name} {match.reason}" for match in matches)
 
 
 if not TYPE_CHECKING:  # type checkers would accept any name

@@ -1,4 +1,4 @@
-"""Pooler: from the hidden states of a packed batch to one tensor a sequence: a method, a head, an activation."""
+"""Pooler: maps the hidden states of a packed batch to one tensor per sequence by pooling, head and activation."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from millpond.context import PoolerContext
     from millpond.plugin.registry import Entry
 
-MATRIX = 2  # dimensions of a tensor of rows
+ROWS_NDIM = 2  # dimensions of a tensor [rows, hidden]
 
 
 class Pooler(nn.Module):
-    """Pools, applies the head, keeps the first ``dimensions``, and activates.
+    """Base class of poolers: pools, applies the head, truncates to ``dimensions``, and applies the activation.
 
-    A pooling method overrides ``pool`` alone. Heads and activations compute in float32.
+    Most pooling methods only override ``pool``. Heads and activations compute in float32.
     """
 
     def __init__(self, ctx: "PoolerContext") -> None:
@@ -31,10 +31,10 @@ class Pooler(nn.Module):
         self.truncate_dim = ctx.model.embedding.truncate_dim if ctx.task == "embed" else None
 
     def check(self, params: PoolingParams) -> None:
-        """Refuse what is asked of a sequence, before its batch is computed; by default nothing.
+        """Check the parameters of a sequence before its batch is computed; accepts all by default.
 
         Raises:
-            InvalidInputError: If it cannot be given; names the parameter.
+            InvalidInputError: If a parameter is not supported; names it.
         """
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
@@ -53,28 +53,28 @@ class Pooler(nn.Module):
         rows = self._project(torch.cat(pooled))
         if _agree(metadata.params):
             return list(self._finish(rows, metadata.params[0]).split(counts))
-        return [self._finish(part, own) for part, own in zip(rows.split(counts), metadata.params, strict=True)]
+        return [self._finish(part, params) for part, params in zip(rows.split(counts), metadata.params, strict=True)]
 
     def _check(self, owner: "Entry[Any] | None", pooled: Any, hidden_states: Tensor, num_seqs: int) -> None:
-        """Refuse what ``pool`` returned if the head and the activation cannot take it.
+        """Check that the head and the activation can process the result of ``pool``.
 
         Raises:
-            ComponentError: It is something else; names the pooler.
+            ComponentError: If the result has another type or shape; names the pooler.
         """
         expected = f"a tensor [{num_seqs}, hidden], or a list of {num_seqs} tensors [rows, hidden]"
         is_list = isinstance(pooled, list | tuple)
-        each: list[Any] = list(pooled) if is_list else [pooled]
-        if not all(isinstance(rows, Tensor) and rows.dim() == MATRIX for rows in each):
-            odd = next((rows for rows in each if not isinstance(rows, Tensor) or rows.dim() != MATRIX), None)
-            message = f"pool returned {'a list with ' if is_list else ''}{described(odd)}; expected {expected}"
+        parts: list[Any] = list(pooled) if is_list else [pooled]
+        if not all(isinstance(rows, Tensor) and rows.dim() == ROWS_NDIM for rows in parts):
+            invalid = next((rows for rows in parts if not isinstance(rows, Tensor) or rows.dim() != ROWS_NDIM), None)
+            message = f"pool returned {'a list with ' if is_list else ''}{described(invalid)}; expected {expected}"
             raise breach(owner, message)
-        if (len(each) if is_list else len(each[0])) != num_seqs:
+        if (len(parts) if is_list else len(parts[0])) != num_seqs:
             raise breach(owner, f"pool returned {described(pooled)}; expected {expected}")
         width = hidden_states.shape[-1]
         if self.head is not None and owner is not None and owner.spec.size_key is None:
-            odd = next((rows for rows in each if rows.shape[-1] != width), None)
-            if odd is not None:
-                message = f"pool returned {described(odd)}, which a head follows; expected rows of {width} values"
+            invalid = next((rows for rows in parts if rows.shape[-1] != width), None)
+            if invalid is not None:
+                message = f"pool returned {described(invalid)}, but the head expects rows of {width} values"
                 raise breach(owner, message)
 
     def _project(self, rows: Tensor) -> Tensor:
@@ -84,25 +84,25 @@ class Pooler(nn.Module):
     def _finish_each(self, rows: Tensor, params: Sequence[PoolingParams]) -> Tensor | list[Tensor]:
         if _agree(params):
             return self._finish(rows, params[0])
-        alike: dict[tuple[int | None, bool | None], list[int]] = defaultdict(list)
-        for place, own in enumerate(params):
-            alike[own.dimensions, own.use_activation].append(place)
+        groups: dict[tuple[int | None, bool | None], list[int]] = defaultdict(list)
+        for i, params_of_row in enumerate(params):
+            groups[params_of_row.dimensions, params_of_row.use_activation].append(i)
         finished: list[Tensor] = [rows] * len(params)
-        for places in alike.values():
-            for place, row in zip(places, self._finish(rows[places], params[places[0]]), strict=True):
-                finished[place] = row
+        for indices in groups.values():
+            for i, row in zip(indices, self._finish(rows[indices], params[indices[0]]), strict=True):
+                finished[i] = row
         return finished
 
     def _finish(self, rows: Tensor, params: PoolingParams) -> Tensor:
         if params.dimensions is not None:
             rows = rows[..., : params.dimensions]
         rows = rows if params.use_activation is False else self.activation(rows)
-        # Like sentence-transformers, which cuts what the last module (Normalize) returns and does not normalise again.
+        # Like sentence-transformers, which truncates after the last module (Normalize) and does not normalize again.
         return rows if params.dimensions is not None else rows[..., : self.truncate_dim]
 
 
 class ConcatenatedPooling(Pooler):
-    """Several methods at once: what each pools of a sequence, one behind the other."""
+    """Concatenates the results of several pooling methods."""
 
     def __init__(self, ctx: "PoolerContext", methods: Sequence[Pooler]) -> None:
         super().__init__(ctx)
@@ -114,13 +114,13 @@ class ConcatenatedPooling(Pooler):
         for method in self.methods:
             with blamed(owner_of(method)):
                 pooled.append(method.pool(hidden_states, metadata))
-        # Methods of sequence tasks give one row each; those of token tasks are never joined.
+        # Methods of sequence tasks return one row per sequence; methods of token tasks are never concatenated.
         return torch.cat([rows.float() for rows in pooled if isinstance(rows, Tensor)], dim=-1)
 
 
 def _agree(params: Sequence[PoolingParams]) -> bool:
     first = params[0]
     return len(params) == 1 or all(
-        own is first or (own.dimensions == first.dimensions and own.use_activation == first.use_activation)
-        for own in params
+        other is first or (other.dimensions == first.dimensions and other.use_activation == first.use_activation)
+        for other in params
     )

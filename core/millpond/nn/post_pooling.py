@@ -1,4 +1,4 @@
-"""Modules of a checkpoint around pooling: those that read a batch of tokens, and the chain behind pooling."""
+"""Modules of a checkpoint before and after pooling: the base class of token modules, and the chain after pooling."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class TokenModule(nn.Module):
-    """A module before pooling that reads the tokens of a batch by their sequences, or the layers of the model."""
+    """A module before pooling that reads the sequences of a batch, or the layers of the model."""
 
     def attach(self, model: nn.Module) -> None:
-        """Take what is needed of the model, which has its weights; by default nothing."""
+        """Keep references to parts of the loaded model that the module needs; none by default."""
 
     def forward(self, hidden_states: Tensor, batch: "PackedBatch") -> Tensor:
         """[num_tokens, in_features] -> [num_tokens, out_features]."""
@@ -24,8 +24,8 @@ class PostPooling(nn.Module):
     """The modules of a checkpoint after pooling, in float32.
 
     Attributes:
-        rows: Maps pooled rows, and vectors of tokens; None for none.
-        sparse: Makes one sparse vector of features of each pooled row behind that; None for none.
+        rows: The modules that map pooled rows and token vectors; None if there are no such modules.
+        sparse: The last module, which maps each pooled row to a sparse vector of features; None if it is missing.
     """
 
     def __init__(self, rows: Sequence[nn.Module], sparse: nn.Module | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Sparse vectors in poolers: sparse autoencoders, the limit on active dimensions, and the (id, weight) format."""
+"""Sparse vectors in poolers: sparse autoencoders, the maximum number of active dimensions, ids with weights."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -9,32 +9,30 @@ from torch import Tensor
 from millpond.nn.batch import PoolingMetadata
 from millpond.nn.pooler import Pooler
 from millpond.types.params import PoolingParams
+from millpond.types.pooler_options import SparseOptions
 
 if TYPE_CHECKING:
     from millpond.context import PoolerContext
-
-AS_TERMS, MOST = "as_terms", "max_active_dims"  # in ``extra_kwargs`` of a sequence's parameters
 
 
 class SparseAutoEncoderPooling(Pooler):
     """Pools with another method and encodes the result with the checkpoint's sparse autoencoder.
 
-    Only the largest ``max_active_dims`` features are kept, from ``extra_kwargs`` of the parameters or else from the
-    checkpoint. With ``as_terms`` in ``extra_kwargs``, the result contains their ids and weights, [num_features, 2].
+    The ``SparseOptions`` of a sequence select the format of its result and the number of features that are kept.
     Source: Wen et al., 2025, arXiv 2503.01776.
     """
 
     def __init__(self, ctx: "PoolerContext", method: Pooler) -> None:
         super().__init__(ctx)
         if ctx.post_pooling is None or ctx.post_pooling.sparse is None:
-            message = "the context has no module that makes sparse vectors: see ctx.post_pooling"
+            message = "ctx.post_pooling has no module that returns sparse vectors"
             raise ValueError(message)
         self.method = method
         self.sparse_autoencoder = ctx.post_pooling.sparse
         self.max_active_dims = ctx.model.embedding.max_active_dims
 
     def check(self, params: PoolingParams) -> None:
-        """Refuse parameters that the method refuses."""
+        """Check the parameters with the pooling method."""
         self.method.check(params)
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
@@ -42,37 +40,37 @@ class SparseAutoEncoderPooling(Pooler):
         return self.method.pool(hidden_states, metadata)
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
-        """[num_tokens, hidden] -> [num_seqs, features], or a list with [num_features, 2] for ``as_terms``."""
+        """[num_tokens, hidden] -> [num_seqs, features], or a list with [num_terms, 2] for ``as_terms``."""
         pooled = self.pool(hidden_states, metadata)
         features = self.sparse_autoencoder(self._project(pooled if isinstance(pooled, Tensor) else torch.cat(pooled)))
         keep_largest(features, metadata.params, self.max_active_dims)
-        return as_asked(self._finish_each(features, metadata.params), metadata.params)
+        return as_requested(self._finish_each(features, metadata.params), metadata.params)
 
 
-def keep_largest(rows: Iterable[Tensor], params: Sequence[PoolingParams], most: int | None) -> None:
-    """Set what is not among the largest values of a row to 0, in place.
+def keep_largest(rows: Iterable[Tensor], params: Sequence[PoolingParams], max_active_dims: int | None) -> None:
+    """Keep only the largest weights of each sequence, and set all others to 0, in place.
 
     Args:
-        rows: The weights of each sequence, [dim], none of them negative.
-        params: Say how many are kept, in ``extra_kwargs``.
-        most: How many where they do not; None for all.
+        rows: The weights of each sequence, [dim], not negative.
+        params: The parameters of each sequence, with ``SparseOptions``.
+        max_active_dims: The default number of weights to keep; None for all.
     """
-    for row, own in zip(rows, params, strict=True):
-        kept = (own.extra_kwargs or {}).get(MOST) or most
-        if isinstance(kept, int) and kept < len(row):
-            largest = row.topk(kept)
+    for row, sequence in zip(rows, params, strict=True):
+        limit = SparseOptions.read(sequence).max_active_dims or max_active_dims
+        if limit is not None and limit < len(row):
+            largest = row.topk(limit)
             row.zero_()[largest.indices] = largest.values
 
 
-def as_asked(rows: Tensor | list[Tensor], params: Sequence[PoolingParams]) -> Tensor | list[Tensor]:
-    """The rows, those of the sequences that ask for it by ``as_terms`` as ids and weights."""
-    asked = [bool((own.extra_kwargs or {}).get(AS_TERMS)) for own in params]
-    if not any(asked):
+def as_requested(rows: Tensor | list[Tensor], params: Sequence[PoolingParams]) -> Tensor | list[Tensor]:
+    """Return the rows, with the ids and weights of the terms for sequences whose ``SparseOptions`` request them."""
+    as_terms = [SparseOptions.read(sequence).as_terms for sequence in params]
+    if not any(as_terms):
         return rows
-    return [terms_of(row) if terms else row for row, terms in zip(rows, asked, strict=True)]
+    return [terms_of(row) if terms else row for row, terms in zip(rows, as_terms, strict=True)]
 
 
 def terms_of(weights: Tensor) -> Tensor:
-    """The ids of what has a weight, and these: [dim] -> [num_terms, 2], float32; exact for ids up to 2 ** 24."""
+    """Return the ids and values of nonzero weights: [dim] -> [num_terms, 2], float32; exact for ids up to 2**24."""
     indices = weights.nonzero().squeeze(1)
     return torch.stack([indices.to(weights.dtype), weights[indices]], dim=1)

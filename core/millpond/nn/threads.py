@@ -1,46 +1,46 @@
-"""How many threads an op may share its work among: one beside other batches, all of them where a batch is alone."""
+"""Thread budget of ops: one thread while several batches are computed, all threads for a single batch."""
 
 import threading
 
 import torch
 
-_here = threading.local()
+_local = threading.local()
 
 
 class ThreadBudget:
-    """The threads that compute batches side by side. One that computes while the others wait may use all threads."""
+    """The worker threads that compute batches; a worker that is the only busy one may use all threads."""
 
     def __init__(self, threads: int) -> None:
-        """Keep how many threads an op may use where a batch is alone."""
+        """Set the number of threads that an op may use while only one batch is computed."""
         self._threads = threads
         self._busy = 0
         self._lock = threading.Lock()
 
     @property
     def share(self) -> int:
-        """How many threads an op of a member may use now."""
+        """The number of threads that an op of a worker may use now."""
         return self._threads if self._busy == 1 else 1
 
     def join(self) -> None:
-        """Make the calling thread a member, for good."""
-        _here.crew = self
+        """Add the calling thread to the workers, permanently."""
+        _local.budget = self
 
     def __enter__(self) -> None:
-        """Begin a batch."""
+        """Mark the start of a batch."""
         with self._lock:
             self._busy += 1
 
     def __exit__(self, *error: object) -> None:
-        """End it."""
+        """Mark the end of a batch."""
         with self._lock:
             self._busy -= 1
 
 
 def op_threads() -> int:
-    """How many threads an op that is called here may use, the calling one among them.
+    """Return the number of threads that an op in the calling thread may use, including the calling thread.
 
-    On the engine's workers it changes from one op to the next; a result must not depend on it. Elsewhere it is torch's
-    number.
+    On the engine's workers the number may change between ops, so results must not depend on it. In other threads it is
+    ``torch.get_num_threads()``.
     """
-    crew: ThreadBudget | None = getattr(_here, "crew", None)
-    return torch.get_num_threads() if crew is None else crew.share
+    budget: ThreadBudget | None = getattr(_local, "budget", None)
+    return torch.get_num_threads() if budget is None else budget.share

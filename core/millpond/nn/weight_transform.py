@@ -1,4 +1,4 @@
-"""WeightTransform: how tensors of a checkpoint become those of a model, where a new name is not enough."""
+"""WeightTransform: transposes, splits or merges tensors of a checkpoint, where renaming is not enough."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,17 +18,17 @@ LowRank = tuple[Tensor, Tensor]  # [rows, rank] and [rank, columns]: their produ
 
 @dataclass(frozen=True, kw_only=True)
 class WeightTransform:
-    r"""Makes tensors of other names, or of other values, of tensors of a checkpoint.
+    r"""Computes tensors with new names or values from tensors of a checkpoint.
 
-    It is applied before ``weight_names``. Patterns match whole names, without ``weight_prefixes``. Of several patterns,
-    the tensors whose groups are equal belong together.
+    It is applied before ``weight_names``. Patterns match whole names, without ``weight_prefixes``. With several
+    patterns, the tensors whose groups are equal are combined.
 
     Attributes:
-        sources: A pattern for each tensor that goes in.
-        targets: The name of each tensor that comes out, with groups of the patterns as in ``re.sub`` (``\1``); empty
-            for the name that it had.
-        compute: (model, tensors that go in ...) -> the tensor or the tensors that come out. It must be linear in the
-            tensors, so that adapters can be transformed as well.
+        sources: A pattern for the name of each input tensor.
+        targets: The name of each output tensor, with groups of the patterns as in ``re.sub`` (``\1``); empty if the
+            name does not change.
+        compute: (model, input tensors ...) -> the output tensor or tensors. It must be linear in the tensors, so that
+            adapters can be transformed as well.
     """
 
     sources: Sequence[str]
@@ -37,68 +37,69 @@ class WeightTransform:
 
     @classmethod
     def transpose(cls, source: str) -> Self:
-        """A matrix is stored as [in_features, out_features]."""
+        """Transpose a matrix that is stored as [in_features, out_features]."""
         return cls(sources=(source,), compute=lambda _, tensor: tensor.t())
 
     @classmethod
     def split(cls, source: str, targets: Sequence[str], sizes: Sequence[int] | None = None) -> Self:
-        """Rows of one tensor are those of several, one after the other.
+        """Split the rows of one tensor into several tensors.
 
         Args:
             source: The pattern of its name.
             targets: The name of each part.
-            sizes: How many rows each part has, as a ratio: ``(1, 2)`` for a third and two thirds; None for equal parts.
+            sizes: The ratio of the numbers of rows: ``(1, 2)`` for a third and two thirds; None for equal parts.
         """
         shares = tuple(sizes or [1] * len(targets))
         return cls(sources=(source,), targets=targets, compute=lambda _, tensor: _split(tensor, shares))
 
     @classmethod
     def concat(cls, sources: Sequence[str], target: str) -> Self:
-        """Rows of several tensors are those of one, one after the other."""
+        """Concatenate the rows of several tensors."""
         return cls(sources=sources, targets=(target,), compute=lambda _, *tensors: torch.cat(tensors))
 
 
 def transformed(model: "PoolingModel", weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor, str]]:
-    """The tensors of a checkpoint as the transforms of the model make them: name, values, names in the checkpoint.
+    """Yield the transformed tensors of a checkpoint: name, values, names in the checkpoint.
 
     Raises:
-        CheckpointError: If some of the tensors that belong together are missing, or do not fit.
+        CheckpointError: If input tensors of a transform are missing or have a wrong shape.
     """
     waiting: dict[tuple[Any, ...], dict[int, tuple[str, Tensor]]] = {}
     for name, tensor in weights:
-        found = _find(model, name) if model.weight_transforms else None
-        if found is None:
+        source = _find_source(model, name) if model.weight_transforms else None
+        if source is None:
             yield name, tensor, name
             continue
-        number, place, match, prefix = found
+        number, index, match, prefix = source
         transform = model.weight_transforms[number]
-        parts = waiting.setdefault((number, prefix, match.groups()), {})
-        parts[place] = name, tensor
-        if len(parts) == len(transform.sources):
+        inputs = waiting.setdefault((number, prefix, match.groups()), {})
+        inputs[index] = name, tensor
+        if len(inputs) == len(transform.sources):
             del waiting[number, prefix, match.groups()]
-            names = ", ".join(parts[at][0] for at in sorted(parts))
-            made = _computed(model, transform, [parts[at][1] for at in sorted(parts)], names)
-            for target, values in zip(_targets(transform, match, name, prefix), made, strict=True):
+            names = ", ".join(inputs[i][0] for i in sorted(inputs))
+            outputs = _computed(model, transform, [inputs[i][1] for i in sorted(inputs)], names)
+            for target, values in zip(_targets(transform, match, name, prefix), outputs, strict=True):
                 yield target, values, names
-    for (number, *_), parts in waiting.items():
-        lacking = [pattern for at, pattern in enumerate(model.weight_transforms[number].sources) if at not in parts]
-        there = ", ".join(name for name, _ in parts.values())
-        message = f"the checkpoint has {there}, and nothing that matches {', '.join(map(repr, lacking))}"
-        raise CheckpointError(f"{message}, which {type(model).__name__} reads together")
+    for (number, *_), inputs in waiting.items():
+        missing = [pattern for i, pattern in enumerate(model.weight_transforms[number].sources) if i not in inputs]
+        present = ", ".join(name for name, _ in inputs.values())
+        message = f"the checkpoint has {present} but no tensor that matches {', '.join(map(repr, missing))}"
+        raise CheckpointError(f"{message}; {type(model).__name__} needs them together")
 
 
 def transformed_adapter(model: "PoolingModel", changes: Mapping[str, LowRank]) -> dict[str, LowRank]:
-    """The changes of an adapter by the names of the model's parameters, transformed like the weights they change.
+    """Return the changes of an adapter by parameter name, transformed like the weights that they change.
 
     Args:
         model: The model.
-        changes: What ``up @ down`` is added to each weight of the checkpoint, by its name without ``.weight``.
+        changes: The matrices ``up`` and ``down`` for each changed weight of the checkpoint, by its name without
+            ``.weight``; ``up @ down`` is added to the weight.
     """
     plain: dict[str, LowRank] = {}
     dense: list[tuple[str, Tensor]] = []
     for weight, (up, down) in changes.items():
         name = f"{weight}.weight"
-        if _find(model, name) is None:
+        if _find_source(model, name) is None:
             plain[name] = up, down
         else:
             dense.append((name, up @ down))
@@ -108,15 +109,15 @@ def transformed_adapter(model: "PoolingModel", changes: Mapping[str, LowRank]) -
     return {target: change for target, change in targets.items() if target is not None}
 
 
-def _find(model: "PoolingModel", name: str) -> tuple[int, int, re.Match[str], str] | None:
-    """The transform of a tensor, the place of its pattern, the match, and the prefix of the name; None for none."""
+def _find_source(model: "PoolingModel", name: str) -> tuple[int, int, re.Match[str], str] | None:
+    """The indices of the transform and of its pattern that match a name, the match, and the prefix; None for none."""
     prefix = next((prefix for prefix in model.weight_prefixes if name.startswith(prefix)), "")
     bare = name.removeprefix(prefix)
     for number, transform in enumerate(model.weight_transforms):
-        for place, pattern in enumerate(transform.sources):
+        for index, pattern in enumerate(transform.sources):
             match = re.fullmatch(pattern, bare)
             if match is not None:
-                return number, place, match, prefix
+                return number, index, match, prefix
     return None
 
 
@@ -126,17 +127,17 @@ def _targets(transform: WeightTransform, match: re.Match[str], name: str, prefix
 
 def _computed(model: "PoolingModel", transform: WeightTransform, tensors: list[Tensor], names: str) -> list[Tensor]:
     try:
-        made = transform.compute(model, *tensors)
+        outputs = transform.compute(model, *tensors)
     except (RuntimeError, ValueError, IndexError, CheckpointError) as error:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)
         message = f"the checkpoint's {names} has the shape {shapes}, which {type(model).__name__} cannot read: {error}"
         raise CheckpointError(message) from error
-    results = [made] if isinstance(made, Tensor) else list(made)
+    computed = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     expected = len(transform.targets) or 1
-    if len(results) != expected or not all(isinstance(result, Tensor) for result in results):
+    if len(computed) != expected or not all(isinstance(output, Tensor) for output in computed):
         message = f"{type(model).__name__}: the transform of {names} must return {expected} tensors"
-        raise CheckpointError(f"{message}; it returned {', '.join(type(result).__name__ for result in results)}")
-    return results
+        raise CheckpointError(f"{message}; it returned {', '.join(type(output).__name__ for output in computed)}")
+    return computed
 
 
 def _split(tensor: Tensor, shares: Sequence[int]) -> Sequence[Tensor]:

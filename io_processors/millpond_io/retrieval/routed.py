@@ -7,6 +7,7 @@ from millpond.context import TaskContext
 from millpond.pipeline.io_processor import Asked, Call, Item, Work
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ArrayOutput
+from millpond.types.pooler_options import RouteOptions, add_options
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
 from millpond_io.text.processor import TextProcessor
 
@@ -31,10 +32,7 @@ class RoutedTexts:
         kind = input_type(asked.options)
         name = self.names.get(kind, next(iter(self.names.values())))  # a missing one is refused when the route is taken
         completed = self.processors[name].complete(_without_type(asked))
-        extra = {**(completed.params.extra_kwargs or {}), INPUT_TYPE: kind}  # by which poolers choose the route too
-        return replace(
-            completed, params=completed.params.model_copy(update={"extra_kwargs": extra}), options=asked.options
-        )
+        return replace(completed, params=add_options(completed.params, RouteOptions(kind)), options=asked.options)
 
     def encode(self, call: Call) -> list[Work]:
         """Read and tokenise prompts, all texts of a route at once."""

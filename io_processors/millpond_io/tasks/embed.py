@@ -1,7 +1,7 @@
 """The IO processor of the embedding tasks: text or token ids to one vector, or to one vector a token."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -15,6 +15,7 @@ from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ArrayOutput
 from millpond.types.params import PoolingParams
+from millpond.types.pooler_options import SparseOptions, add_options
 from millpond.types.prompts import Prompt, parse_prompt
 from millpond_io.chunking.late import check_prompt, chunked_sequence, chunks_of
 from millpond_io.chunking.pieces import merged, slices
@@ -28,7 +29,6 @@ from millpond_io.text.processor import TextProcessor, TextWork
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 
 logger = logging.getLogger(__name__)
-MOST = "max_active_dims"
 
 
 class EmbedProcessor(TextProcessor):
@@ -69,8 +69,8 @@ class EmbedProcessor(TextProcessor):
             )
             raise InvalidInputError(message, parameter=POOL_FACTOR)
         self._check_input_type(input_type(completed.options))
-        most = getattr(completed.options, MOST, None)
-        return completed if most is None else for_pooler(completed, {MOST: most})
+        most = getattr(completed.options, "max_active_dims", None)
+        return completed if most is None else for_pooler(completed, SparseOptions(max_active_dims=most))
 
     def encode(self, call: Call) -> list[Work]:
         """Read and tokenise prompts, all texts at once, each as its route reads it."""
@@ -213,10 +213,9 @@ class EmbedProcessor(TextProcessor):
             raise InvalidInputError(message, parameter="dimensions")
 
 
-def for_pooler(asked: Asked, options: Mapping[str, object]) -> Asked:
-    """Return what is asked with options that poolers read in ``extra_kwargs`` of their parameters."""
-    extra = {**(asked.params.extra_kwargs or {}), **options}
-    return replace(asked, params=asked.params.model_copy(update={"extra_kwargs": extra}))
+def for_pooler(asked: Asked, options: SparseOptions) -> Asked:
+    """Return the request with options for the pooler."""
+    return replace(asked, params=add_options(asked.params, options))
 
 
 def _num_pooled(sequence: PoolingRequest) -> int:

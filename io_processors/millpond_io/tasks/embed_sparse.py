@@ -9,14 +9,14 @@ from millpond.pipeline.io_processor import Asked
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import SparseEmbeddingOutput
+from millpond.types.pooler_options import SparseOptions
 from millpond.types.prompts import Prompt
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
 from millpond_io.retrieval.static_query_weights import by_table, static_query_weights
-from millpond_io.tasks.embed import MOST, for_pooler
+from millpond_io.tasks.embed import for_pooler
 from millpond_io.text.processor import TextProcessor, TextWork
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 
-AS_TERMS = "as_terms"  # asks the pooler for [num_terms, 2], ids and weights: what waits for others is small
 FEATURES = "features"
 NO_WEIGHTS = (
     "This model gives no sparse embeddings: neither is its pooling type one of SPLADE's, nor has it a head for the "
@@ -59,8 +59,9 @@ class SparseProcessor(TextProcessor):
         if self.table is None and kind is not None:
             message = f"{INPUT_TYPE}={kind!r}: {self.ctx.model.model!r} reads queries and documents alike"
             raise InvalidInputError(message, parameter=INPUT_TYPE)
-        most = completed.options.max_active_dims
-        return for_pooler(completed, {AS_TERMS: True} if most is None else {AS_TERMS: True, MOST: most})
+        # Terms take less memory than the weights of the whole vocabulary while results wait for the call to finish.
+        options = SparseOptions(as_terms=True, max_active_dims=completed.options.max_active_dims)
+        return for_pooler(completed, options)
 
     def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
         """Return the prompt with what is put before it; queries that a table embeds have no special tokens."""

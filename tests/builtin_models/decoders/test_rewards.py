@@ -170,7 +170,7 @@ def test_every_token_is_judged_with_another_pooling_type(tmp_path, load, qwen_lo
 
 def test_classes_that_there_are_not_are_refused_by_name(tmp_path, load):
     llm = load(qwen(tmp_path, "Qwen2ForProcessRewardModel", labels=2), pooler_config={"step_tag_id": TAG})
-    with pytest.raises(InvalidInputError, match=r"returned_token_ids=\[2\]: the model gives 2 classes") as caught:
+    with pytest.raises(InvalidInputError, match=r"returned_token_ids=\[2\]: the model has 2 classes") as caught:
         found(llm, [[5, TAG]], PoolingParams(returned_token_ids=(2,)))
     assert caught.value.parameter == "returned_token_ids"
 

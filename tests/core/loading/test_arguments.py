@@ -79,7 +79,7 @@ def test_a_limit_of_vllm_has_its_name_here():
     [
         ({"tensor_parallel_size": 2}, "tensor_parallel_size=2 is not supported: only 1 is"),
         ({"pipeline_parallel_size": 4}, "pipeline_parallel_size=4 is not supported"),
-        ({"quantization": "awq"}, "quantization='awq': no kernel computes in it; there are: int8"),
+        ({"quantization": "awq"}, "Unknown quantization='awq'. Available: int8"),
         ({"enable_lora": True}, "enable_lora=True is not supported: only False is: merge the adapter into"),
         ({"speculative_config": {"method": "ngram"}}, "is not supported: .*generate no tokens"),
         ({"worker_cls": "my.Worker"}, "worker_cls='my.Worker' is not supported"),

@@ -180,7 +180,7 @@ def test_a_pooler_too_narrow_for_the_head_behind_it_is_named(tmp_path, manager):
     record = PoolerSpec(name="ODD", target=pooler(lambda rows, lengths: means(rows, lengths)[:, :12]), tasks=("embed",))
     with load(str(folder), manager, record, pooler_config={"seq_pooling_type": "ODD"}) as llm:
         (error,) = errors_of(llm, [[7]])
-    assert "pool returned a tensor [1, 12], which a head follows; expected rows of 32 values" in error
+    assert "pool returned a tensor [1, 12], but the head expects rows of 32 values" in error
 
 
 def test_one_of_several_joined_poolers_is_named(folder, manager):

@@ -112,7 +112,7 @@ def test_the_yardstick_hides_the_last_tokens(spec):
 
 
 def test_tokens_can_be_hidden_but_not_all_of_them():
-    with pytest.raises(ValueError, match="num_attended=0 of a sequence of 4 tokens: expected 1 to 4"):
+    with pytest.raises(ValueError, match="num_attended=0 for a sequence of 4 tokens: expected 1 to 4"):
         _ = hiding((3, 4), (3, 0)).num_masked
     assert hiding((3, 4), (3, 4)).num_masked == ()
     assert hiding((4, 4, 4), (3, 4, 4)).equal_length_groups == (EqualLengthGroup(0, 1, 4, 1), EqualLengthGroup(4, 2, 4))
