@@ -159,7 +159,7 @@ def test_a_class_that_there_is_not_is_refused_by_name(step, wanted):
     pooler = step(Recorded())
     pooler.num_labels = 3
     pooler.check(PoolingParams(returned_token_ids=(0, 2)))
-    with pytest.raises(InvalidInputError, match=r"returned_token_ids=.*gives 3 classes") as caught:
+    with pytest.raises(InvalidInputError, match=r"returned_token_ids=.*has 3 classes") as caught:
         pooler.check(PoolingParams(returned_token_ids=wanted))
     assert caught.value.parameter == "returned_token_ids"
 

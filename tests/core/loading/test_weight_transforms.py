@@ -103,7 +103,7 @@ def test_tensors_may_come_in_any_order(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda it: it.pop("model.words.second"), r"has model\.words\.first, but no tensor that matches 'words"),
+        (lambda it: it.pop("model.words.second"), r"has model\.words\.first but no tensor that matches 'words"),
         (lambda it: it.pop("model.interleaved.bias"), r"missing \(3\): parts\.bias@0|missing \(1\): parts\.bias"),
         (lambda it: it.update({"model.interleaved.bias": torch.zeros(50)}), r"interleaved\.bias has the shape \[50\]"),
         (
