@@ -108,7 +108,7 @@ def test_tensors_may_come_in_any_order(tmp_path):
         (lambda it: it.update({"model.interleaved.bias": torch.zeros(50)}), r"interleaved\.bias has the shape \[50\]"),
         (
             lambda it: it.update({"model.output.weight": torch.zeros(3, SIZE)}),
-            r"output\.weight' has the shape \[16, 3\]",
+            r"output\.weight': the checkpoint has \[16, 3\]",
         ),
         (lambda it: it.update({"model.other": torch.zeros(3)}), r"unused \(1\): model\.other"),
     ],
