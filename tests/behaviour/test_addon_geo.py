@@ -1,6 +1,6 @@
-"""A third party's model of satellite tiles and its IO processor: no text, no tokenizer, masks as PNG.
+"""Test a plugin with a model of satellite tiles and its IO processor: no text, no tokenizer, masks as PNG.
 
-What it gives is held pixel by pixel against the same weights in plain torch.
+Each pixel of the results is compared with a plain torch model that has the same weights.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ from millpond_server.testing import running_server
 SOURCES = Path(__file__).resolve().parents[1] / "addons" / "millpond_geo" / "src"
 SIDES = ((4, 4), (8, 24), (64, 64), (4, 4), (24, 8), (12, 12))
 HEADS, CLASSES, PATCH = 2, 3, 4
-NO_TIE = 2e-5  # classes whose scores are closer may change places by rounding
+MIN_SCORE_MARGIN = 2e-5  # with a smaller difference, rounding could change the order of classes
 
 
 @pytest.fixture(scope="module")
 def geo():
-    """The add-on's package, as if it were installed."""
+    """Yield the plugin module of the add-on, as if it were installed."""
     sys.path.insert(0, str(SOURCES))
     yield import_module("millpond_geo.plugin")
     sys.path.remove(str(SOURCES))
@@ -45,9 +45,9 @@ def geo():
 
 @pytest.fixture(scope="module")
 def manager(geo):
-    made = PluginManager()
-    made.register_plugin(geo, "geo")
-    return made
+    manager = PluginManager()
+    manager.register_plugin(geo, "geo")
+    return manager
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +69,13 @@ def tiles():
 
 @pytest.fixture(scope="module")
 def expected(folder, tiles):
-    """The mask of each tile by plain torch."""
+    """Return the mask of each tile, computed in plain torch."""
     weights = load_file(folder / "model.safetensors")
     return [mask_of(weights, torch.from_numpy(tile)) for tile in tiles]
 
 
 def mask_of(weights, tile):
-    """A tile [bands, height, width] through the model as its author would write it in plain torch."""
+    """Return the mask of a tile [bands, height, width], computed in plain torch."""
 
     def apply(name, x):
         return functional.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
@@ -95,7 +95,7 @@ def mask_of(weights, tile):
     pixels = functional.pixel_shuffle(scores[None], PATCH)[0]
     assert pixels.shape == (CLASSES, *tile.shape[1:])
     first, second = pixels.topk(2, dim=0).values
-    assert (first - second).min() > NO_TIE, "choose another seed: two classes are as good as even"
+    assert (first - second).min() > MIN_SCORE_MARGIN, "choose another seed: two classes have almost equal scores"
     return pixels.argmax(0).numpy()
 
 
@@ -103,7 +103,7 @@ PARTS = ("query", "key", "value")
 
 
 def read(png):
-    """A mask's pixels."""
+    """Return the pixels of a mask."""
     with Image.open(io.BytesIO(png)) as image:
         assert (image.format, image.mode) == ("PNG", "L")
         return np.asarray(image)
@@ -113,7 +113,7 @@ def ask(llm, *items, **options):
     return llm.encode([{"data": item} for item in items], pooling_task="plugin", use_tqdm=False, **options)
 
 
-def test_it_needs_no_tokenizer_and_serves_one_task(llm, folder):
+def test_the_model_has_no_tokenizer_and_one_task(llm, folder):
     assert not list(folder.glob("*token*"))
     assert llm.supported_tasks == ("plugin",)
     assert llm.model_config.io_processor_plugin == "tiles"
@@ -150,7 +150,7 @@ def test_base64_and_skip_tokenizer_init(folder, manager, tiles, expected):
 
 
 @pytest.mark.parametrize("count", [0, 1, 100])
-def test_an_item_may_hold_any_number_of_tiles(llm, tiles, expected, count):
+def test_an_item_may_have_any_number_of_tiles(llm, tiles, expected, count):
     (output,) = ask(llm, {"tiles": [tiles[4]] * count})
     assert len(output.outputs["masks"]) == count
     assert all(np.array_equal(read(png), expected[4]) for png in output.outputs["masks"])
@@ -167,7 +167,7 @@ def test_an_item_may_hold_any_number_of_tiles(llm, tiles, expected, count):
         ("text", r'expected \{"tiles": \[\.\.\.\]\} and nothing else'),
     ],
 )
-def test_bad_input_is_refused_and_costs_itself_alone(llm, tiles, expected, data, message):
+def test_invalid_input_is_refused_and_does_not_affect_others(llm, tiles, expected, data, message):
     with pytest.raises(InvalidInputError, match=message):
         ask(llm, data)
     good, bad = ask(llm, {"tiles": tiles[:1]}, data, on_error="return")
@@ -176,7 +176,7 @@ def test_bad_input_is_refused_and_costs_itself_alone(llm, tiles, expected, data,
     assert bad.error.index == 1
 
 
-def test_the_online_front_door_gives_the_same(folder, manager, tiles, expected):
+def test_async_llm_returns_the_same_results(folder, manager, tiles, expected):
     async def main():
         async with AsyncLLM(str(folder), plugins=manager, num_workers=2) as llm:
             calls = [llm.encode({"data": {"tiles": [tile]}}, pooling_task="plugin") for tile in tiles]
@@ -186,7 +186,7 @@ def test_the_online_front_door_gives_the_same(folder, manager, tiles, expected):
         np.testing.assert_array_equal(read(output.outputs["masks"][0]), mask)
 
 
-def test_another_models_owner_is_told_why_it_is_not_served(manager, tmp_path):
+def test_other_models_are_refused_with_the_reason(manager, tmp_path):
     tiny = import_module("millpond.testing.checkpoints").tiny
     folder = tiny("BertModel", tmp_path / "bert")
     with LLM(str(folder), plugins=manager, io_processor_plugin="tiles", num_workers=1) as llm:
@@ -195,14 +195,14 @@ def test_another_models_owner_is_told_why_it_is_not_served(manager, tmp_path):
             ask(llm, {"tiles": []})
 
 
-def test_the_one_task_need_not_be_named(llm, tiles, expected):
+def test_the_task_is_optional(llm, tiles, expected):
     (output,) = llm.encode({"data": {"tiles": [tiles[0]]}}, use_tqdm=False)
     np.testing.assert_array_equal(read(output.outputs["masks"][0]), expected[0])
     with pytest.raises(InvalidInputError, match=r'the "plugin" pooling task takes \{"data": ...\}; got str'):
         llm.encode("text", use_tqdm=False)
 
 
-def test_a_server_serves_it_and_says_what_it_does_not_serve(folder, manager, tiles, expected, caplog):
+def test_a_server_supports_it_and_refuses_other_routes(folder, manager, tiles, expected, caplog):
     tile = {"b64": base64.b64encode(tiles[1].tobytes()).decode(), "shape": list(tiles[1].shape)}
     with running_server(folder, plugins=manager) as server:
         answer = server.request("POST", "/pooling", json={"data": {"tiles": [tile]}})
@@ -221,7 +221,7 @@ def test_a_server_serves_it_and_says_what_it_does_not_serve(folder, manager, til
     assert "could not be warmed up" not in caplog.text
 
 
-def test_commands_know_it(geo, folder, monkeypatch, tmp_path, tiles, expected):
+def test_commands_support_it(geo, folder, monkeypatch, tmp_path, tiles, expected):
     monkeypatch.setattr(plugins, "_process", plugins.Process())
     plugins.get_plugin_manager().register_plugin(geo, "geo")
     run = lambda *arguments: CliRunner().invoke(cli.app, [*map(str, arguments)])  # noqa: E731

@@ -1,4 +1,4 @@
-"""A third party's task with options and an output type: in Python, by the command line, over HTTP, and from a wheel."""
+"""Test a plugin's task with options and an output type: in Python, on the command line and over HTTP."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ TEXT, OTHER = "the old mill by the river", "a cup of tea"
 
 @pytest.fixture(scope="module")
 def keywords():
-    """The add-on's package, as if it were installed."""
+    """Yield the plugin module of the add-on, as if it were installed."""
     sys.path.insert(0, str(SOURCES))
     yield import_module("millpond_keywords.plugin")
     sys.path.remove(str(SOURCES))
@@ -35,9 +35,9 @@ def keywords():
 
 @pytest.fixture(scope="module")
 def manager(keywords):
-    made = PluginManager()
-    made.register_plugin(keywords, "keywords")
-    return made
+    manager = PluginManager()
+    manager.register_plugin(keywords, "keywords")
+    return manager
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def words(outputs):
 
 
 def expected(llm, text, top_n, min_length=1):
-    """The words by the vectors of ``token_embed``."""
+    """Return the words, computed from the vectors of ``token_embed``."""
     (output,) = llm.encode(text, pooling_task="token_embed", use_tqdm=False)
     vectors = np.asarray(output.outputs.data, dtype=np.float64)
     center = vectors.mean(axis=0)
@@ -95,7 +95,7 @@ def test_unknown_and_invalid_options_are_refused(llm):
         _ = llm.headlines
 
 
-def test_the_online_model_has_the_method_too(folder, manager, llm):
+def test_async_llm_has_the_method(folder, manager, llm):
     async def main():
         async with AsyncLLM(str(folder), plugins=manager, num_workers=1) as other:
             return await other.keywords([TEXT, OTHER], top_n=2, priority=1)
@@ -103,18 +103,18 @@ def test_the_online_model_has_the_method_too(folder, manager, llm):
     assert words(asyncio.run(main())) == [expected(llm, text, 2) for text in (TEXT, OTHER)]
 
 
-def test_the_pooling_route_serves_it_with_options(folder, manager, llm):
+def test_the_pooling_route_accepts_options(folder, manager, llm):
     with running_server(folder, plugins=manager) as server:
         body = {"input": [TEXT, OTHER], "task": "keywords", "extra_kwargs": {"top_n": 2}}
         answer = server.request("POST", "/pooling", json=body).json()
-        found = [[each["word"] for each in item["data"]["words"]] for item in answer["data"]]
-        assert found == [expected(llm, text, 2) for text in (TEXT, OTHER)]
+        answered = [[each["word"] for each in item["data"]["words"]] for item in answer["data"]]
+        assert answered == [expected(llm, text, 2) for text in (TEXT, OTHER)]
         assert answer["usage"]["prompt_tokens"] > 0
         refused = server.request("POST", "/pooling", json={**body, "extra_kwargs": {"topn": 2}})
         assert (refused.status, "Did you mean 'top_n'" in refused.json()["error"]["message"]) == (400, True)
 
 
-def test_the_command_and_the_package_know_it(keywords, folder, llm, monkeypatch):
+def test_the_command_and_the_package_support_it(keywords, folder, llm, monkeypatch):
     monkeypatch.setattr(plugins, "_process", plugins.Process())
     plugins.get_plugin_manager().register_plugin(keywords, "keywords")
     arguments = ["encode", "-m", str(folder), "--task", "keywords", "--option", "top_n=2", TEXT]

@@ -1,6 +1,6 @@
-"""A third party's wheel: built, installed beside Millpond's in a fresh environment, used by name, and taken away again.
+"""Test wheels of plugins: built, installed with Millpond's wheel in a new environment, used and uninstalled.
 
-The environment borrows the other packages of the running interpreter, so that torch is not fetched once more.
+The environment uses the other packages of the running interpreter, so torch is not installed again.
 """
 
 import json
@@ -18,8 +18,8 @@ import pytest
 pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[2]
 ADDONS = REPOSITORY / "tests" / "addons"
-LEAVE_BEHIND = shutil.ignore_patterns("__pycache__", "*.py[cod]")
-SECONDS_A_STEP = 300
+IGNORED_FILES = shutil.ignore_patterns("__pycache__", "*.py[cod]")
+STEP_TIMEOUT_S = 300
 
 LIST = """
 import json, sys
@@ -60,22 +60,22 @@ with LLM(str(folder), skip_tokenizer_init=True, pooler_config={"pooling_type": "
 print(json.dumps({"both": both, "architecture_alone": architecture_alone, "qualified": qualified}))
 """
 
-MISS = """
+UNINSTALLED = """
 import json
 from millpond import LLM, UnknownNameError
 
-said = []
+errors = []
 for settings in ({}, {"hf_overrides": {"architectures": ["BertModel"]}, "pooler_config": {"pooling_type": "MIN"}}):
     try:
         LLM("hello-model", skip_tokenizer_init=True, **settings)
     except UnknownNameError as error:
-        said.append(str(error))
-print(json.dumps(said))
+        errors.append(str(error))
+print(json.dumps(errors))
 """
 
 
 class Environment:
-    """A virtual environment of its own, and a folder to work in."""
+    """A new virtual environment and a working folder."""
 
     def __init__(self, root):
         self.folder = root / "work"
@@ -83,38 +83,47 @@ class Environment:
         self.root = root / "venv"
         venv.create(self.root, with_pip=False, symlinks=os.name != "nt")
         self.python = self.root / ("Scripts" if os.name == "nt" else "bin") / "python"
-        # Sources that the running interpreter sees, by PYTHONPATH or an editable install, are not to be seen.
+        # Sources on PYTHONPATH or from an editable install must not be visible in the environment.
         self.variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         (site,) = self.root.rglob("site-packages")
-        borrowed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-        site.joinpath("borrowed.pth").write_text("\n".join(borrowed), encoding="utf-8")
+        shared = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+        site.joinpath("shared.pth").write_text("\n".join(shared), encoding="utf-8")
 
     def pip(self, *arguments):
-        run(sys.executable, "-m", "pip", "--python", self.python, "--disable-pip-version-check", *arguments, of=self)
+        run(
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            self.python,
+            "--disable-pip-version-check",
+            *arguments,
+            environment=self,
+        )
 
     def install(self, wheel):
-        # What is borrowed may hold a Millpond too, which is neither enough nor in the way.
+        # The packages of the running interpreter may include Millpond, which must not be used.
         self.pip("install", "--no-deps", "--no-index", "--ignore-installed", wheel)
 
-    def says(self, code):
-        return json.loads(run(self.python, "-c", code, of=self))
+    def run_json(self, code):
+        return json.loads(run(self.python, "-c", code, environment=self))
 
 
-def run(*command, of):
+def run(*command, environment):
     done = subprocess.run(
         list(map(str, command)),
-        cwd=of.folder,
-        env=of.variables,
+        cwd=environment.folder,
+        env=environment.variables,
         capture_output=True,
         text=True,
-        timeout=SECONDS_A_STEP,
+        timeout=STEP_TIMEOUT_S,
         check=False,
     )
     assert done.returncode == 0, f"{command} exited with {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
-def build_wheel(source, to):
+def build_wheel(source, folder):
     command = [
         sys.executable,
         "-m",
@@ -124,25 +133,25 @@ def build_wheel(source, to):
         "--no-index",
         "--no-build-isolation",
         "-w",
-        to,
+        folder,
         source,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_A_STEP, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=STEP_TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    (wheel,) = to.glob("*.whl")
+    (wheel,) = folder.glob("*.whl")
     return wheel
 
 
-def copy_sources(to):
-    """What Millpond's wheel is built of; building in the repository would leave files there."""
-    to.mkdir()
+def copy_sources(folder):
+    """Copy the sources of Millpond's wheel; building in the repository would leave files there."""
+    folder.mkdir()
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     files = ["pyproject.toml", "hatch_build.py", project["project"]["readme"], *project["project"]["license-files"]]
     for file in files:
-        shutil.copy(REPOSITORY / file, to)
+        shutil.copy(REPOSITORY / file, folder)
     for root in project["tool"]["hatch"]["build"]["dev-mode-dirs"]:
-        shutil.copytree(REPOSITORY / root, to / root, ignore=LEAVE_BEHIND)
-    return to
+        shutil.copytree(REPOSITORY / root, folder / root, ignore=IGNORED_FILES)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -154,44 +163,51 @@ def environment(tmp_path_factory):
     return fresh
 
 
-def test_an_addon_is_built_installed_used_and_taken_away(environment, tmp_path):
-    alone = environment.says(LIST)
+def test_an_addon_is_built_installed_used_and_uninstalled(environment, tmp_path):
+    alone = environment.run_json(LIST)
     assert Path(alone["millpond"]).is_relative_to(environment.root)
     assert {rank for rank, _, _ in alone["plugins"].values()} == {"builtin"}
     assert {"MIN", "HelloModel"}.isdisjoint(alone["names"])
 
-    addon = shutil.copytree(ADDONS / "millpond_hello", tmp_path / "addon", ignore=LEAVE_BEHIND)
+    addon = shutil.copytree(ADDONS / "millpond_hello", tmp_path / "addon", ignore=IGNORED_FILES)
     environment.install(build_wheel(addon, tmp_path / "addon-wheel"))
-    beside = environment.says(LIST)
-    assert beside["plugins"] == {**alone["plugins"], "hello": ["installed", "millpond-hello", "1.4.2"]}
-    assert set(beside["names"]) - set(alone["names"]) == {"MIN", "HelloModel"}
-    assert beside["heavy"] == [], "listing imports no target"
+    with_addon = environment.run_json(LIST)
+    assert with_addon["plugins"] == {**alone["plugins"], "hello": ["installed", "millpond-hello", "1.4.2"]}
+    assert set(with_addon["names"]) - set(alone["names"]) == {"MIN", "HelloModel"}
+    assert with_addon["heavy"] == [], "listing must not import targets"
 
     length = (3**2 + 4**2) ** 0.5
-    used = environment.says(USE)
+    used = environment.run_json(USE)
     assert used["both"] == [pytest.approx([3 / length, 4 / length]), pytest.approx([1 / 50**0.5, 7 / 50**0.5])]
     assert used["qualified"] == [pytest.approx([3 / length, 4 / length])]
     assert used["architecture_alone"] == [pytest.approx([0.8, 0.6])]
 
     environment.pip("uninstall", "--yes", "millpond-hello")
-    assert environment.says(LIST) == alone
-    no_architecture, no_pooler = environment.says(MISS)
+    assert environment.run_json(LIST) == alone
+    no_architecture, no_pooler = environment.run_json(UNINSTALLED)
     assert "Unknown architecture 'HelloModel'. Available: Bert" in no_architecture
     assert "there is no pooler 'MIN'; there are: ALL, CLS, LAST, MAX, MEAN" in no_pooler
 
 
-def test_an_addon_passes_its_own_tests_by_the_conformance_classes(environment, tmp_path):
-    addon = shutil.copytree(ADDONS / "millpond_geo", tmp_path / "addon", ignore=LEAVE_BEHIND)
+def test_an_addon_passes_its_conformance_tests(environment, tmp_path):
+    addon = shutil.copytree(ADDONS / "millpond_geo", tmp_path / "addon", ignore=IGNORED_FILES)
     environment.install(build_wheel(addon, tmp_path / "addon-wheel"))
-    installed = environment.says(LIST)
+    installed = environment.run_json(LIST)
     assert installed["plugins"]["geo"] == ["installed", "millpond-geo", "0.3.0"]
     assert "TileSegmenter" in installed["names"]
 
     report = run(
-        environment.python, "-m", "pytest", "-q", "-c", addon / "pyproject.toml", addon / "tests", of=environment
+        environment.python,
+        "-m",
+        "pytest",
+        "-q",
+        "-c",
+        addon / "pyproject.toml",
+        addon / "tests",
+        environment=environment,
     )
     environment.pip("uninstall", "--yes", "millpond-geo")
-    assert "geo" not in environment.says(LIST)["plugins"]
+    assert "geo" not in environment.run_json(LIST)["plugins"]
     skipped = sorted(line.partition(": ")[2] for line in report.splitlines() if line.startswith("SKIPPED"))
     assert [reason.partition(":")[0] for reason in skipped] == [
         "TileSegmenter does not compute in bfloat16",
@@ -213,12 +229,12 @@ from millpond_server.testing import running_server
 folder = str(tiny("BertModel", Path("keywords-model")))
 with LLM(folder) as llm:
     (output,) = llm.keywords("the old mill by the river", top_n=2)
-found = [keyword.word for keyword in output.outputs.words]
+words = [keyword.word for keyword in output.outputs.words]
 body = {"input": "the old mill by the river", "task": "keywords", "extra_kwargs": {"top_n": 2}}
 with running_server(folder) as server:
     (item,) = server.request("POST", "/pooling", json=body).json()["data"]
 print(json.dumps({
-    "python": found,
+    "python": words,
     "http": [each["word"] for each in item["data"]["words"]],
     "type": type(output).__name__,
     "is_exported": millpond.KeywordsRequestOutput is type(output),
@@ -227,15 +243,15 @@ print(json.dumps({
 
 
 def test_an_addon_adds_a_task_with_options_and_an_output_type(environment, tmp_path):
-    addon = shutil.copytree(ADDONS / "millpond_keywords", tmp_path / "addon", ignore=LEAVE_BEHIND)
+    addon = shutil.copytree(ADDONS / "millpond_keywords", tmp_path / "addon", ignore=IGNORED_FILES)
     environment.install(build_wheel(addon, tmp_path / "addon-wheel"))
-    found = environment.says(KEYWORDS)
-    assert len(found["python"]) == 2
-    assert found["http"] == found["python"]
-    assert (found["type"], found["is_exported"]) == ("KeywordsRequestOutput", True)
+    result = environment.run_json(KEYWORDS)
+    assert len(result["python"]) == 2
+    assert result["http"] == result["python"]
+    assert (result["type"], result["is_exported"]) == ("KeywordsRequestOutput", True)
     command = [environment.python, "-m", "millpond", "encode", "-m", "keywords-model", "--task", "keywords"]
-    shown = run(*command, "--option", "top_n=2", "the old mill by the river", of=environment)
-    assert [each["word"] for each in json.loads(shown)["data"]["words"]] == found["python"]
+    shown = run(*command, "--option", "top_n=2", "the old mill by the river", environment=environment)
+    assert [each["word"] for each in json.loads(shown)["data"]["words"]] == result["python"]
     environment.pip("uninstall", "--yes", "millpond-keywords")
 
 
@@ -253,16 +269,16 @@ from millpond.testing.checkpoints import tiny
 
 def vectors(folder, **options):
     with LLM(str(folder), **options) as llm:
-        found = [output.outputs.embedding for output in llm.embed(["the old mill", "snow"])]
+        embeddings = [output.outputs.embedding for output in llm.embed(["the old mill", "snow"])]
         config = llm.model_config
-        return {"vectors": found, "prompts": dict(config.prompting.prompts), "size": config.embedding_size,
+        return {"vectors": embeddings, "prompts": dict(config.prompting.prompts), "size": config.embedding_size,
                 "max_model_len": config.max_model_len, "similarity": config.embedding.similarity}
 
 
 def add(folder, **settings):
     file = folder / "reef.json"
-    said = json.loads(file.read_text()) if file.exists() else {}
-    file.write_text(json.dumps({**said, **settings}))
+    config = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps({**config, **settings}))
 
 
 plain = tiny("BertModel", Path("plain"))
@@ -289,16 +305,16 @@ print(json.dumps({
 
 @pytest.fixture
 def reef(environment, tmp_path):
-    """The environment with the add-on Millpond Reef."""
-    addon = shutil.copytree(ADDONS / "millpond_reef", tmp_path / "addon", ignore=LEAVE_BEHIND)
+    """Yield the environment with the add-on Millpond Reef."""
+    addon = shutil.copytree(ADDONS / "millpond_reef", tmp_path / "addon", ignore=IGNORED_FILES)
     environment.install(build_wheel(addon, tmp_path / "addon-wheel"))
     yield environment
     environment.pip("uninstall", "--yes", "millpond-reef")
 
 
 def test_an_addon_adds_a_checkpoint_format_and_modules_used_from_llm(reef):
-    assert reef.says(LIST)["plugins"]["reef"] == ["installed", "millpond-reef", "0.5.0"]
-    used = reef.says(REEF)
+    assert reef.run_json(LIST)["plugins"]["reef"] == ["installed", "millpond-reef", "0.5.0"]
+    used = reef.run_json(REEF)
     plain, stated, gated = (np.array(used[name]["vectors"]) for name in ("plain", "stated", "gated"))
     np.testing.assert_allclose(stated, plain, rtol=1e-5)
     np.testing.assert_allclose(gated, plain[:, :8] * np.arange(8), rtol=1e-5)
@@ -338,7 +354,7 @@ rows = [
     for text in ("old mill", "snow")
 ]
 with LLM(str(known)) as llm:
-    written = [output.outputs.probs[0] for output in llm.classify(rows)]
+    expected = [output.outputs.probs[0] for output in llm.classify(rows)]
 by_hand = {"architectures": ["Qwen3ForSequenceClassification"], "classifier_from_token": ["no", "on"],
            "method": "from_2_way_softmax"}
 other = tiny("Qwen3ForCausalLM", Path("other"))
@@ -355,7 +371,7 @@ except UnknownNameError as error:
 words = load_file(net / "model.safetensors")["embeddings.word_embeddings.weight"]
 print(json.dumps({
     "known": scores(known),
-    "written": written,
+    "expected": expected,
     "bare": scores(other, hf_overrides=by_hand),
     "vector": vector,
     "mean": (words[[5, 9]].mean(0) / words[[5, 9]].mean(0).norm()).tolist(),
@@ -366,10 +382,10 @@ print(json.dumps({
 
 
 def test_an_addon_adds_a_published_model_and_a_fallback_used_from_llm(reef):
-    used = reef.says(KNOWN)
+    used = reef.run_json(KNOWN)
     assert used["known"]["tasks"] == ["classify", "token_classify"]
     assert used["known"]["prompts"] == {"query": "find: ", "document": "read: "}
-    np.testing.assert_allclose(used["known"]["scores"], used["written"], rtol=1e-4)
+    np.testing.assert_allclose(used["known"]["scores"], used["expected"], rtol=1e-4)
     assert np.abs(np.array(used["known"]["scores"]) - used["bare"]["scores"]).max() > 1e-4
     np.testing.assert_allclose(used["vector"], used["mean"], rtol=1e-5, atol=1e-6)
     assert used["implementations"] == ["reef", "reef"]

@@ -1,4 +1,4 @@
-"""Code written for vLLM's pooling models runs with the import replaced, in the words of each of its generations."""
+"""Test code written for pooling models in current and older versions of vLLM, with only the import replaced."""
 
 import json
 import textwrap
@@ -15,7 +15,7 @@ HELLO = "the old mill by the pond"
 
 
 def qwen_reward(folder, architecture, num_labels):
-    """A Qwen2 with two linear maps behind it."""
+    """Write a Qwen2 model with two linear layers after it."""
     checkpoints.tiny("Qwen2Model", folder)
     shapes = {"score.0.weight": (32, 32), "score.0.bias": (32,)}
     shapes |= {"score.2.weight": (num_labels, 32), "score.2.bias": (num_labels,)}
@@ -27,7 +27,7 @@ def qwen_reward(folder, architecture, num_labels):
 
 
 def internlm_reward(folder):
-    """InternLM2 with one value a token."""
+    """Write an InternLM2 model with one value per token."""
     config = {
         "architectures": ["InternLM2ForRewardModel"],
         "model_type": "internlm2",
@@ -63,10 +63,10 @@ def internlm_reward(folder):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A small checkpoint of the architecture of each model that vLLM's documents name."""
+    """Return a small checkpoint for each model that vLLM's documentation names, with the same architecture."""
     root, tiny = tmp_path_factory.mktemp("models"), checkpoints.tiny
     jina = {"position_embedding_type": "rotary", "hidden_size": 64, "matryoshka_dimensions": [32, 64]}
-    made = {
+    folders = {
         "intfloat/e5-small": tiny("BertModel", root / "e5"),
         "jason9693/Qwen2.5-1.5B-apeach": tiny("Qwen2ForSequenceClassification", root / "apeach"),
         "BAAI/bge-reranker-v2-m3": tiny("XLMRobertaForSequenceClassification", root / "bge", num_labels=1),
@@ -77,7 +77,7 @@ def models(tmp_path_factory):
         "intfloat/e5-mistral-7b-instruct": tiny("MistralModel", root / "mistral"),
         "jinaai/jina-embeddings-v3": tiny("XLMRobertaModel", root / "jina", **jina),
     }
-    return {name: str(folder) for name, folder in made.items()}
+    return {name: str(folder) for name, folder in folders.items()}
 
 
 SNIPPETS = {
@@ -146,7 +146,7 @@ SNIPPETS = {
         data = output.outputs.data
         """,
 }
-OLD = {
+DEPRECATED_SNIPPETS = {
     "task reward": """
         llm = LLM(model="Qwen/Qwen2.5-Math-RM-72B", task="reward")
         (output,) = llm.encode("Hello, my name is")
@@ -191,7 +191,7 @@ OLD = {
         """,
 }
 
-REWARDS = (  # one value a token
+REWARDS = (  # one value per token
     "reward",
     "task reward",
     "convert reward of a reward model",
@@ -208,38 +208,38 @@ def run(snippet, models):
 
 
 @pytest.mark.parametrize("name", SNIPPETS)
-def test_snippets_run_as_they_are_printed(models, name):
+def test_snippets_run_unchanged(models, name):
     check(name, run(SNIPPETS[name], models))
 
 
-@pytest.mark.parametrize("name", OLD)
-def test_older_words_are_taken_with_a_warning(models, name):
+@pytest.mark.parametrize("name", DEPRECATED_SNIPPETS)
+def test_deprecated_names_work_with_a_warning(models, name):
     with pytest.warns(DeprecationWarning, match="use `"):
-        check(name, run(OLD[name], models))
+        check(name, run(DEPRECATED_SNIPPETS[name], models))
 
 
-def check(name, made):
-    if "embeds" in made:
-        assert len(made["embeds"]) == 32
-        assert sum(x * x for x in made["embeds"]) == pytest.approx(1, abs=1e-5)
-    elif "probs" in made:
-        assert sum(made["probs"]) == pytest.approx(1, abs=1e-5)
-    elif "score" in made:
-        assert isinstance(made["score"], float)
-        assert -1 <= made["score"] <= 1
-    elif "outputs" in made:
-        assert repr(made["outputs"][0].outputs) == "EmbeddingOutput(hidden_size=32)"
+def check(name, variables):
+    if "embeds" in variables:
+        assert len(variables["embeds"]) == 32
+        assert sum(x * x for x in variables["embeds"]) == pytest.approx(1, abs=1e-5)
+    elif "probs" in variables:
+        assert sum(variables["probs"]) == pytest.approx(1, abs=1e-5)
+    elif "score" in variables:
+        assert isinstance(variables["score"], float)
+        assert -1 <= variables["score"] <= 1
+    elif "outputs" in variables:
+        assert repr(variables["outputs"][0].outputs) == "EmbeddingOutput(hidden_size=32)"
     else:
-        assert isinstance(made["data"], torch.Tensor)
-        assert made["data"].dtype == torch.float32
-        assert made["data"].isfinite().all()
-        assert made["data"].shape[-1] == (1 if name in REWARDS else 2 if "process" in name else 32)
+        assert isinstance(variables["data"], torch.Tensor)
+        assert variables["data"].dtype == torch.float32
+        assert variables["data"].isfinite().all()
+        assert variables["data"].shape[-1] == (1 if name in REWARDS else 2 if "process" in name else 32)
     if "process" in name:
-        assert made["data"].shape == (2, 2)
-        torch.testing.assert_close(made["data"].sum(dim=-1), torch.ones(2))
+        assert variables["data"].shape == (2, 2)
+        torch.testing.assert_close(variables["data"].sum(dim=-1), torch.ones(2))
 
 
-def test_new_words_warn_of_nothing(models):
+def test_current_names_cause_no_warning(models):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(SNIPPETS["embed"], models)

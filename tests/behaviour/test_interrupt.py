@@ -1,4 +1,4 @@
-"""Ctrl-C while a model computes: the program ends by it, not by a crash of torch's threads."""
+"""Test Ctrl-C during a computation: the program ends with KeyboardInterrupt, without a crash of torch's threads."""
 
 import signal
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-# A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
+# In processes that a shell started in the background, Ctrl-C is ignored: the script restores the default handler.
 SCRIPT = """
 import signal
 
@@ -26,7 +26,7 @@ def test_ctrl_c_while_computing_ends_the_program():
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:
-        assert program.stdout.readline().startswith("computing")  # two workers may speak at once
+        assert program.stdout.readline().startswith("computing")  # two workers may print at the same time
         program.send_signal(signal.SIGINT)
         output, errors = program.communicate(timeout=600)
     assert "not interrupted" not in output

@@ -1,4 +1,4 @@
-"""Fewer dimensions: who allows them, and that they are the first ones, normalised anew."""
+"""Test Matryoshka dimensions: which models allow them, and that the first numbers are kept and normalised."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from millpond import InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import DenseLayer, tiny, write_sentence_transformers
 
 TEXTS = ["the cat", "rain and wind over the river", "a"]
-# As their authors publish them; config.json of the first of each does not say so.
+# The published dimensions. The config.json of these models does not contain them.
 FAMILIES = [
     ("Qwen3-Embedding-0.6B", ()),
     ("Qwen3-VL-Embedding-2B", ()),
@@ -28,22 +28,22 @@ def arrays(outputs):
     return np.stack([output.outputs.array for output in outputs])
 
 
-def asked(llm, dimensions, *, task="embed", **said):
-    return llm.encode(TEXTS, PoolingParams(dimensions=dimensions, **said), pooling_task=task, use_tqdm=False)
+def encode(llm, dimensions, *, task="embed", **params):
+    return llm.encode(TEXTS, PoolingParams(dimensions=dimensions, **params), pooling_task=task, use_tqdm=False)
 
 
-# --- who allows them --------------------------------------------------------------------------------------------------
+# --- allowed dimensions -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "trained"), FAMILIES)
-def test_families_that_were_trained_for_it_need_no_override(tmp_path, load, name, trained):
+def test_known_matryoshka_models_need_no_override(tmp_path, load, name, trained):
     model = load(tiny("BertModel", tmp_path / name)).model_config
     assert model.is_matryoshka
     assert model.matryoshka_dimensions == trained
 
 
 @pytest.mark.parametrize("name", ["Qwen3-Embedding-0.6B", "embeddinggemma-300m"])
-def test_the_config_of_a_known_model_counts_more_than_what_is_known(tmp_path, load, name):
+def test_config_json_takes_precedence_over_published_facts(tmp_path, load, name):
     folder = tiny("BertModel", tmp_path / name, matryoshka_dimensions=[8, 16])
     assert load(folder).model_config.matryoshka_dimensions == (8, 16)
     folder = tiny("BertModel", tmp_path / "other" / name, is_matryoshka=False)
@@ -51,7 +51,7 @@ def test_the_config_of_a_known_model_counts_more_than_what_is_known(tmp_path, lo
 
 
 @pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "gte-base", "snowflake-arctic-embed-m", "nomic-embed-text-v1"])
-def test_other_models_are_refused_and_told_the_way_out(tmp_path, load, name):
+def test_errors_for_other_models_contain_the_fix(tmp_path, load, name):
     llm = load(tiny("BertModel", tmp_path / name))
     message = (
         r"does not support matryoshka representation, changing output dimensions will lead to poor results\. "
@@ -59,15 +59,15 @@ def test_other_models_are_refused_and_told_the_way_out(tmp_path, load, name):
         r"\{'matryoshka_dimensions': \[\.\.\.\]\}"
     )
     with pytest.raises(InvalidInputError, match=message) as caught:
-        asked(llm, 8)
+        encode(llm, 8)
     assert caught.value.parameter == "dimensions"
 
 
 @pytest.mark.parametrize("name", ["Qwen3-Embedding-0.6B", "embeddinggemma-300m"])
-def test_overrides_forbid_what_is_known(tmp_path, load, name):
+def test_overrides_take_precedence_over_published_facts(tmp_path, load, name):
     llm = load(tiny("BertModel", tmp_path / name), hf_overrides={"is_matryoshka": False})
     with pytest.raises(InvalidInputError, match="does not support matryoshka"):
-        asked(llm, 8)
+        encode(llm, 8)
 
 
 @pytest.mark.parametrize(
@@ -82,59 +82,59 @@ def test_overrides_forbid_what_is_known(tmp_path, load, name):
 def test_overrides_allow_some(checkpoint, load, overrides, good, bad):
     llm = load(checkpoint, hf_overrides=overrides)
     for dimensions in good:
-        assert arrays(asked(llm, dimensions)).shape == (3, dimensions)
+        assert arrays(encode(llm, dimensions)).shape == (3, dimensions)
     for dimensions in bad:
         with pytest.raises(InvalidInputError, match=rf"only supports .*, got {dimensions}\.") as caught:
-            asked(llm, dimensions)
+            encode(llm, dimensions)
         assert caught.value.parameter == "dimensions"
 
 
 @pytest.mark.parametrize("task", ["embed", "token_embed"])
 def test_all_dimensions_are_always_allowed(tiny_bert, task):
-    for all_of_them, plain in zip(asked(tiny_bert, 32, task=task), asked(tiny_bert, None, task=task), strict=True):
-        assert np.array_equal(all_of_them.outputs.array, plain.outputs.array)
+    for full, plain in zip(encode(tiny_bert, 32, task=task), encode(tiny_bert, None, task=task), strict=True):
+        assert np.array_equal(full.outputs.array, plain.outputs.array)
 
 
 @pytest.mark.parametrize("value", [0, -1, 8.0, "8", True])
-def test_what_is_no_number_of_dimensions_is_refused(value):
+def test_invalid_dimensions_are_refused(value):
     with pytest.raises(ValueError, match="dimensions"):
         PoolingParams(dimensions=value)
 
 
-# --- which they are ---------------------------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", ["embed", "token_embed"])
 @pytest.mark.parametrize("dense", [False, True], ids=["plain", "dense"])
-def test_the_first_dimensions_are_cut_and_then_normalised(checkpoint, load, task, dense):
+def test_vectors_are_truncated_and_then_normalised(checkpoint, load, task, dense):
     layers = [DenseLayer(in_features=32, out_features=40), DenseLayer(in_features=40, out_features=24)]
     write_sentence_transformers(checkpoint, dense=layers if dense else [])
     llm = load(checkpoint, hf_overrides={"is_matryoshka": True})
     size = 24 if dense else 32
     assert llm.model_config.embedding_size == size
-    whole = [output.outputs.array for output in asked(llm, None, task=task, use_activation=False)]
+    whole = [output.outputs.array for output in encode(llm, None, task=task, use_activation=False)]
     for dimensions in (1, 7, size):
-        for output, raw in zip(asked(llm, dimensions, task=task), whole, strict=True):
+        for output, raw in zip(encode(llm, dimensions, task=task), whole, strict=True):
             cut = raw[..., :dimensions]
             expected = cut / np.linalg.norm(cut, axis=-1, keepdims=True)
             assert np.abs(output.outputs.array - expected).max() <= 1e-6
-        for output, raw in zip(asked(llm, dimensions, task=task, use_activation=False), whole, strict=True):
+        for output, raw in zip(encode(llm, dimensions, task=task, use_activation=False), whole, strict=True):
             assert np.abs(output.outputs.array - raw[..., :dimensions]).max() <= 1e-6
     with pytest.raises(InvalidInputError, match=rf"range \[1, {size}\], got {size + 1}"):
-        asked(llm, size + 1, task=task)
+        encode(llm, size + 1, task=task)
 
 
 def test_results_of_several_pooling_types_are_one_vector(checkpoint, load):
     llm = load(checkpoint, hf_overrides={"is_matryoshka": True}, pooler_config={"pooling_type": "CLS+MEAN"})
     assert llm.model_config.embedding_size == 64
-    whole = arrays(asked(llm, None, use_activation=False))
+    whole = arrays(encode(llm, None, use_activation=False))
     expected = whole[:, :40] / np.linalg.norm(whole[:, :40], axis=1, keepdims=True)
-    assert np.abs(arrays(asked(llm, 40)) - expected).max() <= 1e-6
-    assert asked(llm, 32, task="token_embed")[0].outputs.array.shape[1] == 32
+    assert np.abs(arrays(encode(llm, 40)) - expected).max() <= 1e-6
+    assert encode(llm, 32, task="token_embed")[0].outputs.array.shape[1] == 32
     with pytest.raises(InvalidInputError, match=r"range \[1, 64\], got 65"):
-        asked(llm, 65)
+        encode(llm, 65)
     with pytest.raises(InvalidInputError, match=r"range \[1, 32\], got 33"):
-        asked(llm, 33, task="token_embed")
+        encode(llm, 33, task="token_embed")
 
 
 def test_dense_modules_for_joined_pooling_types_take_no_tokens(checkpoint, load):
@@ -142,12 +142,12 @@ def test_dense_modules_for_joined_pooling_types_take_no_tokens(checkpoint, load)
         checkpoint, pooling=["cls", "mean"], dense=[DenseLayer(in_features=64, out_features=24)]
     )
     llm = load(checkpoint, hf_overrides={"is_matryoshka": True})
-    assert arrays(asked(llm, 8)).shape == (3, 8)
+    assert arrays(encode(llm, 8)).shape == (3, 8)
     with pytest.raises(InvalidInputError, match="Dense modules take the results of 2 pooling types joined"):
-        asked(llm, None, task="token_embed")
+        encode(llm, None, task="token_embed")
 
 
-def test_prompts_of_one_call_may_ask_for_different_numbers(checkpoint, load):
+def test_prompts_of_one_call_may_have_different_dimensions(checkpoint, load):
     llm = load(checkpoint, hf_overrides={"is_matryoshka": True})
     outputs = llm.embed(TEXTS, pooling_params=[PoolingParams(dimensions=4), None, PoolingParams(dimensions=9)])
     assert [output.outputs.hidden_size for output in outputs] == [4, 32, 9]

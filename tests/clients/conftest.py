@@ -1,4 +1,4 @@
-"""Clients in environments of their own, made from the pins beside this file, and a server that they talk to."""
+"""Fixtures: virtual environments with clients, installed from the pins in this folder, and a server for them."""
 
 import hashlib
 import json
@@ -21,8 +21,8 @@ HERE = Path(__file__).parent
 SCRIPTS = HERE / "scripts"
 MINILM = "all-MiniLM-L6-v2"
 LISTENS = re.compile(r"listens on (http:\S+)")
-STARTS_WITHIN = 120.0
-CACHE = "TEST_CLIENTS_CACHE"  # a folder that keeps the environments from one session to the next
+START_TIMEOUT_S = 120.0
+CACHE = "TEST_CLIENTS_CACHE"  # the environment variable with a folder that keeps the environments for the next session
 
 
 @pytest.fixture(scope="session")
@@ -33,32 +33,32 @@ def offline():
 
 @pytest.fixture(scope="session")
 def address():
-    """The address of a server of MiniLM."""
-    with serving(MINILM) as found:
-        yield found
+    """Return the address of a server with MiniLM."""
+    with serving(MINILM) as url:
+        yield url
 
 
 @contextmanager
 def serving(*arguments):
-    """The address of a server, until the block ends."""
+    """Start a server, yield its address, and stop it at the end of the block."""
     command = [sys.executable, "-m", "millpond", "serve", *map(str, arguments), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines, found, listens = [], [], threading.Event()
+    lines, addresses, listens = [], [], threading.Event()
 
     def read():
         for line in process.stdout:
             lines.append(line)
             if match := LISTENS.search(line):
-                found.append(match.group(1))
+                addresses.append(match.group(1))
                 listens.set()
         listens.set()
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    listens.wait(STARTS_WITHIN)
+    listens.wait(START_TIMEOUT_S)
     try:
-        assert found, "".join(lines)
-        yield found[0]
+        assert addresses, "".join(lines)
+        yield addresses[0]
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -72,29 +72,29 @@ def serving(*arguments):
 
 @pytest.fixture(scope="session")
 def serves():
-    """Start another server."""
+    """Return a context manager that starts another server."""
     return serving
 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """The folder of the environments."""
-    kept = os.environ.get(CACHE)
-    return Path(kept) if kept else tmp_path_factory.mktemp("clients")
+    """Return the folder of the environments."""
+    folder = os.environ.get(CACHE)
+    return Path(folder) if folder else tmp_path_factory.mktemp("clients")
 
 
 @pytest.fixture(scope="session")
 def environment(cache):
-    """Make the virtual environment of a file of pins, or find it made; gives its folder."""
+    """Return a function that installs a file of pins into a virtual environment and returns its folder."""
 
     def make(name):
         pins = HERE / f"{name}.txt"
         folder = cache / f"{name}-{digest(pins)}"
-        if not (folder / "made").exists():
+        if not (folder / "complete").exists():
             shutil.rmtree(folder, ignore_errors=True)
             venv.create(folder, with_pip=True)
             run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", pins)
-            (folder / "made").touch()
+            (folder / "complete").touch()
         return folder
 
     return make
@@ -102,15 +102,15 @@ def environment(cache):
 
 @pytest.fixture(scope="session")
 def modules(cache):
-    """The folder in which the clients for node are installed."""
+    """Return the folder with the clients for Node.js."""
     folder = cache / f"node-{digest(HERE / 'package.json', HERE / 'package-lock.json')}"
-    if not (folder / "made").exists():
+    if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, folder)
         run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
-        (folder / "made").touch()
+        (folder / "complete").touch()
     return folder
 
 
@@ -119,7 +119,7 @@ def digest(*files):
 
 
 def run(*command, **more):
-    """What a program wrote to stdout; the test fails with what it said if it fails."""
+    """Run a program and return its stdout. If it fails, the test fails with its output."""
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, **more)
     if done.returncode:
         pytest.fail(f"{command[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
@@ -128,41 +128,41 @@ def run(*command, **more):
 
 @pytest.fixture(scope="session")
 def python(environment, address):
-    """Run a client's script in an environment; gives what it reports."""
+    """Return a function that runs a client's script in an environment and returns its report."""
 
     def start(name, script):
         folder = environment(name)
         settings = {
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-            # langchain-openai's tiktoken would download this table, which litellm brings along.
+            # Without this, tiktoken of langchain-openai would download a table that litellm includes.
             "TIKTOKEN_CACHE_DIR": str(
                 next(folder.glob("lib/*/site-packages/litellm/litellm_core_utils/tokenizers"), "")
             ),
         }
-        # huggingface_hub is told to stay off the network by the settings of all tests.
+        # The settings of all tests disable the network for huggingface_hub, which is one of the clients.
         rest = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        told = run(folder / "bin" / "python", SCRIPTS / f"{script}.py", address, env={**rest, **settings})
-        return json.loads(told)
+        report = run(folder / "bin" / "python", SCRIPTS / f"{script}.py", address, env={**rest, **settings})
+        return json.loads(report)
 
     return start
 
 
 @pytest.fixture(scope="session")
-def told_by(environment):
-    """Run a client's script in an environment with arguments of its own; gives what it reports."""
+def report_of(environment):
+    """Return a function that runs a client's script with arguments and returns its report."""
 
-    def told_by(name, script, *arguments):
+    def start(name, script, *arguments):
         return json.loads(run(environment(name) / "bin" / "python", SCRIPTS / f"{script}.py", *arguments))
 
-    return told_by
+    return start
 
 
 @pytest.fixture(scope="session")
 def node(modules, address):
-    """Run a script of node; gives what it reports."""
+    """Return a function that runs a script in Node.js and returns its report."""
 
     def start(script):
-        shutil.copy(SCRIPTS / f"{script}.mjs", modules)  # imports are looked for from where a script lies
+        shutil.copy(SCRIPTS / f"{script}.mjs", modules)  # imports are resolved from the folder of the script
         return json.loads(run("node", modules / f"{script}.mjs", address))
 
     return start

@@ -1,4 +1,4 @@
-"""Clients of other servers, unchanged, against a server of Millpond: what they give is what ``LLM`` computes."""
+"""Test unmodified clients of other servers with a Millpond server: results are those of ``LLM``."""
 
 import shutil
 
@@ -9,19 +9,19 @@ pytestmark = pytest.mark.slow
 TOLERANCE = 1e-6
 
 
-def check(told, offline):
-    """What a script reports are the numbers of ``LLM``."""
-    assert told["vectors"] or told["ranks"]
-    for case in told["vectors"]:
-        prompts = [given if isinstance(given, str) else {"prompt_token_ids": given} for given in case["inputs"]]
+def check(report, offline):
+    """Compare the results that a script reports with those of ``LLM``."""
+    assert report["vectors"] or report["ranks"]
+    for case in report["vectors"]:
+        prompts = [item if isinstance(item, str) else {"prompt_token_ids": item} for item in case["inputs"]]
         expected = np.stack([output.outputs.array for output in offline.embed(prompts, use_tqdm=False)])
         np.testing.assert_allclose(case["values"], expected, atol=TOLERANCE, rtol=0, err_msg=case["case"])
-    for case in told["ranks"]:
+    for case in report["ranks"]:
         outputs = offline.score(case["query"], case["documents"], use_tqdm=False)
         scores = np.array([output.outputs.score for output in outputs])
-        places, found = zip(*case["results"], strict=True)
-        assert list(places) == np.argsort(-scores, kind="stable")[: len(places)].tolist(), case["case"]
-        np.testing.assert_allclose(found, scores[list(places)], atol=TOLERANCE, rtol=0, err_msg=case["case"])
+        indices, reported = zip(*case["results"], strict=True)
+        assert list(indices) == np.argsort(-scores, kind="stable")[: len(indices)].tolist(), case["case"]
+        np.testing.assert_allclose(reported, scores[list(indices)], atol=TOLERANCE, rtol=0, err_msg=case["case"])
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,10 @@ def check(told, offline):
         ("integrations", "with_llama_index_integrations"),
     ],
 )
-def test_clients_for_python_get_the_numbers_of_llm(python, offline, environment_name, script):
+def test_clients_for_python_get_the_results_of_llm(python, offline, environment_name, script):
     check(python(environment_name, script), offline)
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="needs node and npm")
-def test_clients_for_node_get_the_numbers_of_llm(node, offline):
+def test_clients_for_node_get_the_results_of_llm(node, offline):
     check(node("with_node"), offline)

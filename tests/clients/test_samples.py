@@ -1,4 +1,4 @@
-"""What people paste from the documentation of vLLM: its commands for curl, with the model's name replaced."""
+"""Test the curl commands of vLLM's documentation, with the name of the model replaced."""
 
 import json
 import shlex
@@ -22,7 +22,7 @@ curl http://127.0.0.1:8000/v1/embeddings \
     "dimensions": 384
   }'
 """
-SHORT = r"""
+EMBED_ONE = r"""
 curl http://localhost:8000/v1/embeddings \
   -H "Content-Type: application/json" \
   -d '{
@@ -65,12 +65,12 @@ curl http://localhost:8000/rerank \
 
 @pytest.fixture
 def paste(address):
-    """What a command writes, sent to the server of the tests."""
+    """Return a function that sends a command to the server and returns its output."""
 
     def start(command):
         words = shlex.split(command.replace("\\\n", " "))
-        place = next(place for place, word in enumerate(words) if word.startswith("http://"))
-        words[place] = f"{address}/{words[place].split('/', 3)[3]}"
+        index = next(index for index, word in enumerate(words) if word.startswith("http://"))
+        words[index] = f"{address}/{words[index].split('/', 3)[3]}"
         done = subprocess.run([*words, "--silent", "--show-error"], capture_output=True, text=True, check=True)
         return json.loads(done.stdout)
 
@@ -81,25 +81,25 @@ def embedded(offline, texts):
     return [output.outputs.array for output in offline.embed(texts, use_tqdm=False)]
 
 
-@pytest.mark.parametrize(("command", "text"), [(EMBEDDINGS, RABBIT), (SHORT, "Hello, my name is")])
+@pytest.mark.parametrize(("command", "text"), [(EMBEDDINGS, RABBIT), (EMBED_ONE, "Hello, my name is")])
 def test_embeddings(paste, offline, command, text):
     (item,) = paste(command)["data"]
     np.testing.assert_allclose([item["embedding"]], embedded(offline, [text]), atol=1e-6)
 
 
 def test_embeddings_of_cohere(paste, offline):
-    found = paste(COHERE)["embeddings"]
+    vectors = paste(COHERE)["embeddings"]
     expected = embedded(offline, ["Hello world", "How are you?"])
-    np.testing.assert_allclose(found["float"], expected, atol=1e-6)
+    np.testing.assert_allclose(vectors["float"], expected, atol=1e-6)
     bits = np.packbits(np.array(expected) >= 0, axis=-1).astype(int) - 128
-    np.testing.assert_array_equal(found["binary"], bits)
+    np.testing.assert_array_equal(vectors["binary"], bits)
 
 
 def test_scores(paste, offline):
-    found = [item["score"] for item in paste(SCORE)["data"]]
+    scores = [item["score"] for item in paste(SCORE)["data"]]
     documents = ["ML is a subset of AI.", "The weather is sunny."]
     outputs = offline.score("What is machine learning?", documents, use_tqdm=False)
-    np.testing.assert_allclose(found, [output.outputs.score for output in outputs], atol=1e-6)
+    np.testing.assert_allclose(scores, [output.outputs.score for output in outputs], atol=1e-6)
 
 
 def test_ranks(paste, offline):

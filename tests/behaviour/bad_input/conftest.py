@@ -1,4 +1,4 @@
-"""What the tests of bad input share: the vectors of outputs."""
+"""Fixture for tests of invalid input: the vectors of outputs."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def arrays():
-    """The vectors of outputs, one below the other."""
+    """Return a function that stacks the vectors of outputs: [num_outputs, hidden_size]."""
 
     def arrays(outputs):
         return np.stack([output.outputs.array for output in outputs])

@@ -1,4 +1,4 @@
-"""Fewer dimensions: kept where the model was trained for it, else refused."""
+"""Test `dimensions`: applied for Matryoshka models, refused for others."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ import pytest
 from millpond import InvalidInputError, PoolingParams
 
 
-def test_dimensions_of_a_model_that_was_not_trained_for_it_are_refused(tiny_bert):
+def test_dimensions_are_refused_for_models_not_trained_for_them(tiny_bert):
     with pytest.raises(InvalidInputError, match=r"does not support matryoshka.*hf_overrides=\{'is_matryoshka': True\}"):
         tiny_bert.embed("a", pooling_params=PoolingParams(dimensions=8))
     assert tiny_bert.embed("a", pooling_params=PoolingParams(dimensions=32))[0].outputs.hidden_size == 32
 
 
 @pytest.mark.parametrize("trained", [{"is_matryoshka": True}, {"matryoshka_dimensions": [8, 16]}], ids=str)
-def test_dimensions_keep_the_first_of_them(checkpoint, load, tiny_bert, trained, arrays):
+def test_dimensions_keep_the_first_numbers(checkpoint, load, tiny_bert, trained, arrays):
     llm = load(checkpoint, hf_overrides=trained)
     whole = arrays(tiny_bert.embed("a", pooling_params=PoolingParams(use_activation=False)))[0]
     for task in ("embed", "token_embed"):
@@ -26,14 +26,14 @@ def test_dimensions_keep_the_first_of_them(checkpoint, load, tiny_bert, trained,
 
 
 @pytest.mark.parametrize("trained", [[8, 16], 8])
-def test_dimensions_that_were_not_trained_are_refused(checkpoint, load, trained):
+def test_dimensions_not_in_the_list_are_refused(checkpoint, load, trained):
     llm = load(checkpoint, hf_overrides={"matryoshka_dimensions": trained})
     with pytest.raises(InvalidInputError, match=r"only supports Matryoshka dimensions \[8.*\], got 9"):
         llm.embed("a", pooling_params=PoolingParams(dimensions=9))
     assert llm.embed("a", pooling_params=PoolingParams(dimensions=8))[0].outputs.hidden_size == 8
 
 
-def test_dimensions_by_default(checkpoint, load):
+def test_default_dimensions(checkpoint, load):
     llm = load(checkpoint, hf_overrides={"is_matryoshka": True}, pooler_config={"dimensions": 4})
     assert llm.embed("a")[0].outputs.hidden_size == 4
     assert llm.embed("a", pooling_params=PoolingParams(dimensions=5))[0].outputs.hidden_size == 5

@@ -1,4 +1,4 @@
-"""Models with less than they should have: no tokenizer, no row for a token, weights that overflow, closed ones."""
+"""Test models without a tokenizer, without an embedding for a token, with weights that overflow, and closed models."""
 
 import json
 
@@ -10,7 +10,7 @@ from millpond import LLM, CheckpointError, EngineError, InvalidInputError
 from millpond.testing.checkpoints import tiny
 
 
-def test_without_a_tokenizer_token_ids_are_served_and_text_is_refused(tmp_path, load):
+def test_without_a_tokenizer_only_token_ids_are_accepted(tmp_path, load):
     llm = load(tiny("BertModel", tmp_path, tokenizer=False))
     assert llm.embed([5, 6])[0].num_prompt_tokens == 2
     with pytest.raises(
@@ -19,8 +19,8 @@ def test_without_a_tokenizer_token_ids_are_served_and_text_is_refused(tmp_path, 
         llm.embed("the cat")
 
 
-def test_a_tokenizer_that_is_not_wanted_is_not_loaded(checkpoint, load):
-    (checkpoint / "tokenizer.json").write_text("{}", encoding="utf-8")  # which is no tokenizer
+def test_skip_tokenizer_init_does_not_load_the_tokenizer(checkpoint, load):
+    (checkpoint / "tokenizer.json").write_text("{}", encoding="utf-8")  # not a valid tokenizer
     with pytest.raises(CheckpointError, match="tokenizer"):
         load(checkpoint)
     llm = load(checkpoint, skip_tokenizer_init=True)
@@ -29,8 +29,8 @@ def test_a_tokenizer_that_is_not_wanted_is_not_loaded(checkpoint, load):
         llm.embed("the cat")
 
 
-def test_a_token_that_the_weights_lack_is_refused_by_its_place(tmp_path, load):
-    """Tokens are added to tokenizers without a row for them: on a GPU, to look one up ends the process."""
+def test_a_token_without_an_embedding_is_refused_with_its_index(tmp_path, load):
+    """Some tokenizers have added tokens without an embedding. Looking one up on a GPU would end the process."""
     folder = tiny("BertModel", tmp_path)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["added_tokens"].append({**tokenizer["added_tokens"][0], "id": 182, "content": "<new>"})
@@ -43,20 +43,20 @@ def test_a_token_that_the_weights_lack_is_refused_by_its_place(tmp_path, load):
     assert "182" in str(bad.error)
 
 
-def test_a_text_that_the_tokenizer_fails_on_costs_no_other(tmp_path, load):
+def test_a_text_that_the_tokenizer_fails_on_does_not_affect_others(tmp_path, load):
     folder = tiny("BertModel", tmp_path)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    tokenizer["model"]["unk_token"] = "[NONE]"  # WordPiece raises on a word it has no pieces for
+    tokenizer["model"]["unk_token"] = "[NONE]"  # WordPiece raises for words outside its vocabulary
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     llm = load(folder)
-    found = llm.embed(["the cat", "猫", "a dog"], on_error="return")
-    assert [output.error is None for output in found] == [True, False, True]
+    outputs = llm.embed(["the cat", "猫", "a dog"], on_error="return")
+    assert [output.error is None for output in outputs] == [True, False, True]
     with pytest.raises(InvalidInputError, match=r"^prompt 1: the tokenizer of .* fails on the text"):
         llm.embed(["the cat", "猫", "a dog"])
 
 
-def test_a_result_that_is_not_finite_is_an_error_of_its_prompt_alone(tmp_path, arrays):
-    """Weights that are finite and overflow for one token: no NaN is handed out, and no other prompt is harmed."""
+def test_a_result_that_is_not_finite_fails_only_its_prompt(tmp_path, arrays):
+    """Finite weights that overflow for one token: NaN is not returned, and other prompts are not affected."""
     folder = tiny("BertModel", tmp_path)
     tensors = load_file(folder / "model.safetensors")
     tensors["embeddings.word_embeddings.weight"][50] = 3e38

@@ -1,4 +1,4 @@
-"""A prompt that cannot be served is named by its place, with the way out; odd text is text."""
+"""Test errors of invalid prompts, which contain their index and the fix, and unusual but valid texts."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ MEGABYTES = 10_000_000
 
 
 @pytest.mark.parametrize(
-    ("prompt", "said"),
+    ("prompt", "message"),
     [
         ({"prompt": "", "add_special_tokens": False}, "the text is empty: pass at least one character"),
         ({"prompt": " ", "add_special_tokens": False}, "the text has no tokens"),
@@ -52,10 +52,10 @@ MEGABYTES = 10_000_000
     ],
     ids=lambda value: "an object" if type(value) is object else repr(value)[:40],
 )
-def test_a_prompt_that_cannot_be_served_is_named_by_its_place(tiny_bert, prompt, said, arrays):
+def test_errors_of_invalid_prompts_contain_the_index(tiny_bert, prompt, message, arrays):
     expected = arrays(tiny_bert.embed(["the cat", "a dog"]))
     prompts = ["the cat", prompt, "a dog"]
-    with pytest.raises(InvalidInputError, match=rf"^prompt 1: .*{said}") as caught:
+    with pytest.raises(InvalidInputError, match=rf"^prompt 1: .*{message}") as caught:
         tiny_bert.embed(prompts)
     assert caught.value.index == 1
     assert caught.value.parameter is not None
@@ -68,7 +68,7 @@ def test_a_prompt_that_cannot_be_served_is_named_by_its_place(tiny_bert, prompt,
 
 
 @pytest.mark.parametrize("item", [np.array(7), torch.tensor(7), 7, True], ids=repr)
-def test_a_number_among_texts_is_named_by_its_place(tiny_bert, item):
+def test_a_number_among_texts_is_refused_with_its_index(tiny_bert, item):
     with pytest.raises(InvalidInputError, match=r"^prompt 1: expected a str"):
         tiny_bert.embed(["the cat", item])
 
@@ -82,7 +82,7 @@ def test_a_call_without_prompts_is_refused(tiny_bert, prompts, on_error):
 
 
 @pytest.mark.parametrize("text", [" ", "\n\t ", "\0", "\0\x01\x02", "the\0cat", "\u200b", "\ufffd", "🙂"], ids=repr)
-def test_odd_text_is_text(tiny_bert, text):
+def test_unusual_characters_are_valid(tiny_bert, text):
     (output,) = tiny_bert.embed(text)
     assert np.isfinite(output.outputs.array).all()
     assert output.prompt_token_ids[:: output.num_prompt_tokens - 1] == [2, 3]
@@ -91,7 +91,7 @@ def test_odd_text_is_text(tiny_bert, text):
 @given(text=st.text(alphabet=st.characters(codec=None), min_size=1, max_size=60))
 @settings(max_examples=40, deadline=None)
 def test_any_text_is_embedded_or_refused(tiny_bert, text):
-    """Surrogates and control characters included: never another error, never NaN."""
+    """Texts include surrogates and control characters. No other exception is raised, and no NaN is returned."""
     (output,) = tiny_bert.embed([text], truncate_prompt_tokens=-1, on_error="return")
     try:
         text.encode()

@@ -1,17 +1,17 @@
-"""A task that the model does not serve, none at all, or two that contradict each other."""
+"""Test calls with an unsupported task, without a task, and with two different tasks."""
 
 import pytest
 
 from millpond import InvalidInputError, PoolingParams
 
 
-def test_encode_asks_for_a_task(tiny_bert):
+def test_encode_requires_a_task(tiny_bert):
     with pytest.raises(InvalidInputError, match=r"^pooling_task required for `LLM\.encode`\.\n.*token_embed"):
         tiny_bert.encode("a")
 
 
 @pytest.mark.parametrize(
-    ("task", "said"),
+    ("task", "message"),
     [
         ("classify", "Classification API is not supported by this model. Try converting .*`--convert classify`"),
         ("token_classify", "Classification API is not supported by this model"),
@@ -25,13 +25,13 @@ def test_encode_asks_for_a_task(tiny_bert):
     ],
     ids=repr,
 )
-def test_a_task_that_the_model_does_not_serve_is_refused(tiny_bert, task, said):
-    with pytest.raises(InvalidInputError, match=said) as caught:
+def test_an_unsupported_task_is_refused(tiny_bert, task, message):
+    with pytest.raises(InvalidInputError, match=message) as caught:
         tiny_bert.encode("a", pooling_task=task)
     assert caught.value.parameter == "pooling_task"
 
 
-def test_the_task_may_stand_in_the_parameters_and_not_contradict_the_call(tiny_bert):
+def test_the_task_in_the_parameters_must_match_the_call(tiny_bert):
     (output,) = tiny_bert.encode("a", PoolingParams(task="token_embed"))
     assert output.outputs.data.shape == (3, 32)
     message = "You cannot overwrite param.task='token_embed' with pooling_task='embed'!"
@@ -44,7 +44,7 @@ def test_the_task_may_stand_in_the_parameters_and_not_contradict_the_call(tiny_b
             call()
 
 
-def test_the_task_may_stand_in_the_models_config(checkpoint, load):
+def test_pooler_config_sets_the_default_task(checkpoint, load):
     llm = load(checkpoint, pooler_config={"task": "token_embed"})
     assert llm.encode("a")[0].outputs.data.shape == (3, 32)
     assert llm.embed("a")[0].outputs.hidden_size == 32

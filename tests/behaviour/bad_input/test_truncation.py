@@ -1,4 +1,4 @@
-"""Long prompts: megabytes are cut at the price of what is kept, and a limit that does not fit is refused."""
+"""Test truncation: megabytes of text cost only the part that is kept, and invalid limits are refused."""
 
 import re
 
@@ -7,22 +7,22 @@ import pytest
 from millpond import InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import vocabulary
 
-MANY, MEGABYTES = 300_000, 10_000_000
+WORD_CHARS, TEXT_CHARS = 300_000, 10_000_000
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize(
     "text",
     [
-        "the cat was on the hill " * (MEGABYTES // 24),
-        "é" * MANY,
-        " " * MANY + "the cat" + " " * MANY,
+        "the cat was on the hill " * (TEXT_CHARS // 24),
+        "é" * WORD_CHARS,
+        " " * WORD_CHARS + "the cat" + " " * WORD_CHARS,
         "é" * 100_000 + " the cat " * 10_000,
     ],
     ids=["words", "one word", "space", "mixed"],
 )
-def test_megabytes_are_cut_as_if_all_of_them_had_been_tokenised(tiny_bert, text, side):
-    """And at the price of what is kept: a text of any size must not stop a server for minutes."""
+def test_truncated_megabytes_equal_full_tokenisation(tiny_bert, text, side):
+    """Only the part that is kept is tokenised: a long text must not block a server for minutes."""
     params = PoolingParams(truncate_prompt_tokens=-1, truncation_side=side)
     (output,) = tiny_bert.embed(text, pooling_params=params, use_tqdm=False)
     words = text.split()
@@ -33,17 +33,17 @@ def test_megabytes_are_cut_as_if_all_of_them_had_been_tokenised(tiny_bert, text,
 
 
 def pieces(word, ids):
-    """The ids of a word of the tiny tokenizer: those used here are in its vocabulary, or no word of it at all."""
+    """Return the token ids of a word, which is one token in the vocabulary of the tiny tokenizer or unknown."""
     return [ids.get(word, ids["[UNK]"])] if set(word) != {"é"} else [ids["[UNK]"]]
 
 
 def test_megabytes_among_short_texts(tiny_bert):
-    texts = ["the cat", "word " * (MEGABYTES // 5), "a dog"]
+    texts = ["the cat", "word " * (TEXT_CHARS // 5), "a dog"]
     with pytest.raises(InvalidInputError, match=r"^prompt 1: This model's maximum context length"):
         tiny_bert.embed(texts)
-    found = tiny_bert.embed(texts, truncate_prompt_tokens=10, use_tqdm=False)
-    assert [output.num_prompt_tokens for output in found] == [4, 10, 4]
-    assert [output.truncated for output in found] == [False, True, False]
+    outputs = tiny_bert.embed(texts, truncate_prompt_tokens=10, use_tqdm=False)
+    assert [output.num_prompt_tokens for output in outputs] == [4, 10, 4]
+    assert [output.truncated for output in outputs] == [False, True, False]
 
 
 @pytest.mark.parametrize("value", [0, 1, 2])
@@ -54,12 +54,12 @@ def test_truncation_that_leaves_nothing_is_refused(tiny_bert, value):
         tiny_bert.embed("the cat", truncate_prompt_tokens=value)
 
 
-@pytest.mark.parametrize("longest", [1, 2])
-def test_a_limit_that_leaves_nothing_is_refused(checkpoint, load, longest):
-    llm = load(checkpoint, max_model_len=longest)
+@pytest.mark.parametrize("max_model_len", [1, 2])
+def test_a_limit_that_leaves_nothing_is_refused(checkpoint, load, max_model_len):
+    llm = load(checkpoint, max_model_len=max_model_len)
     with pytest.raises(InvalidInputError, match="leaves an empty prompt"):
         llm.embed("the cat", truncate_prompt_tokens=-1)
-    assert llm.embed([5] * longest)[0].num_prompt_tokens == longest
+    assert llm.embed([5] * max_model_len)[0].num_prompt_tokens == max_model_len
 
 
 def test_token_ids_can_be_cut_to_one(tiny_bert):
@@ -79,7 +79,7 @@ def test_truncation_over_the_maximum_is_refused(tiny_bert):
 
 
 @pytest.mark.parametrize("value", [-2, "5", 2.0, True], ids=repr)
-def test_truncation_by_what_is_no_count_is_refused(tiny_bert, value):
+def test_truncation_to_invalid_lengths_is_refused(tiny_bert, value):
     with pytest.raises(InvalidInputError, match="truncate_prompt_tokens"):
         tiny_bert.embed("the cat", truncate_prompt_tokens=value)
 
@@ -106,15 +106,15 @@ def test_tokenization_kwargs_of_vllm(tiny_bert, settings, kept):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"truncation_side": "up", "truncate_prompt_tokens": 4}, "truncation_side"),
         ({"max_length": "x"}, "truncate_prompt"),
     ],
     ids=str,
 )
-def test_tokenization_kwargs_that_do_not_fit_are_refused(tiny_bert, settings, said):
-    with pytest.raises(InvalidInputError, match=said):
+def test_invalid_tokenization_kwargs_are_refused(tiny_bert, settings, message):
+    with pytest.raises(InvalidInputError, match=message):
         tiny_bert.embed("the cat", tokenization_kwargs=settings)
 
 

@@ -1,7 +1,7 @@
-"""What the scripts of clients share: where the server is, and what they tell the test that runs them.
+"""Shared code of the client scripts: the address of the server, the inputs, and the report for the test.
 
-A script uses a client as its own documentation shows it, asserts what the client gives, and reports the numbers, which
-the test compares with those of ``LLM``.
+A script uses a client as shown in the client's documentation, checks its responses, and reports the numbers, which the
+test compares with those of ``LLM``.
 """
 
 import json
@@ -12,39 +12,39 @@ MODEL = "all-MiniLM-L6-v2"
 TEXTS = ["a cup of tea", "the old mill by the pond", "Grüße aus 東京"]
 QUERY = "where does the mill stand?"
 DOCUMENTS = ["snow and ice", "the old mill stands by the pond", "a mill", "tea"]
-IDS = [101, 1037, 2452, 1997, 5572, 102]  # "a cup of tea", as MiniLM reads it
+IDS = [101, 1037, 2452, 1997, 5572, 102]  # "a cup of tea", tokenised by MiniLM
 
 _vectors = []
 _ranks = []
 
 
 def vectors(case, inputs, values):
-    """Report the vectors that a client gave for texts, or for token ids."""
+    """Report the vectors that a client received for texts or token ids."""
     values = [[float(value) for value in vector] for vector in values]
     _vectors.append({"case": case, "inputs": inputs, "values": values})
 
 
 def ranks(case, query, documents, results):
-    """Report the places and scores that a client gave for documents, best first."""
+    """Report the indices and scores that a client received for documents, best first."""
     _ranks.append(
         {"case": case, "query": query, "documents": documents, "results": [[int(i), float(s)] for i, s in results]}
     )
 
 
 def refusal(kind, call, *words):
-    """The error of a call that must fail, of which the client must know the kind and tell the reason."""
+    """Return the error of a call that must fail with a type of the client and a message that contains the words."""
     try:
         call()
     except kind as error:
-        found = error
+        refused = error
     else:
-        message = f"{kind.__name__} was to be raised"
+        message = f"{kind.__name__} was not raised"
         raise AssertionError(message)
-    missing = [word for word in words if word not in str(found)]
-    assert not missing, f"{missing} not in {found}"
-    return found
+    missing = [word for word in words if word not in str(refused)]
+    assert not missing, f"{missing} not in {refused}"
+    return refused
 
 
 def end():
-    """Write all that was reported."""
+    """Write the report to stdout."""
     json.dump({"vectors": _vectors, "ranks": _ranks}, sys.stdout)

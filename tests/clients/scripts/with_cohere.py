@@ -1,4 +1,4 @@
-"""cohere for Python: embeddings of every kind and ranks, by its second API and by its first."""
+"""cohere for Python: embeddings of every type and ranks, with the second and the first API."""
 
 import asyncio
 import base64
@@ -7,48 +7,48 @@ import struct
 import cohere
 from report import ADDRESS, DOCUMENTS, MODEL, QUERY, TEXTS, end, ranks, refusal, vectors
 
-KINDS = ["float", "int8", "uint8", "binary", "ubinary", "base64"]
-LONG = "tea " * 600
+EMBEDDING_TYPES = ["float", "int8", "uint8", "binary", "ubinary", "base64"]
+LONG_TEXT = "tea " * 600
 v2 = cohere.ClientV2(base_url=ADDRESS, api_key="EMPTY")
 v1 = cohere.Client(base_url=ADDRESS, api_key="EMPTY")
 
 
-def check(found, kinds):
-    """The kinds of vectors agree with one another."""
-    exact = found.float_
-    for place, vector in enumerate(exact):
+def check(embeddings, types):
+    """Check that the vectors of all types agree, and return those in float."""
+    exact = embeddings.float_
+    for index, vector in enumerate(exact):
         signs = "".join("1" if value >= 0 else "0" for value in vector)
         bits = [int(signs[start : start + 8], 2) for start in range(0, len(signs), 8)]
-        whole = found.int8[place]
+        whole = embeddings.int8[index]
         assert max(abs(one / 127 - value) for one, value in zip(whole, vector, strict=True)) < 0.6 / 127
-        assert found.uint8[place] == [one + 127 for one in whole]
-        assert found.ubinary[place] == bits
-        assert found.binary[place] == [one - 128 for one in bits]
-        if "base64" in kinds:
-            decoded = struct.unpack("<384f", base64.b64decode(found.base64[place]))
+        assert embeddings.uint8[index] == [one + 127 for one in whole]
+        assert embeddings.ubinary[index] == bits
+        assert embeddings.binary[index] == [one - 128 for one in bits]
+        if "base64" in types:
+            decoded = struct.unpack("<384f", base64.b64decode(embeddings.base64[index]))
             assert max(abs(one - value) for one, value in zip(decoded, vector, strict=True)) < 1e-7
     return exact
 
 
-def known_kinds():
-    """The kinds that this version of the client knows in an answer."""
+def known_types():
+    """Return the embedding types that this version of the client supports in a response."""
     fields = cohere.EmbedByTypeResponseEmbeddings.model_fields
-    return [kind for kind in KINDS if kind in fields or f"{kind}_" in fields]
+    return [name for name in EMBEDDING_TYPES if name in fields or f"{name}_" in fields]
 
 
 def embedded(client, case, **more):
-    """Vectors by kinds."""
-    kinds = known_kinds()
-    answer = client.embed(texts=TEXTS, model=MODEL, input_type="search_document", embedding_types=kinds, **more)
+    """Report the vectors of an embed call with all types."""
+    types = known_types()
+    answer = client.embed(texts=TEXTS, model=MODEL, input_type="search_document", embedding_types=types, **more)
     assert answer.response_type == "embeddings_by_type"
     assert answer.id.startswith("embd-")
     assert answer.texts == TEXTS
-    vectors(case, TEXTS, check(answer.embeddings, kinds))
+    vectors(case, TEXTS, check(answer.embeddings, types))
 
 
 embedded(v2, "second API", truncate="END")
 embedded(v2, "second API, its full size", output_dimension=384)
-embedded(v1, "first API, by kinds")
+embedded(v1, "first API, by type")
 answer = v2.embed(texts=TEXTS, model=MODEL, input_type="clustering", embedding_types=["float"])
 assert answer.meta.billed_units.input_tokens > 0
 assert answer.meta.api_version.version == "2"
@@ -63,7 +63,7 @@ vectors(
     "first API, split by the client", many, v1.embed(texts=many, model=MODEL, input_type="classification").embeddings
 )
 cut = [
-    v2.embed(texts=[LONG], model=MODEL, input_type="search_query", embedding_types=["float"], truncate=side)
+    v2.embed(texts=[LONG_TEXT], model=MODEL, input_type="search_query", embedding_types=["float"], truncate=side)
     for side in ("END", "START")
 ]
 assert [one.meta.billed_units.input_tokens for one in cut] == [256, 256]
@@ -84,20 +84,22 @@ answer = v1.rerank(model=MODEL, query=QUERY, documents=objects, return_documents
 ranks("objects", QUERY, DOCUMENTS, [(one.index, one.relevance_score) for one in answer.results])
 assert [one.document.text for one in answer.results] == [DOCUMENTS[one.index] for one in answer.results]
 
-kinds = cohere.errors if hasattr(cohere, "errors") else cohere
-asked = {"texts": ["a"], "input_type": "search_query", "embedding_types": ["float"]}
-error = refusal(kinds.NotFoundError, lambda: v2.embed(model="nope", **asked), "nope")
+errors = cohere.errors if hasattr(cohere, "errors") else cohere
+request = {"texts": ["a"], "input_type": "search_query", "embedding_types": ["float"]}
+error = refusal(errors.NotFoundError, lambda: v2.embed(model="nope", **request), "nope")
 assert error.status_code == 404
 assert "nope" in error.body["message"]
-refusal(kinds.BadRequestError, lambda: v2.embed(model=MODEL, **{**asked, "texts": [LONG]}, truncate="NONE"), "256")
-refusal(kinds.BadRequestError, lambda: v2.rerank(model=MODEL, query="a", documents=[]))
+refusal(
+    errors.BadRequestError, lambda: v2.embed(model=MODEL, **{**request, "texts": [LONG_TEXT]}, truncate="NONE"), "256"
+)
+refusal(errors.BadRequestError, lambda: v2.rerank(model=MODEL, query="a", documents=[]))
 
 
 async def at_once():
-    """Requests at a time, each with its own answer."""
+    """Report the results of concurrent requests."""
     async with cohere.AsyncClientV2(base_url=ADDRESS, api_key="EMPTY") as client:
-        made = [client.embed(**{**asked, "texts": [text]}, model=MODEL) for text in TEXTS]
-        answers = await asyncio.gather(*made)
+        calls = [client.embed(**{**request, "texts": [text]}, model=MODEL) for text in TEXTS]
+        answers = await asyncio.gather(*calls)
         vectors("at once", TEXTS, [answer.embeddings.float_[0] for answer in answers])
 
 

@@ -1,4 +1,4 @@
-"""Haystack: its components for Jina, which die of a missing `usage` or `detail`, and for Cohere."""
+"""Haystack: its components for Cohere, and those for Jina, which require `usage` and `detail` in responses."""
 
 import os
 
@@ -15,8 +15,8 @@ key = {"api_key": Secret.from_token("EMPTY"), "model": MODEL}
 
 
 def documents(texts):
-    """Haystack's documents of texts, whose places are kept."""
-    return [Document(content=text, meta={"place": place}) for place, text in enumerate(texts)]
+    """Return documents with their index in the metadata."""
+    return [Document(content=text, meta={"index": index}) for index, text in enumerate(texts)]
 
 
 for where in (f"{ADDRESS}/v1", f"{ADDRESS}/jina/v1"):
@@ -25,20 +25,20 @@ for where in (f"{ADDRESS}/v1", f"{ADDRESS}/jina/v1"):
     vectors(f"a text for Jina at {where}", TEXTS[:1], [answer["embedding"]])
     assert answer["meta"]["usage"]["total_tokens"] > 0
     many = JinaDocumentEmbedder(**key, base_url=f"{where}/embeddings", dimensions=384, late_chunking=False)
-    found = many.run(documents=documents(TEXTS))["documents"]
-    vectors(f"documents for Jina at {where}", TEXTS, [document.embedding for document in found])
+    embedded = many.run(documents=documents(TEXTS))["documents"]
+    vectors(f"documents for Jina at {where}", TEXTS, [document.embedding for document in embedded])
     ranker = JinaRanker(**key, base_url=f"{where}/rerank", top_k=3)
-    found = ranker.run(query=QUERY, documents=documents(DOCUMENTS))["documents"]
-    ranks(f"ranks for Jina at {where}", QUERY, DOCUMENTS, [(one.meta["place"], one.score) for one in found])
+    ranked = ranker.run(query=QUERY, documents=documents(DOCUMENTS))["documents"]
+    ranks(f"ranks for Jina at {where}", QUERY, DOCUMENTS, [(one.meta["index"], one.score) for one in ranked])
 
 long = JinaTextEmbedder(**key, base_url=f"{ADDRESS}/v1/embeddings")
 refusal(Exception, lambda: long.run(text="tea " * 600), "maximum context length")
 
 answer = CohereTextEmbedder(**key, api_base_url=ADDRESS, input_type="search_query").run(text=TEXTS[0])
 vectors("a text for Cohere", TEXTS[:1], [answer["embedding"]])
-found = CohereDocumentEmbedder(**key, api_base_url=ADDRESS).run(documents=documents(TEXTS))["documents"]
-vectors("documents for Cohere", TEXTS, [document.embedding for document in found])
+embedded = CohereDocumentEmbedder(**key, api_base_url=ADDRESS).run(documents=documents(TEXTS))["documents"]
+vectors("documents for Cohere", TEXTS, [document.embedding for document in embedded])
 ranker = CohereRanker(**key, api_base_url=ADDRESS, top_k=3)
-found = ranker.run(query=QUERY, documents=documents(DOCUMENTS))["documents"]
-ranks("ranks for Cohere", QUERY, DOCUMENTS, [(one.meta["place"], one.score) for one in found])
+ranked = ranker.run(query=QUERY, documents=documents(DOCUMENTS))["documents"]
+ranks("ranks for Cohere", QUERY, DOCUMENTS, [(one.meta["index"], one.score) for one in ranked])
 end()

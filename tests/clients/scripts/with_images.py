@@ -1,4 +1,4 @@
-"""Images through openai and cohere; reports the vectors as JSON. Arguments: address, a data: URL."""
+"""openai and cohere: images; writes the vectors as JSON. Arguments: address, a data: URL."""
 
 import json
 import sys
@@ -19,13 +19,13 @@ def by_openai():
         answer = client.post("/embeddings", cast_to=openai.types.CreateEmbeddingResponse, body=body)
         return answer.data[0].embedding
 
-    found = {"image": messages(IMAGE), "text": messages(TEXT), "both": messages(TEXT, IMAGE, mixed="mean")}
-    found["image as input"] = client.embeddings.create(model="any", input=[{"image": URL}]).data[0].embedding
+    results = {"image": messages(IMAGE), "text": messages(TEXT), "both": messages(TEXT, IMAGE, mixed="mean")}
+    results["image as input"] = client.embeddings.create(model="any", input=[{"image": URL}]).data[0].embedding
     try:
         messages(TEXT, IMAGE)
     except openai.BadRequestError as error:
-        found["refused"] = error.body["message"]
-    return found
+        results["refused"] = error.body["message"]
+    return results
 
 
 def by_cohere():
@@ -36,7 +36,7 @@ def by_cohere():
         return answer.embeddings.float_[0]
 
     both = cohere.EmbedInput(content=[TEXT, IMAGE])
-    found = {
+    results = {
         "image": embed(images=[URL], input_type="image"),
         "text": embed(texts=["water"], input_type="search_query"),
         "input": embed(inputs=[cohere.EmbedInput(content=[IMAGE])], input_type="search_document"),
@@ -49,8 +49,8 @@ def by_cohere():
     try:
         embed(inputs=[both], input_type="search_document")
     except cohere.BadRequestError as error:
-        found["refused"] = error.body["message"]
-    return found
+        results["refused"] = error.body["message"]
+    return results
 
 
 json.dump({"openai": by_openai(), "cohere": by_cohere()}, sys.stdout)

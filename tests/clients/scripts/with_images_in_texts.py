@@ -1,4 +1,4 @@
-"""Texts with images through openai and cohere; reports vectors and scores as JSON. Arguments: address, a data: URL."""
+"""openai and cohere: texts with images; writes vectors and scores as JSON. Arguments: address, a data: URL."""
 
 import json
 import sys
@@ -31,18 +31,18 @@ def by_openai():
 def by_cohere():
     client = cohere.ClientV2(base_url=ADDRESS, api_key="none")
 
-    def vector(**asked):
-        asked = {"input_type": "search_document", **asked}
-        return client.embed(model="any", embedding_types=["float"], **asked).embeddings.float_[0]
+    def vector(**request):
+        request = {"input_type": "search_document", **request}
+        return client.embed(model="any", embedding_types=["float"], **request).embeddings.float_[0]
 
-    found = {
+    vectors = {
         "both": vector(inputs=[cohere.EmbedInput(content=[TEXT, IMAGE])]),
         "image": vector(images=[URL], input_type="image"),
         "text": vector(texts=["water"]),
     }
     documents = ["a mill", {"content": [TEXT, IMAGE]}]
     ranked = client.rerank(model="any", query="water", documents=documents)
-    return {"vectors": found, "scores": {str(item.index): item.relevance_score for item in ranked.results}}
+    return {"vectors": vectors, "scores": {str(item.index): item.relevance_score for item in ranked.results}}
 
 
 json.dump({"openai": by_openai(), "cohere": by_cohere()}, sys.stdout)

@@ -1,4 +1,4 @@
-"""infinity-client: the typed client of Infinity, with the server's address as it stands, and with its prefix."""
+"""infinity-client: the typed client of Infinity, with the address of the server alone and with the prefix /infinity."""
 
 from infinity_client import Client
 from infinity_client.api.default import embeddings, models, rerank
@@ -14,7 +14,7 @@ for where in (ADDRESS, f"{ADDRESS}/infinity"):
     assert (answer.model, answer.usage.total_tokens > 0) == (MODEL, True)
     vectors(f"embeddings at {where}", TEXTS, [item.embedding for item in answer.data])
     answer = embeddings.sync(client=client, body=OpenAIEmbeddingInputText(input_=TEXTS[0]))
-    vectors(f"a text for no model by name at {where}", TEXTS[:1], [item.embedding for item in answer.data])
+    vectors(f"a text without a model name at {where}", TEXTS[:1], [item.embedding for item in answer.data])
     body = RerankInput(query=QUERY, documents=DOCUMENTS, model=MODEL, return_documents=True)
     answer = rerank.sync(client=client, body=body)
     ranks(f"ranks at {where}", QUERY, DOCUMENTS, [(one.index, one.relevance_score) for one in answer.results])

@@ -1,4 +1,4 @@
-"""langchain-cohere: embeddings by Cohere's first API, ranks by its second."""
+"""langchain-cohere: embeddings with Cohere's first API, ranks with its second."""
 
 from langchain_cohere import CohereEmbeddings, CohereRerank
 from langchain_core.documents import Document
@@ -8,10 +8,10 @@ embeddings = CohereEmbeddings(model=MODEL, base_url=ADDRESS, cohere_api_key="EMP
 vectors("documents", TEXTS, embeddings.embed_documents(TEXTS))
 vectors("a query", TEXTS[:1], [embeddings.embed_query(TEXTS[0])])
 reranker = CohereRerank(model=MODEL, base_url=ADDRESS, cohere_api_key="EMPTY", top_n=3)
-found = reranker.rerank(DOCUMENTS, QUERY)
-ranks("ranks", QUERY, DOCUMENTS, [(one["index"], one["relevance_score"]) for one in found])
-documents = [Document(page_content=text, metadata={"place": place}) for place, text in enumerate(DOCUMENTS)]
-found = reranker.compress_documents(documents, QUERY)
-pairs = [(one.metadata["place"], one.metadata["relevance_score"]) for one in found]
+ranked = reranker.rerank(DOCUMENTS, QUERY)
+ranks("ranks", QUERY, DOCUMENTS, [(one["index"], one["relevance_score"]) for one in ranked])
+documents = [Document(page_content=text, metadata={"index": index}) for index, text in enumerate(DOCUMENTS)]
+ranked = reranker.compress_documents(documents, QUERY)
+pairs = [(one.metadata["index"], one.metadata["relevance_score"]) for one in ranked]
 ranks("documents of langchain", QUERY, DOCUMENTS, pairs)
 end()

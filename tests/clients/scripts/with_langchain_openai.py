@@ -1,4 +1,4 @@
-"""langchain-openai: texts as they are, and as the token ids that it makes of them by default."""
+"""langchain-openai: texts, and the token ids that it sends by default."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ vectors("async", TEXTS, asyncio.run(plain.aembed_documents(TEXTS)))
 sized = OpenAIEmbeddings(**where, check_embedding_ctx_length=False, dimensions=384)
 vectors("its full size", TEXTS, sized.embed_documents(TEXTS))
 
-# By default it sends the ids of OpenAI's own vocabulary: those of them that MiniLM lacks are refused, by their number.
+# By default it sends ids of OpenAI's vocabulary. Ids that MiniLM does not have are refused with their number.
 usual = OpenAIEmbeddings(**where)
 vectors("token ids of another vocabulary", [[15339, 1917]], usual.embed_documents(["hello world"]))
 refusal(BadRequestError, lambda: usual.embed_documents([TEXTS[2]]), "61696", "30521")

@@ -1,9 +1,9 @@
-"""litellm: the providers whose servers Millpond stands in for."""
+"""litellm: the providers whose APIs Millpond supports."""
 
 import litellm
 from report import ADDRESS, DOCUMENTS, IDS, MODEL, QUERY, TEXTS, end, ranks, refusal, vectors
 
-litellm.suppress_debug_info = True  # it writes where this script reports
+litellm.suppress_debug_info = True  # it would write to stdout, like this script
 EMBEDDERS = {
     "hosted_vllm": f"{ADDRESS}/v1",
     "openai": f"{ADDRESS}/v1",
@@ -40,12 +40,12 @@ for provider, base in RERANKERS.items():
             api_base=base,
             api_key="EMPTY",
         )
-        found = [(one["index"], one["relevance_score"]) for one in answer.results]
-        ranks(f"{provider}, {returned}", QUERY, DOCUMENTS, found)
-        assert len(found) == 3
+        ranked = [(one["index"], one["relevance_score"]) for one in answer.results]
+        ranks(f"{provider}, {returned}", QUERY, DOCUMENTS, ranked)
+        assert len(ranked) == 3
         if returned:
             texts = [one["document"]["text"] for one in answer.results]
-            assert texts == [DOCUMENTS[index] for index, _ in found]
+            assert texts == [DOCUMENTS[index] for index, _ in ranked]
 
 call = {"api_base": f"{ADDRESS}/v1", "api_key": "EMPTY"}
 refusal(litellm.NotFoundError, lambda: litellm.embedding(model="hosted_vllm/nope", input=TEXTS, **call), "nope")

@@ -1,4 +1,4 @@
-"""llama-index: its embeddings of servers that are like OpenAI's."""
+"""llama-index: its embeddings for servers with OpenAI's API."""
 
 import asyncio
 

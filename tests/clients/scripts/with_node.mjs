@@ -1,4 +1,4 @@
-// The clients for node: openai, cohere-ai, the AI SDK and langchain, with the numbers reported as report.py does.
+// Clients for Node.js: openai, cohere-ai, the AI SDK and langchain; writes the same report as report.py.
 
 import assert from "node:assert/strict";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
@@ -13,10 +13,10 @@ const TEXTS = ["a cup of tea", "the old mill by the pond", "Grüße aus 東京"]
 const QUERY = "where does the mill stand?";
 const DOCUMENTS = ["snow and ice", "the old mill stands by the pond", "a mill", "tea"];
 const IDS = [101, 1037, 2452, 1997, 5572, 102];
-const told = { vectors: [], ranks: [] };
+const report = { vectors: [], ranks: [] };
 const vectors = (name, inputs, values) =>
-  told.vectors.push({ case: name, inputs, values: values.map((vector) => [...vector]) });
-const ranks = (name, results) => told.ranks.push({ case: name, query: QUERY, documents: DOCUMENTS, results });
+  report.vectors.push({ case: name, inputs, values: values.map((vector) => [...vector]) });
+const ranks = (name, results) => report.ranks.push({ case: name, query: QUERY, documents: DOCUMENTS, results });
 
 // openai
 const client = new OpenAI({ baseURL: `${ADDRESS}/v1`, apiKey: "EMPTY", maxRetries: 0 });
@@ -65,4 +65,4 @@ const chain = new OpenAIEmbeddings({ model: MODEL, apiKey: "EMPTY", configuratio
 vectors("langchain, documents", TEXTS, await chain.embedDocuments(TEXTS));
 vectors("langchain, a query", TEXTS.slice(0, 1), [await chain.embedQuery(TEXTS[0])]);
 
-process.stdout.write(JSON.stringify(told));
+process.stdout.write(JSON.stringify(report));

@@ -1,17 +1,17 @@
-"""openai for Python: embeddings of every form and encoding, models, errors by their status; sync and async."""
+"""openai for Python: embeddings with every input type and encoding, models, errors; sync and async."""
 
 import asyncio
 
 import openai
 from report import ADDRESS, IDS, MODEL, TEXTS, end, refusal, vectors
 
-LONG = "tea " * 600
+LONG_TEXT = "tea " * 600
 client = openai.OpenAI(base_url=f"{ADDRESS}/v1", api_key="EMPTY", max_retries=0)
 
 
-def ask(given, **more):
-    """The vectors of one request."""
-    response = client.embeddings.create(input=given, model=MODEL, **more)
+def ask(inputs, **more):
+    """Return the vectors of one request."""
+    response = client.embeddings.create(input=inputs, model=MODEL, **more)
     assert (response.object, response.model) == ("list", MODEL)
     assert response.usage.prompt_tokens == response.usage.total_tokens > 0
     assert [item.index for item in response.data] == list(range(len(response.data)))
@@ -24,17 +24,17 @@ vectors("token ids", [IDS], ask(IDS))
 vectors("lists of token ids", [IDS, IDS[:-1]], ask([IDS, IDS[:-1]]))
 vectors("numbers", TEXTS, ask(TEXTS, encoding_format="float"))
 vectors("its full size", TEXTS, ask(TEXTS, dimensions=384, user="somebody"))
-vectors("what only vLLM knows", TEXTS, ask(TEXTS, extra_body={"truncate_prompt_tokens": -1, "priority": 1}))
+vectors("fields of vLLM", TEXTS, ask(TEXTS, extra_body={"truncate_prompt_tokens": -1, "priority": 1}))
 coded = client.embeddings.create(input=TEXTS, model=MODEL, encoding_format="base64")
 assert all(isinstance(item.embedding, str) for item in coded.data)
 
-# A request that the client does not know, as vLLM's documentation posts it.
-talk = client.post(
+# A request without a method of the client, as in vLLM's documentation.
+conversation = client.post(
     "/embeddings",
     cast_to=openai.types.CreateEmbeddingResponse,
     body={"messages": [{"role": "user", "content": TEXTS[0]}], "model": MODEL, "encoding_format": "float"},
 )
-vectors("a conversation", TEXTS[:1], [talk.data[0].embedding])
+vectors("a conversation", TEXTS[:1], [conversation.data[0].embedding])
 
 raw = client.embeddings.with_raw_response.create(input=TEXTS, model=MODEL)
 assert raw.headers["x-request-id"] == raw.request_id
@@ -51,7 +51,7 @@ assert error.status_code == 404
 assert error.request_id
 assert (error.type, error.code) == ("NotFoundError", 404) or error.body["code"] == 404
 refusal(openai.NotFoundError, lambda: client.models.retrieve("org/nope"), "org/nope")
-error = refusal(openai.BadRequestError, lambda: client.embeddings.create(input=LONG, model=MODEL), "256")
+error = refusal(openai.BadRequestError, lambda: client.embeddings.create(input=LONG_TEXT, model=MODEL), "256")
 assert "maximum context length" in error.body["message"]
 refusal(openai.BadRequestError, lambda: client.embeddings.create(input="", model=MODEL), "empty")
 refusal(openai.BadRequestError, lambda: client.embeddings.create(input=[], model=MODEL))
@@ -62,10 +62,10 @@ refusal(openai.NotFoundError, lambda: client.completions.create(prompt="a", mode
 
 
 async def at_once():
-    """Many requests at a time, each with its own answer."""
+    """Report the results of many concurrent requests."""
     async with openai.AsyncOpenAI(base_url=f"{ADDRESS}/v1", api_key="EMPTY") as many:
-        made = [many.embeddings.create(input=text, model=MODEL) for text in TEXTS * 8]
-        answers = await asyncio.gather(*made)
+        calls = [many.embeddings.create(input=text, model=MODEL) for text in TEXTS * 8]
+        answers = await asyncio.gather(*calls)
         page = await many.models.list()
         assert [model.id for model in page.data] == [MODEL]
         vectors("at once", TEXTS * 8, [answer.data[0].embedding for answer in answers])

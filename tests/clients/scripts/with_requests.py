@@ -1,4 +1,4 @@
-"""requests: the samples that vLLM's documentation shows for its own routes, with another model."""
+"""requests: the examples in vLLM's documentation of its own routes, with a different model."""
 
 import requests
 from report import ADDRESS, DOCUMENTS, MODEL, QUERY, TEXTS, end, ranks, vectors
@@ -11,6 +11,6 @@ scores = [item["score"] for item in answer.json()["data"]]
 ranks("scores", QUERY, DOCUMENTS, sorted(enumerate(scores), key=lambda pair: -pair[1]))
 body = {"model": MODEL, "query": QUERY, "documents": DOCUMENTS}
 answer = requests.post(f"{ADDRESS}/rerank", headers={"accept": "application/json"}, json=body, timeout=30)
-found = [(one["index"], one["relevance_score"]) for one in answer.json()["results"]]
-ranks("ranks", QUERY, DOCUMENTS, found)
+ranked = [(one["index"], one["relevance_score"]) for one in answer.json()["results"]]
+ranks("ranks", QUERY, DOCUMENTS, ranked)
 end()

@@ -1,4 +1,4 @@
-"""``batch_invariant=True``: the same text gives the same bits, whatever it is computed with."""
+"""Test ``batch_invariant=True``: the result for a text is bit-identical in every batch."""
 
 import numpy as np
 import pytest
@@ -10,10 +10,10 @@ from millpond.testing.checkpoints import DenseLayer, tiny, write_sentence_transf
 from millpond.testing.tokenizers import WORDS
 from millpond_kernels import native
 
-IN_TORCH = {"linear": "tiles", "attention": "reference", "gelu": "erf", "layer_norm_residual": "torch"}
-WAYS = [
+TORCH_KERNELS = {"linear": "tiles", "attention": "reference", "gelu": "erf", "layer_norm_residual": "torch"}
+SETTINGS = [
     pytest.param({}, id="float32"),
-    pytest.param({"kernels": IN_TORCH}, id="in torch alone"),
+    pytest.param({"kernels": TORCH_KERNELS}, id="torch only"),
     pytest.param({"quantization": "int8"}, id="int8"),
     pytest.param(
         {"quantization": "int8", "kernels": {"linear": "int8_torch"}},
@@ -25,15 +25,15 @@ WAYS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A checkpoint with heads of 16 and a Dense module behind the pooling."""
+    """Return a checkpoint with attention heads of size 16 and a Dense module after pooling."""
     path = tiny("BertModel", tmp_path_factory.mktemp("deterministic"), hidden_size=64, num_attention_heads=4)
     write_sentence_transformers(path, size=64, dense=[DenseLayer(in_features=64, out_features=24)])
     return str(path)
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(scope="module", params=SETTINGS)
 def pair(request, folder):
-    """The model twice: with large batches, and with small ones on other workers."""
+    """Yield the model with large batches, and with small batches on two workers."""
     large = LLM(folder, batch_invariant=True, num_workers=1, max_num_batched_tokens=4096, **request.param)
     small = LLM(folder, batch_invariant=True, num_workers=2, max_num_batched_tokens=40, max_num_seqs=3, **request.param)
     with large, small:
@@ -49,7 +49,7 @@ texts_of_words = st.lists(st.sampled_from(WORDS.split()), min_size=1, max_size=3
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(texts_of_words, min_size=1, max_size=25))
-def test_batch_mates_change_no_bit(pair, texts):
+def test_results_are_bit_identical_in_all_batches(pair, texts):
     large, small = pair
     together = arrays(large, texts)
     for text, array in zip(texts, together, strict=True):
@@ -59,8 +59,8 @@ def test_batch_mates_change_no_bit(pair, texts):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_long_text_that_has_the_engine_for_itself_gives_the_bits_that_it_gives_beside_others(tmp_path):
-    """Then it is computed by several threads, in parts."""
+def test_a_long_text_is_bit_identical_alone_and_in_a_batch(tmp_path):
+    """A long text that is alone is computed in parts by several threads."""
     folder = str(
         tiny(
             "BertModel", tmp_path, hidden_size=64, num_attention_heads=4, max_position_embeddings=2100, tokenizer=False
@@ -69,17 +69,17 @@ def test_a_long_text_that_has_the_engine_for_itself_gives_the_bits_that_it_gives
     long = [1 + number % 50 for number in range(2000)]
     with LLM(folder, batch_invariant=True, skip_tokenizer_init=True, max_num_batched_tokens=8192) as llm:
         (alone,) = arrays(llm, [long])
-        beside = arrays(llm, [[5, 6, 7], long, [9] * 700])[1]
-    np.testing.assert_array_equal(alone, beside)
+        in_batch = arrays(llm, [[5, 6, 7], long, [9] * 700])[1]
+    np.testing.assert_array_equal(alone, in_batch)
 
 
-def test_what_promises_nothing_is_not_taken(folder):
+def test_kernels_that_are_not_batch_invariant_are_refused(folder):
     with pytest.raises(UnknownNameError, match=r"'linear.torch' .*batch-invariant"):
         LLM(folder, batch_invariant=True, kernels={"linear": "torch"})
 
 
 @pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
-def test_it_costs_nothing_where_the_kernels_are_compiled(folder):
+def test_compiled_kernels_are_the_same_with_and_without_batch_invariant(folder):
     with LLM(folder, batch_invariant=True) as llm, LLM(folder) as other:
         kinds = [[type(m.map).__name__ for m in x._loaded.model.modules() if hasattr(m, "map")] for x in (llm, other)]  # noqa: SLF001
     assert kinds[0] == kinds[1]
