@@ -1,4 +1,4 @@
-"""The repository's shape: roots, packages, entry points and pins agree wherever they are named; the front is light."""
+"""Test the repository layout: roots, packages, entry points and pins agree, and importing Millpond is cheap."""
 
 import ast
 import configparser
@@ -34,7 +34,7 @@ SCRIPT_FOLDERS = ["tests", "benchmarks", "examples", "docs", "scripts"]
 UNCOMPILED = {"MILLPOND_NO_NATIVE": "1"}  # kernels/native/test_native_build.py compiles
 HEAVY = TOOL["ruff"]["lint"]["flake8-tidy-imports"]["banned-module-level-imports"]
 
-# Older ones have known holes that a checkpoint or a request can reach.
+# Older versions have known vulnerabilities that a checkpoint or a request can reach.
 OLDEST_SAFE = {
     "h11": "0.16",
     "jinja2": "3.1.6",
@@ -60,7 +60,7 @@ def run_python(*arguments: str, **variables: str) -> subprocess.CompletedProcess
     return done
 
 
-# --- roots and packages ---------------------------------------------------------------------------------------------
+# --- roots and packages -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def run_python(*arguments: str, **variables: str) -> subprocess.CompletedProcess
         pytest.param(TOOL.get("pyright", {}).get("include", ROOTS), id="pyright"),
     ],
 )
-def test_every_tool_names_the_same_roots(named):
+def test_all_tools_have_the_same_roots(named):
     assert named == ROOTS
 
 
@@ -82,11 +82,11 @@ def test_roots_are_the_folders_that_hold_packages():
     assert marked == set(ROOTS)
 
 
-def test_no_module_lies_directly_in_a_root():
+def test_no_module_is_directly_in_a_root():
     assert relative([path for root in ROOTS for path in (REPOSITORY / root).glob("*.py")]) == []
 
 
-def test_the_build_hook_is_the_one_module_beside_the_roots():
+def test_the_build_hook_is_the_only_module_outside_the_roots():
     assert relative(list(REPOSITORY.glob("*.py"))) == ["hatch_build.py"]
 
 
@@ -116,7 +116,7 @@ def test_package_is_marked_as_typed(folder):
         pytest.param(TOOL["coverage"]["run"]["source_pkgs"], id="coverage"),
     ],
 )
-def test_every_tool_names_the_same_packages(named):
+def test_all_tools_have_the_same_packages(named):
     assert sorted(named) == PACKAGES
 
 
@@ -126,7 +126,7 @@ def test_import_contracts_cover_every_plugin_package():
     assert [sorted(layer.split(" | ")) for layer in layers] == [PLUGIN_PACKAGES, KITS, ["millpond"]]
 
 
-def test_every_plugin_module_is_an_entry_point_and_the_other_way_round():
+def test_plugin_modules_and_entry_points_agree():
     on_disk = [f"{path.parent.name}.plugin" for root in ROOTS for path in (REPOSITORY / root).glob("*/plugin.py")]
     assert sorted(PROJECT["entry-points"]["millpond"].values()) == sorted(on_disk)
     assert sorted(on_disk) == [f"{package}.plugin" for package in PLUGIN_PACKAGES]
@@ -136,7 +136,7 @@ def test_versions_agree():
     assert millpond.__version__ == PROJECT["version"]
 
 
-def test_every_file_begins_by_saying_what_it_is():
+def test_every_file_begins_with_a_docstring():
     files = [*REPOSITORY.glob("*.py"), *python_files(*ROOTS, *SCRIPT_FOLDERS)]
     silent = [path for path in files if ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None]
     assert len(files) > len(PACKAGES)
@@ -145,7 +145,7 @@ def test_every_file_begins_by_saying_what_it_is():
 
 # --- folders show the architecture ------------------------------------------------------------------------------------
 
-MOST_MODULES = 20
+MAX_MODULES_PER_FOLDER = 20
 TESTED_ELSEWHERE = {
     "millpond_models": "tests/builtin_models",
     "millpond_tasks": "tests/plugins",
@@ -167,12 +167,12 @@ def test_every_part_of_the_core_has_a_folder_of_tests():
     assert parts <= {path.parent.name for path in (REPOSITORY / "tests" / "core").glob("*/test_*.py")}
 
 
-def test_no_folder_is_crowded():
+def test_no_folder_has_too_many_modules():
     count = Counter(path.parent for path in python_files(*ROOTS, "tests") if path.stem not in {"__init__", "conftest"})
-    assert relative([folder for folder, modules in count.items() if modules > MOST_MODULES]) == []
+    assert relative([folder for folder, modules in count.items() if modules > MAX_MODULES_PER_FOLDER]) == []
 
 
-# --- the front stays light ------------------------------------------------------------------------------------------
+# --- cheap imports ----------------------------------------------------------------------------------------------------
 
 
 def test_importing_millpond_imports_only_the_table_of_moved_modules():
@@ -188,15 +188,15 @@ def test_importing_millpond_imports_only_the_table_of_moved_modules():
     ]
 
 
-def test_the_front_and_all_plugins_import_nothing_heavy():
+def test_core_and_plugin_modules_import_nothing_heavy():
     parts = ["core/millpond", *(f"core/millpond/{part}" for part in ("types", "plugin", "pipeline"))]
     folders = [*parts, *(folder for folder in PACKAGE_FOLDERS if Path(folder).name in KITS)]
     files = [path.relative_to(REPOSITORY) for folder in folders for path in (REPOSITORY / folder).glob("*.py")]
-    front = [".".join(path.with_suffix("").parts[1:]) for path in files if path.stem != "__init__"]
+    modules = [".".join(path.with_suffix("").parts[1:]) for path in files if path.stem != "__init__"]
     plugins = [f"{package}.plugin" for package in PLUGIN_PACKAGES]
     code = f"""
 import importlib, json, sys
-for name in {[*front, *plugins, "millpond.testing.fixtures"]!r}:
+for name in {[*modules, *plugins, "millpond.testing.fixtures"]!r}:
     importlib.import_module(name)
 from millpond.plugin.manager import get_plugin_manager
 get_plugin_manager()
@@ -207,7 +207,7 @@ print(json.dumps(sorted(sys.modules)))
     assert sorted(set(HEAVY) & set(imported)) == []
 
 
-# --- the wheel ------------------------------------------------------------------------------------------------------
+# --- the wheel --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -219,12 +219,12 @@ def wheel(tmp_path_factory):
         yield archive
 
 
-def test_wheel_holds_the_packages_and_nothing_else(wheel):
+def test_wheel_contains_only_the_packages(wheel):
     top_level = {name.partition("/")[0] for name in wheel.namelist()}
     assert top_level == {*PACKAGES, f"millpond-{PROJECT['version']}.dist-info"}
 
 
-def test_wheel_holds_every_source_file(wheel):
+def test_wheel_contains_every_source_file(wheel):
     packed = {name for name in wheel.namelist() if name.endswith((".py", "/py.typed"))}
     on_disk = {
         path.relative_to(REPOSITORY / root).as_posix()
@@ -235,7 +235,7 @@ def test_wheel_holds_every_source_file(wheel):
     assert packed == on_disk
 
 
-def test_wheel_names_the_entry_points(wheel):
+def test_wheel_has_the_entry_points(wheel):
     parser = configparser.ConfigParser(delimiters=("=",))
     parser.optionxform = str
     parser.read_string(wheel.read(f"millpond-{PROJECT['version']}.dist-info/entry_points.txt").decode())
@@ -243,20 +243,20 @@ def test_wheel_names_the_entry_points(wheel):
     assert groups == {"console_scripts": PROJECT["scripts"], **PROJECT["entry-points"]}
 
 
-# --- dependencies ---------------------------------------------------------------------------------------------------
+# --- dependencies -----------------------------------------------------------------------------------------------------
 
 
 @cache
 def pins() -> dict[str, Version]:
     lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
     requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    found = {}
+    versions = {}
     for requirement in requirements:
         (specifier,) = requirement.specifier
-        assert specifier.operator == "==", f"{requirement} is no exact pin"
-        found[canonicalize_name(requirement.name)] = Version(specifier.version)
-    assert len(found) == len(requirements), "a package is pinned twice"
-    return found
+        assert specifier.operator == "==", f"{requirement} is not an exact pin"
+        versions[canonicalize_name(requirement.name)] = Version(specifier.version)
+    assert len(versions) == len(requirements), "a package is pinned twice"
+    return versions
 
 
 def named_requirements() -> list[Requirement]:
@@ -269,7 +269,7 @@ def named_requirements() -> list[Requirement]:
     return [requirement for line in named if (requirement := Requirement(line)).name != PROJECT["name"]]
 
 
-def test_constraints_pin_what_pyproject_names():
+def test_constraints_pin_the_requirements_of_pyproject():
     unpinned = [
         str(requirement)
         for requirement in named_requirements()
@@ -279,7 +279,7 @@ def test_constraints_pin_what_pyproject_names():
 
 
 def children(requirement: Requirement) -> list[Requirement]:
-    """What an installed requirement brings along here; nothing if it is not installed."""
+    """Return the requirements of an installed package; empty if it is not installed."""
     try:
         lines = metadata.requires(requirement.name) or []
     except metadata.PackageNotFoundError:
@@ -292,12 +292,12 @@ def children(requirement: Requirement) -> list[Requirement]:
     ]
 
 
-def test_constraints_pin_what_comes_along():
+def test_constraints_pin_transitive_requirements():
     waiting, seen = named_requirements(), set()
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
-        # A CUDA build of torch names the exact versions of its libraries itself.
+        # A CUDA build of torch pins the versions of its libraries.
         if (key := (name, frozenset(requirement.extras))) not in seen and not name.startswith(
             ("cuda-", "nvidia-", "triton")
         ):
@@ -312,6 +312,6 @@ def test_torch_is_pinned_without_naming_a_build():
     assert pins()["torch"].local is None
 
 
-def test_no_pin_is_older_than_what_is_safe():
+def test_no_pin_is_older_than_the_oldest_safe_version():
     unsafe = {name: str(pin) for name, pin in pins().items() if pin < Version(OLDEST_SAFE.get(name, "0"))}
     assert unsafe == {}

@@ -1,7 +1,7 @@
-"""Fixtures for tests of the engine and of calls: models that are plain arithmetic, watched, held or poisoned.
+"""Fixtures for tests of the engine and of calls: arithmetic models that record, block or fail.
 
-A ``conftest.py`` imports those that its folder needs. No test sleeps to let something happen: a model is held by a
-``Gate`` until the test lets it go on.
+A ``conftest.py`` imports the fixtures that its folder needs. Tests do not sleep to wait for an event: a ``Gate`` blocks
+the model until the test releases it.
 """
 
 import threading
@@ -29,67 +29,67 @@ from millpond.types.config import EngineConfig
 from millpond.types.params import PoolingParams
 from millpond_models.encoders.bert.model import BertModel
 
-PATIENCE = 120  # seconds until a test that waits for something is given up
+WAIT_TIMEOUT_S = 120  # how long tests wait for an event before they fail
 Sequences = list[tuple[int, ...]]
 
 
 class Gate:
-    """Called by a model at each forward: notes who comes, and lets nobody pass until the test says so."""
+    """Blocks each forward of a model until the test releases it; models call it at the beginning of a forward."""
 
     def __init__(self) -> None:
         self._entered = threading.Semaphore(0)
         self._passes = threading.Semaphore(0)
         self._open = False
-        self.given_up = False
+        self.timed_out = False
 
     def __call__(self, _: object = None) -> None:
         self._entered.release()
         if not self._open:
-            self.given_up |= not self._passes.acquire(timeout=PATIENCE)
+            self.timed_out |= not self._passes.acquire(timeout=WAIT_TIMEOUT_S)
 
     def wait(self, count: int = 1) -> None:
-        """Return when so many more forwards have begun."""
+        """Wait until ``count`` more forwards have begun."""
         for _ in range(count):
-            assert self._entered.acquire(timeout=PATIENCE), "no forward began"
+            assert self._entered.acquire(timeout=WAIT_TIMEOUT_S), "no forward began"
 
-    def nobody_came(self) -> bool:
-        """Whether no forward has begun that was not waited for."""
+    def no_forward_began(self) -> bool:
+        """True if no forward has begun since the last ``wait``."""
         return not self._entered.acquire(blocking=False)
 
     def let_pass(self, count: int = 1) -> None:
-        """Let so many forwards go on."""
+        """Release ``count`` forwards."""
         self._passes.release(count)
 
     def open(self) -> None:
-        """Let all forwards go on, and those that come."""
+        """Release all current and later forwards."""
         self._open = True
         self._passes.release(10_000)
 
 
 class Mean(nn.Module):
-    """Each sequence's mean row, or as much of it as ``dimensions`` says."""
+    """Pools the mean row of each sequence, truncated to ``dimensions``."""
 
     def forward(self, hidden: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
         rows = [part.mean(0) for part in hidden.split(list(metadata.lengths))]
-        cut = [row[: own.dimensions] for row, own in zip(rows, metadata.params, strict=True)]
-        return torch.stack(cut) if len({len(row) for row in cut}) == 1 else cut
+        means = [row[: params.dimensions] for row, params in zip(rows, metadata.params, strict=True)]
+        return torch.stack(means) if len({len(row) for row in means}) == 1 else means
 
 
 class Rows(nn.Module):
-    """Every row of each sequence."""
+    """Pools all rows of each sequence, truncated to ``dimensions``."""
 
     def forward(self, hidden: Tensor, metadata: PoolingMetadata) -> list[Tensor]:
         parts = hidden.split(list(metadata.lengths))
-        return [part[:, : own.dimensions] for part, own in zip(parts, metadata.params, strict=True)]
+        return [part[:, : params.dimensions] for part, params in zip(parts, metadata.params, strict=True)]
 
 
 class Arithmetic(PoolingModel):
-    """Each token's row is its id, its place, its segment, and the length of its sequence plus the feature ``add``.
+    """Computes for each token: id, position, token type, and the length of its sequence plus the feature ``add``.
 
     Attributes:
         seen: The sequences of each forward.
         threads: The thread of each forward.
-        on_forward: Called with the sequences of each forward; raises where the test wants it to.
+        on_forward: Called with the sequences of each forward; tests make it raise.
         nan_at: The token whose row is NaN.
     """
 
@@ -109,8 +109,8 @@ class Arithmetic(PoolingModel):
         self.on_forward(sequences)
         features = batch.features or [{}] * batch.num_seqs
         last = [
-            torch.full((length,), float(length + own.get("add", 0)))
-            for length, own in zip(batch.lengths, features, strict=True)
+            torch.full((length,), float(length + feature.get("add", 0)))
+            for length, feature in zip(batch.lengths, features, strict=True)
         ]
         types = torch.zeros_like(batch.input_ids) if batch.token_type_ids is None else batch.token_type_ids
         rows = torch.stack([batch.input_ids, batch.positions, types, torch.cat(last)], dim=1).to(self.dtype)
@@ -120,7 +120,7 @@ class Arithmetic(PoolingModel):
 
 
 class WatchedBert(BertModel):
-    """BertModel, except that each forward is announced first."""
+    """A BertModel that calls ``on_forward`` at the beginning of each forward."""
 
     on_forward: ClassVar[Callable[[Sequences], None]] = staticmethod(lambda _: None)
 
@@ -130,7 +130,7 @@ class WatchedBert(BertModel):
 
 
 def sequences_of(batch: PackedBatch) -> Sequences:
-    """The token ids of a batch, one tuple a sequence."""
+    """Return the token ids of a batch, one tuple per sequence."""
     return [tuple(part.tolist()) for part in batch.input_ids.split(list(batch.lengths))]
 
 
@@ -144,7 +144,7 @@ def make_request(
     on_done=None,
     **fields,
 ):
-    """A request of token ids; ``params`` and ``types`` may be left out."""
+    """Return a request with token ids; ``params`` and ``types`` are optional."""
     params = params or PoolingParams()
     return PoolingRequest(
         input_ids=np.asarray(ids, dtype=np.int64),
@@ -156,20 +156,20 @@ def make_request(
 
 
 def mean_of(request: PoolingRequest) -> np.ndarray:
-    """What ``Arithmetic`` makes of a plain request."""
+    """Return the result of ``Arithmetic`` for a request without features."""
     ids = request.input_ids
     return np.array([ids.mean(), (len(ids) - 1) / 2, 0, len(ids)], dtype=np.float32)
 
 
 def check(requests: Sequence[PoolingRequest]) -> None:
-    """Each request has its own result."""
+    """Check that each request has the right result."""
     for request in requests:
         assert request.error is None, request.error
         np.testing.assert_allclose(request.results[0], mean_of(request), rtol=1e-6)
 
 
 def fails_on(*tokens: int, error: Callable[[], BaseException] = lambda: RuntimeError("poison")):
-    """What a model that cannot bear a token does at each forward."""
+    """Return an ``on_forward`` that raises if a sequence contains one of the tokens."""
 
     def on_forward(sequences: Sequences) -> None:
         if any(token in sequence for sequence in sequences for token in tokens):
@@ -179,7 +179,7 @@ def fails_on(*tokens: int, error: Callable[[], BaseException] = lambda: RuntimeE
 
 
 def drain(engine: Engine) -> list[PoolingRequest]:
-    """Step until nothing is left."""
+    """Step until no work is left, and return the ended requests."""
     ended: list[PoolingRequest] = []
     while engine.has_work:
         ended += engine.step()
@@ -194,12 +194,12 @@ def add_all(engine: Engine, requests: list[PoolingRequest]) -> list[PoolingReque
 
 
 def numbered(count: int, **fields) -> list[PoolingRequest]:
-    """Requests of different lengths, no two alike."""
+    """Return distinct requests of different lengths."""
     return [make_request([number, *range(number % 13)], **fields) for number in range(count)]
 
 
 def run_all(engine: Engine, requests: list[PoolingRequest]) -> list[PoolingRequest]:
-    """Run requests to their end, each of which must end once."""
+    """Run requests until they end, and check that each ends once."""
     ended = drain(engine) if add_all(engine, requests) else []
     assert len(ended) == len(requests)
     assert set(ended) == set(requests)
@@ -208,9 +208,9 @@ def run_all(engine: Engine, requests: list[PoolingRequest]) -> list[PoolingReque
 
 @pytest.fixture(scope="session")
 def kit() -> SimpleNamespace:
-    """The functions and the model above."""
+    """Return the functions and the model of this module."""
     return SimpleNamespace(
-        patience=PATIENCE,
+        patience=WAIT_TIMEOUT_S,
         model=Arithmetic,
         request=make_request,
         mean_of=mean_of,
@@ -225,16 +225,16 @@ def kit() -> SimpleNamespace:
 
 @pytest.fixture
 def gate() -> Iterator[Gate]:
-    """A gate, opened at the end so that no thread is left behind it."""
+    """Yield a gate, which is opened at the end so that no thread stays blocked."""
     gate = Gate()
     yield gate
     gate.open()
-    assert not gate.given_up, "a thread waited in vain for the gate to open"
+    assert not gate.timed_out, "a thread timed out at the gate"
 
 
 @pytest.fixture
 def closing(gate: Gate) -> Iterator[ExitStack]:
-    """Closes what a test has opened, once the gate is open."""
+    """Yield a stack that closes resources of the test after the gate is opened."""
     with ExitStack() as stack:
         yield stack
         gate.open()
@@ -242,13 +242,13 @@ def closing(gate: Gate) -> Iterator[ExitStack]:
 
 @pytest.fixture
 def model() -> Arithmetic:
-    """A model that is plain arithmetic, in float32."""
+    """Return an arithmetic model in float32."""
     return Arithmetic()
 
 
 @pytest.fixture
 def make_runner(model: Arithmetic, closing: ExitStack):
-    """Build runners of the model, which end with the test."""
+    """Return a function that creates runners of the model, which are closed after the test."""
 
     def make(num_workers: int = 1) -> Runner:
         runner = Runner(model, device=torch.device("cpu"), num_workers=num_workers)
@@ -260,7 +260,7 @@ def make_runner(model: Arithmetic, closing: ExitStack):
 
 @pytest.fixture
 def make_engine(make_runner):
-    """Build engines of the model, which end with the test."""
+    """Return a function that creates engines of the model, which are closed after the test."""
 
     def make(num_workers: int = 1, **config: int) -> Engine:
         return Engine(make_runner(num_workers), EngineConfig(**config))
@@ -270,7 +270,7 @@ def make_engine(make_runner):
 
 @pytest.fixture
 def make_thread(make_runner, closing: ExitStack):
-    """Build engine threads of the model, which end with the test."""
+    """Return a function that creates background engines of the model, which are closed after the test."""
 
     def make(num_workers: int = 1, **config: int) -> BackgroundEngine:
         thread = BackgroundEngine(make_runner(num_workers), EngineConfig(**config))
@@ -282,13 +282,13 @@ def make_thread(make_runner, closing: ExitStack):
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a tiny BERT with random weights and a tokenizer."""
+    """Return the folder of a tiny BERT with random weights and a tokenizer."""
     return str(tiny("BertModel", tmp_path_factory.mktemp("engine") / "bert"))
 
 
 @pytest.fixture
 def watched(plugin_manager: PluginManager, monkeypatch: pytest.MonkeyPatch):
-    """Plugins whose BertModel announces each forward to ``watch(function)``."""
+    """Return plugins with a BertModel that calls the function of ``watch(function)`` at each forward."""
     built_in = plugin_manager.registry.architectures.get("BertModel").spec
     plugin_manager.register(replace(built_in, target=WatchedBert))
 
@@ -300,7 +300,7 @@ def watched(plugin_manager: PluginManager, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def make_llm(folder: str, watched: SimpleNamespace, closing: ExitStack):
-    """Load the tiny BERT, watched; it is closed with the test."""
+    """Return a function that loads the tiny BERT with these plugins; models are closed after the test."""
 
     def make(num_workers: int = 2, **arguments) -> LLM:
         return closing.enter_context(LLM(folder, plugins=watched.plugins, num_workers=num_workers, **arguments))
@@ -310,7 +310,7 @@ def make_llm(folder: str, watched: SimpleNamespace, closing: ExitStack):
 
 @pytest.fixture
 def threads_named():
-    """The living threads whose names start so, without those that lived before the test."""
+    """Return a function that lists the threads with a name prefix that were started during the test."""
     before = set(threading.enumerate())
 
     def named(prefix: str) -> list[threading.Thread]:
@@ -321,7 +321,7 @@ def threads_named():
 
 @pytest.fixture
 def three_threads() -> Iterator[int]:
-    """Torch computes with three threads, whatever the machine has."""
+    """Set torch's number of threads to three, on any machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield 3

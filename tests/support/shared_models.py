@@ -1,6 +1,6 @@
-"""Fixtures of every test: MiniLM and sentence-transformers, loaded once a session; tiny checkpoints. A pytest plugin.
+"""Pytest plugin with fixtures for all tests: MiniLM and sentence-transformers, loaded once, and tiny checkpoints.
 
-Imports nothing heavy: a session whose tests need no model starts without torch.
+It does not import torch, so sessions that need no model start quickly.
 """
 
 import importlib
@@ -19,7 +19,7 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 @pytest.fixture(scope="session")
 def minilm() -> Iterator["LLM"]:
-    """The real all-MiniLM-L6-v2, from the package that contains it."""
+    """Yield all-MiniLM-L6-v2, loaded from its Python package."""
     from millpond import LLM
 
     with LLM(MINILM) as llm:
@@ -28,19 +28,19 @@ def minilm() -> Iterator["LLM"]:
 
 @pytest.fixture(scope="session")
 def sentence_transformers() -> ModuleType:
-    """The module; seconds to import, so only for tests that ask."""
+    """Return the module, whose import takes seconds."""
     return importlib.import_module("sentence_transformers")
 
 
 @pytest.fixture(scope="session")
 def reference(minilm, sentence_transformers):
-    """The same model in sentence-transformers, in float32 on the CPU."""
+    """Return the same model in sentence-transformers, in float32 on the CPU."""
     return sentence_transformers.SentenceTransformer(minilm.model_config.identity.path, device="cpu")
 
 
 @pytest.fixture
 def checkpoint(tmp_path) -> Path:
-    """A tiny BERT, without files of sentence-transformers."""
+    """Return the folder of a tiny BERT without files of sentence-transformers."""
     from millpond.testing.checkpoints import tiny
 
     return tiny("BertModel", tmp_path / "checkpoint")
@@ -48,7 +48,7 @@ def checkpoint(tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory) -> Iterator["LLM"]:
-    """A tiny BERT that is loaded; tests do not change its files."""
+    """Yield a loaded tiny BERT. Tests must not change its files."""
     from millpond import LLM
     from millpond.testing.checkpoints import tiny
 
@@ -58,7 +58,7 @@ def tiny_bert(tmp_path_factory) -> Iterator["LLM"]:
 
 @pytest.fixture
 def load() -> Iterator:
-    """Load models as ``LLM`` does, and close them when the test ends."""
+    """Yield a function that loads models like ``LLM``; they are closed after the test."""
     from millpond import LLM
 
     loaded: list[LLM] = []

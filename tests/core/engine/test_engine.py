@@ -42,7 +42,7 @@ def test_a_step_launches_a_batch_on_each_idle_worker(kit, model, make_engine, ga
     kit.add_all(engine, kit.numbered(4))
     engine.step(block=False)
     gate.wait(3)
-    assert gate.nobody_came()
+    assert gate.no_forward_began()
     assert (engine.is_full, engine.has_waiting) == (True, True)
 
 

@@ -347,7 +347,7 @@ def test_as_many_workers_as_asked_for_compute_at_a_time(kit, model, make_runner,
     for number in range(4):
         runner.submit([kit.request([number])], outcomes.put)
     gate.wait(3)
-    assert gate.nobody_came()
+    assert gate.no_forward_began()
     gate.let_pass()
     outcomes.get(timeout=kit.patience)
     gate.wait(1)
