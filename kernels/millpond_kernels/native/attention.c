@@ -1,14 +1,14 @@
-/* Bidirectional attention of short sequences: softmax of scaled products, times the values. */
+/* Bidirectional attention of short sequences: softmax(scale * query @ key.T) @ value. */
 
 #include "ops.h"
 #include "pool.h"
 #include "vector.h"
 
-enum { LEAST = 1 << 16 }; /* multiply-and-adds of a part, some microseconds */
+enum { MIN_PART_MACS = 1 << 16 }; /* multiply-add operations per part: some microseconds of work */
 
 #define LOG2_E 1.44269504088896341f
 
-/* `rows` queries against `vectors` vectors of keys that lie transposed: [head_dim, stride]. */
+/* Scores of `rows` queries and `vectors` vectors of transposed keys, [head_dim, stride]. */
 INLINE void score_tile(const float *query, int64_t query_stride, const float *keys, int64_t stride, int64_t head_dim,
                        float scale, float *scores, int rows, int vectors) {
     vec sums[ROWS][COLUMNS];
@@ -25,7 +25,7 @@ INLINE void score_tile(const float *query, int64_t query_stride, const float *ke
         UNROLL for (int c = 0; c < vectors; c++) store(scores + r * stride + c * WIDTH, sums[r][c] * scale);
 }
 
-/* `rows` queries against all keys. */
+/* Scores of `rows` queries and all keys. */
 INLINE void score(const float *query, int64_t query_stride, const float *keys, int64_t stride, int64_t head_dim,
                   float scale, float *scores, int rows) {
     int64_t k = 0;
@@ -39,21 +39,21 @@ INLINE void score(const float *query, int64_t query_stride, const float *keys, i
         score_tile(query, query_stride, keys + k, stride, head_dim, scale, scores + k, rows, 3);
 }
 
-/* Adds to a row of scores what belongs to the distance of each key; scores are powers of two, and so must this be. */
+/* Add the bias of each key's distance to a row of scores. Scores are exponents of 2, hence the factor log2(e). */
 INLINE void add_bias(float *scores, const float *bias, int64_t length) {
     int64_t k = 0;
     for (; k + WIDTH <= length; k += WIDTH) store(scores + k, load(scores + k) + load(bias + k) * LOG2_E);
     for (; k < length; k++) scores[k] += bias[k] * LOG2_E;
 }
 
-/* Softmax of one row in place, without the division: returns what to divide by. */
+/* The numerators of the softmax of a row, in kv_head; return the denominator. */
 INLINE float exponentiate(float *scores, int64_t length, int64_t stride) {
     const int64_t last = stride - WIDTH;
-    const ivec real = lanes() < (int32_t)(length - last);
-    vec rest = choose(real, load(scores + last), splat(-INFINITY)), highest = rest;
-    for (int64_t k = 0; k < last; k += WIDTH) highest = larger(load(scores + k), highest);
-    const float shift = largest_of(highest);
-    rest = (vec)((ivec)power_of_two(rest - shift) & real);
+    const ivec valid = lanes() < (int32_t)(length - last);
+    vec rest = blend(valid, load(scores + last), splat(-INFINITY)), highest = rest;
+    for (int64_t k = 0; k < last; k += WIDTH) highest = maximum(load(scores + k), highest);
+    const float shift = max_of(highest);
+    rest = (vec)((ivec)power_of_two(rest - shift) & valid);
     store(scores + last, rest);
     for (int64_t k = 0; k < last; k += WIDTH) {
         vec value = power_of_two(load(scores + k) - shift);
@@ -63,7 +63,7 @@ INLINE float exponentiate(float *scores, int64_t length, int64_t stride) {
     return sum_of(rest);
 }
 
-/* `rows` rows of weights times the values: some vectors of the output. */
+/* Products of `rows` rows of weights and the values: `vectors` vectors of the output. */
 INLINE void mix_tile(const float *weights, int64_t stride, const float *totals, const float *values, int64_t head_dim,
                      int64_t length, float *output, int64_t output_stride, int rows, int vectors) {
     vec sums[ROWS][COLUMNS];
@@ -95,11 +95,11 @@ INLINE void mix(const float *weights, int64_t stride, const float *totals, const
         mix_tile(weights, stride, totals, values + d, head_dim, length, output + d, output_stride, rows, 1);
 }
 
-/* The sequences' rows, and where they are worked on. */
+/* One head of one sequence, with scratch memory. */
 struct attention {
-    const float *query, *keys, *values, *bias; /* bias: of a token and itself, behind it of the keys behind it; or NULL */
-    int64_t query_stride, output_stride, rows, length, stride, head_dim; /* rows: of queries, length: of keys */
-    float scale, *scores, *output; /* the scale holds log2(e) too: powers are those of two */
+    const float *query, *keys, *values, *bias; /* bias: points to distance 0, followed by later keys; or NULL */
+    int64_t query_stride, output_stride, rows, length, stride, head_dim; /* rows: of queries; length: of keys */
+    float scale, *scores, *output; /* the scale includes log2(e), because exponentiate computes powers of two */
 };
 
 INLINE void attend_rows(const struct attention *a, int64_t row, int rows) {
@@ -113,7 +113,7 @@ INLINE void attend_rows(const struct attention *a, int64_t row, int rows) {
         a->output_stride, rows);
 }
 
-/* One head of one sequence. The last rows go one or two at a time: a block of more would need a function for each. */
+/* The last rows are processed one or two at a time: larger blocks would need a function for each size. */
 static void attend_head(const struct attention *a) {
     int64_t row = 0;
     for (; row + ROWS <= a->rows; row += ROWS) attend_rows(a, row, ROWS);
@@ -121,7 +121,7 @@ static void attend_head(const struct attention *a) {
     if (row < a->rows) attend_rows(a, row, 1);
 }
 
-/* A head's keys become [head_dim, stride], with zeros behind the last. */
+/* Transpose the keys of a head to [head_dim, stride], padded with zeros. */
 static void transpose_keys(const float *from, int64_t from_stride, int64_t length, int64_t head_dim, float *keys,
                            int64_t stride) {
     for (int64_t k = 0; k < stride; k += WIDTH)
@@ -134,18 +134,18 @@ static void transpose_keys(const float *from, int64_t from_stride, int64_t lengt
         }
 }
 
-/* How many bytes of scratch millpond_attention needs for a thread. */
+/* The scratch memory that millpond_attention needs per thread, in bytes. */
 int64_t millpond_attention_scratch(int64_t length, int64_t head_dim) {
-    return sizeof(float) * (head_dim * (whole_vectors(length) + length) + ROWS * whole_vectors(length));
+    return sizeof(float) * (head_dim * (round_up_to_vectors(length) + length) + ROWS * round_up_to_vectors(length));
 }
 
-/* Asks the memory for a head's rows that will be needed soon. */
+/* Prefetch the rows of a head. */
 INLINE void fetch(const float *rows, int64_t stride, int64_t length, int64_t head_dim) {
     for (int64_t row = 0; row < length; row++)
         for (int64_t d = 0; d < head_dim; d += 16) __builtin_prefetch(rows + row * stride + d, 0, 2);
 }
 
-/* Sequences of one length that lie end to end. */
+/* Consecutive sequences of equal length. */
 struct sequences {
     const float *query, *key, *value, *bias;
     int64_t query_stride, key_stride, value_stride, length, attended, heads, kv_heads, head_dim, bias_stride;
@@ -153,43 +153,45 @@ struct sequences {
     char *scratch;
 };
 
-/* Some heads' keys and values, counted over all sequences, with the queries that share them: side by side these stay in
- * the cache. */
+/* Attention of some key-value heads, numbered across all sequences, and the query heads that share them: their keys and
+ * values stay in the cache. */
 static void attend(const void *job, int64_t start, int64_t stop, int64_t thread) {
     const struct sequences *s = job;
-    const int64_t shared = s->heads / s->kv_heads, length = s->length, seen = s->attended, head_dim = s->head_dim;
-    const int64_t stride = whole_vectors(seen), output_stride = s->heads * head_dim;
+    const int64_t shared = s->heads / s->kv_heads, length = s->length, attended = s->attended, head_dim = s->head_dim;
+    const int64_t stride = round_up_to_vectors(attended), output_stride = s->heads * head_dim;
     float *keys = (float *)(s->scratch + thread * millpond_attention_scratch(length, head_dim));
     float *values = keys + head_dim * stride;
     struct attention a = {.keys = keys, .values = values, .query_stride = s->query_stride,
-                          .output_stride = output_stride, .rows = length, .length = seen, .stride = stride,
-                          .head_dim = head_dim, .scale = s->scale * LOG2_E, .scores = values + head_dim * seen};
-    for (int64_t place = start; place < stop; place++) {
-        const int64_t token = place / s->kv_heads * length, column = place % s->kv_heads * head_dim;
-        transpose_keys(s->key + token * s->key_stride + column, s->key_stride, seen, head_dim, keys, stride);
-        for (int64_t k = 0; k < seen; k++)
+                          .output_stride = output_stride, .rows = length, .length = attended, .stride = stride,
+                          .head_dim = head_dim, .scale = s->scale * LOG2_E, .scores = values + head_dim * attended};
+    for (int64_t kv_head = start; kv_head < stop; kv_head++) {
+        const int64_t token = kv_head / s->kv_heads * length, column = kv_head % s->kv_heads * head_dim;
+        transpose_keys(s->key + token * s->key_stride + column, s->key_stride, attended, head_dim, keys, stride);
+        for (int64_t k = 0; k < attended; k++)
             memcpy(values + k * head_dim, s->value + (token + k) * s->value_stride + column, sizeof(float) * head_dim);
-        if (place + 1 < stop) { /* rows lie far apart, and no processor guesses the next one */
-            const int64_t then = (place + 1) / s->kv_heads * length, next = (place + 1) % s->kv_heads * head_dim;
-            fetch(s->query + then * s->query_stride + next * shared, s->query_stride, length, head_dim);
-            fetch(s->key + then * s->key_stride + next, s->key_stride, seen, head_dim);
-            fetch(s->value + then * s->value_stride + next, s->value_stride, seen, head_dim);
+        if (kv_head + 1 < stop) { /* the hardware prefetcher does not detect such a large stride */
+            const int64_t next_token = (kv_head + 1) / s->kv_heads * length;
+            const int64_t next_column = (kv_head + 1) % s->kv_heads * head_dim;
+            fetch(s->query + next_token * s->query_stride + next_column * shared, s->query_stride, length, head_dim);
+            fetch(s->key + next_token * s->key_stride + next_column, s->key_stride, attended, head_dim);
+            fetch(s->value + next_token * s->value_stride + next_column, s->value_stride, attended, head_dim);
         }
         for (int64_t head = 0; head < shared; head++) {
             a.query = s->query + token * s->query_stride + column * shared + head * head_dim;
             a.output = s->output + token * output_stride + column * shared + head * head_dim;
-            if (s->bias) a.bias = s->bias + (place % s->kv_heads * shared + head) * s->bias_stride + s->bias_stride / 2;
+            if (s->bias)
+                a.bias = s->bias + (kv_head % s->kv_heads * shared + head) * s->bias_stride + s->bias_stride / 2;
             attend_head(&a);
         }
     }
 }
 
-/* Attention of sequences of one length that lie end to end.
+/* Attention of consecutive sequences of equal length.
  *
- * query, key, value: rows of one token each, `*_stride` floats apart, its heads side by side; head_dim is a multiple of
- * WIDTH. output: [sequences * length, heads, head_dim] without gaps. scratch: millpond_attention_scratch() bytes for each
- * thread. attended: how many of a sequence's first keys count. bias: [heads, bias_stride], added to scaled products: in
- * the middle that of a token and itself, behind it those of the keys behind it; or NULL.
+ * query, key, value: one row per token with adjacent heads and a row stride of `*_stride` floats; head_dim is a
+ * multiple of WIDTH. output: [sequences * length, heads, head_dim], contiguous. scratch: millpond_attention_scratch()
+ * bytes per thread. attended: the number of keys at the start of each sequence that are not masked. bias:
+ * [heads, bias_stride], added to scaled products, with distance 0 in the middle, followed by later keys; or NULL.
  */
 void millpond_attention(const float *query, const float *key, const float *value, int64_t query_stride,
                         int64_t key_stride, int64_t value_stride, int64_t sequences, int64_t length, int64_t heads,
@@ -201,5 +203,5 @@ void millpond_attention(const float *query, const float *key, const float *value
                                   .output = output, .scratch = scratch, .attended = attended, .bias = bias,
                                   .bias_stride = bias_stride};
     millpond_in_parts(attend, &all, sequences * kv_heads,
-                      part_size(2 * length * attended * head_dim * heads / kv_heads, LEAST), threads);
+                      part_size(2 * length * attended * head_dim * heads / kv_heads, MIN_PART_MACS), threads);
 }

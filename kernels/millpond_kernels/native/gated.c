@@ -1,11 +1,11 @@
-/* Gates of rows that hold, side by side, what is activated and what is multiplied with it. */
+/* Gated activations of rows that contain the gate, then the factor. */
 
 #include "gate.h"
 #include "pool.h"
 
-enum { LEAST = 1 << 14 }; /* numbers of a part, some microseconds */
+enum { MIN_PART_VALUES = 1 << 14 }; /* values per part: some microseconds of work */
 
-struct gates {
+struct gated_rows {
     const float *x;
     float *y;
     int64_t columns;
@@ -13,7 +13,7 @@ struct gates {
 };
 
 static void gate_rows(const void *job, int64_t start, int64_t stop, int64_t thread) {
-    const struct gates *g = job;
+    const struct gated_rows *g = job;
     (void)thread;
     for (int64_t row = start; row < stop; row++) {
         const float *x = g->x + row * 2 * g->columns;
@@ -21,8 +21,8 @@ static void gate_rows(const void *job, int64_t start, int64_t stop, int64_t thre
     }
 }
 
-/* y = activation(the first half of x) * the second half; x is [rows, 2 * columns] and y [rows, columns], without gaps. */
+/* y = activation(first half of x) * second half; x is [rows, 2 * columns], y [rows, columns], both contiguous. */
 void millpond_gated(const float *x, float *y, int64_t rows, int64_t columns, int64_t activation, int64_t threads) {
-    const struct gates all = {.x = x, .y = y, .columns = columns, .activation = (enum activation)activation};
-    millpond_in_parts(gate_rows, &all, rows, part_size(columns, LEAST), threads);
+    const struct gated_rows all = {.x = x, .y = y, .columns = columns, .activation = (enum activation)activation};
+    millpond_in_parts(gate_rows, &all, rows, part_size(columns, MIN_PART_VALUES), threads);
 }

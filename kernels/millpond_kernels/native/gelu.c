@@ -1,19 +1,19 @@
-/* GELU of rows with a bias. */
+/* GELU of rows plus a bias. */
 
 #include "gelu.h"
 #include "ops.h"
 #include "pool.h"
 
-enum { LEAST = 1 << 14 }; /* numbers of a part, some microseconds */
+enum { MIN_PART_VALUES = 1 << 14 }; /* values per part: some microseconds of work */
 
-struct biased {
+struct biased_rows {
     float *x;
     const float *bias;
     int64_t columns;
 };
 
 static void activate(const void *job, int64_t start, int64_t stop, int64_t thread) {
-    const struct biased *b = job;
+    const struct biased_rows *b = job;
     const float *bias = b->bias;
     const int64_t columns = b->columns;
     (void)thread;
@@ -30,8 +30,8 @@ static void activate(const void *job, int64_t start, int64_t stop, int64_t threa
     }
 }
 
-/* x = GELU(x + bias) in place; x is [rows, columns] without gaps, bias [columns]. */
+/* x = GELU(x + bias) in place; x is [rows, columns], contiguous; bias is [columns]. */
 void millpond_bias_gelu(float *x, const float *bias, int64_t rows, int64_t columns, int64_t threads) {
-    const struct biased all = {.x = x, .bias = bias, .columns = columns};
-    millpond_in_parts(activate, &all, rows, part_size(columns, LEAST), threads);
+    const struct biased_rows all = {.x = x, .bias = bias, .columns = columns};
+    millpond_in_parts(activate, &all, rows, part_size(columns, MIN_PART_VALUES), threads);
 }

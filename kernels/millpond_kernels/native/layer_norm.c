@@ -1,10 +1,10 @@
-/* LayerNorm of a sum with the residual stream (Ba et al., 2016). */
+/* LayerNorm of a sum with the residual (Ba et al., 2016, arXiv 1607.06450). */
 
 #include "ops.h"
 #include "pool.h"
 #include "vector.h"
 
-enum { LEAST = 1 << 15 }; /* numbers of a part, some microseconds */
+enum { MIN_PART_VALUES = 1 << 15 }; /* values per part: some microseconds of work */
 
 struct sum {
     float *x;
@@ -47,10 +47,10 @@ static void normalise(const void *job, int64_t start, int64_t stop, int64_t thre
     }
 }
 
-/* x = LayerNorm(x + bias + residual) * weight + shift in place; x and residual are [rows, columns] without gaps. */
+/* x = LayerNorm(x + bias + residual) * weight + shift in place; x and residual are [rows, columns], contiguous. */
 void millpond_residual_layer_norm(float *x, const float *bias, const float *residual, const float *weight,
                                   const float *shift, float eps, int64_t rows, int64_t columns, int64_t threads) {
     const struct sum all = {.x = x, .bias = bias, .residual = residual, .weight = weight, .shift = shift, .eps = eps,
                             .columns = columns};
-    millpond_in_parts(normalise, &all, rows, part_size(columns, LEAST), threads);
+    millpond_in_parts(normalise, &all, rows, part_size(columns, MIN_PART_VALUES), threads);
 }

@@ -3,7 +3,7 @@
 #include "pool.h"
 #include "vector.h"
 
-enum { LEAST = 1 << 15 }; /* numbers of a part, some microseconds */
+enum { MIN_PART_VALUES = 1 << 15 }; /* values per part: some microseconds of work */
 
 struct rows {
     const float *x, *weight;
@@ -28,9 +28,9 @@ static void normalise(const void *job, int64_t start, int64_t stop, int64_t thre
     }
 }
 
-/* y = x / sqrt(mean of its squares + eps) * weight; x and y are [rows, columns] without gaps, weight [columns]. */
+/* y = x / sqrt(mean(x^2) + eps) * weight; x and y are [rows, columns], contiguous; weight is [columns]. */
 void millpond_rms_norm(const float *x, const float *weight, float eps, float *y, int64_t rows, int64_t columns,
                        int64_t threads) {
     const struct rows all = {.x = x, .weight = weight, .y = y, .eps = eps, .columns = columns};
-    millpond_in_parts(normalise, &all, rows, part_size(columns, LEAST), threads);
+    millpond_in_parts(normalise, &all, rows, part_size(columns, MIN_PART_VALUES), threads);
 }

@@ -1,9 +1,9 @@
-/* Rotary positions: heads of queries and keys are turned (Su et al., 2021, arXiv 2104.09864). */
+/* Rotary position embeddings of queries and keys (Su et al., 2021, arXiv 2104.09864). */
 
 #include "pool.h"
 #include "vector.h"
 
-enum { LEAST = 1 << 14 }; /* numbers of a part, some microseconds */
+enum { MIN_PART_VALUES = 1 << 14 }; /* values per part: some microseconds of work */
 
 struct heads {
     float *x;
@@ -11,7 +11,7 @@ struct heads {
     int64_t heads, half, token_stride, head_stride;
 };
 
-static void turn(const void *job, int64_t start, int64_t stop, int64_t thread) {
+static void rotate(const void *job, int64_t start, int64_t stop, int64_t thread) {
     const struct heads *h = job;
     const int64_t half = h->half;
     (void)thread;
@@ -35,11 +35,11 @@ static void turn(const void *job, int64_t start, int64_t stop, int64_t thread) {
     }
 }
 
-/* Turns the first 2 * half values of each head in place, value i of their first half with i of the second. x: `heads`
- * heads a token, `*_stride` floats apart; cos and sin: [tokens, half] without gaps. */
+/* Rotate the first 2 * half values of each head in place: value i of their first half with value i of the second. x has
+ * `heads` heads per token, with strides in floats; cos and sin are [tokens, half], contiguous. */
 void millpond_rotary(float *x, const float *cos, const float *sin, int64_t tokens, int64_t heads, int64_t half,
                      int64_t token_stride, int64_t head_stride, int64_t threads) {
     const struct heads all = {.x = x, .cos = cos, .sin = sin, .heads = heads, .half = half,
                               .token_stride = token_stride, .head_stride = head_stride};
-    millpond_in_parts(turn, &all, tokens, part_size(2 * heads * half, LEAST), threads);
+    millpond_in_parts(rotate, &all, tokens, part_size(2 * heads * half, MIN_PART_VALUES), threads);
 }

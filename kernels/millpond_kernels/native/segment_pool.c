@@ -1,8 +1,8 @@
-/* The rows of each sequence, summed, in their order: so no result depends on the sequences beside it. */
+/* Sums of the rows of each sequence, in order, so that no result depends on other sequences. */
 
 #include "vector.h"
 
-/* Some columns of one sequence: the sum of its rows, each times its weight if there are any. */
+/* Some columns of one sequence: the sum of its rows, weighted if `weights` is not NULL. */
 INLINE void sum_columns(const float *x, const float *weights, int64_t rows, int64_t stride, float divisor, float *y,
                         int vectors) {
     vec sums[COLUMNS] = {{0}};
@@ -24,13 +24,13 @@ static float total(const float *weights, int64_t rows) {
     return sum;
 }
 
-/* y = the sum of each sequence's rows, or their mean: x is [tokens, columns] and y [sequences, columns], without gaps;
- * `lengths` are the rows of each sequence. With weights, one a row, or NULL: the sum of weight * row, and that over the
- * sum of the weights. */
+/* y = the sum or mean of each sequence's rows: x is [tokens, columns], y [sequences, columns], both contiguous.
+ * `lengths` contains the number of rows of each sequence. With weights (one per row, or NULL), the sum is that of
+ * weight * row, and the mean is this sum divided by the sum of the weights. */
 void millpond_segment_pool(const float *x, const int64_t *lengths, const float *weights, float *y, int64_t sequences,
                            int64_t columns, int64_t mean) {
-    for (int64_t place = 0; place < sequences; place++, y += columns) {
-        const int64_t rows = lengths[place];
+    for (int64_t sequence = 0; sequence < sequences; sequence++, y += columns) {
+        const int64_t rows = lengths[sequence];
         const float divisor = !mean ? 1.0f : weights ? total(weights, rows) : (float)rows;
         int64_t column = 0;
         for (; column + COLUMNS * WIDTH <= columns; column += COLUMNS * WIDTH)

@@ -1,7 +1,7 @@
-/* Vectors of floats, WIDTH of them, and what the kernels compute with them.
+/* Vectors of WIDTH floats, and operations on them.
  *
- * The build compiles the kernels once for AVX-512 and once for AVX2 (see LEVELS in hatch_build.py); one is loaded. Every
- * function may be called by several threads at once, on data of their own, and says how many it may use itself.
+ * The build compiles the kernels for AVX-512 and for AVX2 (see LEVELS in hatch_build.py); one library is loaded. Every
+ * function is thread-safe for separate data; the argument `threads` limits the threads that it uses itself.
  */
 
 #ifndef MILLPOND_VECTOR_H
@@ -19,8 +19,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
-/* Rows and vectors of columns that are computed together: sums of a block stay in the registers, of which there are 32
- * with AVX-512 and 16 with AVX2. */
+/* Rows, and vectors of columns, of a block. The sums of a block stay in registers: 32 with AVX-512, 16 with AVX2. */
 enum { ROWS = 6, COLUMNS = WIDTH == 16 ? 4 : 2 };
 
 typedef float vec __attribute__((vector_size(4 * WIDTH)));
@@ -34,7 +33,7 @@ INLINE vec load(const float *from) {
 
 INLINE void store(float *to, vec value) { memcpy(to, &value, sizeof value); }
 
-/* The same of less than a vector; the lanes behind are 0. */
+/* Load the first `count` lanes; the others are 0. */
 INLINE vec load_some(const float *from, int64_t count) {
     vec value = {0};
     memcpy(&value, from, sizeof(float) * count);
@@ -45,56 +44,57 @@ INLINE void store_some(float *to, vec value, int64_t count) { memcpy(to, &value,
 
 INLINE vec splat(float value) { return (vec){0} + value; }
 
-/* The lanes of one where the mask is set, of the other elsewhere. */
-INLINE vec choose(ivec mask, vec one, vec other) { return (vec)(((ivec)one & mask) | ((ivec)other & ~mask)); }
+/* The lanes of `one` where the mask is set, and of `other` elsewhere. */
+INLINE vec blend(ivec mask, vec one, vec other) { return (vec)(((ivec)one & mask) | ((ivec)other & ~mask)); }
 
-/* The larger and the smaller of each lane; a NaN in `value` stays, one in the other gives way. */
+/* Maximum and minimum of each lane. NaN in `value` is kept, NaN in `other` is dropped. */
 #if WIDTH == 16
-INLINE vec larger(vec other, vec value) { return _mm512_max_ps(other, value); }
-INLINE vec smaller(vec other, vec value) { return _mm512_min_ps(other, value); }
+INLINE vec maximum(vec other, vec value) { return _mm512_max_ps(other, value); }
+INLINE vec minimum(vec other, vec value) { return _mm512_min_ps(other, value); }
 #else
-INLINE vec larger(vec other, vec value) { return _mm256_max_ps(other, value); }
-INLINE vec smaller(vec other, vec value) { return _mm256_min_ps(other, value); }
+INLINE vec maximum(vec other, vec value) { return _mm256_max_ps(other, value); }
+INLINE vec minimum(vec other, vec value) { return _mm256_min_ps(other, value); }
 #endif
 
 /* NaN stays NaN. */
-INLINE vec between(vec value, float lowest, float highest) {
-    return larger(splat(lowest), smaller(splat(highest), value));
+INLINE vec clamp(vec value, float low, float high) {
+    return maximum(splat(low), minimum(splat(high), value));
 }
 
-/* So many rounded up to whole vectors. */
-INLINE int64_t whole_vectors(int64_t count) { return (count + WIDTH - 1) / WIDTH * WIDTH; }
+/* Round up to a multiple of WIDTH. */
+INLINE int64_t round_up_to_vectors(int64_t count) { return (count + WIDTH - 1) / WIDTH * WIDTH; }
 
-/* The numbers of the lanes: 0, 1, 2 ... */
+/* The lane indices: 0, 1, 2 ... */
 INLINE ivec lanes(void) {
     ivec numbers = {0};
     for (int lane = 0; lane < WIDTH; lane++) numbers[lane] = lane;
     return numbers;
 }
 
-/* Lanes of two vectors: `places` below WIDTH mean one, from there on the other. */
-INLINE vec pick(vec one, vec other, ivec places) {
+/* Shuffle the lanes of two vectors: indices below WIDTH select from `one`, the others from `other`. */
+INLINE vec shuffle(vec one, vec other, ivec indices) {
 #ifdef __clang__
-    vec picked;
+    vec shuffled;
     for (int lane = 0; lane < WIDTH; lane++)
-        picked[lane] = places[lane] < WIDTH ? one[places[lane]] : other[places[lane] - WIDTH];
-    return picked;
+        shuffled[lane] = indices[lane] < WIDTH ? one[indices[lane]] : other[indices[lane] - WIDTH];
+    return shuffled;
 #else
-    return __builtin_shuffle(one, other, places);
+    return __builtin_shuffle(one, other, indices);
 #endif
 }
 
 INLINE float sum_of(vec value) {
-    UNROLL for (int step = WIDTH / 2; step > 0; step /= 2) value += pick(value, value, lanes() ^ step);
+    UNROLL for (int step = WIDTH / 2; step > 0; step /= 2) value += shuffle(value, value, lanes() ^ step);
     return value[0];
 }
 
-INLINE float largest_of(vec value) {
-    UNROLL for (int step = WIDTH / 2; step > 0; step /= 2) value = larger(pick(value, value, lanes() ^ step), value);
+INLINE float max_of(vec value) {
+    UNROLL for (int step = WIDTH / 2; step > 0; step /= 2)
+        value = maximum(shuffle(value, value, lanes() ^ step), value);
     return value[0];
 }
 
-/* Swaps the blocks of `step` rows and columns that lie beside the diagonal of twice that size. */
+/* Swap the off-diagonal blocks of `step` rows and columns within each block of twice that size. */
 INLINE void swap_blocks(vec rows[WIDTH], int step) {
     const ivec upper = (lanes() & step) != 0;
     const ivec low = (upper & (lanes() - step + WIDTH)) | (~upper & lanes());
@@ -102,8 +102,8 @@ INLINE void swap_blocks(vec rows[WIDTH], int step) {
     UNROLL for (int row = 0; row < WIDTH; row++) {
         if (row & step) continue;
         vec first = rows[row], second = rows[row + step];
-        rows[row] = pick(first, second, low);
-        rows[row + step] = pick(first, second, high);
+        rows[row] = shuffle(first, second, low);
+        rows[row + step] = shuffle(first, second, high);
     }
 }
 
@@ -114,11 +114,11 @@ INLINE void transpose(vec rows[WIDTH]) {
     swap_blocks(rows, 1);
 }
 
-/* 2^x for x <= 0, as 2^n * 2^r with |r| <= 1/2 and a polynomial of degree 6 for 2^r, fitted for the least relative
- * error, which is below that of rounding. Below -126 it stays at 1.2e-38, the least of normal numbers. NaN stays NaN. */
+/* 2^x for x <= 0, as 2^n * 2^r with |r| <= 1/2 and a minimax polynomial of degree 6 for 2^r, whose relative error is
+ * below that of rounding. Below -126 the result is 1.2e-38, the smallest normal number. NaN stays NaN. */
 INLINE vec power_of_two(vec x) {
-    const vec shifter = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer, in the low bits */
-    const vec clamped = larger(splat(-126.0f), x);
+    const vec shifter = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer in the low bits */
+    const vec clamped = maximum(splat(-126.0f), x);
     vec n = clamped + shifter;
     const vec power = (vec)(((ivec)n + 127) << 23);
     n -= shifter;
