@@ -161,8 +161,8 @@ def test_an_item_may_have_any_number_of_tiles(llm, tiles, expected, count):
     [
         ({"tiles": [np.zeros((3, 8, 8))]}, "tile 0 has 3 bands, and the model reads 4"),
         ({"tiles": [np.zeros((4, 8, 8)), np.zeros((4, 8, 6))]}, "tile 1 is 8 by 6 pixels: each side must be a mult"),
-        ({"tiles": [np.full((4, 8, 8), np.nan)]}, "tile 0 holds values that are not finite"),
-        ({"tiles": [{"b64": "?", "shape": [4, 4, 4]}]}, "tile 0 is no base64"),
+        ({"tiles": [np.full((4, 8, 8), np.nan)]}, "tile 0 contains values that are not finite"),
+        ({"tiles": [{"b64": "?", "shape": [4, 4, 4]}]}, "tile 0 is not base64"),
         ({"tiles": "all"}, "must be a list of at most 256 tiles"),
         ("text", r'expected \{"tiles": \[\.\.\.\]\} and nothing else'),
     ],

@@ -1,1 +1,1 @@
-"""Millpond Geo: a model that reads satellite tiles, and the IO processor that makes masks of what it gives."""
+"""Millpond Geo: a segmentation model for satellite tiles, and the IO processor that converts its results to masks."""

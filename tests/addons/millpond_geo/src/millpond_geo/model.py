@@ -1,4 +1,4 @@
-"""TileSegmenter: patches of a tile as tokens, one layer of attention, and the class scores of each patch's pixels."""
+"""TileSegmenter: a vision transformer with one layer that computes class scores for the pixels of each patch."""
 
 from typing import Any, ClassVar
 
@@ -11,13 +11,13 @@ from millpond.nn import Attention, Linear, PackedBatch, PoolingModel, WeightTran
 
 
 class TileSegmenter(PoolingModel):
-    """A small vision transformer. It reads ``features`` and no token ids, of which there is one a patch.
+    """A small vision transformer that reads ``features``; there is one placeholder token id per patch.
 
-    Each request's features hold ``pixels`` [num_patches, bands * patch_size ** 2] and ``places`` [num_patches, 2], the
-    row and the column of each patch.
+    The features of a request are ``pixels`` [num_patches, bands * patch_size ** 2] and ``positions`` [num_patches, 2],
+    the row and the column of each patch.
     """
 
-    # The checkpoint has the patches' map as a convolution: [hidden, bands, patch_size, patch_size].
+    # In the checkpoint, the patch embedding is a convolution: [hidden, bands, patch_size, patch_size].
     weight_transforms = (
         WeightTransform(sources=(r"patch_embed\.weight",), compute=lambda _, tensor: tensor.flatten(1)),
     )
@@ -46,15 +46,15 @@ class TileSegmenter(PoolingModel):
         self.norm = nn.LayerNorm(size)
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
-        """Every patch, through the head: [num_patches, num_classes * patch_size ** 2]."""
+        """Return a pooler that applies the head to each patch: [num_patches, num_classes * patch_size ** 2]."""
         config = ctx.config
         head = Linear(ctx.for_head(), config.hidden_size, config.num_classes * config.patch_size**2)
         return ctx.pooler(task, head=head)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """A batch of num_tokens patches -> [num_tokens, hidden]."""
+        """Return the hidden states of the patches: [num_tokens, hidden]."""
         pixels = self._gather(batch, "pixels").to(self.ctx.dtype)
-        rows, columns = self._gather(batch, "places").long().unbind(1)
+        rows, columns = self._gather(batch, "positions").long().unbind(1)
         x: Tensor = self.patches(pixels) + self.rows(rows) + self.columns(columns)
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.num_heads, -1))
         x = x + self.attended(self.attention(*qkv.unbind(1), batch))
@@ -63,6 +63,6 @@ class TileSegmenter(PoolingModel):
         return normed
 
     def _gather(self, batch: PackedBatch, name: str) -> Tensor:
-        """A feature of all sequences, end to end, where the model computes."""
-        found: list[Any] = [features[name] for features in batch.features]
-        return torch.cat([torch.from_numpy(array) for array in found]).to(batch.input_ids.device)
+        """Return a feature of all sequences, concatenated, on the device of the model."""
+        arrays: list[Any] = [features[name] for features in batch.features]
+        return torch.cat([torch.from_numpy(array) for array in arrays]).to(batch.input_ids.device)

@@ -1,4 +1,4 @@
-"""Names what Millpond Geo brings."""
+"""Registers the components of Millpond Geo."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ MILLPOND_API = 1
 
 @hookimpl
 def register_architectures() -> Iterator[ArchitectureSpec]:
-    """One architecture, which serves the task "plugin" alone."""
+    """Register an architecture that supports only the task "plugin"."""
     yield ArchitectureSpec(
         name="TileSegmenter",
         target="millpond_geo.model:TileSegmenter",
@@ -22,7 +22,7 @@ def register_architectures() -> Iterator[ArchitectureSpec]:
 
 @hookimpl
 def register_io_processors() -> Iterator[IOProcessorSpec]:
-    """Tiles in, masks out."""
+    """Register the IO processor."""
     yield IOProcessorSpec(
         name="tiles",
         target="millpond_geo.tiles:TilesProcessor",

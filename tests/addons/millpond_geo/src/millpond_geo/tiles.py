@@ -1,4 +1,4 @@
-"""The IO processor "tiles": satellite tiles as arrays or base64, and a PNG of each one's land cover."""
+"""The IO processor "tiles": satellite tiles as arrays or base64 in, one PNG of the land cover per tile out."""
 
 import base64
 import binascii
@@ -19,49 +19,49 @@ from millpond.pipeline.io_processor import Asked, Call, Work
 from millpond.types.errors import InvalidInputError
 
 Tile = NDArray[np.float32]
-MOST_TILES = 256
+MAX_TILES = 256
 DIMENSIONS = 3  # bands, rows, columns
 ENCODED = {"b64", "shape"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class TilesWork(Work):
-    """The sequences of an item, one a tile.
+    """The sequences of an item, one per tile.
 
     Attributes:
-        grids: The rows and columns of patches of each tile.
+        grids: The numbers of rows and columns of patches of each tile.
     """
 
     grids: tuple[tuple[int, int], ...]
 
 
 class TilesProcessor(IOProcessor[dict[str, Any]]):
-    """``{"tiles": [...]}`` to ``{"masks": [...], "classes": [...]}``.
+    """Converts ``{"tiles": [...]}`` to ``{"masks": [...], "classes": [...]}``.
 
     A tile is an array [bands, height, width], or ``{"b64": ..., "shape": [bands, height, width]}`` with float32 in
-    little-endian order. Its mask is a PNG [height, width] with the class of each pixel; ``classes`` are the pixels of
-    each class, over all tiles of the item. Each tile is a sequence of its own, with a token a patch.
+    little-endian order. Its mask is a PNG [height, width] with the class of each pixel; ``classes`` contains the number
+    of pixels of each class in all tiles of the item. Each tile is one sequence, with one token per patch.
     """
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         self.bands, self.patch = ctx.config.num_bands, ctx.config.patch_size
-        self.classes, self.longest = ctx.config.num_classes, ctx.config.max_patches * self.patch
+        self.classes, self.max_side = ctx.config.num_classes, ctx.config.max_patches * self.patch
 
     @classmethod
     def refusal(cls, ctx: Context) -> str | None:
-        """It serves segmenters of tiles alone."""
+        """Refuse all models except segmenters of tiles."""
         if "num_bands" in ctx.config:
             return None
         return f"the IO processor 'tiles' is for models of satellite tiles; {ctx.model.model!r} has no 'num_bands'"
 
     def complete(self, asked: Asked) -> Asked:
-        """The scores as they are: a mask needs no probabilities."""
+        """Request scores without an activation: a mask needs no probabilities."""
         params = asked.params.model_copy(update={"task": "plugin", "use_activation": False})
         return replace(asked, params=params)
 
     def encode(self, call: Call) -> list[Work]:
-        """A sequence for each tile of each item."""
+        """Return the work for each item, with one sequence per tile."""
         works: list[Work] = []
         for data, asked in call.items:
             try:
@@ -74,7 +74,7 @@ class TilesProcessor(IOProcessor[dict[str, Any]]):
         return works
 
     def decode(self, work: Work) -> dict[str, Any]:
-        """A mask for each tile."""
+        """Return a mask for each tile."""
         assert isinstance(work, TilesWork)
         masks = [self._mask(sequence, grid) for sequence, grid in zip(work.sequences, work.grids, strict=True)]
         counts = np.zeros(self.classes, dtype=np.int64)
@@ -86,27 +86,27 @@ class TilesProcessor(IOProcessor[dict[str, Any]]):
         if not isinstance(data, Mapping) or set(data) != {"tiles"}:
             raise InvalidInputError('expected {"tiles": [...]} and nothing else', parameter="data")
         tiles = data["tiles"]
-        if not isinstance(tiles, list | tuple) or len(tiles) > MOST_TILES:
-            raise InvalidInputError(f"'tiles' must be a list of at most {MOST_TILES} tiles", parameter="tiles")
-        return [self._read(place, tile) for place, tile in enumerate(tiles)]
+        if not isinstance(tiles, list | tuple) or len(tiles) > MAX_TILES:
+            raise InvalidInputError(f"'tiles' must be a list of at most {MAX_TILES} tiles", parameter="tiles")
+        return [self._read(index, tile) for index, tile in enumerate(tiles)]
 
     def _grid(self, tile: Tile) -> tuple[int, int]:
         return tile.shape[1] // self.patch, tile.shape[2] // self.patch
 
-    def _read(self, place: int, tile: object) -> Tile:
-        array = _decoded(place, tile) if isinstance(tile, Mapping) else tile
+    def _read(self, index: int, tile: object) -> Tile:
+        array = _decoded(index, tile) if isinstance(tile, Mapping) else tile
         if not isinstance(array, np.ndarray) or array.ndim != DIMENSIONS or array.dtype.kind not in "fiu":
-            raise _fault(place, "must be an array of numbers [bands, height, width]")
+            raise _error(index, "must be an array of numbers [bands, height, width]")
         bands, height, width = array.shape
         if bands != self.bands:
-            raise _fault(place, f"has {bands} bands, and the model reads {self.bands}")
+            raise _error(index, f"has {bands} bands, and the model reads {self.bands}")
         for side in (height, width):
-            if not 0 < side <= self.longest or side % self.patch:
-                allowed = f"a multiple of {self.patch}, at most {self.longest}"
-                raise _fault(place, f"is {height} by {width} pixels: each side must be {allowed}")
+            if not 0 < side <= self.max_side or side % self.patch:
+                allowed = f"a multiple of {self.patch}, at most {self.max_side}"
+                raise _error(index, f"is {height} by {width} pixels: each side must be {allowed}")
         values = array.astype(np.float32)
         if not np.isfinite(values).all():
-            raise _fault(place, "holds values that are not finite in float32")
+            raise _error(index, "contains values that are not finite in float32")
         return values
 
     def _sequence(self, tile: Tile, params: PoolingParams) -> PoolingRequest:
@@ -114,11 +114,11 @@ class TilesProcessor(IOProcessor[dict[str, Any]]):
         bands = tile.shape[0]
         rows, columns = self._grid(tile)
         patches = tile.reshape(bands, rows, size, columns, size).transpose(1, 3, 0, 2, 4)
-        places = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1)
+        positions = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1)
         return PoolingRequest(
             input_ids=np.zeros(rows * columns, dtype=np.int64),
             representations=(Representation("plugin", params),),
-            features={"pixels": patches.reshape(rows * columns, -1), "places": places.reshape(-1, 2)},
+            features={"pixels": patches.reshape(rows * columns, -1), "positions": positions.reshape(-1, 2)},
             group="tiles",
         )
 
@@ -130,18 +130,18 @@ class TilesProcessor(IOProcessor[dict[str, Any]]):
         return mask
 
 
-def _decoded(place: int, tile: Mapping[Any, object]) -> Tile:
+def _decoded(index: int, tile: Mapping[Any, object]) -> Tile:
     text, shape = tile.get("b64"), tile.get("shape")
     if set(tile) != ENCODED or not isinstance(text, str | bytes) or not isinstance(shape, list | tuple):
-        raise _fault(place, 'must be {"b64": ..., "shape": [bands, height, width]}')
+        raise _error(index, 'must be {"b64": ..., "shape": [bands, height, width]}')
     if len(shape) != DIMENSIONS or not all(type(side) is int and side > 0 for side in shape):
-        raise _fault(place, "has a shape that is not [bands, height, width]")
+        raise _error(index, "has a shape that is not [bands, height, width]")
     try:
         content = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _fault(place, f"is no base64: {error}") from error
+        raise _error(index, f"is not base64: {error}") from error
     if len(content) != math.prod(shape) * 4:
-        raise _fault(place, f"holds {len(content)} bytes, where {list(shape)} of float32 are {math.prod(shape) * 4}")
+        raise _error(index, f"has {len(content)} bytes, but {list(shape)} in float32 requires {math.prod(shape) * 4}")
     return np.frombuffer(content, dtype="<f4").reshape(shape)
 
 
@@ -151,5 +151,5 @@ def _png(mask: NDArray[np.uint8]) -> bytes:
     return content.getvalue()
 
 
-def _fault(place: int, what: str) -> InvalidInputError:
-    return InvalidInputError(f"tile {place} {what}", parameter="tiles")
+def _error(index: int, problem: str) -> InvalidInputError:
+    return InvalidInputError(f"tile {index} {problem}", parameter="tiles")

@@ -1,4 +1,4 @@
-"""A tiny random checkpoint of TileSegmenter, for tests: config.json and weights, no tokenizer."""
+"""A tiny checkpoint of TileSegmenter for tests: config.json and random weights, no tokenizer."""
 
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,20 @@ CONFIG: dict[str, Any] = {
 
 
 def write_tiny(folder: Path, *, seed: int = 0) -> Path:
-    """Write it, and return the folder."""
+    """Write the checkpoint and return its folder."""
     bands, classes, patch = CONFIG["num_bands"], CONFIG["num_classes"], CONFIG["patch_size"]
-    size, places = CONFIG["hidden_size"], CONFIG["max_patches"]
-    maps: dict[str, tuple[int, ...]] = {
+    size, num_positions = CONFIG["hidden_size"], CONFIG["max_patches"]
+    linears: dict[str, tuple[int, ...]] = {
         f"attention.{name}": (size, size) for name in ("query", "key", "value", "output")
     }
-    maps |= {
+    linears |= {
         "patch_embed": (size, bands, patch, patch),
         "up": (2 * size, size),
         "down": (size, 2 * size),
         "decode_head": (classes * patch**2, size),
     }
-    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": (places, size) for name in ("rows", "columns")}
-    for name, shape in maps.items():
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": (num_positions, size) for name in ("rows", "columns")}
+    for name, shape in linears.items():
         shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
     for name in ("attention_norm", "mlp_norm", "norm"):
         shapes |= {f"{name}.weight": (size,), f"{name}.bias": (size,)}

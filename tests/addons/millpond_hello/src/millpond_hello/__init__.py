@@ -1,1 +1,1 @@
-"""Millpond Hello: a pooler and an architecture that Millpond knows nothing of."""
+"""Millpond Hello: a third-party pooler and architecture."""

@@ -1,4 +1,4 @@
-"""HelloModel: the hidden state of a token is the vector of its id."""
+"""HelloModel: the hidden state of a token is its word embedding."""
 
 from typing import ClassVar
 
@@ -9,15 +9,15 @@ from millpond.nn import PackedBatch, PoolingModel
 
 
 class HelloModel(PoolingModel):
-    """Word vectors and nothing else."""
+    """A model with only word embeddings."""
 
-    weight_names: ClassVar = ((r"encoder\.word_vectors", r"words.weight"),)
+    weight_names: ClassVar = ((r"encoder\.word_vectors", r"word_embeddings.weight"),)
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
-        self.words = nn.Embedding(ctx.config.vocab_size, ctx.config.hidden_size)
+        self.word_embeddings = nn.Embedding(ctx.config.vocab_size, ctx.config.hidden_size)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """A batch of num_tokens tokens -> [num_tokens, hidden]."""
-        hidden_states: Tensor = self.words(batch.input_ids)
+        """Return the word embeddings: [num_tokens, hidden]."""
+        hidden_states: Tensor = self.word_embeddings(batch.input_ids)
         return hidden_states

@@ -1,4 +1,4 @@
-"""Names what Millpond Hello brings."""
+"""Registers the components of Millpond Hello."""
 
 from collections.abc import Iterator
 
@@ -10,22 +10,22 @@ MILLPOND_API = 1
 
 @hookimpl
 def register_poolers() -> Iterator[PoolerSpec]:
-    """One pooling method."""
+    """Register the pooling type MIN."""
     yield PoolerSpec(
         name="MIN",
         target="millpond_hello.pooling:MinPooling",
-        summary="the smallest value of each dimension",
+        summary="the minimum of each dimension",
         tasks=("embed",),
     )
 
 
 @hookimpl
 def register_architectures() -> Iterator[ArchitectureSpec]:
-    """One architecture."""
+    """Register the architecture."""
     yield ArchitectureSpec(
         name="HelloModel",
         target="millpond_hello.model:HelloModel",
-        summary="word vectors",
+        summary="word embeddings",
         tasks=("embed", "token_embed"),
         pooling=PoolingDefaults("MIN"),
     )

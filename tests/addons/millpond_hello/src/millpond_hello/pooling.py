@@ -1,4 +1,4 @@
-"""MIN pooling."""
+"""MIN pooling: the minimum of each dimension."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from millpond.nn import Pooler, PoolingMetadata
 
 
 class MinPooling(Pooler):
-    """MIN: the smallest value of each dimension over all tokens."""
+    """MIN: the minimum of each dimension over all tokens."""
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden]."""

@@ -1,1 +1,1 @@
-"""Millpond Keywords: a task with options and an output type of its own."""
+"""Millpond Keywords: a task with options, a method of LLM and an output type."""

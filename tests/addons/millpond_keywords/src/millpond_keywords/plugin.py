@@ -1,4 +1,4 @@
-"""Names the task and its IO processor."""
+"""Registers the task and its IO processor."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,11 @@ MILLPOND_API = 1
 
 @hookimpl
 def register_tasks() -> Iterator[TaskSpec]:
-    """One task, made of vectors of tokens."""
+    """Register the task, which is derived from vectors of tokens."""
     yield TaskSpec(
         name="keywords",
         target="millpond_keywords.task:Keywords",
-        summary="the words of a text that are closest to all of it",
+        summary="the words that are most similar to the whole text",
         io_processor="keywords",
         derived_from=("token_embed",),
         options="millpond_keywords.task:KeywordsOptions",
@@ -26,10 +26,10 @@ def register_tasks() -> Iterator[TaskSpec]:
 
 @hookimpl
 def register_io_processors() -> Iterator[IOProcessorSpec]:
-    """Texts in, words with scores out."""
+    """Register the IO processor."""
     yield IOProcessorSpec(
         name="keywords",
         target="millpond_keywords.processor:KeywordsProcessor",
-        summary="texts to the words that are closest to all of them",
+        summary="texts in, words with scores out",
         tasks=("keywords",),
     )

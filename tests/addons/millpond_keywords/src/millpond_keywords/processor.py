@@ -26,19 +26,21 @@ class TextWork(Work):
 
 
 class KeywordsProcessor(IOProcessor[Keywords]):
-    """Texts to the words whose vectors are closest to the mean of all."""
+    """Converts a text to the words whose vectors are closest to the mean of all vectors."""
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:
-        """It needs a tokenizer."""
-        return None if ctx.tokenizer is not None else "keywords are words of texts, and this model has no tokenizer"
+        """Refuse models without a tokenizer."""
+        return (
+            None if ctx.tokenizer is not None else "the task 'keywords' requires a tokenizer, and this model has none"
+        )
 
     def encode(self, call: Call) -> list[Work]:
-        """Tokenise each text."""
+        """Return the work for each text."""
         return [self._work(item.data, item.asked) for item in call.items]
 
     def decode(self, work: Work) -> Keywords:
-        """Rank the words of a text."""
+        """Return the words of a text with the highest scores."""
         assert isinstance(work, TextWork)
         vectors = work.sequences[0].results[0]
         center = vectors.mean(axis=0)
@@ -53,11 +55,11 @@ class KeywordsProcessor(IOProcessor[Keywords]):
     def _work(self, data: object, asked: Asked) -> Work:
         tokenizer = self.ctx.tokenizer
         if not isinstance(data, str) or not data or tokenizer is None:
-            return Work(error=InvalidInputError("keywords takes texts", parameter="prompts"))
-        encoding = tokenizer.backend.encode(data)  # with the characters of each token
+            return Work(error=InvalidInputError("keywords accepts only texts", parameter="prompts"))
+        encoding = tokenizer.backend.encode(data)  # with the offsets of each token
         ids = encoding.ids[: self.ctx.model.max_model_len]
         masks, offsets = encoding.special_tokens_mask, encoding.offsets
-        words = tuple("" if masks[place] else data[slice(*offsets[place])] for place in range(len(ids)))
+        words = tuple("" if masks[index] else data[slice(*offsets[index])] for index in range(len(ids)))
         sequence = PoolingRequest(
             input_ids=np.asarray(ids, dtype=np.int64),
             representations=(Representation("token_embed", asked.params),),

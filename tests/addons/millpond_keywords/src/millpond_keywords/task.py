@@ -12,8 +12,8 @@ class KeywordsOptions(BaseModel):
     """Options of ``keywords``.
 
     Attributes:
-        top_n: The number of words, at most.
-        min_length: The characters of a word, at least.
+        top_n: The maximum number of words.
+        min_length: The minimum length of a word in characters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,7 +28,7 @@ class Keyword:
 
     Attributes:
         word: The word.
-        score: The cosine of its vector and the mean of all.
+        score: The cosine of its vector and the mean of all vectors.
     """
 
     word: str

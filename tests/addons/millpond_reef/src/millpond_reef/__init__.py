@@ -1,1 +1,1 @@
-"""The checkpoints of Reef for Millpond."""
+"""Support for Reef checkpoints in Millpond."""

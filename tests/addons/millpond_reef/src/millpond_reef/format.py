@@ -1,4 +1,4 @@
-"""reef.json: how a checkpoint of Reef pools, its prompts, its length and its modules."""
+"""The file reef.json: pooling, prompts, maximum length and modules of a Reef checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,28 +20,28 @@ FILE = "reef.json"
 
 
 def read_reef(repository: Repository) -> CheckpointFacts:
-    """What reef.json states.
+    """Return the settings in reef.json.
 
     Raises:
-        CheckpointError: If a file is damaged, or a module is outside of the folder.
+        CheckpointError: If a file is invalid, or a module is outside the folder.
     """
-    said = read_object(repository.path / FILE)
-    before, after = (_modules(repository, said.get(place, [])) for place in ("before_pooling", "after_pooling"))
-    pooling = said.get("pooling")
+    settings = read_object(repository.path / FILE)
+    before, after = (_modules(repository, settings.get(key, [])) for key in ("before_pooling", "after_pooling"))
+    pooling = settings.get("pooling")
     return CheckpointFacts(
         pooling=PoolingFacts(
             types=stated(None if pooling is None else (pooling,), f"{FILE} (pooling)"),
-            normalize=stated(said.get("normalize"), f"{FILE} (normalize)"),
+            normalize=stated(settings.get("normalize"), f"{FILE} (normalize)"),
         ),
         modules=ModuleChain(listed=(*before, *after), before=before, after=after),
-        text=TextFacts(max_length=stated(said.get("max_tokens"), f"{FILE} (max_tokens)")),
-        prompts=PromptFacts(named=stated(said.get("prompts"), f"{FILE} (prompts)")),
-        embedding=EmbeddingFacts(similarity=stated(said.get("similarity"), f"{FILE} (similarity)")),
+        text=TextFacts(max_length=stated(settings.get("max_tokens"), f"{FILE} (max_tokens)")),
+        prompts=PromptFacts(named=stated(settings.get("prompts"), f"{FILE} (prompts)")),
+        embedding=EmbeddingFacts(similarity=stated(settings.get("similarity"), f"{FILE} (similarity)")),
     )
 
 
 def gate_size(config: Mapping[str, Any], size: int | None) -> int | None:
-    """The dimensions that a TideGate keeps."""
+    """Return the number of dimensions that a TideGate keeps."""
     kept = config.get("kept")
     return kept if isinstance(kept, int) else size
 

@@ -1,4 +1,4 @@
-"""The modules of Reef: a gate behind pooling, and a drift of tokens before it."""
+"""The modules of Reef: TideGate after pooling, and Drift before it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from millpond.nn import PackedBatch, TokenModule
 
 
 class TideGate(nn.Module):
-    """The first dimensions of a vector, each multiplied by a number of its own."""
+    """Multiplies the first dimensions of a vector by a learned vector and drops the others."""
 
     def __init__(self, ctx: Context, config: Mapping[str, Any], weights: ModuleWeights) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class TideGate(nn.Module):
 
 
 class Drift(TokenModule):
-    """The vector of each token, without that of the first token of its text."""
+    """Subtracts the vector of the first token of a text from all its tokens."""
 
     def __init__(self, ctx: Context, config: Mapping[str, Any], weights: ModuleWeights) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The nets of Reef: the hidden state of a token is its word vector, whatever else the net has."""
+"""The models of Reef: the hidden state of a token is its word embedding; other layers are ignored."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -11,23 +11,25 @@ from millpond.plugin.specs import ArchitectureSpec, PoolingDefaults
 
 
 class ReefNet(PoolingModel):
-    """Word vectors."""
+    """A model with only word embeddings."""
 
-    weight_names: ClassVar[Sequence[tuple[str, str]]] = ((r"embeddings\.word_embeddings\.weight", r"words.weight"),)
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = (
+        (r"embeddings\.word_embeddings\.weight", r"word_embeddings.weight"),
+    )
     ignored_weights: ClassVar[Sequence[str]] = (r"embeddings\.(?!word).*", r"encoder\..*")
 
     def __init__(self, ctx: ModelContext) -> None:
         super().__init__(ctx)
-        self.words = nn.Embedding(ctx.config.vocab_size, ctx.config.hidden_size)
+        self.word_embeddings = nn.Embedding(ctx.config.vocab_size, ctx.config.hidden_size)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """A batch -> [num_tokens, hidden]."""
-        rows: Tensor = self.words(batch.input_ids)
+        """Return the word embeddings: [num_tokens, hidden]."""
+        rows: Tensor = self.word_embeddings(batch.input_ids)
         return rows
 
 
 def resolve(name: str, config: Mapping[str, Any]) -> ArchitectureSpec | str:
-    """Return the record of a net; text for a frozen one."""
+    """Return the record of a model, or the reason for refusing a frozen one."""
     if config.get("frozen"):
         return f"Reef cannot run {name}: it is frozen"
     return ArchitectureSpec(name=name, target=ReefNet, tasks=("embed",), pooling=PoolingDefaults("MEAN"))

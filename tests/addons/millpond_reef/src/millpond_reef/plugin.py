@@ -1,4 +1,4 @@
-"""Names what Millpond Reef brings."""
+"""Registers the components of Millpond Reef."""
 
 from collections.abc import Iterator
 
@@ -10,35 +10,35 @@ MILLPOND_API = 1
 
 @hookimpl
 def register_checkpoint_formats() -> Iterator[CheckpointFormatSpec]:
-    """One format: reef.json."""
+    """Register the format of reef.json."""
     yield CheckpointFormatSpec(
         name="reef",
         target="millpond_reef.format:read_reef",
-        summary="reef.json: pooling, prompts, length and modules",
+        summary="reef.json: pooling, prompts, maximum length and modules",
         files=("reef.json",),
     )
 
 
 @hookimpl
 def register_modules() -> Iterator[ModuleSpec]:
-    """One module after pooling, and one before it."""
+    """Register a module after pooling, and one before it."""
     yield ModuleSpec(
         name="reef_net.TideGate",
         target="millpond_reef.gate:TideGate",
-        summary="the first dimensions, each multiplied by a number of its own",
+        summary="the first dimensions, multiplied by a learned vector",
         size="millpond_reef.format:gate_size",
     )
     yield ModuleSpec(
         name="reef_net.Drift",
         target="millpond_reef.gate:Drift",
-        summary="each token becomes the difference from the first of its text",
+        summary="the difference of each token from the first one of its text",
         places=("before",),
     )
 
 
 @hookimpl
 def register_published_models() -> Iterator[PublishedModelSpec]:
-    """A reranker made of a language model: its classes are tokens, and it reads a text of its own."""
+    """Register a reranker from a language model, with tokens as classes and a template for pairs."""
     yield PublishedModelSpec(
         name="reef/coral-rerank-*",
         architecture="Qwen3Model",
@@ -55,11 +55,11 @@ def register_published_models() -> Iterator[PublishedModelSpec]:
 
 @hookimpl
 def register_fallbacks() -> Iterator[FallbackSpec]:
-    """Whatever Reef has published: models named Reef*."""
+    """Register the fallback for models named Reef*."""
     yield FallbackSpec(
         name="reef-nets",
         target="millpond_reef.nets:resolve",
-        summary="the nets of Reef by their word vectors",
+        summary="models of Reef, by their word embeddings",
         patterns=("Reef*",),
         implementation="reef",
         tasks=("embed",),
