@@ -1,1 +1,1 @@
-"""The model architectures that Millpond comes with."""
+"""The built-in model architectures."""

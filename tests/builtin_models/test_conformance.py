@@ -21,7 +21,7 @@ from millpond.testing.conformance import ArchitectureConformance, ConverterConfo
 from millpond_models.testing.bge_m3 import tiny_bge_m3
 from millpond_models.testing.dual_encoders import tiny_two_towers
 from millpond_models.testing.gritlm import tiny_gritlm
-from millpond_models.testing.nemotron_vl import PART_ID, tiny_nemotron_vl
+from millpond_models.testing.nemotron_vl import IMAGE_CONTEXT_ID, tiny_nemotron_vl
 from millpond_models.testing.phi3_vision import tiny_phi3_vision
 
 BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
@@ -160,7 +160,10 @@ ARCHITECTURES |= {
 def texts_with_tiles(_, llm):
     """Token ids, without that of an image, and texts with one image or two."""
     random = np.random.default_rng(0)
-    ids = [random.integers(PART_ID + 1, 90, size=length).tolist() for length in (7, 1, llm.model_config.max_model_len)]
+    ids = [
+        random.integers(IMAGE_CONTEXT_ID + 1, 90, size=length).tolist()
+        for length in (7, 1, llm.model_config.max_model_len)
+    ]
     images = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((40, 30), (9, 50), (70, 70))]
     both = {"prompt": "<image> and <image>", "multi_modal_data": {"image": images[:2]}}
     return [*ids, both, {"multi_modal_data": {"image": images[2]}}, [90]]

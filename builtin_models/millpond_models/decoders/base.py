@@ -9,7 +9,7 @@ from millpond.context import Context
 from millpond.nn import PackedBatch, PoolingModel
 from millpond.types.errors import CheckpointError
 from millpond_models.layers.decoder import DecoderLayer, Heads, RotaryAttention
-from millpond_models.layers.embeddings import Table
+from millpond_models.layers.embeddings import Embedding
 from millpond_models.layers.gated_feed_forward import GatedFeedForward
 from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.rms_norm import RMSNorm
@@ -24,7 +24,6 @@ class DecoderModel(PoolingModel):
 
     weight_prefixes = ("model.",)
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
-        (r"embed_tokens\.weight", r"embeddings.weight"),
         (r"layers\.(\d+)\.input_layernorm\.weight", r"layers.\1.attention_norm.weight"),
         (r"layers\.(\d+)\.self_attn\.q_proj\.(\w+)", r"layers.\1.attention.qkv.\2@0"),
         (r"layers\.(\d+)\.self_attn\.k_proj\.(\w+)", r"layers.\1.attention.qkv.\2@1"),
@@ -47,7 +46,7 @@ class DecoderModel(PoolingModel):
         super().__init__(ctx)
         config = ctx.config
         heads = self.heads(ctx)
-        self.embeddings = Table(config.vocab_size, config.hidden_size)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.rotary = self.build_rotary(ctx, heads)
         self.layers = nn.ModuleList(self.build_layer(ctx, heads, layer) for layer in range(config.num_hidden_layers))
         self.norm = self.build_norm(ctx, config.hidden_size)
@@ -63,12 +62,12 @@ class DecoderModel(PoolingModel):
 
     def embed(self, batch: PackedBatch) -> Tensor:
         """Return the input of the first layer, [num_tokens, hidden_size]."""
-        embedded: Tensor = self.embeddings(batch.input_ids)
+        embedded: Tensor = self.embed_tokens(batch.input_ids)
         return embedded
 
     def build_rotary(self, ctx: Context, heads: Heads) -> nn.Module:
         """Build the rotary embedding; models with several override ``forward`` too."""
-        return Rotary(ctx, head_dim=heads.size)
+        return Rotary(ctx, head_dim=heads.head_dim)
 
     def build_layer(self, ctx: Context, heads: Heads, layer: int) -> DecoderLayer:
         """A layer."""
@@ -83,9 +82,9 @@ class DecoderModel(PoolingModel):
         """Return the number and the size of the attention heads."""
         num_query_heads = ctx.config.num_attention_heads
         return Heads(
-            queries=num_query_heads,
-            keys=ctx.config.get("num_key_value_heads") or num_query_heads,
-            size=ctx.config.get("head_dim") or self.default_head_dim(ctx),
+            num_query_heads=num_query_heads,
+            num_kv_heads=ctx.config.get("num_key_value_heads") or num_query_heads,
+            head_dim=ctx.config.get("head_dim") or self.default_head_dim(ctx),
         )
 
     def default_head_dim(self, ctx: Context) -> int:
@@ -153,8 +152,8 @@ class DecoderModel(PoolingModel):
             window=self.attention_window(ctx, layer, causal=causal),
             bias=bias,
             output_bias=output_bias,
-            query_norm=self.build_head_norm(ctx, heads.size),
-            key_norm=self.build_head_norm(ctx, heads.size),
+            query_norm=self.build_head_norm(ctx, heads.head_dim),
+            key_norm=self.build_head_norm(ctx, heads.head_dim),
             scale=self.attention_scale(ctx),
             softcap=self.softcap(ctx),
         )

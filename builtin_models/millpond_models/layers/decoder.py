@@ -19,16 +19,16 @@ from millpond_models.layers.rotary import Rotation
 class Heads:
     """Number of query heads, number of key and value heads, and the dimensions of each."""
 
-    queries: int
-    keys: int
-    size: int
+    num_query_heads: int
+    num_kv_heads: int
+    head_dim: int
 
     def __post_init__(self) -> None:
         """Raise CheckpointError if query heads cannot be shared evenly among key heads."""
-        if min(self.queries, self.keys, self.size) < 1 or self.queries % self.keys:
+        if min(self.num_query_heads, self.num_kv_heads, self.head_dim) < 1 or self.num_query_heads % self.num_kv_heads:
             message = (
-                f"config.json: num_attention_heads {self.queries} of head_dim {self.size} cannot share "
-                f"num_key_value_heads {self.keys}"
+                f"config.json: num_attention_heads {self.num_query_heads} must be a positive multiple of "
+                f"num_key_value_heads {self.num_kv_heads}, and head_dim {self.head_dim} must be positive"
             )
             raise CheckpointError(message)
 
@@ -67,17 +67,19 @@ class RotaryAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = heads
-        inner = heads.queries * heads.size
-        self.qkv = Linear(ctx, size, inner, *[heads.keys * heads.size] * 2, bias=bias)
+        inner = heads.num_query_heads * heads.head_dim
+        self.qkv = Linear(ctx, size, inner, *[heads.num_kv_heads * heads.head_dim] * 2, bias=bias)
         self.query_norm = query_norm
         self.key_norm = key_norm
-        self.attention = Attention(ctx, head_dim=heads.size, causal=causal, window=window, scale=scale, softcap=softcap)
+        self.attention = Attention(
+            ctx, head_dim=heads.head_dim, causal=causal, window=window, scale=scale, softcap=softcap
+        )
         self.output = Linear(ctx, inner, size, bias=output_bias)
 
     def forward(self, x: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""
-        counts = (self.heads.queries, self.heads.keys, self.heads.keys)
-        query, key, value = self.qkv(x).unflatten(-1, (-1, self.heads.size)).split(counts, dim=1)
+        counts = (self.heads.num_query_heads, self.heads.num_kv_heads, self.heads.num_kv_heads)
+        query, key, value = self.qkv(x).unflatten(-1, (-1, self.heads.head_dim)).split(counts, dim=1)
         query = query if self.query_norm is None else self.query_norm(query)
         key = key if self.key_norm is None else self.key_norm(key)
         attended: Tensor = self.output(self.attention(rotation(query), rotation(key), value, batch))

@@ -9,7 +9,7 @@ from millpond.nn import PackedBatch
 from millpond_models.layers.norm import LayerNorm, ResidualLayerNorm
 
 
-class Table(nn.Module):
+class Embedding(nn.Module):
     """Embedding table: one vector per ID."""
 
     def __init__(self, rows: int, size: int) -> None:
@@ -28,7 +28,7 @@ class BertEmbeddings(nn.Module):
         ctx: The model's context.
         vocab_size: Rows of the word embeddings.
         max_positions: Rows of the position embeddings; None if positions are encoded elsewhere.
-        num_segments: Rows of the token type embeddings; 0 for none.
+        num_token_types: Rows of the token type embeddings; 0 for none.
         size: Hidden size.
         eps: Epsilon of the norm.
         first_position: Position ID of the first token. If it is not 0, ``first_position - 1`` is both the padding token
@@ -41,35 +41,35 @@ class BertEmbeddings(nn.Module):
         *,
         vocab_size: int,
         max_positions: int | None,
-        num_segments: int,
+        num_token_types: int,
         size: int,
         eps: float,
         first_position: int = 0,
     ) -> None:
         super().__init__()
-        self.words = Table(vocab_size, size)
-        self.positions = None if max_positions is None else Table(max_positions, size)
-        self.segments = Table(num_segments, size) if num_segments else None
-        self.norm = LayerNorm(size, eps) if self.positions is None else ResidualLayerNorm(ctx, size, eps)
+        self.word_embeddings = Embedding(vocab_size, size)
+        self.position_embeddings = None if max_positions is None else Embedding(max_positions, size)
+        self.token_type_embeddings = Embedding(num_token_types, size) if num_token_types else None
+        self.norm = LayerNorm(size, eps) if self.position_embeddings is None else ResidualLayerNorm(ctx, size, eps)
         self.first_position = first_position
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, size]."""
-        x: Tensor = self.words(batch.input_ids)
+        x: Tensor = self.word_embeddings(batch.input_ids)
         shared = None  # a vector that is added to every token
-        if self.segments is not None and batch.token_type_ids is None:
-            shared = self.segments.weight[0]
-        elif self.segments is not None:
-            x = x + self.segments(batch.token_type_ids)
-        if self.positions is None:
+        if self.token_type_embeddings is not None and batch.token_type_ids is None:
+            shared = self.token_type_embeddings.weight[0]
+        elif self.token_type_embeddings is not None:
+            x = x + self.token_type_embeddings(batch.token_type_ids)
+        if self.position_embeddings is None:
             normed: Tensor = self.norm(x if shared is None else x + shared)
         else:
-            positions = counted(batch, self.first_position) if self.first_position else batch.positions
-            normed = self.norm(x, shared, self.positions(positions))
+            positions = roberta_position_ids(batch, self.first_position) if self.first_position else batch.positions
+            normed = self.norm(x, shared, self.position_embeddings(positions))
         return normed
 
 
-def counted(batch: PackedBatch, first: int) -> Tensor:
+def roberta_position_ids(batch: PackedBatch, first: int) -> Tensor:
     """Return position IDs that start after the padding ID and skip padding tokens, [num_tokens], as in RoBERTa."""
     positions, padding = batch.positions + first, first - 1
     is_padding = batch.input_ids == padding

@@ -36,7 +36,7 @@ class SelfAttention(nn.Module):
         head_dim: Dimensions of each head; None for ``size // num_heads``.
         bias: True if the projections have a bias.
         causal: True if a token attends only to itself and earlier tokens.
-        by_distance: True if a position bias is added to the scores.
+        position_bias: True if a position bias is added to the scores.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class SelfAttention(nn.Module):
         head_dim: int | None = None,
         bias: bool = True,
         causal: bool = False,
-        by_distance: bool = False,
+        position_bias: bool = False,
     ) -> None:
         super().__init__()
         head_dim = default_head_dim(size, num_heads) if head_dim is None else head_dim
         inner = num_heads * head_dim
         self.num_heads, self.head_dim = num_heads, head_dim
         self.qkv = Linear(ctx, size, inner, inner, inner, bias=bias)
-        self.attention = Attention(ctx, head_dim=head_dim, causal=causal, bias="distance" if by_distance else None)
+        self.attention = Attention(ctx, head_dim=head_dim, causal=causal, bias="distance" if position_bias else None)
         self.output = Linear(ctx, inner, size, bias=bias)
 
     def forward(

@@ -66,19 +66,19 @@ class PlainFeedForward(nn.Module):
         return result
 
 
-def tower_layer(ctx: Context, *, causal: bool) -> PreNormLayer:
-    """Return a layer with the sizes of the context's config."""
+def encoder_layer(ctx: Context, *, causal: bool) -> PreNormLayer:
+    """Build a layer of CLIP or SigLIP with the sizes in the config of the context."""
     size = ctx.config.hidden_size
     return PreNormLayer(
         size=size,
         eps=float(ctx.config.layer_norm_eps),
         attention=FusedAttention(ctx, size=size, heads=ctx.config.num_attention_heads, causal=causal),
-        feed_forward=tower_feed_forward(ctx),
+        feed_forward=encoder_feed_forward(ctx),
     )
 
 
-def tower_feed_forward(ctx: Context) -> PlainFeedForward:
-    """Return the feed-forward network of such a layer."""
+def encoder_feed_forward(ctx: Context) -> PlainFeedForward:
+    """Build the feed-forward network of a layer of CLIP or SigLIP."""
     config = ctx.config
     return PlainFeedForward(
         ctx, size=config.hidden_size, inner_size=config.intermediate_size, activation=config.hidden_act

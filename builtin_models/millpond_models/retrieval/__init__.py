@@ -1,1 +1,1 @@
-"""Models for retrieval by tokens: ColBERT, SPLADE, bge-m3; and static embeddings."""
+"""Multi-vector and sparse retrieval models (ColBERT, SPLADE, bge-m3), and static embeddings."""

@@ -1,4 +1,4 @@
-"""bge-m3: a vector of a text, a weight and a vector of each token, from one forward (Chen et al. 2024, 2402.03216)."""
+"""bge-m3: dense, sparse and multi-vector embeddings in one forward pass (Chen et al., 2024, arXiv 2402.03216)."""
 
 from torch import Tensor, nn
 
@@ -9,29 +9,29 @@ from millpond_models.layers.skip_special_tokens import SkipSpecialTokens
 
 
 class BgeM3Model(RobertaModel):
-    """XLM-RoBERTa with a head for the vectors of tokens, ``colbert_linear``, and one for weights, ``sparse_linear``.
+    """XLM-RoBERTa with a head for token vectors, ``colbert_linear``, and a head for token weights, ``sparse_linear``.
 
-    The token that begins a text has neither; the one that ends it has a vector and no weight.
+    The BOS token has no vector and no weight; the EOS token has a vector but no weight.
     """
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
-        """The pooler of a task, with its head; ``embed`` has none."""
-        first, last = (ctx.config.get(f"{role}_token_id") for role in ("bos", "eos"))
+        """Build the pooler of a task, with its head; ``embed`` has none."""
+        bos_id, eos_id = (ctx.config.get(f"{role}_token_id") for role in ("bos", "eos"))
         size = ctx.config.hidden_size
         if task == "token_embed":
-            width = int(ctx.config.get("colbert_dim") or -1)
-            width = width if width > 0 else size
-            self.colbert_linear = Linear(ctx.for_head(), size, width)
-            return SkipSpecialTokens(ctx.pooler(task, head=self.colbert_linear), first, None, empty=(0, width))
+            stated_dim = int(ctx.config.get("colbert_dim") or -1)
+            dim = stated_dim if stated_dim > 0 else size
+            self.colbert_linear = Linear(ctx.for_head(), size, dim)
+            return SkipSpecialTokens(ctx.pooler(task, head=self.colbert_linear), bos_id, None, empty=(0, dim))
         if task == "token_classify":
             self.sparse_linear = Linear(ctx.for_head(), size, 1)
             pooler = ctx.pooler(task, head=self.sparse_linear, activation="relu")
-            return OneDimension(SkipSpecialTokens(pooler, first, last, empty=(0, 1)))
+            return SqueezeLastDim(SkipSpecialTokens(pooler, bos_id, eos_id, empty=(0, 1)))
         return ctx.pooler(task)
 
 
-class OneDimension(nn.Module):
-    """A pooler of rows that have one value each, as numbers."""
+class SqueezeLastDim(nn.Module):
+    """Removes the last dimension, of size 1, from the results of a pooler."""
 
     def __init__(self, pooler: SkipSpecialTokens) -> None:
         super().__init__()
@@ -39,5 +39,5 @@ class OneDimension(nn.Module):
         self.check = pooler.check
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> list[Tensor]:
-        """[num_tokens, hidden] -> [num_rows] for each sequence."""
+        """[num_tokens, hidden_size] -> a list of num_seqs tensors, [num_rows] each."""
         return [rows.squeeze(-1) for rows in self.pooler(hidden_states, metadata)]

@@ -1,4 +1,4 @@
-"""How ColBERT models read queries and documents where their files do not state it, and how wide vectors are."""
+"""Default settings of ColBERT models for queries and documents, and the dimensions of token vectors."""
 
 import string
 from dataclasses import replace
@@ -24,16 +24,16 @@ STANFORD = LateInteraction(
 
 
 def read_marked(repository: "Repository", config: CheckpointConfig) -> LateInteraction:
-    """As the files state, else as Stanford's ColBERT has it.
+    """Return the settings in the checkpoint's files, by default those of Stanford's ColBERT.
 
     Raises:
-        CheckpointError: If config.json states dimensions that are no number.
+        CheckpointError: If the dimension in config.json is not a positive integer.
     """
-    return _sized(repository.facts.retrieval.late_interaction_value or STANFORD, config)
+    return _with_dim(repository.facts.retrieval.late_interaction_value or STANFORD, config)
 
 
 def __getattr__(name: str) -> Any:
-    """Return ``read_marked`` by the name that records of plugins stated before 0.2."""
+    """Return ``read_marked`` for specs that use its name before 0.2."""
     if name != "read_stanford":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warn_caller(f"read_stanford was renamed: state {__name__}:read_marked as late_interaction")
@@ -41,26 +41,28 @@ def __getattr__(name: str) -> Any:
 
 
 def read_projected(repository: "Repository", config: CheckpointConfig) -> LateInteraction:
-    """As the files state, else without markers; as wide as the projection where nothing states it.
+    """Return the settings in the checkpoint's files, by default without markers and with the projection's dimension.
 
     Raises:
-        CheckpointError: If config.json states dimensions that are no number.
+        CheckpointError: If the dimension in config.json is not a positive integer.
     """
-    said = _sized(repository.facts.retrieval.late_interaction_value or LateInteraction(), config)
-    return said if said.dim is not None else replace(said, dim=_width(repository.transformer_path))
+    late_interaction = _with_dim(repository.facts.retrieval.late_interaction_value or LateInteraction(), config)
+    if late_interaction.dim is not None:
+        return late_interaction
+    return replace(late_interaction, dim=_projection_dim(repository.transformer_path))
 
 
-def _sized(said: LateInteraction, config: CheckpointConfig) -> LateInteraction:
-    """The same, with the dimensions of config.json where it states any."""
+def _with_dim(late_interaction: LateInteraction, config: CheckpointConfig) -> LateInteraction:
+    """Return the settings with the dimension in config.json, if any."""
     dim = next((config[key] for key in DIM_KEYS if config.get(key) is not None), None)
     if dim is None:
-        return said
+        return late_interaction
     if not isinstance(dim, int) or isinstance(dim, bool) or dim < 1:
-        message = f"config.json: dim must be a positive number of tokens; got {dim!r}"
+        message = f"config.json: dim must be a positive integer; got {dim!r}"
         raise CheckpointError(message)
-    return replace(said, dim=dim)
+    return replace(late_interaction, dim=dim)
 
 
-def _width(folder: Path) -> int | None:
-    """The dimensions by the shape of the projection in the checkpoint; None if it is not there."""
+def _projection_dim(folder: Path) -> int | None:
+    """Return the output dimension of the projection in the checkpoint; None if there is no projection."""
     return next((tensor.shape[0] for tensor in read_headers(folder) if tensor.name == PROJECTION), None)

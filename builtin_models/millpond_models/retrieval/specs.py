@@ -1,4 +1,4 @@
-"""The records of models that retrieve by weights or vectors of tokens, of static embeddings, and published ones."""
+"""Specs of SPLADE, bge-m3, ColBERT and static embeddings, and of their published models."""
 
 from typing import Final
 
@@ -12,8 +12,8 @@ from millpond.plugin.specs import (
     TextInput,
 )
 from millpond_models.decoders.lfm2.specs import LFM2
-from millpond_models.records.architectures import TINY_BY_NAME, embedder
-from millpond_models.records.published import matryoshka, models
+from millpond_models.spec_helpers.architectures import TINY_BY_NAME, embedder
+from millpond_models.spec_helpers.published import matryoshka, models
 
 PROJECTED: Final = ModelExtras(late_interaction="millpond_models.retrieval.colbert_sides:read_projected")
 STANFORD: Final = ModelExtras(late_interaction="millpond_models.retrieval.colbert_sides:read_marked")
@@ -30,7 +30,7 @@ ARCHITECTURES = (
     ArchitectureSpec(
         name="BgeM3EmbeddingModel",
         target="millpond_models.retrieval.bge_m3:BgeM3Model",
-        summary="bge-m3: a vector of a text, weights and vectors of its tokens (Chen et al., 2024)",
+        summary="bge-m3: dense, sparse and multi-vector embeddings (Chen et al., 2024)",
         tasks=("embed", "token_embed", "token_classify"),
         pooling=PoolingDefaults("CLS"),
         output=OutputShape(num_labels=1, token_weights=True),
@@ -41,7 +41,7 @@ ARCHITECTURES = (
     ArchitectureSpec(
         name="HF_ColBERT",
         target="millpond_models.retrieval.colbert:ColBert",
-        summary="ColBERT: a vector of few dimensions for each token (Khattab and Zaharia, 2020)",
+        summary="ColBERT: a low-dimensional vector for each token (Khattab and Zaharia, 2020)",
         tasks=("token_embed",),
         text=TextInput(positions="absolute"),
         extras=STANFORD,
@@ -49,14 +49,14 @@ ARCHITECTURES = (
     ArchitectureSpec(
         name="ColBERTModernBertModel",
         target="millpond_models.retrieval.colbert:ColBertModernBert",
-        summary="ModernBERT with a vector of few dimensions for each token",
+        summary="ModernBERT with a low-dimensional vector for each token",
         tasks=("token_embed",),
         extras=PROJECTED,
     ),
     ArchitectureSpec(
         name="ColBERTJinaRobertaModel",
         target="millpond_models.retrieval.colbert:ColBertJinaRoberta",
-        summary="Jina's XLM-RoBERTa with a vector of few dimensions for each token (Jha et al., 2024)",
+        summary="jina-colbert-v2: XLM-RoBERTa with a low-dimensional vector for each token (Jha et al., 2024)",
         tasks=("token_embed",),
         text=TextInput(positions="absolute_after_pad"),
         extras=PROJECTED,
@@ -64,7 +64,7 @@ ARCHITECTURES = (
     ArchitectureSpec(
         name="ColBERTLfm2Model",
         target="millpond_models.retrieval.colbert:ColBertLfm2",
-        summary="LFM2 with a vector of few dimensions for each token, causal unless config.json names the encoder",
+        summary="LFM2 with a low-dimensional vector for each token; causal unless config.json names the encoder",
         tasks=("token_embed",),
         checkpoint=LFM2,
         extras=PROJECTED,
@@ -72,7 +72,7 @@ ARCHITECTURES = (
     embedder(
         "StaticEmbedding",
         "millpond_models.retrieval.static:StaticEmbedding",
-        "a row a token: StaticEmbedding of sentence-transformers, and model2vec",
+        "static token embeddings of sentence-transformers and model2vec",
         pooling="MEAN",
         extras=ModelExtras(),
     ),

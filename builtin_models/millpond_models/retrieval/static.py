@@ -1,4 +1,4 @@
-"""StaticEmbedding: a row for each token, whatever stands beside it; of sentence-transformers, and of model2vec."""
+"""StaticEmbedding: context-independent token embeddings of sentence-transformers and model2vec."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
@@ -9,15 +9,15 @@ from millpond.context import Context
 from millpond.nn import PackedBatch, PoolingModel
 from millpond.nn.weight_loading import LoadedWeights
 from millpond.types.errors import CheckpointError
-from millpond_models.layers.embeddings import Table
+from millpond_models.layers.embeddings import Embedding
 
-TABLE, MAPPING, WEIGHTS = "embeddings", "mapping", "weights"
+EMBEDDINGS, MAPPING, WEIGHTS = "embeddings", "mapping", "weights"  # tensors of model2vec
 
 
 class StaticEmbedding(PoolingModel):
-    """A table; texts are the means of their tokens' rows."""
+    """An embedding table; the embedding of a text is the mean of its tokens' embeddings."""
 
-    weight_names: ClassVar[Sequence[tuple[str, str]]] = ((r"embedding\.weight|embeddings", r"table.weight"),)
+    weight_names: ClassVar[Sequence[tuple[str, str]]] = ((r"embedding\.weight|embeddings", r"embedding.weight"),)
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
@@ -25,47 +25,54 @@ class StaticEmbedding(PoolingModel):
         tokens = 0 if ctx.tokenizer is None else ctx.tokenizer.backend.get_vocab_size()
         if tokens > rows:
             message = (
-                f"the tokenizer knows {tokens} tokens, and the table has rows for {rows}: they are not of one model"
+                f"the tokenizer has {tokens} tokens, but the embedding table has {rows} rows: they belong to different "
+                "models"
             )
             raise CheckpointError(message)
-        self.table = Table(rows, ctx.config.hidden_size)
+        self.embedding = Embedding(rows, ctx.config.hidden_size)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """A batch -> [num_tokens, hidden]."""
-        rows: Tensor = self.table(batch.input_ids)
-        return rows
+        """A batch -> [num_tokens, hidden_size]."""
+        embeddings: Tensor = self.embedding(batch.input_ids)
+        return embeddings
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
-        """Give the table its values; see ``PoolingModel``."""
-        return super().load_weights(folded(weights))
+        """Load the embedding table; see ``PoolingModel``."""
+        return super().load_weights(fold_model2vec(weights))
 
 
-def folded(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a checkpoint, those of model2vec as one: ``embeddings[mapping] * weights``.
+def fold_model2vec(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a checkpoint, with those of model2vec combined: ``embeddings[mapping] * weights``.
 
-    Tokens may share rows (``mapping``), and rows may be given weights.
+    ``mapping`` lets tokens share rows; ``weights`` has one factor per token.
 
     Raises:
-        CheckpointError: If the mapping names rows that are not there, or the weights are not one a token.
+        CheckpointError: If the mapping contains invalid rows, or there is not one weight per token.
     """
-    parts: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, tensor in weights:
-        if name in (TABLE, MAPPING, WEIGHTS):
-            parts[name] = tensor
+        if name in (EMBEDDINGS, MAPPING, WEIGHTS):
+            tensors[name] = tensor
         else:
             yield name, tensor
-    table, mapping, shares = (parts.get(name) for name in (TABLE, MAPPING, WEIGHTS))
-    if table is None:
-        yield from parts.items()
+    embeddings, mapping, factors = (tensors.get(name) for name in (EMBEDDINGS, MAPPING, WEIGHTS))
+    if embeddings is None:
+        yield from tensors.items()
         return
     if mapping is not None:
-        if mapping.numel() and not 0 <= int(mapping.min()) <= int(mapping.max()) < len(table):
-            message = f"the checkpoint's {MAPPING!r} names rows from {int(mapping.min())} to {int(mapping.max())}; "
-            raise CheckpointError(message + f"{TABLE!r} has {len(table)}")
-        table = table[mapping.long()]
-    if shares is not None:
-        if shares.shape != table.shape[:1]:
-            message = f"the checkpoint's {WEIGHTS!r} has the shape {list(shares.shape)}, for {len(table)} tokens"
+        if mapping.numel() and not 0 <= int(mapping.min()) <= int(mapping.max()) < len(embeddings):
+            message = (
+                f"the checkpoint's {MAPPING!r} contains rows from {int(mapping.min())} to {int(mapping.max())}, but "
+                f"{EMBEDDINGS!r} has {len(embeddings)} rows"
+            )
             raise CheckpointError(message)
-        table = table.float() * shares.float().unsqueeze(1)
-    yield TABLE, table
+        embeddings = embeddings[mapping.long()]
+    if factors is not None:
+        if factors.shape != embeddings.shape[:1]:
+            message = (
+                f"Shape mismatch for {WEIGHTS!r}: the checkpoint has {list(factors.shape)}, expected "
+                f"[{len(embeddings)}], one weight per token"
+            )
+            raise CheckpointError(message)
+        embeddings = embeddings.float() * factors.float().unsqueeze(1)
+    yield EMBEDDINGS, embeddings

@@ -1,1 +1,1 @@
-"""Tiny checkpoints of the built-in architectures, which their records name as ``extras.tiny``."""
+"""Tiny checkpoints of the built-in architectures, which their specs name as ``extras.tiny``."""

@@ -1,4 +1,4 @@
-"""The config.json and the tensors of small encoders of BERT's form: BERT, ERNIE, RoBERTa."""
+"""config.json and tensor shapes of small BERT, ERNIE and RoBERTa checkpoints."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ FAMILY = {
     "XLMRobertaModel": "roberta",
     "CamembertModel": "roberta",
 }
-"""The family of the tokenizer of each."""
+"""The tokenizer family of each architecture."""
 MODEL_TYPE = {
     "BertModel": "bert",
     "ErnieModel": "ernie",
@@ -25,7 +25,7 @@ MODEL_TYPE = {
 
 
 def bert_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of a BERT, ERNIE or RoBERTa checkpoint, by their names in transformers, without the pooler."""
+    """Return the tensor shapes of a BERT, ERNIE or RoBERTa checkpoint by transformers' names, without the pooler."""
     size, inner = config["hidden_size"], config["intermediate_size"]
     shapes: dict[str, Shape] = {
         "embeddings.word_embeddings.weight": (config["vocab_size"], size),
@@ -37,13 +37,13 @@ def bert_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
     if config.get("use_task_id"):
         shapes["embeddings.task_type_embeddings.weight"] = (config["task_type_vocab_size"], size)
     for number in range(config["num_hidden_layers"]):
-        maps = {f"attention.self.{name}": (size, size) for name in ("query", "key", "value")}
-        maps |= {
+        layers = {f"attention.self.{name}": (size, size) for name in ("query", "key", "value")}
+        layers |= {
             "attention.output.dense": (size, size),
             "intermediate.dense": (inner, size),
             "output.dense": (size, inner),
         }
-        for name, shape in maps.items():
+        for name, shape in layers.items():
             shapes[f"encoder.layer.{number}.{name}.weight"] = shape
             shapes[f"encoder.layer.{number}.{name}.bias"] = shape[:1]
         for name in ("attention.output.LayerNorm", "output.LayerNorm"):

@@ -1,4 +1,4 @@
-"""Small random checkpoints of models that retrieve by weights and vectors of tokens: bge-m3."""
+"""Tiny checkpoints of bge-m3."""
 
 from pathlib import Path
 
@@ -12,21 +12,21 @@ HEADS = {"sparse_linear": 1, "colbert_linear": SIZE}
 
 
 def tiny_bge_m3(folder: Path | str, *, pickled: bool = False, seed: int = 0) -> Path:
-    """Write a small model like bge-m3: XLM-RoBERTa, and beside it the two heads.
+    """Write a small model like bge-m3: XLM-RoBERTa and two heads in separate files.
 
     Args:
-        folder: The folder to write; made if it is not there.
-        pickled: Whether the heads are pickles, as the published ones are.
-        seed: Another seed gives other weights.
+        folder: The folder to write; created if missing.
+        pickled: True for pickled heads, like the published ones.
+        seed: Seed of the random weights.
 
     Returns:
         The folder.
     """
     path = tiny("XLMRobertaModel", folder, seed=seed)
     write_sentence_transformers(path, pooling="cls", normalize=True)
-    for place, (name, width) in enumerate(HEADS.items()):
-        tensors = random_tensors({"weight": (width, SIZE), "bias": (width,)}, seed=seed + place + 7)
-        if width == 1:  # so that some tokens weigh nothing
+    for index, (name, size) in enumerate(HEADS.items()):
+        tensors = random_tensors({"weight": (size, SIZE), "bias": (size,)}, seed=seed + index + 7)
+        if size == 1:  # so that the weights of some tokens are 0
             tensors["weight"] *= 20
             tensors["bias"] -= 30
         if pickled:

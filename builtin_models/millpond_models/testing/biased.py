@@ -1,6 +1,6 @@
-"""The config.json and the tensors of small encoders whose attention knows distances: MPNet, and Jina's BERT.
+"""config.json and tensor shapes of small encoders with position bias: MPNet and Jina's BERT.
 
-The names are those of transformers' MPNet and of Jina's published files.
+Tensors are named as in transformers' MPNet and in Jina's published files.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from millpond_models.testing.heads import SEQUENCE, TOKEN, linear
 
 Shape = tuple[int, ...]
 
-SMALL: Mapping[str, Any] = MappingProxyType(
+BASE_CONFIG: Mapping[str, Any] = MappingProxyType(
     {
         "hidden_size": 32,
         "num_hidden_layers": 2,
@@ -22,11 +22,11 @@ SMALL: Mapping[str, Any] = MappingProxyType(
     }
 )
 MPNET: Mapping[str, Any] = MappingProxyType(
-    {**SMALL, "model_type": "mpnet", "max_position_embeddings": 66, "relative_attention_num_buckets": 32}
+    {**BASE_CONFIG, "model_type": "mpnet", "max_position_embeddings": 66, "relative_attention_num_buckets": 32}
 )
 JINA_BERT: Mapping[str, Any] = MappingProxyType(
     {
-        **SMALL,
+        **BASE_CONFIG,
         "model_type": "bert",
         "max_position_embeddings": 64,
         "type_vocab_size": 2,
@@ -39,7 +39,7 @@ JINA_BERT: Mapping[str, Any] = MappingProxyType(
 JINA_BERT_WITH_NORMS: Mapping[str, Any] = MappingProxyType(
     {"auto_map": {"AutoModel": "jinaai/jina-bert-v2-qk-post-norm--modeling_bert.JinaBertModel"}}
 )
-"""What sets the config.json of jina-embeddings-v2-base-code apart."""
+"""Keys of config.json that differ in jina-embeddings-v2-base-code."""
 
 BIASED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -47,16 +47,16 @@ BIASED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         **{f"JinaBert{head}": JINA_BERT for head in ("Model", SEQUENCE)},
     }
 )
-"""Each alone and with its classifiers, by architecture: their config.json without what depends on the tokenizer."""
+"""The config.json of encoders and their classifiers, by architecture, without keys that depend on the tokenizer."""
 
 TOKENS: Mapping[str, str] = MappingProxyType(
     {name: "roberta" if name.startswith("MPNet") else "bert" for name in BIASED}
 )
-"""The family of their tokenizers."""
+"""The tokenizer family of each architecture."""
 
 
 def biased_shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of one of ``BIASED``; those of a backbone have a prefix only where there is a head."""
+    """Return the tensor shapes of one of ``BIASED``; names have a prefix only in models with a head."""
     labels, size = len(config.get("id2label") or (0, 1)), config["hidden_size"]
     bare = mpnet_shapes(config) if architecture.startswith("MPNet") else jina_bert_shapes(config)
     if architecture.endswith("Model"):
@@ -75,7 +75,7 @@ def biased_shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, Sha
 
 
 def mpnet_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of MPNet without the pooler."""
+    """Return the tensor shapes of MPNet without the pooler."""
     size, inner = config["hidden_size"], config["intermediate_size"]
     shapes: dict[str, Shape] = {
         "embeddings.word_embeddings.weight": (config["vocab_size"], size),
@@ -97,7 +97,7 @@ def mpnet_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
 
 
 def jina_bert_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of Jina's BERT without the pooler, in the layout that ``auto_map`` means."""
+    """Return the tensor shapes of Jina's BERT without the pooler, in the layout that ``auto_map`` indicates."""
     size, inner = config["hidden_size"], config["intermediate_size"]
     normed = "qk-post-norm" in str(config.get("auto_map"))
     shapes: dict[str, Shape] = {

@@ -1,4 +1,4 @@
-"""Tiny checkpoints of architectures that have a function of their own."""
+"""Tiny checkpoints of architectures with their own writer functions."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,5 +21,5 @@ WRITERS: Mapping[str, Callable[..., Path]] = MappingProxyType(
 
 
 def tiny_by_name(architecture: str, folder: Path | str, **options: Any) -> Path:
-    """Write the checkpoint of an architecture; see the function of each for its options."""
+    """Write the checkpoint of an architecture; see its function in ``WRITERS`` for the options."""
     return WRITERS[architecture](Path(folder), **options)

@@ -1,15 +1,15 @@
-"""The config.json and the tensors of small decoders: Llama, Mistral, Qwen2, Qwen3, Phi-3, Gemma 1 to 3, LFM2."""
+"""config.json and tensor shapes of small decoders: Llama, Mistral, Qwen2, Qwen3, Phi-3, Gemma 1 to 3, LFM2."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from millpond_models.testing.gpt2 import gpt2_config, gpt2_shapes
-from millpond_models.testing.lfm2 import LFM2_FAMILIES, LFM2_KINDS, lfm2_config, lfm2_shapes
+from millpond_models.testing.lfm2 import LFM2_FAMILIES, LFM2_MODEL_TYPES, lfm2_config, lfm2_shapes
 
 Shape = tuple[int, ...]
 
-OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+FAMILY_CONFIGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "Llama": {"model_type": "llama", "attention_bias": False, "mlp_bias": False},
         "Mistral": {"model_type": "mistral", "sliding_window": 24},
@@ -75,10 +75,10 @@ OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
-"""What sets each family's config.json apart."""
+"""Keys of config.json that are specific to a family."""
 
 EMBEDDING_ONLY = ("Gemma3Text", "LlamaBidirectional", "VoyageQwen3BidirectionalEmbed")
-"""Families whose small checkpoints predict no tokens."""
+"""Families without small checkpoints of a causal language model."""
 
 WITH_HEAD_NORMS = ("Qwen3", "Gemma3Text", "VoyageQwen3BidirectionalEmbed")
 WITH_POST_NORMS = ("Gemma2", "Gemma3Text")
@@ -86,7 +86,7 @@ WITH_POST_NORMS = ("Gemma2", "Gemma3Text")
 DECODERS = (
     *(
         f"{family}{suffix}"
-        for family in OWN
+        for family in FAMILY_CONFIGS
         for suffix in ("Model", "ForCausalLM")
         if suffix == "Model" or family not in EMBEDDING_ONLY
     ),
@@ -96,7 +96,7 @@ DECODERS = (
 
 
 def decoder_config(architecture: str) -> dict[str, Any]:
-    """A config.json without what depends on the tokenizer: two layers, 32 dimensions, 64 positions."""
+    """Return a config.json with two layers, 32 dimensions and 64 positions, without keys of the tokenizer."""
     if architecture == "GPT2Model":
         return gpt2_config(architecture)
     if architecture in LFM2_FAMILIES:
@@ -113,19 +113,19 @@ def decoder_config(architecture: str) -> dict[str, Any]:
         "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0,
         "tie_word_embeddings": False,
-        **OWN[_family(architecture)],
+        **FAMILY_CONFIGS[_family(architecture)],
     }
 
 
 def decoder_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of a decoder, by their names in transformers.
+    """Return the tensor shapes of a decoder by transformers' names.
 
-    One that predicts tokens (``*ForCausalLM``) has ``model.`` before each name, and a head, unless that is tied.
+    Causal language models (``*ForCausalLM``) have the prefix ``model.``, and an LM head unless it is tied.
     """
     (architecture,) = config["architectures"]
     if _family(architecture) == "GPT2":
         return gpt2_shapes(config)
-    if config.get("model_type") in LFM2_KINDS:
+    if config.get("model_type") in LFM2_MODEL_TYPES:
         return lfm2_shapes(config)
     size, vocabulary = config["hidden_size"], config["vocab_size"]
     shapes: dict[str, Shape] = {"embed_tokens.weight": (vocabulary, size)}

@@ -1,4 +1,4 @@
-"""Small random CLIP and SigLIP checkpoints: config.json, weights, a tokenizer, and how images are prepared."""
+"""Tiny checkpoints of CLIP and SigLIP: config.json, weights, tokenizer and image preprocessor settings."""
 
 import json
 from math import prod
@@ -9,8 +9,8 @@ import torch
 
 from millpond.testing.checkpoints import Shape, vocabulary, write_config, write_tokenizer, write_weights
 
-TEXT_SIZE, VISION_SIZE, INNER, LAYERS, PATCH, LONGEST = 32, 24, 40, 2, 8, 20
-PROJECTION = 16  # CLIP's; SigLIP's text has the size of its images
+TEXT_SIZE, VISION_SIZE, INTERMEDIATE_SIZE, NUM_LAYERS, PATCH_SIZE, MAX_LENGTH = 32, 24, 40, 2, 8, 20
+PROJECTION_DIM = 16  # of CLIP; SigLIP projects texts to the size of the vision encoder
 PROCESSORS: dict[str, dict[str, Any]] = {
     "CLIPModel": {
         "image_processor_type": "CLIPImageProcessor",
@@ -20,7 +20,7 @@ PROCESSORS: dict[str, dict[str, Any]] = {
     "SiglipModel": {"image_processor_type": "SiglipImageProcessor", "size": {"height": 36, "width": 36}},
     "Siglip2Model": {
         "image_processor_type": "Siglip2ImageProcessor",
-        "patch_size": PATCH,
+        "patch_size": PATCH_SIZE,
         "max_num_patches": 20,
         "do_convert_rgb": True,
     },
@@ -34,9 +34,9 @@ def tiny_two_towers(name: str, folder: Path, *, seed: int = 0, processor: dict[s
 
     Args:
         name: The architecture.
-        folder: Where to.
-        seed: Another seed gives other weights.
-        processor: What preprocessor_config.json says; by default images of the model's size.
+        folder: The folder to write.
+        seed: Seed of the random weights.
+        processor: Content of preprocessor_config.json; by default, images of the model's size.
 
     Returns:
         The folder.
@@ -50,56 +50,56 @@ def tiny_two_towers(name: str, folder: Path, *, seed: int = 0, processor: dict[s
     }
     tensors |= {key: tensor + 1 for key, tensor in tensors.items() if "norm" in key and key.endswith("weight")}
     write_weights(folder, tensors)
-    write_tokenizer(folder, "bert", max_length=LONGEST)
+    write_tokenizer(folder, "bert", max_length=MAX_LENGTH)
     settings = PROCESSORS[name] if processor is None else processor
     (folder / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
     return folder
 
 
 def _config(name: str) -> dict[str, Any]:
-    common = {"intermediate_size": INNER, "num_hidden_layers": LAYERS}
+    common = {"intermediate_size": INTERMEDIATE_SIZE, "num_hidden_layers": NUM_LAYERS}
     tokens = vocabulary("bert")
     text = {
         **common,
         "hidden_size": TEXT_SIZE,
         "num_attention_heads": 4,
         "vocab_size": len(tokens),
-        "max_position_embeddings": LONGEST,
+        "max_position_embeddings": MAX_LENGTH,
         "bos_token_id": tokens["[CLS]"],
         "eos_token_id": tokens["[SEP]"],
         "pad_token_id": tokens["[PAD]"],
     }
-    vision = {**common, "hidden_size": VISION_SIZE, "num_attention_heads": 3, "patch_size": PATCH, **SHAPES[name]}
-    own = {"projection_dim": PROJECTION} if name == "CLIPModel" else {}
-    if not own:
+    vision = {**common, "hidden_size": VISION_SIZE, "num_attention_heads": 3, "patch_size": PATCH_SIZE, **SHAPES[name]}
+    projection = {"projection_dim": PROJECTION_DIM} if name == "CLIPModel" else {}
+    if not projection:
         text["projection_size"] = VISION_SIZE
     parts = {"text_config": text, "vision_config": vision}
-    return {"architectures": [name], "model_type": MODEL_TYPES[name], **own, **parts}
+    return {"architectures": [name], "model_type": MODEL_TYPES[name], **projection, **parts}
 
 
 def _shapes(name: str, config: dict[str, Any]) -> dict[str, Shape]:
     text, vision = config["text_config"], config["vision_config"]
-    joined = PATCH * PATCH * 3
+    patch_values = PATCH_SIZE * PATCH_SIZE * 3
     shapes: dict[str, Shape] = {
         "logit_scale": (),
         "text_model.embeddings.token_embedding.weight": (text["vocab_size"], TEXT_SIZE),
-        "text_model.embeddings.position_embedding.weight": (LONGEST, TEXT_SIZE),
-        "vision_model.embeddings.patch_embedding.weight": (VISION_SIZE, 3, PATCH, PATCH),
+        "text_model.embeddings.position_embedding.weight": (MAX_LENGTH, TEXT_SIZE),
+        "vision_model.embeddings.patch_embedding.weight": (VISION_SIZE, 3, PATCH_SIZE, PATCH_SIZE),
         **_norm("text_model.final_layer_norm", TEXT_SIZE),
         **_norm("vision_model.post_layernorm", VISION_SIZE),
         **_layers("text_model", TEXT_SIZE),
         **_layers("vision_model", VISION_SIZE),
     }
     if name == "CLIPModel":
-        positions = (vision["image_size"] // PATCH) ** 2 + 1
+        positions = (vision["image_size"] // PATCH_SIZE) ** 2 + 1
         shapes |= {
             "vision_model.embeddings.class_embedding": (VISION_SIZE,),
-            "text_projection.weight": (PROJECTION, TEXT_SIZE),
-            "visual_projection.weight": (PROJECTION, VISION_SIZE),
+            "text_projection.weight": (PROJECTION_DIM, TEXT_SIZE),
+            "visual_projection.weight": (PROJECTION_DIM, VISION_SIZE),
             **_norm("vision_model.pre_layrnorm", VISION_SIZE),
         }
     else:
-        positions = vision["num_patches"] if name == "Siglip2Model" else (vision["image_size"] // PATCH) ** 2
+        positions = vision["num_patches"] if name == "Siglip2Model" else (vision["image_size"] // PATCH_SIZE) ** 2
         head = "vision_model.head"
         shapes |= {
             "logit_bias": (1,),
@@ -111,22 +111,24 @@ def _shapes(name: str, config: dict[str, Any]) -> dict[str, Shape]:
             **_linear("text_model.head", TEXT_SIZE, VISION_SIZE),
             **_linear(f"{head}.attention.out_proj", VISION_SIZE, VISION_SIZE),
             **_norm(f"{head}.layernorm", VISION_SIZE),
-            **_linear(f"{head}.mlp.fc1", VISION_SIZE, INNER),
-            **_linear(f"{head}.mlp.fc2", INNER, VISION_SIZE),
+            **_linear(f"{head}.mlp.fc1", VISION_SIZE, INTERMEDIATE_SIZE),
+            **_linear(f"{head}.mlp.fc2", INTERMEDIATE_SIZE, VISION_SIZE),
         }
         if name == "Siglip2Model":
-            shapes["vision_model.embeddings.patch_embedding.weight"] = (VISION_SIZE, joined)
+            shapes["vision_model.embeddings.patch_embedding.weight"] = (VISION_SIZE, patch_values)
     return {**shapes, "vision_model.embeddings.position_embedding.weight": (positions, VISION_SIZE)}
 
 
-def _layers(tower: str, size: int) -> dict[str, Shape]:
+def _layers(encoder: str, size: int) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
-    for layer in range(LAYERS):
-        start = f"{tower}.encoder.layers.{layer}"
+    for layer in range(NUM_LAYERS):
+        prefix = f"{encoder}.encoder.layers.{layer}"
         for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            shapes |= _linear(f"{start}.self_attn.{part}", size, size)
-        shapes |= _linear(f"{start}.mlp.fc1", size, INNER) | _linear(f"{start}.mlp.fc2", INNER, size)
-        shapes |= _norm(f"{start}.layer_norm1", size) | _norm(f"{start}.layer_norm2", size)
+            shapes |= _linear(f"{prefix}.self_attn.{part}", size, size)
+        shapes |= _linear(f"{prefix}.mlp.fc1", size, INTERMEDIATE_SIZE) | _linear(
+            f"{prefix}.mlp.fc2", INTERMEDIATE_SIZE, size
+        )
+        shapes |= _norm(f"{prefix}.layer_norm1", size) | _norm(f"{prefix}.layer_norm2", size)
     return shapes
 
 

@@ -1,4 +1,4 @@
-"""The config.json and the tensors of small DistilBERTs, EuroBERTs and DeBERTas, by their names in transformers."""
+"""config.json and tensor shapes of small DistilBERT, EuroBERT and DeBERTa checkpoints, by transformers' names."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -65,11 +65,11 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 ENCODER_FAMILIES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {f"{family}{head}": config for family, config in CONFIGS.items() for head in ("Model", SEQUENCE, TOKEN)}
 )
-"""Each alone and with its classifiers, by architecture: their config.json without what depends on the tokenizer."""
+"""The config.json of encoders and their classifiers, by architecture, without keys that depend on the tokenizer."""
 
 
 def encoder_family_shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of one of ``ENCODER_FAMILIES``; those of a backbone have a prefix only where there is a head."""
+    """Return the tensor shapes of one of ``ENCODER_FAMILIES``; names have a prefix only in models with a head."""
     labels = len(config.get("id2label") or (0, 1))
     if architecture.startswith("EuroBert"):
         return eurobert_shapes(architecture, config, labels)
@@ -79,7 +79,7 @@ def encoder_family_shapes(architecture: str, config: Mapping[str, Any]) -> dict[
 
 
 def distilbert_shapes(architecture: str, config: Mapping[str, Any], labels: int) -> dict[str, Shape]:
-    """The tensors of DistilBERT."""
+    """Return the tensor shapes of DistilBERT."""
     size, inner = config["dim"], config["hidden_dim"]
     prefix = "" if architecture.endswith("Model") else "distilbert."
     shapes: dict[str, Shape] = {
@@ -103,7 +103,7 @@ def distilbert_shapes(architecture: str, config: Mapping[str, Any], labels: int)
 
 
 def eurobert_shapes(architecture: str, config: Mapping[str, Any], labels: int) -> dict[str, Shape]:
-    """The tensors of EuroBERT, which are those of Llama."""
+    """Return the tensor shapes of EuroBERT, which are those of Llama."""
     as_llama = {**config, "architectures": ["LlamaModel"]}
     size = config["hidden_size"]
     prefix = "" if architecture.endswith("Model") else "model."
@@ -116,29 +116,29 @@ def eurobert_shapes(architecture: str, config: Mapping[str, Any], labels: int) -
 
 
 def deberta_shapes(architecture: str, config: Mapping[str, Any], labels: int) -> dict[str, Shape]:
-    """The tensors of DeBERTa."""
-    size, inner, own = config["hidden_size"], config["intermediate_size"], config.get("embedding_size")
+    """Return the tensor shapes of DeBERTa."""
+    size, inner = config["hidden_size"], config["intermediate_size"]
     prefix = "" if architecture.endswith("Model") else "deberta."
-    width = own or size
-    shapes: dict[str, Shape] = {f"{prefix}embeddings.word_embeddings.weight": (config["vocab_size"], width)}
+    embedding_size = config.get("embedding_size") or size
+    shapes: dict[str, Shape] = {f"{prefix}embeddings.word_embeddings.weight": (config["vocab_size"], embedding_size)}
     if config["position_biased_input"]:
-        shapes[f"{prefix}embeddings.position_embeddings.weight"] = (config["max_position_embeddings"], width)
+        shapes[f"{prefix}embeddings.position_embeddings.weight"] = (config["max_position_embeddings"], embedding_size)
     if config["type_vocab_size"]:
-        shapes[f"{prefix}embeddings.token_type_embeddings.weight"] = (config["type_vocab_size"], width)
-    if width != size:
-        linear(f"{prefix}embeddings.embed_proj", size, width, shapes, bias=False)
+        shapes[f"{prefix}embeddings.token_type_embeddings.weight"] = (config["type_vocab_size"], embedding_size)
+    if embedding_size != size:
+        linear(f"{prefix}embeddings.embed_proj", size, embedding_size, shapes, bias=False)
     norms = [f"{prefix}embeddings.LayerNorm"]
     for number in range(config["num_hidden_layers"]):
         layer = f"{prefix}encoder.layer.{number}"
-        for name in _deberta_maps(config):
+        for name in _deberta_projections(config):
             linear(f"{layer}.attention.self.{name}", size, size, shapes)
         linear(f"{layer}.attention.output.dense", size, size, shapes)
         linear(f"{layer}.intermediate.dense", inner, size, shapes)
         linear(f"{layer}.output.dense", size, inner, shapes)
         norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
     if config["relative_attention"]:
-        longest = max(0, config["max_relative_positions"])
-        span = max(config["position_buckets"], 0) or longest or config["max_position_embeddings"]
+        max_distance = max(0, config["max_relative_positions"])
+        span = max(config["position_buckets"], 0) or max_distance or config["max_position_embeddings"]
         shapes[f"{prefix}encoder.rel_embeddings.weight"] = (2 * span, size)
     norms += [f"{prefix}encoder.LayerNorm"] if "layer_norm" in config["norm_rel_ebd"] else []
     if config.get("conv_kernel_size", 0):
@@ -154,10 +154,10 @@ def deberta_shapes(architecture: str, config: Mapping[str, Any], labels: int) ->
     return shapes
 
 
-def _deberta_maps(config: Mapping[str, Any]) -> list[str]:
-    """The linear maps that stand before the attention of a layer."""
-    maps = ["query_proj", "key_proj", "value_proj"]
+def _deberta_projections(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of the input projections of attention."""
+    names = ["query_proj", "key_proj", "value_proj"]
     if config["relative_attention"] and not config["share_att_key"]:
-        kinds = config["pos_att_type"] or ""
-        maps += [name for kind, name in (("c2p", "pos_key_proj"), ("p2c", "pos_query_proj")) if kind in kinds]
-    return maps
+        terms = config["pos_att_type"] or ""
+        names += [name for term, name in (("c2p", "pos_key_proj"), ("p2c", "pos_query_proj")) if term in terms]
+    return names

@@ -1,6 +1,6 @@
-"""The config.json and the tensors of small encoders with rotary positions, by their names in published checkpoints.
+"""config.json and tensor shapes of small encoders with rotary embeddings, named as in published checkpoints.
 
-They are Jina's XLM-RoBERTa, that by the names of transformers too, ModernBERT, Nomic's BERT and GTE.
+Jina's XLM-RoBERTa (also with transformers' names), ModernBERT, Nomic's BERT and GTE.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 Shape = tuple[int, ...]
 
-SMALL: Mapping[str, Any] = MappingProxyType(
+BASE_CONFIG: Mapping[str, Any] = MappingProxyType(
     {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 )
 JINA: Mapping[str, Any] = MappingProxyType(
@@ -29,11 +29,11 @@ JINA: Mapping[str, Any] = MappingProxyType(
         },
     }
 )
-"""What sets the config.json of jina-embeddings-v3 apart from that of XLM-RoBERTa."""
+"""Keys of config.json in jina-embeddings-v3 that XLM-RoBERTa does not have."""
 
 MODERNBERT: Mapping[str, Any] = MappingProxyType(
     {
-        **SMALL,
+        **BASE_CONFIG,
         "model_type": "modernbert",
         "num_hidden_layers": 4,
         "max_position_embeddings": 64,
@@ -77,7 +77,7 @@ NOMIC: Mapping[str, Any] = MappingProxyType(
 )
 GTE: Mapping[str, Any] = MappingProxyType(
     {
-        **SMALL,
+        **BASE_CONFIG,
         "max_position_embeddings": 64,
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-12,
@@ -92,7 +92,7 @@ GTE: Mapping[str, Any] = MappingProxyType(
 )
 JINA_V3: Mapping[str, Any] = MappingProxyType(
     {
-        **SMALL,
+        **BASE_CONFIG,
         "model_type": "jina_embeddings_v3",
         "max_position_embeddings": 64,
         "hidden_act": "gelu",
@@ -111,16 +111,16 @@ ROTARY_ENCODERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "JinaEmbeddingsV3Model": JINA_V3,
     }
 )
-"""The backbones, by architecture, and their config.json without what depends on the tokenizer."""
+"""The config.json of backbones, by architecture, without keys that depend on the tokenizer."""
 
 
 def is_jina(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json of RoBERTa's form means Jina's XLM-RoBERTa."""
+    """Return True if a config.json of XLM-RoBERTa is that of Jina's model with rotary embeddings."""
     return config.get("position_embedding_type") == "rotary"
 
 
 def rotary_encoder_shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of one of ``ROTARY_ENCODERS``."""
+    """Return the tensor shapes of one of ``ROTARY_ENCODERS``."""
     if architecture == "ModernBertModel":
         return modernbert_shapes(config)
     if architecture == "NomicBertModel":
@@ -132,79 +132,79 @@ def rotary_encoder_shapes(architecture: str, config: Mapping[str, Any]) -> dict[
 
 
 def jina_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of jina-embeddings-v3; each weight of a map or table with its adapters, if there are any."""
+    """Return the tensor shapes of jina-embeddings-v3, with its adapters if config.json lists any."""
     size, inner = config["hidden_size"], config["intermediate_size"]
-    tables: dict[str, Shape] = {
+    embeddings: dict[str, Shape] = {
         "embeddings.word_embeddings": (config["vocab_size"], size),
         "embeddings.token_type_embeddings": (config["type_vocab_size"], size),
     }
-    maps: dict[str, Shape] = {}
+    linear_layers: dict[str, Shape] = {}
     norms = ["emb_ln"]
     for number in range(config["num_hidden_layers"]):
         layer = f"encoder.layers.{number}"
-        maps |= {
+        linear_layers |= {
             f"{layer}.mixer.Wqkv": (3 * size, size),
             f"{layer}.mixer.out_proj": (size, size),
             f"{layer}.mlp.fc1": (inner, size),
             f"{layer}.mlp.fc2": (size, inner),
         }
         norms += [f"{layer}.norm1", f"{layer}.norm2"]
-    maps["pooler.dense"] = (size, size)
+    linear_layers["pooler.dense"] = (size, size)
     shapes: dict[str, Shape] = {}
-    for name, shape in (tables | maps).items():
-        shapes |= _adapted(name, shape, config, swapped=name in tables)
-    return shapes | _biases(maps) | _norms(norms, size)
+    for name, shape in (embeddings | linear_layers).items():
+        shapes |= _adapted(name, shape, config, swapped=name in embeddings)
+    return shapes | _biases(linear_layers) | _norms(norms, size)
 
 
 def jina_v3_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of jina-embeddings-v3 by their names in transformers, without the pooler."""
+    """Return the tensor shapes of jina-embeddings-v3 by transformers' names, without the pooler."""
     size, inner = config["hidden_size"], config["intermediate_size"]
     heads = config["num_attention_heads"] * config.get("head_dim", size // config["num_attention_heads"])
-    maps: dict[str, Shape] = {}
+    linear_layers: dict[str, Shape] = {}
     norms = ["embeddings.LayerNorm"]
     for number in range(config["num_hidden_layers"]):
         layer = f"layers.{number}"
-        maps |= {f"{layer}.self_attn.{name}_proj": (heads, size) for name in "qkv"}
-        maps |= {
+        linear_layers |= {f"{layer}.self_attn.{name}_proj": (heads, size) for name in "qkv"}
+        linear_layers |= {
             f"{layer}.self_attn.o_proj": (size, heads),
             f"{layer}.mlp.fc1": (inner, size),
             f"{layer}.mlp.fc2": (size, inner),
         }
         norms += [f"{layer}.post_attention_layernorm", f"{layer}.post_mlp_layernorm"]
-    return _tables(config, size) | _weights(maps) | _biases(maps) | _norms(norms, size)
+    return _embeddings(config, size) | _weights(linear_layers) | _biases(linear_layers) | _norms(norms, size)
 
 
 def modernbert_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of ModernBERT; the first layer has no norm before its attention."""
+    """Return the tensor shapes of ModernBERT; the first layer has no attention norm."""
     size, inner = config["hidden_size"], config["intermediate_size"]
-    maps: dict[str, Shape] = {}
+    linear_layers: dict[str, Shape] = {}
     biased: list[str] = []
     norms = ["embeddings.norm", "final_norm"]
     for number in range(config["num_hidden_layers"]):
         attention = {"attn.Wqkv": (3 * size, size), "attn.Wo": (size, size)}
         feed_forward = {"mlp.Wi": (2 * inner, size), "mlp.Wo": (size, inner)}
-        maps |= {f"layers.{number}.{name}": shape for name, shape in (attention | feed_forward).items()}
+        linear_layers |= {f"layers.{number}.{name}": shape for name, shape in (attention | feed_forward).items()}
         biased += [f"layers.{number}.{name}" for name in attention if config["attention_bias"]]
         biased += [f"layers.{number}.{name}" for name in feed_forward if config["mlp_bias"]]
         norms += [f"layers.{number}.attn_norm"] if number else []
         norms.append(f"layers.{number}.mlp_norm")
     return {
         "embeddings.tok_embeddings.weight": (config["vocab_size"], size),
-        **_weights(maps),
-        **_biases({name: maps[name] for name in biased}),
+        **_weights(linear_layers),
+        **_biases({name: linear_layers[name] for name in biased}),
         **_norms(norms, size, bias=config["norm_bias"]),
     }
 
 
 def nomic_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of Nomic's BERT; with ``moe_every_n_layers``, the second of so many layers has experts."""
+    """Return the tensor shapes of Nomic's BERT, with experts in the second of every ``moe_every_n_layers`` layers."""
     size, inner, every = config["n_embd"], config["n_inner"], config.get("moe_every_n_layers") or 0
-    shapes = _tables(config, size)
-    maps: dict[str, Shape] = {}
+    shapes = _embeddings(config, size)
+    linear_layers: dict[str, Shape] = {}
     norms = ["emb_ln"]
     for number in range(config["n_layer"]):
         layer = f"encoder.layers.{number}"
-        maps |= {f"{layer}.attn.Wqkv": (3 * size, size), f"{layer}.attn.out_proj": (size, size)}
+        linear_layers |= {f"{layer}.attn.Wqkv": (3 * size, size), f"{layer}.attn.out_proj": (size, size)}
         norms += [f"{layer}.norm1", f"{layer}.norm2"]
         if every and number % every == 1:
             experts = config["num_experts"]
@@ -213,17 +213,17 @@ def nomic_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
             shapes[f"{layer}.mlp.experts.bias"] = (size,)
             continue
         gated = config["activation_function"] != "gelu"
-        maps |= {f"{layer}.mlp.{name}": (inner, size) for name in (("fc11", "fc12") if gated else ("fc1",))}
-        maps[f"{layer}.mlp.fc2"] = (size, inner)
-    biased = {name: shape for name, shape in maps.items() if config[_nomic_bias(name)]}
-    return shapes | _weights(maps) | _biases(biased) | _norms(norms, size)
+        linear_layers |= {f"{layer}.mlp.{name}": (inner, size) for name in (("fc11", "fc12") if gated else ("fc1",))}
+        linear_layers[f"{layer}.mlp.fc2"] = (size, inner)
+    biased = {name: shape for name, shape in linear_layers.items() if config[_nomic_bias(name)]}
+    return shapes | _weights(linear_layers) | _biases(biased) | _norms(norms, size)
 
 
 def gte_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of GTE without a prefix; ``up_gate_proj`` alone has no bias."""
+    """Return the tensor shapes of GTE without a prefix; only ``up_gate_proj`` has no bias."""
     size, inner = config["hidden_size"], config["intermediate_size"]
-    shapes = _tables(config, size)
-    maps: dict[str, Shape] = {}
+    shapes = _embeddings(config, size)
+    linear_layers: dict[str, Shape] = {}
     norms = ["embeddings.LayerNorm"]
     for number in range(config["num_hidden_layers"]):
         layer = f"encoder.layer.{number}"
@@ -232,33 +232,33 @@ def gte_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
             if config.get("pack_qkv", True)
             else dict.fromkeys(("q_proj", "k_proj", "v_proj"), size)
         )
-        maps |= {f"{layer}.attention.{name}": (rows, size) for name, rows in packed.items()}
-        maps |= {f"{layer}.attention.o_proj": (size, size), f"{layer}.mlp.down_proj": (size, inner)}
+        linear_layers |= {f"{layer}.attention.{name}": (rows, size) for name, rows in packed.items()}
+        linear_layers |= {f"{layer}.attention.o_proj": (size, size), f"{layer}.mlp.down_proj": (size, inner)}
         shapes[f"{layer}.mlp.up_gate_proj.weight"] = (2 * inner, size)
         norms += [f"{layer}.attn_ln", f"{layer}.mlp_ln"]
-    return shapes | _weights(maps) | _biases(maps) | _norms(norms, size)
+    return shapes | _weights(linear_layers) | _biases(linear_layers) | _norms(norms, size)
 
 
 def _nomic_bias(name: str) -> str:
-    """Which key of config.json says whether a map of Nomic's BERT has a bias."""
+    """Return the key of config.json for the bias of a linear layer of Nomic's BERT."""
     if ".attn." in name:
         return "qkv_proj_bias"
     return "mlp_fc2_bias" if name.endswith("fc2") else "mlp_fc1_bias"
 
 
-def _tables(config: Mapping[str, Any], size: int) -> dict[str, Shape]:
+def _embeddings(config: Mapping[str, Any], size: int) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {"embeddings.word_embeddings.weight": (config["vocab_size"], size)}
     if config["type_vocab_size"]:
         shapes["embeddings.token_type_embeddings.weight"] = (config["type_vocab_size"], size)
     return shapes
 
 
-def _weights(maps: Mapping[str, Shape]) -> dict[str, Shape]:
-    return {f"{name}.weight": shape for name, shape in maps.items()}
+def _weights(linear_layers: Mapping[str, Shape]) -> dict[str, Shape]:
+    return {f"{name}.weight": shape for name, shape in linear_layers.items()}
 
 
-def _biases(maps: Mapping[str, Shape]) -> dict[str, Shape]:
-    return {f"{name}.bias": shape[:1] for name, shape in maps.items()}
+def _biases(linear_layers: Mapping[str, Shape]) -> dict[str, Shape]:
+    return {f"{name}.bias": shape[:1] for name, shape in linear_layers.items()}
 
 
 def _norms(names: list[str], size: int, *, bias: bool = True) -> dict[str, Shape]:
@@ -266,12 +266,12 @@ def _norms(names: list[str], size: int, *, bias: bool = True) -> dict[str, Shape
 
 
 def _adapted(name: str, shape: Shape, config: Mapping[str, Any], *, swapped: bool) -> dict[str, Shape]:
-    """A weight, or where there are adapters, the weight and theirs; those of a table have A and B swapped."""
+    """Return the shape of a weight, and of its adapters if there are any; embeddings have A and B swapped."""
     tasks = len(config.get("lora_adaptations") or ())
     if not tasks:
         return {f"{name}.weight": shape}
     rank = config["lora_rank"]
     first, second = (tasks, rank, shape[1]), (tasks, shape[0], rank)
     a, b = (second, first) if swapped else (first, second)
-    whole = f"{name}.parametrizations.weight"
-    return {f"{whole}.original": shape, f"{whole}.0.lora_A": a, f"{whole}.0.lora_B": b}
+    prefix = f"{name}.parametrizations.weight"
+    return {f"{prefix}.original": shape, f"{prefix}.0.lora_A": a, f"{prefix}.0.lora_B": b}

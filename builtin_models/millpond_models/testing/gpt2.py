@@ -1,4 +1,4 @@
-"""The config.json and the tensors of a small GPT-2."""
+"""config.json and tensor shapes of a small GPT-2."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ Shape = tuple[int, ...]
 
 
 def gpt2_config(architecture: str) -> dict[str, Any]:
-    """A config.json without what depends on the tokenizer: two layers, 32 dimensions, 64 positions."""
+    """Return a config.json with two layers, 32 dimensions and 64 positions, without keys of the tokenizer."""
     return {
         "architectures": [architecture],
         "model_type": "gpt2",
@@ -22,10 +22,10 @@ def gpt2_config(architecture: str) -> dict[str, Any]:
 
 
 def gpt2_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors, by their names in transformers; linear maps are stored as [in_features, out_features]."""
+    """Return the tensor shapes by transformers' names; linear layers are stored as [in_features, out_features]."""
     size, inner = config["n_embd"], config.get("n_inner") or 4 * config["n_embd"]
     shapes: dict[str, Shape] = {"wte.weight": (config["vocab_size"], size), "wpe.weight": (config["n_positions"], size)}
-    maps = {
+    linear_layers = {
         "attn.c_attn": (size, 3 * size),
         "attn.c_proj": (size, size),
         "mlp.c_fc": (size, inner),
@@ -34,6 +34,6 @@ def gpt2_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
     norms = ["ln_f"]
     for number in range(config["n_layer"]):
         norms += [f"h.{number}.ln_1", f"h.{number}.ln_2"]
-        for name, shape in maps.items():
+        for name, shape in linear_layers.items():
             shapes |= {f"h.{number}.{name}.weight": shape, f"h.{number}.{name}.bias": shape[1:]}
     return shapes | {f"{name}.{part}": (size,) for name in norms for part in ("weight", "bias")}

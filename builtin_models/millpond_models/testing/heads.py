@@ -1,4 +1,4 @@
-"""The tensors of small models with a head: those of the backbone, by their names in such files, and the head's."""
+"""Tensor shapes of small models with a head: those of the backbone with a prefix, and those of the head."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -18,7 +18,7 @@ PREFIXES: Mapping[str, str] = MappingProxyType(
         "JinaEmbeddingsV3": "roberta.",
     }
 )
-"""What stands before the names of a backbone in a classifier's files; else ``model.``, of GPT-2 ``transformer.``."""
+"""Prefixes of backbones in the files of classifiers; others have ``model.``, GPT-2 has ``transformer.``."""
 
 
 MASKED_NAMES: Mapping[str, tuple[str, str, str]] = MappingProxyType(
@@ -27,34 +27,34 @@ MASKED_NAMES: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "roberta.": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
     }
 )
-"""The dense map, the norm and the bias of the head for masked tokens, by the prefix of the backbone."""
+"""The dense layer, the norm and the bias of the masked language modelling head, by the prefix of the backbone."""
 
 
 ROTARY_PREFIXES: Mapping[str, str] = MappingProxyType(
     {"ModernBert": "model.", "New": "", "GteNew": "", "Gte": "gte.", "NomicBert": "bert."}
 )
-"""The same of encoders with rotary positions; the names of GTE's backbone have theirs anyhow."""
+"""Prefixes of encoders with rotary embeddings; the names of GTE's backbone already include theirs."""
 
 
 def split_head(architecture: str) -> tuple[str, str]:
-    """The family of an architecture, and what its name says of the head; "" for a backbone or one not known here.
+    """Split the name of an architecture into family and head; the head is "" for a backbone or an unknown head.
 
-    ``("Bert", "ForSequenceClassification")`` of ``BertForSequenceClassification``.
+    ``BertForSequenceClassification`` becomes ``("Bert", "ForSequenceClassification")``.
     """
     head = next((head for head in (SEQUENCE, TOKEN, MASKED) if architecture.endswith(head)), "")
     return architecture.removesuffix(head) if head else architecture, head
 
 
 def label_names(num_labels: int) -> dict[str, Any]:
-    """What config.json says of so many classes."""
+    """Return the keys of config.json for a number of classes."""
     names = [f"LABEL_{number}" for number in range(num_labels)]
     return {"id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {n: i for i, n in enumerate(names)}}
 
 
 def with_head(architecture: str, config: Mapping[str, Any], backbone: Mapping[str, Shape]) -> dict[str, Shape]:
-    """The tensors of a model with a head by their names in transformers, from those of its backbone without a prefix.
+    """Return the tensor shapes of a model with a head, from those of its backbone without a prefix.
 
-    The head of a masked language model has no table of its own: that of the embeddings serves it.
+    Names are those of transformers. The decoder of a masked language model is tied to the word embeddings.
     """
     family, head = split_head(architecture)
     if family in ROTARY_PREFIXES:
@@ -96,7 +96,7 @@ def _with_rotary_head(
 
 
 def linear(name: str, width: int, size: int, shapes: dict[str, Shape], *, bias: bool = True) -> None:
-    """Add the tensors of a linear map to those there are."""
+    """Add the tensors of a linear layer to the shapes."""
     shapes[f"{name}.weight"] = (width, size)
     if bias:
         shapes[f"{name}.bias"] = (width,)

@@ -1,4 +1,4 @@
-"""The config.json and the tensors of small checkpoints of LFM2."""
+"""config.json and tensor shapes of small LFM2 checkpoints."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 Shape = tuple[int, ...]
 LFM2_FAMILIES = ("Lfm2Model", "Lfm2ForCausalLM", "Lfm2BidirectionalModel")
 
-LFM2_KINDS = ("lfm2", "lfm2_bidirectional")  # as ``model_type``
+LFM2_MODEL_TYPES = ("lfm2", "lfm2_bidirectional")
 
 
 def lfm2_config(architecture: str) -> dict[str, Any]:
-    """A config.json without what depends on the tokenizer: four layers, two of them of attention."""
+    """Return a config.json with four layers, two of them with attention, without keys of the tokenizer."""
     return {
         "architectures": [architecture],
         "model_type": "lfm2",
@@ -31,26 +31,26 @@ def lfm2_config(architecture: str) -> dict[str, Any]:
 
 
 def lfm2_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors, by their names in transformers."""
+    """Return the tensor shapes by transformers' names."""
     (architecture,) = config["architectures"]
     size = config["hidden_size"]
     shapes: dict[str, Shape] = {"embed_tokens.weight": (config["vocab_size"], size)}
     for number in range(config["num_hidden_layers"]):
-        own = _attention(config) if _kind(config, number) == "full_attention" else _convolution(config)
+        layer = _attention(config) if _layer_type(config, number) == "full_attention" else _convolution(config)
         inner = _inner(config)
-        own |= {"operator_norm.weight": (size,), "ffn_norm.weight": (size,)}
-        own |= {f"feed_forward.{name}.weight": (inner, size) for name in ("w1", "w3")}
-        own |= {"feed_forward.w2.weight": (size, inner)}
-        shapes |= {f"layers.{number}.{name}": shape for name, shape in own.items()}
+        layer |= {"operator_norm.weight": (size,), "ffn_norm.weight": (size,)}
+        layer |= {f"feed_forward.{name}.weight": (inner, size) for name in ("w1", "w3")}
+        layer |= {"feed_forward.w2.weight": (size, inner)}
+        shapes |= {f"layers.{number}.{name}": shape for name, shape in layer.items()}
     shapes["embedding_norm.weight"] = (size,)
     prefix = "model." if architecture.endswith("ForCausalLM") else ""
     return {f"{prefix}{name}": shape for name, shape in shapes.items()}
 
 
-def _kind(config: Mapping[str, Any], layer: int) -> str:
-    kinds, attending = config.get("layer_types"), config.get("full_attn_idxs")
-    if kinds is not None:
-        return str(kinds[layer])
+def _layer_type(config: Mapping[str, Any], layer: int) -> str:
+    types, attending = config.get("layer_types"), config.get("full_attn_idxs")
+    if types is not None:
+        return str(types[layer])
     return "full_attention" if attending is None or layer in attending else "conv"
 
 
@@ -58,20 +58,20 @@ def _attention(config: Mapping[str, Any]) -> dict[str, Shape]:
     size = config["hidden_size"]
     head = size // config["num_attention_heads"]
     keys = head * config["num_key_value_heads"]
-    maps = {"q_proj": (size, size), "k_proj": (keys, size), "v_proj": (keys, size), "out_proj": (size, size)}
+    projections = {"q_proj": (size, size), "k_proj": (keys, size), "v_proj": (keys, size), "out_proj": (size, size)}
     norms: dict[str, Shape] = {f"self_attn.{name}_layernorm.weight": (head,) for name in ("q", "k")}
-    return {f"self_attn.{name}.weight": shape for name, shape in maps.items()} | norms
+    return {f"self_attn.{name}.weight": shape for name, shape in projections.items()} | norms
 
 
 def _convolution(config: Mapping[str, Any]) -> dict[str, Shape]:
     size = config["hidden_size"]
-    maps: dict[str, Shape] = {
+    projections: dict[str, Shape] = {
         "in_proj": (3 * size, size),
         "conv": (size, 1, config["conv_L_cache"]),
         "out_proj": (size, size),
     }
-    shapes = {f"conv.{name}.weight": shape for name, shape in maps.items()}
-    biases = {f"conv.{name}.bias": shape[:1] for name, shape in maps.items()} if config["conv_bias"] else {}
+    shapes = {f"conv.{name}.weight": shape for name, shape in projections.items()}
+    biases = {f"conv.{name}.bias": shape[:1] for name, shape in projections.items()} if config["conv_bias"] else {}
     return shapes | biases
 
 

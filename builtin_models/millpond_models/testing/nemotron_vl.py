@@ -1,4 +1,4 @@
-"""Small random checkpoints of NVIDIA's Llama that reads images, with the names of tensors that are published."""
+"""Tiny checkpoints of Llama Nemotron VL, with the tensor names of the published files."""
 
 import json
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from transformers import LlamaConfig, LlamaModel, SiglipVisionConfig, SiglipVisi
 from millpond.testing.checkpoints import Shape, random_tensors, write_config, write_weights
 from millpond.testing.tokenizers import PAD, UNKNOWN, byte_tokenizer
 
-BOS, PART = "<|begin_of_text|>", "<IMG_CONTEXT>"
-TOKENS = (BOS, "<img>", "</img>", PART)
-PART_ID = [PAD, UNKNOWN, *TOKENS].index(PART)
-SIDE = 32  # pixels of a tile
+BOS, IMAGE_CONTEXT = "<|begin_of_text|>", "<IMG_CONTEXT>"
+TOKENS = (BOS, "<img>", "</img>", IMAGE_CONTEXT)
+IMAGE_CONTEXT_ID = [PAD, UNKNOWN, *TOKENS].index(IMAGE_CONTEXT)
+TILE_SIZE = 32  # pixels
 TEXT: Mapping[str, Any] = {
     "architectures": ["LlamaBidirectionalModel"],
     "vocab_size": 2 + len(TOKENS) + 256,
@@ -33,19 +33,24 @@ VISION: Mapping[str, Any] = {
     "intermediate_size": 40,
     "num_hidden_layers": 3,
     "num_attention_heads": 3,
-    "image_size": SIDE,
+    "image_size": TILE_SIZE,
     "patch_size": 8,
 }
 CONFIG: Mapping[str, Any] = {
     "model_type": "llama_nemotron_vl",
-    "force_image_size": SIDE,
+    "force_image_size": TILE_SIZE,
     "downsample_ratio": 0.5,
     "select_layer": -1,
-    "img_context_token_id": PART_ID,
+    "img_context_token_id": IMAGE_CONTEXT_ID,
     "llm_config": TEXT,
     "vision_config": VISION,
 }
-PROCESSOR: Mapping[str, Any] = {"image_size": SIDE, "max_input_tiles": 6, "use_thumbnail": True, "norm_type": "siglip"}
+PROCESSOR: Mapping[str, Any] = {
+    "image_size": TILE_SIZE,
+    "max_input_tiles": 6,
+    "use_thumbnail": True,
+    "norm_type": "siglip",
+}
 
 
 def tiny_nemotron_vl(
@@ -54,23 +59,23 @@ def tiny_nemotron_vl(
     """Write a checkpoint of LlamaNemotronVLModel.
 
     Args:
-        folder: Where to.
-        num_labels: With any, it is the reranker of its family.
-        processor: What processor_config.json says.
-        config: Other keys of config.json.
+        folder: The folder to write.
+        num_labels: Number of labels; 0 for the embedding model, more for the reranker.
+        processor: Content of processor_config.json.
+        **config: Other keys of config.json.
 
     Returns:
         The folder.
     """
-    said = {**CONFIG, **config}
-    shapes = nemotron_vl_shapes(said)
+    values = {**CONFIG, **config}
+    shapes = nemotron_vl_shapes(values)
     name = "LlamaNemotronVLModel"
     if num_labels:
         name = "LlamaNemotronVLForSequenceClassification"
-        said |= {"num_labels": num_labels, "pooling": "avg"}
-        score = {"score.weight": (num_labels, said["llm_config"]["hidden_size"])}
+        values |= {"num_labels": num_labels, "pooling": "avg"}
+        score = {"score.weight": (num_labels, values["llm_config"]["hidden_size"])}
         shapes = {f"model.{key}": shape for key, shape in shapes.items()} | score
-    write_config(folder, {"architectures": [name], **said})
+    write_config(folder, {"architectures": [name], **values})
     write_weights(folder, random_tensors(shapes))
     tokenizer = byte_tokenizer(TOKENS)
     special = [(BOS, tokenizer.token_to_id(BOS))]
@@ -83,18 +88,18 @@ def tiny_nemotron_vl(
 
 
 def nemotron_vl_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The published names and shapes of tensors: those of SigLIP's tower, a Llama's, and of the maps between."""
+    """Return the tensor shapes of SigLIP's vision encoder, the Llama and the projector, by their published names."""
     text, vision = config["llm_config"], config["vision_config"]
     with torch.device("meta"):
-        tower = SiglipVisionModel(SiglipVisionConfig(**vision))
+        vision_model = SiglipVisionModel(SiglipVisionConfig(**vision))
         llama = LlamaModel(LlamaConfig(**text))
-    seen = {name.removeprefix("vision_model."): value for name, value in tower.state_dict().items()}
-    wide, size = 4 * vision["hidden_size"], text["hidden_size"]
+    vision_state = {name.removeprefix("vision_model."): tensor for name, tensor in vision_model.state_dict().items()}
+    block_size, size = 4 * vision["hidden_size"], text["hidden_size"]
     return {
-        **{f"vision_model.vision_model.{name}": tuple(tensor.shape) for name, tensor in seen.items()},
+        **{f"vision_model.vision_model.{name}": tuple(tensor.shape) for name, tensor in vision_state.items()},
         **{f"language_model.{name}": tuple(tensor.shape) for name, tensor in llama.state_dict().items()},
-        **{f"mlp1.0.{kind}": (wide,) for kind in ("weight", "bias")},
-        "mlp1.1.weight": (size, wide),
+        **{f"mlp1.0.{kind}": (block_size,) for kind in ("weight", "bias")},
+        "mlp1.1.weight": (size, block_size),
         "mlp1.1.bias": (size,),
         "mlp1.3.weight": (size, size),
         "mlp1.3.bias": (size,),

@@ -1,4 +1,4 @@
-"""A small random checkpoint of Phi-3-vision, laid out as it is published: its tensors, its tokenizer, its settings."""
+"""Tiny checkpoints of Phi-3-vision in the published layout: tensors, tokenizer and settings."""
 
 import json
 from collections.abc import Mapping
@@ -37,19 +37,19 @@ IMG_PROCESSOR: Mapping[str, Any] = {
     "name": "clip_vision_model",
     "num_img_tokens": 144,
 }
-LONGEST = 2048
+MAX_LENGTH = 2048
 
 
 def tiny_phi3_vision(
     folder: Path, *, seed: int = 0, num_crops: int = 4, chat_template: str | None = None, **overrides: Any
 ) -> Path:
-    """Write a checkpoint whose squares are 28 pixels wide, of 4 by 4 patches.
+    """Write a checkpoint whose crops are 28 by 28 pixels, 4 by 4 patches.
 
     Args:
-        folder: Where to.
-        seed: Another seed gives other weights.
-        num_crops: The most squares of an image.
-        chat_template: What tokenizer_config.json has for one.
+        folder: The folder to write.
+        seed: Seed of the random weights.
+        num_crops: Maximum number of crops of an image.
+        chat_template: The chat template in tokenizer_config.json.
         **overrides: Other keys of config.json.
 
     Returns:
@@ -64,56 +64,56 @@ def tiny_phi3_vision(
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 4,
-        "max_position_embeddings": LONGEST,
+        "max_position_embeddings": MAX_LENGTH,
         "original_max_position_embeddings": 100,
         "rope_scaling": {
             "type": "su",
             "short_factor": [1.0, 1.1, 1.3, 1.7],
             "long_factor": [1.2, 2.0, 3.5, 6.0],
         },
-        "sliding_window": LONGEST,
+        "sliding_window": MAX_LENGTH,
         "img_processor": {**IMG_PROCESSOR, "image_dim_out": vision["hidden_size"]},
         "vision_config": {**vision, "image_size": 28, "patch_size": 7, "num_channels": 3},
         **overrides,
     }
     write_config(folder, config)
     write_weights(folder, random_tensors(phi3_vision_shapes(config), seed=seed))
-    write_tokenizer(folder, "decoder", max_length=LONGEST)
+    write_tokenizer(folder, "decoder", max_length=MAX_LENGTH)
     if chat_template is not None:
         path = folder / "tokenizer_config.json"
-        said = {**json.loads(path.read_text(encoding="utf-8")), "chat_template": chat_template}
-        path.write_text(json.dumps(said), encoding="utf-8")
+        tokenizer_config = {**json.loads(path.read_text(encoding="utf-8")), "chat_template": chat_template}
+        path.write_text(json.dumps(tokenizer_config), encoding="utf-8")
     images = json.dumps({**IMAGES, "num_crops": num_crops})
     (folder / "preprocessor_config.json").write_text(images, encoding="utf-8")
     return folder
 
 
 def phi3_vision_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """The tensors of a checkpoint by their published names; ``vision_config`` says the sizes of the tower."""
+    """Return the tensor shapes of a checkpoint by their published names."""
     vision, size = config["vision_config"], config["hidden_size"]
-    wide, inner = vision["hidden_size"], vision["intermediate_size"]
-    tower = "model.vision_embed_tokens.img_processor.vision_model"
+    vision_size, inner = vision["hidden_size"], vision["intermediate_size"]
+    encoder = "model.vision_embed_tokens.img_processor.vision_model"
     shapes: dict[str, Shape] = {
         **decoder_shapes({**config, "architectures": ["Phi3ForCausalLM"]}),
-        "model.vision_embed_tokens.glb_GN": (1, 1, 4 * wide),
-        "model.vision_embed_tokens.sub_GN": (1, 1, 1, 4 * wide),
-        **_linear("model.vision_embed_tokens.img_projection.0", 4 * wide, size),
+        "model.vision_embed_tokens.glb_GN": (1, 1, 4 * vision_size),
+        "model.vision_embed_tokens.sub_GN": (1, 1, 1, 4 * vision_size),
+        **_linear("model.vision_embed_tokens.img_projection.0", 4 * vision_size, size),
         **_linear("model.vision_embed_tokens.img_projection.2", size, size),
-        f"{tower}.embeddings.class_embedding": (wide,),
-        f"{tower}.embeddings.patch_embedding.weight": (wide, 3, vision["patch_size"], vision["patch_size"]),
-        f"{tower}.embeddings.position_embedding.weight": (
+        f"{encoder}.embeddings.class_embedding": (vision_size,),
+        f"{encoder}.embeddings.patch_embedding.weight": (vision_size, 3, vision["patch_size"], vision["patch_size"]),
+        f"{encoder}.embeddings.position_embedding.weight": (
             (vision["image_size"] // vision["patch_size"]) ** 2 + 1,
-            wide,
+            vision_size,
         ),
     }
     for norm in ("pre_layrnorm", "post_layernorm"):
-        shapes |= _norm(f"{tower}.{norm}", wide)
+        shapes |= _norm(f"{encoder}.{norm}", vision_size)
     for number in range(vision["num_hidden_layers"]):
-        start = f"{tower}.encoder.layers.{number}"
+        prefix = f"{encoder}.encoder.layers.{number}"
         for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            shapes |= _linear(f"{start}.self_attn.{part}", wide, wide)
-        shapes |= _linear(f"{start}.mlp.fc1", wide, inner) | _linear(f"{start}.mlp.fc2", inner, wide)
-        shapes |= _norm(f"{start}.layer_norm1", wide) | _norm(f"{start}.layer_norm2", wide)
+            shapes |= _linear(f"{prefix}.self_attn.{part}", vision_size, vision_size)
+        shapes |= _linear(f"{prefix}.mlp.fc1", vision_size, inner) | _linear(f"{prefix}.mlp.fc2", inner, vision_size)
+        shapes |= _norm(f"{prefix}.layer_norm1", vision_size) | _norm(f"{prefix}.layer_norm2", vision_size)
     return shapes
 
 

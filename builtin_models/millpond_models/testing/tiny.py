@@ -1,4 +1,4 @@
-"""Writes a tiny checkpoint of the built-in text models, by architecture."""
+"""Tiny checkpoints of the built-in text models, by architecture."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,35 +60,34 @@ def tiny(
 ) -> Path:
     """Write a small random checkpoint of an architecture: two layers (ModernBERT: four), 32 dimensions, 64 positions.
 
-    ``tiny("XLMRobertaModel", path, position_embedding_type="rotary")`` is one like jina-embeddings-v3, with adapters.
+    ``tiny("XLMRobertaModel", path, position_embedding_type="rotary")`` is like jina-embeddings-v3, with adapters.
 
     Args:
-        architecture: "BertModel", "ErnieModel", "RobertaModel", "XLMRobertaModel"; or, of Llama, Mistral, Qwen2, Qwen3
-            and Gemma, "LlamaModel" or "LlamaForCausalLM"; of any of these "BertForSequenceClassification" or
-            "BertForTokenClassification". Or "BertForMaskedLM", and the same of RoBERTa and XLM-RoBERTa. Or
-            "ModernBertModel", "NomicBertModel", "GteModel", "GteNewModel", "NewModel", "JinaEmbeddingsV3Model",
-            "GPT2Model", "Gemma3TextModel", "LlamaBidirectionalModel", "VoyageQwen3BidirectionalEmbedModel", and of some
-            of these a classifier; or one of ``encoder_families.ENCODER_FAMILIES`` or ``biased.BIASED``.
-        path: The folder to write; made if it is not there.
-        seed: Another seed gives other weights.
+        architecture: An encoder, such as "BertModel", "ModernBertModel" or "GteModel", or a decoder, such as
+            "LlamaModel" or "LlamaForCausalLM". Most have classifiers too, such as "BertForSequenceClassification" and
+            "BertForTokenClassification"; BERT, RoBERTa, XLM-RoBERTa and CamemBERT have masked language models, such as
+            "BertForMaskedLM". The error for an unknown architecture lists all of them.
+        path: The folder to write; created if missing.
+        seed: Seed of the random weights.
         dtype: The name of the dtype of the weights.
-        prefix: What stands before the name of every tensor.
-        shards: Over how many safetensors files the tensors are spread.
-        tokenizer: Whether there is a tokenizer.
-        num_labels: The classes of a classifier; None writes nothing of them, which means 2.
-        **overrides: Replace fields of config.json; None takes a field out.
+        prefix: Prefix of the name of every tensor.
+        shards: Number of safetensors files.
+        tokenizer: False to omit the tokenizer.
+        num_labels: Number of classes of a classifier; None to omit the labels, which means 2.
+        **overrides: Fields of config.json; None removes a field.
 
     Returns:
         The folder.
 
     Raises:
-        UnknownNameError: If it is none of these architectures.
+        UnknownNameError: If the architecture is unknown.
     """
     backbone = BACKBONES.get(architecture, architecture)
     if backbone not in TOKENIZERS:
         message = (
-            f"there is no tiny checkpoint of {architecture!r}; there are: {', '.join([*TOKENIZERS, *BACKBONES])}. "
-            "write_config, random_tensors, write_weights and write_tokenizer make one of any architecture"
+            f"Unknown architecture {architecture!r} for a tiny checkpoint. Available: "
+            f"{', '.join([*TOKENIZERS, *BACKBONES])}. Checkpoints of other architectures can be written with "
+            "write_config, random_tensors, write_weights and write_tokenizer"
         )
         raise UnknownNameError(message)
     folder = Path(path)
@@ -109,12 +108,12 @@ def tiny(
 def _default_config(backbone: str, dtype: str) -> dict[str, Any]:
     if TOKENIZERS[backbone] == "decoder":
         return _decoder_config(backbone, dtype)
-    own = ROTARY_ENCODERS.get(backbone) or ENCODER_FAMILIES.get(backbone) or BIASED.get(backbone)
-    if own is None:
+    config = ROTARY_ENCODERS.get(backbone) or ENCODER_FAMILIES.get(backbone) or BIASED.get(backbone)
+    if config is None:
         return bert_config(backbone, dtype)
     family = TOKENIZERS[backbone]
     tokens = vocabulary(family)
-    return {**own, "vocab_size": len(tokens), "pad_token_id": tokens[SPECIAL[family]["pad"]], "dtype": dtype}
+    return {**config, "vocab_size": len(tokens), "pad_token_id": tokens[SPECIAL[family]["pad"]], "dtype": dtype}
 
 
 def _shapes(backbone: str, config: Mapping[str, Any]) -> dict[str, Shape]:

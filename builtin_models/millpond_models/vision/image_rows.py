@@ -1,6 +1,6 @@
-"""Rows of images in the places of the tokens that stand for them.
+"""Replaces the embeddings of image placeholder tokens with the embeddings of the images.
 
-A sequence with images says under ``image_rows``, among its features, which of its tokens images stand for.
+The feature ``image_rows`` of a sequence contains the indices of its placeholder tokens.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,28 +12,33 @@ from torch import Tensor
 from millpond.nn import PackedBatch
 from millpond.types.errors import InvalidInputError
 
-ROWS = "image_rows"  # [num_rows], int64: places in the sequence, in the order of what stands there
+ROWS = "image_rows"  # [num_rows], int64: token indices within the sequence, in the order of the image embeddings
 
 
-def with_image_rows(embedded: Tensor, batch: PackedBatch, see: Callable[[Mapping[str, Any]], Tensor]) -> Tensor:
-    """Embedded tokens, with the rows of images where these stand.
+def with_image_rows(
+    embedded: Tensor, batch: PackedBatch, embed_images: Callable[[Mapping[str, Any]], Tensor]
+) -> Tensor:
+    """Return the token embeddings, with those of placeholder tokens replaced.
 
     Args:
-        embedded: The vectors of all tokens, [num_tokens, size].
-        batch: Their sequences.
-        see: The features of a sequence with images -> its rows, end to end, [num_rows, size].
+        embedded: Embeddings of all tokens, [num_tokens, size].
+        batch: The packed batch.
+        embed_images: Maps the features of a sequence with images to their concatenated embeddings, [num_rows, size].
 
     Raises:
-        InvalidInputError: If there are not as many rows as tokens that they stand for.
+        InvalidInputError: If the number of image embeddings differs from the number of placeholder tokens.
     """
     features: Sequence[Mapping[str, Any]] = batch.features
-    seeing = [place for place, one in enumerate(features) if ROWS in one]
-    if not seeing:
+    with_images = [index for index, sequence_features in enumerate(features) if ROWS in sequence_features]
+    if not with_images:
         return embedded
-    places = [torch.from_numpy(features[place][ROWS]) + batch.offsets[place] for place in seeing]
-    rows = [see(features[place]) for place in seeing]
-    for asked, given in zip(places, rows, strict=True):
-        if len(asked) != len(given):
-            message = f"the images of a prompt are {len(given)} rows, and {len(asked)} of its tokens stand for them"
+    rows = [torch.from_numpy(features[index][ROWS]) + batch.offsets[index] for index in with_images]
+    images = [embed_images(features[index]) for index in with_images]
+    for placeholders, embeddings in zip(rows, images, strict=True):
+        if len(placeholders) != len(embeddings):
+            message = (
+                f"the images of a prompt have {len(embeddings)} embeddings, but it contains {len(placeholders)} "
+                "placeholder tokens"
+            )
             raise InvalidInputError(message, parameter="multi_modal_data")
-    return embedded.index_copy(0, torch.cat(places).to(embedded.device), torch.cat(rows).to(embedded.dtype))
+    return embedded.index_copy(0, torch.cat(rows).to(embedded.device), torch.cat(images).to(embedded.dtype))

@@ -1,10 +1,10 @@
-"""The values that transformers takes for keys missing from the config.json of SigLIP's towers. Imports no torch."""
+"""Defaults of transformers for keys missing from the config.json of SigLIP encoders. Imports no torch."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-SIGLIP_TOWER: Mapping[str, Any] = MappingProxyType(
+SIGLIP_ENCODER: Mapping[str, Any] = MappingProxyType(
     {
         "hidden_size": 768,
         "intermediate_size": 3072,
@@ -15,8 +15,8 @@ SIGLIP_TOWER: Mapping[str, Any] = MappingProxyType(
     }
 )
 SIGLIP_TEXT: Mapping[str, Any] = MappingProxyType(
-    {**SIGLIP_TOWER, "vocab_size": 32000, "max_position_embeddings": 64, "pad_token_id": 1}
+    {**SIGLIP_ENCODER, "vocab_size": 32000, "max_position_embeddings": 64, "pad_token_id": 1}
 )
 SIGLIP_VISION: Mapping[str, Any] = MappingProxyType(
-    {**SIGLIP_TOWER, "num_channels": 3, "patch_size": 16, "vision_use_head": True}
+    {**SIGLIP_ENCODER, "num_channels": 3, "patch_size": 16, "vision_use_head": True}
 )

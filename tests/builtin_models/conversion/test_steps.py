@@ -77,10 +77,10 @@ def test_each_request_names_its_own_tokens_and_tag(tmp_path, load, logits, kit):
 def test_no_more_of_the_head_is_kept_than_may_be_asked_for(tmp_path, tied, kit):
     folder = tiny("LlamaForCausalLM", tmp_path, tie_word_embeddings=tied)
     fixed = kit.model_of(folder, pooler_config={**STEP, "returned_token_ids": [YES, NO]})
-    assert [name for name, p in fixed.named_parameters() if len(p) == len(WORDS)] == ["embeddings.weight"]
+    assert [name for name, p in fixed.named_parameters() if len(p) == len(WORDS)] == ["embed_tokens.weight"]
     free = kit.model_of(folder, pooler_config=STEP, dtype="bfloat16")
     assert free.tokens.weight.dtype == torch.bfloat16
-    assert (free.tokens.weight.data_ptr() == free.embeddings.weight.data_ptr()) is tied
+    assert (free.tokens.weight.data_ptr() == free.embed_tokens.weight.data_ptr()) is tied
 
 
 def test_in_16_bits_the_rows_are_computed_in_32(tmp_path, kit):
@@ -124,7 +124,7 @@ def test_tokens_that_there_are_not_are_refused_by_name(tmp_path, load, kit):
     with pytest.raises(InvalidInputError, match=rf"allows only \[{YES}, {NO}\]") as caught:
         kit.found(fixed, [[5, TAG]], "token_classify", PoolingParams(returned_token_ids=(YES, BAD)))
     assert caught.value.parameter == "returned_token_ids"
-    with pytest.raises(CheckpointError, match="returned_token_ids: 9999 is no token"):
+    with pytest.raises(CheckpointError, match="returned_token_ids: token ID 9999 is out of range"):
         load(folder, pooler_config={**STEP, "returned_token_ids": [YES, 9999]})
 
 
@@ -152,6 +152,6 @@ def test_a_checkpoint_without_a_head_cannot_judge(tmp_path, load):
 
 
 def test_steps_are_what_judges_pool(tmp_path, load):
-    with pytest.raises(InvalidInputError, match="pools by STEP, and not by ALL") as caught:
+    with pytest.raises(InvalidInputError, match="requires the pooling type STEP; got ALL") as caught:
         load(tiny("LlamaForCausalLM", tmp_path), convert="process_reward")
     assert caught.value.parameter == "pooler_config"

@@ -423,7 +423,7 @@ def test_weights_of_other_heads_are_left_out(tmp_path, load, hidden):
 @pytest.mark.parametrize(
     ("architecture", "name", "said"),
     [
-        ("LlamaModel", "embed_tokens.weight", r"embeddings\.weight"),
+        ("LlamaModel", "embed_tokens.weight", r"embed_tokens\.weight"),
         ("LlamaModel", "norm.weight", r"norm\.weight"),
         ("LlamaModel", "layers.1.self_attn.k_proj.weight", r"layers\.1\.attention\.qkv\.weight@1"),
         ("LlamaModel", "layers.0.mlp.up_proj.weight", r"layers\.0\.feed_forward\.gate_up\.weight@1"),

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from millpond import CheckpointError, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_sentence_transformers, write_weights
 from millpond.testing.comparisons import change_config, random_prompts, relative_error
-from millpond_models.testing.gritlm import PIECES, tiny_gritlm
+from millpond_models.testing.gritlm import MARKER_TOKENS, tiny_gritlm
 
 VOCABULARY = len(vocabulary("decoder"))
 prompts_of = partial(random_prompts, VOCABULARY, first=4)
@@ -295,7 +295,7 @@ def test_heads_of_gpt2_must_share_its_dimensions(tmp_path, load):
 
 
 def gritlm_ids(pieces):
-    own = {piece: vocabulary("decoder")[word] for word, piece in PIECES.items()}
+    own = {piece: vocabulary("decoder")[word] for word, piece in MARKER_TOKENS.items()}
     return [own[piece] if piece in own else vocabulary("decoder")[piece] for piece in pieces]
 
 

@@ -230,7 +230,7 @@ def test_the_encoder_of_a_masked_language_model_is_loaded_on_request(tmp_path, l
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("embeddings.position_embeddings.weight", r"embeddings\.positions\.weight"),
+        ("embeddings.position_embeddings.weight", r"embeddings\.position_embeddings\.weight"),
         ("embeddings.LayerNorm.bias", r"embeddings\.norm\.bias"),
         ("encoder.layer.1.attention.self.key.weight", r"layers\.1\.attention\.qkv\.weight@1"),
         ("encoder.layer.1.attention.self.value.bias", r"layers\.1\.attention\.qkv\.bias@2"),

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from millpond import CheckpointError, PoolingParams
 from millpond.testing.checkpoints import tiny, vocabulary, write_sentence_transformers
 from millpond.testing.comparisons import random_prompts, relative_error
-from millpond_models.layers.distances import slopes
+from millpond_models.layers.position_bias import slopes
 from millpond_models.testing.biased import JINA_BERT, JINA_BERT_WITH_NORMS, biased_shapes
 
 VOCABULARY = len(vocabulary("bert"))

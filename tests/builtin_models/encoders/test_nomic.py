@@ -180,7 +180,7 @@ def test_no_text_may_be_longer_than_those_of_the_training_unless_positions_are_s
     (folder / "sentence_bert_config.json").unlink()
     assert load(folder).model_config.max_model_len == 16
     assert load(folder, hf_overrides={"rotary_scaling_factor": 4}).model_config.max_model_len == 60
-    with pytest.raises(InvalidInputError, match=r"max_model_len=17 is over .* 16 tokens.*max_trained_positions"):
+    with pytest.raises(InvalidInputError, match=r"max_model_len=17 exceeds .* 16 tokens.*max_trained_positions"):
         load(folder, max_model_len=17)
 
 

@@ -75,7 +75,7 @@ def test_a_checkpoint_without_the_head_is_refused_with_the_way_out(folder, tmp_p
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     tensors = load_file(folder / "model.safetensors")
     write_weights(tmp_path, {name: tensor for name, tensor in tensors.items() if not name.startswith("cls.")})
-    with pytest.raises(CheckpointError, match="no head for masked tokens: pass convert='embed'"):
+    with pytest.raises(CheckpointError, match="no masked language modelling head: pass convert='embed'"):
         load(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
     assert load(tmp_path, convert="embed").embed("a", use_tqdm=False)

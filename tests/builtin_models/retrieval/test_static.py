@@ -140,11 +140,11 @@ def test_dimensions_may_be_cut_where_it_was_trained_for_it(tmp_path, load, their
 @pytest.mark.parametrize(
     ("tensors", "said"),
     [
-        ({"embedding.weight": table(SIZE - 1)}, f"knows {SIZE} tokens, and the table has rows for {SIZE - 1}"),
+        ({"embedding.weight": table(SIZE - 1)}, f"has {SIZE} tokens, but the embedding table has {SIZE - 1} rows"),
         ({"embedding.bias": table()}, r"embedding\.weight or embeddings; it holds: embedding\.bias"),
         ({"embeddings": torch.ones(SIZE)}, r"embedding\.weight or embeddings; it holds: embeddings"),
-        ({"embeddings": table(), "weights": torch.ones(3)}, r"'weights' has the shape \[3\]"),
-        ({"embeddings": table(9), "mapping": torch.arange(SIZE)}, f"rows from 0 to {SIZE - 1}; 'embeddings' has 9"),
+        ({"embeddings": table(), "weights": torch.ones(3)}, r"'weights': the checkpoint has \[3\]"),
+        ({"embeddings": table(9), "mapping": torch.arange(SIZE)}, f"rows from 0 to {SIZE - 1}, but 'embeddings' has 9"),
         ({"embedding.weight": table(), "scale": torch.ones(1)}, r"unused \(1\): scale"),
     ],
     ids=["few rows", "no table", "a vector", "weights", "mapping", "unused"],

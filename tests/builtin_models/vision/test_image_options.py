@@ -17,7 +17,7 @@ from millpond.testing.pictures import picture
 from millpond.testing.tokenizers import PAD
 from millpond.types.image_options import ImageOptions
 from millpond_models.testing.dual_encoders import tiny_two_towers
-from millpond_models.testing.nemotron_vl import PART_ID, PROCESSOR, tiny_nemotron_vl
+from millpond_models.testing.nemotron_vl import IMAGE_CONTEXT_ID, PROCESSOR, tiny_nemotron_vl
 from millpond_models.testing.phi3_vision import tiny_phi3_vision
 from millpond_models.vision.phi3_vision.images import Crops
 from millpond_transformers.testing.vision_language import tiny_vision_language
@@ -158,9 +158,9 @@ def test_phi3_vision_is_cut_into_as_many_squares_as_are_asked_for(tmp_path, load
     given = {"prompt": "<|image_1|> a", "multi_modal_data": {"image": PICTURE}}
     for crops in (1, 4, 9):
         _, features = reading(llm, {**given, "mm_processor_kwargs": {"num_crops": crops}})
-        expected, grid = Crops(most=crops, side=side, patch=patch).read(PICTURE)
+        expected, grid = Crops(max_crops=crops, side=side, patch=patch).read(PICTURE)
         assert features["grids"].tolist() == [list(grid)]
-        assert np.array_equal(features["squares"], expected)
+        assert np.array_equal(features["crops"], expected)
     (overridden,) = load(folder, mm_processor_kwargs={"num_crops": 1}).embed(given, use_tqdm=False)
     (asked,) = llm.embed({**given, "mm_processor_kwargs": {"num_crops": 1}}, use_tqdm=False)
     assert np.array_equal(overridden.outputs.embedding, asked.outputs.embedding)
@@ -181,7 +181,7 @@ def test_nemotron_has_as_many_tiles_as_are_asked_for(tmp_path, load):
     bare, _ = reading(llm, {**given, "mm_processor_kwargs": {"use_thumbnail": False, "max_dynamic_patch": 4}})
     whole, _ = reading(llm, {**given, "mm_processor_kwargs": {"max_input_tiles": 4}})
     tile = 4  # tokens: a quarter of 16 patches
-    assert (whole == PART_ID).sum() - (bare == PART_ID).sum() == tile
+    assert (whole == IMAGE_CONTEXT_ID).sum() - (bare == IMAGE_CONTEXT_ID).sum() == tile
     with pytest.raises(InvalidInputError, match="use_thumbnail must be true or false; got 1"):
         reading(llm, {**given, "mm_processor_kwargs": {"use_thumbnail": 1}})
 

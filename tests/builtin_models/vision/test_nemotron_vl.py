@@ -17,7 +17,14 @@ from millpond import LLM, InvalidInputError, PoolingParams
 from millpond.testing.pictures import picture
 from millpond.types.errors import CheckpointError
 from millpond_command import cli
-from millpond_models.testing.nemotron_vl import PART, PART_ID, PROCESSOR, SIDE, TEXT, tiny_nemotron_vl
+from millpond_models.testing.nemotron_vl import (
+    IMAGE_CONTEXT,
+    IMAGE_CONTEXT_ID,
+    PROCESSOR,
+    TEXT,
+    TILE_SIZE,
+    tiny_nemotron_vl,
+)
 from millpond_models.vision.nemotron_vl.tiles import Tiling
 
 EMBEDDER = "llama-nemotron-embed-vl-1b-v2"
@@ -37,17 +44,17 @@ def tiles_of(image, most=6):
                 continue
             down = count // across
             ratio, shape = across / down, width / height
-            fit = min(count * SIDE * SIDE / (width * height), 0.6) * min(ratio / shape, shape / ratio)
+            fit = min(count * TILE_SIZE * TILE_SIZE / (width * height), 0.6) * min(ratio / shape, shape / ratio)
             if fit > best:
                 best, found = fit, (across, down)
     across, down = found
-    stretched = image.resize((across * SIDE, down * SIDE))
+    stretched = image.resize((across * TILE_SIZE, down * TILE_SIZE))
     tiles = []
     for row in range(down):
         for column in range(across):
-            corner = (column * SIDE, row * SIDE)
-            tiles.append(stretched.crop((*corner, corner[0] + SIDE, corner[1] + SIDE)))
-    return tiles if len(tiles) == 1 else [*tiles, image.resize((SIDE, SIDE))]
+            corner = (column * TILE_SIZE, row * TILE_SIZE)
+            tiles.append(stretched.crop((*corner, corner[0] + TILE_SIZE, corner[1] + TILE_SIZE)))
+    return tiles if len(tiles) == 1 else [*tiles, image.resize((TILE_SIZE, TILE_SIZE))]
 
 
 class Reference:
@@ -92,11 +99,11 @@ class Reference:
         with torch.inference_mode():
             rows = [torch.cat([self.rows(tile) for tile in tiles_of(image)]) for image in images]
             for each in rows:
-                text = text.replace("<image>", f"<img>{PART * len(each)}</img>", 1)
+                text = text.replace("<image>", f"<img>{IMAGE_CONTEXT * len(each)}</img>", 1)
             ids = torch.tensor(self.tokenizer.encode(text, add_special_tokens=special).ids)
             embedded = self.llama.embed_tokens(ids)
             if rows:
-                embedded[ids == PART_ID] = torch.cat(rows)
+                embedded[ids == IMAGE_CONTEXT_ID] = torch.cat(rows)
             every = torch.zeros(1, 1, len(ids), len(ids))  # added to the products of queries and keys: nothing hides
             read = self.llama(inputs_embeds=embedded.unsqueeze(0), attention_mask=every)
             return read.last_hidden_state[0].numpy()
@@ -189,7 +196,7 @@ def test_many_tiles_are_seen_a_few_at_a_time(llm, plain, hidden):
 def test_grids_are_those_of_the_published_rule(most):
     random = np.random.default_rng(most)
     for width, height in [*random.integers(1, 3000, (300, 2)).tolist(), [2000, 2000], [512, 512], [4000, 1000]]:
-        columns, rows = Tiling(size=512, most=most).grid(width, height)
+        columns, rows = Tiling(size=512, max_tiles=most).grid(width, height)
         fits = {
             (across, down): min(across * down * 512**2 / (width * height), 0.6)
             * min(across / down / (width / height), width / height / (across / down))
@@ -290,9 +297,9 @@ def test_an_image_without_a_mark_stands_before_the_text_with_a_blank_behind_it(l
     ("prompt", "said"),
     [
         (prompt_of("<image><image>", [ONE]), "2 marks of images"),
-        (f"a text with {PART}", "there is no image"),
-        ({"prompt_token_ids": [6, PART_ID]}, "there is no image"),
-        (prompt_of(f"<image>{PART}", [ONE]), f"the text holds '{PART}'"),
+        (f"a text with {IMAGE_CONTEXT}", "there is no image"),
+        ({"prompt_token_ids": [6, IMAGE_CONTEXT_ID]}, "there is no image"),
+        (prompt_of(f"<image>{IMAGE_CONTEXT}", [ONE]), f"the text holds '{IMAGE_CONTEXT}'"),
         (prompt_of("<image>" * 30, [LARGE] * 30), "neither cut nor read in pieces"),
     ],
 )
@@ -306,9 +313,9 @@ def test_what_cannot_be_read_is_refused_and_costs_no_other(llm, prompt, said):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"downsample_ratio": 0.3}, "makes no whole blocks of 4 by 4 patches"),
+        ({"downsample_ratio": 0.3}, "does not divide 4 by 4 patches"),
         ({"ps_version": "v1"}, "ps_version 'v1'"),
-        ({"select_layer": 7}, "select_layer 7, and the tower of images has 3 layers"),
+        ({"select_layer": 7}, "select_layer 7 is out of range: the vision encoder has 3 layers"),
     ],
 )
 def test_what_the_config_says_amiss_is_told(tmp_path, load, settings, said):
@@ -321,7 +328,7 @@ def test_what_the_config_says_amiss_is_told(tmp_path, load, settings, said):
     [
         ({"processor": {"image_size": 64}}, "tiles of 64 by 64 pixels"),
         ({"processor": {"norm_type": "imagenet"}}, "with the norm 'imagenet'"),
-        ({"img_context_token_id": 3}, f"has {PART} as {PART_ID}"),
+        ({"img_context_token_id": 3}, f"has {IMAGE_CONTEXT} as {IMAGE_CONTEXT_ID}"),
     ],
 )
 def test_files_that_are_not_of_one_model_are_told_with_the_first_image(tmp_path, load, settings, said):

@@ -268,7 +268,7 @@ def test_bfloat16_is_near(model, load):
 )
 def test_squares_are_those_of_the_description(height, width, num_crops):
     image = picture(height, width)
-    found, grid = Crops(most=num_crops, side=56, patch=14).read(image)
+    found, grid = Crops(max_crops=num_crops, side=56, patch=14).read(image)
     whole, parts, rows, columns = squares_of(image, num_crops, 56)
     assert grid == (rows, columns)
     for square, patches in zip([whole, *parts], found, strict=True):
@@ -288,10 +288,10 @@ def test_squares_are_those_of_the_description(height, width, num_crops):
     ],
 )
 def test_an_image_takes_as_many_tokens_as_the_published_processor_counts(num_crops, height, width, tokens):
-    crops = Crops(most=num_crops, side=336, patch=14)
-    fitted = crops.fitted(Image.new("RGB", (width, height)))
-    rows, columns = fitted.height // 336, fitted.width // 336
-    assert (fitted.height % 336, fitted.width % 336) == (0, 0)
+    crops = Crops(max_crops=num_crops, side=336, patch=14)
+    resized = crops.resized(Image.new("RGB", (width, height)))
+    rows, columns = resized.height // 336, resized.width // 336
+    assert (resized.height % 336, resized.width % 336) == (0, 0)
     assert num_rows((rows, columns), 12) == tokens == (rows * columns + 1) * 144 + 1 + (rows + 1) * 12
 
 
@@ -342,7 +342,7 @@ def test_another_model_is_written_to_as_its_files_say_or_else_as_vlm2vec(tmp_pat
     ("text", "images", "said"),
     [
         ("<|image_1|><|image_2|>", WIDE, "2 marks of images"),
-        ("<|image_2|>", WIDE, "numbered 2; of 1 images each is marked once, from <|image_1|> to <|image_1|>"),
+        ("<|image_2|>", WIDE, "numbered 2; with 1 images, each of <|image_1|> to <|image_1|> must occur once"),
         ("<|image_1|> <|image_1|>", [WIDE, TALL], "numbered 1, 1"),
         ("<|image_0|> <|image_1|>", [WIDE, TALL], "numbered 0, 1"),
         ("<|image_1|>", picture(1, 2000), "cannot read these images"),
@@ -360,10 +360,10 @@ def test_what_cannot_be_read_is_refused_and_costs_no_other(model, load, text, im
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"img_processor": {"name": "siglip"}}, "name 'siglip' in img_processor; known is 'clip_vision_model'"),
+        ({"img_processor": {"name": "siglip"}}, r"name 'siglip' in img_processor\. Supported: 'clip_vision_model'"),
         ({"img_processor": {"image_dim_out": 7}}, "image_dim_out 7 in img_processor, and the tower has hidden states"),
-        ({"img_processor": {"layer_idx": 4}}, "layer_idx 4 in img_processor, of a tower of 3 layers"),
-        ({"embd_layer": {"projection_cls": "linear"}}, "projection_cls 'linear' in embd_layer; known is 'mlp'"),
+        ({"img_processor": {"layer_idx": 4}}, "layer_idx 4 in img_processor is out of range: there are 3 layers"),
+        ({"embd_layer": {"projection_cls": "linear"}}, r"projection_cls 'linear' in embd_layer\. Supported: 'mlp'"),
         ({"embd_layer": {"use_hd_transform": False}}, "use_hd_transform False"),
         ({"embd_layer": {"hd_transform_order": "both"}}, "hd_transform_order 'both'"),
         ({"vision_config": {"image_size": 35}}, "image_size 35 with patch_size 7"),
@@ -378,7 +378,10 @@ def test_images_that_are_read_otherwise_are_refused(model, load, change, said):
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"num_crops": 0}, "num_crops must be a positive number"), ({"image_std": [1, 2]}, "image_std must be a number")],
+    [
+        ({"num_crops": 0}, "num_crops must be a positive integer"),
+        ({"image_std": [1, 2]}, "image_std must be one number per channel"),
+    ],
     ids=str,
 )
 def test_settings_of_images_that_cannot_be_done_are_named(tmp_path, load, change, said):

@@ -324,7 +324,10 @@ def test_a_config_that_cannot_be_is_refused(tmp_path, load, change, said):
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"num_patches": 15}, "num_patches 15 is no square"), ({"vision_use_head": False}, "vision_use_head is false")],
+    [
+        ({"num_patches": 15}, "num_patches must be a square number; got 15"),
+        ({"vision_use_head": False}, "vision_use_head is false"),
+    ],
 )
 def test_a_siglip_2_config_that_cannot_be_is_refused(tmp_path, load, change, said):
     with pytest.raises(CheckpointError, match=said):

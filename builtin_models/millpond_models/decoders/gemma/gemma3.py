@@ -43,7 +43,7 @@ class Gemma3TextModel(Gemma2Model):
     def build_rotary(self, ctx: Context, heads: Heads) -> nn.Module:
         """Build one rotary embedding per layer type."""
         types = dict.fromkeys(self.read_layer_types(ctx))
-        return nn.ModuleDict({layer_type: build_rotary(ctx, layer_type, heads.size) for layer_type in types})
+        return nn.ModuleDict({layer_type: build_rotary(ctx, layer_type, heads.head_dim) for layer_type in types})
 
     def read_layer_types(self, ctx: Context) -> tuple[str, ...]:
         """Return the attention type of each layer: ``layer_types``, by default full attention in every sixth layer."""

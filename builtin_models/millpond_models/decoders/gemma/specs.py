@@ -1,10 +1,10 @@
-"""The records of Gemma, first to third version, and of their published models."""
+"""Specs of Gemma, Gemma 2, Gemma 3 and their published models."""
 
 from typing import Final
 
 from millpond.plugin.specs import PublishedModelSpec, RerankTemplate
-from millpond_models.records.architectures import embedder
-from millpond_models.records.published import matryoshka, models
+from millpond_models.spec_helpers.architectures import embedder
+from millpond_models.spec_helpers.published import matryoshka, models
 
 # https://huggingface.co/BAAI/bge-reranker-v2-gemma
 BGE_RERANKER_GEMMA: Final = RerankTemplate(
@@ -17,19 +17,19 @@ ARCHITECTURES = (
     embedder(
         "GemmaModel",
         "millpond_models.decoders.gemma.gemma:GemmaModel",
-        "Gemma, the first (Gemma Team, 2024)",
+        "Gemma, first version (Gemma Team, 2024)",
         pooling="LAST",
     ),
     embedder(
         "Gemma2Model",
         "millpond_models.decoders.gemma.gemma2:Gemma2Model",
-        "Gemma 2 (Gemma Team, 2024), with capped scores and windows in every other layer",
+        "Gemma 2 (Gemma Team, 2024), with soft-capped scores and alternating sliding windows",
         pooling="LAST",
     ),
     embedder(
         "Gemma3TextModel",
         "millpond_models.decoders.gemma.gemma3:Gemma3TextModel",
-        "the text part of Gemma 3 (Gemma Team, 2025), and EmbeddingGemma",
+        "the text model of Gemma 3 (Gemma Team, 2025), and EmbeddingGemma",
         pooling="MEAN",
     ),
 )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import PackedBatch, PoolingModel, WeightTransform
-from millpond_models.layers.embeddings import Table
+from millpond_models.layers.embeddings import Embedding
 from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.layers.pre_norm import FusedAttention, PlainFeedForward, PreNormLayer
@@ -18,8 +18,8 @@ class GPT2Model(PoolingModel):
 
     weight_prefixes = ("transformer.",)
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
-        (r"wte\.weight", r"embeddings.weight"),
-        (r"wpe\.weight", r"positions.weight"),
+        (r"wte\.weight", r"token_embeddings.weight"),
+        (r"wpe\.weight", r"position_embeddings.weight"),
         (r"h\.(\d+)\.ln_1\.(weight|bias)", r"layers.\1.attention_norm.\2"),
         (r"h\.(\d+)\.attn\.c_attn\.(weight|bias)", r"layers.\1.attention.qkv.\2"),
         (r"h\.(\d+)\.attn\.c_proj\.(weight|bias)", r"layers.\1.attention.output.\2"),
@@ -37,14 +37,14 @@ class GPT2Model(PoolingModel):
         super().__init__(ctx)
         config = ctx.config
         size, eps = config.n_embd, float(config.get("layer_norm_epsilon", 1e-5))
-        self.embeddings = Table(config.vocab_size, size)
-        self.positions = Table(config.n_positions, size)
+        self.token_embeddings = Embedding(config.vocab_size, size)
+        self.position_embeddings = Embedding(config.n_positions, size)
         self.layers = nn.ModuleList(build_layer(ctx, layer, eps=eps) for layer in range(config.n_layer))
         self.norm = LayerNorm(size, eps)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden]."""
-        x: Tensor = self.embeddings(batch.input_ids) + self.positions(batch.positions)
+        x: Tensor = self.token_embeddings(batch.input_ids) + self.position_embeddings(batch.positions)
         for layer in self.layers:
             x = layer(x, batch)
         normed: Tensor = self.norm(x)

@@ -1,8 +1,8 @@
-"""The records of GPT-2 and its published models."""
+"""Specs of GPT-2 and its published models."""
 
 from millpond.plugin.specs import TextInput
-from millpond_models.records.architectures import embedder
-from millpond_models.records.published import models
+from millpond_models.spec_helpers.architectures import embedder
+from millpond_models.spec_helpers.published import models
 
 ARCHITECTURES = (
     embedder(

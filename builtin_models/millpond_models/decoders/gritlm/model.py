@@ -6,13 +6,13 @@ A prompt is ``<s><|user|>\ninstruction\n<|embed|>\ntext``, or without an instruc
 import logging
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from millpond.context import Context
-from millpond.nn import Pooler, PoolingMetadata
+from millpond.nn import Pooler
 from millpond.types.errors import CheckpointError
-from millpond.types.params import PoolingParams
 from millpond_models.decoders.mistral.model import MistralModel
+from millpond_models.layers.span_pooling import SpanPooling
 
 logger = logging.getLogger(__name__)
 # Tokens of the marker before a text; the first depends on the preceding text.
@@ -38,32 +38,19 @@ class GritLM(MistralModel):
         return TextPooling(ctx, pooler) if task == POOLED_TASK else pooler
 
 
-class TextPooling(nn.Module):
-    """Passes the text after the instruction of each prompt to a pooler; spans selected by a caller stay unchanged."""
+class TextPooling(SpanPooling):
+    """Passes the text after the instruction of each prompt to a pooler."""
 
     def __init__(self, ctx: Context, pooler: Pooler) -> None:
-        super().__init__()
-        self.pooler = pooler
+        super().__init__(pooler)
         self.first_marker_ids = tuple(token_id(ctx, token) for token in FIRST_MARKER_TOKENS)
         self.marker_ids = [token_id(ctx, token) for token in MARKER_TOKENS]
         self.bos_id = token_id(ctx, "<s>")
 
-    def check(self, params: PoolingParams) -> None:
-        """Check the parameters with the wrapped pooler."""
-        self.pooler.check(params)
-
-    def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
-        """[num_tokens, hidden] -> [num_seqs, dim], or a list of num_seqs tensors."""
-        if metadata.starts:
-            return self.pooler(hidden_states, metadata)  # type: ignore[no-any-return]  # modules are called so
-        ids = metadata.input_ids.tolist()
-        spans: list[tuple[int, int] | None] = []
-        for offset, length in zip(metadata.offsets, metadata.lengths, strict=False):
-            skipped = self.instruction_length(ids[offset : offset + length])
-            spans.append((skipped if skipped < length else 0, length))  # a text without tokens has no mean
-        rows, selected = metadata.select(range(len(spans)), metadata.params, spans)
-        pooled: Tensor | list[Tensor] = self.pooler(hidden_states if rows is None else hidden_states[rows], selected)
-        return pooled
+    def span(self, ids: Sequence[int]) -> tuple[int, int]:
+        """Return the span of the text, or the whole prompt if the text is empty and would have no mean."""
+        start = self.instruction_length(ids)
+        return (start if start < len(ids) else 0), len(ids)
 
     def instruction_length(self, ids: Sequence[int]) -> int:
         """Return the number of tokens before the text: up to the end of the marker, or ``<s>`` without a marker."""

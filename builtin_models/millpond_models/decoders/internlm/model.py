@@ -17,7 +17,7 @@ class InternLM2Model(DecoderModel):
     """InternLM2; ``wqkv`` stacks, for each key head, its query heads, the key head and its value head."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
-        (r"tok_embeddings\.weight", r"embeddings.weight"),
+        (r"tok_embeddings\.weight", r"embed_tokens.weight"),
         (r"layers\.(\d+)\.attention_norm\.weight", r"layers.\1.attention_norm.weight"),
         (r"layers\.(\d+)\.attention\.wq\.(\w+)", r"layers.\1.attention.qkv.\2@0"),
         (r"layers\.(\d+)\.attention\.wk\.(\w+)", r"layers.\1.attention.qkv.\2@1"),
@@ -72,11 +72,11 @@ def split_heads(fused: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
     Raises:
         CheckpointError: If the number of rows does not match.
     """
-    queries_per_key = heads.queries // heads.keys
-    rows = heads.keys * (queries_per_key + 2) * heads.size
+    queries_per_key = heads.num_query_heads // heads.num_kv_heads
+    rows = heads.num_kv_heads * (queries_per_key + 2) * heads.head_dim
     if tuple(fused.shape[:1]) != (rows,):
         message = f"config.json implies {rows} rows"
         raise CheckpointError(message)
-    groups = fused.unflatten(0, (heads.keys, queries_per_key + 2, heads.size))
+    groups = fused.unflatten(0, (heads.num_kv_heads, queries_per_key + 2, heads.head_dim))
     query, key, value = groups[:, :queries_per_key], groups[:, queries_per_key], groups[:, queries_per_key + 1]
     return query.flatten(0, 2), key.flatten(0, 1), value.flatten(0, 1)

@@ -1,8 +1,8 @@
-"""The records of InternLM2 and its published models."""
+"""Specs of InternLM2 and its published models."""
 
 from millpond.plugin.specs import ModelExtras, OutputShape
-from millpond_models.records.architectures import embedder, token_classifier
-from millpond_models.records.published import models
+from millpond_models.spec_helpers.architectures import embedder, token_classifier
+from millpond_models.spec_helpers.published import models
 
 ARCHITECTURES = (
     embedder(
@@ -15,7 +15,7 @@ ARCHITECTURES = (
     token_classifier(
         "InternLM2ForRewardModel",
         "millpond_models.decoders.internlm.model:InternLM2ForRewardModel",
-        "InternLM2 with a reward a token",
+        "InternLM2 with one reward per token",
         output=OutputShape(num_labels=1),
         extras=ModelExtras(),
     ),

@@ -25,7 +25,6 @@ class Lfm2Model(DecoderModel):
     """LFM2 as a pooling model: hidden states after the final norm."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
-        (r"embed_tokens\.weight", r"embeddings.weight"),
         (r"layers\.(\d+)\.operator_norm\.weight", r"layers.\1.attention_norm.weight"),
         (r"layers\.(\d+)\.self_attn\.q_proj\.weight", r"layers.\1.attention.qkv.weight@0"),
         (r"layers\.(\d+)\.self_attn\.k_proj\.weight", r"layers.\1.attention.qkv.weight@1"),

@@ -1,10 +1,10 @@
-"""The records of Llama, causal and bidirectional, and of its published models."""
+"""Specs of Llama, causal and bidirectional, and of its published models."""
 
 from typing import Final
 
 from millpond.plugin.specs import PoolingDefaults, PublishedModelSpec, RerankTemplate
-from millpond_models.records.architectures import embedder
-from millpond_models.records.published import models
+from millpond_models.spec_helpers.architectures import embedder
+from millpond_models.spec_helpers.published import models
 
 # https://huggingface.co/nvidia/llama-nemotron-rerank-1b-v2
 NEMOTRON_RERANK: Final = RerankTemplate(
@@ -14,13 +14,13 @@ ARCHITECTURES = (
     embedder(
         "LlamaModel",
         "millpond_models.decoders.llama.model:LlamaModel",
-        "Llama (Touvron et al., 2023) and the many decoders of its form",
+        "Llama (Touvron et al., 2023) and decoders with its architecture",
         pooling="LAST",
     ),
     embedder(
         "LlamaBidirectionalModel",
         "millpond_models.decoders.llama.bidirectional:LlamaBidirectionalModel",
-        "Llama that attends in both directions, for embeddings and, by a converter, classes",
+        "bidirectional Llama, for embeddings and, with a converter, classification",
         pooling=PoolingDefaults("MEAN", config_key="pooling"),
     ),
 )

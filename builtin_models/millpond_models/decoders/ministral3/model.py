@@ -50,7 +50,7 @@ class Ministral3Model(DecoderModel):
         """Build the rotary embedding; the default is that of the published models."""
         if all(ctx.config.get(key) is None for key in ROPE_KEYS):
             ctx = replace(ctx, config=CheckpointConfig({**ctx.config.to_dict(), ROPE_KEYS[0]: dict(DEFAULT_ROPE)}))
-        return Rotary(ctx, head_dim=heads.size)
+        return Rotary(ctx, head_dim=heads.head_dim)
 
     def build_attention(self, ctx: ModelContext, heads: Heads, layer: int) -> RotaryAttention:
         """Build the attention of a layer, with query scaling if config.json contains ``llama_4_scaling_beta``."""
@@ -58,7 +58,11 @@ class Ministral3Model(DecoderModel):
         settings = self.rotary.settings
         if settings.options.get(BETA):
             attention.attention = LongTextAttention(
-                ctx, attention.attention.spec, heads.size, beta=settings.number(BETA), length=settings.trained_length
+                ctx,
+                attention.attention.spec,
+                heads.head_dim,
+                beta=settings.number(BETA),
+                length=settings.trained_length,
             )
         return attention
 

@@ -1,7 +1,7 @@
-"""The records of Mistral and its published models."""
+"""Specs of Mistral and its published models."""
 
-from millpond_models.records.architectures import embedder
-from millpond_models.records.published import models
+from millpond_models.spec_helpers.architectures import embedder
+from millpond_models.spec_helpers.published import models
 
 ARCHITECTURES = (
     embedder(

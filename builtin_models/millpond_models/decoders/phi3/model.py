@@ -47,11 +47,11 @@ class Phi3Model(DecoderModel):
         """
         config, options = ctx.config, rope_options(ctx.config)
         fraction = options.pop(PARTIAL_ROTARY, config.get(PARTIAL_ROTARY))
-        rotary_dim = heads.size if fraction is None else int(heads.size * fraction)
+        rotary_dim = heads.head_dim if fraction is None else int(heads.head_dim * fraction)
         if rotary_dim < 1 or rotary_dim % 2:
             message = (
-                f"config.json: {PARTIAL_ROTARY} {fraction!r} of head dimension {heads.size} must be a positive even "
-                f"number of dimensions; got {rotary_dim}"
+                f"config.json: {PARTIAL_ROTARY} {fraction!r} of head dimension {heads.head_dim} must be a positive "
+                f"even number of dimensions; got {rotary_dim}"
             )
             raise CheckpointError(message)
         if (options.get("rope_type") or options.get("type")) in ROPE_TYPES:

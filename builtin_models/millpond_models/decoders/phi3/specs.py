@@ -1,6 +1,6 @@
-"""The record of Phi-3."""
+"""Spec of Phi-3."""
 
-from millpond_models.records.architectures import embedder
+from millpond_models.spec_helpers.architectures import embedder
 
 ARCHITECTURES = (
     embedder(

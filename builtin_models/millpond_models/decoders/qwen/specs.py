@@ -1,13 +1,13 @@
-"""The records of Qwen2, Qwen3, their reward models and their published models."""
+"""Specs of Qwen2, Qwen3, their reward models and their published models."""
 
 from typing import Final
 
 from millpond.plugin.specs import ModelExtras, OutputShape, PoolingDefaults, PublishedModelSpec, RerankTemplate
-from millpond_models.records.architectures import embedder, token_classifier
-from millpond_models.records.published import matryoshka, models
+from millpond_models.spec_helpers.architectures import embedder, token_classifier
+from millpond_models.spec_helpers.published import matryoshka, models
 
 CHATML: Final = "<|im_start|>"
-STEP_TAG: Final = 151651  # <extra_0>, which ends a step in prompts for Qwen2.5-Math-PRM
+STEP_TAG_ID: Final = 151651  # <extra_0>, which ends a step in prompts of Qwen2.5-Math-PRM
 # https://huggingface.co/Qwen/Qwen3-Reranker-0.6B
 QWEN3_RERANKER: Final = RerankTemplate(
     pieces=(
@@ -55,20 +55,20 @@ ARCHITECTURES = (
     embedder(
         "Qwen3Model",
         "millpond_models.decoders.qwen.model:Qwen3Model",
-        "Qwen3 (Yang et al., 2025), with norms of heads",
+        "Qwen3 (Yang et al., 2025), with query and key norms",
         pooling="LAST",
     ),
     embedder(
         "VoyageQwen3BidirectionalEmbedModel",
         "millpond_models.decoders.qwen.bidirectional:VoyageQwen3BidirectionalEmbedModel",
-        "Qwen3 that attends in both directions, with a linear map of each token",
+        "bidirectional Qwen3 with a linear projection of each token",
         pooling="MEAN",
         output=OutputShape(size_from_num_labels=True),
     ),
     token_classifier(
         "Qwen2ForRewardModel",
         REWARD,
-        "Qwen2 with a reward a token, by two linear maps",
+        "Qwen2 with one reward per token, from two linear layers",
         pooling=PoolingDefaults(settings={"use_activation": False}),
         output=OutputShape(num_labels=1),
         extras=ModelExtras(),
@@ -77,7 +77,7 @@ ARCHITECTURES = (
         "Qwen2ForProcessRewardModel",
         REWARD,
         "Qwen2 with the probabilities of a bad and a good step",
-        pooling=PoolingDefaults(tok_type="STEP", step_tag_id=STEP_TAG),
+        pooling=PoolingDefaults(tok_type="STEP", step_tag_id=STEP_TAG_ID),
         output=OutputShape(num_labels=2),
         extras=ModelExtras(),
     ),

@@ -19,9 +19,6 @@ class BertModel(PoolingModel):
 
     weight_prefixes: ClassVar[Sequence[str]] = ("bert.", "model.")
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
-        (r"embeddings\.word_embeddings\.weight", r"embeddings.words.weight"),
-        (r"embeddings\.position_embeddings\.weight", r"embeddings.positions.weight"),
-        (r"embeddings\.token_type_embeddings\.weight", r"embeddings.segments.weight"),
         (r"embeddings\.LayerNorm\.(?:weight|gamma)", r"embeddings.norm.weight"),
         (r"embeddings\.LayerNorm\.(?:bias|beta)", r"embeddings.norm.bias"),
         (r"encoder\.layer\.(\d+)\.attention\.self\.query\.(\w+)", r"layers.\1.attention.qkv.\2@0"),
@@ -45,12 +42,12 @@ class BertModel(PoolingModel):
             ctx,
             vocab_size=config.vocab_size,
             max_positions=self.max_positions(ctx),
-            num_segments=self.num_segments(ctx),
+            num_token_types=self.num_token_types(ctx),
             size=config.hidden_size,
             eps=float(config.get("layer_norm_eps", 1e-12)),
             first_position=self.first_position(ctx),
         )
-        self.by_distance = self.build_by_distance(ctx)
+        self.position_bias = self.build_position_bias(ctx)
         self.layers = nn.ModuleList(self.build_layer(ctx, layer) for layer in range(config.num_hidden_layers))
 
     def max_positions(self, ctx: Context) -> int | None:
@@ -58,7 +55,7 @@ class BertModel(PoolingModel):
         rows: int = ctx.config.max_position_embeddings
         return rows if self.rotary is None else None
 
-    def num_segments(self, ctx: Context) -> int:
+    def num_token_types(self, ctx: Context) -> int:
         """Return the rows of the token type embeddings; 0 for a model without them."""
         rows: int = ctx.config.get("type_vocab_size", 2)
         return rows
@@ -76,7 +73,7 @@ class BertModel(PoolingModel):
         check_positions(ctx, type(self).__name__, "absolute")
         return None
 
-    def build_by_distance(self, ctx: Context) -> nn.Module | None:  # noqa: ARG002  most have none
+    def build_position_bias(self, ctx: Context) -> nn.Module | None:  # noqa: ARG002  most have none
         """Build the module that returns the ``DistanceBias`` of a batch; None for a model without position bias."""
         return None
 
@@ -86,7 +83,7 @@ class BertModel(PoolingModel):
 
     def is_causal(self, ctx: Context) -> bool:
         """Return ``is_decoder``, which only models with absolute position embeddings support."""
-        return self.rotary is None and self.by_distance is None and bool(ctx.config.get("is_decoder", False))
+        return self.rotary is None and self.position_bias is None and bool(ctx.config.get("is_decoder", False))
 
     def build_attention(self, ctx: Context) -> SelfAttention:
         """The attention of a layer."""
@@ -96,7 +93,7 @@ class BertModel(PoolingModel):
             num_heads=ctx.config.num_attention_heads,
             head_dim=self.head_dim(ctx),
             causal=self.is_causal(ctx),
-            by_distance=self.by_distance is not None,
+            position_bias=self.position_bias is not None,
         )
 
     def build_feed_forward(self, ctx: Context, layer: int) -> FeedForwardProtocol:  # noqa: ARG002  some have several
@@ -108,7 +105,7 @@ class BertModel(PoolingModel):
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden]."""
         rotation = None if self.rotary is None else self.rotary(batch)
-        distance_bias = None if self.by_distance is None else self.by_distance(batch)
+        distance_bias = None if self.position_bias is None else self.position_bias(batch)
         x: Tensor = self.embeddings(batch)
         for layer in self.layers:
             x = layer(x, batch, rotation, distance_bias)

@@ -1,13 +1,13 @@
-"""The records of BERT and its published models."""
+"""Specs of BERT and its published models."""
 
-from millpond_models.records.architectures import encoder_family
-from millpond_models.records.published import matryoshka, models
+from millpond_models.spec_helpers.architectures import encoder_family
+from millpond_models.spec_helpers.published import matryoshka, models
 
 ARCHITECTURES = encoder_family(
     "Bert",
     model="millpond_models.encoders.bert.model:BertModel",
     heads="millpond_models.encoders.bert.heads:Bert",
-    summary="BERT (Devlin et al., 2018) and the many models of its form",
+    summary="BERT (Devlin et al., 2018) and models with its architecture",
     positions="absolute",
 )
 PUBLISHED = (

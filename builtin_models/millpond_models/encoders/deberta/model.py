@@ -19,7 +19,7 @@ from millpond_models.encoders.deberta.attention import (
     RelativeRows,
 )
 from millpond_models.layers.activations import hidden_activation
-from millpond_models.layers.embeddings import Table
+from millpond_models.layers.embeddings import Embedding
 from millpond_models.layers.feed_forward import FeedForward
 from millpond_models.layers.norm import LayerNorm, ResidualLayerNorm
 
@@ -55,7 +55,7 @@ class DebertaV2Model(PoolingModel):
         self.relative_positions = relative_positions(ctx)
         self.embeddings = DebertaEmbeddings(ctx)
         rows = None if self.relative_positions is None else 2 * self.relative_positions.span
-        self.relative_embeddings = None if rows is None else Table(rows, size)
+        self.relative_embeddings = None if rows is None else Embedding(rows, size)
         norms = [name.strip() for name in str(config.get("norm_rel_ebd", "none")).lower().split("|")]
         self.relative_embeddings_norm = LayerNorm(size, eps) if "layer_norm" in norms else None
         self.layers = nn.ModuleList(DebertaLayer(ctx) for _ in range(config.num_hidden_layers))
@@ -84,7 +84,11 @@ class DebertaV2Model(PoolingModel):
     def parameter_name(self, name: str) -> str | None:
         """Return the parameter's name; None for position embeddings that the model does not use."""
         target = super().parameter_name(name)
-        return None if target == "embeddings.positions.weight" and self.embeddings.positions is None else target
+        return (
+            None
+            if target == "embeddings.position_embeddings.weight" and self.embeddings.position_embeddings is None
+            else target
+        )
 
 
 class DebertaEmbeddings(nn.Module):
@@ -95,21 +99,23 @@ class DebertaEmbeddings(nn.Module):
         config = ctx.config
         size = config.get("embedding_size") or config.hidden_size
         absolute = config.get("position_biased_input", True)
-        self.words = Table(config.vocab_size, size)
-        self.positions = Table(config.max_position_embeddings, size) if absolute else None
-        self.segments = Table(config.type_vocab_size, size) if config.get("type_vocab_size", 0) else None
+        self.word_embeddings = Embedding(config.vocab_size, size)
+        self.position_embeddings = Embedding(config.max_position_embeddings, size) if absolute else None
+        self.token_type_embeddings = (
+            Embedding(config.type_vocab_size, size) if config.get("type_vocab_size", 0) else None
+        )
         projected = size != config.hidden_size
         self.projection = Linear(ctx, size, config.hidden_size, bias=False) if projected else None
         self.norm = LayerNorm(config.hidden_size, norm_eps(ctx))
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, size]."""
-        x: Tensor = self.words(batch.input_ids)
-        if self.positions is not None:
-            x = x + self.positions(batch.positions)
-        if self.segments is not None:
+        x: Tensor = self.word_embeddings(batch.input_ids)
+        if self.position_embeddings is not None:
+            x = x + self.position_embeddings(batch.positions)
+        if self.token_type_embeddings is not None:
             types = batch.token_type_ids
-            x = x + (self.segments.weight[0] if types is None else self.segments(types))
+            x = x + (self.token_type_embeddings.weight[0] if types is None else self.token_type_embeddings(types))
         embedded: Tensor = self.norm(x if self.projection is None else self.projection(x))
         return embedded
 

@@ -1,13 +1,13 @@
-"""The records of DeBERTa and its published models."""
+"""Specs of DeBERTa and its published models."""
 
-from millpond_models.records.architectures import encoder_family
-from millpond_models.records.published import models
+from millpond_models.spec_helpers.architectures import encoder_family
+from millpond_models.spec_helpers.published import models
 
 ARCHITECTURES = encoder_family(
     "DebertaV2",
     model="millpond_models.encoders.deberta.model:DebertaV2Model",
     heads="millpond_models.encoders.deberta.heads:DebertaV2",
-    summary="DeBERTa, second and third version (He et al., 2021), whose attention knows distances",
+    summary="DeBERTa v2 and v3 (He et al., 2021), with disentangled attention",
     positions="absolute",
 )
 PUBLISHED = (

@@ -1,13 +1,13 @@
-"""The records of DistilBERT and its published models."""
+"""Specs of DistilBERT and its published models."""
 
-from millpond_models.records.architectures import encoder_family
-from millpond_models.records.published import models
+from millpond_models.spec_helpers.architectures import encoder_family
+from millpond_models.spec_helpers.published import models
 
 ARCHITECTURES = encoder_family(
     "DistilBert",
     model="millpond_models.encoders.distilbert.model:DistilBertModel",
     heads="millpond_models.encoders.distilbert.model:DistilBert",
-    summary="DistilBERT (Sanh et al., 2019), BERT of half the layers",
+    summary="DistilBERT (Sanh et al., 2019): BERT with half the layers",
     positions="absolute",
 )
 PUBLISHED = (

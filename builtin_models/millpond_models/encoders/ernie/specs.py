@@ -1,13 +1,13 @@
-"""The records of ERNIE and its published models."""
+"""Specs of ERNIE and its published models."""
 
-from millpond_models.records.architectures import encoder_family
-from millpond_models.records.published import models
+from millpond_models.spec_helpers.architectures import encoder_family
+from millpond_models.spec_helpers.published import models
 
 ARCHITECTURES = encoder_family(
     "Ernie",
     model="millpond_models.encoders.ernie.model:ErnieModel",
     heads="millpond_models.encoders.ernie.model:Ernie",
-    summary="BERT with a vector of its task (Sun et al., 2020)",
+    summary="ERNIE (Sun et al., 2020): BERT with task type embeddings",
     positions="absolute",
 )
 PUBLISHED = (

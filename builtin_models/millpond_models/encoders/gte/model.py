@@ -59,7 +59,7 @@ class GteModel(BertModel):
                 raise CheckpointError(message)
         return rotary_of(ctx, theta=TRANSFORMERS_THETA if ctx.config.get("model_type") == "gte" else AUTHORS_THETA)
 
-    def num_segments(self, ctx: Context) -> int:
+    def num_token_types(self, ctx: Context) -> int:
         """Return the rows of the token type embeddings; 0 for a model without them."""
         rows: int = ctx.config.get("type_vocab_size", 1)
         return rows

@@ -1,7 +1,7 @@
-"""The records of GTE and its published models."""
+"""Specs of GTE and its published models."""
 
-from millpond_models.records.architectures import encoder_family
-from millpond_models.records.published import matryoshka, models
+from millpond_models.spec_helpers.architectures import encoder_family
+from millpond_models.spec_helpers.published import matryoshka, models
 
 ARCHITECTURES = encoder_family(
     "Gte",
@@ -9,7 +9,7 @@ ARCHITECTURES = encoder_family(
     "New",
     model="millpond_models.encoders.gte.model:GteModel",
     heads="millpond_models.encoders.gte.model:Gte",
-    summary="GTE (Zhang et al., 2024): BERT with rotary positions and gates",
+    summary="GTE (Zhang et al., 2024): BERT with rotary embeddings and GLU",
 )
 PUBLISHED = (
     matryoshka("GteModel", "Snowflake/snowflake-arctic-embed-m-v2*", 768, 256),

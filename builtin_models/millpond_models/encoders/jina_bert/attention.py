@@ -12,8 +12,8 @@ from millpond_models.layers.rotary import Rotation
 class NormedSelfAttention(SelfAttention):
     """Self-attention with LayerNorm of queries and keys, over all heads of a token."""
 
-    def __init__(self, ctx: Context, *, size: int, num_heads: int, eps: float, by_distance: bool) -> None:
-        super().__init__(ctx, size=size, num_heads=num_heads, by_distance=by_distance)
+    def __init__(self, ctx: Context, *, size: int, num_heads: int, eps: float, position_bias: bool) -> None:
+        super().__init__(ctx, size=size, num_heads=num_heads, position_bias=position_bias)
         self.query_norm = LayerNorm(size, eps)
         self.key_norm = LayerNorm(size, eps)
 

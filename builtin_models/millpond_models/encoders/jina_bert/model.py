@@ -14,9 +14,9 @@ from millpond.types.errors import CheckpointError
 from millpond_models.encoders.bert.model import BertModel, check_positions
 from millpond_models.encoders.jina_bert.attention import DoubleNormEncoderLayer, NormedSelfAttention
 from millpond_models.heads.classifier import TanhClassifier
-from millpond_models.layers.distances import Alibi
 from millpond_models.layers.encoder import FeedForwardProtocol, PostNormEncoderLayer, SelfAttention
 from millpond_models.layers.gated_encoder import GatedEncoderFeedForward, up_and_gate
+from millpond_models.layers.position_bias import Alibi
 
 ALIBI, ABSOLUTE = "alibi", "absolute"
 QK_NORM_MARKER = "qk-post-norm"
@@ -54,7 +54,7 @@ class JinaBertModel(BertModel):
         """Return the rows of the position embeddings; None with ALiBi."""
         return None if is_alibi(ctx) else super().max_positions(ctx)
 
-    def build_by_distance(self, ctx: Context) -> Alibi | None:
+    def build_position_bias(self, ctx: Context) -> Alibi | None:
         """Build ALiBi if config.json requests it."""
         return Alibi(ctx, num_heads=ctx.config.num_attention_heads) if is_alibi(ctx) else None
 
@@ -67,7 +67,7 @@ class JinaBertModel(BertModel):
             size=ctx.config.hidden_size,
             num_heads=ctx.config.num_attention_heads,
             eps=norm_eps(ctx),
-            by_distance=self.by_distance is not None,
+            position_bias=self.position_bias is not None,
         )
 
     def build_feed_forward(self, ctx: Context, layer: int) -> FeedForwardProtocol:

@@ -1,13 +1,13 @@
-"""The records of Jina's BERT and its published models."""
+"""Specs of Jina's BERT and its published models."""
 
-from millpond_models.records.architectures import embedder, text_classifier
-from millpond_models.records.published import models
+from millpond_models.spec_helpers.architectures import embedder, text_classifier
+from millpond_models.spec_helpers.published import models
 
 ARCHITECTURES = (
     embedder(
         "JinaBertModel",
         "millpond_models.encoders.jina_bert.model:JinaBertModel",
-        "Jina's BERT (Günther et al., 2023), with linear biases for distances and gates",
+        "Jina's BERT (Günther et al., 2023), with ALiBi and GLU",
         pooling="MEAN",
     ),
     text_classifier(

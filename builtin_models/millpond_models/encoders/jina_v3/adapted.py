@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import Linear
-from millpond_models.layers.embeddings import Table
+from millpond_models.layers.embeddings import Embedding
 
 M = TypeVar("M", bound=nn.Module)
 Projection = Callable[[Tensor], Tensor]
@@ -41,10 +41,10 @@ class AdaptedLinear(nn.Module):
         return updated
 
 
-class AdaptedTable(nn.Module):
+class AdaptedEmbedding(nn.Module):
     """Embeddings with a low-rank update: ``base(ids) + down(rows[ids])``, where ``rows`` is [num_embeddings, rank]."""
 
-    def __init__(self, base: Table, rows: Tensor, down: Projection) -> None:
+    def __init__(self, base: Embedding, rows: Tensor, down: Projection) -> None:
         super().__init__()
         self.base = base
         self.register_buffer("rows", rows, persistent=False)
@@ -93,8 +93,8 @@ def _update(module: nn.Module, up: Tensor, down: Tensor, kernel: LinearKernel) -
         message = f"adapters can only update modules with a weight; got {type(module).__name__}"
         raise TypeError(message)
     up, down = (tensor.to(device=weight.device, dtype=weight.dtype) for tensor in (up, down))
-    if isinstance(module, Table):
-        return AdaptedTable(module, up, kernel(down.T.contiguous(), None))
+    if isinstance(module, Embedding):
+        return AdaptedEmbedding(module, up, kernel(down.T.contiguous(), None))
     if isinstance(module, Linear):
         return AdaptedLinear(module, kernel(up, None), kernel(down, None))
     message = f"adapters can only update linear layers and embeddings; got {type(module).__name__}"

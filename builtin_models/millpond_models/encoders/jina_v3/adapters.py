@@ -42,7 +42,7 @@ class Adapters:
 
     Attributes:
         config: config.json.
-        merged: Name of the adapter merged into the weights; None if adapters have no names or there are none.
+        merged: Name of the adapter merged into the weights; None without adapters or names.
         updates: Weight updates of the other adapters, by adapter name and weight name (without ``.weight``).
     """
 

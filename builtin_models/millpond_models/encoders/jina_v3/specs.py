@@ -1,20 +1,20 @@
-"""The records of jina-embeddings-v3 by the name of transformers; its published files name ``XLMRobertaModel``."""
+"""Specs of jina-embeddings-v3 under its name in transformers; published files name ``XLMRobertaModel``."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from millpond.plugin.specs import ArchitectureSpec, CheckpointLayout, TextInput
-from millpond_models.records.architectures import embedder, text_classifier, token_classifier
-from millpond_models.records.published import matryoshka
+from millpond_models.spec_helpers.architectures import embedder, text_classifier, token_classifier
+from millpond_models.spec_helpers.published import matryoshka
 
-# What config.json of transformers' JinaEmbeddingsV3 means, in the words of the published one.
+# Values implied by the config.json of transformers' JinaEmbeddingsV3, with the keys of the published one.
 CONFIG_DEFAULTS: Final[Mapping[str, object]] = {
     "position_embedding_type": "rotary",
     "rotary_emb_base": 20_000.0,
     "layer_norm_eps": 1e-5,
     "type_vocab_size": 1,
 }
-# The names that the published files have for adapters whose folders are called otherwise.
+# Folders of adapters whose name differs from that in the published files.
 ADAPTER_FOLDERS: Final[Mapping[str, str]] = {
     "retrieval_query": "retrieval.query",
     "retrieval_passage": "retrieval.passage",
@@ -28,7 +28,7 @@ ARCHITECTURES: tuple[ArchitectureSpec, ...] = (
     embedder(
         "JinaEmbeddingsV3Model",
         "millpond_models.encoders.jina_v3.model:JinaXLMRobertaModel",
-        "jina-embeddings-v3 (Sturua et al., 2024): XLM-RoBERTa with rotary positions",
+        "jina-embeddings-v3 (Sturua et al., 2024): XLM-RoBERTa with rotary embeddings and adapters",
         pooling="MEAN",
         text=TextInput(positions="relative"),
         checkpoint=CheckpointLayout(

@@ -10,7 +10,7 @@ from millpond.nn import PackedBatch, PoolingModel
 from millpond.types.errors import CheckpointError
 from millpond_models.encoders.rotary_bert import rotary_of
 from millpond_models.layers.decoder import DecoderLayer, Heads, RotaryAttention
-from millpond_models.layers.embeddings import Table
+from millpond_models.layers.embeddings import Embedding
 from millpond_models.layers.gated_feed_forward import GatedFeedForward
 from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.layer_types import FULL, SLIDING, read_layer_types
@@ -25,7 +25,7 @@ class ModernBertModel(PoolingModel):
 
     weight_prefixes = ("model.",)
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
-        (r"embeddings\.tok_embeddings\.weight", r"embeddings.weight"),
+        (r"embeddings\.tok_embeddings\.weight", r"tok_embeddings.weight"),
         (r"embeddings\.norm\.(weight|bias)", r"embeddings_norm.\1"),
         (r"layers\.(\d+)\.attn_norm\.(weight|bias)", r"layers.\1.attention_norm.\2"),
         (r"layers\.(\d+)\.attn\.Wqkv\.(weight|bias)", r"layers.\1.attention.qkv.\2"),
@@ -41,7 +41,7 @@ class ModernBertModel(PoolingModel):
         super().__init__(ctx)
         config = ctx.config
         self.layer_types = read_layer_types(ctx, every=config.get("global_attn_every_n_layers", 3), first=0)
-        self.embeddings = Table(config.vocab_size, config.hidden_size)
+        self.tok_embeddings = Embedding(config.vocab_size, config.hidden_size)
         self.embeddings_norm = build_norm(ctx)
         self.rotary = nn.ModuleDict(
             {layer_type: build_rotary(ctx, layer_type) for layer_type in dict.fromkeys(self.layer_types)}
@@ -54,7 +54,7 @@ class ModernBertModel(PoolingModel):
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden]."""
         rotations = {layer_type: rotary(batch) for layer_type, rotary in self.rotary.items()}
-        x: Tensor = self.embeddings_norm(self.embeddings(batch.input_ids))
+        x: Tensor = self.embeddings_norm(self.tok_embeddings(batch.input_ids))
         for layer, layer_type in zip(self.layers, self.layer_types, strict=True):
             x = layer(x, rotations[layer_type], batch)
         normed: Tensor = self.norm(x)
@@ -82,7 +82,7 @@ def build_layer(ctx: Context, layer: int, layer_type: str) -> DecoderLayer:
         attention=RotaryAttention(
             ctx,
             size=size,
-            heads=Heads(queries=heads, keys=heads, size=head_dim(size, heads)),
+            heads=Heads(num_query_heads=heads, num_kv_heads=heads, head_dim=head_dim(size, heads)),
             causal=False,
             window=window(ctx) if layer_type == SLIDING else None,
             bias=bias,

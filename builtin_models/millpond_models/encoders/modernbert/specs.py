@@ -1,16 +1,16 @@
-"""The records of ModernBERT and its published models."""
+"""Specs of ModernBERT and its published models."""
 
 from typing import Final
 
-from millpond_models.records.architectures import embedder, text_classifier, token_classifier
-from millpond_models.records.published import models
+from millpond_models.spec_helpers.architectures import embedder, text_classifier, token_classifier
+from millpond_models.spec_helpers.published import models
 
 CLASSIFIER: Final = "millpond_models.encoders.modernbert.heads:ModernBertClassifier"
 ARCHITECTURES = (
     embedder(
         "ModernBertModel",
         "millpond_models.encoders.modernbert.model:ModernBertModel",
-        "ModernBERT (Warner et al., 2024), of which most layers attend to a window",
+        "ModernBERT (Warner et al., 2024), with a sliding window in most layers",
         pooling="CLS",
     ),
     text_classifier("ModernBertForSequenceClassification", CLASSIFIER),

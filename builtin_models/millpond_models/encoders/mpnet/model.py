@@ -7,7 +7,7 @@ from millpond.context import Context
 from millpond.types.errors import CheckpointError
 from millpond_models.encoders.bert.model import BertModel
 from millpond_models.heads.classifier import Classifier, TanhClassifier
-from millpond_models.layers.distances import BUCKETS, RelativeBuckets
+from millpond_models.layers.position_bias import BUCKETS, RelativePositionBias
 
 FIRST_POSITION = 2  # after the padding ID used in training; config.json may contain another
 
@@ -22,7 +22,7 @@ class MPNetModel(BertModel):
         (r"encoder\.layer\.(\d+)\.attention\.attn\.v\.(\w+)", r"layers.\1.attention.qkv.\2@2"),
         (r"encoder\.layer\.(\d+)\.attention\.attn\.o\.(\w+)", r"layers.\1.attention.output.\2"),
         (r"encoder\.layer\.(\d+)\.attention\.LayerNorm\.(\w+)", r"layers.\1.attention_norm.\2"),
-        (r"encoder\.relative_attention_bias\.weight", r"by_distance.weight"),
+        (r"encoder\.relative_attention_bias\.weight", r"position_bias.weight"),
         *BertModel.weight_names,
     )
 
@@ -30,11 +30,11 @@ class MPNetModel(BertModel):
         """Return the position ID of the first token."""
         return FIRST_POSITION
 
-    def num_segments(self, ctx: Context) -> int:  # noqa: ARG002  independent of config.json
+    def num_token_types(self, ctx: Context) -> int:  # noqa: ARG002  independent of config.json
         """Return 0: the model has no token type embeddings."""
         return 0
 
-    def build_by_distance(self, ctx: Context) -> RelativeBuckets:
+    def build_position_bias(self, ctx: Context) -> RelativePositionBias:
         """Build the relative position bias, which all layers share.
 
         Raises:
@@ -44,7 +44,7 @@ class MPNetModel(BertModel):
         if count != BUCKETS:
             message = f"config.json: unsupported relative_attention_num_buckets {count!r}. Supported: {BUCKETS}"
             raise CheckpointError(message)
-        return RelativeBuckets(num_heads=ctx.config.num_attention_heads)
+        return RelativePositionBias(num_heads=ctx.config.num_attention_heads)
 
 
 class MPNetForSequenceClassification(TanhClassifier, MPNetModel):

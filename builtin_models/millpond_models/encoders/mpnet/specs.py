@@ -1,13 +1,13 @@
-"""The records of MPNet and its published models."""
+"""Specs of MPNet and its published models."""
 
-from millpond_models.records.architectures import encoder_family
-from millpond_models.records.published import models
+from millpond_models.spec_helpers.architectures import encoder_family
+from millpond_models.spec_helpers.published import models
 
 ARCHITECTURES = encoder_family(
     "MPNet",
     model="millpond_models.encoders.mpnet.model:MPNetModel",
     heads="millpond_models.encoders.mpnet.model:MPNet",
-    summary="MPNet (Song et al., 2020), BERT with learnt biases for distances",
+    summary="MPNet (Song et al., 2020): BERT with a relative position bias",
     positions="absolute_after_pad",
 )
 PUBLISHED = models(

@@ -1,13 +1,13 @@
-"""The records of Nomic's BERT and its published models."""
+"""Specs of Nomic's BERT and its published models."""
 
-from millpond_models.records.architectures import encoder_family
-from millpond_models.records.published import matryoshka, models
+from millpond_models.spec_helpers.architectures import encoder_family
+from millpond_models.spec_helpers.published import matryoshka, models
 
 ARCHITECTURES = encoder_family(
     "NomicBert",
     model="millpond_models.encoders.nomic.model:NomicBertModel",
     heads="millpond_models.encoders.nomic.model:NomicBert",
-    summary="Nomic's BERT (Nussbaum et al., 2024), with rotary positions, gates and experts",
+    summary="Nomic's BERT (Nussbaum et al., 2024), with rotary embeddings, GLU and experts",
     pooling="MEAN",
 )
 PUBLISHED = (

@@ -1,12 +1,12 @@
-"""The records of RoBERTa, XLM-RoBERTa and CamemBERT, and of their published models."""
+"""Specs of RoBERTa, XLM-RoBERTa and CamemBERT, and of their published models."""
 
 from typing import Final
 
 from millpond.plugin.specs import CheckpointLayout
-from millpond_models.records.architectures import encoder_family
-from millpond_models.records.published import matryoshka, models
+from millpond_models.spec_helpers.architectures import encoder_family
+from millpond_models.spec_helpers.published import matryoshka, models
 
-SUMMARY: Final = "BERT whose positions start behind the padding id"
+SUMMARY: Final = "RoBERTa: BERT with positions that start after the padding ID"
 POSITIONS: Final = "absolute_after_pad"
 ARCHITECTURES = (
     *encoder_family(

@@ -1,4 +1,4 @@
-"""CLIPModel: a tower of text and one of images (Radford et al., 2021, arXiv 2103.00020)."""
+"""CLIPModel: a text encoder and a vision transformer with a class token (Radford et al., 2021, arXiv 2103.00020)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,20 +10,27 @@ from torch import Tensor, nn
 from millpond.context import Context
 from millpond.nn import Linear, PackedBatch, Pooler, PoolingMetadata
 from millpond_models.layers.norm import LayerNorm
-from millpond_models.vision.dual_encoder import DualEncoder, ImageTower, TextTower, last_rows, other_rows, square_side
+from millpond_models.vision.dual_encoder import (
+    DualEncoder,
+    TextEncoder,
+    VisionEncoder,
+    last_rows,
+    other_rows,
+    square_side,
+)
 
 LAST = "LAST"
-END = 49407  # of a text, where config.json does not say
-LARGEST = 2  # as ``eos_token_id`` of older files: not this token ends a text, but the one of the largest id
+DEFAULT_EOS_ID = 49407
+LEGACY_EOS_ID = 2  # ``eos_token_id`` of older files, whose texts end with the token of the largest ID instead
 
 
 class CLIPModel(DualEncoder):
-    """CLIP: the token that ends a text, or the class token of an image, through a projection."""
+    """CLIP: projections of the end-of-text token of a text and of the class token of an image."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *DualEncoder.weight_names,
-        (r"vision_model\.embeddings\.class_embedding", r"vision.whole"),
-        (r"vision_model\.pre_layrnorm\.(\w+)", r"vision.first_norm.\1"),
+        (r"vision_model\.embeddings\.class_embedding", r"vision.class_embedding"),
+        (r"vision_model\.pre_layrnorm\.(\w+)", r"vision.pre_norm.\1"),
         (r"text_projection\.weight", r"text_projection.weight"),
         (r"visual_projection\.weight", r"vision_projection.weight"),
     )
@@ -31,16 +38,16 @@ class CLIPModel(DualEncoder):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         text, vision = ctx.for_part("text_config"), ctx.for_part("vision_config")
-        self.text = TextTower(text, causal=True)
-        self.vision = ClassTokenTower(vision)
+        self.text = TextEncoder(text, causal=True)
+        self.vision = CLIPVisionEncoder(vision)
         self.text_projection = Linear(ctx, text.config.hidden_size, ctx.config.projection_dim, bias=False)
         self.vision_projection = Linear(ctx, vision.config.hidden_size, ctx.config.projection_dim, bias=False)
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
-        """The pooler; ``LAST`` is the first token that ends a text."""
+        """Build the pooler; ``LAST`` pools the first end-of-text token."""
         pooler = ctx.pooler(task)
-        end = ctx.for_part("text_config").config.get("eos_token_id", END)
-        return TextEnd(pooler, end) if ctx.pooling_type(task) == LAST else pooler
+        eos_id = ctx.for_part("text_config").config.get("eos_token_id", DEFAULT_EOS_ID)
+        return EndOfTextPooling(pooler, eos_id) if ctx.pooling_type(task) == LAST else pooler
 
     def embed_text(self, batch: PackedBatch) -> Tensor:
         """A batch of texts -> [num_tokens, projection_dim]."""
@@ -53,58 +60,63 @@ class CLIPModel(DualEncoder):
         return projected
 
 
-class TextEnd(nn.Module):
-    """A pooler of the last token, for which texts end with the first token that ends texts, if they hold one.
+class EndOfTextPooling(nn.Module):
+    """Passes the first end-of-text token of each sequence to a pooler, or the last token of sequences without one.
 
-    What is behind it says nothing then, for no token before attends to it. The ids of an image are 0: it ends where it
-    does.
+    Later tokens have no influence, because attention is causal. The token IDs of an image are 0, so its last token is
+    pooled.
     """
 
-    def __init__(self, pooler: Pooler, end: int) -> None:
+    def __init__(self, pooler: Pooler, eos_id: int) -> None:
         super().__init__()
         self.pooler = pooler
         self.check = pooler.check
-        self.end = end
+        self.eos_id = eos_id
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
         """[num_tokens, dim] -> [num_seqs, dim]."""
         rows = self.rows(metadata)
-        alone = replace(metadata, lengths=(1,) * len(metadata.lengths), input_ids=metadata.input_ids[rows], starts=())
-        pooled: Tensor | list[Tensor] = self.pooler(hidden_states[rows], alone)
+        selected = replace(
+            metadata, lengths=(1,) * len(metadata.lengths), input_ids=metadata.input_ids[rows], starts=()
+        )
+        pooled: Tensor | list[Tensor] = self.pooler(hidden_states[rows], selected)
         return pooled
 
     def rows(self, metadata: PoolingMetadata) -> Tensor:
-        """The row that stands for each sequence, [num_seqs]."""
+        """Return the row that is pooled for each sequence, [num_seqs]."""
         ids, last = metadata.input_ids, metadata.last
-        if self.end != LARGEST:
-            places = (ids == self.end).nonzero().squeeze(1)
-            return last.scatter_reduce(0, torch.bucketize(places, last), places, "amin")
-        ends = ids == ids.max()
-        if bool(ends[last].all()) and int(ends.sum()) == len(last):  # each text ends with it, and none holds it within
+        if self.eos_id != LEGACY_EOS_ID:
+            ends = (ids == self.eos_id).nonzero().squeeze(1)
+            return last.scatter_reduce(0, torch.bucketize(ends, last), ends, "amin")
+        is_end = ids == ids.max()
+        if bool(is_end[last].all()) and int(is_end.sum()) == len(last):  # exactly one per sequence, at its end
             return last
-        found = [int(part.argmax()) if part.any() else len(part) - 1 for part in ids.split(list(metadata.lengths))]
-        return metadata.first + torch.tensor(found, device=ids.device)
+        offsets = [
+            int(sequence.argmax()) if sequence.any() else len(sequence) - 1
+            for sequence in ids.split(list(metadata.lengths))
+        ]
+        return metadata.first + torch.tensor(offsets, device=ids.device)
 
 
-class ClassTokenTower(ImageTower):
-    """Patches and a token for all of them, which attends to them like one more; the first position is that token's."""
+class CLIPVisionEncoder(VisionEncoder):
+    """Vision transformer with a class token, which has the first position embedding."""
 
     def __init__(self, ctx: Context) -> None:
         side = square_side(ctx.config)
         super().__init__(ctx, num_positions=side**2 + 1, side=side, bias=False)
-        self.whole = nn.Parameter(torch.empty(ctx.config.hidden_size), requires_grad=False)
-        self.first_norm = LayerNorm(ctx.config.hidden_size, float(ctx.config.layer_norm_eps))
+        self.class_embedding = nn.Parameter(torch.empty(ctx.config.hidden_size), requires_grad=False)
+        self.pre_norm = LayerNorm(ctx.config.hidden_size, float(ctx.config.layer_norm_eps))
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """A batch of images -> [num_tokens, hidden]."""
+        """A batch of images -> [num_tokens, hidden_size]."""
         self.check_grids(batch)
-        places = self.positions.weight
-        x = torch.empty(batch.num_tokens, len(self.whole), dtype=self.dtype, device=batch.input_ids.device)
-        x[last_rows(batch)] = self.whole + places[0]
-        x[other_rows(batch)] = self.read(batch) + places[1:].repeat(batch.num_seqs, 1)
-        x = self.first_norm(x)
-        plain = replace(batch, features=())
+        positions = self.position_embedding.weight
+        x = torch.empty(batch.num_tokens, len(self.class_embedding), dtype=self.dtype, device=batch.input_ids.device)
+        x[last_rows(batch)] = self.class_embedding + positions[0]
+        x[other_rows(batch)] = self.embed_patches(batch) + positions[1:].repeat(batch.num_seqs, 1)
+        x = self.pre_norm(x)
+        without_features = replace(batch, features=())
         for layer in self.layers:
-            x = layer(x, plain)
+            x = layer(x, without_features)
         normed: Tensor = self.norm(x)
         return normed

@@ -1,4 +1,4 @@
-"""The records of CLIP and its published models."""
+"""Specs of CLIP and its published models."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,10 +12,10 @@ from millpond.plugin.specs import (
     PoolingDefaults,
     TextInput,
 )
-from millpond_models.records.architectures import EMBEDDING_TASKS
-from millpond_models.records.published import models
+from millpond_models.spec_helpers.architectures import EMBEDDING_TASKS
+from millpond_models.spec_helpers.published import models
 
-# The values that transformers takes for missing keys: published files contain what differs, and often nothing.
+# Defaults of transformers: published files only contain keys that differ from them.
 CLIP_DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         "projection_dim": 512,

@@ -1,7 +1,7 @@
-"""LlamaNemotronVLModel: texts with images, by SigLIP's tower of images and a Llama that attends in both directions.
+"""LlamaNemotronVLModel: texts with images, from SigLIP's vision encoder and a bidirectional Llama.
 
-It is an Eagle 2 (Li et al., 2025, arXiv 2501.14818), tuned to embed: each block of patches of a tile, four by default,
-becomes one token of the Llama's.
+The architecture is Eagle 2 (Li et al., 2025, arXiv 2501.14818) fine-tuned for embeddings: each block of patches of a
+tile, four by default, becomes one token of the Llama.
 """
 
 import re
@@ -19,30 +19,30 @@ from millpond.types.errors import CheckpointError
 from millpond_models.decoders.llama.bidirectional import LlamaBidirectionalModel
 from millpond_models.layers.activations import hidden_activation
 from millpond_models.layers.norm import LayerNorm
-from millpond_models.vision.dual_encoder import PATCHES, PIXELS, DualEncoder, ImageTower, square_side
+from millpond_models.vision.dual_encoder import PATCH_EMBEDDING, PIXELS, DualEncoder, VisionEncoder, square_side
 from millpond_models.vision.image_rows import with_image_rows
 
-BEFORE = re.compile(r"(?:model\.)?(?:language_model\.(?:model\.)?|vision_model\.(?=vision_model\.))?")
-TILES_AT_ONCE = 8  # which bounds what the tower needs
-NORM_EPS = 1e-5  # config.json does not say it
-LAST = -1  # the layer whose states are normed
+WRAPPER_PREFIX = re.compile(r"(?:model\.)?(?:language_model\.(?:model\.)?|vision_model\.(?=vision_model\.))?")
+TILES_PER_BATCH = 8  # limits the memory of the vision encoder
+NORM_EPS = 1e-5  # not in config.json
+LAST_LAYER = -1  # ``select_layer`` for the output of the final norm
 
 
 class LlamaNemotronVLModel(LlamaBidirectionalModel):
     """A bidirectional Llama whose tokens may be parts of images.
 
-    A sequence with images has them among its features: ``pixels`` [num_tiles, num_patches, patch_size ** 2 * channels],
-    and ``image_rows``, the places of the tokens that parts of them stand for.
+    The features of a sequence with images are ``pixels`` [num_tiles, num_patches, patch_size ** 2 * channels] and
+    ``image_rows``, the indices of the tokens that image embeddings replace.
     """
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
         *LlamaBidirectionalModel.weight_names,
         *DualEncoder.weight_names,
-        (r"mlp1\.0\.(\w+)", r"projector.norm.\1"),
-        (r"mlp1\.1\.(\w+)", r"projector.up.\1"),
-        (r"mlp1\.3\.(\w+)", r"projector.down.\1"),
+        (r"mlp1\.0\.(\w+)", r"multi_modal_projector.norm.\1"),
+        (r"mlp1\.1\.(\w+)", r"multi_modal_projector.up.\1"),
+        (r"mlp1\.3\.(\w+)", r"multi_modal_projector.down.\1"),
     )
-    weight_transforms = (PATCHES,)
+    weight_transforms = (PATCH_EMBEDDING,)
     ignored_weights: ClassVar[Sequence[str]] = (
         *LlamaBidirectionalModel.ignored_weights,
         r"vision_model\.head\..*",
@@ -51,90 +51,92 @@ class LlamaNemotronVLModel(LlamaBidirectionalModel):
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx.for_part("llm_config"))
-        self.vision = TileTower(ctx.for_part("vision_config"), layer=int(ctx.config.select_layer))
-        self.projector = TileProjector(ctx, side=self.vision.side)
+        self.vision = TileEncoder(ctx.for_part("vision_config"), layer=int(ctx.config.select_layer))
+        self.multi_modal_projector = TileProjector(ctx, side=self.vision.side)
 
     def embed(self, batch: PackedBatch) -> Tensor:
-        """What the first layer gets: [num_tokens, hidden]."""
-        return with_image_rows(super().embed(batch), batch, self.see)
+        """Return the embeddings of tokens and images, [num_tokens, hidden_size]."""
+        return with_image_rows(super().embed(batch), batch, self.embed_images)
 
-    def see(self, features: Mapping[str, Any]) -> Tensor:
-        """The features of a prompt -> its images, end to end, [num_rows, hidden]."""
+    def embed_images(self, features: Mapping[str, Any]) -> Tensor:
+        """Return the concatenated embeddings of the images of a prompt, [num_rows, hidden_size]."""
         tiles: Tensor = torch.from_numpy(features[PIXELS])
-        return torch.cat([self.projector(self.vision(part)) for part in tiles.split(TILES_AT_ONCE)])
+        return torch.cat([self.multi_modal_projector(self.vision(part)) for part in tiles.split(TILES_PER_BATCH)])
 
     def parameter_name(self, name: str) -> str | None:
-        """The name of the parameter that a checkpoint name means, whatever the model was wrapped in."""
-        found = BEFORE.match(name)
-        return super().parameter_name(name if found is None else name[found.end() :])
+        """Return the name of the parameter for a checkpoint name, without the prefixes of wrapper classes."""
+        match = WRAPPER_PREFIX.match(name)
+        return super().parameter_name(name if match is None else name[match.end() :])
 
 
-class TileTower(ImageTower):
-    """SigLIP's tower of images, for tiles of its own size.
+class TileEncoder(VisionEncoder):
+    """SigLIP's vision encoder, for tiles of its input size.
 
     Args:
-        ctx: The context of the tower.
-        layer: The layer whose states it gives, counted from 0 for what goes into the first, or from the end. Those of
-            -1 are normed, others are not, as in InternVL (Chen et al., 2023, arXiv 2312.14238).
+        ctx: The context of the vision encoder.
+        layer: The layer whose hidden states are returned, where 0 is the input of the first layer and negative numbers
+            count from the end. Only the output of the last layer (-1) is normalised, as in InternVL (Chen et al., 2023,
+            arXiv 2312.14238).
     """
 
     def __init__(self, ctx: Context, *, layer: int) -> None:
         side = square_side(ctx.config)
         super().__init__(ctx, num_positions=side**2, side=side, bias=True)
-        count = len(self.layers)
-        self.depth = layer if layer >= 0 else count + 1 + layer
-        self.is_normed = layer == LAST
-        if not 0 <= self.depth <= count:
-            message = f"config.json: select_layer {layer}, and the tower of images has {count} layers"
+        num_layers = len(self.layers)
+        self.depth = layer if layer >= 0 else num_layers + 1 + layer
+        self.is_normed = layer == LAST_LAYER
+        if not 0 <= self.depth <= num_layers:
+            message = f"config.json: select_layer {layer} is out of range: the vision encoder has {num_layers} layers"
             raise CheckpointError(message)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """[num_tiles, num_patches, values of a patch] -> [num_tiles, num_patches, hidden]."""
-        count, length = pixels.shape[:2]
-        places = self.positions.weight
-        batch = PackedBatch.pack([torch.zeros(length)] * count, device=places.device)
-        x = self.patches(pixels.flatten(0, 1).to(places.device, self.dtype)) + places.repeat(count, 1)
+        """[num_tiles, num_patches, values per patch] -> [num_tiles, num_patches, hidden_size]."""
+        num_tiles, num_patches = pixels.shape[:2]
+        positions = self.position_embedding.weight
+        batch = PackedBatch.pack([torch.zeros(num_patches)] * num_tiles, device=positions.device)
+        embedded = self.patch_embedding(pixels.flatten(0, 1).to(positions.device, self.dtype))
+        x = embedded + positions.repeat(num_tiles, 1)
         for layer in islice(self.layers, self.depth):
             x = layer(x, batch)
-        found: Tensor = self.norm(x) if self.is_normed else x
-        tiles: Tensor = found.unflatten(0, (count, length))
+        output: Tensor = self.norm(x) if self.is_normed else x
+        tiles: Tensor = output.unflatten(0, (num_tiles, num_patches))
         return tiles
 
 
 class TileProjector(nn.Module):
-    """Square blocks of neighbouring patches, end to end, as tokens: ``down(gelu(up(norm(block))))``."""
+    """Projects square blocks of concatenated patches to tokens: ``down(gelu(up(norm(block))))``."""
 
     def __init__(self, ctx: Context, *, side: int) -> None:
         super().__init__()
         size = ctx.config.llm_config.hidden_size
         self.side, self.block = side, block_side(ctx.config, side)
-        joined = ctx.config.vision_config.hidden_size * self.block**2
-        self.norm = LayerNorm(joined, NORM_EPS)
-        self.up = Linear(ctx, joined, size)
+        block_size = ctx.config.vision_config.hidden_size * self.block**2
+        self.norm = LayerNorm(block_size, NORM_EPS)
+        self.up = Linear(ctx, block_size, size)
         self.down = Linear(ctx, size, size)
         self.activation = hidden_activation(ctx, "gelu")
 
     def forward(self, patches: Tensor) -> Tensor:
-        """[num_tiles, num_patches, size] -> [num_tiles * num_patches / block ** 2, size of a token]."""
+        """[num_tiles, num_patches, size] -> [num_tiles * num_patches / block ** 2, hidden_size of the Llama]."""
         rows = self.side // self.block
         blocks = patches.unflatten(1, (rows, self.block, rows, self.block)).transpose(2, 3)
-        joined = blocks.reshape(len(patches) * rows * rows, -1)
-        projected: Tensor = self.down(self.activation(self.up(self.norm(joined))))
+        concatenated = blocks.reshape(len(patches) * rows * rows, -1)
+        projected: Tensor = self.down(self.activation(self.up(self.norm(concatenated))))
         return projected
 
 
 def block_side(config: CheckpointConfig, side: int) -> int:
-    """The rows, and the columns, of patches that become one token.
+    """Return the rows, and columns, of patches that become one token.
 
     Raises:
-        CheckpointError: If config.json says something else than whole blocks, read row by row.
+        CheckpointError: If ``downsample_ratio`` does not divide a tile into whole blocks, or ``ps_version`` is not v2.
     """
     ratio, version = float(config.downsample_ratio), config.get("ps_version")
     block = round(1 / ratio) if 0 < ratio <= 1 else 0
     if not block or side % block or block * ratio != 1:
-        message = f"config.json: downsample_ratio {ratio!r} makes no whole blocks of {side} by {side} patches"
+        message = f"config.json: downsample_ratio {ratio!r} does not divide {side} by {side} patches into whole blocks"
         raise CheckpointError(message)
     if version != "v2":
-        message = f"config.json: ps_version {version!r}; here patches are joined as 'v2' has it"
+        message = f"config.json: unsupported ps_version {version!r}. Supported: 'v2'"
         raise CheckpointError(message)
     return block

@@ -1,4 +1,4 @@
-"""The records of NVIDIA's model of texts with images, and of its published models."""
+"""Specs of Llama Nemotron VL and its published models."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -13,12 +13,12 @@ from millpond.plugin.specs import (
     PublishedModelSpec,
     RerankTemplate,
 )
-from millpond_models.records.architectures import EMBEDDING_TASKS, TINY_BY_NAME
+from millpond_models.spec_helpers.architectures import EMBEDDING_TASKS, TINY_BY_NAME
 from millpond_models.vision.siglip_defaults import SIGLIP_VISION
 
-# https://huggingface.co/nvidia/llama-nemotron-embed-vl-1b-v2: what its messages look like as the model was trained. Its
-# tokenizer has the template of the language model that it was made of.
-MESSAGES = (
+# The format of messages in training, from https://huggingface.co/nvidia/llama-nemotron-embed-vl-1b-v2. The template in
+# its tokenizer is that of the base language model.
+CHAT_TEMPLATE = (
     "{% if messages | length != 1 %}"
     "{{ raise_exception('this model embeds one message at a time; got ' ~ messages | length) }}"
     "{% endif %}{% set message = messages[0] %}{{ bos_token or '' }}"
@@ -28,8 +28,8 @@ MESSAGES = (
     "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{% endif %}"
 )
 PROMPTS: Mapping[str, str] = MappingProxyType({"query": "query: ", "document": "passage: "})
-LONGEST = 10240  # tokens that it was trained for
-# What transformers takes where config.json does not say, and what the code of the model does.
+TRAINED_MAX_TOKENS = 10240
+# Defaults of transformers and of the model's own code for keys missing from config.json.
 NEMOTRON_DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         "downsample_ratio": 0.5,
@@ -53,7 +53,7 @@ ARCHITECTURES = (
     ArchitectureSpec(
         name="LlamaNemotronVLModel",
         target="millpond_models.vision.nemotron_vl.model:LlamaNemotronVLModel",
-        summary="Llama in both directions that reads images too, by SigLIP's tower (Li et al., 2025)",
+        summary="bidirectional Llama with SigLIP's vision encoder, for text and images (Li et al., 2025)",
         tasks=EMBEDDING_TASKS,
         modalities=("text", "image"),
         pooling=PoolingDefaults("MEAN", config_key="pooling"),
@@ -66,15 +66,15 @@ PUBLISHED = (
     PublishedModelSpec(
         name="nvidia/llama-nemotron-embed-vl-1b-v2",
         architecture="LlamaNemotronVLModel",
-        config={"model_max_length": LONGEST},
-        chat_template=MESSAGES,
+        config={"model_max_length": TRAINED_MAX_TOKENS},
+        chat_template=CHAT_TEMPLATE,
         prompts=PROMPTS,
     ),
     PublishedModelSpec(
         name="nvidia/llama-nemotron-rerank-vl-*",
         architecture="LlamaNemotronVLModel",
         checkpoint_architecture="LlamaNemotronVLForSequenceClassification",
-        config={"model_max_length": LONGEST},
+        config={"model_max_length": TRAINED_MAX_TOKENS},
         rerank_template=RERANK,
     ),
 )

@@ -1,14 +1,14 @@
-"""The records of Phi-3-vision and its published models."""
+"""Specs of Phi-3-vision and its published models."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from millpond.plugin.specs import ArchitectureSpec, CheckpointLayout, ModelExtras, PoolingDefaults, PublishedModelSpec
-from millpond_models.records.architectures import EMBEDDING_TASKS, TINY_BY_NAME
-from millpond_models.records.published import models
+from millpond_models.spec_helpers.architectures import EMBEDDING_TASKS, TINY_BY_NAME
+from millpond_models.spec_helpers.published import models
 
-# config.json names the tower of Phi-3-vision, openai/clip-vit-large-patch14-336, and says nothing of its sizes.
+# config.json names Phi-3-vision's vision encoder, openai/clip-vit-large-patch14-336, but does not contain its sizes.
 CLIP_LARGE_336: Mapping[str, Any] = MappingProxyType(
     {
         "hidden_size": 1024,
@@ -22,28 +22,28 @@ CLIP_LARGE_336: Mapping[str, Any] = MappingProxyType(
         "layer_norm_eps": 1e-5,
     }
 )
-# VLM2Vec reads one message, its parts with a space between them, and no marks of turns.
-VLM2VEC = """
+# VLM2Vec reads one message without turn markers; its parts are joined by spaces.
+VLM2VEC_TEMPLATE = """
 {%- if messages | length != 1 -%}
     {{- raise_exception('Embedding models should only embed one message at a time') -}}
 {%- endif -%}
 {%- set content = messages[0]['content'] -%}
-{%- set said = namespace(images=0, parts=[content] if content is string else []) -%}
+{%- set state = namespace(images=0, parts=[content] if content is string else []) -%}
 {%- for part in content if content is not string -%}
     {%- if part['type'] == 'text' -%}
-        {%- set said.parts = said.parts + [part['text']] -%}
+        {%- set state.parts = state.parts + [part['text']] -%}
     {%- else -%}
-        {%- set said.images = said.images + 1 -%}
-        {%- set said.parts = said.parts + ['<|image_' ~ said.images ~ '|>'] -%}
+        {%- set state.images = state.images + 1 -%}
+        {%- set state.parts = state.parts + ['<|image_' ~ state.images ~ '|>'] -%}
     {%- endif -%}
 {%- endfor -%}
-{{- said.parts | join(' ') -}}
+{{- state.parts | join(' ') -}}
 """
 ARCHITECTURES = (
     ArchitectureSpec(
         name="Phi3VForCausalLM",
         target="millpond_models.vision.phi3_vision.model:Phi3VForCausalLM",
-        summary="Phi-3-vision and Phi-3.5-vision (Abdin et al., 2024), of which VLM2Vec is made",
+        summary="Phi-3-vision and Phi-3.5-vision (Abdin et al., 2024), such as VLM2Vec",
         tasks=EMBEDDING_TASKS,
         modalities=("text", "image"),
         pooling=PoolingDefaults("LAST"),
@@ -52,6 +52,6 @@ ARCHITECTURES = (
     ),
 )
 PUBLISHED = (
-    PublishedModelSpec(name="TIGER-Lab/VLM2Vec-Full", architecture="Phi3VForCausalLM", chat_template=VLM2VEC),
+    PublishedModelSpec(name="TIGER-Lab/VLM2Vec-Full", architecture="Phi3VForCausalLM", chat_template=VLM2VEC_TEMPLATE),
     *models("Phi3VForCausalLM", "microsoft/Phi-3.5-vision-instruct"),
 )

@@ -1,4 +1,4 @@
-"""The records of SigLIP and SigLIP 2, and of their published models."""
+"""Specs of SigLIP and SigLIP 2, and of their published models."""
 
 from millpond.plugin.specs import (
     ArchitectureSpec,
@@ -8,12 +8,12 @@ from millpond.plugin.specs import (
     PoolingDefaults,
     TextInput,
 )
-from millpond_models.records.architectures import EMBEDDING_TASKS
-from millpond_models.records.published import models
+from millpond_models.spec_helpers.architectures import EMBEDDING_TASKS
+from millpond_models.spec_helpers.published import models
 from millpond_models.vision.siglip_defaults import SIGLIP_TEXT, SIGLIP_VISION
 
 
-def _record(name: str, summary: str, shape: dict[str, int], *, lowercase: bool) -> ArchitectureSpec:
+def _spec(name: str, summary: str, shape: dict[str, int], *, lowercase: bool) -> ArchitectureSpec:
     return ArchitectureSpec(
         name=name,
         target=f"millpond_models.vision.siglip.model:{name}",
@@ -31,15 +31,15 @@ def _record(name: str, summary: str, shape: dict[str, int], *, lowercase: bool) 
 
 
 ARCHITECTURES = (
-    _record("SiglipModel", "SigLIP: text or an image (Zhai et al., 2023)", {"image_size": 224}, lowercase=False),
-    _record(
+    _spec("SiglipModel", "SigLIP: text or an image (Zhai et al., 2023)", {"image_size": 224}, lowercase=False),
+    _spec(
         "Siglip2Model",
-        "SigLIP 2: text or an image of any shape (Tschannen et al., 2025)",
+        "SigLIP 2: text or an image of any aspect ratio (Tschannen et al., 2025)",
         {"num_patches": 256},
         lowercase=True,
     ),
 )
-# SigLIP 2 of one shape is published as SigLIP; only its NaFlex models read images of any shape.
+# Fixed-resolution models of SigLIP 2 are published as SigLIP; only NaFlex models need Siglip2Model.
 PUBLISHED = (
     *models(
         "SiglipModel",

@@ -13,7 +13,7 @@ BUCKETS = 32
 FARTHEST = 128  # tokens; larger distances share the last bucket
 
 
-class RelativeBuckets(nn.Module):
+class RelativePositionBias(nn.Module):
     """T5's relative position bias: one learned value per head and bucket (Raffel et al., 2019, arXiv 1910.10683).
 
     Attributes:
