@@ -6,10 +6,10 @@ from torch import nn
 
 from millpond import CheckpointError
 from millpond.testing.checkpoints import tiny
-from millpond_poolers.plugin import OF_TORCH
+from millpond_poolers.plugin import TORCH_ACTIVATIONS
 
-OF_TORCH_NN = [each for name, each in vars(nn).items() if name.lower() in dict(OF_TORCH)]
-ACTIVATIONS = (nn.Tanh, nn.Identity, nn.GELU, nn.ReLU, nn.SiLU, nn.Sigmoid, nn.PReLU, *OF_TORCH_NN)
+TORCH_CLASSES = [module_class for name, module_class in vars(nn).items() if name.lower() in dict(TORCH_ACTIVATIONS)]
+ACTIVATIONS = (nn.Tanh, nn.Identity, nn.GELU, nn.ReLU, nn.SiLU, nn.Sigmoid, nn.PReLU, *TORCH_CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def modules(tmp_path_factory, kinds):
 
 
 def test_every_activation_of_torch_is_covered():
-    assert len(ACTIVATIONS) == 7 + len(OF_TORCH)
+    assert len(ACTIVATIONS) == 7 + len(TORCH_ACTIVATIONS)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda each: each.__name__)
