@@ -116,7 +116,7 @@ def test_they_go_with_other_numbers(tmp_path, load, settings, far):
 
 def test_an_adapter_that_is_not_there_is_refused(tmp_path, load):
     llm = load(jina(tmp_path))
-    with pytest.raises(InvalidInputError, match=r"there are: 'retrieval\.query', 'separation', 'text-matching'"):
+    with pytest.raises(InvalidInputError, match=r"Available: 'retrieval\.query', 'separation', 'text-matching'"):
         llm.embed([[5, 6]], task="retrieval.passage", use_tqdm=False)
 
 

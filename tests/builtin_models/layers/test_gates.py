@@ -98,5 +98,5 @@ def test_bits_do_not_depend_on_batch_mates(tmp_path, load, hidden, prompts, sett
 
 
 def test_a_gate_that_promises_no_bits_is_not_taken_where_bits_are_asked_for(tmp_path, load):
-    with pytest.raises(UnknownNameError, match=r"gated\.torch does not promise"):
+    with pytest.raises(UnknownNameError, match=r"gated\.torch is not batch-invariant"):
         load(tiny("LlamaModel", tmp_path), batch_invariant=True, kernels={"gated": "torch"})
