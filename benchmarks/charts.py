@@ -1,4 +1,4 @@
-"""Results as pictures: bars and dots with their names and figures beside them, legible without colour."""
+"""Draw results as bar and dot charts with labels, legible without colour."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,75 +11,77 @@ from matplotlib.figure import Figure
 Result = Mapping[str, Any]
 OURS, PEERS, INK, FAINT = "#0072B2", "#9AA0A6", "#202124", "#5F6368"  # the blue is of Okabe and Ito's palette
 WIDTH = 10.0  # inches
-ROW, PANEL = 0.34, 1.05  # inches of a bar, and of what stands above and below the bars of a panel
-BAR = 0.68  # of the room of a row
-GAP = 0.6  # rows between float and int8
-ROOM = 1.32  # times the longest bar: what is written beside it needs its place
+ROW_HEIGHT, PANEL_MARGIN = 0.34, 1.05  # inches per bar, and above and below the bars of a panel
+BAR_THICKNESS = 0.68  # share of the height of a row
+GAP_ROWS = 0.6  # between float and int8
+AXIS_FACTOR = 1.32  # length of the axis relative to the longest bar, to leave space for its label
 DPI = 160
-FEW = 20  # texts a second; below, a digit behind the point tells something
+DECIMALS_BELOW = 20  # texts per second; smaller figures are shown with one decimal
 
 
 def draw_throughput(result: Result, path: Path) -> None:
-    """Texts a CPU second of each contestant, a panel a workload."""
+    """Draw the texts per CPU second of each contestant, one panel per workload."""
     comparisons = result["comparisons"]
     figure, panels = _panels([len(comparison["rows"]) for comparison in comparisons])
     for axes, comparison in zip(panels, comparisons, strict=True):
         rows = comparison["rows"]
         order = _in_groups(rows)
         best = max(row["texts_per_cpu_second"]["median"] for row in rows.values())
-        for name, place in order.items():
-            found = rows[name]["texts_per_cpu_second"]
-            axes.barh(place, found["median"], height=BAR, color=_colour(name))
-            axes.plot([found["low"], found["high"]], [place, place], color=INK, linewidth=1.2)
-            beside = max(found["high"], found["median"]) + best * 0.015
-            text = f"{found['median']:,.{0 if found['median'] >= FEW else 1}f}{_precision(rows[name]['precision'])}"
-            axes.text(beside, place, text, va="center", fontsize=9, color=INK)
-        title = f"{comparison['workload']}, {comparison['model']}: texts a second of CPU"
-        _dress(axes, order, title, best * ROOM)
+        for name, position in order.items():
+            figures = rows[name]["texts_per_cpu_second"]
+            axes.barh(position, figures["median"], height=BAR_THICKNESS, color=_colour(name))
+            axes.plot([figures["low"], figures["high"]], [position, position], color=INK, linewidth=1.2)
+            label_at = max(figures["high"], figures["median"]) + best * 0.015
+            decimals = 0 if figures["median"] >= DECIMALS_BELOW else 1
+            text = f"{figures['median']:,.{decimals}f}{_precision_note(rows[name]['precision'])}"
+            axes.text(label_at, position, text, va="center", fontsize=9, color=INK)
+        title = f"{comparison['workload']}, {comparison['model']}: texts per CPU second"
+        _format_axes(axes, order, title, best * AXIS_FACTOR)
     _save(figure, path, result, "longer is better; the thin line is the range of the rounds")
 
 
 def draw_latency(result: Result, path: Path) -> None:
-    """The median and the 95th percentile of one short text, for each contestant."""
+    """Draw the median and the 95th percentile of the latency of each contestant."""
     rows = result["rows"]
     figure, (axes,) = _panels([len(rows)])
     order = _in_groups(rows)
     worst = max(row["p95_ms"]["median"] for row in rows.values())
-    for name, place in order.items():
+    for name, position in order.items():
         middle, tail = rows[name]["p50_ms"]["median"], rows[name]["p95_ms"]["median"]
-        axes.plot([middle, tail], [place, place], color=_colour(name), linewidth=2.5, solid_capstyle="butt")
-        axes.plot([tail, tail], [place - BAR / 4, place + BAR / 4], color=_colour(name), linewidth=2.5)
-        axes.plot(middle, place, "o", color=_colour(name), markersize=8)
-        said = f"{middle:.1f} / {tail:.1f}{_precision(result['contestants'][name]['precision'])}"
-        axes.text(tail + worst * 0.015, place, said, va="center", fontsize=9, color=INK)
-    text = (
+        axes.plot([middle, tail], [position, position], color=_colour(name), linewidth=2.5, solid_capstyle="butt")
+        cap = BAR_THICKNESS / 4
+        axes.plot([tail, tail], [position - cap, position + cap], color=_colour(name), linewidth=2.5)
+        axes.plot(middle, position, "o", color=_colour(name), markersize=8)
+        label = f"{middle:.1f} / {tail:.1f}{_precision_note(result['contestants'][name]['precision'])}"
+        axes.text(tail + worst * 0.015, position, label, va="center", fontsize=9, color=INK)
+    title = (
         f"{result['workload']}, {result['model']}: milliseconds for one text of {result['tokens_of_a_text']:.0f} tokens"
     )
-    _dress(axes, order, text, worst * ROOM)
-    _save(figure, path, result, "further left is better; the dot is the median, the bar's end the 95th percentile")
+    _format_axes(axes, order, title, worst * AXIS_FACTOR)
+    _save(figure, path, result, "shorter is better; the dot is the median, the end of the bar the 95th percentile")
 
 
 def _panels(sizes: Sequence[int]) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each number of rows, one below the other."""
-    heights = [PANEL + ROW * (size + GAP) for size in sizes]
+    """Return a figure with one panel per number of rows, from top to bottom."""
+    heights = [PANEL_MARGIN + ROW_HEIGHT * (size + GAP_ROWS) for size in sizes]
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout="constrained", facecolor="white")
     panels = figure.subplots(len(sizes), 1, squeeze=False, height_ratios=heights)
     return figure, [row[0] for row in panels]
 
 
 def _in_groups(names: Mapping[str, Any]) -> dict[str, float]:
-    """The place of each row from the top: first those that compute in floating point, then, after a gap, int8."""
+    """Return the position of each row from the top: floating point first, then, after a gap, int8."""
     plain = [name for name in names if not BY_NAME[name].quantised]
     quantised = [name for name in names if BY_NAME[name].quantised]
-    gap = GAP if plain else 0.0
+    gap = GAP_ROWS if plain else 0.0
     return {
-        **{name: float(place) for place, name in enumerate(plain)},
-        **{name: len(plain) + gap + place for place, name in enumerate(quantised)},
+        **{name: float(position) for position, name in enumerate(plain)},
+        **{name: len(plain) + gap + position for position, name in enumerate(quantised)},
     }
 
 
-def _precision(precision: str) -> str:
-    """What is to be said of a precision that nobody expects: not of float32, and not of int8, which the names tell."""
+def _precision_note(precision: str) -> str:
+    """Return a note for an unexpected precision; none for float32, and none for int8, which is part of the labels."""
     return "" if precision in {"float32", "int8"} else f"  in {precision}"
 
 
@@ -87,10 +89,10 @@ def _colour(name: str) -> str:
     return OURS if BY_NAME[name].is_ours else PEERS
 
 
-def _dress(axes: Axes, order: Mapping[str, float], title: str, right: float) -> None:
+def _format_axes(axes: Axes, order: Mapping[str, float], title: str, right: float) -> None:
     axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
     axes.set_xlim(0, right)
-    axes.set_ylim(max(order.values()) + BAR, -BAR)
+    axes.set_ylim(max(order.values()) + BAR_THICKNESS, -BAR_THICKNESS)
     axes.set_yticks(list(order.values()), [BY_NAME[name].label for name in order], fontsize=9)
     for name, tick in zip(order, axes.get_yticklabels(), strict=True):
         tick.set_color(OURS if BY_NAME[name].is_ours else INK)
@@ -101,10 +103,10 @@ def _dress(axes: Axes, order: Mapping[str, float], title: str, right: float) -> 
     axes.spines["bottom"].set_color(FAINT)
 
 
-def _save(figure: Figure, path: Path, result: Result, reading: str) -> None:
+def _save(figure: Figure, path: Path, result: Result, legend: str) -> None:
     machine = result["machine"]
-    what = "a short run, " if result["short"] else ""
-    below = f"{reading}. {machine['processor']}, {machine['cores']} cores; {what}{result['date']}"
-    figure.supxlabel(below, fontsize=8, color=FAINT, x=0.01, ha="left")
+    run = "a short run, " if result["short"] else ""
+    caption = f"{legend}. {machine['processor']}, {machine['cores']} cores; {run}{result['date']}"
+    figure.supxlabel(caption, fontsize=8, color=FAINT, x=0.01, ha="left")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})  # so that equal figures make equal files
+    figure.savefig(path, metadata={"Software": None})  # equal figures give equal files

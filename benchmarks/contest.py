@@ -1,4 +1,4 @@
-"""Contestants in processes of their own, one at work while the others sleep, in an order that turns with each round."""
+"""Run contestants in separate processes: one works while the others sleep, and the order rotates with each round."""
 
 import contextlib
 import json
@@ -16,19 +16,19 @@ import numpy as np
 from contestants import Contestant
 from environments import console, python_of
 from machine import processor_flags
-from models import Model, form_folder, whole_or_not_at_all
+from models import Model, atomic_folder, form_folder
 from vectors import Vectors
 from workloads import Workload, prose
 
 HERE = Path(__file__).parent
-SETTLE = 0.2  # seconds; threads that spin after their work go to sleep meanwhile
+SETTLE_SECONDS = 0.2  # between contestants: threads that spin after their work go to sleep
 CALIBRATION_TEXTS, CALIBRATION_SEED = 400, 20261130
-LEAKS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # they would mix one environment into another
-TAIL = 3000  # characters of a log that an error shows
+PYTHON_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # they would mix environments
+LOG_TAIL_CHARS = 3000  # of a log in an error message
 
 
 class ContestantError(RuntimeError):
-    """A contestant refused, failed or died; the message says what it said."""
+    """A contestant refused a request, failed or crashed; the message contains its error."""
 
 
 class Worker:
@@ -36,22 +36,22 @@ class Worker:
 
     Attributes:
         name: The name of the contestant.
-        about: What it said when it had loaded its model.
+        about: Its description of the loaded model.
     """
 
     def __init__(self, name: str, python: Path, home: Path) -> None:
-        """Start the process; it loads nothing yet.
+        """Start the process without a model.
 
         Args:
             name: The name of the contestant.
             python: The Python of its environment.
-            home: Its home directory: runtimes leave files there.
+            home: Its home directory, in which runtimes store files.
         """
         self.name = name
         self.about: dict[str, Any] = {}
         self._log = home / f"{name}.log"
         with self._log.open("w", encoding="utf-8") as log:
-            self._process = subprocess.Popen(  # noqa: S603  our own words
+            self._process = subprocess.Popen(  # noqa: S603  fixed arguments
                 [str(python), str(HERE / "worker.py")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -62,26 +62,27 @@ class Worker:
             )
 
     def ask(self, action: str, **arguments: Any) -> dict[str, Any]:
-        """Have something done, and wait for what came of it.
+        """Request an action and return its result.
 
         Raises:
-            ContestantError: If it refuses, fails or dies.
+            ContestantError: If the worker refuses, fails or crashes.
         """
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
-            raise ContestantError(f"{self.name}: there is no way to talk to it")
+            raise ContestantError(f"{self.name}: the worker has no pipes")
         line = ""
-        with contextlib.suppress(BrokenPipeError):  # an empty answer says the same
+        with contextlib.suppress(BrokenPipeError):  # reported below, like an empty reply
             stdin.write(json.dumps({"action": action, **arguments}) + "\n")
             stdin.flush()
             line = stdout.readline()
         if not line:
             log = self._log.read_text(encoding="utf-8", errors="replace")
-            raise ContestantError(f"{self.name}: ended with {self._process.wait()} at {action!r}:\n{log[-TAIL:]}")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise ContestantError(f"{self.name}: {answer['error']}")
-        result: dict[str, Any] = answer["result"]
+            code = self._process.wait()
+            raise ContestantError(f"{self.name}: exited with {code} during {action!r}:\n{log[-LOG_TAIL_CHARS:]}")
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise ContestantError(f"{self.name}: {reply['error']}")
+        result: dict[str, Any] = reply["result"]
         return result
 
     def close(self) -> None:
@@ -90,18 +91,18 @@ class Worker:
 
 
 class Contest:
-    """Contestants that are loaded and take turns; ends their processes when the context does.
+    """A context manager for loaded contestants that take turns; it ends their processes.
 
     Attributes:
-        workers: Those that loaded, by name, in order.
-        left_out: Those that did not, by name, and why.
+        workers: The loaded contestants by name, in order.
+        left_out: The reasons why others could not be loaded, by name.
     """
 
     def __init__(self, environments: Path) -> None:
-        """Nobody takes part yet.
+        """Create a contest without contestants.
 
         Args:
-            environments: Where environments and exported models are kept.
+            environments: The folder of environments and exported models.
         """
         self.environments = environments
         self.workers: dict[str, Worker] = {}
@@ -116,12 +117,12 @@ class Contest:
         self._open.close()
 
     def prepare(self, contestants: Sequence[Contestant], model: Model) -> None:
-        """Make the environments and the forms of a model that are not there, before anything is measured."""
+        """Create missing environments and exported models before anything is measured."""
         for contestant in contestants:
             self.load_arguments(contestant, model)
 
-    def enter(self, contestants: Sequence[Contestant], model: Model) -> None:
-        """Load a model in each contestant; one of ours that refuses is left out, and said to be.
+    def load(self, contestants: Sequence[Contestant], model: Model) -> None:
+        """Load a model in each contestant; a configuration of Millpond that fails is left out with a message.
 
         Raises:
             ContestantError: If a peer does not load the model.
@@ -138,49 +139,49 @@ class Contest:
                 console.print(f"Left out: {error}")
                 continue
             self.workers[contestant.name] = worker
-            console.print(f"{contestant.label} is loaded, in {worker.about['seconds']:.1f} s")
+            console.print(f"Loaded {contestant.label} in {worker.about['seconds']:.1f} s")
 
     def describe(self) -> dict[str, Any]:
-        """Who takes part, with what they said of themselves, and who does not."""
+        """Return the descriptions of the contestants, and those that were left out."""
         return {
             "contestants": {name: worker.about for name, worker in self.workers.items()},
             "left_out": dict(self.left_out),
         }
 
     def start(self, contestant: Contestant) -> Worker:
-        """The process of a contestant, which has loaded nothing."""
+        """Start the process of a contestant without a model."""
         python = Path(sys.executable)
         if contestant.environment is not None:
             python = python_of(self.environments, contestant.environment)
         return self._start(contestant.name, python)
 
     def matrices(self, **options: Any) -> Worker:
-        """A worker that multiplies matrices: what the machine can give."""
+        """Start a worker that multiplies matrices, to measure the peak of the machine."""
         worker = self._start("matrices", Path(sys.executable))
         worker.about = worker.ask("load", engine="matrices", **options)
         return worker
 
     def load_arguments(self, contestant: Contestant, model: Model) -> dict[str, Any]:
-        """What a worker is told to load; a form of the model that is not there is made."""
+        """Return the arguments of a worker's load action; exports the model if necessary."""
         folder = form_folder(self.environments, model, contestant)
         if not folder.exists() and contestant.environment is not None:
             self._export(contestant.environment, model, folder)
         return {"engine": contestant.engine, "model": str(folder), **contestant.options}
 
-    def give(self, workload: Workload) -> None:
-        """Let all know the texts of a workload, and embed them once before a clock is started."""
+    def set_workload(self, workload: Workload) -> None:
+        """Send the texts of a workload to all workers, and embed them once as a warm-up."""
         for worker in self.workers.values():
             worker.ask("texts", workload=workload.name, texts=list(workload.texts))
             worker.ask("run", workload=workload.name)
 
     def vectors(self, workload: Workload, count: int) -> dict[str, Vectors]:
-        """What each makes of the first texts of a workload, [count, dim]."""
-        found: dict[str, Vectors] = {}
+        """Return each contestant's vectors of the first texts of a workload, [count, dim]."""
+        vectors: dict[str, Vectors] = {}
         for name, worker in self.workers.items():
             path = self._home / f"{name}-{workload.name}.npy"
             worker.ask("save", workload=workload.name, path=str(path), count=count)
-            found[name] = np.load(path)
-        return found
+            vectors[name] = np.load(path)
+        return vectors
 
     def _start(self, name: str, python: Path) -> Worker:
         worker = Worker(name, python, self._home)
@@ -189,17 +190,18 @@ class Contest:
 
     def _export(self, environment: str, model: Model, folder: Path) -> None:
         python = python_of(self.environments, environment)
-        console.print(f"Exporting {model.name} for {environment}; this is done once.")
+        console.print(f"Exporting {model.name} for {environment}. This is done once.")
         start = time.perf_counter()
-        with whole_or_not_at_all(folder) as draft:
+        with atomic_folder(folder) as draft:
             how = quantisation_of(processor_flags()) if environment == "onnx" else str(self._calibration(model))
             command = [str(python), str(HERE / "export.py"), environment, str(model.folder), str(draft), how]
-            done = subprocess.run(  # noqa: S603  our own words
+            process = subprocess.run(  # noqa: S603  fixed arguments
                 command, capture_output=True, text=True, check=False, env=clean_environment(self._home)
             )
-            if done.returncode:
-                raise ContestantError(f"{' '.join(command)} failed:\n{done.stdout[-TAIL:]}{done.stderr[-TAIL:]}")
-        console.print(f"Exported it in {time.perf_counter() - start:.0f} s.")
+            if process.returncode:
+                output = process.stdout[-LOG_TAIL_CHARS:] + process.stderr[-LOG_TAIL_CHARS:]
+                raise ContestantError(f"{' '.join(command)} failed:\n{output}")
+        console.print(f"Exported in {time.perf_counter() - start:.0f} s.")
 
     def _calibration(self, model: Model) -> Path:
         folder = self._home / "calibration"
@@ -211,8 +213,9 @@ class Contest:
 
 
 def clean_environment(home: Path) -> dict[str, str]:
-    """The variables of a worker: a home of its own, no network, nothing of the environment that it is started from."""
-    inherited = {name: value for name, value in os.environ.items() if name not in LEAKS and not name.startswith("XDG_")}
+    """Return the environment variables of a worker: a separate home, no network, no variables of Python."""
+    excluded = (*PYTHON_VARIABLES, *(name for name in os.environ if name.startswith("XDG_")))
+    inherited = {name: value for name, value in os.environ.items() if name not in excluded}
     return {
         **inherited,
         "DO_NOT_TRACK": "1",
@@ -225,7 +228,7 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 
 def quantisation_of(flags: frozenset[str]) -> str:
-    """Which of sentence-transformers' configurations of dynamic quantisation suits a processor."""
+    """Return the config of sentence-transformers' dynamic quantisation for a processor."""
     if "avx512_vnni" in flags:
         return "avx512_vnni"
     if "avx512f" in flags:
@@ -233,8 +236,8 @@ def quantisation_of(flags: frozenset[str]) -> str:
     return "avx2" if "avx2" in flags else "arm64"
 
 
-def turns(names: Sequence[str], rounds: int) -> Iterator[list[str]]:
-    """The order of each round: who was first is last in the next."""
+def round_orders(names: Sequence[str], rounds: int) -> Iterator[list[str]]:
+    """Yield the order of each round: the first of a round is the last of the next."""
     for number in range(rounds):
         first = number % len(names)
         yield [*names[first:], *names[:first]]
@@ -249,25 +252,25 @@ def alternate(
     before: Callable[[], None] = lambda: None,
     **arguments: Any,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Have all do the same in turns.
+    """Request the same action from all workers in turns.
 
     Args:
-        workers: Who takes part.
-        rounds: How often each works.
-        action: What each does.
-        title: What is said of it on stderr.
+        workers: The workers by name.
+        rounds: The number of rounds.
+        action: The action to request.
+        title: The title of the progress messages on stderr.
         before: Called before each round.
         **arguments: The arguments of the action; a function is called with the number of the round.
 
     Returns:
-        By name, the results of the rounds in order.
+        The results of the rounds in order, by name.
     """
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
-    for number, order in enumerate(turns(list(workers), rounds)):
+    for number, order in enumerate(round_orders(list(workers), rounds)):
         console.print(f"{title}: round {number + 1} of {rounds}")
         before()
-        given = {name: value(number) if callable(value) else value for name, value in arguments.items()}
+        values = {name: value(number) if callable(value) else value for name, value in arguments.items()}
         for name in order:
-            time.sleep(SETTLE)
-            results[name].append(workers[name].ask(action, **given))
+            time.sleep(SETTLE_SECONDS)
+            results[name].append(workers[name].ask(action, **values))
     return results

@@ -1,14 +1,16 @@
-"""Who is compared: Millpond in its forms, sentence-transformers on each of its backends, and another server."""
+"""The contestants: configurations of Millpond, the backends of sentence-transformers, and infinity's server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-# On a processor that multiplies bfloat16, OpenVINO computes in it where nobody asks for float32.
+# On processors with these instructions, OpenVINO computes in bfloat16 unless float32 is requested.
 BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
-INT8_ONNX = "dynamic, by its own export_dynamic_quantized_onnx_model"
-INT8_OPENVINO = "static, by its own export_static_quantized_openvino_model, calibrated on prose of another seed"
+INT8_ONNX = "dynamic, with export_dynamic_quantized_onnx_model of sentence-transformers"
+INT8_OPENVINO = (
+    "static, with export_static_quantized_openvino_model of sentence-transformers, calibrated on prose of another seed"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,13 +18,13 @@ class Contestant:
     """One way to embed texts.
 
     Attributes:
-        name: What it is called on the command line and in JSON files.
-        label: What it is called in tables and charts.
-        engine: What a worker calls it: "millpond", "sentence-transformers", "transformers"; "infinity" is a server's.
-        environment: The file in peers/ that its environment is made from; None for the benchmark's own.
-        form: The form of the model that it reads: "checkpoint", "onnx" or "openvino".
-        options: What it is loaded with, beside the model.
-        quantised: How its int8 weights came about; empty where there are none.
+        name: Its name on the command line and in JSON files.
+        label: Its name in tables and charts.
+        engine: The engine of its worker: "millpond", "sentence-transformers", "transformers"; "infinity" for a server.
+        environment: The file in peers/ with the pins of its environment; None for the environment of the benchmark.
+        form: The format of the model: "checkpoint", "onnx" or "openvino".
+        options: Arguments for loading, in addition to the model.
+        quantised: The quantisation method; empty for floating point.
     """
 
     name: str
@@ -35,16 +37,16 @@ class Contestant:
 
     @property
     def short_label(self) -> str:
-        """The label where it is plain that a peer is meant: its backend."""
+        """The label for columns of peers: only the backend."""
         return self.label.removeprefix("sentence-transformers").strip() or "torch"
 
-    def given(self, options: Mapping[str, Any]) -> "Contestant":
-        """The same, loaded with more options."""
+    def with_options(self, options: Mapping[str, Any]) -> "Contestant":
+        """Return a copy with additional options."""
         return replace(self, options={**self.options, **options})
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is Millpond."""
+        """True for configurations of Millpond."""
         return self.engine == "millpond"
 
 
@@ -60,11 +62,11 @@ def _peer(name: str, label: str, *, environment: str, quantised: str = "", **opt
     )
 
 
-ALL = (
+OFFLINE = (
     Contestant(name="millpond", label="Millpond", engine="millpond"),
     Contestant(
         name="millpond-deterministic",
-        label="Millpond deterministic",
+        label="Millpond batch-invariant",
         engine="millpond",
         options={"batch_invariant": True},
     ),
@@ -73,7 +75,7 @@ ALL = (
         label="Millpond int8",
         engine="millpond",
         options={"quantization": "int8"},
-        quantised="weights a channel, activations a token, by LLM(quantization='int8')",
+        quantised="weights per channel, activations per token, with LLM(quantization='int8')",
     ),
     _peer("st-torch", "sentence-transformers", environment="torch"),
     _peer("st-onnx", "sentence-transformers ONNX", environment="onnx", backend="onnx", file_name="model.onnx"),
@@ -111,43 +113,43 @@ ALL = (
 )
 INFINITY = Contestant(name="infinity", label="infinity", engine="infinity", environment="infinity")
 TRANSFORMERS = Contestant(name="transformers", label="transformers", engine="transformers", environment="torch")
-SERVERS = ("millpond", "millpond-int8", "infinity")  # who serves; the others embed offline
-BY_NAME: Mapping[str, Contestant] = {contestant.name: contestant for contestant in (*ALL, INFINITY, TRANSFORMERS)}
-LEFT_TO_FULL_RUNS = frozenset({"millpond-deterministic", "st-onnx", "st-onnx-int8"})
-REFERENCE = "st-torch"  # whose vectors the others' are compared with
+SERVERS = ("millpond", "millpond-int8", "infinity")  # the others embed offline
+BY_NAME: Mapping[str, Contestant] = {contestant.name: contestant for contestant in (*OFFLINE, INFINITY, TRANSFORMERS)}
+ONLY_IN_FULL_RUNS = frozenset({"millpond-deterministic", "st-onnx", "st-onnx-int8"})
+REFERENCE = "st-torch"  # its vectors are the reference for the others
 
 
 def default_names(flags: frozenset[str]) -> tuple[str, ...]:
-    """All that embed offline; where OpenVINO computes in float32 anyway, it is not measured twice.
+    """Return all contestants that embed offline; OpenVINO is measured twice only if its default is bfloat16.
 
     Args:
-        flags: What the processor can do, as /proc/cpuinfo names it.
+        flags: The processor's flags in /proc/cpuinfo.
     """
-    names = (contestant.name for contestant in ALL)
+    names = (contestant.name for contestant in OFFLINE)
     return tuple(name for name in names if name != "st-openvino-float32" or flags & BFLOAT16_FLAGS)
 
 
 def brief_names(flags: frozenset[str]) -> tuple[str, ...]:
-    """Who a short run compares: the fastest peers, and the one that most people use.
+    """Return the contestants of a short run: the fastest peers, and the most common one.
 
     Args:
-        flags: What the processor can do, as /proc/cpuinfo names it.
+        flags: The processor's flags in /proc/cpuinfo.
     """
-    return tuple(name for name in default_names(flags) if name not in LEFT_TO_FULL_RUNS)
+    return tuple(name for name in default_names(flags) if name not in ONLY_IN_FULL_RUNS)
 
 
-def chosen(names: tuple[str, ...]) -> list[Contestant]:
-    """Contestants by their names.
+def find_contestants(names: tuple[str, ...]) -> list[Contestant]:
+    """Return contestants by name.
 
     Raises:
-        SystemExit: If there is none of such a name.
+        SystemExit: If a name is unknown.
     """
     unknown = [name for name in names if name not in BY_NAME]
     if unknown:
-        raise SystemExit(f"there is no contestant {', '.join(unknown)}; there are: {', '.join(BY_NAME)}")
+        raise SystemExit(f"Unknown contestant {', '.join(unknown)}. Available: {', '.join(BY_NAME)}.")
     return [BY_NAME[name] for name in names]
 
 
 def lock_file(environment: str) -> Path:
-    """The pins of a peer's environment."""
+    """Return the file with the pins of a peer's environment."""
     return Path(__file__).parent / "peers" / f"{environment}.txt"

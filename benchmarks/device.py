@@ -1,4 +1,4 @@
-"""How long a device computes: CUDA events around the forward passes of a model; on a CPU the clock of its thread."""
+"""Measure the computing time of a device: CUDA events around forward passes, or the CPU time of the thread."""
 
 import threading
 import time
@@ -10,20 +10,20 @@ from torch import nn
 
 
 class Stopwatch(Protocol):
-    """Measures spans on a device."""
+    """Measures time spans on a device."""
 
     def start(self) -> None:
         """Begin a span."""
 
     def stop(self) -> None:
-        """End it."""
+        """End the span."""
 
     def seconds(self) -> float:
-        """How long all spans were together; waits until the device is done."""
+        """Return the total duration of all spans; waits for the device."""
 
 
 class DeviceStopwatch:
-    """Spans on a CUDA device, measured by its own events: what the host does meanwhile does not count."""
+    """Measures spans on a CUDA device with events, independent of the host."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -35,18 +35,18 @@ class DeviceStopwatch:
         self._spans[-1][0].record(torch.cuda.current_stream(self.device))
 
     def stop(self) -> None:
-        """End it."""
+        """End the span."""
         self._spans[-1][1].record(torch.cuda.current_stream(self.device))
 
     def seconds(self) -> float:
-        """How long all spans were together."""
+        """Return the total duration of all spans."""
         torch.cuda.synchronize(self.device)
         milliseconds: float = sum(start.elapsed_time(end) for start, end in self._spans)
         return milliseconds / 1e3
 
 
 class ThreadStopwatch:
-    """Spans of CPU time, each of the thread that it begins and ends in."""
+    """Measures spans of CPU time; a span begins and ends in the same thread."""
 
     def __init__(self) -> None:
         self._started: dict[int, float] = {}
@@ -57,25 +57,25 @@ class ThreadStopwatch:
         self._started[threading.get_ident()] = time.thread_time()
 
     def stop(self) -> None:
-        """End it."""
+        """End the span."""
         self._spans.append(time.thread_time() - self._started.pop(threading.get_ident()))
 
     def seconds(self) -> float:
-        """How long all spans were together."""
+        """Return the total duration of all spans."""
         return sum(self._spans)
 
 
 def stopwatch(device: torch.device) -> Stopwatch:
-    """The stopwatch of a device."""
+    """Return the stopwatch for a device."""
     return DeviceStopwatch(device) if device.type == "cuda" else ThreadStopwatch()
 
 
 def timed_run(model: nn.Module, work: Callable[[], object]) -> dict[str, Any]:
-    """Do some work: its wall seconds, and how long the device computed a model's forward passes meanwhile.
+    """Run a function, and return its wall time and the time of the forward passes of a model, in seconds.
 
     Args:
-        model: Its forward passes are measured, whichever thread they run in.
-        work: What calls the model.
+        model: The model whose forward passes are measured, in all threads.
+        work: The function, which calls the model.
     """
     device = next(model.parameters()).device
     watch = stopwatch(device)
@@ -83,11 +83,11 @@ def timed_run(model: nn.Module, work: Callable[[], object]) -> dict[str, Any]:
         model.register_forward_pre_hook(lambda *_: watch.start()),
         model.register_forward_hook(lambda *_: watch.stop()),
     ]
-    begun = time.perf_counter()
+    start = time.perf_counter()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    wall = time.perf_counter() - begun
+    wall = time.perf_counter() - start
     for hook in hooks:
         hook.remove()
     return {"wall": wall, "device": watch.seconds()}

@@ -1,9 +1,10 @@
-"""How fast is each encoder beside transformers' own class, given batches of as many tokens, sorted by length?
+"""Measure the throughput of each encoder, compared with the class of transformers.
 
 python benchmarks/encoders.py [--short] [--workloads bert,modernbert,...] [--rounds N] [--texts N] [--output FOLDER]
 
-The models are as wide and as deep as MiniLM, every parameter random, and written by transformers. Its class computes
-with sdpa where it has that, padded, with all the threads that it takes; what is padded is as little as sorting leaves.
+The models have the width and depth of MiniLM and random parameters, and are written by transformers. Its class runs
+padded batches of the same number of tokens as Millpond's, sorted by length to minimise padding, with sdpa if it is
+available and the default number of threads.
 """
 
 import hashlib
@@ -16,15 +17,15 @@ from typing import Any
 
 from contest import Contest, alternate
 from contestants import BY_NAME, TRANSFORMERS, Contestant
-from embed_throughput import agreements
+from embed_throughput import checked_cosines
 from figures import quotients, rates
-from models import TOKENIZER_FILES, Model, minilm, whole_or_not_at_all
+from models import TOKENIZER_FILES, Model, atomic_folder, minilm
 from settings import Result, Settings, new_result, read_settings, write
 from workloads import prose
 
-BRIEF = ("bert", "modernbert")  # of a short run
+SHORT_RUN_ENCODERS = ("bert", "modernbert")
 OURS = ("millpond", "millpond-int8")
-COMPARED = 50  # texts whose vectors are compared
+COMPARED_TEXTS = 50  # texts whose vectors are compared
 SEED = 11
 SIZES: Mapping[str, Any] = {
     "vocab_size": 30522,
@@ -35,7 +36,7 @@ SIZES: Mapping[str, Any] = {
     "max_position_embeddings": 512,
     "pad_token_id": 0,
 }
-GATED = {**SIZES, "intermediate_size": 1024}  # as many weights in three maps as the others have in two
+GATED = {**SIZES, "intermediate_size": 1024}  # three maps with the number of weights of two maps of the others
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Family:
 
     Attributes:
         type: Its model_type in transformers.
-        config: The sizes of the one that is measured.
+        config: The config of the measured model.
     """
 
     type: str
@@ -79,27 +80,28 @@ FAMILIES = (
 
 
 def measure(settings: Settings) -> Result:
-    """Each family by itself, its contestants in turns."""
+    """Measure the contestants of each family in turns."""
     result = new_result(settings)
     known = [family.type for family in FAMILIES]
     if unknown := [name for name in settings.workloads if name not in known]:
-        raise SystemExit(f"there is no encoder {', '.join(unknown)}; there are: {', '.join(known)}")
+        raise SystemExit(f"Unknown encoder {', '.join(unknown)}. Available: {', '.join(known)}.")
     workload = prose(settings.model.tokenizer, settings.count(500, 100))
     result |= {"workload": workload.name, "texts": len(workload.texts), "tokens": sum(workload.lengths), "rows": []}
     for family in FAMILIES:
-        if not settings.wants(family.type) or (settings.short and not settings.workloads and family.type not in BRIEF):
+        is_default = not settings.short or family.type in SHORT_RUN_ENCODERS
+        if not settings.wants(family.type) or not (settings.workloads or is_default):
             continue
         with Contest(settings.environments) as contest:
             model = random_model(settings.environments, family)
-            contest.enter([*_ours(), TRANSFORMERS], model)
-            for said, of in contest.describe().items():
-                result[said] = {**of, **result[said]}
-            contest.give(workload)
-            agreement = agreements(contest.vectors(workload, COMPARED), TRANSFORMERS.name)
+            contest.load([*_ours(), TRANSFORMERS], model)
+            for key, descriptions in contest.describe().items():
+                result[key] = {**descriptions, **result[key]}
+            contest.set_workload(workload)
+            agreement = checked_cosines(contest.vectors(workload, COMPARED_TEXTS), TRANSFORMERS.name)
             runs = alternate(contest.workers, settings.rounds, "run", family.type, workload=workload.name)
-            peers = [run["cpu"] for run in runs[TRANSFORMERS.name]]
-            for name, found in runs.items():
-                cpu, wall = [run["cpu"] for run in found], [run["wall"] for run in found]
+            peer_cpu = [run["cpu"] for run in runs[TRANSFORMERS.name]]
+            for name, rounds in runs.items():
+                cpu, wall = [run["cpu"] for run in rounds], [run["wall"] for run in rounds]
                 result["rows"].append(
                     {
                         "encoder": family.type,
@@ -107,7 +109,7 @@ def measure(settings: Settings) -> Result:
                         "contestant": name,
                         "texts_per_cpu_second": rates(len(workload.texts), cpu).as_dict(),
                         "texts_per_second": rates(len(workload.texts), wall).as_dict(),
-                        "times_as_fast": quotients(peers, cpu).as_dict(),
+                        "times_as_fast": quotients(peer_cpu, cpu).as_dict(),
                         "cosine_to_reference": agreement[name],
                     }
                 )
@@ -115,17 +117,17 @@ def measure(settings: Settings) -> Result:
 
 
 def _ours() -> list[Contestant]:
-    """Millpond, told to take means: what a model of no files of sentence-transformers pools by differs by family."""
+    """Return Millpond with MEAN pooling: the default without files of sentence-transformers differs by family."""
     means = {"pooler_config": {"seq_pooling_type": "MEAN"}}
-    return [BY_NAME[name].given(means) for name in OURS]
+    return [BY_NAME[name].with_options(means) for name in OURS]
 
 
 def random_model(folder: Path, family: Family) -> Model:
-    """A checkpoint that transformers writes, every parameter random, with MiniLM's tokenizer; made once."""
+    """Return a checkpoint with random parameters and MiniLM's tokenizer, written by transformers once."""
     name = f"{family.type}, random weights"
     target = folder / "models" / f"encoder-{family.type}-{_digest(family)}"
     if not target.exists():
-        with whole_or_not_at_all(target) as draft:
+        with atomic_folder(target) as draft:
             _write(draft, family)
     return Model(name, family.type, target)
 
@@ -135,7 +137,7 @@ def _digest(family: Family) -> str:
 
 
 def _write(folder: Path, family: Family) -> None:
-    import torch  # noqa: PLC0415  needed once
+    import torch  # noqa: PLC0415  only needed to create the model
     from transformers import AutoConfig, AutoModel  # noqa: PLC0415  as above
 
     torch.manual_seed(SEED)
@@ -144,8 +146,8 @@ def _write(folder: Path, family: Family) -> None:
     )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            around = 1.0 if parameter.ndim == 1 and name.endswith("weight") else 0.0  # a norm's
-            parameter.normal_(around, 0.05)
+            mean = 1.0 if parameter.ndim == 1 and name.endswith("weight") else 0.0  # 1 for norms
+            parameter.normal_(mean, 0.05)
     model.save_pretrained(folder)
     source = minilm()
     for name in TOKENIZER_FILES:
@@ -154,5 +156,5 @@ def _write(folder: Path, family: Family) -> None:
 
 
 if __name__ == "__main__":
-    chosen = read_settings("encoders", __doc__)
-    write(measure(chosen), chosen)
+    settings = read_settings("encoders", __doc__)
+    write(measure(settings), settings)

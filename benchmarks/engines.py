@@ -1,6 +1,6 @@
-"""What a worker can load: Millpond, sentence-transformers, and plain products of matrices.
+"""The engines of workers: Millpond, sentence-transformers, transformers, and plain matrix products.
 
-Runs in the environments of the peers too, so it imports a library only where that is loaded.
+This module also runs in the environments of the peers, so each library is imported when its engine is created.
 """
 
 import time
@@ -13,63 +13,63 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
-TRIAL_SIZE = 256  # rows and columns of the matrices whose product tells how long one of larger ones will take
-TOO_LONG = 4  # times what a measurement is to last: a product that takes longer is not measured
+TRIAL_SIZE = 256  # rows and columns of the matrices whose product predicts the time for larger ones
+MAX_PRODUCT_TIME = 4  # times the duration of the measurement: slower products are replaced by smaller ones
 BACKEND_PACKAGES = {"torch": ("torch",), "onnx": ("onnxruntime",), "openvino": ("openvino", "nncf")}
 OPENVINO_TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
-LONGEST = 256  # tokens of a text, as MiniLM's limit
-BATCH_TOKENS = 1024  # as Millpond's by default
-WARM_UP = 3  # products before the clock is started
+MAX_TOKENS = 256  # per text: the limit of MiniLM
+BATCH_TOKENS = 1024  # like Millpond's default
+WARM_UP_PRODUCTS = 3
 
 
 class Engine:
-    """What is asked of a contestant; none does all.
+    """The interface of engines; each implements a part of it.
 
     Attributes:
-        packages: Those whose versions are told.
+        packages: The packages whose versions are reported.
     """
 
     packages: tuple[str, ...] = ("torch",)
 
     def describe(self) -> dict[str, Any]:
-        """What was loaded: the precision that it computes in, the versions of its packages."""
+        """Return the precision and the versions of the packages."""
         return {"precision": self.precision, "versions": {package: version(package) for package in self.packages}}
 
     @property
     def precision(self) -> str:
-        """The dtype of its large products of matrices."""
-        raise self._lacks("precision")
+        """The dtype of large matrix products."""
+        raise self._unsupported("precision")
 
     def embed(self, texts: list[str]) -> Vectors:
-        """The vectors of texts, [len(texts), dim]."""
-        raise self._lacks("embed", texts)
+        """Return the vectors of texts, [len(texts), dim]."""
+        raise self._unsupported("embed", texts)
 
     def embed_one(self, text: str) -> Vectors:
-        """The vector of a text, [dim]."""
-        raise self._lacks("embed_one", text)
+        """Return the vector of a text, [dim]."""
+        raise self._unsupported("embed_one", text)
 
     def tokenise(self, texts: list[str]) -> list[list[int]]:
-        """The token ids of texts."""
-        raise self._lacks("tokenise", texts)
+        """Return the token ids of texts."""
+        raise self._unsupported("tokenise", texts)
 
     def embed_ids(self, ids: list[list[int]]) -> Vectors:
-        """The vectors of texts that are tokenised, [len(ids), dim]."""
-        raise self._lacks("embed_ids", ids)
+        """Return the vectors of tokenised texts, [len(ids), dim]."""
+        raise self._unsupported("embed_ids", ids)
 
     def stages(self, texts: list[str]) -> list[dict[str, float]]:
-        """Seconds by stage, for each text, one at a time."""
-        raise self._lacks("stages", texts)
+        """Embed texts one at a time; returns the seconds of each stage for each text."""
+        raise self._unsupported("stages", texts)
 
     def device_run(self, texts: list[str]) -> dict[str, Any]:
-        """Wall seconds of embedding texts, and the seconds that the device computed the model."""
-        raise self._lacks("device_run", texts)
+        """Embed texts; returns the wall time and the time of the model on the device, in seconds."""
+        raise self._unsupported("device_run", texts)
 
     def peak(self, precision: str, seconds: float, size: int) -> float:
-        """GFLOP a second in products of square matrices of up to a size."""
-        raise self._lacks("peak", precision, seconds, size)
+        """Return the GFLOP per second in products of square matrices of at most the given size."""
+        raise self._unsupported("peak", precision, seconds, size)
 
-    def _lacks(self, what: str, *_: object) -> NotImplementedError:
-        return NotImplementedError(f"{type(self).__name__} has no {what!r}")
+    def _unsupported(self, method: str, *_: object) -> NotImplementedError:
+        return NotImplementedError(f"{type(self).__name__} does not support {method!r}")
 
 
 class Millpond(Engine):
@@ -85,21 +85,21 @@ class Millpond(Engine):
 
     @property
     def precision(self) -> str:
-        """As its config says, or what it was quantised to."""
+        """The dtype of the model, or its quantisation scheme."""
         return str(self.quantised or self.llm.model_config.dtype)
 
     def embed(self, texts: list[str]) -> Vectors:
-        """All at once; what is too long is cut, as sentence-transformers cuts it."""
+        """Embed all texts in one call; long texts are truncated like in sentence-transformers."""
         outputs = self.llm.embed(texts, truncate_prompt_tokens=-1, use_tqdm=False)
         return np.stack([output.outputs.array for output in outputs])
 
     def embed_one(self, text: str) -> Vectors:
-        """One text, by a call of its own."""
+        """Embed a single text in one call."""
         (output,) = self.llm.embed(text, truncate_prompt_tokens=-1, use_tqdm=False)
         return output.outputs.array
 
     def tokenise(self, texts: list[str]) -> list[list[int]]:
-        """By the tokenizer that it was loaded with."""
+        """Tokenise with the model's tokenizer."""
         tokenizer = self.llm.pipeline.ctx.tokenizer
         if tokenizer is None:
             raise ValueError("the model has no tokenizer")
@@ -107,27 +107,27 @@ class Millpond(Engine):
         return [encoding.ids[:longest] for encoding in tokenizer.encode_batch(texts)]
 
     def embed_ids(self, ids: list[list[int]]) -> Vectors:
-        """The same way through the engine, without a tokenizer."""
+        """Embed token ids with the same engine, without the tokenizer."""
         outputs = self.llm.embed(ids, use_tqdm=False)
         return np.stack([output.outputs.array for output in outputs])
 
     def stages(self, texts: list[str]) -> list[dict[str, float]]:
-        """By probes at the borders of the stages."""
+        """Measure with probes at the boundaries of the stages."""
         from stages import Stages  # noqa: PLC0415  imports torch
 
         with Stages(self.llm) as stages:
             return stages.measure(texts)
 
     def device_run(self, texts: list[str]) -> dict[str, Any]:
-        """By events around the model's forward pass."""
+        """Measure with events around the model's forward pass."""
         from device import timed_run  # noqa: PLC0415  imports torch
 
-        model = self.llm._loaded.model  # noqa: SLF001  a benchmark looks inside
+        model = self.llm._loaded.model  # noqa: SLF001  no public access to the model
         return timed_run(model, lambda: self.embed(texts))
 
 
 class SentenceTransformers(Engine):
-    """sentence-transformers with one of its backends, as it comes: batches of 32, all the threads that it takes."""
+    """sentence-transformers with one of its backends and default settings: batches of 32, all threads."""
 
     def __init__(
         self,
@@ -141,9 +141,9 @@ class SentenceTransformers(Engine):
     ) -> None:
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
-        given: dict[str, Any] = {"file_name": file_name, "ov_config": ov_config, "dtype": dtype}
+        model_options: dict[str, Any] = {"file_name": file_name, "ov_config": ov_config, "dtype": dtype}
         if backend == "onnx":
-            given["provider"] = "CPUExecutionProvider"
+            model_options["provider"] = "CPUExecutionProvider"
         self.backend, self.file_name = backend, file_name
         self.packages = ("sentence-transformers", "transformers", *BACKEND_PACKAGES[backend])
         self.model = SentenceTransformer(
@@ -151,12 +151,12 @@ class SentenceTransformers(Engine):
             backend=backend,  # type: ignore[arg-type]  # one of its literals
             device=device,
             local_files_only=True,
-            model_kwargs={name: value for name, value in given.items() if value},
+            model_kwargs={name: value for name, value in model_options.items() if value},
         )
 
     @property
     def precision(self) -> str:
-        """As the loaded model says; OpenVINO chooses by the processor."""
+        """The dtype of the loaded model; OpenVINO selects it for the processor."""
         transformer: Any = self.model[0].auto_model
         if "int8" in self.file_name:
             return "int8"
@@ -166,23 +166,23 @@ class SentenceTransformers(Engine):
         return "float32" if self.backend == "onnx" else str(transformer.dtype).removeprefix("torch.")
 
     def embed(self, texts: list[str]) -> Vectors:
-        """All at once."""
+        """Embed all texts in one call."""
         return np.asarray(self.model.encode(texts, show_progress_bar=False), dtype=np.float32)
 
     def embed_one(self, text: str) -> Vectors:
-        """One text, by a call of its own."""
+        """Embed a single text in one call."""
         return np.asarray(self.model.encode(text, show_progress_bar=False), dtype=np.float32)
 
     def device_run(self, texts: list[str]) -> dict[str, Any]:
-        """By events around the model's forward pass."""
+        """Measure with events around the model's forward pass."""
         from device import timed_run  # noqa: PLC0415  imports torch
 
-        # Its module, not the model within: that one's forward is called past its hooks.
+        # The module, not the inner model: the forward method of that is called without its hooks.
         return timed_run(self.model[0], lambda: self.embed(texts))
 
 
 class Transformers(Engine):
-    """The class of transformers itself: texts sorted by length, in padded batches of as many tokens as Millpond's."""
+    """The class of transformers: texts sorted by length, in padded batches with Millpond's number of tokens."""
 
     packages = ("transformers", "torch")
 
@@ -194,45 +194,45 @@ class Transformers(Engine):
         self.torch = torch
         self.tokenizer = Tokenizer.from_file(f"{model}/tokenizer.json")
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(LONGEST)
+        self.tokenizer.enable_truncation(MAX_TOKENS)
         try:
             self.model = AutoModel.from_pretrained(model, attn_implementation="sdpa").eval()
-        except ValueError:  # some have none
+        except ValueError:  # some classes have no sdpa
             self.model = AutoModel.from_pretrained(model, attn_implementation="eager").eval()
 
     @property
     def precision(self) -> str:
-        """As the loaded model says."""
+        """The dtype of the loaded model."""
         return str(self.model.dtype).removeprefix("torch.")
 
     def tokenise(self, texts: list[str]) -> list[list[int]]:
-        """All at once."""
+        """Tokenise all texts in one call."""
         return [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
 
     def embed(self, texts: list[str]) -> Vectors:
-        """The mean of each text's hidden states, of length 1."""
+        """Return the normalised mean of each text's hidden states."""
         torch, ids = self.torch, self.tokenise(texts)
-        order = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
-        found: dict[int, Any] = {}
+        order = sorted(range(len(ids)), key=lambda index: -len(ids[index]))
+        vectors: dict[int, Any] = {}
         with torch.inference_mode():
             while order:
                 length = len(ids[order[0]])
                 batch, order = order[: max(BATCH_TOKENS // length, 1)], order[max(BATCH_TOKENS // length, 1) :]
-                rows = torch.tensor([ids[place] + [self.padding] * (length - len(ids[place])) for place in batch])
-                mask = torch.tensor([[1] * len(ids[place]) + [0] * (length - len(ids[place])) for place in batch])
+                rows = torch.tensor([ids[index] + [self.padding] * (length - len(ids[index])) for index in batch])
+                mask = torch.tensor([[1] * len(ids[index]) + [0] * (length - len(ids[index])) for index in batch])
                 hidden = self.model(input_ids=rows, attention_mask=mask).last_hidden_state
                 means = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
-                found |= zip(batch, torch.nn.functional.normalize(means).numpy(), strict=True)
-        return np.stack([found[place] for place in range(len(texts))])
+                vectors |= zip(batch, torch.nn.functional.normalize(means).numpy(), strict=True)
+        return np.stack([vectors[index] for index in range(len(texts))])
 
     @property
     def padding(self) -> int:
-        """The id that stands where nothing does."""
+        """The padding id."""
         return int(self.model.config.pad_token_id or 0)
 
 
 class Matrices(Engine):
-    """Products of large square matrices: what the machine can give, measured in the same run."""
+    """Products of large square matrices, which measure the peak of the machine."""
 
     def __init__(self, *, device: str = "cpu") -> None:
         import torch  # noqa: PLC0415
@@ -242,11 +242,11 @@ class Matrices(Engine):
 
     @property
     def precision(self) -> str:
-        """Any."""
+        """Always "any": the precision is an argument of each measurement."""
         return "any"
 
     def describe(self) -> dict[str, Any]:
-        """With what torch says of the processor and of the device."""
+        """Return the versions, and torch's description of the processor and the device."""
         cuda = self.torch.cuda.is_available()
         return {
             **super().describe(),
@@ -256,19 +256,19 @@ class Matrices(Engine):
         }
 
     def peak(self, precision: str, seconds: float, size: int) -> float:
-        """On a CPU on one thread, a second of CPU; on a device a second of its clock."""
+        """Return the GFLOP per second of CPU time of one thread, or per second of the device."""
         torch = self.torch
-        if size > TRIAL_SIZE and self._seconds_of_one(precision, size) > TOO_LONG * seconds:
-            size = TRIAL_SIZE  # torch multiplies integers one by one where the processor has no VNNI: minutes a product
+        if size > TRIAL_SIZE and self._product_seconds(precision, size) > MAX_PRODUCT_TIME * seconds:
+            size = TRIAL_SIZE  # without VNNI, torch multiplies integers one by one: a large product takes minutes
         multiply = self._product(precision, size)
-        for _ in range(WARM_UP):
+        for _ in range(WARM_UP_PRODUCTS):
             multiply()
         from device import stopwatch  # noqa: PLC0415  imports torch
 
         watch, products = stopwatch(self.device), 0
         watch.start()
-        begun = time.perf_counter()
-        while time.perf_counter() - begun < seconds:
+        start = time.perf_counter()
+        while time.perf_counter() - start < seconds:
             multiply()
             products += 1
             if self.device.type != "cpu":
@@ -284,20 +284,20 @@ class Matrices(Engine):
         a, b = (torch.randn(shape, device=self.device).to(getattr(torch, precision)) for _ in range(2))
         return partial(torch.mm, a, b)
 
-    def _seconds_of_one(self, precision: str, size: int) -> float:
-        """The seconds that one product takes, judged by small ones."""
+    def _product_seconds(self, precision: str, size: int) -> float:
+        """Predict the seconds of one product from a small one."""
         multiply = self._product(precision, TRIAL_SIZE)
         multiply()
-        begun = time.perf_counter()
+        start = time.perf_counter()
         multiply()
-        return (time.perf_counter() - begun) * (size / TRIAL_SIZE) ** 3
+        return (time.perf_counter() - start) * (size / TRIAL_SIZE) ** 3
 
 
 def load_engine(engine: str, **options: Any) -> Engine:
-    """An engine by its name: "millpond", "sentence-transformers", "transformers" or "matrices".
+    """Create an engine by name: "millpond", "sentence-transformers", "transformers" or "matrices".
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If the name is unknown.
     """
     kinds: dict[str, type[Engine]] = {
         "millpond": Millpond,
@@ -306,5 +306,5 @@ def load_engine(engine: str, **options: Any) -> Engine:
         "matrices": Matrices,
     }
     if engine not in kinds:
-        raise ValueError(f"there is no engine {engine!r}; there are: {', '.join(kinds)}")
+        raise ValueError(f"Unknown engine {engine!r}. Available: {', '.join(kinds)}.")
     return kinds[engine](**options)

@@ -1,4 +1,4 @@
-"""A virtual environment for each peer, made once from the pins in peers/ and kept."""
+"""Create a virtual environment for each peer from the pins in peers/, and keep it."""
 
 import hashlib
 import os
@@ -14,56 +14,56 @@ from contestants import lock_file
 from rich.console import Console
 
 console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
-COMPLETE = ".complete"
+COMPLETE_MARKER = ".complete"
 
 
 def default_folder() -> Path:
-    """Where environments and exported models are kept if nobody says otherwise."""
+    """Return the default folder of environments and exported models."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "millpond" / "benchmarks"
 
 
 def environment_folder(folder: Path, name: str) -> Path:
-    """The folder of an environment: other pins, or another Python, make another one."""
+    """Return the folder of an environment; its name depends on the pins and the version of Python."""
     hashed_inputs = lock_file(name).read_bytes() + platform.python_version().encode()
     return folder / "environments" / f"{name}-{hashlib.sha256(hashed_inputs).hexdigest()[:8]}"
 
 
 def python_of(folder: Path, name: str) -> Path:
-    """The Python of a peer's environment, which is made if it is not there.
+    """Return the Python of a peer's environment, which is created if it does not exist.
 
     Args:
-        folder: Where environments are kept.
-        name: The environment: a file in peers/, without its ending.
+        folder: The folder of environments.
+        name: The environment: the name of a file in peers/ without suffix.
 
     Raises:
-        SystemExit: If it cannot be made.
+        SystemExit: If the environment cannot be created.
     """
     home = environment_folder(folder, name)
     python = home / "bin" / "python"
-    if not (home / COMPLETE).exists():
-        _make(home, python, name)
+    if not (home / COMPLETE_MARKER).exists():
+        _create(home, python, name)
     return python
 
 
-def _make(home: Path, python: Path, name: str) -> None:
+def _create(home: Path, python: Path, name: str) -> None:
     pins = lock_file(name)
     torch = re.search(r"^torch==\S+", pins.read_text(encoding="utf-8"), re.MULTILINE)
     if torch is None:
         raise SystemExit(f"{pins} does not pin torch")
-    console.print(f"Making the environment {home}; this is done once.")
+    console.print(f"Creating the environment {home}. This is done once.")
     start = time.perf_counter()
-    shutil.rmtree(home, ignore_errors=True)  # what an interrupted run left
+    shutil.rmtree(home, ignore_errors=True)  # left by an interrupted run
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run(sys.executable, "-m", "venv", str(home))
-    # torch brings what its build needs, a CUDA build its libraries; of all else the pins are all there is.
+    # torch is installed with its dependencies, such as the libraries of a CUDA build; all others are pinned.
     _run(*pip, "--constraint", str(pins), torch[0])
     _run(*pip, "--no-deps", "--requirement", str(pins))
-    (home / COMPLETE).touch()
-    console.print(f"Made it in {time.perf_counter() - start:.0f} s.")
+    (home / COMPLETE_MARKER).touch()
+    console.print(f"Created in {time.perf_counter() - start:.0f} s.")
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own words
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+    process = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  fixed arguments
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{process.stdout[-2000:]}{process.stderr[-4000:]}")

@@ -1,10 +1,10 @@
-"""Writes the forms of a model that ONNX Runtime or OpenVINO read, float32 and int8, as sentence-transformers does it.
+"""Export a model to ONNX or OpenVINO, in float32 and int8, with the functions of sentence-transformers.
 
 python export.py onnx SOURCE TARGET avx512_vnni
 python export.py openvino SOURCE TARGET CALIBRATION
 
-It is run in the environment of that backend, once; ``contest.py`` calls it. CALIBRATION is a folder with one .jsonl
-file whose rows have a "sentence".
+``contest.py`` runs this script in the environment of the backend. CALIBRATION is a folder with one .jsonl file whose
+rows have a "sentence".
 """
 
 import argparse
@@ -14,16 +14,16 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-SUFFIX = "int8"  # of the files' names, whatever the processor
+SUFFIX = "int8"  # in file names, for all processors
 
 
 def export_onnx(source: str, target: str, processor: Any) -> dict[str, Any]:
-    """model.onnx, and model_int8.onnx by dynamic quantisation.
+    """Write model.onnx, and model_int8.onnx with dynamic quantisation.
 
     Args:
         source: A checkpoint with the files of sentence-transformers.
         target: The folder to write.
-        processor: The configuration of the quantisation: "avx2", "avx512", "avx512_vnni" or "arm64".
+        processor: The quantisation config: "avx2", "avx512", "avx512_vnni" or "arm64".
     """
     from sentence_transformers.backend import export_dynamic_quantized_onnx_model  # noqa: PLC0415
 
@@ -35,14 +35,14 @@ def export_onnx(source: str, target: str, processor: Any) -> dict[str, Any]:
 
 
 def export_openvino(source: str, target: str, calibration: str) -> dict[str, Any]:
-    """openvino_model.xml, and openvino_model_int8.xml by static quantisation.
+    """Write openvino_model.xml, and openvino_model_int8.xml with static quantisation.
 
     Args:
         source: A checkpoint with the files of sentence-transformers.
         target: The folder to write.
-        calibration: The folder with the texts that it is calibrated on.
+        calibration: The folder with the calibration texts.
     """
-    # In OpenVINO's environment alone.
+    # Installed only in the environment of OpenVINO.
     from optimum.intel import OVQuantizationConfig  # type: ignore[import-not-found]  # noqa: PLC0415
     from sentence_transformers.backend import export_static_quantized_openvino_model  # noqa: PLC0415
 
@@ -65,12 +65,12 @@ def export_openvino(source: str, target: str, calibration: str) -> dict[str, Any
 
 
 def main() -> None:
-    """Export, and leave a note of how it was done."""
+    """Export a model, and write a note of the quantisation method."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("form", choices=["onnx", "openvino"])
     parser.add_argument("source")
     parser.add_argument("target")
-    parser.add_argument("how", help="the processor, or the folder of the texts to calibrate on")
+    parser.add_argument("how", help="the processor, or the folder with the calibration texts")
     arguments = parser.parse_args()
     export = export_onnx if arguments.form == "onnx" else export_openvino
     note = export(arguments.source, arguments.target, arguments.how)

@@ -1,4 +1,4 @@
-"""Medians, ranges and ratios of repeated runs."""
+"""Medians, ranges and ratios of repeated measurements."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Spread:
-    """A median, and the range that it lies in."""
+    """A median with its range."""
 
     median: float
     low: float
@@ -16,34 +16,34 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
-        """The median, the smallest and the largest of some values."""
+        """Return the median, the minimum and the maximum of values."""
         return cls(statistics.median(values), min(values), max(values))
 
     def as_dict(self) -> dict[str, float]:
-        """The same for a JSON file."""
+        """Return the fields for a JSON file."""
         return asdict(self)
 
 
 def quotients(dividends: Sequence[float], divisors: Sequence[float]) -> Spread:
-    """How many times larger the first is than the second, round by round: what slows a round down slows both."""
+    """Return the ratio per round: a disturbance that slows down a round affects both sides."""
     return Spread.of([dividend / divisor for dividend, divisor in zip(dividends, divisors, strict=True)])
 
 
 def rates(amount: float, seconds: Sequence[float]) -> Spread:
-    """An amount a second, of each run."""
+    """Return an amount per second of each run."""
     return Spread.of([amount / second for second in seconds])
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value that a share of the values lies below, interpolated between two of them."""
+    """Return a quantile, interpolated linearly between the two nearest values."""
     ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    below = int(place)
+    position = share * (len(ordered) - 1)
+    below = int(position)
     above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
 
 
 def quantiles_of_rounds(rounds: Sequence[Sequence[float]], share: float) -> Spread:
-    """A quantile over the values of all rounds, and the range of the quantile of single rounds."""
+    """Return a quantile of the values of all rounds, with the range of the quantiles of single rounds."""
     single = [quantile(values, share) for values in rounds]
     return Spread(quantile([value for values in rounds for value in values], share), min(single), max(single))

@@ -1,10 +1,10 @@
-"""How much of a CUDA device is used? Model FLOPs utilisation in float32, float16 and bfloat16, beside its peer.
+"""Measure the model FLOPs utilisation of a CUDA device in float32, float16 and bfloat16.
 
 python benchmarks/gpu.py [--short] [--rounds N] [--texts N] [--output FOLDER]
 
-The device's time is measured by its own events around the forward passes, its peak by products of large matrices in
-the same precision in the same run; only real tokens count as work. The peer is the sentence-transformers of this
-environment, whose torch can use the device.
+The time of the device is measured with CUDA events around the forward passes, and its peak with products of large
+matrices in the same precision and run. Padding does not count as work. The peer is sentence-transformers in this
+environment.
 """
 
 import sys
@@ -19,12 +19,12 @@ from workloads import Workload, full_length, prose
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 PEAK_SECONDS = 1.0
-PEAK_SIZE = 8192  # rows and columns of the matrices whose products are the peak
+PEAK_SIZE = 8192  # rows and columns of the matrices for the peak
 GIGA = 1e9
 
 
 def on_device(precision: str) -> list[Contestant]:
-    """Millpond and sentence-transformers on the device, in one precision, from this environment."""
+    """Return Millpond and sentence-transformers of this environment on the device, in one precision."""
     options = {"device": "cuda", "dtype": precision}
     return [
         Contestant(name="millpond", label=BY_NAME["millpond"].label, engine="millpond", options=options),
@@ -33,18 +33,18 @@ def on_device(precision: str) -> list[Contestant]:
 
 
 def compare(settings: Settings, model: Model, workloads: list[Workload], precision: str, peak: float) -> list[Result]:
-    """Have both embed the workloads in turns, in one precision."""
-    found: list[Result] = []
+    """Embed the workloads with both contestants in turns, in one precision."""
+    rows: list[Result] = []
     with Contest(settings.environments) as contest:
-        contest.enter(on_device(precision), model)
+        contest.load(on_device(precision), model)
         if contest.left_out:
             raise SystemExit("\n".join(contest.left_out.values()))
         for workload in workloads:
-            contest.give(workload)
+            contest.set_workload(workload)
             title = f"{model.name}, {precision}, {workload.name}"
             runs = alternate(contest.workers, settings.rounds, "device_run", title, workload=workload.name)
             flops = model.flops(workload)
-            found += [
+            rows += [
                 {
                     "contestant": name,
                     "model": model.name,
@@ -56,17 +56,17 @@ def compare(settings: Settings, model: Model, workloads: list[Workload], precisi
                 }
                 for name in contest.workers
             ]
-    return found
+    return rows
 
 
 def figures(texts: int, flops: float, runs: list[dict[str, Any]], peak: float) -> Result:
-    """Texts a second, and the share of the device's peak: of its busy time, and of the whole call.
+    """Return texts per second, and the utilisation of the device in the forward pass and in the whole call.
 
     Args:
-        texts: How many texts each run embeds.
-        flops: Floating-point operations over their real tokens.
-        runs: Wall seconds and the device's seconds of each run.
-        peak: GFLOP a second.
+        texts: The number of texts per run.
+        flops: The floating-point operations of their tokens.
+        runs: The wall seconds and the device seconds of each run.
+        peak: The peak of the device in GFLOP per second.
     """
     wall, device = [run["wall"] for run in runs], [run["device"] for run in runs]
     return {
@@ -77,7 +77,7 @@ def figures(texts: int, flops: float, runs: list[dict[str, Any]], peak: float) -
 
 
 def measure(settings: Settings) -> Result:
-    """Each precision in turn: its peak, then both models on mixed and on full lengths."""
+    """Measure the peak and all models and workloads, in each precision."""
     result, rows = new_result(settings), []
     models = [settings.model] if settings.short else [settings.model, bert_base(settings.environments)]
     for precision in PRECISIONS:
@@ -93,21 +93,18 @@ def measure(settings: Settings) -> Result:
 
 
 def has_cuda() -> bool:
-    """Whether torch finds a CUDA device."""
-    import torch  # noqa: PLC0415  seconds to import, and no other part of this process needs it
+    """Return True if torch finds a CUDA device."""
+    import torch  # noqa: PLC0415  takes seconds, and no other part of this process needs it
 
     return torch.cuda.is_available()
 
 
 def main() -> int:
-    """Measure, where there is a device."""
+    """Measure, if there is a CUDA device."""
     settings = read_settings("gpu", __doc__)
     if not has_cuda():
-        print(
-            "No CUDA device is found here (torch.cuda.is_available() is False): there is nothing to measure.",
-            file=sys.stderr,
-        )
-        print("Run this on a machine that has one, in an environment whose torch is a CUDA build.", file=sys.stderr)
+        print("No CUDA device found (torch.cuda.is_available() is False).", file=sys.stderr)
+        print("Run this on a machine with a CUDA device and a CUDA build of torch.", file=sys.stderr)
         return 1
     write(measure(settings), settings)
     return 0

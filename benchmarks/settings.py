@@ -1,4 +1,4 @@
-"""What every script can be told on the command line, and where its figures go."""
+"""The command line of the benchmark scripts, and the output of their results."""
 
 import argparse
 import datetime as dt
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contestants import ALL, BY_NAME, SERVERS, Contestant, brief_names, chosen, default_names
+from contestants import BY_NAME, OFFLINE, SERVERS, Contestant, brief_names, default_names, find_contestants
 from environments import console, default_folder
 from machine import describe_machine, processor_flags
 from models import Model, minilm
@@ -20,19 +20,19 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a script was told.
+    """The settings of a run.
 
     Attributes:
         question: The name of the script.
-        short: Whether figures are wanted soon rather than exact.
-        contestants: Who is compared.
-        rounds: How often each works.
-        texts: How many texts there are to embed at most; None for what the workload says.
-        model: What is embedded with, where the question is about one model.
-        environments: Where environments and exported models are kept.
-        output: The folder that the figures are written to.
-        workloads: What is measured, of the question's workloads; empty for all.
-        seconds: How long each works in a round, where the question is how much is done in a time.
+        short: True for a quick run with less exact figures.
+        contestants: The contestants to compare.
+        rounds: The number of rounds.
+        texts: The maximum number of texts; None for the number of the workload.
+        model: The model to embed with, for scripts that measure one model.
+        environments: The folder of environments and exported models.
+        output: The folder of the results.
+        workloads: The workloads to measure; empty for all.
+        seconds: The duration of a round, for servers.
     """
 
     question: str
@@ -47,11 +47,11 @@ class Settings:
     seconds: float = 0.0
 
     def wants(self, workload: str) -> bool:
-        """Whether a workload is measured."""
+        """True if a workload is to be measured."""
         return not self.workloads or workload in self.workloads
 
     def count(self, full: int, brief: int) -> int:
-        """How many texts: of a full or of a short run, unless there is a number of its own."""
+        """Return the number of texts: ``texts`` if set, otherwise that of a full or of a short run."""
         return min(self.texts or (brief if self.short else full), full)
 
 
@@ -67,66 +67,67 @@ def read_settings(
 
     Args:
         question: The name of the script.
-        about: Its docstring.
-        rounds: How often each contestant works in a full run.
-        short_rounds: How often in a short one.
-        seconds: Of a question to servers: how long each works in a round of a full and of a short run.
+        about: Its docstring, shown by --help.
+        rounds: The number of rounds of a full run.
+        short_rounds: The number of rounds of a short run.
+        seconds: The duration of a round in a full and in a short run, for servers; None for other scripts.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="fewer rounds, texts and contestants")
-    parser.add_argument("--contestants", help="their names, with commas between; 'all' for all")
-    parser.add_argument("--rounds", type=int, help=f"how often each works (default: {rounds}, short {short_rounds})")
-    parser.add_argument("--texts", type=int, help="the most texts of a workload")
-    parser.add_argument("--workloads", help="their names, with commas between (default: all of the question)")
-    parser.add_argument("--model", type=Path, help="a checkpoint's folder (default: all-MiniLM-L6-v2)")
+    parser.add_argument("--contestants", help="comma-separated names, or 'all'")
+    parser.add_argument("--rounds", type=int, help=f"number of rounds (default: {rounds}, short {short_rounds})")
+    parser.add_argument("--texts", type=int, help="maximum number of texts of a workload")
+    parser.add_argument("--workloads", help="comma-separated names (default: all workloads of the script)")
+    parser.add_argument("--model", type=Path, help="folder of a checkpoint (default: all-MiniLM-L6-v2)")
     parser.add_argument(
         "--environments",
         type=Path,
         default=default_folder(),
-        help="where the peers' environments and models are kept (default: %(default)s)",
+        help="folder of the peers' environments and models (default: %(default)s)",
     )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="where figures go (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results (default: %(default)s)")
     full, brief = seconds or (0.0, 0.0)
     if seconds:
-        parser.add_argument("--seconds", type=float, help=f"how long a round takes (default: {full}, short {brief})")
-    given = parser.parse_args()
-    usual = default_names(processor_flags()) if seconds is None else SERVERS
-    names = brief_names(processor_flags()) if given.short and seconds is None else usual
-    if given.contestants:
+        parser.add_argument("--seconds", type=float, help=f"duration of a round (default: {full}, short {brief})")
+    options = parser.parse_args()
+    default = default_names(processor_flags()) if seconds is None else SERVERS
+    names = brief_names(processor_flags()) if options.short and seconds is None else default
+    if options.contestants:
         names = (
-            usual
-            if given.contestants == "all"
-            else _taking_part(given.contestants.split(","), serving=seconds is not None)
+            default
+            if options.contestants == "all"
+            else _applicable(options.contestants.split(","), serving=seconds is not None)
         )
     return Settings(
         question=question,
-        short=given.short,
-        contestants=chosen(names),
-        rounds=given.rounds or (short_rounds if given.short else rounds),
-        texts=given.texts,
-        model=Model(given.model.name, given.model.name, given.model.resolve()) if given.model else minilm(),
-        environments=given.environments,
-        output=given.output,
-        workloads=tuple(given.workloads.split(",")) if given.workloads else (),
-        seconds=getattr(given, "seconds", None) or (brief if given.short else full),
+        short=options.short,
+        contestants=find_contestants(names),
+        rounds=options.rounds or (short_rounds if options.short else rounds),
+        texts=options.texts,
+        model=Model(options.model.name, options.model.name, options.model.resolve()) if options.model else minilm(),
+        environments=options.environments,
+        output=options.output,
+        workloads=tuple(options.workloads.split(",")) if options.workloads else (),
+        seconds=getattr(options, "seconds", None) or (brief if options.short else full),
     )
 
 
-def _taking_part(names: list[str], *, serving: bool) -> tuple[str, ...]:
-    """Of some contestants those that can take part, where others are for other questions.
+def _applicable(names: list[str], *, serving: bool) -> tuple[str, ...]:
+    """Return the contestants that a script can measure: servers, or those that embed offline.
 
     Raises:
-        SystemExit: If there is none.
+        SystemExit: If no contestant is left.
     """
-    possible = SERVERS if serving else tuple(contestant.name for contestant in ALL)
-    taking = tuple(name for name in names if name in possible or name not in BY_NAME)  # who is unknown is told of later
-    if not taking:
-        raise SystemExit(f"{', '.join(names)}: none can take part here; there are: {', '.join(possible)}")
-    return taking
+    available = SERVERS if serving else tuple(contestant.name for contestant in OFFLINE)
+    # Unknown names are kept: find_contestants reports them.
+    applicable = tuple(name for name in names if name in available or name not in BY_NAME)
+    if not applicable:
+        raise SystemExit(f"This script cannot measure {', '.join(names)}. Available: {', '.join(available)}.")
+    return applicable
 
 
 def new_result(settings: Settings) -> Result:
-    """What every result says beside its figures."""
+    """Return a result with the conditions of the run and without figures."""
     return {
         "question": settings.question,
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
@@ -140,7 +141,7 @@ def new_result(settings: Settings) -> Result:
 
 
 def write(result: Result, settings: Settings) -> None:
-    """Print the figures as tables, and write them as JSON and as Markdown."""
+    """Print a result as tables, and write it as JSON and as Markdown."""
     result["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     settings.output.mkdir(parents=True, exist_ok=True)
     path = settings.output / f"{settings.question}.json"

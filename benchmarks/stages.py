@@ -1,4 +1,4 @@
-"""Where the time of one text goes in Millpond: probes at the borders of the stages, for one text at a time."""
+"""Measure the stages of a call with one text, with probes at their boundaries."""
 
 import time
 from contextlib import ExitStack
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
     from millpond import LLM
 
-# In the order in which a text passes them; they add up to the whole call.
+# In order; together they are the whole call.
 STAGES = ("prompt", "tokenise", "engine", "forward", "pool", "output")
 
 
 class Stages:
-    """Probes in a loaded model, as long as the context is open.
+    """A context manager that installs probes in a loaded model.
 
-    ``prompt`` is what is checked and made of the arguments, ``engine`` the way to a worker, packing, and the way back,
-    ``forward`` the model up to its hidden states, ``pool`` the pooler with its head and activation, ``output`` what
-    becomes of its result.
+    ``prompt`` includes validation and the creation of the request, ``engine`` the queue, packing and the return of
+    results, ``forward`` the model up to its hidden states, ``pool`` the pooler with head and activation, ``output`` the
+    creation of the output object.
     """
 
     def __init__(self, llm: "LLM") -> None:
@@ -27,7 +27,7 @@ class Stages:
         self._probes = ExitStack()
 
     def __enter__(self) -> Self:
-        model, pipeline = self._llm._loaded.model, self._llm.pipeline  # noqa: SLF001  a benchmark looks inside
+        model, pipeline = self._llm._loaded.model, self._llm.pipeline  # noqa: SLF001  no public access to the model
         task = pipeline.task_of("embed", None)
         self._wrap(task, "encode")
         self._wrap(task, "finish")
@@ -41,30 +41,30 @@ class Stages:
         self._probes.close()
 
     def measure(self, texts: list[str]) -> list[dict[str, float]]:
-        """Embed texts one at a time; seconds by stage, for each.
+        """Embed texts one at a time; returns the seconds of each stage for each text.
 
         Raises:
-            RuntimeError: If a stage was not passed: the probes do not fit the engine any more.
+            RuntimeError: If a probe was not reached, because this script does not match the code.
         """
         return [self._measure_one(text) for text in texts]
 
     def _measure_one(self, text: str) -> dict[str, float]:
         self._spans.clear()
-        begun = time.perf_counter()
+        start = time.perf_counter()
         self._llm.embed(text, truncate_prompt_tokens=-1, use_tqdm=False)
-        ended = time.perf_counter()
+        end = time.perf_counter()
         missing = {"encode", "encode_batch", "forward", "pool", "finish"} - self._spans.keys()
         if missing:
-            raise RuntimeError(f"no text passes {', '.join(sorted(missing))}: benchmarks/stages.py is out of date")
-        length = {name: end - start for name, (start, end) in self._spans.items()}
-        prepared, finishes = self._spans["encode"][1], self._spans["finish"][0]
+            raise RuntimeError(f"probes not reached: {', '.join(sorted(missing))}; benchmarks/stages.py is out of date")
+        seconds = {name: span_end - span_start for name, (span_start, span_end) in self._spans.items()}
+        encode_end, finish_start = self._spans["encode"][1], self._spans["finish"][0]
         return {
-            "prompt": prepared - begun - length["encode_batch"],
-            "tokenise": length["encode_batch"],
-            "engine": finishes - prepared - length["forward"] - length["pool"],
-            "forward": length["forward"],
-            "pool": length["pool"],
-            "output": ended - finishes,
+            "prompt": encode_end - start - seconds["encode_batch"],
+            "tokenise": seconds["encode_batch"],
+            "engine": finish_start - encode_end - seconds["forward"] - seconds["pool"],
+            "forward": seconds["forward"],
+            "pool": seconds["pool"],
+            "output": end - finish_start,
         }
 
     def _wrap(self, owner: Any, name: str) -> None:
@@ -77,7 +77,7 @@ class Stages:
             return result
 
         setattr(owner, name, probed)
-        self._probes.callback(delattr, owner, name)  # the method of the class is what is left
+        self._probes.callback(delattr, owner, name)  # restores the method of the class
 
     def _watch(self, module: Any, name: str) -> None:
         starts: list[float] = []

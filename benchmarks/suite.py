@@ -1,6 +1,6 @@
-"""Asks all questions one after the other, in processes of their own; with --publish the page is written too.
+"""Run all benchmarks one after the other, each in a separate process; --publish also writes docs/performance.md.
 
-python benchmarks/suite.py [--publish] [--output FOLDER] [what each script can be told: --short, --rounds N ...]
+python benchmarks/suite.py [--publish] [--output FOLDER] [options of the scripts: --short, --rounds N ...]
 """
 
 import argparse
@@ -14,26 +14,26 @@ from gpu import has_cuda
 from settings import RESULTS
 
 HERE = Path(__file__).parent
-QUESTIONS = ("embed_throughput", "latency", "encoders", "memory", "int8_quality", "tokenisation")
-ON_LINUX = ("serve_throughput",)  # asks /proc
+BENCHMARKS = ("embed_throughput", "latency", "encoders", "memory", "int8_quality", "tokenisation")
+LINUX_BENCHMARKS = ("serve_throughput",)  # reads /proc
 
 
 def main() -> int:
-    """Ask all; a question that fails is no reason not to ask the others."""
+    """Run all benchmarks; a failing one does not stop the others."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--publish", action="store_true", help="write docs/performance.md from these results")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="where figures go (default: %(default)s)")
-    arguments, passed_on = parser.parse_known_args()
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results (default: %(default)s)")
+    arguments, script_options = parser.parse_known_args()
     failed: list[str] = []
-    begun = time.perf_counter()
-    here = (*QUESTIONS, *(ON_LINUX if sys.platform == "linux" else ()), *(("gpu",) if has_cuda() else ()))
-    for question in here:
-        console.rule(question)
-        if _run(f"{question}.py", "--output", str(arguments.output), *passed_on):
-            failed.append(question)
-    console.print(f"All that took {(time.perf_counter() - begun) / 60:.1f} minutes.")
+    start = time.perf_counter()
+    names = (*BENCHMARKS, *(LINUX_BENCHMARKS if sys.platform == "linux" else ()), *(("gpu",) if has_cuda() else ()))
+    for name in names:
+        console.rule(name)
+        if _run(f"{name}.py", "--output", str(arguments.output), *script_options):
+            failed.append(name)
+    console.print(f"Total time: {(time.perf_counter() - start) / 60:.1f} minutes.")
     if failed:
-        console.print(f"Failed: {', '.join(failed)}; nothing is published.")
+        console.print(f"Failed: {', '.join(failed)}. Nothing is published.")
         return 1
     return _run("report.py", "--publish", str(arguments.output)) if arguments.publish else 0
 

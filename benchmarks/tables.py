@@ -1,4 +1,4 @@
-"""Results as Markdown: the one place where figures become text."""
+"""Format results as Markdown tables."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,30 +8,30 @@ from contestants import BY_NAME
 from stages import STAGES
 
 Result = Mapping[str, Any]
-WHAT_A_STAGE_IS = {
-    "prompt": "the call's arguments, checks, the request",
+STAGE_LABELS = {
+    "prompt": "arguments, validation, request",
     "tokenise": "text to token ids",
-    "engine": "to a worker, packing, and back",
-    "forward": "the model, to hidden states",
-    "pool": "pooling and normalising",
-    "output": "the output object",
-    "whole": "the whole call",
+    "engine": "queue, packing, return of results",
+    "forward": "forward pass of the model",
+    "pool": "pooling and normalisation",
+    "output": "output object",
+    "whole": "whole call",
 }
 
 
 def markdown(result: Result) -> str:
-    """A result as tables, with what they were measured on."""
+    """Return a result as tables, with the conditions of the measurement."""
     return "\n\n".join(part for part in (conditions(result), TABLES[result["question"]](result)) if part)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: bool = True) -> str:
-    """A Markdown table: names to the left, figures to the right."""
+    """Return a Markdown table with names aligned to the left and figures to the right."""
     lines = [head, ["---", *["---:" if right else "---"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def conditions(result: Result) -> str:
-    """When, with what and on what it was measured, in a line; and who was left out, and why."""
+    """Return date, revision, machine and load in one line, followed by the contestants that were left out."""
     machine = result["machine"]
     flags = ", ".join(machine["flags"])
     measured = (
@@ -42,18 +42,18 @@ def conditions(result: Result) -> str:
     )
     lines = [measured]
     if result["short"]:
-        lines.append("**A short run: few texts and rounds, for a first impression.**")
+        lines.append("**A short run with few texts and rounds.**")
     lines += [f"Left out: {reason}" for reason in result["left_out"].values()]
     return "\n\n".join(lines)
 
 
-def count_of(number: int, what: str) -> str:
-    """A number of things."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 round" or "2 rounds"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def throughput(result: Result) -> str:
-    """Who takes part; for each workload the speeds, and how many times as much the peers need."""
+    """Return the contestants and, for each workload, speeds and ratios to the peers."""
     peaks = result["peak_gflops"]
     comparisons = [
         part
@@ -64,7 +64,7 @@ def throughput(result: Result) -> str:
 
 
 def contestants(result: Result) -> str:
-    """What each contestant computes in, and with which versions."""
+    """Return the precision and the versions of each contestant."""
     rows = (
         [
             label(name),
@@ -73,18 +73,22 @@ def contestants(result: Result) -> str:
         ]
         for name, about in result["contestants"].items()
     )
-    return table(["", "computes in", "versions"], rows, right=False)
+    return table(["", "precision", "versions"], rows, right=False)
 
 
 def _comparison(comparison: Result, peaks: Mapping[str, Mapping[str, float]], result: Result) -> Iterable[str]:
     measured = comparison.get("measured")
-    another = measured is not None and measured["revision"] != result["machine"]["revision"]
+    is_other_revision = measured is not None and measured["revision"] != result["machine"]["revision"]
     yield (
         f"**{comparison['workload']}, {comparison['model']}**: {count_of(comparison['texts'], 'text')}, "
         f"{comparison['tokens']:,} tokens"
-        + (f"; measured {measured['date']} at revision {measured['revision']}" if measured and another else "")
+        + (
+            f"; measured {measured['date']} at revision {measured['revision']}"
+            if measured and is_other_revision
+            else ""
+        )
     )
-    head = ["", "texts / CPU s", "texts / s", "GFLOP / CPU s", "of the peak", "cosine, mean", "min"]
+    head = ["", "texts / CPU s", "texts / s", "GFLOP / CPU s", "share of peak", "cosine, mean", "cosine, min"]
     yield table(
         head,
         (
@@ -101,7 +105,7 @@ def _comparison(comparison: Result, peaks: Mapping[str, Mapping[str, float]], re
         ),
     )
     if comparison["ratios"]:
-        yield "How many times as long the peers take, by CPU seconds and by wall time:"
+        yield "Time of each peer divided by the time of Millpond:"
         yield ratio_table(comparison["ratios"], {"cpu": "CPU", "wall": "wall"})
 
 
@@ -111,19 +115,19 @@ def _share(row: Result, peaks: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def ratio_table(ratios: Sequence[Result], clocks: Mapping[str, str]) -> str:
-    """A row for each of ours and each clock, a column for each peer."""
+    """Return a table with a row per configuration of Millpond and clock, and a column per peer."""
     peers = list(dict.fromkeys(ratio["peer"] for ratio in ratios))
     cells = {(r["contestant"], r["peer"], clock): spread(r[clock], 2) for r in ratios for clock in clocks}
     rows = (
-        [f"{label(own)}, {said}", *(cells[own, peer, clock] for peer in peers)]
-        for own in dict.fromkeys(ratio["contestant"] for ratio in ratios)
-        for clock, said in clocks.items()
+        [f"{label(ours)}, {clock_label}", *(cells[ours, peer, clock] for peer in peers)]
+        for ours in dict.fromkeys(ratio["contestant"] for ratio in ratios)
+        for clock, clock_label in clocks.items()
     )
     return table(["", *(BY_NAME[peer].short_label for peer in peers)], rows)
 
 
 def latency(result: Result) -> str:
-    """Percentiles, ratios, and the stages of a text."""
+    """Return percentiles, ratios, and the stages of a call."""
     rows = (
         [label(name), spread(row["p50_ms"], 2), spread(row["p95_ms"], 2), f"{row['cpu_ms']:.2f}"]
         for name, row in result["rows"].items()
@@ -134,11 +138,11 @@ def latency(result: Result) -> str:
     )
     parts = [
         head,
-        table(["", "p50, ms", "p95, ms", "CPU ms a text"], rows),
+        table(["", "p50, ms", "p95, ms", "CPU ms per text"], rows),
     ]
     if result["ratios"]:
         parts += [
-            "How many times as long the median text takes in the peers:",
+            "Median time of each peer divided by that of Millpond:",
             ratio_table(result["ratios"], {"p50": "p50"}),
         ]
     return "\n\n".join([*parts, *_stages(result["stages"])])
@@ -147,11 +151,11 @@ def latency(result: Result) -> str:
 def _stages(stages: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
     if not stages:
         return
-    yield "Where the time of a text goes in Millpond, medians in milliseconds (probes included):"
+    yield "Stages of a call in Millpond, medians in milliseconds (including the overhead of the probes):"
     rows = (
         [
-            f"{stage}: {WHAT_A_STAGE_IS[stage]}",
-            *(f"{found[stage]:.3f} ({found[stage] / found['whole']:.0%})" for found in stages.values()),
+            f"{stage}: {STAGE_LABELS[stage]}",
+            *(f"{times[stage]:.3f} ({times[stage] / times['whole']:.0%})" for times in stages.values()),
         ]
         for stage in (*STAGES, "whole")
     )
@@ -159,10 +163,10 @@ def _stages(stages: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
 
 
 def serving(result: Result) -> str:
-    """Answers a second, how long they took, and where the servers' CPU time went; ratios to each peer."""
+    """Return throughput, latencies, ratios to the peers, and the CPU time of the servers' threads."""
     head = (
         f"**{result['workload']}, {result['model']}**: {result['clients']} clients, {result['texts_of_a_request']:.1f} "
-        f"texts of {result['tokens_of_a_text']:.0f} tokens a request, {result['seconds']:g} s a round"
+        f"texts of {result['tokens_of_a_text']:.0f} tokens per request, {result['seconds']:g} s per round"
     )
     rows = (
         [
@@ -174,11 +178,11 @@ def serving(result: Result) -> str:
         ]
         for name, row in result["rows"].items()
     )
-    columns = ["", "requests / s", "requests / CPU s", "p50, ms", "p99, ms", "cores busy", "cosine, mean"]
+    columns = ["", "requests / s", "requests / CPU s", "p50, ms", "p99, ms", "busy cores", "cosine, mean"]
     parts = [contestants(result), head, table(columns, rows)]
     if result["ratios"]:
-        clocks = {"wall": "a second", "cpu": "a CPU second"}
-        parts += ["How many times as many requests as the peer:", ratio_table(result["ratios"], clocks)]
+        clocks = {"wall": "requests / s", "cpu": "requests / CPU s"}
+        parts += ["Throughput of Millpond divided by that of the peer:", ratio_table(result["ratios"], clocks)]
     shares = (
         [
             label(name),
@@ -188,19 +192,20 @@ def serving(result: Result) -> str:
         for name, row in result["rows"].items()
     )
     columns = ["", "event loop: HTTP, JSON, checks, metrics", "computing", "tokenising, queues, log", "clients"]
-    told = "Where the CPU time of each server went, by its threads; and what share of a core the clients took:"
-    return "\n\n".join([*parts, told, table(columns, shares)])
+    caption = "CPU time of each server by thread, and CPU time of the clients as a share of one core:"
+    return "\n\n".join([*parts, caption, table(columns, shares)])
 
 
 def memory(result: Result) -> str:
-    """The memory of each once it is loaded, and at its peak."""
+    """Return the memory of each contestant after loading, and its peak."""
     rows = ([label(name), spread(row["loaded_mib"]), spread(row["peak_mib"])] for name, row in result["rows"].items())
-    head = f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}, a fresh process each"
+    texts = count_of(result["texts"], "text")
+    head = f"**{result['workload']}, {result['model']}**: {texts}, one new process per contestant and round"
     return f"{head}\n\n{table(['', 'loaded, MiB', 'peak, MiB'], rows)}"
 
 
 def int8_quality(result: Result) -> str:
-    """Cosines and neighbours beside float32."""
+    """Return cosines and shared neighbours compared with float32."""
     rows = (
         [
             label(name),
@@ -215,25 +220,25 @@ def int8_quality(result: Result) -> str:
         f"**{result['model']}**: {count_of(result['texts'], 'text')}, {result['queries']} queries, top "
         f"{result['neighbours']}"
     )
-    columns = ["", "cosine, mean", "cosine, min", f"top-{result['neighbours']} overlap", "int8 by"]
+    columns = ["", "cosine, mean", "cosine, min", f"top-{result['neighbours']} overlap", "quantisation"]
     return f"{head}\n\n{table(columns, rows)}"
 
 
 def maxsim(result: Result) -> str:
-    """Milliseconds for a query with all documents, and how many times as fast as the peer in CPU time."""
+    """Return the milliseconds for one query and all documents, and the speedup over the peer in CPU time."""
     rows = (
         [label(name), *(spread(row[kind]) for kind in ("cpu_ms", "wall_ms")), spread(row["times_as_fast"], 2)]
         for name, row in result["rows"].items()
     )
-    told = (
-        f"**MaxSim** of a query with {count_of(result['documents'], 'document')}; {result['peer']}; scores differ by "
-        f"{result['largest_difference']:.1g} at most"
+    caption = (
+        f"**MaxSim** of one query and {count_of(result['documents'], 'document')}; {result['peer']}; scores differ by "
+        f"at most {result['largest_difference']:.1g}"
     )
-    return f"{told}\n\n{table(['', 'CPU ms', 'wall ms', 'times as fast'], rows)}"
+    return f"{caption}\n\n{table(['', 'CPU ms', 'wall ms', 'speedup'], rows)}"
 
 
 def tokenisation(result: Result) -> str:
-    """Texts a second, tokenised and embedded."""
+    """Return texts per second, tokenised and embedded."""
     rows = (
         [
             label(name),
@@ -243,12 +248,19 @@ def tokenisation(result: Result) -> str:
         ]
         for name, row in result["rows"].items()
     )
-    head = ["", "tokenised / s", "embedded / s", "embedded from ids / s", "share of the CPU", "wall time over ids"]
+    head = [
+        "",
+        "tokenised / s",
+        "embedded / s",
+        "embedded from ids / s",
+        "tokenisation, share of CPU time",
+        "wall time: texts / ids",
+    ]
     return f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}\n\n{table(head, rows)}"
 
 
 def encoders(result: Result) -> str:
-    """Texts a second of each encoder, and how many times as many as transformers' class."""
+    """Return texts per second of each encoder, and the speedup over the class of transformers."""
     rows = (
         [
             f"`{row['architecture']}`, {label(row['contestant'])}",
@@ -260,12 +272,12 @@ def encoders(result: Result) -> str:
         for row in result["rows"]
     )
     head = f"**{result['workload']}**: {count_of(result['texts'], 'text')}, {result['tokens']:,} tokens"
-    columns = ["", "texts / CPU s", "texts / s", "times transformers, by CPU", "cosine, mean"]
+    columns = ["", "texts / CPU s", "texts / s", "speedup over transformers, CPU time", "cosine, mean"]
     return "\n\n".join([head, contestants(result), table(columns, rows)])
 
 
 def gpu(result: Result) -> str:
-    """Texts a second and utilisation, by precision."""
+    """Return texts per second and utilisation, by precision."""
     rows = (
         [
             f"{label(row['contestant'])}, {row['model']}, {row['workload']}, {row['precision']}",
@@ -281,22 +293,22 @@ def gpu(result: Result) -> str:
 
 
 def label(name: str) -> str:
-    """What a contestant is called; ours stand out."""
+    """Return the label of a contestant; bold for configurations of Millpond."""
     contestant = BY_NAME[name]
     return f"**{contestant.label}**" if contestant.is_ours else contestant.label
 
 
-def spread(found: Mapping[str, float], digits: int | None = None) -> str:
-    """A median with its range; if nobody says how many digits, three that count."""
+def spread(figures: Mapping[str, float], digits: int | None = None) -> str:
+    """Return a median with its range, with the given number of decimals (default: three significant digits)."""
     if digits is None:
-        digits = max(2 - int(math.log10(max(found["median"], 1.0))), 0)
-    median, low, high = (f"{found[name]:,.{digits}f}" for name in ("median", "low", "high"))
+        digits = max(2 - int(math.log10(max(figures["median"], 1.0))), 0)
+    median, low, high = (f"{figures[name]:,.{digits}f}" for name in ("median", "low", "high"))
     return f"{median} [{low}-{high}]"
 
 
-def percentages(found: Mapping[str, float]) -> str:
-    """A share with its range."""
-    median, low, high = (f"{found[name]:.1%}" for name in ("median", "low", "high"))
+def percentages(shares: Mapping[str, float]) -> str:
+    """Return a share with its range, in percent."""
+    median, low, high = (f"{shares[name]:.1%}" for name in ("median", "low", "high"))
     return f"{median} [{low}-{high}]"
 
 

@@ -1,4 +1,4 @@
-"""Does tokenising starve computing? Texts tokenised a second beside texts embedded, with and without tokenising.
+"""Measure the cost of tokenisation: texts tokenised per second, and embedded with and without tokenisation.
 
 python benchmarks/tokenisation.py [--short] [--rounds N] [--texts N] [--output FOLDER]
 """
@@ -12,18 +12,18 @@ ACTIONS = {"tokenised": "tokenise", "embedded": "run", "embedded_from_ids": "run
 
 
 def measure(settings: Settings) -> Result:
-    """In turns: tokenise alone, embed texts, embed token ids."""
+    """Tokenise, embed texts, and embed token ids, in turns."""
     result = new_result(settings)
     workload = prose(settings.model.tokenizer, settings.count(2000, 300))
     runs: dict[str, dict[str, list[Result]]] = {}
     with Contest(settings.environments) as contest:
-        contest.enter([contestant for contestant in settings.contestants if contestant.is_ours], settings.model)
-        contest.give(workload)
+        contest.load([contestant for contestant in settings.contestants if contestant.is_ours], settings.model)
+        contest.set_workload(workload)
         for number in range(settings.rounds):
             for name, action in ACTIONS.items():
                 title = f"{name.replace('_', ' ')}, {number + 1} of {settings.rounds}"
-                done = alternate(contest.workers, 1, action, title, workload=workload.name)
-                for contestant, (run,) in done.items():
+                results = alternate(contest.workers, 1, action, title, workload=workload.name)
+                for contestant, (run,) in results.items():
                     runs.setdefault(contestant, {}).setdefault(name, []).append(run)
         result |= contest.describe()
     return {
@@ -31,13 +31,13 @@ def measure(settings: Settings) -> Result:
         "workload": workload.name,
         "texts": len(workload.texts),
         "fingerprint": workload.fingerprint,
-        "rows": {name: _figures(len(workload.texts), of) for name, of in runs.items()},
+        "rows": {name: _figures(len(workload.texts), measured) for name, measured in runs.items()},
     }
 
 
 def _figures(texts: int, runs: dict[str, list[Result]]) -> Result:
-    wall = {name: [run["wall"] for run in done] for name, done in runs.items()}
-    cpu = {name: [run["cpu"] for run in done] for name, done in runs.items()}
+    wall = {name: [run["wall"] for run in rounds] for name, rounds in runs.items()}
+    cpu = {name: [run["cpu"] for run in rounds] for name, rounds in runs.items()}
     share = [one / other for one, other in zip(cpu["tokenised"], cpu["embedded"], strict=True)]
     return {
         **{f"{name}_per_second": rates(texts, wall[name]).as_dict() for name in ACTIONS},
@@ -47,5 +47,5 @@ def _figures(texts: int, runs: dict[str, list[Result]]) -> Result:
 
 
 if __name__ == "__main__":
-    chosen = read_settings("tokenisation", __doc__)
-    write(measure(chosen), chosen)
+    settings = read_settings("tokenisation", __doc__)
+    write(measure(settings), settings)

@@ -1,4 +1,4 @@
-"""How alike vectors are."""
+"""The similarity of vectors."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,12 +7,12 @@ Vectors = NDArray[np.float32]
 
 
 def unit(vectors: Vectors) -> Vectors:
-    """The same directions, each of length 1, [count, dim]."""
-    found: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return found
+    """Normalise vectors to length 1, [count, dim]."""
+    normalised: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return normalised
 
 
 def cosines(one: Vectors, other: Vectors) -> Vectors:
-    """The cosine of each vector of one with its partner in the other, [count]."""
-    found: Vectors = (unit(one) * unit(other)).sum(axis=1)
-    return found
+    """Return the cosine of each pair of vectors, [count]."""
+    products: Vectors = (unit(one) * unit(other)).sum(axis=1)
+    return products

@@ -1,4 +1,4 @@
-"""What the tests of benchmarks/ share: its scripts as modules, a tiny checkpoint, contestants that are here."""
+"""Fixtures for the tests of benchmarks/: the scripts as modules, a tiny checkpoint, installed contestants."""
 
 import sys
 from dataclasses import replace
@@ -9,12 +9,12 @@ import pytest
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))  # scripts find each other in their own folder
+sys.path.insert(0, str(BENCHMARKS))  # the scripts import each other
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
-    """A tiny BERT for texts of 256 tokens, with the files of sentence-transformers."""
+    """A tiny BERT for texts of up to 256 tokens, with the files of sentence-transformers."""
     from models import Model
 
     folder = tiny("BertModel", tmp_path_factory.mktemp("benchmarks") / "tiny", max_position_embeddings=256)
@@ -24,7 +24,7 @@ def tiny_model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def contestants():
-    """Millpond and sentence-transformers with torch, both of this environment."""
+    """Millpond and sentence-transformers with torch in this environment."""
     from contestants import BY_NAME
 
     return [replace(BY_NAME[name], environment=None) for name in ("millpond", "st-torch")]
@@ -32,7 +32,7 @@ def contestants():
 
 @pytest.fixture
 def settings(tiny_model, contestants, tmp_path):
-    """Settings of a run that is over at once."""
+    """Settings for a very short run."""
     from settings import Settings
 
     return Settings(

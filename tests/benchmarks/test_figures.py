@@ -9,29 +9,29 @@ from hypothesis import strategies as st
 FLOATS = st.lists(st.floats(0.001, 1000.0), min_size=1, max_size=30)
 
 
-def test_a_spread_is_the_median_and_the_range():
+def test_spread_has_median_and_range():
     assert Spread.of([3.0, 1.0, 10.0]) == Spread(median=3.0, low=1.0, high=10.0)
     assert Spread.of([2.0]).as_dict() == {"median": 2.0, "low": 2.0, "high": 2.0}
 
 
-def test_quotients_are_taken_round_by_round():
-    # The last round is slow for both: the quotient of the medians would be 1.5.
+def test_quotients_are_computed_per_round():
+    # The last round is slow for both; the quotient of the medians would be 1.5.
     assert quotients([2.0, 4.0, 30.0], [1.0, 4.0, 10.0]) == Spread(median=2.0, low=1.0, high=3.0)
 
 
-def test_quotients_of_unlike_numbers_of_rounds_are_refused():
+def test_quotients_require_equal_numbers_of_rounds():
     with pytest.raises(ValueError, match="longer"):
         quotients([1.0], [1.0, 2.0])
 
 
-def test_rates_are_a_second():
+def test_rates_are_per_second():
     assert rates(100, [4.0, 1.0, 2.0]) == Spread(median=50.0, low=25.0, high=100.0)
 
 
 @given(FLOATS, st.floats(0.0, 1.0))
-def test_quantiles_are_those_of_numpy(values, share):
+def test_quantiles_equal_those_of_numpy(values, share):
     assert quantile(values, share) == pytest.approx(np.quantile(values, share), rel=1e-9)
 
 
-def test_a_quantile_of_rounds_is_over_all_and_its_range_is_of_single_rounds():
+def test_quantile_of_rounds_uses_all_values_and_its_range_single_rounds():
     assert quantiles_of_rounds([[1.0, 2.0, 3.0], [5.0, 6.0, 7.0]], 0.5) == Spread(median=4.0, low=2.0, high=6.0)

@@ -1,4 +1,4 @@
-"""docs/models.md is what the registry and the figures say, and the figures are those of today."""
+"""docs/models.md matches the registry and the measured figures."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ import pytest
 from millpond.plugin.manager import PluginManager
 
 REGISTRY = PluginManager(ranks=("builtin",), disabled=()).registry
-WRITTEN = models_page.PAGE.read_text(encoding="utf-8")
-FIGURES = models_page.read_figures(WRITTEN)
-MOST = 1e-4
+PAGE = models_page.PAGE.read_text(encoding="utf-8")
+FIGURES = models_page.read_figures(PAGE)
+MAX_DIFFERENCE = 1e-4
 TESTS = "".join(
     path.read_text(encoding="utf-8")
     for path in models_page.TESTS.parent.rglob("*.py")
@@ -18,51 +18,51 @@ TESTS = "".join(
 )
 
 
-def test_the_page_is_what_the_registry_says():
-    assert models_page.render(REGISTRY, FIGURES) == WRITTEN, "`make models` writes docs/models.md anew"
+def test_page_matches_the_registry():
+    assert models_page.render(REGISTRY, FIGURES) == PAGE, "run: make models"
 
 
-def test_everything_that_is_served_is_on_the_page_with_its_figures():
+def test_every_architecture_is_on_the_page_with_its_figures():
     native = {entry.spec.name for entry in REGISTRY.architectures.entries()}
-    assert set(FIGURES) == native | set(models_page.standing_examples())
+    assert set(FIGURES) == native | set(models_page.fallback_examples())
     for name, figure in FIGURES.items():
-        assert figure.int8 in ("yes", "no"), f"{name} is not measured: `make models`"
-        assert figure.parity == models_page.OWN or 0 <= float(figure.parity) < MOST, name
-    for name in models_page.standing_examples():
+        assert figure.int8 in ("yes", "no"), f"{name} is not measured, run: make models"
+        assert figure.parity == models_page.TESTED_SEPARATELY or 0 <= float(figure.parity) < MAX_DIFFERENCE, name
+    for name in models_page.fallback_examples():
         assert FIGURES[name].int8 == "no"
 
 
-def test_what_has_a_reference_of_its_own_has_tests_of_its_own():
-    own = [name for name, figure in FIGURES.items() if figure.parity == models_page.OWN]
-    assert [name for name in own if name not in TESTS and name.removesuffix("Model") not in TESTS] == []
+def test_separately_tested_architectures_have_tests():
+    names = [name for name, figure in FIGURES.items() if figure.parity == models_page.TESTED_SEPARATELY]
+    assert [name for name in names if name not in TESTS and name.removesuffix("Model") not in TESTS] == []
 
 
-def test_figures_are_read_as_they_are_written():
+def test_figures_are_read_from_the_page():
     figures = {name: models_page.Figure("3e-07", "yes") for name in FIGURES}
     assert models_page.read_figures(models_page.render(REGISTRY, figures)) == figures
 
 
 @pytest.mark.parametrize("name", ["BertModel", "Qwen3Model", "StaticEmbedding"])
-def test_a_figure_is_measured_again(tmp_path, name):
-    held = getattr(models_page.tests_module("test_conformance"), f"Test{name}")()
-    found = models_page.measure(held, tmp_path / name)
-    assert (found.int8, found.parity == models_page.OWN) == (
+def test_measured_figure_matches_the_page(tmp_path, name):
+    suite = getattr(models_page.tests_module("test_conformance"), f"Test{name}")()
+    figure = models_page.measure(suite, tmp_path / name)
+    assert (figure.int8, figure.parity == models_page.TESTED_SEPARATELY) == (
         FIGURES[name].int8,
-        FIGURES[name].parity == models_page.OWN,
+        FIGURES[name].parity == models_page.TESTED_SEPARATELY,
     )
-    assert found.parity == models_page.OWN or float(found.parity) < MOST
+    assert figure.parity == models_page.TESTED_SEPARATELY or float(figure.parity) < MAX_DIFFERENCE
 
 
 @pytest.mark.slow
-def test_all_figures_are_measured_again():
-    found = dict(models_page.measured(REGISTRY))
-    assert {name: it.int8 for name, it in found.items()} == {name: it.int8 for name, it in FIGURES.items()}
-    numbers = [float(it.parity) for it in found.values() if it.parity != models_page.OWN]
+def test_all_measured_figures_match_the_page():
+    figures = dict(models_page.measured(REGISTRY))
+    assert {name: it.int8 for name, it in figures.items()} == {name: it.int8 for name, it in FIGURES.items()}
+    numbers = [float(it.parity) for it in figures.values() if it.parity != models_page.TESTED_SEPARATELY]
     assert len(numbers) > 30
-    assert max(numbers) < MOST
+    assert max(numbers) < MAX_DIFFERENCE
 
 
-def test_a_difference_is_relative_to_the_largest_value():
-    found, expected = [[1.0, 2.0], [4.0]], [[1.0, 2.5], [4.0]]
-    assert models_page.difference(found, expected) == 0.125
+def test_difference_is_relative_to_the_largest_value():
+    actual, expected = [[1.0, 2.0], [4.0]], [[1.0, 2.5], [4.0]]
+    assert models_page.difference(actual, expected) == 0.125
     assert Path(models_page.PAGE).name == "models.md"

@@ -1,4 +1,4 @@
-"""The peers' environments and the models that are made: pinned, whole, and made anew when their parts change."""
+"""The peers' environments and exported models are pinned, complete, and recreated if their inputs change."""
 
 import re
 from dataclasses import replace
@@ -16,17 +16,17 @@ NAMES = ("torch", "onnx", "openvino", "infinity")
 
 def pins(path):
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
-    found = dict(line.split("==") for line in lines)
-    assert len(found) == len(lines)
-    return found
+    versions = dict(line.split("==") for line in lines)
+    assert len(versions) == len(lines)
+    return versions
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_package_of_a_peer_is_pinned(name):
-    found = pins(contestants.lock_file(name))
-    assert all(re.fullmatch(r"[\w.]+", version) for version in found.values())
-    assert found["torch"] == pins(REPOSITORY / "constraints.txt")["torch"]
-    assert {"sentence-transformers", "transformers", "tokenizers", "numpy"} <= found.keys()
+    versions = pins(contestants.lock_file(name))
+    assert all(re.fullmatch(r"[\w.]+", version) for version in versions.values())
+    assert versions["torch"] == pins(REPOSITORY / "constraints.txt")["torch"]
+    assert {"sentence-transformers", "transformers", "tokenizers", "numpy"} <= versions.keys()
 
 
 def test_every_contestant_has_its_environment():
@@ -34,13 +34,13 @@ def test_every_contestant_has_its_environment():
     assert named == set(NAMES) == {path.stem for path in (REPOSITORY / "benchmarks/peers").iterdir()}
 
 
-def test_the_torch_peer_has_what_this_project_is_tested_with():
-    own = pins(REPOSITORY / "constraints.txt")
+def test_torch_peer_has_the_tested_versions():
+    constraints = pins(REPOSITORY / "constraints.txt")
     peer = pins(contestants.lock_file("torch"))
-    assert {name: version for name, version in peer.items() if own.get(name, version) != version} == {}
+    assert {name: version for name, version in peer.items() if constraints.get(name, version) != version} == {}
 
 
-def test_other_pins_make_another_environment(tmp_path, monkeypatch):
+def test_changed_pins_change_the_environment(tmp_path, monkeypatch):
     folders = {environments.environment_folder(tmp_path, name) for name in NAMES}
     assert len(folders) == len(NAMES)
     changed = tmp_path / "torch.txt"
@@ -49,35 +49,35 @@ def test_other_pins_make_another_environment(tmp_path, monkeypatch):
     assert environments.environment_folder(tmp_path, "torch") not in folders
 
 
-def test_an_environment_that_is_complete_is_taken_as_it_is(tmp_path):
+def test_complete_environment_is_reused(tmp_path):
     home = environments.environment_folder(tmp_path, "torch")
     home.mkdir(parents=True)
-    (home / environments.COMPLETE).touch()
+    (home / environments.COMPLETE_MARKER).touch()
     assert environments.python_of(tmp_path, "torch") == home / "bin" / "python"
 
 
 @pytest.mark.slow
-def test_one_that_cannot_be_made_says_why(tmp_path, monkeypatch):
+def test_error_contains_the_output_of_pip(tmp_path, monkeypatch):
     broken = tmp_path / "torch.txt"
     broken.write_text("torch==0.0.0.no\n", encoding="utf-8")
     monkeypatch.setattr(environments, "lock_file", lambda _: broken)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(SystemExit, match=r"pip install .* failed:"):
         environments.python_of(tmp_path, "torch")
-    assert not list(tmp_path.rglob(environments.COMPLETE))
+    assert not list(tmp_path.rglob(environments.COMPLETE_MARKER))
 
 
-def test_a_folder_is_whole_or_not_there(tmp_path):
-    with models.whole_or_not_at_all(tmp_path / "made") as draft:
+def test_folder_is_created_completely_or_not_at_all(tmp_path):
+    with models.atomic_folder(tmp_path / "made") as draft:
         (draft / "file").touch()
         assert not (tmp_path / "made").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
-    with pytest.raises(RuntimeError), models.whole_or_not_at_all(tmp_path / "failed") as draft:
+    with pytest.raises(RuntimeError), models.atomic_folder(tmp_path / "failed") as draft:
         raise RuntimeError
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
-def test_the_large_model_is_random_in_every_parameter(tmp_path, monkeypatch):
+def test_all_parameters_of_the_large_model_are_random(tmp_path, monkeypatch):
     small = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 36}
     monkeypatch.setattr(models, "BERT_BASE", {**small, "max_position_embeddings": 512})
     model = models.bert_base(tmp_path)
@@ -88,7 +88,7 @@ def test_the_large_model_is_random_in_every_parameter(tmp_path, monkeypatch):
     assert models.bert_base(tmp_path).folder == model.folder
 
 
-def test_a_form_is_made_anew_for_other_weights(tmp_path, tiny_model):
+def test_changed_weights_change_the_folder_of_an_export(tmp_path, tiny_model):
     onnx = contestants.BY_NAME["st-onnx"]
     plain = contestants.BY_NAME["millpond"]
     assert models.form_folder(tmp_path, tiny_model, plain) == tiny_model.folder

@@ -1,4 +1,4 @@
-"""Every question from end to end, with a tiny checkpoint: its result, its tables. Nothing is said of speed."""
+"""Every benchmark from end to end with a tiny checkpoint: results and tables, not speed."""
 
 import json
 import sys
@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 import tokenisation
 import torch
-from contestants import ALL, SERVERS, default_names
+from contestants import OFFLINE, SERVERS, default_names
 from device import timed_run
 from settings import read_settings, write
 from tables import markdown
 from torch import nn
 
 
-def check_spread(found):
-    assert 0 < found["low"] <= found["median"] <= found["high"]
+def check_spread(figures):
+    assert 0 < figures["low"] <= figures["median"] <= figures["high"]
 
 
-def answered(settings, module, **changed):
-    """The result of a question, as it comes back from its file."""
+def run_benchmark(settings, module, **changed):
+    """Run a benchmark, and return the result in its file."""
     question = module.__name__
     settings = replace(settings, question=question, **changed)
     write(module.measure(settings), settings)
@@ -40,8 +40,8 @@ def answered(settings, module, **changed):
 @pytest.mark.slow
 def test_embed_throughput(settings, monkeypatch, capsys):
     monkeypatch.setattr(embed_throughput, "PEAK_SECONDS", 0.01)
-    monkeypatch.setattr(embed_throughput, "PEAK_SIZE", 64)  # what this machine can do is not asked here
-    result = answered(settings, embed_throughput)
+    monkeypatch.setattr(embed_throughput, "PEAK_SIZE", 64)  # small: the peak of this machine is not tested
+    result = run_benchmark(settings, embed_throughput)
     (comparison,) = result["comparisons"]
     assert (comparison["workload"], comparison["texts"]) == ("W1p", 4)
     assert set(comparison["rows"]) == {"millpond", "st-torch"}
@@ -52,14 +52,14 @@ def test_embed_throughput(settings, monkeypatch, capsys):
         assert row["share_of_peak"] > 0
     (ratio,) = comparison["ratios"]
     assert (ratio["contestant"], ratio["peer"]) == ("millpond", "st-torch")
-    own, peer = (comparison["rows"][name]["cpu_seconds"] for name in ("millpond", "st-torch"))
-    assert ratio["cpu"]["low"] == pytest.approx(min(b / a for a, b in zip(own, peer, strict=True)))
+    ours, peer = (comparison["rows"][name]["cpu_seconds"] for name in ("millpond", "st-torch"))
+    assert ratio["cpu"]["low"] == pytest.approx(min(b / a for a, b in zip(ours, peer, strict=True)))
     assert "| **Millpond** |" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_latency(settings):
-    result = answered(settings, latency, contestants=settings.contestants[:1])
+    result = run_benchmark(settings, latency, contestants=settings.contestants[:1])
     blocks = result["rows"]["millpond"]["p50_ms_of_blocks"]
     assert (min(blocks), max(blocks)) == tuple(result["rows"]["millpond"]["p50_ms"][end] for end in ("low", "high"))
     for row in result["rows"].values():
@@ -71,14 +71,14 @@ def test_latency(settings):
 
 @pytest.mark.slow
 def test_memory(settings):
-    result = answered(settings, memory, rounds=1, contestants=settings.contestants[:1])
+    result = run_benchmark(settings, memory, rounds=1, contestants=settings.contestants[:1])
     for row in result["rows"].values():
         assert row["peak_mib"]["median"] >= row["loaded_mib"]["median"] > 50
 
 
 @pytest.mark.slow
 def test_maxsim(settings):
-    result = answered(settings, maxsim, texts=20)
+    result = run_benchmark(settings, maxsim, texts=20)
     assert result["documents"] == 20
     assert result["largest_difference"] < 1e-3
     for row in result["rows"].values():
@@ -89,7 +89,7 @@ def test_maxsim(settings):
 
 @pytest.mark.slow
 def test_int8_quality(settings):
-    result = answered(settings, int8_quality)
+    result = run_benchmark(settings, int8_quality)
     assert result["queries"] == 1
     for row in result["rows"].values():
         assert row["cosine_min"] > 0.9999
@@ -98,7 +98,7 @@ def test_int8_quality(settings):
 
 @pytest.mark.slow
 def test_tokenisation(settings):
-    result = answered(settings, tokenisation)
+    result = run_benchmark(settings, tokenisation)
     assert set(result["rows"]) == {"millpond"}
     check_spread(result["rows"]["millpond"]["tokenised_per_second"])
     check_spread(result["rows"]["millpond"]["wall_over_ids"])
@@ -106,41 +106,43 @@ def test_tokenisation(settings):
 
 def test_who_computes_something_else_ends_the_run():
     rng = np.random.default_rng(0)
-    own, other = rng.standard_normal((2, 5, 8)).astype(np.float32)
-    found = embed_throughput.agreements({"st-torch": own, "millpond": own * 3})
-    assert found["millpond"]["min"] == pytest.approx(1.0)
-    with pytest.raises(SystemExit, match="millpond computes something else"):
-        embed_throughput.agreements({"st-torch": own, "millpond": other})
+    vectors, other = rng.standard_normal((2, 5, 8)).astype(np.float32)
+    agreement = embed_throughput.checked_cosines({"st-torch": vectors, "millpond": vectors * 3})
+    assert agreement["millpond"]["min"] == pytest.approx(1.0)
+    with pytest.raises(SystemExit, match="millpond computes different vectors"):
+        embed_throughput.checked_cosines({"st-torch": vectors, "millpond": other})
 
 
-def test_overlap_counts_the_neighbours_that_are_shared():
+def test_overlap_counts_shared_neighbours():
     angles = np.radians(np.arange(0, 90, 3, dtype=np.float32))
-    texts = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # neighbours of the first are those that follow it
+    texts = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # the neighbours of the first text follow it
     query = texts[:1]
     same = int8_quality.compare(texts, query, (texts, query))
     assert (same["overlap"], same["cosine_min"]) == (1.0, pytest.approx(1.0))
-    moved = texts[[*range(6), *range(20, 30), *range(10, 20), *range(6, 10)]]  # of the nearest ten, six stay in place
-    found = int8_quality.compare(moved, query, (texts, query))
-    assert found["overlap"] == pytest.approx(0.6)
-    assert found["cosine_mean"] < 1
+    moved = texts[
+        [*range(6), *range(20, 30), *range(10, 20), *range(6, 10)]
+    ]  # six of the ten nearest texts are unchanged
+    comparison = int8_quality.compare(moved, query, (texts, query))
+    assert comparison["overlap"] == pytest.approx(0.6)
+    assert comparison["cosine_mean"] < 1
 
 
-def test_utilisation_is_work_by_time_and_peak():
+def test_utilisation_is_work_divided_by_time_and_peak():
     runs = [{"wall": 2.0, "device": 1.0}, {"wall": 4.0, "device": 1.0}]
-    found = gpu.figures(100, 50e9, runs, peak=100.0)
-    assert found["utilisation_of_forward"]["median"] == pytest.approx(0.5)
-    assert found["utilisation_of_call"] == {"median": 0.1875, "low": 0.125, "high": 0.25}
-    assert found["texts_per_second"]["high"] == 50.0
+    figures = gpu.figures(100, 50e9, runs, peak=100.0)
+    assert figures["utilisation_of_forward"]["median"] == pytest.approx(0.5)
+    assert figures["utilisation_of_call"] == {"median": 0.1875, "low": 0.125, "high": 0.25}
+    assert figures["texts_per_second"]["high"] == 50.0
 
 
-def test_without_a_device_gpu_says_so(monkeypatch, capsys):
+def test_gpu_fails_without_a_device(monkeypatch, capsys):
     monkeypatch.setattr(gpu, "has_cuda", lambda: False)
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     assert gpu.main() == 1
-    assert "No CUDA device is found" in capsys.readouterr().err
+    assert "No CUDA device found" in capsys.readouterr().err
 
 
-def test_a_table_of_a_device():
+def test_table_of_a_device():
     row = {
         "contestant": "millpond",
         "model": "tiny",
@@ -160,7 +162,7 @@ def test_a_table_of_a_device():
     assert "| **Millpond**, tiny, W2, bfloat16 | 50.0 [50.0-50.0] | 50% | 25% | 700 |" in markdown(result)
 
 
-def test_only_forward_passes_count_as_the_time_of_a_device():
+def test_time_of_the_device_includes_only_forward_passes():
     model = nn.Linear(64, 64)
 
     def work() -> None:
@@ -171,10 +173,10 @@ def test_only_forward_passes_count_as_the_time_of_a_device():
 
     run = timed_run(model, work)
     assert 0 < run["device"] < run["wall"] / 2
-    assert timed_run(model, work)["device"] < run["wall"] / 2  # the hooks of the first run are gone
+    assert timed_run(model, work)["device"] < run["wall"] / 2  # the hooks of the first run were removed
 
 
-def test_the_command_line_chooses(monkeypatch, tmp_path):
+def test_settings_are_read_from_the_command_line(monkeypatch, tmp_path):
     monkeypatch.setattr(
         sys, "argv", ["x", "--contestants", "millpond,st-onnx", "--texts", "7", "--output", str(tmp_path)]
     )
@@ -184,7 +186,7 @@ def test_the_command_line_chooses(monkeypatch, tmp_path):
     assert (settings.count(2000, 500), settings.count(5, 2)) == (7, 5)
 
 
-def test_a_short_run_is_brief_and_a_full_one_has_all(monkeypatch):
+def test_short_run_has_fewer_texts_and_contestants(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["x", "--short"])
     brief = read_settings("x", "About.", short_rounds=2)
     assert (brief.rounds, brief.count(2000, 500)) == (2, 500)
@@ -192,25 +194,25 @@ def test_a_short_run_is_brief_and_a_full_one_has_all(monkeypatch):
     assert len(read_settings("x", "About.").contestants) > len(brief.contestants)
 
 
-def test_an_unknown_contestant_is_refused(monkeypatch):
+def test_unknown_contestant_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["x", "--contestants", "nobody"])
-    with pytest.raises(SystemExit, match=r"there is no contestant nobody; there are: millpond,"):
+    with pytest.raises(SystemExit, match=r"Unknown contestant nobody\. Available: millpond,"):
         read_settings("x", "About.")
 
 
-def test_servers_and_those_who_embed_offline_are_asked_different_questions(monkeypatch):
-    def names(*typed, **question):
-        monkeypatch.setattr(sys, "argv", ["x", *typed])
+def test_scripts_measure_either_servers_or_offline_contestants(monkeypatch):
+    def names(*words, **question):
+        monkeypatch.setattr(sys, "argv", ["x", *words])
         return tuple(contestant.name for contestant in read_settings("x", "About.", **question).contestants)
 
     assert names(seconds=(20, 5)) == names("--short", seconds=(20, 5)) == SERVERS
     assert "infinity" not in names("--contestants", "all")
     assert names("--contestants", "millpond,infinity,st-torch") == ("millpond", "st-torch")
     assert names("--contestants", "millpond,infinity,st-torch", seconds=(20, 5)) == ("millpond", "infinity")
-    with pytest.raises(SystemExit, match="infinity: none can take part here; there are: millpond,"):
+    with pytest.raises(SystemExit, match=r"This script cannot measure infinity\. Available: millpond,"):
         names("--contestants", "infinity")
 
 
-def test_openvino_is_measured_twice_where_it_chooses_bfloat16():
+def test_openvino_is_measured_twice_if_its_default_is_bfloat16():
     assert "st-openvino-float32" not in default_names(frozenset({"avx512f", "avx512_vnni"}))
-    assert default_names(frozenset({"avx512_bf16"})) == tuple(contestant.name for contestant in ALL)
+    assert default_names(frozenset({"avx512_bf16"})) == tuple(contestant.name for contestant in OFFLINE)

@@ -1,4 +1,4 @@
-"""The page and its charts are what the published results say."""
+"""The page and its charts match the published results."""
 
 import json
 
@@ -7,7 +7,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import report
-from contestants import ALL, BY_NAME
+from contestants import BY_NAME, OFFLINE
 from tables import TABLES, markdown, spread
 
 RANGE = {"median": 1234.5, "low": 1000.0, "high": 2000.0}
@@ -31,7 +31,7 @@ def throughput():
     }  # fmt: skip
     comparison = {
         "workload": "W1p", "model": "MiniLM-L6", "texts": 2000, "tokens": 120_000,
-        "rows": {contestant.name: row for contestant in ALL if contestant.name != "st-openvino-float32"},
+        "rows": {contestant.name: row for contestant in OFFLINE if contestant.name != "st-openvino-float32"},
         "ratios": [{"contestant": "millpond", "peer": "st-torch", "cpu": RANGE, "wall": RANGE}],
     }  # fmt: skip
     peaks = {"float32": {"median": 90.0, "low": 80.0, "high": 100.0}}
@@ -46,22 +46,22 @@ def latency():
     }  # fmt: skip
 
 
-def test_the_page_in_the_repository_is_what_its_results_say():
+def test_page_matches_the_published_results():
     page = report.PAGE.read_text(encoding="utf-8")
     assert report.fill(page, report.read_results(report.PUBLISHED)) == page
 
 
-def test_tables_go_between_their_marks_and_prose_stays():
+def test_tables_are_written_between_markers_and_prose_is_kept():
     filled = report.fill(PAGE, {"embed_throughput": throughput()})
     assert filled.count("prose") == len(TABLES)
     assert "old" not in filled
     assert markdown(throughput()) in filled
-    assert "*Not measured: `python benchmarks/gpu.py` does it.*" in filled
+    assert "*Not measured: run `python benchmarks/gpu.py`.*" in filled
     assert report.fill(filled, {"embed_throughput": throughput()}) == filled
 
 
 @pytest.mark.parametrize("broken", [PAGE.replace("<!-- end gpu -->", ""), PAGE + "<!-- begin gpu -->"])
-def test_a_page_without_a_place_for_a_question_is_refused(broken):
+def test_page_without_markers_is_refused(broken):
     with pytest.raises(ValueError, match="begin gpu"):
         report.fill(broken, {})
 
@@ -72,37 +72,37 @@ def test_results_are_read_by_question(tmp_path):
     assert report.read_results(tmp_path) == {"latency": latency()}
 
 
-def test_what_is_published_is_what_was_measured_and_the_rest_stays(tmp_path):
+def test_publishing_replaces_new_results_and_keeps_others(tmp_path):
     for folder, results in (("old", {"latency": latency()}), ("new", {"embed_throughput": throughput()})):
         (tmp_path / folder).mkdir()
         for question, result in results.items():
             (tmp_path / folder / f"{question}.json").write_text(json.dumps(result), encoding="utf-8")
     report.publish(tmp_path / "new", tmp_path / "old")
     assert report.read_results(tmp_path / "old") == {"embed_throughput": throughput(), "latency": latency()}
-    with pytest.raises(SystemExit, match="holds no results"):
+    with pytest.raises(SystemExit, match="contains no results"):
         report.publish(tmp_path / "empty", tmp_path / "old")
 
 
-def test_workloads_that_were_not_measured_anew_stay_and_say_when_they_were():
+def test_kept_workloads_state_when_they_were_measured():
     def of(workload, revision, processor="P"):
         measured = {"date": "2026-01-01", "rounds": 5, "processor": processor, "cores": 2, "revision": revision}
-        one = {**throughput()["comparisons"][0], "workload": workload, "measured": measured}
+        comparison = {**throughput()["comparisons"][0], "workload": workload, "measured": measured}
         machine = {**throughput()["machine"], "processor": processor, "cores": 2, "revision": revision}
-        return {**throughput(), "machine": machine, "comparisons": [one]}
+        return {**throughput(), "machine": machine, "comparisons": [comparison]}
 
-    merged = report.with_others(of("W2", "new"), of("W1", "old"))
-    assert [(one["workload"], one["measured"]["revision"]) for one in merged["comparisons"]] == [
+    merged = report.merged_with(of("W2", "new"), of("W1", "old"))
+    assert [(it["workload"], it["measured"]["revision"]) for it in merged["comparisons"]] == [
         ("W1", "old"),
         ("W2", "new"),
     ]
     page = markdown(merged)
     assert "measured 2026-01-01 at revision old" in page
     assert "at revision new" not in page
-    assert report.with_others(of("W2", "new"), of("W2", "old")) == of("W2", "new")
-    assert report.with_others(of("W2", "new"), of("W1", "old", processor="Q")) == of("W2", "new")
+    assert report.merged_with(of("W2", "new"), of("W2", "old")) == of("W2", "new")
+    assert report.merged_with(of("W2", "new"), of("W1", "old", processor="Q")) == of("W2", "new")
 
 
-def test_figures_have_their_range_and_conditions_are_told():
+def test_tables_contain_ranges_and_conditions():
     assert spread(RANGE) == "1,234 [1,000-2,000]"
     assert spread({"median": 12.345, "low": 9.0, "high": 100.0}) == "12.3 [9.0-100.0]"
     assert spread({"median": 0.5, "low": 0.25, "high": 1.0}) == "0.50 [0.25-1.00]"
@@ -110,7 +110,7 @@ def test_figures_have_their_range_and_conditions_are_told():
     text = markdown({**throughput(), "left_out": {"millpond-int8": "millpond-int8: refused"}})
     for part in (
         "2026-01-02, revision abc1234: A processor, 2 cores",
-        "**A short run",
+        "**A short run with",
         "Left out: millpond-int8: refused",
         "50% of 100 (float32)",
         "|  | torch |",
@@ -120,18 +120,18 @@ def test_figures_have_their_range_and_conditions_are_told():
 
 
 @pytest.mark.parametrize(("draw", "result"), [(charts.draw_throughput, throughput()), (charts.draw_latency, latency())])
-def test_a_chart_shows_ours_and_the_peers_and_is_the_same_each_time(draw, result, tmp_path):
+def test_chart_has_all_colours_and_is_reproducible(draw, result, tmp_path):
     draw(result, tmp_path / "images" / "one.png")
     draw(result, tmp_path / "two.png")
     assert (tmp_path / "images" / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
     pixels = (matplotlib.image.imread(tmp_path / "two.png")[..., :3] * 255).round().astype(int)
     assert pixels.shape[1] == charts.WIDTH * charts.DPI
     for colour in (charts.OURS, charts.PEERS):
-        wanted = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)])
-        assert (pixels == wanted).all(axis=-1).sum() > 100
+        expected = np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)])
+        assert (pixels == expected).all(axis=-1).sum() > 100
 
 
-def test_the_bars_are_as_long_as_the_figures(tmp_path, monkeypatch):
+def test_lengths_of_bars_equal_the_figures(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(charts, "_save", lambda figure, *_: drawn.append(figure))
     result = throughput()
@@ -140,7 +140,7 @@ def test_the_bars_are_as_long_as_the_figures(tmp_path, monkeypatch):
         rows[name] = {**rows[name], "texts_per_cpu_second": {"median": 10.0 + number, "low": 9.0, "high": 90.0}}
     charts.draw_throughput(result, tmp_path / "x.png")
     axes = drawn[0].axes[0]
-    places = {label.get_text(): place for label, place in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
+    positions = {label.get_text(): tick for label, tick in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
     lengths = {round(bar.get_y() + bar.get_height() / 2, 6): bar.get_width() for bar in axes.patches}
     for number, name in enumerate(rows):
-        assert lengths[round(places[BY_NAME[name].label], 6)] == 10.0 + number
+        assert lengths[round(positions[BY_NAME[name].label], 6)] == 10.0 + number

@@ -1,4 +1,4 @@
-"""The figures of the structure: what is counted as a record, a function and a trip."""
+"""The figures of benchmarks/structure.py: records, functions and traces."""
 
 import ast
 import threading
@@ -9,7 +9,7 @@ import structure
 
 @pytest.fixture
 def sample(tmp_path, monkeypatch):
-    """A repository of one core file, of which nothing else is counted."""
+    """A repository with a single file."""
     folder = tmp_path / "core" / "millpond"
     folder.mkdir(parents=True)
     path = folder / "sample.py"
@@ -28,7 +28,7 @@ def test_lines_functions_and_records_are_counted(sample):
     assert structure.sizes() | {"function_p90": None} == {
         "core_lines": 12,
         "files_in_a_folder": 1,
-        "fullest_folder": "core/millpond",
+        "largest_folder": "core/millpond",
         "median_file": 12,
         "longest_file": 12,
         "function_p90": None,
@@ -50,12 +50,12 @@ def test_records_are_dataclasses_and_pydantic_models(text, expected):
     assert structure.is_record(ast.parse(text).body[0]) is expected
 
 
-def test_a_trip_counts_calls_in_our_files_in_all_threads(sample):
+def test_trace_counts_calls_in_all_threads(sample):
     code: dict = {}
     exec(compile(sample.read_text(encoding="utf-8"), str(sample), "exec"), code)
-    follower = structure.Follower()
+    tracer = structure.Tracer()
     try:
-        with follower.trip() as trip:
+        with tracer.trace() as trace:
             code["outer"]()
             thread = threading.Thread(target=code["inner"])
             thread.start()
@@ -63,4 +63,4 @@ def test_a_trip_counts_calls_in_our_files_in_all_threads(sample):
         code["outer"]()
     finally:
         threading.setprofile(None)
-    assert trip.figures() == {"files": 1, "changes": 2, "calls": 3}
+    assert trace.figures() == {"files": 1, "changes": 2, "calls": 3}

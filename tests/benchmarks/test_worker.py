@@ -1,4 +1,4 @@
-"""The protocol of workers: what they answer, what they refuse, and that their engines compute the same."""
+"""The protocol of workers: replies, errors, and equal results of their engines."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 import engines
 import numpy as np
 import pytest
-from contest import Contest, ContestantError, Worker, alternate, clean_environment, turns
+from contest import Contest, ContestantError, Worker, alternate, clean_environment, round_orders
 from contestants import Contestant
 from workloads import Workload
 
@@ -20,10 +20,10 @@ WORKLOAD = Workload(
 
 @pytest.fixture(scope="module")
 def contest(tiny_model, contestants, tmp_path_factory):
-    """Both contestants, loaded once, with their texts."""
+    """Both contestants with a loaded model and a workload."""
     with Contest(tmp_path_factory.mktemp("contest")) as contest:
-        contest.enter(contestants, tiny_model)
-        contest.give(WORKLOAD)
+        contest.load(contestants, tiny_model)
+        contest.set_workload(WORKLOAD)
         yield contest
 
 
@@ -35,7 +35,7 @@ def test_both_engines_compute_the_same(contest):
 
 
 @pytest.mark.slow
-def test_they_say_what_they_are(contest):
+def test_workers_describe_their_model(contest):
     for worker in contest.workers.values():
         assert worker.about["precision"] == "float32"
         assert worker.about["seconds"] > 0
@@ -44,39 +44,39 @@ def test_they_say_what_they_are(contest):
 
 
 @pytest.mark.slow
-def test_a_run_is_measured_by_who_runs(contest):
+def test_workers_measure_their_runs(contest):
     runs = alternate(contest.workers, 2, "run", "a test", workload=WORKLOAD.name)
-    assert [len(of) for of in runs.values()] == [2, 2]
-    for run in (run for of in runs.values() for run in of):
+    assert [len(rounds) for rounds in runs.values()] == [2, 2]
+    for run in (run for rounds in runs.values() for run in rounds):
         assert run["wall"] > 0
         assert run["cpu"] > 0
         assert run["memory"]["peak"] > 50
 
 
 @pytest.mark.slow
-def test_arguments_may_depend_on_the_round_and_something_may_come_before_it(contest):
-    seen = []
+def test_arguments_may_depend_on_the_round(contest):
+    calls = []
     alternate(
         {"millpond": contest.workers["millpond"]},
         2,
         "run",
         "a test",
-        before=lambda: seen.append("before"),
-        workload=lambda number: seen.append(number) or WORKLOAD.name,
+        before=lambda: calls.append("before"),
+        workload=lambda number: calls.append(number) or WORKLOAD.name,
     )
-    assert seen == ["before", 0, "before", 1]
+    assert calls == ["before", 0, "before", 1]
 
 
 @pytest.mark.slow
-def test_single_texts_are_timed_one_by_one_and_begin_anew(contest):
+def test_single_texts_are_timed_in_a_cycle(contest):
     for worker in contest.workers.values():
-        done = worker.ask("one_by_one", workload=WORKLOAD.name, start=3, count=6)
-        assert len(done["seconds"]) == 6
-        assert sum(done["seconds"]) <= done["wall"]
+        reply = worker.ask("one_by_one", workload=WORKLOAD.name, start=3, count=6)
+        assert len(reply["seconds"]) == 6
+        assert sum(reply["seconds"]) <= reply["wall"]
 
 
 @pytest.mark.slow
-def test_stages_add_up_to_the_call_and_leave_no_probe(contest):
+def test_stages_can_be_measured_repeatedly(contest):
     worker = contest.workers["millpond"]
     for _ in range(2):
         stages = worker.ask("stages", workload=WORKLOAD.name, count=4)["stages"]
@@ -88,7 +88,7 @@ def test_stages_add_up_to_the_call_and_leave_no_probe(contest):
 
 
 @pytest.mark.slow
-def test_tokenising_and_ids_take_the_same_way(contest):
+def test_texts_are_tokenised_and_token_ids_embedded(contest):
     worker = contest.workers["millpond"]
     assert worker.ask("tokenise", workload=WORKLOAD.name)["wall"] > 0
     assert worker.ask("run_ids", workload=WORKLOAD.name)["wall"] > 0
@@ -103,30 +103,30 @@ def test_forward_passes_are_timed(contest):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("action", "arguments", "said"),
+    ("action", "arguments", "message"),
     [
-        ("no_such_action", {}, "there is no action 'no_such_action'"),
-        ("__init__", {}, "there is no action"),
+        ("no_such_action", {}, "unknown action 'no_such_action'"),
+        ("__init__", {}, "unknown action"),
         ("run", {"workload": "no such workload"}, "KeyError: 'no such workload'"),
-        ("peak", {"precision": "float32", "seconds": 0.1, "size": 8}, "Millpond has no 'peak'"),
+        ("peak", {"precision": "float32", "seconds": 0.1, "size": 8}, "Millpond does not support 'peak'"),
     ],
 )
-def test_an_error_is_an_answer_and_the_worker_goes_on(contest, action, arguments, said):
+def test_worker_continues_after_an_error(contest, action, arguments, message):
     worker = contest.workers["millpond"]
-    with pytest.raises(ContestantError, match=said):
+    with pytest.raises(ContestantError, match=message):
         worker.ask(action, **arguments)
     assert worker.ask("memory")["now"] > 0
 
 
 @pytest.mark.slow
-def test_matrices_give_a_rate(tmp_path):
+def test_peak_is_measured(tmp_path):
     with Contest(tmp_path) as contest:
         worker = contest.matrices()
         assert worker.ask("peak", precision="float32", seconds=0.01, size=64)["rate"] > 0
         assert worker.ask("peak", precision="int8", seconds=0.01, size=64)["rate"] > 0
 
 
-def test_matrices_whose_product_would_take_too_long_are_not_multiplied(monkeypatch):
+def test_slow_products_are_replaced_by_smaller_ones(monkeypatch):
     multiplied, matrices = [], engines.Matrices()
 
     def product(precision, size):
@@ -139,42 +139,42 @@ def test_matrices_whose_product_would_take_too_long_are_not_multiplied(monkeypat
     assert set(multiplied) == {engines.TRIAL_SIZE}
 
 
-def test_who_is_refused_what_he_asks_for_is_left_out(tmp_path, tiny_model):
+def test_configuration_that_fails_to_load_is_left_out(tmp_path, tiny_model):
     odd = Contestant(name="odd", label="Odd", engine="millpond", options={"no_such_argument": 1})
     with Contest(tmp_path) as contest:
-        contest.enter([odd], tiny_model)
+        contest.load([odd], tiny_model)
         assert contest.workers == {}
         assert "no_such_argument" in contest.left_out["odd"]
         assert contest.describe()["left_out"] == contest.left_out
 
 
-def test_a_peer_that_does_not_load_ends_the_run(tmp_path, tiny_model):
+def test_peer_that_fails_to_load_ends_the_run(tmp_path, tiny_model):
     odd = Contestant(name="odd", label="Odd", engine="no-such-engine")
     with Contest(tmp_path) as contest, pytest.raises(ContestantError, match="no-such-engine"):
-        contest.enter([odd], tiny_model)
+        contest.load([odd], tiny_model)
 
 
-def test_a_worker_that_dies_says_its_last_words(tmp_path):
+def test_error_of_a_crashed_worker_contains_its_log(tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho out of luck >&2\nexit 3\n", encoding="utf-8")
     python.chmod(0o755)
     worker = Worker("unlucky", python, tmp_path)
-    with pytest.raises(ContestantError, match=r"unlucky: ended with 3 at 'load':\nout of luck"):
+    with pytest.raises(ContestantError, match=r"unlucky: exited with 3 during 'load':\nout of luck"):
         worker.ask("load", engine="millpond")
     worker.close()
 
 
-def test_what_libraries_print_does_not_mix_with_answers(tmp_path, monkeypatch):
-    # The worker is run with a module of engines that prints: Python looks beside the script, then in PYTHONPATH.
+def test_prints_of_libraries_do_not_disturb_replies(tmp_path, monkeypatch):
+    # Python imports engines.py from the folder of the script: this one prints.
     script = tmp_path / "worker.py"
     script.write_text((Path(sys.modules["contest"].__file__).parent / "worker.py").read_text(encoding="utf-8"))
     (tmp_path / "engines.py").write_text(
         "class Engine: ...\n"
         "def load_engine(engine, **options):\n"
         "    print('loading', engine)\n"
-        "    made = Engine()\n"
-        "    made.describe = dict\n"
-        "    return made\n",
+        "    loaded = Engine()\n"
+        "    loaded.describe = dict\n"
+        "    return loaded\n",
         encoding="utf-8",
     )
     monkeypatch.setattr("contest.HERE", tmp_path)
@@ -185,26 +185,26 @@ def test_what_libraries_print_does_not_mix_with_answers(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_sleeping_worker_burns_nothing(contest):
+def test_sleeping_worker_uses_no_cpu_time(contest):
     worker = contest.workers["millpond"]
     worker.ask("run", workload=WORKLOAD.name)
     time.sleep(0.5)
     assert worker.ask("run", workload=WORKLOAD.name)["idle_cpu"] < 0.3
 
 
-def test_everybody_is_at_every_place_equally_often():
-    orders = list(turns(["a", "b", "c"], 6))
+def test_every_contestant_is_at_every_position_equally_often():
+    orders = list(round_orders(["a", "b", "c"], 6))
     assert orders[:4] == [["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"], ["a", "b", "c"]]
-    for place in range(3):
-        assert sorted(order[place] for order in orders) == ["a", "a", "b", "b", "c", "c"]
+    for position in range(3):
+        assert sorted(order[position] for order in orders) == ["a", "a", "b", "b", "c", "c"]
 
 
-def test_workers_have_a_home_of_their_own(tmp_path, monkeypatch):
+def test_workers_have_a_separate_home(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere/else")
-    made = clean_environment(tmp_path)
-    assert made["HOME"] == str(tmp_path)
-    assert made["HF_HUB_OFFLINE"] == "1"
-    assert "PYTHONPATH" not in made
-    assert "XDG_CACHE_HOME" not in made
-    assert json.dumps(made)
+    environment = clean_environment(tmp_path)
+    assert environment["HOME"] == str(tmp_path)
+    assert environment["HF_HUB_OFFLINE"] == "1"
+    assert "PYTHONPATH" not in environment
+    assert "XDG_CACHE_HOME" not in environment
+    assert json.dumps(environment)

@@ -1,4 +1,4 @@
-"""The texts of benchmarks: the same for the same seed, as long as promised, their work counted as torch does."""
+"""The texts of benchmarks: reproducible, of the documented lengths, and with the FLOPs that torch counts."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def tokenizer():
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_a_seed_gives_the_same_texts_and_another_gives_others(make, tokenizer):
+def test_texts_depend_only_on_the_seed(make, tokenizer):
     first = make(tokenizer, 20)
     assert make(tokenizer, 20) == first
     assert make(tokenizer, 20).fingerprint == first.fingerprint
@@ -27,15 +27,15 @@ def test_a_seed_gives_the_same_texts_and_another_gives_others(make, tokenizer):
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_lengths_are_those_of_the_tokenizer(make, tokenizer):
-    made = make(tokenizer, 30)
-    assert len(made.texts) == len(made.lengths) == 30
-    assert [min(len(tokenizer.encode(text).ids), 256) for text in made.texts] == list(made.lengths)
+def test_lengths_match_the_tokenizer(make, tokenizer):
+    workload = make(tokenizer, 30)
+    assert len(workload.texts) == len(workload.lengths) == 30
+    assert [min(len(tokenizer.encode(text).ids), 256) for text in workload.texts] == list(workload.lengths)
 
 
-def test_lengths_are_as_promised(tokenizer):
+def test_lengths_have_the_documented_distribution(tokenizer):
     mixed = workloads.prose(tokenizer, 400).lengths
-    assert min(mixed) >= 4  # a word that was cut in two may become one token
+    assert min(mixed) >= 4  # a split word may become one token
     assert max(mixed) <= 256
     assert 50 < np.mean(mixed) < 70
     assert np.std(mixed) > 30
@@ -45,12 +45,12 @@ def test_lengths_are_as_promised(tokenizer):
     assert 9 < np.mean(short) < 11
 
 
-def test_code_has_more_tokens_a_character_here_and_fewer_there_than_prose(tokenizer):
+def test_documentation_needs_more_padding_than_prose(tokenizer):
     assert workloads.documentation(tokenizer, 600).padding() > workloads.prose(tokenizer, 600).padding()
 
 
 @pytest.mark.parametrize("length", [3, 17])
-def test_work_is_what_torch_counts(length):
+def test_flops_equal_those_counted_by_torch(length):
     config = BertConfig(
         vocab_size=30,
         hidden_size=16,
