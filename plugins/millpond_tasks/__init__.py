@@ -1,1 +1,1 @@
-"""The pooling tasks that Millpond comes with."""
+"""The built-in pooling tasks: their records, options and output types."""

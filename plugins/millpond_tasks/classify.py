@@ -4,4 +4,4 @@ from millpond_tasks.options import TaskOptions
 
 
 class ClassifyOptions(TaskOptions):
-    """Options of ``classify`` and ``token_classify``: none beside the parameters of the poolers."""
+    """Options of ``classify`` and ``token_classify``: only the pooling parameters apply."""

@@ -1,20 +1,20 @@
-"""Options of the tasks ``embed`` and ``token_embed``: one vector a prompt, or one a token."""
+"""Options of the tasks ``embed`` and ``token_embed``: one vector per prompt or per token."""
 
 from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from millpond_tasks.options import SidedOptions
+from millpond_tasks.options import QueryDocumentOptions
 
 
-class EmbedOptions(SidedOptions):
+class EmbedOptions(QueryDocumentOptions):
     """Options of ``embed``.
 
     Attributes:
         mixed_modality: For models that read a text or an image: "error" refuses a prompt with both, "mean" returns the
             mean of both vectors; None for the setting of the loaded model.
-        max_active_dims: Of embeddings over a vocabulary, keep the N largest weights.
-        pool_factor: Of ``token_embed`` alone.
+        max_active_dims: For embeddings over a vocabulary, keep the N largest weights.
+        pool_factor: Only for ``token_embed``.
     """
 
     mixed_modality: str | None = None
@@ -27,7 +27,9 @@ class EmbedOptions(SidedOptions):
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < float("inf"):
-            message = f"pool_factor must be a number from 1 on, 2 for half of the vectors; got {value!r}"
+            message = (
+                f"pool_factor must be a number of at least 1, such as 2 to halve the number of vectors; got {value!r}"
+            )
             raise ValueError(message)
         return value
 
@@ -36,5 +38,5 @@ class TokenEmbedOptions(EmbedOptions):
     """Options of ``token_embed``.
 
     Attributes:
-        pool_factor: The vectors of a document become this many times fewer: those of similar tokens are merged.
+        pool_factor: The factor by which the number of vectors of a document is reduced, by merging similar ones.
     """

@@ -1,7 +1,7 @@
-"""Options of the task ``embed_chunks``: one vector a chunk of a text."""
+"""Options of the task ``embed_chunks``: one vector per chunk of a text."""
 
-from millpond_tasks.options import SidedOptions
+from millpond_tasks.options import QueryDocumentOptions
 
 
-class ChunksOptions(SidedOptions):
-    """Options of ``embed_chunks``; spans and sizes of chunks come with the texts of the call."""
+class ChunksOptions(QueryDocumentOptions):
+    """Options of ``embed_chunks``; the chunking arguments are part of the call's prompts."""

@@ -1,16 +1,16 @@
-"""Options of the task ``embed_sparse``: weights of tokens of the vocabulary."""
+"""Options of the task ``embed_sparse``: weights of vocabulary tokens."""
 
 from pydantic import field_validator
 
-from millpond_tasks.options import SidedOptions
+from millpond_tasks.options import QueryDocumentOptions
 
 
-class SparseOptions(SidedOptions):
+class SparseOptions(QueryDocumentOptions):
     """Options of ``embed_sparse``.
 
     Attributes:
-        return_tokens: Return the tokens as text too.
-        max_active_dims: Keep the N largest weights; None keeps all that are not 0.
+        return_tokens: True to also return the tokens as text.
+        max_active_dims: Keep the N largest weights; None keeps all nonzero weights.
     """
 
     return_tokens: bool = False
@@ -21,7 +21,7 @@ class SparseOptions(SidedOptions):
     def _is_flag(cls, value: object) -> object:
         if not isinstance(value, bool):
             message = f"return_tokens must be true or false; got {value!r}"
-            raise ValueError(message)  # noqa: TRY004  pydantic makes it an error of the field
+            raise ValueError(message)  # noqa: TRY004  pydantic reports a ValueError as an error of the field
         return value
 
     @field_validator("max_active_dims", mode="before")

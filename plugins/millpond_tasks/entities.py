@@ -1,4 +1,4 @@
-"""The task ``entities``: options and output types. Parts of a text with their labels and characters."""
+"""Options and output types of the task ``entities``: parts of a text with their labels and characters."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class EntitiesOptions(TaskOptions):
     """Options of ``entities``, as in ``TokenClassificationPipeline`` of transformers.
 
     Attributes:
-        aggregation: "none" returns each token; "simple" joins neighbours of one label, where ``B-`` begins a new
-            entity; the others first give each word one label: that of its "first" token, of the mean over its tokens
-            ("average"), or of its token with the highest score ("max").
-        ignore_labels: The labels that are left out.
+        aggregation: "none" returns each token; "simple" joins adjacent tokens of one entity type, where the prefix
+            ``B-`` starts a new entity; the others first assign one label to each word: that of its "first" token, of
+            the mean over its tokens ("average"), or of its token with the highest score ("max").
+        ignore_labels: The labels of entities to omit.
     """
 
     aggregation: str = "simple"
@@ -28,22 +28,22 @@ class EntitiesOptions(TaskOptions):
     def _are_labels(cls, value: object) -> object:
         if isinstance(value, str) or not isinstance(value, Sequence):
             message = f"ignore_labels must be a list of names of classes; got {value!r}"
-            raise ValueError(message)  # noqa: TRY004  pydantic makes it an error of the field
+            raise ValueError(message)  # noqa: TRY004  pydantic reports a ValueError as an error of the field
         return tuple(map(str, value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entity:
-    """A part of a text with its label, or a token of it.
+    """A part of a text with its label; with ``aggregation="none"``, a token.
 
     Attributes:
-        label: The label, such as ``PER``; of a token, the whole name, such as ``B-PER``.
-        score: The model's confidence, from 0 to 1.
-        start: Its first character.
-        end: The character after its last.
+        label: The label, such as ``PER``; for a token, the full label, such as ``B-PER``.
+        score: The probability of the label, from 0 to 1.
+        start: The index of the first character.
+        end: The index after the last character.
         text: The characters from start to end.
-        word: The same as the tokens spell it.
-        token: Of a token, its place among those that the model read; else None.
+        word: The text of its tokens, as decoded by the tokenizer.
+        token: The index of the token in the sequence; None for an entity.
     """
 
     label: str
@@ -57,12 +57,12 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class EntitiesOutput:
-    """The entities of one text, in their order in it; iterating returns each ``Entity``.
+    """The entities of one text in their order; iterating yields each ``Entity``.
 
     Attributes:
-        entities: All of them.
+        entities: The entities.
         text: The text.
-        entity: The type of each.
+        entity: The type of the entities.
     """
 
     entity: ClassVar[type[Entity]] = Entity
@@ -72,8 +72,8 @@ class EntitiesOutput:
     def __len__(self) -> int:
         return len(self.entities)
 
-    def __getitem__(self, place: int) -> Entity:
-        return self.entities[place]
+    def __getitem__(self, index: int) -> Entity:
+        return self.entities[index]
 
     def __iter__(self) -> Iterator[Entity]:
         return iter(self.entities)

@@ -1,4 +1,4 @@
-"""TaskOptions: what the options of the built-in tasks have in common."""
+"""TaskOptions: base classes of the options of the built-in tasks."""
 
 from typing import Literal
 
@@ -8,16 +8,16 @@ INPUT_TYPES = ("query", "document")
 
 
 class TaskOptions(BaseModel):
-    """Options of a task, which calls pass by name or in ``extra_kwargs`` of their parameters."""
+    """Options of a task, passed as keyword arguments of a call or in ``extra_kwargs`` of its parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SidedOptions(TaskOptions):
+class QueryDocumentOptions(TaskOptions):
     """Options of a task whose texts may be queries or documents.
 
     Attributes:
-        input_type: What the prompts are; None for prompts as they are.
+        input_type: "query" or "document"; None if the prompts are neither.
     """
 
     input_type: Literal["query", "document"] | None = None

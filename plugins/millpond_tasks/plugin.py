@@ -1,4 +1,4 @@
-"""Names the tasks that Millpond comes with."""
+"""Registers the built-in tasks. Their options are in separate modules, because pydantic is imported at first use."""
 
 from collections.abc import Iterator
 
@@ -8,11 +8,11 @@ from millpond.plugin.specs import TaskSpec
 
 @hookimpl
 def register_tasks() -> Iterator[TaskSpec]:
-    """Vectors and classes, of a prompt or of each token; scores of pairs; and whatever an IO processor makes."""
+    """Register the tasks for embeddings, classes, scores, entities and IO processor plugins."""
     yield TaskSpec(
         name="embed",
         target="millpond.types.outputs:EmbeddingOutput",
-        summary="one vector a prompt",
+        summary="one vector per prompt",
         io_processor="embed",
         default_pooling="LAST",
         default_activation="normalize",
@@ -21,7 +21,7 @@ def register_tasks() -> Iterator[TaskSpec]:
     yield TaskSpec(
         name="token_embed",
         target="millpond.types.outputs:PoolingOutput",
-        summary="one vector a token",
+        summary="one vector per token",
         io_processor="embed",
         default_pooling="ALL",
         default_activation="normalize",
@@ -39,7 +39,7 @@ def register_tasks() -> Iterator[TaskSpec]:
     yield TaskSpec(
         name="token_classify",
         target="millpond.types.outputs:PoolingOutput",
-        summary="the probabilities of classes, or rewards, of each token or step",
+        summary="the probabilities of classes, or rewards, for each token or step",
         io_processor="classify",
         default_pooling="ALL",
         per_token=True,
@@ -48,7 +48,7 @@ def register_tasks() -> Iterator[TaskSpec]:
     yield TaskSpec(
         name="score",
         target="millpond.types.outputs:ScoringOutput",
-        summary="how well a query and a document go together",
+        summary="the relevance of a document to a query",
         io_processor="score",
         derived_from=("classify", "token_embed", "embed"),
         options="millpond_tasks.score:ScoreOptions",
@@ -56,7 +56,7 @@ def register_tasks() -> Iterator[TaskSpec]:
     yield TaskSpec(
         name="embed_chunks",
         target="millpond.types.outputs:ChunksOutput",
-        summary="one vector a chunk of a text",
+        summary="one vector per chunk of a text",
         io_processor="embed_chunks",
         derived_from=("embed",),
         options="millpond_tasks.embed_chunks:ChunksOptions",
@@ -64,7 +64,7 @@ def register_tasks() -> Iterator[TaskSpec]:
     yield TaskSpec(
         name="embed_sparse",
         target="millpond.types.outputs:SparseEmbeddingOutput",
-        summary="weights of tokens of the vocabulary",
+        summary="weights of vocabulary tokens",
         io_processor="embed_sparse",
         derived_from=("embed", "token_classify"),
         options="millpond_tasks.embed_sparse:SparseOptions",
@@ -91,7 +91,7 @@ def register_tasks() -> Iterator[TaskSpec]:
     yield TaskSpec(
         name="plugin",
         target="millpond.types.outputs:PoolingOutput",
-        summary="whatever the IO processor makes that the model or the caller names",
+        summary="the output of the IO processor that the model or the caller selects",
         io_processor="plugin",
         default_pooling="ALL",
         per_token=True,

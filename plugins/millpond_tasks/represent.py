@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from millpond_tasks.options import SidedOptions
+from millpond_tasks.options import QueryDocumentOptions
 
 
-class RepresentOptions(SidedOptions):
+class RepresentOptions(QueryDocumentOptions):
     """Options of ``represent``.
 
     Attributes:

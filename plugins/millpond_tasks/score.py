@@ -39,19 +39,19 @@ def _text(value: object, info: ValidationInfo) -> str:
 def _count(value: object, info: ValidationInfo) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    message = f"{info.field_name} must be a non-negative integer; got {value!r}, 0 is for no limit"
+    message = f"{info.field_name} must be a non-negative integer; got {value!r}, 0 means no limit"
     raise ValueError(message)
 
 
 class ScoreOptions(TaskOptions):
-    """How queries and documents become what the model reads.
+    """Options of ``score``.
 
     Attributes:
         chat_template: The template of a pair, as Jinja text or the path of a file.
-        chat_template_kwargs: Further variables of the template.
-        instruction: What a reranker is to judge by.
-        max_tokens_per_query: How many tokens of a query are read; 0 for all.
-        max_tokens_per_doc: How many tokens of a document are read; 0 for all.
+        chat_template_kwargs: Additional variables of the template.
+        instruction: The instruction of a reranker.
+        max_tokens_per_query: The maximum number of tokens of a query; 0 for no limit.
+        max_tokens_per_doc: The maximum number of tokens of a document; 0 for no limit.
         mixed_modality: The treatment of a text with an image, for models that read one or the other; None for the
             setting of the loaded model.
     """

@@ -11,7 +11,7 @@ from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import RepresentationsOutput, SparseEmbeddingOutput
 from millpond_io.plugins.data import Answer, error_of, prompts_of, read_fields, typed, usage_of
 from millpond_io.tasks.embed_sparse import NO_WEIGHTS, sparse_source
-from millpond_io.tasks.represent import WANTED
+from millpond_io.tasks.represent import REPRESENTATIONS
 from millpond_io.text.processor import encode_valid
 
 DENSE, SPARSE = "dense", "sparse"
@@ -75,7 +75,7 @@ class BgeM3Processor(IOProcessor[Answer]):
         ]
         params = asked.params.model_copy(update={"task": None, "extra_kwargs": None})
         try:
-            own = self.represent.complete(read_asked(self.represent, params, {WANTED: wanted}))
+            own = self.represent.complete(read_asked(self.represent, params, {REPRESENTATIONS: wanted}))
         except InvalidInputError as error:
             return Work(error=error)
         prompts = [

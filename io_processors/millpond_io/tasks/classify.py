@@ -1,4 +1,4 @@
-"""The IO processor of the classifying tasks: texts, pairs of texts or token ids to classes, of all or of each token."""
+"""IO processor of the classification tasks: texts, pairs of texts or token ids to class scores."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -12,34 +12,34 @@ from millpond_io.scoring.options import PairOptions
 from millpond_io.text.processor import TextProcessor, TextWork, encode_valid
 
 FIRST, SECOND = "text", "text_pair"
-PAIR = 2  # texts
+PAIR_LENGTH = 2
 FORMS = f"a pair of texts is (str, str) or {{{FIRST!r}: str, {SECOND!r}: str}}"
 
 
 class ClassifyProcessor(TextProcessor):
-    """Text or token ids to probabilities or scores: one row a prompt, or one a token or step.
+    """Converts texts or token ids to probabilities or scores: one row per prompt, or per token or step.
 
-    A pair of texts, ``(first, second)`` or ``{"text": first, "text_pair": second}``, is read as one sequence.
+    A pair of texts, ``(first, second)`` or ``{"text": first, "text_pair": second}``, becomes one sequence.
     """
 
     def complete(self, asked: Asked) -> Asked:
-        """Complete what is asked by the model's config, and check it against the task."""
+        """Validate the parameters, and fill in defaults of the model's config."""
         return self.completed(asked, supported=("use_activation",))
 
     def encode(self, call: Call) -> list[Work]:
-        """Read and tokenise prompts and pairs, all of a kind at once."""
+        """Validate and tokenize prompts and pairs: all prompts at once, all pairs at once."""
         return encode_valid(call.items, self._read, self._encode_read)
 
     def _read(self, data: object) -> Prompt | PairItem:
-        """Check one prompt, or a pair of texts."""
-        given = pair_of(data)
-        if given is None:
+        """Validate one prompt or pair of texts."""
+        pair = pair_of(data)
+        if pair is None:
             return self.read(data)
-        first, second = given
+        first, second = pair
         if second is None:
             return self.read(first)
         if self.per_token:
-            message = f"{FORMS}, for the task 'classify'; {self.task!r} reads one text: pass the texts one by one"
+            message = f"{FORMS}, for the task 'classify'; {self.task!r} reads single texts: pass them separately"
             raise InvalidInputError(message, parameter="prompts")
         return PairItem(first, second)
 
@@ -48,27 +48,27 @@ class ClassifyProcessor(TextProcessor):
         works = iter(self.encode_prompts(texts) if texts else ())
         if len(texts) == len(prompts):
             return list(works)
-        pairs = iter(self._of_pairs([(data, asked) for data, asked in prompts if isinstance(data, PairItem)]))
+        pairs = iter(self._encode_pairs([(data, asked) for data, asked in prompts if isinstance(data, PairItem)]))
         return [next(pairs if isinstance(data, PairItem) else works) for data, _ in prompts]
 
-    def _of_pairs(self, items: Sequence[tuple[PairItem, Asked]]) -> Iterator[Work]:
+    def _encode_pairs(self, items: Sequence[tuple[PairItem, Asked]]) -> Iterator[Work]:
         for _, group in groupby(items, key=lambda item: id(item[1])):
-            own = [*group]
-            asked = own[0][1]
-            for work in self._pairs.read([pair for pair, _ in own], asked.params, PairOptions()):
+            same_params = [*group]
+            asked = same_params[0][1]
+            for work in self._pair_reader.read([pair for pair, _ in same_params], asked.params, PairOptions()):
                 yield work if work.error is not None else TextWork(sequences=work.sequences, asked=asked)
 
     @cached_property
-    def _pairs(self) -> PairReader:
-        """How a pair becomes one sequence: without a template, as the tokenizer of transformers joins two texts."""
+    def _pair_reader(self) -> PairReader:
+        """Converts a pair to one sequence without a template, like a tokenizer of transformers."""
         return PairReader(self.ctx, by_tokenizer=True)
 
 
 def pair_of(data: object) -> tuple[str, str | None] | None:
-    """The two texts of a pair, the second None where a mapping leaves it out; None for a prompt of another form.
+    """Return the two texts of a pair, the second None if a mapping omits it; None for any other prompt.
 
     Raises:
-        InvalidInputError: If it has the form of a pair, and holds something else than texts.
+        InvalidInputError: If the pair is incomplete or contains other values than texts.
     """
     if isinstance(data, Mapping):
         if FIRST not in data and SECOND not in data:
@@ -77,7 +77,7 @@ def pair_of(data: object) -> tuple[str, str | None] | None:
             raise InvalidInputError(f"{FORMS}; got the keys {sorted(map(str, data))}", parameter="prompts")
         first, second = data[FIRST], data.get(SECOND)
     elif isinstance(data, list | tuple) and any(isinstance(item, str) for item in data):
-        if len(data) != PAIR:
+        if len(data) != PAIR_LENGTH:
             raise InvalidInputError(f"{FORMS}; got {len(data)} items", parameter="prompts")
         first, second = data
         if second is None:

@@ -1,4 +1,4 @@
-"""The IO processor of the embedding tasks: text or token ids to one vector, or to one vector a token."""
+"""IO processor of the embedding tasks: texts or token ids to one vector per prompt or per token."""
 
 import logging
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ from millpond_io.retrieval.late_interaction import input_type, readers, token_po
 from millpond_io.retrieval.routed import RoutedTexts
 from millpond_io.retrieval.static_query_weights import by_table, static_query_weights
 from millpond_io.retrieval.token_pooling import POOL_FACTOR, pooled
-from millpond_io.text.processor import TextProcessor, TextWork
+from millpond_io.text.processor import TextProcessor, TextWork, encode_valid
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 
 logger = logging.getLogger(__name__)
 
 
 class EmbedProcessor(TextProcessor):
-    """Text or token ids to vectors: one a prompt or one a token, as the task's pooler makes them."""
+    """Converts texts or token ids to vectors: one per prompt or one per token, depending on the task."""
 
     quick: ClassVar[bool] = True
 
@@ -45,18 +45,19 @@ class EmbedProcessor(TextProcessor):
         self.images = ImagePrompts(ctx) if reads_images(ctx) else None
         self.num_joined = len(ctx.pooling_type("embed").split(JOINED_BY)) if "embed" in ctx.tasks else 1
         if self.per_token and ctx.makes_sparse:
-            self.size = None  # that of a vector a text, which is coded
+            self.size = None  # the embedding size is that of the sparse vector of a text
         elif self.per_token and ctx.rows_after_pooling is None and self.size is not None:
-            self.size //= self.num_joined  # what is joined for a prompt is one for a token
+            self.size //= self.num_joined  # the vector of a token has the size of one pooling type
 
     def complete(self, asked: Asked) -> Asked:
-        """Complete what is asked by the model's config, and check it against that."""
+        """Validate the parameters, and fill in defaults of the model's config."""
         if self.routed is not None:
             return self.routed.complete(asked)
         if self.per_token and self.ctx.rows_after_pooling is not None and self.num_joined > 1:
             message = (
-                f"the task {self.task!r} is not served by {self.ctx.model.model!r}: its Dense modules take the results "
-                f"of {self.num_joined} pooling types joined, and a token has but one. The task 'embed' is"
+                f"the task {self.task!r} is not served by {self.ctx.model.model!r}: its Dense modules expect the "
+                f"concatenated results of {self.num_joined} pooling types, and a token has one vector. The task "
+                "'embed' is served"
             )
             raise InvalidInputError(message, parameter="pooling_task")
         completed = self.completed(asked, supported=("use_activation", "dimensions"))
@@ -65,97 +66,97 @@ class EmbedProcessor(TextProcessor):
             token_pooling(completed.options, self.readers)
         elif getattr(completed.options, POOL_FACTOR, None) is not None:
             message = (
-                f"{POOL_FACTOR} is for 'token_embed', which gives a vector a token; {self.task!r} gives one a text"
+                f"{POOL_FACTOR} is for 'token_embed', which returns a vector per token; {self.task!r} returns one per "
+                "text"
             )
             raise InvalidInputError(message, parameter=POOL_FACTOR)
         self._check_input_type(input_type(completed.options))
-        most = getattr(completed.options, "max_active_dims", None)
-        return completed if most is None else for_pooler(completed, SparseOptions(max_active_dims=most))
+        limit = getattr(completed.options, "max_active_dims", None)
+        return completed if limit is None else for_pooler(completed, SparseOptions(max_active_dims=limit))
 
     def encode(self, call: Call) -> list[Work]:
-        """Read and tokenise prompts, all texts at once, each as its route reads it."""
-        return super().encode(call) if self.routed is None else self.routed.encode(call)
+        """Validate and tokenize prompts, all texts at once, or all texts of a route."""
+        if self.routed is not None:
+            return self.routed.encode(call)
+        return encode_valid(call.items, self.read, self.encode_prompts)
 
     def read(self, data: object) -> Prompt:
-        """Check one prompt, and read its image."""
+        """Validate one prompt, and decode its image."""
         return super().read(data) if self.images is None else self.images.read(self, parse_prompt(data))
 
     def encode_prompts(self, prompts: Sequence[tuple[Prompt, Asked]]) -> list[Work]:
-        """Tokenise prompts that were read, and take in their images."""
+        """Tokenize validated prompts, and add the sequences of their images."""
         if self.images is None:
             return super().encode_prompts(prompts)
         return self.images.works(prompts, super().encode_prompts, self.task)
 
     def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
-        """Return the prompt with what is put before it, as queries or documents of the model are read."""
+        """Return the prompt with its instruction, and with the markers of a query or document."""
         if asked.params.late_chunking_params is not None:
             check_prompt(prompt, written=self.messages is not None)
         prompt, asked = super().prepared(prompt, asked)
-        table = by_table(self.table, asked)
-        if table is not None:
-            return table.prepared(prompt), asked
+        if self.table is not None and by_table(self.table, asked) is not None:
+            return self.table.prepared(prompt), asked
         kind = input_type(asked.options) if self.readers else None
         if kind is None:
             return prompt, asked
         prompt, params = self.readers[kind].prepared(prompt, asked.params)
         return prompt, asked if params is asked.params else replace(asked, params=params)
 
-    def work(self, prompt: Prompt, asked: Asked, rendered: TokenizedPrompt) -> Work:
-        """Return the sequences of a tokenised prompt."""
-        if asked.params.late_chunking_params is None:
-            return super().work(prompt, asked, rendered)
-        sequence, chunked = chunked_sequence(self.prompt_tokenizer, prompt, rendered, asked.params, self.task)
-        return TextWork(sequences=(sequence,), asked=asked, chunked=chunked)
+    def work(self, prompt: Prompt, asked: Asked, tokenized: TokenizedPrompt) -> Work:
+        """Return the sequences of a tokenized prompt."""
+        if asked.params.late_chunking_params is not None:
+            sequence, chunked = chunked_sequence(self.prompt_tokenizer, prompt, tokenized, asked.params, self.task)
+            return TextWork(sequences=(sequence,), asked=asked, chunked=chunked)
+        first = 0 if self.pools_prompts else self.first_pooled(prompt, tokenized, asked)
+        return self.work_of(tokenized, asked, first)
 
-    def work_of(self, rendered: TokenizedPrompt, asked: Asked, first: int) -> Work:
-        """Return one sequence of a prompt; of one that is too long and embedded in pieces, one of each piece."""
-        table = by_table(self.table, asked)
-        if table is not None:
-            return TextWork(sequences=(table.sequence(rendered, self.task, asked),), asked=asked)
+    def work_of(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> Work:
+        """Return one sequence, or one for each piece of a prompt over the model's maximum length."""
+        if self.table is not None and by_table(self.table, asked) is not None:
+            return TextWork(sequences=(self.table.sequence(tokenized, self.task, asked),), asked=asked)
         kind = input_type(asked.options) if self.readers else None
         if kind is not None:
-            side = self.readers[kind].read(rendered)
-            sequence = self.sequence(side.rendered, asked, first)
-            sequence.features = {**rendered.features, **side.features}
-            return TextWork(sequences=(sequence,), asked=asked, kept=side.kept)
-        longest, total = self.ctx.model.max_model_len, len(rendered.input_ids)
+            encoded = self.readers[kind].read(tokenized)
+            sequence = self.sequence(encoded.rendered, asked, first)
+            sequence.features = {**tokenized.features, **encoded.features}
+            return TextWork(sequences=(sequence,), asked=asked, kept=encoded.kept)
+        longest, total = self.ctx.model.max_model_len, len(tokenized.input_ids)
         if total <= longest:
-            return super().work_of(rendered, asked, first)
+            return TextWork(sequences=(self.sequence(tokenized, asked, first),), asked=asked)
         logger.info("Input length %d exceeds max_position_embeddings %d, will use chunked processing", total, longest)
-        pieces = slices(rendered.input_ids, longest)
+        pieces = slices(tokenized.input_ids, longest)
         logger.info("Split input of %d tokens into %d chunks (max_chunk_size: %d)", total, len(pieces), longest)
         spans = [(first, longest) if first else None] + [None] * (len(pieces) - 1)
-        params, kept = self._of_pieces(asked.params)
+        params, truncate_dim = self._piece_params(asked.params)
         sequences = tuple(
             PoolingRequest(
                 input_ids=self.prompt_tokenizer.pad(piece, params),
                 representations=(Representation(self.task, params, span),),
-                whole=rendered.input_ids,
+                whole=tokenized.input_ids,
             )
             for piece, span in zip(pieces, spans, strict=True)
         )
-        return TextWork(sequences=sequences, asked=asked, truncate_dim=kept)
+        return TextWork(sequences=sequences, asked=asked, truncate_dim=truncate_dim)
 
     def decode(self, work: Work) -> ArrayOutput:
-        """Return the result of one prompt; of one in pieces, their mean, weighted by the tokens that were pooled.
+        """Return the result of one prompt; for a prompt in pieces, their mean weighted by the number of pooled tokens.
 
         For a text with an image, the result is the mean of both vectors.
         """
         if self.routed is not None:
             return self.routed.decode(work)
+        assert isinstance(work, TextWork)  # noqa: S101  returned by ``encode``
         sequences = work.sequences
         if len(sequences) == 1:
-            return super().decode(work)
-        assert isinstance(work, TextWork)  # noqa: S101  made by ``encode``
+            return self.result(sequences[0].results[0], sequences[0], work)
         texts = tuple(sequence for sequence in sequences if sequence.group != GROUP)
         params = work.asked.params
         if len(texts) < len(sequences):
             pair = [self.decode(replace(work, sequences=texts)).array, sequences[-1].results[0]]
             return self.output(merged(pair, [1, 1], renormalize=params.use_activation is not False))
         normalizes = params.use_activation is not False and self.spec.default_activation == "normalize"
-        if (
-            self.ctx.model.embedding.sparse == "tokens"
-        ):  # their weights are divided by nothing, unless the checkpoint says so
+        if self.ctx.model.embedding.sparse == "tokens":  # not normalized by default
             normalizes = normalizes and self.ctx.model.embedding.normalizes
         vector = merged(
             [sequence.results[0] for sequence in sequences],
@@ -164,15 +165,15 @@ class EmbedProcessor(TextProcessor):
         )
         return self.output(vector if work.truncate_dim is None else vector[: work.truncate_dim])
 
-    def _of_pieces(self, params: PoolingParams) -> tuple[PoolingParams, int | None]:
-        """The parameters of the pieces of a text, and to how many dimensions their merged vector is cut."""
-        kept = self.ctx.model.embedding.truncate_dim
-        if kept is None or params.dimensions is not None or self.size is None:
+    def _piece_params(self, params: PoolingParams) -> tuple[PoolingParams, int | None]:
+        """Return the parameters of the pieces of a text, and the number of dimensions of their merged vector."""
+        truncate_dim = self.ctx.model.embedding.truncate_dim
+        if truncate_dim is None or params.dimensions is not None or self.size is None:
             return params, None
-        return params.model_copy(update={"dimensions": self.size}), kept
+        return params.model_copy(update={"dimensions": self.size}), truncate_dim
 
     def result(self, array: NDArray[np.float32], sequence: PoolingRequest, work: TextWork) -> ArrayOutput:
-        """Return a vector; of vectors of tokens those that are kept, or the fewer ones that they become."""
+        """Return a vector, or the token vectors that are kept, pooled if requested."""
         del sequence
         if not self.per_token:
             return self.output(array)
@@ -188,8 +189,8 @@ class EmbedProcessor(TextProcessor):
         if kind is None or kind in self.readers or self.table is not None or reads_task:
             return
         message = (
-            f"input_type={kind!r} is for 'token_embed' of models whose files say how queries and documents "
-            f"are read, as ColBERT's do; {self.ctx.model.model!r} as {self.task!r} knows neither"
+            f"input_type={kind!r} is for 'token_embed' of models whose files define queries and documents, such as "
+            f"ColBERT's; {self.ctx.model.model!r} as {self.task!r} does not distinguish them"
         )
         raise InvalidInputError(message, parameter="input_type")
 
@@ -200,8 +201,8 @@ class EmbedProcessor(TextProcessor):
         if not model.is_matryoshka:
             message = (
                 f'Model "{model.model}" does not support matryoshka representation, changing output dimensions will '
-                f"lead to poor results. dimensions={asked} was asked for; the model has {size}. If it was trained for "
-                "it, say so with hf_overrides={'is_matryoshka': True} or {'matryoshka_dimensions': [...]}"
+                f"lead to poor results. dimensions={asked} was requested; the model has {size}. If it was trained for "
+                "it, pass hf_overrides={'is_matryoshka': True} or {'matryoshka_dimensions': [...]}"
             )
             raise InvalidInputError(message, parameter="dimensions")
         if size is not None and asked > size:
@@ -214,7 +215,7 @@ class EmbedProcessor(TextProcessor):
 
 
 def for_pooler(asked: Asked, options: SparseOptions) -> Asked:
-    """Return the request with options for the pooler."""
+    """Return the parameters with options for the pooler."""
     return replace(asked, params=add_options(asked.params, options))
 
 

@@ -1,13 +1,14 @@
-"""The IO processor of ``LLM.embed_chunks``: one vector a chunk of a text, pooled late or embedded alone.
+"""IO processor of ``LLM.embed_chunks``: one vector per chunk of a text, with late or naive chunking.
 
 Late chunking: the model reads the whole text, and the pooler of ``embed`` is applied to the tokens of each chunk
-(Günther et al. 2024, arXiv 2409.04701). As in section 4.1 there, the tokens before the text, special ones and those of
-a prompt, are of the chunk that begins it, and those behind it of the chunk that ends it.
+(Günther et al. 2024, arXiv 2409.04701). As in section 4.1 of the paper, the tokens before the text (special tokens and
+those of an instruction) belong to the first chunk, and the tokens after the text to the last chunk.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,12 +26,15 @@ from millpond_io.tasks.embed import EmbedProcessor
 from millpond_io.text.processor import encode_valid
 from millpond_io.text.prompt_tokenizer import EMPTY, TokenizedPrompt
 
-NO_ROUTES = "Queries and documents of this model take different routes, and chunks of texts are not told apart as such."
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NO_ROUTES = "Queries and documents of this model take different routes, and chunks of texts are neither of them."
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text, how it is cut, and how its chunks are embedded."""
+    """A text, how it is split, and how its chunks are embedded."""
 
     prompt: Prompt
     text: str
@@ -45,18 +49,18 @@ class ChunksWork(Work):
     Attributes:
         text: The document.
         spans: The characters of each chunk.
-        places: For each sequence of a document that is pooled late, the chunks that its results are of.
-        naive: The work of each chunk that is embedded alone.
+        chunks: With late chunking, the indices of the chunks that the results of each sequence belong to.
+        naive: With naive chunking, the work of each chunk.
     """
 
     text: str
     spans: tuple[Span, ...]
-    places: tuple[tuple[int, ...], ...] = ()
+    chunks: tuple[tuple[int, ...], ...] = ()
     naive: tuple[Work, ...] = ()
 
 
 class ChunksProcessor(IOProcessor[ChunksOutput]):
-    """Texts to the vectors of their chunks."""
+    """Converts texts to the vectors of their chunks."""
 
     def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
@@ -64,15 +68,15 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:
-        """Why the model does not serve the task; None if it does."""
+        """Return why the model does not serve the task; None if it does."""
         return NO_ROUTES if ctx.model.retrieval.routes else super().refusal(ctx)
 
     def items(self, prompts: object) -> list[object]:
-        """Return the texts of a call, each with how it is cut."""
+        """Return the texts of a call, each with its chunking arguments."""
         return list(split_call(prompts))
 
     def encode(self, call: Call) -> list[Work]:
-        """Read texts, and tokenise their windows or chunks."""
+        """Validate texts, and tokenize their windows or chunks."""
         return encode_valid(call.items, self._read_document, self._encode_documents)
 
     def _encode_documents(self, documents: Sequence[tuple[Document, Asked]]) -> list[Work]:
@@ -85,9 +89,9 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         return works
 
     def _read_document(self, data: object) -> Document:
-        """Check one text and its spans."""
+        """Validate one text and its spans."""
         if not isinstance(data, TextInChunks):
-            message = f"expected a text and how it is cut; got {type(data).__name__}"
+            message = f"expected a text with chunking arguments; got {type(data).__name__}"
             raise InvalidInputError(message, parameter="prompts")
         prompt = parse_prompt(data.text)
         if prompt.conversation is not None:
@@ -105,24 +109,24 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         return Document(prompt, text, read_cut(data, text), data.method == "late")
 
     def complete(self, asked: Asked) -> Asked:
-        """Complete what is asked as for ``embed``; ``on_overflow`` stays as the call specifies it.
+        """Complete the parameters like ``embed``, except ``on_overflow``.
 
         Raises:
-            InvalidInputError: If texts are to be cut: the chunks would be of less than was asked for.
+            InvalidInputError: If the parameters request truncation: parts of the text would be in no chunk.
         """
         params = asked.params
         for name in ("truncate_prompt_tokens", "on_overflow"):
             if getattr(params, name) not in (None, "error", "chunk"):
                 message = (
-                    f"{name}={getattr(params, name)!r}: embed_chunks cuts nothing off. A text over the model's maximum "
-                    "is read in windows; on_overflow='error' refuses it"
+                    f"{name}={getattr(params, name)!r}: embed_chunks does not truncate texts. A text over the model's "
+                    "maximum is read in windows; on_overflow='error' refuses it"
                 )
                 raise InvalidInputError(message, parameter=name)
         completed = self.embed.complete(replace(asked, params=params.model_copy(update={"task": None})))
         return replace(completed, params=completed.params.model_copy(update={"on_overflow": params.on_overflow}))
 
     def _work(self, data: Document, asked: Asked) -> Work:
-        """The sequences of a text: of its windows where it is pooled late, else of its chunks."""
+        """Return the sequences of a text: windows with late chunking, otherwise chunks."""
         tokens = self._tokens(data, asked)
         if data.cut.spans is not None:
             spans = data.cut.spans
@@ -131,24 +135,24 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
             chunks = chunks_of_tokens(tokens, data.cut.size, data.cut.overlap)
             spans = tuple(characters_of(tokens, chunk) for chunk in chunks)
         if not chunks:
-            message = "the text has no tokens: there is nothing to cut into chunks"
+            message = "the text has no tokens: there is nothing to split into chunks"
             raise InvalidInputError(message, parameter="prompts")
         return self._late(tokens, chunks, spans, data, asked) if data.is_late else self._naive(spans, data, asked)
 
     def decode(self, work: Work) -> ChunksOutput:
         """Return the vectors of a text's chunks, [num_chunks, dim]."""
-        assert isinstance(work, ChunksWork)  # noqa: S101  made by ``encode``
+        assert isinstance(work, ChunksWork)  # noqa: S101  returned by ``encode``
         if work.naive:
             vectors = [self.embed.decode(each).array for each in work.naive]
         else:
-            found: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
-            for places, sequence in zip(work.places, work.sequences, strict=True):
-                found |= zip(places, sequence.results, strict=True)
-            vectors = [found[place] for place in sorted(found)]
+            by_chunk: dict[int, NDArray[np.float32]] = {}
+            for chunks, sequence in zip(work.chunks, work.sequences, strict=True):
+                by_chunk |= zip(chunks, sequence.results, strict=True)
+            vectors = [by_chunk[chunk] for chunk in sorted(by_chunk)]
         return ChunksOutput(np.stack(vectors), spans=work.spans, text=work.text)
 
     def _tokens(self, data: Document, asked: Asked) -> Tokens:
-        """The text as the model would read it whole."""
+        """Return the tokens of the whole text, as the model would read them."""
         params = asked.params
         prompt, text, special = self._read(data, asked)
         lengths = self.embed.prompt_tokenizer.lengths
@@ -162,10 +166,10 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         return tokens_of(data.text, ids, inside, prompt=prompt)
 
     def _read(self, data: Document, asked: Asked) -> tuple[str, str, bool]:
-        """The characters before a text, all that the model reads, and whether special tokens are added to that.
+        """Return the instruction before a text, both together, and True if special tokens are added.
 
         Raises:
-            InvalidInputError: If the chat template that writes the text as a message changes it.
+            InvalidInputError: If the chat template changes the text.
         """
         params = asked.params
         prompt, messages = self.embed.prompts.of(params), self.embed.messages
@@ -173,11 +177,11 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
             special = data.prompt.add_special_tokens if params.add_special_tokens is None else params.add_special_tokens
             return prompt, prompt + data.text, special
         whole = messages.render(data.text, prompt, input_type(asked.options))
-        before, found, _ = whole.rpartition(data.text)
-        if not found:
+        before, match, _ = whole.rpartition(data.text)
+        if not match:
             message = (
-                "the chat template by which the model reads a text changes that text (such as the spaces at its ends), "
-                "so the tokens of its chunks cannot be located: strip it, or pass method='naive'"
+                "the model's chat template changes the text (such as the spaces at its ends), so the tokens of its "
+                "chunks cannot be located: strip it, or pass method='naive'"
             )
             raise InvalidInputError(message, parameter="prompts")
         return before, whole, False
@@ -187,25 +191,23 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
     ) -> Work:
         params = asked.params
         if params.pad_prompt_tokens:
-            message = (
-                "padding='max_length' is not supported where the chunks of one text are pooled: pass method='naive'"
-            )
+            message = "padding='max_length' is not supported with late chunking: pass method='naive'"
             raise InvalidInputError(message, parameter="padding")
         ids = np.asarray(tokens.ids, dtype=np.int64)
         begin, end = tokens.content
         head, tail = ids[:begin], ids[end:]
-        room = self.ctx.model.max_model_len - len(head) - len(tail)
-        self._check_room(chunks, all_spans, room)
+        max_tokens = self.ctx.model.max_model_len - len(head) - len(tail)
+        self._check_sizes(chunks, all_spans, max_tokens)
         first = self.embed.first_pooled(data.prompt, TokenizedPrompt(ids), asked)
-        held: dict[Span, list[int]] = defaultdict(list)
-        for place, window in enumerate(choose_windows(chunks, (begin, end), room)):
-            held[window].append(place)
+        chunks_by_window: dict[Span, list[int]] = defaultdict(list)
+        for number, window in enumerate(choose_windows(chunks, (begin, end), max_tokens)):
+            chunks_by_window[window].append(number)
         sequences = []
-        for window, places in sorted(held.items()):
+        for window, numbers in sorted(chunks_by_window.items()):
             shift = begin - window[0]
             size = len(head) + window[1] - window[0] + len(tail)
             spans = []
-            for start, stop in (chunks[place] for place in places):
+            for start, stop in (chunks[number] for number in numbers):
                 last = size if stop == end else stop + shift
                 spans.append((min(first, last - 1) if start == begin else start + shift, last))
             sequences.append(
@@ -215,32 +217,32 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
                     whole=ids,
                 )
             )
-        each = tuple(tuple(places) for _, places in sorted(held.items()))
-        return ChunksWork(sequences=tuple(sequences), text=data.text, spans=all_spans, places=each)
+        by_sequence = tuple(tuple(numbers) for _, numbers in sorted(chunks_by_window.items()))
+        return ChunksWork(sequences=tuple(sequences), text=data.text, spans=all_spans, chunks=by_sequence)
 
-    def _check_room(self, chunks: Sequence[Span], spans: Sequence[Span], room: int) -> None:
-        for place, (start, stop) in enumerate(chunks):
-            if stop - start > room:
+    def _check_sizes(self, chunks: Sequence[Span], spans: Sequence[Span], max_tokens: int) -> None:
+        for number, (start, stop) in enumerate(chunks):
+            if stop - start > max_tokens:
                 message = (
-                    f"chunk {place}, the characters {spans[place]}, has {stop - start} tokens, and the model reads "
-                    f"{max(room, 0)} beside the special tokens and the prompt: cut the text into smaller chunks, or "
-                    "embed each alone and in pieces with method='naive', on_overflow='chunk'"
+                    f"chunk {number}, the characters {spans[number]}, has {stop - start} tokens; the model reads at "
+                    f"most {max(max_tokens, 0)} in addition to special tokens and the prompt: split the text into "
+                    "smaller chunks, or embed each separately and in pieces with method='naive', on_overflow='chunk'"
                 )
                 raise InvalidInputError(message, parameter="spans")
 
     def _naive(self, spans: tuple[Span, ...], data: Document, asked: Asked) -> Work:
         default = self.embed.prompt_tokenizer.lengths.default
         overflow = asked.params.on_overflow or ("chunk" if default == "chunk" else "error")
-        own = replace(asked, params=asked.params.model_copy(update={"on_overflow": overflow}))
+        chunk_asked = replace(asked, params=asked.params.model_copy(update={"on_overflow": overflow}))
         works = self.embed.encode_prompts(
-            [(replace(data.prompt, text=data.text[start:stop]), own) for start, stop in spans]
+            [(replace(data.prompt, text=data.text[start:stop]), chunk_asked) for start, stop in spans]
         )
-        for place, work in enumerate(works):
+        for number, work in enumerate(works):
             if isinstance(work.error, InvalidInputError):
-                message = f"chunk {place}, the characters {spans[place]}: {work.error.message}"
+                message = f"chunk {number}, the characters {spans[number]}: {work.error.message}"
                 raise InvalidInputError(message, parameter=work.error.parameter) from work.error
         sequences = tuple(sequence for work in works for sequence in work.sequences)
-        read = np.concatenate([sequence.input_ids for sequence in sequences])
+        all_ids = np.concatenate([sequence.input_ids for sequence in sequences])
         for sequence in sequences:
-            sequence.whole = read
+            sequence.whole = all_ids
         return ChunksWork(sequences=sequences, text=data.text, spans=spans, naive=tuple(works))

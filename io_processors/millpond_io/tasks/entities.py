@@ -1,4 +1,4 @@
-"""The IO processor of the task ``entities``: what the tokens of a text are of, as entities with their characters."""
+"""IO processor of the task ``entities``: token classes of a text to entities with their characters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,23 +16,23 @@ from millpond.types.prompts import Prompt
 from millpond_io.tasks.entity_aggregation import AGGREGATIONS, Aggregation, Piece
 from millpond_io.text.processor import TextProcessor, encode_valid
 
-TOKENS = "TokenClassification"  # in the names of architectures that were trained for it
+ARCHITECTURE_SUFFIX = "TokenClassification"  # in the names of architectures that were trained for it
 NO_ENTITIES = (
-    "This model finds no entities: none of its architectures is a *ForTokenClassification with two classes or more, "
-    "pooled by ALL, and a tokenizer."
+    "This model finds no entities: the task requires a *ForTokenClassification architecture with at least two classes, "
+    "the pooling type ALL, and a tokenizer."
 )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class EntitiesWork(Work):
-    """The sequence of a text, with what its tokens stand for.
+    """The sequence of a text, with the characters of its tokens.
 
     Attributes:
-        text: The caller's.
-        offsets: The characters of each token, from one up to another, in the text with what is put before it.
-        special: Whether a token is of no text.
-        before: The number of characters of a prompt before the text.
-        aggregation: How tokens become entities.
+        text: The caller's text.
+        offsets: The characters of each token, as (start, stop), in the text with the instruction before it.
+        special: 1 for each special token, otherwise 0.
+        before: The number of characters of the instruction before the text.
+        aggregation: Combines tokens to entities.
     """
 
     text: str
@@ -43,7 +43,7 @@ class EntitiesWork(Work):
 
 
 class EntitiesProcessor(IOProcessor[Any]):
-    """Texts to entities; what the pooler of ``token_classify`` gives is read as logits, whose softmax counts."""
+    """Converts texts to entities, from the softmax over the logits of the pooler of ``token_classify``."""
 
     def __init__(self, ctx: TaskContext) -> None:
         refusal = self.refusal(ctx)
@@ -55,44 +55,44 @@ class EntitiesProcessor(IOProcessor[Any]):
         self.entity: Any = self.output.entity
         self.tokenizer = ctx.tokenizer
         self.unknown = self.tokenizer.backend.token_to_id(self.tokenizer.special_tokens.get("unk_token", ""))
-        # Tokenizers that mark what goes on with a word have such a prefix; for others, spaces have to tell.
+        # WordPiece tokenizers mark the continuation of a word with a prefix; for others, spaces separate words.
         self.marks_words = bool(getattr(self.tokenizer.backend.model, "continuing_subword_prefix", None))
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:
-        """Why the model finds no entities; None if it does."""
+        """Return why the model does not serve the task; None if it does."""
         names = ctx.config.get("architectures") or ()
-        fits = (
+        is_supported = (
             "token_classify" in ctx.tasks
             and ctx.tokenizer is not None
-            and any(TOKENS in str(name) for name in names)
+            and any(ARCHITECTURE_SUFFIX in str(name) for name in names)
             and ctx.model.classification.num_labels > 1
             and ctx.pooling_type("token_classify") == "ALL"
         )
-        return None if fits else NO_ENTITIES
+        return None if is_supported else NO_ENTITIES
 
     def complete(self, asked: Asked) -> Asked:
-        """Complete and check what is asked."""
+        """Validate the parameters, and fill in defaults."""
         completed = self.tokens.completed(asked, supported=())
         if asked.options.aggregation not in AGGREGATIONS:
             message = f"aggregation={asked.options.aggregation!r}: expected one of {', '.join(AGGREGATIONS)}"
             raise InvalidInputError(message, parameter="aggregation")
         if completed.params.pad_prompt_tokens:
-            message = "padding='max_length' is not supported for entities: padding stands for no characters"
+            message = "padding='max_length' is not supported for entities: padding tokens have no characters"
             raise InvalidInputError(message, parameter="padding")
         return replace(completed, params=completed.params.model_copy(update={"use_activation": False}))
 
     def encode(self, call: Call) -> list[Work]:
-        """Read and tokenise texts, all at once."""
+        """Validate and tokenize texts, all at once."""
         return encode_valid(call.items, self._read, self._encode_read)
 
     def decode(self, work: Work) -> Any:
         """Return the entities of one text."""
-        assert isinstance(work, EntitiesWork)  # noqa: S101  made by ``encode``
+        assert isinstance(work, EntitiesWork)  # noqa: S101  returned by ``encode``
         return self.output(work.aggregation(self._pieces(work), work.text), work.text)
 
     def _read(self, data: object) -> Prompt:
-        """Check one text."""
+        """Validate one text."""
         prompt = self.tokens.read(data)
         if prompt.multi_modal_data is not None:
             message = "entities are found in texts, as they are spans of characters; this one has images"
@@ -105,20 +105,20 @@ class EntitiesProcessor(IOProcessor[Any]):
     def _encode_read(self, prompts: Sequence[tuple[Prompt, Asked]]) -> list[Work]:
         works = self.tokens.encode_prompts(prompts)
         return [
-            work if work.error is not None else self._spelled(prompt, asked, work.sequences[0])
+            work if work.error is not None else self._entities_work(prompt, asked, work.sequences[0])
             for (prompt, asked), work in zip(prompts, works, strict=True)
         ]
 
-    def _spelled(self, prompt: Prompt, asked: Asked, sequence: PoolingRequest) -> EntitiesWork:
-        """What the tokens of a sequence stand for: it is tokenised again, since few tasks ask for that."""
-        own, whole = prompt.text or "", self.tokens.prompts.before(prompt, asked.params).text or ""
+    def _entities_work(self, prompt: Prompt, asked: Asked, sequence: PoolingRequest) -> EntitiesWork:
+        """Return the work of a text. It is tokenized a second time, because only this task needs offsets."""
+        text, whole = prompt.text or "", self.tokens.prompts.before(prompt, asked.params).text or ""
         offsets, special = self._offsets(prompt, whole, asked.params, sequence)
         return EntitiesWork(
             sequences=(sequence,),
-            text=own,
+            text=text,
             offsets=offsets,
             special=special,
-            before=len(whole) - len(own),
+            before=len(whole) - len(text),
             aggregation=Aggregation(
                 name=asked.options.aggregation,
                 labels=self.ctx.model.labels,
@@ -131,32 +131,34 @@ class EntitiesProcessor(IOProcessor[Any]):
     def _offsets(
         self, prompt: Prompt, text: str, params: PoolingParams, sequence: PoolingRequest
     ) -> tuple[list[tuple[int, int]], list[int]]:
-        """The characters of each token that the model reads, and which tokens are of no text."""
+        """Return the characters of each token, and 1 for each special token."""
         backend = self.tokenizer.backend
-        around = prompt.add_special_tokens if params.add_special_tokens is None else params.add_special_tokens
-        kept = len(sequence.input_ids) - (self.tokenizer.num_special_tokens if around else 0)
+        adds_special = prompt.add_special_tokens if params.add_special_tokens is None else params.add_special_tokens
+        kept = len(sequence.input_ids) - (self.tokenizer.num_special_tokens if adds_special else 0)
         _, offsets = self.tokens.prompt_tokenizer.encode_with_offsets(text, special=False)
         encoding = backend.encode(text, add_special_tokens=False)
         encoding.truncate(kept, direction=params.truncation_side or "right")
-        special: list[int] = backend.post_process(encoding, None, add_special_tokens=around).special_tokens_mask
-        own = iter(offsets[len(offsets) - kept :] if params.truncation_side == "left" else offsets)
-        return [(0, 0) if mask else next(own) for mask in special], special
+        special: list[int] = backend.post_process(encoding, None, add_special_tokens=adds_special).special_tokens_mask
+        text_offsets = iter(offsets[len(offsets) - kept :] if params.truncation_side == "left" else offsets)
+        return [(0, 0) if mask else next(text_offsets) for mask in special], special
 
     def _pieces(self, work: EntitiesWork) -> list[Piece]:
         (sequence,) = work.sequences
         scores = softmax(sequence.results[0])
-        found: list[Piece] = []
+        pieces: list[Piece] = []
         ids = sequence.input_ids.tolist()
-        for place, (number, (begin, stop), special) in enumerate(zip(ids, work.offsets, work.special, strict=True)):
+        for index, (token, (begin, stop), special) in enumerate(zip(ids, work.offsets, work.special, strict=True)):
             start, end = begin - work.before, stop - work.before
             if special or start < 0:
                 continue
-            stands, word = work.text[start:end], str(self.tokenizer.backend.id_to_token(number))
-            goes_on = len(word) != len(stands) if self.marks_words else _joins(work.text, start)
-            if number == self.unknown:
-                word, goes_on = stands, False
-            found.append(Piece(word=word, start=start, end=end, goes_on=goes_on, scores=scores[place], token=place))
-        return found
+            characters, word = work.text[start:end], str(self.tokenizer.backend.id_to_token(token))
+            continues = len(word) != len(characters) if self.marks_words else _continues_word(work.text, start)
+            if token == self.unknown:
+                word, continues = characters, False
+            pieces.append(
+                Piece(word=word, start=start, end=end, continues_word=continues, scores=scores[index], token=index)
+            )
+        return pieces
 
     def _word(self, tokens: Sequence[str]) -> str:
         decoder = self.tokenizer.backend.decoder
@@ -164,12 +166,12 @@ class EntitiesProcessor(IOProcessor[Any]):
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of logits as shares of 1."""
-    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: NDArray[np.float32] = raised / raised.sum(axis=-1, keepdims=True)
-    return shares
+    """Return the probabilities of rows of logits, [rows, num_labels]."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
-def _joins(text: str, start: int) -> bool:
-    """Whether no space stands before a token, or at its beginning."""
+def _continues_word(text: str, start: int) -> bool:
+    """True if there is no space before a token, nor at its start."""
     return start > 0 and " " not in text[start - 1 : start + 1]

@@ -1,7 +1,8 @@
-"""From what each token is of to entities: the ways of transformers' TokenClassificationPipeline, to the same numbers.
+"""Aggregation of token classes to entities, equivalent to transformers' TokenClassificationPipeline.
 
-"none" tells each token; "simple" joins neighbours of one kind; the others first let each word be of one kind: that of
-its "first" token, of the mean over its tokens ("average"), or of its surest token ("max").
+"none" returns each token; "simple" joins adjacent tokens of one entity type. The other strategies first assign one type
+to each word: that of its "first" token, of the mean over its tokens ("average"), or of the token with the highest score
+("max").
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,35 +13,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-NONE, SIMPLE = "none", "simple"
+NO_AGGREGATION, SIMPLE = "none", "simple"
 Scores = NDArray[np.float32]
-Spell = Callable[[Sequence[str]], str]
+JoinTokens = Callable[[Sequence[str]], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A token of a text, or a word, and how sure it is of each kind.
+    """A token or a word of a text, with the probability of each label.
 
     Attributes:
-        word: How it is spelled.
-        start: Its first character.
-        end: The character behind its last.
-        goes_on: Whether it goes on with the word before it.
-        scores: [num_labels], summing to 1.
-        token: Its place among the tokens that the model read; None of a word.
+        word: The token as text.
+        start: The index of its first character.
+        end: The index after its last character.
+        continues_word: True if it continues the word of the previous token.
+        scores: The probabilities, [num_labels].
+        token: The index of the token in the sequence; None for a word.
     """
 
     word: str
     start: int
     end: int
-    goes_on: bool
+    continues_word: bool
     scores: Scores
     token: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """A piece, and what it is of."""
+    """A piece with its most probable label."""
 
     label: str
     score: np.float32
@@ -49,30 +50,30 @@ class Tagged:
 
 @dataclass(frozen=True, kw_only=True)
 class Aggregation:
-    """How the tokens of a text become entities.
+    """Combines the tokens of a text to entities.
 
     Attributes:
         name: "none", "simple", "first", "average" or "max".
-        labels: The names of the kinds; of "B-PER" and "I-PER", the first begins an entity and the second goes on.
-        ignored: The names, as entities have them, of what is left out.
-        spell: Words of tokens.
-        entity: Makes an entity of its fields: the type that the task's output holds.
+        labels: The names of the labels; "B-PER" starts an entity of type PER, and "I-PER" continues it.
+        ignored: The labels of entities to omit.
+        spell: Joins tokens to a text.
+        entity: The type of entities, called with their fields as keyword arguments.
     """
 
     name: str
     labels: Sequence[str]
     ignored: frozenset[str]
-    spell: Spell
+    spell: JoinTokens
     entity: Callable[..., Any]
 
     def __call__(self, pieces: Sequence[Piece], text: str) -> tuple[Any, ...]:
-        """The entities of a text, in its order."""
-        if self.name == NONE:
-            found = [self._entity([self._tagged(piece)], text) for piece in pieces]
+        """Return the entities of a text in their order."""
+        if self.name == NO_AGGREGATION:
+            entities = [self._entity([self._tagged(piece)], text) for piece in pieces]
         else:
             parts = pieces if self.name == SIMPLE else self._words(pieces)
-            found = [self._entity(group, text) for group in grouped([self._tagged(part) for part in parts])]
-        return tuple(entity for entity in found if entity.label not in self.ignored)
+            entities = [self._entity(group, text) for group in grouped([self._tagged(part) for part in parts])]
+        return tuple(entity for entity in entities if entity.label not in self.ignored)
 
     def _tagged(self, piece: Piece) -> Tagged:
         best = int(piece.scores.argmax())
@@ -81,7 +82,7 @@ class Aggregation:
     def _words(self, pieces: Sequence[Piece]) -> list[Piece]:
         words: list[list[Piece]] = []
         for piece in pieces:
-            if words and piece.goes_on:
+            if words and piece.continues_word:
                 words[-1].append(piece)
             else:
                 words.append([piece])
@@ -92,39 +93,39 @@ class Aggregation:
             word=self.spell([piece.word for piece in word]),
             start=word[0].start,
             end=word[-1].end,
-            goes_on=False,
+            continues_word=False,
             scores=BY_WORD[self.name](np.stack([piece.scores for piece in word])),
             token=None,
         )
 
     def _entity(self, group: Sequence[Tagged], text: str) -> Any:
         first, last = group[0].piece, group[-1].piece
-        alone = self.name == NONE
+        is_token = self.name == NO_AGGREGATION
         return self.entity(
-            label=group[0].label if alone else group[0].label.split("-", 1)[-1],
-            score=float(group[0].score if alone else np.mean([tagged.score for tagged in group])),
+            label=group[0].label if is_token else group[0].label.split("-", 1)[-1],
+            score=float(group[0].score if is_token else np.mean([tagged.score for tagged in group])),
             start=first.start,
             end=last.end,
             text=text[first.start : last.end],
-            word=first.word if alone else self.spell([tagged.piece.word for tagged in group]),
-            token=first.token if alone else None,
+            word=first.word if is_token else self.spell([tagged.piece.word for tagged in group]),
+            token=first.token if is_token else None,
         )
 
 
 def grouped(tagged: Sequence[Tagged]) -> list[list[Tagged]]:
-    """Neighbours of one kind together; what begins an entity is of none before it."""
+    """Group adjacent pieces of one entity type; a label with the prefix ``B-`` starts a new group."""
     groups: list[list[Tagged]] = []
     for one in tagged:
-        begins, kind = kind_of(one.label)
-        if groups and not begins and kind == kind_of(groups[-1][-1].label)[1]:
+        is_first, entity_type = parse_label(one.label)
+        if groups and not is_first and entity_type == parse_label(groups[-1][-1].label)[1]:
             groups[-1].append(one)
         else:
             groups.append([one])
     return groups
 
 
-def kind_of(label: str) -> tuple[bool, str]:
-    """Whether a label begins an entity, and of which kind: ``B-PER`` and ``I-PER`` are of PER, any other of itself."""
+def parse_label(label: str) -> tuple[bool, str]:
+    """Return True if a label starts an entity, and the entity type: PER for ``B-PER`` and ``I-PER``."""
     prefixed = label.startswith(("B-", "I-"))
     return label.startswith("B-"), label[2:] if prefixed else label
 
@@ -136,4 +137,4 @@ BY_WORD: Mapping[str, Callable[[Scores], Scores]] = MappingProxyType(
         "max": lambda rows: rows[rows.max(axis=1).argmax()],
     }
 )
-AGGREGATIONS = (NONE, SIMPLE, *BY_WORD)
+AGGREGATIONS = (NO_AGGREGATION, SIMPLE, *BY_WORD)

@@ -1,4 +1,4 @@
-"""The IO processor of the task ``represent``: several results of one text from one forward pass."""
+"""IO processor of the task ``represent``: several results of one prompt from one forward pass."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,23 +21,21 @@ from millpond_io.tasks.embed_sparse import sparse_source
 from millpond_io.text.processor import TextProcessor, TextWork
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 
-WANTED, SPARSE = "representations", "embed_sparse"
-SIDED = "token_embed"  # the task for which a text is read as a query or a document
-Wanted: TypeAlias = tuple[str, Asked]  # the task that was asked for, and what its own processor makes of it
-
-
-NO_ROUTES = "Queries and documents of this model take different routes: ask for one result at a time."
+REPRESENTATIONS, SPARSE = "representations", "embed_sparse"
+QUERY_DOCUMENT_TASK = "token_embed"  # the only task that distinguishes queries and documents
+TaskAndAsked: TypeAlias = tuple[str, Asked]  # a task, and the completed parameters and options of its result
+NO_ROUTES = "Queries and documents of this model take different routes: request one result at a time."
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RepresentAsked(Asked):
-    """What a call asks.
+    """The parameters and options of a call.
 
     Attributes:
-        each: Each result: the task, and what its own processor makes of what is asked.
+        each: The task of each result, with its completed parameters and options.
     """
 
-    each: tuple[Wanted, ...] = ()
+    each: tuple[TaskAndAsked, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -45,41 +43,41 @@ class RepresentWork(Work):
     """The sequence of a prompt.
 
     Attributes:
-        each: Each result, as in ``RepresentAsked``.
-        kept: Which tokens' vectors are returned, [num_tokens], bool; None for all.
+        each: The results, as in ``RepresentAsked``.
+        kept: True for each token whose vector is returned, [num_tokens], bool; None for all.
     """
 
-    each: tuple[Wanted, ...]
+    each: tuple[TaskAndAsked, ...]
     kept: NDArray[np.bool_] | None = None
 
 
 class RepresentProcessor(TextProcessor):
-    """Text or token ids to several results: of other tasks, or of one with other parameters."""
+    """Converts texts or token ids to results of several tasks, or of one task with several parameters."""
 
     def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
-        self.parts: dict[str, TextProcessor] = {}
+        self.processors: dict[str, TextProcessor] = {}
         for task in (*ctx.task_spec.derived_from, SPARSE):
             entry = ctx.registry.tasks.find(task)
             if entry is None or (task not in ctx.tasks and (task != SPARSE or sparse_source(ctx) is None)):
                 continue
             processor = ctx.io_processor(entry.spec.io_processor, task=task)
             if isinstance(processor, TextProcessor):
-                self.parts[task] = processor
-        sided = self.parts.get(SIDED)
-        self.readers: Mapping[str, Reader] = sided.readers if isinstance(sided, EmbedProcessor) else {}
+                self.processors[task] = processor
+        token_embed = self.processors.get(QUERY_DOCUMENT_TASK)
+        self.readers: Mapping[str, Reader] = token_embed.readers if isinstance(token_embed, EmbedProcessor) else {}
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:
-        """Why the model does not serve the task; None if it does."""
+        """Return why the model does not serve the task; None if it does."""
         return NO_ROUTES if ctx.model.retrieval.routes else super().refusal(ctx)
 
     def complete(self, asked: Asked) -> Asked:
-        """Complete what is asked, and each result by its own task."""
-        wanted = asked.options.representations
-        if not isinstance(wanted, list | tuple) or not wanted:
-            message = f"{WANTED} must be a list of objects such as {{'task': 'embed'}}; got {wanted!r}"
-            raise InvalidInputError(message, parameter=WANTED)
+        """Validate and complete the parameters of the call and of each result."""
+        requested = asked.options.representations
+        if not isinstance(requested, list | tuple) or not requested:
+            message = f"{REPRESENTATIONS} must be a list of objects such as {{'task': 'embed'}}; got {requested!r}"
+            raise InvalidInputError(message, parameter=REPRESENTATIONS)
         side = input_type(asked.options)
         if side is not None and not self.readers:
             asked = replace(
@@ -89,28 +87,28 @@ class RepresentProcessor(TextProcessor):
             )
             side = None
         completed = self.completed(asked, supported=())
-        each = tuple(self._one(item, completed.params.adapter, side) for item in wanted)
+        each = tuple(self._completed_result(item, completed.params.adapter, side) for item in requested)
         return RepresentAsked(completed.params, completed.options, each)
 
     def _prompted(self, asked: PoolingParams, side: str) -> PoolingParams:
-        """The parameters with the prompt that the model has for queries, or for documents.
+        """Return the parameters with the model's prompt for queries or documents.
 
         Raises:
-            InvalidInputError: If it has none: a query is read as a document is then.
+            InvalidInputError: If it has none, so that queries would be encoded like documents.
         """
         if side in self.prompts.named and asked.prompt is None and asked.prompt_name in (None, side):
             return asked.model_copy(update={"prompt_name": side})
         if side == "document" and self.ctx.model.retrieval.static_query_weights is not None:
             return asked
         message = (
-            f"{INPUT_TYPE}={side!r}: {self.ctx.model.model!r} as 'represent' reads queries and documents alike; models "
-            "that do not have markers for them, as ColBERT's, or prompts named 'query' and 'document', and neither "
-            "prompt nor prompt_name goes with these"
+            f"{INPUT_TYPE}={side!r}: {self.ctx.model.model!r} as 'represent' does not distinguish queries and "
+            "documents. Models that do have markers for them, such as ColBERT's, or prompts named 'query' and "
+            "'document'; with these, neither prompt nor prompt_name can be set"
         )
         raise InvalidInputError(message, parameter=INPUT_TYPE)
 
     def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
-        """Return the prompt with what is put before it, as queries or documents of the model are read."""
+        """Return the prompt with its instruction, and with the markers of a query or document."""
         prompt, asked = super().prepared(prompt, asked)
         side = input_type(asked.options)
         if side is None:
@@ -118,65 +116,76 @@ class RepresentProcessor(TextProcessor):
         prompt, params = self.readers[side].prepared(prompt, asked.params)
         return prompt, replace(asked, params=params)
 
-    def work_of(self, rendered: TokenizedPrompt, asked: Asked, first: int) -> Work:
+    def work_of(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> Work:
         """Return one sequence of a prompt, for all of its results."""
-        assert isinstance(asked, RepresentAsked)  # noqa: S101  made by ``complete``
+        assert isinstance(asked, RepresentAsked)  # noqa: S101  returned by ``complete``
         side, kept = input_type(asked.options), None
         if side is not None:
-            read = self.readers[side].read(rendered)
-            rendered, kept = replace(read.rendered, features={**rendered.features, **read.features}), read.kept
+            encoded = self.readers[side].read(tokenized)
+            features = {**tokenized.features, **encoded.features}
+            tokenized, kept = replace(encoded.rendered, features=features), encoded.kept
         sequence = PoolingRequest(
-            input_ids=rendered.input_ids,
-            representations=tuple(self._representation(own.params, rendered, first) for _, own in asked.each),
-            features=rendered.features,
-            num_dropped_tokens=rendered.num_dropped_tokens,
+            input_ids=tokenized.input_ids,
+            representations=tuple(
+                self._representation(asked_result.params, tokenized, first) for _, asked_result in asked.each
+            ),
+            features=tokenized.features,
+            num_dropped_tokens=tokenized.num_dropped_tokens,
         )
         return RepresentWork(sequences=(sequence,), each=asked.each, kept=kept)
 
     def decode(self, work: Work) -> RepresentationsOutput:  # type: ignore[override]  # several
-        """Return the results of one prompt, in the order in which they were asked for."""
-        assert isinstance(work, RepresentWork)  # noqa: S101  made by ``encode``
+        """Return the results of one prompt in the requested order."""
+        assert isinstance(work, RepresentWork)  # noqa: S101  returned by ``encode``
         (sequence,) = work.sequences
-        parts = zip(work.each, sequence.results, strict=True)
+        results = zip(work.each, sequence.results, strict=True)
         return RepresentationsOutput(
             tuple(
-                self.parts[task].result(array, sequence, TextWork(sequences=work.sequences, asked=own, kept=work.kept))
-                for (task, own), array in parts
+                self.processors[task].result(
+                    array, sequence, TextWork(sequences=work.sequences, asked=asked, kept=work.kept)
+                )
+                for (task, asked), array in results
             )
         )
 
-    def _one(self, item: object, adapter: str | None, side: str | None) -> Wanted:
-        """One result that is asked for, completed by its own task."""
+    def _completed_result(self, item: object, adapter: str | None, side: str | None) -> TaskAndAsked:
+        """Return the task of a requested result, with its completed parameters and options."""
         if isinstance(item, PoolingParams):
-            asked = item
+            params = item
         elif isinstance(item, Mapping):
-            asked = validated(PoolingParams, item, parameter=WANTED)
+            params = validated(PoolingParams, item, parameter=REPRESENTATIONS)
         else:
-            message = f"{WANTED} holds {type(item).__name__}; expected objects such as {{'task': 'embed'}}"
-            raise InvalidInputError(message, parameter=WANTED)
-        if side is not None and asked.task != SIDED:
-            message = f"{INPUT_TYPE}={side!r} is for {SIDED!r}; {asked.task!r} is not read as a query or a document"
-            raise InvalidInputError(message, parameter=INPUT_TYPE)
-        processor = self.parts.get(asked.task or "")
-        if processor is None:
-            message = f"{WANTED}: the task {asked.task!r} is not served; this model serves: {', '.join(self.parts)}"
-            raise InvalidInputError(message, parameter=WANTED)
-        given = {} if side is None else {INPUT_TYPE: side}
-        own = read_asked(processor, asked.model_copy(update={"task": None}), given)
-        if input_type(own.options) != side:
+            message = f"{REPRESENTATIONS} contains {type(item).__name__}; expected objects such as {{'task': 'embed'}}"
+            raise InvalidInputError(message, parameter=REPRESENTATIONS)
+        if side is not None and params.task != QUERY_DOCUMENT_TASK:
             message = (
-                f"{INPUT_TYPE}={input_type(own.options)!r} is for the whole call: all of it comes from one forward pass"
+                f"{INPUT_TYPE}={side!r} is for {QUERY_DOCUMENT_TASK!r}; {params.task!r} does not distinguish queries "
+                "and documents"
             )
             raise InvalidInputError(message, parameter=INPUT_TYPE)
-        own = processor.complete(own)
-        if own.params.adapter not in (None, adapter):
+        processor = self.processors.get(params.task or "")
+        if processor is None:
+            served = ", ".join(self.processors)
+            message = f"{REPRESENTATIONS}: the task {params.task!r} is not served; this model serves: {served}"
+            raise InvalidInputError(message, parameter=REPRESENTATIONS)
+        options = {} if side is None else {INPUT_TYPE: side}
+        asked = read_asked(processor, params.model_copy(update={"task": None}), options)
+        if input_type(asked.options) != side:
             message = (
-                f"{WANTED}: adapter={own.params.adapter!r} is for the whole call: all of it comes from one forward pass"
+                f"{INPUT_TYPE}={input_type(asked.options)!r} must be set for the whole call: all results come from one "
+                "forward pass"
+            )
+            raise InvalidInputError(message, parameter=INPUT_TYPE)
+        asked = processor.complete(asked)
+        if asked.params.adapter not in (None, adapter):
+            message = (
+                f"{REPRESENTATIONS}: adapter={asked.params.adapter!r} must be set for the whole call: all results come "
+                "from one forward pass"
             )
             raise InvalidInputError(message, parameter="adapter")
-        return asked.task or "", replace(own, params=own.params.model_copy(update={"adapter": adapter}))
+        return params.task or "", replace(asked, params=asked.params.model_copy(update={"adapter": adapter}))
 
-    def _representation(self, params: PoolingParams, rendered: TokenizedPrompt, first: int) -> Representation:
+    def _representation(self, params: PoolingParams, tokenized: TokenizedPrompt, first: int) -> Representation:
         task = params.task or ""
-        whole = first == 0 or self.ctx.registry.tasks.get(task).spec.per_token
-        return Representation(task, params, None if whole else (first, len(rendered.input_ids)))
+        is_whole = first == 0 or self.ctx.registry.tasks.get(task).spec.per_token
+        return Representation(task, params, None if is_whole else (first, len(tokenized.input_ids)))

@@ -1,4 +1,4 @@
-"""The IO processor of the task ``score``: queries and documents to scores, by what the model can do."""
+"""IO processor of the task ``score``: queries and documents to scores, with the scorer for the model's tasks."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ NO_SCORES = "This model does not support the Scoring API."
 
 
 class ScoreProcessor(IOProcessor[ScoringOutput]):
-    """Queries and documents to scores.
+    """Converts queries and documents to scores.
 
-    A cross-encoder reads each pair at once; with a model of embeddings the score is the cosine of the two vectors, or
-    the similarity that its checkpoint names, and with one of embeddings of tokens MaxSim.
+    A cross-encoder reads each pair as one sequence. With an embedding model, the score is the cosine of the two
+    vectors, or the similarity function that its checkpoint names; with a token embedding model, it is MaxSim.
     """
 
     def __init__(self, ctx: TaskContext) -> None:
@@ -29,15 +29,13 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
             raise InvalidInputError(self.refusal(ctx) or NO_SCORES, parameter="pooling_task")
         self.derived_from = task
         self.scorer: CrossEncoder | BiEncoder = CrossEncoder(ctx) if task == "classify" else BiEncoder(ctx, task)
-        together = (
-            ctx.model.multimodal.image_reader is not None
-        )  # reads images beside texts, as those who read pairs must
-        sees = "image" in ctx.model.multimodal.modalities and (together or task != "classify")
+        reads_mixed = ctx.model.multimodal.image_reader is not None  # required for pairs with images
+        sees = "image" in ctx.model.multimodal.modalities and (reads_mixed or task != "classify")
         self.inputs = ScoreInputs(ctx.model.architecture, sees=sees)
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:
-        """Return why the model gives no scores; None if it does."""
+        """Return why the model does not serve the task; None if it does."""
         if scored_by(ctx) is not None:
             return None
         return (
@@ -56,7 +54,7 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
         return [self.scorer.pair(query, document) for query, document in zip(left, documents, strict=True)]
 
     def complete(self, asked: Asked) -> Asked:
-        """Check what is asked, and complete it for the task that the scores are made of."""
+        """Validate the parameters, and complete them for the task that scores are computed from."""
         if asked.params.late_chunking_params is not None:
             message = "Late chunking does not support late-interaction scoring"
             raise InvalidInputError(message, parameter="late_chunking_params")
@@ -69,7 +67,7 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
         return self.scorer.complete(Asked(asked.params.model_copy(update={"task": None}), asked.options))
 
     def encode(self, call: Call) -> list[Work]:
-        """Make the sequences of pairs, all tokenised at once."""
+        """Tokenize all pairs at once."""
         for data, _ in call.items:
             if not isinstance(data, PairItem) or data.query is None or data.document is None:
                 message = f"expected a query and a document; got {type(data).__name__}"
@@ -77,17 +75,17 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
         return self.scorer.encode(call)
 
     def decode(self, work: Work) -> ScoringOutput:
-        """Make the score of a pair."""
+        """Return the score of a pair."""
         (output,) = self.scorer.decode_many([work])
         return output
 
     def decode_many(self, works: Sequence[Work]) -> list[ScoringOutput]:
-        """Make the scores of pairs, compared many at once."""
+        """Return the scores of pairs, computed together."""
         return self.scorer.decode_many(works)
 
 
 def scored_by(ctx: TaskContext) -> str | None:
-    """Return the task of the model that scores are made of; None if there is none."""
+    """Return the task of the model that scores are computed from; None if it has none."""
     possible = {"classify": ctx.model.classification.num_labels == 1, "embed": True, "token_embed": True}
     served = [task for task, serves in possible.items() if serves and task in ctx.tasks]
     chosen = ctx.pooler_config.task

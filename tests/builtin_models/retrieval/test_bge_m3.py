@@ -151,5 +151,5 @@ def test_one_head_is_not_enough(tmp_path, load):
 def test_another_model_without_heads_stays_what_it_is(tmp_path, load):
     llm = load(tiny("XLMRobertaModel", tmp_path))
     assert llm.model_config.architecture == "XLMRobertaModel"
-    with pytest.raises(InvalidInputError, match="gives no sparse embeddings"):
+    with pytest.raises(InvalidInputError, match="has no sparse embeddings"):
         llm.embed_sparse("a")

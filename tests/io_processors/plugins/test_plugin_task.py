@@ -283,7 +283,7 @@ def test_where_none_is_installed_that_is_told_at_load(tmp_path):
 # --- what its errors cost ---------------------------------------------------------------------------------------------
 
 OF = "the IO processor 'digest' of plugin runtime "
-HINT = ". What it cannot serve it should refuse by an InvalidInputError"
+HINT = ". It should raise InvalidInputError for input that it does not support"
 FAILURES = [
     ({"ids": "abc"}, InvalidInputError, r'expected \{"ids": \[\.\.\.\]\}'),
     ({"fail": "refused"}, InvalidInputError, "too many bands"),
@@ -303,7 +303,7 @@ FAILURES = [
     (
         {"break": "no ids"},
         ComponentError,
-        "its input_ids are empty. Where the model reads features alone, the ids may be",
+        "its input_ids are empty. For a model that reads only features, the ids may be",
     ),
     (
         {"break": "types"},
@@ -313,10 +313,10 @@ FAILURES = [
     (
         {"break": "another task"},
         ComponentError,
-        r"wants the task 'rank', for which .* it has: \('embed', 'token_embed'\)",
+        r"names the task 'rank', for which .* it has: \('embed', 'token_embed'\)",
     ),
     ({"break": "no representation"}, ComponentError, r"must be Representation\(task, params, span\); got 'embed'"),
-    ({"break": "a span too far"}, ComponentError, r"a request of 3 tokens wants those of the span \(1, 99\)"),
+    ({"break": "a span too far"}, ComponentError, r"names the span \(1, 99\), but the request has 3 tokens"),
     (
         {"break": "an id too high"},
         ComponentError,

@@ -150,7 +150,7 @@ def test_colbert_puts_special_tokens_and_markers_around_token_ids(tmp_path, load
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("bge_m3_sparse_plugin", "gives no sparse embeddings"),
+        ("bge_m3_sparse_plugin", "has no sparse embeddings"),
         ("colbert_query_plugin", "needs a model of token vectors"),
     ],
 )

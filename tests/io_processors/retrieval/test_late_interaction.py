@@ -237,7 +237,9 @@ def test_all_results_are_of_one_side(tmp_path, load):
     llm = load(stanford(tmp_path, dim=DIM))
     own = {"task": "token_embed", "extra_kwargs": {"input_type": "document"}}
     for options in ({}, {"input_type": "query"}):
-        with pytest.raises(InvalidInputError, match="is for the whole call: all of it comes from one forward pass"):
+        with pytest.raises(
+            InvalidInputError, match="must be set for the whole call: all results come from one forward pass"
+        ):
             llm.represent("a", [own], **options)
     same([llm.represent("a", [own], input_type="document")[0].outputs.results[0].array], ours(llm, ["a"], "document"))
 

@@ -89,7 +89,7 @@ def test_a_call_asks_for_it(tiny_bert):
 
 @pytest.mark.parametrize("factor", [0.5, "2", True, float("nan"), float("inf")], ids=str)
 def test_another_factor_is_refused(tiny_bert, factor):
-    with pytest.raises(InvalidInputError, match="pool_factor must be a number from 1 on"):
+    with pytest.raises(InvalidInputError, match="pool_factor must be a number of at least 1"):
         ask(tiny_bert, "a", pool_factor=factor)
 
 

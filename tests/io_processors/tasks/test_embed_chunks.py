@@ -156,7 +156,9 @@ def test_a_chunk_that_no_window_holds_has_its_own(tiny_bert, hidden_states):
 
 
 def test_a_chunk_longer_than_the_model_reads_is_refused(tiny_bert):
-    message = r"^prompt 1: chunk 1, the characters \(4, 549\), has 149 tokens, and the model reads 62 beside"
+    message = (
+        r"^prompt 1: chunk 1, the characters \(4, 549\), has 149 tokens; the model reads at most 62 in addition to"
+    )
     with pytest.raises(InvalidInputError, match=message) as caught:
         tiny_bert.embed_chunks([TEXT, LONG], spans=[SPANS, [(0, 3), (4, len(LONG.rstrip()))]])
     assert caught.value.parameter == "spans"
@@ -168,7 +170,9 @@ def test_a_prompt_stands_before_every_window(tiny_bert, hidden_states):
     read = [*ids[:4], *ids[4 + 88 + 3 : 4 + 150], ids[-1]]  # 59 tokens of the text
     assert len(read) == 64
     assert np.abs(output.outputs.array[4] - unit(hidden_states(read)[33:].mean(axis=0))).max() <= 1e-6
-    with pytest.raises(InvalidInputError, match="and the model reads 0 beside the special tokens and the prompt"):
+    with pytest.raises(
+        InvalidInputError, match="the model reads at most 0 in addition to special tokens and the prompt"
+    ):
         tiny_bert.embed_chunks("cat", chunk_tokens=3, prompt="dog " * 62)
 
 
@@ -198,7 +202,7 @@ def test_a_long_text_is_refused_where_that_is_said(tiny_bert, checkpoint, load):
 @pytest.mark.parametrize("said", [{"on_overflow": "truncate"}, {"truncate_prompt_tokens": -1}], ids=str)
 def test_nothing_is_cut_off(tiny_bert, said):
     ((name, _),) = said.items()
-    with pytest.raises(InvalidInputError, match="embed_chunks cuts nothing off") as caught:
+    with pytest.raises(InvalidInputError, match="embed_chunks does not truncate texts") as caught:
         tiny_bert.embed_chunks(TEXT, chunk_tokens=4, **said)
     assert caught.value.parameter == name
 
@@ -306,7 +310,7 @@ def test_one_text_at_fault_costs_no_other(tiny_bert):
         ([5, 6], {"chunk_tokens": 5}, "prompts", "embed_chunks takes texts, .*; these are token ids"),
         ([], {"chunk_tokens": 5}, "prompts", "the list is empty"),
         ({"messages": [{"role": "user", "content": "a"}]}, {"chunk_tokens": 5}, "messages", "these are messages"),
-        (" ", {"chunk_tokens": 5}, "prompts", "the text has no tokens: there is nothing to cut into chunks"),
+        (" ", {"chunk_tokens": 5}, "prompts", "the text has no tokens: there is nothing to split into chunks"),
         (TEXT, {"chunk_tokens": 5, "on_overflow": "cut"}, "on_overflow", "on_overflow='cut'"),
     ],
 )

@@ -105,7 +105,7 @@ def test_parameters_may_say_it_too(llm):
     ("asked", "message"),
     [
         ({"max_active_dims": 0}, "max_active_dims must be a positive number of tokens; got 0"),
-        ({"input_type": "query"}, "input_type='query': .* reads queries and documents alike"),
+        ({"input_type": "query"}, "input_type='query': .* does not distinguish queries and documents"),
         ({"is_query": True, "input_type": "document"}, "is_query=True and input_type='document': pass one"),
         (
             {"pooling_params": PoolingParams(extra_kwargs={"top": 3})},
@@ -122,7 +122,7 @@ def test_what_it_cannot_give_is_refused(llm, asked, message):
 
 def test_a_model_without_such_weights_says_so(tiny_bert):
     assert "embed_sparse" not in tiny_bert.supported_tasks
-    with pytest.raises(InvalidInputError, match=r"gives no sparse embeddings.*Supported tasks: \('embed'"):
+    with pytest.raises(InvalidInputError, match=r"has no sparse embeddings.*Supported tasks: \('embed'"):
         tiny_bert.embed_sparse("a")
 
 

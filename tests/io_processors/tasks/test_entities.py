@@ -172,7 +172,7 @@ def test_a_word_is_of_one_kind(aggregation):
     """Of three tokens, the first is surely B-PER, the others are rather I-LOC, one of them very surely."""
     rows = np.array([[0.0, 0.6, 0.0, 0.0, 0.4, 0.0], [0, 0.1, 0, 0, 0.9, 0], [0, 0.3, 0, 0, 0.7, 0]], dtype=np.float32)
     pieces = [
-        Piece(word=word, start=start, end=start + 2, goes_on=start > 0, scores=row, token=start)
+        Piece(word=word, start=start, end=start + 2, continues_word=start > 0, scores=row, token=start)
         for word, start, row in zip(["ab", "##cd", "##ef"], (0, 2, 4), rows, strict=True)
     ]
     aggregate = Aggregation(name=aggregation, labels=LABELS, ignored=frozenset("O"), spell="|".join, entity=Entity)
@@ -190,7 +190,7 @@ def test_what_begins_an_entity_does_not_join_the_one_before():
             word=label,
             start=place,
             end=place + 1,
-            goes_on=False,
+            continues_word=False,
             scores=np.eye(6, dtype=np.float32)[LABELS.index(label)],
             token=place,
         )
@@ -244,7 +244,7 @@ def test_token_ids_have_no_characters(tmp_path):
 def test_models_of_texts_find_no_entities(tmp_path, name):
     with LLM(str(tiny(name, tmp_path)), num_workers=1) as llm:
         assert "entities" not in llm.supported_tasks
-        with pytest.raises(InvalidInputError, match=r"finds no entities: none of its architectures"):
+        with pytest.raises(InvalidInputError, match=r"finds no entities: the task requires"):
             llm.entities("the cat")
 
 

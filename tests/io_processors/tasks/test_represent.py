@@ -93,7 +93,7 @@ def test_outputs_are_told_in_short(llm):
 
 
 def test_a_side_is_the_prompt_of_its_name(folder, tmp_path, llm):
-    with pytest.raises(InvalidInputError, match="reads queries and documents alike"):
+    with pytest.raises(InvalidInputError, match="does not distinguish queries and documents"):
         llm.represent("the mill", WANTED, input_type="query")
     prompts = {"prompts": {"query": "find: ", "document": "read: "}}
     shutil.copytree(folder, tmp_path / "model")

@@ -109,7 +109,7 @@ def test_options_that_do_not_go_together_are_refused(arguments, message):
 def test_a_model_without_such_weights_says_so(tmp_path):
     done = embed("-m", str(tiny("BertModel", tmp_path)), "--sparse", "a")
     assert done.exit_code == 1
-    assert "gives no sparse embeddings" in done.stderr
+    assert "has no sparse embeddings" in done.stderr
 
 
 def test_the_side_of_texts_may_be_said(tmp_path):
