@@ -1,1 +1,1 @@
-"""Models that transformers has and nobody serves natively, run by its own classes; the one place that imports them."""
+"""Runs models without a native implementation by their classes in transformers; only this package imports them."""

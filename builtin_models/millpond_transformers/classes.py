@@ -1,7 +1,7 @@
-"""Which class of transformers runs an architecture, and the config it is built with. Nothing here runs a checkpoint's.
+"""Looks up model classes of transformers and builds their configs, without executing code of a checkpoint.
 
-A config.json is data: classes are looked up in transformers alone, and keys that would have transformers fetch or run
-something else are left out.
+A config.json is data: classes are only looked up in transformers, and keys that would make transformers download or
+execute other code are removed.
 """
 
 import inspect
@@ -23,11 +23,11 @@ from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond_transformers.quiet import quiet
 
-# The names of the classes that make tokens and values of texts with images, by the type of a model.
+# Names of the processor classes for texts with images, by ``model_type``.
 PROCESSORS: Mapping[str, str] = vars(processing_auto)["PROCESSOR_MAPPING_NAMES"]
 IMAGE_PROCESSORS: Mapping[str, Mapping[str, str]] = vars(image_processing_auto)["IMAGE_PROCESSOR_MAPPING_NAMES"]
-# They name kernels and code from elsewhere, or how others load the file.
-LEFT_OUT = frozenset(
+# Keys that select kernels or external code, or that only matter to other loaders.
+REMOVED_KEYS = frozenset(
     {
         "_attn_implementation",
         "_attn_implementation_internal",
@@ -42,81 +42,81 @@ LEFT_OUT = frozenset(
         "use_mamba_kernels",
     }
 )
-GENERAL = frozenset({"PreTrainedModel", "EncoderDecoderModel", "RagModel", "SpeechEncoderDecoderModel"})
+GENERIC_CLASSES = frozenset({"PreTrainedModel", "EncoderDecoderModel", "RagModel", "SpeechEncoderDecoderModel"})
 
 
 class NotServedError(Exception):
-    """Why transformers cannot run an architecture."""
+    """The reason why transformers cannot run an architecture."""
 
 
 @lru_cache
 def find_class(name: str) -> type[PreTrainedModel]:
-    """The class of that name in transformers.
+    """Return the model class of transformers with the given name.
 
     Raises:
-        NotServedError: If there is none, or it reads something else than tokens.
+        NotServedError: If the class does not exist, or its main input is not tokens.
     """
     version = transformers.__version__
-    found = getattr(transformers, name, None) if name in set(dir(transformers)) - GENERAL else None
-    if not (inspect.isclass(found) and issubclass(found, PreTrainedModel)):
+    model_class = getattr(transformers, name, None) if name in set(dir(transformers)) - GENERIC_CLASSES else None
+    if not (inspect.isclass(model_class) and issubclass(model_class, PreTrainedModel)):
         raise NotServedError(f"transformers {version} has no model {name!r}")
-    if found.main_input_name != "input_ids" or found.config_class is None:
-        raise NotServedError(f"{name!r} of transformers reads {found.main_input_name}, and not tokens")
-    return found
+    if model_class.main_input_name != "input_ids" or model_class.config_class is None:
+        raise NotServedError(f"{name!r} of transformers reads {model_class.main_input_name} instead of tokens")
+    return model_class
 
 
 def find_backbone(name: str) -> type[PreTrainedModel]:
-    """The class that gives the hidden states of an architecture: its own, or that of its family without a head.
+    """Return the class that computes the hidden states of an architecture: itself, or the base model of its family.
 
-    Of models that read a text by an encoder and write by a decoder, it is the encoder where that has a class.
+    For encoder-decoder models, this is the encoder if it has a class.
 
     Raises:
-        NotServedError: If there is none.
+        NotServedError: If there is no such class.
     """
-    found = find_class(name)
-    kind = config_class(found).model_type
+    model_class = find_class(name)
+    model_type = config_class(model_class).model_type
     if not name.endswith("Model") or name.endswith("LMHeadModel"):
-        named: Any = MODEL_MAPPING_NAMES.get(kind)
-        base = named[0] if isinstance(named, tuple) else named
+        names: Any = MODEL_MAPPING_NAMES.get(model_type)
+        base = names[0] if isinstance(names, tuple) else names
         if base is None:
-            raise NotServedError(f"transformers has no model behind {name!r} that is without a head")
-        found = find_class(base)
-    encoder = f"{found.__name__.removesuffix('Model')}EncoderModel"
+            raise NotServedError(f"transformers has no model without a head for {name!r}")
+        model_class = find_class(base)
+    encoder = f"{model_class.__name__.removesuffix('Model')}EncoderModel"
     try:
         return find_class(encoder)
     except NotServedError:
-        return found
+        return model_class
 
 
-def config_class(found: type[PreTrainedModel]) -> type[PreTrainedConfig]:
-    """The class of a model's config."""
-    assert found.config_class is not None, "find_class gives none without"  # noqa: S101
-    return found.config_class
+def config_class(model_class: type[PreTrainedModel]) -> type[PreTrainedConfig]:
+    """Return the config class of a model class."""
+    assert model_class.config_class is not None, "find_class requires a config class"  # noqa: S101
+    return model_class.config_class
 
 
-def is_decoder(found: type[PreTrainedModel]) -> bool:
-    """Whether the models of a family write texts from left to right, and fill no masks."""
-    kind = config_class(found).model_type
-    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+def is_decoder(model_class: type[PreTrainedModel]) -> bool:
+    """Return True if the family has generative models and no masked language models."""
+    model_type = config_class(model_class).model_type
+    if model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         return False
-    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 
-def build_config(found: type[PreTrainedModel], config: CheckpointConfig, num_labels: int) -> PreTrainedConfig:
-    """The config of a class.
+def build_config(model_class: type[PreTrainedModel], config: CheckpointConfig, num_labels: int) -> PreTrainedConfig:
+    """Build the config of a model class.
 
     Args:
-        found: The class.
+        model_class: The model class.
         config: config.json.
-        num_labels: How many classes or scores a classifier gives.
+        num_labels: Number of classes or scores of a classifier; 0 for other models.
 
     Raises:
-        CheckpointError: If the class does not take it.
+        CheckpointError: If the class rejects the config, or the checkpoint is quantized.
     """
-    values = _cleaned(config.to_dict())
+    values = _remove_keys(config.to_dict())
     values.pop("architectures", None)
     if values.get("quantization_config"):
-        message = f"{found.__name__} is run by transformers here, which does not run quantised checkpoints"
+        message = f"{model_class.__name__} runs with transformers, for which quantized checkpoints are not supported"
         raise CheckpointError(message)
     values.pop("model_type", None)
     names = values.pop("id2label", None)
@@ -127,19 +127,19 @@ def build_config(found: type[PreTrainedModel], config: CheckpointConfig, num_lab
         labels = {"id2label": dict(names), "label2id": {str(name): int(i) for i, name in names.items()}}
     try:
         with quiet():
-            made: PreTrainedConfig = config_class(found).from_dict({**values, **labels})
-    except Exception as error:  # what a config is made of is the library's business, and so is what it raises
-        message = f"transformers' {found.__name__} does not take this config.json: {type(error).__name__}: {error}"
+            model_config: PreTrainedConfig = config_class(model_class).from_dict({**values, **labels})
+    except Exception as error:  # the library raises any type for an invalid config
+        message = f"transformers' {model_class.__name__} rejects this config.json: {type(error).__name__}: {error}"
         raise CheckpointError(message) from error
-    made.use_cache = False
-    if getattr(made, "use_mems_eval", False):
-        made.use_mems_eval = False
-    return made
+    model_config.use_cache = False
+    if getattr(model_config, "use_mems_eval", False):
+        model_config.use_mems_eval = False
+    return model_config
 
 
-def _cleaned(values: Mapping[str, Any]) -> dict[str, Any]:
+def _remove_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        key: _cleaned(value) if isinstance(value, Mapping) else value
+        key: _remove_keys(value) if isinstance(value, Mapping) else value
         for key, value in values.items()
-        if key not in LEFT_OUT
+        if key not in REMOVED_KEYS
     }

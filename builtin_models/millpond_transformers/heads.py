@@ -1,7 +1,7 @@
-"""Classifiers of transformers: hidden states by the class without its head, then the head on what our pooler took.
+"""Classifiers of transformers: the base model computes hidden states, and the head runs on pooled rows.
 
-The head is the class itself, in which what it stands on is replaced by something that gives it the pooled rows, as
-texts of one token: whatever a class makes of hidden states, it makes of those.
+The head is the model class itself, with its base model replaced by a module that returns the pooled rows as texts of
+one token. This works for any head of the class.
 """
 
 import copy
@@ -17,109 +17,110 @@ from millpond.nn.weight_loading import LoadedWeights
 from millpond.types.errors import CheckpointError
 from millpond_transformers.model import TransformersModel
 
-# Its classifier of texts, and no other, has the first token attend to all tokens, and all tokens to it.
-FIRST_SEES_ALL = frozenset({"LongformerForSequenceClassification"})
+# Classes that give the first token global attention, only in this head.
+GLOBAL_FIRST_TOKEN = frozenset({"LongformerForSequenceClassification"})
 
 
 class TransformersForSequenceClassification(TransformersModel):
-    """A class with a head that classifies texts; of each token it makes the same."""
+    """A class with a text classification head, which can be applied to every token too."""
 
-    hidden_alone = False
+    headless = False
     ignored_weights: ClassVar[Sequence[str]] = (
         r"(?:\w+\.)?(?:lm_head|lm_loss|pred_layer)\..*",
         r"(?:.*\.)?(?:position_ids|inv_freq|masked_bias|attn\.bias|attention\.bias)",
     )
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
-        """The pooler of a task, with the class's head."""
+        """Build the pooler of a task, with the head of the class."""
         return self.classifier_pooler(ctx, task, Head(self.logits))
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
-        """Give the class its values; its head gets float32, whatever the rest computes in."""
+        """Load the class; its head computes in float32, independent of the model's dtype."""
         loaded = super().load_weights(weights)
         if self.body is None:
             return loaded
         if self.base is self.body:
-            message = f"{self.body_class.__name__} of transformers has no head that could be told from the rest"
+            message = f"the head of transformers' {self.body_class.__name__} cannot be separated from its base model"
             raise CheckpointError(message)
         for module in self.body.children():
             if module is not self.base:
                 module.float()
         pooler = getattr(self.base, "pooler", None)
-        self.first = None if pooler is None else copy.deepcopy(pooler).float()
+        self.float32_pooler = None if pooler is None else copy.deepcopy(pooler).float()
         return loaded
 
-    def run(self, given: dict[str, Tensor]) -> Tensor:
-        """The class's arguments -> hidden states, [num_seqs, num_tokens, hidden], as the class with the head asks."""
-        if self.body_class.__name__ in FIRST_SEES_ALL:
-            sees_all = torch.zeros_like(given["input_ids"])
-            sees_all[:, 0] = 1
-            given = {**given, "global_attention_mask": sees_all}
-        return super().run(given)
+    def run(self, arguments: dict[str, Tensor]) -> Tensor:
+        """Call the base model with the arguments that the class would pass; see ``TransformersModel``."""
+        if self.body_class.__name__ in GLOBAL_FIRST_TOKEN:
+            global_attention = torch.zeros_like(arguments["input_ids"])
+            global_attention[:, 0] = 1
+            arguments = {**arguments, "global_attention_mask": global_attention}
+        return super().run(arguments)
 
     def logits(self, rows: Tensor) -> Tensor:
-        """Pooled rows [num_rows, hidden] -> [num_rows, num_labels]."""
+        """Pooled rows [num_rows, hidden_size] -> [num_rows, num_labels]."""
         body = self.body
         assert body is not None, "the weights are not loaded"  # noqa: S101
         shell = copy.copy(body)
-        given = Given(rows.float(), self._pooled)
-        shell._modules = {**body._modules, body.base_model_prefix: given}  # noqa: SLF001  nothing else is copied
-        ids = torch.full((len(rows), 1), self._token(), device=rows.device)
+        stub = PooledRows(rows.float(), self._pooler_output)
+        shell._modules = {**body._modules, body.base_model_prefix: stub}  # noqa: SLF001  only this dictionary is copied
+        ids = torch.full((len(rows), 1), self._last_token_id(), device=rows.device)
         logits: Tensor = shell(input_ids=ids, return_dict=True).logits
         return logits.flatten(1)
 
-    def _pooled(self, rows: Tensor) -> Tensor | None:
-        """What the class's own pooler makes of the first token, where it has one: [num_rows, hidden]."""
-        if self.first is None:
+    def _pooler_output(self, rows: Tensor) -> Tensor | None:
+        """Return the output of the base model's own pooler, [num_rows, hidden_size]; None if it has no pooler."""
+        pooler = self.float32_pooler
+        if pooler is None:
             return None
         pooled: Tensor
-        if isinstance(self.first, nn.Linear):  # ALBERT and BigBird keep the activation beside it
+        if isinstance(pooler, nn.Linear):  # ALBERT and BigBird have a separate activation
             activation = getattr(self.base, "pooler_activation", None) or self.base.activation
-            pooled = activation(self.first(rows))  # type: ignore[operator]
+            pooled = activation(pooler(rows))  # type: ignore[operator]
         else:
-            pooled = self.first(rows.unsqueeze(1))
+            pooled = pooler(rows.unsqueeze(1))
         return pooled
 
-    def _token(self) -> int:
-        """A token at which every class looks: the end of a text, else one that is no padding."""
+    def _last_token_id(self) -> int:
+        """Return a token ID that every class classifies by: EOS for encoder-decoders, else one that is not padding."""
         config = self.ctx.config
-        end = config.get("eos_token_id")
-        return end if isinstance(end, int) and config.get("is_encoder_decoder") else int(self.pad_id == 0)
+        eos_id = config.get("eos_token_id")
+        return eos_id if isinstance(eos_id, int) and config.get("is_encoder_decoder") else int(self.pad_id == 0)
 
 
 class TransformersForTokenClassification(TransformersForSequenceClassification):
-    """A class with a head that classifies tokens."""
+    """A class with a token classification head."""
 
 
 class Head(nn.Module):
-    """The head of a class, as poolers take heads; its parameters stay the class's."""
+    """Wraps the head of a class for poolers; its parameters remain those of the class."""
 
     def __init__(self, logits: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.logits = logits
 
     def forward(self, x: Tensor) -> Tensor:
-        """[num_rows, hidden] -> [num_rows, num_labels]."""
+        """[num_rows, hidden_size] -> [num_rows, num_labels]."""
         return self.logits(x)
 
 
-class Given(nn.Module):
-    """In the place of what a head stands on: rows that are there already, each as a text of one token."""
+class PooledRows(nn.Module):
+    """Replaces the base model of a head: returns given rows, each as a text of one token."""
 
-    def __init__(self, rows: Tensor, pooled: Callable[[Tensor], Tensor | None]) -> None:
+    def __init__(self, rows: Tensor, pooler: Callable[[Tensor], Tensor | None]) -> None:
         super().__init__()
         self.rows = rows
-        self.pooled = pooled
+        self.pooler = pooler
 
     def forward(self, *_: object, **__: object) -> object:
-        """Whatever is asked -> the rows as hidden states [num_rows, 1, hidden], and as the class pools them."""
-        return GivenOutput(last_hidden_state=self.rows.unsqueeze(1), pooler_output=self.pooled(self.rows))
+        """Return the rows as hidden states [num_rows, 1, hidden_size], and the pooler output, for any arguments."""
+        return PooledRowsOutput(last_hidden_state=self.rows.unsqueeze(1), pooler_output=self.pooler(self.rows))
 
 
-class GivenOutput(BaseModelOutputWithPooling):
-    """What ``Given`` gives; what else heads hand on, such as caches, there is not."""
+class PooledRowsOutput(BaseModelOutputWithPooling):
+    """The output of ``PooledRows``; other fields that heads read, such as caches, are None."""
 
     def __getattr__(self, name: str) -> None:
-        """None, for whatever is no attribute."""
+        """Return None for missing fields."""
         if name.startswith("__"):
             raise AttributeError(name)

@@ -1,45 +1,45 @@
-"""Which sequences share a padded batch: those of nearly one length, so that little is computed in vain."""
+"""Groups sequences of similar length into padded batches, so that little computation is wasted on padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WASTE = 0.1  # the most that padding may be, of the tokens it is put beside
-FREE = 64  # positions of padding that cost less than a batch of their own
+MAX_PADDING_RATIO = 0.1  # of padding to tokens in a batch
+FREE_PADDING_TOKENS = 64  # padding that costs less than a separate batch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Padding:
-    """What may be padded.
+    """The padding that a class supports.
 
     Attributes:
-        takes: The arguments that the class takes.
-        allowed: Whether sequences of other lengths may share a batch.
-        alone: Whether each sequence is computed alone, so that no other can change it by a bit.
+        arguments: The arguments of the class.
+        mixed_lengths: True if sequences of different lengths may share a batch.
+        one_by_one: True if each sequence is computed separately, so that others cannot change its result.
     """
 
-    takes: frozenset[str] = frozenset()
-    allowed: bool = False
-    alone: bool = False
+    arguments: frozenset[str] = frozenset()
+    mixed_lengths: bool = False
+    one_by_one: bool = False
 
 
-def group(lengths: Sequence[int], padding: Padding) -> list[list[int]]:
-    """The places of sequences, batch by batch; in each the longest first.
+def group_by_length(lengths: Sequence[int], padding: Padding) -> list[list[int]]:
+    """Return the indices of the sequences of each batch, the longest first.
 
     Args:
-        lengths: The tokens of each sequence.
-        padding: What may be padded.
+        lengths: Number of tokens of each sequence.
+        padding: The supported padding.
     """
     groups: list[list[int]] = []
     longest = tokens = 0
-    for place in sorted(range(len(lengths)), key=lambda place: lengths[place], reverse=True):
-        length = lengths[place]
+    for index in sorted(range(len(lengths)), key=lambda index: lengths[index], reverse=True):
+        length = lengths[index]
         rows = len(groups[-1]) + 1 if groups else 0
-        wasted = longest * rows - tokens - length
-        room = max(WASTE * (tokens + length), FREE) if padding.allowed else 0
-        if not groups or padding.alone or wasted > room:
-            groups.append([place])
+        num_padding = longest * rows - tokens - length
+        allowed = max(MAX_PADDING_RATIO * (tokens + length), FREE_PADDING_TOKENS) if padding.mixed_lengths else 0
+        if not groups or padding.one_by_one or num_padding > allowed:
+            groups.append([index])
             longest, tokens = length, length
         else:
-            groups[-1].append(place)
+            groups[-1].append(index)
             tokens += length
     return groups

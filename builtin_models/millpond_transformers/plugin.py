@@ -1,4 +1,4 @@
-"""Names the fallbacks for architectures that have no record of their own: the classes of transformers."""
+"""Registers model classes of transformers as fallbacks for architectures without a native implementation."""
 
 from collections.abc import Iterator
 
@@ -20,11 +20,11 @@ BACKBONES = (
 
 @hookimpl
 def register_fallbacks() -> Iterator[FallbackSpec]:
-    """One fallback for backbones, for classifiers of texts, for classifiers of tokens, and for ColPali's kind."""
+    """Yield the fallbacks for backbones, text classifiers, token classifiers and models like ColPali."""
     yield FallbackSpec(
         name="TransformersModel",
         target="millpond_transformers.resolve:backbone",
-        summary="run by the class of transformers",
+        summary="run by the model class of transformers",
         patterns=BACKBONES,
         implementation=IMPLEMENTATION,
         tasks=("embed", "token_embed"),
@@ -32,7 +32,7 @@ def register_fallbacks() -> Iterator[FallbackSpec]:
     yield FallbackSpec(
         name="TransformersForSequenceClassification",
         target="millpond_transformers.resolve:classifier",
-        summary="run by the class of transformers, with its head",
+        summary="run by the model class of transformers, with its classification head",
         patterns=("*ForSequenceClassification",),
         implementation=IMPLEMENTATION,
         tasks=("classify", "token_classify"),
@@ -40,7 +40,7 @@ def register_fallbacks() -> Iterator[FallbackSpec]:
     yield FallbackSpec(
         name="TransformersForTokenClassification",
         target="millpond_transformers.resolve:token_classifier",
-        summary="run by the class of transformers, with its head for each token",
+        summary="run by the model class of transformers, with its token classification head",
         patterns=("*ForTokenClassification",),
         implementation=IMPLEMENTATION,
         tasks=("token_classify",),
@@ -48,7 +48,7 @@ def register_fallbacks() -> Iterator[FallbackSpec]:
     yield FallbackSpec(
         name="TransformersForRetrieval",
         target="millpond_transformers.resolve:retrieval",
-        summary="run by the class of transformers: a vector for each token of a text, or of an image",
+        summary="run by the model class of transformers: a vector for each token of a text or an image",
         patterns=("*ForRetrieval",),
         implementation=IMPLEMENTATION,
         tasks=("token_embed",),
@@ -57,5 +57,5 @@ def register_fallbacks() -> Iterator[FallbackSpec]:
 
 @hookimpl
 def register_published_models() -> Iterator[PublishedModelSpec]:
-    """Examples: other models of the architectures in transformers run as well."""
+    """Yield examples of published models; others of the same architectures work too."""
     yield from PUBLISHED

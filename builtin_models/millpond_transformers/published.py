@@ -1,8 +1,8 @@
-"""Published models that classes of transformers run, and what is known of them that their files do not say. Data."""
+"""Published models that run with classes of transformers, with facts that their files do not contain."""
 
 from millpond.plugin.specs import PublishedModelSpec
 
-# https://huggingface.co/MrLight/dse-qwen2-2b-mrl-v1: the vector is that of the last token, which ends each prompt.
+# https://huggingface.co/MrLight/dse-qwen2-2b-mrl-v1: the last token, which ends each prompt, is pooled.
 DSE_QWEN2 = (
     "{{ bos_token or '' }}{% for message in messages %}"
     "{% if loop.first and message['role'] != 'system' %}"
@@ -12,8 +12,8 @@ DSE_QWEN2 = (
     "{% else %}<|vision_start|><|image_pad|><|vision_end|>{% endif %}{% endfor %}{% endif %}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}<|endoftext|>"
 )
-# https://huggingface.co/royokong/e5-v: a text, or an image, is to be summed up in one word. Its tokenizer writes what
-# begins a text, which templates write themselves here.
+# https://huggingface.co/royokong/e5-v: prompts ask to summarize a text or an image in one word. The template writes the
+# BOS token, which the tokenizer adds in the original.
 E5_V = (
     "{{ bos_token or '' }}{% for message in messages %}<|start_header_id|>user<|end_header_id|>\n\n"
     "{% if message['content'] is string %}{{ message['content'] }}\nSummary above sentence in one word: {% else %}"

@@ -1,22 +1,22 @@
-"""Transformers without its progress bars and tables: what is wrong with a checkpoint is told by an error."""
+"""Suppresses the progress bars and logs of transformers; problems with a checkpoint are reported as errors."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from transformers.utils import logging as library
+from transformers.utils import logging as transformers_logging
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it the library says nothing."""
-    own, shown = logging.getLogger("transformers"), library.is_progress_bar_enabled()
-    level = own.level
-    own.setLevel(logging.CRITICAL)
-    library.disable_progress_bar()  # type: ignore[no-untyped-call]
+    """Suppress the output of transformers."""
+    logger, show_progress = logging.getLogger("transformers"), transformers_logging.is_progress_bar_enabled()
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        own.setLevel(level)
-        if shown:
-            library.enable_progress_bar()  # type: ignore[no-untyped-call]
+        logger.setLevel(level)
+        if show_progress:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The fallbacks' architectures: the class of transformers, its pooling and its positions, for a name and a config."""
+"""Resolves fallbacks: the specs of architectures that run with model classes of transformers."""
 
 from dataclasses import replace
 from inspect import signature
@@ -23,13 +23,13 @@ from millpond_transformers.classes import (
     find_class,
     is_decoder,
 )
-from millpond_transformers.retrieval_sides import WRITTEN
+from millpond_transformers.retrieval_sides import QUERY_FORMATS
 
-GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-FROM_TOKENS = ("classifier_from_token", "classifier_from_token_ids")
-REWARDS = frozenset({"JambaForSequenceClassification"})  # their scores are not probabilities
-# Tables of positions whose rows begin behind the padding id; those of others begin at 0.
-AFTER_PADDING = frozenset(
+GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+CLASSIFIER_TOKEN_KEYS = ("classifier_from_token", "classifier_from_token_ids")
+REWARD_MODELS = frozenset({"JambaForSequenceClassification"})  # their scores are not probabilities
+# Model types whose position IDs start after the padding ID; those of others start at 0.
+POSITIONS_AFTER_PAD = frozenset(
     {
         "camembert",
         "data2vec-text",
@@ -48,78 +48,82 @@ AFTER_PADDING = frozenset(
         "nystromformer",
     }
 )
-SUMMARIES = {"first": "CLS", "last": "LAST", "mean": "MEAN"}
+SUMMARY_POOLING = {"first": "CLS", "last": "LAST", "mean": "MEAN"}
 
 
 def backbone(name: str, config: CheckpointConfig) -> ArchitectureSpec | str:
-    """Hidden states of a model without its head."""
+    """Return the spec of a model without its head, or the reason why it cannot be run."""
     try:
-        found = find_backbone(name)
+        model_class = find_backbone(name)
     except NotServedError as reason:
         return str(reason)
-    generates = name.endswith(GENERATING) and is_decoder(found)
+    is_generative = name.endswith(GENERATIVE) and is_decoder(model_class)
     spec = ArchitectureSpec(
-        name=found.__name__,
+        name=model_class.__name__,
         target="millpond_transformers.model:TransformersModel",
-        summary="run by the class of transformers",
-        tasks=() if generates else ("embed", "token_embed"),  # a generator is converted, by the task that is requested
-        **_of_family(found, config),
-        **_of_images(found),
+        summary="run by the model class of transformers",
+        tasks=()
+        if is_generative
+        else ("embed", "token_embed"),  # generative models are converted, depending on the task
+        **_family_fields(model_class, config),
+        **_image_fields(model_class),
     )
-    if found.__name__.endswith("EncoderModel"):
-        return replace(spec, pooling=PoolingDefaults("MEAN"))  # they have no token for the whole text
+    if model_class.__name__.endswith("EncoderModel"):
+        return replace(spec, pooling=PoolingDefaults("MEAN"))  # without a token for the whole text
     return spec
 
 
 def classifier(name: str, config: CheckpointConfig) -> ArchitectureSpec | str:
-    """Classes or scores of texts, by the head of transformers."""
-    if any(config.get(key) for key in FROM_TOKENS):
-        return f"the classes of {name!r} are tokens here, which its head in transformers knows nothing of"
+    """Return the spec of a text classifier with the head of transformers, or the reason why it cannot be run."""
+    if any(config.get(key) for key in CLASSIFIER_TOKEN_KEYS):
+        return (
+            f"config.json of {name!r} sets {CLASSIFIER_TOKEN_KEYS[0]}, which the head in transformers does not support"
+        )
     try:
-        found = find_class(name)
+        model_class = find_class(name)
     except NotServedError as reason:
         return str(reason)
     spec = ArchitectureSpec(
         name=name,
         target="millpond_transformers.heads:TransformersForSequenceClassification",
-        summary="run by the class of transformers, with its head",
+        summary="run by the model class of transformers, with its classification head",
         tasks=("classify", "token_classify"),
-        **_of_family(found, config),
+        **_family_fields(model_class, config),
     )
-    if name in REWARDS:
+    if name in REWARD_MODELS:
         return replace(spec, pooling=replace(spec.pooling, settings={"use_activation": False}))
     return spec
 
 
 def token_classifier(name: str, config: CheckpointConfig) -> ArchitectureSpec | str:
-    """Classes of tokens, by the head of transformers."""
+    """Return the spec of a token classifier with the head of transformers, or the reason why it cannot be run."""
     try:
-        found = find_class(name)
+        model_class = find_class(name)
     except NotServedError as reason:
         return str(reason)
     return ArchitectureSpec(
         name=name,
         target="millpond_transformers.heads:TransformersForTokenClassification",
-        summary="run by the class of transformers, with its head for each token",
+        summary="run by the model class of transformers, with its token classification head",
         tasks=("token_classify",),
-        text=_of_family(found, config)["text"],
+        text=_family_fields(model_class, config)["text"],
     )
 
 
 def retrieval(name: str, config: CheckpointConfig) -> ArchitectureSpec | str:
-    """Vectors of the tokens of queries and of images, by a class of ColPali's kind."""
+    """Return the spec of a late-interaction model like ColPali, or the reason why it cannot be run."""
     try:
-        found = find_class(name)
+        model_class = find_class(name)
     except NotServedError as reason:
         return str(reason)
-    if config_class(found).model_type not in WRITTEN or config.get("model_type") not in WRITTEN:
-        return f"{name!r} of transformers reads queries and images in a way that is not known here"
+    if config_class(model_class).model_type not in QUERY_FORMATS or config.get("model_type") not in QUERY_FORMATS:
+        return f"the query and image prompts of {name!r} are unknown"
     return ArchitectureSpec(
         name=name,
         target="millpond_transformers.retrieval:TransformersForRetrieval",
-        summary="run by the class of transformers: a vector for each token of a text, or of an image",
+        summary="run by the model class of transformers: a vector for each token of a text or an image",
         tasks=("token_embed",),
-        modalities=_of_images(found).get("modalities", ("text",)),
+        modalities=_image_fields(model_class).get("modalities", ("text",)),
         output=OutputShape(size_keys=("embedding_dim",)),
         checkpoint=CheckpointLayout(config_defaults={"embedding_dim": 128}),
         extras=ModelExtras(
@@ -129,30 +133,30 @@ def retrieval(name: str, config: CheckpointConfig) -> ArchitectureSpec | str:
     )
 
 
-def _of_family(found: type[PreTrainedModel], config: CheckpointConfig) -> dict[str, Any]:
-    kind = config_class(found).model_type
-    summary = SUMMARIES.get(str(config.get("summary_type")))
-    pooling = summary or ("LAST" if is_decoder(found) or _is_sequence_to_sequence(found) else "CLS")
-    positions = "absolute_after_pad" if kind in AFTER_PADDING else "absolute"
-    text = TextInput(positions=positions if _has_table(found) else "relative")
+def _family_fields(model_class: type[PreTrainedModel], config: CheckpointConfig) -> dict[str, Any]:
+    model_type = config_class(model_class).model_type
+    summary = SUMMARY_POOLING.get(str(config.get("summary_type")))
+    pooling = summary or ("LAST" if is_decoder(model_class) or _is_sequence_to_sequence(model_class) else "CLS")
+    positions = "absolute_after_pad" if model_type in POSITIONS_AFTER_PAD else "absolute"
+    text = TextInput(positions=positions if _has_absolute_positions(model_class) else "relative")
     return {"pooling": PoolingDefaults(pooling), "text": text}
 
 
-def _of_images(found: type[PreTrainedModel]) -> dict[str, Any]:
-    """Return the modalities and the image processor of a class that reads images in texts."""
-    sees = "pixel_values" in signature(found.forward).parameters
-    if not sees or config_class(found).model_type not in PROCESSORS:
+def _image_fields(model_class: type[PreTrainedModel]) -> dict[str, Any]:
+    """Return the modalities and the image reader of a class that reads texts with images."""
+    reads_images = "pixel_values" in signature(model_class.forward).parameters
+    if not reads_images or config_class(model_class).model_type not in PROCESSORS:
         return {}
     extras = ModelExtras(image_processor="millpond_transformers.images:ProcessorImages")
     return {"modalities": ("text", "image"), "extras": extras}
 
 
-def _is_sequence_to_sequence(found: type[PreTrainedModel]) -> bool:
-    """Whether its hidden states are those of a decoder that is given what an encoder read."""
-    config = config_class(found)()
-    return bool(getattr(config, "is_encoder_decoder", False)) and not found.__name__.endswith("EncoderModel")
+def _is_sequence_to_sequence(model_class: type[PreTrainedModel]) -> bool:
+    """Return True if the class is an encoder-decoder whose decoder returns the hidden states."""
+    config = config_class(model_class)()
+    return bool(getattr(config, "is_encoder_decoder", False)) and not model_class.__name__.endswith("EncoderModel")
 
 
-def _has_table(found: type[PreTrainedModel]) -> bool:
-    """Whether its positions are no rotation: such models cannot read beyond the table that config.json states."""
-    return not hasattr(config_class(found)(), "rope_parameters")
+def _has_absolute_positions(model_class: type[PreTrainedModel]) -> bool:
+    """Return True if the model has absolute positions, which limit the length of a text."""
+    return not hasattr(config_class(model_class)(), "rope_parameters")

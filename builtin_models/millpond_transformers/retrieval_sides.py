@@ -1,4 +1,4 @@
-"""What surrounds a query of ColPali and its kind, as the processor of each in transformers writes it. Data alone."""
+"""Query formats of ColPali and similar models, as written by their processors in transformers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,71 +13,71 @@ from millpond.types.late_interaction import LateInteraction, QueryDocumentConfig
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
 
-NUM_AUGMENTED = 10  # tokens behind a query, in whose places the model adds to it (arXiv 2407.01449, section 4.1)
-PREFIX = "query_prefix"
+NUM_AUGMENTATION_TOKENS = 10  # appended to a query as soft query expansion (arXiv 2407.01449, section 4.1)
+PREFIX_KEY = "query_prefix"
 FILES = ("processor_config.json", "preprocessor_config.json")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
-    """What a processor writes around a query.
+class QueryFormat:
+    """Text that a processor adds to a query.
 
     Attributes:
-        prefix: What stands before it where no file says.
-        augmented: The token behind it; None for the one that pads.
-        end: What ends it.
-        begins: Whether the token that begins a text is written, and the tokenizer adds no special tokens.
+        prefix: Default prefix.
+        augmentation: Token that is appended; None for the padding token.
+        suffix: Text after the appended tokens.
+        writes_bos: True if the BOS token is written, and the tokenizer does not add special tokens.
     """
 
     prefix: str
-    augmented: str | None = None
-    end: str = "\n"
-    begins: bool = False
+    augmentation: str | None = None
+    suffix: str = "\n"
+    writes_bos: bool = False
 
 
-WRITTEN: Mapping[str, Written] = {
-    "colpali": Written(prefix="Question: ", begins=True),
-    "colqwen2": Written(prefix="Query: "),
-    "colmodernvbert": Written(prefix="", augmented="<end_of_utterance>", end=""),
+QUERY_FORMATS: Mapping[str, QueryFormat] = {
+    "colpali": QueryFormat(prefix="Question: ", writes_bos=True),
+    "colqwen2": QueryFormat(prefix="Query: "),
+    "colmodernvbert": QueryFormat(prefix="", augmentation="<end_of_utterance>", suffix=""),
 }
 
 
 def read_sides(repository: "Repository", config: CheckpointConfig) -> LateInteraction:
-    """How queries are read; documents, images or texts, are read as they are.
+    """Return the settings for queries; documents are images or texts without a prompt.
 
     Raises:
-        CheckpointError: If a file says what is no text, or no file names a token that is written.
+        CheckpointError: If the prefix is not text, or the tokenizer's files do not name a required token.
     """
-    written = WRITTEN[str(config.get("model_type"))]
+    query_format = QUERY_FORMATS[str(config.get("model_type"))]
     tokens = read_special_tokens(repository)
-    augmented = written.augmented or _token(tokens, "pad_token", repository)
-    begin = _token(tokens, "bos_token", repository) if written.begins else ""
+    augmentation = query_format.augmentation or _token(tokens, "pad_token", repository)
+    bos = _token(tokens, "bos_token", repository) if query_format.writes_bos else ""
     query = QueryDocumentConfig(
-        prompt=begin + _prefix(repository, written),
-        ending=augmented * NUM_AUGMENTED + written.end,
-        special_tokens=not written.begins,
+        prompt=bos + _prefix(repository, query_format),
+        ending=augmentation * NUM_AUGMENTATION_TOKENS + query_format.suffix,
+        special_tokens=not query_format.writes_bos,
     )
     return LateInteraction(query=query)
 
 
-def _prefix(repository: "Repository", written: Written) -> str:
-    """What processor_config.json says, or files of older layouts; else what the processor has by itself."""
+def _prefix(repository: "Repository", query_format: QueryFormat) -> str:
+    """Return the prefix in processor_config.json or files of older layouts, by default that of the processor."""
     paths = [repository.transformer_path / name for name in FILES]
-    path, said = next(
-        ((path, said) for path in paths if (said := read_object(path)).get(PREFIX) is not None), (None, {})
+    path, settings = next(
+        ((path, settings) for path in paths if (settings := read_object(path)).get(PREFIX_KEY) is not None), (None, {})
     )
-    prefix = said.get(PREFIX, written.prefix)
+    prefix = settings.get(PREFIX_KEY, query_format.prefix)
     if isinstance(prefix, str):
         return prefix
-    raise CheckpointError(f"{path}: {PREFIX} must be text; got {prefix!r}")
+    raise CheckpointError(f"{path}: {PREFIX_KEY} must be text; got {prefix!r}")
 
 
 def _token(tokens: Mapping[str, str], role: str, repository: "Repository") -> str:
-    found = tokens.get(role)
-    if found is None:
+    token = tokens.get(role)
+    if token is None:
         message = (
-            f"{repository.transformer_path}: a query is written with the tokenizer's {role}, which "
-            "tokenizer_config.json does not name"
+            f"{repository.transformer_path}: queries require the {role} of the tokenizer, which is missing from "
+            "tokenizer_config.json"
         )
         raise CheckpointError(message)
-    return found
+    return token

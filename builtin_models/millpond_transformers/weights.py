@@ -1,4 +1,4 @@
-"""A class of transformers, built and given its values by its own loader, which knows the layouts of all ages."""
+"""Builds and loads model classes with the loader of transformers, which supports all checkpoint layouts."""
 
 from dataclasses import dataclass
 from inspect import signature
@@ -13,8 +13,8 @@ from millpond_transformers.quiet import quiet
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """A model, and what its checkpoint has too much and too little."""
+class LoadedBody:
+    """A loaded model, with the names of unused and missing tensors of its checkpoint."""
 
     body: PreTrainedModel
     unused: list[str]
@@ -28,53 +28,53 @@ def load_body(
     *,
     dtype: torch.dtype,
     headless: bool,
-) -> Loaded:
-    """Build a class of transformers from tensors that were read before: no file is looked for, and no code.
+) -> LoadedBody:
+    """Build a model class and load tensors that are already in memory; no files are read and no code is downloaded.
 
     Args:
-        body_class: The class.
+        body_class: The model class.
         config: Its config.
-        state: The checkpoint's tensors by their names.
-        dtype: What it computes in.
-        headless: Whether a layer that only heads need is left out where the class can do without.
+        state: The checkpoint's tensors by name.
+        dtype: The dtype of the model.
+        headless: True to omit the pooling layer, which only heads need, if the class supports that.
 
     Raises:
-        CheckpointError: If it cannot be built, or the shape of a tensor is not that of its parameter.
+        CheckpointError: If the class cannot be built, or the shape of a tensor does not match.
     """
-    given: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if headless and "add_pooling_layer" in signature(body_class.__init__).parameters:
-        given["add_pooling_layer"] = False
+        options["add_pooling_layer"] = False
     try:
         with quiet():
-            made: Any = body_class.from_pretrained(
+            loaded: Any = body_class.from_pretrained(
                 None,
                 config=config,
-                state_dict=_stripped(state) if headless else state,
+                state_dict=_strip_prefix(state) if headless else state,
                 dtype=dtype,
                 output_loading_info=True,
                 local_files_only=True,
-                **given,
+                **options,
             )
-            body, info = made
-    except Exception as error:  # what a class is made of is the library's business, and so is what it raises
+            body, info = loaded
+    except Exception as error:  # the library raises any type for an invalid checkpoint
         reason = " ".join(str(error).split())
         message = f"transformers' {body_class.__name__} cannot be loaded: {type(error).__name__}: {reason}"
         raise CheckpointError(message) from error
-    if getattr(config, "is_causal", None) is False:  # of the masks; the layers have one of their own
+    if getattr(config, "is_causal", None) is False:  # the config only affects masks; layers have their own attribute
         for module in body.modules():
             if hasattr(module, "is_causal"):
                 module.is_causal = False
-    return Loaded(
+    return LoadedBody(
         body=body.eval().requires_grad_(requires_grad=False),
         unused=sorted(info["unexpected_keys"]),
         missing=sorted(info["missing_keys"]),
     )
 
 
-def _stripped(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of a model of texts and images without the ``model.`` that newer files have before all its parts.
+def _strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Remove the prefix ``model.`` that newer files of vision-language models have before all parts.
 
-    Such names are told from older ones, in which ``model.`` is its text's, for the class with the head alone.
+    Only the class with a head distinguishes these names from older ones, in which ``model.`` is part of the text model.
     """
     if not any(name.startswith("model.language_model.") for name in state):
         return state

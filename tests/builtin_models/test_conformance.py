@@ -19,7 +19,7 @@ from millpond.testing.checkpoints import (
 )
 from millpond.testing.conformance import ArchitectureConformance, ConverterConformance
 from millpond_models.testing.bge_m3 import tiny_bge_m3
-from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
 from millpond_models.testing.gritlm import tiny_gritlm
 from millpond_models.testing.nemotron_vl import IMAGE_CONTEXT_ID, tiny_nemotron_vl
 from millpond_models.testing.phi3_vision import tiny_phi3_vision
@@ -149,9 +149,9 @@ def texts_and_images(_, llm):
 
 ARCHITECTURES |= {
     name: {
-        "checkpoint": partialmethod(lambda _, folder, name: tiny_two_towers(name, folder), name=name),
+        "checkpoint": partialmethod(lambda _, folder, name: tiny_dual_encoder(name, folder), name=name),
         "prompts": texts_and_images,
-        "reference": lambda *_: None,  # test_two_towers.py compares both towers
+        "reference": lambda *_: None,  # test_dual_encoders.py compares both encoders
     }
     for name in ("CLIPModel", "SiglipModel", "Siglip2Model")
 }

@@ -6,7 +6,7 @@ import transformers
 
 from millpond import LLM, PoolingParams
 from millpond.testing.pictures import picture, url_of
-from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
 from millpond_transformers.testing.vision_language import qwen_vl, randomised, write_vision_language
 
 pytestmark = pytest.mark.slow
@@ -15,7 +15,7 @@ BOTH = "CLIP accepts text-only or image-only inputs, not both!"
 
 
 def test_images_through_openai_and_cohere(tmp_path, serves, report_of):
-    folder = tiny_two_towers("CLIPModel", tmp_path / "clip")
+    folder = tiny_dual_encoder("CLIPModel", tmp_path / "clip")
     of_image = {"multi_modal_data": {"image": PICTURE}}
     with LLM(str(folder)) as llm:
         params = PoolingParams(extra_kwargs={"mixed_modality": "mean"})

@@ -52,7 +52,7 @@ class DecoderModel(PoolingModel):
         self.norm = self.build_norm(ctx, config.hidden_size)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """A batch -> [num_tokens, hidden]."""
+        """A batch -> [num_tokens, hidden_size]."""
         rotation = self.rotary(batch)
         x = self.embed(batch)
         for layer in self.layers:
@@ -70,7 +70,7 @@ class DecoderModel(PoolingModel):
         return Rotary(ctx, head_dim=heads.head_dim)
 
     def build_layer(self, ctx: Context, heads: Heads, layer: int) -> DecoderLayer:
-        """A layer."""
+        """Build a layer."""
         return DecoderLayer(
             attention_norm=self.build_norm(ctx, ctx.config.hidden_size),
             attention=self.build_attention(ctx, heads, layer),
@@ -141,7 +141,7 @@ class DecoderModel(PoolingModel):
         return None
 
     def build_attention(self, ctx: Context, heads: Heads, layer: int) -> RotaryAttention:
-        """The attention of a layer."""
+        """Build the attention of a layer."""
         causal = self.is_causal(ctx)
         bias, output_bias = self.attention_biases(ctx)
         return RotaryAttention(
@@ -159,7 +159,7 @@ class DecoderModel(PoolingModel):
         )
 
     def build_feed_forward(self, ctx: Context) -> GatedFeedForward:
-        """The feed-forward half of a layer."""
+        """Build the feed-forward network of a layer."""
         return GatedFeedForward(
             ctx,
             size=ctx.config.hidden_size,

@@ -14,7 +14,7 @@ class Classifier(PoolingModel):
     classifier: nn.Module
 
     def build_classifier(self, ctx: Context) -> nn.Module:
-        """Build the classifier, [num_rows, hidden] -> [num_rows, num_labels]; by default one linear layer.
+        """Build the classifier, [num_rows, hidden_size] -> [num_rows, num_labels]; by default one linear layer.
 
         Args:
             ctx: The context of heads: float32, not quantized.

@@ -41,6 +41,6 @@ class PoolAfterDense(nn.Module):
         self.check = pooler.check
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
-        """[num_tokens, hidden] -> [num_seqs, num_labels]."""
+        """[num_tokens, hidden_size] -> [num_seqs, num_labels]."""
         pooled: Tensor | list[Tensor] = self.pooler(self.head.transform(hidden_states.float()), metadata)
         return pooled

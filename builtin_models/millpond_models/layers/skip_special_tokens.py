@@ -25,7 +25,7 @@ class SkipSpecialTokens(nn.Module):
         self.empty = empty
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> list[Tensor]:
-        """Return the pooler's result for each sequence, from hidden states [num_tokens, hidden]."""
+        """Return the pooler's result for each sequence, from hidden states [num_tokens, hidden_size]."""
         firsts, lasts = (metadata.input_ids[rows].tolist() for rows in (metadata.first, metadata.last))
         spans: list[tuple[int, int]] = []
         for length, first, last in zip(metadata.lengths, firsts, lasts, strict=True):

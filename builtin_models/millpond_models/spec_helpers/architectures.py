@@ -1,4 +1,4 @@
-"""Architecture specs of embedding models and classifiers, with the tasks that each kind serves."""
+"""Architecture specs of embedding models and classifiers, with their tasks."""
 
 from typing import Any, Final
 

@@ -3,10 +3,11 @@
 import json
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from millpond.compat.renamed import renamed_contents
 from millpond.testing.checkpoints import Shape, vocabulary, write_config, write_tokenizer, write_weights
 
 TEXT_SIZE, VISION_SIZE, INTERMEDIATE_SIZE, NUM_LAYERS, PATCH_SIZE, MAX_LENGTH = 32, 24, 40, 2, 8, 20
@@ -29,7 +30,7 @@ SHAPES = {"CLIPModel": {"image_size": 32}, "SiglipModel": {"image_size": 36}, "S
 MODEL_TYPES = {"CLIPModel": "clip", "SiglipModel": "siglip", "Siglip2Model": "siglip2"}
 
 
-def tiny_two_towers(name: str, folder: Path, *, seed: int = 0, processor: dict[str, Any] | None = None) -> Path:
+def tiny_dual_encoder(name: str, folder: Path, *, seed: int = 0, processor: dict[str, Any] | None = None) -> Path:
     """Write the checkpoint of "CLIPModel", "SiglipModel" or "Siglip2Model".
 
     Args:
@@ -138,3 +139,7 @@ def _linear(name: str, size: int, out: int) -> dict[str, Shape]:
 
 def _norm(name: str, size: int) -> dict[str, Shape]:
     return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
+
+
+if not TYPE_CHECKING:  # type checkers would accept any name
+    __getattr__ = renamed_contents(__name__, {"tiny_two_towers": "tiny_dual_encoder"})

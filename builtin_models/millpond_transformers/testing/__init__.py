@@ -1,1 +1,1 @@
-"""Tiny checkpoints of vision-language models, written by the classes of transformers."""
+"""Tiny checkpoints of vision-language models, written by model classes of transformers."""

@@ -1,6 +1,6 @@
-"""Small random checkpoints of vision-language models, written by the classes of transformers, with all that they need.
+"""Tiny checkpoints of vision-language models, written by model classes of transformers.
 
-They have every parameter random, a tokenizer with the marks of images, and the settings of their images.
+They have random parameters, a tokenizer with image tokens and image preprocessor settings.
 """
 
 import json
@@ -47,10 +47,10 @@ class TinyVision:
 
     Attributes:
         config: Keys of config.json.
-        images: What preprocessor_config.json says.
-        tokens: The special tokens of its tokenizer beside padding.
+        images: Content of preprocessor_config.json.
+        tokens: The special tokens of its tokenizer besides padding.
         named: Other keys of tokenizer_config.json.
-        chat_template: The template of its messages.
+        chat_template: The chat template.
         files: Other files, by name.
     """
 
@@ -63,39 +63,39 @@ class TinyVision:
 
 
 def randomised(model: PreTrainedModel, *, seed: int = 0) -> PreTrainedModel:
-    """The model with every parameter random, such that activations keep their size."""
+    """Set all parameters to random values that preserve the scale of activations, and return the model."""
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode():
         for name, parameter in model.named_parameters():
-            around = 1.0 if parameter.dim() == 1 and "norm" in name.lower() and name.endswith("weight") else 0.0
+            mean = 1.0 if parameter.dim() == 1 and "norm" in name.lower() and name.endswith("weight") else 0.0
             fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
             scale = 0.2 if parameter.dim() == 1 else fan_in**-0.5
-            parameter.copy_(around + scale * torch.randn(parameter.shape, generator=generator))
+            parameter.copy_(mean + scale * torch.randn(parameter.shape, generator=generator))
     model.train(mode=False)
     model.requires_grad_(requires_grad=False)
     return model
 
 
-def write_vision_language(model: PreTrainedModel, made: TinyVision, folder: Path) -> Path:
-    """Write a model of transformers with the files beside it.
+def write_vision_language(model: PreTrainedModel, settings: TinyVision, folder: Path) -> Path:
+    """Write a model of transformers with all other files.
 
     Returns:
         The folder.
     """
     model.save_pretrained(folder)
-    byte_tokenizer(made.tokens).save(str(folder / "tokenizer.json"))
-    named = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": PAD, "eos_token": PAD, **made.named}
-    if made.chat_template is not None:
-        named["chat_template"] = made.chat_template
-    files = {"tokenizer_config.json": named, "preprocessor_config.json": made.images, **made.files}
+    byte_tokenizer(settings.tokens).save(str(folder / "tokenizer.json"))
+    named = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": PAD, "eos_token": PAD, **settings.named}
+    if settings.chat_template is not None:
+        named["chat_template"] = settings.chat_template
+    files = {"tokenizer_config.json": named, "preprocessor_config.json": settings.images, **settings.files}
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
     return folder
 
 
-def token_id(made: TinyVision, token: str) -> int:
-    """The id of a special token."""
-    return [PAD, UNKNOWN, *made.tokens].index(token)
+def token_id(settings: TinyVision, token: str) -> int:
+    """Return the ID of a special token."""
+    return [PAD, UNKNOWN, *settings.tokens].index(token)
 
 
 def tiny_vision_language(kind: str, folder: Path, *, seed: int = 0) -> Path:
@@ -103,25 +103,25 @@ def tiny_vision_language(kind: str, folder: Path, *, seed: int = 0) -> Path:
 
     Args:
         kind: Its ``model_type``, such as "qwen2_vl".
-        folder: Where to.
-        seed: Another seed gives other weights.
+        folder: The folder to write.
+        seed: Seed of the random weights.
 
     Returns:
         The folder.
     """
-    made = llava_next() if kind == "llava_next" else qwen_vl(kind)
-    return write_vision_language(build(kind, made, seed=seed), made, folder)
+    settings = llava_next() if kind == "llava_next" else qwen_vl(kind)
+    return write_vision_language(build(kind, settings, seed=seed), settings, folder)
 
 
-def build(kind: str, made: TinyVision, *, seed: int = 0) -> PreTrainedModel:
-    """The model of transformers for a small configuration."""
-    found: type[PreTrainedModel] = getattr(transformers, CLASSES[kind])
-    assert found.config_class is not None, "classes of models have configs"  # noqa: S101
-    return randomised(found(found.config_class.from_dict(made.config)), seed=seed)
+def build(kind: str, settings: TinyVision, *, seed: int = 0) -> PreTrainedModel:
+    """Build the model of transformers for a small configuration."""
+    model_class: type[PreTrainedModel] = getattr(transformers, CLASSES[kind])
+    assert model_class.config_class is not None, "model classes have a config class"  # noqa: S101
+    return randomised(model_class(model_class.config_class.from_dict(settings.config)), seed=seed)
 
 
 def qwen_vl(kind: str) -> TinyVision:
-    """Qwen2-VL ("qwen2_vl"), Qwen2.5-VL ("qwen2_5_vl") or Qwen3-VL ("qwen3_vl")."""
+    """Return Qwen2-VL ("qwen2_vl"), Qwen2.5-VL ("qwen2_5_vl") or Qwen3-VL ("qwen3_vl")."""
     patch = 16 if kind == "qwen3_vl" else 14
     base = TinyVision(config={}, images={})
     vision: dict[str, Any] = {"depth": 2, "num_heads": 2, "patch_size": patch, "spatial_merge_size": 2}
@@ -158,7 +158,7 @@ def qwen_vl(kind: str) -> TinyVision:
 
 
 def llava_next() -> TinyVision:
-    """LLaVA-NeXT with a tower of CLIP's and a Llama."""
+    """Return LLaVA-NeXT with CLIP's vision encoder and a Llama."""
     tokens = ("<image>", "<s>")
     vision = {
         "model_type": "clip_vision_model",

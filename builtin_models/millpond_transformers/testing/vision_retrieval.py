@@ -1,4 +1,4 @@
-"""Small random checkpoints of models that give vectors to the tokens of page images: ColPali and its kind."""
+"""Tiny checkpoints of late-interaction models for page images, such as ColPali."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from millpond_transformers.testing.vision_language import (
     write_vision_language,
 )
 
-DIM = 16  # of a vector
+EMBEDDING_DIM = 16
 SIGLIP = {
     "model_type": "siglip_vision_model",
     "hidden_size": 32,
@@ -40,33 +40,33 @@ VBERT_TOKENS = (
 
 
 def tiny_vision_retrieval(name: str, folder: Path, *, seed: int = 0) -> Path:
-    """Write a small checkpoint of one of ``MADE``.
+    """Write a small checkpoint of one of ``MODELS``.
 
     Args:
         name: Its class in transformers, such as "ColPaliForRetrieval".
-        folder: Where to.
-        seed: Another seed gives other weights.
+        folder: The folder to write.
+        seed: Seed of the random weights.
 
     Returns:
         The folder.
     """
-    made = MADE[name]()
-    return write_vision_language(build_retrieval(name, made, seed=seed), made, folder)
+    settings = MODELS[name]()
+    return write_vision_language(build_retrieval(name, settings, seed=seed), settings, folder)
 
 
-def build_retrieval(name: str, made: TinyVision, *, seed: int = 0) -> PreTrainedModel:
-    """The model of transformers for a small configuration."""
-    found: type[PreTrainedModel] = getattr(transformers, name)
-    assert found.config_class is not None, "classes of models have configs"  # noqa: S101
-    return randomised(found(found.config_class.from_dict(made.config)), seed=seed)
+def build_retrieval(name: str, settings: TinyVision, *, seed: int = 0) -> PreTrainedModel:
+    """Build the model of transformers for a small configuration."""
+    model_class: type[PreTrainedModel] = getattr(transformers, name)
+    assert model_class.config_class is not None, "model classes have a config class"  # noqa: S101
+    return randomised(model_class(model_class.config_class.from_dict(settings.config)), seed=seed)
 
 
 def col_pali() -> TinyVision:
-    """ColPali with a tower of SigLIP's and a Gemma; 16 tokens an image."""
+    """Return ColPali with SigLIP's vision encoder and a Gemma, with 16 tokens per image."""
     text = {**TEXT, "model_type": "gemma", "vocab_size": 264, "head_dim": 8, "pad_token_id": 0}
     vision = {**SIGLIP, "projection_dim": 32, "vision_use_head": False}
     vlm = {"model_type": "paligemma", "text_config": text, "vision_config": vision, "projection_dim": 32}
-    config = {"model_type": "colpali", "embedding_dim": DIM, "vlm_config": {**vlm, "image_token_index": 2}}
+    config = {"model_type": "colpali", "embedding_dim": EMBEDDING_DIM, "vlm_config": {**vlm, "image_token_index": 2}}
     images = {
         "image_processor_type": "SiglipImageProcessor",
         "processor_class": "ColPaliProcessor",
@@ -78,15 +78,19 @@ def col_pali() -> TinyVision:
 
 
 def col_qwen2() -> TinyVision:
-    """ColQwen2; as many tokens as an image's size makes. It has the chat template of what it was made of."""
+    """Return ColQwen2, whose tokens per image depend on the size; its chat template is that of Qwen2-VL."""
     base = qwen_vl("qwen2_vl")
-    config = {"model_type": "colqwen2", "embedding_dim": DIM, "vlm_config": {"model_type": "qwen2_vl", **base.config}}
-    said = {"processor_class": "ColQwen2Processor", "query_prefix": "Ask: "}
-    return TinyVision(config=config, images=base.images, tokens=QWEN_TOKENS, files={"processor_config.json": said})
+    config = {
+        "model_type": "colqwen2",
+        "embedding_dim": EMBEDDING_DIM,
+        "vlm_config": {"model_type": "qwen2_vl", **base.config},
+    }
+    processor = {"processor_class": "ColQwen2Processor", "query_prefix": "Ask: "}
+    return TinyVision(config=config, images=base.images, tokens=QWEN_TOKENS, files={"processor_config.json": processor})
 
 
 def col_modern_vbert() -> TinyVision:
-    """ColModernVBert with a tower of SigLIP's and a ModernBERT; 4 tokens a part of an image."""
+    """Return ColModernVBert with SigLIP's vision encoder and a ModernBERT, with 4 tokens per tile."""
     text = {
         **{key: value for key, value in TEXT.items() if key != "num_key_value_heads"},
         "model_type": "modernbert",
@@ -110,7 +114,7 @@ def col_modern_vbert() -> TinyVision:
         "max_image_size": {"longest_edge": 28},
     }
     return TinyVision(
-        config={"model_type": "colmodernvbert", "embedding_dim": DIM, "vlm_config": vlm},
+        config={"model_type": "colmodernvbert", "embedding_dim": EMBEDDING_DIM, "vlm_config": vlm},
         images=images,
         tokens=VBERT_TOKENS,
         named={"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": PAD},
@@ -119,7 +123,7 @@ def col_modern_vbert() -> TinyVision:
     )
 
 
-MADE: Mapping[str, Callable[[], TinyVision]] = {
+MODELS: Mapping[str, Callable[[], TinyVision]] = {
     "ColModernVBertForRetrieval": col_modern_vbert,
     "ColPaliForRetrieval": col_pali,
     "ColQwen2ForRetrieval": col_qwen2,

@@ -22,7 +22,7 @@ from millpond_server.command.options import ModelOptions
 from millpond_server.runtime.models import Models, ServedModel
 from millpond_server.runtime.server import build_server
 from millpond_server.runtime.settings import Settings
-from millpond_transformers.padding import Padding, group
+from millpond_transformers.padding import Padding, group_by_length
 
 VOCABULARY = 99
 LENGTHS = (1, 2, 3, 40, 5, 8, 33, 13, 1, 21)
@@ -328,7 +328,7 @@ def test_what_neither_has_is_told_with_both_ways_out(tmp_path, load):
     [
         ("ElectraModel", "native", r"model_impl='native' was requested: 'auto' allows every"),
         ("GritLMModel", "transformers", r"has no model 'GritLMModel'.*model_impl='transformers'"),
-        ("ViTModel", "auto", "'ViTModel' of transformers reads pixel_values, and not tokens"),
+        ("ViTModel", "auto", "'ViTModel' of transformers reads pixel_values instead of tokens"),
         ("PreTrainedModel", "auto", "has no model 'PreTrainedModel'"),
         ("AutoModel", "auto", "has no model 'AutoModel'"),
     ],
@@ -385,17 +385,15 @@ def test_code_that_a_config_names_is_not_run(make, load):
 
 def test_quantised_files_and_int8_are_refused(make, load):
     folder, _ = make("ElectraModel")
-    with pytest.raises(
-        InvalidInputError, match="ElectraModel is run by the class of transformers, which is not quantised"
-    ):
+    with pytest.raises(InvalidInputError, match="is not supported for ElectraModel, which runs with the model class"):
         load(folder, quantization="int8")
-    with pytest.raises(CheckpointError, match="does not run quantised checkpoints"):
+    with pytest.raises(CheckpointError, match="quantized checkpoints are not supported"):
         load(folder, hf_overrides={"quantization_config": {"quant_method": "gptq", "bits": 4}})
 
 
 def test_a_class_that_gives_no_row_a_token_is_refused(make, load):
     folder, _ = make("FunnelForSequenceClassification", **FUNNEL)
-    with pytest.raises(CheckpointError, match="gave 3 rows for 5 tokens"):
+    with pytest.raises(CheckpointError, match="got 3 rows for 5 tokens"):
         load(folder)
 
 
@@ -424,7 +422,7 @@ def test_a_class_that_does_not_do_so_is_refused(make, load):
     try:
         both = load(folder, hf_overrides={"is_causal": False})
     except CheckpointError as refused:
-        assert "attends to what stands before a token all the same" in str(refused)  # noqa: PT017
+        assert "only attends to earlier tokens" in str(refused)  # noqa: PT017
     else:
         rows = asked(both, "token_embed", [[5, 6, 7], [5, 6, 8]])
         assert np.abs(rows[0][0] - rows[1][0]).max() > 1e-3
@@ -450,15 +448,15 @@ def test_bfloat16_is_near_and_heads_stay_float32(make, load):
 
 @pytest.mark.parametrize("lengths", [(1,), (7, 7, 7), tuple(range(1, 60)), (512, 3, 3, 3, 500, 60), LENGTHS], ids=str)
 def test_little_is_padded(lengths):
-    for padding in (Padding(allowed=True), Padding(), Padding(alone=True)):
-        groups = group(lengths, padding)
+    for padding in (Padding(mixed_lengths=True), Padding(), Padding(one_by_one=True)):
+        groups = group_by_length(lengths, padding)
         assert sorted(place for places in groups for place in places) == list(range(len(lengths)))
         for places in groups:
             real = sum(lengths[place] for place in places)
             wasted = max(lengths[place] for place in places) * len(places) - real
-            assert wasted <= (max(0.1 * real, 64) if padding.allowed else 0)
-            assert len(places) == 1 or not padding.alone
-    assert len(group((9,) * 40, Padding())) == 1
+            assert wasted <= (max(0.1 * real, 64) if padding.mixed_lengths else 0)
+            assert len(places) == 1 or not padding.one_by_one
+    assert len(group_by_length((9,) * 40, Padding())) == 1
 
 
 # --- the doors ------------------------------------------------------------------------------------------------------

@@ -161,7 +161,7 @@ def test_a_text_must_not_hold_what_the_processor_writes_for_parts_of_images(tmp_
     assert good.error is None
     for output in refused:
         assert isinstance(output.error, InvalidInputError)
-        assert "stands for a part of an image" in str(output.error)
+        assert "reserved for parts of images" in str(output.error)
 
 
 @pytest.mark.slow

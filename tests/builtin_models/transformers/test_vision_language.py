@@ -181,9 +181,9 @@ def test_an_image_without_a_mark_stands_before_the_text(qwen, served):
         ({"prompt": "a", "multi_modal_data": {"video": WIDE}}, "reads images; 'multi_modal_data' has 'video'"),
         (
             {"prompt": "a<|image_pad|><|image_pad|>b", "multi_modal_data": {"image": [SMALL] * 2}},
-            "nothing between them",
+            "adjacent images",
         ),
-        ({"prompt": f"{QWEN}<|video_pad|>", "multi_modal_data": {"image": WIDE}}, "stands for a video"),
+        ({"prompt": f"{QWEN}<|video_pad|>", "multi_modal_data": {"image": WIDE}}, "the video token"),
         ({"prompt": "a", "multi_modal_data": {"image": [SMALL] * 33}}, "At most 32 image"),
         ({"prompt": "a", "multi_modal_data": {"image": picture(2, 900)}}, "cannot read these images"),
         ({"prompt": "a" * 520, "multi_modal_data": {"image": [WIDE] * 2}}, "neither cut nor read in pieces"),

@@ -15,7 +15,7 @@ from millpond.testing.pictures import picture, url_of
 from millpond.testing.tokenizers import PAD
 from millpond_command import cli
 from millpond_transformers.testing.vision_language import write_vision_language
-from millpond_transformers.testing.vision_retrieval import DIM, MADE, build_retrieval, tiny_vision_retrieval
+from millpond_transformers.testing.vision_retrieval import EMBEDDING_DIM, MODELS, build_retrieval, tiny_vision_retrieval
 
 IMAGE_PROCESSORS = {
     "ColModernVBertForRetrieval": "Idefics3ImageProcessorPil",
@@ -82,13 +82,13 @@ class Reference:
 
 
 def write(name, folder):
-    made = MADE[name]()
+    made = MODELS[name]()
     model = build_retrieval(name, made)
     write_vision_language(model, made, folder)
     return Reference(name, folder, made, model)
 
 
-@pytest.fixture(scope="module", params=MADE)
+@pytest.fixture(scope="module", params=MODELS)
 def both(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     reference = write(request.param, folder)
@@ -104,7 +104,7 @@ def test_pages_queries_and_texts_are_those_of_transformers_in_whatever_batch(bot
     llm, reference = both
     assert llm.model_config.identity.implementation == "transformers"
     assert llm.model_config.tasks == ("token_embed",)
-    assert llm.model_config.embedding_size == DIM
+    assert llm.model_config.embedding_size == EMBEDDING_DIM
     pages, texts = [reference.page(image) for image in PAGES], [reference.text(text) for text in TEXTS]
     together = [page(PAGES[0]), TEXTS[0], page(PAGES[1]), page(PAGES[2]), TEXTS[1], page(PAGES[3])]
     expected = [pages[0], texts[0], pages[1], pages[2], texts[1], pages[3]]
@@ -209,7 +209,7 @@ def closing(folder):
 
 
 def test_what_is_put_behind_a_query_stands_before_the_tokens_that_end_a_text(tmp_path, load):
-    made = MADE["ColModernVBertForRetrieval"]()
+    made = MODELS["ColModernVBertForRetrieval"]()
     model = build_retrieval("ColModernVBertForRetrieval", made)
     write_vision_language(model, made, tmp_path)
     closing(tmp_path)
@@ -276,7 +276,7 @@ def test_tensors_of_files_of_all_ages_are_found(tmp_path, load, name, layout):
     ("name", "said", "reason"),
     [
         ("processor_config.json", {"query_prefix": 3}, "query_prefix must be text"),
-        ("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"}, "pad_token, which"),
+        ("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"}, "pad_token of the tokenizer"),
     ],
 )
 def test_files_that_do_not_say_how_a_query_is_written_are_told(tmp_path, load, name, said, reason):

@@ -16,7 +16,7 @@ from millpond import LLM, InvalidInputError
 from millpond.testing.pictures import picture
 from millpond.testing.tokenizers import PAD
 from millpond.types.image_options import ImageOptions
-from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
 from millpond_models.testing.nemotron_vl import IMAGE_CONTEXT_ID, PROCESSOR, tiny_nemotron_vl
 from millpond_models.testing.phi3_vision import tiny_phi3_vision
 from millpond_models.vision.phi3_vision.images import Crops
@@ -209,7 +209,7 @@ def test_a_prompt_has_no_more_images_than_were_allowed(qwen_folder, tmp_path, lo
         assert len(llm.embed(of(2), use_tqdm=False)) == 1
         with pytest.raises(InvalidInputError, match=r"At most 2 image\(s\) may be provided in one prompt"):
             llm.embed(of(3), use_tqdm=False)
-    towers = load(tiny_two_towers("CLIPModel", tmp_path), limit_mm_per_prompt={"image": 0})
+    towers = load(tiny_dual_encoder("CLIPModel", tmp_path), limit_mm_per_prompt={"image": 0})
     with pytest.raises(InvalidInputError, match=r"At most 0 image\(s\) may be provided"):
         towers.embed({"multi_modal_data": {"image": small}}, use_tqdm=False)
     for limit in ({"image": -1}, {"image": 1.5}, {"image": 2000}, {"image": None}, 3):
@@ -218,7 +218,7 @@ def test_a_prompt_has_no_more_images_than_were_allowed(qwen_folder, tmp_path, lo
 
 
 def test_models_that_read_images_in_one_size_have_no_options(tmp_path, load, caplog):
-    folder = tiny_two_towers("CLIPModel", tmp_path)
+    folder = tiny_dual_encoder("CLIPModel", tmp_path)
     with caplog.at_level(logging.WARNING, "millpond"):
         llm = load(folder, mm_processor_kwargs={"max_pixels": 784})
     assert "mm_processor_kwargs 'max_pixels' has no effect: CLIPModel has no image options" in caplog.text

@@ -19,7 +19,7 @@ from millpond import LLM, AsyncLLM, InvalidInputError, MillpondError, PoolingPar
 from millpond.testing.checkpoints import tiny
 from millpond_io.images import files as image_files
 from millpond_io.media.urls import Media
-from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (40, 30, 3), dtype=np.uint8)
@@ -51,7 +51,7 @@ def part(url):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny_two_towers("CLIPModel", tmp_path_factory.mktemp("clip"))
+    return tiny_dual_encoder("CLIPModel", tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_text_with_an_image_is_refused_as_upstream_does(llm):
 
 
 def test_siglip_is_called_by_its_name(tmp_path):
-    with LLM(str(tiny_two_towers("SiglipModel", tmp_path)), num_workers=1) as llm:
+    with LLM(str(tiny_dual_encoder("SiglipModel", tmp_path)), num_workers=1) as llm:
         refused(llm, of(PICTURE, prompt="water"), f"SigLIP {BOTH}")
 
 

@@ -13,7 +13,7 @@ from millpond import LLM, AsyncLLM, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny
 from millpond.testing.pictures import picture, url_of
 from millpond_io.images.inputs import Images
-from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
 from millpond_transformers.testing.vision_language import qwen_vl, randomised, write_vision_language
 
 MARK = "<|vision_start|><|image_pad|><|vision_end|>"
@@ -62,7 +62,7 @@ def qwen(folder, num_labels=None):
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory):
-    return tiny_two_towers("CLIPModel", tmp_path_factory.mktemp("clip"))
+    return tiny_dual_encoder("CLIPModel", tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def cosines(llm, queries, documents):
 def test_texts_and_images_in_every_form(name, tmp_path):
     path = tmp_path / "a.png"
     ONE.save(path)
-    with LLM(str(tiny_two_towers(name, tmp_path)), num_workers=1, allowed_local_media_path=tmp_path) as llm:
+    with LLM(str(tiny_dual_encoder(name, tmp_path)), num_workers=1, allowed_local_media_path=tmp_path) as llm:
         forms = [
             content(pil(ONE)),
             content(part(url_of(ONE))),

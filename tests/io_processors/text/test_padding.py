@@ -7,7 +7,7 @@ import pytest
 
 from millpond import InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny
-from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
 
 CAT = [2, 160, 98, 3]
 
@@ -41,7 +41,7 @@ def test_token_ids_are_filled_up_too(tiny_bert):
 
 
 def test_a_model_that_fills_all_texts_up_may_be_told_not_to(tmp_path, load):
-    llm = load(tiny_two_towers("SiglipModel", tmp_path))
+    llm = load(tiny_dual_encoder("SiglipModel", tmp_path))
     filled, plain = (llm.embed("sun", tokenization_kwargs={"padding": way})[0] for way in ("max_length", "do_not_pad"))
     assert filled.prompt_token_ids == llm.embed("sun")[0].prompt_token_ids
     assert plain.num_prompt_tokens < filled.num_prompt_tokens == llm.model_config.max_model_len

@@ -24,7 +24,7 @@ class GemmaModel(DecoderModel):
         return super().embed(batch) * self.scale
 
     def default_head_dim(self, ctx: Context) -> int:  # noqa: ARG002  independent of the hidden size
-        """The dimensions of a head where config.json has no ``head_dim``."""
+        """Return the head dimension for a config.json without ``head_dim``."""
         return 256
 
     def is_causal(self, ctx: Context) -> bool:
@@ -32,7 +32,7 @@ class GemmaModel(DecoderModel):
         return super().is_causal(ctx) and not ctx.config.get("use_bidirectional_attention")
 
     def attention_biases(self, ctx: Context) -> tuple[bool, bool]:
-        """``attention_bias`` is of all four maps."""
+        """Return ``attention_bias`` for all four projections."""
         bias = bool(ctx.config.get("attention_bias", False))
         return bias, bias
 

@@ -32,7 +32,7 @@ class Gemma3TextModel(Gemma2Model):
         self.layer_types = self.read_layer_types(ctx)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """A batch -> [num_tokens, hidden]."""
+        """A batch -> [num_tokens, hidden_size]."""
         rotations = {layer_type: rotary(batch) for layer_type, rotary in self.rotary.named_children()}
         x = self.embed(batch)
         for layer, layer_type in zip(self.layers, self.layer_types, strict=True):

@@ -43,7 +43,7 @@ class GPT2Model(PoolingModel):
         self.norm = LayerNorm(size, eps)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """A batch -> [num_tokens, hidden]."""
+        """A batch -> [num_tokens, hidden_size]."""
         x: Tensor = self.token_embeddings(batch.input_ids) + self.position_embeddings(batch.positions)
         for layer in self.layers:
             x = layer(x, batch)

@@ -43,7 +43,7 @@ class InternLM2Model(DecoderModel):
     )
 
     def attention_biases(self, ctx: Context) -> tuple[bool, bool]:
-        """``bias`` applies to all four projections."""
+        """Return ``bias`` for all four projections."""
         bias = bool(ctx.config.get("bias", False))
         return bias, bias
 

@@ -75,7 +75,7 @@ class Lfm2Model(DecoderModel):
         )
 
     def build_feed_forward(self, ctx: Context) -> GatedFeedForward:
-        """The feed-forward half of a layer."""
+        """Build the feed-forward network of a layer."""
         return GatedFeedForward(
             ctx, size=ctx.config.hidden_size, inner_size=inner_size(ctx), activation=self.activation(ctx)
         )

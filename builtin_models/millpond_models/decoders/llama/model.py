@@ -8,7 +8,7 @@ class LlamaModel(DecoderModel):
     """Llama, and the many decoders with its architecture."""
 
     def attention_biases(self, ctx: Context) -> tuple[bool, bool]:
-        """``attention_bias`` is of all four maps."""
+        """Return ``attention_bias`` for all four projections."""
         bias = bool(ctx.config.get("attention_bias", False))
         return bias, bias
 

@@ -75,16 +75,16 @@ def without_scaling(ctx: Context) -> Context:
     return replace(ctx, config=CheckpointConfig(values))
 
 
-def attention_factor(options: Mapping[str, Any], stretched: float, trained: int) -> float:
+def attention_factor(options: Mapping[str, Any], length_ratio: float, trained: int) -> float:
     """Return the factor of queries and keys: ``sqrt(1 + log(factor) / log(trained))``.
 
     Args:
         options: Rotary parameters of config.json; ``attention_factor`` and ``factor`` take precedence.
-        stretched: Ratio of the maximum length to the training length.
+        length_ratio: Ratio of the maximum length to the training length.
         trained: Maximum length in training.
     """
     stated = options.get("attention_factor")
     if stated is not None:
         return float(stated)
-    factor = float(options.get("factor") or stretched)
+    factor = float(options.get("factor") or length_ratio)
     return 1.0 if factor <= 1 else sqrt(1 + log(factor) / log(trained))

@@ -45,11 +45,11 @@ class Qwen3Model(QwenModel):
     """Qwen3, with norms of query and key heads and a separate head dimension."""
 
     def default_head_dim(self, ctx: Context) -> int:  # noqa: ARG002  independent of the hidden size
-        """The dimensions of a head where config.json has no ``head_dim``."""
+        """Return the head dimension for a config.json without ``head_dim``."""
         return 128
 
     def attention_biases(self, ctx: Context) -> tuple[bool, bool]:
-        """``attention_bias`` is of all four maps."""
+        """Return ``attention_bias`` for all four projections."""
         bias = bool(ctx.config.get("attention_bias", False))
         return bias, bias
 

@@ -86,7 +86,7 @@ class BertModel(PoolingModel):
         return self.rotary is None and self.position_bias is None and bool(ctx.config.get("is_decoder", False))
 
     def build_attention(self, ctx: Context) -> SelfAttention:
-        """The attention of a layer."""
+        """Build the attention of a layer."""
         return SelfAttention(
             ctx,
             size=ctx.config.hidden_size,
@@ -96,14 +96,14 @@ class BertModel(PoolingModel):
             position_bias=self.position_bias is not None,
         )
 
-    def build_feed_forward(self, ctx: Context, layer: int) -> FeedForwardProtocol:  # noqa: ARG002  some have several
-        """The feed-forward half of a layer."""
+    def build_feed_forward(self, ctx: Context, layer: int) -> FeedForwardProtocol:  # noqa: ARG002  some models have several
+        """Build the feed-forward network of a layer."""
         config = ctx.config
         activation = config.get("hidden_act", "gelu")
         return FeedForward(ctx, size=config.hidden_size, inner_size=config.intermediate_size, activation=activation)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """A batch -> [num_tokens, hidden]."""
+        """A batch -> [num_tokens, hidden_size]."""
         rotation = None if self.rotary is None else self.rotary(batch)
         distance_bias = None if self.position_bias is None else self.position_bias(batch)
         x: Tensor = self.embeddings(batch)
@@ -112,7 +112,7 @@ class BertModel(PoolingModel):
         return x
 
     def build_layer(self, ctx: Context, layer: int) -> PostNormEncoderLayer:
-        """A layer."""
+        """Build a layer."""
         return PostNormEncoderLayer(
             ctx,
             attention=self.build_attention(ctx),
@@ -122,15 +122,17 @@ class BertModel(PoolingModel):
         )
 
 
-def check_positions(ctx: Context, model: str, *known: str) -> str:
+def check_positions(ctx: Context, model: str, *supported: str) -> str:
     """Return ``position_embedding_type`` of config.json, by default the first supported value.
 
     Raises:
         CheckpointError: If the value is not supported.
     """
-    kind: str = ctx.config.get("position_embedding_type", known[0])
-    if kind not in known:
-        supported = ", ".join(map(repr, known))
-        message = f"config.json: unsupported position_embedding_type {kind!r} for {model}. Supported: {supported}"
+    stated: str = ctx.config.get("position_embedding_type", supported[0])
+    if stated not in supported:
+        message = (
+            f"config.json: unsupported position_embedding_type {stated!r} for {model}. "
+            f"Supported: {', '.join(map(repr, supported))}"
+        )
         raise CheckpointError(message)
-    return kind
+    return stated

@@ -62,7 +62,7 @@ class DebertaV2Model(PoolingModel):
         self.convolution = Convolution(ctx) if config.get("conv_kernel_size", 0) > 0 else None
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """A batch -> [num_tokens, hidden]."""
+        """A batch -> [num_tokens, hidden_size]."""
         rows = None if self.relative_positions is None else RelativeRows(self.relative_positions, batch)
         embedded: Tensor = self.embeddings(batch)
         x = embedded

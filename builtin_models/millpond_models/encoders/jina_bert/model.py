@@ -76,23 +76,23 @@ class JinaBertModel(BertModel):
         Raises:
             CheckpointError: If ``feed_forward_type`` is unknown.
         """
-        kind = ctx.config.get("feed_forward_type", "original")
-        if kind == "original":
+        gate = ctx.config.get("feed_forward_type", "original")
+        if gate == "original":
             return super().build_feed_forward(ctx, layer)
-        if kind not in GATES:
-            message = f"config.json: unknown feed_forward_type {kind!r}. Available: original, {', '.join(GATES)}"
+        if gate not in GATES:
+            message = f"config.json: unknown feed_forward_type {gate!r}. Available: original, {', '.join(GATES)}"
             raise CheckpointError(message)
         return GatedEncoderFeedForward(
             ctx,
             size=ctx.config.hidden_size,
             inner_size=ctx.config.intermediate_size,
-            activation=GATES[kind],
+            activation=GATES[gate],
             bias=False,
             down_bias=True,
         )
 
     def build_layer(self, ctx: Context, layer: int) -> PostNormEncoderLayer:
-        """A layer."""
+        """Build a layer."""
         if not has_qk_norms(ctx.config):
             return super().build_layer(ctx, layer)
         return DoubleNormEncoderLayer(

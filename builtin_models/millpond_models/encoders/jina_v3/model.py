@@ -43,8 +43,8 @@ class JinaXLMRobertaModel(RobertaModel):
 
     def build_rotary(self, ctx: ModelContext) -> Rotary | None:
         """Build the rotary embedding if config.json requests it; ``rotary_emb_base`` is its base."""
-        kind = check_positions(ctx, PUBLISHED_NAME, "absolute", "rotary")
-        return rotary_of(ctx, theta=ctx.config.get("rotary_emb_base", 10_000.0)) if kind == "rotary" else None
+        position_type = check_positions(ctx, PUBLISHED_NAME, "absolute", "rotary")
+        return rotary_of(ctx, theta=ctx.config.get("rotary_emb_base", 10_000.0)) if position_type == "rotary" else None
 
     def head_dim(self, ctx: ModelContext) -> int | None:
         """Return the dimensions of a head; ``head_dim`` of config.json applies to rotary embeddings only."""

@@ -52,7 +52,7 @@ class ModernBertModel(PoolingModel):
         self.norm = build_norm(ctx)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """A batch -> [num_tokens, hidden]."""
+        """A batch -> [num_tokens, hidden_size]."""
         rotations = {layer_type: rotary(batch) for layer_type, rotary in self.rotary.items()}
         x: Tensor = self.embeddings_norm(self.tok_embeddings(batch.input_ids))
         for layer, layer_type in zip(self.layers, self.layer_types, strict=True):

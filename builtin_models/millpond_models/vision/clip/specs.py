@@ -53,7 +53,7 @@ ARCHITECTURES = (
         output=OutputShape(size_keys=("projection_dim",)),
         text=TextInput(positions="absolute"),
         checkpoint=CheckpointLayout(config_defaults=CLIP_DEFAULTS),
-        extras=ModelExtras(tiny="millpond_models.testing.dual_encoders:tiny_two_towers"),
+        extras=ModelExtras(tiny="millpond_models.testing.dual_encoders:tiny_dual_encoder"),
     ),
 )
 PUBLISHED = models("CLIPModel", "openai/clip-vit-base-patch32", "openai/clip-vit-large-patch14")

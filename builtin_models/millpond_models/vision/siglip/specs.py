@@ -26,7 +26,7 @@ def _spec(name: str, summary: str, shape: dict[str, int], *, lowercase: bool) ->
         checkpoint=CheckpointLayout(
             config_defaults={"text_config": dict(SIGLIP_TEXT), "vision_config": {**SIGLIP_VISION, **shape}}
         ),
-        extras=ModelExtras(tiny="millpond_models.testing.dual_encoders:tiny_two_towers"),
+        extras=ModelExtras(tiny="millpond_models.testing.dual_encoders:tiny_dual_encoder"),
     )
 
 

@@ -10,7 +10,7 @@ from millpond import LLM
 from millpond.testing.pictures import picture
 from millpond_cli import row_runners
 from millpond_command import cli
-from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
 from millpond_models.testing.phi3_vision import tiny_phi3_vision
 from millpond_transformers.testing.vision_language import tiny_vision_language
 
@@ -26,7 +26,7 @@ def vectors_of(done):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return tiny_two_towers("CLIPModel", tmp_path_factory.mktemp("clip"))
+    return tiny_dual_encoder("CLIPModel", tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")

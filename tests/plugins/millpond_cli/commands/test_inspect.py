@@ -15,7 +15,7 @@ from millpond.testing.checkpoints import tiny, write_sparse_encoder
 from millpond_cli.commands import inspect as command
 from millpond_command import cli
 from millpond_models.testing.bge_m3 import tiny_bge_m3
-from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -166,7 +166,7 @@ print(*sys.modules, file=sys.stderr)
 
 def test_what_a_model_reads_is_told_where_it_is_more_than_text(folder, tmp_path):
     assert facts(folder)["modalities"] == ["text"]
-    seeing = tiny_two_towers("CLIPModel", tmp_path / "clip")
+    seeing = tiny_dual_encoder("CLIPModel", tmp_path / "clip")
     assert facts(seeing)["modalities"] == ["text", "image"]
     assert "modalities    text and image" in inspect(seeing).stdout
 

@@ -16,7 +16,7 @@ from millpond_cli.io.notes import Progress
 from millpond_cli.io.rows import Keys, count_rows, open_rows
 from millpond_cli.io.source import choose_source
 from millpond_command import cli
-from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
 
 
 def run(*arguments, stdin=""):
@@ -218,7 +218,7 @@ def test_a_terminal_shows_the_error_of_a_text(on_terminal, tiny):
 
 
 def test_a_missing_package_is_reported_without_a_hint_to_skip_rows(tmp_path, tiny, monkeypatch):
-    clip = str(tiny_two_towers("CLIPModel", tmp_path / "clip"))
+    clip = str(tiny_dual_encoder("CLIPModel", tmp_path / "clip"))
     image = tmp_path / "a.png"
     image.write_bytes(b"not read")
     monkeypatch.setitem(sys.modules, "PIL", None)

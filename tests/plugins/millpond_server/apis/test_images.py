@@ -6,7 +6,7 @@ from PIL import Image
 
 from millpond import LLM, PoolingParams
 from millpond.testing.pictures import file_of, picture, url_of
-from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
 
 PICTURE = picture(40, 30)
 BOTH = "CLIP accepts text-only or image-only inputs, not both!"
@@ -20,7 +20,7 @@ TEXT = {"type": "text", "text": "water"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny_two_towers("CLIPModel", tmp_path_factory.mktemp("clip"))
+    return tiny_dual_encoder("CLIPModel", tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")

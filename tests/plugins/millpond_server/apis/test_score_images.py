@@ -6,7 +6,7 @@ import transformers
 
 from millpond import LLM, PoolingParams
 from millpond.testing.pictures import picture, url_of
-from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
 from millpond_transformers.testing.vision_language import qwen_vl, randomised, write_vision_language
 
 PICTURE = picture(40, 60)
@@ -33,7 +33,7 @@ def close(found, expected):
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory):
-    return tiny_two_towers("CLIPModel", tmp_path_factory.mktemp("clip"))
+    return tiny_dual_encoder("CLIPModel", tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")

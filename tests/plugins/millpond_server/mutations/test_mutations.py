@@ -10,7 +10,7 @@ import pytest
 
 from millpond import AsyncLLM
 from millpond.testing.checkpoints import tiny
-from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 QUICK, SLOW = 400, 10_000
@@ -107,7 +107,7 @@ def server(tmp_path_factory, architectures):
 
     plugins, served = PluginManager(), []
     for name, architecture in architectures.items():
-        make = tiny_two_towers if architecture == "CLIPModel" else tiny
+        make = tiny_dual_encoder if architecture == "CLIPModel" else tiny
         folder = make(architecture, tmp_path_factory.mktemp(name) / "model")
         served.append(ServedModel(names=(name,), llm=AsyncLLM(str(folder), plugins=plugins)))
     settings = Settings(log_format="off", limits=Limits(template_seconds=0.5))

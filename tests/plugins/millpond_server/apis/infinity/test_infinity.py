@@ -16,7 +16,7 @@ from millpond.testing.checkpoints import (
     write_weights,
 )
 from millpond.testing.pictures import picture, url_of
-from millpond_models.testing.dual_encoders import tiny_two_towers
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
 
 TEXTS = ["the old mill", "snow on the hill", "a bird"]
 PICTURE = picture(40, 30)
@@ -40,7 +40,7 @@ def folders(tmp_path_factory):
     write_sentence_transformers(encoder, pooling="mean")
     return {
         "encoder": str(encoder),
-        "clip": str(tiny_two_towers("CLIPModel", place / "clip")),
+        "clip": str(tiny_dual_encoder("CLIPModel", place / "clip")),
         "late": str(colbert(place / "late")),
         "classifier": str(tiny("BertForSequenceClassification", place / "classifier", num_labels=3)),
         "reranker": str(tiny("BertForSequenceClassification", place / "reranker", num_labels=1)),

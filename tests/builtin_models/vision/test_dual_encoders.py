@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
-from millpond_models.testing.dual_encoders import PROCESSORS, tiny_two_towers
+from millpond_models.testing.dual_encoders import PROCESSORS, tiny_dual_encoder
 
 NAMES = ("CLIPModel", "SiglipModel", "Siglip2Model")
 PIL_CLASSES = {
@@ -42,7 +42,7 @@ def processor_of(name, folder):
 def model(request, tmp_path_factory):
     """The name, the folder, and transformers' model and image processor."""
     transformers = pytest.importorskip("transformers")
-    folder = tiny_two_towers(request.param, tmp_path_factory.mktemp(request.param))
+    folder = tiny_dual_encoder(request.param, tmp_path_factory.mktemp(request.param))
     loaded = getattr(transformers, request.param).from_pretrained(folder, dtype=torch.float32).eval()
     return request.param, folder, loaded, processor_of(request.param, folder)
 
@@ -105,7 +105,7 @@ def test_pixels_are_those_of_transformers_to_the_last_digit(model, load):
 )
 def test_sizes_of_other_forms_are_as_transformers_has_them(tmp_path, load, name, said):
     transformers = pytest.importorskip("transformers")
-    folder = tiny_two_towers(name, tmp_path)
+    folder = tiny_dual_encoder(name, tmp_path)
     path = folder / "preprocessor_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | said), encoding="utf-8")
     reference = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32).eval()
@@ -137,7 +137,7 @@ def test_texts_are_as_transformers_has_them(model, load):
 @pytest.mark.parametrize("end", [2, 3])  # 2, of older files, stands for the largest id of a text
 def test_a_text_of_clip_ends_where_transformers_has_it_end(tmp_path, load, end):
     transformers = pytest.importorskip("transformers")
-    folder = tiny_two_towers("CLIPModel", tmp_path)
+    folder = tiny_dual_encoder("CLIPModel", tmp_path)
     path = folder / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | {"text_config": config["text_config"] | {"eos_token_id": end}}))
@@ -158,7 +158,7 @@ def test_a_text_of_clip_ends_where_transformers_has_it_end(tmp_path, load, end):
 @pytest.mark.parametrize("name", ["SiglipModel", "Siglip2Model"])
 def test_siglip_texts_are_filled_up_as_transformers_fills_them(tmp_path, load, name):
     transformers = pytest.importorskip("transformers")
-    folder = tiny_two_towers(name, tmp_path)
+    folder = tiny_dual_encoder(name, tmp_path)
     for side in ("right", "left"):
         path = folder / "tokenizer_config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "padding_side": side}), encoding="utf-8")
@@ -172,7 +172,7 @@ def test_siglip_texts_are_filled_up_as_transformers_fills_them(tmp_path, load, n
 
 
 def test_siglip_2_brings_texts_into_lower_case(tmp_path, load):
-    folder = tiny_two_towers("Siglip2Model", tmp_path)
+    folder = tiny_dual_encoder("Siglip2Model", tmp_path)
     path = folder / "tokenizer.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "normalizer": None}), encoding="utf-8")
     llm = load(folder)
@@ -200,7 +200,7 @@ def test_token_vectors_of_an_image_are_its_patches_and_the_whole(model, load):
 
 def test_the_older_spelling_of_a_part_counts_more(tmp_path, load):
     transformers = pytest.importorskip("transformers")
-    folder = tiny_two_towers("CLIPModel", tmp_path)
+    folder = tiny_dual_encoder("CLIPModel", tmp_path)
     path = folder / "config.json"
     said = json.loads(path.read_text())
     text = said["text_config"]
@@ -212,7 +212,7 @@ def test_the_older_spelling_of_a_part_counts_more(tmp_path, load):
     reference = transformers.CLIPModel.from_pretrained(str(folder)).eval()
     assert reference.config.text_config.hidden_act == "quick_gelu"
     assert_close(
-        embed(load(folder), ["cold rain"]), embed(load(tiny_two_towers("CLIPModel", tmp_path / "a")), ["cold rain"])
+        embed(load(folder), ["cold rain"]), embed(load(tiny_dual_encoder("CLIPModel", tmp_path / "a")), ["cold rain"])
     )
 
 
@@ -256,7 +256,7 @@ SETTINGS = {
 def test_the_settings_beside_the_model_are_taken(tmp_path, load, case):
     transformers = pytest.importorskip("transformers")
     name, settings = SETTINGS[case]
-    folder = tiny_two_towers(name, tmp_path, processor=settings)
+    folder = tiny_dual_encoder(name, tmp_path, processor=settings)
     own = {key: value for key, value in settings.items() if not (key == "image_std" and value == 0.7)}
     if own != settings:  # one number for all channels is written as three
         folder.joinpath("preprocessor_config.json").write_text(json.dumps({**settings, "image_std": [0.7] * 3}))
@@ -267,7 +267,7 @@ def test_the_settings_beside_the_model_are_taken(tmp_path, load, case):
 
 
 def test_settings_in_the_file_of_the_whole_processor_are_taken(tmp_path, load):
-    folder = tiny_two_towers("CLIPModel", tmp_path)
+    folder = tiny_dual_encoder("CLIPModel", tmp_path)
     image = of_image(picture(40, 50))
     expected = embed(load(folder), [image])
     settings = folder.joinpath("preprocessor_config.json")
@@ -297,14 +297,14 @@ def test_settings_in_the_file_of_the_whole_processor_are_taken(tmp_path, load):
     ],
 )
 def test_settings_that_are_not_known_are_refused_when_an_image_comes(tmp_path, load, name, settings, said):
-    llm = load(tiny_two_towers(name, tmp_path, processor=settings))
+    llm = load(tiny_dual_encoder(name, tmp_path, processor=settings))
     assert len(embed(llm, ["water"])) == 1
     with pytest.raises(CheckpointError, match=said):
         embed(llm, [of_image(picture(4, 4))])
 
 
 def test_images_of_another_size_than_the_model_reads_are_refused(tmp_path, load):
-    llm = load(tiny_two_towers("CLIPModel", tmp_path, processor={**PROCESSORS["CLIPModel"], "crop_size": 24}))
+    llm = load(tiny_dual_encoder("CLIPModel", tmp_path, processor={**PROCESSORS["CLIPModel"], "crop_size": 24}))
     with pytest.raises(InvalidInputError, match=r"becomes 3 by 3 patches .* which reads \(4, 4\)"):
         embed(llm, [of_image(picture(40, 40))])
 
@@ -319,7 +319,7 @@ def test_images_of_another_size_than_the_model_reads_are_refused(tmp_path, load)
 )
 def test_a_config_that_cannot_be_is_refused(tmp_path, load, change, said):
     with pytest.raises(CheckpointError, match=said):
-        load(tiny_two_towers("CLIPModel", tmp_path), hf_overrides=change)
+        load(tiny_dual_encoder("CLIPModel", tmp_path), hf_overrides=change)
 
 
 @pytest.mark.parametrize(
@@ -331,12 +331,12 @@ def test_a_config_that_cannot_be_is_refused(tmp_path, load, change, said):
 )
 def test_a_siglip_2_config_that_cannot_be_is_refused(tmp_path, load, change, said):
     with pytest.raises(CheckpointError, match=said):
-        load(tiny_two_towers("Siglip2Model", tmp_path), hf_overrides={"vision_config": change})
+        load(tiny_dual_encoder("Siglip2Model", tmp_path), hf_overrides={"vision_config": change})
 
 
 def test_the_tiny_checkpoints_are_the_same_each_time(tmp_path):
     for name in NAMES:
-        one, other = (tiny_two_towers(name, tmp_path / side / name) for side in ("a", "b"))
+        one, other = (tiny_dual_encoder(name, tmp_path / side / name) for side in ("a", "b"))
         assert [Path(path).read_bytes() for path in sorted(one.iterdir())] == [
             Path(path).read_bytes() for path in sorted(other.iterdir())
         ]
@@ -344,7 +344,7 @@ def test_the_tiny_checkpoints_are_the_same_each_time(tmp_path):
 
 def test_the_layout_of_sentence_transformers(tmp_path, load):
     sentence_transformers = pytest.importorskip("sentence_transformers")
-    inner = tiny_two_towers("CLIPModel", tmp_path / "0_CLIPModel")
+    inner = tiny_dual_encoder("CLIPModel", tmp_path / "0_CLIPModel")
     module = {"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}
     tmp_path.joinpath("modules.json").write_text(json.dumps([module]), encoding="utf-8")
     inner.joinpath("processor_config.json").write_text('{"processor_class": "CLIPProcessor"}', encoding="utf-8")
