@@ -1,1 +1,1 @@
-"""Implementations of the ops that models ask for. Each op has one in plain torch that the others are held against."""
+"""Implementations of the ops of models. Each op has a reference in plain torch, with which the others are compared."""

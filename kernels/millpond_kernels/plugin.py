@@ -1,4 +1,4 @@
-"""Names the kernels that Millpond comes with."""
+"""Records of the built-in kernels."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,14 +11,14 @@ NATIVE_AVAILABLE = "millpond_kernels.native:availability"
 NATIVE_INT8_ATTENTION_AVAILABLE = "millpond_kernels.native:int8_attention_availability"
 TORCH_INT8_AVAILABLE = "millpond_kernels.native:torch_int8_availability"
 TRITON_AVAILABLE = "millpond_kernels.gpu:triton_availability"
-# Tested in Triton's interpreter and compiled for GPUs, but not yet run on one: they are taken by who names them.
+# Tested in Triton's interpreter and compiled for GPUs, but not yet run on one: used only if selected by name.
 GPU_PRIORITY = -10
-# torch's activations round by where in memory a value lies. Ops with one in them -> the variant that does not.
-BATCH_INVARIANT = {"gelu": "erf", "gated": "exp"}
+# The rounding of torch's activations depends on the address of a value. Op -> the variant that is batch-invariant.
+BATCH_INVARIANT_VARIANTS = {"gelu": "erf", "gated": "exp"}
 ATTENTION_FEATURES = ("softcap", "distance_bias", "pair_bias", "masked_tokens")
 
 
-# The arguments that the kernels of each op are tested with.
+# Op -> the test cases of its kernels, below millpond_kernels.testing.
 CASES = {
     "attention": "attention:AttentionCases",
     "encoder_layer": "encoder_layer:EncoderLayerCases",
@@ -39,13 +39,13 @@ CASES = {
 
 @hookimpl
 def register_kernels() -> Iterator[KernelSpec]:
-    """The kernels of all built-in ops."""
+    """Register the kernels of all built-in ops."""
     for spec in kernels():
         yield replace(spec, cases=f"millpond_kernels.testing.{CASES[spec.op]}")
 
 
 def kernels() -> Iterator[KernelSpec]:
-    """What models and poolers compute: attention, linear maps, layers, and the ops after the model."""
+    """Yield the records of kernels for attention, linear layers, fused layers and the ops after the model."""
     yield native(
         name="attention.native",
         target="millpond_kernels.attention.native:attention",
@@ -70,23 +70,23 @@ def kernels() -> Iterator[KernelSpec]:
     yield KernelSpec(
         name="attention.reference",
         target="millpond_kernels.attention.reference:attention",
-        summary="plain float32 torch, one sequence at a time: the yardstick of the others",
+        summary="plain float32 torch, one sequence at a time: the reference for the others",
         batch_invariant=True,
         features=ATTENTION_FEATURES,
     )
     yield KernelSpec(
         name="attention.varlen",
         target="millpond_kernels.attention.varlen:attention",
-        summary="torch's FlashAttention over sequences end to end, on NVIDIA GPUs",
+        summary="torch's FlashAttention over packed sequences, on NVIDIA GPUs",
         priority=GPU_PRIORITY,
         devices=("cuda",),
         dtypes=("float16", "bfloat16"),
         available="millpond_kernels.gpu:varlen_availability",
     )
-    yield from linear_maps()
-    yield from between_the_maps()
-    yield from fused_layers()
-    yield from behind_the_model()
+    yield from linear_kernels()
+    yield from activation_and_norm_kernels()
+    yield from fused_kernels()
+    yield from pooling_kernels()
     for op, module in (
         ("layer_norm_residual", "norms.layer_norm_residual"),
         ("segment_pool", "pooling.segment_pool"),
@@ -103,43 +103,43 @@ def kernels() -> Iterator[KernelSpec]:
 
 
 def native(**record: Any) -> KernelSpec:
-    """The record of a compiled kernel: it is taken before torch's, and a result does not depend on the batch."""
+    """Return the record of a compiled kernel, which precedes torch's kernels and is batch-invariant."""
     record.setdefault("available", NATIVE_AVAILABLE)
     return KernelSpec(priority=20, devices=("cpu",), dtypes=("float32",), batch_invariant=True, **record)
 
 
-def linear_maps() -> Iterator[KernelSpec]:
-    """Products with the weights, in floats and in 8-bit integers."""
+def linear_kernels() -> Iterator[KernelSpec]:
+    """Yield the records of ``linear``, in floats and in 8-bit integers."""
     yield native(
         name="linear.native",
         target="millpond_kernels.linear.native:LinearNative",
         summary="compiled, with the weights laid out for the vector units",
     )
     yield KernelSpec(
-        name="linear.torch", target="millpond_kernels.linear.in_torch:LinearTorch", summary="torch's own linear map"
+        name="linear.torch", target="millpond_kernels.linear.in_torch:LinearTorch", summary="torch's linear layer"
     )
     yield KernelSpec(
         name="linear.tiles",
         target="millpond_kernels.linear.in_torch:LinearTiles",
-        summary="torch's, in products of one shape alone: slow, and independent of the batch",
+        summary="torch's product with one fixed shape: slow, batch-invariant",
         priority=-20,
         batch_invariant=True,
     )
-    yield from int8_linear_maps()
+    yield from int8_linear_kernels()
 
 
-def int8_linear_maps() -> Iterator[KernelSpec]:
-    """Products with weights in 8-bit integers."""
+def int8_linear_kernels() -> Iterator[KernelSpec]:
+    """Yield the records of ``linear`` with weights in 8-bit integers."""
     yield native(
         name="linear.int8_native",
         target="millpond_kernels.linear.int8:LinearInt8Native",
-        summary="compiled, in 8-bit integers: quantises, multiplies and scales in one go",
+        summary="compiled, in 8-bit integers: quantises, multiplies and scales in one call",
         quantization="int8",
     )
     yield KernelSpec(
         name="linear.int8_torch",
         target="millpond_kernels.linear.int8:LinearInt8Torch",
-        summary="torch's integer product (oneDNN's on a CPU) between what quantises and what scales",
+        summary="torch's integer product (oneDNN's on a CPU), with quantisation and scaling in torch",
         devices=("cpu",),
         available=TORCH_INT8_AVAILABLE,
         quantization="int8",
@@ -148,7 +148,7 @@ def int8_linear_maps() -> Iterator[KernelSpec]:
     yield KernelSpec(
         name="linear.int8_dequantized",
         target="millpond_kernels.linear.dequantized:LinearDequantized",
-        summary="weights rounded to 8-bit integers, computed in floats: where no integer product is fast",
+        summary="weights rounded to 8-bit integers, products in floats: for processors without fast integer products",
         priority=-10,
         devices=("cpu",),
         quantization="int8",
@@ -156,7 +156,7 @@ def int8_linear_maps() -> Iterator[KernelSpec]:
     yield KernelSpec(
         name="linear.int8_dequantized_tiles",
         target="millpond_kernels.linear.dequantized:LinearDequantizedTiles",
-        summary="the same in products of one shape alone: slow, and independent of the batch",
+        summary="the same with one fixed shape of products: slow, batch-invariant",
         priority=-20,
         devices=("cpu",),
         quantization="int8",
@@ -164,12 +164,12 @@ def int8_linear_maps() -> Iterator[KernelSpec]:
     )
 
 
-def between_the_maps() -> Iterator[KernelSpec]:
-    """What stands between linear maps: activations, gates, norms, rotary positions."""
+def activation_and_norm_kernels() -> Iterator[KernelSpec]:
+    """Yield the records of activations, gates, norms and rotary embeddings."""
     for op, folder, summary in (
         ("gelu", "feed_forward", "the exact GELU of x + bias"),
-        ("gated", "feed_forward", "the activation of half a row, times the other half"),
-        ("rotary", "attention", "heads turned by rotary positions"),
+        ("gated", "feed_forward", "the activation of the first half of a row, times the second half"),
+        ("rotary", "attention", "rotary position embeddings of heads"),
         ("layer_norm_residual", "norms", "LayerNorm of x + bias + residual"),
         ("rms_norm", "norms", "rows divided by their root mean square"),
     ):
@@ -177,35 +177,35 @@ def between_the_maps() -> Iterator[KernelSpec]:
             name=f"{op}.torch",
             target=f"millpond_kernels.{folder}.{op}:{op}_torch",
             summary=f"{summary}, in plain torch",
-            batch_invariant=op not in BATCH_INVARIANT,
+            batch_invariant=op not in BATCH_INVARIANT_VARIANTS,
         )
         yield native(
             name=f"{op}.native",
             target=f"millpond_kernels.{folder}.{op}:{op}_native",
             summary=f"{summary}, compiled, in one pass",
         )
-    for op, name in BATCH_INVARIANT.items():
+    for op, name in BATCH_INVARIANT_VARIANTS.items():
         yield KernelSpec(
             name=f"{op}.{name}",
             target=f"millpond_kernels.feed_forward.{op}:{op}_{name}",
-            summary="the same in torch, of functions whose rounding is that of a value alone: slow",
+            summary="the same, with torch functions whose rounding does not depend on the address of a value: slow",
             priority=-20,
             batch_invariant=True,
         )
 
 
-def fused_layers() -> Iterator[KernelSpec]:
-    """Halves of layers and whole layers: what several ops compute, in one call."""
+def fused_kernels() -> Iterator[KernelSpec]:
+    """Yield the records of fused ops: feed-forward blocks and encoder layers."""
     for op, module, summary in (
-        ("feed_forward", "feed_forward", "two linear maps and the GELU between them"),
-        ("gated_feed_forward", "feed_forward", "two linear maps and the gate between them"),
+        ("feed_forward", "feed_forward", "two linear layers with GELU"),
+        ("gated_feed_forward", "feed_forward", "two linear layers with a gated activation"),
         ("encoder_layer", "encoder_layer", "a post-norm encoder layer"),
     ):
         name = "".join(map(str.capitalize, op.split("_")))
         yield KernelSpec(
             name=f"{op}.reference",
             target=f"millpond_kernels.{module}.reference:{name}Reference",
-            summary=f"{summary}, by the kernels of its ops one by one",
+            summary=f"{summary}, with one kernel call per op",
             batch_invariant=True,
         )
     yield native(
@@ -223,12 +223,12 @@ def fused_layers() -> Iterator[KernelSpec]:
             quantization=quantization,
             fuses=(f"linear.{prefix}native", "gated.native"),
         )
-    between = ("gelu.native", "layer_norm_residual.native")
+    activation_and_norm = ("gelu.native", "layer_norm_residual.native")
     yield native(
         name="encoder_layer.native",
         target="millpond_kernels.encoder_layer.native:EncoderLayerNative",
-        summary="compiled, in one call, of batches of short sequences",
-        fuses=("attention.native", "linear.native", "feed_forward.reference", *between),
+        summary="compiled, in one call, for batches of short sequences",
+        fuses=("attention.native", "linear.native", "feed_forward.reference", *activation_and_norm),
     )
     for name, target, attention in (
         ("int8_native", "EncoderLayerAllInt8Native", "attention.int8_native"),
@@ -237,24 +237,24 @@ def fused_layers() -> Iterator[KernelSpec]:
         yield native(
             name=f"encoder_layer.{name}",
             target=f"millpond_kernels.encoder_layer.native:{target}",
-            summary=f"the same with linear maps in 8-bit integers and {attention}",
+            summary=f"the same with linear layers in 8-bit integers and {attention}",
             quantization="int8",
-            fuses=(attention, "linear.int8_native", "feed_forward.int8_native", *between),
+            fuses=(attention, "linear.int8_native", "feed_forward.int8_native", *activation_and_norm),
         )
 
 
-def behind_the_model() -> Iterator[KernelSpec]:
-    """What is done with hidden states: pooling, normalising, sparse vectors, late interaction."""
+def pooling_kernels() -> Iterator[KernelSpec]:
+    """Yield the records of ops on hidden states: pooling, normalisation, sparse vectors, late interaction."""
     yield KernelSpec(
         name="segment_pool.torch",
         target="millpond_kernels.pooling.segment_pool:segment_pool_torch",
-        summary="the sum, mean or largest values of each sequence's rows, in plain torch",
+        summary="the sum, mean or maximum of each sequence's rows, in plain torch",
         batch_invariant=True,
     )
     yield native(
         name="segment_pool.native",
         target="millpond_kernels.pooling.segment_pool:segment_pool_native",
-        summary="sums and means compiled, in one pass; the largest values go to segment_pool.torch",
+        summary="sums and means compiled, in one pass; maxima go to segment_pool.torch",
     )
     yield KernelSpec(
         name="normalize.torch",
@@ -265,24 +265,24 @@ def behind_the_model() -> Iterator[KernelSpec]:
     yield KernelSpec(
         name="splade.torch",
         target="millpond_kernels.pooling.splade:splade_torch",
-        summary="the weights of a vocabulary's tokens in plain torch, a sequence at a time: the yardstick",
+        summary="the weights of the tokens of the vocabulary in plain torch, one sequence at a time: the reference",
         batch_invariant=True,
     )
     yield KernelSpec(
         name="splade.blocks",
         target="millpond_kernels.pooling.splade:splade_blocks",
-        summary="the same by blocks of rows, in bounded memory",
+        summary="the same in blocks of rows, with bounded memory",
         priority=10,
         batch_invariant=True,
     )
     yield KernelSpec(
         name="maxsim.torch",
         target="millpond_kernels.pooling.maxsim:maxsim_torch",
-        summary="late interaction in plain torch, a pair at a time: the yardstick of the others",
+        summary="late interaction in plain torch, one pair at a time: the reference for the others",
     )
     yield KernelSpec(
         name="maxsim.batched",
         target="millpond_kernels.pooling.maxsim:maxsim_batched",
-        summary="late interaction by matrix products over blocks of documents, in bounded memory",
+        summary="late interaction with matrix products of blocks of documents, with bounded memory",
         priority=10,
     )

@@ -186,7 +186,7 @@ def test_few_rows_at_a_time_give_what_all_at_once_give(build, metadata, name):
     expected = torch.stack([part.sum(0) if "SUM" in name else part.amax(0) for part in parts])
     assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5)
     assert sum(seen) == sum(lengths)
-    assert max(seen) <= splade.ROWS_AT_ONCE
+    assert max(seen) <= splade.BLOCK_ROWS
 
 
 def test_a_model_without_logits_is_refused(tmp_path, load):

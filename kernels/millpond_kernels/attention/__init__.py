@@ -1,1 +1,1 @@
-"""The op `attention`, and the rotary positions of its queries and keys."""
+"""Kernels of the ops ``attention`` and ``rotary``."""

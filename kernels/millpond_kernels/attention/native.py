@@ -1,4 +1,4 @@
-"""Attention of short sequences by compiled code, on a CPU in float32; all others go to ``attention.sdpa``."""
+"""Compiled attention of short sequences, on CPUs in float32; other sequences go to ``attention.sdpa``."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from millpond.nn import AttentionBias, AttentionSpec, PackedBatch
 
-LONGEST = {"AVX512": 1024, "AVX2": 256}  # tokens; beyond, torch's kernel is as fast
-LONGEST_WITH_BIAS = 8192  # torch's wants a square of numbers for a bias, and takes four times as long
+MAX_TOKENS = {"AVX512": 1024, "AVX2": 256}  # for longer sequences torch's kernel is as fast
+MAX_TOKENS_WITH_BIAS = 8192  # torch's kernel needs a bias of [length, length] and takes four times as long
 FLOAT_BYTES = 4
-VECTOR = 16  # floats; the compiled code takes heads of whole vectors
+HEAD_DIM_MULTIPLE = 16  # of heads that the compiled code supports
 
 
 def attention(
@@ -33,12 +33,12 @@ def attention(
     bias: "AttentionBias | None" = None,
 ) -> "Tensor":
     """The op ``attention``; see ``attention.reference`` for its arguments."""
-    values = _values(bias, query, batch.max_length)
-    longest = 0 if bias is not None and values is None else _longest_compiled(query, key, value, spec)
+    bias_values = _bias_values(bias, query, batch.max_length)
+    longest = 0 if bias is not None and bias_values is None else _longest_compiled(query, key, value, spec)
     compiled = [group for group in batch.equal_length_groups if group.length <= longest]
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
     if compiled:
-        _attend("millpond_attention", query, key, value, compiled, spec.scale, output, (values,))
+        _attend("millpond_attention", query, key, value, compiled, spec.scale, output, (bias_values,))
     if len(compiled) < len(batch.equal_length_groups):
         others = [group for group in batch.equal_length_groups if group.length > longest]
         _attend_others(query, key, value, others, spec, output, bias)
@@ -60,8 +60,8 @@ def attention_int8(
     return output
 
 
-def _values(bias: "AttentionBias | None", query: "Tensor", length: int) -> "Tensor | None":
-    """The numbers of a bias as the compiled code takes them, [heads, 2 * n - 1]; None if it cannot."""
+def _bias_values(bias: "AttentionBias | None", query: "Tensor", length: int) -> "Tensor | None":
+    """Return the values of a bias for the compiled code, [heads, 2 * n - 1]; None if it does not support the bias."""
     if not isinstance(bias, DistanceBias):
         return None
     values = bias.values
@@ -80,33 +80,33 @@ def _attend_others(
 ) -> None:
     aligned = all(x.stride(0) % ALIGNMENT == 0 for x in (query, key, value))
     for group in groups:
-        for one in _one_by_one(group):
+        for sequence in _sequences(group):
+            rows = slice(sequence.start, sequence.stop)
             if aligned or bias is not None:
-                output[one.start : one.stop] = attend_group(query, key, value, one, spec, bias)
+                output[rows] = attend_group(query, key, value, sequence, spec, bias)
                 continue
-            # torch rounds by where in memory a row starts: copied, sequences start alike.
-            q, k, v = (x[one.start : one.stop].clone() for x in (query, key, value))
-            output[one.start : one.stop] = attend_group(
-                q, k, v, EqualLengthGroup(0, 1, one.length, one.num_masked), spec
-            )
+            # torch's rounding depends on the address of a row: copies of sequences have the same alignment.
+            q, k, v = (x[rows].clone() for x in (query, key, value))
+            copied = EqualLengthGroup(0, 1, sequence.length, sequence.num_masked)
+            output[rows] = attend_group(q, k, v, copied, spec)
 
 
-def _one_by_one(group: "EqualLengthGroup") -> "Iterator[EqualLengthGroup]":
-    """Each sequence for itself: of several at once, torch sums in an order that depends on how many there are."""
+def _sequences(group: "EqualLengthGroup") -> "Iterator[EqualLengthGroup]":
+    """Yield each sequence as a group: torch's order of summation depends on the number of sequences in a call."""
     for start in range(group.start, group.stop, group.length):
         yield EqualLengthGroup(start, 1, group.length, group.num_masked)
 
 
 def _longest_compiled(query: "Tensor", key: "Tensor", value: "Tensor", spec: "AttentionSpec") -> int:
-    """The tokens of the longest sequences that the compiled code takes; 0 if it takes none of these tensors."""
+    """Return the maximum length that the compiled code supports for these tensors; 0 if it does not support them."""
     for x in (query, key, value):
         if not (x.is_cpu and x.dtype is torch.float32 and x.stride(2) == 1 and x.stride(1) == x.size(2)):
             return 0
     heads, head_dim = query.shape[1:]
     aligned = key.shape == value.shape == (query.size(0), key.size(1), head_dim) and heads % key.size(1) == 0
-    if spec.causal or not aligned or head_dim % VECTOR:
+    if spec.causal or not aligned or head_dim % HEAD_DIM_MULTIPLE:
         return 0
-    longest = longest_sequence() if spec.bias is None else LONGEST_WITH_BIAS
+    longest = longest_sequence() if spec.bias is None else MAX_TOKENS_WITH_BIAS
     return longest if spec.window is None else min(longest, spec.window)
 
 
@@ -120,17 +120,17 @@ def _attend(
     output: "Tensor",
     biases: "tuple[Tensor | None, ...]" = (),
 ) -> None:
-    """Call the compiled code; with biases, one or none, that which takes them, and knows hidden tokens."""
+    """Call the compiled code. With ``biases`` (one bias or None), the function supports biases and masked tokens."""
     heads, head_dim = query.shape[1:]
     kv_heads = key.size(1)
     attend, scratch_size = _functions(name, takes_bias=bool(biases))
-    added = [(0, 0) if values is None else (values.data_ptr(), values.size(1)) for values in biases]
+    bias_arguments = [(0, 0) if values is None else (values.data_ptr(), values.size(1)) for values in biases]
     threads = op_threads()
     scratch = torch.empty(threads * scratch_size(max(group.length for group in groups), head_dim), dtype=torch.uint8)
-    places = [(x.data_ptr(), x.stride(0)) for x in (query, key, value, output)]
-    strides = [stride for _, stride in places[:3]]
+    addresses = [(x.data_ptr(), x.stride(0)) for x in (query, key, value, output)]
+    strides = [stride for _, stride in addresses[:3]]
     for group in groups:
-        *rows, results = [place + FLOAT_BYTES * stride * group.start for place, stride in places]
+        *rows, results = [start + FLOAT_BYTES * stride * group.start for start, stride in addresses]
         attend(
             *rows,
             *strides,
@@ -143,18 +143,18 @@ def _attend(
             results,
             scratch.data_ptr(),
             threads,
-            *((group.num_attended, *added[0]) if added else ()),
+            *((group.num_attended, *bias_arguments[0]) if bias_arguments else ()),
         )
 
 
 @cache
 def longest_sequence() -> int:
-    """The tokens of the longest sequences that the compiled code takes where nothing is added to products."""
-    return LONGEST.get(capability(), 0)
+    """Return the maximum length of sequences that the compiled code supports without a bias."""
+    return MAX_TOKENS.get(capability(), 0)
 
 
 @cache
 def _functions(name: str, *, takes_bias: bool) -> "tuple[Callable[..., None], Callable[[int, int], int]]":
-    more = (INT, POINTER, INT) if takes_bias else ()
-    attend = function(name, *[POINTER] * 3, *[INT] * 8, FLOAT, POINTER, POINTER, INT, *more)
+    bias_types = (INT, POINTER, INT) if takes_bias else ()
+    attend = function(name, *[POINTER] * 3, *[INT] * 8, FLOAT, POINTER, POINTER, INT, *bias_types)
     return attend, function(f"{name}_scratch", INT, INT, returns=INT)

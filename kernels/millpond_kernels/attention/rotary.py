@@ -1,4 +1,4 @@
-"""The op ``rotary``: heads of queries and keys are turned (Su et al., 2021, arXiv 2104.09864). It may overwrite x."""
+"""The op ``rotary``: rotary position embeddings (Su et al., 2021, arXiv 2104.09864). Kernels may overwrite x."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 def rotary_torch(x: "Tensor", cos: "Tensor", sin: "Tensor") -> "Tensor":
-    """The first values of each head turned, value i of their first half with i of their second, in plain torch.
+    """Rotate the first values of each head, value i of their first half with value i of the second, in plain torch.
 
     Args:
         x: [num_tokens, heads, head_dim].
-        cos: The cosines of a token's angles, [num_tokens, 1, turned // 2]; what stands in x behind ``turned`` stays.
+        cos: The cosines of a token's angles, [num_tokens, 1, rotary_dim // 2]; later values of x are not changed.
         sin: The sines, of the same shape.
 
     Returns:
         [num_tokens, heads, head_dim].
     """
-    turned = 2 * cos.shape[-1]
-    first, second = x[..., :turned].chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin, x[..., turned:]), dim=-1)
+    rotary_dim = 2 * cos.shape[-1]
+    first, second = x[..., :rotary_dim].chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin, x[..., rotary_dim:]), dim=-1)
 
 
 def rotary_native(x: "Tensor", cos: "Tensor", sin: "Tensor") -> "Tensor":
-    """The same by compiled code, in place; see ``rotary_torch``."""
+    """Like ``rotary_torch``, with compiled code, in place."""
     tokens, heads, head_dim = x.shape
     half = cos.size(-1)
     aligned = cos.shape == sin.shape == (tokens, 1, half) and 2 * half <= head_dim
@@ -44,11 +44,11 @@ def rotary_native(x: "Tensor", cos: "Tensor", sin: "Tensor") -> "Tensor":
 
 
 def _has_rows(x: "Tensor") -> bool:
-    """Whether a head's values lie side by side, and heads and tokens apart."""
+    """Return True if the values of a head are adjacent, and heads and tokens do not overlap."""
     _, heads, head_dim = x.shape
     token, head, value = x.stride()
-    apart = head >= head_dim and token >= (heads - 1) * head + head_dim
-    return x.is_cpu and x.dtype is torch.float32 and value == 1 and apart
+    disjoint = head >= head_dim and token >= (heads - 1) * head + head_dim
+    return x.is_cpu and x.dtype is torch.float32 and value == 1 and disjoint
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Attention by torch's scaled_dot_product_attention: without padding on runs of equal length, else padded inside."""
+"""Attention with torch's scaled_dot_product_attention, for groups of sequences of equal length or with padding."""
 
 from collections.abc import Iterator
 
@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from millpond.nn import AttentionBias, AttentionSpec, EqualLengthGroup, PackedBatch
-from millpond_kernels.attention.reference import allowed
+from millpond_kernels.attention.reference import attention_mask
 
-MOST_LAUNCHES = 16  # on an accelerator, more runs than these cost more to launch than padding costs to compute
-MOST_SCORES = 1 << 23  # numbers of a mask, a bias or scores that are held at a time
-WINDOW_ROWS = 256  # queries that share the keys of their windows: fewer cost launches, more cost products in vain
+MAX_LAUNCHES = 16  # on an accelerator, launching more groups costs more than computing padding
+MAX_SCORES = 1 << 23  # values of a mask, a bias or scores that are in memory at a time
+WINDOW_ROWS = 256  # queries per block with a window: fewer cost more launches, more cost unused products
 
 
 def attention(
@@ -23,8 +23,8 @@ def attention(
     bias: AttentionBias | None = None,
 ) -> Tensor:
     """The op ``attention``; see ``attention.reference`` for its arguments."""
-    plain = spec.softcap is None and bias is None and batch.num_seqs * batch.max_length**2 <= MOST_SCORES
-    if plain and len(batch.equal_length_groups) > MOST_LAUNCHES and query.device.type != "cpu":
+    plain = spec.softcap is None and bias is None and batch.num_seqs * batch.max_length**2 <= MAX_SCORES
+    if plain and len(batch.equal_length_groups) > MAX_LAUNCHES and query.device.type != "cpu":
         return _attend_padded(query, key, value, batch, spec)
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
     for group in batch.equal_length_groups:
@@ -40,7 +40,7 @@ def attend_group(
     spec: AttentionSpec,
     bias: AttentionBias | None = None,
 ) -> Tensor:
-    """Attention of sequences of one length: [count * length, heads, head_dim] of the run's rows."""
+    """Return the attention of a group of sequences: [count * length, heads, head_dim]."""
     q, k, v = (
         x[group.start : group.stop].unflatten(0, (group.count, group.length)).transpose(1, 2)
         for x in (query, key, value)
@@ -58,7 +58,7 @@ def attend_group(
 def _attend_in_blocks(
     query: Tensor, key: Tensor, value: Tensor, group: EqualLengthGroup, spec: AttentionSpec, bias: AttentionBias | None
 ) -> Tensor:
-    """[count, heads, length, head_dim] thrice -> the same, some queries at a time with the keys that they see."""
+    """[count, heads, length, head_dim] three times -> the same shape, in blocks of queries and their keys."""
     output = torch.zeros_like(query)
     for queries, keys in _blocks(query, group, spec):
         output[:, :, queries.start : queries.stop] = _attend(
@@ -72,55 +72,56 @@ def _attend_in_blocks(
 
 
 def _blocks(query: Tensor, group: EqualLengthGroup, spec: AttentionSpec) -> Iterator[tuple[range, range]]:
-    """Queries and the keys that some of them see, places in a sequence; of queries that see none, nothing."""
+    """Yield blocks of queries and the keys that they attend to, as positions; queries without keys are not yielded."""
     window = group.length if spec.window is None else spec.window
-    own = 1 if spec.softcap is None and spec.bias != "pair" else group.count  # else one mask serves all sequences
-    rows = max(MOST_SCORES // (own * query.shape[1] * group.num_attended), 1)
+    masks = 1 if spec.softcap is None and spec.bias != "pair" else group.count  # one for all sequences, or one each
+    rows = max(MAX_SCORES // (masks * query.shape[1] * group.num_attended), 1)
     if spec.window is not None:
         rows = min(rows, max(WINDOW_ROWS, spec.window))
-    last_that_sees = min(group.length, group.num_attended + window)
-    for start in range(0, last_that_sees, rows):
-        queries = range(start, min(start + rows, last_that_sees))
+    num_attending = min(group.length, group.num_attended + window)
+    for start in range(0, num_attending, rows):
+        queries = range(start, min(start + rows, num_attending))
         ahead = 0 if spec.causal else window
         yield queries, range(max(start - window, 0), min(queries.stop + ahead, group.num_attended))
 
 
 def _attend_padded(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, spec: AttentionSpec) -> Tensor:
     longest = batch.max_length
-    places = torch.arange(longest, device=query.device).unsqueeze(0)
+    positions = torch.arange(longest, device=query.device).unsqueeze(0)
     lengths = batch.cu_seqlens.diff().unsqueeze(1)
-    real = places < lengths
-    hidden = torch.tensor(batch.num_masked or (0,), device=query.device).unsqueeze(1)
-    q, k, v = (_pad(x, real).transpose(1, 2) for x in (query, key, value))
-    mask = (places < lengths - hidden)[:, None, None, :] & allowed(range(longest), range(longest), spec, query.device)
-    sees = mask.any(dim=-1, keepdim=True)
-    # A query that attends to nothing, such as a padded one, would give NaN, which a later sum would spread.
+    valid = positions < lengths
+    num_masked = torch.tensor(batch.num_masked or (0,), device=query.device).unsqueeze(1)
+    q, k, v = (_pad(x, valid).transpose(1, 2) for x in (query, key, value))
+    unmasked = (positions < lengths - num_masked)[:, None, None, :]
+    mask = unmasked & attention_mask(range(longest), range(longest), spec, query.device)
+    attends = mask.any(dim=-1, keepdim=True)
+    # Without `~attends`, the result of a query without keys, such as padding, would be NaN and spread to later sums.
     attended = scaled_dot_product_attention(
-        q, k, v, attn_mask=mask | ~sees, scale=spec.scale, enable_gqa=query.shape[1] != key.shape[1]
+        q, k, v, attn_mask=mask | ~attends, scale=spec.scale, enable_gqa=query.shape[1] != key.shape[1]
     )
     if batch.num_masked:
-        attended = attended.masked_fill(~sees, 0)
-    return attended.transpose(1, 2)[real]
+        attended = attended.masked_fill(~attends, 0)
+    return attended.transpose(1, 2)[valid]
 
 
-def _pad(x: Tensor, real: Tensor) -> Tensor:
-    padded = x.new_zeros((*real.shape, *x.shape[1:]))
-    padded[real] = x
+def _pad(x: Tensor, valid: Tensor) -> Tensor:
+    padded = x.new_zeros((*valid.shape, *x.shape[1:]))
+    padded[valid] = x
     return padded
 
 
 def _mask(
     query: Tensor, group: EqualLengthGroup, spec: AttentionSpec, bias: AttentionBias | None, queries: range, keys: range
 ) -> Tensor | None:
-    """[queries, keys], bool, or [count or 1, heads, queries, keys] to add; None for nothing."""
-    # At most so far away are the first query and the last key, and the last query and the first key.
+    """Return a mask [queries, keys], bool, or a bias to add, [count or 1, heads, queries, keys]; None for neither."""
+    # The maximum distances: from the first query to the last key, and from the first key to the last query.
     ahead, behind = keys.stop - 1 - queries.start, queries.stop - 1 - keys.start
-    cut = (spec.causal and ahead > 0) or (spec.window is not None and max(ahead, behind) > spec.window)
-    seen = allowed(queries, keys, spec, query.device) if cut else None
+    needs_mask = (spec.causal and ahead > 0) or (spec.window is not None and max(ahead, behind) > spec.window)
+    mask = attention_mask(queries, keys, spec, query.device) if needs_mask else None
     if bias is None:
-        return seen
+        return mask
     added = bias(group, queries, keys).to(query.dtype)
-    return added if seen is None else added.masked_fill(~seen, -torch.inf)
+    return added if mask is None else added.masked_fill(~mask, -torch.inf)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, spec: AttentionSpec, mask: Tensor | None) -> Tensor:
@@ -134,7 +135,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, spec: AttentionSpec, mask
 def _attend_capped(
     query: Tensor, key: Tensor, value: Tensor, scale: float, softcap: float, mask: Tensor | None
 ) -> Tensor:
-    """With a softcap, which torch's kernel has not: the scores are all there."""
+    """Attention with a softcap, which torch's kernel does not support. All scores are in memory."""
     kv_heads = key.shape[1]
     grouped = query.unflatten(1, (kv_heads, -1))
     scores = (grouped @ key.unsqueeze(2).transpose(-1, -2)).flatten(1, 2).float()

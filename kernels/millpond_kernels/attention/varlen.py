@@ -1,4 +1,4 @@
-"""Attention by torch's FlashAttention over sequences end to end: no padding, one launch, on NVIDIA GPUs in 16 bits."""
+"""Attention with torch's FlashAttention for packed sequences: no padding, one launch, on NVIDIA GPUs in 16 bits."""
 
 from typing import cast
 
@@ -7,8 +7,8 @@ from torch import Tensor
 from millpond.nn import AttentionSpec, PackedBatch
 from millpond_kernels.attention.sdpa import attention as attention_sdpa
 
-STEP, WIDEST = 8, 256  # FlashAttention takes heads of a multiple of the one, up to the other
-UNBOUNDED = -1
+HEAD_DIM_MULTIPLE, MAX_HEAD_DIM = 8, 256  # of FlashAttention
+NO_WINDOW = -1
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, spec: AttentionSpec) -> Tensor:
@@ -16,13 +16,13 @@ def attention(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, spe
     from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  only some versions of torch have it
 
     head_dim = query.shape[2]
-    if head_dim % STEP or head_dim > WIDEST:
+    if head_dim % HEAD_DIM_MULTIPLE or head_dim > MAX_HEAD_DIM:
         return attention_sdpa(query, key, value, batch, spec)
-    window = UNBOUNDED if spec.window is None else spec.window
+    window = NO_WINDOW if spec.window is None else spec.window
     attended = varlen_attn(
-        _lined_up(query),
-        _lined_up(key),
-        _lined_up(value),
+        _contiguous_heads(query),
+        _contiguous_heads(key),
+        _contiguous_heads(value),
         batch.cu_seqlens,
         batch.cu_seqlens,
         batch.max_length,
@@ -30,10 +30,10 @@ def attention(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, spe
         scale=spec.scale,
         window_size=(window, 0 if spec.causal else window),
         enable_gqa=query.shape[1] != key.shape[1],
-        num_splits=1,  # else the longest batch mate decides in which order a sequence is summed
+        num_splits=1,  # otherwise the order of summation depends on the longest sequence of the batch
     )
-    return cast("Tensor", attended).contiguous()  # it gives a pair only to who asks for more
+    return cast("Tensor", attended).contiguous()  # a tuple is only returned with other arguments
 
 
-def _lined_up(x: Tensor) -> Tensor:
+def _contiguous_heads(x: Tensor) -> Tensor:
     return x if x.stride(2) == 1 else x.contiguous()

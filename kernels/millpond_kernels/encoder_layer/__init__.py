@@ -1,1 +1,1 @@
-"""A whole post-norm encoder layer as one op."""
+"""Kernels of the op ``encoder_layer``."""

@@ -1,4 +1,4 @@
-"""The op ``encoder_layer`` in one call of compiled code, a group of sequences at a time: see encoder_layer.c."""
+"""The op ``encoder_layer`` in one call of compiled code: see encoder_layer.c."""
 
 import ctypes
 from functools import cache
@@ -9,7 +9,7 @@ import torch
 from millpond.nn.threads import op_threads
 from millpond_kernels.attention.native import longest_sequence
 from millpond_kernels.encoder_layer.reference import EncoderLayerReference, Norm
-from millpond_kernels.linear.compiled import built_maps
+from millpond_kernels.linear.compiled import compiled_linears
 from millpond_kernels.linear.int8 import LinearInt8Native
 from millpond_kernels.linear.native import LinearNative
 from millpond_kernels.native import FLOAT, INT, POINTER, function
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from millpond.nn import PackedBatch
     from millpond_kernels.linear.compiled import CompiledLinear
 
-VECTOR = 16  # floats; the compiled code takes heads of whole vectors
+HEAD_DIM_MULTIPLE = 16  # of heads that the compiled code supports
 
 
 class NormStruct(ctypes.Structure):
@@ -45,12 +45,12 @@ class LayerStruct(ctypes.Structure):
 
 
 class EncoderLayerNative(EncoderLayerReference):
-    """A layer in one call. What the compiled code cannot do, its parts do one by one: see ``EncoderLayerReference``.
+    """An encoder layer in one call; ``EncoderLayerReference`` runs if the compiled code does not support the arguments.
 
     Attributes:
-        kind: The kernel of ``linear`` that has laid out the weights.
+        kind: The kernel of ``linear`` that prepared the weights.
         int8_attention: True if attention is computed in 8-bit integers.
-        layer: The parts by their addresses, which must not move; None if they do not fit the compiled code.
+        layer: The addresses of the weights; None if the compiled code does not support them.
     """
 
     kind: "ClassVar[type[CompiledLinear]]" = LinearNative
@@ -58,19 +58,19 @@ class EncoderLayerNative(EncoderLayerReference):
     layer: LayerStruct | None = None
 
     def __init__(self, **parts: Any) -> None:
-        """Take the parts of ``EncoderLayerReference``."""
+        """Accept the arguments of ``EncoderLayerReference``."""
         super().__init__(**parts)
-        half = self.feed_forward
-        maps = built_maps(self.kind, self.qkv, self.output, getattr(half, "up", None), getattr(half, "down", None))
-        if maps is None or not self._fits(maps):
+        up, down = (getattr(self.feed_forward, name, None) for name in ("up", "down"))
+        linears = compiled_linears(self.kind, self.qkv, self.output, up, down)
+        if linears is None or not self._supports(linears):
             return
-        self.maps = maps  # the weights must live as long as their addresses are known
-        self.size: int = maps[0].inputs
+        self.linears = linears  # keeps the weights alive while their addresses are in use
+        self.size: int = linears[0].inputs
         self.layer = LayerStruct(
-            *(linear.address for linear in maps),
+            *(linear.address for linear in linears),
             *(_addresses(norm) for norm in (self.attention_norm, self.feed_forward_norm)),
             self.num_heads,
-            maps[1].inputs // self.num_heads,
+            linears[1].inputs // self.num_heads,
             self.attention.spec.scale,
             self.int8_attention,
         )
@@ -84,7 +84,7 @@ class EncoderLayerNative(EncoderLayerReference):
             return super().__call__(x, batch)
         x = rows_of_floats(x, self.size)
         if x.size(0) != batch.num_tokens:
-            message = f"x has {x.size(0)} rows, and the batch {batch.num_tokens} tokens"
+            message = f"x has {x.size(0)} rows, but the batch has {batch.num_tokens} tokens"
             raise ValueError(message)
         longest, threads = batch.max_length, op_threads()
         output = torch.empty_like(x)
@@ -101,35 +101,35 @@ class EncoderLayerNative(EncoderLayerReference):
         )
         return output
 
-    def _fits(self, maps: "Sequence[CompiledLinear]") -> bool:
-        """True if the parts are of the shapes that belong together, and nothing is missing that the code reads."""
-        qkv, output, up, down = maps
+    def _supports(self, linears: "Sequence[CompiledLinear]") -> bool:
+        """Return True if the shapes are consistent and every array that the compiled code reads is present."""
+        qkv, output, up, down = linears
         spec, size, width = self.attention.spec, qkv.inputs, output.inputs
         shapes = (qkv.outputs, output.outputs, up.inputs, down.inputs, down.outputs)
         plain = not spec.causal and spec.window is None and spec.softcap is None and spec.bias is None
         return (
             shapes == (3 * width, size, size, up.outputs, size)
             and plain
-            and width % (VECTOR * self.num_heads) == 0
+            and width % (HEAD_DIM_MULTIPLE * self.num_heads) == 0
             and up.bias is not None
-            and all(_is_whole(norm, size) for norm in (self.attention_norm, self.feed_forward_norm))
+            and all(_is_complete(norm, size) for norm in (self.attention_norm, self.feed_forward_norm))
         )
 
 
 class EncoderLayerInt8Native(EncoderLayerNative):
-    """The same with weights in 8-bit integers."""
+    """An encoder layer with weights in 8-bit integers."""
 
     kind = LinearInt8Native
 
 
 class EncoderLayerAllInt8Native(EncoderLayerInt8Native):
-    """The same with weights and attention in 8-bit integers."""
+    """An encoder layer with weights and attention in 8-bit integers."""
 
     int8_attention = True
 
 
-def _is_whole(norm: Norm, size: int) -> bool:
-    """True if a norm has all its vectors, as the compiled code takes them."""
+def _is_complete(norm: Norm, size: int) -> bool:
+    """Return True if a norm has all vectors, in the format of the compiled code."""
     if norm.bias is None:
         return False
     vectors = (norm.bias, norm.weight, norm.shift)

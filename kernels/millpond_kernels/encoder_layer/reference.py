@@ -1,4 +1,4 @@
-"""The op ``encoder_layer``: ``x = norm(x + attention(x)); x = norm(x + feed_forward(x))``, by its parts one by one."""
+"""The op ``encoder_layer``: ``x = norm(x + attention(x)); x = norm(x + feed_forward(x))``, one op at a time."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Norm(NamedTuple):
-    """The arguments of ``layer_norm_residual`` beside x and the residual.
+    """The arguments of ``layer_norm_residual``, except x and the residual.
 
     Attributes:
-        bias: That of the linear map before, [size]; None for none.
+        bias: The bias of the preceding linear layer, [size], or None.
         weight: [size].
         shift: [size].
         eps: Added to the variance.
@@ -30,17 +30,16 @@ class Norm(NamedTuple):
 
 
 class EncoderLayerReference:
-    """A post-norm encoder layer, its parts one by one. Kernels of the op are built and called like this one.
+    """A post-norm encoder layer, one op at a time. All kernels of the op have this interface.
 
     Args:
-        qkv: The linear map to queries, keys and values, one after the other.
+        qkv: The linear layer whose outputs are queries, then keys, then values.
         attention: An ``Attention``.
-        output: The linear map after attention; its bias is the first of ``attention_norm``.
-        feed_forward: The feed-forward half, as a kernel of the op ``feed_forward`` that was built; the bias of its last
-            map is the first of ``feed_forward_norm``.
+        output: The linear layer after attention; ``attention_norm`` adds its bias.
+        feed_forward: A constructed kernel of the op ``feed_forward``; ``feed_forward_norm`` adds its last bias.
         norm: A kernel of the op ``layer_norm_residual``.
-        attention_norm: Its arguments after attention: bias or None, weight, shift and eps.
-        feed_forward_norm: Those after the feed-forward half.
+        attention_norm: The arguments of ``norm`` after attention: bias or None, weight, shift and eps.
+        feed_forward_norm: The arguments of ``norm`` after the feed-forward block.
         num_heads: The number of heads.
     """
 

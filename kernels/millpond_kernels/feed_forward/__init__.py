@@ -1,1 +1,1 @@
-"""The feed-forward half of a layer, and the activations and gates between its maps."""
+"""Kernels of feed-forward blocks and of their activations."""

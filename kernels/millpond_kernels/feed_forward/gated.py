@@ -1,4 +1,4 @@
-"""The op ``gated``: the activation of the first half of each row, times the second half (Shazeer, 2020, 2002.05202)."""
+"""The op ``gated``: ``activation(gate) * up`` for rows with both (Shazeer, 2020, arXiv 2002.05202)."""
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -20,39 +20,39 @@ def gated_torch(x: Tensor, activation: str) -> Tensor:
     """``activation(gate) * up``, in plain torch.
 
     Args:
-        x: Gate and, behind it, up: [rows, 2 * columns].
+        x: The gate followed by ``up``: [rows, 2 * columns].
         activation: "gelu", "gelu_tanh", "quick_gelu", "relu" or "silu".
 
     Returns:
         [rows, columns].
 
     Raises:
-        ValueError: If the activation is none of those.
+        ValueError: If the activation is unknown, or rows do not have two halves.
     """
     return _gated(x, activation, PLAIN)
 
 
 def gated_exp(x: Tensor, activation: str) -> Tensor:
-    """The same of functions that torch rounds alike wherever a value lies; see ``gated_torch``."""
+    """Like ``gated_torch``, with functions whose rounding does not depend on the address of a value."""
     return _gated(x, activation, BATCH_INVARIANT)
 
 
 def gated_native(x: Tensor, activation: str) -> Tensor:
-    """The same by compiled code; see ``gated_torch``."""
+    """Like ``gated_torch``, with compiled code."""
     columns = x.size(-1) // 2
     if not are_floats(x) or x.size(-1) % 2 or activation not in ACTIVATIONS:
         return gated_torch(x, activation)
     output = x.new_empty(*x.shape[:-1], columns)
-    place = ACTIVATIONS.index(activation)
-    _function()(x.data_ptr(), output.data_ptr(), x.numel() // x.size(-1), columns, place, op_threads())
+    activation_index = ACTIVATIONS.index(activation)
+    _function()(x.data_ptr(), output.data_ptr(), x.numel() // x.size(-1), columns, activation_index, op_threads())
     return output
 
 
 def _gated(x: Tensor, activation: str, known: Mapping[str, Activation]) -> Tensor:
     if activation not in known or x.size(-1) % 2:
         message = (
-            f"gated takes rows of two halves and one of the activations {', '.join(known)}; "
-            f"got rows of {x.size(-1)} and {activation!r}"
+            f"gated needs rows of even size and one of the activations {', '.join(known)}; "
+            f"got rows of size {x.size(-1)} and {activation!r}"
         )
         raise ValueError(message)
     gate, up = x.chunk(2, dim=-1)
@@ -77,7 +77,7 @@ BATCH_INVARIANT: Mapping[str, Activation] = MappingProxyType(
         "silu": batch_invariant.silu,
     }
 )
-ACTIVATIONS = tuple(PLAIN)  # in the order of the compiled code's numbers for them
+ACTIVATIONS = tuple(PLAIN)  # in the order of `enum activation` of gate.h
 
 
 @cache

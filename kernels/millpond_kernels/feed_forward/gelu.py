@@ -1,4 +1,4 @@
-"""The op ``gelu``: the exact GELU of ``x + bias``. It may overwrite x."""
+"""The op ``gelu``: the exact GELU of ``x + bias``. Kernels may overwrite x."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -22,12 +22,12 @@ def gelu_torch(x: "Tensor", bias: "Tensor") -> "Tensor":
 
 
 def gelu_erf(x: "Tensor", bias: "Tensor") -> "Tensor":
-    """The same of functions that torch rounds alike wherever a value lies; see ``gelu_torch``."""
+    """Like ``gelu_torch``, with functions whose rounding does not depend on the address of a value."""
     return batch_invariant.gelu(x + bias)
 
 
 def gelu_native(x: "Tensor", bias: "Tensor") -> "Tensor":
-    """[rows, columns] and [columns] -> [rows, columns], by compiled code, in place."""
+    """[rows, columns] and [columns] -> [rows, columns], with compiled code, in place."""
     columns = x.size(-1)
     if not are_floats(x, bias) or bias.shape != (columns,):
         return gelu_torch(x, bias)

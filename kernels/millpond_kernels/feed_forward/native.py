@@ -1,6 +1,6 @@
 """The ops ``feed_forward`` and ``gated_feed_forward`` in one call of compiled code.
 
-The values between the two maps stay in the processor's cache.
+The intermediate values stay in the processor's cache.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import torch
 from millpond.nn.threads import op_threads
 from millpond_kernels.feed_forward.gated import ACTIVATIONS
 from millpond_kernels.feed_forward.reference import FeedForwardReference, GatedFeedForwardReference
-from millpond_kernels.linear.compiled import built_maps
+from millpond_kernels.linear.compiled import compiled_linears
 from millpond_kernels.linear.int8 import LinearInt8Native
 from millpond_kernels.linear.native import LinearNative
 from millpond_kernels.native import INT, POINTER, function
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 
 
 class FeedForwardInt8Native(FeedForwardReference):
-    """Both maps and the GELU in one call; maps that do not fit are called one by one: see ``FeedForwardReference``.
+    """A feed-forward block in one call; ``FeedForwardReference`` runs if the compiled code does not support it.
 
     Attributes:
-        maps: The two maps as compiled code knows them; None if they do not fit.
+        linears: The two compiled linear layers; None if the compiled code does not support them.
     """
 
-    maps: "tuple[CompiledLinear, ...] | None" = None
+    linears: "tuple[CompiledLinear, ...] | None" = None
 
     def __init__(self, **parts: Any) -> None:
-        """Take the parts of ``FeedForwardReference``."""
+        """Accept the arguments of ``FeedForwardReference``."""
         super().__init__(**parts)
-        maps = built_maps(LinearInt8Native, self.up, self.down)
-        if maps is not None and maps[0].outputs == maps[1].inputs:
-            self.maps = maps
+        linears = compiled_linears(LinearInt8Native, self.up, self.down)
+        if linears is not None and linears[0].outputs == linears[1].inputs:
+            self.linears = linears
             self.compute, scratch_size = _feed_forward_functions()
-            self.scratch_size = scratch_size(maps[0].address)
+            self.scratch_size = scratch_size(linears[0].address)
 
     def __call__(self, x: "Tensor") -> "Tensor":
-        """[num_tokens, size] -> [num_tokens, size], the bias of ``down`` not yet added."""
-        if self.maps is None:
+        """[num_tokens, size] -> [num_tokens, size], without the bias of ``down``."""
+        if self.linears is None:
             return super().__call__(x)
-        up, down = self.maps
+        up, down = self.linears
         x = rows_of_floats(x, up.inputs)
         rows = x.size(0)
         output = torch.empty(rows, down.outputs)
@@ -56,34 +56,34 @@ class FeedForwardInt8Native(FeedForwardReference):
 
 
 class GatedFeedForwardNative(GatedFeedForwardReference):
-    """Both maps and the gate in one call; what does not fit is called one by one: see ``GatedFeedForwardReference``.
+    """A gated feed-forward block in one call; ``GatedFeedForwardReference`` runs if that is not supported.
 
     Attributes:
-        kind: The kernel of ``linear`` that has laid out the weights.
-        maps: The two maps as compiled code knows them; None if they do not fit.
+        kind: The kernel of ``linear`` that prepared the weights.
+        linears: The two compiled linear layers; None if the compiled code does not support them.
     """
 
     kind: "ClassVar[type[CompiledLinear]]" = LinearNative
-    maps: "tuple[CompiledLinear, ...] | None" = None
+    linears: "tuple[CompiledLinear, ...] | None" = None
 
     def __init__(self, **parts: Any) -> None:
-        """Take the parts of ``GatedFeedForwardReference``."""
+        """Accept the arguments of ``GatedFeedForwardReference``."""
         super().__init__(**parts)
-        maps = built_maps(self.kind, self.gate_up, self.down)
-        if maps is None or self.activation not in ACTIVATIONS:
+        linears = compiled_linears(self.kind, self.gate_up, self.down)
+        if linears is None or self.activation not in ACTIVATIONS:
             return
-        gate_up, down = maps
+        gate_up, down = linears
         if gate_up.outputs != 2 * down.inputs or (self.kind.whole_panels and down.inputs % down.panel):
             return
-        self.maps, self.place = maps, ACTIVATIONS.index(self.activation)
+        self.linears, self.activation_index = linears, ACTIVATIONS.index(self.activation)
         self.compute, scratch_size = _gated_functions(self.kind.suffix)
         self.scratch_size = scratch_size(gate_up.address)
 
     def __call__(self, x: "Tensor", *, add_bias: bool = True) -> "Tensor":
-        """[num_tokens, size] -> [num_tokens, size]; without ``add_bias`` the bias of ``down`` is not yet added."""
-        if self.maps is None:
+        """[num_tokens, size] -> [num_tokens, size]; ``add_bias=False`` leaves out the bias of ``down``."""
+        if self.linears is None:
             return super().__call__(x, add_bias=add_bias)
-        gate_up, down = self.maps
+        gate_up, down = self.linears
         x = rows_of_floats(x, gate_up.inputs)
         rows = x.size(0)
         output = torch.empty(rows, down.outputs)
@@ -94,7 +94,7 @@ class GatedFeedForwardNative(GatedFeedForwardReference):
             x.data_ptr(),
             output.data_ptr(),
             rows,
-            self.place,
+            self.activation_index,
             add_bias,
             scratch.data_ptr(),
             op_threads(),
@@ -103,7 +103,7 @@ class GatedFeedForwardNative(GatedFeedForwardReference):
 
 
 class GatedFeedForwardInt8Native(GatedFeedForwardNative):
-    """The same with weights in 8-bit integers."""
+    """A gated feed-forward block with weights in 8-bit integers."""
 
     kind = LinearInt8Native
 

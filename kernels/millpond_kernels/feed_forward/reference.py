@@ -1,4 +1,4 @@
-"""The ops ``feed_forward`` and ``gated_feed_forward`` by their parts, one by one."""
+"""The ops ``feed_forward`` and ``gated_feed_forward``, one op at a time."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,11 @@ Linear = Callable[..., Tensor]
 
 
 class FeedForwardReference:
-    """``down(gelu(up(x)))`` with the exact GELU, one part after the other. Kernels of the op are built like this one.
+    """``down(gelu(up(x)))`` with the exact GELU, one op at a time. All kernels of the op have this interface.
 
     Args:
-        up: The first linear map, with its ``bias``, which may be None.
-        down: The second linear map.
+        up: The first linear layer; its attribute ``bias`` may be None.
+        down: The second linear layer.
         gelu: A kernel of the op ``gelu``.
     """
 
@@ -20,7 +20,7 @@ class FeedForwardReference:
         self.up, self.down, self.gelu = up, down, gelu
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size], the bias of ``down`` not yet added."""
+        """[num_tokens, size] -> [num_tokens, size], without the bias of ``down``."""
         inner = self.up(x, add_bias=False)
         bias: Tensor | None = getattr(self.up, "bias", None)
         inner = self.gelu(inner, inner.new_zeros(inner.shape[-1]) if bias is None else bias)
@@ -28,13 +28,13 @@ class FeedForwardReference:
 
 
 class GatedFeedForwardReference:
-    """``down(gated(gate_up(x)))``, one part after the other. Kernels of the op are built and called like this one.
+    """``down(gated(gate_up(x)))``, one op at a time. All kernels of the op have this interface.
 
     Args:
-        gate_up: The linear map to the gate and, after it, what it is multiplied with.
-        down: The linear map after that.
+        gate_up: The linear layer whose outputs are the gate, then the factor.
+        down: The second linear layer.
         gated: A kernel of the op ``gated``.
-        activation: The name of its activation.
+        activation: The name of the gate's activation.
     """
 
     def __init__(
@@ -43,5 +43,5 @@ class GatedFeedForwardReference:
         self.gate_up, self.down, self.gated, self.activation = gate_up, down, gated, activation
 
     def __call__(self, x: Tensor, *, add_bias: bool = True) -> Tensor:
-        """[num_tokens, size] -> [num_tokens, size]; without ``add_bias`` the bias of ``down`` is not yet added."""
+        """[num_tokens, size] -> [num_tokens, size]; ``add_bias=False`` leaves out the bias of ``down``."""
         return self.down(self.gated(self.gate_up(x), self.activation), add_bias=add_bias)

@@ -1,22 +1,22 @@
-"""The op ``layer_norm_residual`` in Triton: a program reads a row once, adds and normalises it in float32."""
+"""The op ``layer_norm_residual`` in Triton: each program reads one row once and computes in float32."""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-MATRIX = 2  # dimensions of a tensor with one row a token
-WIDEST = 16384  # columns: what one program can hold of a row
+MATRIX_DIMS = 2
+MAX_COLUMNS = 16384  # that one program can process
 
 
 def fits(x: Tensor, residual: Tensor) -> bool:
-    """Whether rows lie as the kernel takes them: two dimensions, neighbours in memory, not too wide."""
-    matrices = x.dim() == residual.dim() == MATRIX
-    return matrices and x.stride(1) == residual.stride(1) == 1 and x.shape[1] <= WIDEST
+    """Return True if the kernel supports the tensors: matrices with adjacent columns, at most ``MAX_COLUMNS``."""
+    matrices = x.dim() == residual.dim() == MATRIX_DIMS
+    return matrices and x.stride(1) == residual.stride(1) == 1 and x.shape[1] <= MAX_COLUMNS
 
 
 def layer_norm_residual(x: Tensor, bias: Tensor, residual: Tensor, weight: Tensor, shift: Tensor, eps: float) -> Tensor:
-    """[rows, columns] twice and [columns] thrice -> [rows, columns], in place."""
+    """[rows, columns] twice and [columns] three times -> [rows, columns], in place."""
     rows, columns = x.shape
     block = triton.next_power_of_2(columns)
     with torch.cuda.device_of(x):
@@ -47,19 +47,19 @@ def _layer_norm_residual(
     residual_stride: tl.tensor,
     num_columns: tl.tensor,
     eps: tl.tensor,
-    BLOCK: tl.constexpr,  # noqa: N803  as Triton's authors write constants
+    BLOCK: tl.constexpr,  # noqa: N803  the convention of Triton
 ) -> None:
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
-    real = columns < num_columns
-    place = x + row * x_stride + columns
-    value = tl.load(place, mask=real, other=0.0).to(tl.float32)
-    value += tl.load(bias + columns, mask=real, other=0.0).to(tl.float32)
-    value += tl.load(residual + row * residual_stride + columns, mask=real, other=0.0).to(tl.float32)
+    valid = columns < num_columns
+    addresses = x + row * x_stride + columns
+    value = tl.load(addresses, mask=valid, other=0.0).to(tl.float32)
+    value += tl.load(bias + columns, mask=valid, other=0.0).to(tl.float32)
+    value += tl.load(residual + row * residual_stride + columns, mask=valid, other=0.0).to(tl.float32)
     mean = tl.sum(value, axis=0) / num_columns
-    value = tl.where(real, value - mean, 0.0)
+    value = tl.where(valid, value - mean, 0.0)
     variance = tl.sum(value * value, axis=0) / num_columns
     value = value / tl.sqrt(variance + eps)
-    value = value * tl.load(weight + columns, mask=real, other=0.0).to(tl.float32)
-    value += tl.load(shift + columns, mask=real, other=0.0).to(tl.float32)
-    tl.store(place, value.to(x.dtype.element_ty), mask=real)
+    value = value * tl.load(weight + columns, mask=valid, other=0.0).to(tl.float32)
+    value += tl.load(shift + columns, mask=valid, other=0.0).to(tl.float32)
+    tl.store(addresses, value.to(x.dtype.element_ty), mask=valid)

@@ -1,4 +1,4 @@
-"""The op ``maxsim`` in Triton: a program scores one query with one document, and keeps the largest products alone."""
+"""The op ``maxsim`` in Triton: each program computes the score of one query and one document."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from millpond_kernels.gpu.larger import larger
+from millpond_kernels.gpu.maximum import maximum
 
 QUERY_ROWS = 32
 DOCUMENT_ROWS = 64
@@ -21,21 +21,21 @@ def maxsim(
     document_offsets: Sequence[int],
     pairs: Sequence[tuple[int, int]] | None,
 ) -> Tensor:
-    """Scores as ``maxsim_torch`` gives them; offsets are where queries and documents start and the last ends, checked.
+    """Return the scores of ``maxsim_torch``. The offsets are those of ``maxsim.check``.
 
-    Besides the scores it holds the offsets and the pairs on the device, 8 and 16 bytes each.
+    In addition to the scores, the offsets (8 bytes each) and the pairs (16 bytes each) are on the device.
     """
     num_queries, num_documents = len(query_offsets) - 1, len(document_offsets) - 1
     shape = (num_queries, num_documents) if pairs is None else (len(pairs),)
     scores = torch.empty(shape, dtype=torch.float32, device=queries.device)
     if not scores.numel():
         return scores
-    numbers = [[(0, 0)] if pairs is None else pairs, query_offsets, document_offsets]
+    indices = [[(0, 0)] if pairs is None else pairs, query_offsets, document_offsets]
     with torch.cuda.device_of(queries):
         _maxsim[scores.numel(),](
             queries,
             documents,
-            *(torch.tensor(values, dtype=torch.int64, device=queries.device) for values in numbers),
+            *(torch.tensor(values, dtype=torch.int64, device=queries.device) for values in indices),
             scores,
             num_documents,
             queries.shape[1],
@@ -63,25 +63,25 @@ def _maxsim(
     query_dim_stride: tl.tensor,
     document_stride: tl.tensor,
     document_dim_stride: tl.tensor,
-    LISTED: tl.constexpr,  # noqa: N803  as Triton's authors write constants
+    LISTED: tl.constexpr,  # noqa: N803  the convention of Triton
     QUERY_ROWS: tl.constexpr,  # noqa: N803
     DOCUMENT_ROWS: tl.constexpr,  # noqa: N803
     DIMS: tl.constexpr,  # noqa: N803
 ) -> None:
-    place = tl.program_id(0)
+    index = tl.program_id(0)
     if LISTED:
-        query = tl.load(pairs + 2 * place)
-        document = tl.load(pairs + 2 * place + 1)
+        query = tl.load(pairs + 2 * index)
+        document = tl.load(pairs + 2 * index + 1)
     else:
-        query = place // num_documents
-        document = place % num_documents
+        query = index // num_documents
+        document = index % num_documents
     query_stop = tl.load(query_offsets + query + 1)
     document_start = tl.load(document_offsets + document)
     document_stop = tl.load(document_offsets + document + 1)
     score = 0.0
     for first_row in range(tl.load(query_offsets + query), query_stop, QUERY_ROWS):
         rows = first_row + tl.arange(0, QUERY_ROWS)
-        largest = tl.full((QUERY_ROWS,), float("-inf"), tl.float32)
+        maxima = tl.full((QUERY_ROWS,), float("-inf"), tl.float32)
         for first_token in range(document_start, document_stop, DOCUMENT_ROWS):
             tokens = first_token + tl.arange(0, DOCUMENT_ROWS)
             products = tl.zeros((QUERY_ROWS, DOCUMENT_ROWS), tl.float32)
@@ -99,6 +99,6 @@ def _maxsim(
                 )
                 products = tl.dot(of_query, of_document, products, input_precision="ieee")
             products = tl.where((tokens < document_stop)[None, :], products, float("-inf"))
-            largest = larger(largest, tl.reduce(products, 1, larger))
-        score += tl.sum(tl.where(rows < query_stop, largest, 0.0), axis=0)
-    tl.store(scores + place, score)
+            maxima = maximum(maxima, tl.reduce(products, 1, maximum))
+        score += tl.sum(tl.where(rows < query_stop, maxima, 0.0), axis=0)
+    tl.store(scores + index, score)

@@ -1,4 +1,4 @@
-"""The op ``segment_pool`` in Triton: a program reads some columns of one sequence, once, and adds up in float32."""
+"""The op ``segment_pool`` in Triton: each program reads some columns of one sequence once and sums in float32."""
 
 from collections.abc import Sequence
 
@@ -7,21 +7,21 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from millpond_kernels.gpu.larger import larger
+from millpond_kernels.gpu.maximum import maximum
 
 ROWS = 32
 COLUMNS = 128
 
 
 def segment_pool(x: Tensor, offsets: Sequence[int], how: str, weights: Tensor | None) -> Tensor:
-    """Reduce rows as ``segment_pool_torch`` says; ``offsets`` are where sequences start and the last ends, checked."""
+    """Return the result of ``segment_pool_torch``; ``offsets`` are those of ``offsets_of``."""
     num_seqs, hidden = len(offsets) - 1, x.shape[1]
     pooled = torch.empty(num_seqs, hidden, dtype=torch.float32, device=x.device)
     with torch.cuda.device_of(x):
         _segment_pool[num_seqs, triton.cdiv(hidden, COLUMNS)](
             x,
             torch.tensor(offsets, dtype=torch.int64, device=x.device),
-            pooled if weights is None else weights.contiguous(),  # of no weights any address will do: none is read
+            pooled if weights is None else weights.contiguous(),  # any valid address: it is not read without weights
             pooled,
             hidden,
             *x.stride(),
@@ -42,7 +42,7 @@ def _segment_pool(
     hidden: tl.tensor,
     row_stride: tl.tensor,
     column_stride: tl.tensor,
-    HOW: tl.constexpr,  # noqa: N803  as Triton's authors write constants
+    HOW: tl.constexpr,  # noqa: N803  the convention of Triton
     WEIGHTED: tl.constexpr,  # noqa: N803
     ROWS: tl.constexpr,  # noqa: N803
     COLUMNS: tl.constexpr,  # noqa: N803
@@ -55,13 +55,13 @@ def _segment_pool(
     total = 0.0
     for first in range(start, stop, ROWS):
         rows = first + tl.arange(0, ROWS)
-        real = (rows < stop)[:, None] & (columns < hidden)[None, :]
-        places = x + rows[:, None] * row_stride + columns[None, :] * column_stride
+        valid = (rows < stop)[:, None] & (columns < hidden)[None, :]
+        addresses = x + rows[:, None] * row_stride + columns[None, :] * column_stride
         if HOW == "max":
-            block = tl.load(places, mask=real, other=float("-inf")).to(tl.float32)
-            result = larger(result, tl.reduce(block, 0, larger))
+            block = tl.load(addresses, mask=valid, other=float("-inf")).to(tl.float32)
+            result = maximum(result, tl.reduce(block, 0, maximum))
         else:
-            block = tl.load(places, mask=real, other=0.0).to(tl.float32)
+            block = tl.load(addresses, mask=valid, other=0.0).to(tl.float32)
             if WEIGHTED:
                 weight = tl.load(weights + rows, mask=rows < stop, other=0.0).to(tl.float32)
                 block = block * weight[:, None]

@@ -1,1 +1,1 @@
-"""Linear maps: in torch, compiled, and with weights in 8-bit integers."""
+"""Kernels of the op ``linear``: in torch, compiled, and with weights in 8-bit integers."""

@@ -1,4 +1,4 @@
-"""What the compiled kernels of ``linear`` share: the weights are laid out once, and then known by their addresses."""
+"""CompiledLinear: the base class of the compiled kernels of ``linear``."""
 
 import ctypes
 from abc import ABC, abstractmethod
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Map(ctypes.Structure):
-    """``struct map`` of ops.h."""
+class LinearWeights(ctypes.Structure):
+    """``struct linear_weights`` of ops.h."""
 
     _fields_: ClassVar = [
         *((name, POINTER) for name in ("panels", "scales", "sums", "bias")),
@@ -27,14 +27,14 @@ class Map(ctypes.Structure):
 
 
 class CompiledLinear(ABC):
-    """A linear map by compiled code; see ``LinearTorch`` for its arguments. Kernels differ in how the weights lie.
+    """A linear layer with compiled code; see ``LinearTorch`` for its arguments. Subclasses define the weight layout.
 
     Attributes:
-        suffix: Of the names of the compiled functions.
-        whole_panels: Whether a gate's outputs must fill panels.
-        panel: Outputs that lie side by side.
-        address: Of the map, for other compiled code.
-        dot_products: True if the panels are of integers for VNNI.
+        suffix: The suffix of the names of the compiled functions.
+        whole_panels: True if the outputs of a gate must fill whole panels.
+        panel: The number of outputs in a panel.
+        address: The address of the ``LinearWeights``, for other compiled code.
+        dot_products: True if the weights are integers for VNNI.
     """
 
     suffix: ClassVar[str]
@@ -47,16 +47,17 @@ class CompiledLinear(ABC):
         self.panel: int = function(f"millpond_linear{self.suffix}_panel", returns=INT)()
         self.bias = None if bias is None else padded(bias.float(), self.panel)
         self.weights = self.lay_out(weight)
-        self.map = Map(*map(address, self.weights), address(self.bias), self.inputs, self.outputs, self.dot_products)
-        self.address = ctypes.addressof(self.map)
+        addresses = map(address, (*self.weights, self.bias))
+        self.struct = LinearWeights(*addresses, self.inputs, self.outputs, self.dot_products)
+        self.address = ctypes.addressof(self.struct)
         self.scratch_size = scratch_size(self.address)
 
     @abstractmethod
     def lay_out(self, weight: "Tensor") -> "tuple[Tensor, Tensor | None, Tensor | None]":
-        """[outputs, inputs] -> the panels, and the scales and sums of the outputs if the panels are of integers."""
+        """[outputs, inputs] -> the panels, and the scales and sums of the outputs if the weights are integers."""
 
     def __call__(self, x: "Tensor", *, add_bias: bool = True) -> "Tensor":
-        """[rows, inputs] -> [rows, outputs]; without ``add_bias`` the bias is left to the op that follows."""
+        """[rows, inputs] -> [rows, outputs]; ``add_bias=False`` leaves out the bias."""
         x = rows_of_floats(x, self.inputs)
         rows = x.size(0)
         output = torch.empty(rows, self.outputs)
@@ -65,20 +66,20 @@ class CompiledLinear(ABC):
         return output
 
 
-def built_maps(kind: type[CompiledLinear], *linears: object) -> tuple[CompiledLinear, ...] | None:
-    """The compiled maps of some ``Linear`` modules; None if one is not computed by that kernel.
+def compiled_linears(kind: type[CompiledLinear], *linears: object) -> tuple[CompiledLinear, ...] | None:
+    """Return the compiled kernels of ``Linear`` modules; None if one of them uses another kernel.
 
     Args:
         kind: The kernel.
-        linears: Modules, each with its kernel as ``map``.
+        linears: Modules with their kernel in the attribute ``map``.
     """
-    maps = [getattr(linear, "map", None) for linear in linears]
-    found = tuple(each for each in maps if isinstance(each, kind))
-    return found if len(found) == len(linears) else None
+    kernels = [getattr(linear, "map", None) for linear in linears]
+    compiled = tuple(kernel for kernel in kernels if isinstance(kernel, kind))
+    return compiled if len(compiled) == len(linears) else None
 
 
 @cache
 def _functions(suffix: str) -> tuple[Callable[..., None], Callable[[int], int]]:
-    """The compiled function of that suffix, and the one that returns how many bytes of memory it needs."""
+    """Return the compiled function with a suffix, and the function that returns the size of its scratch memory."""
     name = f"millpond_linear{suffix}"
     return function(name, *[POINTER] * 3, INT, INT, POINTER, INT), function(f"{name}_scratch", POINTER, returns=INT)

@@ -1,4 +1,4 @@
-"""The op ``linear`` of weights in 8-bit integers where no integer product is fast: they are turned back into floats."""
+"""The op ``linear`` with 8-bit weights converted back to floats, for processors without fast integer products."""
 
 import logging
 from functools import cache
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class LinearDequantized(LinearTorch):
-    """A linear map with the results of 8-bit weights at the speed of floats; see ``LinearTorch`` for its arguments."""
+    """A linear layer with the results of 8-bit weights at the speed of floats; see ``LinearTorch`` for arguments."""
 
     def __init__(self, weight: "Tensor", bias: "Tensor | None") -> None:
         warn_of_dequantizing(weight.dtype)
@@ -24,7 +24,7 @@ class LinearDequantized(LinearTorch):
 
 
 class LinearDequantizedTiles(LinearTiles):
-    """The same, a row at a time, so that a result does not depend on the batch."""
+    """Like ``LinearDequantized``, one row at a time, so that results do not depend on the batch."""
 
     def __init__(self, weight: "Tensor", bias: "Tensor | None") -> None:
         warn_of_dequantizing(weight.dtype)
@@ -32,14 +32,14 @@ class LinearDequantizedTiles(LinearTiles):
 
 
 def dequantized(weight: "Tensor") -> "Tensor":
-    """[outputs, inputs], rounded to 8-bit integers with a scale for each output."""
+    """Return weights [outputs, inputs] rounded to 8-bit integers with one scale per output."""
     quantised, scales = quantise_weight(weight)
     return (quantised.float() * scales.unsqueeze(1)).to(weight.dtype)
 
 
 @cache
 def warn_of_dequantizing(dtype: "torch.dtype") -> None:
-    """Warn, once for each dtype, that int8 gains no speed; not if a faster kernel runs here and this one was named."""
+    """Warn once per dtype that int8 is not faster, unless a faster kernel is available and this one was selected."""
     name = str(dtype).removeprefix("torch.")
     compiled = native.availability() if name == "float32" else f"computes in float32, not in {name}"
     in_torch = native.torch_int8_availability()

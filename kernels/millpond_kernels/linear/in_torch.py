@@ -1,35 +1,35 @@
-"""The op ``linear``: ``x @ weight.T + bias``, in torch. A kernel is built of the weights, once, and then called."""
+"""The op ``linear``: ``x @ weight.T + bias``, in torch. Kernels are classes, constructed with the weights."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-TILE = 64  # rows of a product on an accelerator, where one row at a time would leave it idle
+TILE_ROWS = 64  # rows of a product on an accelerator, where single rows would be slow
 
 
 class LinearTorch:
-    """torch's own linear map. Every kernel of the op is built and called like this one."""
+    """torch's linear layer. All kernels of the op have this interface."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Keep [outputs, inputs] and [outputs]."""
+        """Keep the weight, [outputs, inputs], and the bias, [outputs] or None."""
         self.weight = weight
         self.bias = bias
 
     def __call__(self, x: Tensor, *, add_bias: bool = True) -> Tensor:
-        """[rows, inputs] -> [rows, outputs]; without ``add_bias`` the bias is left to the op that follows."""
+        """[rows, inputs] -> [rows, outputs]; ``add_bias=False`` leaves out the bias."""
         return functional.linear(x, self.weight, self.bias if add_bias else None)
 
 
 class LinearTiles(LinearTorch):
-    """Products of one shape alone, so that a row's result does not depend on how many there are: slow.
+    """A linear layer with one fixed shape of products, so that results do not depend on the number of rows: slow.
 
-    On a CPU a tile is one row: libraries treat the rows at the edge of a product their own way. Tiles are copied, since
-    libraries also go by where in memory a row starts.
+    On a CPU a tile is one row, because libraries compute the last rows of a product differently. Tiles are copied,
+    because the results of libraries also depend on the address of a row.
     """
 
     def __call__(self, x: Tensor, *, add_bias: bool = True) -> Tensor:
-        """[rows, inputs] -> [rows, outputs]; without ``add_bias`` the bias is left to the op that follows."""
-        height = 1 if x.device.type == "cpu" else TILE
+        """[rows, inputs] -> [rows, outputs]; ``add_bias=False`` leaves out the bias."""
+        height = 1 if x.device.type == "cpu" else TILE_ROWS
         output = x.new_empty(len(x), len(self.weight))
         tile = x.new_zeros(height, x.shape[1])
         for start in range(0, len(x), height):
@@ -40,6 +40,6 @@ class LinearTiles(LinearTorch):
 
 
 def padded(values: Tensor, multiple: int) -> Tensor:
-    """The values with zeros behind them, up to a multiple of so many: [n, ...] -> [n rounded up, ...], contiguous."""
+    """Pad values with zeros to a multiple: [n, ...] -> [n rounded up, ...], contiguous."""
     missing = -len(values) % multiple
     return torch.cat([values, values.new_zeros(missing, *values.shape[1:])]).contiguous()

@@ -1,4 +1,4 @@
-"""The op ``linear`` by compiled code, in float32: the weights lie in panels that the vector units take as they are."""
+"""The op ``linear`` with compiled code, in float32. Weights are stored in panels."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class LinearNative(CompiledLinear):
-    """A linear map; see ``LinearTorch`` for its arguments."""
+    """A linear layer in float32; see ``LinearTorch`` for its arguments."""
 
     suffix = ""
     whole_panels = True

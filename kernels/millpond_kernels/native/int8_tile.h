@@ -2,8 +2,8 @@
  *
  * With VNNI, `vpdpbusd` adds four products to a sum at once, for any weights. Without VNNI, `vpmaddubsw` multiplies and
  * adds two adjacent products in 16 bits, two such results are added in 16 bits, and `vpmaddwd` adds two adjacent
- * results in 32 bits. No step may overflow: of the four weights that share a 16-bit sum, the positive weights add up to
- * at most 128 and the negative weights to at least -128 (255 * 128 < 2^15). See `quantise_weight_for_16_bits` in
+ * results in 32 bits. No step may overflow: the four weights that share a 16-bit sum are limited so that positive ones
+ * add up to at most 128 and negative ones to at least -128 (255 * 128 < 2^15). See `quantise_weight_for_16_bits` in
  * linear/int8.py.
  *
  * Panels are [inputs / 4, PANEL8, 4]. In both cases a lane of 32 bits contains four inputs of an output. The four

@@ -1,1 +1,1 @@
-"""Normalisation layers."""
+"""Kernels of normalisation layers."""

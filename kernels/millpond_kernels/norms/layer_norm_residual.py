@@ -1,4 +1,4 @@
-"""The op ``layer_norm_residual``: LayerNorm of ``x + bias + residual``. It may overwrite x."""
+"""The op ``layer_norm_residual``: LayerNorm of ``x + bias + residual``. Kernels may overwrite x."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 def layer_norm_residual_torch(
     x: "Tensor", bias: "Tensor", residual: "Tensor", weight: "Tensor", shift: "Tensor", eps: float
 ) -> "Tensor":
-    """[rows, columns] twice and [columns] thrice -> [rows, columns], in plain torch."""
+    """[rows, columns] twice and [columns] three times -> [rows, columns], in plain torch."""
     return functional.layer_norm(x + bias + residual, weight.shape, weight, shift, eps)
 
 
 def layer_norm_residual_native(
     x: "Tensor", bias: "Tensor", residual: "Tensor", weight: "Tensor", shift: "Tensor", eps: float
 ) -> "Tensor":
-    """[rows, columns] twice and [columns] thrice -> [rows, columns], by compiled code, in place."""
+    """[rows, columns] twice and [columns] three times -> [rows, columns], with compiled code, in place."""
     columns = x.size(-1)
     aligned = residual.shape == x.shape and bias.shape == weight.shape == shift.shape == (columns,)
     if not (aligned and are_floats(x, bias, residual, weight, shift)):
@@ -47,7 +47,7 @@ def layer_norm_residual_native(
 def layer_norm_residual_triton(
     x: "Tensor", bias: "Tensor", residual: "Tensor", weight: "Tensor", shift: "Tensor", eps: float
 ) -> "Tensor":
-    """[rows, columns] twice and [columns] thrice -> [rows, columns], by one kernel in float32, in place."""
+    """[rows, columns] twice and [columns] three times -> [rows, columns], with one Triton kernel, in place."""
     from millpond_kernels.gpu.layer_norm_residual import fits, layer_norm_residual  # noqa: PLC0415  needs Triton
 
     if not fits(x, residual):

@@ -22,7 +22,7 @@ def rms_norm_torch(x: "Tensor", weight: "Tensor", eps: float) -> "Tensor":
 
 
 def rms_norm_native(x: "Tensor", weight: "Tensor", eps: float) -> "Tensor":
-    """[..., columns] and [columns] -> [..., columns], by compiled code."""
+    """[..., columns] and [columns] -> [..., columns] with compiled code."""
     columns = x.size(-1)
     if not are_floats(x, weight) or weight.shape != (columns,):
         return rms_norm_torch(x, weight, eps)

@@ -1,1 +1,1 @@
-"""Ops on hidden states after the model: pooling, normalising, sparse vectors, late interaction."""
+"""Kernels of ops after the model: pooling, normalisation, sparse vectors, late interaction."""

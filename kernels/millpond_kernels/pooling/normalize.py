@@ -1,13 +1,13 @@
-"""The op ``normalize``: each vector divided by its Euclidean length, in float32."""
+"""The op ``normalize``: vectors divided by their Euclidean norm, in float32."""
 
 import torch
 from torch import Tensor
 
-SMALLEST_NORM = 1e-12  # that of torch.nn.functional.normalize, and so of sentence-transformers
+MIN_NORM = 1e-12  # as in torch.nn.functional.normalize and sentence-transformers
 
 
 def normalize_torch(x: Tensor) -> Tensor:
-    """[..., dim] -> [..., dim], float32, in plain torch; a vector shorter than ``SMALLEST_NORM`` is divided by that."""
+    """[..., dim] -> [..., dim], float32, in plain torch; norms below ``MIN_NORM`` count as ``MIN_NORM``."""
     x = x.float()
-    lengths: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return x / lengths.clamp_min(SMALLEST_NORM)
+    norms: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / norms.clamp_min(MIN_NORM)

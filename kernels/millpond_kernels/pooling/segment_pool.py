@@ -1,4 +1,4 @@
-"""The op ``segment_pool``: the rows of each sequence, reduced to one, in float32."""
+"""The op ``segment_pool``: sum, mean or maximum of the rows of each sequence, in float32."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -16,25 +16,25 @@ How = Literal["sum", "mean", "max"]
 
 
 def segment_pool_torch(x: Tensor, lengths: Sequence[int], how: How, weights: Tensor | None = None) -> Tensor:
-    """The sum, the mean or the largest values of each sequence's rows, in plain torch.
+    """Return the sum, mean or maximum of each sequence's rows, in plain torch.
 
     Args:
-        x: Sequences end to end, [num_tokens, hidden].
-        lengths: The rows of each sequence, at least one, on the host.
-        how: What becomes of them. With weights w, the sum is of w * x, and the mean that sum over the sum of w.
-        weights: What each row counts, [num_tokens]; None for all alike. Not together with "max".
+        x: Concatenated sequences, [num_tokens, hidden].
+        lengths: The number of rows of each sequence, at least 1, on the host.
+        how: The reduction. With weights w, the sum is that of w * x, and the mean is this sum divided by the sum of w.
+        weights: The weight of each row, [num_tokens]; None for equal weights. Not allowed with "max".
 
     Returns:
         [num_seqs, hidden], float32.
 
     Raises:
-        ValueError: If the lengths are not those of x, or weights are given for "max".
+        ValueError: If the lengths do not match x, or weights are passed with "max".
     """
     offsets = offsets_of(lengths, x)
     refuse_weights(how, weights)
     if how == "max":
         return segment_max(x.float(), lengths)
-    # x as a table of embeddings of which each sequence takes its rows: torch's fastest sum over segments.
+    # x is used as an embedding table, and each sequence as a bag of its rows: torch's fastest segmented sum.
     rows = torch.arange(len(x), device=x.device)
     starts = torch.tensor(offsets[:-1], device=x.device)
     if weights is None:
@@ -45,19 +45,19 @@ def segment_pool_torch(x: Tensor, lengths: Sequence[int], how: How, weights: Ten
 
 
 def segment_pool_native(x: Tensor, lengths: Sequence[int], how: How, weights: Tensor | None = None) -> Tensor:
-    """The same by compiled code, in one pass, but for the largest values; see ``segment_pool_torch``."""
+    """Like ``segment_pool_torch``, with compiled code in one pass, except for maxima."""
     if how == "max" or not are_floats(x) or not (weights is None or are_floats(weights)):
         return segment_pool_torch(x, lengths, how, weights)
     refuse_weights(how, weights)
     if weights is not None and len(weights) != len(x):
-        message = f"weights are [{len(weights)}], where x has {len(x)} rows"
+        message = f"segment_pool: got {len(weights)} weights for {len(x)} rows"
         raise ValueError(message)
     offsets_of(lengths, x)
-    on_host = torch.tensor(lengths)
+    lengths_tensor = torch.tensor(lengths)
     pooled = torch.empty(len(lengths), x.size(1))
     _function()(
         x.data_ptr(),
-        on_host.data_ptr(),
+        lengths_tensor.data_ptr(),
         None if weights is None else weights.data_ptr(),
         pooled.data_ptr(),
         len(lengths),
@@ -68,7 +68,7 @@ def segment_pool_native(x: Tensor, lengths: Sequence[int], how: How, weights: Te
 
 
 def segment_pool_triton(x: Tensor, lengths: Sequence[int], how: How, weights: Tensor | None = None) -> Tensor:
-    """The same in one kernel, which reads x once and in its own dtype; see ``segment_pool_torch``."""
+    """Like ``segment_pool_torch``, with one kernel that reads x once, in the dtype of x."""
     from millpond_kernels.gpu.segment_pool import segment_pool  # noqa: PLC0415  needs Triton
 
     offsets = offsets_of(lengths, x)
@@ -77,16 +77,16 @@ def segment_pool_triton(x: Tensor, lengths: Sequence[int], how: How, weights: Te
 
 
 def refuse_weights(how: How, weights: Tensor | None) -> None:
-    """Refuse weights where they would mean nothing.
+    """Check the reduction and its weights.
 
     Raises:
-        ValueError: If there are weights, and the largest values are asked for; or if ``how`` is no way to reduce.
+        ValueError: If weights are passed with "max", or if ``how`` is unknown.
     """
     if how not in ("sum", "mean", "max"):
-        message = f"segment_pool reduces by 'sum', 'mean' or 'max', not by {how!r}"
+        message = f"segment_pool: unknown reduction {how!r}. Available: 'sum', 'mean', 'max'"
         raise ValueError(message)
     if how == "max" and weights is not None:
-        message = "segment_pool takes weights for 'sum' and 'mean'; the largest values have none"
+        message = "segment_pool: weights are supported for 'sum' and 'mean', not for 'max'"
         raise ValueError(message)
 
 

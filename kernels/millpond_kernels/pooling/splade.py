@@ -1,7 +1,7 @@
-"""The op ``splade``: from hidden states to one weight a token of the vocabulary (Formal et al. 2021, arXiv 2107.05720).
+"""The op ``splade``: hidden states to one weight per token of the vocabulary (Formal et al., 2021, arXiv 2107.05720).
 
-The logits of a vocabulary are large: 30,000 numbers a token, 31 MB for a text of 256 tokens. All variants take and give
-the same; see ``splade_torch``.
+The logits of a vocabulary are large: 30,000 values per token, 31 MB for a text of 256 tokens. All variants have
+the same arguments and results; see ``splade_torch``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,26 +15,26 @@ from millpond_kernels.pooling.segments import offsets_of, segment_max
 
 How = Literal["max", "sum"]
 Head = Callable[[Tensor], Tensor]
-ROWS_AT_ONCE = 128  # whose logits are there at a time: 16 MB for 30,000 tokens
+BLOCK_ROWS = 128  # rows whose logits are in memory at a time: 16 MB for a vocabulary of 30,000
 
 
 def splade_torch(x: Tensor, lengths: Sequence[int], head: Head, how: How, *, log_again: bool = False) -> Tensor:
-    """The largest ``log(1 + relu(logit))`` of each sequence, or the sum of them, in plain torch: the yardstick.
+    """Return the maximum or sum of ``log(1 + relu(logit))`` of each sequence, in plain torch: the reference.
 
-    It holds the logits of one sequence at a time.
+    The logits of one sequence are in memory at a time.
 
     Args:
-        x: Hidden states, sequences end to end, [num_tokens, hidden].
-        lengths: The rows of each sequence, at least one, on the host.
+        x: Hidden states of concatenated sequences, [num_tokens, hidden].
+        lengths: The number of rows of each sequence, at least 1, on the host.
         head: Hidden states in float32 to logits, [rows, hidden] -> [rows, vocabulary].
-        how: What becomes of a sequence's rows.
-        log_again: Whether the logarithm is taken twice (Geng et al. 2025, arXiv 2504.14839).
+        how: The reduction of a sequence's rows.
+        log_again: True to apply the logarithm twice (Geng et al., 2025, arXiv 2504.14839).
 
     Returns:
         [num_seqs, vocabulary], float32.
 
     Raises:
-        ValueError: If the lengths are not those of x, or ``how`` is no way to reduce.
+        ValueError: If the lengths do not match x, or ``how`` is unknown.
     """
     _check(x, lengths, how)
     weights = (_saturated(head(rows.float()).relu(), log_again=log_again) for rows in x.split(list(lengths)))
@@ -42,37 +42,36 @@ def splade_torch(x: Tensor, lengths: Sequence[int], head: Head, how: How, *, log
 
 
 def splade_blocks(x: Tensor, lengths: Sequence[int], head: Head, how: How, *, log_again: bool = False) -> Tensor:
-    """The same by blocks of rows: it holds the logits of 128 rows at a time, however many there are.
+    """Like ``splade_torch``, in blocks: the logits of at most 128 rows are in memory at a time.
 
-    The logarithm keeps order, so that of the largest logit is the largest: it is taken once, at the end. Where a
-    sequence is cut into blocks does not depend on the others, so that its sum does not either. See ``splade_torch`` for
-    the arguments.
+    The logarithm is monotonic, so for maxima it is applied once, at the end. The blocks of a sequence do not depend on
+    other sequences, so its sum does not either.
     """
     _check(x, lengths, how)
     parts = _parts(lengths)
-    found: Tensor | None = None
+    pooled: Tensor | None = None
     for start, first, counts in _blocks(parts):
         logits = head(x[start : start + sum(counts)].float())
-        if found is None:
-            found = logits.new_zeros(len(lengths), logits.shape[-1])
+        if pooled is None:
+            pooled = logits.new_zeros(len(lengths), logits.shape[-1])
         if how == "max":
-            for (place, _), row in zip(parts[first:], segment_max(logits, counts), strict=False):
-                torch.maximum(found[place], row, out=found[place])
+            for (sequence, _), row in zip(parts[first:], segment_max(logits, counts), strict=False):
+                torch.maximum(pooled[sequence], row, out=pooled[sequence])
         else:
             weights = _saturated(logits.relu(), log_again=log_again)
-            for (place, _), rows in zip(parts[first:], weights.split(counts), strict=False):
-                found[place] += rows.sum(dim=0)
-        del logits  # before the next are made: else there are two of them at a time
-    if found is None:
-        message = "splade: there is no sequence"
+            for (sequence, _), rows in zip(parts[first:], weights.split(counts), strict=False):
+                pooled[sequence] += rows.sum(dim=0)
+        del logits  # before the next block, to limit memory
+    if pooled is None:
+        message = "splade: expected at least one sequence"
         raise ValueError(message)
-    return _saturated(found, log_again=log_again) if how == "max" else found
+    return _saturated(pooled, log_again=log_again) if how == "max" else pooled
 
 
 def _check(x: Tensor, lengths: Sequence[int], how: str) -> None:
     offsets_of(lengths, x)
     if how not in ("max", "sum"):
-        message = f"splade reduces by 'max' or 'sum', not by {how!r}"
+        message = f"splade: unknown reduction {how!r}. Available: 'max', 'sum'"
         raise ValueError(message)
 
 
@@ -82,19 +81,19 @@ def _saturated(positive: Tensor, *, log_again: bool) -> Tensor:
 
 
 def _parts(lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """The sequences cut into parts of few rows, (sequence, rows) each."""
+    """Split sequences into parts of at most ``BLOCK_ROWS`` rows: (sequence, number of rows)."""
     return [
-        (place, min(ROWS_AT_ONCE, length - start))
-        for place, length in enumerate(lengths)
-        for start in range(0, length, ROWS_AT_ONCE)
+        (sequence, min(BLOCK_ROWS, length - start))
+        for sequence, length in enumerate(lengths)
+        for start in range(0, length, BLOCK_ROWS)
     ]
 
 
 def _blocks(parts: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, list[int]]]:
-    """Neighbouring parts that have few rows together: their first row, the first of them, the rows of each."""
+    """Yield blocks of consecutive parts: (first row, index of the first part, number of rows of each part)."""
     starts = list(accumulate((length for _, length in parts), initial=0))
     first = 0
-    for place in range(1, len(parts) + 1):
-        if place == len(parts) or starts[place + 1] - starts[first] > ROWS_AT_ONCE:
-            yield starts[first], first, [length for _, length in parts[first:place]]
-            first = place
+    for index in range(1, len(parts) + 1):
+        if index == len(parts) or starts[index + 1] - starts[first] > BLOCK_ROWS:
+            yield starts[first], first, [length for _, length in parts[first:index]]
+            first = index

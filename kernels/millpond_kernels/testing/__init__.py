@@ -1,1 +1,1 @@
-"""The arguments that kernels of the built-in ops are tested with, named by the records of the reference kernels."""
+"""Test cases of the kernels of the built-in ops."""

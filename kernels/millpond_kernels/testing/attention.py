@@ -1,4 +1,4 @@
-"""Arguments for the ops ``attention`` and ``rotary``."""
+"""Test cases of the ops ``attention`` and ``rotary``."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ from millpond.testing.kernel_cases import Kernel, KernelCases, Setting, Tensors
 
 
 class AttentionCases(KernelCases):
-    """``kernel(query, key, value, batch, spec)``, and a bias behind them; a width is a head's."""
+    """``kernel(query, key, value, batch, spec)``, followed by a bias; a width is a ``head_dim``."""
 
     packed = ("query", "key", "value", "of_query", "of_key")
-    spoils = ("key", "value")  # of a query that is not finite, torch's own kernel makes 0 at times
-    enlarged = ("query",)  # large scores make softmax a choice; large values prove nothing more
+    spoils = ("key", "value")  # torch's kernel sometimes returns 0 for a query that is not finite
+    enlarged = ("query",)  # large scores make the softmax one-hot; large values test nothing more
     sizes = (1e-6, 30.0, 300.0)
     widths = (5, 16, 20, 32, 64, 80)
 
     def settings(self) -> Sequence[Setting]:
-        """Each causality and window with each way to share heads; then what not every kernel does, and some of both."""
+        """All combinations of causality, window and shared heads; optional features; combinations of features."""
         return [
             *(
                 {"heads": heads, "kv_heads": kv_heads, "causal": causal, "window": window}
@@ -42,19 +42,19 @@ class AttentionCases(KernelCases):
         ]
 
     def required_features(self, setting: Setting) -> tuple[str, ...]:
-        """A softcap, a bias, hidden tokens."""
+        """The features of softcap, bias and masked tokens."""
         return (*_spec(setting, 1.0).required_features, *((MASKED_TOKENS,) if setting.get("masked") else ()))
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
-        """Query, key and value, [num_tokens, heads, width]; what biases are made of."""
+        """Query, key and value, [num_tokens, heads, width], and the tensors of biases."""
         heads = {"query": setting["heads"], "key": setting["kv_heads"], "value": setting["kv_heads"]}
-        found = {name: torch.randn(num_tokens, count, width, generator=generator) for name, count in heads.items()}
+        tensors = {name: torch.randn(num_tokens, count, width, generator=generator) for name, count in heads.items()}
         if setting.get("bias") == "distance":
-            found["by_distance"] = torch.randn(setting["heads"], 2 * num_tokens + 3, generator=generator)
+            tensors["by_distance"] = torch.randn(setting["heads"], 2 * num_tokens + 3, generator=generator)
         if setting.get("bias") == "pair":
             for name in ("of_query", "of_key"):
-                found[name] = torch.randn(num_tokens, setting["heads"], generator=generator)
-        return found
+                tensors[name] = torch.randn(num_tokens, setting["heads"], generator=generator)
+        return tensors
 
     def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
         """[num_tokens, heads, width]."""
@@ -69,7 +69,7 @@ class AttentionCases(KernelCases):
 
 
 class PairBias:
-    """For tests: the number of a pair is a product of one of the query's and one of the key's; ``AttentionBias``.
+    """An ``AttentionBias`` whose values are products of a value of the query and a value of the key.
 
     Attributes:
         of_query: [num_tokens, heads].
@@ -107,18 +107,18 @@ def _bias(tensors: Tensors) -> AttentionBias:
 
 
 class RotaryCases(KernelCases):
-    """``kernel(x, cos, sin)``; a width is that of a head."""
+    """``kernel(x, cos, sin)``; a width is a ``head_dim``."""
 
     packed = ("x", "cos", "sin")
     overwrites = ("x",)
     widths = (2, 6, 16, 32, 42, 64, 80, 128)
 
     def settings(self) -> Sequence[Setting]:
-        """One head and several, turned as a whole and in part."""
+        """One head and several, rotated completely and partially."""
         return [{"heads": heads, "whole": whole} for heads in (3, 1) for whole in (True, False)]
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
-        """Heads x [num_tokens, heads, width]; cosines and sines [num_tokens, 1, half of what is turned]."""
+        """Heads x [num_tokens, heads, width]; cosines and sines [num_tokens, 1, rotary_dim // 2]."""
         half = width // 2 if setting["whole"] else (width + 2) // 4
         angles = 9 * torch.randn(num_tokens, 1, half, generator=generator)
         x = torch.randn(num_tokens, setting["heads"], width, generator=generator)

@@ -1,4 +1,4 @@
-"""Arguments for the op ``encoder_layer``."""
+"""Test cases of the op ``encoder_layer``."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,37 +7,37 @@ from torch import Generator, Tensor
 
 from millpond.nn import AttentionSpec, PackedBatch
 from millpond.testing.kernel_cases import Kernel, KernelCases, Setting, Tensors
-from millpond_kernels.testing.parts import Attended, Mapped
+from millpond_kernels.testing.parts import AttentionModule, LinearModule
 
 EPS = 1e-5
-MAPS = ("qkv", "output", "up", "down")
+LINEARS = ("qkv", "output", "up", "down")
 
 
 class EncoderLayerCases(KernelCases):
-    """``kernel(qkv=..., attention=..., ...)`` returns what maps x and a batch: [rows, size] to [rows, size].
+    """``kernel(qkv=..., attention=..., ...)(x, batch)``: [rows, size] -> [rows, size].
 
-    A width is that of a head.
+    A width is a ``head_dim``.
     """
 
     ops = ("linear", "attention", "gelu", "layer_norm_residual", "feed_forward")
     widths = (16, 5, 32, 48)
 
     def settings(self) -> Sequence[Setting]:
-        """Heads that fill the hidden size and heads that do not; odd sizes; causal attention and a window."""
+        """Heads with and without ``heads * head_dim == size``; odd sizes; causal attention and a window."""
         shapes = ({"size": 48, "heads": 3, "inner": 80}, {"size": 20, "heads": 1, "inner": 33})
         plain = [{**shape, "causal": False, "window": None} for shape in shapes]
         return [*plain, {**shapes[0], "causal": True, "window": None}, {**shapes[0], "causal": False, "window": 2}]
 
     def with_parts(self, kernel: Kernel, parts: Mapping[str, Kernel]) -> Kernel:
-        """Build the kernel of linear maps, attention, a feed-forward half and norms, then call it."""
+        """Construct the kernel from linear layers, attention, a feed-forward block and norms, then call it."""
 
         def built(tensors: Tensors, batch: PackedBatch, spec: AttentionSpec, num_heads: int) -> Tensor:
-            maps = {name: Mapped(parts["linear"], tensors[name], tensors[f"{name}_bias"]) for name in MAPS}
+            linears = {name: LinearModule(parts["linear"], tensors[name], tensors[f"{name}_bias"]) for name in LINEARS}
             layer = kernel(
-                qkv=maps["qkv"],
-                attention=Attended(parts["attention"], spec),
-                output=maps["output"],
-                feed_forward=parts["feed_forward"](up=maps["up"], down=maps["down"], gelu=parts["gelu"]),
+                qkv=linears["qkv"],
+                attention=AttentionModule(parts["attention"], spec),
+                output=linears["output"],
+                feed_forward=parts["feed_forward"](up=linears["up"], down=linears["down"], gelu=parts["gelu"]),
                 norm=parts["layer_norm_residual"],
                 attention_norm=(tensors["output_bias"], tensors["weight"], tensors["shift"], EPS),
                 feed_forward_norm=(tensors["down_bias"], tensors["weight"], tensors["shift"], EPS),
@@ -49,14 +49,14 @@ class EncoderLayerCases(KernelCases):
         return built
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
-        """Rows x [num_tokens, size], weights that keep the size of values, biases, and the vectors of norms."""
+        """Rows x [num_tokens, size], weights that preserve the scale of values, biases, and the vectors of norms."""
         size, inner, whole = setting["size"], setting["inner"], setting["heads"] * width
         shapes = {"qkv": (3 * whole, size), "output": (size, whole), "up": (inner, size), "down": (size, inner)}
-        found = {"x": torch.randn(num_tokens, size, generator=generator)}
+        tensors = {"x": torch.randn(num_tokens, size, generator=generator)}
         for name, (outputs, inputs) in shapes.items():
-            found[name] = torch.randn(outputs, inputs, generator=generator) / inputs**0.5
-            found[f"{name}_bias"] = torch.randn(outputs, generator=generator)
-        return found | {name: torch.randn(size, generator=generator) for name in ("weight", "shift")}
+            tensors[name] = torch.randn(outputs, inputs, generator=generator) / inputs**0.5
+            tensors[f"{name}_bias"] = torch.randn(outputs, generator=generator)
+        return tensors | {name: torch.randn(size, generator=generator) for name in ("weight", "shift")}
 
     def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
         """[num_tokens, size]."""

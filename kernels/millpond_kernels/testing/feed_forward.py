@@ -1,4 +1,4 @@
-"""Arguments for activations, gates and the feed-forward half of a layer."""
+"""Test cases of activations, gates and feed-forward blocks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from millpond.testing.kernel_cases import Kernel, KernelCases, Setting, Tensors
-from millpond_kernels.testing.parts import Mapped
+from millpond_kernels.testing.parts import LinearModule
 
 
 class GeluCases(KernelCases):
@@ -15,7 +15,7 @@ class GeluCases(KernelCases):
     overwrites = ("x",)
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
-        """Rows x [num_tokens, width], where the function bends, and the bias [width]."""
+        """Rows x [num_tokens, width] in the curved range of the function, and the bias [width]."""
         del setting
         return {
             "x": 3 * torch.randn(num_tokens, width, generator=generator),
@@ -24,14 +24,14 @@ class GeluCases(KernelCases):
 
 
 class GatedCases(KernelCases):
-    """``kernel(x, activation)``; a width is that of each half of a row."""
+    """``kernel(x, activation)``; a width is the size of half a row."""
 
     def settings(self) -> Sequence[Setting]:
-        """Each activation."""
+        """All activations."""
         return [{"activation": name} for name in ("silu", "gelu", "gelu_tanh", "quick_gelu", "relu")]
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
-        """Rows x [num_tokens, 2 * width], where the functions bend."""
+        """Rows x [num_tokens, 2 * width] in the curved range of the functions."""
         del setting
         return {"x": 3 * torch.randn(num_tokens, 2 * width, generator=generator)}
 
@@ -43,43 +43,43 @@ class GatedCases(KernelCases):
 
 
 class FeedForwardCases(KernelCases):
-    """``kernel(up=..., down=..., gelu=...)`` returns what maps x: [rows, size] to [rows, size]."""
+    """``kernel(up=..., down=..., gelu=...)(x)``: [rows, size] -> [rows, size]."""
 
     ops = ("linear", "gelu")
 
     def settings(self) -> Sequence[Setting]:
-        """Few and many rows between the maps, with and without a bias."""
+        """Small and large inner sizes, with and without a bias."""
         return [{"inner": inner, "bias": bias} for inner in (48, 1, 130) for bias in (True, False)]
 
     def with_parts(self, kernel: Kernel, parts: Mapping[str, Kernel]) -> Kernel:
-        """Build the kernel of linear maps and a GELU, then call it."""
+        """Construct the kernel from linear layers and a GELU, then call it."""
 
         def built(x: Tensor, up: Tensor, down: Tensor, bias: Tensor | None = None) -> Tensor:
-            maps = Mapped(parts["linear"], up, bias), Mapped(parts["linear"], down, None)
-            result: Tensor = kernel(up=maps[0], down=maps[1], gelu=parts["gelu"])(x)
+            linears = LinearModule(parts["linear"], up, bias), LinearModule(parts["linear"], down, None)
+            result: Tensor = kernel(up=linears[0], down=linears[1], gelu=parts["gelu"])(x)
             return result
 
         return built
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
-        """Rows x [num_tokens, width], weights that keep the size of values, and the bias of the first."""
+        """Rows x [num_tokens, width], weights that preserve the scale of values, and the bias of the first layer."""
         inner = setting["inner"]
-        found = {
+        tensors = {
             "x": torch.randn(num_tokens, width, generator=generator),
             "up": torch.randn(inner, width, generator=generator) / width**0.5,
             "down": torch.randn(width, inner, generator=generator) / inner**0.5,
         }
-        return found | ({"bias": torch.randn(inner, generator=generator)} if setting["bias"] else {})
+        return tensors | ({"bias": torch.randn(inner, generator=generator)} if setting["bias"] else {})
 
 
 class GatedFeedForwardCases(KernelCases):
-    """``kernel(gate_up=..., down=..., gated=..., activation=...)`` maps x [rows, width] to [rows, out]."""
+    """``kernel(gate_up=..., down=..., gated=..., activation=...)(x)``: [rows, width] -> [rows, out]."""
 
     ops = ("linear", "gated")
-    widths = (33, 64, 128)  # of the rows between the maps; compiled maps in float32 are fused in whole panels only
+    widths = (33, 64, 128)  # inner sizes; compiled layers in float32 are fused only for whole panels
 
     def settings(self) -> Sequence[Setting]:
-        """Each activation, with and without biases."""
+        """All activations, with and without biases."""
         return [
             {"out": out, "bias": bias, "activation": activation}
             for out, bias in ((48, True), (1, False), (37, True))
@@ -87,23 +87,26 @@ class GatedFeedForwardCases(KernelCases):
         ]
 
     def with_parts(self, kernel: Kernel, parts: Mapping[str, Kernel]) -> Kernel:
-        """Build the kernel of linear maps and a gate, then call it."""
+        """Construct the kernel from linear layers and a gated activation, then call it."""
 
         def built(activation: str, x: Tensor, gate_up: Tensor, down: Tensor, *biases: Tensor) -> Tensor:
             first, last = biases or (None, None)
-            maps = {"gate_up": Mapped(parts["linear"], gate_up, first), "down": Mapped(parts["linear"], down, last)}
-            result: Tensor = kernel(**maps, gated=parts["gated"], activation=activation)(x)
+            linears = {
+                "gate_up": LinearModule(parts["linear"], gate_up, first),
+                "down": LinearModule(parts["linear"], down, last),
+            }
+            result: Tensor = kernel(**linears, gated=parts["gated"], activation=activation)(x)
             return result
 
         return built
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
-        """Rows x [num_tokens, width], weights that keep the size of values, and biases."""
+        """Rows x [num_tokens, width], weights that preserve the scale of values, and biases."""
         shapes = {"gate_up": (2 * width, width), "down": (setting["out"], width)}
-        found = {name: torch.randn(shape, generator=generator) / width**0.5 for name, shape in shapes.items()}
+        tensors = {name: torch.randn(shape, generator=generator) / width**0.5 for name, shape in shapes.items()}
         if setting["bias"]:
-            found |= {f"{name}_bias": torch.randn(shape[0], generator=generator) for name, shape in shapes.items()}
-        return {"x": torch.randn(num_tokens, width, generator=generator), **found}
+            tensors |= {f"{name}_bias": torch.randn(shape[0], generator=generator) for name, shape in shapes.items()}
+        return {"x": torch.randn(num_tokens, width, generator=generator), **tensors}
 
     def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
         """[num_tokens, out]."""

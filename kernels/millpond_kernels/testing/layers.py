@@ -1,4 +1,4 @@
-"""Arguments for linear maps and norms."""
+"""Test cases of linear layers and norms."""
 
 from collections.abc import Sequence
 
@@ -9,19 +9,19 @@ from millpond.testing.kernel_cases import Kernel, KernelCases, Setting, Tensors
 
 
 class LinearCases(KernelCases):
-    """``kernel(weight, bias or None)`` gives what maps x: [rows, in] to [rows, out]."""
+    """``kernel(weight, bias or None)(x)``: [rows, in] -> [rows, out]."""
 
     def settings(self) -> Sequence[Setting]:
-        """As many outputs as a vector holds, fewer, and more; with and without a bias."""
+        """Numbers of outputs that are and are not multiples of a vector; with and without a bias."""
         return [{"out": out, "bias": bias} for out in (48, 1, 37) for bias in (True, False)]
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
-        """Rows x [num_tokens, width], weight [out, width] that keeps the size of values, and the bias [out]."""
-        found = {
+        """Rows x [num_tokens, width], weight [out, width] that preserves the scale of values, and the bias [out]."""
+        tensors = {
             "x": torch.randn(num_tokens, width, generator=generator),
             "weight": torch.randn(setting["out"], width, generator=generator) / width**0.5,
         }
-        return found | ({"bias": torch.randn(setting["out"], generator=generator)} if setting["bias"] else {})
+        return tensors | ({"bias": torch.randn(setting["out"], generator=generator)} if setting["bias"] else {})
 
     def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
         """[num_tokens, out]."""
@@ -31,12 +31,12 @@ class LinearCases(KernelCases):
 
 
 class RmsNormCases(KernelCases):
-    """``kernel(x, weight, eps)``, of rows or of the heads of tokens."""
+    """``kernel(x, weight, eps)``, for rows or for heads."""
 
-    widths = (12, 16, 33, 64, 100, 384)  # a mean over fewer is often so small that it enlarges each error
+    widths = (12, 16, 33, 64, 100, 384)  # the mean of fewer values is often so small that it amplifies errors
 
     def settings(self) -> Sequence[Setting]:
-        """What Llama and Qwen add to the mean of squares."""
+        """The values of ``eps`` in Llama and Qwen."""
         return [{"eps": eps, "heads": heads} for eps in (1e-5, 1e-6) for heads in (None, 3)]
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
@@ -48,7 +48,7 @@ class RmsNormCases(KernelCases):
         }
 
     def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
-        """As x."""
+        """The shape of x."""
         del lengths
         normed: Tensor = kernel(tensors["x"], tensors["weight"], setting["eps"])
         return normed
@@ -61,10 +61,10 @@ class LayerNormResidualCases(KernelCases):
     overwrites = ("x",)
     spoils = ("x", "residual")
     enlarged = ("x", "residual")
-    widths = (12, 16, 33, 64, 100, 384)  # a variance over fewer is often so small that it enlarges each error
+    widths = (12, 16, 33, 64, 100, 384)  # the variance of fewer values is often so small that it amplifies errors
 
     def settings(self) -> Sequence[Setting]:
-        """What BERT and RoBERTa add to the variance."""
+        """The values of ``eps`` in BERT and RoBERTa."""
         return [{"eps": 1e-12}, {"eps": 1e-5}]
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:

@@ -1,4 +1,4 @@
-"""Stand-ins for the modules of a model that kernels of fused ops are built of."""
+"""Substitutes for modules of a model, for tests of kernels of fused ops."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from millpond.nn import AttentionSpec, PackedBatch
 from millpond.testing.kernel_cases import Kernel
 
 
-class Mapped:
+class LinearModule:
     """A ``Linear`` with given weights.
 
     Attributes:
-        map: The kernel, built of the weights.
+        map: The kernel, constructed with the weights.
         bias: [outputs], or None.
     """
 
@@ -27,7 +27,7 @@ class Mapped:
 
 
 @dataclass
-class Attended:
+class AttentionModule:
     """An ``Attention`` without biases."""
 
     kernel: Kernel

@@ -1,4 +1,4 @@
-"""Arguments for the ops after a model."""
+"""Test cases of the ops after the model."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from millpond.testing.kernel_cases import Kernel, KernelCases, Setting, Tensors
 
 
 class NormalizeCases(KernelCases):
-    """``kernel(x)``, of vectors in rows or in blocks."""
+    """``kernel(x)``, for two and three dimensions."""
 
     def settings(self) -> Sequence[Setting]:
         """[rows, dim] and [rows, 1, dim]."""
@@ -29,16 +29,16 @@ class SegmentPoolCases(KernelCases):
     packed = ("x", "weights")
 
     def settings(self) -> Sequence[Setting]:
-        """Every way to reduce, with weights where there can be some."""
+        """All reductions, with and without weights where they are supported."""
         weighted = [{"how": how, "weighted": weighted} for how in ("sum", "mean") for weighted in (False, True)]
         return [*weighted, {"how": "max", "weighted": False}]
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
         """Rows x [num_tokens, width], and positive weights [num_tokens]."""
-        found = {"x": torch.randn(num_tokens, width, generator=generator)}
+        tensors = {"x": torch.randn(num_tokens, width, generator=generator)}
         if setting["weighted"]:
-            found["weights"] = 0.5 + torch.rand(num_tokens, generator=generator)
-        return found
+            tensors["weights"] = 0.5 + torch.rand(num_tokens, generator=generator)
+        return tensors
 
     def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
         """[num_seqs, width]."""
@@ -47,7 +47,7 @@ class SegmentPoolCases(KernelCases):
         return pooled
 
     def parts(self, result: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
-        """A row each."""
+        """One row per sequence."""
         del lengths
         return result.unbind(0)
 
@@ -59,7 +59,7 @@ class SpladeCases(KernelCases):
     widths = (1, 7, 16, 33, 64)
 
     def settings(self) -> Sequence[Setting]:
-        """Both ways to reduce, with one logarithm and with two."""
+        """Both reductions, with one logarithm and with two."""
         return [{"how": how, "log_again": log_again} for how in ("max", "sum") for log_again in (False, True)]
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
@@ -72,14 +72,14 @@ class SpladeCases(KernelCases):
         """[num_seqs, vocabulary]."""
         weight = tensors["weight"].float()
 
-        def head(rows: Tensor) -> Tensor:  # a row's bits must depend neither on the others nor on where it lies
+        def head(rows: Tensor) -> Tensor:  # the bits of a row must not depend on other rows or its address
             return torch.stack([torch.mv(weight, row.clone()) for row in rows])
 
         pooled: Tensor = kernel(tensors["x"], tuple(lengths), head, setting["how"], log_again=setting["log_again"])
         return pooled
 
     def parts(self, result: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
-        """A row each."""
+        """One row per sequence."""
         del lengths
         return result.unbind(0)
 
@@ -93,17 +93,17 @@ class MaxsimCases(KernelCases):
     widths = (7, 16, 33, 64, 96, 128)
 
     def settings(self) -> Sequence[Setting]:
-        """One query and several; with every document, and by a list of pairs."""
+        """One query and several; all pairs, and a list of pairs."""
         return [{"queries": queries, "listed": listed} for queries in ((32, 5, 1), (6,)) for listed in (False, True)]
 
     def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
-        """Tokens of length 1, as ColBERT has them: queries and documents [rows, width]."""
+        """Normalised token vectors, as in ColBERT: queries and documents [rows, width]."""
         rows = {"queries": sum(setting["queries"]), "documents": num_tokens}
         drawn = {name: torch.randn(count, width, generator=generator) for name, count in rows.items()}
         return {name: x / x.norm(dim=1, keepdim=True) for name, x in drawn.items()}
 
     def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
-        """[num_queries, num_documents]; of a list of pairs, each pair has its place."""
+        """[num_queries, num_documents]; the scores of a list of pairs are converted to a matrix."""
         arguments = (tensors["queries"], tensors["documents"], setting["queries"], tuple(lengths))
         scores: Tensor
         if not setting["listed"]:
@@ -117,6 +117,6 @@ class MaxsimCases(KernelCases):
         return matrix
 
     def parts(self, result: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
-        """A document's scores."""
+        """The scores of each document."""
         del lengths
         return result.unbind(1)

@@ -212,7 +212,7 @@ def test_a_long_text_of_deberta_equals_transformers_where_attention_goes_in_bloc
     prompts = prompts_of((200, 200, 200, 150), seed=3)
     llm = load(folder, skip_tokenizer_init=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.import_module("millpond_kernels.attention.sdpa"), "MOST_SCORES", 1 << 16)
+        patch.setattr(importlib.import_module("millpond_kernels.attention.sdpa"), "MAX_SCORES", 1 << 16)
         assert worst(hidden(llm, prompts), expected(folder, prompts)) <= TOLERANCE
 
 

@@ -41,7 +41,7 @@ def test_compiled_code_gives_what_torch_gives(tmp_path, load, hidden, prompts, n
     folder = tiny(name, tmp_path, **{"n_inner" if name.startswith("Nomic") else "intermediate_size": inner})
     llm, plain = load(folder), load(folder, kernels=PLAIN)
     assert error(hidden(llm, prompts), hidden(plain, prompts)) <= 1e-5
-    assert {half.kernel.maps is None for half in halves(llm)} == {inner == 40}
+    assert {half.kernel.linears is None for half in halves(llm)} == {inner == 40}
     assert {type(half.kernel) for half in halves(plain)} == {GatedFeedForwardReference}
 
 
@@ -61,7 +61,7 @@ def test_int8_in_one_go_is_as_near_as_one_by_one(tmp_path, load, hidden, prompts
     llm, apart = load(folder, quantization="int8"), load(folder, quantization="int8", kernels={"gated": "torch"})
     assert error(hidden(llm, prompts), hidden(apart, prompts)) <= 0.02
     assert error(hidden(llm, prompts), plain) <= max(2 * error(hidden(apart, prompts), plain), 0.02)
-    assert None not in {half.kernel.maps for half in halves(llm)}
+    assert None not in {half.kernel.linears for half in halves(llm)}
     assert {type(half.kernel) for half in halves(apart)} == {GatedFeedForwardReference}
 
 

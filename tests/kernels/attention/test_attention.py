@@ -124,9 +124,9 @@ def test_a_window_of_a_long_text_takes_no_square_of_it(monkeypatch, causal):
 
     def recorded(queries, keys, *rest):
         seen.append(len(queries) * len(keys))
-        return attention_reference.allowed(queries, keys, *rest)
+        return attention_reference.attention_mask(queries, keys, *rest)
 
-    monkeypatch.setattr(attention_sdpa, "allowed", recorded)
+    monkeypatch.setattr(attention_sdpa, "attention_mask", recorded)
     lengths, spec = (1500,), AttentionSpec(scale=SCALE, window=40, causal=causal)
     states = random_states(lengths, heads=1, kv_heads=1)
     found = attention_sdpa.attention(*states, packed(lengths), spec)
@@ -136,7 +136,7 @@ def test_a_window_of_a_long_text_takes_no_square_of_it(monkeypatch, causal):
 
 def test_few_queries_at_a_time_give_what_all_of_them_do(monkeypatch):
     """As very long texts are computed."""
-    monkeypatch.setattr(attention_sdpa, "MOST_SCORES", 500)
+    monkeypatch.setattr(attention_sdpa, "MAX_SCORES", 500)
     monkeypatch.setattr(attention_sdpa, "WINDOW_ROWS", 2)
     cases, generator = AttentionCases(), torch.Generator().manual_seed(3)
     for setting in cases.settings():

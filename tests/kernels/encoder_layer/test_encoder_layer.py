@@ -19,7 +19,7 @@ from millpond_kernels.feed_forward.native import FeedForwardInt8Native
 from millpond_kernels.feed_forward.reference import FeedForwardReference
 from millpond_kernels.linear.in_torch import LinearTorch
 from millpond_kernels.norms.layer_norm_residual import layer_norm_residual_native
-from millpond_kernels.testing.parts import Attended, Mapped
+from millpond_kernels.testing.parts import AttentionModule, LinearModule
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 in_bytes = pytest.mark.skipif(
@@ -48,7 +48,7 @@ def parts_of(kind, kernel, *, size=48, heads=3, head_dim=16, inner=80, seed=0, *
         return torch.randn(*shape, generator=generator)
 
     def linear(inputs, outputs):
-        return Mapped(kind.kind, draw(outputs, inputs) / inputs**0.5, draw(outputs))
+        return LinearModule(kind.kind, draw(outputs, inputs) / inputs**0.5, draw(outputs))
 
     def norm():
         return draw(size), draw(size), draw(size), 1e-5
@@ -57,7 +57,7 @@ def parts_of(kind, kernel, *, size=48, heads=3, head_dim=16, inner=80, seed=0, *
     half = FeedForwardReference if kind is EncoderLayerNative else FeedForwardInt8Native
     parts = {
         "qkv": linear(size, 3 * width),
-        "attention": Attended(kernel, AttentionSpec(scale=head_dim**-0.5)),
+        "attention": AttentionModule(kernel, AttentionSpec(scale=head_dim**-0.5)),
         "output": linear(width, size),
         "feed_forward": half(up=linear(size, inner), down=linear(inner, size), gelu=gelu_native),
         "norm": layer_norm_residual_native,
@@ -124,15 +124,15 @@ def odd_parts(kind, kernel):
     _, weight, shift, eps = plain["attention_norm"]
     half, weight_of_up = type(plain["feed_forward"]), torch.randn(80, 48) / 7
     down = plain["feed_forward"].down
-    wider = Mapped(kind.kind, torch.randn(48, 64), torch.randn(48))
+    wider = LinearModule(kind.kind, torch.randn(48, 64), torch.randn(48))
     return {
-        "a map in torch": {"qkv": Mapped(LinearTorch, torch.randn(144, 48) / 7, torch.randn(144))},
+        "a map in torch": {"qkv": LinearModule(LinearTorch, torch.randn(144, 48) / 7, torch.randn(144))},
         "a map of another size": {"feed_forward": half(up=down, down=wider, gelu=gelu_native)},
         "no bias": {
-            "feed_forward": half(up=Mapped(kind.kind, weight_of_up, None), down=down, gelu=gelu_native),
+            "feed_forward": half(up=LinearModule(kind.kind, weight_of_up, None), down=down, gelu=gelu_native),
         },
-        "a window": {"attention": Attended(kernel, AttentionSpec(scale=0.25, window=4))},
-        "causal": {"attention": Attended(kernel, AttentionSpec(scale=0.25, causal=True))},
+        "a window": {"attention": AttentionModule(kernel, AttentionSpec(scale=0.25, window=4))},
+        "causal": {"attention": AttentionModule(kernel, AttentionSpec(scale=0.25, causal=True))},
         "a norm without bias": {"attention_norm": (None, weight, shift, eps)},
         "a vector with gaps": {"attention_norm": (torch.randn(48, 2)[:, 0], weight, shift, eps)},
     }
@@ -177,7 +177,7 @@ def test_long_sequences_and_masked_tokens_are_left_to_the_parts(kind, kernel):
 @pytest.mark.parametrize(("kind", "kernel"), KINDS)
 def test_rows_that_are_not_those_of_the_batch_are_refused(kind, kernel):
     whole = kind(**parts_of(kind, kernel))
-    with pytest.raises(ValueError, match="x has 6 rows, and the batch 5 tokens"):
+    with pytest.raises(ValueError, match="x has 6 rows, but the batch has 5 tokens"):
         whole(torch.randn(6, 48), packed([5]))
-    with pytest.raises(ValueError, match=r"of the shape \[any, 48\]"):
+    with pytest.raises(ValueError, match=r"with the shape \[any, 48\]"):
         whole(torch.randn(5, 47), packed([5]))

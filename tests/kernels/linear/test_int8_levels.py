@@ -24,7 +24,7 @@ from millpond_kernels.linear.int8 import (
     quantise_weight_for_16_bits,
 )
 from millpond_kernels.norms.layer_norm_residual import layer_norm_residual_native
-from millpond_kernels.testing.parts import Attended, Mapped
+from millpond_kernels.testing.parts import AttentionModule, LinearModule
 
 ROWS = (0, 1, 3, 4, 5, 13, 97)
 SHAPES = ((1, 1), (7, 17), (8, 16), (9, 15), (384, 64), (100, 33))
@@ -116,12 +116,12 @@ def halves(up, down, gates):
     """The feed-forward halves of these maps, in one call."""
     plain = FeedForwardInt8Native(up=up, down=down, gelu=gelu_native)
     gated = GatedFeedForwardInt8Native(gate_up=gates, down=down, gated=gated_native, activation="silu")
-    assert None not in (plain.maps, gated.maps)
+    assert None not in (plain.linears, gated.linears)
     return plain, gated
 
 
 def mapped(weight, bias=None):
-    return Mapped(LinearInt8Native, weight, bias)
+    return LinearModule(LinearInt8Native, weight, bias)
 
 
 def test_a_row_has_the_same_bits_in_any_batch(level):
@@ -154,7 +154,7 @@ def test_a_layer_in_one_call_is_its_parts_one_by_one(level):
     up, down = mapped(draw(80, 48) / 7, draw(80)), mapped(draw(48, 80) / 9, draw(48))
     parts = {
         **maps,
-        "attention": Attended(attention_int8 if in_bytes else attention, AttentionSpec(scale=0.25)),
+        "attention": AttentionModule(attention_int8 if in_bytes else attention, AttentionSpec(scale=0.25)),
         "feed_forward": FeedForwardInt8Native(up=up, down=down, gelu=gelu_native),
         "norm": layer_norm_residual_native,
         "attention_norm": (draw(48), draw(48), draw(48), 1e-5),

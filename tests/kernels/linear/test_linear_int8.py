@@ -12,7 +12,7 @@ from millpond_kernels.feed_forward.gelu import gelu_native
 from millpond_kernels.feed_forward.native import FeedForwardInt8Native, GatedFeedForwardInt8Native
 from millpond_kernels.linear.in_torch import LinearTorch
 from millpond_kernels.linear.int8 import LinearInt8Native, LinearInt8Torch
-from millpond_kernels.testing.parts import Mapped
+from millpond_kernels.testing.parts import LinearModule
 
 compiled = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 KERNELS = [LinearInt8Torch, pytest.param(LinearInt8Native, marks=compiled)]
@@ -125,11 +125,11 @@ def test_what_is_not_finite_spoils_its_row_and_no_other(kernel, bad, place):
 def test_two_maps_in_one_go_are_the_two_one_by_one(rows, inputs, inner, outputs, biased, seed):
     x, weight, bias = map(torch.from_numpy, draw(rows, inputs, inner, seed))
     second = torch.from_numpy(draw(1, inner, outputs, seed + 1)[1])
-    up = Mapped(LinearInt8Native, weight, bias if biased else None)
-    down = Mapped(LinearInt8Native, second, torch.randn(outputs))
+    up = LinearModule(LinearInt8Native, weight, bias if biased else None)
+    down = LinearModule(LinearInt8Native, second, torch.randn(outputs))
     between = gelu_native(up(x), torch.zeros(inner))
     both = FeedForwardInt8Native(up=up, down=down, gelu=gelu_native)
-    assert both.maps is not None
+    assert both.linears is not None
     step = step_of(between.numpy(), second.numpy())
     torch.testing.assert_close(both(x), down(between, add_bias=False), atol=step, rtol=1e-5)
 
@@ -140,12 +140,12 @@ def test_two_maps_in_one_go_are_the_two_one_by_one(rows, inputs, inner, outputs,
 def test_two_maps_with_a_gate_in_one_go_are_the_two_one_by_one(rows, inputs, inner, outputs, biased, seed):
     x, weight, bias = map(torch.from_numpy, draw(rows, inputs, 2 * inner, seed))
     second = torch.from_numpy(draw(1, inner, outputs, seed + 1)[1])
-    first = Mapped(LinearInt8Native, weight, bias if biased else None)
-    down = Mapped(LinearInt8Native, second, torch.randn(outputs))
+    first = LinearModule(LinearInt8Native, weight, bias if biased else None)
+    down = LinearModule(LinearInt8Native, second, torch.randn(outputs))
     activation = ACTIVATIONS[seed % 5]
     between = gated_native(first(x), activation)
     both = GatedFeedForwardInt8Native(gate_up=first, down=down, gated=gated_native, activation=activation)
-    assert both.maps is not None
+    assert both.linears is not None
     step = step_of(between.numpy(), second.numpy())
     for add_bias in (True, False):
         torch.testing.assert_close(both(x, add_bias=add_bias), down(between, add_bias=add_bias), atol=step, rtol=1e-5)
@@ -156,11 +156,11 @@ def test_two_maps_with_a_gate_in_one_go_are_the_two_one_by_one(rows, inputs, inn
 def test_maps_of_which_one_is_not_compiled_are_called_one_by_one(kernel):
     x, weight, bias = map(torch.from_numpy, draw(3, 40, 80, 1))
     fused = kernel is LinearInt8Native
-    first, down = Mapped(kernel, weight, bias), Mapped(LinearInt8Native, weight, None)
+    first, down = LinearModule(kernel, weight, bias), LinearModule(LinearInt8Native, weight, None)
     gated = GatedFeedForwardInt8Native(gate_up=first, down=down, gated=gated_native, activation="silu")
-    assert (gated.maps is not None) == fused
-    plain = FeedForwardInt8Native(up=Mapped(kernel, weight[:40], bias[:40]), down=down, gelu=gelu_native)
-    assert (plain.maps is not None) == fused
+    assert (gated.linears is not None) == fused
+    plain = FeedForwardInt8Native(up=LinearModule(kernel, weight[:40], bias[:40]), down=down, gelu=gelu_native)
+    assert (plain.linears is not None) == fused
     if not fused:
         assert torch.equal(gated(x), down(gated_native(first(x), "silu")))
         assert torch.equal(plain(x), down(gelu_native(plain.up(x, add_bias=False), bias[:40]), add_bias=False))
@@ -169,7 +169,7 @@ def test_maps_of_which_one_is_not_compiled_are_called_one_by_one(kernel):
 @compiled
 def test_maps_whose_sizes_do_not_belong_together_are_not_fused():
     _, weight, bias = map(torch.from_numpy, draw(1, 40, 80, 1))
-    first, down = Mapped(LinearInt8Native, weight[:30], bias[:30]), Mapped(LinearInt8Native, weight, None)
+    first, down = LinearModule(LinearInt8Native, weight[:30], bias[:30]), LinearModule(LinearInt8Native, weight, None)
     gated = GatedFeedForwardInt8Native(gate_up=first, down=down, gated=gated_native, activation="silu")
-    assert gated.maps is None
-    assert FeedForwardInt8Native(up=first, down=down, gelu=gelu_native).maps is None
+    assert gated.linears is None
+    assert FeedForwardInt8Native(up=first, down=down, gelu=gelu_native).linears is None

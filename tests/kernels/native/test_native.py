@@ -20,7 +20,7 @@ from millpond_kernels.linear.in_torch import LinearTorch
 from millpond_kernels.linear.native import LinearNative
 from millpond_kernels.norms.layer_norm_residual import layer_norm_residual_native, layer_norm_residual_torch
 from millpond_kernels.norms.rms_norm import rms_norm_native, rms_norm_torch
-from millpond_kernels.testing.parts import Mapped
+from millpond_kernels.testing.parts import LinearModule
 
 compiled = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 GELUS = [gelu_torch, gelu_erf, pytest.param(gelu_native, marks=compiled)]
@@ -135,9 +135,9 @@ def test_gates_at_the_edges(gated, activation):
 
 @pytest.mark.parametrize("gated", GATES)
 def test_gates_are_refused_what_has_no_halves_and_what_they_do_not_know(gated):
-    with pytest.raises(ValueError, match=r"rows of two halves .* got rows of 7 and 'silu'"):
+    with pytest.raises(ValueError, match=r"rows of even size .* got rows of size 7 and 'silu'"):
         gated(torch.randn(2, 7), "silu")
-    with pytest.raises(ValueError, match="gelu, gelu_tanh, quick_gelu, relu, silu; got rows of 8 and 'swish'"):
+    with pytest.raises(ValueError, match="gelu, gelu_tanh, quick_gelu, relu, silu; got rows of size 8 and 'swish'"):
         gated(torch.randn(2, 8), "swish")
 
 
@@ -191,11 +191,13 @@ def test_a_sequence_has_the_same_bits_wherever_its_heads_are_in_memory(kernel, h
 def test_two_maps_with_a_gate_in_one_go_have_the_bits_of_one_by_one(rows, inputs, outputs, biased, seed):
     torch.manual_seed(seed)
     inner, activation = 64 * (1 + seed % 3), ACTIVATIONS[seed % 5]
-    first = Mapped(LinearNative, torch.randn(2 * inner, inputs) / inputs, torch.randn(2 * inner) if biased else None)
-    down = Mapped(LinearNative, torch.randn(outputs, inner), torch.randn(outputs) if biased else None)
+    first = LinearModule(
+        LinearNative, torch.randn(2 * inner, inputs) / inputs, torch.randn(2 * inner) if biased else None
+    )
+    down = LinearModule(LinearNative, torch.randn(outputs, inner), torch.randn(outputs) if biased else None)
     x = torch.randn(rows, inputs)
     both = GatedFeedForwardNative(gate_up=first, down=down, gated=gated_native, activation=activation)
-    assert both.maps is not None
+    assert both.linears is not None
     between = gated_native(first(x), activation)
     for add_bias in (True, False):
         assert torch.equal(both(x, add_bias=add_bias), down(between, add_bias=add_bias))
@@ -205,11 +207,11 @@ def test_two_maps_with_a_gate_in_one_go_have_the_bits_of_one_by_one(rows, inputs
 @pytest.mark.parametrize("inner", [64, 40])
 def test_maps_with_a_gate_that_compiled_code_cannot_fuse_are_called_one_by_one(inner):
     weight, x = torch.randn(2 * inner, 64), torch.randn(7, 64)
-    down = Mapped(LinearNative, torch.randn(5, inner), torch.randn(5))
+    down = LinearModule(LinearNative, torch.randn(5, inner), torch.randn(5))
     for kernel in (LinearNative, LinearTorch):
-        first = Mapped(kernel, weight, None)
+        first = LinearModule(kernel, weight, None)
         both = GatedFeedForwardNative(gate_up=first, down=down, gated=gated_native, activation="silu")
-        assert (both.maps is not None) == (kernel is LinearNative and inner == 64)
+        assert (both.linears is not None) == (kernel is LinearNative and inner == 64)
         assert torch.equal(both(x), down(gated_native(first(x), "silu")))
 
 
@@ -221,9 +223,9 @@ def test_maps_with_a_gate_that_compiled_code_cannot_fuse_are_called_one_by_one(i
 @pytest.mark.parametrize(
     ("x", "said"),
     [
-        (torch.randn(3, 8), r"of the shape \[3, 8\]"),
+        (torch.randn(3, 8), r"with the shape \[3, 8\]"),
         (torch.randn(3, 9, dtype=torch.float64), "x is torch.float64"),
-        (torch.randn(9), r"of the shape \[9\]"),
+        (torch.randn(9), r"with the shape \[9\]"),
         (torch.empty(3, 9, device="meta"), "on meta"),
     ],
     ids=["width", "dtype", "dimensions", "device"],
@@ -231,7 +233,7 @@ def test_maps_with_a_gate_that_compiled_code_cannot_fuse_are_called_one_by_one(i
 def test_linear_refuses_what_it_would_read_beyond(target, x, said):
     module, _, name = target.partition(":")
     mapped = getattr(import_module(f"millpond_kernels.{module}"), name)(torch.randn(4, 9), None)
-    with pytest.raises(ValueError, match=rf"{said}.*takes torch.float32 of the shape \[any, 9\] on the CPU"):
+    with pytest.raises(ValueError, match=rf"{said}.*needs torch.float32 with the shape \[any, 9\] on the CPU"):
         mapped(x)
 
 

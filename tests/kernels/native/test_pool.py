@@ -23,7 +23,7 @@ from millpond_kernels.linear.int8 import LinearInt8Native
 from millpond_kernels.linear.native import LinearNative
 from millpond_kernels.norms.layer_norm_residual import layer_norm_residual_native
 from millpond_kernels.norms.rms_norm import rms_norm_native
-from millpond_kernels.testing.parts import Mapped
+from millpond_kernels.testing.parts import LinearModule
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")
 in_bytes = pytest.mark.skipif(
@@ -57,16 +57,18 @@ def mapped(kernel, rows, generator):
 
 
 def mapped_twice(kernel, rows, generator):
-    up = Mapped(kernel, torch.randn(1000, 300, generator=generator) / 20, torch.randn(1000, generator=generator))
-    down = Mapped(kernel, torch.randn(310, 1000, generator=generator), None)
+    up = LinearModule(kernel, torch.randn(1000, 300, generator=generator) / 20, torch.randn(1000, generator=generator))
+    down = LinearModule(kernel, torch.randn(310, 1000, generator=generator), None)
     x = torch.randn(rows, 300, generator=generator)
     both = FeedForwardInt8Native(up=up, down=down, gelu=gelu_native)
     return lambda: both(x)
 
 
 def mapped_twice_with_gate(kernel, rows, generator):
-    first = Mapped(kernel, torch.randn(1280, 300, generator=generator) / 20, torch.randn(1280, generator=generator))
-    down = Mapped(kernel, torch.randn(310, 640, generator=generator), torch.randn(310, generator=generator))
+    first = LinearModule(
+        kernel, torch.randn(1280, 300, generator=generator) / 20, torch.randn(1280, generator=generator)
+    )
+    down = LinearModule(kernel, torch.randn(310, 640, generator=generator), torch.randn(310, generator=generator))
     x = torch.randn(rows, 300, generator=generator)
     fused = GatedFeedForwardInt8Native if kernel is LinearInt8Native else GatedFeedForwardNative
     both = fused(gate_up=first, down=down, gated=gated_native, activation="silu")

@@ -62,7 +62,9 @@ def test_sixteen_bits_are_summed_in_float32(pool, how):
 @pytest.mark.parametrize("lengths", [(), (3, 0, 57), (30, 29), (30, 31), (-1, 61)])
 def test_lengths_that_are_not_those_of_the_tensor_are_refused(lengths):
     x = random(60, 4)
-    with pytest.raises(ValueError, match=rf"add up to the 60 rows of x; these {len(lengths)} add up to {sum(lengths)}"):
+    with pytest.raises(
+        ValueError, match=rf"add up to the 60 rows of x; got {len(lengths)} lengths with the sum {sum(lengths)}"
+    ):
         segment_pool_torch(x, lengths, "mean")
     with pytest.raises(ValueError, match="60 rows of x"):
         segment_pool_native(x, lengths, "mean")
@@ -78,14 +80,14 @@ def test_offsets_are_one_more_than_the_lengths():
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_segment_pool_refuses_what_means_nothing(pool):
-    with pytest.raises(ValueError, match="the largest values have none"):
+    with pytest.raises(ValueError, match="not for 'max'"):
         pool(random(60, 4), LENGTHS, "max", random(60))
-    with pytest.raises(ValueError, match="'sum', 'mean' or 'max', not by 'median'"):
+    with pytest.raises(ValueError, match=r"unknown reduction 'median'\. Available: 'sum', 'mean', 'max'"):
         pool(random(60, 4), LENGTHS, "median")
 
 
 def test_compiled_segment_pool_reads_no_further_than_its_weights():
-    with pytest.raises(ValueError, match=r"weights are \[59\], where x has 60 rows"):
+    with pytest.raises(ValueError, match="got 59 weights for 60 rows"):
         segment_pool_native(random(60, 4), LENGTHS, "mean", random(59))
 
 
@@ -139,7 +141,9 @@ def test_maxsim_is_the_formula(variant, tokens, expected):
 @pytest.mark.parametrize("variant", MAXSIMS)
 @pytest.mark.parametrize("pair", [(3, 0), (0, 5), (-1, 0), (0, -1)])
 def test_maxsim_refuses_pairs_that_are_not_there(variant, tokens, pair):
-    with pytest.raises(ValueError, match=rf"the pair \({pair[0]}, {pair[1]}\).*there are 3 queries and 5 documents"):
+    with pytest.raises(
+        ValueError, match=rf"the pair \({pair[0]}, {pair[1]}\).*out of range for 3 queries and 5 documents"
+    ):
         variant(*tokens, [(0, 0), pair])
 
 
