@@ -309,7 +309,7 @@ def metric_table(name: str) -> Iterator[str]:
 
 # --- Pages ------------------------------------------------------------------------------------------------------------
 
-KINDS: dict[str, Callable[[str], Iterator[str]]] = {
+TABLES: dict[str, Callable[[str], Iterator[str]]] = {
     "arguments": argument_table,
     "options": option_table,
     "record": record_table,
@@ -329,7 +329,7 @@ def rendered(page: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         kind, name = match["kind"], match["name"]
-        return "\n".join([f"<!-- table: {kind} {name} -->", "", *KINDS[kind](name), "", "<!-- end of table -->"])
+        return "\n".join([f"<!-- table: {kind} {name} -->", "", *TABLES[kind](name), "", "<!-- end of table -->"])
 
     return BLOCK.sub(block, page)
 

@@ -1,8 +1,8 @@
-"""What the README and docs/ show works: Python blocks run, commands of ``millpond`` and ``curl`` exit with 0.
+"""The code blocks of the README and docs/ work: Python blocks run, ``millpond`` and ``curl`` commands exit with 0.
 
-The blocks of a page run from top to bottom in one empty folder and share their names; a server that a page starts is
-there until its end. A block that cannot run says so,
-and why, behind its language: ```` ```python no-run: needs a server ````.
+The blocks of a page run from top to bottom in one empty folder and share their names. A server that a page starts runs
+until the end of the page. A block that cannot run states the reason after its language:
+```` ```python no-run: needs a server ````.
 """
 
 import os
@@ -25,12 +25,12 @@ from millpond.plugin import manager as plugins
 REPOSITORY = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
 LANGUAGES = ("python", "console")
-SECONDS_A_COMMAND = 300
+COMMAND_TIMEOUT_SECONDS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A fenced block of a page: its language, what else stands behind the fence, and the line its text begins on."""
+    """A fenced block of a page: its language, the note after it, its text, and the line on which the text begins."""
 
     language: str
     note: str
@@ -54,7 +54,7 @@ def blocks_of(markdown: str) -> Iterator[Block]:
                 break
             body.append(inner)
         else:
-            pytest.fail(f"the block that begins on line {number} has no end")
+            pytest.fail(f"the block on line {number} is not closed")
         language, _, note = opening["info"].strip().partition(" ")
         yield Block(language=language, note=note.strip(), text=textwrap.dedent("\n".join(body)), line=number + 1)
 
@@ -73,7 +73,7 @@ PAGES = {
 
 @pytest.fixture
 def shell_environment(tmp_path_factory):
-    """An environment in which ``millpond`` is the command of this very Python, installed script or not."""
+    """An environment in which ``millpond`` runs the command with this Python, even without an installed script."""
     folder = tmp_path_factory.mktemp("bin")
     script = folder / "millpond"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m millpond_command.cli "$@"\n', encoding="utf-8")
@@ -83,10 +83,7 @@ def shell_environment(tmp_path_factory):
 
 @pytest.fixture
 def page_module(monkeypatch):
-    """A module for the blocks to run in, findable by name as one that a user writes would be.
-
-    What the page registers goes into a plugin manager of its own.
-    """
+    """The module in which the blocks run; it can be imported by name, and has its own plugin manager."""
     monkeypatch.setattr(plugins, "_process", plugins.Process())
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -94,35 +91,36 @@ def page_module(monkeypatch):
 
 
 def run_python(block: Block, page: str, module: ModuleType) -> None:
-    # The empty lines put the block where it stands on the page, so that a traceback points there.
+    # Empty lines before the block, so that tracebacks contain the line numbers of the page.
     source = "\n" * (block.line - 1) + block.text
     exec(compile(source, str(REPOSITORY / page), "exec", dont_inherit=True), module.__dict__)
 
 
 def run_command(command: str, folder: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=SECONDS_A_COMMAND,
+        timeout=COMMAND_TIMEOUT_SECONDS,
         check=False,
     )
-    assert done.returncode == 0, f"$ {command}\nexited with {done.returncode}\n{done.stdout}{done.stderr}"
+    output = process.stdout + process.stderr
+    assert process.returncode == 0, f"$ {command}\nexited with {process.returncode}\n{output}"
 
 
 @contextmanager
 def running(command: str, folder: Path, environment: dict[str, str]) -> Iterator[None]:
-    """A server, from when it listens until the block ends."""
+    """Run a server until the block ends; returns when it listens."""
     log = folder / "server.log"
     with log.open("w", encoding="utf-8") as file:
         server = subprocess.Popen(
             ["bash", "-c", f"exec {command}"], cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT
         )
         try:
-            deadline = time.monotonic() + SECONDS_A_COMMAND
+            deadline = time.monotonic() + COMMAND_TIMEOUT_SECONDS
             while "listens on" not in log.read_text(encoding="utf-8"):
                 ended = server.poll() is not None or time.monotonic() > deadline
                 assert not ended, f"$ {command}\n{log.read_text(encoding='utf-8')}"
@@ -130,11 +128,11 @@ def running(command: str, folder: Path, environment: dict[str, str]) -> Iterator
             yield
         finally:
             server.terminate()
-            server.wait(SECONDS_A_COMMAND)
+            server.wait(COMMAND_TIMEOUT_SECONDS)
 
 
 def pages_that_run():
-    """Those that start programs are slow, but for the README."""
+    """Yield the pages with blocks; pages that start programs are marked as slow, except the README."""
     for page, blocks in PAGES.items():
         languages = {block.language for block in blocks if block.runs}
         slow = "console" in languages and page != "README.md"
@@ -159,14 +157,14 @@ def test_page_works_as_shown(page, tmp_path, monkeypatch, page_module, shell_env
                     run_command(command, tmp_path, shell_environment)
 
 
-def test_a_block_that_does_not_run_says_why():
-    silent = [
+def test_blocks_that_do_not_run_state_the_reason():
+    unexplained = [
         f"{page}:{block.line}"
         for page, blocks in PAGES.items()
         for block in blocks
         if block.language in LANGUAGES and block.note and not re.fullmatch(r"no-run: \w.+", block.note)
     ]
-    assert silent == []
+    assert unexplained == []
 
 
 def test_blocks_and_commands_are_found():
