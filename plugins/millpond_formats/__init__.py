@@ -1,1 +1,1 @@
-"""The formats of checkpoint files beside config.json: sentence-transformers, PyLate, ColBERT, model2vec, PEFT."""
+"""Readers of checkpoint formats: sentence-transformers, PyLate, Stanford ColBERT, model2vec, PEFT."""

@@ -1,4 +1,4 @@
-"""model2vec: a table of token embeddings, by the name that config.json gives it."""
+"""model2vec: static token embeddings, recognized by the architecture in config.json."""
 
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
@@ -10,10 +10,10 @@ FILE = "config.json"
 
 
 def read_model2vec(repository: Repository) -> CheckpointFacts | None:
-    """What a table of tokens is; None for any other model.
+    """Return the facts about a model with static embeddings; None for other models.
 
     Raises:
-        CheckpointError: If config.json is damaged, or there is no table.
+        CheckpointError: If config.json is damaged, or the embeddings are missing.
     """
     if not is_static(read_object(repository.path / FILE)):
         return None

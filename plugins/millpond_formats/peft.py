@@ -1,7 +1,7 @@
-"""Adapters of PEFT that lie beside a model's weights, each in a folder: their names, and what each changes.
+"""PEFT: LoRA adapters in subfolders of a checkpoint.
 
-Such a folder holds adapter_config.json and adapter_model.safetensors, in which a weight's change, of low rank, is two
-tensors (Hu et al., 2021, arXiv 2106.09685): ``lora_alpha / r * B @ A``, and of a table the transpose of that.
+Each folder contains adapter_config.json and adapter_model.safetensors, which stores the change of each weight as two
+matrices of low rank (Hu et al., 2021, arXiv 2106.09685): ``lora_alpha / r * B @ A``, transposed for embeddings.
 """
 
 import re
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-PART = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(?:([AB])\.weight|embedding_([AB]))")
-# What else changes what an adapter computes; each, by this value, does not.
-UNKNOWN: Mapping[str, tuple[object, ...]] = {
+LORA_NAME = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(?:([AB])\.weight|embedding_([AB]))")
+# Unsupported settings that change the results, with the values that have no effect.
+UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "alpha_pattern": ({}, None),
     "bias": ("none", None),
     "fan_in_fan_out": (False, None),
@@ -35,42 +35,43 @@ UNKNOWN: Mapping[str, tuple[object, ...]] = {
 
 
 def read_peft(repository: Repository) -> CheckpointFacts | None:
-    """The adapters in folders of a checkpoint, or of a folder in it that has the weights; None if there are none."""
-    found = sorted(path.parent for pattern in ("*", "*/*") for path in repository.path.glob(f"{pattern}/{SETTINGS}"))
-    adapters = tuple(AdapterFacts(folder=path, read=partial(read_adapter, path)) for path in found)
+    """Return the adapters in the subfolders of a checkpoint, up to two levels deep; None without adapters."""
+    folders = sorted(path.parent for pattern in ("*", "*/*") for path in repository.path.glob(f"{pattern}/{SETTINGS}"))
+    adapters = tuple(AdapterFacts(folder=path, read=partial(read_adapter, path)) for path in folders)
     return CheckpointFacts(adapters=adapters) if adapters else None
 
 
 def read_adapter(folder: Path) -> dict[str, tuple["Tensor", "Tensor"]]:
-    """What an adapter changes: by the checkpoint's names of weights, without ``.weight``, what ``up @ down`` is added.
+    """Read the changes of an adapter, by the checkpoint's names of weights without ``.weight``.
 
     Returns:
-        ``up`` [rows, rank], in which the scale is, and ``down`` [rank, columns] for each.
+        ``up`` [rows, rank], multiplied by the scale, and ``down`` [rank, columns] for each weight; ``up @ down`` is
+        added to the weight.
 
     Raises:
-        CheckpointError: If files are missing or damaged, or it is an adapter of another kind.
+        CheckpointError: If files are missing or damaged, or the adapter has an unsupported type.
     """
-    from millpond.loading.weights import check_finite, read_tensors  # noqa: PLC0415  needs torch; finding does not
+    from millpond.loading.weights import check_finite, read_tensors  # noqa: PLC0415  imports torch, which listing adapters does not need
 
     settings = read_object(folder / SETTINGS)
     scale = _scale(settings, folder / SETTINGS)
     path = folder / WEIGHTS
     if not path.is_file():
-        message = f"{folder} has {SETTINGS} and no {WEIGHTS}: fetch the model again"
+        message = f"{folder} has {SETTINGS} but no {WEIGHTS}: download the model again"
         raise CheckpointError(message)
     parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in read_tensors(path, allow_pickle=False):
         check_finite(name, tensor, path)
-        match = PART.fullmatch(name)
+        match = LORA_NAME.fullmatch(name)
         if match is None:
-            message = f"{path} holds {name!r}, which is no part of an adapter that is known here"
+            message = f"{path}: unsupported tensor {name!r} in a LoRA adapter"
             raise CheckpointError(message)
-        weight, of_map, of_table = match.groups()
-        if of_map:
-            parts[weight]["down" if of_map == "A" else "up"] = tensor.float()
-        else:  # a table is looked up and not multiplied with
-            parts[weight]["up" if of_table == "A" else "down"] = tensor.float().T
-    return {weight: _pair(weight, own, path, scale) for weight, own in parts.items()}
+        weight, linear, embedding = match.groups()
+        if linear:
+            parts[weight]["down" if linear == "A" else "up"] = tensor.float()
+        else:  # embeddings are stored transposed
+            parts[weight]["up" if embedding == "A" else "down"] = tensor.float().T
+    return {weight: _pair(weight, matrices, path, scale) for weight, matrices in parts.items()}
 
 
 def _pair(weight: str, parts: Mapping[str, "Tensor"], path: Path, scale: float) -> tuple["Tensor", "Tensor"]:
@@ -78,18 +79,18 @@ def _pair(weight: str, parts: Mapping[str, "Tensor"], path: Path, scale: float) 
     if up is not None and down is not None and up.shape[1] == down.shape[0]:
         return up * scale, down
     shapes = ", ".join(f"{part} {list(tensor.shape)}" for part, tensor in parts.items())
-    message = f"{path}: A and B of {weight} do not fit: {shapes}"
+    message = f"{path}: the shapes of A and B of {weight} do not match: {shapes}"
     raise CheckpointError(message)
 
 
 def _scale(settings: Mapping[str, Any], path: Path) -> float:
-    """By what ``B @ A`` is multiplied."""
+    """The factor of ``B @ A``."""
     kind, rank, alpha = settings.get("peft_type"), settings.get("r"), settings.get("lora_alpha")
     if kind != "LORA" or not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
-        message = f"{path} says peft_type {kind!r}, r {rank!r} and lora_alpha {alpha!r}; known here is LORA, with both"
+        message = f"{path}: expected peft_type 'LORA' with r and lora_alpha; got {kind!r}, {rank!r} and {alpha!r}"
         raise CheckpointError(message)
-    for key, harmless in UNKNOWN.items():
-        if settings.get(key) not in harmless:
-            message = f"{path} asks for {key} {settings[key]!r}, which is not known here"
+    for key, without_effect in UNSUPPORTED.items():
+        if settings.get(key) not in without_effect:
+            message = f"{path}: unsupported {key} {settings[key]!r}"
             raise CheckpointError(message)
     return alpha / (rank**0.5 if settings.get("use_rslora") else rank)

@@ -1,4 +1,4 @@
-"""Names the checkpoint formats that Millpond reads, and the modules that they list."""
+"""Registers the built-in checkpoint formats and the modules of sentence-transformers."""
 
 from collections.abc import Iterator
 
@@ -20,11 +20,11 @@ MODULES = "millpond_formats.sentence_transformers"
 
 @hookimpl
 def register_checkpoint_formats() -> Iterator[CheckpointFormatSpec]:
-    """Formats that describe a whole model first; those of single parts behind them."""
+    """Register formats: those that describe a whole model have a higher priority than those of single parts."""
     yield CheckpointFormatSpec(
         name="sentence_transformers",
         target=f"{MODULES}.format:read_sentence_transformers",
-        summary="sentence-transformers: modules.json and the files beside it",
+        summary="sentence-transformers: modules.json and its settings files",
         files=("modules.json", SETTINGS, *LENGTH_FILES),
         priority=50,
     )
@@ -45,14 +45,14 @@ def register_checkpoint_formats() -> Iterator[CheckpointFormatSpec]:
     yield CheckpointFormatSpec(
         name="model2vec",
         target="millpond_formats.model2vec:read_model2vec",
-        summary="model2vec: a table of token embeddings",
+        summary="model2vec: static token embeddings",
         files=("config.json",),
         priority=20,
     )
     yield CheckpointFormatSpec(
         name="peft",
         target="millpond_formats.peft:read_peft",
-        summary="PEFT: LoRA adapters in folders beside the weights",
+        summary="PEFT: LoRA adapters in subfolders",
         files=("*/adapter_config.json", "*/*/adapter_config.json"),
         priority=10,
     )
@@ -60,15 +60,15 @@ def register_checkpoint_formats() -> Iterator[CheckpointFormatSpec]:
 
 @hookimpl
 def register_modules() -> Iterator[ModuleSpec]:
-    """The modules of sentence-transformers."""
+    """Register the modules of sentence-transformers."""
     yield ModuleSpec(
         name="Dense",
         target=f"{MODULES}.dense:load_dense",
-        summary="a linear map and an activation",
+        summary="a linear layer and an activation",
         places=("before", "after"),
     )
     yield ModuleSpec(
-        name="LayerNorm", target=f"{MODULES}.layer_norm:load_layer_norm", summary="layer normalisation of vectors"
+        name="LayerNorm", target=f"{MODULES}.layer_norm:load_layer_norm", summary="layer normalization of vectors"
     )
     yield ModuleSpec(
         name="Normalize", target=f"{MODULES}.normalize:load_normalize", summary="vectors divided by their length"
@@ -76,26 +76,26 @@ def register_modules() -> Iterator[ModuleSpec]:
     yield ModuleSpec(
         name="SparseAutoEncoder",
         target=f"{MODULES}.sparse_auto_encoder:load_sparse_auto_encoder",
-        summary="a sparse vector of features of a dense one (Wen et al., 2025)",
-        size=f"{MODULES}.sizes:size_of_code",
+        summary="a sparse vector of features for each dense vector (Wen et al., 2025)",
+        size=f"{MODULES}.sizes:size_after_sparse_autoencoder",
         sparse=True,
     )
     yield ModuleSpec(
         name="WeightedLayerPooling",
-        target=f"{MODULES}.layer_pooling:load_layer_mean",
+        target=f"{MODULES}.layer_pooling:load_weighted_layer_pooling",
         summary="a weighted mean of the layers of a model",
         places=("before",),
     )
     yield ModuleSpec(
         name="CNN",
         target=f"{MODULES}.cnn:load_cnn",
-        summary="convolutions of the vectors of tokens",
+        summary="convolutions of token vectors",
         places=("before",),
         size=f"{MODULES}.sizes:size_after_cnn",
     )
     yield ModuleSpec(
         name="SparseStaticEmbedding",
         target=f"{MODULES}.static_query_weights:load_static_query_weights",
-        summary="a weight of each token, by which queries are embedded without a model",
+        summary="one weight per token, which embeds queries without a model",
         places=(),
     )

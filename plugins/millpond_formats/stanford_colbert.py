@@ -1,4 +1,4 @@
-"""Stanford's ColBERT: artifact.metadata, which says how queries and documents are read."""
+"""Stanford's ColBERT: settings of queries and documents in artifact.metadata."""
 
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
@@ -10,24 +10,24 @@ FILE = "artifact.metadata"
 
 
 def read_stanford_colbert(repository: Repository) -> CheckpointFacts:
-    """How queries and documents are read.
+    """Return the settings of queries and documents.
 
     Raises:
-        CheckpointError: If the file is damaged, or states what is not supported.
+        CheckpointError: If the file is damaged, or specifies something that is not supported.
     """
     path = repository.path / FILE
-    said = read_object(path)
+    settings = read_object(path)
     late = LateInteraction(
-        query=QueryDocumentConfig(marker=text_at(said, "query_token_id", path) or "[unused0]"),
+        query=QueryDocumentConfig(marker=text_at(settings, "query_token_id", path) or "[unused0]"),
         document=QueryDocumentConfig(
-            marker=text_at(said, "doc_token_id", path) or "[unused1]",
-            length=count_at(said, "doc_maxlen", path),
-            skipped=PUNCTUATION if said.get("mask_punctuation", True) else (),
+            marker=text_at(settings, "doc_token_id", path) or "[unused1]",
+            length=count_at(settings, "doc_maxlen", path),
+            skipped=PUNCTUATION if settings.get("mask_punctuation", True) else (),
         ),
         expansion=Expansion(
-            length=count_at(said, "query_maxlen", path) or QUERY_LENGTH,
-            attended=bool(said.get("attend_to_mask_tokens")),
+            length=count_at(settings, "query_maxlen", path) or QUERY_LENGTH,
+            attended=bool(settings.get("attend_to_mask_tokens")),
         ),
-        dim=count_at(said, "dim", path),
+        dim=count_at(settings, "dim", path),
     )
     return CheckpointFacts(retrieval=RetrievalFacts(late_interaction=stated(late, FILE)))

@@ -1,4 +1,4 @@
-"""Static embeddings: models that are one table of tokens, of which no config.json says what they are. Without torch."""
+"""Static embeddings: models that are one table of token vectors, often without a config.json. Does not import torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,40 +8,40 @@ from millpond.loading.files import read_headers, read_object
 from millpond.types.errors import CheckpointError
 
 ARCHITECTURE = "StaticEmbedding"
-THEIRS = "StaticModel"  # what model2vec calls it
-TABLES = ("embedding.weight", "embeddings")  # in files of sentence-transformers, and of model2vec
-MAPPING = "mapping"
-UNLIMITED = 1_000_000  # tokens: there are no positions
+MODEL2VEC_ARCHITECTURE = "StaticModel"
+EMBEDDING_KEYS = ("embedding.weight", "embeddings")  # of sentence-transformers and of model2vec
+MAPPING_KEY = "mapping"  # of a tensor with the row of each token, [vocabulary]
+MAX_LENGTH = 1_000_000  # tokens; practically unlimited, since the model has no positions
 
 
 def is_static(config: Mapping[str, Any]) -> bool:
-    """True if config.json names a table of tokens."""
+    """True if config.json names an architecture of static embeddings."""
     names = config.get("architectures")
-    return isinstance(names, list) and bool({THEIRS, ARCHITECTURE}.intersection(map(str, names)))
+    return isinstance(names, list) and bool({MODEL2VEC_ARCHITECTURE, ARCHITECTURE}.intersection(map(str, names)))
 
 
 def static_config(folder: Path) -> dict[str, Any]:
-    """What a config.json would say: the rows of the table, their dimensions, and how long a text may be.
+    """Build a config.json from the shape of the embeddings and the maximum length in tokenizer.json.
 
     Args:
-        folder: The folder of the weights and of tokenizer.json; a config.json in it counts more.
+        folder: The folder of the weights and tokenizer.json; the values of a config.json in it take precedence.
 
     Raises:
-        CheckpointError: If there is no table.
+        CheckpointError: If the embeddings are missing.
     """
     shapes = {header.name: header.shape for header in read_headers(folder)}
-    table = next((shapes[name] for name in TABLES if len(shapes.get(name, ())) == len(("rows", "size"))), None)
-    if table is None:
-        there = ", ".join(shapes) or "no tensors in safetensors"
-        message = f"{folder} should hold a table of tokens, {' or '.join(TABLES)}; it holds: {there}"
+    shape = next((shapes[name] for name in EMBEDDING_KEYS if len(shapes.get(name, ())) == len(("rows", "size"))), None)
+    if shape is None:
+        available = ", ".join(shapes) or "no safetensors tensors"
+        message = f"{folder} should hold token embeddings, {' or '.join(EMBEDDING_KEYS)}; it holds: {available}"
         raise CheckpointError(message)
     truncation = read_object(folder / "tokenizer.json").get("truncation")
-    longest = truncation.get("max_length") if isinstance(truncation, dict) else None
-    rows = shapes.get(MAPPING, table)[0]
+    max_length = truncation.get("max_length") if isinstance(truncation, dict) else None
+    vocab_size = shapes.get(MAPPING_KEY, shape)[0]
     return {
-        "vocab_size": rows,
-        "hidden_size": table[1],
-        "seq_length": longest or UNLIMITED,
+        "vocab_size": vocab_size,
+        "hidden_size": shape[1],
+        "seq_length": max_length or MAX_LENGTH,
         **read_object(folder / "config.json"),
         "architectures": [ARCHITECTURE],
     }

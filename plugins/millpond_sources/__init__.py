@@ -1,1 +1,1 @@
-"""The places that models come from: folders, the Hugging Face Hub and its cache, installed Python packages."""
+"""The built-in model sources: local folders, the Hugging Face Hub and its cache, installed Python packages."""

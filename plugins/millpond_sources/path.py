@@ -1,4 +1,4 @@
-"""The source ``path``: a folder on this machine."""
+"""The source ``path``: a local folder."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -8,10 +8,10 @@ from millpond.types.errors import ModelNotFoundError
 
 
 def find_folder(name: str, options: SourceOptions) -> Path | None:  # noqa: ARG001  a folder has no revisions
-    """The folder of that name.
+    """Return the folder of that name.
 
     Raises:
-        ModelNotFoundError: If there is a file of that name, or the name can only be a path and nothing is there.
+        ModelNotFoundError: If the folder does not exist, or the name is that of a file.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -19,13 +19,13 @@ def find_folder(name: str, options: SourceOptions) -> Path | None:  # noqa: ARG0
     if path.exists():
         message = f"{name} is a file: pass the folder that holds config.json"
         raise ModelNotFoundError(message)
-    close = _alike(path)
+    close = _similar_folder(path)
     message = f"there is no folder {name}" + (f"; did you mean {close}?" if close else "")
     raise ModelNotFoundError(message)
 
 
-def _alike(path: Path) -> Path | None:
-    """The folder beside it with nearly the same name, whatever the case of its letters."""
+def _similar_folder(path: Path) -> Path | None:
+    """The folder in the same parent folder with a similar name, ignoring case; None without one."""
     try:
         folders = {entry.name.lower(): entry for entry in path.parent.iterdir() if entry.is_dir()}
     except OSError:

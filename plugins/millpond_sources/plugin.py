@@ -1,4 +1,4 @@
-"""Names the sources that Millpond comes with, in the order in which they are asked."""
+"""Registers the built-in sources, in the order in which they are searched."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from millpond.plugin.specs import SourceSpec
 
 @hookimpl
 def register_sources() -> Iterator[SourceSpec]:
-    """A folder first; then what is on this machine already; the network last."""
+    """Register local sources with a higher priority than the network."""
     yield SourceSpec(
         name="path", target="millpond_sources.path:find_folder", summary="a folder on this machine", priority=40
     )
@@ -21,7 +21,7 @@ def register_sources() -> Iterator[SourceSpec]:
     yield SourceSpec(
         name="package",
         target="millpond_sources.package:find_in_package",
-        summary="a model that an installed Python package carries",
+        summary="a model in an installed Python package",
         priority=20,
     )
     yield SourceSpec(

@@ -27,7 +27,7 @@ EXPECTED = {
     "gelu": lambda x: x * 0.5 * (1 + ERF(x / math.sqrt(2))),
     "silu": lambda x: x / (1 + np.exp(-x)),
 }
-OF_TORCH = (
+TORCH_ACTIVATIONS = (
     *("CELU", "ELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax"),
     *("Mish", "ReLU6", "RReLU", "SELU", "Softmin", "Softplus", "Softshrink", "Softsign", "Tanhshrink"),
 )
@@ -40,7 +40,7 @@ def of_torch(name):
     return lambda x: module(torch.from_numpy(x)).numpy()
 
 
-EXPECTED |= {name.lower(): of_torch(name) for name in OF_TORCH}
+EXPECTED |= {name.lower(): of_torch(name) for name in TORCH_ACTIVATIONS}
 
 
 def test_these_are_all_activations(registry):

@@ -78,7 +78,7 @@ def test_damaged_folders_are_named(tmp_path, load):
     path = folder / "2_SparseAutoEncoder" / "model.safetensors"
     tensors = load_file(path)
     save_file({name: tensor for name, tensor in tensors.items() if name != "latent_bias"}, path)
-    with pytest.raises(CheckpointError, match=r"'latent_bias' should have the shape \[64\].*there is none"):
+    with pytest.raises(CheckpointError, match=r"has no tensor 'latent_bias'"):
         load(folder)
     path.unlink()
     with pytest.raises(CheckpointError, match="SparseAutoEncoder module without weights"):

@@ -210,7 +210,7 @@ def test_ways_that_are_not_known_are_refused(tmp_path, load, field, value):
     folder = tiny("BertForMaskedLM", tmp_path)
     write_sparse_encoder(folder)
     change(folder / "1_SpladePooling" / "config.json", **{field: value})
-    with pytest.raises(CheckpointError, match=r"1_SpladePooling.*known are max and sum, relu and log1p_relu"):
+    with pytest.raises(CheckpointError, match=r"1_SpladePooling.*Supported: max and sum, with relu and log1p_relu"):
         load(folder)
 
 

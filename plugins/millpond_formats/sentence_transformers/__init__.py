@@ -1,1 +1,1 @@
-"""The files of sentence-transformers: what they say of a model, and the modules that they name."""
+"""The format of sentence-transformers: its files and its modules."""

@@ -1,4 +1,4 @@
-"""The order of the modules of a model of one vector a text: what is before Pooling, what after, what is refused."""
+"""Checks and splits the modules of a model that returns one vector per text: before, at and after Pooling."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,18 +24,18 @@ from millpond_formats.sentence_transformers.module import (
 if TYPE_CHECKING:
     from millpond.plugin.registry import Registry
 
-NEEDS_LENGTHS = "LSTM"
+LSTM = "LSTM"
 POOLING = ("Pooling", STATIC)
 HOOK = "register_modules"
 
 
 @dataclass(frozen=True)
 class Supported:
-    """The types of modules that plugins build.
+    """The module types that plugins provide.
 
     Attributes:
-        before: Those that change the vectors of tokens before they are pooled.
-        after: Those after pooling.
+        before: The types that may come before pooling and change token vectors.
+        after: The types that may come after pooling.
     """
 
     before: tuple[str, ...]
@@ -43,19 +43,19 @@ class Supported:
 
 
 def supported_modules(registry: "Registry") -> Supported:
-    """The types of modules that plugins build, by their places."""
+    """Return the module types that plugins provide."""
     specs = [entry.spec for entry in registry.modules.entries()]
-    before, after = (tuple(spec.name for spec in specs if place in spec.places) for place in ("before", "after"))
+    before, after = (tuple(spec.name for spec in specs if position in spec.places) for position in ("before", "after"))
     return Supported(before, after)
 
 
 def pooling_of(modules: tuple[ModuleFacts, ...]) -> ModuleFacts | None:
-    """The module that makes one vector of those of tokens; None if there is none."""
+    """Return the module that pools token vectors; None without one."""
     return next((module for module in modules if module.type in POOLING), None)
 
 
 def before_pooling(modules: tuple[ModuleFacts, ...], supported: Supported) -> tuple[ModuleFacts, ...]:
-    """The modules between the transformer and Pooling, in order."""
+    """Return the modules between the transformer and Pooling, in order."""
     pooling = pooling_of(modules)
     if pooling is None:
         return ()
@@ -63,27 +63,28 @@ def before_pooling(modules: tuple[ModuleFacts, ...], supported: Supported) -> tu
 
 
 def after_pooling(modules: tuple[ModuleFacts, ...]) -> tuple[ModuleFacts, ...]:
-    """The modules after Pooling, in order, without a Normalize at the end.
+    """Return the modules after Pooling, in order, without a Normalize at the end.
 
-    A Normalize before a SparseAutoEncoder becomes a setting of that one: vectors of tokens do not go through it.
+    A Normalize before a SparseAutoEncoder becomes a setting of the SparseAutoEncoder, since token vectors are not
+    normalized there.
     """
     pooling = pooling_of(modules)
     if pooling is None:
         return tuple(module for module in modules if module.type in (DENSE, SPARSE_AUTOENCODER))
     chain = _applied(modules[modules.index(pooling) + 1 :])
-    code = next((module for module in chain if module.type == SPARSE_AUTOENCODER), None)
-    rows = chain if code is None else chain[: chain.index(code)]
-    behind = [] if code is None else [_normalizing(code, rows)]
+    autoencoder = next((module for module in chain if module.type == SPARSE_AUTOENCODER), None)
+    rows = chain if autoencoder is None else chain[: chain.index(autoencoder)]
+    sparse = [] if autoencoder is None else [_normalizing(autoencoder, rows)]
     while rows and rows[-1].type == NORMALIZE:
         rows = rows[:-1]
-    return (*rows, *behind)
+    return (*rows, *sparse)
 
 
-def _normalizing(code: ModuleFacts, before: list[ModuleFacts]) -> ModuleFacts:
-    """A SparseAutoEncoder, which normalises what it takes if a Normalize module is before it."""
+def _normalizing(autoencoder: ModuleFacts, before: list[ModuleFacts]) -> ModuleFacts:
+    """The SparseAutoEncoder, configured to normalize its input if the previous module is Normalize."""
     if not before or before[-1].type != NORMALIZE:
-        return code
-    return replace(code, config={**code.config, NORMALIZED: True})
+        return autoencoder
+    return replace(autoencoder, config={**autoencoder.config, NORMALIZED: True})
 
 
 def ends_normalized(modules: tuple[ModuleFacts, ...]) -> bool:
@@ -93,60 +94,58 @@ def ends_normalized(modules: tuple[ModuleFacts, ...]) -> bool:
 
 
 def check_chain(modules: tuple[ModuleFacts, ...], path: Path, supported: Supported) -> None:
-    """Refuse modules whose order or input would mean something that is not supported.
+    """Check the types, order and inputs of the modules.
 
     Args:
         modules: The modules, one of which pools.
         path: modules.json, for errors.
-        supported: The types of modules that plugins build.
+        supported: The module types that plugins provide.
 
     Raises:
-        CheckpointError: If there is one.
+        CheckpointError: If a module is not supported at its position.
     """
-    pooling = next(place for place, module in enumerate(modules) if module.type in POOLING)
+    pooling = next(index for index, module in enumerate(modules) if module.type in POOLING)
     before, after = (*TRANSFORMERS, DROPOUT, *supported.before), (*supported.after, DROPOUT)
-    for place, module in enumerate(modules):
-        foreign = "." in module.type and place < pooling  # a transformer of somebody's own
-        known = before if place < pooling else after
-        if place != pooling and module.type not in known and not foreign:
-            raise CheckpointError(_unknown(module, known, path, before=place < pooling))
-        if place != pooling and module.type not in TRANSFORMERS:
-            _check_input(module, path, before=place < pooling, is_last=place == len(modules) - 1)
+    for index, module in enumerate(modules):
+        is_custom = "." in module.type and index < pooling  # a transformer class that is not from sentence-transformers
+        allowed = before if index < pooling else after
+        if index != pooling and module.type not in allowed and not is_custom:
+            raise CheckpointError(_unsupported(module, allowed, path, before=index < pooling))
+        if index != pooling and module.type not in TRANSFORMERS:
+            _check_input(module, path, before=index < pooling, is_last=index == len(modules) - 1)
     types = [module.type for module in modules]
-    behind = types[types.index(SPARSE_AUTOENCODER) + 1 :] if SPARSE_AUTOENCODER in types else []
-    if any(name not in (NORMALIZE, DROPOUT) for name in behind):
+    following = types[types.index(SPARSE_AUTOENCODER) + 1 :] if SPARSE_AUTOENCODER in types else []
+    if any(name not in (NORMALIZE, DROPOUT) for name in following):
         message = (
-            f"{path}: unsupported modules after {SPARSE_AUTOENCODER}: {', '.join(behind)}. Only Normalize may follow it"
+            f"{path}: unsupported modules after {SPARSE_AUTOENCODER}: {', '.join(following)}. Only Normalize may follow"
         )
         raise CheckpointError(message)
-    on_tokens = before_pooling(modules, supported)
-    for module in on_tokens[1:]:
+    for module in before_pooling(modules, supported)[1:]:
         if module.type == LAYER_POOLING:
-            message = f"{module.path}: WeightedLayerPooling is supported as the first module after the transformer"
+            message = f"{module.path}: WeightedLayerPooling must be the first module after the transformer"
             raise CheckpointError(message)
 
 
 def _applied(modules: tuple[ModuleFacts, ...]) -> list[ModuleFacts]:
-    """The modules without those that do nothing when a model is served."""
+    """The modules without those that have no effect at inference."""
     return [module for module in modules if module.type != DROPOUT]
 
 
-def _unknown(module: ModuleFacts, known: tuple[str, ...], path: Path, *, before: bool) -> str:
-    where = "before" if before else "after"
-    why = "without it the results would not be those of the model"
-    if module.type == NEEDS_LENGTHS and before:
-        why = "sentence-transformers computes it after WordEmbeddings only, which give it the lengths of sentences"
+def _unsupported(module: ModuleFacts, allowed: tuple[str, ...], path: Path, *, before: bool) -> str:
+    position = "before" if before else "after"
+    reason = "Ignoring it would change the results"
+    if module.type == LSTM and before:
+        reason = "sentence-transformers supports it only after WordEmbeddings, which provides the sentence lengths"
     return (
-        f"{path} names a module {module.type} {where} Pooling, which is not supported there: {why}. Supported are "
-        f"{', '.join(known)}; take it out of the file to do without, or install a plugin that adds it by the hook "
-        f"{HOOK}"
+        f"{path}: unsupported module {module.type} {position} Pooling. {reason}. Supported: {', '.join(allowed)}. "
+        f"Remove it from the file, or install a plugin that provides it with {HOOK}"
     )
 
 
 def _check_input(module: ModuleFacts, path: Path, *, before: bool, is_last: bool) -> None:
-    """Refuse a module that reads or writes something else than what the one before it made.
+    """Check that a module reads and writes the output of the previous module.
 
-    The last one may write the scores, as that of a CrossEncoder does.
+    The last module may write scores, as in a CrossEncoder.
     """
     default = TOKENS if before and module.type != DENSE else POOLED
     expected = TOKENS if before else POOLED
@@ -157,10 +156,10 @@ def _check_input(module: ModuleFacts, path: Path, *, before: bool, is_last: bool
     if is_last and not before and written == SCORES:
         written = expected
     if (read, written) != (expected, expected):
-        where = "before" if before else "after"
-        other = read if read != expected else written
+        position = "before" if before else "after"
+        name = read if read != expected else written
         message = (
-            f"{path} names a {module.type} module that reads or writes {other!r}: {where} Pooling, only {expected!r} "
-            "is supported"
+            f"{path} names a {module.type} module that reads or writes {name!r}: {position} Pooling, only "
+            f"{expected!r} is supported"
         )
         raise CheckpointError(message)

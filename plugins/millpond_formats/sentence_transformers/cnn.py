@@ -1,4 +1,4 @@
-"""The CNN module of sentence-transformers: convolutions of the vectors of tokens, before Pooling."""
+"""The CNN module of sentence-transformers: convolutions of token vectors, before Pooling."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Convolutions(TokenModule):
-    """Convolutions of several widths over the tokens of each sequence, joined, in float32.
+    """Concatenated convolutions of several kernel sizes over the tokens of each sequence, in float32.
 
-    Each is one linear map of a token's neighbours; outside of a sequence there are zeros, as for a text that
-    sentence-transformers encodes alone. (In a batch, it lets the padding of shorter texts in.)
+    Each convolution is computed as a linear layer of a token and its neighbours. Sequences are padded with zeros, as in
+    sentence-transformers for a single text. (In a batch, sentence-transformers also reads the padding of short texts.)
     """
 
     def __init__(self, maps: Sequence[tuple[int, Callable[[Tensor], Tensor]]], in_features: int, channels: int) -> None:
@@ -33,28 +33,29 @@ class Convolutions(TokenModule):
     def forward(self, hidden_states: Tensor, batch: "PackedBatch") -> Tensor:
         """[num_tokens, in_features] -> [num_tokens, out_features]."""
         x = hidden_states.float()
-        widest = max(width for width, _ in self.maps) // 2
-        near = {shift: shifted(x, batch, shift) for shift in range(-widest, widest + 1)}
-        found = []
-        for width, map_ in self.maps:
-            sides = range(-(width // 2), width // 2 + 1)
-            found.append(map_(torch.cat([near[shift] for shift in sides], dim=-1)))
-        return torch.cat(found, dim=-1)
+        max_shift = max(width for width, _ in self.maps) // 2
+        neighbours = {shift: shifted(x, batch, shift) for shift in range(-max_shift, max_shift + 1)}
+        outputs = []
+        for width, linear in self.maps:
+            window = range(-(width // 2), width // 2 + 1)
+            outputs.append(linear(torch.cat([neighbours[shift] for shift in window], dim=-1)))
+        return torch.cat(outputs, dim=-1)
 
 
 def load_cnn(ctx: "Context", config: Mapping[str, Any], weights: "ModuleWeights") -> Convolutions:
-    """The module with its weights.
+    """Load the module.
 
     Raises:
-        CheckpointError: If they are missing or do not fit, or if there would not be one vector a token.
+        CheckpointError: If the weights are missing or do not match its config, or if the strides or kernel sizes would
+            change the number of vectors.
     """
     size = positive(config.get("in_embedding_dimension", config.get("in_word_embedding_dimension")))
     channels, widths = config.get("out_channels", CNN_CHANNELS), config.get("kernel_sizes", CNN_KERNELS)
     strides = config.get("stride_sizes") or [1] * len(widths)
     if size is None or set(strides) != {1} or len(strides) != len(widths) or not all(width % 2 for width in widths):
         message = (
-            f"{weights.folder / CONFIG_FILES[CNN]}: supported are convolutions that keep one vector a token, of odd "
-            f"kernel_sizes and stride 1; got kernel_sizes {widths} and stride_sizes {strides}"
+            f"{weights.folder / CONFIG_FILES[CNN]}: only odd kernel_sizes and stride 1 are supported, which keep one "
+            f"vector per token; got kernel_sizes {widths} and stride_sizes {strides}"
         )
         raise CheckpointError(message)
     linear, maps = ctx.op("linear"), []

@@ -1,4 +1,4 @@
-"""Reads the files of sentence-transformers: modules.json, the modules that it names, and the settings beside it."""
+"""Reads the files of sentence-transformers: modules.json, the configs of its modules, and the settings files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,28 +49,28 @@ from millpond_formats.sentence_transformers.multi_vector import MULTI_VECTOR, re
 from millpond_formats.sentence_transformers.pooling import SPLADE, check_splade, pooling_types, splade_type
 from millpond_formats.sentence_transformers.router import Routes, read_routes
 from millpond_formats.sentence_transformers.similarity import stated_similarity
-from millpond_formats.sentence_transformers.transformer_call import as_called, template_options
+from millpond_formats.sentence_transformers.transformer_call import template_options, with_max_length
 from millpond_formats.sentence_transformers.vectors import check_vectors
 from millpond_formats.static import is_static, static_config
 
-LISTED, FOLDER = "modules.json", "config.json"
-ACTIVE = 8  # the features of a SparseAutoEncoder that are not 0, where its config.json does not specify it
+MODULES_FILE, CONFIG_FILE = "modules.json", "config.json"
+DEFAULT_ACTIVE_DIMS = 8  # the default of "k" in the config.json of a SparseAutoEncoder
 CROSS_ENCODER = "CrossEncoder"
-OF_TEXTS = (None, "SentenceTransformer")  # kinds of models whose vectors may be cut to ``truncate_dim``
-DEFAULT_LABELS = 2  # of a last Dense module that does not specify them
+TRUNCATABLE_MODEL_TYPES = (None, "SentenceTransformer")  # for which ``truncate_dim`` applies
+DEFAULT_NUM_LABELS = 2  # of a last Dense module without ``out_features``
 
 
 def read_sentence_transformers(repository: Repository) -> CheckpointFacts:
-    """The model as sentence-transformers describes it.
+    """Return the facts in the files of sentence-transformers.
 
     Raises:
-        CheckpointError: If a file is damaged, or asks for what is not supported.
+        CheckpointError: If a file is damaged, or specifies something that is not supported.
     """
     return _Files(repository).facts()
 
 
 def max_length(repository: Repository) -> int | None:
-    """The most tokens of a text that the files state; None if they state none."""
+    """Return the maximum number of tokens that the files state; None if they state none."""
     return positive(_Files(repository).limits[1].get("max_seq_length"))
 
 
@@ -107,44 +107,44 @@ class _Files:
 
     @property
     def listed(self) -> Path:
-        return self.repository.path / LISTED
+        return self.repository.path / MODULES_FILE
 
     @cached_property
     def folder(self) -> Path:
-        """The folder of the transformer, where modules.json puts it in one of its own."""
+        """The folder of the transformer: its own folder in modules.json, else the repository."""
         path = next((module.path for module in self.modules if module.type in WITH_WEIGHTS), None)
-        names_table = any(module.type == STATIC for module in self.modules)
-        return path if path is not None and (names_table or (path / FOLDER).exists()) else self.repository.path
+        lists_static = any(module.type == STATIC for module in self.modules)
+        return path if path is not None and (lists_static or (path / CONFIG_FILE).exists()) else self.repository.path
 
     @cached_property
     def limits(self) -> tuple[str, Mapping[str, Any]]:
-        """How the tokenizer and the transformer are called, and the name of the file; empty if there is none."""
+        """The name and content of the file with the maximum length and tokenizer options; empty if it is missing."""
         folder = next((module.path for module in self.modules if module.type in WITH_WEIGHTS), self.repository.path)
         folder = folder if folder.is_dir() else self.repository.path
         name = next((name for name in LENGTH_FILES if (folder / name).exists()), None)
-        return ("", {}) if name is None else (name, as_called(read_object(folder / name), folder / name))
+        return ("", {}) if name is None else (name, with_max_length(read_object(folder / name), folder / name))
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
         return read_object(self.repository.path / SETTINGS)
 
     @property
-    def kind(self) -> str | None:
-        """The kind of model that the folder says it is, such as ``SparseEncoder``."""
+    def model_type(self) -> str | None:
+        """The model type in the settings, such as ``SparseEncoder``; None if they do not state it."""
         return _text(self.settings.get("model_type"))
 
     @property
-    def gives_vectors(self) -> bool:
-        """True if the result is the vectors of tokens; models of classes ``...ForRetrieval`` project by themselves."""
-        return self.kind == MULTI_VECTOR and self.limits[1].get("transformer_task") != "retrieval"
+    def returns_token_vectors(self) -> bool:
+        """True if the modules return token vectors; transformer classes ``...ForRetrieval`` project by themselves."""
+        return self.model_type == MULTI_VECTOR and self.limits[1].get("transformer_task") != "retrieval"
 
     def facts(self) -> CheckpointFacts:
         self._check()
-        named_table = any(module.type == STATIC for module in self.modules)
-        table = named_table or is_static(read_object(self.folder / FOLDER))
+        lists_static = any(module.type == STATIC for module in self.modules)
+        static = lists_static or is_static(read_object(self.folder / CONFIG_FILE))
         return CheckpointFacts(
             folder=None if self.folder == self.repository.path else self.folder,
-            config=static_config(self.folder) if table else None,
+            config=static_config(self.folder) if static else None,
             known=logit_score(self.modules, self.folder),
             task=self._task(),
             pooling=self._pooling(),
@@ -153,7 +153,7 @@ class _Files:
                 before=before_pooling(self.modules, self.supported),
                 after=after_pooling(self.modules),
             ),
-            text=self._text_facts(named_table=named_table, table=table),
+            text=self._text_facts(lists_static=lists_static, static=static),
             prompts=self._prompts(),
             embedding=self._embedding(),
             classifier=self._classifier(),
@@ -165,50 +165,52 @@ class _Files:
             check_chain(self.modules, self.listed, self.supported)
         if self.splade is not None:
             check_splade(self.modules, self.listed)
-        if self.gives_vectors:
+        if self.returns_token_vectors:
             check_vectors(self.modules, self.listed)
 
     def _task(self) -> Choice | None:
-        if self.kind == MULTI_VECTOR:
+        if self.model_type == MULTI_VECTOR:
             return Choice(value="token_embed", origin=f"{SETTINGS} (model_type)")
-        says = f"{SETTINGS} says that it is a {CROSS_ENCODER}"
-        return Choice(value="classify", origin=says) if self.kind == CROSS_ENCODER else None
+        origin = f"{SETTINGS} (model_type {CROSS_ENCODER})"
+        return Choice(value="classify", origin=origin) if self.model_type == CROSS_ENCODER else None
 
     def _pooling(self) -> PoolingFacts:
         module = self.splade or self.pooling
         types: tuple[str, ...] = ()
         if module is not None:
             types = (splade_type(module),) if module is self.splade else pooling_types(module)
-        where = LISTED if module is None or module.type == STATIC else f"{self._relative(module)}/{FOLDER}"
+        where = MODULES_FILE if module is None or module.type == STATIC else f"{self._relative(module)}/{CONFIG_FILE}"
         include = self.pooling is None or bool(self.pooling.config.get("include_prompt", True))
         return PoolingFacts(
             types=stated(types or None, where),
-            normalize=stated(self._normalizes(), LISTED),
+            normalize=stated(self._normalizes(), MODULES_FILE),
             include_prompt=stated(None if include else False, where),
         )
 
     def _normalizes(self) -> bool | None:
-        """True if the last result is normalised; None where no file states it, and it is not plain vectors."""
+        """True if the result is normalized; None if the files do not state it."""
         modules = self.modules
         last = modules if self.sparse_autoencoder is None else modules[modules.index(self.sparse_autoencoder) :]
         normalizes = any(module.type == NORMALIZE for module in last)
         if self.pooling is not None:
             return ends_normalized(last)
-        if self.gives_vectors and modules:
+        if self.returns_token_vectors and modules:
             return normalizes
         return (self.splade is not None and normalizes) or None
 
-    def _text_facts(self, *, named_table: bool, table: bool) -> TextFacts:
+    def _text_facts(self, *, lists_static: bool, static: bool) -> TextFacts:
         file, limits = self.limits
         modalities = limits.get("modality_config")
         message = modalities.get("message") if isinstance(modalities, Mapping) else None
-        written = str(message.get("format", "auto")) if isinstance(message, Mapping) else None
+        message_format = str(message.get("format", "auto")) if isinstance(message, Mapping) else None
         return TextFacts(
             max_length=stated(positive(limits.get("max_seq_length")), f"{file} (max_seq_length)"),
-            tokenizer_binds=stated((bool(self.modules) and not named_table) or None, LISTED),
+            tokenizer_binds=stated((bool(self.modules) and not lists_static) or None, MODULES_FILE),
             lower_case=stated(bool(limits.get("do_lower_case", False)) or None, f"{file} (do_lower_case)"),
-            special_tokens=stated(False if table else None, LISTED),
-            message_format=stated(None if self.kind == CROSS_ENCODER else written, f"{file} (modality_config)"),
+            special_tokens=stated(False if static else None, MODULES_FILE),
+            message_format=stated(
+                None if self.model_type == CROSS_ENCODER else message_format, f"{file} (modality_config)"
+            ),
             template_settings=template_options(limits),
         )
 
@@ -221,40 +223,40 @@ class _Files:
         return PromptFacts(named=stated(prompts or None, SETTINGS), default=stated(default, SETTINGS))
 
     def _embedding(self) -> EmbeddingFacts:
-        kept = positive(self.settings.get("truncate_dim")) if self.settings.get("model_type") in OF_TEXTS else None
-        active = positive(self.settings.get("max_active_dims"))
-        most, where = active, f"{SETTINGS} (max_active_dims)"
-        if active is None and self.sparse_autoencoder is not None:
-            most, where = (
-                positive(self.sparse_autoencoder.config.get("k", ACTIVE)),
-                f"{self._relative(self.sparse_autoencoder)}/{FOLDER} (k)",
-            )
+        truncatable = self.settings.get("model_type") in TRUNCATABLE_MODEL_TYPES
+        truncate_dim = positive(self.settings.get("truncate_dim")) if truncatable else None
+        max_active_dims, origin = positive(self.settings.get("max_active_dims")), f"{SETTINGS} (max_active_dims)"
+        if max_active_dims is None and self.sparse_autoencoder is not None:
+            max_active_dims = positive(self.sparse_autoencoder.config.get("k", DEFAULT_ACTIVE_DIMS))
+            origin = f"{self._relative(self.sparse_autoencoder)}/{CONFIG_FILE} (k)"
         similarity = stated_similarity(self.settings.get("similarity_fn_name"), self.repository.path / SETTINGS)
         return EmbeddingFacts(
             similarity=stated(similarity, SETTINGS),
-            truncate_dim=stated(kept, f"{SETTINGS} (truncate_dim)"),
-            max_active_dims=stated(most, where),
+            truncate_dim=stated(truncate_dim, f"{SETTINGS} (truncate_dim)"),
+            max_active_dims=stated(max_active_dims, origin),
         )
 
     def _classifier(self) -> ClassifierFacts:
         dense = [module for module in after_pooling(self.modules) if module.type == DENSE]
         labels: int | None = None
-        if dense and self.kind == CROSS_ENCODER:
-            width = dense[-1].config.get("out_features")
-            labels = width if isinstance(width, int) else DEFAULT_LABELS
+        if dense and self.model_type == CROSS_ENCODER:
+            out_features = dense[-1].config.get("out_features")
+            labels = out_features if isinstance(out_features, int) else DEFAULT_NUM_LABELS
         activation = _text(self.settings.get("activation_fn")) or None
         return ClassifierFacts(
-            num_labels=stated(labels, LISTED), activation=stated(activation, f"{SETTINGS} (activation_fn)")
+            num_labels=stated(labels, MODULES_FILE), activation=stated(activation, f"{SETTINGS} (activation_fn)")
         )
 
     def _retrieval(self) -> RetrievalFacts:
         routes = self.routes.by_input_type
-        is_one = len(set(routes.values())) == 1 and None in routes
-        late = self._late_interaction() if self.kind == MULTI_VECTOR else None
+        single = len(set(routes.values())) == 1 and None in routes
+        late = self._late_interaction() if self.model_type == MULTI_VECTOR else None
         return RetrievalFacts(
             late_interaction=stated(late, SETTINGS),
             static_query_weights=self.routes.static_query_weights,
-            routes=RouteFacts() if is_one else RouteFacts(by_input_type=routes, main=self.routes.main, origin=LISTED),
+            routes=RouteFacts()
+            if single
+            else RouteFacts(by_input_type=routes, main=self.routes.main, origin=MODULES_FILE),
         )
 
     def _late_interaction(self) -> LateInteraction:

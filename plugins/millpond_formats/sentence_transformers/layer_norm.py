@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from millpond.context import Context
     from millpond.loading.weights import ModuleWeights
 
-EPS = 1e-5  # of torch.nn.LayerNorm
+EPS = 1e-5  # the default of torch.nn.LayerNorm
 
 
 class PooledLayerNorm(nn.Module):
@@ -27,10 +27,10 @@ class PooledLayerNorm(nn.Module):
 
 
 def load_layer_norm(ctx: "Context", config: Mapping[str, Any], weights: "ModuleWeights") -> PooledLayerNorm:
-    """The module with its weights.
+    """Load the module.
 
     Raises:
-        CheckpointError: If they are missing, or do not fit its config.
+        CheckpointError: If the weights are missing or do not match its config.
     """
     del ctx
     size = config.get("dimension")

@@ -1,4 +1,4 @@
-"""The LogitScore module of sentence-transformers: a causal language model whose score is the logit of tokens."""
+"""The LogitScore module of sentence-transformers: a causal language model that scores with the logits of tokens."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from millpond.types.checkpoint import ModuleFacts
 
 
 def logit_score(modules: Iterable[ModuleFacts], folder: Path) -> Mapping[str, Any]:
-    """The keys of config.json that mean the same; empty for a model without such a module.
+    """Return the equivalent keys of config.json; empty for a model without such a module.
 
     Args:
         modules: The modules of the model.

@@ -1,4 +1,4 @@
-"""The modules that modules.json names. Types are matched by their last name, never imported."""
+"""Reads the modules in modules.json. Types are matched by the last part of their name and never imported."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,27 +10,27 @@ from millpond.types.errors import CheckpointError
 
 FAMILIES = ("sentence_transformers.", "pylate.")
 TRANSFORMERS = ("Transformer", "MLMTransformer", "CLIPModel")
-STATIC = "StaticEmbedding"  # a table of tokens, and their mean
+STATIC = "StaticEmbedding"  # token embeddings and their mean
 WITH_WEIGHTS = (*TRANSFORMERS, STATIC)
-SPARSE_AUTOENCODER = "SparseAutoEncoder"  # makes one pooled vector sparse
+SPARSE_AUTOENCODER = "SparseAutoEncoder"
 DENSE, LAYER_NORM, NORMALIZE, DROPOUT = "Dense", "LayerNorm", "Normalize", "Dropout"
-PRELU = "prelu"  # the one activation of Dense modules with a parameter of its own
+PRELU = "prelu"  # the only activation of Dense modules with a parameter
 LAYER_POOLING, CNN = "WeightedLayerPooling", "CNN"
-ROUTER, QUERY_TABLE = "Router", "SparseStaticEmbedding"
-TOKENS, POOLED = "token_embeddings", "sentence_embedding"  # what a module may read
-SCORES = "scores"  # what the last module of a CrossEncoder writes
-CONFIG_FILES = {CNN: "cnn_config.json", ROUTER: "router_config.json"}  # of the others config.json
-NORMALIZED = "normalizes_input"  # added to the config of a SparseAutoEncoder behind a Normalize module
+ROUTER, STATIC_QUERY_WEIGHTS = "Router", "SparseStaticEmbedding"
+TOKENS, POOLED = "token_embeddings", "sentence_embedding"  # possible inputs of a module
+SCORES = "scores"  # the output of the last module of a CrossEncoder
+CONFIG_FILES = {CNN: "cnn_config.json", ROUTER: "router_config.json"}  # config.json for all others
+NORMALIZED = "normalizes_input"  # added to the config of a SparseAutoEncoder after a Normalize module
 NEED_CONFIG = ("Pooling", DENSE, LAYER_NORM, LAYER_POOLING, CNN, SPARSE_AUTOENCODER)
 
 
 def reads(module: ModuleFacts, default: str) -> object:
-    """The name of what a module reads, such as ``token_embeddings``."""
+    """Return the name of a module's input, such as ``token_embeddings``."""
     return module.config.get("module_input_name", default)
 
 
 def read_modules(folder: Path) -> tuple[ModuleFacts, ...]:
-    """The modules of a folder, in order; empty if it has no modules.json.
+    """Read the modules of a folder, in order; empty without a modules.json.
 
     Raises:
         CheckpointError: If the file is damaged, or a module lacks its config.
@@ -38,37 +38,40 @@ def read_modules(folder: Path) -> tuple[ModuleFacts, ...]:
     path = folder / "modules.json"
     if not path.exists():
         return ()
-    lines = read_json(path)
-    if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
+    entries = read_json(path)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         message = f"{path} should hold a list of objects with 'idx', 'name', 'path' and 'type'"
         raise CheckpointError(message)
-    return tuple(read_module(folder, line, path) for line in sorted(lines, key=_place))
+    return tuple(read_module(folder, entry, path) for entry in sorted(entries, key=_index))
 
 
-def read_module(folder: Path, line: Mapping[str, Any], path: Path) -> ModuleFacts:
-    """One module.
+def read_module(folder: Path, entry: Mapping[str, Any], path: Path) -> ModuleFacts:
+    """Read one module.
 
     Args:
         folder: The folder that its path is relative to.
-        line: Its ``path`` and ``type``.
+        entry: The ``path`` and ``type`` of the module.
         path: The file that names it, for errors.
+
+    Raises:
+        CheckpointError: If the module lacks its config.
     """
-    dotted = str(line.get("type", ""))
-    home = inside(folder, line.get("path", ""), written_in=path)
+    dotted = str(entry.get("type", ""))
+    home = inside(folder, entry.get("path", ""), written_in=path)
     name = dotted.rpartition(".")[2] if dotted.startswith(FAMILIES) else dotted
     file = home / CONFIG_FILES.get(name, "config.json")
     config = read_object(file) if name not in TRANSFORMERS else {}
     if name in NEED_CONFIG and not config:
-        message = f"{path} names a {name} module in {home.name!r}, and {file} is missing or empty"
+        message = f"{path} names a {name} module in {home.name!r}, but {file} is missing or empty"
         raise CheckpointError(message)
     return ModuleFacts(type=name, path=home, config=config)
 
 
 def positive(value: object) -> int | None:
-    """The value if it is a positive integer; else None."""
+    """Return the value if it is a positive integer, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def _place(line: Mapping[str, Any]) -> int:
-    index = line.get("idx", 0)
+def _index(entry: Mapping[str, Any]) -> int:
+    index = entry.get("idx", 0)
     return index if isinstance(index, int) else 0

@@ -1,4 +1,4 @@
-"""How a MultiVectorEncoder of sentence-transformers reads queries and documents, and which vectors it keeps."""
+"""MultiVectorEncoder of sentence-transformers: settings of queries and documents, and the vectors that are kept."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
 from millpond.types.late_interaction import LateInteraction, QueryDocumentConfig, TokenPooling
 from millpond_formats.sentence_transformers.module import positive
-from millpond_formats.sentence_transformers.vectors import FEWER, MASK
+from millpond_formats.sentence_transformers.vectors import HIERARCHICAL_POOLING, MASK
 from millpond_formats.values import bounded, count_at, expansion_of
 
 MULTI_VECTOR = "MultiVectorEncoder"
@@ -17,16 +17,16 @@ MULTI_VECTOR = "MultiVectorEncoder"
 def read_multi_vector(
     modules: tuple[ModuleFacts, ...], prompts: Mapping[str, str], limits: Mapping[str, Any], path: Path
 ) -> LateInteraction:
-    """How queries and documents are read.
+    """Return the settings of queries and documents.
 
     Args:
         modules: The modules of the model.
-        prompts: Its named prompts.
-        limits: What the file says of how the tokenizer is called.
-        path: That file, for errors.
+        prompts: The named prompts of the model.
+        limits: The content of the file with the maximum length and tokenizer options.
+        path: The path of that file, for errors.
 
     Raises:
-        CheckpointError: If a file states what is not supported.
+        CheckpointError: If a file specifies something that is not supported.
     """
     mask = next((module for module in modules if module.type == MASK), None)
     pooling = _pooling(modules)
@@ -35,24 +35,25 @@ def read_multi_vector(
             prompt=prompts.get(role, ""),
             length=count_at(limits, f"{role}_length", path),
             skipped=_skipped(mask, role),
-            only=_only(mask) if role == "document" else (),
+            only=_kept_token_ids(mask) if role == "document" else (),
             pooling=pooling.get(role),
         )
         for role in ("query", "document")
     )
-    said = LateInteraction(query=query, document=document, expansion=expansion_of(limits.get("query_expansion"), path))
-    return bounded(said, positive(limits.get("max_seq_length")))
+    expansion = expansion_of(limits.get("query_expansion"), path)
+    late_interaction = LateInteraction(query=query, document=document, expansion=expansion)
+    return bounded(late_interaction, positive(limits.get("max_seq_length")))
 
 
 def _skipped(mask: ModuleFacts | None, role: str) -> tuple[str, ...]:
-    """The words whose vectors are left out of a query, or of a document."""
+    """The words whose vectors are removed from queries or documents."""
     if mask is None or role not in (mask.config.get("skiplist_tasks") or ("document",)):
         return ()
     return _words(mask.config.get("skiplist_words"))
 
 
-def _only(mask: ModuleFacts | None) -> tuple[int, ...]:
-    """The ids of the tokens that documents are reduced to; empty for all of them."""
+def _kept_token_ids(mask: ModuleFacts | None) -> tuple[int, ...]:
+    """The ids of the only tokens that documents keep; empty for all tokens."""
     if mask is None:
         return ()
     ids = mask.config.get("keep_only_token_ids") or []
@@ -63,20 +64,20 @@ def _only(mask: ModuleFacts | None) -> tuple[int, ...]:
 
 
 def _pooling(modules: Iterable[ModuleFacts]) -> Mapping[str, TokenPooling]:
-    """How the vectors of queries, or of documents, become fewer, by the module that does it."""
-    module = next((module for module in modules if module.type == FEWER), None)
+    """The token pooling of queries and documents; empty without such a module."""
+    module = next((module for module in modules if module.type == HIERARCHICAL_POOLING), None)
     if module is None:
         return {}
-    said, path = module.config, module.path / "config.json"
-    factor, protected = said.get("pool_factor", 1.0), said.get("num_protected_tokens", 1)
-    right = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (factor, protected))
-    if not right or factor < 1 or protected < 0:
-        message = f"{path}: pool_factor must be a number from 1 on, num_protected_tokens one from 0 on; got {said}"
+    config, path = module.config, module.path / "config.json"
+    factor, protected = config.get("pool_factor", 1.0), config.get("num_protected_tokens", 1)
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (factor, protected))
+    if not numeric or factor < 1 or protected < 0:
+        message = f"{path}: pool_factor must be at least 1 and num_protected_tokens at least 0; got {config}"
         raise CheckpointError(message)
-    normalizes = bool(said.get("normalize_embeddings", False))
+    normalizes = bool(config.get("normalize_embeddings", False))
     pooling = TokenPooling(factor=float(factor), protected=int(protected), normalizes=normalizes)
-    return dict.fromkeys(_words(said.get("tasks", ["document"])), pooling)
+    return dict.fromkeys(_words(config.get("tasks", ["document"])), pooling)
 
 
-def _words(said: Iterable[object] | None) -> tuple[str, ...]:
-    return tuple(word for word in said or () if isinstance(word, str))
+def _words(values: Iterable[object] | None) -> tuple[str, ...]:
+    return tuple(word for word in values or () if isinstance(word, str))

@@ -1,4 +1,4 @@
-"""The Normalize module of sentence-transformers, between other modules."""
+"""The Normalize module of sentence-transformers, followed by other modules."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Normalized(nn.Module):
-    """Vectors divided by their length."""
+    """Divides vectors by their Euclidean length."""
 
     def __init__(self, ctx: "Context") -> None:
         super().__init__()
@@ -23,6 +23,6 @@ class Normalized(nn.Module):
 
 
 def load_normalize(ctx: "Context", config: Mapping[str, Any], weights: "ModuleWeights") -> Normalized:
-    """The module, which has no weights."""
+    """Build the module, which has no weights."""
     del config, weights
     return Normalized(ctx)

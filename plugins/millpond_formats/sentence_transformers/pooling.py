@@ -1,4 +1,4 @@
-"""The pooling types that the Pooling and SpladePooling modules of sentence-transformers ask for."""
+"""The pooling types of the Pooling and SpladePooling modules of sentence-transformers."""
 
 from pathlib import Path
 
@@ -25,23 +25,23 @@ SPLADE_TYPES = {
     ("max", "log1p_relu"): "SPLADE_MAX_LOG",
     ("sum", "log1p_relu"): "SPLADE_SUM_LOG",
 }
-OLD_ORDER = {
-    mode: place
-    for place, mode in enumerate(
+# The order in which sentence-transformers concatenates modes that are set by the flags ``pooling_mode_...``.
+FLAG_ORDER = {
+    mode: index
+    for index, mode in enumerate(
         ("cls_token", "max_tokens", "mean_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
     )
 }
 
 
 def check_splade(modules: tuple[ModuleFacts, ...], path: Path) -> None:
-    """Refuse a chain that means something else than: logits of a masked language model, SPLADE, and normalise."""
+    """Check that the modules are a masked language model, SpladePooling, and optionally Normalize."""
     types = [module.type for module in modules]
-    known = types[:1] in [[name] for name in TRANSFORMERS] and types[1:2] == ["SpladePooling"]
-    if not known or set(types[2:]) - {"Normalize"}:
+    supported = types[:1] in [[name] for name in TRANSFORMERS] and types[1:2] == ["SpladePooling"]
+    if not supported or set(types[2:]) - {"Normalize"}:
         message = (
-            f"{path} names the modules {', '.join(types)}: of those with SpladePooling, only one Transformer, "
-            "SpladePooling behind it, and Normalize behind that are known; without the others the results would not be "
-            "those of the model"
+            f"{path}: unsupported modules {', '.join(types)}. A model with SpladePooling must consist of a "
+            "Transformer, SpladePooling and optionally Normalize. Ignoring other modules would change the results"
         )
         raise CheckpointError(message)
     for module in modules[2:]:
@@ -53,7 +53,7 @@ def check_splade(modules: tuple[ModuleFacts, ...], path: Path) -> None:
 
 
 def splade_type(splade: ModuleFacts) -> str:
-    """The pooling type of a SpladePooling module.
+    """Return the pooling type of a SpladePooling module.
 
     Raises:
         CheckpointError: If its settings are not supported.
@@ -62,23 +62,23 @@ def splade_type(splade: ModuleFacts) -> str:
         splade.config.get(key, default)
         for key, default in (("pooling_strategy", "max"), ("activation_function", "relu"))
     )
-    found = (
+    pooling_type = (
         SPLADE_TYPES.get((strategy, activation)) if isinstance(strategy, str) and isinstance(activation, str) else None
     )
-    if found is None:
+    if pooling_type is None:
         message = (
-            f"{splade.path / 'config.json'} asks for pooling_strategy {strategy!r} and activation_function "
-            f"{activation!r}; known are max and sum, relu and log1p_relu"
+            f"{splade.path / 'config.json'}: unsupported pooling_strategy {strategy!r} with activation_function "
+            f"{activation!r}. Supported: max and sum, with relu and log1p_relu"
         )
         raise CheckpointError(message)
-    return found
+    return pooling_type
 
 
 def pooling_types(pooling: ModuleFacts) -> tuple[str, ...]:
-    """The pooling types that are on in a Pooling module, in the order in which their results are joined.
+    """Return the pooling types of a Pooling module, in the order in which their results are concatenated.
 
     Raises:
-        CheckpointError: If one is not supported.
+        CheckpointError: If a pooling type is not supported.
     """
     if pooling.type == STATIC:
         return ("MEAN",)
@@ -88,15 +88,15 @@ def pooling_types(pooling: ModuleFacts) -> tuple[str, ...]:
     else:
         flags = [key for key, on in pooling.config.items() if key.startswith("pooling_mode_") and on is True]
         modes = [key.removeprefix("pooling_mode_") for key in flags]
-        # Sentence-transformers joins them in an order of its own; with none on, it takes the mean.
-        modes = sorted(modes, key=lambda mode: OLD_ORDER.get(mode, len(OLD_ORDER))) or ["mean"]
+        # If no flag is set, sentence-transformers uses the mean.
+        modes = sorted(modes, key=lambda mode: FLAG_ORDER.get(mode, len(FLAG_ORDER))) or ["mean"]
     return tuple(_pooling_type(mode, pooling) for mode in modes)
 
 
 def _pooling_type(mode: object, pooling: ModuleFacts) -> str:
     if not isinstance(mode, str) or mode not in POOLING_TYPES:
         message = (
-            f"{pooling.path / 'config.json'} asks for the pooling mode {mode!r}; known are "
+            f"{pooling.path / 'config.json'}: unknown pooling mode {mode!r}. Available: "
             f"{', '.join(sorted(POOLING_TYPES))}. Choose a pooling type with pooler_config={{'pooling_type': ...}}"
         )
         raise CheckpointError(message)

@@ -1,24 +1,24 @@
-"""The similarity that config_sentence_transformers.json names for vectors of texts or of tokens."""
+"""The similarity function in config_sentence_transformers.json, for text vectors or token vectors."""
 
 import logging
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
-OF_TEXTS = ("cosine", "dot", "euclidean", "manhattan")
-OF_TOKENS = ("maxsim", "meanmaxsim")
+VECTOR_SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+TOKEN_SIMILARITIES = ("maxsim", "meanmaxsim")
 
 
-def stated_similarity(said: object, path: Path) -> str | None:
-    """What a checkpoint says, None for nothing; of what nobody knows, which means nothing, the log tells.
+def stated_similarity(name: object, path: Path) -> str | None:
+    """Return the name of a similarity function; None if it is not stated, or unknown, which is logged.
 
     Args:
-        said: ``similarity_fn_name``.
-        path: The file that says it.
+        name: The value of ``similarity_fn_name``.
+        path: The file that states it, for the log.
     """
-    if said is None:
+    if name is None:
         return None
-    if isinstance(said, str) and said.lower() in (*OF_TEXTS, *OF_TOKENS):  # PyLate writes MaxSim
-        return said
-    known = ", ".join((*OF_TEXTS, *OF_TOKENS))
-    logger.warning("%s: similarity_fn_name %r is passed over: known are %s", path, said, known)
+    available = (*VECTOR_SIMILARITIES, *TOKEN_SIMILARITIES)
+    if isinstance(name, str) and name.lower() in available:  # PyLate writes "MaxSim"
+        return name
+    logger.warning("%s: ignoring the unknown similarity_fn_name %r. Available: %s", path, name, ", ".join(available))
     return None

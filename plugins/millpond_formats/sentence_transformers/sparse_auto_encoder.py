@@ -1,74 +1,65 @@
-"""What makes pooled vectors sparse: the SparseAutoEncoder of sentence-transformers (Wen et al. 2025, 2503.01776)."""
+"""The SparseAutoEncoder module of sentence-transformers: sparse features of pooled vectors (arXiv 2503.01776)."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from millpond.types.errors import CheckpointError
 from millpond_formats.sentence_transformers.module import NORMALIZED
-from millpond_formats.sentence_transformers.sizes import size_of_code
+from millpond_formats.sentence_transformers.sizes import size_after_sparse_autoencoder
 
 if TYPE_CHECKING:
     from millpond.context import Context
     from millpond.loading.weights import ModuleWeights
 
-BEFORE, ENCODER, BEHIND = "pre_bias", "encoder.weight", "latent_bias"
-TIED = "decoder.linear.weight"  # the encoder's, under the name by which safetensors keeps what is there twice
-SMALLEST_SPREAD = 1e-5  # is added to the standard deviation of what is standardised
+PRE_BIAS_KEY, ENCODER_KEY, LATENT_BIAS_KEY = "pre_bias", "encoder.weight", "latent_bias"
+TIED_ENCODER_KEY = "decoder.linear.weight"  # the name under which safetensors stores tied encoder weights
+STD_EPSILON = 1e-5  # added to the standard deviation
 
 
 class SparseAutoEncoder(nn.Module):
-    """``relu(encoder(x - before) + behind)``, in float32, of which the pooler keeps the largest values.
+    """``relu(encoder(x - pre_bias) + latent_bias)``, in float32; the pooler keeps the largest values.
 
-    Where it says so, the values of x are standardised first; and before that x is divided by its length, if a Normalize
-    module stands before it.
+    Before that, x is divided by its length if a Normalize module precedes this module, and then standardized if the
+    config specifies it.
     """
 
     def __init__(
         self,
-        before: Tensor,
+        pre_bias: Tensor,
         encoder: Callable[[Tensor], Tensor],
         *,
         standardizes: bool,
         normalize: Callable[[Tensor], Tensor] | None,
     ) -> None:
         super().__init__()
-        self.before, self.encoder = before, encoder
+        self.pre_bias, self.encoder = pre_bias, encoder
         self.standardizes, self.normalize = standardizes, normalize
 
     def forward(self, x: Tensor) -> Tensor:
-        """[num_rows, dim] -> [num_rows, features], none of them negative."""
+        """[num_rows, dim] -> [num_rows, features], not negative."""
         if self.normalize is not None:
             x = self.normalize(x)
         if self.standardizes:
             x = x - x.mean(dim=-1, keepdim=True)
-            x = x / (x.std(dim=-1, keepdim=True) + SMALLEST_SPREAD)
-        return self.encoder(x - self.before).relu()
+            x = x / (x.std(dim=-1, keepdim=True) + STD_EPSILON)
+        return self.encoder(x - self.pre_bias).relu()
 
 
 def load_sparse_auto_encoder(ctx: "Context", config: Mapping[str, Any], weights: "ModuleWeights") -> SparseAutoEncoder:
-    """The module with its weights.
+    """Load the module.
 
     Raises:
-        CheckpointError: If they are missing, or not as its config.json says.
+        CheckpointError: If the weights are missing or do not match its config.
     """
-    encoder = TIED if ENCODER not in weights.names and TIED in weights.names else ENCODER
-    depth, width = config.get("input_dim"), size_of_code(config)
-    shapes: dict[str, list[object]] = {BEFORE: [depth], encoder: [width, depth], BEHIND: [width]}
-    for name, shape in shapes.items():
-        tensor = weights.find(name)
-        found = None if tensor is None else list(tensor.shape)
-        if found != shape:
-            message = (
-                f"{weights.path}: {name!r} should have the shape {shape}, by its config.json; there is "
-                f"{found or 'none'}"
-            )
-            raise CheckpointError(message)
-    before, encode, behind = (weights.get(name, shape) for name, shape in shapes.items())
+    is_tied = ENCODER_KEY not in weights.names and TIED_ENCODER_KEY in weights.names
+    size, features = config.get("input_dim"), size_after_sparse_autoencoder(config)
+    pre_bias = weights.get(PRE_BIAS_KEY, [size])
+    encoder = weights.get(TIED_ENCODER_KEY if is_tied else ENCODER_KEY, [features, size])
+    latent_bias = weights.get(LATENT_BIAS_KEY, [features])
     return SparseAutoEncoder(
-        before,
-        ctx.op("linear")(encode, behind),
+        pre_bias,
+        ctx.op("linear")(encoder, latent_bias),
         standardizes=bool(config.get("normalize", False)),
         normalize=ctx.activation("normalize") if config.get(NORMALIZED) else None,
     )

@@ -1,4 +1,4 @@
-"""The SparseStaticEmbedding module of sentence-transformers: a weight of each token, by which queries are embedded."""
+"""The SparseStaticEmbedding module of sentence-transformers: one weight per token, which embeds queries."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ WEIGHT = "weight"
 
 
 class TokenWeights(nn.Module):
-    """A weight of each token of the vocabulary, [vocabulary], float32."""
+    """One weight for each token of the vocabulary, [vocabulary], float32."""
 
     weight: Tensor
 
@@ -33,30 +33,30 @@ class TokenWeights(nn.Module):
 
 
 def load_static_query_weights(ctx: "Context", config: Mapping[str, Any], weights: "ModuleWeights") -> TokenWeights:
-    """The weights: a tensor, or a file of words.
+    """Load the weights from a tensor, or from a JSON file that maps tokens to weights.
 
     Raises:
-        CheckpointError: If there are none, or not one for each token.
+        CheckpointError: If the weights are missing, or the tensor does not have one weight per token.
     """
-    size, named = int(ctx.config.vocab_size), config.get("path")
-    if isinstance(named, str) and named.endswith(".json"):
-        return TokenWeights(_of_words(weights.folder / Path(named).name, size, ctx.tokenizer))
+    size, file_name = int(ctx.config.vocab_size), config.get("path")
+    if isinstance(file_name, str) and file_name.endswith(".json"):
+        return TokenWeights(_read_token_weights(weights.folder / Path(file_name).name, size, ctx.tokenizer))
     tensor = weights.find(WEIGHT)
     if tensor is None or list(tensor.shape) != [size]:
-        found = "none" if tensor is None else f"of the shape {list(tensor.shape)}"
-        message = f"{weights.path} should hold {WEIGHT!r}, one number for each of the {size} tokens; there is {found}"
+        problem = "it is missing" if tensor is None else f"its shape is {list(tensor.shape)}"
+        message = f"{weights.path} should hold {WEIGHT!r} with one number for each of the {size} tokens; {problem}"
         raise CheckpointError(message)
     return TokenWeights(weights.get(WEIGHT, [size]))
 
 
-def _of_words(path: Path, size: int, tokenizer: "Tokenizer | None") -> Tensor:
-    words = read_object(path)
-    if not words or tokenizer is None:
-        message = f"{path} should hold the weights of words; it is missing or empty, or the model has no tokenizer"
+def _read_token_weights(path: Path, size: int, tokenizer: "Tokenizer | None") -> Tensor:
+    entries = read_object(path)
+    if not entries or tokenizer is None:
+        message = f"{path} should map tokens to weights; it is missing or empty, or the model has no tokenizer"
         raise CheckpointError(message)
-    table = torch.zeros(size, dtype=torch.float32)
-    for word, weight in words.items():
-        token = tokenizer.backend.token_to_id(word)
-        if token is not None and token < size and isinstance(weight, int | float):
-            table[token] = weight
-    return table
+    weights = torch.zeros(size, dtype=torch.float32)
+    for token, weight in entries.items():
+        token_id = tokenizer.backend.token_to_id(token)
+        if token_id is not None and token_id < size and isinstance(weight, int | float):
+            weights[token_id] = weight
+    return weights

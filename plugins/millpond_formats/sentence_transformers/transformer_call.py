@@ -1,4 +1,4 @@
-"""What sentence_bert_config.json says of how sentence-transformers calls the tokenizer and the transformer."""
+"""Arguments with which sentence-transformers calls the tokenizer and the transformer (sentence_bert_config.json)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +8,10 @@ from millpond.types.errors import CheckpointError
 
 FEATURES, OUTPUT = "feature-extraction", "last_hidden_state"
 CHAT = "chat_template"
-LENGTHS = ("padding", "truncation", "max_length")  # arguments of the tokenizer's call among those of the template
-UNKNOWN = ("chat_template", "continue_final_message", "return_assistant_tokens_mask")
-# What the arguments of the tokenizer's call are where they change nothing of its tokens.
-AS_EVER: Mapping[str, tuple[object, ...]] = {
+LENGTH_OPTIONS = ("padding", "truncation", "max_length")  # tokenizer options among those of the template
+UNSUPPORTED_TEMPLATE_OPTIONS = ("chat_template", "continue_final_message", "return_assistant_tokens_mask")
+# Supported values of tokenizer options: those that do not change the tokens.
+SUPPORTED_TOKENIZER_OPTIONS: Mapping[str, tuple[object, ...]] = {
     "add_special_tokens": (True,),
     "is_split_into_words": (False,),
     "split_special_tokens": (False,),
@@ -19,68 +19,65 @@ AS_EVER: Mapping[str, tuple[object, ...]] = {
 }
 
 
-def as_called(said: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The same, with the longest text as the call of the tokenizer says it (``processing_kwargs``), if it does.
+def with_max_length(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the config with ``max_seq_length`` replaced by the ``max_length`` of ``processing_kwargs``, if it is set.
 
     Args:
-        said: What the file holds.
-        path: The file, for errors.
+        config: The content of the file.
+        path: The path of the file, for errors.
 
     Raises:
-        CheckpointError: If a text is read, or the transformer's result taken, in a way that is not known here.
+        CheckpointError: If an option of the tokenizer, the template or the transformer's output is not supported.
     """
-    _check_output(said, path)
-    _check_template(said, path)
-    options = _options(said)
-    longest = options.pop("max_length", None)
+    _check_output(config, path)
+    _check_template(config, path)
+    options = _tokenizer_options(config)
+    max_length = options.pop("max_length", None)
     for name, value in options.items():
-        if name in AS_EVER and value not in AS_EVER[name]:
+        if name in SUPPORTED_TOKENIZER_OPTIONS and value not in SUPPORTED_TOKENIZER_OPTIONS[name]:
             message = (
-                f"{path} has sentence-transformers call the tokenizer with {name}={value!r} (processing_kwargs), which "
-                "is not known here: without it the results would not be those of the model"
+                f"{path}: unsupported tokenizer option {name}={value!r} in processing_kwargs. Ignoring it would change "
+                "the results"
             )
             raise CheckpointError(message)
-    return dict(said) if longest is None else {**said, "max_seq_length": longest}
+    return dict(config) if max_length is None else {**config, "max_seq_length": max_length}
 
 
-def _options(said: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the tokenizer's call for texts; those for all modalities, and of a template, take precedence."""
-    options = said.get("processing_kwargs")
+def _tokenizer_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The tokenizer options for texts; options for all modalities and of the template take precedence."""
+    options = config.get("processing_kwargs")
     parts = [options.get(name) for name in ("text", "common")] if isinstance(options, Mapping) else []
-    parts.append({name: value for name, value in template_options(said).items() if name in LENGTHS})
+    parts.append({name: value for name, value in template_options(config).items() if name in LENGTH_OPTIONS})
     return {name: value for part in parts if isinstance(part, Mapping) for name, value in part.items()}
 
 
-def template_options(said: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Variables and options that the chat template is rendered with."""
-    options = said.get("processing_kwargs")
+def template_options(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the variables and options that the chat template is rendered with."""
+    options = config.get("processing_kwargs")
     chat = options.get(CHAT) if isinstance(options, Mapping) else None
     return chat if isinstance(chat, Mapping) else {}
 
 
-def _check_template(said: Mapping[str, Any], path: Path) -> None:
-    """Refuse arguments of the chat template's call that mean more than a variable."""
-    for name in UNKNOWN:
-        if template_options(said).get(name):
+def _check_template(config: Mapping[str, Any], path: Path) -> None:
+    """Reject template options that are more than variables."""
+    for name in UNSUPPORTED_TEMPLATE_OPTIONS:
+        if template_options(config).get(name):
             message = (
-                f"{path} has sentence-transformers render the chat template with {name} (processing_kwargs), which is "
-                "not supported: without it the results would not be those of the model"
+                f"{path}: unsupported chat template option {name} in processing_kwargs. Ignoring it would change the "
+                "results"
             )
             raise CheckpointError(message)
 
 
-def _check_output(said: Mapping[str, Any], path: Path) -> None:
-    """Refuse what is no hidden states of the last layer, such as those of another: ``["hidden_states", -2]``."""
-    modalities = said.get("modality_config")
-    if not isinstance(modalities, Mapping) or said.get("transformer_task", FEATURES) != FEATURES:
+def _check_output(config: Mapping[str, Any], path: Path) -> None:
+    """Reject outputs other than the hidden states of the last layer, such as ``["hidden_states", -2]``."""
+    modalities = config.get("modality_config")
+    if not isinstance(modalities, Mapping) or config.get("transformer_task", FEATURES) != FEATURES:
         return
     text = modalities.get("message", modalities.get("text"))
     if not isinstance(text, Mapping):
         return
     name = text.get("method_output_name")
     if text.get("method") == "forward" and name not in (None, OUTPUT, [OUTPUT]):
-        message = (
-            f"{path} has sentence-transformers take {name!r} of what the transformer gives (modality_config); known is "
-            f"{OUTPUT!r} alone"
-        )
+        message = f"{path}: unsupported method_output_name {name!r} in modality_config. Supported: {OUTPUT!r}"
         raise CheckpointError(message)

@@ -1,4 +1,4 @@
-"""The modules of a model whose result is the vectors of tokens: their order, and what is refused."""
+"""Checks the modules of a model that returns one vector per token."""
 
 from pathlib import Path
 
@@ -6,32 +6,32 @@ from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
 from millpond_formats.sentence_transformers.module import TOKENS, reads
 
-FEWER = "HierarchicalTokenPooling"
+HIERARCHICAL_POOLING = "HierarchicalTokenPooling"
 MASK = "MultiVectorMask"
-IN_ORDER = ("Dense", "Normalize", FEWER)  # behind a transformer whose tokens' vectors are the result
-ANYWHERE = ("Dropout", MASK)
+ORDERED = ("Dense", "Normalize", HIERARCHICAL_POOLING)  # the required order after the transformer
+UNORDERED = ("Dropout", MASK)
 
 
 def check_vectors(modules: tuple[ModuleFacts, ...], path: Path) -> None:
-    """Refuse a chain that means something else than: project the vectors of tokens, normalise them, make them fewer."""
-    known, behind = (*IN_ORDER, *ANYWHERE), modules[1:]
-    for module in behind:
-        if module.type not in known:
+    """Check that the modules project, normalize and then pool token vectors, with each step optional."""
+    supported, following = (*ORDERED, *UNORDERED), modules[1:]
+    for module in following:
+        if module.type not in supported:
             message = (
-                f"{path} names a module {module.type} behind the transformer, which is not known there: without it the "
-                f"results would not be those of the model. Known are {', '.join(known)}"
+                f"{path}: unsupported module {module.type} after the transformer. Ignoring it would change the "
+                f"results. Supported: {', '.join(supported)}"
             )
             raise CheckpointError(message)
         read = reads(module, TOKENS)
         if module.type == "Dense" and read != TOKENS:
-            message = f"{path} names a Dense module that reads {read!r}: of vectors of tokens, only {TOKENS!r} is known"
+            message = f"{path} names a Dense module that reads {read!r}; only {TOKENS!r} is supported for token vectors"
             raise CheckpointError(message)
-    ordered = [module.type for module in behind if module.type in IN_ORDER]
-    masks = [place for place, module in enumerate(behind) if module.type == MASK]
-    pooled = [place for place, module in enumerate(behind) if module.type == FEWER]
-    if ordered != sorted(ordered, key=IN_ORDER.index) or (pooled and max(masks, default=0) > pooled[0]):
+    ordered = [module.type for module in following if module.type in ORDERED]
+    masks = [index for index, module in enumerate(following) if module.type == MASK]
+    pooled = [index for index, module in enumerate(following) if module.type == HIERARCHICAL_POOLING]
+    if ordered != sorted(ordered, key=ORDERED.index) or (pooled and max(masks, default=0) > pooled[0]):
         message = (
-            f"{path} names the modules {', '.join(module.type for module in modules)} in this order; known is "
-            f"{', then '.join(IN_ORDER)}, and MultiVectorMask before the last of these"
+            f"{path}: unsupported order of modules: {', '.join(module.type for module in modules)}. Supported: "
+            f"{', then '.join(ORDERED)}, with {MASK} before {HIERARCHICAL_POOLING}"
         )
         raise CheckpointError(message)

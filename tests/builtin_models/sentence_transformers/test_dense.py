@@ -43,5 +43,5 @@ def test_the_slope_of_a_prelu_must_be_there(tmp_path, modules, kinds, save, load
     kept = {"linear.weight": torch.zeros(12, 32), "linear.bias": torch.zeros(12)}
     torch.save(kept, path / "pytorch_model.bin")
     (path / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"no 'activation_function\.weight', where its config\.json names"):
+    with pytest.raises(CheckpointError, match=r"no 'activation_function\.weight', but its config\.json names"):
         load(tmp_path, allow_pickle=True)

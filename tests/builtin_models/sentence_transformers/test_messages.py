@@ -144,7 +144,7 @@ def test_an_unsupported_argument_of_the_template_is_refused(saved, load):
     settings = json.loads(path.read_text(encoding="utf-8"))
     settings["processing_kwargs"] = {"chat_template": {"continue_final_message": True}}
     path.write_text(json.dumps(settings), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="render the chat template with continue_final_message"):
+    with pytest.raises(CheckpointError, match="unsupported chat template option continue_final_message"):
         load(folder)
 
 

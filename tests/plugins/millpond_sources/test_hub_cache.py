@@ -74,7 +74,7 @@ def test_the_cache_is_the_usual_one_if_no_other_is_named():
 
 def test_a_download_that_broke_off_is_not_taken_for_a_model(cache):
     note_listing(cache, ["config.json", "model.safetensors", "tokenizer.json"])
-    with pytest.raises(ModelNotFoundError, match=r"is not complete, it lacks tokenizer\.json"):
+    with pytest.raises(ModelNotFoundError, match=r"is incomplete: it lacks tokenizer\.json"):
         find(cache)
     assert find(cache, revision=OTHER).name == OTHER
 
@@ -93,5 +93,5 @@ def test_a_listing_of_another_version_says_nothing(cache):
 
 def test_a_snapshot_without_a_config_is_no_model(cache):
     (cache / "models--some-org--some-model" / "snapshots" / COMMIT / "config.json").unlink()
-    with pytest.raises(ModelNotFoundError, match=r"holds no config\.json"):
+    with pytest.raises(ModelNotFoundError, match=r"has no config\.json"):
         find(cache)

@@ -378,7 +378,7 @@ def test_a_language_model_is_told_with_its_converter(tmp_path):
     (folder / "config_sentence_transformers.json").write_text(json.dumps(settings), encoding="utf-8")
     edit(folder / "config.json", architectures=["LlamaModel"], num_labels=1)
     found = facts(folder)
-    assert found["converter"]["why"] == "for config_sentence_transformers.json says that it is a CrossEncoder"
+    assert found["converter"]["why"] == "for config_sentence_transformers.json (model_type CrossEncoder)"
     assert found["classes"]["activation_from"] == "config_sentence_transformers.json (activation_fn)"
 
 
@@ -442,7 +442,7 @@ def test_a_config_without_architectures(folder):
 
 def test_an_unknown_pooling_mode(folder):
     edit(folder / "1_Pooling" / "config.json", pooling_mode="median")
-    assert "asks for the pooling mode 'median'; known are cls" in problem(folder)
+    assert "unknown pooling mode 'median'. Available: cls" in problem(folder)
 
 
 def test_a_pooling_type_that_no_plugin_brings(folder):
