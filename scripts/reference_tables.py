@@ -37,6 +37,7 @@ START = re.compile(r"^<!-- table: (?P<kind>\w+) (?P<name>[\w ]+) -->$", re.MULTI
 BLOCK = re.compile(START.pattern + r"\n.*?^<!-- end of table -->$", re.MULTILINE | re.DOTALL)
 OPTION_OR_VARIABLE = re.compile(r"(?<![`\w/-])(--[a-z][a-z-]+|MILLPOND_[A-Z_]+|HF_TOKEN)\b(?!`)")
 DEFAULT_IN_HELP = re.compile(r"\s*\(default: (?P<default>.+?)\)(?=\.?$)")
+VALUE = re.compile(r"[\w.:/-]+")
 ATTRIBUTE = re.compile(r"^    (?P<name>\w+): (?P<text>.+(?:\n {8,}.+)*)", re.MULTILINE)
 REFERENCE_COMMAND = "embed"  # the tables of other commands list the options shared with it by name only
 COMMANDS_WITH_FULL_TABLES = (REFERENCE_COMMAND, "serve")
@@ -132,6 +133,7 @@ def option_row(option: Any) -> tuple[str, ...]:
     text = DEFAULT_IN_HELP.sub("", option.help).strip()
     if default_match:
         default = OPTION_OR_VARIABLE.sub(r"`\1`", default_match["default"])
+        default = f"`{default}`" if VALUE.fullmatch(default) else default
     elif isinstance(option.default, bool) or not isinstance(option.default, str | int | float):
         default = ""
     else:
@@ -163,13 +165,14 @@ def option_table(name: str) -> Iterator[str]:
             yield from table(header, (option_row(it) for it in options if (it.rich_help_panel or "Options") == panel))
         return
     described = {declaration(it) for it in options_of(command_named(REFERENCE_COMMAND))}
-    model = [it for it in options if is_model_option(it)]
-    shared = [it for it in options if it not in model and declaration(it) in described]
-    specific = [it for it in options if it not in model and it not in shared]
+    shared = [it for it in options if declaration(it) in described]
+    model = [it for it in shared if is_model_option(it)]
+    specific = [it for it in options if it not in shared]
     paragraphs = []
     if specific:
         paragraphs.append([*table(header, map(option_row, specific))])
-    for subject, group in (("Options", shared), ("Options of the model", model)):
+    others = [it for it in shared if it not in model]
+    for subject, group in (("Options", others), ("Options of the model", model)):
         if group:
             names = ", ".join(f"`{spelling}`" for option in group for spelling in spellings(option))
             paragraphs.append([f"{subject} that are the same as for `{REFERENCE_COMMAND}`: {names}."])
